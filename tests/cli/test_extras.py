@@ -1,0 +1,236 @@
+"""Each command with only the base dependencies: a command that needs an extra names it, and none ends in a bug."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+from shlex import join, split
+
+import pexpect
+import pytest
+from packaging.requirements import Requirement
+
+from mfa_kit.cli.main import COMMANDS, INTERNAL
+from mfa_kit.cli.options import Rows
+from mfa_kit.lab.aws.server import Lab
+from tests.conftest import ROOT, bare
+
+# The arguments that lead each command to its work; FILES are those of the folder that `desk` prepares.
+WORDS = {
+    "enroll": "enroll ann --with virtual --codes generated -r {recipient}",
+    "replace": "replace bob --with virtual --codes generated -r {recipient} --yes",
+    "revoke": "revoke cleo --leave-without-mfa --yes",
+    "orphans clean": "orphans clean --yes",
+    "orphans list": "orphans list",
+    "audit": "audit",
+    "policy lint": "policy lint policy.json",
+    "policy lockout": "policy lockout",
+    "policy onboard": "policy onboard",
+    "policy show": "policy show",
+    "rollout activate": "rollout activate -i {identity}",
+    "rollout apply": "rollout apply plan.json -r {recipient}",
+    "rollout bench": "rollout bench oath.json -r {recipient}",
+    "rollout plan": "rollout plan roster.csv -o new.json",
+    "rollout station": "rollout station oath.json -r {recipient}",
+    "rollout status": "rollout status plan.json --output html",
+    "rollout undo": "rollout undo {run} --yes",
+    "status": "status",
+    "resync": "resync dan -i {identity}",
+    "verify fido2": "verify fido2",
+    "verify oath": "verify oath",
+    "verify token": "verify token 10001001 --seeds seeds.csv --codes-stdin",
+    "verify user": "verify user dan",
+    "key info": "key info",
+    "key list": "key list",
+    "key metadata": "key metadata yubikey",
+    "key password change": "key password change --password-stdin",
+    "key password clear": "key password clear --password-stdin --yes",
+    "key password set": "key password set --password-stdin",
+    "key pin change": "key pin change",
+    "key pin policy": "key pin policy --min-length 6",
+    "key pin set": "key pin set",
+    "key reset": "key reset --yes",
+    "token accept": "token accept seeds.csv --no-input",
+    "token import": "token import seeds.csv",
+    "token list": "token list",
+    "backup add": "backup add dan --image code.png -r {recipient}",
+    "backup drill": "backup drill {backup} -i {identity} --from oath",
+    "backup exposed": "backup exposed -r {recipient}",
+    "backup list": "backup list",
+    "backup passphrase": "backup passphrase {identity}",
+    "backup prune": "backup prune --yes",
+    "backup recipients": "backup recipients",
+    "backup rekey": "backup rekey -i {identity} -r {recipient}",
+    "backup restore": "backup restore {backup} -i {identity} --to oath",
+    "backup show": "backup show {backup} -i {identity} -o shown.png",
+    "backup verify": "backup verify {backup} -i {identity}",
+    "ledger export": "ledger export",
+    "ledger show": "ledger show",
+    "doctor": "doctor",
+    "config path": "config path",
+    "config show": "config show",
+    "config validate": "config validate",
+    "completion": "completion bash",
+    "man": "man --dir man",
+    "lab card": "lab card -- true",
+    "lab fido-register": "lab fido-register ann key",
+    "lab key": "lab key -- true",
+    "lab run": "lab run -- true",
+    "lab serve": "lab serve",
+    "lab tour": "lab tour",
+}
+# Commands that do nothing without an extra.
+NEEDS = {
+    "oath": [
+        *("rollout bench", "rollout station", "verify oath", "verify user", "backup drill", "backup restore"),
+        *("key info", "key list", "key password change", "key password clear", "key password set"),
+    ],
+    "tokens": ["verify token", "token accept", "token import"],
+    "lab": ["lab run", "lab serve", "lab tour"],
+}
+# Commands that ask before they look at a key.
+AT_TERMINAL = {"rollout bench", "rollout station"}
+
+
+def verbs(rows: Rows, *before: str) -> Iterator[str]:
+    """Yield the words of each command in a table."""
+    for name, row in rows.items():
+        if isinstance(row.held, str):
+            yield " ".join([*before, name])
+        else:
+            yield from verbs(row.held, *before, name)
+
+
+def base() -> dict[str, Distribution]:
+    """Return the distributions that `pip install mfa-kit` installs, by name."""
+    found: dict[str, Distribution] = {}
+    asked, seen = [("mfa-kit", "")], set()
+    while asked:
+        if (each := asked.pop()) in seen:
+            continue
+        seen.add(each)
+        name, extra = each
+        found[name] = distribution(name)
+        for line in found[name].requires or ():
+            one = Requirement(line)
+            if one.marker is None or one.marker.evaluate({"extra": extra}):
+                asked += [(one.name, wanted) for wanted in ("", *one.extras)]
+    del found["mfa-kit"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the package and its base dependencies. With `-S`, Python finds nothing else."""
+    folder = tmp_path_factory.mktemp("site")
+    for one in base().values():
+        for top in {file.parts[0] for file in one.files or ()} - {"..", "__pycache__"}:
+            if not (folder / top).exists():
+                (folder / top).symlink_to(str(one.locate_file(top)))
+    (folder / "mfa_kit").symlink_to(ROOT / "mfa_kit")
+    return folder
+
+
+@dataclass
+class Desk:
+    """A folder with the files that WORDS names, the values in braces there, and the environment of its lab."""
+
+    folder: Path
+    values: dict[str, str]
+    env: dict[str, str]
+
+    def run(self, line: str, *, site: Path | None = None, terminal: bool = False) -> tuple[int, str]:
+        """Run a command with everything installed, or with what is in `site`; return its exit code and all output."""
+        python = [sys.executable, "-S"] if site else [sys.executable]
+        words = [*python, "-m", "mfa_kit", *split(line.format_map(self.values))]
+        env = {**bare(), "PYTHONPATH": str(site or ROOT), "MFA_KIT_HOME": str(self.folder / "home"), **self.env}
+        if terminal:
+            ran = pexpect.run(join(words), cwd=self.folder, env=env, encoding="utf-8", withexitstatus=True)
+            assert isinstance(ran, tuple)
+            return int(ran[1]), str(ran[0])
+        done = subprocess.run(
+            words,
+            cwd=self.folder,
+            env=env,
+            check=False,
+            text=True,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        return done.returncode, done.stdout
+
+
+@pytest.fixture(scope="module")
+def desk(recipient: str, identity_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """Run a lab with a few users, some of whom have devices."""
+    folder = tmp_path_factory.mktemp("desk")
+    values = {"recipient": recipient, "identity": str(identity_file)}
+    (folder / "policy.json").write_text('{"Version": "2012-10-17", "Statement": []}')
+    (folder / "roster.csv").write_text(f"user,kind,recipient\neve,virtual,{recipient}\n")
+    (folder / "oath.csv").write_text(f"user,kind,recipient\nfay,oath,{recipient}\n")
+    (folder / "seeds.csv").write_text(
+        "serial number,secret key,time interval\n10001001,JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP,30\n"
+    )
+    with Lab() as lab:
+        for name in ("ann", "bob", "cleo", "dan", "eve", "fay", "gus"):
+            lab.add_user(name)
+        desk = Desk(folder, values, dict(lab.env))
+        done = [
+            desk.run(f"enroll {name} --with virtual --codes generated -r {{recipient}}")
+            for name in ("bob", "cleo", "dan")
+        ]
+        (backup,) = (folder / "home" / "backups").glob("*/dan/*.png.age")
+        values["backup"] = str(backup)
+        done += [
+            desk.run(line)
+            for line in (
+                "backup show {backup} -i {identity} -o code.png",
+                "rollout plan roster.csv -o plan.json",
+                "rollout plan oath.csv -o oath.json",
+                "rollout plan --only gus -o staged.json",
+                "token import seeds.csv",
+                "rollout apply staged.json -r {recipient} --stage",
+            )
+        ]
+        assert all(code == 0 for code, _ in done), done
+        (values["run"],) = re.findall(r"^run +(\S+)$", done[-1][1], re.MULTILINE)[-1:]
+        yield desk
+
+
+def test_each_command_is_tried() -> None:
+    """A new command is a new row."""
+    assert sorted(WORDS) == sorted(verbs(COMMANDS))
+
+
+def test_the_folder_has_the_base_dependencies_only(site: Path) -> None:
+    """Otherwise nothing would be missing, or everything."""
+    for module, there in [("boto3", True), ("fido2", True), ("ykman", False), ("moto", False), ("pskc", False)]:
+        words, env = [sys.executable, "-S", "-c", f"import {module}"], {"PYTHONPATH": str(site)}
+        done = subprocess.run(words, env=env, check=False, capture_output=True)
+        assert (done.returncode == 0) == there, module
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", WORDS)
+def test_no_command_ends_in_a_bug_without_the_extras(verb: str, site: Path, desk: Desk) -> None:
+    """A command that can do nothing without an extra exits with 2 and prints the command that installs it."""
+    code, out = desk.run(WORDS[verb], site=site, terminal=verb in AT_TERMINAL)
+    assert code != INTERNAL, out
+    assert "internal error" not in out
+    extra = next((extra for extra, needy in NEEDS.items() if verb in needy), None)
+    if extra:
+        assert (code, f"try: pip install 'mfa-kit[{extra}]'" in out) == (2, True), out
+    else:
+        assert "see mfa-kit" not in out, "its work was not reached"
+
+
+@pytest.mark.parametrize("verb", ["enroll ann", "replace dan"])
+def test_a_method_names_its_extra(verb: str, site: Path, desk: Desk) -> None:
+    """Nothing is created or removed before."""
+    code, out = desk.run(f"{verb} --with oath --yes", site=site)
+    assert (code, "try: pip install 'mfa-kit[oath]'" in out) == (2, True), out
