@@ -13,6 +13,9 @@ MDS_ROOT = click.option(
     metavar="FILE",
     help="Root certificate of the metadata, if it is not the FIDO Alliance's.",
 )
+ALLOW_OLDER = click.option(
+    "--allow-older", is_flag=True, help="Accept metadata that is older than what was used before."
+)
 PIN_STDIN = click.option("--pin-stdin", is_flag=True, help="Read the key's PIN from stdin, one line.")
 PASSWORD_STDIN = click.option(
     "--password-stdin",

@@ -5,7 +5,7 @@ self-attestation, no attestation, and a chain that leads to no listed root do no
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import assert_never
 
@@ -37,6 +37,10 @@ FATAL = {
     "USER_VERIFICATION_BYPASS",
 }
 DOUBTFUL = {"UPDATE_AVAILABLE", "RETIRED"}
+# It ends the certifications before it.
+NOT_CERTIFIED = "NOT_FIDO_CERTIFIED"
+# From the best result to the worst.
+SEVERITY = (Value.NOT_APPLICABLE, Value.PASS, Value.WARN, Value.FAIL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +126,15 @@ def examine(
         at=at,
         verify=always,
     )
-    return Examined(answer=judged(rule(evidence, policy) for rule in RULES), evidence=evidence)
+    return Examined(answer=judged(_strictest(rule, evidence, policy) for rule in RULES), evidence=evidence)
+
+
+def _strictest(rule: Rule, evidence: Evidence, policy: KeyPolicy) -> Check:
+    """Apply a rule to each entry that is published for the model, and return the worst result."""
+    trust = evidence.trust
+    entries = [trust, *(replace(trust, model=other) for other in trust.others)]
+    checks = [rule(replace(evidence, trust=each), policy) for each in entries]
+    return max(checks, key=lambda check: SEVERITY.index(check.value))
 
 
 def _published_of(
@@ -191,11 +203,24 @@ def _status(evidence: Evidence, _: KeyPolicy) -> Check:
     model = evidence.trust.model
     if model is None:
         return Check("status", Value.NOT_APPLICABLE, "no model")
-    said = {each.status for each in model.statuses}
+    said = set(_in_effect(model, evidence.at))
     for names, value in ((FATAL, Value.FAIL), (DOUBTFUL, Value.WARN)):
         if said & names:
             return Check("status", value, f"{model.name}: {', '.join(sorted(said & names))}")
-    return Check("status", Value.PASS, "nothing is published against this model")
+    later = [f"{each.status} from {each.since}" for each in model.statuses if each.status in FATAL - said]
+    return Check("status", Value.PASS, ", ".join(later) or "nothing is published against this model")
+
+
+def _in_effect(model: Model, at: float) -> list[str]:
+    """Return the statuses that apply at a Unix time, the oldest first.
+
+    A report without a date applies as long as it is published (FIDO Metadata Service 3, 3.1.3).
+    """
+    today = datetime.fromtimestamp(at, UTC).date().isoformat()
+    reports = sorted(model.statuses, key=lambda report: report.since or "")
+    said = [report.status for report in reports if (report.since or "") <= today]
+    ended = max((number for number, status in enumerate(said) if status == NOT_CERTIFIED), default=0)
+    return [status for number, status in enumerate(said) if number >= ended or status not in LEVELS]
 
 
 def _model(evidence: Evidence, policy: KeyPolicy) -> Check:
@@ -221,9 +246,8 @@ def _fips(evidence: Evidence, policy: KeyPolicy) -> Check:
 def _ranked(evidence: Evidence, name: str, *, wanted: str | None, ranks: Sequence[str]) -> Check:
     """Compare the model's best certification in the metadata with the required one."""
     model = evidence.model
-    has = (
-        max((ranks.index(each.status) for each in model.statuses if each.status in ranks), default=-1) if model else -1
-    )
+    statuses = _in_effect(model, evidence.at) if model else []
+    has = max((ranks.index(status) for status in statuses if status in ranks), default=-1)
     best = ranks[has] if has >= 0 else "none that the metadata knows"
     if wanted is None:
         return Check(name, Value.NOT_APPLICABLE, f"{best}; not asked for")

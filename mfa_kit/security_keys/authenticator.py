@@ -137,7 +137,7 @@ class Assertion:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """A status report by the FIDO Alliance about a model."""
+    """A status report by the FIDO Alliance about a model, and the day from which it applies (YYYY-MM-DD)."""
 
     status: str
     since: str | None = None
@@ -171,15 +171,23 @@ class MetadataSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trusted:
-    """The chain leads to a root that the metadata lists for the model. `root` is its SHA-256."""
+    """The chain leads to a root that the metadata lists for the model. `root` is its SHA-256.
+
+    `others` are further entries for the same AAGUID or key identifier. What they say counts as well.
+    """
 
     model: Model
     root: str
+    others: tuple[Model, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Untrusted:
-    """The reason why no model is proven. `model` is the claimed one, if anything is published about it."""
+    """The reason why no model is proven. `model` is the claimed one, if anything is published about it.
+
+    `others` are further entries for the same AAGUID or key identifier.
+    """
 
     reason: str
     model: Model | None = None
+    others: tuple[Model, ...] = ()

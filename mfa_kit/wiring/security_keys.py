@@ -45,13 +45,21 @@ class SecurityKeys:
     """The FIDO keys that one command can reach. A command creates this object once.
 
     `mds` is a BLOB of FIDO metadata, and `mds_root` the root certificate of its signature; they default to the
-    configured ones. With `pin_stdin`, PINs are lines of standard input; otherwise the user types them.
+    configured ones. A BLOB that is older than one used before needs `allow_older`.
+    With `pin_stdin`, PINs are lines of standard input; otherwise the user types them.
     """
 
     def __init__(
-        self, settings: Settings, *, mds: Path | None = None, mds_root: Path | None = None, pin_stdin: bool = False
+        self,
+        settings: Settings,
+        *,
+        mds: Path | None = None,
+        mds_root: Path | None = None,
+        allow_older: bool = False,
+        pin_stdin: bool = False,
     ) -> None:
         self._settings, self._mds, self._mds_root, self._pin_stdin = settings, mds, mds_root, pin_stdin
+        self._allow_older = allow_older
 
     def state(self) -> object:
         """Return a value that changes when a key is inserted or removed. Accesses no card."""
@@ -115,7 +123,15 @@ class SecurityKeys:
         cache, tell = home() / "cache", self._settings.progress.note
         anchor = read_certificate(root) if root else None
         opened = (
-            open_signed(blob, cache=cache, at=time.time(), tell=tell, root=anchor)
+            open_signed(
+                blob,
+                cache=cache,
+                at=time.time(),
+                tell=tell,
+                root=anchor,
+                numbers=home() / "metadata-numbers",
+                allow_older=self._allow_older,
+            )
             if blob
             else open_packaged(cache=cache, tell=tell)
         )

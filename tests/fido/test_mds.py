@@ -21,6 +21,7 @@ from mfa_kit.adapters.metadata import index
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.security_keys.authenticator import Registration, StatementKind, Untrusted
+from tests.conftest import Result
 from tests.fido.conftest import LAB_AAGUID, NOW, Desk, publish
 from tests.fido.test_faults import nonsense
 from tests.sizes import size
@@ -341,7 +342,8 @@ def test_key_metadata_shows_what_is_known(desk: Desk, maker: AttestationCa, tmp_
     source = json.loads(desk.run("key", "metadata", *published.options, "--output", "json").out)
     assert (source["number"], source["signed"], source["models"]) == (7, True, 2)
     assert source["current"] is True
-    old = publish(tmp_path, maker, entries, next_update=datetime.now(UTC).date() - timedelta(days=1))
+    due = datetime.now(UTC).date() - timedelta(days=1)
+    old = publish(tmp_path, maker, entries, next_update=due, number=8)
     assert json.loads(desk.run("key", "metadata", *old.options, "--output", "json").out)["current"] is False
     done = desk.run("key", "metadata", "green", *published.options)
     assert (done.code, "nothing is published of green" in done.out) == (1, True)
@@ -376,3 +378,36 @@ def test_a_root_may_be_pem_and_nothing_but_a_certificate(maker: AttestationCa, t
     assert desk.run("key", "metadata", "--mds-root", pem).code == 2
     for unreadable in (tmp_path / "absent", tmp_path):
         assert "cannot be read" in desk.run("key", "metadata", "--mds", unreadable).err
+
+
+def _number(desk: Desk, folder: Path, maker: AttestationCa, number: int, *args: str) -> Result:
+    """Use a BLOB with this number."""
+    options = publish(folder, maker, [], number=number).options
+    return desk.run("key", "metadata", *options, *args)
+
+
+def test_a_blob_that_is_older_than_one_used_before_is_refused(desk: Desk, tmp_path: Path) -> None:
+    """An old file is signed too, and lacks later revocations. Each root has its own numbers."""
+    ours, theirs = AttestationCa(now=NOW), AttestationCa("theirs", now=NOW)
+    assert [_number(desk, tmp_path, ours, number).code for number in (5, 7, 7)] == [0, 0, 0]
+    for _ in range(2):  # also when its index exists
+        done = _number(desk, tmp_path, ours, 6)
+        assert (done.code, "number 6, and number 7 was used before" in done.err) == (2, True)
+        assert "--allow-older" in done.err
+    assert _number(desk, tmp_path, ours, 6, "--allow-older").code == 0
+    assert _number(desk, tmp_path, ours, 6).code == 2
+    assert _number(desk, tmp_path, theirs, 1).code == 0
+    numbers = desk.home / "metadata-numbers"
+    assert numbers.stat().st_mode & 0o777 == 0o600
+    with numbers.open("a") as file:
+        file.write("cut sho")
+    assert _number(desk, tmp_path, ours, 8).code == 0
+    assert _number(desk, tmp_path, ours, 7).code == 2
+
+
+def test_numbers_that_cannot_be_read_are_no_permission(desk: Desk, maker: AttestationCa, tmp_path: Path) -> None:
+    """The exit code is 5, as for other files of ours that are damaged."""
+    (desk.home / "metadata-numbers").mkdir(parents=True)
+    desk.home.chmod(0o700)
+    done = _number(desk, tmp_path, maker, 1)
+    assert (done.code, "metadata-numbers cannot be read" in done.err) == (5, True)

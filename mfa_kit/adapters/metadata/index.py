@@ -11,7 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +28,8 @@ from mfa_kit.adapters.metadata.blob import (
 )
 from mfa_kit.adapters.metadata.chain import GARBLED, LONGEST_CHAIN, Unchained, sha256, verify_chain
 from mfa_kit.adapters.metadata.entries import published_model
-from mfa_kit.core.errors import UsageFault
+from mfa_kit.adapters.metadata.numbers import check_number
+from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.json_text import read_json
 from mfa_kit.security_keys.authenticator import (
     MetadataSource,
@@ -75,8 +76,8 @@ class MetadataIndex:
         )
 
     def model(self, aaguid: str) -> Model | None:
-        """Find a FIDO2 model by its AAGUID."""
-        return self._found(aaguid)
+        """Find a FIDO2 model by its AAGUID. Of several entries, return the first."""
+        return next(iter(self._found(aaguid)), None)
 
     def named(self, part: str) -> list[Model]:
         """Find models by a part of their name, their AAGUID or a key identifier."""
@@ -100,10 +101,18 @@ class MetadataIndex:
         if registration.statement is not StatementKind.CHAIN:
             return self._unattested(registration)
         chain = [x509.load_der_x509_certificate(each) for each in registration.chain[:LONGEST_CHAIN]]
-        model = self._of(registration, chain)
-        if model is None:
+        entries = self._of(registration, chain)
+        if not entries:
             named = f"AAGUID {registration.aaguid}" if registration.aaguid else "this U2F certificate"
             return Untrusted(reason=f"the metadata knows no model for {named}")
+        verdicts = [self._judged(registration, chain, each, at) for each in entries]
+        # One entry's roots make the key genuine. What the other entries say counts as well.
+        best = next((each for each in verdicts if isinstance(each, Trusted)), verdicts[0])
+        return replace(best, others=tuple(each for each in entries if each is not best.model))
+
+    def _judged(
+        self, registration: Registration, chain: Sequence[x509.Certificate], model: Model, at: datetime
+    ) -> Trusted | Untrusted:
         root = _root_of(chain, model, at=at)
         if isinstance(root, Untrusted):
             return root
@@ -113,22 +122,26 @@ class MetadataIndex:
         return Trusted(model=model, root=sha256(root))
 
     def _unattested(self, registration: Registration) -> Untrusted:
-        claimed = self.model(registration.aaguid) if registration.aaguid else None
+        claimed = self._found(registration.aaguid) if registration.aaguid else []
         why = "self-attestation" if registration.statement is StatementKind.SELF else "no attestation by the maker"
-        return Untrusted(reason=f"{why}: nothing proves who made this key", model=claimed)
+        return Untrusted(
+            reason=f"{why}: nothing proves who made this key",
+            model=claimed[0] if claimed else None,
+            others=tuple(claimed[1:]),
+        )
 
-    def _of(self, registration: Registration, chain: Sequence[x509.Certificate]) -> Model | None:
+    def _of(self, registration: Registration, chain: Sequence[x509.Certificate]) -> list[Model]:
         if registration.aaguid:
             return self._found(registration.aaguid)
         for certificate in chain:
             identifier = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest.hex()
             if found := self._found(identifier):
                 return found
-        return None
+        return []
 
-    def _found(self, key: str) -> Model | None:
-        row = self._index.execute("SELECT model FROM name WHERE key = ?", (key.lower(),)).fetchone()
-        return self._loaded(row[0]) if row else None
+    def _found(self, key: str) -> list[Model]:
+        rows = self._index.execute("SELECT DISTINCT model FROM name WHERE key = ? ORDER BY model", (key.lower(),))
+        return [self._loaded(number) for (number,) in rows]
 
     def _loaded(self, number: int) -> Model:
         [kept] = self._index.execute("SELECT kept FROM model WHERE number = ?", (number,)).fetchone()
@@ -169,11 +182,19 @@ def _root_of(chain: Sequence[x509.Certificate], model: Model, *, at: datetime) -
 
 
 def open_signed(
-    path: Path, *, cache: Path, at: float, tell: Callable[[str], None], root: bytes | None = None
+    path: Path,
+    *,
+    cache: Path,
+    at: float,
+    tell: Callable[[str], None],
+    root: bytes | None = None,
+    numbers: Path | None = None,
+    allow_older: bool = False,
 ) -> MetadataIndex:
     """Open a signed BLOB.
 
-    `root` is trusted in place of GlobalSign's. Raise UsageFault when the BLOB does not verify.
+    `root` is trusted in place of GlobalSign's. `numbers` is the file with the highest numbers seen. Raise UsageFault
+    when the BLOB does not verify, or is older than one seen before without `allow_older`.
     """
     trusted = root or GLOBALSIGN_ROOT_R3
 
@@ -183,7 +204,14 @@ def open_signed(
             warnings.simplefilter("ignore")
             return verified_payload(read_octets(path), trusted, site=None if root else SITE, at=at)
 
-    return _open(path, read, root=sha256(trusted), cache=cache, tell=tell, name=path.name)
+    opened = _open(path, read, root=sha256(trusted), cache=cache, tell=tell, name=path.name)
+    if numbers:
+        try:
+            check_number(numbers, opened.source(), allow_older=allow_older)
+        except MfaKitError:
+            opened.close()
+            raise
+    return opened
 
 
 def open_packaged(*, cache: Path, tell: Callable[[str], None]) -> MetadataIndex | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from mfa_kit.cli.key.sources import FidoSource, KeySource, OathSource, any_of, complain
-from mfa_kit.cli.key_options import MDS, MDS_ROOT, PASSWORD_STDIN, PIN_STDIN, WHICH
+from mfa_kit.cli.key_options import ALLOW_OLDER, MDS, MDS_ROOT, PASSWORD_STDIN, PIN_STDIN, WHICH
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell
@@ -22,6 +22,7 @@ from mfa_kit.wiring.settings import Settings
 @PIN_STDIN
 @MDS
 @MDS_ROOT
+@ALLOW_OLDER
 def info(
     *,
     wanted: str | None,
@@ -30,6 +31,7 @@ def info(
     pin_stdin: bool,
     mds: Path | None,
     mds_root: Path | None,
+    allow_older: bool,
     settings: Settings,
     output: Output,
 ) -> None:
@@ -37,7 +39,9 @@ def info(
 
     What a FIDO key claims to be is proven by `verify fido2` alone.
     """
-    fido = FidoSource(SecurityKeys(settings, mds=mds, mds_root=mds_root, pin_stdin=pin_stdin), count=count)
+    fido = FidoSource(
+        SecurityKeys(settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin), count=count
+    )
     row: dict[str, Cell] = {}
     wrong: list[tuple[KeySource, MfaKitError]] = []
     for source in (fido, OathSource(OathKeys(settings, password_stdin=password_stdin))):

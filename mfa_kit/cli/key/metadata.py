@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli.key_options import MDS, MDS_ROOT
+from mfa_kit.cli.key_options import ALLOW_OLDER, MDS, MDS_ROOT
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
@@ -18,12 +18,15 @@ from mfa_kit.wiring.settings import Settings
 @click.argument("model", required=False)
 @MDS
 @MDS_ROOT
-def metadata(*, model: str | None, mds: Path | None, mds_root: Path | None, settings: Settings, output: Output) -> int:
+@ALLOW_OLDER
+def metadata(
+    *, model: str | None, mds: Path | None, mds_root: Path | None, allow_older: bool, settings: Settings, output: Output
+) -> int:
     """Show what is published of MODEL, a part of its name, its AAGUID or a key identifier; without it, of what age.
 
     Ends with 1 where nothing is published of it.
     """
-    source, models = SecurityKeys(settings, mds=mds, mds_root=mds_root).published(model)
+    source, models = SecurityKeys(settings, mds=mds, mds_root=mds_root, allow_older=allow_older).published(model)
     if model is None:
         output.one("key-metadata-source", _source_row(source))
         return 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mfa_kit.cli import messages
-from mfa_kit.cli.key_options import MDS, MDS_ROOT, PIN_STDIN, WHICH_FIDO
+from mfa_kit.cli.key_options import ALLOW_OLDER, MDS, MDS_ROOT, PIN_STDIN, WHICH_FIDO
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.verify.checks import check_rows
@@ -32,6 +32,7 @@ from mfa_kit.wiring.settings import Settings
 )
 @MDS
 @MDS_ROOT
+@ALLOW_OLDER
 @click.option("--watch", is_flag=True, help="A box of keys, one after the other, until Ctrl-C.")
 @click.option(
     "--asset", metavar="LABEL", help="Your own label of the key, for the receipt; with --watch, and a number."
@@ -43,6 +44,7 @@ def verify_fido2(
     require: Path | None,
     mds: Path | None,
     mds_root: Path | None,
+    allow_older: bool,
     watch: bool,
     asset: str | None,
     pin_stdin: bool,
@@ -53,7 +55,7 @@ def verify_fido2(
     policy = read_key_policy(require)
     if watch and (wanted or pin_stdin):
         raise UsageFault("--watch is for many keys", "leave out --key and --pin-stdin")
-    keys = SecurityKeys(settings, mds=mds, mds_root=mds_root, pin_stdin=pin_stdin)
+    keys = SecurityKeys(settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin)
     with keys.metadata() as published:
         examiner = keys.examiner(published, policy)
         if watch:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli.key_options import MDS, MDS_ROOT, PASSWORD_STDIN, PIN_STDIN, WHICH
+from mfa_kit.cli.key_options import ALLOW_OLDER, MDS, MDS_ROOT, PASSWORD_STDIN, PIN_STDIN, WHICH
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.verify.checks import print_answer
@@ -25,6 +25,7 @@ from mfa_kit.wiring.settings import Settings
 )
 @MDS
 @MDS_ROOT
+@ALLOW_OLDER
 @PIN_STDIN
 @PASSWORD_STDIN
 def verify_oath(
@@ -34,13 +35,14 @@ def verify_oath(
     maker: bool,
     mds: Path | None,
     mds_root: Path | None,
+    allow_older: bool,
     pin_stdin: bool,
     password_stdin: bool,
     settings: Settings,
     output: Output,
 ) -> int:
     """Check that an OATH key is ready to be given to a user. With --account, look for credentials of that account."""
-    fido = SecurityKeys(settings, mds=mds, mds_root=mds_root, pin_stdin=pin_stdin)
+    fido = SecurityKeys(settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin)
     answer, key = verify_key(
         OathKeys(settings, password_stdin=password_stdin),
         wanted,

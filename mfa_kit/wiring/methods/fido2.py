@@ -44,6 +44,9 @@ class Fido2Options(Options):
             help="Root certificate of metadata that is not the FIDO Alliance's.", metavar="FILE", read=True
         ),
     )
+    allow_older: bool = field(
+        default=False, metadata=option(help="Accept metadata that is older than what was used before.")
+    )
     pin_stdin: bool = field(
         default=False, metadata=option(help="Read the key's PIN from standard input, one line.", single=True)
     )
@@ -96,7 +99,13 @@ class Fido2Options(Options):
     def _keys(self, context: Context) -> "SecurityKeys":
         from mfa_kit.wiring.security_keys import SecurityKeys
 
-        return SecurityKeys(context.settings, mds=self.mds, mds_root=self.mds_root, pin_stdin=self.pin_stdin)
+        return SecurityKeys(
+            context.settings,
+            mds=self.mds,
+            mds_root=self.mds_root,
+            allow_older=self.allow_older,
+            pin_stdin=self.pin_stdin,
+        )
 
 
 class SecurityKeySlot:

@@ -1,0 +1,51 @@
+"""The highest numbers of metadata BLOBs that were seen, one per root, so that an older one is not taken for current.
+
+The file has one line per new number: the SHA-256 of the root, and the number. Lines are only appended, in one write
+each, so concurrent processes lose nothing.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.security_keys.authenticator import MetadataSource
+
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def check_number(file: Path, source: MetadataSource, *, allow_older: bool) -> None:
+    """Raise UsageFault if a BLOB with a higher number was seen under the same root. Otherwise remember the number.
+
+    Raise IntegrityFault if the file cannot be read. If it cannot be written, nothing is remembered.
+    """
+    seen = _seen(file, str(source.root))
+    if seen is not None and source.number < seen and not allow_older:
+        raise UsageFault(
+            f"{source.name} has number {source.number}, and number {seen} was used before",
+            "get blob.jwt anew from https://mds3.fidoalliance.org/, or use the older one with --allow-older",
+        )
+    if seen is None or source.number > seen:
+        with suppress(OSError):
+            opened = os.open(file, _APPENDING, 0o600)
+            try:
+                # A line that a crash cut short ends here.
+                os.write(opened, f"\n{source.root} {source.number}\n".encode())
+            finally:
+                os.close(opened)
+
+
+def _seen(file: Path, root: str) -> int | None:
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise IntegrityFault(f"{file} cannot be read: {error.strerror}", f"make it yours: chown $USER {file}") from None
+    numbers = []
+    for line in lines:
+        with suppress(ValueError):
+            of, number = line.split()
+            if of == root:
+                numbers.append(int(number))
+    return max(numbers, default=None)
