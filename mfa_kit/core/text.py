@@ -29,3 +29,8 @@ def without_controls(text: str) -> str:
 def no_formula(cell: str) -> str:
     """Put an apostrophe before a cell that a spreadsheet would treat as a formula."""
     return f"'{cell}" if cell.startswith(FORMULA) else cell
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return the number and the noun, such as `1 user` or `2 users`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -21,6 +21,8 @@ Tags = tuple[tuple[str, str], ...]
 TAG_KEY, TAG_VALUE = re.compile(r"[\w .:/+@-]{1,128}"), re.compile(r"[\w .:/=+@-]{0,256}")
 TAKEN = ("mfa-kit:", "aws:")
 MOST_TAGS = 40
+# How public keys begin, and what is in each private key of age, OpenSSH and PEM.
+PUBLIC, PRIVATE = ("age1", "ssh-"), re.compile("AGE-SECRET-KEY-|PRIVATE KEY", re.IGNORECASE)
 SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
 ARN = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):user/(?:.*/)?(?P<user>[^/]+)", re.ASCII)
 
@@ -54,9 +56,7 @@ def parse_roster(text: str, *, methods: Iterable[RosterMethod], parse_key: Calla
     Raise UsageFault if the text is not a roster. Faults of single rows are all in the result.
     """
     read = read_rows(text)
-    faults = [
-        replace(each, cells=_without_private_key(each.cells, parse_key)) for each in read if isinstance(each, CellFault)
-    ]
+    faults = [each for each in read if isinstance(each, CellFault)]
     by_name = {method.name: method for method in (*methods, SELF)}
     rows: list[RosterRow] = []
     seen: dict[str, ReadRow] = {}
@@ -69,7 +69,8 @@ def parse_roster(text: str, *, methods: Iterable[RosterMethod], parse_key: Calla
                 faults.append(duplicate)
             elif row is not None:
                 rows.append(row)
-    return Roster(rows=rows, faults=sorted(faults, key=lambda fault: fault.line))
+    public = [replace(fault, cells=_without_private_keys(fault.cells)) for fault in faults]
+    return Roster(rows=rows, faults=sorted(public, key=lambda fault: fault.line))
 
 
 def _find_duplicate(read: ReadRow, seen: dict[str, ReadRow]) -> CellFault | None:
@@ -78,9 +79,11 @@ def _find_duplicate(read: ReadRow, seen: dict[str, ReadRow]) -> CellFault | None
     first = seen.setdefault(name.lower(), read) if USER_NAME.fullmatch(name) else read
     if first is read:
         return None
-    same = _user_name(first.cells["user"]) == name
-    what = "is there already" if same else "differs from another user in case only, and IAM sees no case"
-    return CellFault(line=read.line, column="user", what=f"{what}: line {first.line}", cells=read.cells)
+    before = _user_name(first.cells["user"])
+    what = f"{name!r} is a duplicate of line {first.line}"
+    if before != name:
+        what = f"{name!r} is a duplicate of {before!r} on line {first.line}, because IAM ignores case"
+    return CellFault(line=read.line, column="user", what=what, cells=read.cells)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,7 +109,7 @@ class _Cells:
             tags=self._parse("tags", _parse_tags) or (),
         )
         if row.kind.by_serial and not self.read.cells.get("serial"):
-            self._add_fault("serial", "is empty, and a hardware token has a serial printed on it")
+            self._add_fault("serial", "the cell is empty; write the serial that is printed on the token")
         if self.faults:
             return None
         arn = ARN.fullmatch(self.read.cells["user"])
@@ -124,17 +127,16 @@ class _Cells:
             return None
 
     def _add_fault(self, column: str, what: str) -> None:
-        # A recipient that is not a public key may be a private key, so it is not copied anywhere.
-        cells = {**self.read.cells, "recipient": ""} if column == "recipient" else self.read.cells
-        self.faults.append(CellFault(line=self.read.line, column=column, what=what, cells=cells))
+        self.faults.append(CellFault(line=self.read.line, column=column, what=what, cells=self.read.cells))
 
 
-def _without_private_key(cells: Mapping[str, str], parse_key: Callable[[str], str]) -> Mapping[str, str]:
-    """Return the cells of a row that was not parsed, without a recipient that is not a public key."""
-    try:
-        return {**cells, "recipient": parse_key(cells["recipient"])} if cells.get("recipient") else cells
-    except UsageFault:
-        return {**cells, "recipient": ""}
+def _without_private_keys(cells: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the cells of a faulty row, except those that may contain a private key: they are not copied anywhere."""
+    return {
+        name: cell
+        for name, cell in cells.items()
+        if not PRIVATE.search(cell) and (name != "recipient" or cell.startswith(PUBLIC))
+    }
 
 
 def _user_name(cell: str) -> str:
@@ -148,9 +150,9 @@ def _parse_user(cell: str) -> str:
 
 
 def _parse_method(cell: str, *, methods: Mapping[str, RosterMethod]) -> RosterMethod:
-    if cell not in methods:
-        raise UsageFault(f"{cell!a} is no kind of device", f"write {', '.join(methods)}")
-    return methods[cell]
+    if cell.lower() not in methods:
+        raise UsageFault(f"{cell!a} is not a kind of device", f"write {', '.join(methods)}")
+    return methods[cell.lower()]
 
 
 def _parse_name(cell: str) -> str:
@@ -163,7 +165,7 @@ def _parse_path(cell: str) -> str:
 
 def _parse_serial(cell: str) -> str:
     if not SERIAL.fullmatch(cell):
-        raise UsageFault(f"{cell!a} is no serial", "use 9 to 256 letters, digits and +=/:,.@-")
+        raise UsageFault(f"{cell!a} is not a serial number", "use 9 to 256 letters, digits and +=/:,.@-")
     return cell
 
 
@@ -172,12 +174,12 @@ def _parse_tags(cell: str) -> Tags:
     pairs = [part.strip().partition("=") for part in cell.split(";") if part.strip()]
     tags = {key: value for key, equals, value in pairs if equals}
     if len({key.lower() for key in tags}) < len(pairs) or len(tags) > MOST_TAGS:
-        raise UsageFault(f"{cell!a} are no tags", f"write K=V;K=V, each key once, {MOST_TAGS} at most")
+        raise UsageFault(f"{cell!a} is not a list of tags", f"write K=V;K=V, each key once, at most {MOST_TAGS}")
     for key, value in tags.items():
         if not TAG_KEY.fullmatch(key) or not TAG_VALUE.fullmatch(value) or key.lower().startswith(TAKEN):
             raise UsageFault(
-                f"{key!a} is no tag that a roster can give",
-                "use letters, digits, blanks and .:/=+@-_, and none of AWS's or mfa-kit's own keys",
+                f"the tag {key!a} is not allowed in a roster",
+                "use letters, digits, spaces and .:/=+@-_, and no key that begins with aws: or mfa-kit:",
             )
     return tuple(tags.items())
 
@@ -209,7 +211,7 @@ def keep_users(rows: Sequence[RosterRow], users: Sequence[str]) -> list[RosterRo
     wanted = {user.lower() for user in users}
     if missing := wanted - {row.user.lower() for row in rows}:
         raise UsageFault(
-            f"--only names {', '.join(sorted(missing))}, who are not there",
-            "see the names in the roster or the plan, or in IAM",
+            f"--only names users who are not in the roster, the plan or the selection: {', '.join(sorted(missing))}",
+            "check the spelling, or remove these names from --only",
         )
     return [row for row in rows if row.user.lower() in wanted]

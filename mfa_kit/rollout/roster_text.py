@@ -6,6 +6,8 @@ spreadsheet would interpret.
 
 import csv
 import io
+import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,9 +16,14 @@ from mfa_kit.core.json_text import JsonError, read_json
 from mfa_kit.core.text import FORMULA, no_formula, one_line
 
 COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags")
+# Columns that `faults_table` adds; they are ignored when read: what is wrong, and cells beyond the header.
+WRONG, SURPLUS = "wrong", "surplus"
 # The AWS console uses these column names in its file of new users.
 CONSOLE_COLUMNS = {"user name": "user"}
 SEPARATORS = ",;\t"
+# Excel obeys a first line `sep=;`. It reads a cell ="0123" as text, and so keeps the zero.
+EXCEL_SEPARATOR = re.compile(r'\s*"?sep=([,;\t])"?[,;\t]*\r?\n', re.IGNORECASE)
+EXCEL_TEXT = re.compile(r'="(.*)"', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +66,18 @@ def _read_json_line(number: int, line: str) -> ReadRow | CellFault:
     try:
         found = read_json(line)
     except JsonError as error:
-        return CellFault(line=number, column=None, what=f"is not one JSON object: {error}", cells={})
+        return CellFault(line=number, column=None, what=f"the line is not a JSON object: {error}", cells={})
     if not isinstance(found, dict):
-        return CellFault(line=number, column=None, what="is not one JSON object", cells={})
+        return CellFault(line=number, column=None, what="the line is not a JSON object", cells={})
     values = {name: _join_tags(found[name]) if name == "tags" else found[name] for name in COLUMNS if name in found}
-    cells = {name: value.strip() for name, value in values.items() if isinstance(value, str)}
-    wrong = [name for name, value in values.items() if not isinstance(value, str | None)]
-    if wrong:
-        return CellFault(line=number, column=wrong[0], what="is not text", cells=cells)
+    cells = {name: _json_cell(value) for name, value in values.items() if value is not None}
+    if wrong := [name for name, value in values.items() if not isinstance(value, str | None)]:
+        return CellFault(line=number, column=wrong[0], what="the value is not text", cells=cells)
     return ReadRow(number, cells)
+
+
+def _json_cell(value: object) -> str:
+    return value.strip() if isinstance(value, str) else json.dumps(value)
 
 
 def _join_tags(value: object) -> object:
@@ -96,18 +106,21 @@ def _read_csv(text: str) -> Iterator[ReadRow | CellFault]:
 
 def _split_csv(text: str) -> Iterator[tuple[int, list[str]] | CellFault]:
     """Yield each non-empty row with its line number; a fault after which reading is impossible comes last."""
-    head = next((line for line in text.splitlines() if line.strip()), "")
-    separator = max(SEPARATORS, key=head.count)
+    if excel := EXCEL_SEPARATOR.match(text):
+        text, separator = text[excel.end() :], excel[1]
+    else:
+        separator = max(SEPARATORS, key=next((line for line in text.splitlines() if line.strip()), "").count)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
-    began = 1
+    before = excel[0].count("\n") if excel else 0
+    began = before + 1
     try:
         for row in lines:
             cells = [cell.strip() for cell in row]
             if any(cells):
                 yield began, cells
-            began = lines.line_num + 1
+            began = before + lines.line_num + 1
     except csv.Error as error:
-        what = f"is no CSV ({error}), and nothing after it was read"
+        what = f"the CSV is broken ({error}); this row and all rows after it were not read"
         yield CellFault(line=began, column=None, what=what, cells={})
 
 
@@ -115,24 +128,29 @@ def _header(cells: Sequence[str], line: int) -> list[str]:
     names = [CONSOLE_COLUMNS.get(cell.lower(), cell.lower()) for cell in cells]
     if "user" not in names:
         raise UsageFault(
-            f"the roster has no column user in its header, line {line}",
-            f"the columns are {', '.join(COLUMNS)}; all but user may be left out",
+            f"line {line}: the roster's header has no column 'user'",
+            f"begin with a header; only user is required: {','.join(COLUMNS)}",
         )
     if twice := [name for name in COLUMNS if names.count(name) > 1]:
-        raise UsageFault(f"the roster has the column {twice[0]} twice", "leave one of them")
+        raise UsageFault(f"the roster has the column {twice[0]} twice", "remove one of them")
     return names
 
 
 def _csv_row(names: Sequence[str], cells: Sequence[str], line: int) -> ReadRow | CellFault:
-    ours = {name: _without_apostrophe(cell) for name, cell in zip(names, cells, strict=False) if name in COLUMNS}
+    ours = {name: _plain_cell(cell) for name, cell in zip(names, cells, strict=False) if name in COLUMNS}
     if any(cells[len(names) :]):
-        what = f"has {len(cells)} cells, and the header has {len(names)}"
+        what = f"the row has {len(cells)} cells, and the header has {len(names)}"
+        # The console's file of new users has passwords, which could be in a surplus cell of a shifted row.
+        if not set(names) - {*COLUMNS, WRONG, SURPLUS}:
+            ours[SURPLUS] = ",".join(cells[len(names) :])
         return CellFault(line=line, column=None, what=what, cells=ours)
     return ReadRow(line, ours)
 
 
-def _without_apostrophe(cell: str) -> str:
-    """Remove the apostrophe that `no_formula` put before a cell."""
+def _plain_cell(cell: str) -> str:
+    """Return the text of a cell that Excel wrote as a formula, or that `no_formula` put an apostrophe before."""
+    if text := EXCEL_TEXT.fullmatch(cell):
+        return text[1].replace('""', '"').strip()
     return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
 
 
@@ -146,13 +164,10 @@ def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
 
 
 def faults_table(faults: Sequence[CellFault]) -> str:
-    """Write the faulty rows as a roster to correct. Each row appears once; its column `wrong` is ignored when read.
-
-    If the recipient of a row is one of its faults, the recipient is left out, because it may be a private key.
-    """
+    """Write the faulty rows as a roster to correct. Each row appears once, with its original cells."""
     rows: dict[int, dict[str, str]] = {}
     for fault in faults:
-        row = rows.setdefault(fault.line, {**fault.cells, "wrong": ""})
-        row["recipient"] = fault.cells.get("recipient", "") and row.get("recipient", "")
-        row["wrong"] = "; ".join(filter(None, [row["wrong"], str(fault)]))
-    return csv_table((*COLUMNS, "wrong"), rows.values())
+        row = rows.setdefault(fault.line, {**fault.cells, WRONG: ""})
+        row[WRONG] = "; ".join(filter(None, [row[WRONG], str(fault)]))
+    surplus = [SURPLUS] if any(row.get(SURPLUS) for row in rows.values()) else []
+    return csv_table((*COLUMNS, WRONG, *surplus), rows.values())

@@ -1,6 +1,6 @@
 """Users of the account, and the selection of users for a rollout without a roster."""
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 
@@ -16,7 +16,11 @@ class ListedUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Conditions for users: one of the groups, all of the tags, and every other condition that is set."""
+    """Conditions for users: one of the groups, all of the tags, and every other condition that is set.
+
+    IAM ignores the case of group names and tag keys, but not of paths and tag values (IAM user guide, "IAM and STS
+    quotas" and "Tags for IAM resources").
+    """
 
     groups: tuple[str, ...] = ()
     path_prefix: str = "/"
@@ -32,7 +36,15 @@ class Selection:
         """Whether a user is selected. `passwords` has the users with a console password; only they need MFA."""
         return (
             user.path.startswith(self.path_prefix)
-            and (not self.groups or bool(set(self.groups) & set(user.groups)))
-            and set(self.tags) <= set(user.tags)
+            and (not self.groups or bool(_lower(self.groups) & _lower(user.groups)))
+            and _lower_keys(self.tags) <= _lower_keys(user.tags)
             and (not self.without_mfa or user.name in passwords)
         )
+
+
+def _lower(names: Iterable[str]) -> set[str]:
+    return {name.lower() for name in names}
+
+
+def _lower_keys(tags: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    return {(key.lower(), value) for key, value in tags}

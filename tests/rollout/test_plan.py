@@ -106,7 +106,7 @@ def test_a_roster_that_is_wrong_stops_everything_at_once(rollout: Rollout, peopl
     assert len(rollout.lab.calls) == since
 
 
-def test_wrong_rows_can_be_left_out_and_mended(rollout: Rollout, people: People) -> None:
+def test_wrong_rows_can_be_skipped_and_corrected(rollout: Rollout, people: People) -> None:
     """The file that is written is a roster. It does not contain a private key that was entered by mistake."""
     good, bad = people(2)
     aside = rollout.folder / "bad.csv"
@@ -140,7 +140,13 @@ def test_a_path_without_a_slash_is_told(rollout: Rollout) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "cannot be read"), (b"user\n\xff\n", "line 2"), (b"user\nal\0ice\n", "line 2"), (b"", "is empty")],
+    [
+        (None, "cannot be read"),
+        (b"user\n\xff\n", "line 2"),
+        (b"user\nal\0ice\n", "line 2"),
+        (b"", "is empty"),
+        (b"PK\x03\x04\x14", "r.csv is a spreadsheet, which mfa-kit cannot read\n  try: save it as CSV"),
+    ],
 )
 def test_a_file_that_is_no_roster_is_told(rollout: Rollout, content: bytes | None, said: str) -> None:
     """The error names the line, if there is one."""
@@ -199,9 +205,16 @@ def chosen(people: People, aws: Aws) -> dict[str, str]:
 def test_users_can_be_selected_in_iam(
     rollout: Rollout, chosen: dict[str, str], flag: str, value: str, who: str
 ) -> None:
-    """By group, tag or path, or by their names. Names also narrow another selection."""
+    """By group, tag or path, or by their names. Names also narrow another selection.
+
+    IAM ignores the case of groups, tag keys and user names, but not of paths and tag values.
+    """
     select = ("rollout", "plan", "-o", rollout.file, flag, value.format(chosen["mark"]))
     assert rollout.desk.run(*select).code == 0
+    assert actions(rollout) == {chosen[who]: "enroll"}
+    assert rollout.desk.run(*select[:4], flag, value.format(chosen["mark"]).swapcase()).code == 0
+    assert actions(rollout) == ({} if flag == "--path-prefix" or "=" in value else {chosen[who]: "enroll"})
+    assert rollout.desk.run(*select[:4], flag, value.replace("team", "TEAM").format(chosen["mark"])).code == 0
     assert actions(rollout) == {chosen[who]: "enroll"}
     assert rollout.desk.run(*select, "--only", chosen[who].upper()).code == 0
     assert rollout.desk.run(*select, "--only", chosen["plain"]).code == 2
@@ -255,7 +268,7 @@ def test_a_dry_run_writes_no_plan(rollout: Rollout, people: People) -> None:
     """The file of faulty rows is not written either. The summary is printed nevertheless."""
     done = rollout.plan(*people(1), "al ice", more=["--dry-run", "--skip-bad", rollout.folder / "bad.csv"])
     assert "enroll " in done.out
-    assert "faults: 1; their rows are left out\n" in done.err
+    assert "skipping 1 row with errors\n" in done.err
     assert [each.name for each in rollout.folder.iterdir()] == ["roster.csv"]
 
 

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.rollout import roster
 from mfa_kit.rollout.roster import Roster, RosterRow
-from mfa_kit.rollout.roster_method import SELF, RosterMethod
+from mfa_kit.rollout.roster_method import SELF, VIRTUAL, RosterMethod
 from mfa_kit.rollout.roster_text import COLUMNS, csv_table, faults_table
 from mfa_kit.wiring.methods.oath import OATH
 from mfa_kit.wiring.methods.registry import METHODS
+
+OATH_KIND = next(method for method in METHODS.in_rosters() if method.name == "oath")
 
 
 def key(text: str) -> str:
@@ -91,9 +93,9 @@ def test_duplicates_and_case_twins_are_found() -> None:
     assert wrong("user,kind\nalice,phone\nALICE,\n") == [(2, "kind"), (3, "user")]
     found = read("user\nalice\nbob\nalice\nAlice\narn:aws:iam::123456789012:user/team/BOB\n").faults
     assert [(one.line, one.what) for one in found] == [
-        (4, "is there already: line 2"),
-        (5, "differs from another user in case only, and IAM sees no case: line 2"),
-        (6, "differs from another user in case only, and IAM sees no case: line 3"),
+        (4, "'alice' is a duplicate of line 2"),
+        (5, "'Alice' is a duplicate of 'alice' on line 2, because IAM ignores case"),
+        (6, "'BOB' is a duplicate of 'bob' on line 3, because IAM ignores case"),
     ]
 
 
@@ -108,7 +110,7 @@ def test_a_user_may_be_named_by_his_arn() -> None:
     [
         ("", "is empty"),
         ("\n \n", "is empty"),
-        ("name\nalice\n", "no column user"),
+        ("name\nalice\n", "has no column 'user'"),
         ("user,user\na,b\n", "column user twice"),
     ],
 )
@@ -123,7 +125,7 @@ def test_csv_that_breaks_off_is_wrong_from_there_on() -> None:
     found = read('user\nalice\n"bo"b\ncarol\n')
     assert [row.user for row in found.rows] == ["alice"]
     assert [one.line for one in found.faults] == [3]
-    assert "nothing after it was read" in found.faults[0].what
+    assert "all rows after it were not read" in found.faults[0].what
 
 
 @pytest.mark.parametrize("line", ["[1]", "{", '{"user": 3}', '{"user": "a", "tags": [1]}', '{"user": "a b"}'])
@@ -151,12 +153,12 @@ def test_the_consoles_file_of_new_users_is_a_roster() -> None:
         read("User name,user\nalice,bob\n")
 
 
-def test_bad_rows_are_written_as_a_roster_to_be_mended() -> None:
+def test_bad_rows_are_written_as_a_roster_to_correct() -> None:
     """Their faults are in a column that is ignored. Once corrected, the file is a valid roster."""
     text = faults_table(read("user,name,kind\nal ice,a,nokind\nbob,b,\ncarol,b b,\n").faults)
     assert [number for number, _ in wrong(text)] == [2, 2, 3]
-    mended = text.replace("al ice", "alice").replace("nokind", "").replace("b b", "bb")
-    assert [(row.user, row.name) for row in read(mended).rows] == [("alice", "a"), ("carol", "bb")]
+    corrected = text.replace("al ice", "alice").replace("nokind", "").replace("b b", "bb")
+    assert [(row.user, row.name) for row in read(corrected).rows] == [("alice", "a"), ("carol", "bb")]
 
 
 @pytest.mark.parametrize(
@@ -171,14 +173,57 @@ def test_bad_rows_are_written_as_a_roster_to_be_mended() -> None:
 def test_whatever_is_wrong_with_a_row_its_private_key_is_not_copied(text: str) -> None:
     """A public key is copied."""
     assert "SECRET" not in faults_table(read(text.format("AGE-SECRET-KEY-1ABC")).faults)
+    assert "unclear" not in faults_table(read(text.format("unclear")).faults)
     assert "age1abc" in faults_table(read(text.format("age1abc")).faults)
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [
+        ("user,recipient\nal ice,ssh-ed25519 AAAA me@home\n", {"recipient": "ssh-ed25519 AAAA me@home"}),
+        ("user,tags\nalice,a=1,b=2\n", {"tags": "a=1", "surplus": "b=2"}),
+        ('{"user": "alice", "serial": 123456789}', {"serial": "123456789"}),
+        ('{"user": "alice", "tags": [1, "x"]}', {"tags": '[1, "x"]'}),
+        ("user,kind,name\nsecretary,Phone, A b \n", {"user": "secretary", "kind": "Phone", "name": "A b"}),
+    ],
+)
+def test_faulty_rows_keep_their_original_cells(text: str, cells: dict[str, str]) -> None:
+    """The admin corrects what they wrote, also if it was not text or did not fit the header."""
+    (row,) = csv.DictReader(io.StringIO(faults_table(read(text).faults)))
+    assert {name: row[name] for name in cells} == cells
+
+
+def test_passwords_in_surplus_cells_are_not_copied() -> None:
+    """A row of the console's file may be shifted, so its surplus cells may be passwords."""
+    (fault,) = read("User name,Password\nalice,x,hunter2\n").faults
+    assert "hunter2" not in faults_table([fault])
+
+
+def test_kinds_ignore_case() -> None:
+    """Spreadsheets capitalize the first letter of a cell."""
+    assert [row.kind for row in read("user,kind\na,Virtual\nb,OATH\nc,Self\n").rows] == [VIRTUAL, OATH_KIND, SELF]
+
+
+@pytest.mark.parametrize("line", ["sep=;\n", '"sep=;"\r\n', "SEP=;;;\n"])
+def test_the_line_with_which_excel_names_the_separator_is_obeyed(line: str) -> None:
+    """It counts as a line of the file. The header alone may have more of another separator."""
+    found = read(f"\ufeff{line}user;remark,a,b,c\nal ice;\nbob;\n")
+    assert [row.user for row in found.rows] == ["bob"]
+    assert [fault.line for fault in found.faults] == [3]
+
+
+@pytest.mark.parametrize("cell", ['="0123456789"', '"=""0123456789"""'])
+def test_a_number_that_excel_keeps_as_text_has_its_zero(cell: str) -> None:
+    """Excel writes such a cell as a formula."""
+    (row,) = read(f"user,serial\nalice,{cell}\n").rows
+    assert row.serial == "0123456789"
 
 
 def test_only_keeps_the_users_that_are_named() -> None:
     """A name that is missing in the roster is an error."""
     rows = read("user\nalice\nbob\n").rows
     assert [row.user for row in roster.keep_users(rows, ["ALICE"])] == ["alice"]
-    with pytest.raises(UsageFault, match="names dave, who"):
+    with pytest.raises(UsageFault, match="not in the roster, the plan or the selection: dave"):
         roster.keep_users(rows, ["dave"])
 
 

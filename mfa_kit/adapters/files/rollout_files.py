@@ -9,6 +9,8 @@ from mfa_kit.disk.whole_files import replace_file
 
 # Five thousand users with tags are some megabytes.
 LARGEST = 64 << 20
+# What spreadsheets begin with: ZIP (xlsx, xlsm, ods, numbers), and the compound files of older Excel (xls).
+SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 
 
 def read_text(path: Path) -> str:
@@ -20,15 +22,15 @@ def read_text(path: Path) -> str:
         raise UsageFault(f"{path} cannot be read: {error.strerror}", "name a roster or a plan") from None
     if len(octets) > LARGEST:
         raise UsageFault(f"{path} is larger than {LARGEST >> 20} MB", "split it into several files")
+    if octets.startswith(SPREADSHEETS):
+        raise UsageFault(f"{path} is a spreadsheet, which mfa-kit cannot read", "save it as CSV UTF-8")
     try:
         text = octets.decode("utf-16" if octets[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = octets[: error.start].count(b"\n") + 1
         raise UsageFault(f"{path} is not in UTF-8, line {line}", "save it as CSV UTF-8") from None
     if "\0" in text:
-        raise UsageFault(
-            f"{path} is not a text, line {text[: text.index(chr(0))].count(chr(10)) + 1}", "save it as CSV"
-        )
+        raise UsageFault(f"{path} is not text, line {text[: text.index(chr(0))].count(chr(10)) + 1}", "save it as CSV")
     return text
 
 

@@ -14,6 +14,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.text import count_of
 from mfa_kit.rollout.plan import AccountListing, Action, DeviceLookup, Plan, make_plan
 from mfa_kit.rollout.plan_file import plan_digest, plan_text
 from mfa_kit.rollout.roster import RosterRow, keep_users, key_fingerprint
@@ -113,15 +114,18 @@ def _read_rows(file: Path, skip_bad: Path | None, *, settings: Settings) -> list
     """Return the rows of a roster. Raise UsageFault with all faults, unless faulty rows are skipped."""
     found = wiring.read_roster(file, METHODS)
     if found.faults and skip_bad:
-        what = f"faults: {len(found.faults)}; their rows are left out"
+        what = f"skipping {count_of(len({fault.line for fault in found.faults}), 'row')} with errors"
         if not settings.dry_run:
             wiring.write_file(skip_bad, faults_table(found.faults))
-            what += f", and are in {skip_bad} to be mended"
+            what += f"; see {skip_bad}"
         settings.progress.note(what)
+        for fault in found.faults:
+            if not fault.cells:  # the file cannot show what is missing
+                settings.progress.note(str(fault))
     elif found.faults:
         error = UsageFault(
-            f"{file} cannot be taken as it is; cells that are wrong: {len(found.faults)}",
-            "mend them, or leave their rows out: --skip-bad FILE",
+            f"{file} has {count_of(len(found.faults), 'error')}",
+            "fix them, or skip those rows with --skip-bad FILE",
         )
         for fault in found.faults:
             error.add_note(str(fault))
