@@ -3,6 +3,7 @@
 import base64
 import errno
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -554,3 +555,37 @@ def test_a_new_file_is_private_and_never_over_another(tmp_path: Path) -> None:
         write_new(tmp_path / "qr.png", b"two")
     assert (tmp_path / "qr.png").read_bytes() == b"one"
     assert [path.name for path in tmp_path.iterdir()] == ["qr.png"]
+
+
+@pytest.mark.parametrize("change", [bytes, lambda armored: b"\n" + armored.replace(b"\n", b"\r\n") + b"\n"])
+def test_an_armored_backup_is_read(change: Any, recipient: str, identity_file: Path, tmp_path: Path) -> None:
+    """Written by age with -a, as after a way through mail."""
+    picture = symbol.png(URI)
+    command = [judge("age"), "-a", "-r", recipient]
+    armored = subprocess.run(command, input=picture.reveal(), capture_output=True, check=True).stdout
+    assert armored.startswith(b"-----BEGIN AGE ENCRYPTED FILE-----")
+    (tmp_path / "backup.png.age").write_bytes(change(armored))
+    assert open_backup(tmp_path / "backup.png.age", read_identities([identity_file])) == picture
+
+
+@pytest.mark.parametrize("body", [b"", b"!!!!", b"AAAA", b"YWdlLWVuY3J5cHRpb24ub3JnL3YxCg=="])
+def test_damaged_armor_is_a_sentence(body: bytes, identity_file: Path, tmp_path: Path) -> None:
+    damaged = b"-----BEGIN AGE ENCRYPTED FILE-----\n%s\n-----END AGE ENCRYPTED FILE-----\n" % body
+    (tmp_path / "backup.png.age").write_bytes(damaged)
+    with pytest.raises(IntegrityFault, match=r"is not an age file|is damaged"):
+        open_backup(tmp_path / "backup.png.age", read_identities([identity_file]))
+
+
+def test_an_armored_identity_asks_for_its_passphrase(tmp_path: Path) -> None:
+    """Its work is limited too, although the header cannot be seen in the armor."""
+    identity, file = pyrage.x25519.Identity.generate(), tmp_path / "identity"
+    file.write_bytes(pyrage.passphrase.encrypt(f"{identity}\n".encode(), "correct horse", armored=True))
+    (found,) = read_identities([file], lambda _: Secret("correct horse")).reveal()
+    assert str(found) == str(identity)
+    binary = pyrage.passphrase.encrypt(f"{identity}\n".encode(), "correct horse")
+    slow = re.sub(rb"(-> scrypt \S+) \d+\n", rb"\1 30\n", binary)
+    lines = re.findall(".{1,64}", base64.b64encode(slow).decode())
+    armor = "-----BEGIN AGE ENCRYPTED FILE-----", *lines, "-----END AGE ENCRYPTED FILE-----"
+    file.write_text("\n".join(armor))
+    with pytest.raises(UsageFault, match="scrypt work factor above 20"):
+        read_identities([file], lambda _: Secret("correct horse"))

@@ -4,6 +4,7 @@ pyrage is written in Rust. When that code panics, pyo3 raises PanicException, wh
 for errors would not catch it. Rust also writes to standard error.
 """
 
+import base64
 import os
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,20 @@ from contextlib import contextmanager
 from mfa_kit.core.errors import MfaKitError
 
 STDERR = 2
+# Around an armored file: age-encryption.org/v1, "ASCII armor".
+ARMOR = (b"-----BEGIN AGE ENCRYPTED FILE-----", b"-----END AGE ENCRYPTED FILE-----")
 ONE_AT_A_TIME = threading.Lock()
+
+
+def without_armor(content: bytes) -> bytes:
+    """Return the binary form of an armored file (`age -a`); anything else is returned unchanged."""
+    lines = [line.strip() for line in content.strip().splitlines()]
+    if (lines[:1], lines[-1:]) != ([ARMOR[0]], [ARMOR[1]]):
+        return content
+    try:
+        return base64.b64decode(b"".join(lines[1:-1]), validate=True)
+    except ValueError:
+        return content
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from shlex import quote
 
 import pyrage
 
-from mfa_kit.adapters.files.age_calls import contain_panics
+from mfa_kit.adapters.files.age_calls import contain_panics, without_armor
 from mfa_kit.adapters.files.backup_names import OWN, encoded, new_backup, own_copy
 from mfa_kit.adapters.files.identities import LARGEST, MAGIC, Identity
 from mfa_kit.adapters.files.private_files import create_private, faults_of, hold, reason_of, write_new
@@ -39,6 +39,7 @@ def open_backup(path: Path, keys: Secret[list[Identity]]) -> Png:
 
 
 def _decrypted(path: Path, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
+    sealed = without_armor(sealed)
     if len(sealed) > LARGEST or not sealed.startswith(MAGIC):
         raise IntegrityFault(f"{path} is not a backup: it is not an age file", "see: mfa-kit backup list")
     damaged = IntegrityFault(f"{path} is damaged and cannot be decrypted", "use another copy")

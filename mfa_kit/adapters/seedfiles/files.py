@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import re
 import secrets
 import stat
 from collections import Counter
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mfa_kit.adapters.seedfiles import aws_serials, pskc, safenet, tables, uris, xml
+from mfa_kit.adapters.seedfiles import aws_serials, json_tokens, pskc, safenet, tables, uris, xml
 from mfa_kit.adapters.seedfiles.contents import Contents, Unlock
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
@@ -28,6 +29,9 @@ WRAPPED = (
     (b"-----BEGIN AGE", "encrypted with age", "decrypt it: age --decrypt -i IDENTITY FILE"),
 )
 
+# An entry of SafeWord's .dat file, which is LDIF. Its seeds do not say where their counter or clock is.
+SAFEWORD = re.compile(r"^(dn:\s*scc|scc(AuthenticatorId|TokenData)\b)", re.IGNORECASE | re.MULTILINE)
+
 
 @dataclass(frozen=True, slots=True)
 class SeedFormat:
@@ -42,6 +46,7 @@ FORMATS = (
     SeedFormat(pskc.is_pskc, pskc.read_pskc),
     SeedFormat(safenet.is_safenet, safenet.read_safenet),
     SeedFormat(uris.is_uri_list, uris.read_uri_list),
+    SeedFormat(json_tokens.is_json, json_tokens.read_json_tokens),
     SeedFormat(aws_serials.is_serial_list, aws_serials.read_serial_list),
     SeedFormat(tables.is_text, tables.read_table),
 )
@@ -74,6 +79,8 @@ def read_seed_file(content: bytes, unlock: Unlock, *, now: float, wanted: Encodi
         if content.startswith(magic):
             raise UsageFault(f"this file is {what}", hint)
     text = decode_text(content)
+    if SAFEWORD.search(text):
+        raise UsageFault("this file is SafeWord's .dat, which mfa-kit does not read", "ask the vendor for PSKC or CSV")
     root = xml.parse_xml(content) if text.lstrip().startswith("<") else None
     contents = Contents(text=text, root=root, unlock=unlock, now=now, wanted=wanted)
     found = _format_of(contents).read(contents)

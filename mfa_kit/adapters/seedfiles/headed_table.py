@@ -92,6 +92,11 @@ def read_headed(table: Sequence[Line], header: Cells) -> Iterator[SeedRow | Drop
     return _headed(table, _columns(header))
 
 
+def names_seeds(cells: Cells) -> bool:
+    """Whether the names include one for seeds."""
+    return "seed" in _columns(cells)
+
+
 def unknown_columns(header: Cells) -> list[str]:
     """Return a note that names the columns that are not understood, or nothing."""
     unknown = [at for at in _unknown(header) if header[at]]

@@ -6,7 +6,7 @@ layout, write a module and add a row to LAYOUTS.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mfa_kit.adapters.seedfiles import headed_table, yubico_logs
 from mfa_kit.adapters.seedfiles.cells import (
@@ -27,6 +27,10 @@ from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, Token, 
 VERSION = re.compile(r"#\s*version:\s*(\d{1,9})", re.ASCII)
 # In the second version of privacyIDEA's export, user, resolver and realm come first.
 WITH_USERS, USER_CELLS = 2, 3
+
+# PingID's file is `serial,seed[,counter]`. Whether it is of HOTP or TOTP tokens is chosen when PingID imports it.
+PINGS = "it has a number in place of a type, as PingID's files have; write serial,seed,hotp,6,COUNTER"
+UNTYPED = "no row names a type, so the tokens are read as HOTP; for TOTP write serial,seed,totp,6,30"
 
 Rows = Iterator[SeedRow | DroppedRow | None]
 
@@ -54,8 +58,9 @@ def read_table(contents: Contents) -> SeedFile:
     layout = next((each for each in LAYOUTS if each.recognizes(first)), BARE)
     if layout is BARE and _version(contents.text) == WITH_USERS:
         table = [(where, cells if isinstance(cells, DroppedRow) else cells[USER_CELLS:]) for where, cells in table]
-    found = seed_file(layout.name, layout.read(table, first), layout.encoding or contents.wanted)
-    return replace(found, notes=tuple(layout.notes(first)))
+        first = first[USER_CELLS:]
+    wanted = layout.encoding or contents.wanted
+    return seed_file(layout.name, layout.read(table, first), wanted, tuple(layout.notes(first)))
 
 
 def _first_row(table: Sequence[Line]) -> Cells:
@@ -72,7 +77,7 @@ def _version(text: str) -> int:
     return int(marked[1]) if marked else 1
 
 
-def seed_file(layout: str, rows: Iterator[SeedRow | DroppedRow | None], wanted: Encoding | None) -> SeedFile:
+def seed_file(layout: str, rows: Rows, wanted: Encoding | None, notes: tuple[str, ...]) -> SeedFile:
     """Convert rows to tokens. If no row of a layout holds a seed, the file is not of that layout."""
     found = [row for row in rows if row is not None]
     taken = [row for row in found if isinstance(row, SeedRow)]
@@ -82,7 +87,7 @@ def seed_file(layout: str, rows: Iterator[SeedRow | DroppedRow | None], wanted: 
             f"no row of this file can be read as {layout}; {joined_reasons(dropped) or 'it has no rows'}",
             "check that this is the right file",
         )
-    return SeedFile(layout=layout, readings=decode_rows(taken, dropped, wanted))
+    return SeedFile(layout=layout, readings=decode_rows(taken, dropped, wanted), notes=notes)
 
 
 def _bare(line: Line) -> SeedRow | DroppedRow:
@@ -93,6 +98,8 @@ def _bare(line: Line) -> SeedRow | DroppedRow:
     if len(cells) < 2:  # noqa: PLR2004 - serial and seed
         return DroppedRow(where, "the seed is missing")
     serial, seed, factor, digits, *more = [*cells, "", ""]
+    if factor.isdecimal():
+        return DroppedRow(where, PINGS)
 
     def make() -> Token:
         rest = {digest_named(cell) in DIGESTS: cell for cell in more if cell}
@@ -110,7 +117,12 @@ def _bare(line: Line) -> SeedRow | DroppedRow:
     return seed_row(where, seed, make)
 
 
-BARE = TableLayout("serial, seed, type, digits, step", lambda _: True, lambda table, _: map(_bare, table))
+BARE = TableLayout(
+    "serial, seed, type, digits, step",
+    lambda _: True,
+    lambda table, _: map(_bare, table),
+    notes=lambda first: () if len(first) > 2 and first[2] else (UNTYPED,),  # noqa: PLR2004 - the third is the type
+)
 LAYOUTS = (
     TableLayout(
         "CSV with a header",
@@ -119,15 +131,9 @@ LAYOUTS = (
         notes=headed_table.unknown_columns,
     ),
     TableLayout(
-        "Yubico's log, traditional layout",
-        yubico_logs.is_traditional,
-        lambda table, _: yubico_logs.read_traditional(table),
-        Encoding.HEX,
-    ),
-    TableLayout(
-        "Yubico's log, Yubico layout",
-        yubico_logs.is_yubico_layout,
-        lambda table, _: yubico_logs.read_yubico_layout(table),
+        "Yubico's log",
+        lambda first: yubico_logs.is_traditional(first) or yubico_logs.is_yubico_layout(first),
+        lambda table, _: yubico_logs.read_log(table),
         Encoding.HEX,
     ),
 )

@@ -1,4 +1,4 @@
-"""Logs of Yubico's personalization tool, in its two layouts. Seeds are in hex."""
+"""Logs of Yubico's personalization tool, in its two layouts, also mixed in one file. Seeds are in hex."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -25,21 +25,25 @@ def is_yubico_layout(first: Cells) -> bool:
     return len(first) >= UP_TO_TIME and STAMP.match(first[UP_TO_TIME - 1]) is not None
 
 
-def read_traditional(table: Sequence[Line]) -> Iterator[SeedRow | DroppedRow | None]:
-    """Yield the rows of the traditional layout; None for a line that only records the start of logging."""
-    return map(_traditional, table)
+def read_log(table: Sequence[Line]) -> Iterator[SeedRow | DroppedRow | None]:
+    """Yield the rows, each by its own layout; None for a line that only records the start of logging.
+
+    The tool appends to its log, so a file has both layouts after the layout was changed.
+    """
+    for line in table:
+        where, cells = line
+        if isinstance(cells, DroppedRow):
+            yield cells
+        elif is_traditional(cells):
+            yield _traditional(where, cells)
+        elif is_yubico_layout(cells):
+            yield _yubico(where, cells)
+        else:
+            yield DroppedRow(where, "it is of neither of the two layouts of Yubico's log")
 
 
-def read_yubico_layout(table: Sequence[Line]) -> Iterator[SeedRow | DroppedRow | None]:
-    """Yield the rows of Yubico's own layout."""
-    return map(_yubico, table)
-
-
-def _traditional(line: Line) -> SeedRow | DroppedRow | None:
+def _traditional(where: str, cells: Cells) -> SeedRow | DroppedRow | None:
     """Parse `event,time,slot,public id,private id,key,…,digits` of Yubico's personalization tool. It has no serials."""
-    where, cells = line
-    if isinstance(cells, DroppedRow):
-        return cells
     event = cells[0].lower()
     if event == "logging start":
         return None
@@ -59,14 +63,11 @@ def _traditional(line: Line) -> SeedRow | DroppedRow | None:
     )
 
 
-def _yubico(line: Line) -> SeedRow | DroppedRow:
+def _yubico(where: str, cells: Cells) -> SeedRow | DroppedRow:
     """Parse `serial,public id,moving factor,key,access code,time,`.
 
     The moving factor shows that the row is for OATH.
     """
-    where, cells = line
-    if isinstance(cells, DroppedRow):
-        return cells
     cells = [*cells, *[""] * 6]
     if not re.fullmatch(r"\d{1,9}", cells[2], re.ASCII):
         return DroppedRow(where, f"it {OTHER_EVENT}")

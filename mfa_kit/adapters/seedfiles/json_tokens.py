@@ -1,0 +1,52 @@
+"""JSON with one object for each token, as Microsoft Graph imports hardware OATH tokens to Entra.
+
+Graph's form is `{"@context": "#$delta", "value": [{"serialNumber": …, "secretKey": …, "timeIntervalInSeconds": …}]}`. A
+list of such objects and a single one are read too. The names have the meaning that they have in the header of a table.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from mfa_kit.adapters.seedfiles import headed_table
+from mfa_kit.adapters.seedfiles.cells import Line
+from mfa_kit.adapters.seedfiles.contents import Contents
+from mfa_kit.adapters.seedfiles.tables import seed_file
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.json_text import JsonError, read_json
+from mfa_kit.tokens.seeds import DroppedRow, SeedFile
+
+# More fields than any format has.
+FIELDS = 64
+
+
+def is_json(contents: Contents) -> bool:
+    """Whether a file begins as a JSON object or list does."""
+    return contents.root is None and contents.text.lstrip().startswith(("{", "["))
+
+
+def read_json_tokens(contents: Contents) -> SeedFile:
+    """Return the tokens of the file. Raise IntegrityFault when it is not JSON, or has no objects with a seed."""
+    try:
+        found = read_json(contents.text)
+    except JsonError as error:
+        raise IntegrityFault(f"this file is not JSON: {error}", "ask the vendor for the file again") from None
+    objects = found.get("value", [found]) if isinstance(found, dict) else found
+    tokens = objects if isinstance(objects, list) else []
+    # Names that begin with @ are OData's.
+    named = (name for each in tokens if isinstance(each, dict) for name in each if not name.startswith("@"))
+    names = list(dict.fromkeys(named))
+    if not headed_table.names_seeds(names) or len(names) > FIELDS:
+        raise IntegrityFault("this JSON has no objects with a secretKey", "check that this is the right file")
+    lines: Iterator[Line] = (_line(f"token {number}", each, names) for number, each in enumerate(tokens, 1))
+    rows = headed_table.read_headed([("header", names), *lines], names)
+    notes = tuple(headed_table.unknown_columns(names))
+    return seed_file("JSON", rows, contents.wanted, notes)
+
+
+def _line(where: str, token: object, names: list[str]) -> Line:
+    if not isinstance(token, Mapping):
+        return where, DroppedRow(where, "it is not a JSON object")
+    values = [token.get(name) for name in names]
+    if any(isinstance(value, float) for value in values):
+        return where, DroppedRow(where, "one of its numbers has a fraction")
+    # An object or a list in place of a value is of no use, except in a field that is not read.
+    return where, [str(value).strip() if isinstance(value, str | int) else "" for value in values]

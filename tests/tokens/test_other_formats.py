@@ -1,0 +1,119 @@
+"""Files of other vendors: each is read, or refused with the true reason."""
+
+import json
+
+import pytest
+
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor
+from tests.tokens import boxes
+from tests.tokens.boxes import Made
+
+SEED = "0f" * 20
+
+
+def graph(*tokens: object) -> bytes:
+    return json.dumps({"@context": "#$delta", "value": tokens}).encode()
+
+
+def token(serial: str, **more: object) -> dict[str, object]:
+    """Return a token as Microsoft Graph's documentation has it."""
+    return {
+        "@contentId": "1",
+        "@odata.type": "#microsoft.graph.hardwareOathTokenAuthenticationMethodDevice",
+        "serialNumber": serial,
+        "manufacturer": "Thales",
+        "model": "OTP 110 Token",
+        "secretKey": Made(serial).base32,
+        "timeIntervalInSeconds": 30,
+        "assignTo": {"id": "0cadbf92-5e3d-4a2b-a2a4-1a2b3c4d5e6f"},
+        **more,
+    }
+
+
+def test_entras_json_is_read() -> None:
+    """Its numbers are numbers, and its hash is called hmacsha1 or hmacsha256."""
+    content = graph(token("T1"), token("T2", timeIntervalInSeconds=60, hashFunction="hmacsha256"))
+    found = boxes.read(content, wanted=Encoding.BASE32)
+    (reading,) = found.readings
+    first, second = reading.keys
+    assert boxes.matches(first, Made("T1"))
+    assert boxes.matches(second, Made("T2", period=60, digest="sha256"))
+    assert (first.token.maker, first.token.model) == ("Thales", "OTP 110 Token")
+    assert found.notes == ("columns that are not understood: assignTo",)
+
+
+@pytest.mark.parametrize("wrap", [lambda one: one, lambda one: [one], lambda one: {"value": [one]}])
+def test_one_token_and_a_list_of_them_are_read_too(wrap: object) -> None:
+    assert callable(wrap)
+    (key,) = boxes.keys(json.dumps(wrap(token("T1"))).encode(), wanted=Encoding.BASE32)
+    assert key.where == "token 1"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"[1", "this file is not JSON: line 1 is not valid JSON"),
+        (b'{"serialNumber": "T1", "secretKey": "A", "secretKey": "B"}', "has the key 'secretKey' twice in one object"),
+        (b"[]", "this JSON has no objects with a secretKey"),
+        (b'{"value": 5}', "this JSON has no objects with a secretKey"),
+        (b'{"value": ["secretKey"]}', "this JSON has no objects with a secretKey"),
+        (graph({"secretKey": "A", "otpLength": 6, "digits": 8}), "more than one column for digits"),
+        (graph({"secretKey": "A"}), "no column for serial"),
+        (graph(token("T1", kindOfDigits=8)), "may say how codes are computed: kindOfDigits"),
+    ],
+)  # fmt: skip
+def test_json_that_cannot_be_read_is_refused_with_the_reason(content: bytes, reason: str) -> None:
+    with pytest.raises(IntegrityFault, match=reason):
+        boxes.read(content)
+
+
+def test_a_token_of_json_that_cannot_be_used_is_reported_by_its_number() -> None:
+    content = graph(token("T1"), "x", token("T3", timeIntervalInSeconds=30.5), token("T4", secretKey=None))
+    (reading,) = boxes.read(content, wanted=Encoding.BASE32).readings
+    assert [key.token.serial for key in reading.keys] == ["T1"]
+    assert reading.dropped == (
+        DroppedRow("token 2", "it is not a JSON object"),
+        DroppedRow("token 3", "one of its numbers has a fraction"),
+        DroppedRow("token 4", "the seed is missing"),
+    )
+
+
+def test_a_log_of_yubico_may_have_both_layouts() -> None:
+    """The tool appends to its log, and the user may have changed the layout in between."""
+    traditional = boxes.yubico([Made("cccccccccccb:1", factor="hotp")])
+    short = boxes.yubico_short([Made("508326", factor="hotp")])
+    for content in (traditional + short, short + traditional):
+        (reading,) = boxes.read(content + f"YUBIHOTP1,{SEED},hotp,6\n".encode()).readings
+        assert {key.token.serial for key in reading.keys} == {"cccccccccccb:1", "508326"}
+        assert [each.reason for each in reading.dropped] == ["it is of neither of the two layouts of Yubico's log"]
+
+
+SAFEWORD = b"""dn: sccAuthenticatorId=RAINER01
+objectclass: sccCustomAuthenticator
+sccAuthenticatorId: RAINER01
+sccTokenType: OTP110
+sccTokenData: sccKey=1C8D2D61B9A6F6C0F3DA8AD1A1E7A0D2B9F0E3C1;sccMode=T;sccPwLen=6;sccTick=30
+"""
+
+
+@pytest.mark.parametrize("content", [SAFEWORD, b"\n" + SAFEWORD.partition(b"\n")[2], SAFEWORD.replace(b"\n", b"\r\n")])
+def test_safewords_dat_is_refused_as_what_it_is(content: bytes) -> None:
+    with pytest.raises(UsageFault, match="SafeWord") as error:
+        boxes.read(content)
+    assert "PSKC" in error.value.hint
+
+
+def test_pings_file_does_not_say_which_type_it_is_of() -> None:
+    """Two columns are read as LinOTP reads them, with a note. The third is a counter or a seed's own business."""
+    found = boxes.read(f"2308734700388,{SEED}\n".encode())
+    assert found.readings[0].keys[0].token.factor is Factor.HOTP
+    assert found.notes == ("no row names a type, so the tokens are read as HOTP; for TOTP write serial,seed,totp,6,30",)
+    with pytest.raises(IntegrityFault, match="it has a number in place of a type, as PingID's files have"):
+        boxes.read(f"2308734700388,{SEED},7\n".encode())
+    assert boxes.read(f"2308734700388,{SEED},hotp,6,7\n".encode()).notes == ()
+
+
+def test_armored_age_files_are_named() -> None:
+    with pytest.raises(UsageFault, match="encrypted with age"):
+        boxes.read(b"-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n-----END AGE ENCRYPTED FILE-----\n")
