@@ -16,16 +16,16 @@ class OathApplet(Protocol):
         """Return the names of the credentials."""
         ...
 
-    def held(self) -> dict[bytes, bool]:
-        """Return the names of the credentials, and whether each requires a touch for its codes."""
+    def held(self) -> dict[bytes, bool | None]:
+        """Return the names of the credentials, and whether each requires a touch for its codes; None is unknown."""
         ...
 
     def put(self, label: str, seed: Seed, *, touch: bool) -> None:
         """Write a TOTP credential, replacing one with the same name."""
         ...
 
-    def code(self, label: str, at: float, *, touch: bool) -> str:
-        """Return the code for a Unix time, after a touch if the credential requires one."""
+    def code(self, label: str, at: float, *, touch: bool | None) -> str:
+        """Return the code for a Unix time, after a touch if the credential requires one. None is unknown."""
         ...
 
     def delete(self, label: str) -> None:

@@ -22,7 +22,7 @@ Accepts = Callable[[str], bool]
 class ConsecutiveCodes(Protocol):
     """Computes two consecutive codes on an applet, after touches if the credential requires them."""
 
-    def __call__(self, applet: OathApplet, label: str, *, touch: bool, now: Callable[[], float]) -> Pair:
+    def __call__(self, applet: OathApplet, label: str, *, touch: bool | None, now: Callable[[], float]) -> Pair:
         """Return the codes of the previous and the current step, as of the end of the touching."""
         ...
 

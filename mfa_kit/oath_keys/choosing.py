@@ -96,5 +96,6 @@ def code_on_key(keys: PluggedOathKeys, label: str, wanted: str | None, *, at: fl
     if key is None:
         return None
     with keys.open(key) as applet:
-        touch = applet.held().get(label.encode())
-        return None if touch is None else applet.code(label, at, touch=touch)
+        held = applet.held()
+        name = label.encode()
+        return applet.code(label, at, touch=held[name]) if name in held else None

@@ -3,6 +3,16 @@
 from dataclasses import dataclass
 
 
+def ykman_finds(reader: str) -> bool:
+    """Whether ykman finds a key, which depends only on its reader's name (ykman.pcsc, YK_READER_NAME)."""
+    return "yubico yubikey" in reader.lower()
+
+
+def remedy(what: str, command: str, *, reader: str) -> str:
+    """Return a hint to do something with a command of ykman, if ykman finds the key in the reader."""
+    return f"{what}: {command}" if ykman_finds(reader) else f"{what} with the manufacturer's program"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OathKey:
     """A key with the YKOATH applet.
@@ -42,8 +52,8 @@ class OathKey:
 
     @property
     def ykman(self) -> bool:
-        """Whether ykman finds the key, which depends only on its reader's name (ykman.pcsc, YK_READER_NAME)."""
-        return "yubico yubikey" in self.reader.lower()
+        """Whether ykman finds the key."""
+        return ykman_finds(self.reader)
 
     @property
     def yubikey(self) -> bool:

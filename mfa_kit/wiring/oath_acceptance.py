@@ -33,7 +33,7 @@ def check_maker(key: OathKey, fido: SecurityKeys) -> Check:
     return maker_check(examined.answer, model.name if model else None)
 
 
-def consecutive_codes(applet: OathApplet, label: str, *, touch: bool, now: Callable[[], float]) -> Pair:
+def consecutive_codes(applet: OathApplet, label: str, *, touch: bool | None, now: Callable[[], float]) -> Pair:
     """Return the codes of the previous and the current step, at the time when the last touch ended."""
     from mfa_kit.adapters.oath import card
 

@@ -1,6 +1,7 @@
 """Tests of the rules for every device adapter. Each test has a card that breaks a rule."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core import otp
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.models import Entry, Intent, Method, Reached
-from mfa_kit.core.otp import Created, KeyUri, Seed
+from mfa_kit.core.otp import Created, KeyUri, Secret, Seed
 from mfa_kit.lab.devices.apdu import CHUNK
 from mfa_kit.lab.devices.oathcard import (
     CALCULATE,
@@ -29,8 +30,10 @@ from mfa_kit.lab.devices.oathcard import (
     DELETE,
     LIST,
     PUT,
+    READ_CONFIG,
     SEND_REMAINING,
     VALIDATE,
+    Credential,
     Quirks,
     YkoathCard,
 )
@@ -44,6 +47,7 @@ CREATED = Created(SEED, KeyUri("otpauth://totp/x"))
 INTENT = Intent(account="123456789012", partition="aws", user="alice", name="alice", method=Method("oath"))
 LABEL = b"AWS:alice@123456789012"
 OTHER = "AWS:bob@123456789012"
+STORED = Credential(0x21, 6, bytes(20), touch=False)
 Make = Callable[..., OathCard]
 
 
@@ -87,6 +91,68 @@ def test_a_slow_answer_without_an_end_costs_seconds(seat: Make, monkeypatch: pyt
     with pytest.raises(DeviceFault, match="does not answer"):
         enroll(carrier)
     pcsc.plug()
+
+
+@pytest.mark.parametrize("ins", [LIST, PUT, CALCULATE, CALCULATE_ALL])
+def test_an_answer_that_makes_no_progress_ends_at_once(ins: int, seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part without data that announces more is the last one that is asked for."""
+    monkeypatch.setattr(wire, "COMMAND", 60.0)
+    card = plug()
+    carrier = seat()
+    card.quirks.stalls = frozenset({ins})
+    card.log.clear()
+    with pytest.raises(DeviceFault, match="sends an endless answer"):
+        enroll(carrier)
+    assert card.log.count(SEND_REMAINING) == 1
+
+
+def test_a_management_applet_without_progress_is_as_good_as_none(keys: Keys) -> None:
+    """Its information is not needed."""
+    plug(stalls=frozenset({READ_CONFIG}))
+    assert only(keys).serial is None
+
+
+@pytest.mark.parametrize("reader", [0, 1])
+@pytest.mark.parametrize("management", [True, False])
+def test_each_command_that_expects_data_says_so(
+    reader: int, management: bool, keys: Keys, person: Person, seat: Make
+) -> None:
+    """ISO 7816-4: without Le no data is expected. Some firmware then sends none, and announces it forever.
+
+    The names on the key are more than one part of an answer, and each of its commands is sent.
+    """
+    card = YkoathCard(quirks=Quirks(strict_le=True), management=management)
+    pcsc.plug(*[None] * reader, card)
+    with keys.open(only(keys)) as applet:
+        for number in range(9):
+            applet.put(f"AWS:{number}{'x' * 40}@123456789012", SEED, touch=False)
+        applet.set_key(applet.derive_key(Secret("one")))
+    person.passwords += ["one"]
+    carrier = seat()
+    assert enroll(carrier) == otp.pair(SEED, 1_700_000_000)
+    carrier.remove(Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED))
+    assert len(card.credentials) == 9
+    assert {SEND_REMAINING, LIST, CALCULATE, CALCULATE_ALL, VALIDATE} <= set(card.log)
+
+
+@pytest.mark.parametrize(
+    ("sent", "short", "t0"),
+    [
+        ("00a10000", "00a1000000", "00a1000000"),
+        ("00a1000000", "00a1000000", "00a1000000"),
+        ("00a50000", "00a5000000", "00a5000000"),
+        ("00a400000102", "00a40000010200", "00a400000102"),
+        ("00a4000000000102", "00a40000010200", "00a400000102"),
+        ("00a40000010200", "00a40000010200", "00a40000010200"),
+        ("000100000102", "000100000102", "000100000102"),
+        ("0001000000000102", "0001000000000102", "0001000000000102"),
+        ("00a200000001" + "00" * 257, "00a200000001" + "00" * 257, "00a200000001" + "00" * 257),
+    ],
+)
+def test_le_is_added_once_and_only_where_data_is_expected(sent: str, short: str, t0: str) -> None:
+    """Cases 1 to 4 of ISO 7816-4, 5.1, short and extended. With T=0, a command with data has no Le."""
+    assert wire.with_le(bytes.fromhex(sent)).hex() == short
+    assert wire.with_le(bytes.fromhex(sent), t0=True).hex() == t0
 
 
 def test_a_mute_key_costs_seconds(seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,6 +427,81 @@ def test_a_write_that_was_not_touched_is_told_so(status: int, seat: Make) -> Non
     with pytest.raises(DeviceFault, match="was not touched within 30 s"):
         enroll(seat(touch=False))
     assert card.credentials == {}
+
+
+@pytest.mark.parametrize("lists_plainly", [False, True])
+def test_a_key_with_too_many_credentials_for_one_answer_is_asked_for_each(
+    lists_plainly: bool, seat: Make, keys: Keys, person: Person
+) -> None:
+    """CALCULATE ALL is refused with 6700. LIST then shows whether a touch is required, or the time CALCULATE takes.
+
+    A key that does not report touches is refused as before, unless none is wanted.
+    """
+    card = plug(most_at_once=1, lists_plainly=lists_plainly)
+    with keys.open(only(keys)) as applet:
+        applet.put(OTHER, SEED, touch=True)
+    assert enroll(seat()) == otp.pair(SEED, 1_700_000_000)
+    card.touch_delay = 1.2
+    with keys.open(only(keys)) as applet:
+        held = applet.held()
+        assert held[OTHER.encode()] is (None if lists_plainly else True)
+        assert applet.code(OTHER, 1_700_000_000, touch=held[OTHER.encode()]) == otp.pair(SEED, 1_700_000_000).second
+    assert person.said == [f"touch the key now ({29 if lists_plainly else 30} s)"]
+    card.credentials.pop(LABEL)
+    card.touch_delay = 0
+    if lists_plainly:
+        with pytest.raises(DeviceFault, match="does not require a touch"):
+            enroll(seat(touch=True))
+    else:
+        assert enroll(seat(touch=True)) == otp.pair(SEED, 1_700_000_000)
+
+
+@pytest.mark.slow
+def test_after_a_ctrl_c_at_a_touch_the_key_is_used_when_its_firmware_gives_up(seat: Make, person: Person) -> None:
+    """Some firmware waits 30 s for a touch, whatever the program does. It is waited for once, as long as that takes."""
+    card = plug()
+    carrier = seat(touch=True)
+    card.quirks.untouched, card.touch_limit = 0x6985, 30.0
+    card.on_touch = lambda: os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        enroll(carrier)
+    carrier.remove(Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED))
+    assert card.credentials == {}
+    assert sum(each.startswith("waiting for the key") for each in person.said) == 1
+
+
+@pytest.mark.parametrize("reader", [0, 1])
+@pytest.mark.parametrize(
+    "card",
+    [
+        lambda: holding(LABEL),
+        lambda: holding(*(b"%d" % number for number in range(32))),
+        lambda: YkoathCard(quirks=Quirks(refuses={PUT: 0x6A84})),
+        lambda: locked(Quirks(password_tries=0)),
+    ],
+    ids=["taken", "full", "full at PUT", "blocked"],
+)
+def test_ykman_is_named_only_where_it_finds_the_key(
+    card: Callable[[], YkoathCard], reader: int, seat: Make, person: Person
+) -> None:
+    """Ykman finds a key by its reader's name."""
+    pcsc.plug(*[None] * reader, card())
+    person.passwords += ["one"]
+    with pytest.raises(DeviceFault) as caught:
+        enroll(seat())
+    assert ("ykman" in fault(caught), "the manufacturer's program" in fault(caught)) == (reader == 0, reader == 1)
+
+
+def holding(*names: bytes) -> YkoathCard:
+    card = YkoathCard()
+    card.credentials = dict.fromkeys(names, STORED)
+    return card
+
+
+def locked(quirks: Quirks) -> YkoathCard:
+    card = YkoathCard(quirks=quirks)
+    card.password = bytes(16)
+    return card
 
 
 def test_a_name_that_is_no_text_stops_nothing(seat: Make) -> None:

@@ -30,11 +30,15 @@ from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import oath_credentials
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.core.text import without_controls
-from mfa_kit.oath_keys.credential import OathKey
+from mfa_kit.oath_keys.credential import OathKey, remedy
 
 # Seconds to touch a key, and the remaining seconds at which the user is reminded.
 TOUCH = 30.0
 TOUCH_TOLD = (20, 10, 5)
+# The same where a command may wait for a touch: it does when it takes long.
+UNASKED = (TOUCH - 1, *TOUCH_TOLD)
+# pico-fido answers this to CALCULATE ALL of 254 credentials.
+TOO_MANY = {SW.WRONG_LENGTH}
 UNTOUCHED = {SW.SECURITY_CONDITION_NOT_SATISFIED, SW.CONDITIONS_NOT_SATISFIED}
 NOT_THERE = {SW.INVALID_INSTRUCTION, SW.FUNCTION_NOT_SUPPORTED, SW.COMMAND_NOT_ALLOWED}
 # Nitrokey/trussed-secrets-app, src/authenticator.rs: CALCULATE ALL may be absent and refused, LIST of version 1 adds an
@@ -97,17 +101,17 @@ class Applet:
         rows = Tlv.parse_list(self._session.protocol.send_apdu(0, INS_LIST, 0, 0, version))
         return [bytes(row.value) for row in rows]
 
-    def held(self) -> dict[bytes, bool]:
+    def held(self) -> dict[bytes, bool | None]:
         """Return each name and whether it requires a touch (CALCULATE ALL, or else LIST of version 1).
 
-        The codes of CALCULATE ALL are dropped.
+        None means that the key does not report it. The codes of CALCULATE ALL are dropped.
         """
         with card_faults(self.wire.reader):
             data = Tlv(TAG_CHALLENGE, bytes(8))
             try:
                 rows = Tlv.parse_list(self._session.protocol.send_apdu(0, INS_CALCULATE_ALL, 0, 1, data))
             except ApduError as error:
-                if error.sw not in NOT_THERE | UNTOUCHED:
+                if error.sw not in NOT_THERE | UNTOUCHED | TOO_MANY:
                     raise
                 return self._listed()
             return {
@@ -115,11 +119,13 @@ class Applet:
                 for name, answer in zip(rows[::2], rows[1::2], strict=True)
             }
 
-    def _listed(self) -> dict[bytes, bool]:
+    def _listed(self) -> dict[bytes, bool | None]:
         """LIST of version 1. A key that does not support it sends the plain list, which does not report touches."""
         names = self.names()
-        told = {row[1:-1]: bool(row[-1] & TOUCH_REQUIRED) for row in self._list(LIST_VERSION_1)}
-        return told if set(told) == set(names) else dict.fromkeys(names, False)
+        told: dict[bytes, bool | None] = {
+            row[1:-1]: bool(row[-1] & TOUCH_REQUIRED) for row in self._list(LIST_VERSION_1) if row
+        }
+        return told if set(told) == set(names) else dict.fromkeys(names)
 
     @contextmanager
     def _touched(self, marks: tuple[float, ...]) -> Iterator[None]:
@@ -142,7 +148,7 @@ class Applet:
         The user is asked for it when the write takes long.
         """
         if self._writes_touched:
-            with self._touched((TOUCH - 1, *TOUCH_TOLD)):
+            with self._touched(UNASKED):
                 yield
         else:
             yield
@@ -168,12 +174,19 @@ class Applet:
                 if error.sw == SW.NO_SPACE:
                     raise DeviceFault(
                         f"the key in {without_controls(self.wire.reader)} is full",
-                        "delete unused credentials: ykman oath accounts list, then ykman oath accounts delete NAME",
+                        remedy(
+                            "delete unused credentials",
+                            "ykman oath accounts list, then ykman oath accounts delete NAME",
+                            reader=self.wire.reader,
+                        ),
                     ) from None
                 raise
 
-    def code(self, label: str, at: float, *, touch: bool) -> str:
-        """CALCULATE for a Unix time, after asking for the touch if one is required."""
+    def code(self, label: str, at: float, *, touch: bool | None) -> str:
+        """CALCULATE for a Unix time, after asking for the touch if one is required.
+
+        Without knowing (None), ask for it only when the key takes long.
+        """
         issuer, _, name = label.partition(":")
         credential = Credential(
             device_id=self.identity,
@@ -182,14 +195,15 @@ class Applet:
             name=name,
             oath_type=OATH_TYPE.TOTP,
             period=otp.PERIOD,
-            touch_required=touch,
+            touch_required=bool(touch),
         )
         with card_faults(self.wire.reader):
-            if not touch:
+            if touch is False:
                 return self._session.calculate_code(credential, int(at)).value
-            self._say(f"touch the key now ({TOUCH:.0f} s)")
+            if touch:
+                self._say(f"touch the key now ({TOUCH:.0f} s)")
             try:
-                with self._touched(TOUCH_TOLD):
+                with self._touched(TOUCH_TOLD if touch else UNASKED):
                     return self._session.calculate_code(credential, int(at)).value
             except TimeoutError:
                 raise _untouched() from None
@@ -229,7 +243,8 @@ class Applet:
                 if error.sw == SW.AUTH_METHOD_BLOCKED:
                     raise DeviceFault(
                         f"the key in {name} no longer accepts an OATH password",
-                        "use another key, or reset its OATH applet, which erases it: ykman oath reset",
+                        "use another key, or "
+                        + remedy("reset its OATH applet, which erases it", "ykman oath reset", reader=self.wire.reader),
                     ) from None
                 left = f"; {error.sw & 0xF} tries are left" if error.sw & 0xFFF0 == SW.VERIFY_FAIL_NO_RETRY else ""
                 raise DeviceFault(
@@ -264,5 +279,5 @@ def read_device_info(wire: Wire) -> DeviceInfo | None:
     """Read the management applet, which keys of other makers lack. Missing information is not an error."""
     try:
         return ManagementSession(wire).read_device_info()
-    except NONSENSE:
+    except (*NONSENSE, DeviceFault):
         return None

@@ -11,7 +11,7 @@ from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.models import Entry, Intent, Purpose, Reached
 from mfa_kit.core.otp import Created, Pair, Seed
 from mfa_kit.core.text import without_controls
-from mfa_kit.oath_keys.credential import OathKey
+from mfa_kit.oath_keys.credential import OathKey, remedy
 
 # YKOATH, PUT: a name has at most 64 octets, including issuer and period.
 LONGEST_NAME = 64
@@ -32,8 +32,8 @@ class CredentialOptions:
 class ComputesCodes(Protocol):
     """The part of an open applet that `compute_pair` needs."""
 
-    def code(self, label: str, at: float, *, touch: bool) -> str:
-        """Return the code of a Unix time, after a touch if one is required."""
+    def code(self, label: str, at: float, *, touch: bool | None) -> str:
+        """Return the code of a Unix time, after a touch if one is required. None is unknown."""
         ...
 
 
@@ -41,7 +41,7 @@ def compute_pair(
     applet: ComputesCodes,
     label: str,
     *,
-    touch: bool,
+    touch: bool | None,
     now: Callable[[], float],
     judge: Callable[[int, str], None] = lambda _step, _code: None,
     sleep: Callable[[float], None] | None = None,
@@ -89,7 +89,7 @@ class OathCard:
         self._keys, self._key, self._options, self._now, self._sleep = keys, key, options, now, sleep
         self._again = key is None
         self._seeds: dict[str, Seed] = {}
-        self._touch = False
+        self._touch: bool | None = False
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         """Return the intent with the key that will hold it.
@@ -112,7 +112,7 @@ class OathCard:
         if key.left(len(names)) == 0:
             raise DeviceFault(
                 f"{key.description} is full",
-                "delete unused credentials: ykman oath accounts delete NAME",
+                remedy("delete unused credentials", "ykman oath accounts delete NAME", reader=key.reader),
             )
         return intent.on(hardware=self._options.asset or key.serial or key.identity, card=key.identity)
 
@@ -124,7 +124,8 @@ class OathCard:
         if label.encode() in names:
             raise DeviceFault(
                 f"{self._chosen().description} already has a credential {label}",
-                f"choose another --name, or, if it is no longer used: ykman oath accounts delete {shlex.quote(label)}",
+                "choose another --name, or, if it is no longer used, "
+                + remedy("delete it", f"ykman oath accounts delete {shlex.quote(label)}", reader=self._chosen().reader),
             )
 
     def install(self, intent: Intent, created: Created) -> None:
@@ -141,12 +142,12 @@ class OathCard:
             self._free(label, before)
             applet.put(label, created.seed, touch=self._options.touch)
             held = applet.held()
-        mine = held.get(label.encode())
         if lost := set(before) - set(held):
             names = ", ".join(sorted(without_controls(name.decode(errors="replace")) for name in lost))
             raise DeviceFault(f"{key.description} lost {names} when {label} was written", "do not use this key")
-        if mine is None:
+        if label.encode() not in held:
             raise DeviceFault(f"{key.description} reported that it stored {label}, but did not", "do not use this key")
+        mine = held[label.encode()]
         if self._options.touch and not mine:
             raise DeviceFault(
                 f"{key.description} does not require a touch, although it was told to", "use --no-touch, or another key"
@@ -180,9 +181,9 @@ class OathCard:
         """
         key, label = self._chosen(), intent.label
         with self._keys.open(key) as applet:
-            touch = applet.held().get(label.encode())
-        if touch is not None:
-            self._seeds[intent.serial], self._touch = created.seed, touch
+            held = applet.held()
+        if label.encode() in held:
+            self._seeds[intent.serial], self._touch = created.seed, held[label.encode()]
             self.codes(intent)
             return False
         self.check(intent, sealed=True)

@@ -9,9 +9,8 @@ from typing import ClassVar, NoReturn, TypeVar
 
 T = TypeVar("T")
 
-# Seconds to wait for a thread's last call, and for a call that was given up.
+# Seconds to wait for a thread's last call, and for a call that was given up, after the time that the call was allowed.
 LAST = 6.0
-STUCK = 20.0
 
 
 class DeadlineThread:
@@ -24,6 +23,7 @@ class DeadlineThread:
     def __init__(self) -> None:
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._busy = self._mute = False
+        self._until = 0.0
         self.thread = threading.Thread(target=self._work, daemon=True, name="pcsc")
         self.thread.start()
 
@@ -39,7 +39,7 @@ class DeadlineThread:
         """
         answer: SimpleQueue[Callable[[], T]] = SimpleQueue()
         self._jobs.put(partial(_put_outcome, act, answer))
-        until = time.monotonic() + seconds
+        until = self._until = time.monotonic() + seconds
         self._busy = True
         while (left := until - time.monotonic()) > 0:
             try:
@@ -51,6 +51,11 @@ class DeadlineThread:
             return outcome()
         self._mute = True
         raise TimeoutError
+
+    def await_stuck(self) -> bool:
+        """Wait for an interrupted call as long as it was allowed to take, such as a touch. Return whether it ended."""
+        self.thread.join(max(0.0, self._until - time.monotonic()) + LAST)
+        return not self.thread.is_alive()
 
     def close(self, act: Callable[[], None]) -> None:
         """Make `act` the last call, after the running one. Wait for it only when no call hangs."""

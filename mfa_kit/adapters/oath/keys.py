@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from smartcard.Exceptions import NoCardException
 
 from mfa_kit.adapters.oath.applet import Applet, read_device_info
-from mfa_kit.adapters.oath.deadline import STUCK, DeadlineThread
+from mfa_kit.adapters.oath.deadline import DeadlineThread
 from mfa_kit.adapters.oath.pcsc import SCARD, Wire, card_faults, reader_names
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.otp import Secret
@@ -67,8 +67,7 @@ class Keys:
         for hanging in list(DeadlineThread.stuck):
             if hanging.thread.is_alive():
                 self._say("waiting for the key to finish the previous command: touch it, or pull it out")
-                hanging.thread.join(STUCK)
-            if not hanging.thread.is_alive():
+            if hanging.await_stuck():
                 DeadlineThread.stuck.remove(hanging)
 
     @contextmanager

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from smartcard import scard
+from smartcard.CardConnection import CardConnection
 from smartcard.Exceptions import CardConnectionException, NoCardException, SmartcardException
 from smartcard.pcsc.PCSCCardConnection import PCSCCardConnection
 from smartcard.pcsc.PCSCExceptions import BaseSCardException
@@ -29,6 +30,10 @@ COMMAND = 6.0
 # Octets of one answer. 255 credentials with the longest names take a third of it.
 LONGEST_ANSWER = 1 << 16
 SEND_REMAINING = {0xA5, 0xC0}
+# The instructions whose answers have data: SELECT and CALCULATE ALL (both A4), READ CONFIG of the management applet,
+# LIST, CALCULATE, VALIDATE, and those that continue an answer.
+WITH_DATA = {0xA4, 0x1D, 0xA1, 0xA2, 0xA3, *SEND_REMAINING}
+MORE = 0x61
 # How many times in a row another program may reset the card before mfa-kit gives up.
 RESETS = 5
 # pcsclite.h
@@ -47,6 +52,21 @@ SCARD = (SmartcardException, BaseSCardException)
 NONSENSE = (CommandError, NotSupportedError, ValueError, LookupError, TypeError, struct.error)
 
 
+def with_le(apdu: bytes, *, t0: bool = False) -> bytes:
+    """Return a command that says that it expects data (Le, ISO 7816-4, 5.1), if its answer has data.
+
+    yubikit omits Le, and CanoKey's firmware then sends nothing. The result is short, because all data here is. With
+    T=0, a command with data cannot have Le (ISO 7816-3, 12.2.5).
+    """
+    if apdu[1] not in WITH_DATA:
+        return apdu
+    body = apdu[4:]
+    if body.startswith(b"\0\0"):  # an extended Lc
+        body = body[2:]
+    lacks_le = not body if t0 else not body or 1 < len(body) == 1 + body[0]
+    return apdu[:4] + body + b"\0" * lacks_le
+
+
 class Wire(SmartCardConnection):
     """yubikit's connection over pyscard, shared, in a transaction, so that other programs wait and select no applet."""
 
@@ -56,6 +76,7 @@ class Wire(SmartCardConnection):
         self._card: PCSCCardConnection | None = None
         self._limit, self._tick = COMMAND, lambda _: None
         self._until, self._octets = 0.0, 0
+        self._t0 = False
         try:
             self._transport = self._thread.call(self._open, seconds=COMMAND)
         except BaseException:
@@ -80,6 +101,7 @@ class Wire(SmartCardConnection):
             )
         if status != scard.SCARD_S_SUCCESS:
             raise CardConnectionException("no transaction", hresult=status)
+        self._t0 = self._card.getProtocol() == CardConnection.T0_protocol
         atr = self._card.getATR()
         return TRANSPORT.NFC if len(atr) > 1 and atr[1] & 0xF0 == CONTACTLESS else TRANSPORT.USB
 
@@ -98,18 +120,27 @@ class Wire(SmartCardConnection):
             self._limit, self._tick = COMMAND, lambda _: None
 
     def send_and_receive(self, apdu: bytes) -> tuple[bytes, int]:
-        """Return the data and the status word of a command's answer. Raise TimeoutError, or pyscard's errors."""
+        """Return the data and the status word of a command's answer. Raise TimeoutError, or pyscard's errors.
+
+        Raise DeviceFault for an answer of many parts that is too long or makes no progress.
+        """
         if apdu[1] not in SEND_REMAINING:
             self._until, self._octets = time.monotonic() + self._limit, 0
         card = self._card
         assert card is not None  # noqa: S101 - _open has set it
         left = self._until - time.monotonic()
         if self._octets > LONGEST_ANSWER:
-            raise DeviceFault(f"the key in {without_controls(self.reader)} sends an endless answer", REPLUG)
+            raise self._endless()
         self.exchanges += 1
-        data, sw1, sw2 = self._thread.call(lambda: card.transmit(list(apdu)), seconds=left, tick=self._tick)
+        command = list(with_le(apdu, t0=self._t0))
+        data, sw1, sw2 = self._thread.call(lambda: card.transmit(command), seconds=left, tick=self._tick)
+        if apdu[1] in SEND_REMAINING and sw1 == MORE and not data:
+            raise self._endless()
         self._octets += len(data)
         return bytes(data), sw1 << 8 | sw2
+
+    def _endless(self) -> DeviceFault:
+        return DeviceFault(f"the key in {without_controls(self.reader)} sends an endless answer", REPLUG)
 
     def close(self) -> None:
         """Power the card down, after its last command has ended."""

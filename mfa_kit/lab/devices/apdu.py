@@ -57,13 +57,14 @@ def tlv(tag: int, value: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Apdu:
-    """A command APDU of ISO 7816-4, short or extended."""
+    """A command APDU of ISO 7816-4, short or extended. `expects` is whether it has Le, so that it expects data."""
 
     cla: int
     ins: int
     p1: int
     p2: int
     data: bytes
+    expects: bool
 
     @classmethod
     def parse(cls, octets: bytes) -> "Apdu":
@@ -71,11 +72,13 @@ class Apdu:
         rest = octets[4:]
         if len(rest) > EXTENDED and rest[0] == 0:
             data = rest[3 : 3 + int.from_bytes(rest[1:3])]
+            expects = len(rest) > EXTENDED + len(data)
         elif len(rest) > 1 and rest[0]:
             data = rest[1 : 1 + rest[0]]
+            expects = len(rest) > 1 + len(data)
         else:
-            data = b""
-        return cls(octets[0], octets[1], octets[2], octets[3], data)
+            data, expects = b"", bool(rest)
+        return cls(octets[0], octets[1], octets[2], octets[3], data, expects)
 
     @property
     def selects(self) -> bool:
@@ -100,6 +103,20 @@ class LongResponse:
         """Return the next part."""
         return self.start(self._left)
 
+    def hold(self, data: bytes) -> bytes:
+        """Return no part of a response, but announce it: the answer to a command whose Le is taken as 0."""
+        self._left = data
+        return stalled() if data else StatusWord.OK.to_bytes(2)
+
+    def hold_next(self) -> bytes:
+        """Return no part, and announce what is left."""
+        return self.hold(self._left)
+
     def forget(self) -> None:
         """Discard the parts that are left."""
         self._left = b""
+
+
+def stalled() -> bytes:
+    """Return an answer without data that announces more."""
+    return (StatusWord.MORE | 0xFF).to_bytes(2)

@@ -20,6 +20,7 @@ from mfa_kit.lab.devices.apdu import (
     LongResponse,
     Pulled,
     StatusWord,
+    stalled,
     tlv,
 )
 
@@ -68,12 +69,18 @@ class Credential:
 class Quirks:
     """How a card differs from the protocol page.
 
-    Instructions are named by their INS octet, APDUs by their number since `log` was cleared. `endless`, `garbage` and
-    `refuses` replace the responses of instructions. `untouched` and `cannot_compute` are status words. The card leaves
-    the reader at an APDU of instruction `pulled_by`, before APDU `pulled_before` or after APDU `pulled_after`.
+    Instructions are named by their INS octet, APDUs by their number since `log` was cleared. `endless`, `stalls`,
+    `garbage` and `refuses` replace the responses of instructions. `untouched` and `cannot_compute` are status words.
+    The card leaves the reader at an APDU of instruction `pulled_by`, before APDU `pulled_before` or after APDU
+    `pulled_after`. `strict_le` takes a missing Le as 0 (CanoKey, of four octets), `most_at_once` is the number of
+    credentials above which CALCULATE ALL is too long (pico-fido), and a key with `stalls` announces data forever
+    without sending any.
     """
 
+    strict_le: bool = False
+    most_at_once: int | None = None
     endless: frozenset[int] = frozenset()
+    stalls: frozenset[int] = frozenset()
     garbage: frozenset[int] = frozenset()
     refuses: dict[int, int] = field(default_factory=dict)
     writes_touched: bool = False
@@ -181,21 +188,35 @@ class YkoathCard:
         command = replace(apdu, data=self._chain + apdu.data)
         self._chain = b""
         if self._applet == AID_OATH and apdu.ins == SEND_REMAINING:
-            return _endless() if self.quirks.endless else self._response.next()
+            return self._remaining(apdu)
         try:
-            if self._applet == AID_OATH and not apdu.selects:
+            if self._applet and not apdu.selects:
                 return self._run_with_quirks(command)
-            return self._response.start(self._run(command))
+            return self._send(self._run(command), apdu)
         except ApduRefusal as refusal:
             return refusal.status.to_bytes(2)
+
+    def _send(self, response: bytes, apdu: Apdu) -> bytes:
+        strict = self.quirks.strict_le and not apdu.expects
+        return self._response.hold(response) if strict else self._response.start(response)
+
+    def _remaining(self, apdu: Apdu) -> bytes:
+        if self.quirks.endless:
+            return _endless()
+        if self.quirks.stalls:
+            return stalled()
+        strict = self.quirks.strict_le and not apdu.expects
+        return self._response.hold_next() if strict else self._response.next()
 
     def _run_with_quirks(self, apdu: Apdu) -> bytes:
         quirks = self.quirks
         if apdu.ins in quirks.endless:
             return _endless()
+        if apdu.ins in quirks.stalls:
+            return stalled()
         if apdu.ins in quirks.refuses:
             raise ApduRefusal(quirks.refuses[apdu.ins])
-        reply = self._response.start(self._run(apdu))
+        reply = self._send(self._run(apdu), apdu)
         return GARBAGE + StatusWord.OK.to_bytes(2) if apdu.ins in quirks.garbage else reply
 
     def _run(self, apdu: Apdu) -> bytes:
@@ -348,10 +369,10 @@ class YkoathCard:
 
     def _wait_for_touch(self) -> None:
         """Return when the button is touched. Raise ApduRefusal if it is not, Pulled if the card is removed."""
+        self.on_touch()
         if self.quirks.untouched:
             self.gone.wait(self.touch_limit)
             raise ApduRefusal(self.quirks.untouched)
-        self.on_touch()
         if self.gone.wait(self.touch_delay):
             raise Pulled
         self.touches += 1
@@ -359,6 +380,8 @@ class YkoathCard:
     def _calculate_all(self, apdu: Apdu) -> bytes:
         """Answer CALCULATE ALL with codes, and with only a tag for HOTP and for a credential that requires a touch."""
         challenge, truncate = _fields(apdu)[CHALLENGE], bool(apdu.p2)
+        if self.quirks.most_at_once is not None and len(self.credentials) > self.quirks.most_at_once:
+            raise ApduRefusal(StatusWord.WRONG_LENGTH)
         response = b""
         for name, credential in self.credentials.items():
             if credential.hotp:
