@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import math
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from mfa_kit.core.errors import MfaKitError, UsageFault
 if TYPE_CHECKING:
     from mfa_kit.wiring.settings import Settings
 
+# The place in click's context for the whole command line.
+ARGUMENTS = "mfa_kit.arguments"
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -152,6 +155,11 @@ class Flags(NamedTuple):
 def given() -> Flags:
     """Return the common options of the command line that is being run."""
     return Flags(**click.get_current_context().find_root().ensure_object(dict))
+
+
+def command_line() -> str:
+    """Return the command that is being run, as a shell reads it. Secrets are never options, so it has none."""
+    return shlex.join(["mfa-kit", *click.get_current_context().meta[ARGUMENTS]])
 
 
 def form() -> str:
@@ -305,6 +313,7 @@ class Noun(click.Group):
             formatter.write_dl([(name, row.line) for name, row in self.rows.items() if row.line])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta.setdefault(ARGUMENTS, [*args])  # the root's parser comes first
         with _where(ctx):
             return super().parse_args(ctx, args)
 

@@ -280,15 +280,15 @@ def test_a_row_can_be_skipped_and_gone_back_to(rollout: Rollout, people: People,
     assert "what is what?" in done.err
 
 
-def test_who_quits_goes_on_where_he_stood(rollout: Rollout, people: People) -> None:
-    """The exit code is 1 while rows are left. Skipped and failed rows are reported; failed ones are in a roster."""
+def test_a_station_continues_after_quitting(rollout: Rollout, people: People) -> None:
+    """The exit code is 1 while rows are left. All users who are left are reported, and in a roster."""
     (a, b, c), cards = people(3), keys(1001, 1002, 1003)
     rollout.plan(*[f"{user},oath" for user in (a, b, c)], columns=KEYS)
     cards[1].quirks.wrong_codes = True
     done = station(rollout, put(cards[0]), put(cards[1]), "s", "q")
     assert done.code == 1
     assert outcomes(rollout) == {a: "enrolled", b: "failed", c: "not started"}
-    assert [line.split(",")[0] for line in (rollout.results / "failed.csv").read_text().splitlines()] == ["user", b]
+    assert [line.split(",")[0] for line in (rollout.results / "failed.csv").read_text().splitlines()] == ["user", b, c]
     found = json.loads(rollout.desk.run("rollout", "status", rollout.file, "--output", "json").out)["rows"]
     assert [(row["outcome"], row["cause"]) for row in found] == [
         ("enrolled", None),
@@ -325,6 +325,7 @@ def test_ctrl_c_gives_up_a_row_and_the_next_one_all(
     done = station(rollout, put(card), [stop])
     assert done.code == 130
     assert f"{user}: interrupted" in done.err
+    assert f"to continue: mfa-kit rollout station {rollout.file} --no-touch\n" in done.err
     assert outcomes(rollout) == {user: "not started"}
     assert card.credentials == {}
     assert serial_of(user) not in lab.serials()

@@ -8,7 +8,7 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.running import open_progress, take_results
+from mfa_kit.cli.rollout.running import name_next_command, open_progress, take_results
 from mfa_kit.cli.rollout.tally import Tally, exit_code
 from mfa_kit.core.models import Entry
 from mfa_kit.core.otp import Created
@@ -43,7 +43,10 @@ def activate(
     """Enable staged devices from their sealed seeds."""
     vault = open_vault(backup_dir)
     progress = open_progress(settings)
-    with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports:
+    with (
+        name_next_command(),
+        wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports,
+    ):
         identities = Identities(keys, passphrase_fd=None, person=settings.interaction)
         opened = opener(identities, ports.ledger.called)
         named = {name.lower() for name in shared_options.split_names(only)}

@@ -8,7 +8,7 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.running import open_progress, take_results
+from mfa_kit.cli.rollout.running import name_next_command, open_progress, take_results
 from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, result_files
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.rollout.apply import apply_plan, check_plan
@@ -51,7 +51,10 @@ def apply(
     vault = open_vault(backup_dir, to=to, to_files=to_files)
     sealed = bool(vault.recipients())
     progress = open_progress(settings)
-    with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports:
+    with (
+        name_next_command(),
+        wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports,
+    ):
         check_plan(plan, caller=ports.caller, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
         execution = ports.execution(workers=workers, max_failures=max_failures)
         tally = Tally(
@@ -87,7 +90,8 @@ def apply(
             # Keep the files of an earlier run if this run has no results.
             write = bool(tally.results) or not (folder / "results.csv").exists()
             if write:
-                wiring.write_files(folder, result_files(plan, tally.by_user, run=run))
+                users = {step.user for step in plan.steps}
+                wiring.write_files(folder, result_files(plan, tally.by_user, run=run, called=users))
             tally.show({"run": run, "results": str(folder) if write else None})
         return exit_code(tally, asked=asked)
 

@@ -10,6 +10,7 @@ from mfa_kit.cli import options
 from mfa_kit.cli.method_options import built, click_options, single
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
+from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.cli.rollout.session import INSTEAD, StationSession
 from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, result_files
 from mfa_kit.core.interaction import Progress
@@ -88,9 +89,12 @@ def station(
         check_backup_folder(vault, steps)
     harden()
     oath_keys = OathKeys(settings)
-    with wiring.open_rollout(
-        settings, METHODS, vault=vault, workers=WORKERS, progress=progress, oath_keys=oath_keys
-    ) as ports:
+    with (
+        name_next_command(),
+        wiring.open_rollout(
+            settings, METHODS, vault=vault, workers=WORKERS, progress=progress, oath_keys=oath_keys
+        ) as ports,
+    ):
         check_account(plan, ports.caller)
         failures = ports.failures(digest)
         before = _look_up_results(plan, steps, ports=ports, digest=digest)
@@ -121,7 +125,8 @@ def station(
         finally:
             session.close()
             run = session.runs.ids[0] if session.runs.ids else None
-            wiring.write_files(folder, result_files(plan, before | tally.by_user, run=run))
+            called = {step.user for step in steps}
+            wiring.write_files(folder, result_files(plan, before | tally.by_user, run=run, called=called))
             tally.show({"run": run, "results": str(folder)})
         return exit_code(tally) or int(session.lacking)
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
 from mfa_kit.cli import terminal
@@ -21,7 +21,8 @@ from mfa_kit.rollout.roster import row_cells
 from mfa_kit.rollout.roster_text import csv_table
 
 COLUMNS = ("user", "outcome", "cause", "reason", "device", "backup", "run")
-TO_MEND = {RowOutcome.FAILED, RowOutcome.BLOCKED}
+FAULTY = {RowOutcome.FAILED, RowOutcome.BLOCKED}
+TO_RETRY = {*FAULTY, RowOutcome.REFUSED, RowOutcome.HALF_MADE}
 MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED, RowOutcome.REVOKED}
 
 
@@ -135,7 +136,7 @@ def exit_code(tally: Tally, *, asked: bool = False) -> int:
     outcomes = {result.outcome for result in tally.results}
     if outcomes & {RowOutcome.REFUSED}:
         return Lockout.exit_code
-    if outcomes & {*TO_MEND, RowOutcome.NOT_STARTED}:
+    if outcomes & {*FAULTY, RowOutcome.NOT_STARTED}:
         return 1
     return 0
 
@@ -146,17 +147,23 @@ def check_backup_folder(vault: Vault, steps: Sequence[PlanStep]) -> None:
         vault.check()
 
 
-def result_files(plan: Plan, found: Mapping[str, RowResult], *, run: str | None) -> dict[str, str]:
-    """Return the texts of the result files by file name.
+def result_files(
+    plan: Plan, found: Mapping[str, RowResult], *, run: str | None, called: Collection[str]
+) -> dict[str, str]:
+    """Return the texts of the result files by file name. `called` are the users whom the command was to enroll.
 
-    results.csv and results.json have a row for every user of the plan. failed.csv is a roster of the users whose row
-    failed or is blocked.
+    results.csv and results.json have a row for every user of the plan. failed.csv is a roster of all users to try
+    again: their row failed, is blocked or half-made, or the command ended before they were enrolled.
     """
     results = [found.get(step.user) or RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED) for step in plan.steps]
     rows = [result_row(result) for result in results]
     cells = [{name: "" if cell is None else str(cell) for name, cell in each.items()} for each in rows]
     whole = Results("rollout-apply", [{"run": run, "rows": rows}], single=True)
-    again = [step.row for step, result in zip(plan.steps, results, strict=True) if result.outcome in TO_MEND]
+    again = [
+        step.row
+        for step, result in zip(plan.steps, results, strict=True)
+        if result.outcome in TO_RETRY or (result.outcome is RowOutcome.NOT_STARTED and step.user in called)
+    ]
     return {
         "results.csv": csv_table(COLUMNS, cells),
         "results.json": json_document(whole) + "\n",

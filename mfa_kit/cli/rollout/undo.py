@@ -7,8 +7,9 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.running import open_progress, take_results
+from mfa_kit.cli.rollout.running import name_next_command, open_progress, take_results
 from mfa_kit.cli.rollout.tally import Tally, exit_code
+from mfa_kit.core.text import count_of
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.undo import entries_of_run, undo_devices
 from mfa_kit.wiring import rollout as wiring
@@ -19,7 +20,7 @@ from mfa_kit.wiring.vault import open_vault
 
 @click.command(cls=options.Verb)
 @click.argument("run")
-@click.option("--leave-without-mfa", is_flag=True, help="Also where it is the user's last device.")
+@click.option("--leave-without-mfa", is_flag=True, help="Also remove a user's last device.")
 @options.BACKUP_DIR
 @shared_options.WORKERS
 def undo(
@@ -31,10 +32,13 @@ def undo(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Take away exactly the devices that RUN made."""
+    """Remove exactly the devices that RUN created."""
     vault = open_vault(backup_dir)
     progress = open_progress(settings)
-    with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports:
+    with (
+        name_next_command(),
+        wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports,
+    ):
         entries = entries_of_run(run, account=ports.caller.account, desk=ports.desk)
         execution = ports.execution(workers=workers)
         tally = Tally(
@@ -45,15 +49,15 @@ def undo(
             pace=ports.pace,
             stop=execution.stop,
         )
-        what = f"{len(entries)} devices of run {run} would go"
+        devices = f"{count_of(len(entries), 'device')} of run {run}"
         if settings.dry_run:
-            progress.note(what)
+            progress.note(f"{devices} would be removed")
             for entry in entries:
-                tally.take(RowResult.of_entry(entry))
+                tally.take(RowResult.of_entry(entry, reason="would be removed"))
             tally.show()
             return 0
         if not settings.yes:
-            settings.interaction.confirm(what, typed=str(len(entries)))
+            settings.interaction.confirm(f"{devices} will be removed", typed=str(len(entries)))
         try:
             outcomes = undo_devices(entries, leave_without_mfa=leave_without_mfa, desk=ports.desk, execution=execution)
             asked = take_results(outcomes, tally.take, execution=execution, pace=ports.pace)
