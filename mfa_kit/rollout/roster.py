@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
+from mfa_kit.account.snapshot import ROOT
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import USER_NAME, Intent, check_label, check_user
 from mfa_kit.rollout.roster_method import SELF, VIRTUAL, RosterMethod
@@ -80,10 +81,10 @@ def _find_duplicate(read: ReadRow, seen: dict[str, ReadRow]) -> CellFault | None
     if first is read:
         return None
     before = _user_name(first.cells["user"])
-    what = f"{name!r} is a duplicate of line {first.line}"
+    what = f"{name!r} is a duplicate of {first.unit} {first.line}"
     if before != name:
-        what = f"{name!r} is a duplicate of {before!r} on line {first.line}, because IAM ignores case"
-    return CellFault(line=read.line, column="user", what=what, cells=read.cells)
+        what = f"{name!r} is a duplicate of {before!r} on {first.unit} {first.line}, because IAM ignores case"
+    return CellFault(line=read.line, column="user", what=what, cells=read.cells, unit=read.unit)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,7 +128,8 @@ class _Cells:
             return None
 
     def _add_fault(self, column: str, what: str) -> None:
-        self.faults.append(CellFault(line=self.read.line, column=column, what=what, cells=self.read.cells))
+        read = self.read
+        self.faults.append(CellFault(line=read.line, column=column, what=what, cells=read.cells, unit=read.unit))
 
 
 def _without_private_keys(cells: Mapping[str, str]) -> Mapping[str, str]:
@@ -145,6 +147,8 @@ def _user_name(cell: str) -> str:
 
 
 def _parse_user(cell: str) -> str:
+    if cell == ROOT:
+        raise UsageFault("this is the root user, not an IAM user", "give it MFA with: mfa-kit enroll --root")
     check_user(user := _user_name(cell))
     return user
 

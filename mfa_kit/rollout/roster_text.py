@@ -1,4 +1,4 @@
-"""Convert the text of rosters, CSV or JSON Lines, to rows of cells, and rows of cells to CSV.
+"""Convert the text of rosters, CSV or JSON, to rows of cells, and rows of cells to CSV.
 
 Rosters are untrusted: unknown columns are dropped unread, and the output contains nothing that a terminal, a page or a
 spreadsheet would interpret.
@@ -21,6 +21,9 @@ WRONG, SURPLUS = "wrong", "surplus"
 # The AWS console uses these column names in its file of new users.
 CONSOLE_COLUMNS = {"user name": "user"}
 SEPARATORS = ",;\t"
+# One JSON document: an array, or what `aws iam list-users` prints. Any other JSON has an object on each line.
+JSON_DOCUMENT = re.compile(r'\s*(\[|\{\s*"Users"\s*:)')
+IAM_USER = "UserName"
 # Excel obeys a first line `sep=;`. It reads a cell ="0123" as text, and so keeps the zero.
 EXCEL_SEPARATOR = re.compile(r'\s*"?sep=([,;\t])"?[,;\t]*\r?\n', re.IGNORECASE)
 EXCEL_TEXT = re.compile(r'="(.*)"', re.DOTALL)
@@ -28,10 +31,14 @@ EXCEL_TEXT = re.compile(r'="(.*)"', re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class ReadRow:
-    """The known cells of one row as text, and the number of the line on which the row begins."""
+    """The known cells of one row as text, and the number of the line on which the row begins.
+
+    In a JSON array `line` is the number of the item, and `unit` says so.
+    """
 
     line: int
     cells: Mapping[str, str]
+    unit: str = "line"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,21 +49,36 @@ class CellFault:
     column: str | None
     what: str
     cells: Mapping[str, str]
+    unit: str = "line"
 
     def __str__(self) -> str:
-        return f"line {self.line}{f', {self.column}' if self.column else ''}: {self.what}"
+        return f"{self.unit} {self.line}{f', {self.column}' if self.column else ''}: {self.what}"
 
 
 def read_rows(text: str) -> list[ReadRow | CellFault]:
-    """Read a roster, CSV or JSON Lines; return each row as its cells or as its fault.
+    """Read a roster, CSV or JSON; return each row as its cells or as its fault.
 
     Raise UsageFault if the text is not a roster.
     """
     text = text.removeprefix("\ufeff")
-    return list(_read_json(text) if text.lstrip().startswith("{") else _read_csv(text))
+    if JSON_DOCUMENT.match(text):
+        return list(_read_json_document(text))
+    return list(_read_json_lines(text) if text.lstrip().startswith("{") else _read_csv(text))
 
 
-def _read_json(text: str) -> Iterator[ReadRow | CellFault]:
+def _read_json_document(text: str) -> Iterator[ReadRow | CellFault]:
+    try:
+        found = read_json(text)
+    except JsonError as error:
+        raise UsageFault(f"the roster is not JSON: {error}", "write a JSON array, or one object per line") from None
+    items = found.get("Users") if isinstance(found, dict) else found
+    if not isinstance(items, list):
+        raise UsageFault("the roster's Users is not a JSON array", "give what `aws iam list-users` prints")
+    for number, item in enumerate(items, 1):
+        yield _json_row(number, {"user": item} if isinstance(item, str) else item, unit="item")
+
+
+def _read_json_lines(text: str) -> Iterator[ReadRow | CellFault]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield _read_json_line(number, line)
@@ -67,13 +89,19 @@ def _read_json_line(number: int, line: str) -> ReadRow | CellFault:
         found = read_json(line)
     except JsonError as error:
         return CellFault(line=number, column=None, what=f"the line is not a JSON object: {error}", cells={})
+    return _json_row(number, found)
+
+
+def _json_row(number: int, found: object, *, unit: str = "line") -> ReadRow | CellFault:
     if not isinstance(found, dict):
-        return CellFault(line=number, column=None, what="the line is not a JSON object", cells={})
+        return CellFault(line=number, column=None, what=f"the {unit} is not a JSON object", cells={}, unit=unit)
+    if IAM_USER in found:
+        found = {"user": found[IAM_USER], **found}
     values = {name: _join_tags(found[name]) if name == "tags" else found[name] for name in COLUMNS if name in found}
     cells = {name: _json_cell(value) for name, value in values.items() if value is not None}
     if wrong := [name for name, value in values.items() if not isinstance(value, str | None)]:
-        return CellFault(line=number, column=wrong[0], what="the value is not text", cells=cells)
-    return ReadRow(number, cells)
+        return CellFault(line=number, column=wrong[0], what="the value is not text", cells=cells, unit=unit)
+    return ReadRow(number, cells, unit)
 
 
 def _json_cell(value: object) -> str:
