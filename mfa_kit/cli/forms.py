@@ -1,7 +1,5 @@
 """The forms of results on stdout: a table for people, JSON with a schema name and version, JSON lines, CSV."""
 
-import csv
-import io
 import json
 import os
 import sys
@@ -10,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import click
 
 from mfa_kit.cli.results import VERSION, Cell, Results
-from mfa_kit.core.text import no_formula, one_line
+from mfa_kit.core.csv_text import csv_lines
+from mfa_kit.core.text import one_line
 
 
 def write_table(results: Results) -> None:
@@ -46,13 +45,8 @@ def write_csv(results: Results) -> None:
     Without results, nothing is printed.
     """
     if results.rows:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, results.rows[0], lineterminator="\n")
-        if results.header:
-            writer.writeheader()
-        for row in results.rows:
-            writer.writerow({name: no_formula(_text(value)) for name, value in row.items()})
-        click.echo(text.getvalue(), nl=False)
+        header = [list(results.rows[0])] if results.header else []
+        click.echo(csv_lines([*header, *(list(map(_text, row.values())) for row in results.rows)]), nl=False)
 
 
 def _write_columns(rows: Sequence[Mapping[str, str]]) -> None:

@@ -2,9 +2,6 @@
 
 import unicodedata
 
-# A spreadsheet treats a cell that begins with one of these as a formula.
-FORMULA = ("=", "+", "-", "@")
-
 
 def is_control(char: str) -> bool:
     """Whether a character is of Unicode's category C: control, format (bidi), surrogate, private or unassigned."""
@@ -24,11 +21,6 @@ def printable(text: str) -> str:
 def without_controls(text: str) -> str:
     """Drop control characters, then spaces at both ends: for names that devices report of themselves."""
     return "".join(char for char in text if not is_control(char)).strip()
-
-
-def no_formula(cell: str) -> str:
-    """Put an apostrophe before a cell that a spreadsheet would treat as a formula."""
-    return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 
 def count_of(number: int, noun: str) -> str:

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from mfa_kit.core.csv_text import csv_lines, original_cell
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import JsonError, read_json
-from mfa_kit.core.text import FORMULA, no_formula, one_line
 
 COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags")
 # Columns that `faults_table` adds; they are ignored when read: what is wrong, and cells beyond the header.
@@ -176,19 +176,15 @@ def _csv_row(names: Sequence[str], cells: Sequence[str], line: int) -> ReadRow |
 
 
 def _plain_cell(cell: str) -> str:
-    """Return the text of a cell that Excel wrote as a formula, or that `no_formula` put an apostrophe before."""
+    """Return the text of a cell that Excel wrote as a formula, or that `csv_lines` put an apostrophe before."""
     if text := EXCEL_TEXT.fullmatch(cell):
         return text[1].replace('""', '"').strip()
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
+    return original_cell(cell)
 
 
 def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
     """Write CSV that is safe to open in a spreadsheet."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([no_formula(one_line(row.get(name, ""))) for name in columns] for row in rows)
-    return out.getvalue()
+    return csv_lines([columns, *([row.get(name, "") for name in columns] for row in rows)])
 
 
 def faults_table(faults: Sequence[CellFault]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mfa_kit.core import otp
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Call, Caller
+from mfa_kit.core.text import one_line
 from mfa_kit.enrollment.phone import ask_until
 from mfa_kit.lab.token_of_lab import speaks_to_lab
 from mfa_kit.wiring.settings import Settings
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
 
 # The account of `mfa-kit lab`; AWS assigns this number to no one.
 LAB_ACCOUNT = "000000000000"
+
+
+class OneLineFormatter(logging.Formatter):
+    """Formats a record as one line, because request IDs and names may come from a server that is not AWS."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line."""
+        return one_line(super().format(record))
 
 
 def load_boto3() -> None:
@@ -69,7 +78,9 @@ def connect(
 
     harden()
     if settings.debug:
-        logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
+        handler = logging.StreamHandler()
+        handler.setFormatter(OneLineFormatter("%(asctime)s %(name)s: %(message)s"))
+        logging.basicConfig(handlers=[handler])
         logging.getLogger("mfa_kit").setLevel(logging.DEBUG)
     with Ledger(home()) as ledger:
         iam = open_iam(settings, ledger.called, workers=workers, turn=turn)

@@ -1,6 +1,7 @@
 """The audit command lines: output forms, exit codes, snapshots, and names from IAM that attack a terminal or a page."""
 
 import base64
+import csv
 import json
 import re
 import shlex
@@ -99,7 +100,7 @@ def test_csv_and_json_lines_have_a_line_a_finding(kit: Kit) -> None:
     lines = kit(
         "audit", "--rule", "passwords", "--rule", "root.mfa", "--output", "csv", description=weak
     ).out.splitlines()
-    assert [line.split(",")[0] for line in lines] == ["result", "fail", "fail", "pass"]
+    assert [row[0] for row in csv.reader(lines)] == ["result", "fail", "fail", "pass"]
     rows = [json.loads(line) for line in kit("audit", "--output", "jsonl", "--rule", "passwords").out.splitlines()]
     assert [(row["schema"], row["result"]) for row in rows] == [("mfa-kit/audit-finding", "pass")]
 

@@ -474,7 +474,8 @@ def test_results_can_be_had_in_each_form(rollout: Rollout, people: People) -> No
     assert {(line["schema"], line["version"]) for line in lines} == {("mfa-kit/rollout-apply", 1)}
     whole = json.loads(rollout.apply("--output", "json").out)
     assert (whole["counts"], len(whole["rows"])) == ({"enrolled": 2}, 2)
-    assert rollout.apply("--output", "csv").out.splitlines()[0] == "user,outcome,cause,reason,device,backup,run"
+    names = rollout.apply("--output", "csv").out.splitlines()[0]
+    assert names == '"user","outcome","cause","reason","device","backup","run"'
 
 
 # Users who enroll themselves, and status

@@ -288,7 +288,8 @@ def test_a_station_continues_after_quitting(rollout: Rollout, people: People) ->
     done = station(rollout, put(cards[0]), put(cards[1]), "s", "q")
     assert done.code == 1
     assert outcomes(rollout) == {a: "enrolled", b: "failed", c: "not started"}
-    assert [line.split(",")[0] for line in (rollout.results / "failed.csv").read_text().splitlines()] == ["user", b, c]
+    failed = (rollout.results / "failed.csv").read_text().splitlines()
+    assert [row[0] for row in csv.reader(failed)] == ["user", b, c]
     found = json.loads(rollout.desk.run("rollout", "status", rollout.file, "--output", "json").out)["rows"]
     assert [(row["outcome"], row["cause"]) for row in found] == [
         ("enrolled", None),

@@ -30,6 +30,7 @@ from mfa_kit.core.errors import (
     Unclear,
     UsageFault,
 )
+from mfa_kit.core.text import one_line
 
 SIGN_IN = "sign in again, or choose another --profile"
 # Error codes with their class and hint (IAM API reference, common errors). The hint of any other code is empty.
@@ -108,7 +109,7 @@ def is_wrong_code(error: ClientError) -> bool:
 def _refused(error: ClientError) -> MfaKitError:
     """Convert an error answer to one of mfa-kit's errors."""
     answer = error.response.get("Error", {})
-    code, message = answer.get("Code", "?"), answer.get("Message", "").rstrip(". ")
+    code, message = one_line(answer.get("Code", "?")), one_line(answer.get("Message", "")).rstrip(". ")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code == str(status):
         # botocore takes the status as the code when the body is HTML or empty. IAM always answers with XML.

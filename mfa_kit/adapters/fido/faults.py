@@ -14,6 +14,7 @@ from fido2.ctap1 import ApduError
 from fido2.hid import ConnectionFailure
 
 from mfa_kit.core.errors import DeviceFault, Lost
+from mfa_kit.core.text import without_controls
 
 try:
     from smartcard.Exceptions import SmartcardException
@@ -167,8 +168,8 @@ def _refused(error: Exception) -> DeviceFault:
 
 
 def shortened(text: object) -> str:
-    """Return a text cut to LONGEST_WORD letters."""
-    return str(text)[:LONGEST_WORD]
+    """Return a text without control characters, cut to LONGEST_WORD letters."""
+    return without_controls(str(text))[:LONGEST_WORD]
 
 
 def all_shortened(texts: Sequence[object]) -> tuple[str, ...]:

@@ -1,0 +1,65 @@
+"""Foreign text in lines and in CSV files."""
+
+import csv
+import io
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfa_kit.adapters.fido.faults import shortened
+from mfa_kit.core.csv_text import csv_lines, original_cell
+from mfa_kit.core.text import one_line
+from mfa_kit.wiring.aws import OneLineFormatter
+
+ROW = [
+    "plain",
+    "",
+    "-1",
+    "=1+1",
+    "a;=1+1",
+    "tab\t@SUM(A1)",
+    'quote"=1',
+    "new\nline",
+    "\x1b[2J",
+    "+49 30",
+    "x;;-2",
+    "a,=b",
+]
+
+
+def fields(text: str, separator: str) -> list[str]:
+    """Split as a spreadsheet does that knows one separator: quotation marks count at the start of a cell only."""
+    return [cell for row in csv.reader(io.StringIO(text), delimiter=separator) for cell in row]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_no_cell_is_a_formula_in_any_locale(separator: str) -> None:
+    """Excel separates cells at semicolons where decimals have a comma."""
+    assert not [
+        cell for cell in fields(csv_lines([ROW, ROW[::-1]]), separator) if cell.startswith(("=", "+", "-", "@"))
+    ]
+
+
+def test_every_cell_is_quoted() -> None:
+    """A reader that knows only the simplest CSV then still finds the cells."""
+    assert csv_lines([["a", "", "b,c"]]) == '"a","","b,c"\n'
+
+
+@given(st.lists(st.text(), min_size=1))
+def test_cells_are_restored(row: list[str]) -> None:
+    """Except for control characters, which are escaped, and apostrophes that were there before a formula."""
+    [read] = csv.reader(io.StringIO(csv_lines([row])))
+    assert [original_cell(cell) for cell in read] == [original_cell(one_line(cell)) for cell in row]
+
+
+def test_a_log_record_is_one_line() -> None:
+    """A request ID may come from a server that is not AWS."""
+    record = logging.makeLogRecord({"msg": "request %s", "args": ("a\nmfa-kit: all is well\x1b[2J",)})
+    assert OneLineFormatter().format(record) == r"request a\nmfa-kit: all is well\x1b[2J"
+
+
+def test_names_that_a_key_reports_are_one_line() -> None:
+    """USB descriptors contain any UTF-16."""
+    assert shortened("AB\n12\u202e\x1b[2J") == "AB12[2J"
