@@ -7,7 +7,7 @@ from mfa_kit.cli.confirmation import confirm_removal
 from mfa_kit.cli.key_options import PASSWORD_STDIN
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell
-from mfa_kit.core.models import Purpose
+from mfa_kit.core.models import Purpose, Reached
 from mfa_kit.enrollment import revoke as use_case
 from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring.desk import new_run_id, open_desk
@@ -57,7 +57,8 @@ def revoke(
         if settings.dry_run:
             row["steps"] = use_case.removal_steps(entry, lost=lost, desk=desk)
         else:
-            confirm_removal(entry, when="for good", settings=settings)
+            if entry.reached is not Reached.REVOKED:  # the settling finished an interrupted revoke
+                confirm_removal(entry, when="for good", settings=settings)
             done = use_case.retire(entry, purpose=Purpose.LOST if lost else Purpose.REVOKE, desk=desk)
             row["outcome"] = "revoked"
             if lost and output.form != "table":  # with a table, the commands were already printed for people

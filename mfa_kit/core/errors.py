@@ -52,6 +52,10 @@ class Lost(DeviceFault):
     """The key was removed or does not answer; the last request to it may have taken effect."""
 
 
+class Unreachable(DeviceFault):
+    """The key may be plugged in, but cannot be used; nothing was changed."""
+
+
 class AwsFault(MfaKitError):
     """AWS refused a request, or could not be reached."""
 

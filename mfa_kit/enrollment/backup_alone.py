@@ -32,6 +32,9 @@ class BackupAlone:
         """Return the codes of the previous and the current 30 seconds."""
         return otp.pair(self._seeds[intent.serial], self._now())
 
+    def reach(self, entry: Entry) -> None:
+        """Do nothing, because there is no hardware."""
+
     def remove(self, entry: Entry) -> None:
         """Forget the secret."""
         self._seeds.pop(entry.intent.serial, None)

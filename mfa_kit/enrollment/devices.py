@@ -48,14 +48,17 @@ def wait_until_listed(intent: Intent, *, desk: Desk) -> bool:
     return False
 
 
+def device_names(device: Device) -> set[str]:
+    """Return what `--mfa-device` may call a device: its serial or ARN, or its name with or without path."""
+    return {device.serial, device.serial.rpartition("/")[2], device.name}
+
+
 def choose_device(user: str, wanted: str | None, *, devices: Sequence[Device]) -> Device:
     """Return the device that matches `wanted`: a serial, an ARN, or a name without path; None matches the only device.
 
     Raise UsageFault if not exactly one device matches.
     """
-    chosen = [
-        device for device in devices if wanted in {None, device.serial, device.serial.rpartition("/")[2], device.name}
-    ]
+    chosen = [device for device in devices if wanted is None or wanted in device_names(device)]
     if not chosen:
         has = ", ".join(device.serial for device in devices)
         what = f"{user} has no MFA device" if wanted is None else f"{user} has no MFA device {wanted}"

@@ -12,7 +12,8 @@ from mfa_kit.enrollment.recovery import settle_dead_runs
 def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str, maker: Maker = CREATING) -> Outcome:
     """Enroll one user: settle, look, make and confirm, in this order. Raise MfaKitError; nothing half-made remains."""
     check_user(wish.user)
-    unsettled = settle_dead_runs(caller.account, wish.user, desk=desk)
+    settled = settle_dead_runs(caller.account, wish.user, desk=desk)
+    unsettled = [ended for _, ended in settled if isinstance(ended, MfaKitError)]
     intent = look_to_enroll(wish, carrier, caller=caller, desk=desk)
     if isinstance(intent, Skipped):
         return intent

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.core.errors import AccessDenied, Conflict, InvalidValue, MfaKitError, NoSuchEntity, UsageFault
-from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, Entry, Reached, run_time
+from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, Entry, Purpose, Reached, run_time
 from mfa_kit.enrollment.devices import delete_command
 from mfa_kit.enrollment.ports import Desk
-from mfa_kit.enrollment.recovery import settle_each
+from mfa_kit.enrollment.recovery import settle_each, still_stands
 
 OPEN = {Reached.INTENT, Reached.CREATED, Reached.REVOKING}
 
@@ -24,23 +24,28 @@ class OrphanStanding(StrEnum):
     DESK = "another desk's"
     UNPROVEN = "perhaps ours, but no tag shows it"
     FOREIGN = "not ours"
+    ON_KEY = "removed from IAM, but still on a key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orphan:
-    """One unassigned virtual device. Run, user and since (Unix seconds) come from its tags or the journal."""
+    """One unassigned virtual device. Run, user and since (Unix seconds) come from its tags or the journal.
+
+    Or, with `key`, the credential of a removed device that waits for its key: the key's serial or label.
+    """
 
     serial: str
     standing: OrphanStanding
     run: str | None = None
     user: str | None = None
     since: float | None = None
+    key: str | None = None
 
     def goes(self, *, older_than: float, now: float) -> bool:
         """Whether `clean` removes it. Another computer's device must be more than `older_than` seconds old."""
         if self.standing is OrphanStanding.DESK:
             return self.since is not None and now - self.since > older_than
-        return self.standing in {OrphanStanding.DEAD, OrphanStanding.LATE}
+        return self.standing in {OrphanStanding.DEAD, OrphanStanding.LATE, OrphanStanding.ON_KEY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,30 @@ class Cleaned:
 def find_orphans(*, desk: Desk) -> list[Orphan]:
     """Return every unassigned device. Takes one complete listing, or raises, and one call per device for its tags."""
     return [found for serial in desk.inventory.unassigned() if (found := _orphan(serial, desk=desk))]
+
+
+def find_waiting(account: str, found: Sequence[Orphan], *, desk: Desk) -> list[Orphan]:
+    """Return the credentials that dead runs of this computer left on keys, of devices that IAM no longer has.
+
+    `found` are the unassigned devices, which are not repeated. Takes up to two calls per dead run.
+    """
+    known = {(orphan.serial, orphan.run) for orphan in found}
+    return [
+        Orphan(
+            serial=entry.intent.serial,
+            standing=OrphanStanding.ON_KEY,
+            run=entry.run,
+            user=entry.intent.user,
+            since=entry.began,
+            key=entry.intent.hardware,
+        )
+        for entry in desk.journal.dead(account)
+        if entry.intent.method.name in desk.on_keys
+        and entry.reached in {Reached.CREATED, Reached.REVOKING}
+        and entry.purpose is not Purpose.LOST
+        and (entry.intent.serial, entry.run) not in known
+        and not still_stands(entry, desk=desk)
+    ]
 
 
 def remove_orphans(
@@ -76,7 +105,7 @@ def remove_orphans(
         error = ended if isinstance(ended, MfaKitError) else None
         yield Cleaned(serial=entry.intent.serial, ended="still there" if error else str(ended), error=error)
     for orphan in going:
-        if orphan.standing is not OrphanStanding.DEAD:
+        if orphan.standing not in {OrphanStanding.DEAD, OrphanStanding.ON_KEY}:
             yield _remove(orphan, desk=desk)
 
 

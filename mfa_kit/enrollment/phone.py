@@ -101,6 +101,9 @@ class Phone:
             self._drift[serial] = self._proved(intent, self._created[serial])
         return otp.pair(self._created[serial].seed, self._now() + self._drift[serial] * otp.PERIOD)
 
+    def reach(self, entry: Entry) -> None:
+        """Do nothing, because a phone cannot be asked."""
+
     def remove(self, entry: Entry) -> None:
         """Forget the secret, and remove its file."""
         if self._created.pop(entry.intent.serial, None) and self._proof.picture:

@@ -117,6 +117,10 @@ class Carrier(Protocol):
         """Return two consecutive codes, for a request that is sent at once. Raise DeviceFault, Declined."""
         ...
 
+    def reach(self, entry: Entry) -> None:
+        """Raise Unreachable if the hardware is here, but a removal would fail. Absent hardware is no error."""
+        ...
+
     def remove(self, entry: Entry) -> None:
         """Remove the secret of this run, and of no other run."""
         ...

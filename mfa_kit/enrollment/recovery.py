@@ -33,7 +33,11 @@ def settle(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     The caller holds the run's lock. Raise Unsettled if it is not certain that the device is this run's, or what becomes
     of it; raise Unlisted if it is assigned but not listed.
     """
-    once = _go_on if entry.reached is Reached.REVOKING else _undo
+    once = _undo
+    if entry.reached is Reached.REVOKING:
+        # A revoke does not remove a device from IAM while its key is here and would keep the credential.
+        carrier.reach(entry)
+        once = _go_on
     for pause in UNCLEAR_PAUSES:
         try:
             return once(entry, carrier, desk=desk)
@@ -137,7 +141,7 @@ def _on_another_key(entry: Entry, *, desk: Desk) -> bool:
     return card is not None and other is not None and other.intent.card not in {None, card}
 
 
-def _still_stands(entry: Entry, *, desk: Desk) -> bool:
+def still_stands(entry: Entry, *, desk: Desk) -> bool:
     """Return whether the user still has the device of an entry, and not another device of that name."""
     if not is_listed(entry.intent, desk=desk):
         return False
@@ -225,6 +229,9 @@ class LostDevice:
         """Raise UsageFault: it shows no codes."""
         raise UsageFault(f"{intent.name} is lost", "give another device")
 
+    def reach(self, entry: Entry) -> None:
+        """Do nothing, because the device cannot be reached."""
+
     def remove(self, entry: Entry) -> None:
         """Do nothing, because the device cannot be reached."""
 
@@ -245,7 +252,7 @@ def settle_each(
     if desk.dry:
         return
     for entry in desk.journal.dead(account, user=user):
-        if leave_assigned and entry.reached is Reached.REVOKING and _still_stands(entry, desk=desk):
+        if leave_assigned and entry.reached is Reached.REVOKING and still_stands(entry, desk=desk):
             continue
         try:
             ended: Reached | MfaKitError = _settled(entry, desk=desk, lost=lost)
@@ -266,13 +273,13 @@ def _settled(entry: Entry, *, desk: Desk, lost: str | None) -> Reached:
         return settle(entry, LostDevice(), desk=desk)
 
 
-def settle_dead_runs(account: str, user: str, *, desk: Desk) -> list[MfaKitError]:
-    """Settle a user's dead runs, and print each result; return those that could not be settled."""
-    unsettled: list[MfaKitError] = []
+def settle_dead_runs(account: str, user: str, *, desk: Desk) -> list[tuple[Entry, Reached | MfaKitError]]:
+    """Settle a user's dead runs, and print each result; return each entry with its final state or the error."""
+    settled: list[tuple[Entry, Reached | MfaKitError]] = []
     for entry, ended in settle_each(account, user, desk=desk):
         if isinstance(ended, MfaKitError):
             desk.progress.note(f"run {entry.run} is not settled: {ended}; {ended.hint}")
-            unsettled.append(ended)
         else:
             desk.progress.note(f"run {entry.run} was interrupted; {entry.intent.serial} is {ended} now")
-    return unsettled
+        settled.append((entry, ended))
+    return settled

@@ -1,11 +1,11 @@
 """Revoke and replace: remove a device, then copies of its secret. After the first write to IAM both only go forward."""
 
 import json
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from shlex import quote
 
-from mfa_kit.core.errors import AwsFault, Lockout, MfaKitError, Throttled, Unclear, Unsettled, UsageFault
+from mfa_kit.core.errors import AwsFault, Lockout, MfaKitError, Throttled, Unclear, Unreachable, Unsettled, UsageFault
 from mfa_kit.core.models import (
     CARD_TAG,
     HARDWARE_TAG,
@@ -25,7 +25,7 @@ from mfa_kit.core.models import (
     intent_of,
 )
 from mfa_kit.core.timestamps import iso_time
-from mfa_kit.enrollment.devices import check_room, choose_device, find_device, is_listed
+from mfa_kit.enrollment.devices import check_room, choose_device, device_names, find_device, is_listed
 from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.planning import Wish, plan_device
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
@@ -106,14 +106,17 @@ def look_to_revoke(
 ) -> Entry:
     """Settle, look, and return the entry for `retire`. Raise UsageFault, and Lockout for the last device of a user.
 
-    If the user has no device, the lost device is one that an earlier revoke removed from IAM. That revoke still
-    waits for its key.
+    If settling finished an interrupted revoke of the device, its entry is REVOKED. If that revoke cannot finish, raise
+    the reason. If the user has no device, the lost device is one that an earlier revoke removed from IAM. That revoke
+    still waits for its key.
     """
     check_user(user)
-    settle_dead_runs(caller.account, user, desk=desk)
+    settled = settle_dead_runs(caller.account, user, desk=desk)
     devices = desk.inventory.devices(user)
     if lost and not devices and (left := _waiting_for_key(user, wanted, caller=caller, desk=desk)):
         return left
+    if finished := _finished_now(settled, wanted, devices=devices):
+        return finished
     device = choose_device(user, wanted, devices=devices)
     if len(devices) == 1 and not leave_without_mfa:
         raise Lockout(
@@ -121,6 +124,20 @@ def look_to_revoke(
             f"give another first (mfa-kit replace {quote(user)}), or add --leave-without-mfa",
         )
     return entry_of_device(device, caller=caller, desk=desk, now=run)
+
+
+def _finished_now(
+    settled: Sequence[tuple[Entry, Reached | MfaKitError]], wanted: str | None, *, devices: Sequence[Device]
+) -> Entry | None:
+    """Return the entry of an interrupted revoke that the same command has just finished. Raise its error."""
+    if devices and (wanted is None or any(wanted in device_names(device) for device in devices)):
+        return None
+    for entry, ended in settled:
+        if entry.reached is Reached.REVOKING and wanted in {None, entry.intent.serial, entry.intent.name}:
+            if isinstance(ended, MfaKitError):
+                raise ended
+            return entry.at(ended)
+    return None
 
 
 def _waiting_for_key(user: str, wanted: str | None, *, caller: Caller, desk: Desk) -> Entry | None:
@@ -140,11 +157,19 @@ def retire(entry: Entry, *, purpose: Purpose, desk: Desk, may_stay: bool = True)
     The commands that end the sessions of a lost device are printed in any case. If IAM refuses before anything was done
     and the device may stay, the journal's previous state is restored.
     """
+    if entry.reached is Reached.REVOKED:
+        return _revoked(entry, purpose=purpose, desk=desk)
     before, leaving = entry, replace(_look_again(entry, desk=desk), purpose=purpose, reached=Reached.REVOKING)
     desk.journal.record(leaving)
     try:
         settle(leaving, carrier_of(leaving, desk=desk), desk=desk)
     except (Unclear, Unsettled):
+        raise
+    except Unreachable as unreachable:
+        if may_stay and is_listed(entry.intent, desk=desk):
+            desk.journal.record(before)
+        else:
+            unreachable.add_note(_continues_note(entry))
         raise
     except (AwsFault, Throttled) as refused:
         if may_stay and is_listed(entry.intent, desk=desk):
@@ -156,7 +181,13 @@ def retire(entry: Entry, *, purpose: Purpose, desk: Desk, may_stay: bool = True)
         interrupted.add_note(_continues_note(entry))
         raise
     finally:
-        ending = _note_session_commands(entry.intent.user, desk=desk) if purpose is Purpose.LOST else ()
+        done = _revoked(entry, purpose=purpose, desk=desk)
+    return done
+
+
+def _revoked(entry: Entry, *, purpose: Purpose, desk: Desk) -> Revoked:
+    """Return the result of a revoke. The commands that end the sessions of a lost device are printed."""
+    ending = _note_session_commands(entry.intent.user, desk=desk) if purpose is Purpose.LOST else ()
     return Revoked(user=entry.intent.user, serial=entry.intent.serial, backup=entry.backup, end_sessions=ending)
 
 

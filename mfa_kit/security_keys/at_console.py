@@ -63,6 +63,9 @@ class AtConsole:
         """Never called, because a security key gives no codes."""
         raise AssertionError("a security key gives no codes")
 
+    def reach(self, entry: Entry) -> None:
+        """Do nothing, because nothing is removed from the key."""
+
     def remove(self, entry: Entry) -> None:
         """Do nothing, because mfa-kit stores nothing on the key."""
 

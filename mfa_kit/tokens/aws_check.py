@@ -38,6 +38,9 @@ class TokenWithCodes:
         """Return the codes that were read."""
         return self._pair
 
+    def reach(self, entry: Entry) -> None:
+        """Do nothing, because nothing is removed from the token."""
+
     def remove(self, entry: Entry) -> None:
         """Do nothing, because no data of the token is stored here."""
 

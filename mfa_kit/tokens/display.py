@@ -48,5 +48,8 @@ class DisplayToken:
         self._interaction.say(f"press the button of {self._serial}, and type the code that it shows")
         return ask_pair(now=self._now, interaction=self._interaction, instead=INSTEAD)
 
+    def reach(self, entry: Entry) -> None:
+        """Do nothing, because nothing is removed from the token."""
+
     def remove(self, entry: Entry) -> None:
         """Do nothing, because no data of the token is stored here."""

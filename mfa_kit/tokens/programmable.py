@@ -40,6 +40,10 @@ class CheckedToken:
         """Let the carrier return the codes."""
         return self._carrier.codes(intent)
 
+    def reach(self, entry: Entry) -> None:
+        """Let the carrier look."""
+        self._carrier.reach(entry)
+
     def remove(self, entry: Entry) -> None:
         """Let the carrier remove it."""
         self._carrier.remove(entry)
@@ -86,6 +90,10 @@ class ProgrammableToken:
     def codes(self, intent: Intent) -> Pair:
         """Let the carrier return the codes."""
         return self._carrier.codes(intent)
+
+    def reach(self, entry: Entry) -> None:
+        """Let the carrier look."""
+        self._carrier.reach(entry)
 
     def remove(self, entry: Entry) -> None:
         """Let the carrier remove it."""

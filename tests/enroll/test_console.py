@@ -33,6 +33,9 @@ class Key:
     def codes(self, intent: Intent) -> Pair:
         raise AssertionError
 
+    def reach(self, entry: Entry) -> None:
+        pass
+
     def remove(self, entry: Entry) -> None:
         pass
 

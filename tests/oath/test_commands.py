@@ -29,7 +29,7 @@ from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.apdu import StatusWord
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.fidocard import FidoCard
-from mfa_kit.lab.devices.oathcard import CALCULATE, DELETE, PUT, Credential, Quirks, YkoathCard
+from mfa_kit.lab.devices.oathcard import CALCULATE, DELETE, LIST, PUT, Credential, Quirks, YkoathCard
 from mfa_kit.lab.devices.securitykey import lab_key
 from mfa_kit.wiring.methods import oath as kit
 from tests import pcsc
@@ -205,6 +205,88 @@ def test_a_key_that_is_lost_while_it_is_asked_for_can_be_given_up(mfa_kit: MfaKi
     assert mfa_kit.run("orphans", "clean", "--lost", "2222").code == 3
     assert mfa_kit.run("orphans", "clean", "--lost", "12345678").code == 0
     assert "nothing to remove" in mfa_kit.run("orphans", "clean").out
+
+
+@pytest.mark.parametrize("quirks", [Quirks(stalls=frozenset({LIST})), Quirks(refuses={LIST: 0x6F00})])
+def test_a_revoke_whose_key_does_not_answer_changes_nothing_and_says_so(
+    quirks: Quirks, mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard
+) -> None:
+    """The device stays in IAM, so that no credential is left on a key that is plugged in.
+
+    With the key out of the way, it is removed as if the key was absent.
+    """
+    take = ("revoke", user, "--yes", "--leave-without-mfa")
+    enroll(mfa_kit, user, "--no-touch")
+    card.quirks = quirks
+    silent = mfa_kit.run(*take)
+    assert silent.code == 3
+    assert f"the key in {pcsc.reader(0)} " in silent.err
+    assert f"it may be 12345678, which has the credential {LABEL.format(user)}" in silent.err
+    assert "not plugged in" not in silent.err
+    assert lab.assigned(serial_of(user)) == user
+    assert "nothing to remove" in mfa_kit.run("orphans", "clean").out
+    card.quirks = Quirks()
+    assert mfa_kit.run(*take).code == 0
+    assert card.credentials == {}
+
+
+def test_a_replace_whose_old_key_does_not_answer_keeps_the_old_device(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """The new one works, and the next command for the user removes the old one."""
+    old, new = YkoathCard(serial=1111), YkoathCard(serial=2222)
+    pcsc.plug(old)
+    enroll(mfa_kit, user, "--no-touch")
+    pcsc.plug(old, new)
+    old.quirks.stalls = frozenset({LIST})
+    replaced = mfa_kit.run("replace", user, "--with", "oath", "--no-touch", "--key", "2222", "--yes")
+    assert replaced.code == 3
+    assert f"{serial_of(user)}-2 works" in replaced.err
+    assert lab.assigned(serial_of(user)) == user
+    old.quirks.stalls = frozenset()
+    assert mfa_kit.run("revoke", user, "--mfa-device", user, "--yes").code == 0
+    assert old.credentials == {}
+    assert lab.assigned(serial_of(user)) is None
+
+
+def test_a_credential_that_waits_for_its_key_is_an_orphan(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
+    """IAM no longer has its device. It is listed until its key is there, and its key is named."""
+    enroll(mfa_kit, user, "--no-touch")
+    pcsc.plug()
+    assert mfa_kit.run("revoke", user, "--yes", "--leave-without-mfa").code == 3
+    for words in (("orphans", "list"), ("orphans", "clean", "--dry-run")):
+        rows = json.loads(mfa_kit.run(*words, "--output", "json").out)["rows"]
+        (row,) = [row for row in rows if row["user"] == user]
+        assert (row["device"], row["key"], row["clean"]) == (serial_of(user), "12345678", "removes it")
+        assert row["standing"] == "removed from IAM, but still on a key"
+    card.quirks.stalls = frozenset({LIST})
+    pcsc.plug(card)
+    silent = mfa_kit.run("orphans", "clean")
+    assert silent.code == 3
+    assert "sends an endless answer; it may be 12345678" in silent.err
+    card.quirks.stalls = frozenset()
+    assert mfa_kit.run("orphans", "clean").code == 0
+    assert card.credentials == {}
+    assert not [row for row in json.loads(mfa_kit.run("orphans", "list", "--output", "json").out)["rows"] if row["key"]]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_interrupted_revoke_that_is_repeated_succeeds(
+    named: bool, mfa_kit: MfaKit, user: str, card: YkoathCard
+) -> None:
+    """The same command finishes what it began. While it cannot, it says why."""
+    take = ("revoke", user, "--yes", "--leave-without-mfa", *(("--mfa-device", user) if named else ()))
+    enroll(mfa_kit, user, "--no-touch")
+    pcsc.plug()
+    assert mfa_kit.run(*take).code == 3
+    again = mfa_kit.run(*take)
+    assert again.code == 3
+    assert "12345678, which is not plugged in" in again.err
+    pcsc.plug(card)
+    done = mfa_kit.run(*take, "--output", "json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert (told["outcome"], told["device"]) == ("revoked", serial_of(user))
+    assert card.credentials == {}
+    assert mfa_kit.run(*take).code == 2
 
 
 def test_a_half_made_device_goes_on_when_its_key_is_there(

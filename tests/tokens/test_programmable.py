@@ -33,6 +33,9 @@ class Behind:
     def codes(self, intent: Intent) -> Pair:
         return Pair("123456", "654321")
 
+    def reach(self, entry: Entry) -> None:
+        self.told.append("reach")
+
     def remove(self, entry: Entry) -> None:
         self.told.append("remove")
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core import otp
-from mfa_kit.core.errors import DeviceFault, UsageFault
+from mfa_kit.core.errors import DeviceFault, NoApplet, Unreachable, UsageFault
 from mfa_kit.core.models import Entry, Intent, Purpose, Reached
 from mfa_kit.core.otp import Created, Pair, Seed
 from mfa_kit.core.text import without_controls
@@ -204,6 +204,15 @@ class OathCard:
             if label.encode() in applet.names():
                 applet.delete(label)
 
+    def reach(self, entry: Entry) -> None:
+        """Raise Unreachable if this run's key may be plugged in, but does not answer or is not the only one."""
+        try:
+            self._home(entry.intent)
+        except Unreachable:
+            raise
+        except DeviceFault:
+            return
+
     def remove(self, entry: Entry) -> None:
         """Delete this run's credential. Raise DeviceFault when its key is absent. A lost key is not requested."""
         self._seeds.pop(entry.intent.serial, None)
@@ -216,12 +225,12 @@ class OathCard:
         found, wrong = self._keys.look()
         homes = _homes(intent, found) or self._holding(intent, found)
         if len(homes) > 1:
-            raise DeviceFault(
+            raise Unreachable(
                 f"{len(homes)} keys may hold {intent.label}: {', '.join(key.where for key in homes)}",
                 "plug in only the key that you mean",
             )
         if not homes:
-            raise _absent(intent, found, wrong)
+            raise _silent(intent, wrong) or _absent(intent, found, wrong)
         return homes[0]
 
     def _holding(self, intent: Intent, found: list[OathKey]) -> list[OathKey]:
@@ -241,6 +250,18 @@ def _homes(intent: Intent, found: list[OathKey]) -> list[OathKey]:
     if intent.card is not None:
         return [key for key in found if key.identity == intent.card]
     return [key for key in found if key.serial is not None and key.serial == intent.hardware]
+
+
+def _silent(intent: Intent, wrong: list[DeviceFault]) -> DeviceFault | None:
+    """Return a fault that names the keys that do not answer, because one of them may be an interrupted run's key."""
+    silent = [str(fault) for fault in wrong if not isinstance(fault, NoApplet)]
+    if not silent:
+        return None
+    return Unreachable(
+        f"{'; '.join(silent)}; it may be {intent.hardware or 'the key'}, which has the credential {intent.label}",
+        "unplug it, plug it in again unless it is another key, and repeat the command; if that key is lost: "
+        f"mfa-kit revoke {shlex.quote(intent.user)} --lost",
+    )
 
 
 def _absent(intent: Intent, found: list[OathKey], wrong: list[DeviceFault]) -> DeviceFault:

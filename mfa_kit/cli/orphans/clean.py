@@ -32,6 +32,7 @@ def clean(
     oath_keys = OathKeys(settings, password_stdin=password_stdin)
     with open_desk(settings, METHODS, oath_keys=oath_keys) as (desk, caller):
         found = use_case.find_orphans(desk=desk)
+        found += use_case.find_waiting(caller.account, found, desk=desk)
         now = desk.inventory.now()
         going = [each for each in found if each.goes(older_than=older_than, now=now)]
         if settings.dry_run:

@@ -5,7 +5,7 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.orphans.orphan_row import OLDER_THAN, orphan_row
 from mfa_kit.cli.output import Output
-from mfa_kit.enrollment.orphans import find_orphans
+from mfa_kit.enrollment.orphans import find_orphans, find_waiting
 from mfa_kit.wiring.desk import open_desk
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
@@ -15,8 +15,9 @@ from mfa_kit.wiring.settings import Settings
 @OLDER_THAN
 def list_orphans(*, older_than: float, settings: Settings, output: Output) -> None:
     """List every unassigned device: whose it is, since when, and whether `orphans clean` removes it."""
-    with open_desk(settings, METHODS) as (desk, _):
+    with open_desk(settings, METHODS) as (desk, caller):
         found = find_orphans(desk=desk)
+        found += find_waiting(caller.account, found, desk=desk)
         now = desk.inventory.now()
         rows = [orphan_row(each, older_than=older_than, now=now) for each in found]
         output.many("orphans-list", rows, empty="every device is assigned")

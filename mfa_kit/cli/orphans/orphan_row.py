@@ -24,5 +24,6 @@ def orphan_row(orphan: Orphan, *, older_than: float, now: float) -> ResultRow:
         "user": orphan.user,
         "since": iso_time(orphan.since) if orphan.since is not None else None,
         "run": orphan.run,
+        "key": orphan.key,
         "clean": "removes it" if orphan.goes(older_than=older_than, now=now) else "leaves it",
     }
