@@ -45,7 +45,7 @@ def add(
     device that has none.
     """
     for note in picture.notes:
-        desk.progress.note(f"note: {note}")
+        desk.progress.alert(f"note: {note}")
     _check_account(picture.label, caller)
     entry = None if user is None else _entry(user, wanted, picture, run=run, caller=caller, desk=desk)
     if entry:
@@ -91,7 +91,7 @@ def _entry(user: str, wanted: str | None, picture: DevicePicture, *, run: str, c
         )
     intent = intent_of(device.serial, user=name, account=caller.account, partition=caller.partition)
     if intent.name != (labeled := device_and_account(picture.label)[0]):
-        desk.progress.note(f"warning: the label in the picture says {labeled}, but the device is {intent.name}")
+        desk.progress.alert(f"warning: the label in the picture says {labeled}, but the device is {intent.name}")
     if found and (ours := desk.journal.find(device.serial, run=found.run)):
         return ours
     return Entry(run=found.run if found else run, intent=intent, purpose=Purpose.ADD, reached=Reached.CONFIRMED)

@@ -65,7 +65,7 @@ def audit(
     with open_snapshot(settings, source) as (snapshot, _):
         answers = audit_snapshot(snapshot, wanted, limits)
     for hole in snapshot.holes:
-        settings.progress.note(f"not read: {hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}")
+        settings.progress.alert(f"not read: {hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}")
     _write(snapshot, answers, output)
     counts = Counter(answer.result for answer in answers)
     totals = ", ".join(f"{counts[result]} {result}" for result in RuleResult if counts[result])

@@ -9,7 +9,7 @@ from types import TracebackType
 import click
 
 from mfa_kit import __version__
-from mfa_kit.cli import messages
+from mfa_kit.cli import environment, messages
 from mfa_kit.cli.options import Noun, Row, Rows
 from mfa_kit.core.errors import IntegrityFault, MfaKitError
 
@@ -152,6 +152,7 @@ COMMANDS: Rows = {
         "Rehearse without AWS: an IAM that says no as IAM does.",
     ),
 }
+CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": environment.PREFIX}
 INTERNAL = 70
 INTERRUPTED = 130
 # boto3 creates about 100,000 objects that live until exit. Collecting every 700 allocations, as Python does by default,
@@ -160,8 +161,8 @@ GARBAGE_AT = 200_000
 WIDEST = 80
 
 
-@click.group(cls=Noun, rows=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="%(version)s")
+@click.group(cls=Noun, rows=COMMANDS, context_settings=CONTEXT)
+@click.version_option(__version__, message="mfa-kit %(version)s")
 def cli() -> None:
     """Enroll and verify MFA devices for AWS IAM users."""
 

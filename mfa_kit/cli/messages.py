@@ -38,9 +38,17 @@ def discard(stream: TextIO) -> None:
 
 
 class StderrProgress:
-    """Progress as lines on stderr."""
+    """Progress as lines on stderr. With `quiet`, only alerts are printed."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
 
     def note(self, text: str) -> None:
+        """Print a line, unless quiet."""
+        if not self._quiet:
+            self.alert(text)
+
+    def alert(self, text: str) -> None:
         """Print a line."""
         _print_line(text)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mfa_kit.cli import key_options, options
+from mfa_kit.cli import environment, key_options, options
 from mfa_kit.cli.method_options import built, click_options
 from mfa_kit.cli.usage import nearest
 from mfa_kit.core.errors import UsageFault
@@ -53,7 +53,7 @@ class MethodVerb(options.Verb):
         params = super().get_params(ctx)
         if ctx.meta.get(FOR_ROOT):
             params = [param for param in params if param.name != "user"]
-        return [*(click_options(recipe.options) if recipe else ()), *params]
+        return [*environment.bind(ctx, click_options(recipe.options) if recipe else ()), *params]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Combine the values of the method's options into one object."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from mfa_kit.cli import environment
 from mfa_kit.cli.output import FORMS, HTML, Output
 from mfa_kit.core.errors import MfaKitError, UsageFault
 
@@ -149,6 +150,7 @@ class Flags(NamedTuple):
     no_input: bool = False
     dry_run: bool = False
     plain: bool = False
+    quiet: bool = False
     debug: bool = False
 
 
@@ -181,14 +183,14 @@ def common(*, needs_config: bool = True) -> "Settings":
     except MfaKitError as fault:
         if needs_config:
             raise
-        messages.StderrProgress().note(f"note: ignoring the configuration file: {fault}")
+        messages.StderrProgress().alert(f"note: ignoring the configuration file: {fault}")
         said = config.Config()
     flags = given()
     plain = flags.plain or bool(said.plain)
     return Settings(
         interaction=terminal.find_person(plain=plain, no_input=flags.no_input),
-        progress=messages.StderrProgress(),
-        sleep=terminal.countdown_sleep(plain=plain),
+        progress=messages.StderrProgress(quiet=flags.quiet),
+        sleep=terminal.countdown_sleep(plain=plain or flags.quiet),
         config=said,
         profile=said.profile if flags.profile is None else flags.profile,
         region=said.region if flags.region is None else flags.region,
@@ -198,6 +200,7 @@ def common(*, needs_config: bool = True) -> "Settings":
         no_input=flags.no_input,
         dry_run=flags.dry_run,
         plain=plain,
+        quiet=flags.quiet,
         debug=flags.debug,
     )
 
@@ -216,12 +219,17 @@ def _common(*forms: str) -> list[click.Parameter]:
         option("--region", metavar="NAME", help="AWS region. It also selects the partition."),
         option("--endpoint-url", metavar="URL", help="Override the IAM endpoint (for example the lab's)."),
         option("--account", metavar="ID", help="Refuse to work in any other account."),
-        option("--output", type=click.Choice(forms), help="Output form [table]."),
+        option("--dry-run", is_flag=True, help="Show what would be done, and change nothing."),
         option("--yes", is_flag=True, help="Do not ask for confirmation."),
         option("--no-input", is_flag=True, help="Never prompt."),
-        option("--dry-run", is_flag=True, help="Show what would be done, and change nothing."),
+        option("--output", type=click.Choice(forms), help="Output form [table]."),
         option("--plain", is_flag=True, help="Do not redraw lines or use colors (for screen readers and logs)."),
-        option("--debug", is_flag=True, help="Print each step and AWS request ID on stderr."),
+        option("-q", "--quiet", is_flag=True, help="Print on stderr only what is wrong or what you must do."),
+        option(
+            *("debug", "-v", "--verbose", "--debug"),
+            is_flag=True,
+            help="Print each call to AWS on stderr, with its request ID.",
+        ),
     ]
 
 
@@ -265,6 +273,8 @@ class Verb(click.Command):
         self.params += _common(*FORMS, *([HTML] if html else []))
 
     def invoke(self, ctx: click.Context) -> Any:
+        if given().quiet and given().debug:
+            raise click.UsageError("give either --quiet or --verbose", ctx)
         # The form may be given before the verb, so this is the first place that knows both.
         output = Output.of(given().output, ctx, html=self.html)
         wanted = inspect.signature(self.callback).parameters if self.callback else {}
@@ -275,6 +285,10 @@ class Verb(click.Command):
         if "read_settings" in wanted:
             ctx.params["read_settings"] = common
         return super().invoke(ctx)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the parameters, each option with its environment variable."""
+        return environment.bind(ctx, super().get_params(ctx))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with _where(ctx):
@@ -311,6 +325,10 @@ class Noun(click.Group):
         """List the lines of the table, so that a list of commands imports no verb."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, row.line) for name, row in self.rows.items() if row.line])
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the parameters, each option with its environment variable."""
+        return environment.bind(ctx, super().get_params(ctx))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta.setdefault(ARGUMENTS, [*args])  # the root's parser comes first

@@ -53,7 +53,7 @@ def revoke(
             "backup": entry.backup,
         }
         if leave_without_mfa:
-            desk.progress.note(f"warning: whoever has the password of {entry.intent.user} can then enroll a device")
+            desk.progress.alert(f"warning: whoever has the password of {entry.intent.user} can then enroll a device")
         if settings.dry_run:
             row["steps"] = use_case.removal_steps(entry, lost=lost, desk=desk)
         else:

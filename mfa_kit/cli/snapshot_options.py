@@ -27,4 +27,4 @@ MAX_AGE = click.option(
 def note_unread_users(snapshot: Snapshot, progress: Progress) -> None:
     """Note which unread parts may cause users to be missing from a result."""
     for why in unread_users(snapshot):
-        progress.note(f"not read: {why}")
+        progress.alert(f"not read: {why}")

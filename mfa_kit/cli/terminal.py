@@ -319,12 +319,13 @@ class StatusLine(StderrProgress):
     """Progress as one line on stderr that is redrawn. Notes are printed above it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._line = ""
 
-    def note(self, text: str) -> None:
+    def alert(self, text: str) -> None:
         """Print a line above the status line."""
         click.echo(AGAIN, err=True, nl=False)
-        super().note(text)
+        super().alert(text)
         self.draw(self._line)
 
     def draw(self, line: str) -> None:

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 
 import click
 
+from mfa_kit.cli import environment
 from mfa_kit.core.errors import UsageFault
 
 # How click's Choice quotes the value that it rejects.
@@ -29,9 +30,9 @@ def _what_and_hint(error: click.UsageError, ctx: click.Context) -> tuple[str, st
         case click.MissingParameter(param=click.Argument() as argument):
             found = f"{_name(argument)} is missing", f"write {_usage(ctx)}"
         case click.BadParameter(param=click.Parameter(type=click.Choice() as choice) as param):
-            found = _no_such_choice(error, param, choice)
+            found = _no_such_choice(error, param, choice, ctx)
         case click.BadParameter(param=click.Parameter() as param):
-            found = f"{_name(param)}: {_sentence(error.message)}", help_
+            found = f"{environment.source(ctx, param) or _name(param)}: {_sentence(error.message)}", help_
         case click.BadOptionUsage():
             found = _sentence(error.message), _how_to_write(error, ctx) or help_
         case _:
@@ -45,11 +46,14 @@ def _no_such_option(error: click.NoSuchOption, ctx: click.Context, help_: str) -
     return f"{command} has no option {error.option_name}", nearest(error.option_name, known, otherwise=help_)
 
 
-def _no_such_choice(error: click.BadParameter, param: click.Parameter, choice: click.Choice[str]) -> tuple[str, str]:
+def _no_such_choice(
+    error: click.BadParameter, param: click.Parameter, choice: click.Choice[str], ctx: click.Context
+) -> tuple[str, str]:
+    name = environment.source(ctx, param) or _name(param)
     given, one_of = GIVEN.match(error.message), f"write {_listed(choice)}"
     if given is None:
-        return f"{_name(param)} does not take this value", one_of
-    return f"{_name(param)} does not take {given[1]!r}", nearest(given[1], map(str, choice.choices), otherwise=one_of)
+        return f"{name} does not take this value", one_of
+    return f"{name} does not take {given[1]!r}", nearest(given[1], map(str, choice.choices), otherwise=one_of)
 
 
 def _how_to_write(error: click.BadOptionUsage, ctx: click.Context) -> str | None:

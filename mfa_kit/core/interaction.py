@@ -16,7 +16,11 @@ class Progress(Protocol):
     """Reports progress to the user; never asks."""
 
     def note(self, text: str) -> None:
-        """Print a line for people, separate from the result."""
+        """Print a line for people, separate from the result. With --quiet, print nothing."""
+        ...
+
+    def alert(self, text: str) -> None:
+        """Print a line even with --quiet, because something is wrong or because the user must do something."""
         ...
 
 

@@ -107,6 +107,6 @@ def _free_name(entry: Entry, *, desk: Desk) -> bool:
     except NoSuchEntity:  # another process or user deleted it
         return True
     except MfaKitError as error:
-        desk.progress.note(f"{serial} is ours and cannot be deleted: {error}")
+        desk.progress.alert(f"{serial} is ours and cannot be deleted: {error}")
         return False
     return True

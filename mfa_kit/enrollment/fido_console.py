@@ -102,8 +102,9 @@ class ConsoleWatch:
         except MfaKitError as error:
             warnings.append(f"it is not known whether {user} has access keys: {error}")
         found = replace(found, missing=self.lacking(found.certifications), warnings=tuple(warnings))
-        for line in (JOINED, *(f"warning: {each}" for each in (*found.missing, *warnings))):
-            desk.progress.note(line)
+        desk.progress.note(JOINED)
+        for each in (*found.missing, *warnings):
+            desk.progress.alert(f"warning: {each}")
         return Enrolled(intent=entry.intent, run=entry.run, backup=None, registered=found)
 
 
@@ -153,7 +154,7 @@ def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | 
         case [], _:
             return None
         case [device], []:
-            desk.progress.note(f"warning: the new key is named {device.name}, not {name}; it is taken for this one")
+            desk.progress.alert(f"warning: the new key is named {device.name}, not {name}; it is taken for this one")
         case _, [device]:
             pass
         case _:
@@ -164,7 +165,7 @@ def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | 
             )
     for other in new:
         if other != device:
-            desk.progress.note(f"warning: {other.serial} is new too; it is not this desk's")
+            desk.progress.alert(f"warning: {other.serial} is new too; it is not this desk's")
     return device
 
 
@@ -273,7 +274,7 @@ def enroll_root(
         more = "--add gives one more" if own else "only a session of root can tell whether one more is registered"
         return Skipped(user=ROOT, reason=f"has MFA already; {more}", serials=tuple(sorted(before)))
     for line in root_click_instructions(name, address=address):
-        desk.progress.note(line)
+        desk.progress.alert(line)
 
     look = partial(_find_own_key, name, before, desk=desk) if own else partial(_find_in_summary, desk=desk)
     return wait_until(look, "root's key", seconds=seconds, clock=clock, desk=desk)

@@ -97,7 +97,7 @@ def confirm_enabled(entry: Entry, *, desk: Desk) -> Enrolled:
     except BaseException as error:
         error.add_note(f"{entry.intent.serial} is enabled for {entry.intent.user}, but was not confirmed")
         raise
-    desk.progress.note(f"warning: {entry.intent.serial} is enabled, but not confirmed: {reason}")
+    desk.progress.alert(f"warning: {entry.intent.serial} is enabled, but not confirmed: {reason}")
     return replace(enrolled, listed=False)
 
 

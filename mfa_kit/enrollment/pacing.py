@@ -215,7 +215,7 @@ class Pace:
             if self._signed_in > began:
                 return
             self.paused = True
-            self._progress.note(f"{error}; waiting: {error.hint}")
+            self._progress.alert(f"{error}; waiting: {error.hint}")
             try:
                 while True:
                     if self._stopped:

@@ -278,7 +278,7 @@ def settle_dead_runs(account: str, user: str, *, desk: Desk) -> list[tuple[Entry
     settled: list[tuple[Entry, Reached | MfaKitError]] = []
     for entry, ended in settle_each(account, user, desk=desk):
         if isinstance(ended, MfaKitError):
-            desk.progress.note(f"run {entry.run} is not settled: {ended}; {ended.hint}")
+            desk.progress.alert(f"run {entry.run} is not settled: {ended}; {ended.hint}")
         else:
             desk.progress.note(f"run {entry.run} was interrupted; {entry.intent.serial} is {ended} now")
         settled.append((entry, ended))

@@ -260,7 +260,7 @@ def replace_device(
         return Replaced(enrolled=made, revoked=gone, end_sessions=ending)
     made = maker.make(intent, carrier, desk=desk, run=run)
     if not made.listed:
-        desk.progress.note(f"warning: {old.intent.serial} stays until IAM lists the new device")
+        desk.progress.alert(f"warning: {old.intent.serial} stays until IAM lists the new device")
         return Replaced(enrolled=made, revoked=None)
     try:
         return Replaced(enrolled=made, revoked=retire(old, purpose=Purpose.REVOKE, desk=desk, may_stay=False))
@@ -273,7 +273,7 @@ def _note_session_commands(user: str, *, desk: Desk) -> tuple[str, ...]:
     """Print how to end the current sessions, and return the commands."""
     commands = session_commands(user, at=desk.inventory.now())
     for command in commands:
-        desk.progress.note(f"to end its sessions: {command}")
+        desk.progress.alert(f"to end its sessions: {command}")
     return commands
 
 

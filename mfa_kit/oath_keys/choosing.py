@@ -29,7 +29,7 @@ def choose_key(
         case [key]:
             for fault in faults if wanted is None else ():
                 if not isinstance(fault, NoApplet):
-                    progress.note(f"{fault}; using {key.description}")
+                    progress.alert(f"{fault}; using {key.description}")
             return key
         case several:
             return several[_ask_which([_line(key) for key in several], person)]

@@ -79,7 +79,7 @@ def apply_plan(
         yield from Workers(act=making.make, number=execution.workers, stop=execution.stop).work_through(todo)
     finally:
         for note in _settle_dead_runs(plan, desk=desk) if unsettled else ():
-            desk.progress.note(note)
+            desk.progress.alert(note)
         confirm_devices(making.enabled, desk=desk, execution=execution)
 
 
@@ -123,7 +123,7 @@ class _Making:
         most, stop, failed = self.execution.max_failures, self.execution.stop, len(self.failed)
         if most is not None and failed > most and not stop.is_set():
             stop.set()
-            self.desk.progress.note(f"{failed} users failed, more than --max-failures {most}: stopping")
+            self.desk.progress.alert(f"{failed} users failed, more than --max-failures {most}: stopping")
         return result
 
     def _make_device(self, intent: Intent) -> RowResult:

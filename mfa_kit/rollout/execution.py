@@ -55,7 +55,7 @@ def confirm_devices(enabled: Sequence[Entry], *, desk: Desk, execution: Executio
         if left and pause is not None:
             desk.sleep(pause)
     for entry in left:
-        desk.progress.note(f"warning: {entry.intent.serial} is enabled, but IAM does not list it yet")
+        desk.progress.alert(f"warning: {entry.intent.serial} is enabled, but IAM does not list it yet")
     return left
 
 

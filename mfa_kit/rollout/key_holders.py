@@ -64,7 +64,7 @@ class KeyHolders:
             return {}
         except AccessDenied as denied:
             self._denied = True
-            self.desk.progress.note(f"warning: which keys other desks have given away is not known: {denied}")
+            self.desk.progress.alert(f"warning: which keys other desks have given away is not known: {denied}")
             return {}
 
 

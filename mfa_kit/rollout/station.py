@@ -116,7 +116,7 @@ class StationRuns:
                 try:
                     settle(entry, carrier_of(entry, desk=desk), desk=desk)
                 except MfaKitError as error:
-                    desk.progress.note(f"run {entry.run} is not settled: {error}; {error.hint}")
+                    desk.progress.alert(f"run {entry.run} is not settled: {error}; {error.hint}")
                 else:
                     self.left.remove(entry)
         return len(self.left) < before

@@ -62,15 +62,15 @@ class KeyExaminer:
                 before = state
                 found, wrong = self._keys.look()
                 for fault in wrong:
-                    self._progress.note(f"{fault}; {fault.hint}")
+                    self._progress.alert(f"{fault}; {fault.hint}")
                 match found:
                     case []:
                         gone = None
-                        self._progress.note("insert a key, or end with Ctrl-C")
+                        self._progress.alert("insert a key, or end with Ctrl-C")
                     case [only] if only == gone:
-                        self._progress.note("remove it; next")
+                        self._progress.alert("remove it; next")
                     case [only]:
                         return only
                     case _:
-                        self._progress.note("there are several keys: one at a time")
+                        self._progress.alert("there are several keys: one at a time")
             self._sleep(LOOK)

@@ -34,11 +34,11 @@ class KeyReset:
         what = f"{before.plugged.product or 'this key'} at {before.plugged.where}"
         losses = "its PIN, and each credential for every site and account that it is registered with"
         confirm(f"{what} will be erased: {losses}", before)
-        self._progress.note("unplug the key now")
+        self._progress.alert("unplug the key now")
         # Wait for this key to be removed, whatever else is unplugged. Keys present in the same check are not the one
         # that comes back.
         [others] = self.wait_for(lambda: self._without(before.plugged.where), "the key was not unplugged")
-        self._progress.note("plug it in again, and touch it when you are told to: there are ten seconds")
+        self._progress.alert("plug it in again, and touch it when you are told to: there are ten seconds")
         came = self.wait_for(lambda: self._places() - others, "no key was plugged in")
         if len(came) > 1:
             hint = "repeat the command with this one key"

@@ -33,7 +33,7 @@ class DisplayToken:
             self._progress.note(f"no backup is made: only AWS has the seed of {self._serial}")
         self._interaction.check(instead=INSTEAD)
         if not sold_by_aws(self._serial):
-            self._progress.note(
+            self._progress.alert(
                 f"{self._serial} does not look like the serial number of a token made for AWS, such as GAHT12345678"
             )
         name = self._serial if DEVICE_NAME.fullmatch(self._serial) else intent.name

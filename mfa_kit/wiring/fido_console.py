@@ -28,13 +28,13 @@ def open_console_page(
     hosts = _hosts(inventory, intent.partition)
     address = hosts and f"{hosts.console}/iam/home#/users/details/{quote(intent.user)}?section=security_credentials"
     for line in fido_console.click_instructions(intent, address=address):
-        progress.note(line)
+        progress.alert(line)
     with ExitStack() as stack:
         if signed_in:
             try:
                 stack.enter_context(_open_signed_in(intent, inventory, role=role, hosts=hosts, destination=address))
             except MfaKitError as error:
-                progress.note(f"the page is not opened: {error}; {error.hint}")
+                progress.alert(f"the page is not opened: {error}; {error.hint}")
         yield
 
 

@@ -33,7 +33,7 @@ class OathKeys:
     def _keys(self) -> "Keys":
         keys = _adapter()
         harden()
-        return keys(say=self._settings.progress.note, password=self._ask_password)
+        return keys(say=self._settings.progress.alert, password=self._ask_password)
 
     def _ask_password(self, key: OathKey) -> Secret[str]:
         if self._password_stdin:

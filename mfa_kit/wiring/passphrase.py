@@ -42,7 +42,7 @@ def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
             passphrase = _new_passphrase(settings.interaction, passphrase_fd)
             settings.interaction.say(PROTECTING)
             file, recipient = own.create_own_identity(home, passphrase)
-            settings.progress.note(
+            settings.progress.alert(
                 f"{file} is this computer's identity, protected by your passphrase; "
                 "keep a copy of it, because opening a backup takes both"
             )

@@ -77,7 +77,7 @@ class SecurityKeys:
         """Open the key at a place or with a serial, or the only one. Raise DeviceFault if it is not there."""
         from mfa_kit.adapters.fido import key
 
-        return key.open_key(wanted, tell=self._settings.progress.note, relying_party=relying_party)
+        return key.open_key(wanted, tell=self._settings.progress.alert, relying_party=relying_party)
 
     def infos(self) -> tuple[list[KeyInfo], Sequence[MfaKitError]]:
         """Return what each key reports about itself, and the faults of keys that report nothing."""

@@ -27,4 +27,10 @@ class Settings:
     no_input: bool = False
     dry_run: bool = False
     plain: bool = False
+    quiet: bool = False
     debug: bool = False
+
+    @property
+    def still(self) -> bool:
+        """Whether no line on stderr is redrawn: with --plain, and with --quiet, which shows no progress."""
+        return self.plain or self.quiet

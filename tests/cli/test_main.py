@@ -206,7 +206,7 @@ def test_a_noun_alone_shows_its_verbs(mfa_kit: MfaKit) -> None:
 
 def test_the_version_is_the_constant(mfa_kit: MfaKit) -> None:
     """Standard output contains nothing else."""
-    assert mfa_kit.run("--version").out == f"{__version__}\n"
+    assert mfa_kit.run("--version").out == f"mfa-kit {__version__}\n"
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -260,7 +260,7 @@ def test_help_is_as_wide_as_click_makes_it(columns: str, mfa_kit: MfaKit, monkey
 
 def test_the_module_runs_as_the_command_does(mfa_kit: MfaKit) -> None:
     """`python -m mfa_kit` works, and its exit code is that of the process."""
-    assert mfa_kit.process("--version").out == f"{__version__}\n"
+    assert mfa_kit.process("--version").out == f"mfa-kit {__version__}\n"
     assert mfa_kit.process("sing").code == 2
 
 

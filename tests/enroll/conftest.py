@@ -39,6 +39,8 @@ class Person:
     def note(self, text: str) -> None:
         self.said.append(text)
 
+    alert = note
+
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.while_waiting()

@@ -87,6 +87,8 @@ class Notes:
     def note(self, text: str) -> None:
         self.said.append(text)
 
+    alert = note
+
 
 class Waiting(BackupAlone):
     """Codes from a person who makes mfa-kit wait until a file exists."""

@@ -30,6 +30,8 @@ class World:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
+    alert = note
+
     def waking(self, at: float, event: threading.Event) -> threading.Event:
         heapq.heappush(self._asleep, (at, next(self._order), event))
         return event

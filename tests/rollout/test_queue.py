@@ -194,6 +194,8 @@ class World:
     def note(self, text: str) -> None:
         self.said.append(text)
 
+    alert = note
+
     def holders(self, *there: Device) -> KeyHolders:
         return KeyHolders(desk=self.desk, virtual=lambda: there, users={"alice", "bob"})
 
@@ -307,6 +309,8 @@ def test_time_in_which_nothing_was_asked_is_no_throttling() -> None:
     class Talk:
         def note(self, text: str) -> None:
             raise AssertionError(text)
+
+        alert = note
 
     how: dict[str, Any] = {"at_once": 1} if "at_once" in Pace.__init__.__annotations__ else {}
     pace = Pace(clock=lambda: now, sleep=sleep, progress=Talk(), renew=lambda: None, **how)

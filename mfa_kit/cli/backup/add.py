@@ -97,9 +97,9 @@ def _check_usage(user: str | None, *, root: bool, image: str, shred: bool) -> No
 def _put_away(image: str, shred: images.Shred | None, progress: Progress) -> None:
     """Shred the picture, or remind the user to delete it."""
     if shred is None:
-        progress.note(f"{image} contains the secret unencrypted: delete it and empty the trash, or use --shred")
+        progress.alert(f"{image} contains the secret unencrypted: delete it and empty the trash, or use --shred")
         return
     other_names = shred()
-    progress.note(f"{image} was overwritten and removed; {NO_PROMISE}")
+    progress.alert(f"{image} was overwritten and removed; {NO_PROMISE}")
     if other_names:
-        progress.note(f"other names (hard links) of the file: {other_names}; its content is overwritten there too")
+        progress.alert(f"other names (hard links) of the file: {other_names}; its content is overwritten there too")

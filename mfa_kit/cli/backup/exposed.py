@@ -29,7 +29,7 @@ def exposed(*, recipient: str, backup_dir: Path | None, settings: Settings, outp
     text = recipient_text(recipient)
     found = find_exposed(text, [*here, *elsewhere], seals, gone=gone)
     if unknown := sum(each.since is None for each in found):
-        settings.progress.note(f"the recipients of {unknown} of these backups are not recorded on this computer")
+        settings.progress.alert(f"the recipients of {unknown} of these backups are not recorded on this computer")
     if found:
         settings.progress.note("replace each device: mfa-kit replace USER --mfa-device DEVICE")
     rows = [_row(each, is_here=each.backup.name in names) for each in found]

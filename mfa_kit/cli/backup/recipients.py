@@ -37,6 +37,6 @@ def recipients(*, user: str | None, backup_dir: Path | None, settings: Settings,
         for each in known_recipients(found, seals)
     ]
     if any(row["recipients"] is None for row in rows):
-        settings.progress.note(UNKNOWN)
+        settings.progress.alert(UNKNOWN)
     empty = f"no backups{f' of {user}' if user else ''} in {place_of(backup_dir)}"
     output.many("backup-recipients", rows, empty=empty)

@@ -53,7 +53,7 @@ def rekey(
         to,
         to_files,
         until=stop_on_signals,
-        counted=partial(messages.with_bar, doing="rekey", plain=settings.plain),
+        counted=partial(messages.with_bar, doing="rekey", plain=settings.still),
     )
     _warn(done, settings.progress)
     row: ResultRow = {
@@ -71,9 +71,9 @@ def rekey(
 def _warn(done: Rekeyed, progress: Progress) -> None:
     """Report new files that no identity could open, and the risk that remains."""
     if done.unopened:
-        progress.note(
+        progress.alert(
             f"none of your identities can open {done.unopened} of the new files, so they were not checked; "
             "check them: mfa-kit backup verify --all -i IDENTITY"
         )
     if done.done:
-        progress.note(f"{COPIES}; to list the devices to replace: mfa-kit backup exposed -r OLD")
+        progress.alert(f"{COPIES}; to list the devices to replace: mfa-kit backup exposed -r OLD")

@@ -27,5 +27,5 @@ def show_backup(
     if str(out) == "-":
         raise UsageFault("a QR code is a secret and is not written to stdout", "name a new file: -o qr.png")
     backups.show_backup(file, Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction), out)
-    settings.progress.note(f"{out} contains the secret unencrypted; delete it after scanning")
+    settings.progress.alert(f"{out} contains the secret unencrypted; delete it after scanning")
     output.one("backup-show", {"backup": str(file), "picture": str(out)})

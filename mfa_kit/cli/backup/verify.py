@@ -36,12 +36,12 @@ def verify(
         raise UsageFault("give either FILES or --all", "name the files, or use --all for all backups on this computer")
     chosen = [each.path for each in backups.list_backups(backup_dir)] if everything else files
     tried = backups.verify_backups(
-        messages.with_bar(chosen, "verify", plain=settings.plain),
+        messages.with_bar(chosen, "verify", plain=settings.still),
         Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
     )
     for each in tried:
         for note in each.notes:
-            settings.progress.note(f"note: {each.file}: {note}")
+            settings.progress.alert(f"note: {each.file}: {note}")
     rows = [
         {"file": str(each.file), "opens": each.fault is None, "label": each.label, "fault": each.fault}
         for each in tried

@@ -162,7 +162,7 @@ def _oath_row(key: OathKey) -> KeyRow:
 def complain(faults: Sequence[MfaKitError], progress: Progress) -> None:
     """Print on stderr the faults of keys without a row."""
     for fault in faults:
-        progress.note(f"{fault}; {fault.hint}")
+        progress.alert(f"{fault}; {fault.hint}")
 
 
 def any_of(source: KeySource) -> bool:

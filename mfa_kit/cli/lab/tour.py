@@ -12,5 +12,5 @@ def tour(*, settings: Settings) -> int:
     """Show a first day in the lab: enroll, a mistyped code, a crash and its repair, revoke."""
     failed = lab.tour(click.echo, person=settings.interaction)
     for title in failed:
-        settings.progress.note(f"this step failed: {title}")
+        settings.progress.alert(f"this step failed: {title}")
     return 1 if failed else 0

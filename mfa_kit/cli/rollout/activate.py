@@ -53,9 +53,9 @@ def activate(
         users = _list_users(ports, groups, named)
         entries = staged_entries(account=ports.caller.account, users=users, desk=ports.desk)
         if missing := named - {entry.intent.user.lower() for entry in entries}:
-            progress.note(f"nothing is staged here for {', '.join(sorted(missing))}")
+            progress.alert(f"nothing is staged here for {', '.join(sorted(missing))}")
         elif not entries:
-            progress.note("nothing is staged here for who is meant")
+            progress.alert("nothing is staged here for who is meant")
         execution = ports.execution(workers=workers)
         tally = Tally(
             "rollout-activate",

@@ -118,10 +118,10 @@ def _read_rows(file: Path, skip_bad: Path | None, *, settings: Settings) -> list
         if not settings.dry_run:
             wiring.write_file(skip_bad, faults_table(found.faults))
             what += f"; see {skip_bad}"
-        settings.progress.note(what)
+        settings.progress.alert(what)
         for fault in found.faults:
             if not fault.cells:  # the file cannot show what is missing
-                settings.progress.note(str(fault))
+                settings.progress.alert(str(fault))
     elif found.faults:
         error = UsageFault(
             f"{file} has {count_of(len(found.faults), 'error')}",
@@ -156,7 +156,7 @@ def _select_rows(
     passwords = {name for name, each in report.users.items() if each.password} if report else set()
     rows = [RosterRow(user=person.name) for person in people if selection.matches(person, passwords)]
     if not rows:
-        progress.note("no user of the account fits this selection")
+        progress.alert("no user of the account fits this selection")
     return rows
 
 
@@ -180,9 +180,9 @@ def _note_surprises(new_plan: Plan, *, progress: Progress) -> None:
     """Print a note for each blocked user, and for each user whose public key has changed."""
     for step in new_plan.steps:
         if step.action is Action.BLOCKED:
-            progress.note(f"blocked: {step.user}: {step.reason}")
+            progress.alert(f"blocked: {step.user}: {step.reason}")
         if step.key_before:
-            progress.note(f"another public key than before: {step.user}: {_key(step.row)}, before {step.key_before}")
+            progress.alert(f"another public key than before: {step.user}: {_key(step.row)}, before {step.key_before}")
 
 
 def _key(row: RosterRow) -> str:

@@ -15,7 +15,7 @@ from mfa_kit.wiring.settings import Settings
 
 def open_progress(settings: Settings) -> Progress:
     """Return a progress line that is redrawn if stderr is a terminal and redraws are allowed, otherwise plain lines."""
-    return settings.progress if settings.plain or not sys.stderr.isatty() else terminal.StatusLine()
+    return settings.progress if settings.still or not sys.stderr.isatty() else terminal.StatusLine()
 
 
 @contextmanager

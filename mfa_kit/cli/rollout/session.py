@@ -131,7 +131,7 @@ class StationSession:
             slot = self.methods.slot(row)
             self.watches[method] = watch = SlotWatch(slot=slot) if slot else None
             for key in watch.begin() if watch else ():
-                self.tally.progress.note(
+                self.tally.progress.alert(
                     f"{key.description} is plugged in already and is left alone; Enter takes it where no other is in"
                 )
         return self.watches[method]
@@ -168,7 +168,7 @@ class StationSession:
                 f"{key.description} is not free: {holder}", hint=f"remove it, and take another for {intent.user}"
             )
             return False
-        self.tally.progress.note(f"{key.description} for {intent.user}; leave it in")
+        self.tally.progress.alert(f"{key.description} for {intent.user}; leave it in")
         return True
 
     def _enroll(self, step: PlanStep, intent: Intent, key: InsertedKey | None) -> Outcome:
@@ -190,7 +190,7 @@ class StationSession:
             self._end(self._result_of(step, outcome.serials))
 
     def _say_remove(self, step: PlanStep) -> None:
-        self.tally.progress.note(
+        self.tally.progress.alert(
             "remove it; next"
             if self.queue.is_done(step)
             else "remove it, and insert it again or another; Enter tries with this one"

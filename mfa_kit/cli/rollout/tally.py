@@ -80,7 +80,8 @@ class Tally:
         if isinstance(self.progress, terminal.StatusLine):
             self.progress.draw(self._line())
         elif self.output.form != "jsonl":
-            self.progress.note(": ".join(filter(None, [result.user, result.outcome.value, result.reason])))
+            show = self.progress.alert if result.outcome in TO_RETRY else self.progress.note
+            show(": ".join(filter(None, [result.user, result.outcome.value, result.reason])))
 
     def _line(self) -> str:
         rate = self.made / max(time.monotonic() - self.began, 0.001)

@@ -81,7 +81,7 @@ def _print_box(
     """Print the box. `left_out` are rejected rows of its file, whose tokens are not in the box."""
     if left_out:
         said = f"rows of the seed file that were not imported: {len(left_out)}; {joined_reasons(left_out)}"
-        settings.progress.note(said)
+        settings.progress.alert(said)
     total = {verdict.value: box.of(verdict) for verdict in TokenVerdict}
     rows = [_row(one, seen) for one, seen in box.tokens]
     if output.form == "json":

@@ -15,4 +15,4 @@ def dropped_rows(dropped: Sequence[DroppedRow]) -> list[ResultRow]:
 def note_dropped(dropped: Sequence[DroppedRow], progress: Progress) -> None:
     """Print each on stderr, for a form of output that has no place for it."""
     for each in dropped:
-        progress.note(f"{each.where}: {each.reason}")
+        progress.alert(f"{each.where}: {each.reason}")

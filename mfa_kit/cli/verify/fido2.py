@@ -105,7 +105,7 @@ class _Box:
             messages.print_error(str(fault), hint=fault.hint)
             return
         if isinstance(examined, SeenBefore):
-            self._progress.note("this key was here before; it is not counted again")
+            self._progress.alert("this key was here before; it is not counted again")
             return
         self._tally["proof" if isinstance(examined.answer, Proof) else "refused"] += 1
         self._print_line(examined, asset)

@@ -40,4 +40,4 @@ def pin_policy(
         info = set_pin_policy(opened, keys.pins(), shortest=shortest, force_change=force_change, confirm=confirm)
     output.one("key-pin", pin_row("policy set", info))
     if info.force_pin_change:
-        settings.progress.note("the key wants a new PIN before it does anything: mfa-kit key pin change")
+        settings.progress.alert("the key wants a new PIN before it does anything: mfa-kit key pin change")
