@@ -36,8 +36,11 @@ def ask_pin(info: KeyInfo, pins: PinEntry, *, to_change: bool = False) -> Pin:
             "the PIN of this key is locked for good",
             "use another key, or reset this one, which erases it: mfa-kit key reset",
         )
-    if info.replug:
-        raise DeviceFault("the key takes no PIN until it is unplugged", "plug it in again and repeat the command")
+    if info.replug and not pins.replugged(info.pin_retries):
+        raise DeviceFault(
+            "the key takes no PIN until it is unplugged",
+            "unplug it, plug it in again and repeat the command, at a terminal if it still says so",
+        )
     if info.pin_retries is not None and info.pin_retries <= LAST_TRIES:
         pins.risk(info.pin_retries)
     pin = pins.pin(info.pin_retries)

@@ -36,6 +36,20 @@ class TypedPins:
             f"{tries} left: after too many wrong PINs this key can only be erased", typed="LAST", instead="another key"
         )
 
+    def replugged(self, left: int | None) -> bool:
+        """Ask the user to type `REPLUGGED`. Some firmware reports a blocked PIN until it gets the right one."""
+        tries = "" if left is None else f"; {left} tries left"
+        try:
+            self._interaction.confirm(
+                "the key takes no PIN until it is unplugged; if you have unplugged it and plugged it in again since, "
+                f"and it still says so, you can try one PIN{tries}",
+                typed="REPLUGGED",
+                instead="a terminal",
+            )
+        except Declined:
+            return False
+        return True
+
 
 class PipedPins:
     """A script gives each PIN as a line. It never risks one of the last tries."""
@@ -57,3 +71,7 @@ class PipedPins:
             f"this key has {left} PIN {'try' if left == 1 else 'tries'} left, and a person has to decide",
             "run it at a terminal without --pin-stdin, or enter the right PIN elsewhere first",
         )
+
+    def replugged(self, left: int | None) -> bool:
+        """Return False, because only a person may decide this."""
+        return False

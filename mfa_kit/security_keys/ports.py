@@ -135,6 +135,10 @@ class PinEntry(Protocol):
         """Ask the user to confirm, by typing, that one of the last tries may be lost. Raise Declined otherwise."""
         ...
 
+    def replugged(self, left: int | None) -> bool:
+        """Ask the user, by typing, for one try with a key that was plugged in again and still wants to be unplugged."""
+        ...
+
 
 class NewPinEntry(PinEntry, Protocol):
     """A PinEntry that also asks for new PINs."""

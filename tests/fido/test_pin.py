@@ -1,7 +1,10 @@
 """Tests that the PIN is left to the user: requested once, never repeated by the program, and never shown or stored."""
 
+import io
 import json
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,9 +13,12 @@ import pexpect
 import pytest
 
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.clientpin import ClientPin
+from mfa_kit.lab.devices.ctap import CtapRefusal, CtapStatus
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from mfa_kit.security_keys.authenticator import Pin
 from mfa_kit.security_keys.pin_entry import PipedPins
+from tests.conftest import bare
 from tests.fido.conftest import Bus, Desk, Published, results
 
 PIN = "pin-5839-canary"
@@ -64,6 +70,49 @@ def test_a_wrong_pin_costs_one_try_and_says_what_is_left(
     assert (done.code, key.client_pin.tries, key.client_pin.retries) == (3, 1, 7)
     assert "the PIN is wrong; 7 tries are left" in done.err
     assert "touch your key" not in done.err  # the key is never asked for a touch
+
+
+@pytest.mark.parametrize("status", [CtapStatus.OTHER, CtapStatus.PIN_AUTH_INVALID, CtapStatus.INVALID_PARAMETER])
+@pytest.mark.parametrize("verb", ["verify", "change", "count"])
+def test_a_wrong_pin_that_is_reported_as_another_error_is_noticed_by_the_tries(
+    bus: Bus,
+    maker: AttestationCa,
+    published: Published,
+    desk: Desk,
+    typed: list[str],
+    status: CtapStatus,
+    verb: str,
+) -> None:
+    """The key's counter before and after shows that a try was used."""
+    key = wants_pin(maker)
+    key.client_pin.wrong_pin = status
+    bus.plug(key)
+    typed += ["wrong-1", "wrong-2"]
+    words = {
+        "verify": ("verify", "fido2", *published.options),
+        "change": ("key", "pin", "change"),
+        "count": ("key", "info", "--count"),
+    }[verb]
+    done = desk.run(*words, "--pin-stdin")
+    assert (done.code, key.client_pin.tries) == (3, 1)
+    assert "the key counted a wrong PIN; 7 tries are left" in done.err
+
+
+def test_another_error_after_a_right_pin_is_no_wrong_pin(
+    bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The counter did not change."""
+
+    def refuse(*_: object) -> None:
+        raise CtapRefusal(CtapStatus.OTHER)
+
+    key = lab_key(maker, pin=PIN)
+    bus.plug(key)
+    monkeypatch.setattr(ClientPin, "_issue_token", refuse)
+    typed.append(PIN)
+    done = desk.run("key", "info", "--count", "--pin-stdin")
+    assert "the key refused" in done.err
+    assert "wrong PIN" not in done.err
 
 
 def test_the_third_wrong_pin_in_a_row_is_told_to_unplug_and_nothing_more_is_tried(
@@ -227,6 +276,52 @@ def test_a_pin_is_typed_unseen_and_the_last_tries_are_confirmed(
     session.expect(pexpect.EOF)
     assert PIN not in session.seen.getvalue()  # type: ignore[attr-defined]
     assert key_at_process.client_pin.retries == 8
+
+
+@pytest.mark.slow
+def test_a_key_that_still_reports_a_blocked_pin_when_it_was_plugged_in_again_gets_one(
+    process_desk: Desk, key_at_process: SimulatedKey
+) -> None:
+    """Some firmware reports it until it gets the right PIN. A person may say that it was unplugged, a script not."""
+    pin = key_at_process.client_pin
+    pin.retries, pin.wrong_in_a_row, pin.stays_blocked = 5, 3, True
+    script = process_desk.start("key", "info", "--count", "--pin-stdin", stdin=subprocess.PIPE)
+    _, err = script.communicate(f"{PIN}\n", timeout=50)
+    assert (script.returncode, pin.tries) == (3, 0)
+    assert "the key takes no PIN until it is unplugged" in err
+    seen = at_terminal(process_desk, ("type REPLUGGED to continue", "no"), ("until it is unplugged", ""))
+    assert pin.tries == 0
+    seen += at_terminal(
+        process_desk, ("type REPLUGGED to continue", "REPLUGGED"), ("PIN of the key, 5 tries left: ", "wrong-1")
+    )
+    assert (pin.tries, pin.retries) == (1, 4)
+    assert "4 tries are left" in seen
+    seen = at_terminal(
+        process_desk, ("type REPLUGGED to continue", "REPLUGGED"), ("PIN of the key, 4 tries left: ", PIN)
+    )
+    assert (pin.tries, pin.retries) == (2, 8)
+    assert "REPLUGGED" not in at_terminal(process_desk, ("PIN of the key, 8 tries left: ", PIN))
+
+
+def at_terminal(desk: Desk, *answers: tuple[str, str]) -> str:
+    """Run `key info --count` at a terminal and answer its prompts. Return all that it showed."""
+    seen = io.StringIO()
+    session = pexpect.spawn(
+        sys.executable,
+        ["-m", "mfa_kit", "key", "info", "--count"],
+        env={**bare(), "MFA_KIT_HOME": str(desk.home), "TERM": "xterm", **desk.env},
+        encoding="utf-8",
+        timeout=30,
+        dimensions=(50, 160),
+    )
+    session.logfile_read = seen
+    for prompt, answer in answers:
+        session.expect(prompt)
+        time.sleep(0.2)
+        session.sendline(answer)
+    session.expect(pexpect.EOF)
+    session.close()
+    return seen.getvalue()
 
 
 def test_the_pin_is_nowhere_but_in_the_key(

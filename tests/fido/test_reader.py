@@ -99,6 +99,28 @@ def test_a_blocked_pin_is_not_sent_again_by_a_reconnect(
     assert "takes no PIN until it is unplugged" in err
 
 
+def test_a_wrong_pin_with_a_vendors_status_is_noticed_by_the_tries(
+    readers: Readers, at_reader: Desk, maker: AttestationCa, published: Published
+) -> None:
+    """python-fido2 shows each unknown status word as CTAP 0x7F."""
+    key = lab_key(maker, pin="1234567", behavior=KeyBehavior(always_uv=True))
+    with inserted(readers, FidoCard(key, wrong_pin=0x6431)):
+        process = at_reader.start("verify", "fido2", "--pin-stdin", *published.options, stdin=subprocess.PIPE)
+        _, err = process.communicate("wrong-1\n", timeout=50)
+    assert (process.returncode, key.client_pin.tries) == (3, 1)
+    assert "the key counted a wrong PIN; 7 tries are left" in err
+
+
+def test_an_answer_without_progress_ends_at_once(readers: Readers, at_reader: Desk, key: SimulatedKey) -> None:
+    """A part without data that announces more is the last one that is asked for."""
+    card = FidoCard(key, stalls=True)
+    with inserted(readers, card):
+        done = at_reader.process("verify", "fido2")
+    assert done.code == 3
+    assert "the key sends an endless answer" in done.err
+    assert card.count < 20
+
+
 def test_the_same_key_on_usb_and_in_a_reader_is_listed_once(
     readers: Readers, at_reader: Desk, maker: AttestationCa, tmp_path: Path
 ) -> None:

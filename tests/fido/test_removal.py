@@ -27,6 +27,9 @@ class Pins:
     def pin(self, left: int | None) -> Pin:
         return Pin(PIN)
 
+    def replugged(self, left: int | None) -> bool:
+        return False
+
     def risk(self, left: int) -> None:
         raise AssertionError(left)
 

@@ -30,6 +30,7 @@ from mfa_kit.adapters.fido.faults import (
     CARD_ERRORS,
     GARBLED,
     SAYINGS,
+    UNTOUCHED,
     all_shortened,
     ctap_status,
     key_faults,
@@ -96,6 +97,7 @@ class FidoKey:
         self._tell = tell
         self._rp = relying_party or throw_away_party()
         self._credential: AttestedCredentialData | None = None
+        self._pin_tries: int | None = None
 
     def info(self) -> KeyInfo:
         """Read the key's information. No touch is needed."""
@@ -112,7 +114,8 @@ class FidoKey:
             except (CtapError, ValueError):
                 # The key omits its PIN protocols, or does not count its tries.
                 return said
-            return replace(said, pin_retries=int(left), replug=bool(replug))
+            self._pin_tries = int(left)
+            return replace(said, pin_retries=self._pin_tries, replug=bool(replug))
 
     def residents(self, pin: Pin) -> tuple[int, int]:
         """Return the number of resident credentials, and how many more fit."""
@@ -304,6 +307,7 @@ class FidoKey:
         except (ClientError, CtapError) as error:
             code = ctap_status(error)
             if code not in {CtapError.ERR.PIN_INVALID, CtapError.ERR.PIN_AUTH_BLOCKED}:
+                self._check_tries(error)
                 raise
             left, replug = ClientPin(Ctap2(self._device)).get_pin_retries()
             what = f"{left} {'try is' if left == 1 else 'tries are'} left"
@@ -314,6 +318,22 @@ class FidoKey:
             raise DeviceFault(
                 f"the PIN is wrong; {what}",
                 "unplug the key and plug it in again before the next try" if replug else "repeat the command",
+            ) from None
+
+    def _check_tries(self, error: Exception) -> None:
+        """Raise DeviceFault if the key has counted a wrong PIN although it reported another error."""
+        if self._pin_tries is None or ctap_status(error) in UNTOUCHED:
+            return
+        try:
+            left, _ = ClientPin(Ctap2(self._device)).get_pin_retries()
+        except (CtapError, DeviceFault, *GARBLED):
+            return
+        before, self._pin_tries = self._pin_tries, int(left)
+        if left < before:
+            raise DeviceFault(
+                f"the key counted a wrong PIN; {left} {'try is' if left == 1 else 'tries are'} left "
+                f"(it reported: {short_reason(error)})",
+                "repeat the command with the right PIN",
             ) from None
 
 

@@ -36,6 +36,8 @@ PROMPT = 4.0
 TOUCH = 30.0
 SLACK = 5.0
 TICK = 0.25
+# ISO 7816-4: GET RESPONSE, and the first octet of a status that announces more data.
+GET_RESPONSE, MORE = 0xC0, 0x61
 SYSFS = Path("/sys/class/hidraw")
 
 
@@ -161,8 +163,11 @@ class _Card:
         self._deadline.wait(lambda: self._inner.connect(disposition=scard.SCARD_LEAVE_CARD))
 
     def transmit(self, apdu: list[int], protocol: int | None = None) -> tuple[list[int], int, int]:
-        """Return an APDU's answer. Raise DeviceFault when no answer comes in time."""
-        return self._deadline.wait(lambda: self._inner.transmit(apdu, protocol))
+        """Return an APDU's answer. Raise DeviceFault when no answer comes in time, or one that makes no progress."""
+        data, sw1, sw2 = self._deadline.wait(lambda: self._inner.transmit(apdu, protocol))
+        if apdu[1] == GET_RESPONSE and sw1 == MORE and not data:
+            raise DeviceFault("the key sends an endless answer", "unplug it, plug it in again and repeat the command")
+        return data, sw1, sw2
 
     def disconnect(self) -> None:
         """Disconnect from the card, unless a call is still stuck."""

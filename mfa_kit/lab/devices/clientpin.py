@@ -30,8 +30,9 @@ BLOCK = 16
 class ClientPin:
     """The PIN of one key.
 
-    `hash` is LEFT(SHA-256(PIN), 16), or None while no PIN is set. `length` is the number of code points of the PIN. For
-    tests, `tries` counts the PINs that were sent, right or wrong.
+    `hash` is LEFT(SHA-256(PIN), 16), or None while no PIN is set. `length` is the number of code points of the PIN. A
+    key that `stays_blocked` reports the blocked PIN until it gets the right one, even if it was unplugged (pico-fido).
+    `wrong_pin` is the status for a wrong PIN. For tests, `tries` counts the PINs that were sent, right or wrong.
     """
 
     hash: bytes | None = None
@@ -41,21 +42,30 @@ class ClientPin:
     retries: int = RETRIES
     wrong_in_a_row: int = 0
     tries: int = 0
+    stays_blocked: bool = False
+    wrong_pin: CtapStatus = CtapStatus.PIN_INVALID
     token: bytes = field(default_factory=lambda: os.urandom(32))
     permissions: int = 0
+    _was_blocked: bool = False
     _key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
 
     def power_up(self) -> None:
         """Forget what lasts until the key is unplugged: wrong PINs in a row, the token and the key agreement."""
+        self._was_blocked = self.stays_blocked and self._blocked
         self.wrong_in_a_row = 0
         self.token = os.urandom(32)
         self._key = ec.generate_private_key(ec.SECP256R1())
+
+    @property
+    def _blocked(self) -> bool:
+        """Whether the key reports that it must be unplugged."""
+        return self._was_blocked or self.wrong_in_a_row >= IN_A_ROW
 
     def answer(self, request: Parameters, *, uv: bool) -> dict[int, object]:
         """Answer authenticatorClientPIN (CTAP 2.1, 6.5.5). `uv` is whether a finger is on the sensor."""
         command, protocol = request.need(2, int), request.get(1, int) or 1
         if command == GET_RETRIES:
-            return {3: self.retries, 4: self.wrong_in_a_row >= IN_A_ROW}
+            return {3: self.retries, 4: self._blocked}
         if protocol not in (1, 2):
             raise CtapRefusal(CtapStatus.INVALID_PARAMETER)
         if command == GET_KEY_AGREEMENT:
@@ -109,10 +119,9 @@ class ClientPin:
             self._key = ec.generate_private_key(ec.SECP256R1())
             if self.retries == 0:
                 raise CtapRefusal(CtapStatus.PIN_BLOCKED)
-            raise CtapRefusal(
-                CtapStatus.PIN_AUTH_BLOCKED if self.wrong_in_a_row >= IN_A_ROW else CtapStatus.PIN_INVALID
-            )
+            raise CtapRefusal(CtapStatus.PIN_AUTH_BLOCKED if self.wrong_in_a_row >= IN_A_ROW else self.wrong_pin)
         self.retries = RETRIES
+        self._was_blocked = False
         self.wrong_in_a_row = 0
 
     def _set(self, secret: "_SharedSecret", request: Parameters) -> None:

@@ -40,6 +40,7 @@ class CtapStatus(IntEnum):
     PUAT_REQUIRED = 0x36
     PIN_POLICY_VIOLATION = 0x37
     INVALID_SUBCOMMAND = 0x3E
+    OTHER = 0x7F
 
 
 class CtapRefusal(Exception):

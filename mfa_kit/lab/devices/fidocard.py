@@ -16,6 +16,7 @@ from mfa_kit.lab.devices.apdu import (
     LongResponse,
     Pulled,
     StatusWord,
+    stalled,
 )
 from mfa_kit.lab.devices.ctap import CtapRefusal, CtapStatus
 from mfa_kit.lab.devices.ctaphid import PATIENCE, UPNEEDED
@@ -39,11 +40,22 @@ class FidoCard:
     """One key in a reader.
 
     It stops answering at APDU `mute_at` and leaves the reader at APDU `pulled_at`. APDUs count from 1, and 0 means
-    never.
+    never. With `wrong_pin`, it answers a wrong PIN with this status word (pico-fido: 6431). With `stalls`, it announces
+    more of each answer to CTAP2 without sending any.
     """
 
-    def __init__(self, key: SimulatedKey, *, atr: bytes = ATR_NFC, mute_at: int = 0, pulled_at: int = 0) -> None:
+    def __init__(
+        self,
+        key: SimulatedKey,
+        *,
+        atr: bytes = ATR_NFC,
+        mute_at: int = 0,
+        pulled_at: int = 0,
+        wrong_pin: int | None = None,
+        stalls: bool = False,
+    ) -> None:
         self.key, self.atr = key, atr
+        self.wrong_pin, self.stalls = wrong_pin, stalls
         self.mute_at, self.pulled_at = mute_at, pulled_at
         self.count = 0
         # The reader sets `gone` when it removes the card, and `powered` when pcscd has powered the card.
@@ -74,7 +86,7 @@ class FidoCard:
             return StatusWord.OK.to_bytes(2)
         data, self._chain = self._chain + apdu.data, b""
         if apdu.ins == GET_REMAINING:
-            return self._response.next()
+            return stalled() if self.stalls else self._response.next()
         if apdu.cla == 0 and apdu.ins == SELECT:
             return self._select(data)
         if not self._selected:
@@ -102,7 +114,10 @@ class FidoCard:
         else:
             return StatusWord.INS_NOT_SUPPORTED.to_bytes(2)
         try:
-            return self._response.start(self.key.cbor(self._request, self))
+            answer = self.key.cbor(self._request, self)
+            if self.wrong_pin is not None and answer[:1] == bytes([CtapStatus.PIN_INVALID]):
+                return self.wrong_pin.to_bytes(2)
+            return stalled() if self.stalls else self._response.start(answer)
         except _NotYet:
             return bytes([UPNEEDED]) + StatusWord.UPDATE.to_bytes(2)
 
