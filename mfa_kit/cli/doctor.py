@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import click
 
+from mfa_kit.cli import options
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.cli.status_line import find_progress
 from mfa_kit.wiring.diagnosis import Health
 from mfa_kit.wiring.doctor import diagnose_computer
 from mfa_kit.wiring.settings import Settings
@@ -14,7 +16,8 @@ from mfa_kit.wiring.settings import Settings
 @click.command(cls=Verb)
 def doctor(*, read_settings: Callable[[], Settings], output: Output) -> int:
     """Check credentials, clock, permissions, folders and terminal. The exit code is 1 if something is wrong."""
-    found = list(diagnose_computer(read_settings))
+    with find_progress(plain=options.given().plain, quiet=options.given().quiet).showing("checking"):
+        found = list(diagnose_computer(read_settings))
     rows = [
         {"check": each.what, "state": each.health, "found": each.found, "hint": each.hint or None} for each in found
     ]

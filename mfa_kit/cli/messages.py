@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TextIO, TypeVar
 
 import click
@@ -51,6 +52,10 @@ class StderrProgress:
     def alert(self, text: str) -> None:
         """Print a line."""
         _print_line(text)
+
+    def showing(self, text: str | Callable[[], str]) -> AbstractContextManager[None]:
+        """Show nothing: without a terminal there is no line to redraw."""
+        return nullcontext()
 
 
 def with_bar(items: Sequence[T], doing: str, *, plain: bool) -> Iterator[T]:

@@ -174,7 +174,7 @@ def common(*, needs_config: bool = True) -> "Settings":
 
     A verb that does not need the file ignores an invalid one and prints a note.
     """
-    from mfa_kit.cli import messages, terminal
+    from mfa_kit.cli import messages, status_line, terminal
     from mfa_kit.wiring import config
     from mfa_kit.wiring.settings import Settings
 
@@ -189,8 +189,8 @@ def common(*, needs_config: bool = True) -> "Settings":
     plain = flags.plain or bool(said.plain)
     return Settings(
         interaction=terminal.find_person(plain=plain, no_input=flags.no_input),
-        progress=messages.StderrProgress(quiet=flags.quiet),
-        sleep=terminal.countdown_sleep(plain=plain or flags.quiet),
+        progress=status_line.find_progress(plain=plain, quiet=flags.quiet),
+        sleep=status_line.countdown_sleep(plain=plain or flags.quiet),
         config=said,
         profile=said.profile if flags.profile is None else flags.profile,
         region=said.region if flags.region is None else flags.region,

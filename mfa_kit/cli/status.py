@@ -11,6 +11,7 @@ from mfa_kit.backups.drill import drill_due
 from mfa_kit.cli import options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.status_line import counting
 from mfa_kit.core.models import backup_name
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment import device_status as use_case
@@ -36,10 +37,13 @@ def status(
     with backups.open_records() as records:
         drills = records.drills()
     with open_desk(settings, METHODS, vault=open_vault(backup_dir)) as (desk, caller):
-        names = [resolve_user(user, caller=caller, inventory=desk.inventory)] if user else desk.inventory.users()
+        with settings.progress.showing("listing users"):
+            names = [resolve_user(user, caller=caller, inventory=desk.inventory)] if user else desk.inventory.users()
         look = use_case.read_status if user else use_case.read_status_while_there
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = list(pool.map(lambda name: look(name, caller=caller, desk=desk), names))
+            looked = pool.map(lambda name: look(name, caller=caller, desk=desk), names)
+            with counting(settings.progress, "reading users", looked, len(names)) as counted:
+                found = list(counted)
         since = time.time() - drilled_within
         rows = [_row(each, drills, since=since) for devices in found for each in devices]
         if due := sum(bool(row["drill_due"]) for row in rows):

@@ -1,8 +1,8 @@
 """The only module that uses the terminal. It asks questions on /dev/tty, so pipes do not interfere.
 
-All control sequences of the program are in this file. Secrets are shown on the alternate screen. They are erased line
-by line, because a terminal multiplexer keeps a screen that is erased as a whole. When no question may be asked,
-`Nobody` takes the place of the terminal and raises Declined.
+All control sequences of the program are in this file and in status_line.py. Secrets are shown on the alternate screen.
+They are erased line by line, because a terminal multiplexer keeps a screen that is erased as a whole. When no question
+may be asked, `Nobody` takes the place of the terminal and raises Declined.
 """
 
 import math
@@ -13,16 +13,13 @@ import sys
 import termios
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from types import FrameType
 from typing import NoReturn, TypeVar
 
-import click
-
-from mfa_kit.cli.messages import StderrProgress
+from mfa_kit.cli.status_line import STATUS
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret, Symbol
@@ -42,12 +39,9 @@ LOOK = 0.3
 # come from the color cube, because a theme may replace the first sixteen colors.
 SCREEN, BACK = "\x1b[?1049h\x1b[H", "\x1b[r\x1b[0m\x1b[?1049l"
 BLACK_ON_WHITE, PLAIN = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
-AGAIN = "\r\x1b[K"
 LINE_ABOVE, RETURN = "\x1b7\x1b[A\r", "\x1b[K\x1b8"
 # The room for an answer after a prompt. If the two need more than one line, the line above is not the countdown.
 ANSWER = 12
-# Waits of at least this many seconds are counted down.
-LONG = 3.0
 # The signals that end a process and can be caught.
 FATAL = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
@@ -125,7 +119,8 @@ class Terminal:
     def say(self, text: str) -> None:
         """Print a text, wrapped to the window."""
         lines = textwrap.wrap(printable(text), self._width(), break_long_words=False, break_on_hyphens=False)
-        self._write("\n".join(lines) + "\n")
+        with STATUS.hidden():
+            self._write("\n".join(lines) + "\n")
 
     def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
         """Return the typed line without surrounding spaces.
@@ -290,7 +285,8 @@ class Terminal:
         handlers = _catch_fatal_signals(restore_and_end)
         try:
             termios.tcsetattr(self._tty, termios.TCSAFLUSH, mode)
-            yield
+            with STATUS.hidden():
+                yield
         finally:
             _restore_handlers(handlers)
             termios.tcsetattr(self._tty, termios.TCSADRAIN, before)
@@ -313,49 +309,6 @@ def _catch_fatal_signals(act: Callable[[int, object], None]) -> Handlers:
 def _restore_handlers(handlers: Handlers) -> None:
     for number, handler in handlers.items():
         signal.signal(number, handler)
-
-
-class StatusLine(StderrProgress):
-    """Progress as one line on stderr that is redrawn. Notes are printed above it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._line = ""
-
-    def alert(self, text: str) -> None:
-        """Print a line above the status line."""
-        click.echo(AGAIN, err=True, nl=False)
-        super().alert(text)
-        self.draw(self._line)
-
-    def draw(self, line: str) -> None:
-        """Replace the status line, cut to the width of the window."""
-        self._line = line
-        width = os.get_terminal_size(sys.stderr.fileno()).columns or sys.maxsize
-        click.echo(AGAIN + printable(line)[: width - 1], err=True, nl=False)
-
-
-def countdown_sleep(*, plain: bool) -> Callable[[float], None]:
-    """Return a sleep function (in seconds) that counts long waits down on stderr.
-
-    If stderr is not a terminal, or with `plain`, it does not count down.
-    """
-    if plain or not sys.stderr.isatty():
-        return time.sleep
-
-    def sleep(seconds: float) -> None:
-        if seconds < LONG:
-            return time.sleep(seconds)
-        end, line = time.monotonic() + seconds, StatusLine()
-        try:
-            while (left := end - time.monotonic()) > 0:
-                line.draw(f"waiting, {math.ceil(left)} s left")
-                time.sleep(min(left, 1))
-        finally:
-            line.draw("")
-        return None
-
-    return sleep
 
 
 @cache

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from mfa_kit.core.otp import Secret
 
 
@@ -21,6 +23,14 @@ class Progress(Protocol):
 
     def alert(self, text: str) -> None:
         """Print a line even with --quiet, because something is wrong or because the user must do something."""
+        ...
+
+
+class LiveProgress(Progress, Protocol):
+    """Progress that can also show what a long operation is doing."""
+
+    def showing(self, text: str | Callable[[], str]) -> AbstractContextManager[None]:
+        """Show a text on a terminal while the context lasts, within a second. A function is called for each redraw."""
         ...
 
 

@@ -1,6 +1,6 @@
 """The status of the rows of a plan, from the journal and IAM. Nothing else is stored, so it is always current."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from threading import Event
 
 from mfa_kit.core.errors import NoSuchEntity
@@ -22,7 +22,7 @@ WITHOUT_WORK = {
 }
 
 
-def look_up_devices(users: Sequence[str], *, desk: Desk, workers: int) -> dict[str, tuple[str, ...]]:
+def look_up_devices(users: Iterable[str], *, desk: Desk, workers: int) -> dict[str, tuple[str, ...]]:
     """Get the serials of each user's devices from IAM, `workers` users at a time. A deleted user has none."""
 
     def look_up(user: str) -> tuple[str, tuple[str, ...]]:

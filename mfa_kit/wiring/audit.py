@@ -60,7 +60,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
         from mfa_kit.adapters.aws.account import AccountReader
 
         account = AccountReader(iam.ask, now=iam.now)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(AT_ONCE) as pool, settings.progress.showing("reading the account"):
             found = read_account(
                 iam,
                 account,

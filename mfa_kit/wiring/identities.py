@@ -36,9 +36,8 @@ class Identities:
         return read_identities(self.files, self._passphrase_of, retry=self._ask_again)
 
     def _passphrase_of(self, file: Path) -> Secret[str]:
-        if self._descriptor is not None:
-            return self._piped
-        passphrase = self._person.ask_secret(f"passphrase of {file}", instead=INSTEAD)
+        asked = self._descriptor is None
+        passphrase = self._person.ask_secret(f"passphrase of {file}", instead=INSTEAD) if asked else self._piped
         self._person.say(UNLOCKING)
         return passphrase
 

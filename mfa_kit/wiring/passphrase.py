@@ -58,7 +58,9 @@ def _proven(file: Path, person: Interaction, descriptor: int | None) -> str:
 
     known = own.proven_recipient(file)
     if descriptor is not None:
-        return own.prove(file, _passphrase_on(descriptor))
+        passphrase = _passphrase_on(descriptor)
+        person.say(UNLOCKING)
+        return own.prove(file, passphrase)
     if known is not None:
         return known
     passphrase = person.ask_secret(f"passphrase of {file}", instead=INSTEAD)

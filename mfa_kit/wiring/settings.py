@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mfa_kit.core.interaction import Interaction, Progress
+from mfa_kit.core.interaction import Interaction, LiveProgress
 from mfa_kit.wiring.config import Config
 
 
@@ -16,7 +16,7 @@ class Settings:
     """
 
     interaction: Interaction
-    progress: Progress
+    progress: LiveProgress
     sleep: Callable[[float], None]
     config: Config
     profile: str | None = None

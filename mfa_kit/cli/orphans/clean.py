@@ -8,6 +8,7 @@ from mfa_kit.cli import options
 from mfa_kit.cli.key_options import PASSWORD_STDIN
 from mfa_kit.cli.orphans.orphan_row import OLDER_THAN, orphan_row
 from mfa_kit.cli.output import Output
+from mfa_kit.cli.status_line import counting
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.interaction import Progress
 from mfa_kit.enrollment import orphans as use_case
@@ -31,8 +32,9 @@ def clean(
     """Settle what this desk's dead runs left, and remove what other desks left long ago."""
     oath_keys = OathKeys(settings, password_stdin=password_stdin)
     with open_desk(settings, METHODS, oath_keys=oath_keys) as (desk, caller):
-        found = use_case.find_orphans(desk=desk)
-        found += use_case.find_waiting(caller.account, found, desk=desk)
+        with settings.progress.showing("reading unassigned devices"):
+            found = use_case.find_orphans(desk=desk)
+            found += use_case.find_waiting(caller.account, found, desk=desk)
         now = desk.inventory.now()
         going = [each for each in found if each.goes(older_than=older_than, now=now)]
         if settings.dry_run:
@@ -41,11 +43,11 @@ def clean(
             return
         if not settings.yes:
             _confirm(going, settings=settings, progress=desk.progress)
-        done = list(
-            use_case.remove_orphans(
-                found, account=caller.account, older_than=older_than, limit=limit, desk=desk, lost=lost
-            )
+        removed = use_case.remove_orphans(
+            found, account=caller.account, older_than=older_than, limit=limit, desk=desk, lost=lost
         )
+        with counting(settings.progress, "removing devices", removed) as counted:
+            done = list(counted)
         cleaned = [
             {"device": each.serial, "ended": each.ended, "why": str(each.error) if each.error else None}
             for each in done

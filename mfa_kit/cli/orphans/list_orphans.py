@@ -16,8 +16,9 @@ from mfa_kit.wiring.settings import Settings
 def list_orphans(*, older_than: float, settings: Settings, output: Output) -> None:
     """List every unassigned device: whose it is, since when, and whether `orphans clean` removes it."""
     with open_desk(settings, METHODS) as (desk, caller):
-        found = find_orphans(desk=desk)
-        found += find_waiting(caller.account, found, desk=desk)
+        with settings.progress.showing("reading unassigned devices"):
+            found = find_orphans(desk=desk)
+            found += find_waiting(caller.account, found, desk=desk)
         now = desk.inventory.now()
         rows = [orphan_row(each, older_than=older_than, now=now) for each in found]
         output.many("orphans-list", rows, empty="every device is assigned")

@@ -64,7 +64,8 @@ def lockout(
     with open_snapshot(settings, source) as (snapshot, account):
         tried = text or force_mfa(snapshot.partition)
         found = access_with(snapshot, tried, group=group)
-        compared = _compared(tried, account)
+        with settings.progress.showing("comparing with IAM's policy simulator"):
+            compared = _compared(tried, account)
     note_unread_users(snapshot, settings.progress)
     for line in compared:
         settings.progress.note(line)

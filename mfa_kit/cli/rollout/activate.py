@@ -8,7 +8,7 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.running import name_next_command, open_progress, take_results
+from mfa_kit.cli.rollout.running import name_next_command, take_results
 from mfa_kit.cli.rollout.tally import Tally, exit_code
 from mfa_kit.core.models import Entry
 from mfa_kit.core.otp import Created
@@ -42,7 +42,7 @@ def activate(
 ) -> int:
     """Enable staged devices from their sealed seeds."""
     vault = open_vault(backup_dir)
-    progress = open_progress(settings)
+    progress = settings.progress
     with (
         name_next_command(),
         wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports,
@@ -76,7 +76,7 @@ def activate(
 
         try:
             outcomes = activate_devices(entries, open_backup=created, desk=ports.desk, execution=execution)
-            asked = take_results(outcomes, tally.take, execution=execution, pace=ports.pace)
+            asked = take_results(outcomes, tally, execution=execution, progress=progress)
         finally:
             tally.show()
         return exit_code(tally, asked=asked)

@@ -8,7 +8,7 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.running import name_next_command, open_progress, take_results
+from mfa_kit.cli.rollout.running import name_next_command, take_results
 from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, result_files
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.rollout.apply import apply_plan, check_plan
@@ -50,7 +50,7 @@ def apply(
     plan, digest = wiring.read_plan(plan_file, METHODS, expected=expected)
     vault = open_vault(backup_dir, to=to, to_files=to_files)
     sealed = bool(vault.recipients())
-    progress = open_progress(settings)
+    progress = settings.progress
     with (
         name_next_command(),
         wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports,
@@ -84,7 +84,7 @@ def apply(
 
         try:
             outcomes = apply_plan(plan, desk=ports.desk, run=run, execution=execution, staged=staged)
-            asked = take_results(outcomes, take, execution=execution, pace=ports.pace)
+            asked = take_results(outcomes, tally, execution=execution, progress=progress, take=take)
         finally:
             _keep_broken_off(ports, run, tally)
             # Keep the files of an earlier run if this run has no results.

@@ -12,14 +12,15 @@ from mfa_kit.cli import options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import shared_options
+from mfa_kit.cli.rollout.running import look_up_counted
+from mfa_kit.cli.status_line import counting
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.interaction import Progress
+from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.text import count_of
 from mfa_kit.rollout.plan import AccountListing, Action, DeviceLookup, Plan, make_plan
 from mfa_kit.rollout.plan_file import plan_digest, plan_text
 from mfa_kit.rollout.roster import RosterRow, keep_users, key_fingerprint
 from mfa_kit.rollout.roster_text import faults_table
-from mfa_kit.rollout.row_status import look_up_devices
 from mfa_kit.rollout.selection import ListedUser, Selection
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.methods.registry import METHODS
@@ -72,22 +73,26 @@ def plan(
     with wiring.open_rollout(
         settings, METHODS, vault=open_vault(), workers=workers, progress=settings.progress
     ) as ports:
-        report = ports.account.report(max_age=REPORT_AGE) if without_mfa or trust_report else None
-        users = list(ports.people.users(details=selection.by_details))
-        listing = AccountListing.of(users, ports.account.virtual())
+        with settings.progress.showing("reading the credential report"):
+            report = ports.account.report(max_age=REPORT_AGE) if without_mfa or trust_report else None
+        with counting(settings.progress, "reading users", ports.people.users(details=selection.by_details)) as counted:
+            users = list(counted)
+        with counting(settings.progress, "reading virtual devices", ports.account.virtual()) as devices:
+            listing = AccountListing.of(users, devices)
         if rows is None:
             rows = _select_rows(users, selection, report=report, progress=settings.progress)
         if only:
             rows = keep_users(rows, shared_options.split_names(only))
         trusted = report if trust_report else None
-        new_plan = make_plan(
-            rows,
-            listing,
-            look=_lookup(ports, trusted, workers=workers),
-            caller=ports.caller,
-            desk=ports.desk,
-            report_age=ports.desk.inventory.now() - trusted.made if trusted else None,
-        )
+        with settings.progress.showing("comparing"):
+            new_plan = make_plan(
+                rows,
+                listing,
+                look=_lookup(ports, trusted, workers=workers, progress=settings.progress),
+                caller=ports.caller,
+                desk=ports.desk,
+                report_age=ports.desk.inventory.now() - trusted.made if trusted else None,
+            )
         digest = _write_plan(new_plan, out, settings=settings)
         _note_surprises(new_plan, progress=settings.progress)
         head: ResultRow = {"plan": str(out), "sha256": digest, "account": new_plan.account, **new_plan.counts}
@@ -160,10 +165,12 @@ def _select_rows(
     return rows
 
 
-def _lookup(ports: RolloutPorts, trusted: CredentialReport | None, *, workers: int) -> DeviceLookup:
+def _lookup(
+    ports: RolloutPorts, trusted: CredentialReport | None, *, workers: int, progress: LiveProgress
+) -> DeviceLookup:
     """Return a lookup that asks IAM, or uses the credential report, which does not contain the serials of devices."""
     if trusted is None:
-        return lambda users: look_up_devices(users, desk=ports.desk, workers=workers)
+        return lambda users: look_up_counted(users, ports, workers=workers, progress=progress)
     with_mfa = {name for name, each in trusted.users.items() if each.mfa}
     return lambda users: {user: ("a device by the credential report",) for user in users if user in with_mfa}
 

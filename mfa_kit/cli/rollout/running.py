@@ -1,21 +1,26 @@
-"""Code shared by the verbs that process many users: progress output, and stopping on a signal."""
+"""Code shared by the verbs that process many users: stopping on a signal."""
 
 import sys
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 
-from mfa_kit.cli import options, terminal
+from mfa_kit.cli import options
+from mfa_kit.cli.rollout.tally import Tally
 from mfa_kit.cli.shutdown import stop_on_signals
-from mfa_kit.core.interaction import Progress
-from mfa_kit.enrollment.pacing import Pace
+from mfa_kit.cli.status_line import counting
+from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowResult
-from mfa_kit.wiring.settings import Settings
+from mfa_kit.rollout.row_status import look_up_devices
+from mfa_kit.wiring.rollout import RolloutPorts
 
 
-def open_progress(settings: Settings) -> Progress:
-    """Return a progress line that is redrawn if stderr is a terminal and redraws are allowed, otherwise plain lines."""
-    return settings.progress if settings.still or not sys.stderr.isatty() else terminal.StatusLine()
+def look_up_counted(
+    users: Sequence[str], ports: RolloutPorts, *, workers: int, progress: LiveProgress
+) -> dict[str, tuple[str, ...]]:
+    """Return the result of `look_up_devices`, and show how many users have been looked up."""
+    with counting(progress, "looking up users", users, len(users)) as counted:
+        return look_up_devices(counted, desk=ports.desk, workers=workers)
 
 
 @contextmanager
@@ -29,13 +34,24 @@ def name_next_command() -> Iterator[None]:
 
 
 def take_results(
-    results: Generator[RowResult, None, None], take: Callable[[RowResult], None], *, execution: Execution, pace: Pace
+    results: Generator[RowResult, None, None],
+    tally: Tally,
+    *,
+    execution: Execution,
+    progress: LiveProgress,
+    take: Callable[[RowResult], None] | None = None,
 ) -> bool:
     """Process each result as it arrives; return whether Ctrl-C or SIGTERM requested a stop.
 
-    A second signal raises KeyboardInterrupt.
+    `take` processes a result; by default the tally does. A second signal raises KeyboardInterrupt.
     """
-    with stop_on_signals(execution.stop, pace.stop, break_off=pace.break_off) as asked, closing(results):
+    pace = tally.pace
+    printed = tally.output.form == "jsonl" and sys.stdout.isatty()  # the results are then what is shown
+    with (
+        nullcontext() if printed else progress.showing(tally.line),
+        stop_on_signals(execution.stop, pace.stop, break_off=pace.break_off) as asked,
+        closing(results),
+    ):
         for result in results:
-            take(result)
+            (take or tally.take)(result)
     return asked.is_set()

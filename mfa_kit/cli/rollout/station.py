@@ -10,10 +10,10 @@ from mfa_kit.cli import options
 from mfa_kit.cli.method_options import built, click_options, single
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.running import name_next_command
+from mfa_kit.cli.rollout.running import look_up_counted, name_next_command
 from mfa_kit.cli.rollout.session import INSTEAD, StationSession
 from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, result_files
-from mfa_kit.core.interaction import Progress
+from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.enrollment.ports import Carrier, Maker
 from mfa_kit.rollout.apply import check_account
 from mfa_kit.rollout.key_holders import KeyHolders
@@ -21,7 +21,7 @@ from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep
 from mfa_kit.rollout.roster import RosterRow, keep_users
-from mfa_kit.rollout.row_status import look_up_devices, look_up_status
+from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.rollout.station import DONE, StationQueue, StationRuns, station_steps
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.desk import new_run_id
@@ -97,7 +97,7 @@ def station(
     ):
         check_account(plan, ports.caller)
         failures = ports.failures(digest)
-        before = _look_up_results(plan, steps, ports=ports, digest=digest)
+        before = _look_up_results(plan, steps, ports=ports, digest=digest, progress=progress)
         tally = Tally("rollout-bench", total=len(steps), progress=progress, output=output, pace=ports.pace)
         queue = _queue_of(steps, before)
         _keep_known(steps, queue, before, tally=tally, all_rows=settings.dry_run)
@@ -171,14 +171,16 @@ def _users(plan: Plan, only: str | None) -> set[str]:
 
 
 def _look_up_results(
-    plan: Plan, steps: Sequence[PlanStep], *, ports: RolloutPorts, digest: str
+    plan: Plan, steps: Sequence[PlanStep], *, ports: RolloutPorts, digest: str, progress: LiveProgress
 ) -> dict[str, RowResult]:
     """Return the status of each user of the plan. IAM is asked only about the users of these steps."""
     users = {step.user for step in steps}
     found = look_up_status(
         plan,
         holders=ports.execution(workers=WORKERS).list_holders(),
-        look=lambda named: look_up_devices([user for user in named if user in users], desk=ports.desk, workers=WORKERS),
+        look=lambda named: look_up_counted(
+            [user for user in named if user in users], ports, workers=WORKERS, progress=progress
+        ),
         failures=ports.failures(digest).by_user(),
         desk=ports.desk,
     )

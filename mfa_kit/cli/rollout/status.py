@@ -8,8 +8,9 @@ from mfa_kit.cli import options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.page import status_page
+from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.rollout.tally import result_row
-from mfa_kit.rollout.row_status import look_up_devices, look_up_status
+from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
@@ -25,13 +26,14 @@ def status(*, plan_file: Path, backup_dir: Path | None, workers: int, settings: 
     plan, digest = wiring.read_plan(plan_file, METHODS, expected=None)
     vault = open_vault(backup_dir)
     with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=settings.progress) as ports:
-        found = look_up_status(
-            plan,
-            holders=ports.execution(workers=workers).list_holders(),
-            look=lambda users: look_up_devices(users, desk=ports.desk, workers=workers),
-            failures=ports.failures(digest).by_user(),
-            desk=ports.desk,
-        )
+        with settings.progress.showing("reading users and devices"):
+            found = look_up_status(
+                plan,
+                holders=ports.execution(workers=workers).list_holders(),
+                look=lambda users: look_up_counted(users, ports, workers=workers, progress=settings.progress),
+                failures=ports.failures(digest).by_user(),
+                desk=ports.desk,
+            )
         if output.is_html:
             output.text(status_page(plan, found, at=ports.desk.inventory.now()))
             return

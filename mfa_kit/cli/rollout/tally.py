@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
-from mfa_kit.cli import terminal
 from mfa_kit.cli.forms import json_document
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow, Results
+from mfa_kit.cli.status_line import StatusLine
 from mfa_kit.core.errors import Lockout
 from mfa_kit.core.interaction import Progress
 from mfa_kit.enrollment.pacing import Pace
@@ -77,13 +77,14 @@ class Tally:
     def take(self, result: RowResult) -> None:
         """Count a result, and report it on stderr, in the redrawn line or in a line of its own."""
         self.keep(result)
-        if isinstance(self.progress, terminal.StatusLine):
-            self.progress.draw(self._line())
+        if isinstance(self.progress, StatusLine):
+            self.progress.refresh()
         elif self.output.form != "jsonl":
             show = self.progress.alert if result.outcome in TO_RETRY else self.progress.note
             show(": ".join(filter(None, [result.user, result.outcome.value, result.reason])))
 
-    def _line(self) -> str:
+    def line(self) -> str:
+        """Return how far the work is, as a status line."""
         rate = self.made / max(time.monotonic() - self.began, 0.001)
         left = self.left / rate if rate else 0
         pace = "waiting for credentials" if self.pace.paused else f"at most {self.pace.rate:.0f} calls/s"
@@ -105,8 +106,6 @@ class Tally:
 
     def show(self, head: "ResultRow | None" = None) -> None:
         """Print the results that are not printed yet. `head` comes before the counts in a table and in JSON."""
-        if isinstance(self.progress, terminal.StatusLine):
-            self.progress.draw("")
         head = head or {}
         rows = [result_row(result) for result in self.results]
         match self.output.form:

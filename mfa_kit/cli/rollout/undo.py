@@ -7,7 +7,7 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.running import name_next_command, open_progress, take_results
+from mfa_kit.cli.rollout.running import name_next_command, take_results
 from mfa_kit.cli.rollout.tally import Tally, exit_code
 from mfa_kit.core.text import count_of
 from mfa_kit.rollout.outcomes import RowResult
@@ -34,7 +34,7 @@ def undo(
 ) -> int:
     """Remove exactly the devices that RUN created."""
     vault = open_vault(backup_dir)
-    progress = open_progress(settings)
+    progress = settings.progress
     with (
         name_next_command(),
         wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports,
@@ -60,7 +60,7 @@ def undo(
             settings.interaction.confirm(f"{devices} will be removed", typed=str(len(entries)))
         try:
             outcomes = undo_devices(entries, leave_without_mfa=leave_without_mfa, desk=ports.desk, execution=execution)
-            asked = take_results(outcomes, tally.take, execution=execution, pace=ports.pace)
+            asked = take_results(outcomes, tally, execution=execution, progress=progress)
         finally:
             tally.show()
         return exit_code(tally, asked=asked)

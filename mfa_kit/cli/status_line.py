@@ -1,0 +1,141 @@
+"""The last line of the terminal, which shows what a long operation is doing. Like terminal.py, it moves the cursor."""
+
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import click
+
+from mfa_kit.cli.messages import StderrProgress
+from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.text import printable
+
+T = TypeVar("T")
+AGAIN = "\r\x1b[K"
+# Seconds before the line appears, and between two redraws.
+EACH = 0.5
+# Waits of at least this many seconds are counted down.
+LONG = 3.0
+
+
+class StatusLine(StderrProgress):
+    """Progress as one line on stderr that is redrawn. Notes are printed above it.
+
+    Operations may be nested and in several threads; the line shows the last one that began. While a prompt is on the
+    screen, the line is not drawn.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._texts: list[Callable[[], str]] = []
+        self._prompts = 0
+        self._drawn = False
+        self._ended = threading.Event()
+        self._lock = threading.RLock()
+
+    def alert(self, text: str) -> None:
+        """Print a line above the status line."""
+        with self._lock:
+            drawn = self._drawn
+            self._erase()
+            super().alert(text)
+            if drawn:
+                self.refresh()
+
+    @contextmanager
+    def showing(self, text: str | Callable[[], str]) -> Iterator[None]:
+        """Show a text while the context lasts: a string with the seconds since then, or what a function returns."""
+        began = time.monotonic()
+        shown = text if callable(text) else lambda: f"{text}, {time.monotonic() - began:.0f} s"
+        with self._lock:
+            self._texts.append(shown)
+            if len(self._texts) == 1:
+                self._ended = threading.Event()
+                threading.Thread(target=self._keep_current, args=(self._ended,), daemon=True).start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._texts.remove(shown)
+                if not self._texts:
+                    self._ended.set()
+                    self._erase()
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Draw nothing while the context lasts."""
+        with self._lock:
+            self._prompts += 1
+            self._erase()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._prompts -= 1
+
+    def refresh(self) -> None:
+        """Draw the current text now, cut to the width of the window."""
+        with self._lock:
+            if self._texts and not self._prompts:
+                self.draw(self._texts[-1]())
+
+    def draw(self, line: str) -> None:
+        """Replace the line."""
+        self._drawn = True
+        width = os.get_terminal_size(sys.stderr.fileno()).columns or sys.maxsize
+        click.echo(AGAIN + printable(line)[: width - 1], err=True, nl=False)
+
+    def _erase(self) -> None:
+        if self._drawn:
+            self._drawn = False
+            click.echo(AGAIN, err=True, nl=False)
+
+    def _keep_current(self, ended: threading.Event) -> None:
+        while not ended.wait(EACH):
+            with self._lock:
+                if not ended.is_set():
+                    self.refresh()
+
+
+@contextmanager
+def counting(progress: LiveProgress, doing: str, items: Iterable[T], total: int | None = None) -> Iterator[Iterator[T]]:
+    """Yield an iterator over the items; while the context lasts, show how many it has returned."""
+    done = 0
+
+    def count() -> Iterator[T]:
+        nonlocal done
+        for item in items:
+            done += 1
+            yield item
+
+    with progress.showing(lambda: f"{doing}: {done}{'' if total is None else f' of {total}'}"):
+        yield count()
+
+
+# There is one terminal, so a process has one status line.
+STATUS = StatusLine()
+
+
+def find_progress(*, plain: bool, quiet: bool = False) -> LiveProgress:
+    """Return the status line. With `plain` or `quiet`, and without a terminal, return progress without such a line."""
+    still = plain or quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb"
+    return StderrProgress(quiet=quiet) if still else STATUS
+
+
+def countdown_sleep(*, plain: bool) -> Callable[[float], None]:
+    """Return a sleep function (in seconds) that counts long waits down on the status line, if there is one."""
+    progress = find_progress(plain=plain)
+
+    def sleep(seconds: float) -> None:
+        if seconds < LONG:
+            return time.sleep(seconds)
+        end = time.monotonic() + seconds
+        with progress.showing(lambda: f"waiting, {math.ceil(max(end - time.monotonic(), 0))} s left"):
+            return time.sleep(seconds)
+
+    return sleep
