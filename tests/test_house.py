@@ -101,7 +101,8 @@ REVEALS = {
 }
 KEY_URIS = {("adapters/aws/iam.py", "_created"), ("qr_codes/authenticator_export.py", "uri_of")}
 # A signal to a lab raises an exception. It unwinds what was begun before the process exits with the signal's number.
-EXITS = {("cli/main.py", "main"), ("lab/child.py", "unwind_on_signals.end")}
+# core/unforeseen names SystemExit only to let it pass.
+EXITS = {("cli/main.py", "main"), ("lab/child.py", "unwind_on_signals.end"), ("core/unforeseen.py", "")}
 LOCAL_IMPORTS = ("cli/main.py", "cli/messages.py", "cli/options.py", "wiring/")
 
 # Libraries that are too slow to import for a help page.

@@ -3,8 +3,8 @@
 import gc
 import os
 import sys
-from pathlib import Path
-from types import TracebackType
+import threading
+from typing import Any
 
 import click
 
@@ -12,6 +12,7 @@ from mfa_kit import __version__
 from mfa_kit.cli import environment, messages
 from mfa_kit.cli.options import Noun, Row, Rows
 from mfa_kit.core.errors import IntegrityFault, MfaKitError
+from mfa_kit.core.unforeseen import STOPS, InternalError, innermost, notes_of
 
 # Import contracts and tests count each place in this tree as an import.
 COMMANDS: Rows = {
@@ -153,7 +154,6 @@ COMMANDS: Rows = {
     ),
 }
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": environment.PREFIX}
-INTERNAL = 70
 INTERRUPTED = 130
 # boto3 creates about 100,000 objects that live until exit. Collecting every 700 allocations, as Python does by default,
 # would take a sixth of the run time and free nothing.
@@ -161,7 +161,20 @@ GARBAGE_AT = 200_000
 WIDEST = 80
 
 
-@click.group(cls=Noun, rows=COMMANDS, context_settings=CONTEXT)
+class Program(Noun):
+    """The program as a command. click takes an EOFError for Ctrl-D and a broken pipe for a closed output."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. Raise InternalError for an EOFError or OSError, unless writing the result caused it."""
+        try:
+            return super().invoke(ctx)
+        except (EOFError, OSError) as error:
+            if _echoing(error):
+                raise
+            raise InternalError.of(error) from None
+
+
+@click.group(cls=Program, rows=COMMANDS, context_settings=CONTEXT)
 @click.version_option(__version__, message="mfa-kit %(version)s")
 def cli() -> None:
     """Enroll and verify MFA devices for AWS IAM users."""
@@ -177,21 +190,33 @@ def run(args: list[str] | None = None) -> int:
     except click.UsageError as error:
         from mfa_kit.cli import usage
 
-        fault = usage.usage_fault(error)
-        messages.print_error(str(fault), hint=fault.hint)
-        return fault.exit_code
+        return _failed(usage.usage_fault(error))
     # click raises Abort from the original exception, which has the notes
     except (click.Abort, KeyboardInterrupt) as error:
-        messages.print_error("interrupted", notes=_notes(error.__cause__ or error))
+        messages.print_error("interrupted", notes=getattr(error.__cause__ or error, "__notes__", []))
         return INTERRUPTED
     except MfaKitError as error:
-        messages.print_error(str(error), hint=error.hint, notes=_notes(error))
-        return error.exit_code
-    except Exception as error:  # noqa: BLE001 - the one door out: what we did not foresee is our bug
-        place = _place(error)
-        echoing = place is not None and place.tb_frame.f_code is click.echo.__code__
-        return _unwritten(error) if isinstance(error, OSError) and echoing else _internal(error)
+        return _failed(error)
+    except BaseException as error:  # noqa: BLE001 - the one door out: what we did not foresee is our bug
+        return _unforeseen(error)
     return code if isinstance(code, int) else 0
+
+
+def _unforeseen(error: BaseException) -> int:
+    if isinstance(error, STOPS):
+        raise error
+    return _unwritten(error) if isinstance(error, OSError) and _echoing(error) else _failed(InternalError.of(error))
+
+
+def _failed(error: MfaKitError) -> int:
+    messages.print_error(str(error), hint=error.hint, notes=notes_of(error))
+    return error.exit_code
+
+
+def _echoing(error: BaseException) -> bool:
+    """Return whether click raised this when it wrote to stdout or stderr."""
+    place = innermost(error)
+    return place is not None and place.tb_frame.f_code is click.echo.__code__
 
 
 def _fill() -> None:
@@ -219,31 +244,18 @@ def _unwritten(error: OSError) -> int:
     return IntegrityFault.exit_code
 
 
-def _internal(error: Exception) -> int:
-    """Report the type and place of an unexpected error. Its message may contain input, so it is not printed."""
-    place = _place(error)
-    where = f" at {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else ""
-    messages.print_error(
-        f"internal error: {type(error).__name__}{where}",
-        hint="this is a bug of mfa-kit: please report it",
-        notes=_notes(error),
-    )
-    return INTERNAL
+def _report_unraised(happened: Any) -> None:
+    """Report an exception that ended a thread or a callback. Python would print its message.
 
-
-def _place(error: Exception) -> TracebackType | None:
-    """Return the innermost traceback entry of an error."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    return place
-
-
-def _notes(error: BaseException) -> list[str]:
-    return getattr(error, "__notes__", [])
+    `happened` is what Python gives to `threading.excepthook` and `sys.unraisablehook`.
+    """
+    error = happened.exc_value
+    if error is not None and not isinstance(error, STOPS):
+        messages.print_error(str(InternalError.of(error)))
 
 
 def main() -> None:
     gc.set_threshold(GARBAGE_AT)
+    threading.excepthook = sys.unraisablehook = _report_unraised
     _fill()
     sys.exit(run())

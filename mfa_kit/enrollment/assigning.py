@@ -3,6 +3,7 @@
 from mfa_kit.core.errors import AwsFault, DeviceFault, InvalidCode, NoSuchEntity, Throttled, Unclear
 from mfa_kit.core.models import Enrolled, Entry, Intent, Reached
 from mfa_kit.core.otp import Pair
+from mfa_kit.core.unforeseen import Note
 from mfa_kit.enrollment.making import CONFIRM_STEP, confirm_enabled, settle_failed_enable
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
 
@@ -61,7 +62,7 @@ def _explain(error: BaseException, intent: Intent) -> BaseException:
                 f"see that it is this token's display, and type each code as it is shown; {OTHER_MAKERS}",
             )
         case AwsFault() if type(error) is AwsFault:
-            error.add_note(OTHER_MAKERS)
+            error.add_note(Note(OTHER_MAKERS))
             return error
         case _:
             return error

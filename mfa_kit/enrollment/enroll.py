@@ -2,6 +2,7 @@
 
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Caller, Intent, Outcome, Skipped, check_user
+from mfa_kit.core.unforeseen import Note
 from mfa_kit.enrollment.devices import serials_of
 from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.planning import Wish, plan_device
@@ -21,7 +22,7 @@ def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str
         return maker.make(intent, carrier, desk=desk, run=run)
     except MfaKitError as error:
         for earlier in unsettled:
-            error.add_note(f"left from an earlier run: {earlier}; {earlier.hint}")
+            error.add_note(Note(f"left from an earlier run: {earlier}; {earlier.hint}"))
         raise
 
 

@@ -25,6 +25,7 @@ from mfa_kit.core.models import (
     Skipped,
     is_root,
 )
+from mfa_kit.core.unforeseen import Note
 from mfa_kit.enrollment.devices import look_up_serials, serials_of
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
 from mfa_kit.enrollment.recovery import record_confirmed
@@ -176,13 +177,15 @@ def _look_after_stop(
     try:
         device = look()
     except MfaKitError as error:
-        stop.add_note(f"whether {intent.user} has the key now is not known: {error}")
+        stop.add_note(Note(f"whether {intent.user} has the key now is not known: {error}"))
     else:
         if device is None:
-            stop.add_note(f"nothing was registered for {intent.user}; what is finished in the console later stands")
+            stop.add_note(
+                Note(f"nothing was registered for {intent.user}; what is finished in the console later stands")
+            )
         else:
             _record(intent, device, desk=desk, run=run)
-            stop.add_note(f"{device.serial} is registered for {intent.user} all the same")
+            stop.add_note(Note(f"{device.serial} is registered for {intent.user} all the same"))
 
 
 def _record(intent: Intent, device: Device, *, desk: Desk, run: str) -> Entry:

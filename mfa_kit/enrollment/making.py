@@ -3,15 +3,10 @@
 import threading
 from dataclasses import replace
 
-from mfa_kit.core.errors import (
-    AwsFault,
-    MfaKitError,
-    Throttled,
-    Unclear,
-    Unlisted,
-)
+from mfa_kit.core.errors import AwsFault, MfaKitError, Throttled, Unclear, Unlisted
 from mfa_kit.core.models import Enrolled, Entry, Intent, Reached, Staged
 from mfa_kit.core.otp import Created
+from mfa_kit.core.unforeseen import Note
 from mfa_kit.enrollment.creation import create_device
 from mfa_kit.enrollment.devices import is_listed, wait_until_listed
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
@@ -95,7 +90,7 @@ def confirm_enabled(entry: Entry, *, desk: Desk) -> Enrolled:
     except MfaKitError as error:
         reason = str(error)
     except BaseException as error:
-        error.add_note(f"{entry.intent.serial} is enabled for {entry.intent.user}, but was not confirmed")
+        error.add_note(Note(f"{entry.intent.serial} is enabled for {entry.intent.user}, but was not confirmed"))
         raise
     desk.progress.alert(f"warning: {entry.intent.serial} is enabled, but not confirmed: {reason}")
     return replace(enrolled, listed=False)
@@ -110,7 +105,7 @@ def settle_failed_enable(entry: Entry, carrier: Carrier, error: BaseException, *
     enabled = _settle_after(entry, carrier, error, desk=desk)
     serial, user = entry.intent.serial, entry.intent.user
     if enabled and not isinstance(error, MfaKitError):
-        error.add_note(f"{serial} is enabled for {user} after all")
+        error.add_note(Note(f"{serial} is enabled for {user} after all"))
         return None
     if enabled:
         desk.progress.note(f"{error}; {serial} is enabled for {user} all the same")
@@ -132,8 +127,8 @@ def _settle_after(entry: Entry, carrier: Carrier, error: BaseException, *, desk:
     except Unlisted:
         return replace(entry, looked_for=True)
     except BaseException as second:  # noqa: BLE001 - a second Ctrl-C too must not hide the first error
-        hint = getattr(second, "hint", "") or "the same command goes on from here"
-        error.add_note(f"{entry.intent.serial} is not settled yet: {_why(second)}; {hint}")
+        hint = (second.hint if isinstance(second, MfaKitError) else "") or "the same command goes on from here"
+        error.add_note(Note(f"{entry.intent.serial} is not settled yet: {_why(second)}; {hint}"))
         return None
     desk.progress.note(f"nothing is left of {entry.intent.serial}")
     return None

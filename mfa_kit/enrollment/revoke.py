@@ -25,6 +25,7 @@ from mfa_kit.core.models import (
     intent_of,
 )
 from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.unforeseen import Note
 from mfa_kit.enrollment.devices import check_room, choose_device, device_names, find_device, is_listed
 from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.planning import Wish, plan_device
@@ -175,10 +176,10 @@ def retire(entry: Entry, *, purpose: Purpose, desk: Desk, may_stay: bool = True)
         if may_stay and is_listed(entry.intent, desk=desk):
             desk.journal.record(before)
         else:
-            refused.add_note(_continues_note(entry))
+            refused.add_note(Note(_continues_note(entry)))
         raise
     except KeyboardInterrupt as interrupted:
-        interrupted.add_note(_continues_note(entry))
+        interrupted.add_note(Note(_continues_note(entry)))
         raise
     finally:
         done = _revoked(entry, purpose=purpose, desk=desk)
@@ -253,8 +254,10 @@ def replace_device(
         except BaseException as error:
             if gone:
                 error.add_note(
-                    f"{gone.serial} was taken away before; see what is left: mfa-kit status {quote(intent.user)}; "
-                    f"then give another: mfa-kit enroll {quote(intent.user)} --add"
+                    Note(
+                        f"{gone.serial} was taken away before; see what is left: mfa-kit status {quote(intent.user)}; "
+                        f"then give another: mfa-kit enroll {quote(intent.user)} --add"
+                    )
                 )
             raise
         return Replaced(enrolled=made, revoked=gone, end_sessions=ending)
@@ -265,7 +268,7 @@ def replace_device(
     try:
         return Replaced(enrolled=made, revoked=retire(old, purpose=Purpose.REVOKE, desk=desk, may_stay=False))
     except (MfaKitError, KeyboardInterrupt) as error:
-        error.add_note(f"{made.intent.serial} works; only {old.intent.serial} is left to be revoked")
+        error.add_note(Note(f"{made.intent.serial} works; only {old.intent.serial} is left to be revoked"))
         raise
 
 

@@ -7,6 +7,7 @@ from mfa_kit.core.checks import Check, Proof, Refused, Value, judged
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import Version, advisories
 from mfa_kit.core.otp import Seed
+from mfa_kit.core.unforeseen import Note
 from mfa_kit.oath_keys.applet import OathApplet, PluggedOathKeys
 from mfa_kit.oath_keys.credential import OathKey
 
@@ -74,7 +75,7 @@ def _take_away(keys: PluggedOathKeys, key: OathKey, error: BaseException) -> Non
                 applet.delete(TEST)
     except (DeviceFault, KeyboardInterrupt) as left:
         again = "the next verify oath removes it"
-        error.add_note(f"{TEST} may be left on {key.description}: {str(left) or 'interrupted'}; {again}")
+        error.add_note(Note(f"{TEST} may be left on {key.description}: {str(left) or 'interrupted'}; {again}"))
 
 
 def judge_fitness(

@@ -7,7 +7,7 @@ from mfa_kit.core.models import Entry, Reached
 from mfa_kit.core.otp import Created
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.enrollment.resuming import enable_sealed
-from mfa_kit.rollout.execution import Execution, confirm_devices, take_over_runs
+from mfa_kit.rollout.execution import Execution, confirm_devices, run_row, take_over_runs
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.workers import Workers
 
@@ -46,7 +46,10 @@ def activate_devices(
         enabled.append(desk.journal.record(entry.at(Reached.ENABLED)))
         return RowResult.of_entry(entry)
 
+    def row(entry: Entry) -> RowResult:
+        return run_row(entry.intent, lambda: activate_one(entry), run=entry.run)
+
     try:
-        yield from Workers(act=activate_one, number=execution.workers, stop=execution.stop).work_through(entries)
+        yield from Workers(act=row, number=execution.workers, stop=execution.stop).work_through(entries)
     finally:
         confirm_devices(enabled, desk=desk, execution=execution)

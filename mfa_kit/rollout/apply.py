@@ -10,7 +10,7 @@ from mfa_kit.enrollment.devices import is_listed
 from mfa_kit.enrollment.making import create_and_enable, stage_device
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.enrollment.recovery import settle_each
-from mfa_kit.rollout.execution import FATAL, Execution, confirm_devices
+from mfa_kit.rollout.execution import FATAL, Execution, confirm_devices, run_row
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep, devices_by_user
 from mfa_kit.rollout.row_status import entries_by_serial, known_hardware, result_without_work
@@ -117,7 +117,8 @@ class _Making:
 
     def make(self, step: PlanStep) -> RowResult:
         """Make the device of a step. Stop the run when more than `max_failures` users have failed."""
-        result = self._make_device(self.plan.intent_of(step.row, staged=self.staged))
+        intent = self.plan.intent_of(step.row, staged=self.staged)
+        result = run_row(intent, lambda: self._make_device(intent), run=self.run)
         if result.outcome is RowOutcome.FAILED:
             self.failed.append(result.user)
         most, stop, failed = self.execution.max_failures, self.execution.stop, len(self.failed)

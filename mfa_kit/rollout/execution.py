@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mfa_kit.core.errors import Expired, IntegrityFault, Throttled, UsageFault
-from mfa_kit.core.models import Device, Entry
+from mfa_kit.core.models import Device, Entry, Intent
+from mfa_kit.core.unforeseen import InternalError, only_our_errors
 from mfa_kit.enrollment.devices import PAUSES
 from mfa_kit.enrollment.ports import Carrier, Desk
 from mfa_kit.enrollment.recovery import record_confirmed
+from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.plan import WORKERS
 
 # A run cannot continue after these errors. The next run settles the half-made devices.
@@ -36,6 +38,15 @@ class Execution:
     def list_holders(self) -> dict[str, str | None]:
         """Return the user of each virtual device by its serial; None for an unassigned device."""
         return {device.serial: device.user for device in self.virtual()}
+
+
+def run_row(intent: Intent, act: Callable[[], RowResult], *, run: str | None) -> RowResult:
+    """Return the result of a row. An exception that nothing foresaw is the row's failure, and the rollout goes on."""
+    try:
+        with only_our_errors():
+            return act()
+    except InternalError as error:
+        return RowResult.of_error(intent, error, run=run)
 
 
 def confirm_devices(enabled: Sequence[Entry], *, desk: Desk, execution: Execution) -> list[Entry]:

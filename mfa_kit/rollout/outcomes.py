@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from mfa_kit.core.errors import Lockout, MfaKitError
 from mfa_kit.core.models import Entry, Intent
+from mfa_kit.core.unforeseen import notes_of
 
 
 class RowOutcome(StrEnum):
@@ -37,8 +38,7 @@ class RowResult:
     @classmethod
     def of_error(cls, intent: Intent, error: MfaKitError, *, run: str | None = None) -> "RowResult":
         """Return the result for an error: "refused" for a Lockout, otherwise "failed"."""
-        notes: list[str] = getattr(error, "__notes__", [])
-        reason = "; ".join(filter(None, [str(error), error.hint, *notes]))
+        reason = "; ".join(filter(None, [str(error), error.hint, *notes_of(error)]))
         outcome = RowOutcome.REFUSED if isinstance(error, Lockout) else RowOutcome.FAILED
         return cls(user=intent.user, outcome=outcome, cause=type(error).__name__, reason=reason, run=run)
 

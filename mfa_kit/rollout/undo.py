@@ -8,7 +8,7 @@ from mfa_kit.core.models import Entry, Purpose, Reached
 from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.enrollment.revoke import retire
-from mfa_kit.rollout.execution import FATAL, Execution, take_over_runs
+from mfa_kit.rollout.execution import FATAL, Execution, run_row, take_over_runs
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.workers import Workers
 
@@ -51,7 +51,10 @@ def undo_devices(
             return RowResult.of_error(entry.intent, error, run=entry.run)
         return RowResult.of_entry(entry, RowOutcome.REVOKED)
 
-    yield from Workers(act=undo_one, number=execution.workers, stop=execution.stop).work_through(entries)
+    def row(entry: Entry) -> RowResult:
+        return run_row(entry.intent, lambda: undo_one(entry), run=entry.run)
+
+    yield from Workers(act=row, number=execution.workers, stop=execution.stop).work_through(entries)
 
 
 def _is_last(entry: Entry, *, desk: Desk) -> bool:

@@ -7,6 +7,7 @@ from shlex import quote
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.models import Caller, DeviceType, Entry, Intent, Method, Purpose, check_user
 from mfa_kit.core.otp import Created, Pair
+from mfa_kit.core.unforeseen import Note
 from mfa_kit.enrollment.assigning import assign_token
 from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.planning import Wish, plan_device
@@ -71,5 +72,5 @@ def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: 
         retire(entry, purpose=Purpose.REVOKE, desk=desk, may_stay=False)
     except MfaKitError as error:
         command = f"aws iam deactivate-mfa-device --user-name {quote(user)} --serial-number {quote(serial)}"
-        error.add_note(f"AWS accepted {serial}, but {user} still has it; to remove it: {command}")
+        error.add_note(Note(f"AWS accepted {serial}, but {user} still has it; to remove it: {command}"))
         raise

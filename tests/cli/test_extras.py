@@ -13,8 +13,9 @@ import pexpect
 import pytest
 from packaging.requirements import Requirement
 
-from mfa_kit.cli.main import COMMANDS, INTERNAL
+from mfa_kit.cli.main import COMMANDS
 from mfa_kit.cli.options import Rows
+from mfa_kit.core.unforeseen import InternalError
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import ROOT, bare
 
@@ -220,7 +221,7 @@ def test_the_folder_has_the_base_dependencies_only(site: Path) -> None:
 def test_no_command_ends_in_a_bug_without_the_extras(verb: str, site: Path, desk: Desk) -> None:
     """A command that can do nothing without an extra exits with 2 and prints the command that installs it."""
     code, out = desk.run(WORDS[verb], site=site, terminal=verb in AT_TERMINAL)
-    assert code != INTERNAL, out
+    assert code != InternalError.exit_code, out
     assert "internal error" not in out
     extra = next((extra for extra, needy in NEEDS.items() if verb in needy), None)
     if extra:

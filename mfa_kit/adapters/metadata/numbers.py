@@ -7,6 +7,7 @@ each, so concurrent processes lose nothing.
 import os
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.security_keys.authenticator import MetadataSource
@@ -41,7 +42,9 @@ def _seen(file: Path, root: str) -> int | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise IntegrityFault(f"{file} cannot be read: {error.strerror}", f"make it yours: chown $USER {file}") from None
+        raise IntegrityFault(
+            f"{file} cannot be read: {error.strerror}", f"make it yours: chown $USER {quote(str(file))}"
+        ) from None
     numbers = []
     for line in lines:
         with suppress(ValueError):

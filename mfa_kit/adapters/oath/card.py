@@ -11,6 +11,7 @@ from mfa_kit.core.errors import DeviceFault, NoApplet, Unreachable, UsageFault
 from mfa_kit.core.models import Entry, Intent, Purpose, Reached
 from mfa_kit.core.otp import Created, Pair, Seed
 from mfa_kit.core.text import without_controls
+from mfa_kit.core.unforeseen import Note
 from mfa_kit.oath_keys.credential import OathKey, remedy
 
 # YKOATH, PUT: a name has at most 64 octets, including issuer and period.
@@ -195,7 +196,7 @@ class OathCard:
             try:
                 self._delete(label, key)
             except (DeviceFault, KeyboardInterrupt) as left:
-                error.add_note(f"{label} may be left on {key.description}: {str(left) or 'interrupted'}")
+                error.add_note(Note(f"{label} may be left on {key.description}: {str(left) or 'interrupted'}"))
             raise
         return True
 

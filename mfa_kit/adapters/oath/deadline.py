@@ -71,11 +71,11 @@ def _put_outcome(act: Callable[[], T], answer: SimpleQueue[Callable[[], T]]) -> 
     """Call `act`, and put a function that returns its result or raises its error."""
     try:
         value = act()
-    except Exception as error:  # noqa: BLE001 - the waiting thread raises it again
+    except BaseException as error:  # noqa: BLE001 - the waiting thread raises it again
         answer.put(partial(_raise, error))
     else:
         answer.put(lambda: value)
 
 
-def _raise(error: Exception) -> NoReturn:
+def _raise(error: BaseException) -> NoReturn:
     raise error

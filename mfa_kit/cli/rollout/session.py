@@ -8,6 +8,7 @@ from mfa_kit.cli.rollout.tally import Tally
 from mfa_kit.core.errors import MfaKitError, NoSuchEntity
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Caller, Enrolled, Entry, Intent, Outcome
+from mfa_kit.core.unforeseen import notes_of, only_our_errors
 from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.rollout.execution import FATAL
@@ -140,9 +141,10 @@ class StationSession:
         """Make the device of a step, on the inserted key if its method uses one."""
         intent, desk = self.plan.intent_of(step.row), self.desk
         try:
-            if key and watch and not self._claim(key, watch, intent):
-                return
-            outcome = self._enroll(step, intent, key)
+            with only_our_errors():
+                if key and watch and not self._claim(key, watch, intent):
+                    return
+                outcome = self._enroll(step, intent, key)
         except FATAL:
             raise
         except MfaKitError as error:
@@ -151,7 +153,7 @@ class StationSession:
         except KeyboardInterrupt as stop:
             self.runs.keep_left(intent, desk=desk)
             self.person.say("")
-            messages.print_error(f"{step.user}: interrupted", notes=getattr(stop, "__notes__", []))
+            messages.print_error(f"{step.user}: interrupted", notes=notes_of(stop))
             self.reasons[step.user] = "interrupted at the desk"
         else:
             self._take(step, outcome)
@@ -201,7 +203,7 @@ class StationSession:
         self.tally.take(result)
 
     def _fail(self, step: PlanStep, error: MfaKitError) -> None:
-        messages.print_error(f"{step.user}: {error}", hint=error.hint, notes=getattr(error, "__notes__", []))
+        messages.print_error(f"{step.user}: {error}", hint=error.hint, notes=notes_of(error))
         result = RowResult.of_error(self.plan.intent_of(step.row), error)
         self.queue.record(result)
         self.record_failure(Failure.of(result))
