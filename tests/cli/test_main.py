@@ -1,5 +1,6 @@
 """The entry point: exit codes, errors with hints, no control characters on a terminal, pipes and signals."""
 
+import errno
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ from mfa_kit.cli.main import COMMANDS
 from mfa_kit.cli.options import Row
 from mfa_kit.core import errors
 from mfa_kit.core.text import printable
+from mfa_kit.core.unforeseen import Note
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit, bare
 
@@ -42,6 +44,10 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
         monkeypatch.setattr("mfa_kit.cli.doctor.doctor", doctor)
 
     return plant
+
+
+class Panic(BaseException):
+    """What pyo3 raises when code in Rust panics is not an Exception either."""
 
 
 ERRORS = [each for each in vars(errors).values() if isinstance(each, type) and each is not errors.MfaKitError]
@@ -414,3 +420,56 @@ def test_a_process_ends_without_a_word(mfa_kit: MfaKit, user: str, recipient: st
     assert [done.code for done in (enroll, status, verify)] == [0, 0, 0]
     said = "".join(done.err for done in (enroll, status, verify)).splitlines()
     assert [line for line in said if not line.startswith("account ")] == []
+
+
+@pytest.mark.parametrize("error", [EOFError("canary"), BrokenPipeError(errno.EPIPE, "canary"), Panic("canary")])
+def test_what_click_or_python_would_take_for_something_else_is_an_internal_error(
+    error: BaseException, mfa_kit: MfaKit, raising: Callable[[BaseException], None]
+) -> None:
+    """An EOFError is not a Ctrl-D, a broken pipe within is not a closed output, and a panic is no Exception."""
+    error.add_note("canary")
+    error.add_note(Note("a device is left"))
+    raising(error)
+    done = mfa_kit.run("doctor")
+    assert (done.code, done.out) == (70, "")
+    assert f"internal error: {type(error).__name__} at test_main.py:" in done.err
+    assert "note: a device is left" in done.err
+    assert "canary" not in done.err
+
+
+@pytest.mark.parametrize("error", [SystemExit(9), GeneratorExit("canary")])
+def test_a_stop_is_not_an_error(
+    error: BaseException, mfa_kit: MfaKit, raising: Callable[[BaseException], None]
+) -> None:
+    """Python ends the process with it."""
+    raising(error)
+    with pytest.raises(type(error)):
+        mfa_kit.run("doctor")
+
+
+@pytest.mark.parametrize("where", ["thread", "callback", "exit"])
+def test_what_ends_a_thread_or_a_callback_is_named_without_its_message(where: str, mfa_kit: MfaKit) -> None:
+    """Python would print the message and the source."""
+    script = f"""
+import atexit, threading
+from mfa_kit.cli import main
+
+class Canary:
+    def __del__(self):
+        fail()
+
+def fail(*_):
+    raise ValueError("can" + "ary")
+
+def show(*_, **__):
+    ways = {{"thread": lambda: threading.Thread(target=fail).start(), "exit": lambda: atexit.register(fail)}}
+    ways.get({where!r}, Canary)()
+
+main.cli.main = show
+main.main()
+"""
+    words, env = [sys.executable, "-c", script], {**bare(), **mfa_kit.env}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    assert "mfa-kit: internal error: ValueError at <string>:" in done.stderr
+    assert "canary" not in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,177 @@
+"""Tests of exceptions that nothing foresees: they end at the one exit, or fail their row, and nothing quotes them."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.lab.aws.server import Lab
+from tests.conftest import COUNTED, MfaKit, Result
+from tests.faults.unforeseen import (
+    SECRET,
+    Place,
+    called_places,
+    places,
+    raising,
+    spread,
+    traces,
+)
+from tests.sizes import size
+from tests.test_secrets import loudest
+from tests.tokens import boxes
+from tests.tokens.boxes import Made
+
+PORTS = (
+    "mfa_kit.enrollment.ports",
+    "mfa_kit.account.source",
+    "mfa_kit.account.device_backups",
+    "mfa_kit.backups.rekeying",
+    "mfa_kit.backups.recorded_vault",
+    "mfa_kit.tokens.token_store",
+    "mfa_kit.core.interaction",
+)
+# Commands that process rows: one row fails, and the others go on.
+ROWS = {"apply", "stage", "activate", "undo"}
+CHUNKS = size(3, 10)
+TOKENS = [Made("10001002"), Made("10001003")]
+
+
+@dataclass
+class Stage:
+    """A desk in a folder of its own, with users of its own."""
+
+    desk: MfaKit
+    lab: Lab
+    users: Callable[[], str]
+    folder: Path
+    recipient: str
+    identity: Path
+
+    def ok(self, *words: str | Path) -> Result:
+        done = self.desk.run(*words)
+        assert done.code == 0, (words, done)
+        return done
+
+    def enrolled(self) -> str:
+        user = self.users()
+        self.ok("enroll", user, *VIRTUAL, "-r", self.recipient)
+        return user
+
+    def planned(self, *more: str) -> Path:
+        roster, plan = self.folder / "roster.csv", self.folder / "plan.json"
+        roster.write_text("user,recipient\n" + "".join(f"{self.users()},{self.recipient}\n" for _ in range(3)))
+        self.ok("rollout", "plan", roster, "-o", plan, *more)
+        return plan
+
+    def applied(self, *more: str) -> str:
+        done = self.ok("rollout", "apply", self.planned(), "-r", self.recipient, "--output", "jsonl", *more)
+        return str(json.loads(done.out.splitlines()[0])["run"])
+
+    def box(self) -> Path:
+        file = self.folder / "box.csv"
+        file.write_bytes(boxes.entra(TOKENS))
+        return file
+
+
+VIRTUAL = ("--with", "virtual", "--codes", "generated")
+Words = tuple[str | Path, ...]
+
+
+def _unassigned(stage: Stage) -> Words:
+    stage.applied("--stage")
+    return ("orphans", "list")
+
+
+SCENARIOS: dict[str, Callable[[Stage], Words]] = {
+    "enroll": lambda at: ("enroll", at.users(), *VIRTUAL, "-r", at.recipient),
+    "status of one": lambda at: ("status", at.enrolled()),
+    "replace": lambda at: ("replace", at.enrolled(), *VIRTUAL, "-r", at.recipient, "--yes"),
+    "revoke": lambda at: ("revoke", at.enrolled(), "--yes", "--leave-without-mfa"),
+    "orphans": _unassigned,
+    "plan": lambda at: ("rollout", "plan", at.planned().with_name("roster.csv"), "-o", at.folder / "again.json"),
+    "apply": lambda at: ("rollout", "apply", at.planned(), "-r", at.recipient),
+    "stage": lambda at: ("rollout", "apply", at.planned(), "-r", at.recipient, "--stage"),
+    "activate": lambda at: (at.applied("--stage"), ("rollout", "activate", "-i", at.identity))[1],
+    "undo": lambda at: ("rollout", "undo", at.applied(), "--yes", "--leave-without-mfa"),
+    "rollout status": lambda at: (at.applied(), ("rollout", "status", at.folder / "plan.json"))[1],
+    "audit": lambda at: (at.enrolled(), ("audit",))[1],
+    "token import": lambda at: ("token", "import", at.box()),
+    "token list": lambda at: (at.ok("token", "import", at.box()), ("token", "list"))[1],
+    "backup list": lambda at: (at.enrolled(), ("backup", "list"))[1],
+    "backup recipients": lambda at: (at.enrolled(), ("backup", "recipients"))[1],
+    "backup verify": lambda at: (at.enrolled(), ("backup", "verify", "--all", "-i", at.identity))[1],
+    "backup exposed": lambda at: (at.enrolled(), ("backup", "exposed", "-r", at.recipient))[1],
+    "backup rekey": lambda at: (at.enrolled(), ("backup", "rekey", "-i", at.identity, "-r", at.recipient))[1],
+    "ledger": lambda at: (at.enrolled(), ("ledger", "show"))[1],
+}
+
+
+@pytest.fixture
+def stages(
+    lab: Lab,
+    users: Callable[[], str],
+    tmp_path: Path,
+    recipient: str,
+    identity_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[], Stage]:
+    """Return a function that makes a stage, and points this process at its folder."""
+    numbers = count()
+
+    def make() -> Stage:
+        folder = tmp_path / f"stage-{next(numbers)}"
+        folder.mkdir()
+        monkeypatch.setenv("MFA_KIT_HOME", str(folder / "desk"))
+        return Stage(MfaKit(folder / "desk"), lab, users, folder, recipient, identity_file)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, list[tuple[str, Place]]]:
+    """Hold the places that each command calls, once they are known."""
+    return {}
+
+
+def pairs_of(stages: Callable[[], Stage], known: dict[str, list[tuple[str, Place]]]) -> list[tuple[str, Place]]:
+    """Return each command with each place of the ports that it calls."""
+    if "all" not in known:
+        everywhere = places(PORTS)
+        found: list[tuple[str, Place]] = []
+        for name, prepare in SCENARIOS.items():
+            stage = stages()
+            words = prepare(stage)
+            found += [(name, place) for place in called_places(everywhere, lambda: stage.desk.run(*words))]  # noqa: B023
+        known["all"] = found
+    return known["all"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_an_exception_that_nothing_foresaw_ends_at_the_one_exit_and_quotes_nothing(
+    chunk: int,
+    stages: Callable[[], Stage],
+    known: dict[str, list[tuple[str, Place]]],
+    capfd: pytest.CaptureFixture[str],
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Each class of Python's exceptions, at each method of the ports that a command calls: 300 in a full run."""
+    mine = spread(size(30, 300), pairs_of(stages, known))[chunk::CHUNKS]
+    wrong: list[str] = []
+    for name, place, error in mine:
+        stage = stages()
+        words = SCENARIOS[name](stage)
+        with pytest.MonkeyPatch.context() as patch, loudest() as logs:
+            reached = raising(place, error, patch)
+            done = stage.desk.run(*words)
+        text = "".join((done.out, done.err, *capfd.readouterr(), logs.text.getvalue()))
+        ends = done.code == 70 or (
+            name in ROWS and done.code == 1 and f"internal error: {type(error).__name__}" in text
+        )
+        if not reached or not ends or SECRET in text or [*traces(stage.folder)]:
+            wrong.append(f"{name}: {type(error).__name__} at {place}: {done} {bool(reached)} {[*traces(stage.folder)]}")
+    assert wrong == []
+    record_property(COUNTED, ("exceptions that nothing foresaw", len(mine)))
