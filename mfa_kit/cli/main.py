@@ -11,7 +11,7 @@ import click
 from mfa_kit import __version__
 from mfa_kit.cli import environment, messages
 from mfa_kit.cli.options import Noun, Row, Rows
-from mfa_kit.core.errors import IntegrityFault, MfaKitError
+from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.unforeseen import STOPS, InternalError, innermost, notes_of
 
 # Import contracts and tests count each place in this tree as an import.
@@ -205,6 +205,9 @@ def run(args: list[str] | None = None) -> int:
 def _unforeseen(error: BaseException) -> int:
     if isinstance(error, STOPS):
         raise error
+    if isinstance(error, UnicodeEncodeError):
+        # Python keeps bytes of an argument that are not UTF-8, and they fail where the argument is used.
+        return _failed(UsageFault("a name or an option contains bytes that are not UTF-8", "check its spelling"))
     return _unwritten(error) if isinstance(error, OSError) and _echoing(error) else _failed(InternalError.of(error))
 
 

@@ -8,7 +8,7 @@ from typing import TextIO, TypeVar
 
 import click
 
-from mfa_kit.core.text import printable
+from mfa_kit.core.text import one_line
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ def print_error(what: str, *, hint: str = "", notes: Sequence[str] = ()) -> None
 def _print_line(line: str) -> None:
     """Print a line. A failed write, such as to a closed pipe, is ignored so that it does not stop the work."""
     try:
-        click.echo(printable(line), err=True)
+        click.echo(one_line(line), err=True)
     except OSError:
         discard(sys.stderr)
 

@@ -203,6 +203,31 @@ def test_a_usage_error_says_what_was_probably_meant(words: list[str], what: str,
     assert (done.code, done.out, done.err) == (2, "", f"mfa-kit: {what}\n  try: {hint}\n")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "status ODD",
+        "verify user ODD",
+        "resync ODD",
+        "revoke ODD",
+        "enroll ODD --with virtual --codes generated --passphrase",
+        "enroll ada --with virtual --codes generated -r age1ODD",
+        "status --profile ODD",
+        "status --region ODD",
+        "status --endpoint-url http://127.0.0.1:1/ODD",
+        "status --account ODD",
+        "rollout plan --only ODD -o p.json",
+        "backup show ODD -i ODD",
+        "key info --key ODD",
+    ],
+)
+def test_bytes_that_are_not_utf8_are_named(words: str, mfa_kit: MfaKit) -> None:
+    """Python keeps such bytes of an argument as lone surrogates, which no request can contain."""
+    done = mfa_kit.run(*words.replace("ODD", "a\udcff").split(), "--no-input")
+    assert done.code not in {0, 1, 70}, done.err
+    assert "internal" not in done.err
+
+
 def test_a_noun_alone_shows_its_verbs(mfa_kit: MfaKit) -> None:
     """It is on stderr, because there is no result."""
     done = mfa_kit.run("backup")

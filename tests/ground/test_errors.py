@@ -7,6 +7,7 @@ from mfa_kit.core import errors
 TABLE = {
     errors.UsageFault: 2,
     errors.DeviceFault: 3,
+    errors.Unreachable: 3,
     errors.Lost: 3,
     errors.NoApplet: 3,
     errors.AwsFault: 4,
@@ -16,6 +17,7 @@ TABLE = {
     errors.Conflict: 4,
     errors.AccessDenied: 4,
     errors.Busy: 4,
+    errors.InvalidValue: 4,
     errors.Expired: 4,
     errors.Unclear: 4,
     errors.Unsettled: 4,

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfa_kit.adapters.fido.faults import shortened
+from mfa_kit.cli.messages import StderrProgress, print_error
 from mfa_kit.core.csv_text import csv_lines, original_cell
 from mfa_kit.core.text import one_line
 from mfa_kit.wiring.aws import OneLineFormatter
@@ -63,3 +64,15 @@ def test_a_log_record_is_one_line() -> None:
 def test_names_that_a_key_reports_are_one_line() -> None:
     """USB descriptors contain any UTF-16."""
     assert shortened("AB\n12\u202e\x1b[2J") == "AB12[2J"
+
+
+def test_a_message_with_foreign_text_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Otherwise a name could pretend to be another message."""
+    print_error("no user bob\n  try: give the seed to eve", hint="a\rb", notes=["c\n\nd"])
+    StderrProgress().note("key \x1b[2J\nmfa-kit: done")
+    assert capsys.readouterr().err.splitlines() == [
+        r"mfa-kit: no user bob\n  try: give the seed to eve",
+        r"  try: a\rb",
+        r"  note: c\n\nd",
+        r"key \x1b[2J\nmfa-kit: done",
+    ]

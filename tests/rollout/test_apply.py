@@ -387,7 +387,7 @@ def test_ctrl_c_begins_no_further_user_and_ends_those_in_flight(
     left = len(users) - len(done)
     assert Counter(outcomes(rollout).values()) == {"enrolled": len(done), "not started": left, "blocked": 1}
     again = (rollout.results / "failed.csv").read_text().splitlines()
-    assert {line.partition(",")[0] for line in again} == {"user", *users, "nobody-of-that-name"} - set(done)
+    assert {row[0] for row in csv.reader(again)} == {"user", *users, "nobody-of-that-name"} - set(done)
     assert f"to continue: mfa-kit rollout apply {rollout.file} -r {rollout.recipient} --output jsonl\n" in err
     rollout.lab.faults.clear()
     assert rollout.apply().code == 1
@@ -415,7 +415,7 @@ def test_a_second_ctrl_c_breaks_off_and_the_next_run_goes_on(rollout: Rollout, p
     assert process.returncode == 130
     assert "mfa-kit: interrupted\n  note: to continue: mfa-kit rollout apply " in err
     again = (rollout.results / "failed.csv").read_text().splitlines()
-    assert [line.partition(",")[0] for line in again] == ["user", *users]
+    assert [row[0] for row in csv.reader(again)] == ["user", *users]
     with Ledger(rollout.desk.home) as ledger:
         begun = {entry.intent.user for entry in ledger.made(ACCOUNT)}
     assert begun

@@ -12,6 +12,7 @@ import boto3
 import botocore.session
 from botocore.client import BaseClient
 from botocore.config import Config
+from botocore.parsers import ResponseParserError
 from botocore.utils import JSONFileCache, parse_timestamp
 
 from mfa_kit.adapters.aws.bounds import bound_answers
@@ -165,7 +166,7 @@ def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> 
 def moment(text: Any) -> datetime:
     """Parse a time in an answer as botocore does, without guessing its format.
 
-    The guess is most of the cost of a long page. Raise ValueError for text that is not a time.
+    The guess is most of the cost of a long page. Raise ResponseParserError for text that is not a time.
     """
     # Digits alone are Unix seconds, which fromisoformat would parse as a date.
     if isinstance(text, str) and "T" in text:
@@ -173,7 +174,10 @@ def moment(text: Any) -> datetime:
             return datetime.fromisoformat(text)
         except ValueError:
             pass
-    return parse_timestamp(text)
+    try:
+        return parse_timestamp(text)
+    except (ArithmeticError, OSError, RuntimeError, TypeError, ValueError):
+        raise ResponseParserError("an answer of AWS contains something that is not a time") from None
 
 
 def _quiet() -> None:

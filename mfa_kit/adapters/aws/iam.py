@@ -20,7 +20,7 @@ from botocore.model import OperationModel
 
 from mfa_kit.adapters.aws.clients import AskCode, Clients, Connection, open_clients
 from mfa_kit.adapters.aws.pages import PAGE, pages
-from mfa_kit.adapters.aws.refusals import SIGN_IN, is_wrong_code, our_errors
+from mfa_kit.adapters.aws.refusals import NOT_IAM, SIGN_IN, is_wrong_code, our_errors
 from mfa_kit.core import otp
 from mfa_kit.core.errors import (
     AccessDenied,
@@ -35,6 +35,7 @@ from mfa_kit.core.errors import (
 )
 from mfa_kit.core.models import RUN, RUN_TAG, Call, Caller, Device, Intent, Mark, Registered
 from mfa_kit.core.otp import Created, Pair, Png, Secret
+from mfa_kit.core.text import one_line
 from mfa_kit.qr_codes import key_uri, symbol
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ RESOLUTION = 2.0
 FARTHEST = 900.0
 # Duration of a console session in seconds, the shortest that AWS allows.
 CONSOLE = 900
+# The ARN of a user, of root, or of a session of a role or federated user.
+CALLER = re.compile(r"arn:[\w-]+:(iam|sts)::\d{12}:.+", re.ASCII)
 # Seconds between the attempts of a read.
 READ_PAUSES = (0.5, 1, 2, 4, 8)
 # The condition key of a session with MFA, for a simulation.
@@ -187,7 +190,10 @@ class Iam:
                 f"this computer's clock and AWS's differ by {abs(self._offset) / 60:,.0f} minutes",
                 "set this computer's clock (timedatectl set-ntp true); if it is right, check the proxy",
             )
-        return Caller(identity["Account"], identity["Arn"])
+        account, arn = identity["Account"], identity["Arn"]
+        if not CALLER.fullmatch(arn) or arn.split(":")[4] != account:
+            raise AwsFault(f"AWS answers with a malformed ARN of the caller: {one_line(arn)[:80]}", NOT_IAM)
+        return Caller(account, arn)
 
     def now(self) -> float:
         """Return AWS's time in Unix seconds: the local clock plus the offset of the last answer."""

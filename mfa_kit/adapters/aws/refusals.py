@@ -1,5 +1,6 @@
 """Converts botocore's errors to mfa-kit's. The request and the body of the answer are not kept."""
 
+import binascii
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -62,6 +63,8 @@ WRONG_CODE = "MultiFactorAuthentication failed"
 # Raised by botocore before a request is sent, when credentials cannot be renewed. A RuntimeError is known by its text.
 NOT_RENEWED = (CredentialRetrievalError, SSOTokenLoadError, TokenRetrievalError, UnauthorizedSSOTokenError)
 STILL_EXPIRED = "refreshed credentials are still expired"
+# An answer that is not XML, or that has something else in the place of a time, a number or base64.
+UNREADABLE = (ResponseParserError, binascii.Error, UnicodeDecodeError)
 NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
 # RFC 9110, 15.6: from this status on the server failed, and the request may have taken effect.
 SERVER_ERROR = 500
@@ -82,7 +85,7 @@ def our_errors() -> Iterator[None]:
         raise AwsFault(f"AWS cannot be reached: {error}", "check the CA bundle and --endpoint-url") from None
     except NOT_SENT as error:
         raise AwsFault(f"AWS cannot be reached: {error}", "check the network, the proxy and --endpoint-url") from None
-    except (HTTPClientError, ResponseParserError) as error:
+    except (HTTPClientError, *UNREADABLE) as error:
         raise _no_answer(error) from None
     except NOT_RENEWED as error:
         raise Expired(f"there are no credentials any more: {str(error).rstrip('. ')}", SIGN_IN) from None
@@ -94,10 +97,10 @@ def our_errors() -> Iterator[None]:
         raise _unusable(error) from None
 
 
-def _no_answer(error: HTTPClientError | ResponseParserError) -> Unclear:
+def _no_answer(error: Exception) -> Unclear:
     """Convert a failure after which it is unknown whether the request took effect."""
-    if isinstance(error, ResponseParserError):
-        return Unclear("something other than IAM answered, because the answer is not XML", NOT_IAM)
+    if isinstance(error, UNREADABLE):
+        return Unclear("something other than IAM answered, because its answer cannot be parsed", NOT_IAM)
     return Unclear(f"no answer from AWS ({type(error).__name__})", "check the network and try again")
 
 
