@@ -74,7 +74,7 @@ def enroll(
     oath_keys = OathKeys(settings, password_stdin=method_options.password_stdin)
     with open_desk(settings, METHODS, vault=vault, oath_keys=oath_keys) as (desk, caller):
         wish = Wish(
-            user=resolve_user(user, caller=caller, inventory=desk.inventory),
+            user=resolve_user(user, caller=caller, inventory=desk.inventory, must_exist=True),
             method=recipe.method,
             name=name,
             path=path,

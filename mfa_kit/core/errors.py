@@ -7,6 +7,7 @@ MfaKitError
 │   └── Lost             the key was removed or does not answer; its last request may have taken effect
 ├── AwsFault (4)         AWS refused a request or could not be reached
 │   ├── NoSuchEntity, AlreadyExists, InvalidCode, Conflict, AccessDenied
+│   ├── NoSuchOperation  another server than AWS lacks the operation
 │   ├── Busy             another change is in progress, and IAM asks to wait
 │   ├── Expired          the credentials have expired; the request had no effect
 │   ├── Unclear          no response, or a 5xx: the request may have taken effect; look before deciding
@@ -84,6 +85,10 @@ class AccessDenied(AwsFault):
 
 class InvalidValue(AwsFault):
     """ValidationError: the request has a value that IAM does not accept in this operation."""
+
+
+class NoSuchOperation(AwsFault):
+    """The server does not have this operation. AWS has all of them; other servers do not."""
 
 
 class Busy(AwsFault):

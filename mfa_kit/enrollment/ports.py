@@ -47,7 +47,7 @@ class Inventory(Protocol):
         ...
 
     def spelled(self, user: str) -> str:
-        """Return a user's name as IAM spells it; unchanged if IAM does not know the user or refuses the request."""
+        """Return a user's name as IAM spells it; unchanged if IAM refuses the request. Raise NoSuchEntity."""
         ...
 
     def users(self) -> list[str]:

@@ -1,19 +1,27 @@
 """Resolve the user name on a command line."""
 
-from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.errors import NoSuchEntity, UsageFault
 from mfa_kit.core.models import ROOT, USER_NAME, Caller
 from mfa_kit.enrollment.ports import Inventory
 
 
-def resolve_user(text: str, *, caller: Caller, inventory: Inventory) -> str:
+def resolve_user(text: str, *, caller: Caller, inventory: Inventory, must_exist: bool = False) -> str:
     """Return the user for a name, an ARN or `@me`, as IAM spells it. Raise UsageFault for any other text.
 
-    User names in IAM are case-insensitive; the journal, tags and backups are case-sensitive.
+    User names in IAM are case-insensitive; the journal, tags and backups are case-sensitive. With `must_exist`, raise
+    NoSuchEntity for a user whom IAM does not know. What such a user leaves behind can still be removed.
     """
     name = _plain_name(text, caller=caller)
     if caller.user and name.lower() == caller.user.lower():
         return caller.user
-    return inventory.spelled(name) if USER_NAME.fullmatch(name) and name != ROOT else name
+    if name == ROOT or not USER_NAME.fullmatch(name):
+        return name
+    try:
+        return inventory.spelled(name)
+    except NoSuchEntity:
+        if must_exist:
+            raise
+        return name
 
 
 def _plain_name(text: str, *, caller: Caller) -> str:

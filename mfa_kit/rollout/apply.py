@@ -149,6 +149,14 @@ class _Making:
         """Return a failure, or "skipped" if another computer has just enrolled the user."""
         with suppress(AwsFault):
             if isinstance(error, AlreadyExists) and is_listed(intent, desk=self.desk):
-                what = "enrolled by another desk meanwhile, and there is no copy of its seed here"
-                return RowResult(user=intent.user, outcome=RowOutcome.SKIPPED, reason=what, device=intent.serial)
+                return self._result_of_other(intent)
         return RowResult.of_error(intent, error, run=self.run)
+
+    def _result_of_other(self, intent: Intent) -> RowResult:
+        """Return the result for a user whom another process enrolled, with the backup if it has our folder."""
+        entry = entries_by_serial(intent.account, desk=self.desk).get(intent.serial)
+        if entry and entry.run != self.run:
+            what = "enrolled by another run on this computer meanwhile"
+            return RowResult.of_entry(entry, RowOutcome.SKIPPED, what)
+        what = "enrolled by another desk meanwhile, and there is no copy of its seed here"
+        return RowResult(user=intent.user, outcome=RowOutcome.SKIPPED, reason=what, device=intent.serial)

@@ -6,9 +6,12 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError, SSLError
 from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
@@ -513,3 +516,28 @@ def test_an_opaque_uri_stays_opaque(desk: Desk, user: str) -> None:
     created = made(desk, user)
     assert repr(created) == "Created(seed=Seed(…), uri=KeyUri(…))"
     assert isinstance(created.uri, KeyUri)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "InvalidAction"),
+        (400, "UnknownOperationException"),
+        (501, "NotImplemented"),
+        (400, "UnsupportedOperation"),
+    ],
+)
+def test_a_server_without_tags_of_devices_is_one_where_they_cannot_be_read(at_lab: Lab, status: int, code: str) -> None:
+    """Other servers than AWS lack ListMFADeviceTags. Then a device is known by the moment of its creation."""
+    answer = f"<ErrorResponse><Error><Code>{code}</Code><Message>no</Message></Error></ErrorResponse>"
+    iam = Iam(observe=lambda _: None, sleep=lambda _: None)
+
+    def lacks(**_: object) -> Any:
+        return AWSResponse(
+            at_lab.url, status, HTTPHeaders(), SimpleNamespace(stream=lambda **_: iter([answer.encode()]))
+        )
+
+    iam.ask(lambda client: client.meta.events.register("before-send.iam.ListMFADeviceTags", lacks))
+    with pytest.raises(AccessDenied, match="tags cannot be read"):
+        iam.tags("arn:aws:iam::000000000000:mfa/any")
+    assert iam.run_of("arn:aws:iam::000000000000:mfa/any") is Mark.UNTAGGED

@@ -42,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.writes:
         try:
             written = list(differences(writes, desk))
+            click.echo(f"writes: {told(writes, written)}")
+            found += written
         finally:
             desk.clear()
-        click.echo(f"writes: {told(writes, written)}")
-        found += written
     return 1 if found else 0
 
 

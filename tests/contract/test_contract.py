@@ -61,6 +61,22 @@ def test_the_lab_agrees_in_all(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys
     assert (lab.serials(), set(lab.account.backend.users)) == (set(), {"lab-admin"})
 
 
+def test_the_differences_are_printed_even_if_something_cannot_be_removed(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The owner of the account needs them, and the error that ends the script."""
+
+    def fail(_: Desk) -> None:
+        raise PermissionError("denied")
+
+    for name, value in lab.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(Desk, "clear", fail)
+    with pytest.raises(PermissionError):
+        main(["--endpoint-url", lab.url, "--patience", "0", "--writes", "--account", "000000000000"])
+    assert capsys.readouterr().out.count(" as docs/lab.md says\n") == 2
+
+
 def test_the_reading_part_writes_nothing(lab: Lab) -> None:
     """It calls only Get and List operations."""
     keys = {"aws_access_key_id": lab.admin.access_key_id, "aws_secret_access_key": lab.admin.secret_access_key}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.core import models, otp
 from mfa_kit.core.errors import (
     AccessDenied,
@@ -25,6 +26,7 @@ from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.planning import Wish
 from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.lab.aws.server import Lab
+from tests.conftest import MfaKit
 from tests.enroll.conftest import AtDesk
 from tests.faults.conftest import Judge
 from tests.faults.worker import Cut
@@ -514,6 +516,18 @@ def test_a_name_stays_as_typed_where_iam_may_not_be_asked(user: str, at: AtDesk,
     at_lab.faults.add("GetUser", "denied", at="every")
     with at() as desk:
         assert resolve_user(user.upper(), caller=desk.caller, inventory=desk.desk.inventory) == user.upper()
+
+
+@pytest.mark.parametrize("verb", ["enroll", "replace"])
+def test_a_user_whom_iam_does_not_know_gets_no_device(
+    verb: str, mfa_kit: MfaKit, at_lab: Lab, recipient: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GetUser decides. Another server may list no devices for such a user instead of an error."""
+    monkeypatch.setattr(Iam, "devices", lambda *_, **__: [])
+    before = len(at_lab.calls)
+    done = mfa_kit.run(verb, "Nobody.of.this.name", "--with", "virtual", "--codes", "generated", "-r", recipient)
+    assert (done.code, "NoSuchEntity" in done.err) == (4, True)
+    assert {call.operation for call in at_lab.calls[before:]} <= {"GetCallerIdentity", "GetUser"}
 
 
 def test_a_look_touches_nothing(at: AtDesk, user: str, at_lab: Lab, home: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from mfa_kit.adapters.aws import people as pages
 from mfa_kit.adapters.aws.account import AccountReader
+from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.cli import status_line
 from mfa_kit.cli.status_line import StatusLine
@@ -46,6 +47,29 @@ def standing(rollout: Rollout) -> dict[str, str]:
 def stale(monkeypatch: pytest.MonkeyPatch) -> None:
     """Return a list of virtual devices from before the test."""
     monkeypatch.setattr(AccountReader, "virtual", lambda _: iter(()))
+
+
+def test_where_the_backup_of_another_process_in_this_folder_is_is_told(
+    rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process enrolls the user after this one has looked."""
+    (user,) = people(1)
+    rollout.plan(*rollout.own([user]))
+    create, others = Iam.create, ["enroll", user, "--with", "virtual", "--codes", "generated", "-r", rollout.recipient]
+
+    def create_later(self: Iam, *what: Any, **how: Any) -> Any:
+        if others:
+            words = [*others]
+            others.clear()
+            assert rollout.desk.process(*words).code == 0
+        return create(self, *what, **how)
+
+    monkeypatch.setattr(Iam, "create", create_later)
+    assert rollout.apply().code == 0
+    row = rows(rollout)[user]
+    assert (row["outcome"], row["reason"]) == ("skipped", "enrolled by another run on this computer meanwhile")
+    assert Path(row["backup"]).is_file()
+    rollout.works([user], copies=1)
 
 
 @pytest.mark.usefixtures("stale")

@@ -29,6 +29,7 @@ from mfa_kit.core.errors import (
     IntegrityFault,
     MfaKitError,
     NoSuchEntity,
+    NoSuchOperation,
     Throttled,
     Unclear,
     UsageFault,
@@ -220,10 +221,10 @@ class Iam:
         return [Device(row["SerialNumber"], row["UserName"], row["EnableDate"].timestamp()) for row in rows]
 
     def spelled(self, user: str) -> str:
-        """Return a user's name in IAM's spelling, or unchanged when the user is unknown or the lookup is denied."""
+        """Return a user's name in IAM's spelling, or unchanged when the lookup is denied. Raise NoSuchEntity."""
         try:
             return str(self.ask(lambda iam: iam.get_user(UserName=user)["User"]["UserName"]))
-        except (AccessDenied, NoSuchEntity):
+        except AccessDenied:
             return user
 
     def registered(self, user: str, serial: str) -> Registered:
@@ -302,8 +303,11 @@ class Iam:
         return run if RUN.fullmatch(run) else Mark.UNTAGGED
 
     def tags(self, serial: str) -> dict[str, str]:
-        """Return the tags of a virtual device."""
-        rows = self.ask(lambda iam: iam.list_mfa_device_tags(SerialNumber=serial)["Tags"])
+        """Return the tags of a virtual device. Raise AccessDenied also when the server does not have the operation."""
+        try:
+            rows = self.ask(lambda iam: iam.list_mfa_device_tags(SerialNumber=serial)["Tags"])
+        except NoSuchOperation as error:
+            raise AccessDenied(f"tags cannot be read: {error}", error.hint) from None
         return {row["Key"]: row["Value"] for row in rows}
 
     def unassigned(self) -> list[str]:

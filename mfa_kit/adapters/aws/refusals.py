@@ -44,6 +44,10 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
     "ExpiredToken": (Expired, SIGN_IN),
     "InvalidAuthenticationCode": (errors.InvalidCode, "check the clock that the codes come from and try again"),
     "InvalidClientTokenId": (AwsFault, "check the --profile; in GovCloud and China also give the --region"),
+    **dict.fromkeys(
+        ("InvalidAction", "NotImplemented", "UnknownOperation", "UnsupportedOperation"),
+        (errors.NoSuchOperation, "check --endpoint-url: this server is not AWS"),
+    ),
     "LimitExceeded": (AwsFault, "raise the quota in Service Quotas, or delete what is not used"),
     "NoSuchEntity": (NoSuchEntity, "check the name; names of users are listed by: aws iam list-users"),
     "RequestExpired": (AwsFault, "set this machine's clock"),
