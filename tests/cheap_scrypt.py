@@ -39,7 +39,7 @@ sys.stdout.buffer.write(pyrage.passphrase.encrypt(text, passphrase.decode()))
 
 
 def seal(text: bytes, passphrase: str) -> bytes:
-    """Encrypt a text with a passphrase in a process to which that is cheap."""
+    """Encrypt a text with a passphrase, in a process that has the cheap scrypt."""
     given = passphrase.encode() + b"\0" + text
     return subprocess.run(
         [sys.executable, "-c", SEAL], input=given, env=cheap_scrypt(), stdout=subprocess.PIPE, check=True

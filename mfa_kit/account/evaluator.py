@@ -360,9 +360,9 @@ def _judged(documents: Iterable[str], action: str, resource: str, context: Reque
 def actions_named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
     """Return the actions and resources that a policy's statements allow or deny, as written.
 
-    A pattern can be evaluated as if it were a name: whatever covers it also covers everything that it matches. For
-    allowed actions, one action per service and resource represents the others. Actions for a user's own sign-in are
-    left out.
+    The result may contain patterns, such as `s3:Get*`. A policy that covers the pattern also covers each action that
+    the pattern matches, so a pattern can be evaluated like an action. For allowed actions, one action per service and
+    resource stands for the others. Actions for a user's own sign-in are left out.
     """
     found: dict[tuple[str, str], tuple[str, str]] = {}
     for each in statements(document):

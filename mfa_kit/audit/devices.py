@@ -18,7 +18,7 @@ def devices_orphans(scene: Scene) -> Iterator[Observation]:
         if device.user is None:
             yield Finding(
                 subject=device.serial,
-                evidence="an unassigned virtual device, most often left by an interrupted enrollment",
+                evidence="unassigned virtual device, usually left by an interrupted enrollment",
                 remedy=("mfa-kit orphans list",),
             )
 

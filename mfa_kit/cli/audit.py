@@ -77,7 +77,7 @@ def audit(
 
 
 def _write(snapshot: Snapshot, answers: Sequence[RuleAnswer], output: Output) -> None:
-    """Print the answers: a paragraph per rule as a table, a JSON document, or a line per finding in the other forms."""
+    """Print the answers: a paragraph per rule in the table form, one document in JSON, otherwise a line per finding."""
     match output.form:
         case "table":
             output.text("".join(map(_paragraph, answers)))

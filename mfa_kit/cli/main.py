@@ -17,28 +17,28 @@ from mfa_kit.core.unforeseen import STOPS, InternalError, innermost, notes_of
 # Import contracts and tests count each place in this tree as an import.
 COMMANDS: Rows = {
     "enroll": Row("Give a user an MFA device.", "mfa_kit.cli.enroll:enroll"),
-    "replace": Row("Give a new MFA device for an old one.", "mfa_kit.cli.replace:replace"),
-    "revoke": Row("Take an MFA device away from a user.", "mfa_kit.cli.revoke:revoke"),
+    "replace": Row("Replace a user's MFA device with a new one.", "mfa_kit.cli.replace:replace"),
+    "revoke": Row("Remove an MFA device from a user.", "mfa_kit.cli.revoke:revoke"),
     "orphans": Row(
-        "Explain and remove devices that nobody has.",
+        "Explain and remove unassigned devices.",
         {
-            "clean": Row("Settle interrupted runs, and delete old orphans.", "mfa_kit.cli.orphans.clean:clean"),
+            "clean": Row("Settle interrupted runs; remove old unassigned devices.", "mfa_kit.cli.orphans.clean:clean"),
             "list": Row(
-                "List unassigned devices, and whose they are.", "mfa_kit.cli.orphans.list_orphans:list_orphans"
+                "List unassigned devices and where they come from.", "mfa_kit.cli.orphans.list_orphans:list_orphans"
             ),
         },
-        "Explain and remove virtual devices that nobody has.",
+        "Explain and remove unassigned virtual devices.",
     ),
-    "audit": Row("Judge the account around the devices; changes nothing.", "mfa_kit.cli.audit:audit"),
+    "audit": Row("Check the account for MFA problems; changes nothing.", "mfa_kit.cli.audit:audit"),
     "policy": Row(
-        "Print, check and try out policies that demand MFA.",
+        "Print, check and try out policies that require MFA.",
         {
-            "lint": Row("Find traps in policies about MFA.", "mfa_kit.cli.policy.lint:lint"),
+            "lint": Row("Find traps in policies that mention MFA.", "mfa_kit.cli.policy.lint:lint"),
             "lockout": Row("List the users whom a policy would lock out.", "mfa_kit.cli.policy.lockout:lockout"),
-            "onboard": Row("Print the commands of a safe start.", "mfa_kit.cli.policy.onboard:onboard"),
+            "onboard": Row("Print the commands for a safe start.", "mfa_kit.cli.policy.onboard:onboard"),
             "show": Row("Print a policy that requires MFA.", "mfa_kit.cli.policy.show_policy:show_policy"),
         },
-        "Print, check and try out policies that demand MFA. Nothing is attached to anything.",
+        "Print, check and try out policies that require MFA. mfa-kit attaches no policy.",
     ),
     "rollout": Row(
         "Enroll many users from a roster: plan, apply, station, undo.",
@@ -52,42 +52,45 @@ COMMANDS: Rows = {
             "undo": Row("Remove the devices that a run created.", "mfa_kit.cli.rollout.undo:undo"),
         },
     ),
-    "status": Row("Show who has which MFA devices, and who has none.", "mfa_kit.cli.status:status"),
-    "resync": Row("Tell IAM how far the clock of a device is off.", "mfa_kit.cli.resync:resync"),
+    "status": Row("List users and their MFA devices.", "mfa_kit.cli.status:status"),
+    "resync": Row("Resynchronize a device whose clock is off.", "mfa_kit.cli.resync:resync"),
     "verify": Row(
-        "Prove that a key is fit, and that a user's device answers.",
+        "Check a key or token, or a user's device.",
         {
-            "fido2": Row("Is this security key genuine and suitable?", "mfa_kit.cli.verify.fido2:verify_fido2"),
-            "oath": Row("Is this OATH key suitable to give to a user?", "mfa_kit.cli.verify.oath:verify_oath"),
-            "token": Row("Does this token show the codes of its seed?", "mfa_kit.cli.verify.token:verify_token"),
-            "user": Row("Is the connected key this user's MFA device?", "mfa_kit.cli.verify.user:verify_user"),
+            "fido2": Row(
+                "Check whether a security key is genuine and suitable.", "mfa_kit.cli.verify.fido2:verify_fido2"
+            ),
+            "oath": Row("Check whether an OATH key is ready for a user.", "mfa_kit.cli.verify.oath:verify_oath"),
+            "token": Row("Check a display token against its seed.", "mfa_kit.cli.verify.token:verify_token"),
+            "user": Row("Check whether a key is a user's MFA device.", "mfa_kit.cli.verify.user:verify_user"),
         },
     ),
     "key": Row(
-        "List the keys that are plugged in, and look after them.",
+        "List and manage the connected keys.",
         {
-            "info": Row("Show more about one key.", "mfa_kit.cli.key.info:info"),
+            "info": Row("Show the details of one key.", "mfa_kit.cli.key.info:info"),
             "list": Row("List the connected keys.", "mfa_kit.cli.key.list_keys:list_keys"),
-            "metadata": Row("Show what is published about a model.", "mfa_kit.cli.key.metadata:metadata"),
+            "metadata": Row("Show the published metadata of a model.", "mfa_kit.cli.key.metadata:metadata"),
             "password": Row(
-                "Set, change or clear the password of a key's OATH applet.",
+                "Set, change or remove a key's OATH password.",
                 {
                     "change": Row(
-                        "Change the password of a key.", "mfa_kit.cli.key.password.change_password:change_password"
+                        "Change a key's OATH password.", "mfa_kit.cli.key.password.change_password:change_password"
                     ),
                     "clear": Row(
-                        "Remove the password of a key.", "mfa_kit.cli.key.password.clear_password:clear_password"
+                        "Remove a key's OATH password.", "mfa_kit.cli.key.password.clear_password:clear_password"
                     ),
                     "set": Row(
-                        "Set a password on a key that has none.", "mfa_kit.cli.key.password.set_password:set_password"
+                        "Set an OATH password on a key that has none.",
+                        "mfa_kit.cli.key.password.set_password:set_password",
                     ),
                 },
             ),
             "pin": Row(
-                "Set or change the PIN of a FIDO key, or what its PINs have to be.",
+                "Set or change a FIDO key's PIN, or its PIN policy.",
                 {
                     "change": Row("Change the PIN of a FIDO key.", "mfa_kit.cli.key.pin.change_pin:change_pin"),
-                    "policy": Row("Set the rules for PINs of a FIDO key.", "mfa_kit.cli.key.pin.pin_policy:pin_policy"),
+                    "policy": Row("Set the PIN policy of a FIDO key.", "mfa_kit.cli.key.pin.pin_policy:pin_policy"),
                     "set": Row("Set a PIN on a FIDO key that has none.", "mfa_kit.cli.key.pin.set_pin:set_pin"),
                 },
             ),
@@ -101,13 +104,13 @@ COMMANDS: Rows = {
             "import": Row("Read a seed file into the inventory.", "mfa_kit.cli.token.import_tokens:import_tokens"),
             "list": Row("List the inventory.", "mfa_kit.cli.token.list_tokens:list_tokens"),
         },
-        text="Boxes of display tokens: seed files, the inventory, acceptance.",
+        text="Import, list and accept display tokens: seed files, the inventory, acceptance tests.",
     ),
     "backup": Row(
-        "Make, open, check and look after sealed backups.",
+        "Create, open, check and manage encrypted backups.",
         {
             "add": Row("Encrypt an existing QR code as a backup.", "mfa_kit.cli.backup.add:add"),
-            "drill": Row("Test backups against their devices.", "mfa_kit.cli.backup.drill:drill"),
+            "drill": Row("Test backups against codes of their devices.", "mfa_kit.cli.backup.drill:drill"),
             "exposed": Row("List the devices to replace when a key is lost.", "mfa_kit.cli.backup.exposed:exposed"),
             "list": Row("List the backups.", "mfa_kit.cli.backup.list_backups:list_backups"),
             "passphrase": Row("Change the passphrase of an identity.", "mfa_kit.cli.backup.passphrase:passphrase"),
@@ -122,35 +125,35 @@ COMMANDS: Rows = {
         },
     ),
     "ledger": Row(
-        "Show what this desk did, with AWS request ids.",
+        "Show what mfa-kit did on this computer.",
         {
-            "export": Row("Write the log as JSON Lines.", "mfa_kit.cli.ledger.export:export"),
-            "show": Row("Show what mfa-kit did on this computer.", "mfa_kit.cli.ledger.show_ledger:show_ledger"),
+            "export": Row("Print the ledger as JSON Lines.", "mfa_kit.cli.ledger.export:export"),
+            "show": Row("Show calls to AWS, uses of backups, and runs.", "mfa_kit.cli.ledger.show_ledger:show_ledger"),
         },
     ),
-    "doctor": Row("Check this desk: credentials, clock, rights, folders, terminal.", "mfa_kit.cli.doctor:doctor"),
+    "doctor": Row("Check this computer's setup before you start.", "mfa_kit.cli.doctor:doctor"),
     "config": Row(
-        "Look at the configuration file.",
+        "Print or check the configuration file.",
         {
             "path": Row("Print the path of the configuration file.", "mfa_kit.cli.config.path:path"),
             "show": Row("Print the configuration.", "mfa_kit.cli.config.show_config:show_config"),
             "validate": Row("Check the configuration file.", "mfa_kit.cli.config.validate:validate"),
         },
-        "Look at the configuration file, which holds defaults for flags.",
+        "Print or check the configuration file, which contains defaults for options.",
     ),
     "completion": Row("Complete commands in bash, zsh and fish.", "mfa_kit.cli.completion:completion"),
     "man": Row("Write the manual pages.", "mfa_kit.cli.man:man"),
     "lab": Row(
-        "Rehearse without AWS and without hardware.",
+        "Practice without AWS and without hardware.",
         {
             "card": Row("Connect simulated OATH keys.", "mfa_kit.cli.lab.card:card"),
             "fido-register": Row("Register a FIDO key in the lab.", "mfa_kit.cli.lab.fido_register:fido_register"),
             "key": Row("Connect a simulated security key.", "mfa_kit.cli.lab.key:key"),
-            "run": Row("Run a command in a lab of its own.", "mfa_kit.cli.lab.run:run"),
+            "run": Row("Run a command in a new lab.", "mfa_kit.cli.lab.run:run"),
             "serve": Row("Serve a lab until Ctrl-C.", "mfa_kit.cli.lab.serve:serve"),
             "tour": Row("Show a first day in the lab.", "mfa_kit.cli.lab.tour:tour"),
         },
-        "Rehearse without AWS: an IAM that says no as IAM does.",
+        "Practice without AWS, on a local IAM simulator.",
     ),
 }
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": environment.PREFIX}

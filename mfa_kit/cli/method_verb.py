@@ -18,6 +18,7 @@ EPILOG = (
     "USER is a name, an ARN, or @me.\n\n\b\nKinds, and `mfa-kit enroll --with KIND --help` for the options of one:\n"
     + "\n".join(f"  {name:<14}{recipe.help}" for name, recipe in METHODS.items())
 )
+KEY = "write --with fido2 for a security key, or --with oath for its codes"
 # With this option no method is required, because the half-made device already has one.
 RESUME = "--resume"
 # With this option there is no USER argument, because root is not an IAM user.
@@ -92,7 +93,9 @@ def _check_method(name: str) -> None:
     if name not in names:
         raise UsageFault(
             f"there is no kind of device {name!r}",
-            nearest(name, names, otherwise=f"write --with {', '.join(names[:-1])} or {names[-1]}"),
+            KEY
+            if "key" in name.lower()
+            else nearest(name, names, otherwise=f"write --with {', '.join(names[:-1])} or {names[-1]}"),
         )
 
 

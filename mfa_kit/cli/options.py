@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import math
+import re
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,6 +72,18 @@ class Moment(click.ParamType[float]):
             except UsageFault:
                 raise UsageFault(f"{value!r} is not a time", "write 2026-11-25, 2026-11-25T10:00 or 7d") from None
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+class AccountId(click.ParamType[str]):
+    """The ID of an AWS account."""
+
+    name = "account ID"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the ID. Raise UsageFault unless it is 12 digits."""
+        if not re.fullmatch("[0-9]{12}", value):
+            raise UsageFault(f"{value!r} is not an AWS account ID", "write the 12 digits of the ID, without dashes")
+        return value
 
 
 DEVICE = click.option("--mfa-device", "wanted", metavar="NAME|ARN", help="The device, if the user has several.")
@@ -218,7 +231,7 @@ def _common(*forms: str) -> list[click.Parameter]:
         option("--profile", metavar="NAME", help="AWS profile."),
         option("--region", metavar="NAME", help="AWS region. It also selects the partition."),
         option("--endpoint-url", metavar="URL", help="Override the IAM endpoint (for example the lab's)."),
-        option("--account", metavar="ID", help="Refuse to work in any other account."),
+        option("--account", type=AccountId(), metavar="ID", help="Refuse to work in any other account."),
         option("--dry-run", is_flag=True, help="Show what would be done, and change nothing."),
         option("--yes", is_flag=True, help="Do not ask for confirmation."),
         option("--no-input", is_flag=True, help="Never prompt."),

@@ -47,7 +47,7 @@ FATAL = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Nobody:
-    """An Interaction without a person. It raises Declined; `why` says why no question may be asked."""
+    """The Interaction of a command that may not ask questions, or has no terminal. `why` is in its errors."""
 
     def __init__(self, why: str) -> None:
         self._why = why

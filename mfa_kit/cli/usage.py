@@ -1,8 +1,9 @@
 """Turns click's errors into mfa-kit's own: one sentence and one hint."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from shlex import quote
 
 import click
 
@@ -11,6 +12,9 @@ from mfa_kit.core.errors import UsageFault
 
 # How click's Choice quotes the value that it rejects.
 GIVEN = re.compile(r"'(.*)' is not (?:one of )?'", re.DOTALL)
+# How click lists arguments that a command does not take.
+EXTRA = re.compile(r"Got unexpected extra arguments? \((.*)\)", re.DOTALL)
+MEANING = {"RECIPIENT": "an age1… or SSH public key"}
 
 
 def usage_fault(error: click.UsageError) -> UsageFault:
@@ -35,6 +39,8 @@ def _what_and_hint(error: click.UsageError, ctx: click.Context) -> tuple[str, st
             found = f"{environment.source(ctx, param) or _name(param)}: {_sentence(error.message)}", help_
         case click.BadOptionUsage():
             found = _sentence(error.message), _how_to_write(error, ctx) or help_
+        case _ if ctx.command.name == "enroll" and "user" in ctx.params and (extra := EXTRA.fullmatch(error.message)):
+            found = _several_users(ctx, extra[1].split())
         case _:
             found = _sentence(error.format_message()), f"write {_usage(ctx)}"
     return found
@@ -61,6 +67,11 @@ def _how_to_write(error: click.BadOptionUsage, ctx: click.Context) -> str | None
     return next((f"write {_form(param, ctx)}" for param in params if error.option_name in param.opts), None)
 
 
+def _several_users(ctx: click.Context, more: Sequence[str]) -> tuple[str, str]:
+    users = ",".join([str(ctx.params["user"]), *more])
+    return "enroll takes one user", f"for several users: mfa-kit rollout plan --only {quote(users)} -o plan.json"
+
+
 def nearest(given: str, known: Iterable[str], *, otherwise: str) -> str:
     """Return a hint with the known name that the user probably meant, or else `otherwise`."""
     return next((f"{name}, if that is what you meant" for name in get_close_matches(given, known, n=1)), otherwise)
@@ -79,7 +90,8 @@ def _form(param: click.Parameter, ctx: click.Context) -> str:
     if isinstance(param, click.Option) and param.is_flag:
         return _name(param)
     takes = _listed(param.type) if isinstance(param.type, click.Choice) else param.make_metavar(ctx)
-    return f"{_name(param)} {takes}"
+    meaning = f", {MEANING[takes]}" if takes in MEANING else ""
+    return f"{_name(param)} {takes}{meaning}"
 
 
 def _listed(choice: click.Choice[str]) -> str:

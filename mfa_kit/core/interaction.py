@@ -85,5 +85,5 @@ class Interaction(Protocol):
         ...
 
     def clear(self) -> None:
-        """Remove what was shown from the screen and its scrollback; harmless if nothing was shown."""
+        """Erase what was shown from the screen and its scrollback. Does nothing if nothing was shown."""
         ...

@@ -236,7 +236,7 @@ class Entry:
     looked_for: bool = False
 
     def at(self, reached: Reached) -> "Entry":
-        """Return the entry with this state."""
+        """Return a copy of the entry in this state."""
         return replace(self, reached=reached)
 
     @property

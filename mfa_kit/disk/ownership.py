@@ -1,4 +1,4 @@
-"""Whose a file or folder is: what decides where secrets go must be writable by its owner alone."""
+"""Checks the owner of files and folders. Only the user may be able to write the files that control secrets."""
 
 import os
 import stat

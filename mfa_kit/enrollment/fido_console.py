@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 # Seconds between two polls, and the maximum to which throttling raises them.
 PACE, SLOWEST = 2.0, 30.0
-# Remaining seconds at which the remaining time is printed.
+# The remaining time is printed when it reaches one of these numbers of seconds.
 MARKS = (30, 60, 120, 180, 240, 300, 420, 600, 900, 1200, 1800, 3600)
 JOINED = "AWS tells no credential id: the key and this entry are joined by the time and the name alone"
 
@@ -202,12 +202,12 @@ def missing_devices(user: str, devices: Sequence[Device], *, keys: int) -> list[
     warnings = []
     if keys and all(device.type is DeviceType.FIDO2 for device in devices):
         warnings.append(
-            f"{user} has {keys} active access key{'s' if keys > 1 else ''}, for which a security key is no MFA: "
-            f"give a second device, mfa-kit enroll {quote(user)} --with virtual --add"
+            f"{user} has {keys} active access key{'s' if keys > 1 else ''}, which cannot use a security key for MFA; "
+            f"add a second device: mfa-kit enroll {quote(user)} --with virtual --add"
         )
     if len(devices) == 1:
         warnings.append(
-            f"this is {user}'s only device: give a second one, mfa-kit enroll {quote(user)} --with fido2 --add"
+            f"this is {user}'s only device; add a second one: mfa-kit enroll {quote(user)} --with fido2 --add"
         )
     return warnings
 

@@ -72,7 +72,7 @@ def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> 
 
 
 def _look_again(entry: Entry, *, desk: Desk) -> Entry:
-    """Look again just before acting, because a prompt may have taken time. Raise Unsettled if it is another device.
+    """Look up the device again just before acting, because a prompt may have taken time. Raise Unsettled if it changed.
 
     A device that its user no longer has is left to `settle`, which distinguishes deleted from reassigned devices.
     """

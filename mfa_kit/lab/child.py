@@ -76,7 +76,7 @@ def run_command(command: Sequence[str], env: Mapping[str, str]) -> int:
     """Run a command. Return its status, 128 + n if signal n ended it. Raise UsageFault for an unknown program."""
     program = shutil.which(command[0], path=env.get("PATH"))
     if program is None:
-        raise UsageFault(f"there is no program {command[0]!r} to run", "give a command that is on the PATH")
+        raise UsageFault(f"the program {command[0]!r} was not found", "use a command that is on the PATH")
     early: list[int] = []
 
     with _receiving(early.append) as change, subprocess.Popen([program, *command[1:]], env=dict(env)) as child:  # noqa: S603

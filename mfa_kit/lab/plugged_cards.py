@@ -63,19 +63,19 @@ def _on_end(act: Callable[..., object]) -> None:
 def _move_by_hand(readers: Readers, cards: Sequence[YkoathCard], lines: Iterable[str], note: Say) -> None:
     """For each number, put that key into a free reader, or pull it out."""
     inside: dict[int, int] = {}
-    note(f"keys 1 to {len(cards)} are in the box; type a number to put that one in, and again to pull it out")
+    note(f"keys 1 to {len(cards)} are in the box; type a number to plug that key in, and again to pull it out")
     for line in lines:
         number = int(line) if line.strip().isdecimal() else 0
         free = [reader for reader in range(len(readers.names)) if reader not in inside.values()]
         if number in inside:
             readers.remove(inside.pop(number))
             time.sleep(NOTICED)  # pcscd would miss a key that is inserted before it saw the removal
-            note(f"key {number} is out")
+            note(f"key {number} is unplugged")
         elif not 1 <= number <= len(cards):
             note(f"type a number from 1 to {len(cards)}")
         elif free:
             inside[number] = free[0]
             readers.insert(cards[number - 1], free[0])
-            note(f"key {number} is in, serial {cards[number - 1].serial}")
+            note(f"key {number} is plugged in, serial {cards[number - 1].serial}")
         else:
-            note("no reader is free: pull one out")
+            note("no reader is free: pull a key out first")

@@ -72,12 +72,12 @@ def _publish(maker: AttestationCa, key: SimulatedKey, identifier: str, folder: P
     blob, root = folder / "blob.jwt", folder / "root.der"
     try:
         if (os.path.lexists(blob) or os.path.lexists(root)) and not _is_of_a_lab(root, maker):
-            raise UsageFault(f"{folder} has metadata or a root that is no lab's", "name another folder")
+            raise UsageFault(f"{folder} contains metadata or a root that no lab wrote", "use another folder")
         folder.mkdir(parents=True, exist_ok=True)
         blob.write_bytes(maker.blob([entry], next_update=due))
         root.write_bytes(maker.root.der)
     except OSError as error:
-        raise UsageFault(f"{folder} cannot be written: {error.strerror}", "name another folder") from None
+        raise UsageFault(f"{folder} cannot be written: {error.strerror}", "use another folder") from None
 
 
 def _is_of_a_lab(root: Path, maker: AttestationCa) -> bool:

@@ -74,7 +74,7 @@ def _start(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
     kept = options.folder / ACCOUNT_FILE if options.folder else None
     if kept is not None and kept.exists():
         if options.source or options.users is not None:
-            raise UsageFault(f"{kept} holds an account already", "leave --from and --users out, or take another folder")
+            raise UsageFault(f"{kept} already contains an account", "omit --from and --users, or use another folder")
         return [], read_description(kept)
     if options.source:
         return child.user_names(options.users or 0), read_description(options.source)
@@ -91,7 +91,7 @@ def _plant(lab: Lab, options: LabOptions) -> None:
     if options.latency:
         lab.faults.add("*", "latency", at="every", seconds=options.latency)
     if options.burst and not options.rate:
-        raise UsageFault("--burst is of a --rate, and there is none", "give both, or neither")
+        raise UsageFault("--burst needs --rate", "add --rate N, or omit --burst")
     if options.rate:
         lab.faults.add("*", "bucket", rate=options.rate, burst=options.burst or max(1.0, options.rate))
 
@@ -106,7 +106,8 @@ def _settings(given: Sequence[str]) -> LabSettings:
         except (AttributeError, TypeError, ValueError):
             names = ", ".join(one.name for one in fields(LabSettings))
             raise UsageFault(
-                f"{each!r} sets nothing of a lab", f"settings are numbers from 0 on: {names}; see docs/lab.md"
+                f"{each!r} is not a setting of the lab",
+                f"use NAME=NUMBER with one of {names}; see docs/lab-reference.md",
             ) from None
     return settings
 
@@ -118,12 +119,14 @@ def _locked(folder: Path) -> Iterator[None]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise UsageFault(f"{folder} cannot keep a lab: {error.strerror}", "give a folder of your own") from None
+        raise UsageFault(
+            f"{folder} cannot store the state of a lab: {error.strerror}", "use a folder that you own"
+        ) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise UsageFault(f"another lab runs on {folder}", "end it, or take another folder") from None
+        raise UsageFault(f"another lab is using {folder}", "end that lab, or use another folder") from None
     try:
         yield
     finally:

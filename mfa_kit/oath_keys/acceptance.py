@@ -1,4 +1,4 @@
-"""Checks whether an OATH key is fit to be given to a user. What the key reports about itself proves no maker."""
+"""Checks whether an OATH key is ready for a user. The key's own reports do not prove its manufacturer."""
 
 from collections.abc import Callable, Iterator
 

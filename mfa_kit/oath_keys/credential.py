@@ -42,7 +42,7 @@ class OathKey:
         return None if self.used is None else self.left(self.used)
 
     def left(self, used: int) -> int | None:
-        """How many more credentials the key can hold beside `used` ones, or None if its model is unknown."""
+        """How many more credentials fit on a key that has `used` ones, or None if its model is unknown."""
         return None if self.room is None else max(0, self.room - used)
 
     @property

@@ -41,12 +41,12 @@ class AccessState(StrEnum):
     """
 
     LOCKED = "locked out"
-    ENROLLS = "locked out until he enrolls"
+    ENROLLS = "locked out until they enroll"
     UNKNOWN = "unknown"
-    CHANGES = "has to change how he works"
-    RISKS = "one lost device from it"
+    CHANGES = "has to change how they work"
+    RISKS = "one lost device from a lockout"
     FINE = "fine"
-    NO_WAY = "has no way in today"
+    NO_WAY = "has no access today"
 
 
 NOTHING = "the policies deny all work even with MFA"

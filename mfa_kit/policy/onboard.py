@@ -162,7 +162,7 @@ def _root(snapshot: Snapshot) -> list[SetupStep]:
         ),
         SetupStep(
             what="root: no access keys",
-            why="policies do not limit them",
+            why="policies do not limit root",
             state=_state(done=keys),
             commands=("# sign in as root: Security credentials page, Access keys, deactivate and delete",),
         ),
@@ -192,7 +192,7 @@ def _passwords(snapshot: Snapshot) -> SetupStep:
 
 
 def _administering(everybody: Sequence[AccountUser], snapshot: Snapshot) -> str | None:
-    """Return the group that makes people administrators, if there is one. A group with only programs does not count."""
+    """Return a group that makes its members administrators, or None. It is named so or has a user with a password."""
     somebody = Entity(name="somebody", arn=f"arn:{snapshot.partition}:iam::{snapshot.account}:user/somebody")
     groups = {one.name: one for one in snapshot.groups}
     names = [ADMINISTRATORS, *(name for one in everybody if one.admin and one.password for name in one.user.groups)]

@@ -1,7 +1,7 @@
-"""The texts of the policies that demand MFA, with the purpose of each line.
+"""The texts of the policies that require MFA, with the purpose of each line.
 
 The statements are those of AWS's sample "Allows MFA-authenticated IAM users to manage their own MFA device on the
-Security credentials page" (IAM user guide, 2023 text), in the variants that avoid its traps.
+Security credentials page" (IAM user guide, 2023 text), changed to avoid the known problems of the sample.
 """
 
 import json

@@ -69,7 +69,7 @@ class KeyHolders:
 
 
 def _on_key(key: InsertedKey, intent: Intent) -> str | None:
-    """Return which other credentials for this account are on the key. A credential's label names its device."""
+    """Return the key's other credentials for this account. The label of a credential names its device."""
     brand, ours = intent.label.partition(":")[0], f"@{intent.account}"
     found = [label for label in key.labels if label.startswith(f"{brand}:") and label.endswith(ours)]
     if others := sorted(set(found) - {intent.label}):

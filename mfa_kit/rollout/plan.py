@@ -96,7 +96,7 @@ class Plan:
 
     @property
     def shut_out(self) -> list[str]:
-        """Users who could not decrypt their own copy: the console asks for an enabled device at the next sign-in."""
+        """Users without a public key. They get no copy of their secret, but must type a code at their next sign-in."""
         return [step.user for step in self.steps_of_apply if step.row.recipient is None]
 
     @property

@@ -14,6 +14,7 @@ from mfa_kit.rollout.roster_method import RosterMethod
 
 SCHEMA = "mfa-kit/rollout-plan"
 VERSION = 1
+CREATE = "create a plan: mfa-kit rollout plan ROSTER -o PLAN"
 
 
 def plan_text(plan: Plan) -> str:
@@ -60,7 +61,7 @@ def parse_plan(text: str, *, methods: Iterable[RosterMethod], parse_key: Callabl
     try:
         return _parse(_mapping(read_json(text)), methods=methods, parse_key=parse_key)
     except (ValueError, KeyError, TypeError, RecursionError, UsageFault):
-        raise UsageFault("this is no plan of this version", "make one: mfa-kit rollout plan ROSTER -o PLAN") from None
+        raise UsageFault("this file is not a rollout plan, or another version of mfa-kit made it", CREATE) from None
 
 
 def _parse(found: Mapping[str, object], *, methods: Iterable[RosterMethod], parse_key: Callable[[str], str]) -> Plan:

@@ -21,7 +21,7 @@ from mfa_kit.rollout.roster import RosterRow
 
 
 class StationMethods(Protocol):
-    """The methods that make devices in person, as a session uses them."""
+    """What a station session needs from the methods that create devices in person."""
 
     def call(self, row: RosterRow) -> str:
         """Return the prompt that names the user and asks for the key, token or phone of the row."""

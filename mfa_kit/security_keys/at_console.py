@@ -44,20 +44,20 @@ class AtConsole:
     def _accept(self, examined: Examined | SeenBefore) -> Evidence:
         """Print which model a key is. Raise DeviceFault if it is refused or was given away before."""
         if not isinstance(examined, Examined):
-            raise DeviceFault("this very key was given to another user before", "take another key")
+            raise DeviceFault("this key was already given to another user", "use another key")
         if not isinstance(examined.answer, Proof):
             why = "; ".join(f"{c.name}: {c.detail}" for c in examined.answer.checks if c.value is Value.FAIL)
             raise DeviceFault(
-                f"the key is refused: {why}",
-                "take another key; `mfa-kit verify fido2` tells more, and --skip-key-check leaves this out",
+                f"the key was rejected: {why}",
+                "use another key; for details: mfa-kit verify fido2; to skip this check: --skip-key-check",
             )
         model = examined.evidence.model
-        self._progress.note(f"the key is genuine: {model.name if model else 'of an unknown model'}")
+        self._progress.note(f"the key is genuine: {model.name if model else 'its model is unknown'}")
         return examined.evidence
 
     def install(self, intent: Intent, created: Created) -> None:
         """Never called, because a security key has no secret from AWS."""
-        raise AssertionError("AWS gives nobody the seed of a security key")
+        raise AssertionError("AWS gives out no secret of a security key")
 
     def codes(self, intent: Intent) -> Pair:
         """Never called, because a security key gives no codes."""

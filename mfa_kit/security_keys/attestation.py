@@ -26,7 +26,9 @@ from mfa_kit.security_keys.key_policy import FIPS, LEVELS, KeyPolicy
 from mfa_kit.security_keys.pin import SET_PIN, ask_pin
 from mfa_kit.security_keys.ports import Authenticator, Metadata, PinEntry
 
-WHERE_METADATA_IS = "get blob.jwt from https://mds3.fidoalliance.org/ and give it with --mds, or install 'mfa-kit[mds]'"
+WHERE_METADATA_IS = (
+    "download blob.jwt from https://mds3.fidoalliance.org/ and pass it with --mds, or install 'mfa-kit[mds]'"
+)
 
 # FIDO Metadata Service 3, 3.1.4 (AuthenticatorStatus).
 FATAL = {
@@ -150,7 +152,7 @@ def _can_verify(info: KeyInfo) -> bool:
     if info.verifies:
         return True
     if info.pin_set is False or info.options.get("uv") is False:
-        raise DeviceFault("the key wants a PIN, and has none", SET_PIN)
+        raise DeviceFault("the key requires a PIN, but has none", SET_PIN)
     return False
 
 
@@ -163,9 +165,9 @@ def _attestation(evidence: Evidence, _: KeyPolicy) -> Check:
                 return Check(name, Value.WARN, f"{registration.format}: {registration.remark}")
             return Check(name, Value.PASS, f"{registration.format}, {registration.statement}")
         case StatementKind.SELF | StatementKind.NONE:
-            return Check(name, Value.WARN, f"{registration.statement}: proves nothing about the maker")
+            return Check(name, Value.WARN, f"{registration.statement}: proves nothing about the manufacturer")
         case StatementKind.PLATFORM:
-            detail = f"{registration.format} is how computers and telephones attest, not security keys"
+            detail = f"{registration.format} is an attestation of computers and phones, not of security keys"
             return Check(name, Value.NOT_APPLICABLE, detail)
         case StatementKind.BROKEN:
             return Check(name, Value.FAIL, f"{registration.format}: {registration.flaw}")
@@ -186,14 +188,14 @@ def _genuine(evidence: Evidence, _: KeyPolicy) -> Check:
 def _metadata(evidence: Evidence, policy: KeyPolicy) -> Check:
     source = evidence.source
     if source is None:
-        return Check("metadata", Value.NOT_APPLICABLE, "there is none")
+        return Check("metadata", Value.NOT_APPLICABLE, "there is no metadata")
     stale = source.next_update < datetime.fromtimestamp(evidence.at, UTC).date()
     faults = [
         *(["unsigned"] if source.root is None else []),
         *([f"a newer one was due on {source.next_update}"] if stale else []),
     ]
     bad = Value.FAIL if policy.signed_metadata else Value.WARN
-    skipped = f", {source.passed_over} unreadable entries passed over" if source.passed_over else ""
+    skipped = f", {source.passed_over} unreadable entries skipped" if source.passed_over else ""
     detail = f"{source.name} no. {source.number}: {', '.join(faults) or 'signed and current'}{skipped}"
     return Check("metadata", bad if faults else Value.PASS, detail)
 
@@ -228,7 +230,7 @@ def _model(evidence: Evidence, policy: KeyPolicy) -> Check:
         return _not_asked("model")
     model = evidence.model
     if model is None:
-        return Check("model", Value.FAIL, "the model is not proven, so it is not on the list")
+        return Check("model", Value.FAIL, "the model is not proven, so it cannot be on the list")
     listed = {model.aaguid, *model.identifiers} & set(policy.models)
     return Check(
         "model", Value.PASS if listed else Value.FAIL, f"{model.name} is {'' if listed else 'not '}on the list"
@@ -248,23 +250,23 @@ def _ranked(evidence: Evidence, name: str, *, wanted: str | None, ranks: Sequenc
     model = evidence.model
     statuses = _in_effect(model, evidence.at) if model else []
     has = max((ranks.index(status) for status in statuses if status in ranks), default=-1)
-    best = ranks[has] if has >= 0 else "none that the metadata knows"
+    best = ranks[has] if has >= 0 else "none in the metadata"
     if wanted is None:
-        return Check(name, Value.NOT_APPLICABLE, f"{best}; not asked for")
+        return Check(name, Value.NOT_APPLICABLE, f"{best}; not required")
     passed = has >= ranks.index(wanted)
-    return Check(name, Value.PASS if passed else Value.FAIL, f"{best}; {wanted} is asked for")
+    return Check(name, Value.PASS if passed else Value.FAIL, f"{best}; required: {wanted}")
 
 
 def _firmware(evidence: Evidence, policy: KeyPolicy) -> Check:
     has, wanted = evidence.firmware_at_least, policy.firmware
     later = "" if evidence.firmware else " or later"
-    whose = "" if evidence.registration.firmware or not evidence.firmware else ", by its own word"
+    whose = "" if evidence.registration.firmware or not evidence.firmware else ", as the key reports"
     said = f"{has}{later}{whose}"
     if wanted is None:
-        return Check("firmware", Value.NOT_APPLICABLE, f"{said if has else 'unknown'}; not asked for")
+        return Check("firmware", Value.NOT_APPLICABLE, f"{said if has else 'unknown'}; not required")
     if has is None:
-        return Check("firmware", Value.FAIL, f"unknown; {wanted} is asked for")
-    return Check("firmware", Value.PASS if has >= wanted else Value.FAIL, f"{said}; {wanted} is asked for")
+        return Check("firmware", Value.FAIL, f"unknown; required: {wanted}")
+    return Check("firmware", Value.PASS if has >= wanted else Value.FAIL, f"{said}; required: {wanted}")
 
 
 def _advisories(evidence: Evidence, policy: KeyPolicy) -> Check:
@@ -275,11 +277,11 @@ def _advisories(evidence: Evidence, policy: KeyPolicy) -> Check:
     first = next((each for each in ADVISORIES if each.about(model.name)), None)
     if not has and first:
         value = Value.FAIL if policy.no_advisories else Value.WARN
-        return Check(name, value, f"the firmware is unknown, and {first.name} may apply", first.source)
+        return Check(name, value, f"the firmware is unknown, so {first.name} may apply", first.source)
     for each in advisories(model.name, has) if has else ():
         value = Value.FAIL if policy.no_advisories or each.unfit else Value.WARN
         return Check(name, value, f"{each.name}: firmware {has}: {each.what}", each.source)
-    return Check(name, Value.PASS, "none that is known applies")
+    return Check(name, Value.PASS, "no known advisory applies")
 
 
 def _pin(evidence: Evidence, policy: KeyPolicy) -> Check:
@@ -292,42 +294,42 @@ def _pin(evidence: Evidence, policy: KeyPolicy) -> Check:
 
 def _presence(evidence: Evidence, _: KeyPolicy) -> Check:
     present = evidence.registration.present and evidence.assertion.present
-    return Check("user presence", *_flag(present, "in both answers", "missing in an answer"))
+    return Check("user presence", *_flag(present, "in both responses", "missing in a response"))
 
 
 def _verification(evidence: Evidence, _: KeyPolicy) -> Check:
     if not evidence.verify:
         return _not_asked("user verification")
     verified = evidence.registration.verified and evidence.assertion.verified
-    return Check("user verification", *_flag(verified, "in both answers", "the key did not verify its user"))
+    return Check("user verification", *_flag(verified, "in both responses", "the key did not verify its user"))
 
 
 def _assertion(evidence: Evidence, _: KeyPolicy) -> Check:
     flaw = evidence.assertion.flaw
-    return Check("assertion", *_flag(not flaw, "signed by the key that was registered", str(flaw)))
+    return Check("assertion", *_flag(not flaw, "signed with the registered key", str(flaw)))
 
 
 def _counter(evidence: Evidence, _: KeyPolicy) -> Check:
     first, then = evidence.registration.counter, evidence.assertion.counter
     if not first and not then:
         return Check("counter", Value.NOT_APPLICABLE, "this key does not count")
-    return Check("counter", *_flag(then > first, f"{first}, then {then}", f"{first}, then {then}: it must grow"))
+    return Check("counter", *_flag(then > first, f"{first}, then {then}", f"{first}, then {then}: it must increase"))
 
 
 def _transports(evidence: Evidence, policy: KeyPolicy) -> Check:
     has = evidence.before.transports or (evidence.model.transports if evidence.model else ())
     said = ", ".join(has) or "unknown"
     if not policy.transports:
-        return Check("transports", Value.NOT_APPLICABLE, f"{said}; not asked for")
+        return Check("transports", Value.NOT_APPLICABLE, f"{said}; not required")
     missing = [each for each in policy.transports if each not in has]
-    return Check("transports", *_flag(not missing, said, f"{said}; {', '.join(missing)} is asked for"))
+    return Check("transports", *_flag(not missing, said, f"{said}; required: {', '.join(missing)}"))
 
 
 def _nothing_left(evidence: Evidence, _: KeyPolicy) -> Check:
     before, after = evidence.before.resident_free, evidence.after.resident_free
     if before is None or after is None:
-        return Check("leaves nothing", Value.NOT_APPLICABLE, "the key does not tell how much room it has")
-    return Check("leaves nothing", *_flag(after >= before, "as much room as before", "the key kept a credential"))
+        return Check("leaves nothing", Value.NOT_APPLICABLE, "the key does not report its free space")
+    return Check("leaves nothing", *_flag(after >= before, "as much free space as before", "the key kept a credential"))
 
 
 def _flag(passed: bool, good: str, bad: str) -> tuple[Value, str]:
@@ -335,7 +337,7 @@ def _flag(passed: bool, good: str, bad: str) -> tuple[Value, str]:
 
 
 def _not_asked(name: str) -> Check:
-    return Check(name, Value.NOT_APPLICABLE, "not asked for")
+    return Check(name, Value.NOT_APPLICABLE, "not required")
 
 
 RULES: tuple[Rule, ...] = (

@@ -37,10 +37,10 @@ class Link(StrEnum):
 class StatementKind(StrEnum):
     """The kind of an attestation statement (WebAuthn, 6.5.3 and 8)."""
 
-    CHAIN = "signed by the maker's certificate"
+    CHAIN = "signed with the manufacturer's certificate"
     SELF = "self-attestation"
     NONE = "none"
-    PLATFORM = "a platform's format"
+    PLATFORM = "a format of computers and phones"
     BROKEN = "broken"
 
 

@@ -66,11 +66,11 @@ class KeyExaminer:
                 match found:
                     case []:
                         gone = None
-                        self._progress.alert("insert a key, or end with Ctrl-C")
+                        self._progress.alert("insert a key, or press Ctrl-C to end")
                     case [only] if only == gone:
-                        self._progress.alert("remove it; next")
+                        self._progress.alert("remove this key, then insert the next one")
                     case [only]:
                         return only
                     case _:
-                        self._progress.alert("there are several keys: one at a time")
+                        self._progress.alert("several keys are plugged in: insert one at a time")
             self._sleep(LOOK)

@@ -42,11 +42,12 @@ def lacking(policy: KeyPolicy, certifications: Mapping[str, str]) -> tuple[str, 
 
 def _lacking(policy: KeyPolicy, certifications: Mapping[str, str]) -> Iterator[str]:
     if policy.certification and not _certified(policy.certification, certifications.get("FIDO")):
-        yield f"the policy asks for {policy.certification}, and IAM says FIDO {certifications.get('FIDO') or 'nothing'}"
+        reported = certifications.get("FIDO") or "nothing"
+        yield f"the policy requires {policy.certification}, but IAM reports FIDO {reported}"
     if policy.fips:
         levels = [said for name, said in certifications.items() if "FIPS" in name]
         if not any(level[-1:].isdecimal() and int(level[-1:]) >= policy.fips for level in levels):
-            yield f"the policy asks for FIPS 140 level {policy.fips}, and IAM says {levels or 'nothing'}"
+            yield f"the policy requires FIPS 140 level {policy.fips}, but IAM reports {levels or 'nothing'}"
 
 
 def _certified(wanted: str, said: str | None) -> bool:
@@ -59,10 +60,14 @@ def parse_policy(text: str) -> KeyPolicy:
     try:
         table: dict[str, object] = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageFault(f"the policy is no TOML: {error}", "write it as docs/policy-file.md shows") from None
+        raise UsageFault(
+            f"the policy is not valid TOML: {error}", "correct it; docs/policy-file.md shows the format"
+        ) from None
     for name in table:
         if name not in _READERS:
-            raise UsageFault(f"a policy has no {name!r}", f"take it out, or write one of {', '.join(_READERS)}")
+            raise UsageFault(
+                f"unknown setting {name!r} in the policy", f"remove it, or use one of {', '.join(_READERS)}"
+            )
     policy = KeyPolicy()
     for name, value in table.items():
         policy = _READERS[name](policy, name, value)
@@ -88,14 +93,14 @@ def _texts(name: str, value: object) -> tuple[str, ...]:
     found: list[object] = value if isinstance(value, list) else [None]
     texts = tuple(each for each in found if isinstance(each, str))
     if len(texts) < len(found):
-        raise _unfit(name, "a list of texts")
+        raise _unfit(name, "a list of strings")
     return texts
 
 
 def _transport_names(name: str, value: object) -> tuple[str, ...]:
     names = _texts(name, value)
     if not set(names) <= set(TRANSPORTS):
-        raise _unfit(name, f"a list of some of {', '.join(TRANSPORTS)}")
+        raise _unfit(name, f"a list of values from {', '.join(TRANSPORTS)}")
     return names
 
 
@@ -120,7 +125,7 @@ def _dotted(name: str, value: object) -> Version:
 
 
 def _unfit(name: str, wanted: str) -> UsageFault:
-    return UsageFault(f"{name} in the policy cannot be read", f"write {wanted}")
+    return UsageFault(f"invalid value of {name} in the policy", f"write {wanted}")
 
 
 # The keys of the file, each with the function that reads its value into the policy.

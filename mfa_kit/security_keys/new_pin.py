@@ -51,7 +51,7 @@ class ShownPin:
         pin = self._random_digits(max(DIGITS, shortest))
         try:
             self._interaction.show(_page(pin), instead=INSTEAD)
-            self._interaction.pause("write it down, then press Enter: the key gets it now", instead=INSTEAD)
+            self._interaction.pause("write it down, then press Enter to set it on the key", instead=INSTEAD)
         finally:
             self._interaction.clear()
         return Pin(pin.reveal())
@@ -79,7 +79,7 @@ class SealedPin:
     @property
     def kept(self) -> str:
         """Where the PIN is."""
-        return f"is sealed in {self._out}"
+        return f"is encrypted in {self._out}"
 
     def check(self) -> None:
         """Raise UsageFault, IntegrityFault if the file could not be written."""
@@ -90,7 +90,9 @@ class SealedPin:
         pin = self._random_digits(max(DIGITS, shortest))
         key = f"{info.plugged.product or 'security key'}, {info.plugged.serial or 'no serial'}"
         self._seal(self._out, Secret(f"{pin.reveal()}\nPIN of {key}, {iso_time(self._now())}\n"))
-        self._progress.note(f"the new PIN is sealed in {self._out}; it counts when it is told that the key has it")
+        self._progress.note(
+            f"the new PIN is encrypted in {self._out}; it is valid once mfa-kit reports that the key has it"
+        )
         return Pin(pin.reveal())
 
 
@@ -114,5 +116,5 @@ def give_pin(
     if source.kept:
         # Print this before the result, because writing the result may fail on a full disk. A user who then believed
         # that the PIN was not set would lose the key.
-        progress.note(f"the key has the PIN that {source.kept}")
+        progress.note(f"the key now has the PIN that {source.kept}")
     return after

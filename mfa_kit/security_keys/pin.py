@@ -15,7 +15,7 @@ from mfa_kit.security_keys.ports import PinAuthenticator, PinEntry
 LAST_TRIES = 2
 SET_PIN = "set a PIN first: mfa-kit key pin set"
 CHANGE_PIN = "change the PIN first: mfa-kit key pin change"
-ANOTHER_KEY = "look what is plugged in: mfa-kit key list"
+ANOTHER_KEY = "check what is plugged in: mfa-kit key list"
 
 New = Callable[[int], Pin]
 Confirm = Callable[[str], None]
@@ -28,9 +28,9 @@ def ask_pin(info: KeyInfo, pins: PinEntry, *, to_change: bool = False) -> Pin:
     minimum.
     """
     if not _has_pin(info):
-        raise DeviceFault("the key wants a PIN, and has none", SET_PIN)
+        raise DeviceFault("the key requires a PIN, but has none", SET_PIN)
     if info.force_pin_change and not to_change:
-        raise DeviceFault("the key wants a new PIN before it does anything", CHANGE_PIN)
+        raise DeviceFault("the key requires a new PIN first", CHANGE_PIN)
     if info.pin_retries == 0:
         raise DeviceFault(
             "the PIN of this key is locked for good",
@@ -38,8 +38,8 @@ def ask_pin(info: KeyInfo, pins: PinEntry, *, to_change: bool = False) -> Pin:
         )
     if info.replug and not pins.replugged(info.pin_retries):
         raise DeviceFault(
-            "the key takes no PIN until it is unplugged",
-            "unplug it, plug it in again and repeat the command, at a terminal if it still says so",
+            "the key accepts no PIN until it is unplugged",
+            "unplug it, plug it in again and repeat the command, at a terminal if the error stays",
         )
     if info.pin_retries is not None and info.pin_retries <= LAST_TRIES:
         pins.risk(info.pin_retries)
@@ -47,7 +47,7 @@ def ask_pin(info: KeyInfo, pins: PinEntry, *, to_change: bool = False) -> Pin:
     shortest = SHORTEST_PIN if to_change else info.min_pin_length
     if not pin.fits(shortest):
         raise DeviceFault(
-            f"a PIN of this key has {shortest} characters or more, and {LONGEST_PIN} octets at most; nothing was tried",
+            f"a PIN of this key has at least {shortest} characters and at most {LONGEST_PIN} bytes; nothing was tried",
             "repeat the command with the key's PIN",
         )
     return pin
@@ -57,9 +57,9 @@ def set_pin(key: PinAuthenticator, new: New) -> KeyInfo:
     """Give a PIN to a key that has none. `new` returns a PIN of at least the given length."""
     info = key.info()
     if _has_pin(info):
-        raise DeviceFault("the key has a PIN already", "change it: mfa-kit key pin change")
+        raise DeviceFault("the key already has a PIN", "change it: mfa-kit key pin change")
     pin = _fitting(new(info.min_pin_length), info)
-    with _unsure("whether it has the new PIN is not known; `mfa-kit key info` shows whether it has one"):
+    with _unsure("it is not known whether the key has the new PIN; to see whether it has one: mfa-kit key info"):
         key.set_pin(pin)
         return _proven(key, pin)
 
@@ -72,8 +72,8 @@ def change_pin(key: PinAuthenticator, pins: PinEntry, new: New) -> KeyInfo:
     old = ask_pin(info, pins, to_change=True)
     pin = _fitting(new(info.min_pin_length), info)
     if pin == old:
-        raise UsageFault("the new PIN is the old one, so nothing was changed", "choose another")
-    with _unsure("whether it has the new PIN or the old one is not known; try the new one first"):
+        raise UsageFault("the new PIN is the same as the old one, so nothing was changed", "choose another PIN")
+    with _unsure("it is not known whether the key has the new PIN or the old one; try the new one first"):
         key.change_pin(old, pin)
         return _proven(key, pin)
 
@@ -88,16 +88,18 @@ def set_pin_policy(
     info = key.info()
     _check_policy(info, shortest=shortest, force_change=force_change)
     if shortest is not None and shortest > info.min_pin_length:
-        confirm(f"PINs of this key will have {shortest} characters or more; only a reset, which erases it, undoes that")
+        confirm(
+            f"PINs of this key will need at least {shortest} characters; only a reset, which erases it, undoes that"
+        )
     pin = ask_pin(info, pins) if info.pin_set else None
-    with _unsure("whether it has the policy is not known; `mfa-kit key info` shows it"):
+    with _unsure("it is not known whether the key has the policy; to see it: mfa-kit key info"):
         key.set_pin_policy(pin, shortest=shortest, force_change=force_change)
         after = key.info()
     if after.min_pin_length != (shortest or info.min_pin_length) or (force_change and not after.force_pin_change):
         raise DeviceFault(
-            "the key said yes and did not do it: "
-            f"{after.min_pin_length} characters, {'' if after.force_pin_change else 'no '}change of the PIN wanted",
-            "its firmware does not keep this policy: take another key",
+            "the key accepted the policy but did not apply it: "
+            f"{after.min_pin_length} characters, {'' if after.force_pin_change else 'no '}new PIN required",
+            "its firmware does not support this policy: use another key",
         )
     return after
 
@@ -105,15 +107,15 @@ def set_pin_policy(
 def _check_policy(info: KeyInfo, *, shortest: int | None, force_change: bool) -> None:
     """Raise DeviceFault, UsageFault if the key cannot have this policy."""
     if not info.options.get("setMinPINLength"):
-        raise DeviceFault("this key has no policy for its PIN", "take a key with CTAP 2.1 and setMinPINLength")
+        raise DeviceFault("this key does not support a PIN policy", "use a key with CTAP 2.1 and setMinPINLength")
     if shortest is not None and not info.min_pin_length <= shortest <= LONGEST_PIN:
         raise UsageFault(
-            f"the shortest PIN of this key has {info.min_pin_length} characters, and that can only be raised, "
-            f"to {LONGEST_PIN} at most",
-            "lower it by a reset, which erases the key: mfa-kit key reset",
+            f"PINs of this key have at least {info.min_pin_length} characters, and that can only be raised, "
+            f"to at most {LONGEST_PIN}",
+            "to lower it, reset the key, which erases it: mfa-kit key reset",
         )
     if force_change and not _has_pin(info):
-        raise DeviceFault("the key has no PIN that could be changed", "set one: mfa-kit key pin set")
+        raise DeviceFault("the key has no PIN to change", "set one: mfa-kit key pin set")
 
 
 def confirm_by_name(what: str, info: KeyInfo, *, wanted: str | None, yes: bool, interaction: Interaction) -> None:
@@ -121,15 +123,13 @@ def confirm_by_name(what: str, info: KeyInfo, *, wanted: str | None, yes: bool, 
     if not yes:
         interaction.confirm(what, typed=info.plugged.serial or info.plugged.where, instead="--yes with --key")
     elif wanted is None:
-        raise UsageFault(
-            "--yes alone could mean any key, so nothing was done", "name it too: --key SERIAL, or its place"
-        )
+        raise UsageFault("--yes needs the name of a key, so nothing was done", "add --key SERIAL, or the key's place")
 
 
 def check_reset(info: KeyInfo) -> None:
     """Raise DeviceFault for a key that cannot be reset."""
     if not info.ctap2:
-        raise DeviceFault("a U2F key cannot be reset", "use it as it is: there is nothing on it to erase")
+        raise DeviceFault("a U2F key cannot be reset", "use it as it is: it has nothing to erase")
 
 
 def check_same(before: KeyInfo, after: KeyInfo) -> None:
@@ -150,13 +150,13 @@ def check_same(before: KeyInfo, after: KeyInfo) -> None:
 
 
 def reset_key(key: PinAuthenticator) -> KeyInfo:
-    """Erase a key. Raise DeviceFault if it is not like new afterwards."""
-    with _unsure("whether it is erased is not known; `mfa-kit key info` shows whether it still has a PIN"):
+    """Erase a key. Raise DeviceFault if it still has a PIN afterwards."""
+    with _unsure("it is not known whether the key was erased; to see whether it still has a PIN: mfa-kit key info"):
         key.reset()
         after = key.info()
     if after.pin_set:
         raise DeviceFault(
-            "the key said that it was reset, and still has a PIN", "repeat the command, or take another key"
+            "the key reported that it was reset, but it still has a PIN", "repeat the command, or use another key"
         )
     return after
 
@@ -173,16 +173,16 @@ def _unsure(what: str) -> Iterator[None]:
 
 def _has_pin(info: KeyInfo) -> bool:
     if info.pin_set is None:
-        raise DeviceFault("this key takes no PIN", "take a FIDO2 key; U2F keys have none")
+        raise DeviceFault("this key does not support a PIN", "use a FIDO2 key; U2F keys have no PIN")
     return info.pin_set
 
 
 def _fitting(pin: Pin, info: KeyInfo) -> Pin:
     if not pin.fits(info.min_pin_length):
         raise UsageFault(
-            f"a PIN of this key has {info.min_pin_length} characters or more, and {LONGEST_PIN} octets at most; "
+            f"a PIN of this key has at least {info.min_pin_length} characters and at most {LONGEST_PIN} bytes; "
             "nothing was sent",
-            "choose another",
+            "choose another PIN",
         )
     return pin
 
@@ -192,8 +192,8 @@ def _proven(key: PinAuthenticator, pin: Pin) -> KeyInfo:
     after = key.info()
     if not after.pin_set or after.force_pin_change:
         raise DeviceFault(
-            "the key said that it has the new PIN, and does not say so any more",
-            "unplug it, plug it in again and look: mfa-kit key info",
+            "the key reported the new PIN, but no longer does",
+            "unplug it, plug it in again and check it: mfa-kit key info",
         )
     key.try_pin(pin)
     return key.info()

@@ -26,7 +26,7 @@ class TypedPins:
 
     def new(self, shortest: int) -> Pin:
         """Ask for a new PIN, twice."""
-        prompt = f"new PIN of the key, {shortest} characters or more"
+        prompt = f"new PIN of the key, at least {shortest} characters"
         return _pin(self._interaction.ask_new_secret(prompt, instead="--pin-stdin or --generate"))
 
     def risk(self, left: int) -> None:
@@ -41,7 +41,7 @@ class TypedPins:
         tries = "" if left is None else f"; {left} tries left"
         try:
             self._interaction.confirm(
-                "the key takes no PIN until it is unplugged; if you have unplugged it and plugged it in again since, "
+                "the key accepts no PIN until it is unplugged; if you have unplugged it and plugged it in again since, "
                 f"and it still says so, you can try one PIN{tries}",
                 typed="REPLUGGED",
                 instead="a terminal",
@@ -68,8 +68,8 @@ class PipedPins:
     def risk(self, left: int) -> None:
         """Raise Declined, because only a person may decide this."""
         raise Declined(
-            f"this key has {left} PIN {'try' if left == 1 else 'tries'} left, and a person has to decide",
-            "run it at a terminal without --pin-stdin, or enter the right PIN elsewhere first",
+            f"this key has {left} PIN {'try' if left == 1 else 'tries'} left, so a person has to decide",
+            "run the command at a terminal without --pin-stdin, or enter the right PIN elsewhere first",
         )
 
     def replugged(self, left: int | None) -> bool:

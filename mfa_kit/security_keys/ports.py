@@ -153,7 +153,7 @@ class NewPinSource(Protocol):
 
     @property
     def kept(self) -> str:
-        """What happened to a generated PIN: `was shown`, `is sealed in FILE`, or empty for a PIN that was given."""
+        """What happened to a generated PIN: `was shown`, `is encrypted in FILE`, or empty for a PIN that was given."""
         ...
 
     def check(self) -> None:

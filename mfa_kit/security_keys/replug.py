@@ -32,16 +32,16 @@ class KeyReset:
             before = opened.info()
         check_reset(before)
         what = f"{before.plugged.product or 'this key'} at {before.plugged.where}"
-        losses = "its PIN, and each credential for every site and account that it is registered with"
+        losses = "its PIN, and its credentials for every site and account"
         confirm(f"{what} will be erased: {losses}", before)
         self._progress.alert("unplug the key now")
         # Wait for this key to be removed, whatever else is unplugged. Keys present in the same check are not the one
         # that comes back.
         [others] = self.wait_for(lambda: self._without(before.plugged.where), "the key was not unplugged")
-        self._progress.alert("plug it in again, and touch it when you are told to: there are ten seconds")
+        self._progress.alert("plug it in again within ten seconds, and touch it when asked")
         came = self.wait_for(lambda: self._places() - others, "no key was plugged in")
         if len(came) > 1:
-            hint = "repeat the command with this one key"
+            hint = "repeat the command with only this key"
             raise DeviceFault("several keys were plugged in, so nothing was erased", hint)
         with self._keys.open(*came) as opened:
             check_same(before, opened.info())

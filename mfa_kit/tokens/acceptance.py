@@ -53,14 +53,14 @@ class BoxTrial:
         return self._serials.get(folded(serial))
 
     def codes_wanted(self, serial: str) -> int:
-        """Return how many codes to read at first. If one code decides nothing, `judge` asks for a second."""
+        """Return how many codes to read at first. If one code is not enough, `judge` asks for a second."""
         return 2 if self._two or not self._settled or serial not in self._keys else 1
 
     def judge(self, serial: str, codes: TypedCodes) -> Match | Mismatch | Undecided | None:
         """Return the verdict on a token of this box.
 
-        None means that the display works, for a token whose seed only AWS has. Raise UsageFault if hex or base32 is not
-        settled yet and these codes do not settle it.
+        For a token whose seed only AWS has, None means that its display works. Raise UsageFault if it is not known
+        whether the file's seeds are hex or base32 and these codes do not show it.
         """
         if mistyped := matching.typing_error(codes):
             return mistyped

@@ -33,7 +33,7 @@ class CheckedToken:
         return self._carrier.check(intent, sealed=sealed)
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Let the carrier install it."""
+        """Let the carrier write the secret to the token."""
         self._carrier.install(intent, created)
 
     def codes(self, intent: Intent) -> Pair:
@@ -84,7 +84,7 @@ class ProgrammableToken:
         return int(typed)
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Let the carrier install it."""
+        """Let the carrier write the secret to the token."""
         self._carrier.install(intent, created)
 
     def codes(self, intent: Intent) -> Pair:

@@ -33,7 +33,7 @@ class SnapshotSource:
     """The source of a snapshot, and the parts that are read for it.
 
     `file` is an existing snapshot to read, or a new file to write. `max_age` is the maximum age of the credential
-    report in seconds. `passwords_of` selects users: mfa-kit reads whether these have to change their
+    report in seconds. For the users that `passwords_of` selects, mfa-kit reads whether they have to change their
     password. `afresh` selects users whose data is all read again.
     """
 
@@ -78,7 +78,9 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
             )
         if source.file is not None:
             snapshots.write_snapshot(found, source.file)
-            settings.progress.note(f"stored the snapshot in {source.file}; keep it private: it shows who is weak")
+            settings.progress.note(
+                f"stored the snapshot in {source.file}; keep it private: it shows which users are weakly protected"
+            )
         yield found, account
 
 

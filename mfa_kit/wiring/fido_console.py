@@ -40,7 +40,7 @@ def open_console_page(
 
 @runtime_checkable
 class ConsoleSource(Protocol):
-    """Knows the address of the console, and creates console sessions. The inventory of each desk is one."""
+    """Knows the address of the console, and creates console sessions. Each desk's inventory implements it."""
 
     endpoint_url: str
 

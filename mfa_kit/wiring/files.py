@@ -37,7 +37,7 @@ def write_new_file(path: Path, data: bytes | Secret[bytes]) -> None:
 
 
 def check_new(path: Path) -> None:
-    """Raise UsageFault or IntegrityFault if a new file could not be written; called before long work begins."""
+    """Raise UsageFault or IntegrityFault if a new file could not be written. Call it before long work begins."""
     folder = path.absolute().parent
     if not folder.is_dir():
         raise UsageFault(f"there is no folder {folder}", "create it first, or name a file in another folder")

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.files.identities import UnlockedIdentity
 
 WAITS = "waiting for another mfa-kit, which creates this computer's identity or changes its passphrase"
+WHY_ASKED = (
+    "the backup will be encrypted to this computer's identity; mfa-kit checks once that your passphrase opens it"
+)
 PROTECTING = "protecting the identity with your passphrase ..."
 INSTEAD = "--passphrase-fd N"
 
@@ -63,6 +66,7 @@ def _proven(file: Path, person: Interaction, descriptor: int | None) -> str:
         return own.prove(file, passphrase)
     if known is not None:
         return known
+    person.say(WHY_ASKED)
     passphrase = person.ask_secret(f"passphrase of {file}", instead=INSTEAD)
     person.say(UNLOCKING)
     return own.prove(file, passphrase)
@@ -103,7 +107,10 @@ def new_passphrase(person: Interaction) -> Secret[str]:
 
 
 def own_identity(file: Path | None) -> Path:
-    """Return the identity file named on the command line; without one, this computer's. Raise UsageFault."""
+    """Return the identity file from the command line, otherwise this computer's own.
+
+    Raise UsageFault if the file does not exist, or if this computer has no identity or several.
+    """
     from mfa_kit.adapters.files.own_identity import own_identities
 
     if file is not None:

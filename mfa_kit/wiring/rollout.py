@@ -18,7 +18,7 @@ from mfa_kit.enrollment.pacing import InTurn, Pace
 from mfa_kit.enrollment.ports import Desk, Vault
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.plan import Plan
-from mfa_kit.rollout.plan_file import parse_plan, plan_digest
+from mfa_kit.rollout.plan_file import CREATE, parse_plan, plan_digest
 from mfa_kit.rollout.roster import Roster, parse_roster
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.desk import assemble_desk
@@ -38,7 +38,7 @@ ENCRYPTING = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutPorts:
-    """The ports of a verb that processes many users. The calls of `desk` share one `pace`."""
+    """The ports of a verb that processes many users. All AWS calls of `desk` share one `pace`."""
 
     desk: Desk
     caller: Caller
@@ -48,7 +48,7 @@ class RolloutPorts:
     ledger: "Ledger"
 
     def failures(self, digest: str) -> Failures:
-        """Return the record of failures under the plan whose file has this SHA-256."""
+        """Return the recorded failures of a plan. `digest` is the SHA-256 of its file."""
         return Failures(self.ledger, plan=digest)
 
     def execution(self, *, workers: int, max_failures: int | None = None) -> Execution:
@@ -123,7 +123,7 @@ def read_roster(path: Path, methods: Methods) -> Roster:
 
 def read_plan(path: Path, methods: Methods, *, expected: str | None) -> tuple[Plan, str]:
     """Return a plan and the SHA-256 of its file. Raise UsageFault if the plan is not the expected one."""
-    text = rollout_files.read_text(path)
+    text = rollout_files.read_text(path, hint=CREATE)
     digest = plan_digest(text)
     if expected is not None and expected.lower() != digest:
         raise UsageFault(f"{path} is another plan than expected: its SHA-256 is {digest}", "review it again")

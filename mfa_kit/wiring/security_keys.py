@@ -119,7 +119,7 @@ class SecurityKeys:
 
         blob, root = self._metadata_files()
         if root and not blob:
-            raise UsageFault("--mds-root is the root of a BLOB, and there is none", "name the BLOB with --mds")
+            raise UsageFault("--mds-root needs a metadata BLOB", "add --mds FILE")
         cache, tell = home() / "cache", self._settings.progress.note
         anchor = read_certificate(root) if root else None
         opened = (
@@ -193,8 +193,8 @@ class SecurityKeys:
         sealed = bool(options.to or options.to_files)
         if sealed != bool(options.out) or (sealed and not options.generate):
             raise UsageFault(
-                "a generated PIN is sealed to recipients and into a new file",
-                "say all of --generate, -r or -R, and -o FILE; without -r and -o it is shown once",
+                "to encrypt a generated PIN, both recipients and a new file are required",
+                "use --generate with -r or -R and with -o FILE; without -r and -o the PIN is shown once",
             )
         if options.out:
             return SealedPin(
@@ -228,5 +228,5 @@ def read_key_policy(file: Path | None) -> KeyPolicy:
     except OSError as error:
         why = error.strerror
     except UnicodeDecodeError:
-        why = "it is not in UTF-8"
-    raise UsageFault(f"{file} cannot be read: {why}", "write a policy as docs/policy-file.md shows")
+        why = "it is not UTF-8"
+    raise UsageFault(f"{file} cannot be read: {why}", "give a policy file; docs/policy-file.md shows the format")

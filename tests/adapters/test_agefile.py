@@ -464,7 +464,7 @@ def test_beside_a_tag_recipient_age_still_opens_it(recipient: str, identity_file
     [b"", b"# only a comment\n", b"AGE-SECRET-KEY-1QQQQ\n", b"\xff\xff", b"-----BEGIN OPENSSH PRIVATE KEY-----\nx"],
 )
 def test_a_file_without_a_usable_identity_is_told(octets: bytes, tmp_path: Path) -> None:
-    """The error contains nothing of the file."""
+    """The error quotes nothing from the file."""
     (tmp_path / "identity.txt").write_bytes(octets)
     with pytest.raises(UsageFault, match="contains no usable identity") as caught:
         read_identities([tmp_path / "identity.txt"])

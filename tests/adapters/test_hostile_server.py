@@ -87,7 +87,7 @@ def trickle_headers(handler: http.server.BaseHTTPRequestHandler) -> None:
 @pytest.mark.parametrize("answer", [trickle, trickle_headers])
 @pytest.mark.usefixtures("at_lab")
 def test_a_slow_answer_ends_at_its_deadline(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it, botocore would wait for the whole answer, because the server never falls silent."""
+    """Without the deadline, botocore would wait for the whole answer, because the server keeps sending."""
     monkeypatch.setattr(bounds, "DEADLINE", 0.2)
     given_up: list[int] = []
 
@@ -203,7 +203,7 @@ def test_a_page_of_html_is_not_an_answer_of_iam(status: int) -> None:
 )
 @pytest.mark.usefixtures("at_lab")
 def test_parsers_may_differ_on_what_is_loopback(address: str) -> None:
-    """What one parser reads as 127.0.0.1 is another host to the one that connects, so neither is trusted."""
+    """One parser may read 127.0.0.1 where the one that connects reads another host, so such an address is refused."""
     assert not is_loopback(address)
     with pytest.raises(UsageFault):
         open_iam(address or "http://")

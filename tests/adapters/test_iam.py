@@ -220,7 +220,7 @@ def test_what_iam_refuses_becomes_our_error(desk: Desk, users: Any, at_lab: Lab)
 def test_a_write_is_one_attempt(
     fault: str, kind: type[MfaKitError], code: int, desk: Desk, user: str, at_lab: Lab
 ) -> None:
-    """After any fault the caller decides what follows, because the codes must be computed again."""
+    """After a fault the caller decides whether to try again, because that takes new codes."""
     at_lab.faults.add("CreateVirtualMFADevice", fault, at="every")
     before = len(at_lab.calls)
     with pytest.raises(kind) as caught:

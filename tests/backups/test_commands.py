@@ -263,7 +263,7 @@ def test_what_a_lost_key_opens_is_told(desk: MfaKit, old: Pair, new: Pair) -> No
 
 
 def test_what_is_not_on_record_is_not_passed_over(desk: MfaKit, old: Pair, pair: Callable[[str], Pair]) -> None:
-    """An earlier version or another computer encrypted it. A key that decrypted nothing has no backups."""
+    """An earlier version or another computer made the backup. For a key that decrypts nothing, no backup is listed."""
     sealed(desk, "alice", old.recipient)
     done = desk.run("backup", "exposed", "-r", pair("third").recipient, "--output", "json")
     assert [(each["user"], each["recorded"]) for each in json.loads(done.out)["rows"]] == [("alice", False)]

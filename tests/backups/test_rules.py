@@ -42,7 +42,7 @@ def test_a_backup_has_the_same_name_in_every_folder() -> None:
 
 
 def test_who_can_open_is_who_was_not_left_out() -> None:
-    """A backup that is not on record has None in place of its recipients."""
+    """A backup that is not recorded has None in place of its recipients."""
     alice, bob = backup("alice"), backup("bob")
     seals = [seal(alice, "a"), seal(alice, "b", until=2.0), seal(alice, "c"), seal(alice, "a")]
     assert known_recipients([alice, bob], seals) == [

@@ -381,6 +381,26 @@ def test_a_passphrase_is_changed_and_the_backups_are_not_touched(desk: Desk) -> 
         assert done.returncode == code
 
 
+def test_a_prompt_for_the_passphrase_of_an_unproven_identity_says_why(desk: Desk) -> None:
+    """Encryption needs no passphrase, so without the reason the question would look wrong."""
+    enroll = ("enroll", "alice", "--with", "virtual", "--codes", "generated", "--add", "--passphrase")
+    window = desk.window(*enroll)
+    window.see("passphrase, 1 to 2: ")
+    window.type("1")
+    for prompt in ("passphrase: ", "type it again: "):
+        window.see(prompt)
+        window.type("the old words")
+    assert window.end() == 0
+    [public] = desk.home.glob("identity-*.pub")
+    public.unlink()
+    window = desk.window(*enroll)
+    window.see("mfa-kit checks once")
+    window.see("passphrase of ")
+    window.type("the old words")
+    assert window.end() == 0
+    assert public.exists()
+
+
 def change(window: Window, before: str, after: str) -> None:
     window.see("current passphrase of ")
     window.type(before)

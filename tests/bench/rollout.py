@@ -33,7 +33,7 @@ ROUNDS = 3
 FEW, MANY = 100, 5000
 LOOP, LAB_USERS = 5, 1000
 
-# Runs mfa-kit and records the greatest age of a pair of codes at the moment when its request is written to the socket.
+# Runs mfa-kit. Records how old a pair of codes was, at most, when its request was written to the socket.
 WATCHED = """
 import atexit, os, sys, threading, time
 from botocore.httpsession import URLLib3Session

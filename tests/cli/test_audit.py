@@ -205,7 +205,7 @@ def test_no_name_drives_a_terminal(line: tuple[str, ...], hostile: Path, offline
 
 
 def test_the_page_of_an_account_with_every_kind_of_device(kit: Kit) -> None:
-    """Users are counted by the best device that each of them has."""
+    """Each user is counted once, under their best device."""
     sms = {"kind": "token", "serial": "arn:aws:iam::000000000000:sms-mfa/s"}
     everybody = changed(None)
     for name, devices in {"f": [FIDO], "s": [sms], "n": []}.items():
@@ -381,7 +381,7 @@ def test_lockout_ends_with_six_while_anybody_would_be(kit: Kit) -> None:
     done = kit("policy", "lockout", "--group", "people", description=weak())
     assert done.code == 6
     assert re.search(r"^bob +console +locked out", done.out, re.MULTILINE)
-    assert "2 users, 2 ways in; locked out until he enrolls: 1, one lost device from it: 1\n" in done.err
+    assert "2 users, 2 credentials; locked out until they enroll: 1, one lost device from a lockout: 1\n" in done.err
     assert "mfa-kit: 1 of 2 users would (or might) be locked out" in done.err
     fine = kit("policy", "lockout", "--group", "people")
     assert (fine.code, bool(re.search(r"^alice +console +one lost device", fine.out, re.MULTILINE))) == (0, True)

@@ -186,7 +186,7 @@ def test_the_page_of_a_process_that_was_killed_goes_with_the_next_one(tmp_path: 
     ("endpoint", "why"),
     [
         ("http://signin.example.org/federation", "is not encrypted"),
-        ("http://127.0.0.1:{closed}/federation", "gives no sign-in token: URLError"),
+        ("http://127.0.0.1:{closed}/federation", "returned no sign-in token: URLError"),
     ],
 )
 def test_an_endpoint_that_cannot_be_asked_is_told_without_the_session(endpoint: str, why: str) -> None:

@@ -104,7 +104,7 @@ def test_a_file_that_others_can_write_is_refused(mode: int, mfa_kit: MfaKit) -> 
 
 
 def test_a_sticky_file_that_others_can_write_is_refused_too(mfa_kit: MfaKit) -> None:
-    """The sticky bit protects names in folders, but does nothing for files."""
+    """The sticky bit protects the files in a folder, but has no effect on a file itself."""
     written(mfa_kit, CONFIG).chmod(0o1602)
     with pytest.raises(UsageFault, match="can be written by other users"):
         config.load()

@@ -106,13 +106,18 @@ def test_the_caller_is_shown_before_anything_else(enroll: list[str], mfa_kit: Mf
     )
 
 
-@pytest.mark.parametrize("words", [["--account", "123456789012"], ["--account="], ["--account", f" {ACCOUNT}"]])
-def test_any_other_account_is_refused(
-    words: list[str], enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab
-) -> None:
-    """The check comes before the first lookup of the user."""
+@pytest.mark.parametrize("words", [["--account="], ["--account", f" {ACCOUNT}"]])
+def test_a_malformed_account_is_refused(words: list[str], enroll: list[str], mfa_kit: MfaKit, lab: Lab) -> None:
+    """It is a usage error, before any call to AWS. An empty value is one too: a script may have an unset variable."""
     before = len(lab.calls)
     done = mfa_kit.run(*enroll, *words)
+    assert (done.code, "is not an AWS account ID" in done.err, len(lab.calls)) == (2, True, before)
+
+
+def test_any_other_account_is_refused(enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab) -> None:
+    """The check comes before the first lookup of the user."""
+    before = len(lab.calls)
+    done = mfa_kit.run(*enroll, "--account", "123456789012")
     assert done.code == 2
     assert "--account asks for" in done.err
     assert [call.operation for call in lab.calls[before:]] == ["GetCallerIdentity"]

@@ -185,7 +185,41 @@ MADE = ["enroll", "alice", "--with", "virtual"]
         ([*MADE, "--yes=3"], "option '--yes' does not take a value", "write --yes"),
         ([*MADE, "--codes", "tiped"], "--codes does not take 'tiped'", "typed, if that is what you meant"),
         ([*MADE, "--codes", "mine"], "--codes does not take 'mine'", "write typed, one or generated"),
-        ([*MADE, "bob"], "got unexpected extra argument (bob)", "write mfa-kit enroll [OPTIONS] USER"),
+        (
+            [*MADE, "bob", "o'neil"],
+            "enroll takes one user",
+            "for several users: mfa-kit rollout plan --only 'alice,bob,o'\"'\"'neil' -o plan.json",
+        ),
+        (
+            ["revoke", "alice", "bob"],
+            "got unexpected extra argument (bob)",
+            "write mfa-kit revoke [OPTIONS] USER",
+        ),
+        (
+            ["enroll", "alice", "--with", "yubikey"],
+            "there is no kind of device 'yubikey'",
+            "write --with fido2 for a security key, or --with oath for its codes",
+        ),
+        (
+            [*MADE, "-r"],
+            "option '-r' requires an argument",
+            "write --recipient RECIPIENT, an age1… or SSH public key",
+        ),
+        (
+            ["--account", "0123-4567-8901", "status"],
+            "'0123-4567-8901' is not an AWS account ID",
+            "write the 12 digits of the ID, without dashes",
+        ),
+        (
+            ["status", "--account", "12345678901"],
+            "'12345678901' is not an AWS account ID",
+            "write the 12 digits of the ID, without dashes",
+        ),
+        (
+            ["rollout", "station", "/nonexistent/plan.json"],
+            "/nonexistent/plan.json cannot be read: No such file or directory",
+            "create a plan: mfa-kit rollout plan ROSTER -o PLAN",
+        ),
         (["completion", "tcsh"], "SHELL does not take 'tcsh'", "write bash, zsh or fish"),
         (["ledger", "show", "--since", "x"], "'x' is not a time", "write 2026-11-25, 2026-11-25T10:00 or 7d"),
         (["orphans", "clean", "--older-than", "x"], "'x' is not a length of time", "write 30m, 24h or 7d"),

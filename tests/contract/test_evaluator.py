@@ -34,7 +34,7 @@ def _comparable(rows: tuple[Any, ...]) -> list[Any]:
 
 @pytest.mark.parametrize(("statement", "wanted"), _comparable(ELEMENTS))
 def test_elements(statement: dict[str, Any], wanted: EvalDecision) -> None:
-    """Both evaluators read actions, resources and their negations alike."""
+    """Both evaluators agree on actions, resources and their negations."""
     assert _verdict(document(statement), {"aws:username": "alice"}) is wanted
 
 

@@ -50,7 +50,7 @@ def shared(lab: Lab) -> Iterator[Shared]:
 
 @pytest.fixture
 def do(shared: Shared, identity: pyrage.x25519.Identity) -> Do:
-    """Run one verb in this process at the desk of a folder, without sleeping."""
+    """Run one verb in this process, with its state in a folder and without sleeping."""
 
     def do(verb: str, user: str, home: Path, cut: Cut | None = None) -> tuple[Any, list[str]]:
         with at_desk(home, shared, recipient=str(identity.to_public()), cut=cut) as (desk, caller, carrier, notes):

@@ -88,7 +88,7 @@ def test_a_lost_device_goes_first_and_its_sessions_are_told(
 def test_the_commands_that_end_sessions_are_told_though_the_new_device_fails(
     run: Run, made: Callable[..., list[str]], user: str, lab: Lab
 ) -> None:
-    """They are urgent: they are printed before anything is made, and by the next run, which has nothing to remove."""
+    """They are urgent, so they are printed before anything is made, and again by the next run."""
     run(*made("enroll", user))
     lab.faults.add("DeactivateMFADevice", "denied")
     code, _, err = run(*made("replace", user), "--lost", "--yes")

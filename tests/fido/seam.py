@@ -19,7 +19,7 @@ class SocketWire:
         self._tamper = tamper
         self.count = 0
         self.canceled = False
-        # Whether the key's last message was that it waits for a touch.
+        # Whether the key's last message said that it waits for a touch.
         self.waits = False
 
     def receive(self, timeout: float | None) -> bytes | None:

@@ -59,7 +59,7 @@ def test_a_box_gives_a_line_a_key_and_a_tally(box: Box, maker: AttestationCa, de
     rows = [json.loads(line) for line in done.out.splitlines()]
     assert [(row["verdict"], row["asset"]) for row in rows] == [("proof", "BOX-1"), ("refused", "BOX-2")]
     assert (done.code, good.registered) == (1, 1)
-    assert "this key was here before; it is not counted again" in done.err
+    assert "this key was already checked; it is not counted again" in done.err
     assert "set a PIN first" in done.err
     assert "1 not judged, 1 proof, 1 refused" in done.err
 
@@ -110,9 +110,9 @@ def test_between_two_keys_it_is_said_what_to_do(
         assert examiner().next(one) == other
     said = capsys.readouterr().err.splitlines()
     assert said == [
-        "remove it; next",
-        "insert a key, or end with Ctrl-C",
-        "there are several keys: one at a time",
+        "remove this key, then insert the next one",
+        "insert a key, or press Ctrl-C to end",
+        "several keys are plugged in: insert one at a time",
     ]
 
 
@@ -139,7 +139,7 @@ def test_a_key_that_may_not_be_opened_is_told_to_whoever_waits_for_one(
     with click.Context(click.Command("verify")):
         assert examiner().next(None).where == "/dev/hidraw0"
     told = capsys.readouterr().err.splitlines()
-    assert told[0] == "insert a key, or end with Ctrl-C"
+    assert told[0] == "insert a key, or press Ctrl-C to end"
     assert told[1].startswith("there is a key, but /dev/hidraw7 may not be opened; install the udev rule")
 
 

@@ -97,7 +97,7 @@ def test_a_key_that_is_refused_goes_to_nobody(
     told = registers(user)
     code, row, err = enroll(desk, user, published)
     assert (code, row, told) == (3, {}, [])
-    assert "the key is refused: genuine:" in err
+    assert "the key was rejected: genuine:" in err
     assert "--skip-key-check" in err
 
 
@@ -128,10 +128,10 @@ def test_a_policy_is_held_to_iams_word_too(
     code, row, err = enroll(desk, other, published, "--require", policy)
     assert (code, row["outcome"]) == (1, "enrolled")
     assert row["policy_lacks"] == [
-        "the policy asks for FIDO_CERTIFIED_L2, and IAM says FIDO L1",
-        "the policy asks for FIPS 140 level 2, and IAM says nothing",
+        "the policy requires FIDO_CERTIFIED_L2, but IAM reports FIDO L1",
+        "the policy requires FIPS 140 level 2, but IAM reports nothing",
     ]
-    assert "warning: the policy asks for FIDO_CERTIFIED_L2" in err
+    assert "warning: the policy requires FIDO_CERTIFIED_L2" in err
 
 
 def test_without_a_key_there_is_nothing_to_verify(

@@ -71,7 +71,7 @@ def test_a_mute_key_ends_at_its_deadline(bus: Bus, maker: AttestationCa, at: int
 @pytest.mark.usefixtures("hasty")
 def test_a_key_that_works_on_for_ever_ends_at_its_deadline(bus: Bus, maker: AttestationCa) -> None:
     """Keepalives are answers too, so the limit is on time and not on silence."""
-    with pytest.raises(DeviceFault, match=r"does not answer|nobody touched"):
+    with pytest.raises(DeviceFault, match=r"does not answer|was not touched"):
         whole(bus, lab_key(maker, behavior=KeyBehavior(touch=None)), hid={"patience": 1000.0})
 
 
@@ -79,14 +79,14 @@ def test_a_key_that_works_on_for_ever_ends_at_its_deadline(bus: Bus, maker: Atte
 @pytest.mark.usefixtures("hasty")
 def test_an_untouched_key_is_told_to_stop_and_the_person_what_happened(bus: Bus, maker: AttestationCa) -> None:
     """After the timeout, 30 s and here 3 s, the cancellation reaches the key, which answers KEEPALIVE_CANCEL."""
-    with pytest.raises(DeviceFault, match="nobody touched the key"):
+    with pytest.raises(DeviceFault, match="the key was not touched"):
         whole(bus, lab_key(maker, behavior=KeyBehavior(touch=None)))
 
 
 @pytest.mark.usefixtures("hasty")
 def test_a_key_that_gives_up_by_itself_is_told_as_untouched(bus: Bus, maker: AttestationCa) -> None:
     """The key itself sends USER_ACTION_TIMEOUT."""
-    with pytest.raises(DeviceFault, match="nobody touched the key"):
+    with pytest.raises(DeviceFault, match="the key was not touched"):
         whole(bus, lab_key(maker, behavior=KeyBehavior(touch=None)), hid={"patience": 0.5})
 
 
@@ -94,7 +94,7 @@ def test_a_key_that_gives_up_by_itself_is_told_as_untouched(bus: Bus, maker: Att
 @pytest.mark.usefixtures("hasty")
 def test_a_u2f_key_is_polled_and_given_up(bus: Bus, maker: AttestationCa) -> None:
     """It answers 0x6985 at once until it is touched."""
-    with pytest.raises(DeviceFault, match="nobody touched the key"):
+    with pytest.raises(DeviceFault, match="the key was not touched"):
         whole(bus, SimulatedKey(maker.certificate(None), model=U2F, behavior=KeyBehavior(touch=None)))
 
 
@@ -113,7 +113,7 @@ def test_a_person_is_told_before_the_call_and_counted_down(bus: Bus, maker: Atte
     told: list[str] = []
     with (
         fido.open_key(None, tell=told.append) as opened,
-        pytest.raises(DeviceFault, match="nobody touched"),
+        pytest.raises(DeviceFault, match="the key was not touched"),
     ):
         opened.register(verify=False, pin=None)
     assert told == ["touch your key now (3 s)", "touch your key now (2 s left)", "touch your key now (1 s left)"]
@@ -277,7 +277,7 @@ def test_a_blocked_sensor_asks_for_no_pin_that_was_not_given(bus: Bus, maker: At
     bus.plug(key)
     with (
         fido.open_key(None, tell=lambda _: None) as opened,
-        pytest.raises(DeviceFault, match="takes no fingerprint for now and wants its PIN"),
+        pytest.raises(DeviceFault, match="currently accepts only its PIN"),
     ):
         opened.register(verify=True, pin=None)
     assert key.client_pin.tries == 0
@@ -317,11 +317,11 @@ def test_a_mute_key_is_not_waited_for_again(bus: Bus, key: SimulatedKey, monkeyp
     [
         (PermissionError(13, "denied", "/dev/hidraw3"), "/dev/hidraw3 may not be opened"),
         (OSError(19, "no such device"), "the key was removed"),
-        (ConnectionFailure("Wrong channel"), "another program talks to this key"),
-        (CtapError(0x7F), "the key refused: CTAP error: 0x7F"),
-        (CtapError(0x35), "the key wants a PIN, and has none"),
-        (CtapError(0xF5), "the key refused: CTAP error: 0xF5"),
-        (ApduError(0x6F00), "the key refused: "),
+        (ConnectionFailure("Wrong channel"), "another program is using this key"),
+        (CtapError(0x7F), "the key rejected the command: CTAP error: 0x7F"),
+        (CtapError(0x35), "the key requires a PIN, but has none"),
+        (CtapError(0xF5), "the key rejected the command: CTAP error: 0xF5"),
+        (ApduError(0x6F00), "the key rejected the command: "),
         (RecursionError(), "the key's answer cannot be read"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
@@ -346,7 +346,7 @@ def test_whoever_holds_a_card_is_named_if_it_is_known(tmp_path: Path) -> None:
         process.kill()
     assert "the reader failed (0x80100014)" in str(faults.card_fault(broken))
     reset = CardConnectionException(hresult=0x80100068)  # SCARD_W_RESET_CARD
-    assert "another program talks to this key" in str(faults.card_fault(reset))
+    assert "another program is using this key" in str(faults.card_fault(reset))
     with pytest.raises(DeviceFault, match="was removed"), faults.key_faults():
         raise NoCardException("", 0)
 
@@ -360,7 +360,7 @@ def test_an_answer_without_a_credential_is_no_registration() -> None:
 
 def test_another_program_on_the_same_key_is_told(bus: Bus, key: SimulatedKey) -> None:
     """Hidraw gives every packet to all readers, so a packet of another channel shows another program."""
-    with pytest.raises(DeviceFault, match="another program talks to this key"):
+    with pytest.raises(DeviceFault, match="another program is using this key"):
         whole(bus, key, tamper=lambda number, packet: packet if number < 3 else b"\xde\xad\xbe\xef" + packet[4:])
 
 

@@ -80,10 +80,10 @@ def test_a_wrong_old_pin_costs_one_try_and_changes_nothing(
 @pytest.mark.parametrize(
     ("how", "verb", "what"),
     [
-        ({"pin": PIN}, "set", "has a PIN already"),
+        ({"pin": PIN}, "set", "already has a PIN"),
         ({}, "change", "has no PIN yet"),
-        ({"model": KeyModel(aaguid=None, versions=("U2F_V2",))}, "set", "takes no PIN"),
-        ({"model": KeyModel(aaguid=None, versions=("U2F_V2",))}, "change", "takes no PIN"),
+        ({"model": KeyModel(aaguid=None, versions=("U2F_V2",))}, "set", "does not support a PIN"),
+        ({"model": KeyModel(aaguid=None, versions=("U2F_V2",))}, "change", "does not support a PIN"),
     ],
 )
 def test_what_does_not_fit_the_key_is_told_before_a_pin_is_asked_for(
@@ -177,7 +177,7 @@ def test_a_refused_new_pin_is_told(
     typed.append(NEW)
     done = desk.run("key", "pin", "set", "--pin-stdin")
     assert (done.code, key.client_pin.hash) == (3, None)
-    assert "refuses this new PIN" in done.err
+    assert "rejected the new PIN" in done.err
 
 
 @pytest.mark.parametrize("kept", [None, b"\0" * 16], ids=["nothing", "another"])
@@ -190,7 +190,9 @@ def test_a_key_that_says_yes_and_keeps_something_else_is_told(
     typed.append(NEW)
     done = desk.run("key", "pin", "set", "--pin-stdin")
     assert done.code == 3
-    assert ("does not say so any more" if kept is None else "the PIN is wrong; 7 tries are left") in done.err
+    assert (
+        "reported the new PIN, but no longer does" if kept is None else "the PIN is wrong; 7 tries are left"
+    ) in done.err
 
 
 def test_a_generated_pin_is_sealed_before_the_key_has_it(
@@ -206,7 +208,7 @@ def test_a_generated_pin_is_sealed_before_the_key_has_it(
     assert "KEY-7" in about
     assert (has(key, pin), file.stat().st_mode & 0o777) == (True, 0o600)
     assert pin not in done.out + done.err
-    assert f"the key has the PIN that is sealed in {file}" in done.err
+    assert f"the key now has the PIN that is encrypted in {file}" in done.err
     assert not [each for each in desk.home.rglob("*") if each.is_file() and pin.encode() in each.read_bytes()]
 
 
@@ -223,7 +225,7 @@ def test_a_pin_that_the_key_has_is_told_though_the_result_cannot_be_written(
     file = tmp_path / "pin.age"
     done = desk.run("key", "pin", "set", "--generate", "-r", recipient, "-o", file)
     assert (done.code != 0, key.client_pin.hash is not None) == (True, True)
-    assert f"the key has the PIN that is sealed in {file}" in done.err
+    assert f"the key now has the PIN that is encrypted in {file}" in done.err
 
 
 def test_a_pin_that_the_key_refuses_is_not_told_to_be_on_it(
@@ -234,7 +236,7 @@ def test_a_pin_that_the_key_refuses_is_not_told_to_be_on_it(
     typed.append("wrong-1")
     out = ("--generate", "-r", recipient, "-o", tmp_path / "pin.age", "--pin-stdin")
     done = desk.run("key", "pin", "change", *out)
-    assert (done.code, "the key has the PIN" in done.err) == (3, False)
+    assert (done.code, "the key now has the PIN" in done.err) == (3, False)
 
 
 def test_a_pin_that_cannot_be_sealed_is_not_set(
@@ -288,7 +290,7 @@ def test_the_shortest_pin_is_raised_and_a_short_one_has_to_be_changed(
     done = desk.run(*policy, "--yes", "--key", "KEY-7")
     row = json.loads(done.out)
     assert (done.code, row["min_pin_length"], row["force_pin_change"]) == (0, 8, True)
-    assert "wants a new PIN before it does anything: mfa-kit key pin change" in done.err
+    assert "requires a new PIN first: mfa-kit key pin change" in done.err
 
 
 def test_what_cannot_be_undone_is_not_done_to_any_key(
@@ -323,7 +325,7 @@ def test_the_shortest_pin_of_a_key_without_one_is_raised(bus: Bus, key: Simulate
     bus.plug(key, serial="KEY-7")
     assert desk.run("key", "pin", "policy", "--min-length", "6", "--yes", "--key", "KEY-7").code == 0
     assert key.client_pin.shortest == 6
-    assert "has no PIN that could be changed" in desk.run("key", "pin", "policy", "--force-change").err
+    assert "has no PIN to change" in desk.run("key", "pin", "policy", "--force-change").err
 
 
 @pytest.mark.parametrize("length", ["4", "63"])
@@ -341,7 +343,7 @@ def test_a_shortest_pin_is_only_raised(
 def test_a_key_without_a_policy_is_told(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
     """CTAP 2.0 has no PIN policy."""
     bus.plug(lab_key(maker, pin=PIN, behavior=KeyBehavior(configurable=False)))
-    assert "has no policy" in desk.run("key", "pin", "policy", "--force-change").err
+    assert "does not support a PIN policy" in desk.run("key", "pin", "policy", "--force-change").err
 
 
 def test_a_policy_that_the_key_drops_is_told(
@@ -353,7 +355,7 @@ def test_a_policy_that_the_key_drops_is_told(
     monkeypatch.setattr(ClientPin, "configure", lambda *_, **__: None)
     done = desk.run("key", "pin", "policy", "--force-change", "--pin-stdin")
     assert done.code == 3
-    assert "said yes and did not do it" in done.err
+    assert "accepted the policy but did not apply it" in done.err
 
 
 def test_a_policy_says_something(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
@@ -537,7 +539,7 @@ def test_pins_are_typed_unseen_and_the_new_one_twice(
     for prompt, answer in (
         ("type LAST to continue", "LAST"),
         ("PIN of the key, 2 tries left: ", PIN),
-        ("new PIN of the key, 4 characters or more: ", NEW),
+        ("new PIN of the key, at least 4 characters: ", NEW),
         ("type it again: ", NEW),
     ):
         session.expect(prompt)

@@ -95,7 +95,7 @@ def test_a_blob_without_certificates_number_or_entries_is_refused(maker: Attesta
     head, payload, signature = maker.blob([], next_update=LATER).split(b".")
     header = json.loads(base64.urlsafe_b64decode(head + b"=="))
     bare = base64.urlsafe_b64encode(json.dumps({**header, "x5c": []}).encode()).rstrip(b"=")
-    assert "there is no certificate" in refused(b".".join([bare, payload, signature]), tmp_path, maker.root.der)
+    assert "it has no certificate" in refused(b".".join([bare, payload, signature]), tmp_path, maker.root.der)
     assert "no entries" in refused(_signed(maker, entries=5), tmp_path, maker.root.der)
     assert "no number or no date" in refused(_signed(maker, no="x"), tmp_path, maker.root.der)
 
@@ -171,7 +171,7 @@ def test_a_changed_payload_is_refused(maker: AttestationCa, tmp_path: Path) -> N
     head, _, signature = maker.blob([], next_update=LATER).split(b".")
     mine = base64.urlsafe_b64encode(json.dumps({"no": 1, "nextUpdate": "2100-01-01", "entries": []}).encode())
     said = refused(b".".join([head, mine.rstrip(b"="), signature]), tmp_path, maker.root.der)
-    assert said == "the metadata BLOB does not hold: its signature is wrong"
+    assert said == "the metadata BLOB is not valid: its signature is wrong"
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256", "ES384", 7])
@@ -181,9 +181,7 @@ def test_a_signature_of_another_kind_is_refused(maker: AttestationCa, tmp_path: 
     header = json.loads(base64.urlsafe_b64decode(head + b"=="))
     header["alg"] = algorithm
     forged = base64.urlsafe_b64encode(json.dumps(header).encode()).rstrip(b"=")
-    assert "no signature that can be checked" in refused(
-        b".".join([forged, payload, signature]), tmp_path, maker.root.der
-    )
+    assert "not a supported signature" in refused(b".".join([forged, payload, signature]), tmp_path, maker.root.der)
 
 
 def test_a_stale_blob_is_verified_for_its_day(tmp_path: Path) -> None:
@@ -346,7 +344,7 @@ def test_key_metadata_shows_what_is_known(desk: Desk, maker: AttestationCa, tmp_
     old = publish(tmp_path, maker, entries, next_update=due, number=8)
     assert json.loads(desk.run("key", "metadata", *old.options, "--output", "json").out)["current"] is False
     done = desk.run("key", "metadata", "green", *published.options)
-    assert (done.code, "nothing is published of green" in done.out) == (1, True)
+    assert (done.code, "nothing is published about green" in done.out) == (1, True)
 
 
 def test_the_configuration_names_the_metadata_and_its_root(desk: Desk, maker: AttestationCa, tmp_path: Path) -> None:
@@ -374,7 +372,7 @@ def test_a_root_may_be_pem_and_nothing_but_a_certificate(maker: AttestationCa, t
     pem.write_bytes(maker.root.certificate.public_bytes(serialization.Encoding.PEM))
     assert blobs.read_certificate(pem) == maker.root.der
     pem.write_bytes(b"nothing")
-    assert "is no certificate" in desk.run("key", "metadata", "--mds", pem, "--mds-root", pem).err
+    assert "is not a certificate" in desk.run("key", "metadata", "--mds", pem, "--mds-root", pem).err
     assert desk.run("key", "metadata", "--mds-root", pem).code == 2
     for unreadable in (tmp_path / "absent", tmp_path):
         assert "cannot be read" in desk.run("key", "metadata", "--mds", unreadable).err

@@ -111,7 +111,7 @@ def test_another_error_after_a_right_pin_is_no_wrong_pin(
     monkeypatch.setattr(ClientPin, "_issue_token", refuse)
     typed.append(PIN)
     done = desk.run("key", "info", "--count", "--pin-stdin")
-    assert "the key refused" in done.err
+    assert "the key rejected the command" in done.err
     assert "wrong PIN" not in done.err
 
 
@@ -129,7 +129,7 @@ def test_the_third_wrong_pin_in_a_row_is_told_to_unplug_and_nothing_more_is_trie
     typed.append("wrong-1")
     done = desk.run("verify", "fido2", *published.options, "--pin-stdin")
     assert (done.code, key.client_pin.tries) == (3, 3)
-    assert "the key takes no PIN until it is unplugged; 5 tries are left" in done.err
+    assert "the key accepts no PIN until it is unplugged; 5 tries are left" in done.err
     typed.append(PIN)
     done = desk.run("verify", "fido2", *published.options, "--pin-stdin")
     assert (done.code, key.client_pin.tries, typed) == (3, 3, [PIN])
@@ -147,7 +147,7 @@ def test_with_two_tries_left_a_script_is_declined(
     typed.append(PIN)
     done = desk.run("verify", "fido2", *published.options, "--pin-stdin")
     assert (done.code, key.client_pin.tries) == (8, 0)
-    assert "2 PIN tries left, and a person has to decide" in done.err
+    assert "2 PIN tries left, so a person has to decide" in done.err
 
 
 @pytest.mark.parametrize("left", range(9))
@@ -186,7 +186,7 @@ def test_a_pin_that_must_be_changed_is_not_tried(
     typed.append(PIN)
     done = desk.run("verify", "fido2", *published.options, "--pin-stdin")
     assert (done.code, key.client_pin.tries) == (3, 0)
-    assert "wants a new PIN" in done.err
+    assert "requires a new PIN" in done.err
 
 
 @pytest.mark.parametrize("pin", ["12345", "x" * 64, ""])
@@ -199,7 +199,7 @@ def test_a_pin_that_cannot_be_right_is_not_tried(
     typed.append(pin)
     done = desk.run("verify", "fido2", *published.options, "--pin-stdin")
     assert (done.code, key.client_pin.tries) == (3, 0)
-    assert "6 characters or more" in done.err
+    assert "at least 6 characters" in done.err
 
 
 @pytest.mark.parametrize("how", [{"behavior": KeyBehavior(always_uv=True)}, {}], ids=["always-uv", "policy"])
@@ -247,8 +247,8 @@ def test_the_credentials_on_a_key_are_counted_with_its_pin(
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        (KeyModel(), "the key wants a PIN, and has none"),
-        (KeyModel(aaguid=None, versions=("U2F_V2",)), "this key takes no PIN"),
+        (KeyModel(), "the key requires a PIN, but has none"),
+        (KeyModel(aaguid=None, versions=("U2F_V2",)), "this key does not support a PIN"),
     ],
     ids=["none-yet", "u2f"],
 )
@@ -288,7 +288,7 @@ def test_a_key_that_still_reports_a_blocked_pin_when_it_was_plugged_in_again_get
     script = process_desk.start("key", "info", "--count", "--pin-stdin", stdin=subprocess.PIPE)
     _, err = script.communicate(f"{PIN}\n", timeout=50)
     assert (script.returncode, pin.tries) == (3, 0)
-    assert "the key takes no PIN until it is unplugged" in err
+    assert "the key accepts no PIN until it is unplugged" in err
     seen = at_terminal(process_desk, ("type REPLUGGED to continue", "no"), ("until it is unplugged", ""))
     assert pin.tries == 0
     seen += at_terminal(

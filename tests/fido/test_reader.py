@@ -96,7 +96,7 @@ def test_a_blocked_pin_is_not_sent_again_by_a_reconnect(
         process = at_reader.start("verify", "fido2", "--pin-stdin", *published.options, stdin=subprocess.PIPE)
         _, err = process.communicate("wrong-1\n", timeout=50)
     assert (process.returncode, key.client_pin.tries) == (3, 1)
-    assert "takes no PIN until it is unplugged" in err
+    assert "accepts no PIN until it is unplugged" in err
 
 
 def test_a_wrong_pin_with_a_vendors_status_is_noticed_by_the_tries(

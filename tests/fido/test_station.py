@@ -98,7 +98,7 @@ def test_each_user_gets_a_genuine_key_and_none_gets_anothers(
     done = station(insert(one), insert(one), insert(two))
     assert done.code == 0, done.err
     assert registered == people
-    assert "this very key was given to another user before" in done.err
+    assert "this key was already given to another user" in done.err
     assert done.err.count("leave it in") == 3
     plan = tmp_path / "plan.json"
     found = json.loads(desk.run("rollout", "status", plan, "--output", "json").out)["rows"]
@@ -114,7 +114,7 @@ def test_a_key_that_is_refused_is_followed_by_another(
     bad, good = lab_key(maker, behavior=KeyBehavior(attestation="self")), lab_key(maker)
     done = station(insert(bad), insert(good), more=("--only", people[0]))
     assert done.code == 0, done.err
-    assert "the key is refused: genuine:" in done.err
+    assert "the key was rejected: genuine:" in done.err
     assert "remove it, and insert it again or another" in done.err
     assert registered == people[:1]
 

@@ -104,7 +104,7 @@ def test_a_u2f_key_of_another_batch_is_not_genuine(bus: Bus, maker: AttestationC
     published = publish(tmp_path, maker, [maker.entry("U2F key", identifiers=[listed.identifier])])
     bus.plug(SimulatedKey(other, model=U2F))
     done, receipt = desk.verify(*published.options)
-    assert (done.code, detail(receipt, "genuine")) == (1, "the metadata knows no model for this U2F certificate")
+    assert (done.code, detail(receipt, "genuine")) == (1, "the metadata lists no model for this U2F certificate")
 
 
 def test_a_ctap2_key_may_attest_as_u2f(bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path) -> None:
@@ -134,9 +134,9 @@ def _below(maker: AttestationCa, *, ca: bool | None) -> SimulatedKey:
         (lambda maker: SimulatedKey(maker.certificate(OURS, ca=True)), "attestation", "CA=false"),
         (lambda maker: SimulatedKey(maker.certificate(OURS, unit="Sales")), "attestation", "Authenticator Attestation"),
         (lambda _: SimulatedKey(AttestationCa(now=NOW).certificate(OURS)), "genuine", "not issued under a root"),
-        (lambda maker: _below(maker, ca=False), "genuine", "no right to issue"),
+        (lambda maker: _below(maker, ca=False), "genuine", "not allowed to issue"),
         (lambda maker: SimulatedKey(maker.certificate(OURS), chain=[maker.root]), "", ""),
-        (lambda maker: _below(maker, ca=None), "genuine", "no right to issue"),
+        (lambda maker: _below(maker, ca=None), "genuine", "not allowed to issue"),
         (lambda maker: _below(maker, ca=True), "", ""),
         (lambda maker: SimulatedKey(maker.certificate(None)), "", ""),
     ],
@@ -204,7 +204,7 @@ def test_where_a_root_is_for_two_models_the_certificate_must_say_which(
     published = publish(tmp_path, maker, entries)
     bus.plug(SimulatedKey(maker.certificate(None)))
     done, receipt = desk.verify(*published.options)
-    assert (done.code, detail(receipt, "genuine")) == (1, "dear: its certificate does not say the model")
+    assert (done.code, detail(receipt, "genuine")) == (1, "dear: its certificate does not name the model")
 
 
 def test_a_certificate_that_is_itself_listed_is_trusted(
@@ -311,7 +311,7 @@ def test_a_counter_that_stands_still_is_refused(bus: Bus, key: SimulatedKey, pub
     key.behavior = replace(key.behavior, count=0)
     bus.plug(key)
     done, receipt = desk.verify(*published.options)
-    assert (done.code, receipt["failed"], detail(receipt, "counter")) == (1, ["counter"], "7, then 7: it must grow")
+    assert (done.code, receipt["failed"], detail(receipt, "counter")) == (1, ["counter"], "7, then 7: it must increase")
 
 
 def advised(

@@ -1,4 +1,4 @@
-"""Tests of a box of keys, one after another: insert, result, "remove it, next", and a tally."""
+"""Tests of a box of keys, one after another: insert, result, "remove this key", and a tally."""
 
 import csv
 import io
@@ -31,7 +31,7 @@ class Watched:
                 return
         raise AssertionError(self.said)
 
-    def examine(self, key: SimulatedKey, *, until: str = "remove it") -> None:
+    def examine(self, key: SimulatedKey, *, until: str = "remove this key") -> None:
         """Plug in a key, wait until it is judged, and unplug it."""
         port = Port(self.path, key)
         self.until(until)
@@ -82,7 +82,7 @@ def test_a_box_of_keys_gets_a_line_each_and_a_tally(watch: Watch, maker: Attesta
     rows = [json.loads(line) for line in out.splitlines()]
     assert [(row["verdict"], row["asset"]) for row in rows] == [("proof", "BOX-1"), ("refused", "BOX-2")]
     assert code == 1
-    assert "this key was here before" in watched.said
+    assert "this key was already checked" in watched.said
     assert "1 proof, 1 refused" in watched.said
     assert good.registered == 1
 
@@ -115,7 +115,7 @@ def test_two_keys_at_once_are_one_too_many(watch: Watch, maker: AttestationCa, t
     both = Port(tmp_path / "port", lab_key(maker)), Port(tmp_path / "second", lab_key(maker))
     watched.until("one at a time")
     both[1].close()
-    watched.until("remove it")
+    watched.until("remove this key")
     both[0].close()
     assert watched.end()[0] == 0
 
@@ -125,7 +125,7 @@ def test_a_table_says_why_a_key_is_refused(watch: Watch, maker: AttestationCa) -
     watched = watch()
     watched.examine(lab_key(maker, behavior=KeyBehavior(attestation="none")))
     _, out = watched.end()
-    assert out == "refused  genuine: no attestation by the maker: nothing proves who made this key\n"
+    assert out == "refused  genuine: no attestation by the manufacturer: its manufacturer is not proven\n"
 
 
 def test_a_watch_takes_no_single_keys_options(desk: Desk, published: Published) -> None:

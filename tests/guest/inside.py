@@ -45,7 +45,7 @@ PUBLIC = Path("/run/mds")
 PIN, NEW_PIN = "pin-5839-canary", "new-7712-canary"
 LOOKS = 2
 ENROLL = ("--asset", "BOX-7", "--output", "json")
-# Records the page's mode, and follows its link to the console as a browser would.
+# Stands in for a browser: records the file mode of the page, and follows its link to the console.
 BROWSER = """#!/bin/bash
 file=${1#file://}
 stat -c %a "$file" >"$HOME/page"

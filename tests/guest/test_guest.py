@@ -99,7 +99,7 @@ def test_a_key_is_enrolled_at_the_console_from_start_to_end(guest: rig.Ran) -> N
 
 
 def test_the_page_is_the_persons_alone_leads_to_the_console_and_is_gone(guest: rig.Ran) -> None:
-    """Its mode is 0600. The federated user may give dave a device and nothing else."""
+    """The page's mode is 0600. The federated user may do nothing but give dave a device."""
     mode, _, led = guest.found["page"].partition("\n")
     assert (mode, "the lab's console" in led, guest.found["left"]) == ("600", True, [])
     signed_in = guest.found["signed in"]

@@ -32,7 +32,7 @@ def code(seed: bytes, step: int) -> str:
 
 
 def document(*statements: dict[str, Any]) -> str:
-    """Write a policy of statements. Each allows unless it says Deny."""
+    """Return a policy document. Statements without an Effect allow."""
     return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **one} for one in statements]})
 
 

@@ -60,7 +60,7 @@ def test_options_of_the_command_are_the_commands_own() -> None:
 def test_no_program_is_one_sentence() -> None:
     """A command that does not exist is a usage error."""
     found = _lab("--", "no-such-program")
-    assert (found.returncode, "there is no program 'no-such-program'" in found.stderr) == (2, True)
+    assert (found.returncode, "the program 'no-such-program' was not found" in found.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_serve_on_a_port_in_use_is_one_sentence() -> None:
         port = str(taken.getsockname()[1])
         found = subprocess.run([*TOOL, "lab", "serve", "--port", port], capture_output=True, text=True, check=False)
     assert found.returncode == 2
-    assert found.stderr.startswith(f"mfa-kit: port {port} on 127.0.0.1 cannot be had: Address already in use\n")
+    assert found.stderr.startswith(f"mfa-kit: port {port} on 127.0.0.1 cannot be used: Address already in use\n")
 
 
 def test_a_key_is_registered_in_the_lab_around() -> None:
@@ -281,10 +281,10 @@ def test_without_its_extra_it_says_what_to_install(missing: str) -> None:
     [
         (["--faults", "none.json"], "none.json cannot be read"),
         (["--from", "none.json"], "none.json cannot be read"),
-        (["--set", "gravity=9"], "'gravity=9' sets nothing of a lab"),
-        (["--region", "mars"], "there is no region 'mars'"),
+        (["--set", "gravity=9"], "'gravity=9' is not a setting of the lab"),
+        (["--region", "mars"], "the lab has no region 'mars'"),
         (["--latency", "nan"], "--latency: 'nan' is not a number"),
-        (["--burst", "3"], "--burst is of a --rate"),
+        (["--burst", "3"], "--burst needs --rate"),
     ],
 )
 def test_bad_options_are_one_sentence(options: list[str], said: str) -> None:
@@ -300,7 +300,7 @@ def test_a_bad_rule_is_told_with_its_file_and_number(tmp_path: Path) -> None:
     rules.write_text('[{"fault": "throttle"}, {"fault": "flood"}]', "utf-8")
     found = _lab("--faults", str(rules), "--", "echo", "started")
     assert (found.returncode, found.stdout) == (2, "")
-    assert f"rule 2 of {rules}: there is no fault 'flood'" in found.stderr
+    assert f"rule 2 of {rules}: unknown fault 'flood'" in found.stderr
 
 
 def test_latency_rate_and_rules_reach_the_lab(tmp_path: Path) -> None:

@@ -34,14 +34,14 @@ def test_a_token_is_made_known(lab: Lab, admin: Aws) -> None:
 
 def test_only_the_admin_may_ask(lab: Lab) -> None:
     """With a token that another secret key gives, the endpoint refuses each request."""
-    with pytest.raises(UsageFault, match="secret key of the lab's admin"):
+    with pytest.raises(UsageFault, match="secret key of lab-admin"):
         remote.ask_lab("GET", "faults", {}, env=lab.env | {VARIABLE: lab_variable(lab.url, "x")})
 
 
 def test_bad_requests_are_one_sentence(lab: Lab) -> None:
     """Covers an unknown fault, an unknown path, an unknown field, a missing field and a ninth device."""
     for method, path, payload, said in (
-        ("POST", "faults", {"fault": "flood"}, "there is no fault 'flood'"),
+        ("POST", "faults", {"fault": "flood"}, "unknown fault 'flood'"),
         ("GET", "weather", {}, "does not know this request"),
         ("POST", "fido", {"user": "alice", "name": "k", "color": "red"}, "color"),
         ("POST", "token", {}, "serial"),
@@ -58,7 +58,7 @@ def test_bad_requests_are_one_sentence(lab: Lab) -> None:
 def test_a_name_that_no_device_has_is_refused(lab: Lab) -> None:
     """Invalid names are refused. Two keys with the same name get different serials."""
     for name in ("", "a b", "a/b", "\x1b[2J", "schl\u00fcssel"):
-        with pytest.raises(UsageFault, match="is no name of a device"):
+        with pytest.raises(UsageFault, match="is not a valid device name"):
             _ask(lab, "POST", "fido", user="alice", name=name)
     assert _ask(lab, "POST", "fido", user="alice", name="k") != _ask(lab, "POST", "fido", user="alice", name="k")
 
@@ -67,7 +67,7 @@ def test_a_refusal_says_what_to_do(lab: Lab) -> None:
     """IAM's errors come with a hint too."""
     with pytest.raises(UsageFault, match=r"The user with name nobody cannot be found\.") as caught:
         _ask(lab, "POST", "fido", user="nobody", name="k")
-    assert caught.value.hint == "the lab's users are listed by: mfa-kit status"
+    assert caught.value.hint == "list the users of the lab: mfa-kit status"
 
 
 def test_a_lab_that_ended_is_one_sentence() -> None:

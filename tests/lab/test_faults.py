@@ -154,21 +154,21 @@ def test_the_nth_call(lab: Lab, admin: Aws) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"fault": "flood"}, "there is no fault 'flood'"),
-        ({"fault": "latency"}, "the fault latency lacks seconds"),
-        ({"fault": "denied", "seconds": 1}, "the fault denied has no seconds"),
+        ({"fault": "flood"}, "unknown fault 'flood'"),
+        ({"fault": "latency"}, "the fault latency needs seconds"),
+        ({"fault": "denied", "seconds": 1}, "the fault denied has no parameter seconds"),
         ({"fault": "latency", "seconds": -1}, "seconds of the fault latency cannot be -1"),
         ({"fault": "latency", "seconds": 10**400}, "seconds of the fault latency cannot be 1000"),
         ({"fault": "clock", "seconds": -1e15}, "seconds of the fault clock cannot be -1"),
         ({"fault": "late", "seconds": 1, "listings": float("inf")}, "listings of the fault late cannot be inf"),
         ({"fault": "clock", "seconds": float("nan")}, "seconds of the fault clock cannot be nan"),
-        ({"fault": "denied", "at": "soon"}, "'soon' is no moment"),
-        ({"fault": "denied", "at": 0}, "0 is no moment"),
-        ({"fault": "denied", "at": True}, "True is no moment"),
-        ({"fault": "latency", "seconds": "1"}, "seconds is no number"),
-        ({"operation": "ListUsers"}, "is no rule"),
+        ({"fault": "denied", "at": "soon"}, "'soon' is not a valid 'at'"),
+        ({"fault": "denied", "at": 0}, "0 is not a valid 'at'"),
+        ({"fault": "denied", "at": True}, "True is not a valid 'at'"),
+        ({"fault": "latency", "seconds": "1"}, "seconds is not a number"),
+        ({"operation": "ListUsers"}, "is not a rule"),
         ({"fault": "denied", "operation": "ListUser"}, "IAM and STS have no operation 'ListUser'"),
-        (["denied"], "is no rule"),
+        (["denied"], "is not a rule"),
     ],
 )
 def test_bad_rules_are_one_sentence(row: Any, said: str) -> None:
@@ -208,10 +208,10 @@ def test_rules_from_a_file(tmp_path: Path) -> None:
     ("name", "text", "said"),
     [
         ("none.json", None, "cannot be read: No such file or directory"),
-        ("bad.json", "{", "is no file of rules"),
-        ("bad.toml", "[", "is no file of rules"),
-        ("table.json", "{}", "holds no list of rules"),
-        ("empty.toml", "", "holds no list of rules"),
+        ("bad.json", "{", "is not a file of rules"),
+        ("bad.toml", "[", "is not a file of rules"),
+        ("table.json", "{}", "contains no list of rules"),
+        ("empty.toml", "", "contains no list of rules"),
     ],
 )
 def test_bad_files_of_rules(tmp_path: Path, name: str, text: str | None, said: str) -> None:

@@ -27,7 +27,7 @@ def test_the_endpoint_takes_no_credentials_of_get_session_token(at_lab: Lab) -> 
         "sessionKey": made["SecretAccessKey"],
         "sessionToken": made["SessionToken"],
     }
-    with pytest.raises(AwsFault, match="gives no sign-in token: HTTP 400"):
+    with pytest.raises(AwsFault, match="returned no sign-in token: HTTP 400"):
         signin.console_address(
             f"{at_lab.url}/federation", Secret(json.dumps(session)), destination=f"{at_lab.url}/console/"
         )

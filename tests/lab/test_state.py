@@ -137,8 +137,8 @@ def test_what_is_kept_comes_back_whole(described: dict[str, object], tmp_path: P
         ("none.json", None, "cannot be read: No such file or directory"),
         ("bad.json", "{", "is neither JSON nor TOML"),
         ("bad.toml", "=", "is neither JSON nor TOML"),
-        ("other.json", '{"version": 7}', "is of version 7, not 1"),
-        ("list.json", "[]", "does not say of which version it is"),
+        ("other.json", '{"version": 7}', "has version 7, but this lab reads version 1"),
+        ("list.json", "[]", "has no version"),
     ],
 )
 def test_files_that_are_no_account(tmp_path: Path, name: str, text: str | None, said: str) -> None:
@@ -153,22 +153,22 @@ def test_files_that_are_no_account(tmp_path: Path, name: str, text: str | None, 
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        ({"user": []}, "the description has 'user' of type list"),
-        ({"users": {}}, "the description has 'users' of type dict"),
-        ({"users": [{"name": "a", "password": "secret"}]}, "users has 'password' of type str"),
-        ({"users": ["alice"]}, "users holds 'alice' where a table is wanted"),
-        ({"users": [{"name": "a b"}]}, "one of the users is named 'a b'"),
-        ({"users": [{}]}, "one of the users is named None"),
+        ({"user": []}, "the description: unknown field 'user' of type list"),
+        ({"users": {}}, "the description: unknown field 'users' of type dict"),
+        ({"users": [{"name": "a", "password": "secret"}]}, "users: unknown field 'password' of type str"),
+        ({"users": ["alice"]}, "users: 'alice' is not a table"),
+        ({"users": [{"name": "a b"}]}, "one of the users has the invalid name 'a b'"),
+        ({"users": [{}]}, "one of the users has the invalid name None"),
         ({"users": [{"name": "a"}, {"name": "A"}]}, "User with name A already exists."),
         ({"users": [{"name": "a", "groups": ["none"]}]}, "none"),
-        ({"users": [{"name": "a", "devices": [{"kind": "card", "name": "c"}]}]}, "no device of kind 'card'"),
-        ({"devices": [{"kind": "fido", "name": "c"}]}, "no device of kind 'fido'"),
-        ({"devices": [{"kind": "virtual"}]}, "one of the devices lacks 'name'"),
-        ({"tokens": [{"seed": SEED}]}, "one of the tokens lacks 'serial'"),
+        ({"users": [{"name": "a", "devices": [{"kind": "card", "name": "c"}]}]}, "unknown kind of device: 'card'"),
+        ({"devices": [{"kind": "fido", "name": "c"}]}, "unknown kind of device: 'fido'"),
+        ({"devices": [{"kind": "virtual"}]}, "one of the devices has no 'name'"),
+        ({"tokens": [{"seed": SEED}]}, "one of the tokens has no 'serial'"),
         ({"users": [{"name": "a", "created": "yesterday"}]}, "Invalid isoformat string"),
         ({"policies": [{"name": "p", "document": {}}]}, "Syntax errors in policy."),
-        ({"password_policy": {"length": 3}}, "password_policy has 'length'"),
-        ({"region": "mars"}, "there is no region 'mars' in a lab"),
+        ({"password_policy": {"length": 3}}, "password_policy: unknown field 'length'"),
+        ({"region": "mars"}, "the lab has no region 'mars'"),
     ],
 )
 def test_descriptions_that_do_not_fit(found: dict[str, Any], said: str) -> None:
@@ -184,12 +184,12 @@ def test_a_folder_keeps_the_account_and_is_one_labs_at_a_time(tmp_path: Path) ->
     with session.running_lab(wish) as (lab, home):
         lab.add_user("zoe")
         assert home == tmp_path / "lab" / "home"
-        with pytest.raises(UsageFault, match="another lab runs on"), session.running_lab(wish):
+        with pytest.raises(UsageFault, match="another lab is using"), session.running_lab(wish):
             pass
     with session.running_lab(wish) as (lab, _):
         assert "zoe" in lab.account.backend.users
     with (
-        pytest.raises(UsageFault, match="holds an account already"),
+        pytest.raises(UsageFault, match="already contains an account"),
         session.running_lab(session.LabOptions(folder=tmp_path / "lab", users=3)),
     ):
         pass
@@ -199,7 +199,7 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     """A file in place of the folder is a usage error."""
     (tmp_path / "file").write_text("", "utf-8")
     with (
-        pytest.raises(UsageFault, match="cannot keep a lab"),
+        pytest.raises(UsageFault, match="cannot store the state of a lab"),
         session.running_lab(session.LabOptions(folder=tmp_path / "file")),
     ):
         pass

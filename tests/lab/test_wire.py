@@ -63,7 +63,7 @@ def test_half_a_signature_is_refused(lab: Lab) -> None:
 
 
 def test_every_answer_has_a_date_and_a_request_id(admin: Aws, lab: Lab) -> None:
-    """Both are in the header. The ID is also in the body, in the services' form, even in errors."""
+    """Both are in headers. The ID is also in the body, even of an error, in the form of the service."""
     meta = admin.iam.list_users()["ResponseMetadata"]
     assert parsedate_to_datetime(meta["HTTPHeaders"]["date"]).timestamp() == int(lab.account.now())
     assert meta["RequestId"] == meta["HTTPHeaders"]["x-amzn-requestid"]
@@ -138,7 +138,7 @@ def test_a_port_in_use_is_one_sentence() -> None:
     """The error is a usage error, and werkzeug does not end the process."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UsageFault, match=f"port {port} on 127.0.0.1 cannot be had: Address already in use"):
+        with pytest.raises(UsageFault, match=f"port {port} on 127.0.0.1 cannot be used: Address already in use"):
             Lab(port=port)
 
 

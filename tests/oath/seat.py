@@ -1,4 +1,4 @@
-"""A desk whose carrier is the one key in a reader, for the suites that interrupt its work."""
+"""A desk with one OATH key in a reader, for the tests that interrupt its work."""
 
 import time
 from collections.abc import Callable, Iterator

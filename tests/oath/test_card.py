@@ -81,7 +81,7 @@ def test_hotp_values_are_those_of_rfc_4226() -> None:
 @pytest.mark.usefixtures("card")
 @pytest.mark.parametrize("number", range(3), ids=["sha1", "sha256", "sha512"])
 def test_totp_values_are_those_of_rfc_6238(number: int) -> None:
-    """Each of its hashes is tested at each of its times."""
+    """Tests each hash of the RFC at each of its times."""
     algorithm, length = HASHES[number]
     with session() as oath:
         held = oath.put_credential(totp("totp", algorithm, KEY[:length], digits=8))

@@ -1,4 +1,4 @@
-"""Tests of a key's maker: its OATH applet cannot prove it, but the FIDO attestation of the same key can."""
+"""Tests of a key's manufacturer, which the OATH applet cannot prove but the FIDO attestation of the same key can."""
 
 import json
 import time

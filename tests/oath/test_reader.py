@@ -70,7 +70,12 @@ def test_a_service_that_does_not_start_says_why_and_leaves_nothing(monkeypatch: 
 
 @pytest.mark.parametrize(
     ("names", "said"),
-    [(['a"b'], "cannot be called"), ([""], "cannot be called"), (["x" * 121], "121"), (["r"] * 9, "9 readers")],
+    [
+        (['a"b'], "invalid name of a reader"),
+        ([""], "invalid name of a reader"),
+        (["x" * 121], "121"),
+        (["r"] * 9, "9 readers"),
+    ],
 )
 def test_readers_that_pcscd_does_not_take_are_refused(names: list[str], said: str, mfa_kit: MfaKit) -> None:
     """The error comes before pcscd starts. A name of 121 letters is shown in full."""
@@ -83,7 +88,7 @@ def test_a_reader_that_takes_no_card_is_told(monkeypatch: pytest.MonkeyPatch) ->
     """No process listens for a card there."""
     monkeypatch.setattr(reader, "START", 0.2)
     monkeypatch.setattr(reader, "_connect_within", lambda *_: socket.create_connection(("127.0.0.1", 1)))
-    with pytest.raises(DeviceFault, match="takes no card"):
+    with pytest.raises(DeviceFault, match="accepts no card"):
         pcsc.shared().insert(YkoathCard(), 3)
 
 
@@ -158,10 +163,10 @@ def test_a_box_of_the_labs_cards_is_worked_by_hand(mfa_kit: MfaKit) -> None:
         box.stdin.flush()
         said.append(box.stderr.readline())
     assert [line.strip() for line in said[1:]] == [
-        "key 1 is in, serial 7",
-        "no reader is free: pull one out",
-        "key 1 is out",
-        "key 2 is in, serial 8",
+        "key 1 is plugged in, serial 7",
+        "no reader is free: pull a key out first",
+        "key 1 is unplugged",
+        "key 2 is plugged in, serial 8",
         "type a number from 1 to 2",
         "type a number from 1 to 2",
     ]

@@ -650,7 +650,7 @@ def held(how: str) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout.readline() == "held\n"
         yield process
         process.communicate()
-    # pcscd notices with a delay that a client is gone.
+    # pcscd notices late that a client has ended.
     while True:
         try:
             wire.Wire(pcsc.reader(0)).close()

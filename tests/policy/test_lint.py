@@ -91,7 +91,7 @@ def test_every_trap_has_a_case() -> None:
     ],
 )
 def test_what_is_no_trap_is_left_alone(document: str, how: dict[str, Any]) -> None:
-    """An administrator's `*` names no enrollment action. A role may have any policy that does not demand MFA."""
+    """An administrator's `*` names no enrollment action. A role may have any policy that does not require MFA."""
     assert names(document, **how) == set()
 
 

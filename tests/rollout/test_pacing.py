@@ -151,7 +151,7 @@ def test_a_rollout_takes_little_more_than_a_throttle_allows(world: World) -> Non
 
 
 def test_three_desks_share_a_throttle(world: World) -> None:
-    """They learn of each other only by refusals. When one ends, the others use its share."""
+    """They notice each other only because IAM throttles them. When one ends, the others use its share."""
     bucket = Bucket(world, 20, 40)
     for _ in range(3):
         desk(world, bucket, 100)

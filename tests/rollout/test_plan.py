@@ -292,7 +292,7 @@ def test_a_plan_is_read_as_warily_as_a_roster(rollout: Rollout, people: People, 
     rollout.plan(*rollout.own(people(1)))
     rollout.file.write_text(spoil(rollout.file.read_text()))
     done = rollout.apply()
-    assert (done.code, "this is no plan of this version" in done.err) == (2, True)
+    assert (done.code, "this file is not a rollout plan" in done.err) == (2, True)
 
 
 def test_only_the_plan_that_was_reviewed_is_applied(rollout: Rollout, people: People) -> None:

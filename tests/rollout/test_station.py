@@ -378,7 +378,7 @@ def test_a_look_that_fails_does_not_end_the_sitting(rollout: Rollout, people: Pe
 
 
 def test_a_desk_whose_disk_fails_ends_with_results(rollout: Rollout, people: People, lab: Lab) -> None:
-    """The exit code is 5, and nothing is left of the row. The next row would fail too."""
+    """The exit code is 5, and the row leaves nothing behind. The session ends, because the next row would fail too."""
     users, (card,) = people(2), keys(1001)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     folder = rollout.folder / "backups"
@@ -425,7 +425,7 @@ def test_apply_leaves_the_stations_rows_and_the_station_those_of_apply(rollout: 
 
 @pytest.mark.parametrize("verb", ["station", "bench"])
 def test_a_dry_run_shows_the_queue_and_asks_nobody(rollout: Rollout, people: People, verb: str) -> None:
-    """Nothing is written, locally or in IAM. The command's earlier name works and is not listed."""
+    """Nothing is written, locally or in IAM. The command's earlier name works, is not listed, and says so."""
     users = people(2)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     done = rollout.desk.run("rollout", verb, rollout.file, "--dry-run", "--output", "json")
@@ -433,6 +433,7 @@ def test_a_dry_run_shows_the_queue_and_asks_nobody(rollout: Rollout, people: Peo
         (user, "waiting") for user in users
     ]
     assert not rollout.results.exists()
+    assert ("use mfa-kit rollout station" in done.err) == (verb == "bench")
     assert "  bench" not in rollout.desk.run("rollout", "--help").out
 
 

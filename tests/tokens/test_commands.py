@@ -353,7 +353,7 @@ def test_a_token_that_aws_sold_is_judged_by_its_display(mfa_kit: MfaKit, codes: 
         "display-only",
         "it shows two different codes of six digits",
     )
-    assert "only AWS has its seed" in row["not_checked"]
+    assert "only AWS has the seed" in row["not_checked"]
     codes("123456", "123456")
     again = mfa_kit.run("verify", "token", SOLD, "--codes-stdin", "--output", "json")
     assert (again.code, said(again)["outcome"]) == (1, "undecided")

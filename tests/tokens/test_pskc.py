@@ -19,7 +19,7 @@ from tests.tokens import boxes
 from tests.tokens.boxes import Made
 
 FIGURES = Path(__file__).parent / "rfc6030"
-# RFC 6030: its figures use the seed of RFC 4226.
+# The figures of RFC 6030 use the seed of RFC 4226.
 SEED = Seed(b"12345678901234567890")
 OPENS = {6: "12345678901234567890123456789012", 7: "qwerty"}
 THEN = datetime(2006, 5, 10, tzinfo=UTC).timestamp()

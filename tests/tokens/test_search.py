@@ -129,7 +129,7 @@ def test_a_clock_that_is_days_off_is_found_by_two_codes_alone() -> None:
 
 @pytest.mark.parametrize("offset", [0, 5, -40, 4999, -4999])
 def test_one_code_is_enough_near_to_where_it_is_expected_however_wide_the_window_is(offset: int) -> None:
-    """At most one random number in a hundred matches that near."""
+    """At most one random code in a hundred matches so close to the expected step."""
     made = Made("T1", bytes(range(20)))
     verdict = matching.verify_codes(key(made), one(made, ahead=offset * 30), window=20_000)
     assert isinstance(verdict, Match)

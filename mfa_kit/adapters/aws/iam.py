@@ -70,7 +70,7 @@ MFA_PRESENT: "ContextEntryTypeDef" = {
 
 
 class Retry(Protocol):
-    """Makes one or more attempts. Returns the result of the last one, or raises its error."""
+    """Calls a function up to several times. Returns the result of the last call, or raises its error."""
 
     def __call__(self, act: Callable[[], T]) -> T: ...
 
@@ -80,7 +80,7 @@ class Iam:
 
     `observe` is called for each write, whatever its result. `read_timeout` is the seconds to wait for an answer.
     `ask_code` is called for a code of the named MFA device when the credentials require one. `turn`, if given, makes
-    the attempts of each read; bulk readers use it to pace themselves.
+    the attempts of each read, so that a command that reads many users can limit its rate.
     """
 
     def __init__(

@@ -66,7 +66,7 @@ WITH_MFA = (
 WRONG_CODE = "MultiFactorAuthentication failed"
 # Raised by botocore before a request is sent, when credentials cannot be renewed. A RuntimeError is known by its text.
 NOT_RENEWED = (CredentialRetrievalError, SSOTokenLoadError, TokenRetrievalError, UnauthorizedSSOTokenError)
-STILL_EXPIRED = "refreshed credentials are still expired"
+STILL_EXPIRED = "the refreshed credentials have also expired"
 # An answer that is not XML, or that has something else in the place of a time, a number or base64.
 UNREADABLE = (ResponseParserError, binascii.Error, UnicodeDecodeError)
 NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)

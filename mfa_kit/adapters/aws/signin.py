@@ -67,7 +67,9 @@ def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
         why = f"HTTP {error.code}"
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = type(error).__name__
-    raise AwsFault(f"{urlsplit(endpoint).hostname} gives no sign-in token: {why}", "sign in to the console by yourself")
+    raise AwsFault(
+        f"{urlsplit(endpoint).hostname} returned no sign-in token: {why}", "sign in to the console by yourself"
+    )
 
 
 @contextmanager

@@ -47,17 +47,17 @@ SAYINGS: dict[int | None, tuple[str, str]] = {
         "use another key, or reset this one, which erases it: mfa-kit key reset",
     ),
     0x34: (
-        "the key takes no PIN until it is unplugged",
-        "plug it in again and repeat the command; nothing was tried since",
+        "the key accepts no PIN until it is unplugged",
+        "unplug it, plug it in again and repeat the command",
     ),
-    0x35: ("the key wants a PIN, and has none", SET_PIN),
-    0x36: ("the key wants its user verified, and no way is set up", SET_PIN),
+    0x35: ("the key requires a PIN, but has none", SET_PIN),
+    0x36: ("the key requires user verification, but has no PIN or fingerprint", SET_PIN),
     0x37: (
-        "the key wants another PIN before it does anything",
+        "the key requires a new PIN first",
         "change the PIN first: mfa-kit key pin change",
     ),
-    0x3C: ("the key takes no fingerprint for now", "plug it in again and use its PIN"),
-    0x3F: ("the fingerprint is not the one that the key knows", "repeat the command"),
+    0x3C: ("the key currently accepts no fingerprint", "plug it in again and use its PIN"),
+    0x3F: ("the fingerprint does not match", "repeat the command"),
 }
 
 # Raised by python-fido2 and cryptography for malformed data.
@@ -93,7 +93,7 @@ def key_faults() -> Iterator[None]:
         raise _shared() from None
     except PinRequiredError:
         raise DeviceFault(
-            "the key takes no fingerprint for now and wants its PIN", "plug it in again and repeat the command"
+            "the key currently accepts only its PIN, not a fingerprint", "plug it in again and repeat the command"
         ) from None
     except (CtapError, ClientError, ApduError) as error:
         raise _refused(error) from None
@@ -113,9 +113,7 @@ def _lost(error: OSError) -> DeviceFault:
 
 
 def _shared() -> DeviceFault:
-    return DeviceFault(
-        "another program talks to this key at the same time", "close it, or wait for it, and repeat the command"
-    )
+    return DeviceFault("another program is using this key", "close that program or wait for it, and repeat the command")
 
 
 def _hresult(error: Exception) -> int:
@@ -132,7 +130,8 @@ def card_fault(error: Exception) -> DeviceFault:
     code = _hresult(error)
     if code == BUSY:
         return DeviceFault(
-            f"{_holder() or 'another program'} holds the card", "end it, or wait for it, and repeat the command"
+            f"{_holder() or 'another program'} holds the card",
+            "end that program or wait for it, and repeat the command",
         )
     if code == RESET:
         return _shared()
@@ -160,11 +159,11 @@ def ctap_status(error: Exception) -> int | None:
 def _refused(error: Exception) -> DeviceFault:
     code = ctap_status(error)
     if code in UNTOUCHED or getattr(error, "code", None) is ClientError.ERR.TIMEOUT:
-        return DeviceFault("nobody touched the key", "repeat the command and touch the key when it blinks")
+        return DeviceFault("the key was not touched", "repeat the command and touch the key when it blinks")
     if code in SAYINGS:
         return DeviceFault(*SAYINGS[code])
     what = short_reason(error if code is not None else getattr(error, "cause", None) or error)
-    return DeviceFault(f"the key refused: {what}", "`mfa-kit key info` shows what it can do")
+    return DeviceFault(f"the key rejected the command: {what}", "to see what it supports: mfa-kit key info")
 
 
 def shortened(text: object) -> str:

@@ -123,7 +123,7 @@ class FidoKey:
             ctap = Ctap2(self._device)
             client_pin = ClientPin(ctap)
             if not CredentialManagement.is_supported(ctap.info):
-                raise DeviceFault("this key cannot count its credentials", "its maker's tool may know")
+                raise DeviceFault("this key cannot count its credentials", "its manufacturer's tool may be able to")
             token = client_pin.get_pin_token(pin.reveal(), ClientPin.PERMISSION.CREDENTIAL_MGMT)
             management = CredentialManagement(ctap, client_pin.protocol, token)
             counted, fields = management.get_metadata(), CredentialManagement.RESULT
@@ -152,7 +152,7 @@ class FidoKey:
         with key_faults(), self._pin_errors():
             ctap = Ctap2(self._device)
             if not Config.is_supported(ctap.info):
-                raise DeviceFault("this key cannot be configured", "its maker's tool may know")
+                raise DeviceFault("this key cannot be configured", "its manufacturer's tool may be able to")
             if pin:
                 client_pin = ClientPin(ctap)
                 token = client_pin.get_pin_token(pin.reveal(), ClientPin.PERMISSION.AUTHENTICATOR_CFG)
@@ -173,8 +173,8 @@ class FidoKey:
                 if error.code != CtapError.ERR.NOT_ALLOWED:
                     raise
                 raise DeviceFault(
-                    "the key takes a reset only in the first ten seconds after it was plugged in; nothing was erased",
-                    "repeat the command, and plug the key in again when it is asked for",
+                    "the key accepts a reset only in the first ten seconds after it is plugged in; nothing was erased",
+                    "repeat the command, and plug the key in again when asked",
                 ) from None
 
     def register(self, *, verify: bool, pin: Pin | None, known: Sequence[bytes] = ()) -> Registration | None:
@@ -296,7 +296,8 @@ class FidoKey:
             if error.code != CtapError.ERR.PIN_POLICY_VIOLATION:
                 raise
             raise DeviceFault(
-                "the key refuses this new PIN, and kept what it had", "choose a longer one, and no row such as 123456"
+                "the key rejected the new PIN and kept the old state",
+                "choose a longer one, and not a sequence such as 123456",
             ) from None
 
     @contextmanager
@@ -348,9 +349,9 @@ def _requirement(*, verify: bool) -> UserVerificationRequirement:
 
 def _info(place: PluggedKey, info: Info, *, u2f: tuple[str, ...], device_version: Version | None) -> KeyInfo:
     if not 0 <= info.max_creds_in_list <= MOST_LISTED or info.max_msg_size < SMALLEST_MESSAGE:
-        raise ValueError("limits that no key has: python-fido2 would count down from them")
+        raise ValueError("max_creds_in_list or max_msg_size is impossible, and python-fido2 would count down from it")
     if info.min_pin_length > LONGEST_PIN:
-        raise ValueError("a shortest PIN that is longer than any: one would be made of that length")
+        raise ValueError("the minimum PIN length is above the maximum, and a generated PIN would have that length")
     versions = all_shortened(info.versions)
     return KeyInfo(
         plugged=place,

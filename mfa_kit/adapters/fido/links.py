@@ -372,7 +372,7 @@ def find_key(wanted: str | None) -> FoundKey:
     if len(found) > 1:
         places = ", ".join(each.place.where for each in found)
         raise DeviceFault(
-            f"there are {len(found)} keys: {places}", "leave one plugged in, or name its place with --key"
+            f"there are {len(found)} keys: {places}", "leave only one plugged in, or select one with --key"
         )
     return found[0]
 
@@ -418,7 +418,7 @@ def _nothing(wanted: str | None) -> DeviceFault:
     if wanted in (hidden := barred_nodes()):
         return barred_fault(wanted)
     if wanted:
-        return DeviceFault(f"there is no FIDO key {wanted}", "`mfa-kit key list` shows where keys are")
+        return DeviceFault(f"there is no FIDO key {wanted}", "to see which keys are plugged in: mfa-kit key list")
     if hidden:
         return barred_fault(", ".join(hidden))
     return DeviceFault(

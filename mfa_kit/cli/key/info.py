@@ -18,7 +18,7 @@ from mfa_kit.wiring.settings import Settings
 @click.command(cls=Verb, needs_config=False)
 @WHICH
 @PASSWORD_STDIN
-@click.option("--count", is_flag=True, help="Also count the resident credentials, after the key's PIN.")
+@click.option("--count", is_flag=True, help="Also count the resident credentials. Asks for the PIN.")
 @PIN_STDIN
 @MDS
 @MDS_ROOT
@@ -35,9 +35,9 @@ def info(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Tell more of one key: what it says of itself, and its OATH credentials, after its password where it has one.
+    """Show what one key reports about itself, and its OATH credentials. Asks for its OATH password if it has one.
 
-    What a FIDO key claims to be is proven by `verify fido2` alone.
+    To prove which model a FIDO key is, use `verify fido2`.
     """
     fido = FidoSource(
         SecurityKeys(settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin), count=count

@@ -22,15 +22,15 @@ from mfa_kit.wiring.settings import Settings
 def metadata(
     *, model: str | None, mds: Path | None, mds_root: Path | None, allow_older: bool, settings: Settings, output: Output
 ) -> int:
-    """Show what is published of MODEL, a part of its name, its AAGUID or a key identifier; without it, of what age.
+    """Show the metadata of MODEL: a part of its name, its AAGUID or a key identifier. Without MODEL, show its age.
 
-    Ends with 1 where nothing is published of it.
+    The exit code is 1 if nothing is published about it.
     """
     source, models = SecurityKeys(settings, mds=mds, mds_root=mds_root, allow_older=allow_older).published(model)
     if model is None:
         output.one("key-metadata-source", _source_row(source))
         return 0
-    output.many("key-metadata", [_model_row(each) for each in models], empty=f"nothing is published of {model}")
+    output.many("key-metadata", [_model_row(each) for each in models], empty=f"nothing is published about {model}")
     return 0 if models else 1
 
 

@@ -41,7 +41,7 @@ def card(*, command: tuple[str, ...], readers: tuple[str, ...], serial: int, tou
     """
     if box and command:
         raise UsageFault(
-            "--box and COMMAND exclude each other, because keys of a box are plugged in by hand",
+            "--box cannot be used with COMMAND, because you plug the keys of a box in by hand",
             "run COMMAND in another terminal",
         )
     if not box:

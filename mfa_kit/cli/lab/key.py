@@ -15,14 +15,14 @@ from mfa_kit.wiring import lab
     "--attestation",
     type=click.Choice(["packed", "self", "none"]),
     default="packed",
-    help="Its attestation [packed].",
+    help="Kind of attestation [packed].",
 )
-@click.option("--touch", type=Number(600), default=0, metavar="S", help="Seconds until its button is touched.")
-@click.option("--never-touched", is_flag=True, help="Its button is never touched.")
-@click.option("--u2f", is_flag=True, help="A key with U2F only.")
-@click.option("--pin-stdin", is_flag=True, help="Read its PIN from stdin, one line.")
+@click.option("--touch", type=Number(600), default=0, metavar="S", help="Seconds until the key is touched.")
+@click.option("--never-touched", is_flag=True, help="The key is never touched.")
+@click.option("--u2f", is_flag=True, help="A key that supports only U2F.")
+@click.option("--pin-stdin", is_flag=True, help="Read the key's PIN from stdin, one line.")
 @click.option("--reader", is_flag=True, help="Use a smart card reader even where USB is possible.")
-@click.option("--publish", type=FILE, metavar="DIR", help="Write metadata that lists it: blob.jwt and root.der.")
+@click.option("--publish", type=FILE, metavar="DIR", help="Write metadata that lists the key: blob.jwt and root.der.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def key(
     *,

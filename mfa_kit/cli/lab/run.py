@@ -15,5 +15,5 @@ from mfa_kit.wiring.settings import Settings
 @start_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(*, command: tuple[str, ...], settings: Settings, **choices: Unpack[LabChoices]) -> int:
-    """Run COMMAND in a lab of its own: `mfa-kit lab run -- COMMAND`. The exit code is that of COMMAND."""
+    """Run COMMAND in a new lab: `mfa-kit lab run -- COMMAND`. The exit code is that of COMMAND."""
     return lab.run(command, region=settings.region, progress=settings.progress, **choices)

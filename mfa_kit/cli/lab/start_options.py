@@ -12,14 +12,20 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 FILE = click.Path(path_type=Path)
 OPTIONS = (
-    click.option("--users", type=click.IntRange(0), help="Users of a new account [5]."),
-    click.option("--from", "source", type=FILE, metavar="FILE", help="Start from the account in FILE, JSON or TOML."),
-    click.option("--state", "folder", type=FILE, metavar="DIR", help="Keep the account here between runs."),
+    click.option("--users", type=click.IntRange(0), help="Number of users of a new account [5]."),
+    click.option("--from", "source", type=FILE, metavar="FILE", help="Start with the account in FILE, JSON or TOML."),
+    click.option("--state", "folder", type=FILE, metavar="DIR", help="Keep the account in DIR between runs."),
     click.option("--latency", type=Number(600), default=0, metavar="S", help="Add S seconds to every response."),
-    click.option("--rate", type=Number(), default=0, metavar="N", help="Throttle above N requests a second."),
+    click.option("--rate", type=Number(), default=0, metavar="N", help="Throttle above N requests per second."),
     click.option("--burst", type=Number(), default=0, metavar="N", help="Allow this many requests at once [N]."),
-    click.option("--faults", "rules", type=FILE, metavar="FILE", help="Faults to simulate, JSON or TOML."),
-    click.option("--set", "timings", multiple=True, metavar="NAME=VALUE", help="Change a time or a delay of the lab."),
+    click.option("--faults", "rules", type=FILE, metavar="FILE", help="Simulate the faults in FILE, JSON or TOML."),
+    click.option(
+        "--set",
+        "timings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Change a quota, time or delay of the lab.",
+    ),
 )
 
 

@@ -9,7 +9,7 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command(cls=Verb, needs_config=False)
 def tour(*, settings: Settings) -> int:
-    """Show a first day in the lab: enroll, a mistyped code, a crash and its repair, revoke."""
+    """Show a first day in the lab: enroll, a mistyped code, a crash and the repair, revoke."""
     failed = lab.tour(click.echo, person=settings.interaction)
     for title in failed:
         settings.progress.alert(f"this step failed: {title}")

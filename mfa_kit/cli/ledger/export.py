@@ -11,5 +11,5 @@ from mfa_kit.cli.output import Output
 @history.USER
 @history.SINCE
 def export(*, user: str | None, since: float) -> None:
-    """Print the ledger as JSON lines; `reference` matches requestID in CloudTrail."""
+    """Print the ledger as JSON Lines. `reference` is the requestID in CloudTrail."""
     Output("jsonl").many("ledger", history.history_rows(user, since), empty="")

@@ -23,13 +23,21 @@ EMPTY = "nothing to remove"
 
 @click.command(cls=options.Verb)
 @OLDER_THAN
-@click.option("--max", "limit", type=click.IntRange(0), default=50, show_default=True, help="Refuse to remove more.")
-@click.option("--lost", metavar="KEY", help="The serial or label of a key that is lost or was reset: not waited for.")
+@click.option(
+    "--max",
+    "limit",
+    type=click.IntRange(0),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="Refuse to remove more than N.",
+)
+@click.option("--lost", metavar="KEY", help="Do not wait for this key (serial or label): it is lost or was reset.")
 @PASSWORD_STDIN
 def clean(
     *, older_than: float, limit: int, lost: str | None, password_stdin: bool, settings: Settings, output: Output
 ) -> None:
-    """Settle what this desk's dead runs left, and remove what other desks left long ago."""
+    """Remove unassigned devices: those of interrupted runs here, and old ones that other computers created."""
     oath_keys = OathKeys(settings, password_stdin=password_stdin)
     with open_desk(settings, METHODS, oath_keys=oath_keys) as (desk, caller):
         with settings.progress.showing("reading unassigned devices"):
@@ -62,8 +70,10 @@ def _confirm(going: Sequence[Orphan], *, settings: Settings, progress: Progress)
     if not others:
         return
     for each in going:
-        progress.note(f"would go: {each.serial}, {each.standing}")
-    settings.interaction.confirm(f"{others} of these are of other desks, by their tags", typed=str(others))
+        progress.note(f"to be removed: {each.serial}, {each.standing}")
+    settings.interaction.confirm(
+        f"according to their tags, other computers created {others} of these", typed=str(others)
+    )
 
 
 def _raise_first(errors: Sequence[MfaKitError]) -> None:

@@ -14,7 +14,7 @@ from mfa_kit.wiring.settings import Settings
 @click.command("list", cls=options.Verb)
 @OLDER_THAN
 def list_orphans(*, older_than: float, settings: Settings, output: Output) -> None:
-    """List every unassigned device: whose it is, since when, and whether `orphans clean` removes it."""
+    """List unassigned devices: where they come from, since when, and whether `orphans clean` removes them."""
     with open_desk(settings, METHODS) as (desk, caller):
         with settings.progress.showing("reading unassigned devices"):
             found = find_orphans(desk=desk)

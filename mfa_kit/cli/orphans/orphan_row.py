@@ -12,7 +12,7 @@ OLDER_THAN = click.option(
     type=options.Age(),
     default="24h",
     show_default=True,
-    help="Of other desks, only what is older than this.",
+    help="Minimum age of devices of other computers.",
 )
 
 

@@ -39,7 +39,7 @@ UNCHANGED = {AccessState.FINE, AccessState.NO_WAY}
 )
 @click.option("--group", metavar="NAME", help="Attach it to this group [to all users].")
 @click.option("--self-enroll", is_flag=True, help="Users who can still sign in and enroll do not count as locked out.")
-@click.option("--all", "everybody", is_flag=True, help="Also list users for whom nothing changes.")
+@click.option("--all", "everybody", is_flag=True, help="Also list users for whom nothing would change.")
 @SNAPSHOT
 @MAX_AGE
 def lockout(
@@ -53,7 +53,7 @@ def lockout(
     settings: Settings,
     output: Output,
 ) -> None:
-    """List users who would lose access if a policy were attached today. Exit code 6 if a user would be locked out."""
+    """List users who would lose access if a policy were attached today. The exit code is 6 if there are any."""
     text = read_policy(document) if document else None
     source = SnapshotSource(
         file=file,
@@ -73,7 +73,7 @@ def lockout(
     counts = Counter(access.state for access in found)
     totals = ", ".join(f"{state}: {counts[state]}" for state in AccessState if counts[state])
     users = len({access.user for access in found})
-    settings.progress.note(f"{users} users, {len(found)} ways in; {totals or 'none'}")
+    settings.progress.note(f"{users} users, {len(found)} credentials; {totals or 'none'}")
     _refuse(snapshot, found, self_enroll=self_enroll)
 
 

@@ -80,6 +80,8 @@ def station(
     **of_methods: object,
 ) -> int:
     """Work through the rows of PLAN that need a key, a token or a phone here. Run again, it goes on where it stood."""
+    if click.get_current_context().info_name == bench.name:
+        settings.progress.alert("note: rollout bench is deprecated; use mfa-kit rollout station")
     plan, digest = wiring.read_plan(plan_file, METHODS, expected=expected)
     steps = station_steps(plan, set(kinds), _users(plan, only))
     vault = open_vault(backup_dir, to=to, to_files=to_files)

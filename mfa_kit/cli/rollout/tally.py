@@ -28,10 +28,10 @@ MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED, RowOutcome.REVOKED}
 
 @dataclass(slots=True)
 class Tally:
-    """The results of one command, of `total` rows.
+    """The results of one command that works on `total` rows.
 
-    If a result cannot be printed, `stop` is set. The rows in progress are then finished, and `exit_code` raises
-    `unheard`.
+    If a result cannot be printed, `unheard` is the error and `stop` is set, so that no further row is started. When the
+    rows in progress are finished, `exit_code` raises `unheard`.
     """
 
     schema: str

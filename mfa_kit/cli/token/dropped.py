@@ -13,6 +13,6 @@ def dropped_rows(dropped: Sequence[DroppedRow]) -> list[ResultRow]:
 
 
 def note_dropped(dropped: Sequence[DroppedRow], progress: Progress) -> None:
-    """Print each on stderr, for a form of output that has no place for it."""
+    """Print each row on stderr, because some forms of output have no place for it."""
     for each in dropped:
         progress.alert(f"{each.where}: {each.reason}")

@@ -30,7 +30,7 @@ class Steps(click.ParamType[int]):
         if isinstance(value, int):
             return value
         if len(value) > LONGEST:
-            self.fail(f"a window has {MOST_STEPS} steps at most; write 20, 12h or 2d", param, ctx)
+            self.fail(f"write at most {MOST_STEPS} steps, such as 20, 12h or 2d", param, ctx)
         try:
             steps = int(value) if value.isdecimal() else int(Age().convert(value, param, ctx)) // 30
         except UsageFault as fault:

@@ -28,14 +28,14 @@ from mfa_kit.wiring.settings import Settings
     "--require",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="What a key has to be: a policy file (docs/policy-file.md).",
+    help="Requirements for keys: a policy file (docs/policy-file.md).",
 )
 @MDS
 @MDS_ROOT
 @ALLOW_OLDER
-@click.option("--watch", is_flag=True, help="A box of keys, one after the other, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Check one key after another, until Ctrl-C.")
 @click.option(
-    "--asset", metavar="LABEL", help="Your own label of the key, for the receipt; with --watch, and a number."
+    "--asset", metavar="LABEL", help="Your label of the key, for the receipt. With --watch, a number is added."
 )
 @PIN_STDIN
 def verify_fido2(
@@ -51,10 +51,10 @@ def verify_fido2(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Is this security key genuine and fit? Two touches; nothing stays on the key."""
+    """Check whether a security key is genuine and suitable. Takes two touches; nothing stays on the key."""
     policy = read_key_policy(require)
     if watch and (wanted or pin_stdin):
-        raise UsageFault("--watch is for many keys", "leave out --key and --pin-stdin")
+        raise UsageFault("--watch is for many keys", "omit --key and --pin-stdin")
     keys = SecurityKeys(settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin)
     with keys.metadata() as published:
         examiner = keys.examiner(published, policy)
@@ -105,7 +105,7 @@ class _Box:
             messages.print_error(str(fault), hint=fault.hint)
             return
         if isinstance(examined, SeenBefore):
-            self._progress.alert("this key was here before; it is not counted again")
+            self._progress.alert("this key was already checked; it is not counted again")
             return
         self._tally["proof" if isinstance(examined.answer, Proof) else "refused"] += 1
         self._print_line(examined, asset)

@@ -192,7 +192,7 @@ def _print(
                 "outcome": "display-only",
                 **named,
                 "checked": "it shows two different codes of six digits",
-                "not_checked": "whether they are right: only AWS has its seed; --probe-user USER lets AWS check",
+                "not_checked": "whether AWS accepts them; only AWS has the seed, so add --probe-user USER",
             }
         case _:
             assert_never(verdict)

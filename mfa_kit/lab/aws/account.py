@@ -76,7 +76,7 @@ class LabAccount:
 
     def __init__(self, *, region: str, settings: LabSettings) -> None:
         if not REGION.fullmatch(region) or get_partition(region) not in HOME_REGION:
-            raise UsageFault(f"there is no region {region!r} in a lab", "name one such as us-east-1 or us-gov-west-1")
+            raise UsageFault(f"the lab has no region {region!r}", "use one such as us-east-1 or us-gov-west-1")
         self.region, self.settings = region, settings
         self.partition = get_partition(region)
         self.backend = LabBackend(self.partition)
@@ -167,7 +167,7 @@ class LabAccount:
                 self.remember()
 
     def _seen(self) -> Listings | None:
-        """Return the snapshot that listings show while they lag, None while they do not lag."""
+        """Return the snapshot that listings show while they lag, or None if they do not lag."""
         if not self.lag:
             return None
         due = time.monotonic() - self.lag

@@ -78,7 +78,7 @@ class AuthorizedResponse(BaseResponse):
             version = request.values.get("Version", "")
             raise IamError("InvalidAction", f"Could not find operation {action} for version {version}") from None
         if not hasattr(self, camelcase_to_underscores(action)):
-            raise IamError("NotImplemented", f"The lab does not play {action}: neither does moto.")
+            raise IamError("NotImplemented", f"The lab does not support {action}, because moto does not.")
 
     def _authenticate(self, request: Request) -> Principal:
         """Return the principal that signed a request. Raise IamError for an unknown key or a wrong or old signature."""

@@ -11,6 +11,7 @@ from mfa_kit.lab.aws.account import ADMIN, LabAccount
 from mfa_kit.lab.aws.backend import LabUser
 from mfa_kit.lab.aws.codes import Binding, DeviceCodes
 from mfa_kit.lab.aws.description import (
+    FORM,
     DescribedAccount,
     DescribedDevice,
     DescribedEntity,
@@ -35,9 +36,7 @@ def build_account(account: LabAccount, found: Mapping[str, object]) -> None:
         _add_all(account, parse_description(found))
     except (IamError, ServiceException, ValueError, AttributeError, LookupError, TypeError) as error:
         said = getattr(error, "message", str(error))
-        raise UsageFault(
-            f"the description of the account does not fit: {said}", "correct it, see docs/lab.md"
-        ) from None
+        raise UsageFault(f"the description of the account is not valid: {said}", f"correct it; {FORM}") from None
 
 
 def _add_all(account: LabAccount, described: DescribedAccount) -> None:
@@ -135,7 +134,7 @@ def _add_device(account: LabAccount, user: LabUser | None, described: DescribedD
             device.user, device.enable_date = user, enabled
     else:
         raise UsageFault(
-            f"there is no device of kind {described.kind!r}", "a device is virtual, token or fido; a key has a user"
+            f"unknown kind of device: {described.kind!r}", "use virtual or token, or fido for a device of a user"
         )
     if user is not None:
         user.mfa_devices[serial] = assigned_entry(serial, enabled)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 PATH = "/lab/"
 HEADER = "HTTP_X_MFA_KIT_LAB"
 HINTS = {
-    "LimitExceeded": "take a device away first: mfa-kit revoke",
-    "NoSuchEntity": "the lab's users are listed by: mfa-kit status",
+    "LimitExceeded": "remove a device first: mfa-kit revoke",
+    "NoSuchEntity": "list the users of the lab: mfa-kit status",
 }
 KEY_FIELDS = ("user", "name", "certifications")
 Payload = Mapping[str, object]
@@ -57,12 +57,12 @@ class Control:
         secret = self.account.admin_key().secret_access_key
         shown = str(environ.get(HEADER, "")).encode()
         if not any(hmac.compare_digest(shown, each.encode()) for each in (secret, lab_token(secret))):
-            return _json(HTTPStatus.FORBIDDEN, {"error": "show the secret key of the lab's admin"})
+            return _json(HTTPStatus.FORBIDDEN, {"error": "this request needs the secret key of lab-admin"})
         try:
             with self.account.lock:
                 return _json(HTTPStatus.OK, self._act(environ))
         except (UsageFault, IamError, ServiceException, ValueError, TypeError, KeyError, AttributeError) as error:
-            hint = HINTS.get(getattr(error, "code", ""), "see docs/lab.md")
+            hint = HINTS.get(getattr(error, "code", ""), "see docs/lab-reference.md")
             said = {"error": getattr(error, "message", str(error)), "hint": getattr(error, "hint", hint)}
             return _json(HTTPStatus.BAD_REQUEST, said)
 
@@ -70,7 +70,7 @@ class Control:
         payload = read_json(environ["lab.body"] or b"{}")
         act = self._requests.get((environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(PATH)))
         if act is None:
-            raise UsageFault("the lab's control endpoint does not know this request", "see docs/lab.md")
+            raise UsageFault("the lab's control endpoint does not know this request", "see docs/lab-reference.md")
         return act(payload)
 
     def _add_rule(self, payload: Payload) -> Payload:
@@ -83,7 +83,7 @@ class Control:
 
     def _register_key(self, payload: Payload) -> Payload:
         if unknown := [name for name in payload if name not in KEY_FIELDS]:
-            raise UsageFault(f"a security key has no {unknown[0]!r}", f"a key has {', '.join(KEY_FIELDS)}")
+            raise UsageFault(f"unknown field {unknown[0]!r} of a security key", f"use only {', '.join(KEY_FIELDS)}")
         levels = payload.get("certifications")
         found = {str(name): str(level) for name, level in levels.items()} if isinstance(levels, dict) else None
         serial = register_fido(self.account, user=str(payload["user"]), name=str(payload["name"]), certifications=found)
@@ -106,7 +106,7 @@ def register_fido(account: LabAccount, *, user: str, name: str, certifications: 
     has as many devices as the quota allows.
     """
     if not NAME.fullmatch(name):
-        raise UsageFault(f"{name!r} is no name of a device", "use letters, digits and + = , . @ - _")
+        raise UsageFault(f"{name!r} is not a valid device name", "use letters, digits and + = , . @ - _")
     holder = account.backend.get_user(user)
     if len(holder.mfa_devices) >= account.settings.devices_per_user:
         raise IamError(

@@ -18,6 +18,7 @@ from mfa_kit.core.json_text import read_json
 from mfa_kit.lab.aws import wire
 
 VERSION = 1
+FORM = "see docs/lab-reference.md for the form"
 NAME = wire.compile_pattern(r"[\w+=,.@-]+")
 Table = Mapping[str, type]
 # The arguments of moto's update_account_password_policy, by name.
@@ -217,13 +218,13 @@ class _Row:
         allowed = TABLES[kind]
         where = kind or "the description"
         if not isinstance(row, dict):
-            raise UsageFault(f"{where} holds {row!r} where a table is wanted", "see docs/lab.md for the form")
+            raise UsageFault(f"{where}: {row!r} is not a table", FORM)
         for name, value in row.items():
             if name not in allowed or type(value) is not allowed[name]:
                 choices = ", ".join(f"{key} ({wanted.__name__})" for key, wanted in allowed.items())
                 raise UsageFault(
-                    f"{where} has {name!r} of type {type(value).__name__}, which no lab understands",
-                    f"take it out, or write {choices}",
+                    f"{where}: unknown field {name!r} of type {type(value).__name__}",
+                    f"remove it, or use {choices}",
                 )
         self._row: Mapping[str, object] = row
 
@@ -261,10 +262,11 @@ class _Row:
             row = _Row(kind, each)
             missing = [name for name in NEEDED.get(row.get("kind", str, kind), ()) if not row.has(name)]
             if missing:
-                raise UsageFault(f"one of the {kind} lacks {missing[0]!r}", "see docs/lab.md for the form")
+                raise UsageFault(f"one of the {kind} has no {missing[0]!r}", FORM)
             if kind in WITH_NAMES and not NAME.fullmatch(row.get("name", str, "")):
                 raise UsageFault(
-                    f"one of the {kind} is named {row.optional('name')!r}", "write it with letters, digits and +=,.@-"
+                    f"one of the {kind} has the invalid name {row.optional('name')!r}",
+                    "use only letters, digits and +=,.@-",
                 )
             yield row
 
@@ -285,19 +287,16 @@ def read_description(file: Path) -> dict[str, object]:
         text = file.read_text("utf-8")
         found = tomllib.loads(text) if file.suffix == ".toml" else read_json(text)
     except OSError as error:
-        raise UsageFault(
-            f"{file} cannot be read: {error.strerror}", "give a file that describes a lab's account"
-        ) from None
+        raise UsageFault(f"{file} cannot be read: {error.strerror}", "give a file that describes an account") from None
     except (ValueError, RecursionError) as error:
-        raise UsageFault(f"{file} is neither JSON nor TOML: {error}", "see docs/lab.md for the form") from None
+        raise UsageFault(f"{file} is neither JSON nor TOML: {error}", FORM) from None
     version = found.get("version") if isinstance(found, dict) else None
     if version is None:
-        raise UsageFault(
-            f"{file} does not say of which version it is", f"begin it with version = {VERSION}: docs/lab.md"
-        )
+        raise UsageFault(f"{file} has no version", f"add version = {VERSION} at the top; {FORM}")
     if version != VERSION:
         raise UsageFault(
-            f"{file} is of version {version}, not {VERSION}", "make the lab's account anew, or convert the file"
+            f"{file} has version {version}, but this lab reads version {VERSION}",
+            "convert the file, or start with a new account",
         )
     return dict(found)
 
@@ -400,7 +399,7 @@ def _password_policy(row: PasswordPolicy) -> PasswordPolicy:
     unknown = sorted(set(row) - set(PASSWORD_POLICY))
     if unknown:
         raise UsageFault(
-            f"password_policy has {unknown[0]!r}",
-            f"take it out, or write one of {', '.join(PASSWORD_POLICY)}",
+            f"password_policy: unknown field {unknown[0]!r}",
+            f"remove it, or use one of {', '.join(PASSWORD_POLICY)}",
         )
     return {**PASSWORD_POLICY, **row}

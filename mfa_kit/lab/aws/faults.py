@@ -26,6 +26,7 @@ from mfa_kit.lab.aws.wire import LOST, HttpResponse
 
 # The largest value of a parameter. In seconds, it is about 30 years.
 MOST = 1e9
+FORM = "see docs/lab-reference.md for the form"
 LISTINGS = ("ListMFADevices", "ListVirtualMFADevices")
 FAILED = "The request processing has failed because of an unknown error."
 
@@ -191,9 +192,9 @@ def read_rules(file: Path) -> list[object]:
     except OSError as error:
         raise UsageFault(f"{file} cannot be read: {error.strerror}", "give a file of rules") from None
     except (ValueError, RecursionError) as error:
-        raise UsageFault(f"{file} is no file of rules: {error}", "see docs/lab.md for the form") from None
+        raise UsageFault(f"{file} is not a file of rules: {error}", FORM) from None
     if not isinstance(found, list):
-        raise UsageFault(f"{file} holds no list of rules", "see docs/lab.md for the form")
+        raise UsageFault(f"{file} contains no list of rules", FORM)
     return found
 
 
@@ -209,10 +210,10 @@ def _check_parameters(name: str, fault: Fault, parameters: Mapping[str, float]) 
     hint = f"{name} takes {', '.join(takes)}" if takes else f"{name} takes no parameters"
     for needed in fault.needs:
         if needed not in parameters:
-            raise UsageFault(f"the fault {name} lacks {needed}", hint)
+            raise UsageFault(f"the fault {name} needs {needed}", hint)
     for parameter, value in parameters.items():
         if parameter not in takes:
-            raise UsageFault(f"the fault {name} has no {parameter}", hint)
+            raise UsageFault(f"the fault {name} has no parameter {parameter}", hint)
         if not fault.least <= value <= MOST:
             raise UsageFault(
                 f"{parameter} of the fault {name} cannot be {value}",
@@ -232,11 +233,15 @@ class Faults:
     def add(self, operation: str, fault: str, *, at: str | int = "next", **parameters: float) -> None:
         """Add a rule. Raise UsageFault for an unknown fault or operation, or if `at` or the parameters do not fit."""
         if fault not in FAULTS:
-            raise UsageFault(f"there is no fault {fault!r}", f"the lab plays {', '.join(FAULTS)}")
+            raise UsageFault(f"unknown fault {fault!r}", f"use one of {', '.join(FAULTS)}")
         if operation != "*" and operation not in operations():
-            raise UsageFault(f"IAM and STS have no operation {operation!r}", "write it as the API does, or * for all")
+            raise UsageFault(
+                f"IAM and STS have no operation {operation!r}", "use a name from the API, or * for all operations"
+            )
         if at not in ("next", "every") and (type(at) is not int or at < 1):
-            raise UsageFault(f"{at!r} is no moment for a fault", "give next, every, or the number of the call from 1")
+            raise UsageFault(
+                f"{at!r} is not a valid 'at' of a fault", "use next, every, or the number of the call, from 1"
+            )
         _check_parameters(fault, FAULTS[fault], parameters)
         when = "every" if FAULTS[fault].standing else at
         with self._lock:
@@ -245,13 +250,13 @@ class Faults:
     def add_row(self, row: object) -> None:
         """Add a rule as in a file or at the control endpoint: operation, fault, at, and the fault's parameters."""
         if not isinstance(row, dict) or "fault" not in row:
-            raise UsageFault(f"{row!r} is no rule", "a rule has operation, fault, at, and the fault's parameters")
+            raise UsageFault(f"{row!r} is not a rule", "give operation, fault, at, and the parameters of the fault")
         numbers = {name: value for name, value in row.items() if name not in ("operation", "fault", "at")}
         wrong = [
             name for name, value in numbers.items() if not isinstance(value, int | float) or isinstance(value, bool)
         ]
         if wrong:
-            raise UsageFault(f"{wrong[0]} is no number", "parameters of faults are seconds, rates and counts")
+            raise UsageFault(f"{wrong[0]} is not a number", "give seconds, a rate or a count")
         self.add(str(row.get("operation", "*")), str(row["fault"]), at=row.get("at", "next"), **numbers)
 
     def clear(self) -> None:

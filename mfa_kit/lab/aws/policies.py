@@ -214,7 +214,7 @@ def _matches(condition: Condition, quantifier: str, name: str, *, value: str | S
     """Whether a condition key has the wanted values. Raise NotImplemented for an operator that is not in TESTS."""
     test = TESTS.get(NEGATED.get(name, name))
     if test is None or quantifier not in ("", "ForAllValues", "ForAnyValue"):
-        raise IamError("NotImplemented", f"The lab does not play the condition operator {condition.operator}.")
+        raise IamError("NotImplemented", f"The lab does not support the condition operator {condition.operator}.")
     filled = [text for wanted in condition.wanted if (text := _fill_variables(wanted, context)) is not None]
     negated = name in NEGATED
     held = [

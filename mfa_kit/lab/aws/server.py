@@ -35,7 +35,7 @@ def _listening(port: int) -> socket.socket:
     except OSError as error:
         ours.close()
         raise UsageFault(
-            f"port {port} on {HOST} cannot be had: {error.strerror}", "give another --port, or none"
+            f"port {port} on {HOST} cannot be used: {error.strerror}", "use another --port, or omit it"
         ) from None
     ours.listen(128)
     return ours

@@ -33,8 +33,8 @@ def save_account(account: LabAccount, file: Path) -> None:
             replace_file(folder, file.name, json.dumps(describe_account(account), indent=1).encode())
     except OSError as error:
         raise IntegrityFault(
-            f"{file} cannot be written, so this lab is not kept: {error.strerror}",
-            "check the free space and the rights",
+            f"{file} cannot be written, so the state of this lab is lost: {error.strerror}",
+            "check the free space and the permissions",
         ) from None
 
 

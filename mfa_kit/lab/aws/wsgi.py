@@ -144,7 +144,7 @@ class LabApplication:
                 return self.services[service](self.account).answer(request, full_url, headers)
             if "Authorization" not in request.headers:
                 return _view_error("MissingAuthenticationToken", "Request is missing Authentication Token")
-            return _view_error("NotImplemented", f"The lab does not play {service}.")
+            return _view_error("NotImplemented", f"The lab does not support {service}.")
 
         for endpoint in flask.view_functions:
             flask.view_functions[endpoint] = convert_to_flask_response(answer)

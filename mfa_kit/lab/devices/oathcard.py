@@ -323,7 +323,7 @@ class YkoathCard:
         return b""
 
     def _list(self, apdu: Apdu) -> bytes:
-        """Answer LIST. In version 1, which Nitrokeys have, each name ends with an octet of properties."""
+        """Answer LIST. In version 1 of LIST, which Nitrokeys use, an octet of properties follows each name."""
         with_touch = apdu.data == b"\x01" and not self.quirks.lists_plainly
         return b"".join(
             tlv(NAME_LIST, bytes([held.kind]) + name + (bytes([held.touch]) if with_touch else b""))
@@ -368,7 +368,7 @@ class YkoathCard:
         return self._code(name, fields[CHALLENGE], truncate=bool(apdu.p2))
 
     def _wait_for_touch(self) -> None:
-        """Return when the button is touched. Raise ApduRefusal if it is not, Pulled if the card is removed."""
+        """Wait for a touch. Raise ApduRefusal if none comes, Pulled if the card is removed."""
         self.on_touch()
         if self.quirks.untouched:
             self.gone.wait(self.touch_limit)
@@ -378,7 +378,10 @@ class YkoathCard:
         self.touches += 1
 
     def _calculate_all(self, apdu: Apdu) -> bytes:
-        """Answer CALCULATE ALL with codes, and with only a tag for HOTP and for a credential that requires a touch."""
+        """Answer CALCULATE ALL with the codes of all credentials.
+
+        A credential that is HOTP or requires a touch gets a tag without a code.
+        """
         challenge, truncate = _fields(apdu)[CHALLENGE], bool(apdu.p2)
         if self.quirks.most_at_once is not None and len(self.credentials) > self.quirks.most_at_once:
             raise ApduRefusal(StatusWord.WRONG_LENGTH)

@@ -132,8 +132,8 @@ class Readers:
             if self.process.poll() is not None or time.monotonic() > until:
                 said = (self.folder / "log").read_text("utf-8", "replace").strip().splitlines()
                 raise DeviceFault(
-                    f"the private pcscd did not start: {said[0] if said else 'it said nothing'}",
-                    "namespaces need root, and a container needs the capability SYS_ADMIN",
+                    f"the private pcscd did not start: {said[0] if said else 'it printed nothing'}",
+                    "run it as root; a container also needs the capability SYS_ADMIN",
                 )
             time.sleep(0.01)
 
@@ -153,7 +153,7 @@ class Readers:
 
     def insert(self, card: SimulatedCard, reader: int = 0) -> None:
         """Insert a card. Return when pcscd has powered it, within half a second. Raise DeviceFault if it does not."""
-        # If a card is pulled in the middle of an exchange, pcscd may not notice. Then it looks at the next card without
+        # If a card is pulled in the middle of an exchange, pcscd may not notice. It then looks at the next card without
         # powering it, until it sees the reader empty. A card stays in until pcscd has looked at it UNNOTICED times,
         # because pcscd may be powering it now.
         last = time.monotonic() + START
@@ -166,7 +166,7 @@ class Readers:
                     return
             self.remove(reader)
             time.sleep(TICK)
-        raise DeviceFault("the virtual reader takes no card", "see whether pcscd still runs")
+        raise DeviceFault("the virtual reader accepts no card", "check whether pcscd is still running")
 
     def _connect(self, card: SimulatedCard, reader: int) -> OccupiedReader:
         card.gone.clear()
@@ -243,7 +243,7 @@ def _check_requirements() -> None:
         raise DeviceFault(
             f"virtual readers need {', '.join(lacks)}",
             "apt-get install --no-install-recommends pcscd vsmartcard-vpcd, then rm /etc/reader.conf.d/vpcd, "
-            "for that reader listens on all addresses",
+            "because that reader listens on all addresses",
         )
 
 
@@ -252,10 +252,10 @@ def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if not 0 < len(name.encode()) <= LONGEST_NAME or '"' in name or not name.strip() or "\n" in name:
             raise UsageFault(
-                f"a reader cannot be called {name!r}", f"use 1 to {LONGEST_NAME} letters, without quotation marks"
+                f"invalid name of a reader: {name!r}", f"use 1 to {LONGEST_NAME} letters, without quotation marks"
             )
     if not 0 < len(names) <= MOST:
-        raise UsageFault(f"there cannot be {len(names)} readers", f"name 1 to {MOST}")
+        raise UsageFault(f"{len(names)} readers are not possible", f"name 1 to {MOST}")
 
 
 def _connect_within(process: int, port: int) -> socket.socket:

@@ -1,6 +1,6 @@
 """A security key that answers the commands of CTAP 2.1 and U2F. ctaphid.py and fidocard.py transport them.
 
-The key follows the standards by default. `KeyModel` says which key it is, and `KeyBehavior` how it behaves.
+The key follows the standards by default. `KeyModel` sets what it reports about itself, `KeyBehavior` how it behaves.
 """
 
 import hashlib
@@ -96,7 +96,7 @@ class KeyBehavior:
 
 
 class SimulatedKey:
-    """One key. `issued` is its attestation key and certificate, `chain` the certificates between that and the root.
+    """One key. `issued` is its attestation key and certificate. `chain` is the certificates from there to the root.
 
     `resident` holds relying party IDs with credential IDs. `registered` counts all credentials, for tests.
     """

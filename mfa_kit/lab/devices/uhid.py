@@ -30,7 +30,10 @@ def open_uhid() -> int:
 
 
 class Uhid:
-    """A /dev/hidraw node: `with Uhid(open_uhid(), product="name") as wire: CtapHid(key, wire).serve()`."""
+    """A simulated USB HID device, which gets a /dev/hidraw node while the context is open.
+
+    Usage: `with Uhid(open_uhid(), product="name") as wire: CtapHid(key, wire).serve()`.
+    """
 
     def __init__(self, handle: int, *, product: str, serial: str = "") -> None:
         self._handle, self._product, self._serial = handle, product, serial

@@ -64,7 +64,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equipment:
-    """Makes one device: the carrier stores its secret, and the maker has the order of the steps."""
+    """The parts that make one device: the carrier stores its secret, and the maker runs the steps in order."""
 
     carrier: Carrier
     maker: Maker

@@ -15,7 +15,7 @@ from mfa_kit.wiring.settings import Settings
 @WHICH
 @PASSWORD_STDIN
 def clear_password(*, wanted: str | None, password_stdin: bool, settings: Settings, output: Output) -> None:
-    """Remove a key's OATH password. Anyone who holds the key can then read its codes."""
+    """Remove a key's OATH password. Anyone with the key can then read its codes."""
     if not settings.yes:
         raise Declined("this would remove the key's password", "add --yes to confirm")
     key = password.clear_password(OathKeys(settings, password_stdin=password_stdin), wanted)

@@ -27,7 +27,7 @@ def change_pin(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Give a FIDO key another PIN."""
+    """Change the PIN of a FIDO key."""
     keys = SecurityKeys(settings, pin_stdin=pin_stdin)
     source = keys.new_pin(NewPinOptions(generate=generate, to=to, to_files=to_files, out=out))
     info = give_pin(

@@ -16,10 +16,14 @@ OPTIONS = (
     click.option(
         "--pin-stdin",
         is_flag=True,
-        help="Read PINs from standard input, a line each: to change one, the old and the new.",
+        help="Read PINs from stdin, one per line (to change it: old, then new).",
     ),
-    click.option("--generate", is_flag=True, help="Make a PIN of digits; it is shown once, or sealed."),
-    click.option("-r", "--recipient", "to", multiple=True, metavar="RECIPIENT", help="Seal it to an age or SSH key."),
+    click.option(
+        "--generate", is_flag=True, help="Generate a PIN of digits. It is shown once, or encrypted with -r and -o."
+    ),
+    click.option(
+        "-r", "--recipient", "to", multiple=True, metavar="RECIPIENT", help="Encrypt it to an age or SSH public key."
+    ),
     click.option(
         "-R",
         "--recipients-file",
@@ -27,10 +31,10 @@ OPTIONS = (
         multiple=True,
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Recipients, one a line.",
+        help="Recipients, one per line.",
     ),
     click.option(
-        "-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="The new file for the sealed PIN."
+        "-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="New file for the encrypted PIN."
     ),
 )
 

@@ -14,8 +14,10 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command("policy", cls=Verb, needs_config=False)
 @WHICH_FIDO
-@click.option("--min-length", "shortest", type=click.IntRange(4, 63), help="The shortest PIN; it can only be raised.")
-@click.option("--force-change", is_flag=True, help="Have the PIN changed before it is used again.")
+@click.option(
+    "--min-length", "shortest", type=click.IntRange(4, 63), help="Minimum length of the PIN. It can only be raised."
+)
+@click.option("--force-change", is_flag=True, help="Require a new PIN before the key is used again.")
 @PIN_STDIN
 def pin_policy(
     *,
@@ -26,9 +28,9 @@ def pin_policy(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Say what PINs of a FIDO key have to be, or have the present one changed by whoever gets the key."""
+    """Set the minimum PIN length of a FIDO key, or require a new PIN at its next use."""
     if shortest is None and not force_change:
-        raise UsageFault("a policy says something", "write --min-length N, --force-change, or both")
+        raise UsageFault("key pin policy needs an option", "add --min-length N, --force-change, or both")
     keys = SecurityKeys(settings, pin_stdin=pin_stdin)
     with keys.open(wanted) as opened:
         before = opened.info()
@@ -40,4 +42,4 @@ def pin_policy(
         info = set_pin_policy(opened, keys.pins(), shortest=shortest, force_change=force_change, confirm=confirm)
     output.one("key-pin", pin_row("policy set", info))
     if info.force_pin_change:
-        settings.progress.alert("the key wants a new PIN before it does anything: mfa-kit key pin change")
+        settings.progress.alert("the key requires a new PIN first: mfa-kit key pin change")

@@ -27,7 +27,7 @@ def set_pin(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Give a PIN to a FIDO key that has none."""
+    """Set a PIN on a FIDO key that has none."""
     keys = SecurityKeys(settings, pin_stdin=pin_stdin)
     source = keys.new_pin(NewPinOptions(generate=generate, to=to, to_files=to_files, out=out))
     info = give_pin(keys, wanted, source, pin.set_pin, progress=settings.progress)
