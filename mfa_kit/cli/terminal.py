@@ -19,6 +19,7 @@ from functools import cache
 from types import FrameType
 from typing import NoReturn, TypeVar
 
+from mfa_kit.cli.page import Page, Size
 from mfa_kit.cli.status_line import STATUS
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction
@@ -39,7 +40,7 @@ LOOK = 0.3
 # come from the color cube, because a theme may replace the first sixteen colors.
 SCREEN, BACK = "\x1b[?1049h\x1b[H", "\x1b[r\x1b[0m\x1b[?1049l"
 BLACK_ON_WHITE, PLAIN = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
-LINE_ABOVE, RETURN = "\x1b7\x1b[A\r", "\x1b[K\x1b8"
+LINE_ABOVE, RETURN = "\x1b7\x1b[A\x1b[{}G", "\x1b[K\x1b8"
 # The room for an answer after a prompt. If the two need more than one line, the line above is not the countdown.
 ANSWER = 12
 # The signals that end a process and can be caught.
@@ -101,26 +102,34 @@ class Nobody:
 class Terminal:
     """A person at the terminal with the descriptor `tty`.
 
-    The kernel edits the typed line, so no redraw affects it.
+    The kernel edits the typed line, so no redraw affects it. While a QR code is shown, `_page` has everything that is
+    on the screen, beside the code. With `plain`, and in a window without room there, everything is below it.
     """
 
     def __init__(self, tty: int, *, plain: bool) -> None:
         self._tty, self._redraws, self._shown = tty, not plain, False
+        self._page: Page | None = None
         self._handlers: Handlers = {}
 
     def check(self, *parts: Secret[str], instead: str) -> None:
         """Raise UsageFault if the window has no room for the parts."""
-        if parts:
+        if parts and not self._fitting_page(parts):
             self._room(parts, instead=instead)
 
+    def _window(self) -> Size:
+        return Size(*os.get_terminal_size(self._tty))
+
     def _width(self) -> int:
-        return os.get_terminal_size(self._tty).columns or sys.maxsize
+        return self._page.width if self._page else self._window().columns or sys.maxsize
 
     def say(self, text: str) -> None:
-        """Print a text, wrapped to the window."""
+        """Print a text, wrapped to the window, or to the part of it beside a QR code."""
+        if self._page:
+            self._page.messages.append(printable(text))
+            return self._draw(self._page)
         lines = textwrap.wrap(printable(text), self._width(), break_long_words=False, break_on_hyphens=False)
         with STATUS.hidden():
-            self._write("\n".join(lines) + "\n")
+            return self._write("\n".join(lines) + "\n")
 
     def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
         """Return the typed line without surrounding spaces.
@@ -135,9 +144,12 @@ class Terminal:
 
         def tick() -> None:
             if len(prompt) + ANSWER < self._width():
-                self._write(LINE_ABOVE + countdown() + RETURN)
+                self._write(LINE_ABOVE.format(self._page.left + 1 if self._page else 1) + countdown() + RETURN)
 
-        self.say(countdown())
+        if self._page:
+            self._page.countdown = [countdown()]
+        else:
+            self.say(countdown())
         return self._line(prompt, tick=tick if self._redraws else None).strip()
 
     def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
@@ -189,28 +201,55 @@ class Terminal:
 
     def show(self, *parts: Secret[str], instead: str) -> None:
         """Show secrets on the alternate screen, above the questions. Raise UsageFault if they do not fit."""
-        high, lines = self._room(parts, instead=instead)
+        page = self._fitting_page(parts)
+        high, lines = (0, 0) if page else self._room(parts, instead=instead)
         if not self._shown:
             self._handlers = _catch_fatal_signals(self._on_fatal_signal)
-        self._shown = True
+        self._shown, self._page = True, page
+        if page:
+            self._write(SCREEN)
+            return self._draw(page)
         rows = [
             f"{BLACK_ON_WHITE if isinstance(part, Symbol) else ''}{line}{PLAIN}\r\n"
             for part in parts
             for line in part.reveal().splitlines()
         ]
         # From here on only the lines below scroll, so the secrets stay in place.
-        self._write(SCREEN + "".join(rows) + f"\x1b[{high + 1};{lines}r\x1b[{high + 1};1H")
+        return self._write(SCREEN + "".join(rows) + f"\x1b[{high + 1};{lines}r\x1b[{high + 1};1H")
+
+    def _page_of(self, parts: Sequence[Secret[str]]) -> Page | None:
+        """Return the page of a symbol and other parts; None without a symbol, and if nothing may be redrawn."""
+        match parts:
+            case [Symbol() as symbol, *texts] if self._redraws and os.environ.get("TERM", "dumb") != "dumb":
+                return Page(symbol=symbol, texts=texts, window=self._window())
+        return None
+
+    def _fitting_page(self, parts: Sequence[Secret[str]]) -> Page | None:
+        page = self._page_of(parts)
+        return page if page and page.needs.fits(page.window) else None
+
+    def _draw(self, page: Page) -> None:
+        """Draw the whole page, because a long answer or a new size of the window may have damaged it."""
+        page.window = self._window()
+        rows, (last, text) = page.rows(), page.end()
+        drawn = "".join(
+            f"\x1b[{row};1H{BLACK_ON_WHITE if line else ''}{line}{PLAIN}\x1b[K\x1b[{page.left + 1}G{beside}"
+            for row, (line, beside) in enumerate(rows.reveal(), 1)
+        )
+        self._write(f"{drawn}\x1b[{last};{page.left + 1}H{text}{' ' if page.prompt else ''}")
 
     def _room(self, parts: Sequence[Secret[str]], *, instead: str) -> tuple[int, int]:
         """Return the number of lines of the parts and of the window. Raise UsageFault if the parts do not fit."""
-        columns, lines = os.get_terminal_size(self._tty)
+        columns, lines = window = self._window()
         texts = Secret([part.reveal().splitlines() for part in parts])
         wide, high = max(len(line) for text in texts.reveal() for line in text), sum(map(len, texts.reveal()))
         if os.environ.get("TERM", "dumb") == "dumb":
             raise UsageFault("this terminal cannot erase what it shows, because TERM is dumb", f"use {instead}")
         if wide > columns or high + BELOW > lines:
+            page = self._page_of(parts)
             raise UsageFault(
-                f"a window of {wide}x{high + BELOW} characters is needed; this one has {columns}x{lines}",
+                f"a window of {page.needs if page else Size(wide, high + BELOW)} characters is needed; "
+                f"this one has {window}",
                 f"enlarge the window or use a smaller font, or use {instead}",
             )
         return high, lines
@@ -220,7 +259,7 @@ class Terminal:
         if self._shown:
             lines = os.get_terminal_size(self._tty).lines
             self._write("\x1b[r" + "".join(f"\x1b[{row};1H\x1b[K" for row in range(1, lines + 1)) + BACK)
-            self._shown = False
+            self._shown, self._page = False, None
             _restore_handlers(self._handlers)
 
     def _on_fatal_signal(self, number: int, _frame: object) -> None:
@@ -247,14 +286,11 @@ class Terminal:
         While waiting, call `tick` each second, and return an empty line if `until` returns true.
         """
         with self._mode(echo=echo):
-            self._write(f"{printable(prompt)}: ")
+            self._prompt(f"{printable(prompt)}:")
             try:
-                while not select.select([self._tty], [], [], LOOK if until else 1 if tick else None)[0]:
-                    if tick:
-                        tick()
-                    if until and until():
-                        self._write("\n")
-                        return ""
+                if not self._typed(tick, until):
+                    self._write("\n")
+                    return ""
                 line = os.read(self._tty, 4096)
             except KeyboardInterrupt:
                 self._write("\n")
@@ -264,7 +300,35 @@ class Terminal:
         if not line:
             self._write("\n")
             raise KeyboardInterrupt
-        return line.decode(errors="replace")
+        answer = line.decode(errors="replace")
+        if self._page:
+            self._page.countdown = self._page.prompt = ()
+            self._page.messages.append(printable(f"{prompt} {answer.strip() if echo else ''}"))
+        return answer
+
+    def _prompt(self, prompt: str) -> None:
+        if self._page:
+            self._page.prompt = [*self._page.countdown, prompt]
+            self._draw(self._page)
+        else:
+            self._write(f"{prompt} ")
+
+    def _typed(self, tick: Callable[[], None] | None, until: Callable[[], bool] | None) -> bool:
+        """Wait for a line. Return whether there is one.
+
+        A page is drawn again in a new size of the window. What was typed of the line is dropped, because terminals
+        differ in where they move it.
+        """
+        pause = LOOK if until or self._page else 1 if tick else None
+        while not select.select([self._tty], [], [], pause)[0]:
+            if self._page and self._page.window != self._window():
+                termios.tcflush(self._tty, termios.TCIFLUSH)
+                self._draw(self._page)
+            if tick:
+                tick()
+            if until and until():
+                return False
+        return True
 
     @contextmanager
     def _mode(self, *, echo: bool) -> Iterator[None]:

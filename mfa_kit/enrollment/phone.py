@@ -24,6 +24,8 @@ ADVICE = (
     "three in a row: see that it is this device's entry and that the clock has the network's time, or delete the entry "
     "and begin again; Ctrl-C gives up, and nothing half-made stays"
 )
+# Octets of the secrets that AWS makes. The size of their QR codes is known before there is one.
+SECRET = 40
 # Maximum seconds between two codes that can be consecutive: two periods, and time to type.
 APART = 2 * otp.PERIOD + 15
 
@@ -63,7 +65,7 @@ class Phone:
         now: Callable[[], float],
         *,
         interaction: Interaction,
-        draw: Callable[[KeyUri], Symbol],
+        draw: Callable[[Seed, str, str], Symbol],
         proof: PhoneProof,
     ) -> None:
         self._now, self._interaction, self._draw, self._proof = now, interaction, draw, proof
@@ -82,10 +84,7 @@ class Phone:
                 instead=self._proof.instead,
             )
         elif not sealed:
-            # This is as long as the URI from AWS; only the secret and the account's alias may differ.
-            label = f"Amazon%20Web%20Services:{intent.name}@{intent.account}"
-            uri = KeyUri(f"otpauth://totp/{label}?secret={'A' * 64}&issuer=Amazon%20Web%20Services")
-            self._interaction.check(*self._parts(Created(Seed(bytes(40)), uri)), instead=self._proof.unseen)
+            self._interaction.check(*self._parts(intent, Seed(bytes(SECRET))), instead=self._proof.unseen)
         return intent
 
     def install(self, intent: Intent, created: Created) -> None:
@@ -112,7 +111,7 @@ class Phone:
     def _proved(self, intent: Intent, created: Created) -> int:
         screen = self._interaction
         try:
-            self._show(created)
+            self._show(intent, created.seed)
             screen.say(self._proof.scan.format(user=intent.user, name=intent.name))
             drift = prove(
                 created.seed,
@@ -133,21 +132,21 @@ class Phone:
             screen.say(f"the seed is still in {picture.path}: delete it now")
         return drift
 
-    def _show(self, created: Created) -> None:
+    def _show(self, intent: Intent, seed: Seed) -> None:
         if picture := self._proof.picture:
             self._interaction.say(f"the QR code is in {picture.path}")
             return
         try:
-            self._interaction.show(*self._parts(created), instead=self._proof.unseen)
+            self._interaction.show(*self._parts(intent, seed), instead=self._proof.unseen)
         except UsageFault as small:
             if not self._sealed:
                 raise
             self._interaction.say(f"{small}; so open the sealed backup in another window, and scan that:")
             self._interaction.say("mfa-kit backup list; mfa-kit backup show FILE -i IDENTITY -o qr.png")
 
-    def _parts(self, created: Created) -> list[Secret[str]]:
-        symbol = self._draw(created.uri)
-        return [symbol, otp.grouped(created.seed)] if self._proof.grouped else [symbol]
+    def _parts(self, intent: Intent, seed: Seed) -> list[Secret[str]]:
+        symbol = self._draw(seed, intent.name, intent.account)
+        return [symbol, otp.grouped(seed)] if self._proof.grouped else [symbol]
 
 
 def prove(

@@ -14,6 +14,9 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import KeyUri, Secret, Seed
 
 ISSUER = "Amazon Web Services"
+SHORT_ISSUER = "AWS"
+# The characters of device names that a path may contain (RFC 3986, 3.3). Some apps read + as a space.
+LABEL = "@,="
 # RFC 4226, R6: a secret has at least 128 bits. Older apps and servers use 80 bits, the shortest length in use.
 FEWEST_OCTETS, SAFE_OCTETS = 10, 16
 HINT = "use the QR code that AWS showed for the device"
@@ -35,6 +38,15 @@ def otpauth(seed: Seed, *, label: str) -> KeyUri:
     issuer = quote(ISSUER)
     secret = Secret(base64.b32encode(seed.reveal()).decode().rstrip("="))
     return KeyUri(f"otpauth://totp/{issuer}:{quote(label)}?secret={secret.reveal()}&issuer={issuer}")
+
+
+def short_otpauth(seed: Seed, *, device: str, account: str) -> KeyUri:
+    """Return the shortest URI that an app shows as AWS's, for a QR code that must fit a terminal.
+
+    It has no `issuer` parameter: without one, apps take the issuer from the label (Key Uri Format, "Issuer").
+    """
+    secret = Secret(base64.b32encode(seed.reveal()).decode().rstrip("="))
+    return KeyUri(f"otpauth://totp/{SHORT_ISSUER}:{quote(device, safe=LABEL)}@{account}?secret={secret.reveal()}")
 
 
 def parse(uri: KeyUri) -> DeviceUri:

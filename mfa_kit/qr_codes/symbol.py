@@ -10,6 +10,7 @@ from itertools import zip_longest
 
 import qrcode
 from PIL import Image, ImageDraw, ImageFont
+from qrcode.image.pil import PilImage
 
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import KeyUri, Png, Symbol
@@ -25,26 +26,39 @@ WIDTH = 460
 MASK = 2
 # The number of characters from which a denser mode saves more than its header costs. Base32 has such a mode.
 SEGMENT = 6
-# The quiet zone on a screen.
-SCREEN_BORDER = 2
+# The same for a screen: the best of these depends on the names in the URI.
+SEGMENTS = range(4, 11)
+# A screen shows the whole quiet zone up to this version, which then takes 45 columns and 23 lines. The next version
+# takes as many with half the quiet zone.
+WHOLE_VERSION, SCREEN_BORDER = 5, 2
 HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
 
 
-def modules(uri: KeyUri, *, small: bool = False) -> list[list[bool]]:
-    """Return the symbol's rows with its quiet zone; True is dark. A small symbol has less error correction."""
-    symbol = qrcode.QRCode(
-        error_correction=qrcode.ERROR_CORRECT_L if small else qrcode.ERROR_CORRECT_M,
-        border=SCREEN_BORDER if small else BORDER,
-        mask_pattern=MASK,
-    )
-    symbol.add_data(uri.reveal(), optimize=SEGMENT)
-    symbol.make(fit=True)
-    return symbol.get_matrix()
+def modules(uri: KeyUri) -> list[list[bool]]:
+    """Return the symbol's rows with its quiet zone; True is dark."""
+    return _symbol(uri, correction=qrcode.ERROR_CORRECT_M, segment=SEGMENT).get_matrix()
+
+
+def screen_modules(uri: KeyUri) -> list[list[bool]]:
+    """Return the rows of the smallest symbol, which has less error correction."""
+    symbols = (_symbol(uri, correction=qrcode.ERROR_CORRECT_L, segment=segment) for segment in SEGMENTS)
+    smallest = min(symbols, key=lambda symbol: symbol.version)
+    if smallest.version > WHOLE_VERSION:
+        smallest.border = SCREEN_BORDER
+    return smallest.get_matrix()
+
+
+def _symbol(uri: KeyUri, *, correction: int, segment: int) -> qrcode.QRCode[PilImage]:
+    """Return a symbol of the lowest version that has room. It is drawn when its matrix is read."""
+    symbol = qrcode.QRCode(error_correction=correction, border=BORDER, mask_pattern=MASK, image_factory=PilImage)
+    symbol.add_data(uri.reveal(), optimize=segment)
+    symbol.best_fit()
+    return symbol
 
 
 def blocks(uri: KeyUri) -> Symbol:
     """Return the smallest readable symbol, in half blocks. Raise IntegrityFault if it does not read back."""
-    rows = modules(uri, small=True)
+    rows = screen_modules(uri)
     if read(Png(_png(_drawn(rows)))) != uri:
         raise IntegrityFault("the QR code does not read back as what was drawn", "report this")
     light = [False] * len(rows)

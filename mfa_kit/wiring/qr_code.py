@@ -1,13 +1,13 @@
 """QR codes drawn; the library for them is loaded when the first one is."""
 
-from mfa_kit.core.otp import KeyUri, Png, Symbol
+from mfa_kit.core.otp import KeyUri, Png, Seed, Symbol
 
 
-def draw(uri: KeyUri) -> Symbol:
-    """Return the QR code of a key URI in half blocks, for a terminal."""
-    from mfa_kit.qr_codes import symbol
+def draw(seed: Seed, device: str, account: str) -> Symbol:
+    """Return the QR code of a device's secret in half blocks, for a terminal."""
+    from mfa_kit.qr_codes import key_uri, symbol
 
-    return symbol.blocks(uri)
+    return symbol.blocks(key_uri.short_otpauth(seed, device=device, account=account))
 
 
 def draw_picture(uri: KeyUri) -> Png:

@@ -115,7 +115,7 @@ def drift(who: Person, *, typed: int = 2) -> int:
 
 
 def carrier(who: Person, **way: object) -> Phone:
-    made = Phone(who.clock, interaction=who, draw=lambda _: Symbol("█"), proof=PhoneProof(**way))  # type: ignore[arg-type]
+    made = Phone(who.clock, interaction=who, draw=lambda *_: Symbol("█"), proof=PhoneProof(**way))  # type: ignore[arg-type]
     made.install(INTENT, CREATED)
     return made
 
@@ -236,7 +236,7 @@ def test_a_window_that_became_small_since_ends_it() -> None:
 def test_a_plain_file_is_asked_for_written_and_named() -> None:
     """It is then not shown on the screen."""
     who, file = person("yes", -1, 0), File()
-    made = Phone(who.clock, interaction=who, draw=lambda _: Symbol("█"), proof=PhoneProof(picture=file))
+    made = Phone(who.clock, interaction=who, draw=lambda *_: Symbol("█"), proof=PhoneProof(picture=file))
     made.check(INTENT, sealed=False)
     written = [file.there]
     made.install(INTENT, CREATED)
@@ -248,7 +248,7 @@ def test_a_plain_file_is_asked_for_written_and_named() -> None:
 def test_a_plain_file_goes_with_its_device() -> None:
     """A file that this run did not write stays."""
     who, file = person(), File(there=True)
-    made = Phone(who.clock, interaction=who, draw=lambda _: Symbol("█"), proof=PhoneProof(picture=file))
+    made = Phone(who.clock, interaction=who, draw=lambda *_: Symbol("█"), proof=PhoneProof(picture=file))
     made.remove(ENTRY)
     kept = file.there
     made.install(INTENT, CREATED)
@@ -265,7 +265,7 @@ def test_a_plain_file_goes_when_its_codes_do_not_come() -> None:
         raise KeyboardInterrupt
 
     who.answers = answers()
-    made = Phone(who.clock, interaction=who, draw=lambda _: Symbol("█"), proof=PhoneProof(picture=file))
+    made = Phone(who.clock, interaction=who, draw=lambda *_: Symbol("█"), proof=PhoneProof(picture=file))
     made.install(INTENT, CREATED)
     with pytest.raises(KeyboardInterrupt):
         made.codes(INTENT)

@@ -133,17 +133,18 @@ def test_a_symbol_has_its_quiet_zone() -> None:
     assert rows[4][4:11] == [True] * 7
 
 
-def test_a_small_symbol_has_half_the_quiet_zone() -> None:
-    """Two modules are enough on a screen, and none of them is dark."""
-    rows = qr.modules(URI, small=True)
-    assert not any(rows[1])
-    assert rows[2][2:9] == [True] * 7
-    assert len(rows) < len(qr.modules(URI))
+@pytest.mark.parametrize(("name", "border", "side"), [("n" * 20, 4, 45), ("n" * 40, 2, 45), ("n" * 64, 2, 49)])
+def test_a_symbol_on_a_screen_has_the_quiet_zone_that_fits(name: str, border: int, side: int) -> None:
+    """Version 5 has all four modules. Larger symbols have two, and none of them is dark."""
+    rows = qr.screen_modules(key_uri.short_otpauth(Seed(bytes(range(40))), device=name, account="000000000000"))
+    assert len(rows) == side
+    assert not any(map(any, rows[:border]))
+    assert rows[border][border : border + 7] == [True] * 7
 
 
 def test_half_blocks_are_the_symbol_s_rows_in_twos() -> None:
     """The upper half of a character is one row and the lower half the next. Below the last row it is light."""
-    rows = qr.modules(URI, small=True)
+    rows = qr.screen_modules(URI)
     halves = {" ": (False, False), "▀": (True, False), "▄": (False, True), "█": (True, True)}
     lines = qr.blocks(URI).reveal().split("\n")
     drawn = [[halves[char][half] for char in line] for line in lines for half in (0, 1)]

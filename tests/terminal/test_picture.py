@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pyotp
 import pytest
+import zxingcpp
 
-from mfa_kit.core.otp import KeyUri
+from mfa_kit.core.otp import KeyUri, Seed
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.qr_codes import symbol
+from mfa_kit.qr_codes import key_uri, symbol
 from tests.terminal.conftest import in_good_time
 from tests.terminal.window import DARK, LIGHT, Theme, Window, picture, read
 
@@ -20,7 +21,7 @@ SERIAL = "arn:aws:iam::000000000000:mfa/alice"
 
 
 @pytest.mark.parametrize("theme", [DARK, LIGHT], ids=["dark", "light"])
-@pytest.mark.parametrize("size", [(100, 40), (60, 30), (200, 60)], ids=str)
+@pytest.mark.parametrize("size", [(80, 24), (100, 40), (60, 30), (200, 60)], ids=str)
 def test_the_qr_code_reads_from_the_screen(
     theme: Theme, size: tuple[int, int], env: dict[str, str], tmp_path: Path
 ) -> None:
@@ -33,11 +34,67 @@ def test_the_qr_code_reads_from_the_screen(
         apart=False,
     )
     window.see("first code: ")
-    uri = read(picture(window.look(), theme), tmp_path / "screen.png")
+    page = picture(window.look(), theme)
+    uri = read(page, tmp_path / "screen.png")
     window.type("\x03", end="")
     window.end()
     assert pyotp.parse_uri(uri).secret
-    assert uri.startswith("otpauth://totp/Amazon%20Web%20Services:alice@000000000000?secret=")
+    assert uri.startswith("otpauth://totp/AWS:alice@000000000000?secret=")
+    assert [each.text for each in zxingcpp.read_barcodes(page)] == [uri]
+
+
+def test_a_default_window_has_the_prompts_beside_the_qr_code(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
+    """The two codes are typed there, also after mistakes. The messages are wrapped at words."""
+    window = Window(ENROLL, env=env, cwd=tmp_path, size=(80, 24))
+    window.see("first code: ")
+    phone = pyotp.parse_uri(read(picture(window.look(), DARK), tmp_path / "screen.png"))
+    assert isinstance(phone, pyotp.TOTP)
+    window.type("nonsense")
+    window.see("first code: ")
+    # An answer that is too long for the line writes over the symbol, until the page is drawn again.
+    window.type("x" * 200)
+    window.see("first code: ")
+    now = in_good_time(lab)
+    window.type(phone.at(now - 30))
+    window.see("second code: ")
+    screen = window.look()
+    beside = " ".join(line[47:].rstrip() for line in screen.display)
+    for said in ("scan it with alice's authenticator app, then type what the app shows", "without letters"):
+        assert said in beside
+    assert screen.display[screen.cursor.y][47:].rstrip() == "second code:"
+    assert screen.cursor.x == 47 + len("second code: ")
+    assert read(picture(screen, DARK), tmp_path / "screen.png").startswith("otpauth://totp/AWS:alice@")
+    window.type(phone.at(now))
+    assert window.end() == 0
+    assert lab.assigned(SERIAL) == "alice"
+
+
+def test_the_page_follows_the_size_of_the_window(env: dict[str, str], tmp_path: Path) -> None:
+    """In a small window the QR code is replaced by the size that it needs."""
+    window = Window(ENROLL, env=env, cwd=tmp_path, size=(80, 24))
+    window.see("first code: ")
+    window.resize(60, 20)
+    window.see("enlarge the window to 71x24")
+    window.see("first code: ")
+    small = window.look()
+    assert not read(picture(small, DARK), tmp_path / "screen.png")
+    window.resize(100, 30)
+    window.see("first code: ")
+    page = picture(window.look(), DARK)
+    window.type("\x03", end="")
+    window.end()
+    assert read(page, tmp_path / "screen.png").startswith("otpauth://totp/AWS:alice@")
+
+
+@pytest.mark.parametrize("name", ["a", "n" * 20, "firstname.lastname@example.com", "first.last+1=2,3@4-5_"])
+def test_the_symbol_of_a_usual_name_fits_a_default_window(name: str) -> None:
+    """45 columns and 23 lines, which leaves a column of 33 characters for the prompts."""
+    lines = symbol.blocks(short_uri(name)).reveal().splitlines()
+    assert (len(lines), {len(line) for line in lines}) == (23, {45})
+
+
+def short_uri(name: str) -> KeyUri:
+    return key_uri.short_otpauth(Seed(bytes(range(40))), device=name, account="123456789012")
 
 
 @pytest.mark.parametrize("more", [[], ["--plain"]], ids=["redrawn", "plain"])
@@ -91,7 +148,7 @@ def test_the_countdown_leaves_what_is_typed(env: dict[str, str], tmp_path: Path)
     window.type("12", end="")
     window.see("next code in")
     window.see("next code in")
-    lines = window.look().display
+    lines = [line[47:] for line in window.look().display]
     window.type("\x03", end="")
     window.end()
     prompt = next(number for number, line in enumerate(lines) if line.startswith("first code: "))
@@ -110,11 +167,6 @@ def test_keys_typed_ahead_are_no_answer(env: dict[str, str], tmp_path: Path) -> 
     assert "no code" not in window.screen.text()
 
 
-@pytest.mark.parametrize(("name", "lines"), [("a", 25), ("firstname.lastname@example.com", 27), ("n" * 64, 29)])
-def test_the_symbol_is_as_small_as_can_be(name: str, lines: int) -> None:
-    """25 to 29 lines for a secret of AWS's length: error correction L, mixed modes, a quiet zone of two modules."""
-    uri = KeyUri(
-        f"otpauth://totp/Amazon%20Web%20Services:{name}@123456789012?secret={'ABCDEFG2' * 8}"
-        "&issuer=Amazon%20Web%20Services"
-    )
-    assert symbol.blocks(uri).reveal().count("\n") + 1 == lines
+def test_the_longest_name_needs_two_lines_more() -> None:
+    """A device name has at most 64 characters."""
+    assert symbol.blocks(short_uri("n" * 64)).reveal().count("\n") + 1 == 25

@@ -1,0 +1,83 @@
+"""The layout of the screen while a QR code is shown: the symbol, and beside it the messages and the prompt."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import NamedTuple
+
+from mfa_kit.core.otp import Secret, Symbol
+
+# Columns between the symbol and the messages, and the narrowest column of messages.
+GAP, NARROWEST = 2, 24
+
+
+class Size(NamedTuple):
+    """A number of columns and lines."""
+
+    columns: int
+    lines: int
+
+    def fits(self, window: "Size") -> bool:
+        """Return whether a window has this size or more."""
+        return self.columns <= window.columns and self.lines <= window.lines
+
+    def __str__(self) -> str:
+        return f"{self.columns}x{self.lines}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Page:
+    """A symbol, secrets as text, the messages since it is shown, and the current prompt below its countdown.
+
+    The last line of the window stays free, so that the line break after an answer does not scroll the page.
+    """
+
+    symbol: Symbol
+    texts: Sequence[Secret[str]]
+    window: Size
+    messages: list[str] = field(default_factory=list)
+    countdown: Sequence[str] = ()
+    prompt: Sequence[str] = ()
+
+    @property
+    def needs(self) -> Size:
+        """The smallest window with room for the page."""
+        rows = Secret(self.symbol.reveal().splitlines())
+        return Size(len(rows.reveal()[0]) + GAP + NARROWEST, len(rows.reveal()) + 1)
+
+    @property
+    def left(self) -> int:
+        """The number of columns before the messages."""
+        return self.needs.columns - NARROWEST if self.needs.fits(self.window) else 0
+
+    @property
+    def width(self) -> int:
+        """The number of columns of the messages."""
+        return self.window.columns - self.left
+
+    def rows(self) -> Secret[list[tuple[str, str]]]:
+        """Return each line of the window: its part of the symbol, and the text beside it."""
+        symbol = Secret(self.symbol.reveal().splitlines() if self.needs.fits(self.window) else [])
+        pairs = Secret(zip_longest(symbol.reveal(), self._beside().reveal(), [None] * self.window.lines, fillvalue=""))
+        return Secret([(line, text) for line, text, _ in pairs.reveal()][: self.window.lines])
+
+    def end(self) -> tuple[int, str]:
+        """Return the line with the last text, counted from 1, and that text."""
+        lines = self._beside()
+        return len(lines.reveal()), (lines.reveal() or [""])[-1]
+
+    def _beside(self) -> Secret[list[str]]:
+        """Return the lines beside the symbol: the secrets, and as many of the last messages as have room.
+
+        In a window that has become too small, return the size that is needed, and the prompt.
+        """
+        if not self.needs.fits(self.window):
+            return Secret(self._wrapped([f"enlarge the window to {self.needs}", *self.prompt]))
+        fixed = Secret([line for text in self.texts for line in self._wrapped([text.reveal()])])
+        lines = self._wrapped([*self.messages, *self.prompt])
+        return Secret([*fixed.reveal(), *lines[len(fixed.reveal()) + 1 - self.window.lines :]])
+
+    def _wrapped(self, texts: Sequence[str]) -> list[str]:
+        """Return lines of whole words. Only a word that is wider than the column is broken."""
+        return [line for text in texts for line in textwrap.wrap(text, self.width, break_on_hyphens=False)]
