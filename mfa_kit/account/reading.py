@@ -86,6 +86,7 @@ class _Reading:
         return Snapshot(
             at=self._inventory.now(),
             account=caller.account,
+            lab=caller.lab,
             caller=caller.arn,
             report=report,
             summary=summary or {},

@@ -137,11 +137,13 @@ class Snapshot:
 
     `virtual` includes root's device, with ROOT as its user. `listed` holds the users whose devices were listed,
     `certified` the certifications of security keys, and `must_change` whether users have to choose a new password.
+    `lab` says whether the account is a lab's.
     """
 
     at: float
     account: str
     caller: str
+    lab: bool = False
     holes: tuple[Hole, ...] = ()
     report: CredentialReport | None = None
     summary: Mapping[str, int] = field(default_factory=dict)

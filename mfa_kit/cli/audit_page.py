@@ -7,42 +7,26 @@ from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
 from mfa_kit.cli.html.chart import Bar, bar_chart, ring
-from mfa_kit.cli.html.shell import html_page, html_text
+from mfa_kit.cli.html.shell import Tone, html_mark, html_page, html_table, html_text, html_time, html_words
 from mfa_kit.core.models import DeviceType
-from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring.aws import account_label
 
-STYLE = """
-  .lead { font-size: 17px; margin: 1rem 0 } .soft { color: #595959 }
-  .charts { display: flex; flex-wrap: wrap; gap: 2rem }
-  figure { margin: 1rem 0; flex: 1 1 18rem } figcaption { font-weight: 600; margin-bottom: .4rem }
-  details { border: 1px solid #d5d5d5; border-radius: 6px; margin: .6rem 0; padding: .5rem .9rem; break-inside: avoid }
-  summary { font-weight: 600 } li { margin: .5rem 0 } td, li { overflow-wrap: anywhere }
-  pre { background: #f4f4f4; padding: .5rem .7rem; margin: .3rem 0; white-space: pre-wrap; font-size: 13px }
-  .mark { display: inline-block; min-width: 4.6rem; padding: 0 .5rem; border-radius: 4px; color: #fff; font-size: 13px;
-    text-align: center; font-weight: 600 }
-  @media print {
-    details { break-inside: auto } summary { break-after: avoid } li, figure { break-inside: avoid }
-    details::details-content { content-visibility: visible; block-size: auto }
-  }
-"""
-# Colors that color-blind readers can tell apart. Each is dark enough for white text.
-COLORS = {
-    "critical": "#8b0a1a",
-    "high": "#b8400c",
-    "medium": "#8a6100",
-    "low": "#4a5a6a",
-    "fail": "#8b0a1a",
-    "unknown": "#6b4fa0",
-    "pass": "#1f6f8b",
-    "not applicable": "#6b6b6b",
+TONES = {
+    "critical": Tone.BAD,
+    "high": Tone.WARN,
+    "medium": Tone.MILD,
+    "low": Tone.CALM,
+    "fail": Tone.BAD,
+    "unknown": Tone.ODD,
+    "pass": Tone.GOOD,
+    "not applicable": Tone.OFF,
 }
 WAYS = (
-    ("security key or passkey", "#1f6f8b"),
-    ("code from an app or a token", "#4d9a6a"),
-    ("kind unknown", "#6b4fa0"),
-    ("text message", "#b8400c"),
-    ("no MFA", "#8b0a1a"),
+    ("security key or passkey", Tone.GOOD),
+    ("code from an app or a token", Tone.FAIR),
+    ("kind unknown", Tone.ODD),
+    ("text message", Tone.WARN),
+    ("no MFA", Tone.BAD),
 )
 # The number of names in a row of the summary.
 SHOWN = 3
@@ -50,11 +34,11 @@ SHOWN = 3
 
 def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> str:
     """Return the page: a summary, charts, the failures, and every rule with its findings."""
-    account = account_label(snapshot.account)
-    read = f"Read {iso_time(snapshot.at)} as {snapshot.caller}"
+    account = account_label(snapshot.account, lab=snapshot.lab)
     body = [
         f"<h1>Sign-in audit of AWS account {html_text(account)}</h1>",
-        f'<p class="soft">{html_text(read)}; {_made(snapshot)}.</p>',
+        f'<p class="soft">Read {html_time(snapshot.at)}, as {html_words(snapshot.caller)}</p>',
+        f'<p class="soft">{_made(snapshot)}</p>',
         f'<p class="lead">{_lead(answers)}</p>',
         *_holes(snapshot),
         '<div class="charts">',
@@ -66,34 +50,34 @@ def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> str:
         "<h2>All checks</h2>",
         *(line for one in answers for line in _details(one)),
     ]
-    return html_page(f"Sign-in audit of account {account}", body, style=STYLE)
+    return html_page(f"Sign-in audit of account {account}", body)
 
 
 def _made(snapshot: Snapshot) -> str:
     if snapshot.report is None:
-        return "the credential report could not be read"
-    return f"credential report of {iso_time(snapshot.report.made)}"
+        return "The credential report could not be read."
+    return f"Credential report of {html_time(snapshot.report.made)}"
 
 
 def _lead(answers: Sequence[RuleAnswer]) -> str:
     count = Counter(one.result for one in answers)
-    worst = next((one.rule.severity for one in answers if one.result is RuleResult.FAIL), None)
+    failed = [one.rule.severity for one in answers if one.result is RuleResult.FAIL]
     applied = len(answers) - count[RuleResult.NOT_APPLICABLE]
-    said = [f"<b>{count[RuleResult.PASS]} of {applied} checks passed.</b>"]
-    if worst is not None:
-        as_bad = sum(one.result is RuleResult.FAIL and one.rule.severity is worst for one in answers)
-        said.append(f"{count[RuleResult.FAIL]} failed, {as_bad} of them {worst}.")
+    said = [f"<b>{count[RuleResult.PASS]} of {applied} checks passed</b>"]
+    if failed:
+        worst = min(failed, key=lambda severity: severity.rank)
+        said.append(f"{len(failed)} failed ({failed.count(worst)} {worst})")
     if count[RuleResult.UNKNOWN]:
-        said.append(f"{count[RuleResult.UNKNOWN]} could not be evaluated and do not count as passed.")
-    return " ".join(said)
+        said.append(f"{count[RuleResult.UNKNOWN]} could not be evaluated and did not pass")
+    return ", ".join(said)
 
 
 def _holes(snapshot: Snapshot) -> Iterator[str]:
     if snapshot.holes:
         yield "<p><b>Could not be read:</b></p><ul>"
         for hole in snapshot.holes:
-            about = f" of {html_text(hole.about)}" if hole.about else ""
-            yield f"<li>{html_text(hole.part)}{about}: {html_text(hole.why)}</li>"
+            about = f" of {html_words(hole.about)}" if hole.about else ""
+            yield f"<li>{html_text(hole.part)}{about}: {html_words(hole.why)}</li>"
         yield "</ul>"
 
 
@@ -103,13 +87,13 @@ def _figure(title: str, chart: str) -> str:
 
 def _by_result(answers: Sequence[RuleAnswer]) -> list[Bar]:
     counts = Counter(one.result for one in answers)
-    return [Bar(f"{counts[result]} {result}", counts[result], color=COLORS[result]) for result in RuleResult]
+    return [Bar(f"{counts[result]} {result}", counts[result], TONES[result]) for result in RuleResult]
 
 
 def _by_severity(answers: Sequence[RuleAnswer]) -> str:
     counts = Counter(one.rule.severity for one in answers if one.result is RuleResult.FAIL)
-    bars = [Bar(severity, counts[severity], str(counts[severity]), COLORS[severity]) for severity in Severity]
-    return bar_chart(bars, full=max(counts.values(), default=0), width=340, labels=70, ends=50)
+    bars = [Bar(severity, counts[severity], TONES[severity], str(counts[severity])) for severity in Severity]
+    return bar_chart(bars, full=max(counts.values(), default=0))
 
 
 def _way(one: AccountUser) -> str:
@@ -135,44 +119,48 @@ def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:
         return
     yield f"<p>{total} users have a console password. Each user is counted by the best known device.</p>"
     bars = [
-        Bar(f"{ways[name]} {name} ({100 * ways[name] / total:.0f} %)", ways[name], color=color)
-        for name, color in WAYS
+        Bar(name, ways[name], tone, f"{ways[name]} ({100 * ways[name] / total:.0f} %)")
+        for name, tone in WAYS
         if ways[name]
     ]
-    yield bar_chart(bars, full=total, labels=260, ends=0)
+    yield bar_chart(bars, full=total)
 
 
 def _first(answers: Sequence[RuleAnswer]) -> Iterator[str]:
     """List the failures, worst first: the summary of the page."""
     failed = [one for one in answers if one.result is RuleResult.FAIL]
     if failed:
-        yield "<h2>What to fix, worst first</h2><table><thead><tr><th>Severity</th><th>Check</th>"
-        yield "<th>Fails for</th></tr></thead><tbody>"
-        for one in failed:
-            subjects = list(dict.fromkeys(each.subject for each in one.findings))
-            names = ", ".join(map(html_text, subjects[:SHOWN]))
-            title = html_text(one.rule.title)
-            more = f" and {len(subjects) - SHOWN} more" if len(subjects) > SHOWN else ""
-            yield f"<tr><td>{_mark(one.rule.severity)}</td><td>{title}</td><td>{names}{more}</td></tr>"
-        yield "</tbody></table>"
+        yield "<h2>What to fix, worst first</h2>"
+        yield html_table(
+            ("Severity", "Check", "Fails for"),
+            [(_mark(one.rule.severity), html_words(one.rule.title), _names(one)) for one in failed],
+        )
+
+
+def _names(one: RuleAnswer) -> str:
+    subjects = list(dict.fromkeys(each.subject for each in one.findings))
+    more = f" and {len(subjects) - SHOWN} more" if len(subjects) > SHOWN else ""
+    return ", ".join(map(html_words, subjects[:SHOWN])) + more
 
 
 def _mark(name: str) -> str:
-    return f'<span class="mark" style="background:{COLORS[name]}">{name}</span>'
+    return html_mark(name, TONES[name])
 
 
 def _details(one: RuleAnswer) -> Iterator[str]:
     references = f" · {html_text(', '.join(one.rule.references))}" if one.rule.references else ""
-    yield f"<details><summary>{_mark(one.result)} {html_text(one.rule.title)}</summary>"
-    yield f'<p class="soft">{html_text(one.rule.id)} · {one.rule.severity}{references}</p>'
+    failed, severity = one.result is RuleResult.FAIL, one.rule.severity
+    severe = _mark(severity) if failed else f'<span class="soft">{severity}</span>'
+    yield f"<details><summary>{_mark(one.result)} {severe} {html_words(one.rule.title)}</summary>"
+    yield f'<p class="soft">{html_text(one.rule.id)}{references}</p>'
     if one.why:
-        yield f"<p>{html_text(one.why)}</p>"
+        yield f"<p>{html_words(one.why)}</p>"
     if one.findings or one.unsure:
         yield "<ul>"
         for finding in one.findings:
-            remedy = "\n".join(html_text(line) for line in finding.remedy)
-            yield f"<li><b>{html_text(finding.subject)}</b>: {html_text(finding.evidence)}<pre>{remedy}</pre></li>"
+            remedy = "\n".join(html_words(line) for line in finding.remedy)
+            yield f"<li><b>{html_words(finding.subject)}</b>: {html_words(finding.evidence)}<pre>{remedy}</pre></li>"
         for unsure in one.unsure:
-            yield f"<li><b>{html_text(unsure.subject)}</b>: {html_text(unsure.why)}</li>"
+            yield f"<li><b>{html_words(unsure.subject)}</b>: {html_words(unsure.why)}</li>"
         yield "</ul>"
     yield "</details>"

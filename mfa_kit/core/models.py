@@ -92,10 +92,11 @@ class Mark(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The identity of our credentials (sts:GetCallerIdentity)."""
+    """The identity of our credentials (sts:GetCallerIdentity), and whether it is one of a lab."""
 
     account: str
     arn: str
+    lab: bool = False
 
     @property
     def partition(self) -> str:

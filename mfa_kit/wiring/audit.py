@@ -51,7 +51,9 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
 
     if source.file is not None and source.file.exists():
         found = snapshots.read_snapshot(source.file)
-        settings.progress.note(f"offline: account {aws.account_label(found.account)} as stored in {source.file}")
+        settings.progress.note(
+            f"offline: account {aws.account_label(found.account, lab=found.lab)} as stored in {source.file}"
+        )
         yield found, None
         return
     if source.file is not None:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mfa_kit.core import otp
@@ -21,9 +22,6 @@ from mfa_kit.wiring.this_computer import harden, home
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam, Retry
     from mfa_kit.adapters.ledger.ledger import Ledger
-
-# The account of `mfa-kit lab`; AWS assigns this number to no one.
-LAB_ACCOUNT = "000000000000"
 
 
 class OneLineFormatter(logging.Formatter):
@@ -84,11 +82,10 @@ def connect(
         logging.getLogger("mfa_kit").setLevel(logging.DEBUG)
     with Ledger(home()) as ledger:
         iam = open_iam(settings, ledger.called, workers=workers, turn=turn)
-        caller = iam.caller()
-        clock = f", {clock_difference(iam.offset())}" if iam.offset() else ""
         # Other simulators use the lab's account number too, so the environment has to be checked.
-        account = account_label(caller.account) if speaks_to_lab(iam.endpoint_url, os.environ) else caller.account
-        settings.progress.note(f"account {account} as {caller.arn}{clock}")
+        caller = replace(iam.caller(), lab=speaks_to_lab(iam.endpoint_url, os.environ))
+        clock = f", {clock_difference(iam.offset())}" if iam.offset() else ""
+        settings.progress.note(f"account {account_label(caller.account, lab=caller.lab)} as {caller.arn}{clock}")
         if settings.account is not None and settings.account != caller.account:
             raise UsageFault(
                 f"these credentials are of account {caller.account}, and --account asks for {settings.account}",
@@ -108,9 +105,9 @@ def _ask_session_code(serial: str, settings: Settings) -> str:
     )
 
 
-def account_label(account: str) -> str:
-    """Return an account number, with LAB added for that of the lab."""
-    return f"{account} (LAB, nothing here is real)" if account == LAB_ACCOUNT else account
+def account_label(account: str, *, lab: bool) -> str:
+    """Return an account number, with LAB added for that of a lab."""
+    return f"{account} (LAB, nothing here is real)" if lab else account
 
 
 def clock_difference(offset: float) -> str:

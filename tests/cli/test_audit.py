@@ -167,7 +167,7 @@ def test_no_name_drives_a_page(hostile: Path, offline: MfaKit) -> None:
     assert "<script>alert(1)</script>\\x1b[31m\\u202e=1+1" in page.text
     assert not [each for each in re.findall(r"<pre>(.*?)</pre>", out, re.DOTALL) if "\ntouch it" in each]
     assert "default-src 'none'" in out
-    assert {"svg", "circle", "rect", "pre", "details"} <= set(page.tags)
+    assert {"svg", "circle", "i", "pre", "details"} <= set(page.tags)
 
 
 def test_a_page_says_that_it_is_of_a_lab(kit: Kit) -> None:
@@ -213,21 +213,21 @@ def test_the_page_of_an_account_with_every_kind_of_device(kit: Kit) -> None:
     text = Page(kit("audit", "--output", "html", description=everybody).out).text
     for said in (
         "4 users have a console password",
-        "1 security key or passkey (25 %)",
-        "1 code from an app or a token (25 %)",
-        "1 text message (25 %)",
-        "1 no MFA (25 %)",
+        "security key or passkey1 (25 %)",
+        "code from an app or a token1 (25 %)",
+        "text message1 (25 %)",
+        "no MFA1 (25 %)",
     ):
         assert said in text
     partly = Page(kit("audit", "--output", "html", description=everybody, denied=("ListMFADevices",)).out).text
-    assert "2 kind unknown (50 %)" in partly
+    assert "kind unknown2 (50 %)" in partly
     assert "Could not be read:" in partly
     weak = changed(passwords(minimum_password_length=14))
     one = Page(kit("audit", "--rule", "passwords", "--output", "html", description=weak).out).text
-    assert "1 failed, 1 of them medium." in one
+    assert "0 of 1 checks passed, 1 failed (1 medium)" in one
     nothing = Page(kit("audit", "--output", "html", denied=("GetCredentialReport",)).out).text
     assert "No user is known to have a console password." in nothing
-    assert "the credential report could not be read" in nothing
+    assert "The credential report could not be read" in nothing
 
 
 @pytest.mark.slow

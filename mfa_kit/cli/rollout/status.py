@@ -35,6 +35,6 @@ def status(*, plan_file: Path, backup_dir: Path | None, workers: int, settings: 
                 desk=ports.desk,
             )
         if output.is_html:
-            output.text(status_page(plan, found, at=ports.desk.inventory.now()))
+            output.text(status_page(plan, found, at=ports.desk.inventory.now(), lab=ports.caller.lab))
             return
         output.many("rollout-status", [result_row(each) for each in found], empty="the plan is empty")

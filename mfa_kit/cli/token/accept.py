@@ -70,7 +70,7 @@ def accept(
     finally:
         # Write the page even if the output is closed early, such as by a pager.
         if out:
-            page = acceptance_sheet(box, name=file.name, at=iso_time(seed_files.now()), missing=len(left_out))
+            page = acceptance_sheet(box, name=file.name, at=seed_files.now(), missing=len(left_out))
             write_new_file(out, page.encode())
     return 0 if box.of(TokenVerdict.ACCEPTED) == len(box.tokens) and not refused and not left_out else 1
 

@@ -1,58 +1,61 @@
 """A printable HTML page about a box of tokens. It contains no seed."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
-from mfa_kit.cli.html.chart import Bar, column_chart
-from mfa_kit.cli.html.shell import html_page, html_text
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.cli.html.chart import Bar, bar_chart
+from mfa_kit.cli.html.shell import Tone, html_mark, html_page, html_table, html_text, html_time, html_words
 from mfa_kit.tokens.box import Box, histogram
 from mfa_kit.tokens.seeds import Factor, Sighting, Token, TokenVerdict
 
-HEAD = '<th>Serial</th><th>Type</th><th>Verdict</th><th class="n">Clock, s</th><th>Read</th>'
-STYLE = """
-  .sum { display: flex; gap: 2.5rem; margin: 1rem 0 } .sum b { display: block; font-size: 26px }
-  td, th { white-space: nowrap } td.why { white-space: normal; overflow-wrap: anywhere; padding-left: 1.5rem }
-  tr:has(+ .reason) td { border-bottom: 0 } .reason { break-before: avoid }
-  .rejected td { font-weight: bold } .untested td { color: #666 } .sign { margin-top: 2.5rem }
-"""
+TONES = {
+    TokenVerdict.ACCEPTED: Tone.GOOD,
+    TokenVerdict.REJECTED: Tone.BAD,
+    TokenVerdict.UNTESTED: Tone.OFF,
+}
+STYLE = " .sign { margin-top: 2.5rem } "
+# As many empty bins in a row are one line of the chart.
+GAP = 2
 
 
-def acceptance_sheet(box: Box, *, name: str, at: str, missing: int = 0) -> str:
+def acceptance_sheet(box: Box, *, name: str, at: float, missing: int = 0) -> str:
     """Return the page.
 
-    `name` is the seed file's, `at` the report's time, `missing` the file's rows that are not in the box.
+    `name` is the seed file's, `at` the report's Unix time, `missing` the file's rows that are not in the box.
     """
     left_out = f"<p><b>Rows of this file that could not be imported and are not listed below: {missing}.</b></p>"
+    count = len(box.tokens)
+    verdicts = [Bar(verdict, box.of(verdict), tone, str(box.of(verdict))) for verdict, tone in TONES.items()]
     body = [
         "<h1>Display tokens: acceptance of a box</h1>",
-        f"<p>{html_text(name)}, {len(box.tokens)} tokens, reported {html_text(at)}</p>",
+        f'<p class="soft">{html_words(name)}, reported {html_time(at)}</p>',
+        f'<p class="lead"><b>{box.of(TokenVerdict.ACCEPTED)} of {count} tokens accepted</b></p>',
         *([left_out] if missing else ()),
-        '<div class="sum">',
-        *(
-            f"<div><b>{box.of(verdict)}</b>{verdict}</div>"
-            for verdict in (TokenVerdict.ACCEPTED, TokenVerdict.REJECTED, TokenVerdict.UNTESTED)
-        ),
-        "</div>",
+        bar_chart(verdicts, full=count),
         *_clocks(box.offsets),
         "<h2>Tokens</h2>",
-        f"<table><thead><tr>{HEAD}</tr></thead><tbody>",
-        *(_row(token, seen) for token, seen in box.tokens),
-        "</tbody></table>",
-        '<p class="sign">Accepted by ______________________________ on ____________________</p>',
+        html_table(
+            ("Serial", "Type", "Verdict", "Clock, s", "Read", "Why"),
+            [_row(token, seen) for token, seen in box.tokens],
+            numbers=[3],
+        ),
+        '<p class="sign">Accepted by ____________________ on ____________________</p>',
     ]
     return html_page(f"Tokens of {name}", body, style=STYLE)
 
 
-def _row(token: Token, seen: Sighting | None) -> str:
+def _row(token: Token, seen: Sighting | None) -> tuple[str, ...]:
     verdict = seen.verdict if seen else TokenVerdict.UNTESTED
     clock = _signed(seen.seconds) if seen and seen.seconds is not None else ""
     step = f", {token.period} s" if token.factor is Factor.TOTP else ""
-    read = iso_time(seen.at) if seen else ""
-    cells = (token.serial, f"{token.factor.upper()}, {token.digits} digits{step}", verdict)
-    line = "".join(f"<td>{html_text(cell)}</td>" for cell in cells)
-    why = html_text(seen.reason) if seen else ""
-    reason = f'<tr class="reason {verdict}"><td class="why" colspan="5">{why}</td></tr>' if why else ""
-    return f'<tr class="{verdict}">{line}<td class="n">{clock}</td><td>{read}</td></tr>{reason}'
+    return (
+        html_words(token.serial),
+        html_text(f"{token.factor.upper()}, {token.digits} digits{step}"),
+        html_mark(verdict, TONES[verdict]),
+        clock,
+        html_time(seen.at) if seen else "",
+        html_words(seen.reason) if seen else "",
+    )
 
 
 def _clocks(offsets: Sequence[int]) -> Iterator[str]:
@@ -61,8 +64,18 @@ def _clocks(offsets: Sequence[int]) -> Iterator[str]:
         yield "<p>No clock was read.</p>"
         return
     yield "<h2>Clocks of the accepted tokens, seconds ahead (negative: behind)</h2>"
-    bars = [Bar(_signed(middle), count, str(count)) for middle, count in histogram(offsets)]
-    yield column_chart(bars, alt="distribution of clock offsets")
+    bars = list(_bars(histogram(offsets)))
+    yield bar_chart(bars, full=max(bar.value for bar in bars))
+
+
+def _bars(bins: Sequence[tuple[int, int]]) -> Iterator[Bar]:
+    """Yield a bar per bin, and one without length for a gap of several empty bins."""
+    for empty, some in groupby(bins, key=lambda one: not one[1]):
+        group = list(some)
+        if empty and len(group) >= GAP:
+            yield Bar(f"{_signed(group[0][0])} to {_signed(group[-1][0])}", 0, Tone.OFF, "0")
+        else:
+            yield from (Bar(_signed(middle), count, Tone.GOOD, str(count)) for middle, count in group)
 
 
 def _signed(seconds: int) -> str:

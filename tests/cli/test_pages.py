@@ -1,0 +1,174 @@
+"""The HTML pages, measured in Chromium: on a phone and a large screen, in light and dark mode."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.cli.html.chart import Bar, bar_chart, ring
+from mfa_kit.cli.html.shell import (
+    STYLE,
+    Tone,
+    html_mark,
+    html_page,
+    html_table,
+    html_time,
+    html_words,
+)
+from mfa_kit.core import otp
+from tests.chromium import DESKTOP, PHONE, Browser, chromium
+from tests.conftest import MfaKit
+
+LONG = "arn:aws:iam::000000000000:mfa/a-department/" + "x" * 90
+SEED = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+# Each text of the page, with its size in pixels and its contrast with what is behind it (WCAG 2, 1.4.3). The relative
+# luminance is that of 1.4.3's definition.
+CONTRASTS = """(() => {
+  const light = (color) => color.match(/[\\d.]+/g).slice(0, 3).map(Number).map((c) => c / 255)
+    .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (el) => { for (; el; el = el.parentElement) { const c = getComputedStyle(el).backgroundColor;
+    if (c !== 'rgba(0, 0, 0, 0)') return c; } return 'rgb(255, 255, 255)'; };
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+  for (let node = walk.nextNode(); node; node = walk.nextNode()) {
+    if (!node.data.trim()) continue;
+    const style = getComputedStyle(node.parentElement);
+    const [a, b] = [light(style.color), light(behind(node.parentElement))].sort((x, y) => y - x);
+    found.push([node.data.trim(), parseFloat(style.fontSize), (a + 0.05) / (b + 0.05)]);
+  }
+  return found; })()"""
+# The contrast of each bar and share with the page (WCAG 2, 1.4.11), from the same function.
+DRAWN = CONTRASTS.replace(
+    CONTRASTS[CONTRASTS.index("  const walk") :],
+    """  return [...document.querySelectorAll('.bar i, circle')].map((el) => { const style = getComputedStyle(el);
+    const color = el.tagName === 'I' ? style.backgroundColor : style.stroke;
+    const [a, b] = [light(color), light(behind(document.body))].sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05); }); })()""",
+)
+# Words of up to 20 characters that are on two lines.
+SPLIT = """(() => {
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), split = [];
+  for (let node = walk.nextNode(); node; node = walk.nextNode())
+    for (const { 0: word, index } of node.data.matchAll(/(?<![\\p{L}\\d_])[\\p{L}\\d_]{2,20}(?![\\p{L}\\d_])/gu)) {
+      const range = document.createRange(); range.setStart(node, index); range.setEnd(node, index + word.length);
+      if (new Set([...range.getClientRects()].map((box) => box.top)).size > 1) split.push(word);
+    }
+  return split; })()"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def pages(mfa_kit: MfaKit, users: Callable[[], str], recipient: str, tmp_path: Path) -> dict[str, str]:
+    """Make a page of each kind with the program."""
+    name, table, plan, sheet = users(), tmp_path / "roster.csv", tmp_path / "plan.json", tmp_path / "sheet.html"
+    table.write_text(f"user,kind,recipient\n{name},virtual,{recipient}\nghost-{'long-' * 8}name@example.com,virtual,\n")
+    planned = mfa_kit.run("rollout", "plan", table, "-o", plan)
+    assert planned.code == 0, planned.err
+    mfa_kit.run("rollout", "apply", plan)
+    box, readings = tmp_path / "box.csv", tmp_path / "readings.csv"
+    box.write_text(f"serial number,secret key,time interval\n10001001,{SEED},30\n10001002,{SEED[::-1]},30\n")
+    seed = otp.from_base32(otp.Secret(SEED))
+    (code,) = otp.codes(seed, range(otp.step(time.time()), otp.step(time.time()) + 1))
+    readings.write_text(f"10001001,{code}\n10001002,000000\n")
+    mfa_kit.run("token", "accept", box, "--readings", readings, "--sheet", sheet)
+    return {
+        "audit": mfa_kit.run("audit", "--output", "html").out,
+        "rollout": mfa_kit.run("rollout", "status", plan, "--output", "html").out,
+        "tokens": sheet.read_text("utf-8"),
+        "everything": html_page(
+            "Everything",
+            [
+                *(html_mark(tone, tone) for tone in Tone),
+                bar_chart([Bar(f"as {tone} as can be", 1, tone, "10 (9 %)") for tone in Tone], full=2),
+                ring([Bar(tone, 1, tone) for tone in Tone]),
+                html_table(("User", "State", "Why"), [(html_words(LONG), "staged", html_words(f"see {LONG}"))]),
+                f'<p class="soft">{html_time(0)} <b>{html_words(LONG)}</b></p><pre>{html_words(f"echo {LONG}")}</pre>',
+            ],
+        ),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_a_page_can_be_read(browser: Browser, pages: dict[str, str], width: int, dark: bool) -> None:
+    """Nothing is outside the window, no word is split, and the contrast of text and charts is that of WCAG 2, AA."""
+    for name, page in pages.items():
+        browser.show(page, width=width, dark=dark)
+        browser.ask("document.querySelectorAll('details').forEach((each) => each.open = true)")
+        assert browser.ask("document.documentElement.scrollWidth <= innerWidth"), name
+        assert browser.ask(SPLIT) == [], name
+        texts: list[tuple[str, float, float]] = browser.ask(CONTRASTS)
+        assert len(texts) > 10, name
+        assert [each for each in texts if each[1] < 13 or each[2] < 4.5] == [], name
+        drawn: list[float] = browser.ask(DRAWN)
+        assert drawn, name
+        assert min(drawn) >= 3, name
+        background = browser.ask("getComputedStyle(document.body).backgroundColor")
+        assert background == ("rgb(22, 24, 28)" if dark else "rgb(255, 255, 255)")
+
+
+@pytest.mark.slow
+def test_the_measures_find_what_they_look_for(browser: Browser) -> None:
+    """A page that cannot be read fails each of them."""
+    bad = '<p style="width:3em;word-break:break-all;color:#999;font-size:9px">incomprehensible</p>'
+    chart = '<span class="bar"><i style="background:#eee;width:900px"></i></span>'
+    browser.show(html_page("bad", [bad, chart]), width=PHONE)
+    assert browser.ask("document.documentElement.scrollWidth") > PHONE
+    assert browser.ask(SPLIT) == ["incomprehensible"]
+    ((_, size, contrast),) = browser.ask(CONTRASTS)
+    assert (size, round(contrast, 1)) == (9, 2.8)
+    assert max(browser.ask(DRAWN)) < 3
+
+
+def test_paper_is_white() -> None:
+    """Dark colors are for screens only."""
+    assert re.findall(r"@media ([^{]*)\{", STYLE)[0] == "screen and (prefers-color-scheme: dark) "
+
+
+@pytest.mark.parametrize(
+    ("zone", "said"),
+    [
+        ("Asia/Kolkata", "1970-01-01 05:30:00 IST (UTC+05:30), 1970-01-01T00:00:00Z"),
+        ("America/New_York", "1969-12-31 19:00:00 EST (UTC-05:00), 1970-01-01T00:00:00Z"),
+        ("UTC", "1970-01-01T00:00:00Z"),
+    ],
+)
+def test_a_time_is_local_and_of_utc(monkeypatch: pytest.MonkeyPatch, zone: str, said: str) -> None:
+    """Readers of a page may be in other zones than its author."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert re.sub("<[^>]*>", "", html_time(0)) == said
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_each_list_of_checks_has_the_severity(pages: dict[str, str]) -> None:
+    """A reader sees what is urgent without opening a check."""
+    severity = "(critical|high|medium|low)"
+    for line in re.findall("<summary>.*?</summary>", pages["audit"]):
+        assert re.search(rf">{severity}</span>", line), line
+    listed = pages["audit"].partition("worst first")[2].partition("</table>")[0]
+    assert listed.count("<tr><td") == len(re.findall(rf'data-head="Severity"><[^>]*>{severity}<', listed)) > 0
+
+
+def test_a_page_is_of_a_lab_by_its_token_alone(
+    mfa_kit: MfaKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other simulators use the same account number. A snapshot keeps where it was taken."""
+    lab, other = tmp_path / "lab.json", tmp_path / "other.json"
+    mfa_kit.run("audit", "--rule", "root", "--snapshot", lab)
+    monkeypatch.delenv("MFA_KIT_LAB")
+    mfa_kit.run("audit", "--rule", "root", "--snapshot", other)
+    for file, found in ((lab, True), (other, False)):
+        done = mfa_kit.run("audit", "--rule", "root", "--snapshot", file, "--output", "html")
+        assert ("LAB" in done.out, "LAB" in done.err) == (found, found)
