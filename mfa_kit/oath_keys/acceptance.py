@@ -82,13 +82,15 @@ def judge_fitness(
     key: OathKey, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float, made_by: Check = UNPROVEN
 ) -> Proof | Refused:
     """Check a key before it is given to a user. Without a secret to write, the round trip is left out."""
-    return judged([*_fitness(key, applet, account=account, seed=seed, at=at), made_by])
+    return judged([*_fitness(key, applet, account=account, seed=seed, at=at, made_by=made_by), made_by])
 
 
-def _fitness(key: OathKey, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float) -> Iterator[Check]:
+def _fitness(
+    key: OathKey, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float, made_by: Check
+) -> Iterator[Check]:
     names = applet.names()
-    yield Check("applet", Value.PASS, f"{key.description}, identity {key.identity}")
-    yield from _firmware(key)
+    yield Check("applet", Value.PASS, f"it answers; the key claims to be {key.description}, identity {key.identity}")
+    yield from _firmware(key, proven=made_by.value is Value.PASS)
     yield _room(key, len(names))
     yield Check(
         "password",
@@ -105,13 +107,15 @@ def _fitness(key: OathKey, applet: OathApplet, *, account: str | None, seed: See
     yield _round_trip(applet, seed, at) if seed else Check("round trip", Value.NOT_APPLICABLE, "skipped: --no-write")
 
 
-def _firmware(key: OathKey) -> Iterator[Check]:
+def _firmware(key: OathKey, *, proven: bool) -> Iterator[Check]:
+    """Look for advisories. Without a proven maker, what the key reports can only warn."""
     if key.firmware is None or not key.yubikey:
         told = key.firmware or "not reported"
         yield Check("firmware", Value.NOT_APPLICABLE, f"{told}; advisories are known only for YubiKeys")
         return
     found = advisories(key.what, Version(*map(int, key.firmware.split("."))))
-    yield Check("firmware", Value.PASS, f"{key.firmware}, as the key reports" + ("" if found else "; no advisory"))
+    passed = Value.PASS if proven else Value.NOT_APPLICABLE
+    yield Check("firmware", passed, f"{key.firmware}, as the key reports" + ("" if found else "; no advisory"))
     for each in found:
         yield Check(f"advisory {each.name}", Value.WARN, f"{each.what}; OATH is not affected", each.source)
 

@@ -32,10 +32,10 @@ def choose_key(
                     progress.alert(f"{fault}; using {key.description}")
             return key
         case several:
-            return several[_ask_which([_line(key) for key in several], person)]
+            return several[choose_line([_line(key) for key in several], person)]
 
 
-def _ask_which(lines: Sequence[str], person: Interaction) -> int:
+def choose_line(lines: Sequence[str], person: Interaction) -> int:
     """Return the index of the key that the user chooses. Raise Declined, with the keys as its notes."""
     try:
         return person.choose(f"{len(lines)} keys are plugged in; which one", lines, instead=KEY)

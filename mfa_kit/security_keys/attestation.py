@@ -209,6 +209,10 @@ def _status(evidence: Evidence, _: KeyPolicy) -> Check:
     for names, value in ((FATAL, Value.FAIL), (DOUBTFUL, Value.WARN)):
         if said & names:
             return Check("status", value, f"{model.name}: {', '.join(sorted(said & names))}")
+    if evidence.model is None:
+        return Check(
+            "status", Value.NOT_APPLICABLE, f"the model is not proven; nothing is published against {model.name}"
+        )
     later = [f"{each.status} from {each.since}" for each in model.statuses if each.status in FATAL - said]
     return Check("status", Value.PASS, ", ".join(later) or "nothing is published against this model")
 

@@ -31,6 +31,19 @@ def ask_pin(info: KeyInfo, pins: PinEntry, *, to_change: bool = False) -> Pin:
         raise DeviceFault("the key requires a PIN, but has none", SET_PIN)
     if info.force_pin_change and not to_change:
         raise DeviceFault("the key requires a new PIN first", CHANGE_PIN)
+    _check_tries(info, pins)
+    pin = pins.pin(info.pin_retries)
+    shortest = SHORTEST_PIN if to_change else info.min_pin_length
+    if not pin.fits(shortest):
+        raise DeviceFault(
+            f"a PIN of this key has at least {shortest} characters and at most {LONGEST_PIN} bytes; nothing was tried",
+            "repeat the command with the key's PIN",
+        )
+    return pin
+
+
+def _check_tries(info: KeyInfo, pins: PinEntry) -> None:
+    """Raise DeviceFault if the key takes no PIN now, and Declined if the user does not want to risk one."""
     if info.pin_retries == 0:
         raise DeviceFault(
             "the PIN of this key is locked for good",
@@ -43,14 +56,6 @@ def ask_pin(info: KeyInfo, pins: PinEntry, *, to_change: bool = False) -> Pin:
         )
     if info.pin_retries is not None and info.pin_retries <= LAST_TRIES:
         pins.risk(info.pin_retries)
-    pin = pins.pin(info.pin_retries)
-    shortest = SHORTEST_PIN if to_change else info.min_pin_length
-    if not pin.fits(shortest):
-        raise DeviceFault(
-            f"a PIN of this key has at least {shortest} characters and at most {LONGEST_PIN} bytes; nothing was tried",
-            "repeat the command with the key's PIN",
-        )
-    return pin
 
 
 def set_pin(key: PinAuthenticator, new: New) -> KeyInfo:

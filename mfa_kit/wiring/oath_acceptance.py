@@ -22,9 +22,7 @@ def random_seed() -> Seed:
 
 def check_maker(key: OathKey, fido: SecurityKeys) -> Check:
     """Have the FIDO applet of the same key prove its manufacturer. The user touches the key twice."""
-    from mfa_kit.adapters.fido.same_device import find_same_device
-
-    place = find_same_device(key.reader)
+    place = fido.find_same_device(key.reader)
     if place is None:
         return NOT_BESIDE
     with fido.metadata() as published:

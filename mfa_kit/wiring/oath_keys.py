@@ -1,5 +1,6 @@
 """The connected keys with an OATH applet, for one command."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.oath.applet import Applet
     from mfa_kit.adapters.oath.card import OathCard
     from mfa_kit.adapters.oath.keys import Keys
+
+# mfa-kit reports the errors of libraries itself. Python would print their warnings to stderr if they had no handler.
+for _library in ("yubikit", "smartcard"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 
 class OathKeys:

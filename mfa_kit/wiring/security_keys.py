@@ -1,5 +1,6 @@
 """The connected FIDO security keys, and published facts about their models, for one command."""
 
+import logging
 import secrets
 import string
 import time
@@ -29,6 +30,10 @@ from mfa_kit.wiring.this_computer import harden, home
 if TYPE_CHECKING:
     from mfa_kit.adapters.fido.key import FidoKey
     from mfa_kit.adapters.metadata.index import MetadataIndex
+
+# mfa-kit reports the errors of libraries itself. Python would print their warnings to stderr if they had no handler.
+for _library in ("fido2", "smartcard"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +77,12 @@ class SecurityKeys:
         from mfa_kit.adapters.fido import links
 
         return links.find_keys()
+
+    def find_same_device(self, reader: str) -> str | None:
+        """Return the place of the FIDO key that is the reader's card or on the same USB device; None if unknown."""
+        from mfa_kit.adapters.fido import same_device
+
+        return same_device.find_same_device(reader)
 
     def open(self, wanted: str | None, *, relying_party: str | None = None) -> AbstractContextManager["FidoKey"]:
         """Open the key at a place or with a serial, or the only one. Raise DeviceFault if it is not there."""

@@ -95,6 +95,16 @@ def test_another_keys_attestation_is_none(mfa_kit: MfaKit, maker: AttestationCa,
     assert "no FIDO applet found on the same card or USB device" in told["detail"]
 
 
+def test_firmware_passes_only_with_its_maker(mfa_kit: MfaKit, maker: AttestationCa, published: list[str]) -> None:
+    """What a key reports about itself is a claim."""
+    pcsc.plug(TwoApplets(FidoCard(lab_key(maker))))
+    for more, result in (((), "not applicable"), (("--maker", *published), "pass")):
+        done = mfa_kit.run("verify", "oath", "--output", "json", *more)
+        checks = {check["check"]: check for check in json.loads(done.out)["checks"]}
+        assert (done.code, checks["firmware"]["result"]) == (0, result)
+        assert "the key claims to be YubiKey" in checks["applet"]["detail"]
+
+
 @pytest.fixture
 def on_usb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Add FIDO keys on USB, by node, each with its bus and address. The reader is at bus 3, address 7."""

@@ -4,12 +4,15 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli.key.sources import FidoSource, KeySource, OathSource, any_of, complain
+from mfa_kit.cli.key.plugged_rows import PluggedRows, look
+from mfa_kit.cli.key.sources import FidoSource, KeyRow, OathSource, complain
 from mfa_kit.cli.key_options import ALLOW_OLDER, MDS, MDS_ROOT, PASSWORD_STDIN, PIN_STDIN, WHICH
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell
-from mfa_kit.core.errors import MfaKitError
+from mfa_kit.core.errors import DeviceFault, MfaKitError
+from mfa_kit.core.interaction import Interaction
+from mfa_kit.oath_keys.choosing import choose_line
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.security_keys import SecurityKeys
 from mfa_kit.wiring.settings import Settings
@@ -39,18 +42,62 @@ def info(
 
     To prove which model a FIDO key is, use `verify fido2`.
     """
-    fido = FidoSource(
-        SecurityKeys(settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin), count=count
-    )
-    row: dict[str, Cell] = {}
-    wrong: list[tuple[KeySource, MfaKitError]] = []
-    for source in (fido, OathSource(OathKeys(settings, password_stdin=password_stdin))):
-        try:
-            row |= {name: cell for name, cell in source.info(wanted).items() if row.get(name) in (None, ())}
-        except MfaKitError as fault:
-            wrong.append((source, fault))
-    news = [fault for source, fault in wrong if any_of(source)]
-    if not row:
-        raise (news or [fault for _, fault in wrong])[0]
-    complain(news, settings.progress)
+    fido = SecurityKeys(settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin)
+    oath = OathKeys(settings, password_stdin=password_stdin)
+    plugged = look((FidoSource(fido, count=count), OathSource(oath, beside=fido.find_same_device)))
+    chosen = _choose(wanted, plugged, settings.interaction)
+    row, failed = _read(chosen)
+    if len(failed) == len(chosen.details):
+        raise failed[0]
+    # A key that does not answer may be another part of this one.
+    silent = [each for each in plugged.faults if wanted is None or any(place in str(each) for place in chosen.where)]
+    wrong = [*failed, *silent]
+    others = [each for each in plugged.faults if each not in silent]
+    complain([*others, *plugged.missing, *wrong[1:]], settings.progress)
     output.one("key-info", row)
+    if wrong:
+        raise wrong[0]
+
+
+def _read(chosen: KeyRow) -> tuple[dict[str, Cell], list[MfaKitError]]:
+    """Return what each kind of key tells of this one, and the faults of the kinds that tell nothing."""
+    row: dict[str, Cell] = chosen.common()
+    failed: list[MfaKitError] = []
+    for details in chosen.details:
+        try:
+            row |= {name: cell for name, cell in details().items() if row.get(name) in (None, ())}
+        except MfaKitError as fault:
+            failed.append(fault)
+    return {**chosen.own, **row} if failed else row, failed
+
+
+def _choose(wanted: str | None, plugged: PluggedRows, person: Interaction) -> KeyRow:
+    """Return the named key, or the only one. The user chooses if there are several.
+
+    Raise DeviceFault if there is none, and Declined if no one can choose.
+    """
+    match [row for row in plugged.rows if wanted is None or row.answers_to(wanted)]:
+        case []:
+            raise _no_key(wanted, plugged)
+        case [row]:
+            return row
+        case rows:
+            return rows[choose_line([_line(row) for row in rows], person)]
+
+
+def _no_key(wanted: str | None, plugged: PluggedRows) -> MfaKitError:
+    faults = [*plugged.faults, *plugged.missing]
+    named = [fault for fault in faults if wanted is None or wanted in str(fault)]
+    if named:
+        return named[0]
+    what = "no key is plugged in" if wanted is None else f"no key {wanted} is plugged in"
+    fault = DeviceFault(what, "plug it in and try again; to see what is plugged in: mfa-kit key list")
+    for row in plugged.rows:
+        fault.add_note(f"plugged in: {_line(row)}")
+    for each in faults:
+        fault.add_note(str(each))
+    return fault
+
+
+def _line(row: KeyRow) -> str:
+    return f"{row.key}, {row.serial or 'no serial'}, at {' and '.join(row.where)}"

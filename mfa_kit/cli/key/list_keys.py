@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import click
 
-from mfa_kit.cli.key.sources import FidoSource, KeyRow, KeySource, OathSource, complain
+from mfa_kit.cli.key.plugged_rows import look
+from mfa_kit.cli.key.sources import FidoSource, KeySource, OathSource, complain
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.core.errors import MfaKitError, NoApplet
+from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.interaction import Progress
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.security_keys import SecurityKeys
@@ -22,7 +23,8 @@ WATCH = 0.3
 
 def sources_of(settings: Settings) -> tuple[KeySource, ...]:
     """Return all kinds of keys, in the order in which they are queried."""
-    return FidoSource(SecurityKeys(settings)), OathSource(OathKeys(settings))
+    fido = SecurityKeys(settings)
+    return FidoSource(fido), OathSource(OathKeys(settings), beside=fido.find_same_device)
 
 
 @click.command("list", cls=Verb, needs_config=False)
@@ -61,44 +63,14 @@ def _state(sources: Sequence[KeySource]) -> list[object]:
 
 
 def _look(sources: Sequence[KeySource]) -> tuple[list[ResultRow], list[MfaKitError]]:
-    """Query each source. A serial from two sources is one key; a serial twice from one source is two keys.
-
-    That a card is not a key of one kind is reported only when it is not a key of any kind.
-    """
-    found: list[KeyRow] = []
-    faults: list[MfaKitError] = []
-    for source in sources:
-        rows, wrong = _rows_of(source)
-        faults += wrong
-        found = _joined(found, rows)
-    news = [fault for fault in faults if not (found and isinstance(fault, NoApplet))]
-    return _alike([row.cells() for row in found]), news
-
-
-def _joined(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
-    """Return the keys of earlier sources and of one more source, merging keys with the same serial."""
-    joined = [*found]
-    before = {row.serial: at for at, row in enumerate(found)}
-    for row in rows:
-        at = before.get(row.serial) if row.serial else None
-        if at is None:
-            joined.append(row)
-        else:
-            joined[at] = joined[at].joined(row)
-    return joined
+    plugged = look(sources)
+    return _alike([row.cells() for row in plugged.rows]), [*plugged.faults, *plugged.missing]
 
 
 def _alike(rows: Sequence[ResultRow]) -> list[ResultRow]:
     """Give all rows the same fields, as a list of results requires."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: row.get(name) for name in names} for row in rows]
-
-
-def _rows_of(source: KeySource) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
-    try:
-        return source.rows()
-    except MfaKitError as fault:
-        return (), (fault,)
 
 
 def _watch(

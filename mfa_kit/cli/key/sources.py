@@ -1,11 +1,12 @@
 """The kinds of keys for `key list` and `key info`. Each kind is a KeySource; to add a kind, add a source."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 from mfa_kit.cli.results import Cell, ResultRow
-from mfa_kit.core.errors import MfaKitError, NoApplet
+from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.interaction import Progress
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.security_keys.authenticator import KeyInfo, Model
@@ -18,7 +19,11 @@ ALGORITHMS = {-7: "ES256", -8: "EdDSA", -35: "ES384", -36: "ES512", -37: "PS256"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow:
-    """A key in a list: fields that every source has, and `own` fields whose names begin with that of their source."""
+    """A key in a list: fields that every source has, and `own` fields whose names begin with that of their source.
+
+    `names` are more names for `--key`, beside the serial and the places. `details` read more about the key, one for
+    each source. `beside` returns the place of another source's key on the same device, or None.
+    """
 
     key: str
     serial: str | None
@@ -26,28 +31,40 @@ class KeyRow:
     transports: tuple[str, ...]
     where: tuple[str, ...]
     own: Mapping[str, Cell] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    details: tuple[Callable[[], ResultRow], ...] = ()
+    beside: Callable[[], str | None] = lambda: None
+
+    def answers_to(self, name: str) -> bool:
+        """Whether a name is exactly the key's serial, one of its places or another of its names."""
+        return name in {self.serial, *self.where, *self.names}
 
     def joined(self, other: "KeyRow") -> "KeyRow":
         """Return one row merged from two rows of the same key."""
         return KeyRow(
             key=self.key,
-            serial=self.serial,
+            serial=self.serial or other.serial,
             firmware=self.firmware if self.firmware is not None else other.firmware,
             transports=tuple(dict.fromkeys([*self.transports, *other.transports])),
             where=tuple(dict.fromkeys([*self.where, *other.where])),
             own={**self.own, **{name: cell for name, cell in other.own.items() if self.own.get(name) is None}},
+            names=(*self.names, *other.names),
+            details=(*self.details, *other.details),
         )
 
-    def cells(self) -> dict[str, Cell]:
-        """Return the key as a result row, common fields first."""
-        common: dict[str, Cell] = {
+    def common(self) -> dict[str, Cell]:
+        """Return the fields that every source has."""
+        return {
             "key": self.key,
             "serial": self.serial,
             "firmware": self.firmware,
             "transports": self.transports,
             "where": self.where,
         }
-        return {**common, **self.own}
+
+    def cells(self) -> dict[str, Cell]:
+        """Return the key as a result row, common fields first."""
+        return {**self.common(), **self.own}
 
 
 class KeySource(Protocol):
@@ -61,10 +78,6 @@ class KeySource(Protocol):
         """Return a value that changes when a key is plugged in or removed. No key is touched."""
         ...
 
-    def info(self, wanted: str | None) -> ResultRow:
-        """Return details of the key with a serial or at a place. Raise DeviceFault when it is not of this kind."""
-        ...
-
 
 class FidoSource:
     """FIDO security keys. `count` also counts their resident credentials, for which the keys require a PIN."""
@@ -75,39 +88,46 @@ class FidoSource:
     def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
         """Return a row per key, and the faults of the keys without a row."""
         infos, faults = self._keys.infos()
-        return [_fido_row(info) for info in infos], faults
+        return [_fido_row(info, details=partial(self._details, info.plugged.where)) for info in infos], faults
 
     def state(self) -> object:
         """Return a value that changes when a key is plugged in or removed. No card is touched."""
         return self._keys.state()
 
-    def info(self, wanted: str | None) -> ResultRow:
+    def _details(self, place: str) -> ResultRow:
         """Return one key's own information, and the model that it claims to be."""
-        info, claimed = self._keys.describe(wanted, count=self._count)
+        info, claimed = self._keys.describe(place, count=self._count)
         return {**_fido_row(info).cells(), **_fido_details(info, claimed)}
 
 
 class OathSource:
-    """Keys with an OATH applet."""
+    """Keys with an OATH applet. `beside` returns the place of the FIDO key on the device of a reader, or None."""
 
-    def __init__(self, keys: OathKeys) -> None:
-        self._keys = keys
+    def __init__(self, keys: OathKeys, *, beside: Callable[[str], str | None]) -> None:
+        self._keys, self._beside = keys, beside
 
     def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
         """Return a row per key, and the faults of the readers without a row."""
         found, faults = self._keys.look()
-        return [_oath_row(key) for key in found], faults
+        return [self._row(key) for key in found], faults
+
+    def _row(self, key: OathKey) -> KeyRow:
+        return replace(
+            _oath_row(key),
+            names=(key.reader, key.identity),
+            details=(partial(self._details, key),),
+            beside=partial(self._beside, key.reader),
+        )
 
     def state(self) -> object:
         """Return a value that changes when a card is inserted or removed. No card is touched."""
         return self._keys.state()
 
-    def info(self, wanted: str | None) -> ResultRow:
+    def _details(self, key: OathKey) -> ResultRow:
         """Return one key's own information and the names of its credentials.
 
         A key with a password must be unlocked first.
         """
-        key = self._keys.choose(wanted)
         with self._keys.open(key) as applet:
             names = sorted(name.decode(errors="replace") for name in applet.names())
         return {
@@ -118,7 +138,7 @@ class OathSource:
         }
 
 
-def _fido_row(info: KeyInfo) -> KeyRow:
+def _fido_row(info: KeyInfo, *, details: Callable[[], ResultRow] | None = None) -> KeyRow:
     return KeyRow(
         key=info.plugged.product or "security key",
         serial=info.plugged.serial,
@@ -126,6 +146,7 @@ def _fido_row(info: KeyInfo) -> KeyRow:
         transports=info.transports or (info.plugged.link.value,),
         where=(info.plugged.where,),
         own={"fido_versions": info.versions, "fido_aaguid": info.aaguid, "fido_pin": info.pin_set},
+        details=(details,) if details else (),
     )
 
 
@@ -163,15 +184,3 @@ def complain(faults: Sequence[MfaKitError], progress: Progress) -> None:
     """Print on stderr the faults of keys without a row."""
     for fault in faults:
         progress.alert(f"{fault}; {fault.hint}")
-
-
-def any_of(source: KeySource) -> bool:
-    """Whether a key of this kind is or may be plugged in.
-
-    If none is, the fault of this kind is not reported for a key of another kind.
-    """
-    try:
-        rows, faults = source.rows()
-    except MfaKitError:
-        return True
-    return bool(rows) or any(not isinstance(fault, NoApplet) for fault in faults)

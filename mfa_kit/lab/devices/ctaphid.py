@@ -37,7 +37,10 @@ class PacketWire(Protocol):
 
 
 class CtapHid:
-    """One key on one wire. A `mute` key accepts everything and answers nothing; `patience` is in seconds."""
+    """One key on one wire. A `mute` key accepts everything and answers nothing; `patience` is in seconds.
+
+    The key answers the first `busy` CBOR messages with CHANNEL_BUSY.
+    """
 
     def __init__(
         self,
@@ -45,12 +48,14 @@ class CtapHid:
         wire: PacketWire,
         *,
         mute: bool = False,
+        busy: int = 0,
         patience: float = PATIENCE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._key = key
         self._wire = wire
         self._mute = mute
+        self._busy = busy
         self._patience = patience
         self._clock = clock
         self._channel = 0
@@ -85,6 +90,9 @@ class CtapHid:
         key = self._key
         if command == INIT:
             self._init(data)
+        elif command == CBOR and self._busy:
+            self._busy -= 1
+            self._reply(ERROR, bytes([CtapStatus.CHANNEL_BUSY]))
         elif command == CBOR and key.model.aaguid is not None:
             self._reply(CBOR, key.cbor(data, self))
         elif command == MSG and "U2F_V2" in key.model.versions and len(data) >= HEADER:

@@ -86,7 +86,7 @@ class FidoCard:
             return StatusWord.OK.to_bytes(2)
         data, self._chain = self._chain + apdu.data, b""
         if apdu.ins == GET_REMAINING:
-            return stalled() if self.stalls else self._response.next()
+            return self._next()
         if apdu.cla == 0 and apdu.ins == SELECT:
             return self._select(data)
         if not self._selected:
@@ -95,6 +95,9 @@ class FidoCard:
             return self._ctap2(apdu.ins, apdu.p1, data)
         body, word = self.key.apdu(octets[:4] + b"\0" + len(data).to_bytes(2) + data + b"\0\0", self)
         return self._response.start(body) if word is StatusWord.OK else word.to_bytes(2)
+
+    def _next(self) -> bytes:
+        return stalled() if self.stalls else self._response.next()
 
     def _select(self, aid: bytes) -> bytes:
         self._selected = aid == AID_FIDO

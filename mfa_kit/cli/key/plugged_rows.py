@@ -1,0 +1,77 @@
+"""The keys that are plugged in: one row for each, whatever kinds of keys it is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mfa_kit.cli.key.sources import KeyRow, KeySource
+from mfa_kit.core.errors import MfaKitError, NoApplet
+
+
+@dataclass(frozen=True, slots=True)
+class PluggedRows:
+    """The keys, the faults of keys without a row, and the reasons why a kind of keys cannot be looked for."""
+
+    rows: list[KeyRow]
+    faults: list[MfaKitError]
+    missing: list[MfaKitError]
+
+
+def look(sources: Sequence[KeySource]) -> PluggedRows:
+    """Query each source.
+
+    That a card is not a key of one kind is reported only when it is not a key of any kind.
+    """
+    found: list[KeyRow] = []
+    faults: list[MfaKitError] = []
+    missing: list[MfaKitError] = []
+    for source in sources:
+        try:
+            rows, wrong = source.rows()
+        except MfaKitError as fault:
+            missing.append(fault)
+            continue
+        faults += wrong
+        found = _joined(found, rows)
+    return PluggedRows(found, [fault for fault in faults if not (found and isinstance(fault, NoApplet))], missing)
+
+
+def _joined(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
+    """Return the keys of earlier sources and of one more source, merging those that are one key.
+
+    A serial from two sources is one key; a serial twice from one source is two keys.
+    """
+    joined, free = [*found], list(range(len(found)))
+    for row in rows:
+        at = _same(row, [(number, found[number]) for number in free], rows)
+        if at is None:
+            joined.append(row)
+        else:
+            free.remove(at)
+            joined[at] = joined[at].joined(row)
+    return joined
+
+
+def _same(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyRow]) -> int | None:
+    """Return the number of the row of the same key: at the same place, on the same device, or with the same serial."""
+    by_place = [number for number, other in others if set(row.where) & set(other.where)]
+    by_serial = [number for number, other in others if row.serial and row.serial == other.serial]
+    if by_place or by_serial or not others:
+        return next(iter(by_place or by_serial), None)
+    beside = row.beside()
+    by_device = next((number for number, other in others if beside in other.where), None)
+    return _by_name(row, others, rows) if by_device is None else by_device
+
+
+def _by_name(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyRow]) -> int | None:
+    """Return the number of the row with the name of the reader, if no other key and no other reader has it.
+
+    The reader of a key on USB has the key's own name.
+    """
+    named = [(number, other) for number, other in others if _named_after(row, other)]
+    if len(named) != 1 or sum(_named_after(each, named[0][1]) for each in rows) != 1:
+        return None
+    return named[0][0]
+
+
+def _named_after(row: KeyRow, other: KeyRow) -> bool:
+    return any(place.startswith(other.key) for place in row.where)

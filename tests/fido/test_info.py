@@ -1,0 +1,161 @@
+"""Tests of `key list` and `key info` where one key has several applets, or several keys are plugged in."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from smartcard import scard
+
+from mfa_kit.adapters.fido import links
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.fidocard import FidoCard
+from mfa_kit.lab.devices.oathcard import LIST, Quirks, YkoathCard
+from mfa_kit.lab.devices.reader import YUBIKEY
+from mfa_kit.lab.devices.securitykey import KeyModel, lab_key
+from tests import pcsc
+from tests.fido.conftest import LAB_AAGUID, Bus, Desk, Port, detail, publish, results
+from tests.oath.test_maker import TwoApplets
+
+FIDO = KeyModel(product="Maker Key")
+
+
+def told(desk: Desk, *words: str) -> tuple[int, dict[str, object], str]:
+    """Run `key info` and return the code, the result and the messages."""
+    done = desk.run("key", "info", "--no-input", "--output", "json", *words)
+    return done.code, json.loads(done.out) if done.out else {}, done.err
+
+
+def rows(desk: Desk) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(desk.run("key", "list", "--output", "json").out)["rows"]
+    return found
+
+
+def test_two_keys_are_not_one(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
+    """Without --key, someone has to choose. Each name of a key shows that key alone."""
+    bus.plug(lab_key(maker, model=FIDO))
+    card = YkoathCard()
+    pcsc.plug(card)
+    code, row, err = told(desk)
+    assert (code, row) == (8, {})
+    assert "2 keys are plugged in" in err
+    assert "Maker Key, no serial, at /dev/hidraw0" in err
+    assert f"YubiKey 5A, 12345678, at {pcsc.reader(0)}" in err
+    code, row, err = told(desk, "--key", "/dev/hidraw0")
+    assert (code, row["where"], "plugged in" in err) == (0, ["/dev/hidraw0"], False)
+    assert not [name for name in row if name.startswith("oath_")]
+    identity = ""
+    for name in (pcsc.reader(0), "12345678"):
+        code, row, err = told(desk, "--key", name)
+        assert (code, row["where"], err) == (0, [pcsc.reader(0)], "")
+        assert not [name for name in row if name.startswith("fido_")]
+        identity = str(row["oath_identity"])
+    assert told(desk, "--key", identity)[0] == 0
+    code, row, err = told(desk, "--key", "9999")
+    assert (code, row) == (3, {})
+    assert "no key 9999 is plugged in" in err
+    assert "plugged in: Maker Key, no serial, at /dev/hidraw0" in err
+
+
+def test_a_key_of_which_half_failed_is_shown_and_is_an_error(desk: Desk, bus: Bus, maker: AttestationCa) -> None:
+    """The half that answers is printed. The other may be in the same reader, locked, or on USB."""
+    card = TwoApplets(FidoCard(lab_key(maker)))
+    pcsc.plug(card)
+    card.quirks = Quirks(stalls=frozenset({LIST}))
+    for words in ((), ("--key", pcsc.reader(0))):
+        code, row, err = told(desk, *words)
+        assert (code, row["fido_versions"]) == (3, ["U2F_V2", "FIDO_2_0", "FIDO_2_1"])
+        assert "sends an endless answer" in err
+    card.quirks = Quirks()
+    card.password = bytes(16)
+    code, row, err = told(desk)
+    assert (code, row["oath_password"]) == (8, True)
+    assert row["fido_versions"]
+    assert "--password-stdin" in err
+    pcsc.plug(YkoathCard(quirks=Quirks(stalls=frozenset({LIST}))))
+    bus.plug(lab_key(maker, model=FIDO))
+    code, row, err = told(desk)
+    assert (code, row["where"]) == (3, ["/dev/hidraw0"])
+    assert "sends an endless answer" in err
+    code, row, err = told(desk, "--key", "/dev/hidraw0")
+    assert (code, row["where"]) == (0, ["/dev/hidraw0"])
+    assert "sends an endless answer" in err
+
+
+@pytest.mark.usefixtures("bus")
+def test_both_applets_of_a_card_are_one_row(desk: Desk, maker: AttestationCa) -> None:
+    """They are in one reader."""
+    pcsc.plug(TwoApplets(FidoCard(lab_key(maker))))
+    (row,) = rows(desk)
+    assert (row["where"], row["serial"]) == ([pcsc.reader(0)], "12345678")
+    assert (row["fido_pin"], row["oath_used"]) == (False, 0)
+    code, row, _ = told(desk)
+    assert (code, row["oath_used"], row["fido_pin"]) == (0, 0, False)
+
+
+@pytest.fixture
+def at_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
+    """Give a node an address on bus 3. The reader is at address 7."""
+
+    def give(node: str, address: int) -> None:
+        device = tmp_path / "devices" / node
+        (device / "hid").mkdir(parents=True)
+        (device / "busnum").write_text("3\n")
+        (device / "devnum").write_text(f"{address}\n")
+        (tmp_path / "class" / node).mkdir(parents=True)
+        (tmp_path / "class" / node / "device").symlink_to(device / "hid")
+        monkeypatch.setattr(links, "SYSFS", tmp_path / "class")
+        monkeypatch.setattr(scard, "SCardGetAttrib", lambda *_: (0, [7, 3, 0x20, 0]))
+
+    return give
+
+
+def test_a_key_on_usb_that_is_a_reader_too_is_one_row(
+    bus: Bus, desk: Desk, maker: AttestationCa, at_address: Callable[[str, int], None]
+) -> None:
+    """The same address on the bus makes it one."""
+    pcsc.plug(YkoathCard())
+    bus.plug(lab_key(maker, model=FIDO))
+    at_address("hidraw0", 8)
+    assert len(rows(desk)) == 2
+    bus.plug(lab_key(maker, model=FIDO))
+    at_address("hidraw1", 7)
+    assert [row["where"] for row in rows(desk)] == [["/dev/hidraw0"], ["/dev/hidraw1", pcsc.reader(0)]]
+    code, row, _ = told(desk, "--key", "12345678")
+    assert (code, row["oath_used"], row["fido_pin"]) == (0, 0, False)
+
+
+@pytest.mark.parametrize("reader", [0, 1])
+def test_a_key_on_usb_has_the_reader_of_its_own_name(reader: int, bus: Bus, desk: Desk, maker: AttestationCa) -> None:
+    """The name counts if no other key and no other reader has it."""
+    pcsc.plug(*[None] * reader, YkoathCard())
+    named = KeyModel(product=YUBIKEY)
+    bus.plug(lab_key(maker, model=named))
+    assert [row["where"] for row in rows(desk)] == (
+        [["/dev/hidraw0"], [pcsc.reader(1)]] if reader else [["/dev/hidraw0", pcsc.reader(0)]]
+    )
+    bus.plug(lab_key(maker, model=named))
+    assert len(rows(desk)) == 3
+
+
+def test_messages_of_python_fido2_do_not_reach_the_user(tmp_path: Path, maker: AttestationCa) -> None:
+    """A key that is busy for a moment is asked again, which python-fido2 would report on stderr."""
+    port = Port(tmp_path / "0", lab_key(maker), busy=2)
+    try:
+        done = Desk(tmp_path / "desk", port.env).process("key", "list")
+    finally:
+        port.close()
+    assert "/dev/hidraw0" in done.out
+    assert "busy" not in done.err
+
+
+def test_a_claimed_model_does_not_pass(bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path) -> None:
+    """Another maker's key claims to be the model. What is published about the model says nothing about this key."""
+    other = AttestationCa(now=time.time())
+    published = publish(tmp_path, maker, [maker.entry("model", aaguid=LAB_AAGUID)])
+    bus.plug(lab_key(other))
+    _, receipt = desk.verify(*published.options)
+    assert (results(receipt)["genuine"], results(receipt)["status"]) == ("fail", "not applicable")
+    assert detail(receipt, "status") == "the model is not proven; nothing is published against model"
+    assert "pass" not in [results(receipt)[name] for name in ("genuine", "status", "model", "advisories", "firmware")]
