@@ -224,3 +224,23 @@ def test_every_tag_is_told() -> None:
     """IAM is shared, so other tools and computers see the tags."""
     tags = {value for name, value in vars(models).items() if name.endswith("_TAG")}
     assert tags == set(re.findall(r"^\| `(mfa-kit:\w+)` \|", section("## Tags"), re.MULTILINE))
+
+
+def test_troubleshooting_quotes_messages_that_exist() -> None:
+    """The text of each quoted message, between its variable parts, is in a string of the program."""
+    strings = "\n".join(
+        node.value
+        for file in (ROOT / "mfa_kit").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+    quoted = re.findall(r"^\| `([^`]*)` \|", PAGES["docs/troubleshooting.md"], re.MULTILINE)
+    assert len(quoted) >= 30
+    parts = [part for message in quoted for part in message.split("…")]
+    assert [part for part in parts if part not in strings] == []
+
+
+def test_each_page_is_in_one_group_of_the_index() -> None:
+    """Pages of a folder, such as decisions, are found through the folder."""
+    listed = re.findall(r"^\| \[[^]]*\]\(([^)]*\.md)\)", PAGES["docs/README.md"], re.MULTILINE)
+    assert sorted(listed) == sorted({file.name for file in (ROOT / "docs").glob("*.md")} - {"README.md"})
