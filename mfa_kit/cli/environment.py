@@ -14,7 +14,7 @@ RESERVED = frozenset({"MFA_KIT_HOME", "MFA_KIT_LAB"})
 COMMON: frozenset[str] = frozenset(
     (
         *("--profile", "--region", "--endpoint-url", "--account", "--output"),
-        *("--no-input", "--dry-run", "--plain", "--quiet", "--verbose"),
+        *("--no-input", "--dry-run", "--wide", "--plain", "--quiet", "--verbose"),
     )
 )
 # Options of commands.

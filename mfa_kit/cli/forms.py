@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from mfa_kit.cli.fitting import GAP, LEAST, aligned, fitted_table, heading, wrapped
 from mfa_kit.cli.results import VERSION, Cell, Results
 from mfa_kit.core.csv_text import csv_lines
 from mfa_kit.core.text import one_line
@@ -14,10 +15,12 @@ from mfa_kit.core.text import one_line
 
 def write_table(results: Results) -> None:
     """Print one result as a line per field, or a list as a line per result below a line of column names."""
+    width = sys.maxsize if results.wide else _window_width()
     if results.single:
-        _write_fields({name: _text(value) for name, value in results.rows[0].items() if value is not None})
+        _write_fields({name: _text(value) for name, value in results.rows[0].items() if value is not None}, width)
     elif results.rows:
-        _write_columns([{name: _text(value) for name, value in row.items()} for row in results.rows])
+        rows = [{name: _text(value) for name, value in row.items()} for row in results.rows]
+        _write_columns(rows, results.narrow, width)
     else:
         click.echo(results.empty)
 
@@ -49,30 +52,22 @@ def write_csv(results: Results) -> None:
         click.echo(csv_lines([*header, *(list(map(_text, row.values())) for row in results.rows)]), nl=False)
 
 
-def _write_columns(rows: Sequence[Mapping[str, str]]) -> None:
-    """Print a line per row, without empty columns. If the window is too narrow, print a line per field instead."""
+def _write_columns(rows: Sequence[Mapping[str, str]], narrow: Sequence[str], width: int) -> None:
+    """Print a line per row, without empty columns; in a window without room for it, a smaller table."""
     names = [name for name in rows[0] if any(row[name] for row in rows)]
-    heads = [name.replace("_", " ").upper() for name in names]
-    lines = _aligned([heads, *([row[name] for name in names] for row in rows)])
-    if max(map(len, lines)) <= _window_width():
-        click.echo("\n".join(lines))
-        return
-    for number, row in enumerate(rows):
-        if number:
-            click.echo()
-        _write_fields({name: row[name] for name in names if row[name]})
+    lines = aligned([list(map(heading, names)), *([row[name] for name in names] for row in rows)])
+    if max(map(len, lines)) > width:
+        lines = fitted_table(rows, [name for name in names if name in narrow] or names, width)
+    click.echo("\n".join(lines))
 
 
-def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Return lines in which each column is as wide as its widest cell, without trailing spaces."""
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
-
-
-def _write_fields(row: Mapping[str, str]) -> None:
-    width = max(map(len, row))
+def _write_fields(row: Mapping[str, str], width: int) -> None:
+    """Print a line per field. Values are wrapped at words, below each other."""
+    names = max(map(len, row)) + len(GAP)
     for name, value in row.items():
-        click.echo(f"{name.replace('_', ' '):<{width}}  {value}")
+        first, *others = wrapped(value, max(width - names, LEAST))
+        for label, line in [(name.replace("_", " "), first), *(("", line) for line in others)]:
+            click.echo(f"{label:<{names}}{line}")
 
 
 def _window_width() -> int:

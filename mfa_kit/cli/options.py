@@ -162,6 +162,7 @@ class Flags(NamedTuple):
     yes: bool = False
     no_input: bool = False
     dry_run: bool = False
+    wide: bool = False
     plain: bool = False
     quiet: bool = False
     debug: bool = False
@@ -236,6 +237,7 @@ def _common(*forms: str) -> list[click.Parameter]:
         option("--yes", is_flag=True, help="Do not ask for confirmation."),
         option("--no-input", is_flag=True, help="Never prompt."),
         option("--output", type=click.Choice(forms), help="Output form [table]."),
+        option("--wide", is_flag=True, help="Show all columns and whole values of a table, in any window."),
         option("--plain", is_flag=True, help="Do not redraw lines or use colors (for screen readers and logs)."),
         option("-q", "--quiet", is_flag=True, help="Print on stderr only what is wrong or what you must do."),
         option(
@@ -289,7 +291,7 @@ class Verb(click.Command):
         if given().quiet and given().debug:
             raise click.UsageError("give either --quiet or --verbose", ctx)
         # The form may be given before the verb, so this is the first place that knows both.
-        output = Output.of(given().output, ctx, html=self.html)
+        output = Output.of(given().output, ctx, html=self.html, wide=given().wide)
         wanted = inspect.signature(self.callback).parameters if self.callback else {}
         if "output" in wanted:
             ctx.params["output"] = output

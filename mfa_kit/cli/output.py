@@ -27,16 +27,17 @@ class Output(NamedTuple):
     """The output of a verb: stdout, in the named form."""
 
     form: str
+    wide: bool = False
 
     @classmethod
-    def of(cls, form: str, ctx: click.Context, *, html: bool) -> Self:
+    def of(cls, form: str, ctx: click.Context, *, html: bool, wide: bool = False) -> Self:
         """Return the output of a verb. Raise click.UsageError for an unknown form.
 
         `html` says whether the verb has a page.
         """
         if form not in FORMS and not (html and form == HTML):
             raise click.UsageError(f"this command has no output form {form!r}; choose from {', '.join(FORMS)}.", ctx)
-        return cls(form)
+        return cls(form, wide)
 
     @property
     def is_html(self) -> bool:
@@ -45,14 +46,24 @@ class Output(NamedTuple):
 
     def one(self, schema: str, row: ResultRow) -> None:
         """Print one result. A table has a line per field and leaves out fields that are None."""
-        self._write(Results(schema, [row], single=True))
+        self._write(Results(schema, [row], single=True, wide=self.wide))
 
-    def many(self, schema: str, rows: Sequence[ResultRow], *, empty: str, header: bool = True) -> None:
+    def many(
+        self,
+        schema: str,
+        rows: Sequence[ResultRow],
+        *,
+        empty: str,
+        header: bool = True,
+        narrow: Sequence[str] = (),
+    ) -> None:
         """Print a list of results, which all have the same fields. A table without results shows `empty`.
+
+        `narrow` names the columns of a table in a window that has no room for all of them.
 
         Without `header`, the rows continue a CSV that was begun earlier.
         """
-        self._write(Results(schema, rows, empty=empty, header=header))
+        self._write(Results(schema, rows, empty=empty, header=header, narrow=narrow, wide=self.wide))
 
     def text(self, text: str) -> None:
         """Print a page or a script unchanged. It has to end with a line break."""

@@ -14,7 +14,8 @@ class Results(NamedTuple):
     """One result (`single`), or a list of results with the same fields. No result contains a secret.
 
     `schema` is its name without `mfa-kit/`. A table without results shows `empty`. Without `header`, the rows continue
-    a CSV that was begun earlier.
+    a CSV that was begun earlier. In a window without room for all columns, a table has only those in `narrow` (without
+    any: all) and shortens cells, unless it is `wide`.
     """
 
     schema: str
@@ -22,3 +23,5 @@ class Results(NamedTuple):
     single: bool = False
     empty: str = ""
     header: bool = True
+    narrow: Sequence[str] = ()
+    wide: bool = False

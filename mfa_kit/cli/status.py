@@ -49,7 +49,12 @@ def status(
         if due := sum(bool(row["drill_due"]) for row in rows):
             days = f"{drilled_within / 86400:g} days"
             desk.progress.note(f"backups that were not drilled for {days}: {due}; mfa-kit backup drill -i IDENTITY")
-        output.many("status", rows, empty=f"there is no user in account {caller.account}")
+        output.many(
+            "status",
+            rows,
+            empty=f"there is no user in account {caller.account}",
+            narrow=("user", "kind", "device", "since", "drill_due"),
+        )
 
 
 def _row(has: use_case.DeviceStatus, drills: Mapping[str, float], *, since: float) -> ResultRow:

@@ -33,7 +33,12 @@ def exposed(*, recipient: str, backup_dir: Path | None, settings: Settings, outp
     if found:
         settings.progress.note("replace each device: mfa-kit replace USER --mfa-device DEVICE")
     rows = [_row(each, is_here=each.backup.name in names) for each in found]
-    output.many("backup-exposed", rows, empty="no backup was encrypted to this key")
+    output.many(
+        "backup-exposed",
+        rows,
+        empty="no backup was encrypted to this key",
+        narrow=("user", "device", "since", "until", "recorded"),
+    )
 
 
 def _row(found: Exposed, *, is_here: bool) -> ResultRow:

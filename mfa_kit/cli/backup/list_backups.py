@@ -25,4 +25,6 @@ def list_backups(*, backup_dir: Path | None, output: Output) -> None:
         }
         for each in backups.list_backups(backup_dir, own=True)
     ]
-    output.many("backup-list", rows, empty=f"no backups in {place_of(backup_dir)}")
+    output.many(
+        "backup-list", rows, empty=f"no backups in {place_of(backup_dir)}", narrow=("user", "device", "made", "file")
+    )

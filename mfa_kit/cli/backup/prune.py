@@ -41,7 +41,7 @@ def prune(*, days: int | None, backup_dir: Path | None, settings: Settings, outp
         _confirm(found, settings.interaction)
     faults = {} if settings.dry_run else backups.remove_backups(backup_dir, [backup for backup, _ in found])
     rows = [_row(backup, why, faults.get(backup.path), planned=settings.dry_run) for backup, why in found]
-    output.many("backup-prune", rows, empty="nothing to remove")
+    output.many("backup-prune", rows, empty="nothing to remove", narrow=("outcome", "user", "device", "why", "fault"))
     return IntegrityFault.exit_code if faults else 0
 
 

@@ -39,4 +39,4 @@ def recipients(*, user: str | None, backup_dir: Path | None, settings: Settings,
     if any(row["recipients"] is None for row in rows):
         settings.progress.alert(UNKNOWN)
     empty = f"no backups{f' of {user}' if user else ''} in {place_of(backup_dir)}"
-    output.many("backup-recipients", rows, empty=empty)
+    output.many("backup-recipients", rows, empty=empty, narrow=("user", "device", "made", "recipients"))

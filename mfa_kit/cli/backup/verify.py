@@ -46,5 +46,10 @@ def verify(
         {"file": str(each.file), "opens": each.fault is None, "label": each.label, "fault": each.fault}
         for each in tried
     ]
-    output.many("backup-verify", rows, empty="" if files else f"no backups in {place_of(backup_dir)}")
+    output.many(
+        "backup-verify",
+        rows,
+        empty="" if files else f"no backups in {place_of(backup_dir)}",
+        narrow=("file", "opens", "fault"),
+    )
     return IntegrityFault.exit_code if any(each.fault for each in tried) else 0

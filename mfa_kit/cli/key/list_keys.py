@@ -19,6 +19,7 @@ from mfa_kit.wiring.settings import Settings
 
 # Seconds between two looks.
 WATCH = 0.3
+NARROW = ("key", "serial", "firmware", "where", "fido_pin", "oath_password")
 
 
 def sources_of(settings: Settings) -> tuple[KeySource, ...]:
@@ -53,7 +54,7 @@ def _print_list(
     """Print the keys. When there are none, raise the first fault."""
     complain(faults if rows else faults[1:], progress)
     named = [{**row, "serial": row["serial"] or "no serial"} for row in rows]
-    output.many("key-list", named if output.form == "table" else rows, empty="no keys")
+    output.many("key-list", named if output.form == "table" else rows, empty="no keys", narrow=NARROW)
     if faults and not rows:
         raise faults[0]
 

@@ -12,4 +12,9 @@ from mfa_kit.cli.output import Output
 @history.SINCE
 def show_ledger(*, user: str | None, since: float, output: Output) -> None:
     """Show calls to AWS, uses of backups, and the progress of each run."""
-    output.many("ledger", history.history_rows(user, since), empty="no entries")
+    output.many(
+        "ledger",
+        history.history_rows(user, since),
+        empty="no entries",
+        narrow=("at", "what", "answer", "user", "device"),
+    )

@@ -21,4 +21,9 @@ def list_orphans(*, older_than: float, settings: Settings, output: Output) -> No
             found += find_waiting(caller.account, found, desk=desk)
         now = desk.inventory.now()
         rows = [orphan_row(each, older_than=older_than, now=now) for each in found]
-        output.many("orphans-list", rows, empty="every device is assigned")
+        output.many(
+            "orphans-list",
+            rows,
+            empty="every device is assigned",
+            narrow=("device", "standing", "user", "since", "clean"),
+        )

@@ -37,4 +37,9 @@ def status(*, plan_file: Path, backup_dir: Path | None, workers: int, settings: 
         if output.is_html:
             output.text(status_page(plan, found, at=ports.desk.inventory.now(), lab=ports.caller.lab))
             return
-        output.many("rollout-status", [result_row(each) for each in found], empty="the plan is empty")
+        output.many(
+            "rollout-status",
+            [result_row(each) for each in found],
+            empty="the plan is empty",
+            narrow=("user", "outcome", "cause", "reason"),
+        )

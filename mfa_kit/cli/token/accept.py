@@ -89,7 +89,9 @@ def _print_box(
         rest: ResultRow = {"not_taken": dropped_rows(refused), "not_in_box": not_in_box, "tokens": rows}
         output.one("token-accept", {**total, "drift": _clocks(box), **rest})
         return
-    output.many("token-accept", rows, empty="this box has no tokens")
+    output.many(
+        "token-accept", rows, empty="this box has no tokens", narrow=("serial", "verdict", "offset_s", "read", "reason")
+    )
     if output.form == "table":
         output.text("\n")
         output.one("token-accept", {**total, **_clocks(box), "not_taken": len(refused)})

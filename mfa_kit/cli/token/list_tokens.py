@@ -17,7 +17,12 @@ def list_tokens(*, verdict: str | None, output: Output) -> None:
     """List the inventory: each token, its test result, whether AWS can use it, and its user."""
     stocked, last = TokenRecords().tokens()
     rows = [_row(each, last.get(each.token.serial)) for each in stocked if verdict in {None, each.verdict}]
-    output.many("token-list", rows, empty="the inventory is empty; to fill it: mfa-kit token import FILE")
+    output.many(
+        "token-list",
+        rows,
+        empty="the inventory is empty; to fill it: mfa-kit token import FILE",
+        narrow=("serial", "make", "verdict", "aws", "why", "user"),
+    )
 
 
 def _row(stocked: StockedToken, seen: Sighting | None) -> ResultRow:

@@ -1,0 +1,73 @@
+"""Fits a table into a window: the columns that a verb names, shorter cells, and cells of several lines."""
+
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+
+GAP = "  "
+# Columns are made narrower in three steps: no word is broken and sentences keep this width, then names are broken but
+# keep this width, then every column keeps the least.
+PROSE, LEAST = 16, 8
+ARN = re.compile(r"arn:[^\s:]+:[^\s:]+:[^\s:]*:[^\s:]*:([^\s,]+)")
+# A device or user without its path: `mfa/team/alice` is alice. A root user has none.
+RESOURCE = re.compile(r"(?:mfa|user|u2f|group|role|policy|sms-mfa)/(?:[^\s,]*/)?([^\s/,]+)")
+PATH = re.compile(r"/(?:[^/\s]+/)+([^/\s]+)")
+TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\dZ")
+SHA256 = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+RECIPIENT = re.compile(r"\b(age1\w{8})\w{40,}")
+SHORTER = ((ARN, r"\1"), (RESOURCE, r"\1"), (TIME, r"\1 \2"), (SHA256, r"\1…"), (RECIPIENT, r"\1…"))
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Return lines in which each column is as wide as its widest cell, without trailing spaces."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [GAP.join(map(str.ljust, line, widths)).rstrip() for line in cells]
+
+
+def fitted_table(rows: Sequence[Mapping[str, str]], names: Sequence[str], width: int) -> list[str]:
+    """Return a table of these columns that is at most `width` wide if there is any way."""
+    cells = [[heading(name) for name in names], *([shorter(row[name]) for name in names] for row in rows)]
+    columns = list(zip(*cells, strict=True))
+    widths = _widths([max(map(len, column)) for column in columns], [max(map(_word, each)) for each in columns], width)
+    return [line for row in cells for line in _lines(row, widths)]
+
+
+def heading(name: str) -> str:
+    """Return the name of a column as its heading."""
+    return name.replace("_", " ").upper()
+
+
+def shorter(cell: str) -> str:
+    """Return a cell with names instead of ARNs, file names instead of paths, and times without seconds."""
+    whole = ARN.fullmatch(cell)
+    for pattern, kept in SHORTER if whole else SHORTER[2:]:
+        cell = pattern.sub(kept, cell)
+    return PATH.sub(r"\1", cell) if PATH.fullmatch(cell) else cell
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Return lines of whole words, at least one. A longer word is not broken, so that it can be copied."""
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _word(cell: str) -> int:
+    return max(map(len, cell.split()), default=0)
+
+
+def _widths(widest: Sequence[int], words: Sequence[int], width: int) -> list[int]:
+    """Make the widest columns narrower, step by step, until the table has room."""
+    widths, room = [*widest], width - len(GAP) * (len(widest) - 1)
+    prose, least_of_all = [min(PROSE, each) for each in widest], [min(LEAST, each) for each in widest]
+    for least in ([*map(max, words, prose)], prose, least_of_all):
+        while sum(widths) > room:
+            spare = [at for at, each in enumerate(widths) if each > least[at]]
+            if not spare:
+                break
+            widths[max(spare, key=lambda at: widths[at])] -= 1
+    return widths
+
+
+def _lines(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    cells = [textwrap.wrap(cell, each, break_on_hyphens=False) for cell, each in zip(row, widths, strict=True)]
+    return [GAP.join(map(str.ljust, line, widths)).rstrip() for line in zip_longest(*cells, fillvalue="")] or [""]

@@ -1,0 +1,130 @@
+"""Every table fits a window of 80 columns, with realistic names, ARNs and paths."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import mfa_kit
+from mfa_kit.cli import forms
+from mfa_kit.cli.key.list_keys import NARROW as NARROW_KEYS
+from mfa_kit.cli.output import Output
+
+PACKAGE = Path(mfa_kit.__file__).parent
+USER = "firstname.lastname@example.com"
+ARN = f"arn:aws:iam::123456789012:mfa/{USER}"
+RUN, AT = "20261125T011906Z-ddc94635", "2026-11-25T01:19:06Z"
+FILE = f"/home/administrator/.local/share/mfa-kit/backups/123456789012/{USER}/{USER}-{RUN}.png.age"
+SAID = "the device could not be enabled because IAM did not accept the codes of the phone"
+COMMAND = "mfa-kit enroll USER --with virtual --codes generated"
+
+# A row of each list, by the schema. The fields are those of the verb.
+ROWS: dict[str, dict[str, object]] = {
+    "status": {
+        "user": USER, "kind": "hardware-totp", "device": ARN, "since": AT, "made": "another desk", "backup": FILE,
+        "drilled": AT, "drill_due": True, "certifications": ["FIDO_CERTIFIED_L1", "FIPS140-3-L2"],
+    },
+    "rollout-status": {
+        "user": USER, "outcome": "not started", "cause": "no public key", "reason": SAID, "device": ARN,
+        "backup": FILE, "run": RUN,
+    },
+    "doctor": {"check": "credentials", "state": "bad", "found": f"arn:aws:iam::123456789012:user/{USER}", "hint": SAID},
+    "orphans-list": {
+        "device": ARN, "standing": "of another desk", "user": USER, "since": AT, "run": RUN, "clean": "removes it",
+    },
+    "orphans-clean": {"device": ARN, "ended": "removed", "why": SAID},
+    "ledger": {
+        "at": AT, "what": "CreateVirtualMFADevice", "answer": "ConcurrentModification", "user": USER, "device": ARN,
+        "file": FILE, "reference": "3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+    },
+    "backup-list": {"account": "123456789012", "user": USER, "device": USER, "made": AT, "file": FILE},
+    "backup-verify": {"file": FILE, "opens": False, "label": f"Amazon Web Services:{USER}@123456789012", "fault": SAID},
+    "backup-prune": {"outcome": "removed", "user": USER, "device": USER, "why": SAID, "file": FILE, "fault": None},
+    "backup-exposed": {
+        "account": "123456789012", "user": USER, "device": USER, "since": AT, "until": AT, "recorded": True,
+        "file": FILE,
+    },
+    "backup-recipients": {
+        "account": "123456789012", "user": USER, "device": USER, "made": AT, "recipients": ["age1" + "q" * 58] * 2,
+    },
+    "backup-drill": {"file": FILE, "result": "differs", "fault": SAID},
+    "policy-lint": {
+        "policy": f"arn:aws:iam::123456789012:policy/{USER}", "statement": "DenyAllExceptListedIfNoMFA",
+        "trap": "missing-if-exists", "what": SAID, "instead": SAID,
+    },
+    "policy-lockout": {"user": USER, "way": "access key AKIAIOSFODNN7EXAMPLE", "standing": "locked out", "why": SAID,
+        "first": COMMAND},
+    "token-list": {
+        "serial": "2308524500123", "make": "Feitian OTP c200", "type": "TOTP, 6 digits, 30 s", "verdict": "rejected",
+        "offset_s": -120, "read": AT, "aws": "no", "why": SAID, "user": USER,
+    },
+    "token-accept": {
+        "serial": "2308524500123", "type": "TOTP, 6 digits, 30 s", "verdict": "rejected", "offset_steps": -4,
+        "offset_s": -120, "read": AT, "reason": SAID,
+    },
+    "token-import": {"where": "line 12, token 2308524500123", "reason": SAID},
+    "key-list": {
+        "key": "YubiKey 5C NFC FIPS", "serial": "31234567", "firmware": "5.7.1", "transports": ["usb", "nfc"],
+        "where": "Yubico YubiKey OTP+FIDO+CCID 00 00", "fido_versions": ["U2F_V2", "FIDO_2_0", "FIDO_2_1"],
+        "fido_aaguid": "c1f9a0bc-1dd2-404a-b27f-8e29047a43fd", "fido_pin": True, "oath_password": False,
+    },
+    "key-metadata": {
+        "name": "YubiKey 5 FIPS Series with Lightning Preview", "aaguid": "c1f9a0bc-1dd2-404a-b27f-8e29047a43fd",
+        "version": 328965, "status": ["FIPS140_CERTIFIED_L2", "FIDO_CERTIFIED_L1"], "attestation": ["basic_full"],
+        "roots": 3,
+    },
+    "verify-fido2": {"check": "attestation chain", "result": "FAIL", "detail": SAID, "source": "WebAuthn L3, 6.5.2"},
+    "verify-token-find": {"serial": "2308524500123", "clock": SAID, "offset_steps": -4, "offset_s": -120},
+}  # fmt: skip
+# A list whose table is made by the verb, or that has no table.
+NO_TABLE = {"audit-finding", "policy-onboard"}
+
+
+def _columns(node: ast.expr) -> tuple[str, ...]:
+    """Return the literal, or the constant of the only verb that has one."""
+    return NARROW_KEYS if isinstance(node, ast.Name) else ast.literal_eval(node)
+
+
+def lists() -> dict[str, tuple[str, ...]]:
+    """Return each schema that a verb prints as a list, and the columns that the verb names for narrow windows."""
+    found: dict[str, tuple[str, ...]] = {}
+    for file in sorted(PACKAGE.glob("cli/**/*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="many"), args=[ast.Constant(value=str(schema)), *_]):
+                    named = [_columns(each.value) for each in node.keywords if each.arg == "narrow"]
+                    found[schema] = max([found.get(schema, ()), *named], key=len)
+                case _:
+                    pass
+    return found
+
+
+NARROW = lists()
+
+
+@pytest.mark.parametrize("schema", ROWS)
+def test_every_table_fits_80_columns(
+    schema: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It stays a table: the first line has the names of the columns, and no line is a field of its own."""
+    monkeypatch.setattr(forms, "_window_width", lambda: 80)
+    row = ROWS[schema]
+    Output("table").many(schema, [row, row], empty="", narrow=NARROW[schema])  # type: ignore[list-item]
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith((NARROW[schema] or [*row])[0].upper())
+    assert len(lines[0].split("  ")) > 2
+
+
+def test_every_list_has_a_row_here() -> None:
+    """A new list gets one, so that its table is known to fit."""
+    assert {*NARROW} - NO_TABLE == {*ROWS}
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_wide_shows_everything(wide: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --wide, names take the place of ARNs and of paths."""
+    monkeypatch.setattr(forms, "_window_width", lambda: 80)
+    row = ROWS["backup-list"]
+    Output("table", wide=wide).many("backup-list", [row], empty="")  # type: ignore[list-item]
+    assert (FILE in capsys.readouterr().out) is wide
