@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import sys
 import threading
 from typing import Any
@@ -162,6 +163,7 @@ INTERRUPTED = 130
 # would take a sixth of the run time and free nothing.
 GARBAGE_AT = 200_000
 WIDEST = 80
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Program(Noun):
@@ -201,14 +203,14 @@ def run(args: list[str] | None = None) -> int:
     except MfaKitError as error:
         return _failed(error)
     except BaseException as error:  # noqa: BLE001 - the one door out: what we did not foresee is our bug
-        return _unforeseen(error)
+        return _unforeseen(error, sys.argv[1:] if args is None else args)
     return code if isinstance(code, int) else 0
 
 
-def _unforeseen(error: BaseException) -> int:
+def _unforeseen(error: BaseException, args: list[str]) -> int:
     if isinstance(error, STOPS):
         raise error
-    if isinstance(error, UnicodeEncodeError):
+    if isinstance(error, UnicodeEncodeError) and any(SURROGATE.search(word) for word in args):
         # Python keeps bytes of an argument that are not UTF-8, and they fail where the argument is used.
         return _failed(UsageFault("a name or an option contains bytes that are not UTF-8", "check its spelling"))
     return _unwritten(error) if isinstance(error, OSError) and _echoing(error) else _failed(InternalError.of(error))

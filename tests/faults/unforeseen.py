@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 
 import mfa_kit
+from tests.conftest import Result
+from tests.test_secrets import loudest
 
 SECRET = "JBSWY3DPEHPK3PXPCANARY"
 STOPS = (SystemExit, KeyboardInterrupt, GeneratorExit)
@@ -158,3 +160,22 @@ def spread(number: int, pairs: Sequence[tuple[str, Place]]) -> list[tuple[str, P
     """Return so many exceptions, each at a place: each class, and each place, as often as the others."""
     makers, step = cycle(exceptions()), max(1, len(pairs) // number)
     return [(*pairs[at * step % len(pairs)], next(makers)()) for at in range(number)]
+
+
+def ending(
+    place: Place, error: BaseException, run: Callable[[], Result], folder: Path, *, rows: bool = False
+) -> str | None:
+    """Let a place raise while a command runs. Return what is wrong with its end, or None.
+
+    It has to end with 70, or with 1 if it has `rows` that may fail, and to name the class and the place of the
+    exception. The secret must be in no output, log and file.
+    """
+    with pytest.MonkeyPatch.context() as patch, loudest() as logs:
+        reached = raising(place, error, patch)
+        done = run()
+    text = f"{done.out}{done.err}{logs.text.getvalue()}"
+    named = f"internal error: {type(error).__name__} at " in text
+    left = [*traces(folder)]
+    if reached and named and (done.code == 70 or (rows and done.code == 1)) and SECRET not in text and not left:
+        return None
+    return f"{type(error).__name__} at {place}: {done} {bool(reached)} {left}"
