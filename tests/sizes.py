@@ -1,6 +1,7 @@
 """How much the long nets try: a part of it by default, all of it with MFA_KIT_FULL=1. Every net asks this file.
 
-`MFA_KIT_SEQUENCES`, `MFA_KIT_ROLLOUT_USERS`, `MFA_KIT_ROLLOUT_KILLS` and `MFA_KIT_MUTATIONS` set one net each.
+`MFA_KIT_SEQUENCES`, `MFA_KIT_ROLLOUT_USERS`, `MFA_KIT_ROLLOUT_KILLS`, `MFA_KIT_MUTATIONS` and `MFA_KIT_FUZZ` set one
+net each.
 """
 
 import os

@@ -87,7 +87,7 @@ def _parse(text: bytes, file: Path) -> Config:
         )
     try:
         found: Mapping[str, object] = tomllib.loads(text.decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageFault(f"{file} is not valid TOML: {error}", "see docs/configuration.md") from None
     for key, value in found.items():
         _check(key, value, file)

@@ -384,6 +384,8 @@ BAD_RSA = [(b"", b""), (b"\x03", b""), (b"\x01\x00\x01", bytes(10)), (b"\x03", b
         "ssh-rsa",
         "ecdsa-sha2-nistp256 AAAA",
         "age1yubikey1qqqqqq",
+        "age1\udcef",
+        "ssh-ed25519 \udcef",
         "age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq5cu47z",
         *(ssh_text(b"ssh-ed25519", point) for point in SMALL_POINTS),
         *(ssh_text(b"ssh-rsa", *numbers) for numbers in BAD_RSA),

@@ -20,6 +20,7 @@ import pytest
 
 from mfa_kit.adapters.ledger import ledger as module
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
+from mfa_kit.adapters.ledger.integrity import find_fault
 from mfa_kit.adapters.ledger.journal_rows import intent_json
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.migrations import MIGRATIONS
@@ -651,3 +652,21 @@ def test_without_the_rights_it_is_told_and_iam_is_as_it_was(
     assert "mfa-kit: the ledger " in done.err or "config.toml cannot be read" in done.err
     assert "  try: " in done.err
     assert f"arn:aws:iam::000000000000:mfa/{user}" not in lab.serials()
+
+
+def test_a_schema_that_is_not_utf_8_is_damage(tmp_path: Path) -> None:
+    """SQLite quotes the schema in its error, and Python cannot decode that."""
+    with Ledger(tmp_path):
+        pass
+    file = tmp_path / "ledger.sqlite"
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        db.execute("pragma journal_mode = delete")
+    content = file.read_bytes()
+    damaged = content.replace(b"CREATE TABLE events", b"CREATE TABL\xa0 events")
+    assert damaged != content
+    file.write_bytes(damaged)
+    with pytest.raises(IntegrityFault, match="is damaged"):
+        Ledger(tmp_path)
+    fault = find_fault(file)
+    assert fault
+    assert "damaged" in fault.what

@@ -140,6 +140,21 @@ def test_a_report_of_another_form_is_no_report(text: str) -> None:
         reader(Answers(get_credential_report=[report(text)])).report(max_age=9e9)
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (f"{COLUMNS}\n{ROW.rsplit(',', 5)[0]}".encode(), "cut short"),
+        (f"{COLUMNS}\n{ROW}".encode() + b"\xc0", "documented columns"),
+        (f"{COLUMNS}\n".encode() + b"x" * 200_000, "documented columns"),
+    ],
+)
+def test_a_damaged_report_is_no_report(content: bytes, what: str) -> None:
+    """A row that ends early, text that is not UTF-8, and a cell without end."""
+    answer = {**report(""), "Content": content}
+    with pytest.raises(AwsFault, match=what):
+        reader(Answers(get_credential_report=[answer])).report(max_age=9e9)
+
+
 def test_who_has_no_password_has_none_to_change() -> None:
     """IAM returns no login profile for a user without a password."""
     answers = Answers(get_login_profile=[NoSuchEntity("")])

@@ -63,7 +63,7 @@ class AccountReader:
         found = self._present()
         if found is None or self._now() - found["GeneratedTime"].timestamp() > max_age:
             found = self._generated(found)
-        return _report(found["Content"].decode(), made=found["GeneratedTime"].timestamp())
+        return _report(found["Content"], made=found["GeneratedTime"].timestamp())
 
     def _present(self) -> "GetCredentialReportResponseTypeDef | None":
         """Return IAM's current report. Return None when there is none, or when it has expired or is being generated."""
@@ -260,14 +260,16 @@ def _role(row: "RoleDetailTypeDef") -> Entity:
     )
 
 
-def _report(text: str, *, made: float) -> CredentialReport:
-    """Parse the report's CSV. A missing column means that the report has an unknown form."""
+def _report(content: bytes, *, made: float) -> CredentialReport:
+    """Parse the report's CSV. A missing column or cell means that the report has an unknown form."""
     try:
-        rows = {row["user"]: _credentials(row) for row in csv.DictReader(io.StringIO(text))}
-    except (KeyError, ValueError) as error:
+        rows = {row["user"]: _credentials(row) for row in csv.DictReader(io.StringIO(content.decode()))}
+    except (KeyError, ValueError, OverflowError, csv.Error) as error:
         raise AwsFault(
             f"the credential report does not have the documented columns: {error}", "report this as a bug in mfa-kit"
         ) from None
+    except (TypeError, AttributeError):
+        raise AwsFault("a row of the credential report is cut short", "report this as a bug in mfa-kit") from None
     return CredentialReport(made=made, root=rows.pop(ROOT, None), users=rows)
 
 

@@ -76,16 +76,17 @@ def _usable(text: str) -> Recipient | None:
 
     A key that parses may still be unusable: some points of the curve have no secret key, and some RSA keys no modulus.
     """
-    kind = next((kind for prefix, kind in KINDS if text.startswith(prefix)), None)
-    if kind is None or _has_small_order(text):
+    key = " ".join(text.split()[:2])  # a comment may have any letters
+    kind = next((kind for prefix, kind in KINDS if key.startswith(prefix)), None)
+    if kind is None or not key.isascii() or _has_small_order(key):
         return None
     try:
         with without_stderr(), contain_panics(UsageFault("the library panicked", "give another recipient")):
-            found = kind.from_str(text)
+            found = kind.from_str(key)
             pyrage.encrypt(b"test", [found])
     except (pyrage.RecipientError, pyrage.EncryptError, UsageFault):
         return None
-    return Recipient(" ".join(text.split()[:2]), found)
+    return Recipient(key, found)
 
 
 def _has_small_order(text: str) -> bool:

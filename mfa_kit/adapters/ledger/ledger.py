@@ -91,7 +91,7 @@ class Ledger:
         except sqlite3.OperationalError as error:
             hint = f"end other mfa-kit runs, and check the disk's free space and the rights on {self._path.parent}"
             raise IntegrityFault(f"the ledger {self._path} cannot be used: {error}", hint) from None
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             hint = f"IAM still knows every device; move the file out of the way: mv {self._path} {self._path}.broken"
             raise IntegrityFault(f"the ledger {self._path} is damaged: {error}", hint) from None
         except OSError as error:

@@ -1,0 +1,363 @@
+"""The parsers of foreign data, each with real samples. A parser may raise MfaKitError, which has its own exit code."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyrage
+from fido2 import cbor
+from fido2.webauthn import AttestationObject
+
+from mfa_kit.account.evaluator import statements
+from mfa_kit.account.snapshot import CredentialReport, Entity, Snapshot
+from mfa_kit.adapters.aws.account import AccountReader
+from mfa_kit.adapters.fido.faults import GARBLED
+from mfa_kit.adapters.fido.statement import registration_of
+from mfa_kit.adapters.files import identities, picture, recipients, rollout_files, snapshots
+from mfa_kit.adapters.files.agefile import open_backup
+from mfa_kit.adapters.ledger.backup_records import BackupRecords
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.token_inventory import TokenInventory
+from mfa_kit.adapters.metadata import blob
+from mfa_kit.adapters.metadata.index import build_index
+from mfa_kit.adapters.seedfiles import files, sightings
+from mfa_kit.core.errors import DeviceFault, UsageFault
+from mfa_kit.core.models import Device
+from mfa_kit.core.otp import KeyUri, Png, Secret, Seed
+from mfa_kit.lab.aws.account import LabAccount
+from mfa_kit.lab.aws.builder import build_account
+from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.description import read_description
+from mfa_kit.lab.aws.faults import read_rules
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.securitykey import lab_key
+from mfa_kit.policy.lint import find_traps
+from mfa_kit.qr_codes import authenticator_export, key_uri, reading, symbol
+from mfa_kit.rollout.plan_file import parse_plan
+from mfa_kit.security_keys.key_policy import parse_policy
+from mfa_kit.wiring import config
+from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.rollout import parse_public_key, read_roster
+from tests.fido.test_policy import WHOLE
+from tests.ground.test_authenticator_export import ALICE, PLUS, TWO, WORDS
+from tests.tokens import boxes
+from tests.tokens.test_other_formats import SAFEWORD, graph, token
+
+NOW = 1_800_000_000.0
+OLD = Path(__file__).parents[1] / "data" / "c7f9663"
+FOLDER = Path(tempfile.mkdtemp(prefix="mfa-kit-fuzz-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+URI = key_uri.otpauth(Seed(bytes(range(40))), label="alice@000000000000")
+TOTP = [boxes.Made(f"100{at}", period=30 + 30 * (at % 2)) for at in range(2)]
+EVENTS = [boxes.Made(f"200{at}", factor="hotp", counter=at) for at in range(2)]
+SLOTS = [boxes.Made(f"cccccccccc{at}:1", factor="hotp") for at in "bc"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parser:
+    """A parser of octets, and a function that returns its samples."""
+
+    read: Callable[[bytes], object]
+    samples: Callable[[], Sequence[bytes]]
+
+
+def written(content: bytes, name: str = "sample") -> Path:
+    """Write a file that only we can read, as mfa-kit requires of some."""
+    path = FOLDER / name
+    path.write_bytes(content)
+    path.chmod(0o600)
+    return path
+
+
+def text(read: Callable[[str], object]) -> Callable[[bytes], object]:
+    """Return a parser of the text that octets are; octets that are not UTF-8 become lone surrogates."""
+    return lambda content: read(content.decode("utf-8", "surrogateescape"))
+
+
+def read_seeds(content: bytes) -> object:
+    return boxes.read(content, now=NOW)
+
+
+@cache
+def maker() -> AttestationCa:
+    return AttestationCa(now=NOW)
+
+
+def metadata_entries() -> list[dict[str, Any]]:
+    return [
+        maker().entry("m", aaguid="d7781e5d-e353-46aa-afe2-3ca49f13332a"),
+        maker().entry("n", identifiers=["a" * 40]),
+    ]
+
+
+def read_blob(content: bytes) -> object:
+    return blob.verified_payload(content, maker().root.der, site=None, at=NOW)
+
+
+def read_payload(content: bytes) -> object:
+    """Build the index of an unsigned payload, and look everything up in it."""
+    with closing(build_index(":memory:", blob.packaged_payload(content), None, name="m")) as index:
+        return index.execute("select * from model").fetchall()
+
+
+def payloads() -> list[bytes]:
+    whole = {"no": 7, "nextUpdate": "2100-01-01", "legalHeader": "x", "entries": metadata_entries()}
+    return [json.dumps(whole).encode()]
+
+
+class Touched:
+    """A user who touches the key at once."""
+
+    def wait(self) -> None:
+        """Return at once."""
+
+    def ready(self) -> bool:
+        return True
+
+
+def attestations() -> list[bytes]:
+    """Return the statements of a simulated key, as CTAP 2 sends them."""
+    key = lab_key(maker())
+    options = {
+        1: bytes(32),
+        2: {"id": "example.org"},
+        3: {"id": b"u", "name": "u"},
+        4: [{"alg": -7, "type": "public-key"}],
+    }
+    found: Any = cbor.decode(key.cbor(b"\x01" + cbor.encode(options), Touched())[1:])
+    return [cbor.encode({"fmt": found[1], "authData": found[2], "attStmt": found[3]})]
+
+
+def read_attestation(content: bytes) -> object:
+    """Parse a statement as the adapter for security keys does."""
+    try:
+        return registration_of(AttestationObject(content), bytes(32))
+    except GARBLED:
+        raise DeviceFault("the key answers nonsense", "try another key") from None
+
+
+def read_config(content: bytes) -> object:
+    os.environ["MFA_KIT_HOME"] = str(written(content, "config.toml").parent)
+    return config.load()
+
+
+def read_ledger(content: bytes) -> object:
+    """Read everything in a ledger. Its side files are those of the file before."""
+    home = FOLDER / "home"
+    home.mkdir(mode=0o700, exist_ok=True)
+    for old in home.iterdir():
+        if old.is_file():
+            old.unlink()
+    (home / "ledger.sqlite").write_bytes(content)
+    (home / "ledger.sqlite").chmod(0o600)
+    with Ledger(home, clock=lambda: NOW) as ledger:
+        backups, tokens = BackupRecords(ledger, now=NOW), TokenInventory(ledger, now=NOW)
+        made = [*ledger.made("000000000000"), *ledger.dead("000000000000")]
+        return made, ledger.history(), backups.seals(), backups.drills(), backups.last_opened(), tokens.tokens()
+
+
+def ledgers() -> list[bytes]:
+    """Return a ledger of an older version, and the same after it was opened."""
+    content = (OLD / "home" / "ledger.sqlite").read_bytes()
+    read_ledger(content)
+    with closing(sqlite3.connect(FOLDER / "home" / "ledger.sqlite")) as db:
+        db.execute("pragma journal_mode = delete")
+    return [content, (FOLDER / "home" / "ledger.sqlite").read_bytes()]
+
+
+def read_report(content: bytes) -> CredentialReport:
+    """Read a credential report as IAM returns it."""
+    at = SimpleNamespace(timestamp=lambda: NOW)
+    client = SimpleNamespace(get_credential_report=lambda: {"Content": content, "GeneratedTime": at})
+    return AccountReader(lambda call: call(client), now=lambda: NOW).report(max_age=1.0)
+
+
+def reports() -> list[bytes]:
+    columns = ("user,arn,user_creation_time,password_enabled,password_last_used,password_last_changed,"
+               "password_next_rotation,mfa_active,access_key_1_active,access_key_1_last_rotated,"
+               "access_key_1_last_used_date,access_key_1_last_used_region,access_key_1_last_used_service,"
+               "access_key_2_active,access_key_2_last_rotated,access_key_2_last_used_date,"
+               "access_key_2_last_used_region,access_key_2_last_used_service,cert_1_active,cert_1_last_rotated,"
+               "cert_2_active,cert_2_last_rotated")  # fmt: skip
+    at = "2015-03-07T05:14:03+00:00"
+    rest = f"{at},true,no_information,{at},N/A,false,true,{at},N/A,us-east-1,iam,false{',N/A' * 4},false,N/A,false,N/A"
+    rows = [f"{name},arn:aws:iam::111122223333:{arn},{rest}" for name, arn in
+            (("<root_account>", "root"), ("ada", "user/ada"), ("bob", "user/x/bob"))]  # fmt: skip
+    return ["\n".join([columns, *rows]).encode()]
+
+
+@cache
+def own_identity() -> pyrage.x25519.Identity:
+    return pyrage.x25519.Identity.generate()
+
+
+def backups() -> list[bytes]:
+    """Return a backup, binary and armored."""
+    picture_of_it, to = symbol.png(URI).reveal(), [own_identity().to_public()]
+    return [pyrage.encrypt(picture_of_it, to), pyrage.encrypt(picture_of_it, to, armored=True)]
+
+
+def private_keys() -> list[bytes]:
+    """Return identities of age, also with a passphrase, and of SSH, in both of its forms."""
+    made = [f"# created\n{own_identity()}\n".encode(), (OLD / "ssh").read_bytes()]
+    made += [pyrage.passphrase.encrypt(made[0], "correct horse", armored=armored) for armored in (False, True)]
+    for kind in ("ed25519", "rsa"):
+        file = FOLDER / f"key-{kind}"
+        file.unlink(missing_ok=True)
+        form = ["-b", "2048", "-m", "PEM"] if kind == "rsa" else []
+        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(file), *form], check=True)
+        made.append(file.read_bytes())
+    return made
+
+
+def read_private_keys(content: bytes) -> object:
+    def ask(_: Path) -> Secret[str]:
+        raise UsageFault("a passphrase was asked for", "type it")
+
+    return identities.read_identities([written(content)], ask)
+
+
+def public_keys() -> list[bytes]:
+    private_keys()
+    keys = [(FOLDER / f"key-{kind}.pub").read_bytes() for kind in ("ed25519", "rsa")]
+    age = str(own_identity().to_public()).encode()
+    return [age, *keys, b"# recipients\n" + b"".join(keys) + age, (OLD / "ssh.pub").read_bytes()]
+
+
+def rosters() -> list[bytes]:
+    columns = "user,kind,name,path,recipient,serial,asset,tags\n"
+    key = own_identity().to_public()
+    rows = f"ada,virtual,a1,/x/,{key},,K 12,team=a;cost=1\n"
+    rows += "arn:aws:iam::000000000000:user/bob,hardware-totp,,,,GAHT12345678,,\n"
+    users = [{"UserName": "ada", "Path": "/", "Arn": "arn:aws:iam::000000000000:user/ada"}]
+    lines = '{"user": "ada", "tags": {"team": "a"}}\n{"user": "bob", "recipient": null}\n'
+    return [
+        (columns + rows).encode(),
+        ("sep=;\r\n" + (columns + rows).replace(",", ";")).encode("utf-16"),
+        lines.encode(),
+        json.dumps({"Users": users}, indent=1).encode(),
+        json.dumps(users).encode(),
+        reports()[0],
+    ]
+
+
+def read_plan(content: bytes) -> object:
+    text_of_it = rollout_files.read_text(written(content))
+    return parse_plan(text_of_it, methods=METHODS.in_rosters(), parse_key=parse_public_key)
+
+
+def read_account(content: bytes) -> object:
+    account = LabAccount(region="us-east-1", settings=LabSettings())
+    account.add_admin()
+    build_account(account, read_description(written(content, "account.json")))
+    return account
+
+
+def pictures() -> list[bytes]:
+    """Return a QR code as a picture in the forms that people send."""
+    from PIL import Image  # noqa: PLC0415 - beside its use
+
+    made = [symbol.png(URI).reveal()]
+    with Image.open(written(made[0])) as page:
+        for form in ("JPEG", "WEBP", "BMP", "GIF", "TIFF"):
+            page.convert("RGB").save(FOLDER / "picture", form)
+            made.append((FOLDER / "picture").read_bytes())
+    return made
+
+
+def key_uris() -> list[bytes]:
+    spelled = "otpauth://totp/A%20B:al%40x?secret=jbsw y3dp-ehpk3pxp&issuer=A&algorithm=HMAC-SHA1&digits=6&period=30"
+    counted = "otpauth://hotp/A:b?secret=JBSWY3DPEHPK3PXP&counter=18446744073709551615"
+    return [URI.reveal().encode(), spelled.encode(), counted.encode()]
+
+
+def exports() -> list[bytes]:
+    return [f"otpauth-migration://offline?data={each}".encode() for each in (ALICE, PLUS, TWO, WORDS)]
+
+
+POLICIES = [
+    {"Sid": "A", "Effect": "Deny", "NotAction": ["iam:*Mfa*", "sts:GetSessionToken"], "Resource": "*",
+     "Condition": {"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}, "NumericLessThan": {"aws:x": 5}}},
+    {"Effect": "Allow", "Principal": {"AWS": ["*"]}, "Action": "iam:*", "Resource": "arn:aws:iam::*:user/${aws:x}"},
+]  # fmt: skip
+
+
+def taken_snapshots() -> list[bytes]:
+    """Return a snapshot with a report, users, devices and policies, as `audit --snapshot` writes it."""
+    arn = "arn:aws:iam::111122223333"
+    user = Entity(name="ada", arn=f"{arn}:user/ada", created=NOW, inline={"p": json.dumps(POLICIES)}, groups=("g",))
+    device = Device(serial=f"{arn}:mfa/ada", user="ada", since=NOW)
+    snapshot = Snapshot(
+        at=NOW,
+        account="111122223333",
+        caller=f"{arn}:user/ada",
+        report=read_report(reports()[0]),
+        summary={"AccountMFAEnabled": 1},
+        users=(user,),
+        groups=(Entity(name="g", arn=f"{arn}:group/g", attached=("arn:aws:iam::aws:policy/X",)),),
+        policies={"arn:aws:iam::aws:policy/X": json.dumps(POLICIES)},
+        virtual=(device,),
+        listed={"ada": (device,)},
+        must_change={"ada": False},
+        root_devices=(),
+    )
+    (file := FOLDER / "snapshot.json").unlink(missing_ok=True)
+    snapshots.write_snapshot(snapshot, file)
+    return [file.read_bytes()]
+
+
+PARSERS = {
+    "key URIs": Parser(text(lambda uri: key_uri.parse(KeyUri(uri))), key_uris),
+    "authenticator exports": Parser(text(lambda uri: authenticator_export.read_export(KeyUri(uri))), exports),
+    "PSKC": Parser(read_seeds, lambda: [boxes.pskc(TOTP + EVENTS), boxes.pskc(TOTP, how="pre-shared key")]),
+    "SafeNet XML": Parser(read_seeds, lambda: [boxes.safenet(EVENTS)]),
+    "seed tables": Parser(read_seeds, lambda: [boxes.entra(TOTP), boxes.linotp(TOTP + EVENTS), SAFEWORD]),
+    "Yubico logs": Parser(read_seeds, lambda: [boxes.yubico(SLOTS), boxes.yubico_short(EVENTS)]),
+    "lists of key URIs": Parser(read_seeds, lambda: [boxes.uris(TOTP + EVENTS)]),
+    "JSON of tokens": Parser(read_seeds, lambda: [graph(token("T1"), token("T2", hashFunction="hmacsha256"))]),
+    "readings": Parser(
+        lambda content: sightings.read_written(files.decode_text(content), now=NOW),
+        lambda: [b"serial,code,second,time\n1000,123456,234567,2026-01-02T03:04:05\n1002,654321\n"],
+    ),
+    "pictures of users": Parser(
+        lambda content: reading.read_accounts(picture.load_image(written(content)).picture), pictures
+    ),
+    "pictures of IAM and backups": Parser(
+        lambda content: reading.read_device(Png(content)), lambda: [symbol.png(URI, caption="a\nb").reveal()]
+    ),
+    "rosters": Parser(lambda content: read_roster(written(content), METHODS), rosters),
+    "plans": Parser(read_plan, lambda: [(OLD / "plan.json").read_bytes()]),
+    "recipients": Parser(text(lambda key: recipients.parse_recipients([key])), public_keys),
+    "files of recipients": Parser(lambda content: recipients.parse_recipients([], [written(content)]), public_keys),
+    "identities": Parser(read_private_keys, private_keys),
+    "backups": Parser(lambda content: open_backup(written(content), Secret([own_identity()])), backups),
+    "metadata BLOB": Parser(read_blob, lambda: [maker().blob(metadata_entries(), next_update=date(2100, 1, 1))]),
+    "metadata payload": Parser(read_payload, payloads),
+    "attestation": Parser(read_attestation, attestations),
+    "policies of security keys": Parser(text(parse_policy), lambda: [WHOLE.encode()]),
+    "config.toml": Parser(
+        read_config,
+        lambda: [b'account = "000000000000"\nplain = true\nrecipients = ["age1x", "age1y"]\n'],
+    ),
+    "ledger": Parser(read_ledger, ledgers),
+    "credential report": Parser(read_report, reports),
+    "IAM policies": Parser(
+        text(lambda policy: (statements.__wrapped__(policy), find_traps(policy))),
+        lambda: [json.dumps({"Version": "2012-10-17", "Statement": POLICIES}).encode()],
+    ),
+    "lab's account": Parser(read_account, lambda: [(OLD / "account.json").read_bytes()]),
+    "lab's rules": Parser(
+        lambda content: read_rules(written(content, "rules.json")),
+        lambda: [b'[{"operation": "EnableMFADevice", "error": "Throttling", "times": 2}]'],
+    ),
+    "snapshots": Parser(lambda content: snapshots.read_snapshot(written(content)), taken_snapshots),
+}
