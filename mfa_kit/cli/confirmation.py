@@ -1,12 +1,12 @@
-"""What `revoke` and `replace` ask before a device goes."""
+"""What `revoke` and `replace` ask before they remove a device."""
 
 from mfa_kit.core.models import Entry
 from mfa_kit.wiring.settings import Settings
 
 
 def confirm_removal(entry: Entry, *, when: str, settings: Settings) -> None:
-    """Have a person type the name of the device that goes, unless --yes. Raise Declined, also where nobody is asked."""
+    """Have the user type the name of the device to remove, unless --yes is given. Raise Declined."""
     if not settings.yes:
         settings.interaction.confirm(
-            f"{entry.intent.serial} will be taken away from {entry.intent.user} {when}", typed=entry.intent.name
+            f"{entry.intent.serial} will be removed from {entry.intent.user} {when}", typed=entry.intent.name
         )

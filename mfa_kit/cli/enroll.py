@@ -34,9 +34,11 @@ from mfa_kit.wiring.vault import open_vault
 
 @click.command(cls=MethodVerb, epilog=EPILOG)
 @device_options
-@click.option("--add", is_flag=True, help="Give one more to a user who has a device.")
-@click.option(RESUME, "resume", is_flag=True, help="Go on with a half-made device from its sealed backup; needs -i.")
-@click.option(ROOT, "root", is_flag=True, help="For the account's root user, in place of USER; --with fido2 alone.")
+@click.option("--add", is_flag=True, help="Add a device to a user who already has one.")
+@click.option(
+    RESUME, "resume", is_flag=True, help="Continue with a half-made device from its encrypted backup; needs -i."
+)
+@click.option(ROOT, "root", is_flag=True, help="For the account's root user, instead of USER; only with --with fido2.")
 @options.identity(required=False)
 def enroll(
     *,
@@ -128,16 +130,16 @@ def _enroll_root(method_options: Options, *, name: str | None, add: bool, settin
         "device": serial,
         "kind": "fido2" if serial else None,
         "hardware": method_options.asset,
-        "joined_by": JOINED if serial else "AWS tells that root has MFA, and not which",
+        "joined_by": JOINED if serial else "AWS reports that root has MFA, but not which device",
     }
 
 
 def _check_resume(method: str | None, *, identities: tuple[Path, ...], settings: Settings) -> None:
     if not identities:
-        raise UsageFault(f"{RESUME} opens the sealed backup", "say with which identity: -i FILE")
+        raise UsageFault(f"{RESUME} decrypts the backup, which needs an identity", "name it: -i FILE")
     if settings.dry_run or method not in {None, VIRTUAL.name}:
         raise UsageFault(
-            f"{RESUME} goes on with a virtual device, and has no --dry-run", "leave out --with and --dry-run"
+            f"{RESUME} continues with a virtual device, and has no --dry-run", "remove --with and --dry-run"
         )
 
 

@@ -25,7 +25,7 @@ from mfa_kit.wiring.settings import Settings
 @click.command(cls=MethodVerb, epilog=EPILOG)
 @device_options
 @options.DEVICE
-@click.option("--lost", is_flag=True, help="Take the old device away first, for somebody may have it.")
+@click.option("--lost", is_flag=True, help="Remove the old device first, because someone else may have it.")
 def replace(
     *,
     user: str,
@@ -43,7 +43,7 @@ def replace(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Give USER a new MFA device for an old one, which goes when the new one works."""
+    """Replace an MFA device of USER. The old one is removed after the new one works."""
     recipe = METHODS[method]
     sealing = Sealing(
         to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase, passphrase_fd=passphrase_fd
@@ -75,7 +75,7 @@ def replace(
             output.one("replace", {**row, "steps": _steps(intent, old, run, equipment.maker, lost=lost, desk=desk)})
             return
         if old:
-            when = "before the new one is made" if lost else "when the new one works"
+            when = "before the new one is created" if lost else "after the new one works"
             confirm_removal(old, when=when, settings=settings)
         done = revoke.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run, maker=equipment.maker)
         row |= {

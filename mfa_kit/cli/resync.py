@@ -43,9 +43,9 @@ def resync(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Tell IAM how far the clock of USER's device is off, by two codes that it shows in a row.
+    """Resynchronize IAM with the clock of USER's device, using two consecutive codes.
 
-    With -i the codes are computed from the sealed backup, for AWS's time.
+    With -i, mfa-kit computes the codes from the encrypted backup.
     """
     with open_desk(settings, METHODS, vault=open_vault(backup_dir)) as (desk, caller):
         name = resolve_user(user, caller=caller, inventory=desk.inventory)
@@ -54,7 +54,7 @@ def resync(
             identities = Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
             codes = _from_backup(device, name, identities, caller=caller, desk=desk)
         else:
-            instead = "-i IDENTITY, for a sealed backup"
+            instead = "-i IDENTITY, to compute them from the encrypted backup"
             # If IAM was too busy, the pair of codes that was typed is sent again unchanged.
             codes = cache(partial(ask_pair, now=desk.inventory.now, interaction=settings.interaction, instead=instead))
         if not settings.dry_run:
@@ -70,6 +70,8 @@ def _from_backup(
     entry = recorded_entry(device, user, caller=caller, desk=desk)
     file = desk.vault.find(entry) if entry else None
     if file is None:
-        raise IntegrityFault(f"there is no backup of {device.serial} here", "name its folder with --backup-dir")
+        raise IntegrityFault(
+            f"{device.serial} has no backup on this computer", "name the folder of the backups with --backup-dir"
+        )
     seed = open_created(Path(file), identities).seed
     return lambda: otp.pair(seed, desk.inventory.now())

@@ -19,9 +19,11 @@ from mfa_kit.wiring.settings import Settings
 @click.command(cls=options.Verb)
 @click.argument("user")
 @options.DEVICE
-@click.option("--lost", is_flag=True, help="Somebody may have it: tell also how to end its sessions.")
+@click.option("--lost", is_flag=True, help="Someone else may have it: also print how to end its sessions.")
 @click.option(
-    "--leave-without-mfa", is_flag=True, help="Take the last device too: who has the password can then enroll."
+    "--leave-without-mfa",
+    is_flag=True,
+    help="Also remove the last device: anyone with the password can then enroll one.",
 )
 @PASSWORD_STDIN
 def revoke(
@@ -34,7 +36,7 @@ def revoke(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Take an MFA device away from USER: a name, an ARN, or @me."""
+    """Remove an MFA device from USER: a name, an ARN, or @me."""
     oath_keys = OathKeys(settings, password_stdin=password_stdin)
     with open_desk(settings, METHODS, oath_keys=oath_keys) as (desk, caller):
         entry = use_case.look_to_revoke(
@@ -53,7 +55,7 @@ def revoke(
             "backup": entry.backup,
         }
         if leave_without_mfa:
-            desk.progress.alert(f"warning: whoever has the password of {entry.intent.user} can then enroll a device")
+            desk.progress.alert(f"warning: anyone with the password of {entry.intent.user} can then enroll a device")
         if settings.dry_run:
             row["steps"] = use_case.removal_steps(entry, lost=lost, desk=desk)
         else:

@@ -33,7 +33,7 @@ AT_ONCE = 8
 def status(
     *, user: str | None, backup_dir: Path | None, drilled_within: float, settings: Settings, output: Output
 ) -> None:
-    """Show USER's MFA devices, or everybody's: kind, since when, who made it, where its backup is, its last drill."""
+    """List the MFA devices of USER or of all users: kind, date, origin, backup, and last test of the backup."""
     with backups.open_records() as records:
         drills = records.drills()
     with open_desk(settings, METHODS, vault=open_vault(backup_dir)) as (desk, caller):
@@ -48,11 +48,11 @@ def status(
         rows = [_row(each, drills, since=since) for devices in found for each in devices]
         if due := sum(bool(row["drill_due"]) for row in rows):
             days = f"{drilled_within / 86400:g} days"
-            desk.progress.note(f"backups that were not drilled for {days}: {due}; mfa-kit backup drill -i IDENTITY")
+            desk.progress.note(f"backups not tested for {days}: {due}; to test them: mfa-kit backup drill -i IDENTITY")
         output.many(
             "status",
             rows,
-            empty=f"there is no user in account {caller.account}",
+            empty=f"account {caller.account} has no users",
             narrow=("user", "kind", "device", "since", "drill_due"),
         )
 

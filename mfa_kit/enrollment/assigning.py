@@ -8,8 +8,8 @@ from mfa_kit.enrollment.making import CONFIRM_STEP, confirm_enabled, settle_fail
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
 
 OTHER_MAKERS = (
-    "AWS has the seeds of tokens that were made for it, and of no others: a factory-seeded token of another maker "
-    "cannot be used; docs/hardware-tokens.md"
+    "AWS accepts only hardware tokens sold for AWS and cannot import seeds, so tokens of other makers cannot be used; "
+    "see docs/hardware-tokens.md"
 )
 
 
@@ -42,7 +42,7 @@ def assign_token(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> E
 
 
 def _assignment_steps(intent: Intent, _backup: str | None) -> list[str]:
-    return [f"enable {intent.serial} for {intent.user} with two codes off its display", CONFIRM_STEP]
+    return [f"enable {intent.serial} for {intent.user} with two codes from its display", CONFIRM_STEP]
 
 
 ASSIGNING = Maker(assign_token, _assignment_steps)
@@ -54,12 +54,12 @@ def _explain(error: BaseException, intent: Intent) -> BaseException:
         case NoSuchEntity():
             return DeviceFault(
                 f"AWS does not know a token with the serial {intent.serial}",
-                f"compare it with what is printed on the token; {OTHER_MAKERS}",
+                f"compare it with the serial printed on the token; {OTHER_MAKERS}",
             )
         case InvalidCode():
             return InvalidCode(
-                f"AWS took neither the codes of {intent.serial} nor, perhaps, the token",
-                f"see that it is this token's display, and type each code as it is shown; {OTHER_MAKERS}",
+                f"AWS rejected the codes of {intent.serial}, or the token itself",
+                f"check that you are reading this token, and type each code as it is shown; {OTHER_MAKERS}",
             )
         case AwsFault() if type(error) is AwsFault:
             error.add_note(Note(OTHER_MAKERS))

@@ -19,8 +19,8 @@ class BackupAlone:
         """Raise UsageFault if there would be no backup."""
         if not sealed:
             raise UsageFault(
-                f"generated codes without a backup would leave the seed of {intent.name} nowhere",
-                "say who can open the backup: -r age1…, -R FILE or --passphrase",
+                "with --codes generated, the backup is the only copy of the secret, so a recipient is required",
+                "name who can decrypt it: -r age1…, -R FILE or --passphrase",
             )
         return intent
 

@@ -47,7 +47,7 @@ def create_device(entry: Entry, *, desk: Desk) -> Created:
             return desk.registrar.create(intent, tags)
         except Unclear as error:
             lost = error
-            desk.progress.note(f"{error}; looking whether {intent.serial} was created")
+            desk.progress.note(f"{error}; checking whether {intent.serial} was created")
             desk.sleep(attempt + 1)
         except (AwsFault, Throttled) as refused:
             if isinstance(refused, AccessDenied) and tags:
@@ -87,13 +87,13 @@ def _name_taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
     made = desk.journal.find(intent.serial, run=run) if isinstance(run, str) else None
     if made and made.is_half_made and desk.journal.lives(made.run):
         return AlreadyExists(
-            f"an MFA device named {intent.name} exists already: another process of this desk is making it now",
-            f"let it come to its end, then see what there is: mfa-kit status {quote(made.intent.user)}",
+            f"an MFA device named {intent.name} already exists: another process on this computer is creating it",
+            f"let it finish, then check: mfa-kit status {quote(made.intent.user)}",
         )
     return AlreadyExists(
-        f"an MFA device named {intent.name} exists already and is not {intent.user}'s",
-        "choose another --name, or see whose it is: mfa-kit orphans list; "
-        f"when nobody uses it: {delete_command(intent.serial)}",
+        f"an MFA device named {intent.name} already exists and is not assigned to {intent.user}",
+        "choose another --name, or see whose device it is: mfa-kit orphans list; "
+        f"to delete it if it is unused: {delete_command(intent.serial)}",
     )
 
 
@@ -107,6 +107,6 @@ def _free_name(entry: Entry, *, desk: Desk) -> bool:
     except NoSuchEntity:  # another process or user deleted it
         return True
     except MfaKitError as error:
-        desk.progress.alert(f"{serial} is ours and cannot be deleted: {error}")
+        desk.progress.alert(f"{serial} was created by this run and cannot be deleted: {error}")
         return False
     return True

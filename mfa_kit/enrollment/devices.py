@@ -40,7 +40,7 @@ def wait_until_listed(intent: Intent, *, desk: Desk) -> bool:
     """Wait up to 30 s until IAM lists a device on its user, because listings lag; return whether it does."""
     if is_listed(intent, desk=desk):
         return True
-    desk.progress.note(f"IAM does not list {intent.serial} yet; looking again for up to {sum(PAUSES)} s")
+    desk.progress.note(f"IAM does not list {intent.serial} yet; checking again for up to {sum(PAUSES)} s")
     for pause in PAUSES:
         desk.sleep(pause)
         if is_listed(intent, desk=desk):
@@ -62,10 +62,10 @@ def choose_device(user: str, wanted: str | None, *, devices: Sequence[Device]) -
     if not chosen:
         has = ", ".join(device.serial for device in devices)
         what = f"{user} has no MFA device" if wanted is None else f"{user} has no MFA device {wanted}"
-        raise UsageFault(what, f"name one of {has}" if has else "see who has which: mfa-kit status")
+        raise UsageFault(what, f"name one of {has}" if has else "list the users and their devices: mfa-kit status")
     if len(chosen) > 1:
         serials = ", ".join(device.serial for device in chosen)
-        raise UsageFault(f"{user} has {len(chosen)} MFA devices", f"say which with --mfa-device: {serials}")
+        raise UsageFault(f"{user} has {len(chosen)} MFA devices", f"choose one with --mfa-device: {serials}")
     return chosen[0]
 
 
@@ -78,7 +78,7 @@ def check_room(
     names = ", ".join(device.serial.rpartition("/")[2] for device in devices)
     raise UsageFault(
         f"{user} has {len(devices)} MFA devices, {what}",
-        f"take one away first: mfa-kit revoke {quote(user)} --mfa-device NAME, one of {names}{or_else}",
+        f"remove one first: mfa-kit revoke {quote(user)} --mfa-device NAME, one of {names}{or_else}",
     )
 
 

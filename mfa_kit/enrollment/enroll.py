@@ -35,7 +35,7 @@ def look_to_enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk) 
     if devices and not wish.add:
         return Skipped(
             user=wish.user,
-            reason="has an MFA device already; --add gives one more",
+            reason="already has an MFA device; --add adds one more",
             serials=serials_of(devices),
         )
     return plan_device(wish, carrier, devices=devices, caller=caller, desk=desk)

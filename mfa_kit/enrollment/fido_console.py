@@ -36,7 +36,7 @@ T = TypeVar("T")
 PACE, SLOWEST = 2.0, 30.0
 # The remaining time is printed when it reaches one of these numbers of seconds.
 MARKS = (30, 60, 120, 180, 240, 300, 420, 600, 900, 1200, 1800, 3600)
-JOINED = "AWS tells no credential id: the key and this entry are joined by the time and the name alone"
+JOINED = "AWS does not return the credential ID, so mfa-kit matches the key by time and name only"
 
 
 class Hosts(NamedTuple):
@@ -97,11 +97,11 @@ class ConsoleWatch:
         try:
             found = desk.inventory.registered(user, device.serial)
         except MfaKitError as error:
-            warnings.append(f"IAM does not tell the key's certifications: {error}")
+            warnings.append(f"IAM does not return the key's certifications: {error}")
         try:
             warnings += missing_devices(user, desk.inventory.devices(user), keys=desk.inventory.active_keys(user))
         except MfaKitError as error:
-            warnings.append(f"it is not known whether {user} has access keys: {error}")
+            warnings.append(f"cannot check whether {user} has access keys: {error}")
         found = replace(found, missing=self.lacking(found.certifications), warnings=tuple(warnings))
         desk.progress.note(JOINED)
         for each in (*found.missing, *warnings):
@@ -112,8 +112,8 @@ class ConsoleWatch:
 def registration_steps(intent: Intent, _backup: str | None) -> list[str]:
     """Return the steps that register a security key, in words."""
     return [
-        "verify the key that is plugged in, unless --skip-key-check leaves that out",
-        f"say what to click in the console: a security key named {intent.name} for {intent.user}",
+        "verify the connected key, unless --skip-key-check is given",
+        f"print what to click in the console: a security key named {intent.name} for {intent.user}",
         "wait until IAM lists it, and read its certifications",
     ]
 
@@ -131,15 +131,15 @@ def wait_until(look: Callable[[], T | None], what: str, *, seconds: float, clock
             pause = PACE
         except (Throttled, Unclear) as error:
             pause = min(pause * 2, SLOWEST)
-            desk.progress.note(f"{error}; looking again in {pause:.0f} s")
+            desk.progress.note(f"{error}; checking again in {pause:.0f} s")
         left = end - clock()
         if left <= 0:
             raise AwsFault(
                 f"IAM lists no new security key after {seconds:.0f} s, so {what} is not registered",
-                "finish in the console and look at `mfa-kit status`, or begin anew with a longer --timeout",
+                "finish in the console and check with mfa-kit status, or start over with a longer --timeout",
             )
         if any(left <= mark < told for mark in MARKS) or told > seconds:
-            desk.progress.note(f"waiting for {what}, {left:.0f} s left; Ctrl-C ends it")
+            desk.progress.note(f"waiting for {what}, {left:.0f} s left; press Ctrl-C to stop")
             told = left
         desk.sleep(pause)
 
@@ -155,18 +155,20 @@ def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | 
         case [], _:
             return None
         case [device], []:
-            desk.progress.alert(f"warning: the new key is named {device.name}, not {name}; it is taken for this one")
+            desk.progress.alert(
+                f"warning: the new key is named {device.name}, not {name}; mfa-kit takes it for this key"
+            )
         case _, [device]:
             pass
         case _:
             serials = ", ".join(device.serial for device in keys)
             raise AwsFault(
                 f"{len(keys)} new security keys appeared at once, and {len(named)} are named {name}: {serials}",
-                "take away what was not meant: mfa-kit revoke … --mfa-device ARN; the journal has none of them",
+                "remove the wrong ones: mfa-kit revoke … --mfa-device ARN; none of them is in the journal",
             )
     for other in new:
         if other != device:
-            desk.progress.alert(f"warning: {other.serial} is new too; it is not this desk's")
+            desk.progress.alert(f"warning: {other.serial} is also new; this computer did not register it")
     return device
 
 
@@ -177,15 +179,15 @@ def _look_after_stop(
     try:
         device = look()
     except MfaKitError as error:
-        stop.add_note(Note(f"whether {intent.user} has the key now is not known: {error}"))
+        stop.add_note(Note(f"cannot check whether {intent.user} has the key now: {error}"))
     else:
         if device is None:
             stop.add_note(
-                Note(f"nothing was registered for {intent.user}; what is finished in the console later stands")
+                Note(f"nothing was registered for {intent.user}; a key that is registered later stays registered")
             )
         else:
             _record(intent, device, desk=desk, run=run)
-            stop.add_note(Note(f"{device.serial} is registered for {intent.user} all the same"))
+            stop.add_note(Note(f"{device.serial} is nevertheless registered for {intent.user}"))
 
 
 def _record(intent: Intent, device: Device, *, desk: Desk, run: str) -> Entry:
@@ -230,10 +232,10 @@ def click_instructions(intent: Intent, *, address: str | None) -> list[str]:
         f"open {address}" if address else f"sign in to the console of {intent.partition}, IAM, Users, {intent.user},"
     )
     return [
-        f"1  {there} as somebody who may change {intent.user}'s MFA",
+        f"1  {there} as a user who may change {intent.user}'s MFA",
         f"2  on {intent.user}'s page, Security credentials, choose Assign MFA device",
         f"3  name it {intent.name}, choose Passkey or security key, then Next",
-        "4  plug the key in, choose the security key where the browser asks, and touch it",
+        "4  connect the key, choose the security key when the browser asks, and touch it",
     ]
 
 
@@ -241,10 +243,10 @@ def root_click_instructions(name: str, *, address: str | None) -> list[str]:
     """Return four lines of instructions for root."""
     there = f"open {address}" if address else "open the console, and there My security credentials,"
     return [
-        f"1  {there} signed in as root: its e-mail address and password, nobody else can",
+        f"1  {there} signed in as root, with its email address and password",
         "2  under Multi-factor authentication (MFA) choose Assign MFA device",
         f"3  name it {name}, choose Passkey or security key, then Next",
-        "4  plug the key in, choose the security key where the browser asks, and touch it",
+        "4  connect the key, choose the security key when the browser asks, and touch it",
     ]
 
 
@@ -270,12 +272,12 @@ def enroll_root(
     A session of root sees the key in root's own list; any other caller sees only the account summary.
     """
     if caller.partition in ROOTLESS:
-        raise UsageFault("AWS GovCloud has no root user", "its account belongs to one of the commercial partition")
+        raise UsageFault("AWS GovCloud has no root user", "use the linked account in the commercial partition")
     own = is_root(caller.arn)
     before = set(serials_of(desk.inventory.devices(None))) if own else set()
     if desk.inventory.root_has_mfa() and not (own and add):
-        more = "--add gives one more" if own else "only a session of root can tell whether one more is registered"
-        return Skipped(user=ROOT, reason=f"has MFA already; {more}", serials=tuple(sorted(before)))
+        more = "--add adds one more" if own else "only a session of root shows whether another one is registered"
+        return Skipped(user=ROOT, reason=f"already has MFA; {more}", serials=tuple(sorted(before)))
     for line in root_click_instructions(name, address=address):
         desk.progress.alert(line)
 

@@ -38,8 +38,8 @@ def create_and_enable(intent: Intent, carrier: Carrier, *, desk: Desk, run: str)
 def _creation_steps(intent: Intent, backup: str | None) -> list[str]:
     return [
         f"create the virtual MFA device {intent.serial}",
-        *([f"seal its QR code in {backup}"] if backup else []),
-        *([f"put its seed on the key {intent.hardware}, as {intent.label}"] if intent.card else []),
+        *([f"encrypt its QR code in {backup}"] if backup else []),
+        *([f"store its secret on the key {intent.hardware}, as {intent.label}"] if intent.card else []),
         f"enable it for {intent.user} with the codes of the previous and the current 30 seconds",
         CONFIRM_STEP,
     ]
@@ -105,10 +105,10 @@ def settle_failed_enable(entry: Entry, carrier: Carrier, error: BaseException, *
     enabled = _settle_after(entry, carrier, error, desk=desk)
     serial, user = entry.intent.serial, entry.intent.user
     if enabled and not isinstance(error, MfaKitError):
-        error.add_note(Note(f"{serial} is enabled for {user} after all"))
+        error.add_note(Note(f"{serial} is nevertheless enabled for {user}"))
         return None
     if enabled:
-        desk.progress.note(f"{error}; {serial} is enabled for {user} all the same")
+        desk.progress.note(f"{error}; {serial} is nevertheless enabled for {user}")
     return enabled
 
 
@@ -121,16 +121,18 @@ def _settle_after(entry: Entry, carrier: Carrier, error: BaseException, *, desk:
         # Without this message, a Ctrl-C has no visible effect while IAM is slow, and users press it again. A worker
         # thread is only interrupted by the second one, so it prints nothing.
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-            desk.progress.note(f"ending: {entry.intent.serial} is settled with IAM first; Ctrl-C breaks that off")
+            desk.progress.note(
+                f"cancelling: removing {entry.intent.serial} from AWS first. Press Ctrl-C again to stop immediately"
+            )
         if settle(entry, carrier, desk=desk) is Reached.CONFIRMED:
             return entry
     except Unlisted:
         return replace(entry, looked_for=True)
     except BaseException as second:  # noqa: BLE001 - a second Ctrl-C too must not hide the first error
-        hint = (second.hint if isinstance(second, MfaKitError) else "") or "the same command goes on from here"
+        hint = (second.hint if isinstance(second, MfaKitError) else "") or "run the same command again to continue"
         error.add_note(Note(f"{entry.intent.serial} is not settled yet: {_why(second)}; {hint}"))
         return None
-    desk.progress.note(f"nothing is left of {entry.intent.serial}")
+    desk.progress.note(f"removed {entry.intent.serial}; nothing was changed")
     return None
 
 

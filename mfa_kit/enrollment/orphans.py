@@ -16,12 +16,12 @@ OPEN = {Reached.INTENT, Reached.CREATED, Reached.REVOKING}
 class OrphanStanding(StrEnum):
     """The state of an unassigned device, according to the journal, its tags and IAM."""
 
-    DEAD = "ours, half-made by a run that is dead"
-    ALIVE = "ours, being made now"
-    LATE = "ours, come after its run was undone"
+    DEAD = "ours, half-made by an interrupted run"
+    ALIVE = "ours, being created now"
+    LATE = "ours, appeared after its run was undone"
     LEFT = "ours, but deactivated by other means"
     STAGED = "staged, to be enabled later"
-    DESK = "another desk's"
+    DESK = "another computer's"
     UNPROVEN = "perhaps ours, but no tag shows it"
     FOREIGN = "not ours"
     ON_KEY = "removed from IAM, but still on a key"
@@ -98,12 +98,12 @@ def remove_orphans(
     going = [orphan for orphan in found if orphan.goes(older_than=older_than, now=now)]
     if len(going) > limit:
         raise UsageFault(
-            f"{len(going)} devices would go, more than --max {limit}",
-            f"look at them: mfa-kit orphans list; when all are to go: --max {len(going)}",
+            f"{len(going)} devices would be removed, more than --max {limit}",
+            f"check them: mfa-kit orphans list; to remove all: --max {len(going)}",
         )
     for entry, ended in settle_each(account, None, desk=desk, leave_assigned=True, lost=lost):
         error = ended if isinstance(ended, MfaKitError) else None
-        yield Cleaned(serial=entry.intent.serial, ended="still there" if error else str(ended), error=error)
+        yield Cleaned(serial=entry.intent.serial, ended="still exists" if error else str(ended), error=error)
     for orphan in going:
         if orphan.standing not in {OrphanStanding.DEAD, OrphanStanding.ON_KEY}:
             yield _remove(orphan, desk=desk)
@@ -113,17 +113,17 @@ def _remove(orphan: Orphan, *, desk: Desk) -> Cleaned:
     """Check a device again and delete it, because the listing may be out of date."""
     try:
         if _orphan(orphan.serial, desk=desk) != orphan:
-            return Cleaned(serial=orphan.serial, ended="changed meanwhile; left alone")
+            return Cleaned(serial=orphan.serial, ended="changed in the meantime; kept")
         desk.registrar.delete(orphan.serial)
     except NoSuchEntity:
-        return Cleaned(serial=orphan.serial, ended="gone already")
+        return Cleaned(serial=orphan.serial, ended="already deleted")
     except Conflict:
-        return Cleaned(serial=orphan.serial, ended="assigned meanwhile; left alone")
+        return Cleaned(serial=orphan.serial, ended="assigned in the meantime; kept")
     except AccessDenied as error:
         error.hint = f"ask an administrator to run: {delete_command(orphan.serial)}"
-        return Cleaned(serial=orphan.serial, ended="still there", error=error)
+        return Cleaned(serial=orphan.serial, ended="still exists", error=error)
     except MfaKitError as error:
-        return Cleaned(serial=orphan.serial, ended="still there", error=error)
+        return Cleaned(serial=orphan.serial, ended="still exists", error=error)
     return Cleaned(serial=orphan.serial, ended="deleted")
 
 

@@ -21,8 +21,8 @@ INSTEAD = "--codes generated with -r RECIPIENT"
 # Mistakes in a row after which advice is printed.
 PATIENCE = 3
 ADVICE = (
-    "three in a row: see that it is this device's entry and that the clock has the network's time, or delete the entry "
-    "and begin again; Ctrl-C gives up, and nothing half-made stays"
+    "three wrong codes: check that you are reading the entry of this device and that its clock is set automatically. "
+    "To start over, press Ctrl-C; nothing will be left in AWS"
 )
 # Octets of the secrets that AWS makes. The size of their QR codes is known before there is one.
 SECRET = 40
@@ -54,7 +54,7 @@ class PhoneProof:
     scan: str = "scan it with {user}'s authenticator app, then type what the app shows for {name}"
     picture: QrFile | None = None
     instead: str = INSTEAD
-    unseen: str = "--qr-file FILE, or seal it with -r RECIPIENT and scan the backup"
+    unseen: str = "--qr-file FILE, or encrypt it with -r RECIPIENT and scan the backup"
 
 
 class Phone:
@@ -79,7 +79,7 @@ class Phone:
         self._interaction.check(instead=self._proof.instead)
         if picture := self._proof.picture:
             self._interaction.confirm(
-                f"{picture.path} will hold the seed of {intent.name} unencrypted, until you delete it",
+                f"{picture.path} will contain the secret of {intent.name} unencrypted, until you delete it",
                 typed="yes",
                 instead=self._proof.instead,
             )
@@ -127,9 +127,9 @@ class Phone:
             raise
         finally:
             screen.clear()
-        screen.say(f"{self._proof.shown_by} shows the right {'codes' if self._proof.typed > 1 else 'code'}")
+        screen.say(f"{self._proof.shown_by} shows the correct {'codes' if self._proof.typed > 1 else 'code'}")
         if picture := self._proof.picture:
-            screen.say(f"the seed is still in {picture.path}: delete it now")
+            screen.say(f"{picture.path} contains the secret unencrypted: delete it now")
         return drift
 
     def _show(self, intent: Intent, seed: Seed) -> None:
@@ -141,7 +141,7 @@ class Phone:
         except UsageFault as small:
             if not self._sealed:
                 raise
-            self._interaction.say(f"{small}; so open the sealed backup in another window, and scan that:")
+            self._interaction.say(f"{small}; decrypt the backup in another window, and scan that:")
             self._interaction.say("mfa-kit backup list; mfa-kit backup show FILE -i IDENTITY -o qr.png")
 
     def _parts(self, intent: Intent, seed: Seed) -> list[Secret[str]]:
@@ -177,7 +177,7 @@ def prove(
         if before is not None and found[0] == before[0] + 1:
             return max(found[1], before[1])
         if before is not None:
-            interaction.say("a code was missed in between, so this one counts as the first")
+            interaction.say("you missed a code in between, so this one counts as the first")
         before = found
 
 
@@ -197,7 +197,7 @@ def ask_pair(*, now: Callable[[], float], interaction: Interaction, instead: str
         if before is not None and found[1] - before[1] < APART:
             return Pair(before[0], found[0])
         if before is not None:
-            interaction.say("more than a minute lay in between, so this one counts as the first")
+            interaction.say("more than a minute passed in between, so this one counts as the first")
         before = found
 
 

@@ -39,7 +39,7 @@ def plan_device(
     intent = carrier.check(intent, sealed=sealed)
     if intent.serial in has:
         raise UsageFault(
-            f"{wish.user} has {intent.serial} already", f"see what there is: mfa-kit status {quote(wish.user)}"
+            f"{wish.user} already has {intent.serial}", f"see the user's devices: mfa-kit status {quote(wish.user)}"
         )
     if sealed:
         desk.vault.check()
@@ -62,7 +62,7 @@ def _named_intent(wish: Wish, *, taken: Container[str | None], caller: Caller) -
         )
         if intent.serial not in taken:
             return intent
-    raise UsageFault(f"{wish.user} has a device named {wish.name} already", "choose another --name")
+    raise UsageFault(f"{wish.user} already has a device named {wish.name}", "choose another --name")
 
 
 def _id(device: Device) -> str:

@@ -42,7 +42,7 @@ def settle(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
         try:
             return once(entry, carrier, desk=desk)
         except Unclear as error:
-            desk.progress.note(f"{error}; looking again in {pause} s")
+            desk.progress.note(f"{error}; checking again in {pause} s")
             desk.sleep(pause)
     return once(entry, carrier, desk=desk)
 
@@ -69,7 +69,7 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
                 return record_confirmed(entry, desk=desk)
             raise Unlisted(
                 f"{intent.serial} is assigned, but IAM does not list it on {intent.user}",
-                f"look again later: mfa-kit enroll {quote(intent.user)} settles it",
+                f"check again later: mfa-kit enroll {quote(intent.user)} settles it",
             ) from None
     return remove_copies(entry, carrier, Reached.UNDONE, mine=mine, desk=desk)
 
@@ -106,7 +106,9 @@ def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
 
 def _resume_hint(entry: Entry) -> str:
     """Return the part of a hint that says how to continue with a half-made device that has a backup here."""
-    return f", or go on with it: mfa-kit enroll {quote(entry.intent.user)} --resume -i IDENTITY" if entry.backup else ""
+    return (
+        f", or continue with it: mfa-kit enroll {quote(entry.intent.user)} --resume -i IDENTITY" if entry.backup else ""
+    )
 
 
 def _delete(intent: Intent, otherwise: str = "", *, desk: Desk) -> None:
@@ -128,7 +130,9 @@ def remove_copies(entry: Entry, carrier: Carrier, reached: Reached, *, mine: boo
     alone, unless the journal shows that it is not the other run's key.
     """
     if mine is None and entry.intent.hardware and not _on_another_key(entry, desk=desk):
-        desk.progress.note(f"another run made {entry.intent.serial} since, so a credential of that name is not touched")
+        desk.progress.note(
+            f"another run has created {entry.intent.serial} since, so the credential of that name is kept"
+        )
     else:
         carrier.remove(entry)
     desk.vault.remove(entry)
@@ -198,13 +202,13 @@ def _is_meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
         return True
     if has:
         raise Unsettled(
-            f"{serial} was enabled again since it was to be revoked",
-            f"when it is to go: mfa-kit revoke {quote(user)} --mfa-device {quote(has.serial.rpartition('/')[2])}",
+            f"{serial} was enabled again after its revocation began",
+            f"to remove it: mfa-kit revoke {quote(user)} --mfa-device {quote(has.serial.rpartition('/')[2])}",
         )
     if virtual:
         raise Unsettled(
-            f"{serial} has no tag that shows whether run {entry.run} made it",
-            f"when you know that nobody uses it: {delete_command(serial)}{_resume_hint(entry)}",
+            f"{serial} has no tag that shows whether run {entry.run} created it",
+            f"if you know that it is unused: {delete_command(serial)}{_resume_hint(entry)}",
         )
     return False
 
@@ -223,11 +227,11 @@ class LostDevice:
 
     def install(self, intent: Intent, created: Created) -> None:
         """Raise UsageFault: nothing can be stored on it."""
-        raise UsageFault(f"{intent.name} is lost", "give another device")
+        raise UsageFault(f"{intent.name} is lost", "enroll another device")
 
     def codes(self, intent: Intent) -> Pair:
         """Raise UsageFault: it shows no codes."""
-        raise UsageFault(f"{intent.name} is lost", "give another device")
+        raise UsageFault(f"{intent.name} is lost", "enroll another device")
 
     def reach(self, entry: Entry) -> None:
         """Do nothing, because the device cannot be reached."""
@@ -269,7 +273,7 @@ def _settled(entry: Entry, *, desk: Desk, lost: str | None) -> Reached:
     except DeviceFault as absent:
         if lost is None or lost != entry.intent.hardware:
             raise
-        desk.progress.note(f"{absent}, and is taken for lost")
+        desk.progress.note(f"{absent}; it counts as lost")
         return settle(entry, LostDevice(), desk=desk)
 
 

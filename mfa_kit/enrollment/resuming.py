@@ -33,7 +33,7 @@ def resume_device(
             return confirm_enabled(enable_sealed(entry, seat, opened(entry), desk=desk), desk=desk)
     raise UsageFault(
         f"there is no half-made device of {user} with a backup here",
-        f"begin anew: mfa-kit enroll {quote(user)} --with virtual",
+        f"start over: mfa-kit enroll {quote(user)} --with virtual",
     )
 
 
@@ -49,12 +49,12 @@ def enable_sealed(entry: Entry, carrier: Carrier, created: Created, *, desk: Des
             desk.registrar.enable(intent, lambda: carrier.codes(intent))
         except NoSuchEntity as gone:
             remove_copies(entry, carrier, Reached.UNDONE, desk=desk)
-            gone.hint = f"begin anew, for it was deleted: mfa-kit enroll {quote(intent.user)} --with virtual"
+            gone.hint = f"start over, because it was deleted: mfa-kit enroll {quote(intent.user)} --with virtual"
             raise
         except (AlreadyExists, Unclear) as error:
             if not wait_until_listed(intent, desk=desk):
                 raise
-            desk.progress.note(f"{error}; {intent.serial} is enabled for {intent.user} all the same")
+            desk.progress.note(f"{error}; {intent.serial} is nevertheless enabled for {intent.user}")
     return entry
 
 
@@ -71,12 +71,12 @@ def _prove(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> N
                 desk.registrar.resync(intent.user, intent.serial, lambda: carrier.codes(intent))
             except InvalidCode:
                 raise Unsettled(
-                    f"{intent.serial} is enabled, and IAM takes no codes of this backup for it",
-                    "codes that were used are spent, so try again in two minutes; when it stays so it is another "
-                    f"device: mfa-kit replace {quote(intent.user)} --mfa-device {quote(intent.name)}",
+                    f"{intent.serial} is enabled, and IAM rejects the codes of this backup",
+                    "try again in two minutes, because IAM accepts no code twice; if it is rejected again, it is "
+                    f"another device: mfa-kit replace {quote(intent.user)} --mfa-device {quote(intent.name)}",
                 ) from None
         case _:
             raise Unsettled(
-                f"{intent.serial} is enabled, but another run made it, so this backup is not its",
-                f"see whose it is: mfa-kit status {quote(intent.user)}",
+                f"{intent.serial} is enabled, but another run created it, so this backup belongs to another device",
+                f"see the user's devices: mfa-kit status {quote(intent.user)}",
             )

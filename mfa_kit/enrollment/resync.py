@@ -14,15 +14,17 @@ def resync_device(user: str, device: Device, codes: Callable[[], Pair], *, desk:
     """Send IAM two codes. Raise UsageFault for a device without codes, InvalidCode if IAM refuses them."""
     if device.type not in CODES:
         raise UsageFault(
-            f"{device.serial} is of the kind {device.type}, which has no clock",
+            f"{device.serial} is of the kind {device.type}, which shows no codes",
             "name a virtual device or a display token: --mfa-device",
         )
     try:
         desk.registrar.resync(user, device.serial, codes)
     except InvalidCode as refused:
-        refused.hint = "IAM takes no code twice: wait a minute, and see that both are of this device and in a row"
+        refused.hint = "wait a minute, then type two consecutive codes of this device: IAM accepts no code twice"
         raise
     except Unclear as error:
         # IAM accepts a pair only once, so the same pair is never sent again.
-        error.add_note("IAM may have taken the codes: sign in with the device to see, or do it again with two new ones")
+        error.add_note(
+            "IAM may have accepted the codes: sign in with the device to check, or run this again with two new codes"
+        )
         raise

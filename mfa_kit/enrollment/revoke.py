@@ -59,8 +59,8 @@ def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> 
         return replace(ours, since=device.since)
     if ours and run:
         raise UsageFault(
-            f"{user} has {device.serial}, which run {run} of this desk made for {ours.intent.user}",
-            "when it is to go all the same: "
+            f"{user} has {device.serial}, which run {run} on this computer created for {ours.intent.user}",
+            "to remove it nevertheless: "
             f"aws iam deactivate-mfa-device --user-name {quote(user)} --serial-number {quote(device.serial)}",
         )
     intent = intent_of(device.serial, user=user, account=caller.account, partition=caller.partition)
@@ -81,8 +81,8 @@ def _look_again(entry: Entry, *, desk: Desk) -> Entry:
         return entry
     if entry.since not in {None, has.since}:
         raise Unsettled(
-            f"{has.serial} was enabled again since it was looked at",
-            f"see what there is: mfa-kit status {quote(has.user or '')}",
+            f"{has.serial} was enabled again in the meantime",
+            f"see the user's devices: mfa-kit status {quote(has.user or '')}",
         )
     return replace(entry, since=has.since, answered_here=True)
 
@@ -121,8 +121,8 @@ def look_to_revoke(
     device = choose_device(user, wanted, devices=devices)
     if len(devices) == 1 and not leave_without_mfa:
         raise Lockout(
-            f"{device.serial} is the last MFA device of {user}; whoever has the password could then enroll one",
-            f"give another first (mfa-kit replace {quote(user)}), or add --leave-without-mfa",
+            f"{device.serial} is the last MFA device of {user}; anyone with the password could then enroll one",
+            f"replace it (mfa-kit replace {quote(user)}), or add --leave-without-mfa",
         )
     return entry_of_device(device, caller=caller, desk=desk, now=run)
 
@@ -193,7 +193,7 @@ def _revoked(entry: Entry, *, purpose: Purpose, desk: Desk) -> Revoked:
 
 
 def _continues_note(entry: Entry) -> str:
-    return f"{entry.intent.serial} is on its way out; the next command for {entry.intent.user} goes on"
+    return f"{entry.intent.serial} is being removed; the next command for {entry.intent.user} continues"
 
 
 def removal_steps(entry: Entry, *, lost: bool, desk: Desk) -> list[str]:
@@ -235,8 +235,8 @@ def look_to_replace(
     check_room(
         wish.user,
         devices,
-        what="so one must go before a new one comes",
-        or_else=f"; or add --lost, when {old.intent.name} is lost",
+        what="so one must be removed before a new one is created",
+        or_else=f"; or add --lost if {old.intent.name} is lost",
     )
     intent = plan_device(wish, carrier, devices=devices, caller=caller, desk=desk)
     return replace(intent, replaces=old.intent.serial, replaces_run=old.run, replaces_since=old.since), old
@@ -255,20 +255,20 @@ def replace_device(
             if gone:
                 error.add_note(
                     Note(
-                        f"{gone.serial} was taken away before; see what is left: mfa-kit status {quote(intent.user)}; "
-                        f"then give another: mfa-kit enroll {quote(intent.user)} --add"
+                        f"{gone.serial} was already removed; see what is left: mfa-kit status {quote(intent.user)}; "
+                        f"then enroll another: mfa-kit enroll {quote(intent.user)} --add"
                     )
                 )
             raise
         return Replaced(enrolled=made, revoked=gone, end_sessions=ending)
     made = maker.make(intent, carrier, desk=desk, run=run)
     if not made.listed:
-        desk.progress.alert(f"warning: {old.intent.serial} stays until IAM lists the new device")
+        desk.progress.alert(f"warning: {old.intent.serial} is kept until IAM lists the new device")
         return Replaced(enrolled=made, revoked=None)
     try:
         return Replaced(enrolled=made, revoked=retire(old, purpose=Purpose.REVOKE, desk=desk, may_stay=False))
     except (MfaKitError, KeyboardInterrupt) as error:
-        error.add_note(Note(f"{made.intent.serial} works; only {old.intent.serial} is left to be revoked"))
+        error.add_note(Note(f"{made.intent.serial} works; only {old.intent.serial} still has to be revoked"))
         raise
 
 

@@ -27,13 +27,13 @@ def resolve_user(text: str, *, caller: Caller, inventory: Inventory, must_exist:
 def _plain_name(text: str, *, caller: Caller) -> str:
     if text == "@me":
         if caller.user is None:
-            raise UsageFault(f"you are no IAM user but {caller.arn}", "give a user name instead of @me")
+            raise UsageFault(f"you are not an IAM user but {caller.arn}", "give a user name instead of @me")
         return caller.user
     if not text.startswith("arn:"):
         return text
     here = f"arn:{caller.partition}:iam::{caller.account}:"
     if not text.startswith(here):
-        raise UsageFault(f"{text} is not of this account, {caller.account}", "choose another --profile")
+        raise UsageFault(f"{text} is not in this account, {caller.account}", "choose another --profile")
     resource = text.removeprefix(here)
     if resource != ROOT and not resource.startswith("user/"):
         raise UsageFault(f"{text} is not a user", "name an IAM user: only users have MFA devices of their own")

@@ -159,7 +159,7 @@ def test_a_dry_run_tells_each_step_and_does_none(enroll: list[str], mfa_kit: Mfa
     done = mfa_kit.run(*enroll, "--dry-run", "--output", "json")
     row = result(done.out)
     assert (done.code, row["outcome"], row["device"]) == (0, "planned", serial_of(user))
-    assert [step.split()[0] for step in row["steps"]] == ["create", "seal", "enable", "confirm"]
+    assert [step.split()[0] for step in row["steps"]] == ["create", "encrypt", "enable", "confirm"]
     assert row["backup"] in row["steps"][1]
     assert {call.operation for call in lab.calls[before:]} == {"GetCallerIdentity", "GetUser", "ListMFADevices"}
     assert not (mfa_kit.home / "backups").exists()
@@ -273,7 +273,7 @@ BAD: list[tuple[str, list[str], int, str]] = [
     ("root", ["root"], 2, "no API to enroll root"),
     ("root's ARN", [f"arn:aws:iam::{ACCOUNT}:root"], 2, "no API to enroll root"),
     ("bad user", ["a b"], 2, "is not an IAM user name"),
-    ("other account", ["arn:aws:iam::123456789012:user/alice"], 2, "is not of this account"),
+    ("other account", ["arn:aws:iam::123456789012:user/alice"], 2, "is not in this account"),
     ("role", [f"arn:aws:iam::{ACCOUNT}:role/alice"], 2, "is not a user"),
     ("bad name", ["USER", "--name", "a b"], 2, "is not a name that IAM takes"),
     ("long name", ["USER", "--name", "a" * 225], 2, "too long for the name of a backup file"),
@@ -328,7 +328,7 @@ def test_a_taken_name_is_told(enroll: list[str], mfa_kit: MfaKit, users: Callabl
     assert mfa_kit.run(*enroll).code == 0
     done = mfa_kit.run("enroll", other, *enroll[2:], "--name", enroll[1])
     assert done.code == 4
-    assert "exists already and is not" in done.err
+    assert "already exists and is not assigned to" in done.err
 
 
 @pytest.mark.parametrize(

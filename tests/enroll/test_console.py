@@ -135,7 +135,7 @@ def test_time_that_is_up_is_told_and_nothing_is_journaled(at: AtDesk, user: str)
             registering(desk, user, watch(desk))
         assert list(desk.ledger.dead("000000000000", user=user)) == []
     waited = [line for line in desk.person.said if line.startswith("waiting")]
-    assert [line.partition(", ")[2] for line in waited] == [f"{left} s left; Ctrl-C ends it" for left in (60, 30)]
+    assert [line.partition(", ")[2] for line in waited] == [f"{left} s left; press Ctrl-C to stop" for left in (60, 30)]
 
 
 def test_another_name_is_taken_and_told(at: AtDesk, lab: Lab, user: str) -> None:
@@ -155,7 +155,7 @@ def test_of_several_new_keys_the_named_one_is_taken(at: AtDesk, lab: Lab, user: 
         made = registering(desk, user, watch(desk))
     assert isinstance(made, Enrolled)
     assert made.intent.name == user
-    assert any("/other-" in line and "is new too" in line for line in desk.person.said)
+    assert any("/other-" in line and "is also new" in line for line in desk.person.said)
 
 
 @pytest.mark.parametrize("names", [("one", "two"), ("same", "same")])
@@ -183,7 +183,7 @@ def test_a_new_device_that_is_no_key_is_told_beside_the_key(at: AtDesk, lab: Lab
         made = registering(desk, user, watch(desk), name=f"{user}-key")
     assert isinstance(made, Enrolled)
     assert made.intent.name == f"{user}-key"
-    assert any(f":mfa/{user} is new too" in line for line in desk.person.said)
+    assert any(f":mfa/{user} is also new" in line for line in desk.person.said)
 
 
 @pytest.mark.parametrize("finished", [False, True])
@@ -201,7 +201,7 @@ def test_a_ctrl_c_looks_once_more(at: AtDesk, lab: Lab, user: str, *, finished: 
             registering(desk, user, watch(desk))
         found = [desk.ledger.find(device.serial) for device in desk.desk.inventory.devices(user)]
     [note] = stopped.value.__notes__
-    assert ("is registered" in note) is finished
+    assert ("is nevertheless registered" in note) is finished
     assert [entry.reached for entry in found if entry] == ([Reached.CONFIRMED] if finished else [])
 
 
@@ -216,7 +216,7 @@ def test_a_ctrl_c_while_iam_does_not_answer_says_so(at: AtDesk, lab: Lab, user: 
         desk.person.while_waiting = once(stop)
         with pytest.raises(KeyboardInterrupt) as stopped:
             registering(desk, user, watch(desk))
-    assert "is not known" in stopped.value.__notes__[0]
+    assert "cannot check" in stopped.value.__notes__[0]
 
 
 def test_a_user_who_goes_meanwhile_ends_the_wait(at: AtDesk, lab: Lab, user: str) -> None:
@@ -238,8 +238,8 @@ def test_certifications_that_iam_does_not_tell_are_a_warning(at: AtDesk, lab: La
     assert made.registered
     assert made.registered.certifications == {}
     assert [line.partition(":")[0] for line in made.registered.warnings] == [
-        "IAM does not tell the key's certifications",
-        f"it is not known whether {user} has access keys",
+        "IAM does not return the key's certifications",
+        f"cannot check whether {user} has access keys",
     ]
 
 
@@ -258,7 +258,7 @@ def test_where_the_console_is_not_known_it_is_said_in_words() -> None:
     """No incomplete address is printed for a partition without a published one."""
     intent = Intent(user="alice", name="alice", account="000000000000", partition="aws-iso", method=FIDO2)
     first, *_ = fido_console.click_instructions(intent, address=None)
-    assert first == "1  sign in to the console of aws-iso, IAM, Users, alice, as somebody who may change alice's MFA"
+    assert first == "1  sign in to the console of aws-iso, IAM, Users, alice, as a user who may change alice's MFA"
     assert "http" not in "".join(fido_console.root_click_instructions("root-key", address=None))
 
 
@@ -343,7 +343,7 @@ def test_root_is_watched_by_the_accounts_summary(at: AtDesk, lab: Lab, monkeypat
         assert any("signed in as root" in line for line in desk.person.said)
         again = as_root(desk.desk, desk.caller, slept=desk.person.slept)
     assert isinstance(again, Skipped)
-    assert "only a session of root can tell" in again.reason
+    assert "only a session of root shows" in again.reason
 
 
 def test_a_root_that_gets_no_key_is_told(at: AtDesk, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

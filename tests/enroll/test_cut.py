@@ -93,7 +93,7 @@ def test_an_exception_while_settling_is_a_note_and_the_next_run_goes_on(
         assert cut.fired
         assert "is not settled yet" in first.__notes__[0]
         assert ("it was interrupted too" in first.__notes__[0]) is (what == "ctrl-c")
-        assert first.__notes__[0].endswith("; the same command goes on from here") is (what != "fault")
+        assert first.__notes__[0].endswith("; run the same command again to continue") is (what != "fault")
         with at() as desk:
             desk.enroll(user)
             assert desk.reached(f"arn:aws:iam::000000000000:mfa/{user}") is Reached.CONFIRMED
@@ -109,7 +109,7 @@ def test_a_second_ctrl_c_right_behind_the_first_is_a_note_on_it(
     user, whole = users(), Cut()
 
     def note(_: Person, text: str) -> None:
-        if text.startswith("ending:"):
+        if text.startswith("cancelling:"):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Person, "note", note)

@@ -120,7 +120,7 @@ def test_where_tags_are_denied_and_enable_fails_the_device_goes(at: AtDesk, user
     with at() as desk:
         with pytest.raises(AccessDenied):
             desk.enroll(user)
-        assert desk.person.said == [f"nothing is left of {serial_of(user)}"]
+        assert desk.person.said == [f"removed {serial_of(user)}; nothing was changed"]
     assert serial_of(user) not in at_lab.serials()
 
 
@@ -131,7 +131,7 @@ def test_a_user_who_has_a_device_is_skipped(at: AtDesk, user: str, at_lab: Lab) 
         before = len(at_lab.calls)
         outcome = desk.enroll(user)
     assert outcome == Skipped(
-        user=user, reason="has an MFA device already; --add gives one more", serials=(serial_of(user),)
+        user=user, reason="already has an MFA device; --add adds one more", serials=(serial_of(user),)
     )
     assert [call.operation for call in at_lab.calls[before:]] == ["ListMFADevices"]
 
@@ -166,7 +166,7 @@ def test_a_name_that_the_user_has_already_is_refused(at: AtDesk, user: str, at_l
     with at() as desk:
         desk.enroll(user)
         before = len(at_lab.calls)
-        with pytest.raises(UsageFault, match="has a device named"):
+        with pytest.raises(UsageFault, match="already has a device named"):
             desk.enroll(user, add=True, name=user)
     assert [call.operation for call in at_lab.calls[before:]] == ["ListMFADevices"]
 
@@ -178,7 +178,7 @@ def test_a_name_that_somebody_else_has_is_left_alone(
     first, second = users(), users()
     with at() as desk:
         desk.enroll(first)
-        with pytest.raises(AlreadyExists, match=f"an MFA device named {first} exists already") as caught:
+        with pytest.raises(AlreadyExists, match=f"an MFA device named {first} already exists") as caught:
             desk.enroll(second, name=first)
         assert "--name" in caught.value.hint
         assert "mfa-kit orphans list" in caught.value.hint
@@ -216,7 +216,7 @@ def test_what_cannot_be_made_is_refused_before_the_journal(
 
 def test_without_a_backup_generated_codes_are_refused(at: AtDesk, user: str, at_lab: Lab) -> None:
     """Otherwise the secret would be lost."""
-    with at(to=()) as desk, pytest.raises(UsageFault, match="would leave the seed of") as caught:
+    with at(to=()) as desk, pytest.raises(UsageFault, match="is the only copy of the secret") as caught:
         desk.enroll(user)
     assert "-r" in caught.value.hint
     assert serial_of(user) not in at_lab.serials()
@@ -428,14 +428,14 @@ def test_a_name_that_another_process_of_this_desk_takes_now_is_not_to_be_deleted
     class Meanwhile(Cut):
         def step(self, name: str, call: Callable[[], object]) -> object:
             if name == "registrar.enable":
-                with at() as other, pytest.raises(AlreadyExists, match="is making it now") as caught:
+                with at() as other, pytest.raises(AlreadyExists, match="is creating it") as caught:
                     other.enroll(user)
                 told.append(caught.value)
             return super().step(name, call)
 
     with at(cut=Meanwhile()) as desk:
         assert isinstance(desk.enroll(user), Enrolled)
-    assert [each.hint for each in told] == [f"let it come to its end, then see what there is: mfa-kit status {user}"]
+    assert [each.hint for each in told] == [f"let it finish, then check: mfa-kit status {user}"]
     assert at_lab.assigned(serial_of(user)) == user
 
 
@@ -481,9 +481,9 @@ def test_a_user_is_a_name_an_arn_or_me(text: str, caller: Caller, user: str, at:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("@me", "you are no IAM user but arn:aws:sts"),
-        ("arn:aws:iam::999999999999:user/bob", "is not of this account"),
-        ("arn:aws-cn:iam::123456789012:user/bob", "is not of this account"),
+        ("@me", "you are not an IAM user but arn:aws:sts"),
+        ("arn:aws:iam::999999999999:user/bob", "is not in this account"),
+        ("arn:aws-cn:iam::123456789012:user/bob", "is not in this account"),
         ("arn:aws:iam::123456789012:role/bob", "is not a user"),
         ("arn:aws:iam::123456789012:group/user/bob", "is not a user"),
     ],
@@ -538,7 +538,7 @@ def test_a_look_touches_nothing(at: AtDesk, user: str, at_lab: Lab, home: Path) 
         assert isinstance(intent, Intent)
         assert desk.ledger.history() == []
     steps = CREATING.steps(intent, "/b")
-    assert [step.split()[0] for step in steps] == ["create", "seal", "enable", "confirm"]
+    assert [step.split()[0] for step in steps] == ["create", "encrypt", "enable", "confirm"]
     assert len(CREATING.steps(intent, None)) == 3
     assert at_lab.serials() == before
     assert not (home / "backups").exists()

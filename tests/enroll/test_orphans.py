@@ -166,10 +166,10 @@ def test_what_goes_while_we_look_is_no_orphan(at: AtDesk, user: str, aws: Any) -
 @pytest.mark.parametrize(
     ("what", "step", "ended"),
     [
-        ("tagged anew", "inventory.tags", "changed meanwhile; left alone"),
-        ("deleted", "inventory.tags", "changed meanwhile; left alone"),
-        ("deleted", "registrar.delete", "gone already"),
-        ("assigned", "registrar.delete", "assigned meanwhile; left alone"),
+        ("tagged anew", "inventory.tags", "changed in the meantime; kept"),
+        ("deleted", "inventory.tags", "changed in the meantime; kept"),
+        ("deleted", "registrar.delete", "already deleted"),
+        ("assigned", "registrar.delete", "assigned in the meantime; kept"),
     ],
 )
 def test_what_changes_before_it_is_deleted_is_told(
@@ -219,7 +219,7 @@ def test_what_cannot_be_deleted_now_is_told_and_the_others_go(at: AtDesk, users:
 
     with at(cut=Once()) as desk:
         done = clean(desk, one, two)
-    assert sorted(ended for ended, _ in done.values()) == ["deleted", "still there"]
+    assert sorted(ended for ended, _ in done.values()) == ["deleted", "still exists"]
     assert {type(error) for _, error in done.values()} == {Unclear, type(None)}
 
 
@@ -249,7 +249,7 @@ def test_a_dead_run_that_cannot_be_settled_is_told(at: AtDesk, user: str, aws: A
 
     with at(cut=Away()) as desk:
         done = clean(desk, serial)
-    assert done[serial][0] == "still there"
+    assert done[serial][0] == "still exists"
     assert isinstance(done[serial][1], DeviceFault)
     with at() as desk:
         assert clean(desk, serial) == {serial: ("undone", None)}

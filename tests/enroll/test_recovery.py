@@ -237,7 +237,7 @@ def test_a_revoke_goes_on_with_the_device_that_was_enabled_when_it_began(
         else:
             make(desk, entry, run=None, enabled_for=user)
         for other in (None, (since(desk, user) or 0) - 1):
-            with pytest.raises(Unsettled, match="was enabled again since it was to be revoked") as caught:
+            with pytest.raises(Unsettled, match="was enabled again after its revocation began") as caught:
                 settled(desk, replace(entry, since=other))
             assert f"mfa-kit revoke {user} --mfa-device" in caught.value.hint
         assert len(desk.desk.inventory.devices(user)) == 1
@@ -252,7 +252,7 @@ def test_a_device_that_changed_while_a_person_was_asked_is_not_taken(at: AtDesk,
         asked = revoke.look_to_revoke(
             user, None, leave_without_mfa=True, caller=desk.caller, desk=desk.desk, run=desk.run()
         )
-        with pytest.raises(Unsettled, match="was enabled again since it was looked at"):
+        with pytest.raises(Unsettled, match="was enabled again in the meantime"):
             revoke.retire(replace(asked, since=(asked.since or 0) - 1), purpose=Purpose.REVOKE, desk=desk.desk)
         assert desk.reached(serial_of(user)) is None
         assert at_lab.assigned(serial_of(user)) == user
@@ -312,7 +312,7 @@ def test_an_interrupted_revoke_says_that_it_goes_on(at: AtDesk, user: str, users
     number = step_of("registrar.delete", at, lambda desk: desk.revoke(other, other))
     with at(cut=Cut(at=number, act=raiser(first := KeyboardInterrupt()))) as desk, pytest.raises(KeyboardInterrupt):
         desk.revoke(user, user)
-    assert first.__notes__ == [f"{serial_of(user)} is on its way out; the next command for {user} goes on"]
+    assert first.__notes__ == [f"{serial_of(user)} is being removed; the next command for {user} continues"]
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_an_interrupted_replacement_says_what_stands(
     number = step_of(step, at, lambda desk: replaced(desk, other, lost=lost))
     with at(cut=Cut(at=number, act=raiser(first := KeyboardInterrupt()))) as desk, pytest.raises(KeyboardInterrupt):
         replaced(desk, user, lost=lost)
-    said = f"{serial_of(user)} was taken away before" if lost else f"only {serial_of(user)} is left to be revoked"
+    said = f"{serial_of(user)} was already removed" if lost else f"only {serial_of(user)} still has to be revoked"
     assert any(said in note for note in first.__notes__)
     new = f"{serial_of(user)}-2"
     assert (at_lab.assigned(new) if new in at_lab.serials() else None) == (None if lost else user)
@@ -358,7 +358,7 @@ def test_a_device_that_the_journal_has_as_another_users_is_told(
         desk.desk.registrar.enable(
             given, lambda: otp.pair(Seed(at_lab.seed(made.serial)), desk.desk.inventory.now() + 60)
         )
-        with pytest.raises(UsageFault, match=f"this desk made for {alice}") as caught:
+        with pytest.raises(UsageFault, match=f"on this computer created for {alice}") as caught:
             desk.revoke(bob, alice)
         assert f"deactivate-mfa-device --user-name {bob}" in caught.value.hint
         assert desk.ledger.find(made.serial) == before

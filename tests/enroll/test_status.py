@@ -119,13 +119,13 @@ def test_resync_gives_iam_two_codes(at: AtDesk, user: str, lab: Lab) -> None:
 )
 def test_what_has_no_clock_is_not_resynced(serial: str, at: AtDesk, user: str) -> None:
     """The user is not asked for codes."""
-    with at() as desk, pytest.raises(UsageFault, match="has no clock"):
+    with at() as desk, pytest.raises(UsageFault, match="which shows no codes"):
         resync_device(user, Device(serial, user), lambda: pytest.fail("asked"), desk=desk.desk)
 
 
 @pytest.mark.parametrize(
     ("fault", "error", "told"),
-    [("lost-after", Unclear, "may have taken the codes"), ("", InvalidCode, "takes no code twice")],
+    [("lost-after", Unclear, "may have accepted the codes"), ("", InvalidCode, "accepts no code twice")],
     ids=["lost", "spent"],
 )
 def test_what_resync_cannot_know_is_said(
@@ -179,7 +179,7 @@ def test_a_device_that_was_deleted_since_is_forgotten(at: AtDesk, at_lab: Lab, u
         with pytest.raises(NoSuchEntity) as caught:
             resume_device(user, desk.carrier(), opened=lambda _: seed, caller=desk.caller, desk=desk.desk)
         assert desk.reached(serial_of(user)) is None
-    assert "begin anew" in caught.value.hint
+    assert "start over" in caught.value.hint
     assert not list((home / "backups").rglob("*.age"))
 
 
@@ -203,7 +203,7 @@ def test_another_runs_device_of_that_name_is_not_taken_for_it(at: AtDesk, at_lab
         intent = Intent(account="000000000000", partition="aws", user=user, name=user)
         desk.desk.registrar.create(intent, {RUN_TAG: "20200101T000000Z-ffffffff"})
         enable(desk, at_lab, user)
-        with pytest.raises(Unsettled, match="another run made it"):
+        with pytest.raises(Unsettled, match="another run created it"):
             resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
         assert desk.reached(serial_of(user)) is Reached.CREATED
 
@@ -229,7 +229,7 @@ def test_an_enabled_device_without_a_tag_and_of_another_seed_is_told(
         desk.desk.registrar.delete(serial_of(user))
         desk.desk.registrar.create(Intent(account="000000000000", partition="aws", user=user, name=user), {})
         enable(desk, at_lab, user)
-        with pytest.raises(Unsettled, match="takes no codes of this backup") as caught:
+        with pytest.raises(Unsettled, match="rejects the codes of this backup") as caught:
             resume_device(user, desk.carrier(), opened=lambda _: sealed, caller=desk.caller, desk=desk.desk)
         assert f"mfa-kit replace {user} --mfa-device {user}" in caught.value.hint
         assert desk.reached(serial_of(user)) is Reached.CREATED
@@ -263,7 +263,7 @@ def test_a_lost_answer_is_looked_up(at: AtDesk, at_lab: Lab, user: str) -> None:
     at_lab.faults.add("EnableMFADevice", "lost-after")
     with at() as desk:
         resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
-        assert any("all the same" in each for each in desk.person.said)
+        assert any("nevertheless" in each for each in desk.person.said)
         assert desk.reached(serial_of(user)) is Reached.CONFIRMED
 
 

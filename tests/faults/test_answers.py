@@ -299,7 +299,7 @@ def test_a_name_taken_by_another_desk_is_left_alone(do: Do, lab: Lab, user: str,
     do("revoke", user, tmp_path / "count")
 
     def second() -> None:
-        with pytest.raises(AlreadyExists, match="exists already"):
+        with pytest.raises(AlreadyExists, match="already exists"):
             do("enroll", user, tmp_path / "two")
 
     cut = Cut(at=first.steps.index("registrar.enable") + 1, act=second)

@@ -116,7 +116,7 @@ def test_replace_is_confirmed(
     """A second run would replace the new device, so the user has to confirm; a script uses --yes."""
     run(*made("enroll", user))
     code, _, err = run(*made("replace", user), *lost)
-    assert (code, "--yes" in err, f"{ARN}{user} will be taken away from {user}" in err) == (8, True, True)
+    assert (code, "--yes" in err, f"{ARN}{user} will be removed from {user}" in err) == (8, True, True)
     assert judge.works(user, home) == [ARN + user]
 
 
@@ -239,16 +239,16 @@ def test_orphans_are_told_apart(run: Run, nursery: Nursery, users: Callable[[], 
     code, out, _ = run("orphans", "list", "--output", "json")
     rows = {row["device"]: (row["standing"], row["clean"]) for row in json.loads(out)["rows"]}
     assert code == 0
-    assert rows[ARN + dead] == ("ours, half-made by a run that is dead", "removes it")
-    assert rows[young] == ("another desk's", "leaves it")
-    assert rows[old] == ("another desk's", "removes it")
+    assert rows[ARN + dead] == ("ours, half-made by an interrupted run", "removes it")
+    assert rows[young] == ("another computer's", "leaves it")
+    assert rows[old] == ("another computer's", "removes it")
     assert rows[foreign] == rows[odd] == ("not ours", "leaves it")
     code, _, err = run("orphans", "clean")
     assert (code, "--yes" in err) == (8, True)
     assert {ARN + dead, young, old} <= lab.serials()
     code, _, err = run("orphans", "clean", "--yes", "--max", "1")
     assert (code, "more than --max 1" in err) == (2, True)
-    assert "  try: look at them: mfa-kit orphans list; when all are to go: --max " in err
+    assert "  try: check them: mfa-kit orphans list; to remove all: --max " in err
     assert run("orphans", "clean", "--yes", "--dry-run")[0] == 0
     assert {ARN + dead, young, old} <= lab.serials()
     code, out, _ = run("orphans", "clean", "--yes", "--output", "json")
@@ -269,7 +269,7 @@ def test_a_listing_that_fails_cleans_nothing(run: Run, users: Callable[[], str],
     lab.faults.add("DeleteVirtualMFADevice", "denied", at="every")
     code, out, err = run("orphans", "clean", "--yes")
     assert code == 4
-    assert "still there" in out
+    assert "still exists" in out
     for serial in (old, other):
         assert f"aws iam delete-virtual-mfa-device --serial-number {serial}" in err
     lab.faults.clear()

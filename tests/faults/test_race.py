@@ -51,7 +51,7 @@ def test_a_live_enrollment_survives_its_desk_being_asked_again(
     wait_until(lambda: steps.exists() and "registrar.enable" in steps.read_text())
     code, said = second.run(["enroll"], user, tmp_path / "home")
     assert code != 0
-    assert "exists already" in said[-1]
+    assert "already exists" in said[-1]
     gate.touch()
     assert waiting.finish() == 0
     assert len(judge.works(user, tmp_path / "home")) == 1

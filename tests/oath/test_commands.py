@@ -144,7 +144,7 @@ def test_a_dry_run_touches_nothing(mfa_kit: MfaKit, lab: Lab, user: str, card: Y
     done = mfa_kit.run("enroll", user, "--with", "oath", "--dry-run")
     assert done.code == 0
     assert serial_of(user) in done.out
-    assert f"put its seed on the key 12345678, as {LABEL.format(user)}" in done.out
+    assert f"store its secret on the key 12345678, as {LABEL.format(user)}" in done.out
     assert card.credentials == {}
     assert serial_of(user) not in lab.serials()
 

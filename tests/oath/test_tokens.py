@@ -185,7 +185,7 @@ def test_a_dry_run_says_what_would_be_asked(serial: str) -> None:
         known_serial=serial,
     )
     first, _ = ASSIGNING.steps(intent, None)
-    assert first == f"enable {serial} for alice with two codes off its display"
+    assert first == f"enable {serial} for alice with two codes from its display"
     carrier = DisplayToken(serial, now=time.time, interaction=Reader(), progress=Notes())
     with pytest.raises(AssertionError):
         carrier.install(intent, Created(Seed(b""), KeyUri("")))
@@ -337,7 +337,7 @@ def test_a_token_that_drifted_is_set_right_by_a_resync(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "code", "told"),
-    [(404, 3, "does not know a token"), (403, 4, "nor, perhaps, the token"), (400, 4, "does not exist")],
+    [(404, 3, "does not know a token"), (403, 4, ", or the token itself"), (400, 4, "does not exist")],
 )
 def test_the_lab_refuses_unknown_tokens_as_it_is_set(status: int, code: int, told: str, mfa_kit: MfaKit) -> None:
     """IAM's answer is not documented, so the lab can give each of them. Each is explained."""
@@ -368,7 +368,7 @@ def test_a_person_at_a_terminal_replaces_a_device_by_a_token(
     for dry in (["--dry-run"], []):
         child = at_a_terminal(mfa_kit, *words, *dry)
         if not dry:
-            child.expect("will be taken away")
+            child.expect("will be removed")
             child.sendline(user)
             type_codes(child, serial)
         child.expect('"backup": null')

@@ -78,7 +78,7 @@ def station(rollout: Rollout, *acts: str | Act, codes: Iterable[str] = (), more:
 
 @contextmanager
 def sitting_at(home: Path) -> Iterator[None]:
-    """Sit at another desk."""
+    """Sit at another computer."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MFA_KIT_HOME", str(home))
         yield

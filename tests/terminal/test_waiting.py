@@ -46,8 +46,8 @@ def test_ctrl_c_while_waiting_settles(lab: Lab, env: dict[str, str], tmp_path: P
     window.type("\x03", end="")
     assert window.end() == 130
     shown = window.screen.text()
-    said = "ending: arn:aws:iam::000000000000:mfa/alice is settled with IAM first"
-    assert said in shown.partition("nothing is left of arn:aws:iam::000000000000:mfa/alice")[0]
-    assert "nothing is left of" in shown
+    said = "cancelling: removing arn:aws:iam::000000000000:mfa/alice from AWS first. Press Ctrl-C again"
+    assert said in shown.partition("removed arn:aws:iam::000000000000:mfa/alice")[0]
+    assert "removed arn:aws:iam::000000000000:mfa/alice; nothing was changed" in shown
     assert "left\n" not in shown
     assert not lab.serials()

@@ -9,6 +9,7 @@ from mfa_kit.cli.rollout.tally import Tally
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.cli.status_line import counting
 from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.unforeseen import Note
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.row_status import look_up_devices
@@ -29,7 +30,7 @@ def name_next_command() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupted:
-        interrupted.add_note(f"to continue: {options.command_line()}")
+        interrupted.add_note(Note(f"to continue: {options.command_line()}"))
         raise
 
 
