@@ -776,7 +776,7 @@ def test_what_pcsc_says_of_a_card_becomes_a_sentence(
 
 
 @pytest.mark.slow
-def test_nothing_runs_pkill_though_another_program_holds_the_key(mfa_kit: MfaKit, tmp_path: Path) -> None:
+def test_nothing_runs_pkill_though_another_program_holds_the_key(mfa_kit: MfaKit, user: str, tmp_path: Path) -> None:
     """The first pkill on PATH would record its use. ykman, in the same setup, is seen to run it."""
     plug()
     told = tmp_path / "told"
@@ -785,7 +785,7 @@ def test_nothing_runs_pkill_though_another_program_holds_the_key(mfa_kit: MfaKit
     pkill.chmod(0o755)
     env = {**pcsc.shared().env, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     with held("exclusive"):
-        for words in (["key", "list"], ["enroll", "alice", "--with", "oath"], ["verify", "oath"]):
+        for words in (["key", "list"], ["enroll", user, "--with", "oath"], ["verify", "oath"]):
             assert mfa_kit.process(*words, env=env).code in {0, 3}
         assert not told.exists()
         subprocess.run([judge("ykman"), "list"], env={**bare(), **env}, capture_output=True, check=False)
