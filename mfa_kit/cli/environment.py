@@ -14,7 +14,7 @@ RESERVED = frozenset({"MFA_KIT_HOME", "MFA_KIT_LAB"})
 COMMON: frozenset[str] = frozenset(
     (
         *("--profile", "--region", "--endpoint-url", "--account", "--output"),
-        *("--no-input", "--dry-run", "--wide", "--plain", "--quiet", "--verbose"),
+        *("--no-input", "--dry-run", "--wide", "--plain", "--wide", "--quiet", "--verbose"),
     )
 )
 # Options of commands.
@@ -56,6 +56,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--probe-user", "--programmable", "--path"),
     ),
     "take values with spaces, which a variable would split": ("--reader",),
+    "fit the result of a single command": ("--query",),
     "print and do nothing else": ("--help", "--version"),
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from mfa_kit.cli.colors import COLUMNS, paint, paint_columns
 from mfa_kit.cli.fitting import GAP, LEAST, aligned, fitted_table, heading, wrapped
 from mfa_kit.cli.results import VERSION, Cell, Results
 from mfa_kit.core.csv_text import csv_lines
@@ -17,18 +18,24 @@ def write_table(results: Results) -> None:
     """Print one result as a line per field, or a list as a line per result below a line of column names."""
     width = sys.maxsize if results.wide else _window_width()
     if results.single:
-        _write_fields({name: _text(value) for name, value in results.rows[0].items() if value is not None}, width)
+        fields = {name: _text(value) for name, value in results.rows[0].items() if value is not None}
+        _write_fields(fields, width, color=results.color)
     elif results.rows:
         rows = [{name: _text(value) for name, value in row.items()} for row in results.rows]
-        _write_columns(rows, results.narrow, width)
+        lines = _table(rows, results.narrow, width)
+        click.echo("\n".join(paint_columns(lines) if results.color else lines))
     else:
         click.echo(results.empty)
 
 
 def json_document(results: Results) -> str:
-    """Return one object on one line, with the name and version of its schema. A list is stored in `rows`."""
+    """Return one object on one line, with the name and version of its schema. A list is stored in `rows`.
+
+    With `search`, return only the part that it finds.
+    """
     fields = results.rows[0] if results.single else {"rows": results.rows}
-    return json.dumps({"schema": f"mfa-kit/{results.schema}", "version": VERSION, **fields})
+    document = {"schema": f"mfa-kit/{results.schema}", "version": VERSION, **fields}
+    return json.dumps(results.search(document) if results.search else document)
 
 
 def write_json(results: Results) -> None:
@@ -39,7 +46,7 @@ def write_json(results: Results) -> None:
 def write_json_lines(results: Results) -> None:
     """Print one object per line, each with its schema."""
     for row in results.rows:
-        write_json(Results(results.schema, [row], single=True))
+        write_json(results._replace(rows=[row], single=True))
 
 
 def write_csv(results: Results) -> None:
@@ -52,22 +59,22 @@ def write_csv(results: Results) -> None:
         click.echo(csv_lines([*header, *(list(map(_text, row.values())) for row in results.rows)]), nl=False)
 
 
-def _write_columns(rows: Sequence[Mapping[str, str]], narrow: Sequence[str], width: int) -> None:
-    """Print a line per row, without empty columns; in a window without room for it, a smaller table."""
+def _table(rows: Sequence[Mapping[str, str]], narrow: Sequence[str], width: int) -> Sequence[str]:
+    """Return a line per row, without empty columns; in a window without room for it, a smaller table."""
     names = [name for name in rows[0] if any(row[name] for row in rows)]
     lines = aligned([list(map(heading, names)), *([row[name] for name in names] for row in rows)])
     if max(map(len, lines)) > width:
         lines = fitted_table(rows, [name for name in names if name in narrow] or names, width)
-    click.echo("\n".join(lines))
+    return lines
 
 
-def _write_fields(row: Mapping[str, str], width: int) -> None:
+def _write_fields(row: Mapping[str, str], width: int, *, color: bool) -> None:
     """Print a line per field. Values are wrapped at words, below each other."""
     names = max(map(len, row)) + len(GAP)
     for name, value in row.items():
         first, *others = wrapped(value, max(width - names, LEAST))
         for label, line in [(name.replace("_", " "), first), *(("", line) for line in others)]:
-            click.echo(f"{label:<{names}}{line}")
+            click.echo(f"{label:<{names}}{paint(line) if color and name in COLUMNS else line}")
 
 
 def _window_width() -> int:

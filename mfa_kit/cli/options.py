@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from mfa_kit.cli import environment
+from mfa_kit.cli import colors, environment, messages
 from mfa_kit.cli.output import FORMS, HTML, Output
 from mfa_kit.core.errors import MfaKitError, UsageFault
 
 if TYPE_CHECKING:
+    from mfa_kit.wiring.config import Config
     from mfa_kit.wiring.settings import Settings
 
 # The place in click's context for the whole command line.
@@ -158,7 +159,8 @@ class Flags(NamedTuple):
     region: str | None = None
     endpoint_url: str | None = None
     account: str | None = None
-    output: str = "table"
+    output: str | None = None
+    query: str | None = None
     yes: bool = False
     no_input: bool = False
     dry_run: bool = False
@@ -180,7 +182,7 @@ def command_line() -> str:
 
 def form() -> str:
     """Return the form of the result that the command line asks for."""
-    return given().output
+    return given().output or "table"
 
 
 def common(*, needs_config: bool = True) -> "Settings":
@@ -188,18 +190,15 @@ def common(*, needs_config: bool = True) -> "Settings":
 
     A verb that does not need the file ignores an invalid one and prints a note.
     """
-    from mfa_kit.cli import messages, status_line, terminal
-    from mfa_kit.wiring import config
+    from mfa_kit.cli import status_line, terminal
     from mfa_kit.wiring.settings import Settings
 
-    try:
-        said = config.load()
-    except MfaKitError as fault:
+    def ignore(fault: MfaKitError) -> None:
         if needs_config:
-            raise
+            raise fault
         messages.StderrProgress().alert(f"note: ignoring the configuration file: {fault}")
-        said = config.Config()
-    flags = given()
+
+    said, flags = _configuration(ignore), given()
     plain = flags.plain or bool(said.plain)
     return Settings(
         interaction=terminal.find_person(plain=plain, no_input=flags.no_input),
@@ -217,6 +216,22 @@ def common(*, needs_config: bool = True) -> "Settings":
         quiet=flags.quiet,
         debug=flags.debug,
     )
+
+
+def _configuration(on_fault: Callable[[MfaKitError], None]) -> "Config":
+    """Return the configuration file. If it is invalid, call `on_fault`, which may raise; then every key is empty."""
+    from mfa_kit.wiring import config
+
+    try:
+        return config.load()
+    except MfaKitError as fault:
+        on_fault(fault)
+        return config.Config()
+
+
+def _has_color() -> bool:
+    """Return whether tables have colors on this terminal."""
+    return colors.can_color() and not given().plain and not _configuration(lambda _: None).plain
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
@@ -238,6 +253,7 @@ def _common(*forms: str) -> list[click.Parameter]:
         option("--no-input", is_flag=True, help="Never prompt."),
         option("--output", type=click.Choice(forms), help="Output form [table]."),
         option("--wide", is_flag=True, help="Show all columns and whole values of a table, in any window."),
+        option("--query", metavar="EXPR", help="Print only this part of the JSON: a JMESPath expression."),
         option("--plain", is_flag=True, help="Do not redraw lines or use colors (for screen readers and logs)."),
         option("-q", "--quiet", is_flag=True, help="Print on stderr only what is wrong or what you must do."),
         option(
@@ -291,10 +307,11 @@ class Verb(click.Command):
         if given().quiet and given().debug:
             raise click.UsageError("give either --quiet or --verbose", ctx)
         # The form may be given before the verb, so this is the first place that knows both.
-        output = Output.of(given().output, ctx, html=self.html, wide=given().wide)
+        flags = given()
+        output = Output.of(flags.output, ctx, html=self.html, wide=flags.wide, query=flags.query)
         wanted = inspect.signature(self.callback).parameters if self.callback else {}
         if "output" in wanted:
-            ctx.params["output"] = output
+            ctx.params["output"] = output._replace(color=_has_color())
         if "settings" in wanted:
             ctx.params["settings"] = common(needs_config=self.needs_config)
         if "read_settings" in wanted:

@@ -6,7 +6,7 @@ only their names.
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import click
 
@@ -21,23 +21,32 @@ FORMS: Mapping[str, str] = {
 }
 # An HTML page. Only some verbs have one, and each makes its own.
 HTML = "html"
+# Loads the function that compiles `--query`, and with it jmespath.
+QUERY = "mfa_kit.cli.query:compile_query"
 
 
 class Output(NamedTuple):
-    """The output of a verb: stdout, in the named form."""
+    """The output of a verb: stdout, in the named form. `search` returns the part of a JSON document to print."""
 
     form: str
     wide: bool = False
+    search: Callable[[object], object] | None = None
+    color: bool = False
 
     @classmethod
-    def of(cls, form: str, ctx: click.Context, *, html: bool, wide: bool = False) -> Self:
-        """Return the output of a verb. Raise click.UsageError for an unknown form.
+    def of(
+        cls, form: str | None, ctx: click.Context, *, html: bool, wide: bool = False, query: str | None = None
+    ) -> Self:
+        """Return the output of a verb. Raise click.UsageError for an unknown form, UsageFault for a wrong query.
 
         `html` says whether the verb has a page.
         """
+        form = form or ("json" if query else "table")
         if form not in FORMS and not (html and form == HTML):
             raise click.UsageError(f"this command has no output form {form!r}; choose from {', '.join(FORMS)}.", ctx)
-        return cls(form, wide)
+        if query and not form.startswith("json"):
+            raise click.UsageError("--query works only with --output json or jsonl", ctx)
+        return cls(form, wide, _load(QUERY)(query) if query else None)
 
     @property
     def is_html(self) -> bool:
@@ -46,7 +55,7 @@ class Output(NamedTuple):
 
     def one(self, schema: str, row: ResultRow) -> None:
         """Print one result. A table has a line per field and leaves out fields that are None."""
-        self._write(Results(schema, [row], single=True, wide=self.wide))
+        self._write(Results(schema, [row], single=True))
 
     def many(
         self,
@@ -63,13 +72,18 @@ class Output(NamedTuple):
 
         Without `header`, the rows continue a CSV that was begun earlier.
         """
-        self._write(Results(schema, rows, empty=empty, header=header, narrow=narrow, wide=self.wide))
+        self._write(Results(schema, rows, empty=empty, header=header, narrow=narrow))
 
     def text(self, text: str) -> None:
         """Print a page or a script unchanged. It has to end with a line break."""
         click.echo(text, nl=False)
 
     def _write(self, results: Results) -> None:
-        module, _, name = FORMS[self.form].partition(":")
-        write: Callable[[Results], None] = getattr(importlib.import_module(module), name)
-        write(results)
+        _load(FORMS[self.form])(results._replace(wide=self.wide, search=self.search, color=self.color))
+
+
+def _load(place: str) -> Callable[..., Any]:
+    """Return the function at `module:function`."""
+    module, _, name = place.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function

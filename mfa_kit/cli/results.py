@@ -1,6 +1,6 @@
 """The results that a verb prints: rows of named cells under a schema name. forms.py decides how a row looks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 # The version of all schemas.
@@ -15,7 +15,8 @@ class Results(NamedTuple):
 
     `schema` is its name without `mfa-kit/`. A table without results shows `empty`. Without `header`, the rows continue
     a CSV that was begun earlier. In a window without room for all columns, a table has only those in `narrow` (without
-    any: all) and shortens cells, unless it is `wide`.
+    any: all) and shortens cells, unless it is `wide`. `search` returns the part of a JSON document
+    to print. With `color`, a table has colors.
     """
 
     schema: str
@@ -25,3 +26,5 @@ class Results(NamedTuple):
     header: bool = True
     narrow: Sequence[str] = ()
     wide: bool = False
+    search: Callable[[object], object] | None = None
+    color: bool = False

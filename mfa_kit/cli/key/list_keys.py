@@ -42,7 +42,7 @@ def list_keys(*, watch: bool, settings: Settings, output: Output) -> None:
         _print_list(rows, faults, output=output, progress=progress)
         return
     complain(faults, progress)
-    lines = Output("jsonl") if output.form == "json" else output
+    lines = output._replace(form="jsonl") if output.form == "json" else output
     for row in rows:
         lines.one("key-watch", {"event": "there", **row})
     _watch(sources, rows, state, output=lines, progress=progress)

@@ -10,6 +10,6 @@ from mfa_kit.cli.output import Output
 @click.command(cls=Verb)
 @history.USER
 @history.SINCE
-def export(*, user: str | None, since: float) -> None:
+def export(*, user: str | None, since: float, output: Output) -> None:
     """Print the ledger as JSON Lines. `reference` is the requestID in CloudTrail."""
-    Output("jsonl").many("ledger", history.history_rows(user, since), empty="")
+    output._replace(form="jsonl").many("ledger", history.history_rows(user, since), empty="")

@@ -127,4 +127,4 @@ class _Box:
             case "csv":
                 self._output.many("verify-fido2", [line], empty="", header=self._judged == 1)
             case _:
-                Output("json").one("verify-fido2", receipt_of(examined, asset=asset))
+                self._output._replace(form="json").one("verify-fido2", receipt_of(examined, asset=asset))

@@ -1,0 +1,35 @@
+"""Expressions of `--query`: JMESPath, as in the AWS CLI."""
+
+from collections.abc import Callable
+
+import jmespath
+from jmespath.exceptions import JMESPathError
+
+from mfa_kit.core.errors import UsageFault
+
+
+def compile_query(expression: str) -> Callable[[object], object]:
+    """Return the function that applies an expression to a document. Raise UsageFault if it is not JMESPath."""
+    try:
+        compiled = jmespath.compile(expression)
+    except JMESPathError as error:
+        raise UsageFault(
+            f"--query is not a JMESPath expression: {_first_line(error)}",
+            "write an expression such as rows[].user; see https://jmespath.org",
+        ) from None
+
+    def search(document: object) -> object:
+        try:
+            found: object = compiled.search(document)
+        except JMESPathError as error:
+            raise UsageFault(
+                f"--query cannot be applied to the result: {_first_line(error)}",
+                "run `mfa-kit ledger show` to see what was done, and leave out --query to see the whole result",
+            ) from None
+        return found
+
+    return search
+
+
+def _first_line(error: JMESPathError) -> str:
+    return str(error).partition("\n")[0].rstrip(":.")
