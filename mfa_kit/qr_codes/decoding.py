@@ -24,8 +24,9 @@ QR_CODES = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
 MEGA = 1_000_000
 # A picture up to this size is decoded within a second, whatever it shows.
 QUICK = MEGA
-# WebP and transparent pictures need several times the memory of a photograph, so their pixel limit is divided by this.
-COSTLY = 3
+# WebP, transparent pictures and rare forms of color need several times the memory of a photograph, so their pixel limit
+# is divided by this.
+COSTLY, USUAL = 3, {"1", "L", "P", "RGB"}
 # A transparent picture is copied several times in memory, so a larger one is scaled down first.
 TRANSPARENT = 12 * MEGA
 
@@ -90,8 +91,9 @@ def _gray_page(image: Png, limits: PictureLimits) -> Image.Image:
         raise _too_many(costly, limits)
     try:
         with Image.open(io.BytesIO(image.reveal()), formats=limits.formats) as page:
-            transparent = page.has_transparency_data and limits.seconds is not None
-            most = costly if transparent else limits.pixels
+            page.draft("L", page.size)  # a JPEG is then decoded to gray at once
+            unusual = page.has_transparency_data or page.mode not in USUAL
+            most = costly if unusual and limits.seconds is not None else limits.pixels
             if page.width * page.height <= most:
                 return _gray(_smaller(page, QUICK) if limits.seconds is None else page)
     except Exception:  # noqa: BLE001 - Pillow's readers raise SyntaxError, struct.error and others for damaged data
