@@ -1,0 +1,102 @@
+"""Write the pictures in docs/pictures from real runs in a lab: `python -m tests.pictures`.
+
+Each picture contains the text of its run, so a test can compare it with a new one. The secret in the QR code is that of
+a lab that no longer exists.
+"""
+
+import io
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from mfa_kit.lab.aws.server import Lab
+from tests.chromium import chromium
+from tests.conftest import ROOT
+from tests.terminal.conftest import environment
+from tests.terminal.window import BLOCKS, DARK, Screen, Window
+
+FOLDER = ROOT / "docs" / "pictures"
+SESSION, AUDIT = FOLDER / "qr-session.svg", FOLDER / "audit.png"
+# A character's cell in the pictures of a terminal, in pixels.
+WIDE, HIGH = 9, 18
+TOOL = (sys.executable, "-m", "mfa_kit")
+
+
+def session(folder: Path) -> str:
+    """Return the screen as SVG while a phone is enrolled, at the question for the first code."""
+    with Lab(users=("alice",)) as lab:
+        window = Window(
+            [*TOOL, "enroll", "alice", "--with", "virtual"], env=environment(lab, folder), cwd=folder, size=(80, 24)
+        )
+        window.see("first code: ")
+        drawn = "\n".join(_svg(window.look())) + "\n"
+        window.child.sendintr()
+        window.end()
+    return drawn
+
+
+def audit(folder: Path) -> str:
+    """Return the page of an audit of a new lab."""
+    with Lab(users=("alice", "bob", "carol")) as lab:
+        command = [*TOOL, "audit", "--output", "html"]
+        done = subprocess.run(command, env=environment(lab, folder), capture_output=True, text=True, check=False)
+    return done.stdout
+
+
+def words(text: str) -> str:
+    """Return what has to stay the same: no symbol, no number, and no space between words."""
+    return " ".join(re.findall(r"[A-Za-z]{2,}", re.sub(r"(?s)<style>.*?</style>|<[^>]*>", " ", text)))
+
+
+def text_of(file: Path) -> str:
+    """Return the text that a picture was made of."""
+    if file.suffix == ".png":
+        with Image.open(file) as picture:
+            return str(picture.info["text"])
+    return file.read_text("utf-8")
+
+
+def _svg(screen: Screen) -> Iterator[str]:
+    wide, high = screen.columns * WIDE, screen.lines * HIGH
+    yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}">'
+    yield f'<rect width="100%" height="100%" fill="#{DARK.ground}"/>'
+    yield f'<g fill="#{DARK.ink}" font-family="monospace" font-size="14" shape-rendering="crispEdges">'
+    for y, line in enumerate(screen.display):
+        for x in range(screen.columns):
+            char = screen.buffer[y][x]
+            if char.bg != "default":
+                yield f'<rect x="{x * WIDE}" y="{y * HIGH}" width="{WIDE}" height="{HIGH}" fill="#{char.bg}"/>'
+            ink = f' fill="#{char.fg}"' if char.fg != "default" else ""
+            for half, full in enumerate(BLOCKS.get(char.data, ())):
+                if full:
+                    top = y * HIGH + half * HIGH // 2
+                    yield f'<rect x="{x * WIDE}" y="{top}" width="{WIDE}" height="{HIGH // 2}"{ink}/>'
+        for found in re.finditer(r"[^\s▀▄█]+", line):
+            at, size = found.start() * WIDE, len(found[0]) * WIDE
+            yield f'<text x="{at}" y="{y * HIGH + 14}" textLength="{size}">{escape(found[0])}</text>'
+    yield "</g></svg>"
+
+
+def main() -> None:
+    """Write all pictures."""
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        SESSION.write_text(session(folder), "utf-8")
+        page, info = audit(folder), PngInfo()
+        info.add_itxt("text", words(page))
+        with chromium(folder / "chromium") as browser:
+            browser.show(page, width=900)
+            with Image.open(io.BytesIO(browser.picture())) as picture:
+                picture.crop((0, 0, picture.width, 1000)).quantize(64).save(AUDIT, optimize=True, pnginfo=info)
+
+
+if __name__ == "__main__":
+    main()

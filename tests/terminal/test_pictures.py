@@ -1,0 +1,21 @@
+"""The pictures in the docs show what the program prints today. `python -m tests.pictures` writes them anew."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import pictures
+
+
+@pytest.mark.slow
+def test_the_picture_of_a_session_is_current(tmp_path: Path) -> None:
+    shown = pictures.words(pictures.session(tmp_path))
+    assert "first code" in shown
+    assert shown == pictures.words(pictures.text_of(pictures.SESSION))
+
+
+@pytest.mark.slow
+def test_the_picture_of_an_audit_is_current(tmp_path: Path) -> None:
+    shown = pictures.words(pictures.audit(tmp_path))
+    assert "checks passed" in shown
+    assert shown == pictures.text_of(pictures.AUDIT)
