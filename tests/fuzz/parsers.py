@@ -162,7 +162,15 @@ def read_ledger(content: bytes) -> object:
     with Ledger(home, clock=lambda: NOW) as ledger:
         backups, tokens = BackupRecords(ledger, now=NOW), TokenInventory(ledger, now=NOW)
         made = [*ledger.made("000000000000"), *ledger.dead("000000000000")]
-        return made, ledger.history(), backups.seals(), backups.drills(), backups.last_opened(), tokens.tokens()
+        return (
+            made,
+            ledger.history(),
+            backups.seals(),
+            backups.drills(),
+            backups.last_opened(),
+            tokens.tokens(),
+            tokens.last_sightings(),
+        )
 
 
 def ledgers() -> list[bytes]:

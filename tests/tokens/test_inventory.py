@@ -268,3 +268,20 @@ def test_a_counter_of_eight_octets_comes_back(inventory: TokenInventory, counter
     inventory.stock([(token, "a")])
     (stocked,) = inventory.tokens()
     assert stocked.token == token
+
+
+@pytest.mark.parametrize("column", ["factor", "verdict"])
+def test_a_word_that_mfa_kit_does_not_write_is_damage(ledger: Ledger, inventory: TokenInventory, column: str) -> None:
+    """Someone may have changed the ledger."""
+    inventory.stock([(T2, "a")])
+    ledger.write((f"update tokens set {column} = ?", [("32et",)]))
+    with pytest.raises(IntegrityFault, match="not as it was written"):
+        inventory.tokens()
+
+
+def test_a_reading_with_another_verdict_is_damage(ledger: Ledger, inventory: TokenInventory) -> None:
+    inventory.stock([(T2, "a")])
+    inventory.record(seen("T2", TokenVerdict.ACCEPTED))
+    ledger.write(("update sightings set verdict = ?", [("maybe",)]))
+    with pytest.raises(IntegrityFault, match="not as it was written"):
+        inventory.sightings("T2")
