@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 
 from mfa_kit.adapters.ledger.tables import SqlRow
+from mfa_kit.tokens.seeds import Factor, TokenVerdict
 
 
 def _is_time(value: object) -> bool:
@@ -16,13 +17,15 @@ TYPES: Mapping[str, Callable[[object], bool]] = {
     "text": lambda value: isinstance(value, str),
     "integer": lambda value: isinstance(value, int),
     "time": _is_time,
+    "factor": lambda value: value in [*Factor],
+    "verdict": lambda value: value in [*TokenVerdict],
 }
 
 
 def check_types(rows: Iterable[SqlRow], types: str) -> None:
     """Raise sqlite3.DatabaseError for a value of another type, because SQLite stores any value in any column.
 
-    `types` has a word for each column: text, integer or time, with `?` where null is allowed.
+    `types` has a word for each column, one of TYPES, with `?` where null is allowed.
     """
     checks = [(TYPES[each.rstrip("?")], each.endswith("?")) for each in types.split()]
     for row in rows:

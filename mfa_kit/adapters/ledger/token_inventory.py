@@ -11,7 +11,7 @@ from mfa_kit.core.otp import COUNTERS
 from mfa_kit.tokens.seeds import Factor, Sighting, StockCounts, StockedToken, Token, TokenVerdict, folded
 
 FIELDS = "serial, factor, digest, digits, period, counter, maker, model, octets, capacity"
-FIELD_TYPES = "text text text integer integer integer text text integer integer"
+FIELD_TYPES = "text factor text integer integer integer text text integer integer"
 STATE = "fingerprint, verdict, reason"
 # The journal's devices that are tokens or are stored on one: the device, its token and its user, newest last.
 HELD = """
@@ -126,7 +126,7 @@ class TokenInventory:
 
     def _stocked(self, where: str, *values: str) -> list[StockedToken]:
         sql = f"select {STATE}, {FIELDS} from tokens where {where} order by serial"  # noqa: S608 - our own columns
-        rows = self._tables.select(sql, values, types=f"text text text {FIELD_TYPES}")
+        rows = self._tables.select(sql, values, types=f"text verdict text {FIELD_TYPES}")
         names, holders = FIELDS.split(", "), self._holders()
         with _as_written():
             return [
@@ -172,7 +172,7 @@ class TokenInventory:
             "select serial, s.at, s.verdict, s.offset, s.seconds, s.reason from sightings s"  # noqa: S608
             f" join tokens t using (serial, fingerprint) where {where} order by s.at, s.id",
             values,
-            types="text time text integer? integer? text",
+            types="text time verdict integer? integer? text",
         )
         with _as_written():
             return [
