@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from mfa_kit.core.errors import AlreadyExists, AwsFault, Lockout, MfaKitError, UsageFault
 from mfa_kit.core.models import Caller, Entry, Intent, Reached
+from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.devices import is_listed
 from mfa_kit.enrollment.making import create_and_enable, stage_device
 from mfa_kit.enrollment.ports import Desk
@@ -24,8 +25,8 @@ def check_account(plan: Plan, caller: Caller) -> None:
     """Raise UsageFault if the plan was made for another account."""
     if plan.account != caller.account:
         raise UsageFault(
-            f"the plan is of account {plan.account}, and these credentials are of {caller.account}",
-            "choose another --profile, or plan anew",
+            f"the plan is for account {plan.account}, but these credentials are for {caller.account}",
+            "choose another --profile, or make a new plan",
         )
 
 
@@ -37,21 +38,21 @@ def check_plan(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool
     check_account(plan, caller)
     if staged and not sealed:
         raise UsageFault(
-            "who is staged is enabled later from the sealed seed, and nobody but the user could open it",
-            "say who else can: -r age1… or -R FILE",
+            "a staged device is enabled later from its backup, which only the user could decrypt",
+            "name who else can: -r age1… or -R FILE",
         )
     shut_out = plan.shut_out
+    shown = ", ".join(shut_out[:SHOWN]) + (", …" if len(shut_out) > SHOWN else "")
     if shut_out and not sealed:
         raise UsageFault(
-            f"seeds would be nowhere, for nobody could open them: {shut_out[0]}'s ({len(shut_out)} in all)",
-            "give them a recipient in the roster, or say who can open all backups: -r age1… or -R FILE",
+            f"no one could open {count_of(len(shut_out), 'backup')}: {shown}",
+            "add their public keys to the roster, or name who can open all backups: -r age1… or -R FILE",
         )
     if shut_out and not (staged or accept_lockout):
-        shown = ", ".join(shut_out[:SHOWN]) + (", …" if len(shut_out) > SHOWN else "")
         raise Lockout(
-            "users who could not open their own copy would be asked for a code when they next sign in: "
-            f"{shown} ({len(shut_out)} in all)",
-            "give them a recipient in the roster, or --stage now and activate later, or --accept-lockout",
+            f"{count_of(len(shut_out), 'user')} would be locked out at the next sign-in, because they have no copy of "
+            f"their secret: {shown}",
+            "add their public keys to the roster, or --stage now and activate later, or --accept-lockout",
         )
 
 
@@ -158,5 +159,5 @@ class _Making:
         if entry and entry.run != self.run:
             what = "enrolled by another run on this computer meanwhile"
             return RowResult.of_entry(entry, RowOutcome.SKIPPED, what)
-        what = "enrolled by another desk meanwhile, and there is no copy of its seed here"
+        what = "enrolled by another computer in the meantime; this computer has no backup"
         return RowResult(user=intent.user, outcome=RowOutcome.SKIPPED, reason=what, device=intent.serial)

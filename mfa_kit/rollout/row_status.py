@@ -16,7 +16,7 @@ STANDS = {Reached.ENABLED, Reached.CONFIRMED}
 WITHOUT_WORK = {
     Action.SELF: (RowOutcome.WAITING, ""),
     Action.STATION: (RowOutcome.WAITING, "made at a desk: mfa-kit rollout station"),
-    Action.STAGED: (RowOutcome.NOT_STARTED, "is staged no more: plan anew"),
+    Action.STAGED: (RowOutcome.NOT_STARTED, "is no longer staged: make a new plan"),
     Action.SKIP: (RowOutcome.SKIPPED, ""),
     Action.BLOCKED: (RowOutcome.BLOCKED, ""),
 }
@@ -74,9 +74,9 @@ def result_of_devices(step: PlanStep, has: tuple[str, ...], ours: Mapping[str, E
         if entry and _is_restorable(entry, step.user, desk=desk):
             return RowResult.of_entry(entry, reason=f"by run {entry.run}")
     if step.action is Action.SELF:
-        return RowResult(user=step.user, outcome=RowOutcome.ENROLLED, reason="by himself", device=has[0])
+        return RowResult(user=step.user, outcome=RowOutcome.ENROLLED, reason="enrolled themselves", device=has[0])
     seeded = any(DeviceType.of(serial) is DeviceType.VIRTUAL for serial in has)
-    what = f"has {', '.join(has)}{', and there is no copy of its seed here' if seeded else ''}"
+    what = f"has {', '.join(has)}{', and this computer has no backup of it' if seeded else ''}"
     return RowResult(user=step.user, outcome=RowOutcome.SKIPPED, reason=what, device=has[0])
 
 

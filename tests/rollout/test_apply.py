@@ -94,7 +94,7 @@ def test_another_machine_says_who_is_enabled_without_a_copy_there(
     other = MfaKit(tmp_path / "other", rollout.desk.env)
     done = other.process("rollout", "apply", rollout.file, "-r", rollout.recipient)
     assert done.code == 0
-    assert done.err.count("and there is no copy of its seed here") == len(users)
+    assert done.err.count("and this computer has no backup of it") == len(users)
     for file in (rollout.desk.home / "backups").rglob(f"{users[0]}-*"):
         file.unlink()
     assert rollout.apply().code == 0
@@ -117,7 +117,7 @@ def test_tags_and_names_of_the_roster_reach_iam(rollout: Rollout, people: People
 # Lockouts are prevented
 
 
-def test_who_could_not_open_his_own_copy_is_not_enrolled(rollout: Rollout, people: People) -> None:
+def test_who_no_own_copy_is_not_enrolled(rollout: Rollout, people: People) -> None:
     """The exit code is 6 and nothing is made, unless the lockout is accepted."""
     own, shut_out = people(2)
     rollout.plan(*rollout.own([own]), shut_out)
@@ -492,8 +492,8 @@ def test_who_enrolls_by_himself_is_tracked(rollout: Rollout, people: People, mfa
     rollout.lab.register_fido(virtual, "key")
     found = json.loads(mfa_kit.run("rollout", "status", rollout.file, "--output", "json").out)["rows"]
     assert [(row["outcome"], row["reason"]) for row in found] == [
-        ("waiting", "enrolls by himself; waited for until IAM lists a device"),
-        ("enrolled", "by himself"),
+        ("waiting", "enrolls themselves; waiting until IAM lists a device"),
+        ("enrolled", "enrolled themselves"),
     ]
 
 

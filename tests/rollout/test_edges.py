@@ -79,7 +79,7 @@ def test_who_was_enrolled_by_another_desk_in_between_is_no_failure(rollout: Roll
     rollout.plan(*rollout.own([user]))
     aws.enrolled(user)
     assert rollout.apply().code == 0
-    assert (rows(rollout)[user]["outcome"], "by another desk meanwhile" in rows(rollout)[user]["reason"]) == (
+    assert (rows(rollout)[user]["outcome"], "by another computer in the meantime" in rows(rollout)[user]["reason"]) == (
         "skipped",
         True,
     )
@@ -292,7 +292,8 @@ def test_a_plan_is_not_written_in_the_place_of_a_pipe_or_a_link(rollout: Rollout
 
 
 @pytest.mark.parametrize(
-    ("more", "said"), [((), "for who is meant"), (("--only", "Typo,"), "nothing is staged here for typo\n")]
+    ("more", "said"),
+    [((), "for these users"), (("--only", "Typo,"), "staged on this computer for typo\n")],
 )
 def test_nothing_staged_is_nothing_to_do(
     rollout: Rollout, identity_file: Path, more: tuple[str, ...], said: str

@@ -74,11 +74,11 @@ def test_each_user_without_a_virtual_device_is_looked_up_and_nobody_else(rollout
     )
 
 
-def test_who_could_not_open_his_own_copy_is_named(rollout: Rollout, people: People) -> None:
+def test_who_no_own_copy_is_named(rollout: Rollout, people: People) -> None:
     """They would be locked out at their next sign-in."""
     own, none, desk = people(3)
     done = rollout.plan(*rollout.own([own]), none, f"{desk},,oath", columns="user,recipient,kind")
-    assert f"could not open his own copy  1: {none}\n" in done.out
+    assert f"no own copy      1: {none}\n" in done.out
     assert json.loads(rollout.file.read_text())["shut_out"] == [none]
 
 
@@ -86,7 +86,7 @@ def test_calls_and_time_are_told(rollout: Rollout, people: People) -> None:
     """Two calls per user, and the listings before and after."""
     users = people(20)
     done = json.loads(rollout.plan(*rollout.own(users), more=["--output", "json"]).out)
-    assert (done["enroll"], done["calls"], done["expected_s"]) == (20, 42, 4)
+    assert (done["enroll"], done["api_calls"], done["estimated_s"]) == (20, 42, 4)
 
 
 def test_a_roster_that_is_wrong_stops_everything_at_once(rollout: Rollout, people: People) -> None:
@@ -177,7 +177,7 @@ def test_a_public_key_that_changed_is_told(rollout: Rollout, people: People, ide
     assert steps(rollout)[changed]["key"] == "SHA256:" + steps(rollout)[changed]["key"][7:]
     assert steps(rollout)[changed]["key_before"] == str(identity.to_public())
     assert "key_before" not in steps(rollout)[same]
-    assert f"another public key than before: {changed}: SHA256:" in done.err
+    assert f"new public key: {changed}: SHA256:" in done.err
     assert "comment" not in rollout.file.read_text()
     assert rollout.desk.run("revoke", changed, "--yes", "--leave-without-mfa").code == 0
     rollout.plan(f"{changed},{rsa}")
@@ -228,7 +228,7 @@ def test_a_selection_that_fits_nobody_is_told_and_the_root_of_paths_fits_all(rol
     users = people(2)
     select = ("rollout", "plan", "-o", rollout.file)
     nobody = rollout.desk.run(*select, "--group", "no-such-group")
-    assert (nobody.code, "no user of the account fits" in nobody.err) == (0, True)
+    assert (nobody.code, "no user in the account matches" in nobody.err) == (0, True)
     assert actions(rollout) == {}
     assert rollout.desk.run(*select, "--path-prefix", "/").code == 0
     assert set(users) <= set(actions(rollout))
@@ -309,7 +309,7 @@ def test_a_plan_of_another_account_is_refused(rollout: Rollout, people: People) 
     rollout.plan(*rollout.own(people(1)))
     rollout.file.write_text(rollout.file.read_text().replace("000000000000", "123456789012"))
     done = rollout.apply()
-    assert (done.code, "of account 123456789012" in done.err) == (2, True)
+    assert (done.code, "for account 123456789012" in done.err) == (2, True)
 
 
 def test_the_orphan_of_a_dead_run_is_shown_and_repaired(rollout: Rollout, people: People) -> None:

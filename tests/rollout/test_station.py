@@ -363,7 +363,7 @@ def test_who_is_enrolled_meanwhile_is_passed_over(rollout: Rollout, people: Peop
     assert done.code == 1
     assert outcomes(rollout) == {a: "enrolled", b: "skipped", c: "failed", d: "skipped"}
     assert two.credentials == {}
-    assert "and there is no copy of its seed here" not in done.err
+    assert "and this computer has no backup of it" not in done.err
 
 
 def test_a_look_that_fails_does_not_end_the_sitting(rollout: Rollout, people: People, lab: Lab) -> None:
@@ -451,7 +451,7 @@ def test_bad_input_has_its_own_answers(rollout: Rollout, people: People) -> None
     assert rollout.desk.run(*command, "--serial", "GAHT12345678").code == 2
     plan = json.loads(rollout.file.read_text())
     rollout.file.write_text(json.dumps({**plan, "account": "123456789012"}))
-    assert "the plan is of account 123456789012" in station(rollout).err
+    assert "the plan is for account 123456789012" in station(rollout).err
     rollout.plan(f"{user},virtual", columns=KEYS)
     done = station(rollout)
     assert (done.code, "with --with virtual those of phones are" in done.err) == (0, True)

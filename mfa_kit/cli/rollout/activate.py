@@ -40,7 +40,7 @@ def activate(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Enable staged devices from their sealed seeds."""
+    """Enable staged devices, using the secrets from their encrypted backups."""
     vault = open_vault(backup_dir)
     progress = settings.progress
     with (
@@ -53,9 +53,9 @@ def activate(
         users = _list_users(ports, groups, named)
         entries = staged_entries(account=ports.caller.account, users=users, desk=ports.desk)
         if missing := named - {entry.intent.user.lower() for entry in entries}:
-            progress.alert(f"nothing is staged here for {', '.join(sorted(missing))}")
+            progress.alert(f"no device is staged on this computer for {', '.join(sorted(missing))}")
         elif not entries:
-            progress.alert("nothing is staged here for who is meant")
+            progress.alert("no device is staged on this computer for these users")
         execution = ports.execution(workers=workers)
         tally = Tally(
             "rollout-activate",

@@ -25,8 +25,12 @@ from mfa_kit.wiring.vault import open_vault
 @click.command(cls=options.Verb)
 @shared_options.PLAN_FILE
 @shared_options.backup_options
-@click.option("--stage", "staged", is_flag=True, help="Create and seal only; `rollout activate` enables later.")
-@click.option("--accept-lockout", is_flag=True, help="Enroll also who could not open his own copy.")
+@click.option("--stage", "staged", is_flag=True, help="Only create and encrypt; `rollout activate` enables them later.")
+@click.option(
+    "--accept-lockout",
+    is_flag=True,
+    help="Also enroll users who have no public key; you hand out the secrets.",
+)
 @click.option("--max-failures", type=click.IntRange(0), metavar="N", help="Stop after more failed users than this.")
 @shared_options.EXPECTED
 @shared_options.RESULTS
@@ -46,7 +50,7 @@ def apply(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Enroll the users of PLAN. Run again, it goes on where it stood."""
+    """Enroll the users of PLAN. Run the same command again to continue."""
     plan, digest = wiring.read_plan(plan_file, METHODS, expected=expected)
     vault = open_vault(backup_dir, to=to, to_files=to_files)
     sealed = bool(vault.recipients())
@@ -104,4 +108,4 @@ def _keep_broken_off(ports: RolloutPorts, run: str, tally: Tally) -> None:
     with suppress(IntegrityFault):  # the ledger itself may have failed and ended the run
         for entry in ports.desk.journal.made(ports.caller.account):
             if entry.run == run and entry.intent.user not in known:
-                tally.keep(RowResult.of_entry(entry, RowOutcome.HALF_MADE, "broken off; see mfa-kit rollout status"))
+                tally.keep(RowResult.of_entry(entry, RowOutcome.HALF_MADE, "interrupted: mfa-kit rollout status"))

@@ -42,8 +42,12 @@ SHOWN = 20
 @click.option("--tag", "tags", multiple=True, metavar="K=V", help="Users with a tag.")
 @click.option("--without-mfa", is_flag=True, help="Users with a console password and no MFA device.")
 @shared_options.ONLY
-@click.option("--skip-bad", type=Path, metavar="FILE", help="Leave wrong rows out, and write them to FILE.")
-@click.option("--trust-report", is_flag=True, help="Believe the credential report, which is up to four hours old.")
+@click.option("--skip-bad", type=Path, metavar="FILE", help="Skip rows with errors, and write them to FILE.")
+@click.option(
+    "--trust-report",
+    is_flag=True,
+    help="Use the credential report (up to 4 hours old), not a lookup per user.",
+)
 @shared_options.WORKERS
 def plan(
     *,
@@ -60,7 +64,7 @@ def plan(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Compare ROSTER, or a selection of IAM's users, with IAM, and write down what would be done."""
+    """Compare ROSTER, or a selection of users, with IAM, and write a plan. Changes nothing."""
     _check_source(roster, selects=any([groups, tags, without_mfa, path_prefix]), only=only)
     _check_apart(roster, out, skip_bad)
     rows = _read_rows(roster, skip_bad, settings=settings) if roster else None
@@ -112,7 +116,7 @@ def _check_apart(*files: Path | None) -> None:
     named = [file for file in files if file]
     places = Counter(map(os.path.realpath, named))
     if same := next((file for file in named if places[os.path.realpath(file)] > 1), None):
-        raise UsageFault(f"{same} is named twice, and would be written over", "give each file a name of its own")
+        raise UsageFault(f"{same} is named twice and would be overwritten", "give each file a name of its own")
 
 
 def _read_rows(file: Path, skip_bad: Path | None, *, settings: Settings) -> list[RosterRow]:
@@ -143,14 +147,14 @@ def _parse_prefix(text: str | None) -> str:
     if not text:
         return "/"
     if not text.startswith("/"):
-        raise UsageFault(f"{text!a} is no path of IAM's", "begin it with a slash: --path-prefix /team/")
+        raise UsageFault(f"{text!a} is not an IAM path", "begin it with a slash: --path-prefix /team/")
     return text
 
 
 def _parse_tag(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
-        raise UsageFault(f"{text!a} is no tag", "write --tag K=V")
+        raise UsageFault(f"{text!a} is not a tag", "write --tag K=V")
     return key, value
 
 
@@ -161,7 +165,7 @@ def _select_rows(
     passwords = {name for name, each in report.users.items() if each.password} if report else set()
     rows = [RosterRow(user=person.name) for person in people if selection.matches(person, passwords)]
     if not rows:
-        progress.alert("no user of the account fits this selection")
+        progress.alert("no user in the account matches this selection")
     return rows
 
 
@@ -189,7 +193,7 @@ def _note_surprises(new_plan: Plan, *, progress: Progress) -> None:
         if step.action is Action.BLOCKED:
             progress.alert(f"blocked: {step.user}: {step.reason}")
         if step.key_before:
-            progress.alert(f"another public key than before: {step.user}: {_key(step.row)}, before {step.key_before}")
+            progress.alert(f"new public key: {step.user}: {_key(step.row)}, before {step.key_before}")
 
 
 def _key(row: RosterRow) -> str:
@@ -200,12 +204,12 @@ def _summary(new_plan: Plan, *, whole: bool) -> ResultRow:
     """Return the part of the summary after the counts. `whole` is for programs: lists are not shortened."""
     keys = [step for step in new_plan.steps if step.row.recipient]
     return {
-        "could_not_open_his_own_copy": new_plan.shut_out if whole else _shorten(new_plan.shut_out),
-        "only_he_could_open_it": None if whole else f"{len(keys)}, where apply has no -r" if keys else None,
+        "no_own_copy": new_plan.shut_out if whole else _shorten(new_plan.shut_out),
+        "no_admin_backup": None if whole else f"{len(keys)}, unless apply gets -r" if keys else None,
         "keys_changed": [step.user for step in keys if step.key_before] or None,
         "report_age_s": None if new_plan.report_age is None else round(new_plan.report_age),
-        "calls": new_plan.calls,
-        "expected_s": round(new_plan.seconds),
+        "api_calls": new_plan.calls,
+        "estimated_s": round(new_plan.seconds),
     }
 
 

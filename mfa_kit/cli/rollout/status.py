@@ -22,7 +22,7 @@ from mfa_kit.wiring.vault import open_vault
 @options.BACKUP_DIR
 @shared_options.WORKERS
 def status(*, plan_file: Path, backup_dir: Path | None, workers: int, settings: Settings, output: Output) -> None:
-    """Show how it stands with each user of PLAN, from the ledger and IAM."""
+    """Show the state of each user of PLAN, from the ledger and IAM."""
     plan, digest = wiring.read_plan(plan_file, METHODS, expected=None)
     vault = open_vault(backup_dir)
     with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=settings.progress) as ports:
