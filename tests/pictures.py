@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
+import pyrage
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -23,7 +24,7 @@ from tests.terminal.conftest import environment
 from tests.terminal.window import BLOCKS, DARK, Screen, Window
 
 FOLDER = ROOT / "docs" / "pictures"
-SESSION, AUDIT = FOLDER / "qr-session.svg", FOLDER / "audit.png"
+SESSION, ROLLOUT, AUDIT = FOLDER / "qr-session.svg", FOLDER / "rollout.svg", FOLDER / "audit.png"
 # A character's cell in the pictures of a terminal, in pixels.
 WIDE, HIGH = 9, 18
 TOOL = (sys.executable, "-m", "mfa_kit")
@@ -42,6 +43,23 @@ def session(folder: Path) -> str:
     return drawn
 
 
+def rollout(folder: Path) -> str:
+    """Return the screen as SVG during a rollout of 40 users."""
+    names = [f"user{number:02}" for number in range(1, 41)]
+    key = pyrage.x25519.Identity.generate().to_public()
+    (folder / "roster.csv").write_text("user,kind,recipient\n" + "".join(f"{one},virtual,{key}\n" for one in names))
+    with Lab(users=names) as lab:
+        env = environment(lab, folder)
+        plan = [*TOOL, "rollout", "plan", "roster.csv", "-o", "plan.json"]
+        subprocess.run(plan, env=env, cwd=folder, capture_output=True, check=True)
+        apply = [*TOOL, "rollout", "apply", "plan.json", "--workers", "2"]
+        window = Window(apply, env=env, cwd=folder, size=(80, 5), apart=False)
+        window.child.expect(r"\d+ of 40, [^\r\n]* calls/s")
+        drawn = "\n".join(_svg(window.look())) + "\n"
+        window.end()
+    return drawn
+
+
 def audit(folder: Path) -> str:
     """Return the page of an audit of a new lab."""
     with Lab(users=("alice", "bob", "carol")) as lab:
@@ -52,7 +70,8 @@ def audit(folder: Path) -> str:
 
 def words(text: str) -> str:
     """Return what has to stay the same: no symbol, no number, and no space between words."""
-    return " ".join(re.findall(r"[A-Za-z]{2,}", re.sub(r"(?s)<style>.*?</style>|<[^>]*>", " ", text)))
+    shown = re.sub(r"(?s)<style>.*?</style>|<[^>]*>|\d{8}T\d{6}Z-[0-9a-f]{8}", " ", text)
+    return " ".join(re.findall(r"[A-Za-z]{2,}", shown))
 
 
 def text_of(file: Path) -> str:
@@ -90,6 +109,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         SESSION.write_text(session(folder), "utf-8")
+        ROLLOUT.write_text(rollout(folder), "utf-8")
         page, info = audit(folder), PngInfo()
         info.add_itxt("text", words(page))
         with chromium(folder / "chromium") as browser:

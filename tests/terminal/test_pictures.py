@@ -15,6 +15,13 @@ def test_the_picture_of_a_session_is_current(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_picture_of_a_rollout_is_current(tmp_path: Path) -> None:
+    shown = pictures.words(pictures.rollout(tmp_path))
+    assert "failed users" in shown
+    assert shown == pictures.words(pictures.text_of(pictures.ROLLOUT))
+
+
+@pytest.mark.slow
 def test_the_picture_of_an_audit_is_current(tmp_path: Path) -> None:
     shown = pictures.words(pictures.audit(tmp_path))
     assert "checks passed" in shown
