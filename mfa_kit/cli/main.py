@@ -17,44 +17,21 @@ from mfa_kit.core.unforeseen import STOPS, InternalError, innermost, notes_of
 
 # Import contracts and tests count each place in this tree as an import.
 COMMANDS: Rows = {
-    "enroll": Row("Give a user an MFA device.", "mfa_kit.cli.enroll:enroll"),
-    "replace": Row("Replace a user's MFA device with a new one.", "mfa_kit.cli.replace:replace"),
-    "revoke": Row("Remove an MFA device from a user.", "mfa_kit.cli.revoke:revoke"),
-    "orphans": Row(
-        "Explain and remove unassigned devices.",
+    "lab": Row(
+        "Practice without AWS and without hardware.",
         {
-            "clean": Row("Settle interrupted runs; remove old unassigned devices.", "mfa_kit.cli.orphans.clean:clean"),
-            "list": Row(
-                "List unassigned devices and where they come from.", "mfa_kit.cli.orphans.list_orphans:list_orphans"
-            ),
+            "tour": Row("Show a first day in the lab.", "mfa_kit.cli.lab.tour:tour"),
+            "run": Row("Run a command in a new lab.", "mfa_kit.cli.lab.run:run"),
+            "serve": Row("Serve a lab until Ctrl-C.", "mfa_kit.cli.lab.serve:serve"),
+            "card": Row("Connect simulated OATH keys.", "mfa_kit.cli.lab.card:card"),
+            "key": Row("Connect a simulated security key.", "mfa_kit.cli.lab.key:key"),
+            "fido-register": Row("Register a FIDO key in the lab.", "mfa_kit.cli.lab.fido_register:fido_register"),
         },
-        "Explain and remove unassigned virtual devices.",
+        "Practice without AWS, on a local IAM simulator.",
     ),
-    "audit": Row("Check the account for MFA problems; changes nothing.", "mfa_kit.cli.audit:audit"),
-    "policy": Row(
-        "Print, check and try out policies that require MFA.",
-        {
-            "lint": Row("Find traps in policies that mention MFA.", "mfa_kit.cli.policy.lint:lint"),
-            "lockout": Row("List the users whom a policy would lock out.", "mfa_kit.cli.policy.lockout:lockout"),
-            "onboard": Row("Print the commands for a safe start.", "mfa_kit.cli.policy.onboard:onboard"),
-            "show": Row("Print a policy that requires MFA.", "mfa_kit.cli.policy.show_policy:show_policy"),
-        },
-        "Print, check and try out policies that require MFA. mfa-kit attaches no policy.",
-    ),
-    "rollout": Row(
-        "Enroll many users from a roster: plan, apply, station, undo.",
-        {
-            "activate": Row("Enable staged devices.", "mfa_kit.cli.rollout.activate:activate"),
-            "apply": Row("Enroll the users of a plan.", "mfa_kit.cli.rollout.apply:apply"),
-            "bench": Row("", "mfa_kit.cli.rollout.station:bench"),
-            "plan": Row("Compare a roster with IAM, and write a plan.", "mfa_kit.cli.rollout.plan:plan"),
-            "station": Row("Enroll users in person, one after another.", "mfa_kit.cli.rollout.station:station"),
-            "status": Row("Show the state of each user of a plan.", "mfa_kit.cli.rollout.status:status"),
-            "undo": Row("Remove the devices that a run created.", "mfa_kit.cli.rollout.undo:undo"),
-        },
-    ),
+    "doctor": Row("Check this computer's setup before you start.", "mfa_kit.cli.doctor:doctor"),
     "status": Row("List users and their MFA devices.", "mfa_kit.cli.status:status"),
-    "resync": Row("Resynchronize a device whose clock is off.", "mfa_kit.cli.resync:resync"),
+    "enroll": Row("Give a user an MFA device.", "mfa_kit.cli.enroll:enroll"),
     "verify": Row(
         "Check a key or token, or a user's device.",
         {
@@ -66,33 +43,76 @@ COMMANDS: Rows = {
             "user": Row("Check whether a key is a user's MFA device.", "mfa_kit.cli.verify.user:verify_user"),
         },
     ),
+    "resync": Row("Resynchronize a device whose clock is off.", "mfa_kit.cli.resync:resync"),
+    "replace": Row("Replace a user's MFA device with a new one.", "mfa_kit.cli.replace:replace"),
+    "revoke": Row("Remove an MFA device from a user.", "mfa_kit.cli.revoke:revoke"),
+    "rollout": Row(
+        "Enroll many users from a roster: plan, apply, station, undo.",
+        {
+            "plan": Row("Compare a roster with IAM, and write a plan.", "mfa_kit.cli.rollout.plan:plan"),
+            "apply": Row("Enroll the users of a plan.", "mfa_kit.cli.rollout.apply:apply"),
+            "activate": Row("Enable staged devices.", "mfa_kit.cli.rollout.activate:activate"),
+            "station": Row("Enroll users in person, one after another.", "mfa_kit.cli.rollout.station:station"),
+            "bench": Row("", "mfa_kit.cli.rollout.station:bench"),
+            "status": Row("Show the state of each user of a plan.", "mfa_kit.cli.rollout.status:status"),
+            "undo": Row("Remove the devices that a run created.", "mfa_kit.cli.rollout.undo:undo"),
+        },
+    ),
+    "orphans": Row(
+        "Explain and remove unassigned devices.",
+        {
+            "list": Row(
+                "List unassigned devices and where they come from.", "mfa_kit.cli.orphans.list_orphans:list_orphans"
+            ),
+            "clean": Row("Settle interrupted runs; remove old unassigned devices.", "mfa_kit.cli.orphans.clean:clean"),
+        },
+        "Explain and remove unassigned virtual devices.",
+    ),
+    "backup": Row(
+        "Create, open, check and manage encrypted backups.",
+        {
+            "add": Row("Encrypt an existing QR code as a backup.", "mfa_kit.cli.backup.add:add"),
+            "list": Row("List the backups.", "mfa_kit.cli.backup.list_backups:list_backups"),
+            "verify": Row("Check that backups can be decrypted and used.", "mfa_kit.cli.backup.verify:verify"),
+            "drill": Row("Test backups against codes of their devices.", "mfa_kit.cli.backup.drill:drill"),
+            "restore": Row("Put a backup's secret on another device.", "mfa_kit.cli.backup.restore:restore"),
+            "show": Row(
+                "Write a backup's QR code to a file, unencrypted.", "mfa_kit.cli.backup.show_backup:show_backup"
+            ),
+            "recipients": Row("Show who can decrypt which backup.", "mfa_kit.cli.backup.recipients:recipients"),
+            "rekey": Row("Encrypt all backups to other recipients.", "mfa_kit.cli.backup.rekey:rekey"),
+            "exposed": Row("List the devices to replace when a key is lost.", "mfa_kit.cli.backup.exposed:exposed"),
+            "passphrase": Row("Change the passphrase of an identity.", "mfa_kit.cli.backup.passphrase:passphrase"),
+            "prune": Row("Remove backups of users who left.", "mfa_kit.cli.backup.prune:prune"),
+        },
+    ),
     "key": Row(
         "List and manage the connected keys.",
         {
-            "info": Row("Show the details of one key.", "mfa_kit.cli.key.info:info"),
             "list": Row("List the connected keys.", "mfa_kit.cli.key.list_keys:list_keys"),
+            "info": Row("Show the details of one key.", "mfa_kit.cli.key.info:info"),
             "metadata": Row("Show the published metadata of a model.", "mfa_kit.cli.key.metadata:metadata"),
+            "pin": Row(
+                "Set or change a FIDO key's PIN, or its PIN policy.",
+                {
+                    "set": Row("Set a PIN on a FIDO key that has none.", "mfa_kit.cli.key.pin.set_pin:set_pin"),
+                    "change": Row("Change the PIN of a FIDO key.", "mfa_kit.cli.key.pin.change_pin:change_pin"),
+                    "policy": Row("Set the PIN policy of a FIDO key.", "mfa_kit.cli.key.pin.pin_policy:pin_policy"),
+                },
+            ),
             "password": Row(
                 "Set, change or remove a key's OATH password.",
                 {
+                    "set": Row(
+                        "Set an OATH password on a key that has none.",
+                        "mfa_kit.cli.key.password.set_password:set_password",
+                    ),
                     "change": Row(
                         "Change a key's OATH password.", "mfa_kit.cli.key.password.change_password:change_password"
                     ),
                     "clear": Row(
                         "Remove a key's OATH password.", "mfa_kit.cli.key.password.clear_password:clear_password"
                     ),
-                    "set": Row(
-                        "Set an OATH password on a key that has none.",
-                        "mfa_kit.cli.key.password.set_password:set_password",
-                    ),
-                },
-            ),
-            "pin": Row(
-                "Set or change a FIDO key's PIN, or its PIN policy.",
-                {
-                    "change": Row("Change the PIN of a FIDO key.", "mfa_kit.cli.key.pin.change_pin:change_pin"),
-                    "policy": Row("Set the PIN policy of a FIDO key.", "mfa_kit.cli.key.pin.pin_policy:pin_policy"),
-                    "set": Row("Set a PIN on a FIDO key that has none.", "mfa_kit.cli.key.pin.set_pin:set_pin"),
                 },
             ),
             "reset": Row("Erase a FIDO key: its PIN and all credentials.", "mfa_kit.cli.key.reset:reset"),
@@ -101,29 +121,22 @@ COMMANDS: Rows = {
     "token": Row(
         "Import, list and accept display tokens.",
         {
-            "accept": Row("Test a box of tokens.", "mfa_kit.cli.token.accept:accept"),
             "import": Row("Read a seed file into the inventory.", "mfa_kit.cli.token.import_tokens:import_tokens"),
             "list": Row("List the inventory.", "mfa_kit.cli.token.list_tokens:list_tokens"),
+            "accept": Row("Test a box of tokens.", "mfa_kit.cli.token.accept:accept"),
         },
         text="Import, list and accept display tokens: seed files, the inventory, acceptance tests.",
     ),
-    "backup": Row(
-        "Create, open, check and manage encrypted backups.",
+    "audit": Row("Check the account for MFA problems; changes nothing.", "mfa_kit.cli.audit:audit"),
+    "policy": Row(
+        "Print, check and try out policies that require MFA.",
         {
-            "add": Row("Encrypt an existing QR code as a backup.", "mfa_kit.cli.backup.add:add"),
-            "drill": Row("Test backups against codes of their devices.", "mfa_kit.cli.backup.drill:drill"),
-            "exposed": Row("List the devices to replace when a key is lost.", "mfa_kit.cli.backup.exposed:exposed"),
-            "list": Row("List the backups.", "mfa_kit.cli.backup.list_backups:list_backups"),
-            "passphrase": Row("Change the passphrase of an identity.", "mfa_kit.cli.backup.passphrase:passphrase"),
-            "prune": Row("Remove backups of users who left.", "mfa_kit.cli.backup.prune:prune"),
-            "recipients": Row("Show who can decrypt which backup.", "mfa_kit.cli.backup.recipients:recipients"),
-            "rekey": Row("Encrypt all backups to other recipients.", "mfa_kit.cli.backup.rekey:rekey"),
-            "restore": Row("Put a backup's secret on another device.", "mfa_kit.cli.backup.restore:restore"),
-            "show": Row(
-                "Write a backup's QR code to a file, unencrypted.", "mfa_kit.cli.backup.show_backup:show_backup"
-            ),
-            "verify": Row("Check that backups can be decrypted and used.", "mfa_kit.cli.backup.verify:verify"),
+            "show": Row("Print a policy that requires MFA.", "mfa_kit.cli.policy.show_policy:show_policy"),
+            "lint": Row("Find traps in policies that mention MFA.", "mfa_kit.cli.policy.lint:lint"),
+            "lockout": Row("List the users whom a policy would lock out.", "mfa_kit.cli.policy.lockout:lockout"),
+            "onboard": Row("Print the commands for a safe start.", "mfa_kit.cli.policy.onboard:onboard"),
         },
+        "Print, check and try out policies that require MFA. mfa-kit attaches no policy.",
     ),
     "ledger": Row(
         "Show what mfa-kit did on this computer.",
@@ -132,7 +145,6 @@ COMMANDS: Rows = {
             "show": Row("Show calls to AWS, uses of backups, and runs.", "mfa_kit.cli.ledger.show_ledger:show_ledger"),
         },
     ),
-    "doctor": Row("Check this computer's setup before you start.", "mfa_kit.cli.doctor:doctor"),
     "config": Row(
         "Print or check the configuration file.",
         {
@@ -144,18 +156,6 @@ COMMANDS: Rows = {
     ),
     "completion": Row("Complete commands in bash, zsh and fish.", "mfa_kit.cli.completion:completion"),
     "man": Row("Write the manual pages.", "mfa_kit.cli.man:man"),
-    "lab": Row(
-        "Practice without AWS and without hardware.",
-        {
-            "card": Row("Connect simulated OATH keys.", "mfa_kit.cli.lab.card:card"),
-            "fido-register": Row("Register a FIDO key in the lab.", "mfa_kit.cli.lab.fido_register:fido_register"),
-            "key": Row("Connect a simulated security key.", "mfa_kit.cli.lab.key:key"),
-            "run": Row("Run a command in a new lab.", "mfa_kit.cli.lab.run:run"),
-            "serve": Row("Serve a lab until Ctrl-C.", "mfa_kit.cli.lab.serve:serve"),
-            "tour": Row("Show a first day in the lab.", "mfa_kit.cli.lab.tour:tour"),
-        },
-        "Practice without AWS, on a local IAM simulator.",
-    ),
 }
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": environment.PREFIX}
 INTERRUPTED = 130

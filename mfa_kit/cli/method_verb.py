@@ -63,6 +63,17 @@ class MethodVerb(options.Verb):
         ctx.params["method_options"] = built(recipe.options, values)
         return super().invoke(ctx)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Without a method, list the options of each method in a section of its own."""
+        if _recipe(ctx):
+            super().format_options(ctx, formatter)
+            return
+        params = options.Verb.get_params(self, ctx)
+        options.write_options(ctx, formatter, params)
+        for name, recipe in METHODS.items():
+            options.write_options(ctx, formatter, click_options(recipe.options), f"Options of --with {name}")
+        options.write_common_options(ctx, formatter, params)
+
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Print the method's introduction before the help text."""
         recipe = _recipe(ctx)

@@ -264,17 +264,26 @@ def _common(*forms: str) -> list[click.Parameter]:
     ]
 
 
-def _write_options(ctx: click.Context, formatter: click.HelpFormatter, params: Sequence[click.Parameter]) -> None:
-    """List a command's own options, then the common ones."""
-    for title, wanted in (("Options", False), ("Common options", True)):
-        rows = [
-            row
-            for p in params
-            if isinstance(p, click.Option) and (p.name in Flags._fields) is wanted and (row := p.get_help_record(ctx))
-        ]
-        if rows:
-            with formatter.section(title):
-                formatter.write_dl(rows)
+def write_options(
+    ctx: click.Context, formatter: click.HelpFormatter, params: Sequence[click.Parameter], title: str = "Options"
+) -> None:
+    """List the options that are not common ones."""
+    own = [p for p in params if isinstance(p, click.Option) and p.name not in Flags._fields]
+    rows = [row for p in own if (row := p.get_help_record(ctx))]
+    if rows:
+        with formatter.section(title):
+            formatter.write_dl(rows)
+
+
+def write_common_options(ctx: click.Context, formatter: click.HelpFormatter, params: Sequence[click.Parameter]) -> None:
+    """List the common options: the program's help explains them, and the help of a command only names them."""
+    common_ones = [param for param in params if param.name in Flags._fields]
+    if ctx.parent:
+        with formatter.section("Common options (explained by mfa-kit --help)"):
+            formatter.write_text(" ".join(environment.long_name(param) for param in common_ones))
+    else:
+        with formatter.section("Common options"):
+            formatter.write_dl([row for param in common_ones if (row := param.get_help_record(ctx))])
 
 
 @contextmanager
@@ -327,7 +336,8 @@ class Verb(click.Command):
             return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        _write_options(ctx, formatter, self.get_params(ctx))
+        write_options(ctx, formatter, self.get_params(ctx))
+        write_common_options(ctx, formatter, self.get_params(ctx))
 
 
 class Noun(click.Group):
@@ -379,5 +389,6 @@ class Noun(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        _write_options(ctx, formatter, self.get_params(ctx))
         self.format_commands(ctx, formatter)
+        write_options(ctx, formatter, self.get_params(ctx))
+        write_common_options(ctx, formatter, self.get_params(ctx))
