@@ -1,7 +1,7 @@
 """`mfa-kit audit`: takes or reads a snapshot of the account, applies the rules, and prints the findings."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -10,7 +10,6 @@ from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import DAY, Limits, Profile, RuleAnswer, RuleResult, Severity
 from mfa_kit.audit.registry import audit_snapshot, choose_rules, fails_at
 from mfa_kit.cli.audit_page import audit_page
-from mfa_kit.cli.colors import paint
 from mfa_kit.cli.options import BACKUP_DIR, DRILLED_WITHIN, Verb
 from mfa_kit.cli.output import HTML, Output
 from mfa_kit.cli.results import ResultRow
@@ -81,7 +80,8 @@ def _write(snapshot: Snapshot, answers: Sequence[RuleAnswer], output: Output) ->
     """Print the answers: a paragraph per rule in the table form, one document in JSON, otherwise a line per finding."""
     match output.form:
         case "table":
-            output.text("".join(_paragraph(answer, paint if output.color else str) for answer in answers))
+            for answer in answers:
+                _print_paragraph(answer, output)
         case "html":
             output.text(audit_page(snapshot, answers))
         case "json":
@@ -97,16 +97,19 @@ def _report_age(snapshot: Snapshot) -> str:
     return f"credential report {minutes // 60} h {minutes % 60} min old"
 
 
-def _paragraph(answer: RuleAnswer, paint_word: Callable[[str], str]) -> str:
-    """Return a rule as text: its result and title, each finding with the commands that fix it, and unknown subjects."""
+def _print_paragraph(answer: RuleAnswer, output: Output) -> None:
+    """Print a rule: its result and title, each finding with the commands that fix it, and unknown subjects.
+
+    Commands are not wrapped, so that they can be copied.
+    """
     rule = answer.rule
     why = f"  ({answer.why})" if answer.why else ""
-    words = (paint_word(f"{answer.result.upper():<14}"), paint_word(f"{rule.severity:<8}"))
-    lines = [f"{rule.id:<18}  {rule.title}{why}"]
+    words = (f"{answer.result.upper():<14}", f"{rule.severity:<8}")
+    output.prose("  ".join([*words, f"{rule.id:<18}", f"{rule.title}{why}"]), painted=words)
     for finding in answer.findings:
-        lines += [f"    {finding.subject}: {finding.evidence}", *(f"      {line}" for line in finding.remedy)]
-    lines += [f"    {unsure.subject}: {unsure.why}" for unsure in answer.unsure]
-    return "  ".join(words) + "  " + "".join(f"{one_line(line)}\n" for line in lines)
+        output.prose(f"    {finding.subject}: {finding.evidence}")
+        output.text("".join(f"      {one_line(line)}\n" for line in finding.remedy))
+    output.prose(*(f"    {unsure.subject}: {unsure.why}" for unsure in answer.unsure))
 
 
 def _head(snapshot: Snapshot) -> ResultRow:

@@ -1,9 +1,12 @@
 """Fits a table into a window: the columns that a verb names, shorter cells, and cells of several lines."""
 
+import os
 import re
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
+from typing import TextIO
 
 GAP = "  "
 # Columns are made narrower in three steps: no word is broken and sentences keep this width, then names are broken but
@@ -49,6 +52,21 @@ def shorter(cell: str) -> str:
 def wrapped(text: str, width: int) -> list[str]:
     """Return lines of whole words, at least one. A longer word is not broken, so that it can be copied."""
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def hanging(line: str, width: int) -> list[str]:
+    """Return a line wrapped at words, further lines two columns to the right of it."""
+    indent = line[: len(line) - len(line.lstrip())]
+    first, *others = wrapped(line.strip(), max(width - len(indent) - 2, LEAST)) if len(line) > width else [line.strip()]
+    return [indent + first, *(f"{indent}  {each}" for each in others)]
+
+
+def window_width(stream: TextIO) -> int:
+    """Return the number of columns of a terminal. A pipe or a file has no limit."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or sys.maxsize
+    except (OSError, ValueError):
+        return sys.maxsize
 
 
 def _word(cell: str) -> int:

@@ -1,14 +1,13 @@
 """The forms of results on stdout: a table for people, JSON with a schema name and version, JSON lines, CSV."""
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 
 import click
 
 from mfa_kit.cli.colors import COLUMNS, paint, paint_columns
-from mfa_kit.cli.fitting import GAP, LEAST, aligned, fitted_table, heading, wrapped
+from mfa_kit.cli.fitting import GAP, LEAST, aligned, fitted_table, hanging, heading, window_width, wrapped
 from mfa_kit.cli.results import VERSION, Cell, Results
 from mfa_kit.core.csv_text import csv_lines
 from mfa_kit.core.text import one_line
@@ -16,7 +15,7 @@ from mfa_kit.core.text import one_line
 
 def write_table(results: Results) -> None:
     """Print one result as a line per field, or a list as a line per result below a line of column names."""
-    width = sys.maxsize if results.wide else _window_width()
+    width = sys.maxsize if results.wide else window_width(sys.stdout)
     if results.single:
         fields = {name: _text(value) for name, value in results.rows[0].items() if value is not None}
         _write_fields(fields, width, color=results.color)
@@ -77,12 +76,14 @@ def _write_fields(row: Mapping[str, str], width: int, *, color: bool) -> None:
             click.echo(f"{label:<{names}}{paint(line) if color and name in COLUMNS else line}")
 
 
-def _window_width() -> int:
-    """Return the number of columns of the window. A pipe or a file has no limit."""
-    try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or sys.maxsize
-    except (OSError, ValueError):
-        return sys.maxsize
+def write_prose(lines: Sequence[str], *, wide: bool, painted: Sequence[str] = ()) -> None:
+    """Print lines wrapped at words, with a hanging indent. `painted` are words at their beginning to be colored."""
+    width = sys.maxsize if wide else window_width(sys.stdout)
+    for line in lines:
+        text = "\n".join(hanging(one_line(line), width))
+        for word in painted:
+            text = text.replace(word, paint(word), 1)
+        click.echo(text)
 
 
 def _text(value: Cell) -> str:

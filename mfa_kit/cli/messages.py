@@ -8,6 +8,7 @@ from typing import TextIO, TypeVar
 
 import click
 
+from mfa_kit.cli.fitting import hanging, window_width
 from mfa_kit.core.text import one_line
 
 T = TypeVar("T")
@@ -23,9 +24,12 @@ def print_error(what: str, *, hint: str = "", notes: Sequence[str] = ()) -> None
 
 
 def _print_line(line: str) -> None:
-    """Print a line. A failed write, such as to a closed pipe, is ignored so that it does not stop the work."""
+    """Print a line, wrapped at words on a terminal.
+
+    A failed write, such as to a closed pipe, is ignored so that it does not stop the work.
+    """
     try:
-        click.echo(one_line(line), err=True)
+        click.echo("\n".join(hanging(one_line(line), window_width(sys.stderr))), err=True)
     except OSError:
         discard(sys.stderr)
 

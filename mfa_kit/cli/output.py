@@ -78,6 +78,11 @@ class Output(NamedTuple):
         """Print a page or a script unchanged. It has to end with a line break."""
         click.echo(text, nl=False)
 
+    def prose(self, *lines: str, painted: Sequence[str] = ()) -> None:
+        """Print lines, wrapped at words if a terminal is too narrow for them. `painted` are words to be colored."""
+        forms = importlib.import_module("mfa_kit.cli.forms")
+        forms.write_prose(lines, wide=self.wide, painted=painted if self.color else ())
+
     def _write(self, results: Results) -> None:
         _load(FORMS[self.form])(results._replace(wide=self.wide, search=self.search, color=self.color))
 

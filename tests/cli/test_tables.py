@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import mfa_kit
-from mfa_kit.cli import forms
+from mfa_kit.cli import forms, messages
 from mfa_kit.cli.key.list_keys import NARROW as NARROW_KEYS
 from mfa_kit.cli.output import Output
 
@@ -107,7 +107,7 @@ def test_every_table_fits_80_columns(
     schema: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It stays a table: the first line has the names of the columns, and no line is a field of its own."""
-    monkeypatch.setattr(forms, "_window_width", lambda: 80)
+    monkeypatch.setattr(forms, "window_width", lambda _: 80)
     row = ROWS[schema]
     Output("table").many(schema, [row, row], empty="", narrow=NARROW[schema])  # type: ignore[list-item]
     lines = capsys.readouterr().out.splitlines()
@@ -124,7 +124,28 @@ def test_every_list_has_a_row_here() -> None:
 @pytest.mark.parametrize("wide", [True, False])
 def test_wide_shows_everything(wide: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --wide, names take the place of ARNs and of paths."""
-    monkeypatch.setattr(forms, "_window_width", lambda: 80)
+    monkeypatch.setattr(forms, "window_width", lambda _: 80)
     row = ROWS["backup-list"]
     Output("table", wide=wide).many("backup-list", [row], empty="")  # type: ignore[list-item]
     assert (FILE in capsys.readouterr().out) is wide
+
+
+def test_prose_is_wrapped_at_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A rule of the audit and its findings fit, below each other; only a command stays whole."""
+    monkeypatch.setattr(forms, "window_width", lambda _: 80)
+    line = f"    {USER}: {SAID}, and {SAID}"
+    Output("table").prose("short", line)
+    short, *lines = capsys.readouterr().out.splitlines()
+    assert short == "short"
+    assert max(map(len, lines)) <= 80
+    assert [each[: len(each) - len(each.lstrip())] for each in lines] == [" " * 4, *[" " * 6] * (len(lines) - 1)]
+    assert " ".join(map(str.strip, lines)) == line.strip()
+
+
+def test_messages_are_wrapped_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first line of a command names the account and the caller."""
+    monkeypatch.setattr(messages, "window_width", lambda _: 80)
+    messages.StderrProgress().note(f"account 123456789012 (LAB, nothing here is real) as {ARN}")
+    assert max(map(len, capsys.readouterr().err.splitlines())) <= 80
