@@ -127,6 +127,13 @@ class _DecodedRow:
     base32: Seed | None
     exact: bool
 
+    @property
+    def only(self) -> Encoding | None:
+        """The only encoding that it can have, or None if nothing proves one."""
+        if self.hex:
+            return None if self.base32 else Encoding.HEX
+        return Encoding.BASE32 if self.exact else None
+
 
 def decode_rows(
     rows: Sequence[SeedRow],
@@ -155,8 +162,8 @@ def decode_rows(
 
 def _fitting(decoded: Sequence[_DecodedRow]) -> tuple[Encoding, ...]:
     """Return the encodings that fit all rows."""
-    hexed = next((each.row for each in decoded if each.hex and not each.base32), None)
-    lettered = next((each.row for each in decoded if each.exact and not each.hex), None)
+    proofs = {each.only: each.row for each in reversed(decoded)}
+    hexed, lettered = proofs.get(Encoding.HEX), proofs.get(Encoding.BASE32)
     if hexed and lettered:
         raise IntegrityFault(
             f"the seed at {hexed.where} can only be hex and the one at {lettered.where} only base32",
@@ -164,8 +171,11 @@ def _fitting(decoded: Sequence[_DecodedRow]) -> tuple[Encoding, ...]:
         )
     if hexed or lettered:
         return (Encoding.HEX if hexed else Encoding.BASE32,)
-    ambiguous = any(each.hex for each in decoded) or not any(each.base32 for each in decoded)
-    return (Encoding.HEX, Encoding.BASE32) if ambiguous else (Encoding.BASE32,)
+    return (Encoding.HEX, Encoding.BASE32) if _may_be_hex(decoded) else (Encoding.BASE32,)
+
+
+def _may_be_hex(decoded: Sequence[_DecodedRow]) -> bool:
+    return any(each.hex for each in decoded) or not any(each.base32 for each in decoded)
 
 
 def _token(decoded: _DecodedRow, encoding: Encoding, *, exactly: bool) -> SeededToken | DroppedRow:
