@@ -117,13 +117,13 @@ def test_tags_and_names_of_the_roster_reach_iam(rollout: Rollout, people: People
 # Lockouts are prevented
 
 
-def test_who_no_own_copy_is_not_enrolled(rollout: Rollout, people: People) -> None:
+def test_a_user_without_a_copy_is_not_enrolled(rollout: Rollout, people: People) -> None:
     """The exit code is 6 and nothing is made, unless the lockout is accepted."""
     own, shut_out = people(2)
     rollout.plan(*rollout.own([own]), shut_out)
     since = len(rollout.lab.calls)
     done = rollout.apply()
-    assert (done.code, f"next sign in: {shut_out}" in done.err) == (6, True)
+    assert (done.code, f"no copy of their secret: {shut_out}" in done.err) == (6, True)
     assert not writes(rollout, since)
     assert rollout.apply("--accept-lockout").code == 0
     assert outcomes(rollout) == {own: "enrolled", shut_out: "enrolled"}
@@ -133,7 +133,7 @@ def test_a_seed_that_would_be_nowhere_is_refused(rollout: Rollout, people: Peopl
     """A user has no recipient in the roster and -r is missing, so it is refused even with --accept-lockout."""
     rollout.plan(*people(1))
     done = rollout.desk.run("rollout", "apply", rollout.file, "--accept-lockout")
-    assert (done.code, "would be nowhere" in done.err) == (2, True)
+    assert (done.code, "no one could open 1 backup: " in done.err) == (2, True)
 
 
 def test_staged_devices_are_made_and_sealed_and_enabled_later(

@@ -74,7 +74,7 @@ def test_each_user_without_a_virtual_device_is_looked_up_and_nobody_else(rollout
     )
 
 
-def test_who_no_own_copy_is_named(rollout: Rollout, people: People) -> None:
+def test_users_without_a_copy_are_named(rollout: Rollout, people: People) -> None:
     """They would be locked out at their next sign-in."""
     own, none, desk = people(3)
     done = rollout.plan(*rollout.own([own]), none, f"{desk},,oath", columns="user,recipient,kind")
