@@ -48,7 +48,7 @@ def written(mfa_kit: MfaKit, text: str) -> Path:
 
 def test_the_configuration_is_where_the_desk_is(mfa_kit: MfaKit) -> None:
     """It is in $MFA_KIT_HOME, so a lab does not use its caller's configuration."""
-    assert str(mfa_kit.home / "config.toml") in mfa_kit.run("config", "path").out
+    assert mfa_kit.run("config", "path").out == f"{mfa_kit.home / 'config.toml'}\n"
 
 
 def test_without_mfa_kit_home_it_is_where_the_platform_keeps_configuration(

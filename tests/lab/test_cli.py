@@ -234,7 +234,7 @@ def test_serve_prints_an_environment_and_ends_cleanly(tmp_path: Path) -> None:
             ["sh", "-c", "".join(lines) + call], capture_output=True, text=True, check=False, env=takes
         )
         assert found.stdout.startswith("arn:aws:iam::000000000000:u2f/user/alice/key-"), found.stderr
-        assert "alice,fido2" in found.stdout, found.stderr
+        assert '"alice","fido2"' in found.stdout, found.stderr
         running.send_signal(signal.SIGINT)
         assert running.wait(60) == 0
     assert "unset AWS_PROFILE\n" in lines

@@ -186,7 +186,12 @@ class AccountReader:
                 ],
             )
         )
-        return {row["EvalActionName"]: DECISIONS[row["EvalDecision"]] for row in found["EvaluationResults"]}
+        rows = found["EvaluationResults"]
+        if unknown := {row["EvalDecision"] for row in rows} - set(DECISIONS):
+            raise AwsFault(
+                f"IAM's simulator answers with unknown decisions: {', '.join(unknown)}", "report this as a bug"
+            )
+        return {row["EvalActionName"]: DECISIONS[row["EvalDecision"]] for row in rows}
 
 
 def _type(value: str) -> "ContextKeyTypeEnumType":

@@ -1,6 +1,6 @@
 """Converts botocore's errors to mfa-kit's. The request and the body of the answer are not kept."""
 
-import binascii
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -67,8 +67,8 @@ WRONG_CODE = "MultiFactorAuthentication failed"
 # Raised by botocore before a request is sent, when credentials cannot be renewed. A RuntimeError is known by its text.
 NOT_RENEWED = (CredentialRetrievalError, SSOTokenLoadError, TokenRetrievalError, UnauthorizedSSOTokenError)
 STILL_EXPIRED = "the refreshed credentials have also expired"
-# An answer that is not XML, or that has something else in the place of a time, a number or base64.
-UNREADABLE = (ResponseParserError, binascii.Error, UnicodeDecodeError)
+# botocore raises ValueError there for an answer with something else in the place of a number or base64.
+PARSERS = "botocore.parsers"
 NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
 # RFC 9110, 15.6: from this status on the server failed, and the request may have taken effect.
 SERVER_ERROR = 500
@@ -89,21 +89,28 @@ def our_errors() -> Iterator[None]:
         raise AwsFault(f"AWS cannot be reached: {error}", "check the CA bundle and --endpoint-url") from None
     except NOT_SENT as error:
         raise AwsFault(f"AWS cannot be reached: {error}", "check the network, the proxy and --endpoint-url") from None
-    except (HTTPClientError, *UNREADABLE) as error:
+    except (HTTPClientError, ResponseParserError) as error:
         raise _no_answer(error) from None
     except NOT_RENEWED as error:
         raise Expired(f"there are no credentials any more: {str(error).rstrip('. ')}", SIGN_IN) from None
-    except RuntimeError as error:
-        if STILL_EXPIRED not in str(error):
-            raise
-        raise Expired("the credentials have expired and were not renewed", SIGN_IN) from None
     except BotoCoreError as error:
         raise _unusable(error) from None
+    except (RuntimeError, ValueError) as error:
+        raise _of_botocore(error) from None
+
+
+def _of_botocore(error: Exception) -> Exception:
+    """Convert an exception of botocore that has no class of its own. Any other stays itself."""
+    if STILL_EXPIRED in str(error):
+        return Expired("the credentials have expired and were not renewed", SIGN_IN)
+    frames = traceback.walk_tb(error.__traceback__)
+    parsing = any(frame.f_globals.get("__name__") == PARSERS for frame, _ in frames)
+    return _no_answer(ResponseParserError()) if parsing else error
 
 
 def _no_answer(error: Exception) -> Unclear:
     """Convert a failure after which it is unknown whether the request took effect."""
-    if isinstance(error, UNREADABLE):
+    if isinstance(error, ResponseParserError):
         return Unclear("something other than IAM answered, because its answer cannot be parsed", NOT_IAM)
     return Unclear(f"no answer from AWS ({type(error).__name__})", "check the network and try again")
 
@@ -116,7 +123,7 @@ def is_wrong_code(error: ClientError) -> bool:
 def _refused(error: ClientError) -> MfaKitError:
     """Convert an error answer to one of mfa-kit's errors."""
     answer = error.response.get("Error", {})
-    code, message = one_line(answer.get("Code", "?")), one_line(answer.get("Message", "")).rstrip(". ")
+    code, message = one_line(answer.get("Code") or "?"), one_line(answer.get("Message") or "").rstrip(". ")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code == str(status):
         # botocore takes the status as the code when the body is HTML or empty. IAM always answers with XML.

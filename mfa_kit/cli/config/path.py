@@ -4,10 +4,16 @@ import click
 
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.core.text import one_line
 from mfa_kit.wiring import config
 
 
 @click.command(cls=Verb)
 def path(*, output: Output) -> None:
     """Print the path of the configuration file, which need not exist."""
-    output.one("config-path", {"path": str(config.path())})
+    place = str(config.path())
+    if output.form == "table":
+        # Alone, so that a script can use it: "$(mfa-kit config path)".
+        output.text(f"{one_line(place)}\n")
+    else:
+        output.one("config-path", {"path": place})

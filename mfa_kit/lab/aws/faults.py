@@ -3,10 +3,10 @@
 A rule consists of an operation (or `*`), the calls at which it fires, and a fault with its parameters. Nothing here
 depends on a particular operation.
 
-To add a fault, add a row to FAULTS. A fault that only answers with an error is `Fault(_refuse("Code", "message"))`. For
-anything else, write a function that takes the rule and the call and returns the response (`call.act()` lets the service
-act). A fault with a `condition` changes the account for as long as its rule exists. It names a field of `Conditions`.
-Then add the fault to the table in docs/lab-reference.md.
+To add a fault, add a row to FAULTS. A fault that only answers with an error is `Fault(play=_refuse("Code",
+"message"))`. For anything else, write a function that takes the rule and the call and returns the response
+(`call.act()` lets the service act). A fault with a `condition` changes the account for as long as its rule exists. It
+names a field of `Conditions`. Then add the fault to the table in docs/lab-reference.md.
 """
 
 import threading
