@@ -180,8 +180,11 @@ def plugged(key: SimulatedKey | None, *, product: str = "mfa-kit lab key") -> It
         if thread:
             thread.start()
         node = _wait(lambda: next((f"/dev/{each.name}" for each in set(HIDRAW.iterdir()) - before), None))
+        number = Path(node).stat().st_rdev
+        known = Path(f"/run/udev/data/c{os.major(number)}:{os.minor(number)}")
         # `settle` alone may look before the daemon has heard of the device.
-        subprocess.run(["udevadm", "wait", "--initialized=true", "--settle", node], check=True)
+        _wait(known.exists)
+        subprocess.run(["udevadm", "settle"], check=True)
         try:
             yield node, wire
         finally:
@@ -189,7 +192,8 @@ def plugged(key: SimulatedKey | None, *, product: str = "mfa-kit lab key") -> It
             if thread:
                 thread.join()
     uhid.REPORTS = FIDO
-    _wait(lambda: not Path(node).exists())
+    # The next device may get the same number, and would look as if the daemon knew it already.
+    _wait(lambda: not Path(node).exists() and not known.exists())
 
 
 def _wait(look: Callable[[], Any], *, seconds: float = 300) -> Any:

@@ -95,7 +95,7 @@ def test_a_key_is_enrolled_at_the_console_from_start_to_end(guest: rig.Ran) -> N
     said = done["err"]
     told = [said.index(text) for text in ("touch your key now", "the key is genuine", "Security credentials", "s left")]
     assert told == sorted(told)
-    assert "AWS tells no credential id" in said
+    assert "AWS does not return the credential ID" in said
 
 
 def test_the_page_is_the_persons_alone_leads_to_the_console_and_is_gone(guest: rig.Ran) -> None:
