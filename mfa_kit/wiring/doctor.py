@@ -27,8 +27,8 @@ PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
 # OpenSSL and Python write the keys of TLS connections to this file, which decrypts recorded traffic.
 KEY_LOG = "SSLKEYLOGFILE"
-# Columns and lines for the QR code of a device with a short name, and the prompt below it.
-WINDOW = (49, 30)
+# Columns and lines for the QR code of a device with a short name, and the prompts beside it.
+WINDOW = (71, 24)
 
 
 def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnosis]:
@@ -148,7 +148,7 @@ def _terminal() -> Diagnosis:
     found = f"{size.columns} by {size.lines}"
     if size.columns < WINDOW[0] or size.lines < WINDOW[1]:
         return Diagnosis(
-            "terminal", Health.BAD, found, f"enlarge it: a QR code needs {WINDOW[0]} by {WINDOW[1]} or a little more"
+            "terminal", Health.BAD, found, f"enlarge it to {WINDOW[0]} by {WINDOW[1]} or more, so that a QR code fits"
         )
     return Diagnosis("terminal", Health.GOOD, found)
 
