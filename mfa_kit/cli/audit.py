@@ -14,7 +14,6 @@ from mfa_kit.cli.options import BACKUP_DIR, DRILLED_WITHIN, Verb
 from mfa_kit.cli.output import HTML, Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT
-from mfa_kit.core.text import one_line
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
 from mfa_kit.wiring.settings import Settings
@@ -100,15 +99,16 @@ def _report_age(snapshot: Snapshot) -> str:
 def _print_paragraph(answer: RuleAnswer, output: Output) -> None:
     """Print a rule: its result and title, each finding with the commands that fix it, and unknown subjects.
 
-    Commands are not wrapped, so that they can be copied.
+    The severity of a rule that passes or does not apply has no color, because nothing is wrong.
     """
     rule = answer.rule
     why = f"  ({answer.why})" if answer.why else ""
     words = (f"{answer.result.upper():<14}", f"{rule.severity:<8}")
-    output.prose("  ".join([*words, f"{rule.id:<18}", f"{rule.title}{why}"]), painted=words)
+    wrong = answer.result in {RuleResult.FAIL, RuleResult.UNKNOWN}
+    output.prose("  ".join([*words, f"{rule.id:<18}", f"{rule.title}{why}"]), painted=words if wrong else words[:1])
     for finding in answer.findings:
         output.prose(f"    {finding.subject}: {finding.evidence}")
-        output.text("".join(f"      {one_line(line)}\n" for line in finding.remedy))
+        output.prose(*(f"      {line}" for line in finding.remedy))
     output.prose(*(f"    {unsure.subject}: {unsure.why}" for unsure in answer.unsure))
 
 

@@ -19,7 +19,16 @@ PATH = re.compile(r"/(?:[^/\s]+/)+([^/\s]+)")
 TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\dZ")
 SHA256 = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 RECIPIENT = re.compile(r"\b(age1\w{8})\w{40,}")
+# A command at the end of a message, which nothing follows.
+COMMAND = re.compile(r"(?:^|(?<=: ))(?:mfa-kit|aws|sudo|pip) (?:(?!; |, | or ).)+$")
+SHELL_WORD = re.compile(r"""(?:[^\s'"]|'[^']*'|"[^"]*")+""")
 SHORTER = ((ARN, r"\1"), (RESOURCE, r"\1"), (TIME, r"\1 \2"), (SHA256, r"\1…"), (RECIPIENT, r"\1…"))
+
+
+class _Cell(textwrap.TextWrapper):
+    """Wraps a cell. A path or an ARN that is too wide is broken after a slash or a colon."""
+
+    wordsep_simple_re = re.compile(r"(\s+)|(?<=[/:])(?=\S)")
 
 
 def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
@@ -55,10 +64,19 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def hanging(line: str, width: int) -> list[str]:
-    """Return a line wrapped at words, further lines two columns to the right of it."""
-    indent = line[: len(line) - len(line.lstrip())]
-    first, *others = wrapped(line.strip(), max(width - len(indent) - 2, LEAST)) if len(line) > width else [line.strip()]
-    return [indent + first, *(f"{indent}  {each}" for each in others)]
+    """Return a line wrapped at words, further lines two columns to the right of it.
+
+    A command at its end begins a line of its own, and can be copied from there.
+    """
+    if len(line) <= width:
+        return [line.rstrip()]
+    text = line.strip()
+    indent, room = line[: len(line) - len(line.lstrip())], max(width - len(line) + len(line.lstrip()) - 2, LEAST)
+    command = COMMAND.search(text)
+    prose = text[: command.start()].rstrip() if command else text
+    lines = wrapped(prose, room) if prose else []
+    lines += _continued(command[0], room) if command else []
+    return [indent + lines[0], *(f"{indent}  {each}" for each in lines[1:])]
 
 
 def window_width(stream: TextIO) -> int:
@@ -67,6 +85,17 @@ def window_width(stream: TextIO) -> int:
         return os.get_terminal_size(stream.fileno()).columns or sys.maxsize
     except (OSError, ValueError):
         return sys.maxsize
+
+
+def _continued(command: str, width: int) -> list[str]:
+    """Return the lines of a command, each but the last with a backslash at its end."""
+    lines: list[str] = []
+    for word in SHELL_WORD.findall(command):
+        if lines and len(f"{lines[-1]} {word} \\") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return [*(f"{line} \\" for line in lines[:-1]), lines[-1]]
 
 
 def _word(cell: str) -> int:
@@ -87,5 +116,5 @@ def _widths(widest: Sequence[int], words: Sequence[int], width: int) -> list[int
 
 
 def _lines(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    cells = [textwrap.wrap(cell, each, break_on_hyphens=False) for cell, each in zip(row, widths, strict=True)]
+    cells = [_Cell(width=each, break_on_hyphens=False).wrap(cell) for cell, each in zip(row, widths, strict=True)]
     return [GAP.join(map(str.ljust, line, widths)).rstrip() for line in zip_longest(*cells, fillvalue="")] or [""]

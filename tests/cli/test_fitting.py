@@ -1,0 +1,57 @@
+"""Lines that are wider than a window: where they are wrapped, so that they can be read and copied."""
+
+import shlex
+import subprocess
+
+import pytest
+
+from mfa_kit.cli import forms
+from mfa_kit.cli.fitting import fitted_table, hanging
+from mfa_kit.cli.results import Results
+
+AWS = "aws iam update-account-password-policy --minimum-password-length 15 --allow-users-to-change-password"
+QUOTED = "mfa-kit backup verify -i 'my identity file with a long name.txt' --backup-dir '/srv/backups of everyone'"
+APPLY = f"mfa-kit rollout apply p.json -r age1{'q' * 58}"
+
+
+@pytest.mark.parametrize(
+    ("line", "prose", "command"),
+    [
+        (f"      {AWS}", "", AWS),
+        (f"  note: to continue: {APPLY}", "note: to continue:", APPLY),
+        (f"      # IDENTITY decrypts it: {QUOTED}", "# IDENTITY decrypts it:", QUOTED),
+    ],
+)  # fmt: skip
+def test_a_command_at_the_end_can_be_copied(line: str, prose: str, command: str) -> None:
+    """It begins a line of its own, is broken only between its words, and the shell joins its lines."""
+    lines = hanging(line, 80)
+    assert max(map(len, lines)) <= 80
+    start = 1 if prose else 0
+    assert "".join(lines[:start]).strip() == prose
+    joined = "printf '%s\\n' \\\n" + "\n".join(lines[start:])
+    done = subprocess.run(["bash", "-c", joined], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == shlex.split(command)
+
+
+def test_a_command_in_the_middle_is_prose() -> None:
+    """What follows it must not look like a part of it."""
+    line = f"try: undo the run: mfa-kit rollout undo RUN, or enroll {'the users ' * 5}again"
+    assert hanging(line, 60)[0] == "try: undo the run: mfa-kit rollout undo RUN, or enroll the"
+
+
+def test_a_wide_path_in_a_cell_is_broken_after_a_slash() -> None:
+    """So are ARNs after a colon, and other words only if there is no other way."""
+    rows = [{"check": "configuration", "found": "/home/administrator/mfa-kit/config.toml, does not exist"}]
+    lines = fitted_table(rows, ["check", "found"], 45)
+    assert [line[15:] for line in lines[1:]] == ["/home/administrator/mfa-kit/", "config.toml, does not exist"]
+
+
+def test_a_checksum_fits_beside_its_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It begins further to the left than the other values if it needs to."""
+    monkeypatch.setattr(forms, "window_width", lambda _: 80)
+    forms.write_table(Results("plan", [{"plan": "p.json", "sha256": "a" * 64, "no_admin_backup": 2}], single=True))
+    assert capsys.readouterr().out.splitlines() == [
+        "plan             p.json",
+        f"sha256  {'a' * 64}",
+        "no admin backup  2",
+    ]
