@@ -176,7 +176,13 @@ def _row(outcome: Outcome) -> ResultRow:
             }
             return row | _registered_cells(outcome.registered) if outcome.registered else row
         case Skipped():
-            return {"outcome": "skipped", "user": outcome.user, "reason": outcome.reason, "devices": outcome.serials}
+            return {
+                "outcome": "skipped",
+                "user": outcome.user,
+                "reason": outcome.reason,
+                "devices": outcome.serials,
+                "backups": outcome.backups,
+            }
         case _:
             assert_never(outcome)
 

@@ -333,11 +333,15 @@ class Staged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """Nothing was made, because the user has the devices with these serials."""
+    """Nothing was made, because the user has the devices with these serials.
+
+    `backups` are the places of the backups of these devices that are on this computer.
+    """
 
     user: str
     reason: str
     serials: tuple[str, ...] = ()
+    backups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from mfa_kit.core.models import (
     USER_TAG,
     Entry,
     Intent,
+    Reached,
 )
 from mfa_kit.core.otp import Created
 from mfa_kit.enrollment.devices import delete_command
@@ -29,6 +30,7 @@ from mfa_kit.enrollment.ports import Desk
 
 # Requests to create that may go unanswered before mfa-kit gives up.
 CREATE_TRIES = 4
+MADE = {Reached.STAGED, Reached.ENABLED, Reached.CONFIRMED}
 # IAM API reference, Tag: user names may contain a comma, tag values may not.
 TAG_VALUE = re.compile(r"[\w\s.:/=+@-]{0,256}")
 
@@ -82,13 +84,20 @@ def _raise_refusal(refused: AwsFault | Throttled, intent: Intent, *, desk: Desk)
 
 
 def _name_taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
-    """Return the error for a name that is taken. Without a delete command if a process here is making it."""
+    """Return the error for a name that is taken. Without a delete command if this computer made the device."""
     run = desk.inventory.run_of(intent.serial)
     made = desk.journal.find(intent.serial, run=run) if isinstance(run, str) else None
     if made and made.is_half_made and desk.journal.lives(made.run):
         return AlreadyExists(
             f"an MFA device named {intent.name} already exists: another process on this computer is creating it",
             f"let it finish, then check: mfa-kit status {quote(made.intent.user)}",
+        )
+    if made and made.intent.user == intent.user and made.reached in MADE:
+        backup = desk.vault.find(made)
+        return AlreadyExists(
+            f"an MFA device named {intent.name} already exists: this computer made it for {made.intent.user}"
+            + (f", and its backup is {backup}" if backup else ""),
+            f"see the user's devices: mfa-kit status {quote(made.intent.user)}; those of no user: mfa-kit orphans list",
         )
     return AlreadyExists(
         f"an MFA device named {intent.name} already exists and is not assigned to {intent.user}",

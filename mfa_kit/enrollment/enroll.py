@@ -1,8 +1,12 @@
 """Enroll one user: settle, look, make, confirm."""
 
-from mfa_kit.core.errors import MfaKitError
-from mfa_kit.core.models import Caller, Intent, Outcome, Skipped, check_user
+from collections.abc import Sequence
+from contextlib import suppress
+
+from mfa_kit.core.errors import AlreadyExists, MfaKitError
+from mfa_kit.core.models import Caller, Device, Intent, Outcome, Skipped, check_user
 from mfa_kit.core.unforeseen import Note
+from mfa_kit.enrollment.device_status import recorded_entry
 from mfa_kit.enrollment.devices import serials_of
 from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.planning import Wish, plan_device
@@ -21,6 +25,8 @@ def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str
     try:
         return maker.make(intent, carrier, desk=desk, run=run)
     except MfaKitError as error:
+        if isinstance(error, AlreadyExists) and (has := _skipped_meanwhile(wish, caller=caller, desk=desk)):
+            return has
         for earlier in unsettled:
             error.add_note(Note(f"left from an earlier run: {earlier}; {earlier.hint}"))
         raise
@@ -32,10 +38,26 @@ def look_to_enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk) 
     The device's name is not looked up, because CreateVirtualMFADevice changes nothing if the name is taken.
     """
     devices = desk.inventory.devices(wish.user)
-    if devices and not wish.add:
-        return Skipped(
-            user=wish.user,
-            reason="already has an MFA device; --add adds one more",
-            serials=serials_of(devices),
-        )
-    return plan_device(wish, carrier, devices=devices, caller=caller, desk=desk)
+    return _skipped(wish, devices, caller=caller, desk=desk) or plan_device(
+        wish, carrier, devices=devices, caller=caller, desk=desk
+    )
+
+
+def _skipped(wish: Wish, devices: Sequence[Device], *, caller: Caller, desk: Desk) -> Skipped | None:
+    """Return the reason to make no device for a user with these devices, and where their backups are; None if none."""
+    if wish.add or not devices:
+        return None
+    entries = [recorded_entry(device, wish.user, caller=caller, desk=desk) for device in devices]
+    return Skipped(
+        user=wish.user,
+        reason="already has an MFA device; --add adds one more",
+        serials=serials_of(devices),
+        backups=tuple(place for entry in entries if entry and (place := desk.vault.find(entry))),
+    )
+
+
+def _skipped_meanwhile(wish: Wish, *, caller: Caller, desk: Desk) -> Skipped | None:
+    """Return the reason to make no device if another process has just enrolled the user; None also if IAM refuses."""
+    with suppress(MfaKitError):
+        return _skipped(wish, desk.inventory.devices(wish.user), caller=caller, desk=desk)
+    return None

@@ -19,7 +19,7 @@ from mfa_kit.core.errors import (
     Unclear,
     UsageFault,
 )
-from mfa_kit.core.models import Caller, Enrolled, Intent, Reached, Skipped
+from mfa_kit.core.models import Caller, Enrolled, Intent, Outcome, Reached, Skipped
 from mfa_kit.enrollment.backup_alone import BackupAlone
 from mfa_kit.enrollment.enroll import look_to_enroll
 from mfa_kit.enrollment.making import CREATING
@@ -127,13 +127,43 @@ def test_where_tags_are_denied_and_enable_fails_the_device_goes(at: AtDesk, user
 def test_a_user_who_has_a_device_is_skipped(at: AtDesk, user: str, at_lab: Lab) -> None:
     """Nothing is written, and the user's devices are listed."""
     with at() as desk:
-        desk.enroll(user)
+        first = desk.enroll(user)
         before = len(at_lab.calls)
         outcome = desk.enroll(user)
+    assert isinstance(first, Enrolled)
     assert outcome == Skipped(
-        user=user, reason="already has an MFA device; --add adds one more", serials=(serial_of(user),)
+        user=user,
+        reason="already has an MFA device; --add adds one more",
+        serials=(serial_of(user),),
+        backups=(str(first.backup),),
     )
-    assert [call.operation for call in at_lab.calls[before:]] == ["ListMFADevices"]
+    assert [call.operation for call in at_lab.calls[before:]] == ["ListMFADevices", "ListMFADeviceTags"]
+
+
+def test_a_user_whom_another_process_enrolls_meanwhile_is_skipped_with_the_backup(at: AtDesk, user: str) -> None:
+    """IAM gives the name to one of them. The other one reports the device and its backup."""
+    with at() as other:
+        made: list[Outcome] = []
+        cut = Cut(at=ORDER.index("registrar.create") + 1, act=lambda: made.append(other.enroll(user)))
+        with at(cut=cut) as desk:
+            outcome = desk.enroll(user)
+    (first,) = made
+    assert isinstance(first, Enrolled)
+    assert isinstance(outcome, Skipped)
+    assert (outcome.serials, outcome.backups) == ((serial_of(user),), (first.backup,))
+
+
+def test_a_name_that_another_process_takes_for_the_user_is_an_error_with_the_backup(at: AtDesk, user: str) -> None:
+    """With --add, a user who has a device is not skipped."""
+    with at() as other:
+        made: list[Outcome] = []
+        cut = Cut(at=ORDER.index("registrar.create") + 1, act=lambda: made.append(other.enroll(user)))
+        with at(cut=cut) as desk, pytest.raises(AlreadyExists) as caught:
+            desk.enroll(user, add=True)
+    (first,) = made
+    assert isinstance(first, Enrolled)
+    assert f"this computer made it for {user}, and its backup is {first.backup}" in str(caught.value)
+    assert f"mfa-kit status {user}" in caught.value.hint
 
 
 def test_one_more_device_gets_the_next_free_name(at: AtDesk, user: str, judge: Judge, home: Path) -> None:
