@@ -13,7 +13,7 @@ import click
 
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.core.interaction import LiveProgress
-from mfa_kit.core.text import printable
+from mfa_kit.core.text import one_line
 
 T = TypeVar("T")
 AGAIN = "\r\x1b[K"
@@ -88,7 +88,7 @@ class StatusLine(StderrProgress):
         """Replace the line."""
         self._drawn = True
         width = os.get_terminal_size(sys.stderr.fileno()).columns or sys.maxsize
-        click.echo(AGAIN + printable(line)[: width - 1], err=True, nl=False)
+        click.echo(AGAIN + one_line(line)[: width - 1], err=True, nl=False)
 
     def _erase(self) -> None:
         if self._drawn:

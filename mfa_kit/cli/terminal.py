@@ -24,7 +24,7 @@ from mfa_kit.cli.status_line import STATUS
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret, Symbol
-from mfa_kit.core.text import printable
+from mfa_kit.core.text import one_line, printable
 
 T = TypeVar("T")
 # The handlers of signals, by signal.
@@ -286,7 +286,7 @@ class Terminal:
         While waiting, call `tick` each second, and return an empty line if `until` returns true.
         """
         with self._mode(echo=echo):
-            self._prompt(f"{printable(prompt)}:")
+            self._prompt(f"{one_line(prompt)}:")
             try:
                 if not self._typed(tick, until):
                     self._write("\n")
@@ -303,7 +303,7 @@ class Terminal:
         answer = line.decode(errors="replace")
         if self._page:
             self._page.countdown = self._page.prompt = ()
-            self._page.messages.append(printable(f"{prompt} {answer.strip() if echo else ''}"))
+            self._page.messages.append(one_line(f"{prompt} {answer.strip() if echo else ''}"))
         return answer
 
     def _prompt(self, prompt: str) -> None:

@@ -4,8 +4,11 @@ import unicodedata
 
 
 def is_control(char: str) -> bool:
-    """Whether a character is of Unicode's category C: control, format (bidi), surrogate, private or unassigned."""
-    return unicodedata.category(char).startswith("C")
+    """Whether a character is a line or paragraph separator, or of Unicode's category C.
+
+    C is control, format (bidi), surrogate, private or unassigned.
+    """
+    return unicodedata.category(char).startswith(("C", "Zl", "Zp"))
 
 
 def one_line(text: str) -> str:

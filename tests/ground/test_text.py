@@ -76,3 +76,10 @@ def test_a_message_with_foreign_text_is_one_line(capsys: pytest.CaptureFixture[s
         r"  note: c\n\nd",
         r"key \x1b[2J\nmfa-kit: done",
     ]
+
+
+@given(st.text())
+def test_one_line_is_one_line_for_every_reader(text: str) -> None:
+    """Unicode has line and paragraph separators too, at which editors and browsers break a line."""
+    assert one_line(f"a{text}").splitlines() == [one_line(f"a{text}")]
+    assert one_line("a\u2028b\u2029c\x85d") == r"a\u2028b\u2029c\x85d"

@@ -12,7 +12,7 @@ from mfa_kit.cli.token.dropped import dropped_rows, note_dropped
 from mfa_kit.cli.token.seed_options import FILE, WINDOW, seed_file_options
 from mfa_kit.cli.token.sheet import acceptance_sheet
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.text import printable
+from mfa_kit.core.text import one_line
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.tokens.acceptance import BoxTrial, judge_readings, run_session
 from mfa_kit.tokens.box import Box, histogram
@@ -96,7 +96,7 @@ def _print_box(
         output.text("\n")
         output.one("token-accept", {**total, **_clocks(box), "not_taken": len(refused)})
         output.text(_histogram_text(box.offsets))
-        output.text("".join(f"{each.where}: {printable(each.reason)}\n" for each in refused))
+        output.text("".join(f"{each.where}: {one_line(each.reason)}\n" for each in refused))
     else:
         note_dropped(refused, settings.progress)
 

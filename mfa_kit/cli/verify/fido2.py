@@ -14,7 +14,7 @@ from mfa_kit.cli.verify.receipt import line_of, receipt_of
 from mfa_kit.core.checks import Proof, Value
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.text import printable
+from mfa_kit.core.text import one_line
 from mfa_kit.security_keys.attestation import Examined, SeenBefore
 from mfa_kit.security_keys.authenticator import PluggedKey
 from mfa_kit.security_keys.box import KeyExaminer
@@ -123,7 +123,7 @@ class _Box:
                 failed = [
                     f"{check.name}: {check.detail}" for check in examined.answer.checks if check.value is Value.FAIL
                 ]
-                self._output.text(printable("  ".join(filter(None, [*words, *failed]))) + "\n")
+                self._output.text(one_line("  ".join(filter(None, [*words, *failed]))) + "\n")
             case "csv":
                 self._output.many("verify-fido2", [line], empty="", header=self._judged == 1)
             case _:
