@@ -1,8 +1,12 @@
 """Reads JSON from outside this process. Each key of an object has one value."""
 
 import json
+import math
 from collections import Counter
 from typing import Any
+
+# The characters of a 128-bit integer with its sign. Python refuses to convert a much longer one to a float.
+LONGEST_INTEGER = 40
 
 
 class JsonError(ValueError):
@@ -10,12 +14,14 @@ class JsonError(ValueError):
 
 
 def read_json(text: str | bytes) -> Any:
-    """Parse JSON. Raise JsonError if it is malformed, nested too deep, or has a key twice.
+    """Parse JSON. Raise JsonError if it is malformed or nested too deep, or has a key twice or too large a number.
 
-    Of a key that occurs twice, some readers take the first value and others the last.
+    Of a key that occurs twice, some readers take the first value and others the last. NaN and Infinity are not JSON.
     """
     try:
-        return json.loads(text, object_pairs_hook=_object)
+        return json.loads(
+            text, object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_refuse_constant
+        )
     except JsonError:
         raise
     except json.JSONDecodeError as error:
@@ -24,8 +30,22 @@ def read_json(text: str | bytes) -> Any:
         raise JsonError("it is not UTF-8") from None
     except RecursionError:
         raise JsonError("it is nested too deep") from None
-    except ValueError:  # json refuses to convert numbers with thousands of digits
-        raise JsonError("a number in it is too long") from None
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > LONGEST_INTEGER:
+        raise JsonError("a number in it is too long")
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    if math.isinf(found := float(digits)):
+        raise JsonError("a number in it is too large")
+    return found
+
+
+def _refuse_constant(name: str) -> object:
+    raise JsonError(f"{name} in it is not JSON")
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

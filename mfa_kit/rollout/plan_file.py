@@ -7,7 +7,7 @@ from datetime import datetime
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import read_json
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.timestamps import checked_time, iso_time
 from mfa_kit.rollout.plan import Action, Plan, PlanStep, action_of
 from mfa_kit.rollout.roster import RosterRow, key_fingerprint, parse_roster, row_cells
 from mfa_kit.rollout.roster_method import RosterMethod
@@ -77,7 +77,7 @@ def _parse(found: Mapping[str, object], *, methods: Iterable[RosterMethod], pars
         account=str(found["account"]),
         partition=str(found["partition"]),
         by=str(found["by"]),
-        planned_at=datetime.fromisoformat(str(found["made"])).timestamp(),
+        planned_at=checked_time(datetime.fromisoformat(str(found["made"])).timestamp()),
         steps=[_parse_step(row, fields) for row, fields in zip(rows, steps, strict=True)],
         report_age=report_age,
     )

@@ -10,6 +10,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.json_text import read_json
+from mfa_kit.core.timestamps import checked_time
 from mfa_kit.disk.folders import open_folder
 from mfa_kit.disk.whole_files import create_file
 
@@ -74,14 +75,14 @@ def _value(kind: Any, value: object) -> Any:
 
 
 def _scalar(kind: Any, value: object) -> Any:
-    """Return a text, number or truth value of a type."""
+    """Return a text, number or truth value of a type. Each float of a snapshot is a Unix time."""
     match value:
         case str() if isinstance(kind, type) and issubclass(kind, str):
             return kind(value)
         case bool() | int() if type(value) is kind:
             return value
         case int() | float() if kind is float and not isinstance(value, bool):
-            return float(value)
+            return checked_time(float(value))
         case _:
             raise TypeError(f"{value!r} is not a {kind}")
 

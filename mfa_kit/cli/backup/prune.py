@@ -23,7 +23,7 @@ DAY = 86400.0
 
 @click.command(cls=Verb)
 @click.option(
-    "--days", type=click.IntRange(min=1), metavar="N", help="Also remove backups of deleted devices after N days."
+    "--days", type=click.IntRange(1, 36500), metavar="N", help="Also remove backups of deleted devices after N days."
 )
 @BACKUP_DIR
 def prune(*, days: int | None, backup_dir: Path | None, settings: Settings, output: Output) -> int:
