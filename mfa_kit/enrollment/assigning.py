@@ -1,6 +1,6 @@
 """Assign a display token whose seed AWS already has."""
 
-from mfa_kit.core.errors import AwsFault, DeviceFault, InvalidCode, NoSuchEntity, Throttled, Unclear
+from mfa_kit.core.errors import AwsFault, DeviceFault, InvalidCode, InvalidValue, NoSuchEntity, Throttled, Unclear
 from mfa_kit.core.models import Enrolled, Entry, Intent, Reached
 from mfa_kit.core.otp import Pair
 from mfa_kit.core.unforeseen import Note
@@ -61,7 +61,7 @@ def _explain(error: BaseException, intent: Intent) -> BaseException:
                 f"AWS rejected the codes of {intent.serial}, or the token itself",
                 f"check that you are reading this token, and type each code as it is shown; {OTHER_MAKERS}",
             )
-        case AwsFault() if type(error) is AwsFault:
+        case AwsFault() if type(error) in {AwsFault, InvalidValue}:
             error.add_note(Note(OTHER_MAKERS))
             return error
         case _:

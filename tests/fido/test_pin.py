@@ -272,7 +272,7 @@ def test_a_pin_is_typed_unseen_and_the_last_tries_are_confirmed(
     session.expect("PIN of the key, 2 tries left: ")
     time.sleep(0.2)
     session.sendline(PIN)
-    session.expect("verdict +proof")
+    session.expect("verdict +\x1b\\[32mproof\x1b\\[0m")
     session.expect(pexpect.EOF)
     assert PIN not in session.seen.getvalue()  # type: ignore[attr-defined]
     assert key_at_process.client_pin.retries == 8
