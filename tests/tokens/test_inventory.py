@@ -275,7 +275,7 @@ def test_a_word_that_mfa_kit_does_not_write_is_damage(ledger: Ledger, inventory:
     """Someone may have changed the ledger."""
     inventory.stock([(T2, "a")])
     ledger.write((f"update tokens set {column} = ?", [("32et",)]))
-    with pytest.raises(IntegrityFault, match="not as it was written"):
+    with pytest.raises(IntegrityFault, match="is damaged: a column has a value that mfa-kit does not write"):
         inventory.tokens()
 
 
@@ -283,5 +283,5 @@ def test_a_reading_with_another_verdict_is_damage(ledger: Ledger, inventory: Tok
     inventory.stock([(T2, "a")])
     inventory.record(seen("T2", TokenVerdict.ACCEPTED))
     ledger.write(("update sightings set verdict = ?", [("maybe",)]))
-    with pytest.raises(IntegrityFault, match="not as it was written"):
+    with pytest.raises(IntegrityFault, match="is damaged: a column has a value that mfa-kit does not write"):
         inventory.sightings("T2")

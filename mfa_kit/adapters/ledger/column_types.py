@@ -31,4 +31,4 @@ def check_types(rows: Iterable[SqlRow], types: str) -> None:
     for row in rows:
         for value, (fits, may_be_null) in zip(row, checks, strict=True):
             if not (fits(value) or (may_be_null and value is None)):
-                raise sqlite3.DatabaseError("a value has another type than its column")
+                raise sqlite3.DatabaseError("a column has a value that mfa-kit does not write")

@@ -1,12 +1,11 @@
 """The inventory of display tokens, in tables of the ledger. Of a seed only a keyed fingerprint is stored."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from shlex import quote
 
 from mfa_kit.adapters.ledger.tables import Tables
-from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.otp import COUNTERS
 from mfa_kit.tokens.seeds import Factor, Sighting, StockCounts, StockedToken, Token, TokenVerdict, folded
 
@@ -54,18 +53,6 @@ RESPELL = ("update tokens set serial = ? where serial = ?", "update sightings se
 def _signed(counter: int) -> int:
     """Return a counter of eight octets as SQLite's integer, which has a sign."""
     return counter if counter < COUNTERS // 2 else counter - COUNTERS
-
-
-@contextmanager
-def _as_written() -> Iterator[None]:
-    """Raise IntegrityFault for a word that mfa-kit does not write."""
-    try:
-        yield
-    except ValueError:
-        raise IntegrityFault(
-            "a row of the inventory of tokens is not as it was written",
-            "move the ledger out of the way, and import the tokens again: mfa-kit token import FILE",
-        ) from None
 
 
 class TokenInventory:
@@ -128,21 +115,20 @@ class TokenInventory:
         sql = f"select {STATE}, {FIELDS} from tokens where {where} order by serial"  # noqa: S608 - our own columns
         rows = self._tables.select(sql, values, types=f"text verdict text {FIELD_TYPES}")
         names, holders = FIELDS.split(", "), self._holders()
-        with _as_written():
-            return [
-                StockedToken(
-                    token=replace(
-                        made := Token(**dict(zip(names, fields, strict=True))),
-                        factor=Factor(made.factor),
-                        counter=made.counter % COUNTERS,
-                    ),
-                    fingerprint=fingerprint,
-                    verdict=TokenVerdict(verdict),
-                    reason=reason,
-                    user=holders.get(folded(made.serial)),
-                )
-                for fingerprint, verdict, reason, *fields in rows
-            ]
+        return [
+            StockedToken(
+                token=replace(
+                    made := Token(**dict(zip(names, fields, strict=True))),
+                    factor=Factor(made.factor),
+                    counter=made.counter % COUNTERS,
+                ),
+                fingerprint=fingerprint,
+                verdict=TokenVerdict(verdict),
+                reason=reason,
+                user=holders.get(folded(made.serial)),
+            )
+            for fingerprint, verdict, reason, *fields in rows
+        ]
 
     def _holders(self) -> dict[str, str]:
         """Return each assigned token's user by serial. A revoked device no longer counts."""
@@ -174,13 +160,10 @@ class TokenInventory:
             values,
             types="text time verdict integer? integer? text",
         )
-        with _as_written():
-            return [
-                Sighting(
-                    serial=serial, at=at, verdict=TokenVerdict(verdict), offset=offset, seconds=seconds, reason=reason
-                )
-                for serial, at, verdict, offset, seconds, reason in rows
-            ]
+        return [
+            Sighting(serial=serial, at=at, verdict=TokenVerdict(verdict), offset=offset, seconds=seconds, reason=reason)
+            for serial, at, verdict, offset, seconds, reason in rows
+        ]
 
     def check_free(self, serial: str, user: str) -> None:
         """Raise UsageFault for a token that was rejected or belongs to another user.
