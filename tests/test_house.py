@@ -38,7 +38,7 @@ REVEALS = {
     ("adapters/files/identities.py", "_check_work"),
     ("adapters/files/identities.py", "_decrypt_with_passphrase"),
     ("adapters/files/identities.py", "_text"),
-    ("adapters/files/identities.py", "reencrypt_identity"),
+    ("adapters/files/identities.py", "UnlockedIdentity.reencrypt"),
     ("adapters/files/own_identity.py", "_opens"),
     ("backups/new_passphrase.py", "fault_of_passphrase"),
     ("adapters/files/identities.py", "recipients_of"),

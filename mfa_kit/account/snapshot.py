@@ -9,9 +9,6 @@ from enum import StrEnum
 
 from mfa_kit.core.models import ROOTLESS, Device
 
-# The name of root in the credential report. No user can have this name.
-ROOT = "<root_account>"
-
 
 class Part(StrEnum):
     """A part of the account that is read on its own. Each part may be a hole."""
@@ -135,9 +132,9 @@ class DeviceBackup:
 class Snapshot:
     """The account at one moment, given as Unix seconds by AWS's clock.
 
-    `virtual` includes root's device, with ROOT as its user. `listed` holds the users whose devices were listed,
-    `certified` the certifications of security keys, and `must_change` whether users have to choose a new password.
-    `lab` says whether the account is a lab's.
+    `virtual` includes root's device, with REPORTED_ROOT as its user. `listed` holds the users whose devices were
+    listed, `certified` the certifications of security keys, and `must_change` whether users have to choose a new
+    password. `lab` says whether the account is a lab's.
     """
 
     at: float

@@ -31,7 +31,7 @@ class AccountSource(Protocol):
         ...
 
     def virtual(self) -> Iterator[Device]:
-        """Yield every virtual device. Root's device has ROOT as its user."""
+        """Yield every virtual device. Root's device has REPORTED_ROOT as its user."""
         ...
 
     def own_devices(self) -> list[Device]:

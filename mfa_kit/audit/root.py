@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from mfa_kit.account.snapshot import ROOT, Part
+from mfa_kit.account.snapshot import Part
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Remark, Scene, Severity, Unsure, audit_rule
-from mfa_kit.core.models import DeviceType
+from mfa_kit.core.models import REPORTED_ROOT, DeviceType
 
 SUBJECT = "root"
 IN_CONSOLE = "# sign in as root; AWS has no API for this: Security credentials page, {}"
@@ -68,7 +68,7 @@ def root_hardware(scene: Scene) -> Iterator[Observation]:
         yield NotApplicable(why)
         return
     own = scene.snapshot.root_devices
-    virtual = [each.serial for each in scene.snapshot.virtual if each.user == ROOT]
+    virtual = [each.serial for each in scene.snapshot.virtual if each.user == REPORTED_ROOT]
     remedy = (IN_CONSOLE.format("Assign MFA device: a security key; then remove the virtual one"),)
     match _has_mfa(scene):
         case None:

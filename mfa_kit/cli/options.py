@@ -380,7 +380,7 @@ class Noun(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if not args[0].startswith("-") and not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
+        if not args[0].startswith("-") and not ctx.resilient_parsing and args[0] not in self.list_commands(ctx):
             from mfa_kit.cli.usage import nearest
 
             hint = nearest(args[0], self.list_commands(ctx), otherwise=f"see {ctx.command_path} --help")

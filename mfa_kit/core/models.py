@@ -112,6 +112,8 @@ class Caller:
 
 # The word for the account's root user in commands, and in the paths of its backups; no IAM user can have this name.
 ROOT = "root"
+# The name of root in the credential report. No user can have this name.
+REPORTED_ROOT = "<root_account>"
 # Partitions whose accounts have no root user that can sign in: IAM user guide, AWS GovCloud (US).
 ROOTLESS = {"aws-us-gov"}
 

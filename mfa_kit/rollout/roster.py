@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
-from mfa_kit.account.snapshot import ROOT
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import USER_NAME, Intent, check_label, check_user
+from mfa_kit.core.models import REPORTED_ROOT, USER_NAME, Intent, check_label, check_user
 from mfa_kit.rollout.roster_method import SELF, VIRTUAL, RosterMethod
 from mfa_kit.rollout.roster_text import CellFault, ReadRow, read_rows
 
@@ -147,7 +146,7 @@ def _user_name(cell: str) -> str:
 
 
 def _parse_user(cell: str) -> str:
-    if cell == ROOT:
+    if cell == REPORTED_ROOT:
         raise UsageFault("this is the root user, not an IAM user", "give it MFA with: mfa-kit enroll --root")
     check_user(user := _user_name(cell))
     return user

@@ -1,8 +1,9 @@
 """The console page on which a user, or root, registers a security key."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Protocol, runtime_checkable
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from mfa_kit.core.loopback import is_loopback
 from mfa_kit.core.models import Caller, Intent, Skipped
 from mfa_kit.core.otp import Secret
 from mfa_kit.enrollment import fido_console
-from mfa_kit.enrollment.fido_console import Hosts, RootEnrolled
+from mfa_kit.enrollment.fido_console import ConsoleWatch, Hosts, RootEnrolled
 from mfa_kit.enrollment.ports import Desk, Inventory
 from mfa_kit.wiring.this_computer import home
 
@@ -36,6 +37,23 @@ def open_console_page(
             except MfaKitError as error:
                 progress.alert(f"the page is not opened: {error}; {error.hint}")
         yield
+
+
+def watch_console(
+    inventory: Inventory,
+    progress: Progress,
+    *,
+    lacking: Callable[[Mapping[str, str]], tuple[str, ...]],
+    seconds: float,
+    signed_in: bool,
+    role: str | None,
+) -> ConsoleWatch:
+    """Return the watch for a key that a person registers within `seconds`; the page opens as `open_console_page` says.
+
+    `lacking` returns what a policy requires and IAM's certifications do not say.
+    """
+    page = partial(open_console_page, inventory=inventory, progress=progress, signed_in=signed_in, role=role)
+    return ConsoleWatch(page=page, lacking=lacking, seconds=seconds, clock=time.monotonic)
 
 
 @runtime_checkable

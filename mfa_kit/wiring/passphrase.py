@@ -74,15 +74,19 @@ def _proven(file: Path, person: Interaction, descriptor: int | None) -> str:
 
 def _only_identity(home: Path) -> Path | None:
     """Return this computer's identity file, or None. Raise UsageFault if there are several."""
-    from mfa_kit.adapters.files.own_identity import own_identities
-
-    found = own_identities(home)
+    found = _identities(home)
     if len(found) > 1:
         raise UsageFault(
             f"there are {len(found)} identities with a passphrase in {home}",
             "move all but one to another folder, or name recipients with -r",
         )
     return found[0] if found else None
+
+
+def _identities(home: Path) -> list[Path]:
+    from mfa_kit.adapters.files.own_identity import own_identities
+
+    return own_identities(home)
 
 
 def _new_passphrase(person: Interaction, descriptor: int | None) -> Secret[str]:
@@ -111,13 +115,11 @@ def own_identity(file: Path | None) -> Path:
 
     Raise UsageFault if the file does not exist, or if this computer has no identity or several.
     """
-    from mfa_kit.adapters.files.own_identity import own_identities
-
     if file is not None:
         if not file.is_file():
             raise UsageFault(f"there is no file {file}", "name the identity file that your passphrase opens")
         return file.absolute()
-    found = own_identities(this_computer.home().absolute())
+    found = _identities(this_computer.home().absolute())
     if len(found) == 1:
         return found[0]
     raise UsageFault(
@@ -142,10 +144,3 @@ def unlock(file: Path, person: Interaction) -> "UnlockedIdentity":
                 raise
             person.say(str(wrong))
     raise AssertionError("the last try returns or raises")
-
-
-def change_passphrase(unlocked: "UnlockedIdentity", passphrase: Secret[str]) -> None:
-    """Encrypt an identity with another passphrase. No backup is changed."""
-    from mfa_kit.adapters.files.identities import reencrypt_identity
-
-    reencrypt_identity(unlocked, passphrase)

@@ -225,9 +225,8 @@ def _random_digits(count: int) -> Secret[str]:
 
 def _seal(to: Sequence[str], to_files: Sequence[Path], out: Path, text: Secret[str]) -> None:
     from mfa_kit.adapters.files.agefile import seal_text
-    from mfa_kit.adapters.files.recipients import parse_recipients
 
-    seal_text(out, text, parse_recipients(to, to_files))
+    seal_text(out, text, to, to_files)
 
 
 def read_key_policy(file: Path | None) -> KeyPolicy:

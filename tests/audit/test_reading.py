@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from mfa_kit.account.reading import read_account
-from mfa_kit.account.snapshot import ROOT, Part, Snapshot
+from mfa_kit.account.snapshot import Part, Snapshot
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.files import snapshots
 from mfa_kit.audit import registry
 from mfa_kit.audit.finding import Limits, RuleResult
 from mfa_kit.core.errors import AwsFault, IntegrityFault, NoSuchEntity, UsageFault
-from mfa_kit.core.models import Caller, Device
+from mfa_kit.core.models import REPORTED_ROOT, Caller, Device
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy.lockout import may_have_to_change
 from tests.audit.conftest import ago, changed, sound, taken
@@ -165,7 +165,7 @@ def test_the_callers_own_devices_are_roots() -> None:
     """ListMFADevices without a user name, as in a session of root."""
     rows = [{"SerialNumber": "GAHT12345678", "EnableDate": NOW}]
     answers = Answers(list_mfa_devices=[{"MFADevices": rows}])
-    assert reader(answers).own_devices() == [Device("GAHT12345678", ROOT, NOW.timestamp())]
+    assert reader(answers).own_devices() == [Device("GAHT12345678", REPORTED_ROOT, NOW.timestamp())]
 
 
 def test_the_whole_account_is_read_in_few_requests() -> None:
@@ -322,7 +322,7 @@ class Rooted:
 )
 def test_a_session_of_roots_tells_all_of_its_devices(serials: list[str], result: RuleResult) -> None:
     """A session of root shows whether all of root's devices are virtual."""
-    account: Any = Rooted(*(Device(serial, ROOT) for serial in serials))
+    account: Any = Rooted(*(Device(serial, REPORTED_ROOT) for serial in serials))
     caller = Caller("123456789012", "arn:aws:iam::123456789012:root")
     snapshot = read_account(account, account, caller=caller, max_age=0, backups=lambda _: ())
     assert snapshot.root_devices == tuple(account.own)

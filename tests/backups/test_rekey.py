@@ -15,7 +15,7 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
-from mfa_kit.adapters.files.identities import UnlockedIdentity, read_identities, reencrypt_identity
+from mfa_kit.adapters.files.identities import UnlockedIdentity, read_identities
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.ledger import Ledger
@@ -186,7 +186,7 @@ def test_an_identity_is_changed_by_one_process_at_a_time(tmp_path: Path) -> None
     file.write_bytes(b"sealed")
     unlocked = UnlockedIdentity(file, Secret(b"sealed"), Secret(b"text"))
     with AgeFiles(tmp_path, []).alone(), pytest.raises(IntegrityFault, match="another mfa-kit is changing"):
-        reencrypt_identity(unlocked, Secret("new"))
+        unlocked.reencrypt(Secret("new"))
     assert file.read_bytes() == b"sealed"
 
 
@@ -194,8 +194,9 @@ def test_an_identity_that_changed_meanwhile_is_not_written_over(tmp_path: Path) 
     """Another process may change the passphrase while this one asks for a new one."""
     file = tmp_path / "identity.age"
     file.write_bytes(b"newer")
+    unlocked = UnlockedIdentity(file, Secret(b"sealed"), Secret(b"text"))
     with pytest.raises(IntegrityFault, match="another process changed"):
-        reencrypt_identity(UnlockedIdentity(file, Secret(b"sealed"), Secret(b"text")), Secret("new"))
+        unlocked.reencrypt(Secret("new"))
     assert file.read_bytes() == b"newer"
 
 

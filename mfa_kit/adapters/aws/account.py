@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.account.evaluator import Decision, RequestContext
 from mfa_kit.account.snapshot import (
-    ROOT,
     AccessKey,
     AccountPasswordPolicy,
     CredentialReport,
@@ -20,7 +19,7 @@ from mfa_kit.account.snapshot import (
 )
 from mfa_kit.adapters.aws.pages import PAGE, Ask, pages
 from mfa_kit.core.errors import AwsFault, MfaKitError, NoSuchEntity
-from mfa_kit.core.models import Device, is_root
+from mfa_kit.core.models import REPORTED_ROOT, Device, is_root
 
 if TYPE_CHECKING:
     from mypy_boto3_iam.literals import ContextKeyTypeEnumType, EntityTypeType
@@ -132,15 +131,15 @@ class AccountReader:
             )
 
     def virtual(self) -> Iterator[Device]:
-        """Yield every virtual device. The user of root's device is ROOT."""
+        """Yield every virtual device. The user of root's device is REPORTED_ROOT."""
         for page in pages(self._ask, lambda iam, start: iam.list_virtual_mfa_devices(MaxItems=PAGE, **start)):
             for row in page["VirtualMFADevices"]:
                 yield Device(row["SerialNumber"], _holder(row), _seconds(row.get("EnableDate")))
 
     def own_devices(self) -> list[Device]:
-        """Return the caller's own devices, with ROOT as their user. Call it as root only."""
+        """Return the caller's own devices, with REPORTED_ROOT as their user. Call it as root only."""
         rows = self._ask(lambda iam: iam.list_mfa_devices()["MFADevices"])
-        return [Device(row["SerialNumber"], ROOT, _seconds(row.get("EnableDate"))) for row in rows]
+        return [Device(row["SerialNumber"], REPORTED_ROOT, _seconds(row.get("EnableDate"))) for row in rows]
 
     def certifications(self, key: Device) -> tuple[str, ...]:
         """Return the certifications of a security key, such as `FIDO L1` (iam:GetMFADevice)."""
@@ -206,7 +205,7 @@ def _holder(row: "VirtualMFADeviceTypeDef") -> str | None:
     user = row.get("User")
     if not user:
         return None
-    return ROOT if is_root(user["Arn"]) else str(user["UserName"])
+    return REPORTED_ROOT if is_root(user["Arn"]) else str(user["UserName"])
 
 
 def _seconds(at: datetime | None) -> float | None:
@@ -275,7 +274,7 @@ def _report(content: bytes, *, made: float) -> CredentialReport:
         ) from None
     except (TypeError, AttributeError):
         raise AwsFault("a row of the credential report is cut short", "report this as a bug in mfa-kit") from None
-    return CredentialReport(made=made, root=rows.pop(ROOT, None), users=rows)
+    return CredentialReport(made=made, root=rows.pop(REPORTED_ROOT, None), users=rows)
 
 
 def _when(cell: str) -> float | None:

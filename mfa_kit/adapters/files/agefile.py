@@ -4,7 +4,7 @@ Files are 0600 and folders 0700. Symlinks are refused. A file appears complete o
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -52,9 +52,13 @@ def _decrypted(path: Path, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
         raise damaged from None
 
 
-def seal_text(path: Path, text: Secret[str], to: list[Recipient]) -> None:
-    """Encrypt a short text to a new file. Raise IntegrityFault; then no file is left behind."""
-    write_new(path, pyrage.encrypt(text.reveal().encode(), [each.key for each in to]))
+def seal_text(path: Path, text: Secret[str], to: Sequence[str], to_files: Sequence[Path]) -> None:
+    """Encrypt a short text to a new file. Raise IntegrityFault; then no file is left behind.
+
+    Raise UsageFault if one of the public keys, which are also read from the files, is not a recipient.
+    """
+    recipients = parse_recipients(to, to_files)
+    write_new(path, pyrage.encrypt(text.reveal().encode(), [each.key for each in recipients]))
 
 
 class AgeFiles:

@@ -161,6 +161,20 @@ class UnlockedIdentity:
     whole: Secret[bytes]
     text: Secret[bytes]
 
+    def reencrypt(self, passphrase: Secret[str]) -> None:
+        """Encrypt the identity with another passphrase, in the place of its file. Raise IntegrityFault."""
+        file = self.file
+        with faults_of(file), open_plain_folder(file.parent) as folder:
+            hold(folder, file.parent)  # because two processes would use the same partial file
+            now = Secret(whole_files.read_all(os.open(file.name, whole_files.READING, dir_fd=folder), LARGEST + 1))
+            if now != self.whole:
+                raise IntegrityFault(f"another process changed {file}", "repeat the command")
+            sealed = pyrage.passphrase.encrypt(self.text.reveal(), passphrase.reveal())
+            partial = whole_files.partial_name(file.name)
+            with whole_files.replacing_file(folder, file.name, sealed, partial=partial) as written:
+                if Secret(pyrage.passphrase.decrypt(written, passphrase.reveal())) != self.text:
+                    raise IntegrityFault(f"{file} does not read back as it was written", "check the disk")
+
 
 def unlock_identity(file: Path, passphrase: Secret[str]) -> UnlockedIdentity:
     """Decrypt an identity file. Raise UsageFault, WrongPassphrase, or IntegrityFault for an unreadable file."""
@@ -168,18 +182,3 @@ def unlock_identity(file: Path, passphrase: Secret[str]) -> UnlockedIdentity:
         whole = Secret(whole_files.read_all(os.open(file, whole_files.READING), LARGEST + 1))
     _check_work(file, whole)
     return UnlockedIdentity(file, whole, _decrypt_with_passphrase(file, whole, passphrase))
-
-
-def reencrypt_identity(unlocked: UnlockedIdentity, passphrase: Secret[str]) -> None:
-    """Encrypt an identity with another passphrase, in the place of its file. Raise IntegrityFault."""
-    file = unlocked.file
-    with faults_of(file), open_plain_folder(file.parent) as folder:
-        hold(folder, file.parent)  # because two processes would use the same partial file
-        now = Secret(whole_files.read_all(os.open(file.name, whole_files.READING, dir_fd=folder), LARGEST + 1))
-        if now != unlocked.whole:
-            raise IntegrityFault(f"another process changed {file}", "repeat the command")
-        sealed = pyrage.passphrase.encrypt(unlocked.text.reveal(), passphrase.reveal())
-        partial = whole_files.partial_name(file.name)
-        with whole_files.replacing_file(folder, file.name, sealed, partial=partial) as written:
-            if Secret(pyrage.passphrase.decrypt(written, passphrase.reveal())) != unlocked.text:
-                raise IntegrityFault(f"{file} does not read back as it was written", "check the disk")

@@ -24,7 +24,7 @@ def passphrase(*, file: Path | None, settings: Settings, output: Output) -> None
         declined.hint = "run this at a terminal, because you type the new passphrase twice"
         raise
     person.say(wiring.PROTECTING)
-    wiring.change_passphrase(unlocked, new)
+    unlocked.reencrypt(new)
     settings.progress.note(
         f"older copies of {identity} still open with the old passphrase; replace them with this file"
     )

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import click
@@ -42,14 +43,19 @@ class StationVerb(options.Verb):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the verb's own options, then those of the methods, then --help."""
+        *own, page = super().get_params(ctx)
+        return [*own, *self._of_methods, page]
+
+    @cached_property
+    def _of_methods(self) -> list[click.Option]:
+        """The options of the station methods, created once because click asks for the parameters several times."""
         of_method = {
             option.name: option
             for recipe in METHODS.values()
             for option in click_options(recipe.options)
             if recipe.call and option.name not in single(recipe.options)
         }
-        *own, page = super().get_params(ctx)
-        return [*own, *of_method.values(), page]
+        return [*of_method.values()]
 
 
 @click.command(cls=StationVerb)

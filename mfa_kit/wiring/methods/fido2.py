@@ -1,19 +1,15 @@
 """A FIDO security key that a person registers in the AWS console."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import DeviceType, Method
-from mfa_kit.enrollment.fido_console import ConsoleWatch, registration_steps
-from mfa_kit.enrollment.ports import Maker
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.roster_method import RosterMethod
-from mfa_kit.wiring import fido_console
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
 
 if TYPE_CHECKING:
@@ -68,20 +64,17 @@ class Fido2Options(Options):
     def equip(self, context: Context) -> Equipment:
         """Return the key, which is examined first, and the steps that register it in the console."""
         from mfa_kit.security_keys.at_console import AtConsole
+        from mfa_kit.wiring.fido_console import watch_console
 
         settings, keys = context.settings, self._keys(context)
         policy = keys.read_policy(self.require)
-        watch = ConsoleWatch(
-            page=partial(
-                fido_console.open_console_page,
-                inventory=context.inventory,
-                progress=settings.progress,
-                signed_in=self.open,
-                role=self.open_role,
-            ),
+        watch = watch_console(
+            context.inventory,
+            settings.progress,
             lacking=partial(keys.lacking, policy),
             seconds=self.timeout,
-            clock=time.monotonic,
+            signed_in=self.open,
+            role=self.open_role,
         )
         carrier = AtConsole(
             None if self.skip_key_check or settings.dry_run else partial(keys.examine, self.key, policy),
@@ -90,7 +83,7 @@ class Fido2Options(Options):
             given_away=context.given_away,
             progress=settings.progress,
         )
-        return Equipment(carrier=carrier, maker=Maker(carrier.register, registration_steps))
+        return Equipment(carrier=carrier, maker=replace(watch.maker, make=carrier.register))
 
     def slot(self, context: Context) -> KeySlot | None:
         """Return the slot for the key; None if the key need not be here."""
