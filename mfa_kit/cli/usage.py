@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from functools import singledispatch
 from shlex import quote
 
 import click
@@ -24,32 +25,52 @@ def usage_fault(error: click.UsageError) -> UsageFault:
     return UsageFault(what, hint)
 
 
+@singledispatch
 def _what_and_hint(error: click.UsageError, ctx: click.Context) -> tuple[str, str]:
-    help_ = f"see {ctx.command_path} --help"
-    match error:
-        case click.NoSuchOption():
-            found = _no_such_option(error, ctx, help_)
-        case click.MissingParameter(param=click.Option() as option):
-            found = f"{_name(option)} is missing", f"add {_form(option, ctx)}; {help_}"
-        case click.MissingParameter(param=click.Argument() as argument):
-            found = f"{_name(argument)} is missing", f"write {_usage(ctx)}"
-        case click.BadParameter(param=click.Parameter(type=click.Choice() as choice) as param):
-            found = _no_such_choice(error, param, choice, ctx)
-        case click.BadParameter(param=click.Parameter() as param):
-            found = f"{environment.source(ctx, param) or _name(param)}: {_sentence(error.message)}", help_
-        case click.BadOptionUsage():
-            found = _sentence(error.message), _how_to_write(error, ctx) or help_
-        case _ if ctx.command.name == "enroll" and "user" in ctx.params and (extra := EXTRA.fullmatch(error.message)):
-            found = _several_users(ctx, extra[1].split())
-        case _:
-            found = _sentence(error.format_message()), f"write {_usage(ctx)}"
-    return found
+    """Return what is wrong and a hint. The functions below do so for the classes of click's errors."""
+    extra = EXTRA.fullmatch(error.message)
+    if extra and ctx.command.name == "enroll" and "user" in ctx.params:
+        return _several_users(ctx, extra[1].split())
+    return _message_and_usage(error, ctx)
 
 
-def _no_such_option(error: click.NoSuchOption, ctx: click.Context, help_: str) -> tuple[str, str]:
+@_what_and_hint.register
+def _no_such_option(error: click.NoSuchOption, ctx: click.Context) -> tuple[str, str]:
     known = [name for param in ctx.command.get_params(ctx) for name in param.opts]
     command = ctx.command_path.partition(" ")[2] or ctx.command_path
-    return f"{command} has no option {error.option_name}", nearest(error.option_name, known, otherwise=help_)
+    hint = nearest(error.option_name, known, otherwise=_see_help(ctx))
+    return f"{command} has no option {error.option_name}", hint
+
+
+@_what_and_hint.register
+def _missing_parameter(error: click.MissingParameter, ctx: click.Context) -> tuple[str, str]:
+    match error.param:
+        case click.Option() as option:
+            return f"{_name(option)} is missing", f"add {_form(option, ctx)}; {_see_help(ctx)}"
+        case click.Argument() as argument:
+            return f"{_name(argument)} is missing", f"write {_usage(ctx)}"
+        case _:
+            return _message_and_usage(error, ctx)
+
+
+@_what_and_hint.register
+def _bad_parameter(error: click.BadParameter, ctx: click.Context) -> tuple[str, str]:
+    match error.param:
+        case click.Parameter(type=click.Choice() as choice) as param:
+            return _no_such_choice(error, param, choice, ctx)
+        case click.Parameter() as param:
+            return f"{environment.source(ctx, param) or _name(param)}: {_sentence(error.message)}", _see_help(ctx)
+        case _:
+            return _message_and_usage(error, ctx)
+
+
+@_what_and_hint.register
+def _bad_option_usage(error: click.BadOptionUsage, ctx: click.Context) -> tuple[str, str]:
+    return _sentence(error.message), _how_to_write(error, ctx) or _see_help(ctx)
+
+
+def _message_and_usage(error: click.UsageError, ctx: click.Context) -> tuple[str, str]:
+    return _sentence(error.format_message()), f"write {_usage(ctx)}"
 
 
 def _no_such_choice(
@@ -75,6 +96,10 @@ def _several_users(ctx: click.Context, more: Sequence[str]) -> tuple[str, str]:
 def nearest(given: str, known: Iterable[str], *, otherwise: str) -> str:
     """Return a hint with the known name that the user probably meant, or else `otherwise`."""
     return next((f"{name}, if that is what you meant" for name in get_close_matches(given, known, n=1)), otherwise)
+
+
+def _see_help(ctx: click.Context) -> str:
+    return f"see {ctx.command_path} --help"
 
 
 def _usage(ctx: click.Context) -> str:

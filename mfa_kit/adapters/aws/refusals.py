@@ -129,14 +129,19 @@ def _refused(error: ClientError) -> MfaKitError:
         # botocore takes the status as the code when the body is HTML or empty. IAM always answers with XML.
         return Unclear(f"something other than IAM answered: HTTP {status} {message}", NOT_IAM)
     code = code.removesuffix("Exception") if code.removesuffix("Exception") in CODES else code
-    kind, hint = CODES.get(code, (AwsFault, "look the code up in the IAM API reference"))
-    if kind is AwsFault and status >= SERVER_ERROR:
-        kind, hint = Unclear, "try again later"
-    hint = _mfa_hint(kind, message) or hint
+    kind, hint = _kind_and_hint(code, message, status=status)
     if error.operation_name == "AssumeRole" and not issubclass(kind, Throttled | Unclear):
         # mfa-kit never calls it. botocore does, to get credentials for a request that was not sent.
         kind = Expired
     return kind(f"AWS answers {code}: {message or 'without a message'}", hint)
+
+
+def _kind_and_hint(code: str, message: str, *, status: int) -> tuple[type[MfaKitError], str]:
+    """Return the class of an error code, and the hint for it and its message."""
+    kind, hint = CODES.get(code, (AwsFault, "look the code up in the IAM API reference"))
+    if kind is AwsFault and status >= SERVER_ERROR:
+        kind, hint = Unclear, "try again later"
+    return kind, _mfa_hint(kind, message) or hint
 
 
 def _mfa_hint(kind: type[MfaKitError], message: str) -> str:
