@@ -57,9 +57,13 @@ class Page:
         return self.window.columns - self.left
 
     def rows(self) -> Secret[list[tuple[str, str]]]:
-        """Return each line of the window: its part of the symbol, and the text beside it."""
+        """Return each line of the window: its part of the symbol, and the text beside it, except the last text.
+
+        The last text, which may be a prompt, is written once and after all others, because scripts wait for it.
+        """
         symbol = Secret(self.symbol.reveal().splitlines() if self.needs.fits(self.window) else [])
-        pairs = Secret(zip_longest(symbol.reveal(), self._beside().reveal(), [None] * self.window.lines, fillvalue=""))
+        beside = Secret(self._beside().reveal()[:-1])
+        pairs = Secret(zip_longest(symbol.reveal(), beside.reveal(), [None] * self.window.lines, fillvalue=""))
         return Secret([(line, text) for line, text, _ in pairs.reveal()][: self.window.lines])
 
     def end(self) -> tuple[int, str]:

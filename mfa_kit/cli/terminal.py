@@ -295,6 +295,9 @@ class Terminal:
             except KeyboardInterrupt:
                 self._write("\n")
                 raise
+            finally:
+                if self._page:
+                    self._page.countdown = self._page.prompt = ()
         if not echo:
             self._write("\n")
         if not line:
@@ -302,7 +305,6 @@ class Terminal:
             raise KeyboardInterrupt
         answer = line.decode(errors="replace")
         if self._page:
-            self._page.countdown = self._page.prompt = ()
             self._page.messages.append(one_line(f"{prompt} {answer.strip() if echo else ''}"))
         return answer
 

@@ -17,7 +17,7 @@ from mfa_kit.cli import terminal
 from mfa_kit.cli.terminal import Nobody, Terminal
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.otp import Secret
+from mfa_kit.core.otp import Secret, Symbol
 
 SECRET = Secret("to be shown")
 MARK = "\x00all of it\x00"
@@ -171,6 +171,19 @@ def test_a_code_is_asked_for_without_a_countdown_too(sat: Sat) -> None:
     """The clock may be unknown. Surrounding spaces are removed."""
     sat.type(" 123456 \n")
     assert sat.terminal.ask_code("code", instead="-x") == "123456"
+
+
+def test_a_prompt_beside_a_symbol_is_printed_when_it_is_read(sat: Sat) -> None:
+    """It is printed once, after the keys before it were dropped. A script that waits for it then loses no key."""
+    shown = sat.terminal
+    shown.show(Symbol("█" * 30), instead="-x")
+    sat.type("123456\n")
+    assert shown.ask_code("code", instead="-x", left=lambda: 7) == "123456"
+    shown.say("that is the same code again: wait until the next one is shown")
+    assert shown.ask_unless("insert a key", lambda: "a key", instead="-x") == "a key"
+    shown.say("remove it")
+    written = sat.seen + sat.written()
+    assert [written.count(prompt) for prompt in ("code:", "insert a key:")] == [1, 1]
 
 
 def test_plain_tells_the_seconds_once(sat: Sat) -> None:

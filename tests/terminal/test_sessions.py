@@ -17,7 +17,7 @@ A line of a session is one of
     lab OPERATION FAULT ...     a fault of the lab from here on, such as `at=every seconds=5`
     no terminal                 later programs have no terminal
     $ mfa-kit ...               a program; it may also be another one, such as age
-    see TEXT                    wait until the program writes this to the terminal
+    see TEXT                    wait until the program writes this to the terminal, in any number of lines
     type TEXT                   type a line; {alice} is the device's current code, {alice -1} that of the last step;
                                 the time is that of the program's first code, however slow the machine is
     type what is shown          type the text that is alone on the first line of the screen; it is a secret

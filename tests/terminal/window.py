@@ -1,6 +1,7 @@
 """A terminal for tests: a program's output as text, as scrollback and as a picture."""
 
 import io
+import re
 import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,8 @@ import pyte
 from PIL import Image, ImageDraw, ImageFont
 from pyte.screens import Char
 
+# What is between two words: a space, a line break, or beside a QR code the next line with its part of the code.
+BETWEEN = r"(?: |\r\n|\x1b\[\d+;1H[^G]*G)"
 BLOCKS = {"▀": (1, 0), "▄": (0, 1), "█": (1, 1)}
 
 
@@ -87,8 +90,8 @@ class Window:
         self.child.logfile_read = self.log
 
     def see(self, text: str) -> None:
-        """Wait until the program has written this."""
-        self.child.expect_exact(text)
+        """Wait until the program has written this, whether or not it is wrapped."""
+        self.child.expect(BETWEEN.join(map(re.escape, text.split(" "))))
 
     def type(self, text: str, *, end: str = "\r") -> None:
         self.child.send(text + end)
