@@ -5,6 +5,7 @@ import inspect
 import math
 import re
 import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -215,6 +216,7 @@ def common(*, needs_config: bool = True) -> "Settings":
         plain=plain,
         quiet=flags.quiet,
         debug=flags.debug,
+        whole_names=flags.wide or not sys.stderr.isatty(),
     )
 
 
@@ -252,7 +254,7 @@ def _common(*forms: str) -> list[click.Parameter]:
         option("--yes", is_flag=True, help="Do not ask for confirmation."),
         option("--no-input", is_flag=True, help="Never prompt."),
         option("--output", type=click.Choice(forms), help="Output form [table]."),
-        option("--wide", is_flag=True, help="Show all columns and whole values of a table, in any window."),
+        option("--wide", is_flag=True, help="Show all columns of a table and whole values, in any window."),
         option("--query", metavar="EXPR", help="Print only this part of the JSON: a JMESPath expression."),
         option("--plain", is_flag=True, help="Do not redraw lines or use colors (for screen readers and logs)."),
         option("-q", "--quiet", is_flag=True, help="Print on stderr only what is wrong or what you must do."),

@@ -109,6 +109,11 @@ class Caller:
         resource = self.arn.split(":", 5)[5]
         return resource.rpartition("/")[2] if resource.startswith("user/") else None
 
+    @property
+    def name(self) -> str:
+        """The name for messages: the user's without its path, `ROLE/SESSION` of a role session, or `root`."""
+        return self.user or self.arn.split(":", 5)[5].removeprefix("assumed-role/")
+
 
 # The word for the account's root user in commands, and in the paths of its backups; no IAM user can have this name.
 ROOT = "root"

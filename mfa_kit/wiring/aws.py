@@ -85,7 +85,8 @@ def connect(
         # Other simulators use the lab's account number too, so the environment has to be checked.
         caller = replace(iam.caller(), lab=speaks_to_lab(iam.endpoint_url, os.environ))
         clock = f", {clock_difference(iam.offset())}" if iam.offset() else ""
-        settings.progress.note(f"account {account_label(caller.account, lab=caller.lab)} as {caller.arn}{clock}")
+        name = caller.arn if settings.whole_names else caller.name
+        settings.progress.note(f"account {account_label(caller.account, lab=caller.lab)} as {name}{clock}")
         if settings.account is not None and settings.account != caller.account:
             raise UsageFault(
                 f"these credentials are of account {caller.account}, and --account asks for {settings.account}",

@@ -12,7 +12,7 @@ class Settings:
     """Settings that every verb gets.
 
     `interaction` is a user at the terminal, or raises Declined. `sleep` waits for a number of seconds and shows a
-    countdown.
+    countdown. `whole_names`: messages name the caller by its ARN.
     """
 
     interaction: Interaction
@@ -29,6 +29,7 @@ class Settings:
     plain: bool = False
     quiet: bool = False
     debug: bool = False
+    whole_names: bool = True
 
     @property
     def still(self) -> bool:

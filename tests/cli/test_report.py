@@ -49,18 +49,41 @@ def test_a_column_stands_where_a_row_has_something_in_it(capsys: pytest.CaptureF
     assert capsys.readouterr().out.splitlines()[0] == "USER   LAST SEEN  FINE  DEVICES  DAYS"
 
 
-@pytest.mark.parametrize(("columns", "head"), [(300, "CHECK   "), (60, "check  mfa-kit")])
-def test_a_table_that_a_window_has_no_room_for_is_a_line_a_field(columns: int, head: str, mfa_kit: MfaKit) -> None:
-    """Wrapped lines would not form columns any more. Rows are separated by an empty line."""
-    env = {**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm-256color"}
-    words = ["-m", "mfa_kit", "doctor"]
+def at_a_terminal(kit: MfaKit, *words: str, columns: int) -> list[str]:
+    """Return the lines that a command writes to a terminal, without control sequences."""
+    env = {**bare(), **kit.env, "MFA_KIT_HOME": str(kit.home), "TERM": "xterm-256color"}
+    words = ("-m", "mfa_kit", "--plain", *words)
     with pexpect.spawn(
-        sys.executable, words, env=env, encoding="utf-8", timeout=120, dimensions=(40, columns)
+        sys.executable, list(words), env=env, encoding="utf-8", timeout=120, dimensions=(40, columns)
     ) as child:
         said = child.read().replace("\r", "")
         child.wait()
-    assert said.startswith(head)
-    assert ("\n\ncheck  extra oath\nstate  ok\nfound  installed\n" in said) == (columns == 60)
+    assert "\x1b" not in said
+    return str(said).splitlines()
+
+
+@pytest.mark.parametrize("columns", [500, 60])
+def test_a_table_fits_the_window(columns: int, mfa_kit: MfaKit) -> None:
+    """Where the window has no room for a cell, the cell continues on the next line of its column."""
+    head, *lines = at_a_terminal(mfa_kit, "doctor", columns=columns)
+    assert head.split() == ["CHECK", "STATE", "FOUND", "HINT"]
+    assert max(map(len, lines)) <= columns
+    for name in ("STATE", "FOUND", "HINT"):
+        at = head.index(name)
+        assert {line[at - 2 : at].strip() for line in lines} == {""}
+        assert any(line[at : at + 1].strip() for line in lines)
+    assert any(line.split() == ["extra", "oath", "ok", "installed"] for line in lines)
+    assert any(line.startswith(" ") for line in lines) is (columns == 60)
+
+
+def test_the_first_line_names_the_caller(mfa_kit: MfaKit) -> None:
+    """A terminal gets the name, so that the line fits 80 columns. A pipe gets the ARN, and a terminal with --wide."""
+    as_whom, arn = "account 000000000000 (LAB, nothing here is real) as ", "arn:aws:iam::000000000000:user/lab-admin"
+    first, *_ = at_a_terminal(mfa_kit, "status", columns=80)
+    assert first == as_whom + "lab-admin"
+    whole, *_ = at_a_terminal(mfa_kit, "status", "--wide", columns=200)
+    assert whole.startswith(as_whom + arn)
+    assert mfa_kit.process("status").err.startswith(as_whom + arn)
 
 
 def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,18 +32,19 @@ def test_the_kind_is_read_from_the_serial(serial: str, kind: DeviceType) -> None
 
 
 @pytest.mark.parametrize(
-    ("arn", "user"),
+    ("arn", "user", "name"),
     [
-        ("arn:aws:iam::123456789012:user/alice", "alice"),
-        ("arn:aws:iam::123456789012:user/team/alice", "alice"),
-        ("arn:aws:sts::123456789012:assumed-role/admin/alice", None),
-        ("arn:aws:iam::123456789012:root", None),
-        ("arn:aws:sts::123456789012:federated-user/alice", None),
+        ("arn:aws:iam::123456789012:user/alice", "alice", "alice"),
+        ("arn:aws:iam::123456789012:user/team/alice", "alice", "alice"),
+        ("arn:aws:sts::123456789012:assumed-role/admin/alice", None, "admin/alice"),
+        ("arn:aws:iam::123456789012:root", None, "root"),
+        ("arn:aws:sts::123456789012:federated-user/alice", None, "federated-user/alice"),
     ],
 )
-def test_the_caller_is_a_user_or_is_not(arn: str, user: str | None) -> None:
-    """Only users have their own MFA devices."""
-    assert Caller("123456789012", arn).user == user
+def test_the_caller_is_a_user_or_is_not(arn: str, user: str | None, name: str) -> None:
+    """Only users have their own MFA devices. Every caller has a name for messages."""
+    caller = Caller("123456789012", arn)
+    assert (caller.user, caller.name) == (user, name)
 
 
 def test_the_partition_is_the_callers() -> None:
