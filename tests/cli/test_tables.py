@@ -1,6 +1,9 @@
 """Every table fits a window of 80 columns, with realistic names, ARNs and paths."""
 
 import ast
+import dataclasses
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,8 @@ import mfa_kit
 from mfa_kit.cli import forms, messages
 from mfa_kit.cli.key.list_keys import NARROW as NARROW_KEYS
 from mfa_kit.cli.output import Output
+from mfa_kit.cli.rollout.tally import COLUMNS
+from mfa_kit.core.models import LogLine
 
 PACKAGE = Path(mfa_kit.__file__).parent
 USER = "firstname.lastname@example.com"
@@ -18,7 +23,7 @@ FILE = f"/home/administrator/.local/share/mfa-kit/backups/123456789012/{USER}/{U
 SAID = "the device could not be enabled because IAM did not accept the codes of the phone"
 COMMAND = "mfa-kit enroll USER --with virtual --codes generated"
 
-# A row of each list, by the schema. The fields are those of the verb.
+# A row of each list, by the schema. A test compares the fields with those of the verb.
 ROWS: dict[str, dict[str, object]] = {
     "status": {
         "user": USER, "kind": "hardware-totp", "device": ARN, "since": AT, "made": "another desk", "backup": FILE,
@@ -30,7 +35,8 @@ ROWS: dict[str, dict[str, object]] = {
     },
     "doctor": {"check": "credentials", "state": "bad", "found": f"arn:aws:iam::123456789012:user/{USER}", "hint": SAID},
     "orphans-list": {
-        "device": ARN, "standing": "of another desk", "user": USER, "since": AT, "run": RUN, "clean": "removes it",
+        "device": ARN, "standing": "of another desk", "user": USER, "since": AT, "run": RUN, "key": "31234567",
+        "clean": "removes it",
     },
     "orphans-clean": {"device": ARN, "ended": "removed", "why": SAID},
     "ledger": {
@@ -66,7 +72,8 @@ ROWS: dict[str, dict[str, object]] = {
     "key-list": {
         "key": "YubiKey 5C NFC FIPS", "serial": "31234567", "firmware": "5.7.1", "transports": ["usb", "nfc"],
         "where": "Yubico YubiKey OTP+FIDO+CCID 00 00", "fido_versions": ["U2F_V2", "FIDO_2_0", "FIDO_2_1"],
-        "fido_aaguid": "c1f9a0bc-1dd2-404a-b27f-8e29047a43fd", "fido_pin": True, "oath_password": False,
+        "fido_aaguid": "c1f9a0bc-1dd2-404a-b27f-8e29047a43fd", "fido_pin": True, "oath_used": 3,
+        "oath_free": 29, "oath_password": False,
     },
     "key-metadata": {
         "name": "YubiKey 5 FIPS Series with Lightning Preview", "aaguid": "c1f9a0bc-1dd2-404a-b27f-8e29047a43fd",
@@ -76,6 +83,8 @@ ROWS: dict[str, dict[str, object]] = {
     "verify-fido2": {"check": "attestation chain", "result": "FAIL", "detail": SAID, "source": "WebAuthn L3, 6.5.2"},
     "verify-token-find": {"serial": "2308524500123", "clock": SAID, "offset_steps": -4, "offset_s": -120},
 }  # fmt: skip
+# Lists whose rows have the fields of a value, and not of a literal in the verb's folder.
+OF_VALUES = {"rollout-status": COLUMNS, "ledger": tuple(each.name for each in dataclasses.fields(LogLine))}
 # A list whose table is made by the verb, or that has no table.
 NO_TABLE = {"audit-finding", "policy-onboard"}
 
@@ -85,21 +94,37 @@ def _columns(node: ast.expr) -> tuple[str, ...]:
     return NARROW_KEYS if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 
-def lists() -> dict[str, tuple[str, ...]]:
-    """Return each schema that a verb prints as a list, and the columns that the verb names for narrow windows."""
-    found: dict[str, tuple[str, ...]] = {}
+def lists() -> Iterator[tuple[str, tuple[str, ...], Path]]:
+    """Yield each schema that a verb prints as a list, the verb's columns for narrow windows, and its folder."""
     for file in sorted(PACKAGE.glob("cli/**/*.py")):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             match node:
                 case ast.Call(func=ast.Attribute(attr="many"), args=[ast.Constant(value=str(schema)), *_]):
                     named = [_columns(each.value) for each in node.keywords if each.arg == "narrow"]
-                    found[schema] = max([found.get(schema, ()), *named], key=len)
+                    yield schema, max(named, key=len, default=()), file.parent
                 case _:
                     pass
-    return found
 
 
-NARROW = lists()
+def literals(folder: Path) -> set[tuple[str, ...]]:
+    """Return the names in each literal mapping in the files of a folder, without what `**` adds to it."""
+    return {
+        tuple(str(key.value) for key in node.keys if isinstance(key, ast.Constant))
+        for file in folder.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Dict)
+    }
+
+
+def consists_of(names: tuple[str, ...], parts: AbstractSet[tuple[str, ...]]) -> bool:
+    """Return whether a row is one of these literals, or several with three or more names, one after another."""
+    return names in parts or any(
+        names[:at] in parts and consists_of(names[at:], parts) for at in range(3, len(names) - 2)
+    )
+
+
+NARROW = {schema: narrow for schema, narrow, _ in sorted(lists(), key=lambda each: len(each[1]))}
+FOLDERS = {schema: folder for schema, _, folder in lists()}
 
 
 @pytest.mark.parametrize("schema", ROWS)
@@ -114,6 +139,17 @@ def test_every_table_fits_80_columns(
     assert max(map(len, lines)) <= 80
     assert lines[0].startswith((NARROW[schema] or [*row])[0].upper())
     assert len(lines[0].split("  ")) > 2
+
+
+@pytest.mark.parametrize("schema", ROWS)
+def test_the_rows_here_have_the_fields_of_the_verb(schema: str) -> None:
+    """A field that is new, renamed or gone has to be changed here too, so that its table is known to fit."""
+    names = tuple(ROWS[schema])
+    if schema in OF_VALUES:
+        assert names == OF_VALUES[schema]
+    else:
+        assert consists_of(names, literals(FOLDERS[schema]))
+    assert {*NARROW[schema]} <= {*names}
 
 
 def test_every_list_has_a_row_here() -> None:
