@@ -70,13 +70,14 @@ def _table(rows: Sequence[Mapping[str, str]], narrow: Sequence[str], width: int)
 def _write_fields(row: Mapping[str, str], width: int, *, color: bool) -> None:
     """Print a line per field. Values are wrapped at words, below each other.
 
-    A word that is too wide for that, such as a checksum, begins right after the name.
+    A word that is too wide for that, such as a checksum, begins right after the name if the line then fits.
     """
     names = max(map(len, row)) + len(GAP)
     for name, value in row.items():
         first, *others = wrapped(value, max(width - names, LEAST))
         for label, line in [(name.replace("_", " "), first), *(("", line) for line in others)]:
-            room = names if names + len(line) <= width else len(label) + len(GAP)
+            least = len(label) + len(GAP)
+            room = least if least <= width - len(line) < names else names
             click.echo(f"{label:<{room}}{paint(line) if color and name in COLUMNS else line}")
 
 

@@ -106,7 +106,9 @@ def _check_method(name: str) -> None:
             f"there is no kind of device {name!r}",
             KEY
             if "key" in name.lower()
-            else nearest(name, names, otherwise=f"write --with {', '.join(names[:-1])} or {names[-1]}"),
+            else nearest(
+                name, names, before="--with ", otherwise=f"write --with {', '.join(names[:-1])} or {names[-1]}"
+            ),
         )
 
 

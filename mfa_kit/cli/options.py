@@ -385,8 +385,9 @@ class Noun(click.Group):
         if not args[0].startswith("-") and not ctx.resilient_parsing and args[0] not in self.list_commands(ctx):
             from mfa_kit.cli.usage import nearest
 
-            hint = nearest(args[0], self.list_commands(ctx), otherwise=f"see {ctx.command_path} --help")
-            words = [*ctx.command_path.split()[1:], args[0]]
+            path = ctx.command_path
+            hint = nearest(args[0], self.list_commands(ctx), before=f"{path} ", otherwise=f"see {path} --help")
+            words = [*path.split()[1:], args[0]]
             raise UsageFault(f"there is no command {' '.join(words)!r}", hint)
         return super().resolve_command(ctx, args)
 

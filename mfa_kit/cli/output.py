@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 import click
 
 from mfa_kit.cli.results import ResultRow, Results
+from mfa_kit.core.errors import UsageFault
 
 # The forms by name, each with the function that writes it, as `module:function`.
 FORMS: Mapping[str, str] = {
@@ -37,15 +38,15 @@ class Output(NamedTuple):
     def of(
         cls, form: str | None, ctx: click.Context, *, html: bool, wide: bool = False, query: str | None = None
     ) -> Self:
-        """Return the output of a verb. Raise click.UsageError for an unknown form, UsageFault for a wrong query.
+        """Return the output of a verb. `html` says whether the verb has a page.
 
-        `html` says whether the verb has a page.
+        Raise click.UsageError for an unknown form, and UsageFault for a query that does not work.
         """
         form = form or ("json" if query else "table")
         if form not in FORMS and not (html and form == HTML):
             raise click.UsageError(f"this command has no output form {form!r}; choose from {', '.join(FORMS)}.", ctx)
         if query and not form.startswith("json"):
-            raise click.UsageError("--query works only with --output json or jsonl", ctx)
+            raise UsageFault("--query works only with --output json or jsonl", "add --output json")
         return cls(form, wide, _load(QUERY)(query) if query else None)
 
     @property

@@ -80,7 +80,12 @@ def _no_such_choice(
     given, one_of = GIVEN.match(error.message), f"write {_listed(choice)}"
     if given is None:
         return f"{name} does not take this value", one_of
-    return f"{name} does not take {given[1]!r}", nearest(given[1], map(str, choice.choices), otherwise=one_of)
+    return f"{name} does not take {given[1]!r}", nearest(
+        given[1],
+        map(str, choice.choices),
+        before=f"{_name(param)} " if isinstance(param, click.Option) else "",
+        otherwise=one_of,
+    )
 
 
 def _how_to_write(error: click.BadOptionUsage, ctx: click.Context) -> str | None:
@@ -93,9 +98,13 @@ def _several_users(ctx: click.Context, more: Sequence[str]) -> tuple[str, str]:
     return "enroll takes one user", f"for several users: mfa-kit rollout plan --only {quote(users)} -o plan.json"
 
 
-def nearest(given: str, known: Iterable[str], *, otherwise: str) -> str:
-    """Return a hint with the known name that the user probably meant, or else `otherwise`."""
-    return next((f"{name}, if that is what you meant" for name in get_close_matches(given, known, n=1)), otherwise)
+def nearest(given: str, known: Iterable[str], *, before: str = "", otherwise: str) -> str:
+    """Return a hint with the known name that the user probably meant, or else `otherwise`.
+
+    `before` is what the user types before the name.
+    """
+    close = get_close_matches(given, known, n=1)
+    return f"{before}{close[0]}, if that is what you meant" if close else otherwise
 
 
 def _see_help(ctx: click.Context) -> str:

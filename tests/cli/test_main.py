@@ -140,8 +140,8 @@ MADE = ["enroll", "alice", "--with", "virtual"]
 @pytest.mark.parametrize(
     ("words", "what", "hint"),
     [
-        (["enrol", "alice"], "there is no command 'enrol'", "enroll, if that is what you meant"),
-        (["backup", "lst"], "there is no command 'backup lst'", "list, if that is what you meant"),
+        (["enrol", "alice"], "there is no command 'enrol'", "mfa-kit enroll, if that is what you meant"),
+        (["backup", "lst"], "there is no command 'backup lst'", "mfa-kit backup list, if that is what you meant"),
         (["xyzzy"], "there is no command 'xyzzy'", "see mfa-kit --help"),
         (["--outpt", "json", "status"], "mfa-kit has no option --outpt", "--output, if that is what you meant"),
         ([*MADE, "--code", "one"], "enroll has no option --code", "--codes, if that is what you meant"),
@@ -165,12 +165,12 @@ MADE = ["enroll", "alice", "--with", "virtual"]
         (
             ["enroll", "alice", "--with", "virtul"],
             "there is no kind of device 'virtul'",
-            "virtual, if that is what you meant",
+            "--with virtual, if that is what you meant",
         ),
         (
             ["enroll", "alice", "--with=hardware_totp", "--serial", "X"],
             "there is no kind of device 'hardware_totp'",
-            "hardware-totp, if that is what you meant",
+            "--with hardware-totp, if that is what you meant",
         ),
         (
             ["enroll", "alice", "--with", "clay"],
@@ -183,7 +183,7 @@ MADE = ["enroll", "alice", "--with", "virtual"]
             "write --with virtual, oath, fido2, hardware-totp or programmable",
         ),
         ([*MADE, "--yes=3"], "option '--yes' does not take a value", "write --yes"),
-        ([*MADE, "--codes", "tiped"], "--codes does not take 'tiped'", "typed, if that is what you meant"),
+        ([*MADE, "--codes", "tiped"], "--codes does not take 'tiped'", "--codes typed, if that is what you meant"),
         ([*MADE, "--codes", "mine"], "--codes does not take 'mine'", "write typed, one or generated"),
         (
             [*MADE, "bob", "o'neil"],

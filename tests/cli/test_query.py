@@ -48,6 +48,7 @@ def test_other_forms_have_no_query(form: str, mfa_kit: MfaKit) -> None:
     """They have no JSON."""
     done = mfa_kit.run("ledger", "show", "--output", form, "--query", "rows")
     assert (done.code, "--query works only with --output json or jsonl" in done.err) == (2, True)
+    assert "try: add --output json" in done.err
 
 
 def test_jmespath_is_imported_only_for_a_query(mfa_kit: MfaKit) -> None:

@@ -431,10 +431,13 @@ def test_a_shell_in_the_lab_says_so(tmp_path: Path) -> None:
 
 
 def test_the_tour_waits_for_enter_at_a_terminal() -> None:
-    """The pause gives the user time to read each step."""
-    with pexpect.spawn(TOOL[0], [*TOOL[1:], "lab", "tour"], timeout=60, encoding="utf-8") as tour:
+    """The pause gives the user time to read each step, whose text is wrapped at words."""
+    with pexpect.spawn(TOOL[0], [*TOOL[1:], "lab", "tour"], timeout=60, encoding="utf-8", dimensions=(24, 80)) as tour:
         tour.expect("1/10")
         tour.expect("press Enter for the next step")
+        prose = str(tour.before).partition("What happened:")[2].splitlines()
+        assert len(prose) > 3
+        assert max(map(len, prose)) <= 80
         tour.sendline("")
         tour.expect("2/10")
         tour.sendintr()

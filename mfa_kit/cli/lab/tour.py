@@ -3,14 +3,15 @@
 import click
 
 from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
 from mfa_kit.wiring import lab
 from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=Verb, needs_config=False)
-def tour(*, settings: Settings) -> int:
+def tour(*, settings: Settings, output: Output) -> int:
     """Show a first day in the lab: enroll, a mistyped code, a crash and the repair, revoke."""
-    failed = lab.tour(click.echo, person=settings.interaction)
+    failed = lab.tour(lambda text: output.prose(*text.split("\n")), person=settings.interaction)
     for title in failed:
         settings.progress.alert(f"this step failed: {title}")
     return 1 if failed else 0
