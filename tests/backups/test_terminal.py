@@ -322,7 +322,7 @@ def test_a_drill_is_remembered(desk: Desk) -> None:
     assert device["drill_due"] is False
     due = desk.run("status", "alice", "--drilled-within", "0s", "--output", "json")
     assert json.loads(due.stdout)["rows"][0]["drill_due"] is True
-    assert "backups not tested for 0 days: 1; mfa-kit" in due.stderr
+    assert "backups not tested for 0 days: 1; to test them: mfa-kit" in due.stderr
     wrong = desk.window("backup", "drill", str(backup), "-i", "id.txt", "--output", "json")
     for _ in range(3):
         wrong.see("Enter to skip: ")

@@ -271,7 +271,7 @@ def test_root_is_no_user(mfa_kit: MfaKit, user: str, at_lab: Lab, monkeypatch: p
     timely = mfa_kit.run("enroll", "--root", "--with", "fido2", "--timeout", "1")
     assert (timely.code, "root's key is not registered" in timely.err) == (4, True)
     monkeypatch.setattr(at_lab.account.root, "mfa", True)
-    assert "has MFA already" in mfa_kit.run("enroll", "--root", "--with", "fido2").out
+    assert "already has MFA" in mfa_kit.run("enroll", "--root", "--with", "fido2").out
     assert mfa_kit.run("enroll", "--root", "--with", "virtual").code == 2
     assert mfa_kit.run("enroll", user, "--root", "--with", "fido2").code == 2
 

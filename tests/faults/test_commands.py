@@ -126,7 +126,7 @@ def test_a_dry_run_of_replace_and_revoke_shows_the_steps_and_touches_nothing(
     """They are printed in order: what is made and what is removed. A lost device is removed first."""
     run(*made("enroll", user))
     seen = len(lab.calls)
-    comes, goes = ["create", "seal", "enable", "confirm"], ["deactivate", "delete", "remove"]
+    comes, goes = ["create", "encrypt", "enable", "confirm"], ["deactivate", "delete", "remove"]
     for words, order in (
         (made("replace", user), [*comes, *goes]),
         ([*made("replace", user), "--lost"], [*goes, *comes]),
@@ -169,7 +169,7 @@ def test_a_user_with_eight_devices_is_told_what_must_go_first(
         assert run(*made("enroll", user), "--add")[0] == 0
     code, _, err = run(*made("replace", user), "--yes", "--mfa-device", f"{user}-3")
     assert code == 2
-    assert "one must go before a new one comes" in err
+    assert "one must be removed before a new one is created" in err
     assert f"mfa-kit revoke {user} --mfa-device NAME, one of {user}, {user}-2," in err
     assert run(*made("replace", user), "--yes", "--mfa-device", f"{user}-3", "--lost")[0] == 0
 

@@ -25,7 +25,7 @@ def slow(lab: Lab, call: str) -> None:
     ("command", "call", "shown"),
     [
         ("status", "ListUsers", "listing users, "),
-        ("status", "ListMFADevices", "reading users: 0 of 2"),
+        ("status", "ListMFADevices", "reading users: "),
         ("audit", "GetAccountAuthorizationDetails", "reading the account, "),
         ("orphans list", "ListVirtualMFADevices", "reading unassigned devices, "),
         ("doctor", "GetCallerIdentity", "checking, "),

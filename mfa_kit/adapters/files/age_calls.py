@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mfa_kit.core.errors import MfaKitError
+from mfa_kit.core.otp import Secret
 
 STDERR = 2
 # Around an armored file: age-encryption.org/v1, "ASCII armor".
@@ -18,13 +19,18 @@ ARMOR = (b"-----BEGIN AGE ENCRYPTED FILE-----", b"-----END AGE ENCRYPTED FILE---
 ONE_AT_A_TIME = threading.Lock()
 
 
-def without_armor(content: bytes) -> bytes:
-    """Return the binary form of an armored file (`age -a`); anything else is returned unchanged."""
-    lines = [line.strip() for line in content.strip().splitlines()]
-    if (lines[:1], lines[-1:]) != ([ARMOR[0]], [ARMOR[1]]):
+def without_armor(content: Secret[bytes]) -> Secret[bytes]:
+    """Return the binary form of an armored file (`age -a`); anything else is returned unchanged.
+
+    An identity file without a passphrase is not encrypted, so its content is a secret.
+    """
+    if not content.reveal().lstrip().startswith(ARMOR[0]):
+        return content
+    lines = [line.strip() for line in content.reveal().strip().splitlines()]
+    if lines[-1] != ARMOR[1]:
         return content
     try:
-        return base64.b64decode(b"".join(lines[1:-1]), validate=True)
+        return Secret(base64.b64decode(b"".join(lines[1:-1]), validate=True))
     except ValueError:
         return content
 

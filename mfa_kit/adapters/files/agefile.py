@@ -39,7 +39,7 @@ def open_backup(path: Path, keys: Secret[list[Identity]]) -> Png:
 
 
 def _decrypted(path: Path, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
-    sealed = without_armor(sealed)
+    sealed = without_armor(Secret(sealed)).reveal()
     if len(sealed) > LARGEST or not sealed.startswith(MAGIC):
         raise IntegrityFault(f"{path} is not a backup: it is not an age file", "see: mfa-kit backup list")
     damaged = IntegrityFault(f"{path} is damaged and cannot be decrypted", "use another copy")

@@ -79,7 +79,7 @@ def _text(file: Path, ask: Ask | None, retry: Callable[[Path], bool]) -> Secret[
         raise UsageFault(
             f"the identity file {file} cannot be read: {reason_of(error)}", "name one that you can read: -i FILE"
         ) from None
-    if not (ask and without_armor(text.reveal()).startswith(MAGIC)):
+    if not (ask and without_armor(text).reveal().startswith(MAGIC)):
         return text
     _check_work(file, text)
     while True:
@@ -92,7 +92,7 @@ def _text(file: Path, ask: Ask | None, retry: Callable[[Path], bool]) -> Secret[
 
 def _check_work(file: Path, whole: Secret[bytes]) -> None:
     """Raise UsageFault for a file whose passphrase would take gigabytes or hours to try."""
-    found = SCRYPT.search(without_armor(whole.reveal())[:LONGEST_HEADER])
+    found = SCRYPT.search(without_armor(whole).reveal()[:LONGEST_HEADER])
     if found and (len(found[1]) > 2 or int(found[1]) > MOST_WORK):  # noqa: PLR2004 - digits
         raise UsageFault(
             f"the passphrase of {file} has a scrypt work factor above {MOST_WORK}",
@@ -105,7 +105,7 @@ def _decrypt_with_passphrase(file: Path, whole: Secret[bytes], passphrase: Secre
     wrong = WrongPassphrase(f"wrong passphrase for {file}", "repeat the command, and type the passphrase again")
     try:
         with contain_panics(wrong):
-            return Secret(pyrage.passphrase.decrypt(without_armor(whole.reveal()), passphrase.reveal()))
+            return Secret(pyrage.passphrase.decrypt(without_armor(whole).reveal(), passphrase.reveal()))
     except pyrage.DecryptError:
         raise wrong from None
 
