@@ -78,11 +78,12 @@ class StatusLine(StderrProgress):
             with self._lock:
                 self._prompts -= 1
 
-    def refresh(self) -> None:
-        """Draw the current text now, cut to the width of the window."""
+    def refresh(self) -> bool:
+        """Draw the current text now, cut to the width of the window. Return whether there is one."""
         with self._lock:
             if self._texts and not self._prompts:
                 self.draw(self._texts[-1]())
+            return bool(self._texts)
 
     def draw(self, line: str) -> None:
         """Replace the line."""

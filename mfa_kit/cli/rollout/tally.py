@@ -77,9 +77,8 @@ class Tally:
     def take(self, result: RowResult) -> None:
         """Count a result, and report it on stderr, in the redrawn line or in a line of its own."""
         self.keep(result)
-        if isinstance(self.progress, StatusLine):
-            self.progress.refresh()
-        elif self.output.form != "jsonl":
+        counted = isinstance(self.progress, StatusLine) and self.progress.refresh()
+        if not counted and self.output.form != "jsonl":
             show = self.progress.alert if result.outcome in TO_RETRY else self.progress.note
             show(": ".join(filter(None, [result.user, result.outcome.value, result.reason])))
 
