@@ -18,7 +18,7 @@ def ask_new_passphrase(person: Interaction, *, random_bits: Callable[[int], int]
 
     `random_bits` returns a random number of so many bits.
     """
-    if person.choose("passphrase", ["type one", "have one made"], instead=INSTEAD) == 0:
+    if person.choose("passphrase", ["type one", "generate one"], instead=INSTEAD) == 0:
         while True:
             typed = person.ask_new_secret("passphrase", instead=INSTEAD)
             if not (fault := fault_of_passphrase(typed)):
