@@ -77,7 +77,7 @@ class Nobody:
 
     def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
         """Raise Declined."""
-        self._decline(f"{what}: this must be confirmed", instead)
+        self._decline(f"{what}; this needs to be confirmed", instead)
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
         """Raise Declined."""

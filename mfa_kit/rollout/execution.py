@@ -41,7 +41,7 @@ class Execution:
 
 
 def run_row(intent: Intent, act: Callable[[], RowResult], *, run: str | None) -> RowResult:
-    """Return the result of a row. An exception that nothing foresaw is the row's failure, and the rollout goes on."""
+    """Return the result of a row. An exception that nothing foresaw is the row's failure, and the rollout continues."""
     try:
         with only_our_errors():
             return act()
@@ -74,6 +74,8 @@ def take_over_runs(entries: Sequence[Entry], *, desk: Desk) -> None:
     """Take the locks of the runs that made these devices. Raise UsageFault if the process of one is still alive."""
     for run in {entry.run for entry in entries}:
         if desk.journal.lives(run):
-            raise UsageFault(f"run {run} is still at work", "let it come to its end, or end it, and run this again")
+            raise UsageFault(
+                f"run {run} is still in progress", "wait until it ends, or stop it; then run this command again"
+            )
         # Recording an entry takes the lock of its run, even if the entry has not changed.
         desk.journal.record(next(entry for entry in entries if entry.run == run))

@@ -34,14 +34,14 @@ class KeyHolders:
             if mine or not (known.card == key.identity or (key.serial and known.hardware == key.serial)):
                 continue
             if entry.is_half_made or is_listed(known, desk=self.desk):
-                return f"{known.user} has it, by run {entry.run}"
+                return f"it belongs to {known.user} (run {entry.run})"
         return None
 
     def _in_tags(self, key: InsertedKey, intent: Intent) -> str | None:
         for serial, tags in self._read_tags().items():
             same = tags.get(CARD_TAG) == key.identity or (key.serial and tags.get(HARDWARE_TAG) == key.serial)
             if same and serial != intent.serial:
-                return f"{tags.get(USER_TAG, 'somebody')} has it, as {serial}"
+                return f"it belongs to {tags.get(USER_TAG, 'another user')} ({serial})"
         return None
 
     def _read_tags(self) -> Mapping[str, Mapping[str, str]]:
@@ -64,14 +64,17 @@ class KeyHolders:
             return {}
         except AccessDenied as denied:
             self._denied = True
-            self.desk.progress.alert(f"warning: which keys other desks have given away is not known: {denied}")
+            self.desk.progress.alert(f"warning: cannot check which keys other computers have assigned: {denied}")
             return {}
 
 
 def _on_key(key: InsertedKey, intent: Intent) -> str | None:
-    """Return the key's other credentials for this account. The label of a credential names its device."""
+    """Return a sentence that lists the key's other credentials for this account; None if it has none.
+
+    The label of a credential names its device.
+    """
     brand, ours = intent.label.partition(":")[0], f"@{intent.account}"
     found = [label for label in key.labels if label.startswith(f"{brand}:") and label.endswith(ours)]
     if others := sorted(set(found) - {intent.label}):
-        return f"it holds {', '.join(others)}"
+        return f"it contains {', '.join(others)}"
     return None

@@ -43,7 +43,7 @@ class Notice:
 
 @dataclass(slots=True, kw_only=True)
 class SlotWatch:
-    """Watches a slot. A key that was there from the start, or was used, counts only after it has been removed.
+    """Watches a slot. A key that was inserted from the start, or was used, counts only after it has been removed.
 
     `inside` and `wrong` are the results of the last look; `used` has identities. `polled`: `poll` has reported the
     current state.
@@ -82,7 +82,7 @@ class SlotWatch:
         if len(new) == 1:
             return new[0]
         if new:
-            return Notice(f"{_described(new)} were put in: leave one")
+            return Notice(f"{_described(new)} were inserted; leave only one inserted")
         wrong = [each for each in self.wrong if each not in before]
         return Notice("; ".join(wrong)) if wrong else None
 
@@ -101,8 +101,8 @@ class SlotWatch:
         if len(self.inside) == 1:
             return self.inside[0]
         if self.inside:
-            return Notice(f"{_described(self.inside)} are in: leave one")
-        return Notice("; ".join(["no key is in", *self.wrong]))
+            return Notice(f"{_described(self.inside)} are inserted; leave only one inserted")
+        return Notice("; ".join(["no key is inserted", *self.wrong]))
 
 
 def _described(keys: Sequence[InsertedKey]) -> str:

@@ -155,7 +155,7 @@ def make_plan(
     desk: Desk,
     report_age: float | None = None,
 ) -> Plan:
-    """Compare a roster with IAM. `look` looks up the users who have no virtual device. Changes nothing."""
+    """Compare a roster with IAM. `look` looks up users without a virtual device. Changes nothing."""
     users, has = listing.users, devices_by_user(listing.holders)
     named = [replace(row, user=found.name) if (found := users.get(row.user.lower())) else row for row in rows]
     has |= look([row.user for row in named if row.user.lower() in users and row.user not in has])
@@ -178,7 +178,7 @@ def _key_before(row: RosterRow, used: str | None) -> str:
 
 def _plan_step(row: RosterRow, plan: Plan, listing: AccountListing, has: tuple[str, ...], *, desk: Desk) -> PlanStep:
     if (foreign := row.account not in {None, plan.account}) or row.user.lower() not in listing.users:
-        what = f"is of account {row.account}, not of" if foreign else "there is no such user in account"
+        what = f"the user is in account {row.account}, not in" if foreign else "there is no such user in account"
         return PlanStep(row=row, action=Action.BLOCKED, reason=f"{what} {plan.account}")
     if has:
         return PlanStep(row=row, action=Action.SKIP, reason=f"has {', '.join(has)}", devices=has)
@@ -208,7 +208,7 @@ def _judge_unassigned(row: RosterRow, serial: str, *, desk: Desk) -> PlanStep:
         return PlanStep(row=row, action=Action.STAGED, reason=f"waits for `rollout activate`, run {entry.run}")
     if entry and entry.is_half_made and tagged is not Mark.UNTAGGED:
         verb = "apply" if row.kind.unattended else "station"
-        what = f"our orphan: run {entry.run} left {serial} half-made; `rollout {verb}` repairs that first"
+        what = f"interrupted run {entry.run} left {serial} half-made; `rollout {verb}` settles it first"
         return PlanStep(row=row, action=Action.BLOCKED, reason=what, repair=True)
     return PlanStep(row=row, action=Action.BLOCKED, reason=_describe_stranger(serial, run, desk=desk))
 
@@ -216,7 +216,8 @@ def _judge_unassigned(row: RosterRow, serial: str, *, desk: Desk) -> PlanStep:
 def _describe_stranger(serial: str, run: str | None, *, desk: Desk) -> str:
     """Say who made an unassigned device that is not in this computer's journal; `run` is the run ID from its tag."""
     if run and STAGED_TAG in desk.inventory.tags(serial):
-        return f"another desk has staged {serial}; it activates it, or `rollout undo`es its run {run}"
+        return f"another computer has staged {serial}; there, use `rollout activate` or `rollout undo {run}`"
     if run:
-        return f"another desk left {serial}, or is making it now: mfa-kit orphans list"
-    return f"the name is taken: nobody has {serial}; choose another, or, when it is not used: {delete_command(serial)}"
+        return f"another computer left {serial} half-made, or is creating it now: mfa-kit orphans list"
+    what = f"the name is taken by {serial}, which is not assigned"
+    return f"{what}; choose another name, or delete it if it is unused: {delete_command(serial)}"

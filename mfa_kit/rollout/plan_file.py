@@ -53,15 +53,17 @@ def plan_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def parse_plan(text: str, *, methods: Iterable[RosterMethod], parse_key: Callable[[str], str]) -> Plan:
+def parse_plan(
+    text: str, *, methods: Iterable[RosterMethod], parse_key: Callable[[str], str], name: str = "this file"
+) -> Plan:
     """Parse a plan file, with the same checks as a roster; `methods` and `parse_key` as in `parse_roster`.
 
-    Raise UsageFault if the text is not a plan of this version.
+    Raise UsageFault if the text is not a plan of this version; the message begins with `name`.
     """
     try:
         return _parse(_mapping(read_json(text)), methods=methods, parse_key=parse_key)
     except (ValueError, KeyError, TypeError, RecursionError, UsageFault):
-        raise UsageFault("this file is not a rollout plan, or another version of mfa-kit made it", CREATE) from None
+        raise UsageFault(f"{name} is not a rollout plan, or another version of mfa-kit made it", CREATE) from None
 
 
 def _parse(found: Mapping[str, object], *, methods: Iterable[RosterMethod], parse_key: Callable[[str], str]) -> Plan:
@@ -72,7 +74,7 @@ def _parse(found: Mapping[str, object], *, methods: Iterable[RosterMethod], pars
     rows = parse_roster(lines or "user", methods=methods, parse_key=parse_key).rows
     report_age = found["report_age"]
     if not isinstance(report_age, float | int | None):
-        raise TypeError("the age of the report is no number")
+        raise TypeError("the age of the report is not a number")
     return Plan(
         account=str(found["account"]),
         partition=str(found["partition"]),
@@ -85,13 +87,13 @@ def _parse(found: Mapping[str, object], *, methods: Iterable[RosterMethod], pars
 
 def _mapping(value: object) -> Mapping[str, object]:
     if not isinstance(value, dict):
-        raise TypeError("it is no object")
+        raise TypeError("it is not an object")
     return value
 
 
 def _list(value: object) -> list[object]:
     if not isinstance(value, list):
-        raise TypeError("it is no list")
+        raise TypeError("it is not a list")
     return value
 
 

@@ -15,8 +15,8 @@ STANDS = {Reached.ENABLED, Reached.CONFIRMED}
 # Outcome and reason of a row for which `apply` makes nothing. If the reason is empty, the plan's is used.
 WITHOUT_WORK = {
     Action.SELF: (RowOutcome.WAITING, ""),
-    Action.STATION: (RowOutcome.WAITING, "made at a desk: mfa-kit rollout station"),
-    Action.STAGED: (RowOutcome.NOT_STARTED, "is no longer staged: make a new plan"),
+    Action.STATION: (RowOutcome.WAITING, "to be enrolled in person: mfa-kit rollout station"),
+    Action.STAGED: (RowOutcome.NOT_STARTED, "the device is no longer staged; make a new plan"),
     Action.SKIP: (RowOutcome.SKIPPED, ""),
     Action.BLOCKED: (RowOutcome.BLOCKED, ""),
 }
@@ -122,7 +122,7 @@ def _row_status(
     if failure:
         return RowResult(user=step.user, outcome=RowOutcome.FAILED, cause=failure.cause, reason=failure.reason)
     if making:
-        what = "a run is making it, or was interrupted: mfa-kit rollout apply"
+        what = "a run is creating the device, or was interrupted; to continue: mfa-kit rollout apply"
         return RowResult.of_entry(making, RowOutcome.HALF_MADE, what)
     return RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED)
 

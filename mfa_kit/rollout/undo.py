@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import suppress
+from shlex import quote
 
 from mfa_kit.core.errors import Lockout, MfaKitError, NoSuchEntity, UsageFault
 from mfa_kit.core.models import Entry, Purpose, Reached
@@ -23,7 +24,8 @@ def entries_of_run(run: str, *, account: str, desk: Desk) -> list[Entry]:
     found = [entry for entry in (*desk.journal.made(account), *leaving) if entry.run == run]
     if not found:
         raise UsageFault(
-            f"this desk knows no device of run {run}", "undo it at the desk that made it; see: mfa-kit ledger show"
+            f"the ledger of this computer has no device of run {run}",
+            "see the runs here: mfa-kit ledger show; undo any other run on the computer that made it",
         )
     return found
 
@@ -40,9 +42,10 @@ def undo_devices(
     def undo_one(entry: Entry) -> RowResult:
         try:
             if _is_last(entry, desk=desk) and not leave_without_mfa:
+                user = entry.intent.user
                 raise Lockout(
-                    f"{entry.intent.serial} is the last MFA device of {entry.intent.user}",
-                    "give another first, or add --leave-without-mfa",
+                    f"{entry.intent.serial} is the last MFA device of {user}",
+                    f"enroll another one first: mfa-kit enroll {quote(user)} --add; or add --leave-without-mfa",
                 )
             retire(entry, purpose=Purpose.REVOKE, desk=desk)
         except FATAL:

@@ -126,8 +126,8 @@ def read_plan(path: Path, methods: Methods, *, expected: str | None) -> tuple[Pl
     text = rollout_files.read_text(path, hint=CREATE)
     digest = plan_digest(text)
     if expected is not None and expected.lower() != digest:
-        raise UsageFault(f"{path} is another plan than expected: its SHA-256 is {digest}", "review it again")
-    return parse_plan(text, methods=methods.in_rosters(), parse_key=parse_public_key), digest
+        raise UsageFault(f"{path} is not the expected plan: its SHA-256 is {digest}", "review the plan again")
+    return parse_plan(text, methods=methods.in_rosters(), parse_key=parse_public_key, name=str(path)), digest
 
 
 def open_results_folder(named: Path | None, plan: Path) -> Path:

@@ -538,7 +538,7 @@ def test_with_generated_codes_nothing_is_shown_and_that_is_said(
     """A user who asks for a picture gets a message that there is none."""
     done = mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient, *words)
     assert done.code == 2
-    assert "no QR code and no seed is shown" in done.err
+    assert "neither the QR code nor the secret is shown" in done.err
     assert f"arn:aws:iam::000000000000:mfa/{user}" not in lab.serials()
 
 

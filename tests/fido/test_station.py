@@ -99,11 +99,11 @@ def test_each_user_gets_a_genuine_key_and_none_gets_anothers(
     assert done.code == 0, done.err
     assert registered == people
     assert "this key was already given to another user" in done.err
-    assert done.err.count("leave it in") == 3
+    assert done.err.count("do not remove it yet") == 3
     plan = tmp_path / "plan.json"
     found = json.loads(desk.run("rollout", "status", plan, "--output", "json").out)["rows"]
     assert [(row["outcome"], row["reason"][:6]) for row in found] == [("enrolled", "by run")] * 2
-    assert "2 of 2 are done already" in station().err
+    assert "2 of 2 are already done" in station().err
     assert outcomes(tmp_path) == ["enrolled"] * 2
 
 
@@ -115,7 +115,7 @@ def test_a_key_that_is_refused_is_followed_by_another(
     done = station(insert(bad), insert(good), more=("--only", people[0]))
     assert done.code == 0, done.err
     assert "the key was rejected: genuine:" in done.err
-    assert "remove it, and insert it again or another" in done.err
+    assert "remove the key, then insert it again or use another one" in done.err
     assert registered == people[:1]
 
 
@@ -127,7 +127,7 @@ def test_a_key_with_a_serial_is_known_the_next_day(
     assert done.code == 1
     done = station(insert(lab_key(maker), serial="KEY-7"), insert(lab_key(maker), serial="KEY-8"))
     assert done.code == 0, done.err
-    assert f"KEY-7 is not free: {people[0]} has it, by run" in done.err
+    assert f"KEY-7 is already in use: it belongs to {people[0]} (run " in done.err
     assert registered == people
 
 

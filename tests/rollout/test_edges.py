@@ -218,7 +218,7 @@ def test_a_run_that_is_at_work_is_not_touched(rollout: Rollout, people: People, 
         other.record(entry)
         for verb in (("activate", "-i", identity_file), ("undo", run, "--yes")):
             done = rollout.desk.run("rollout", *verb)
-            assert (done.code, f"run {run} is still at work" in done.err) == (2, True)
+            assert (done.code, f"run {run} is still in progress" in done.err) == (2, True)
 
 
 def test_the_status_tells_of_a_user_who_is_in_the_making(rollout: Rollout, people: People) -> None:

@@ -61,7 +61,7 @@ def test_a_plan_says_what_becomes_of_each_user(rollout: Rollout, people: People,
     assert f"{has} has arn:" in found[taken]["reason"]
     assert "delete-virtual-mfa-device" in found[orphan]["reason"]
     assert "blocked: ghost: there is no such user in account 000000000000" in done.err
-    assert found["x"]["reason"] == "is of account 123456789012, not of 000000000000"
+    assert found["x"]["reason"] == "the user is in account 123456789012, not in 000000000000"
 
 
 def test_each_user_without_a_virtual_device_is_looked_up_and_nobody_else(rollout: Rollout, people: People) -> None:
@@ -292,7 +292,7 @@ def test_a_plan_is_read_as_warily_as_a_roster(rollout: Rollout, people: People, 
     rollout.plan(*rollout.own(people(1)))
     rollout.file.write_text(spoil(rollout.file.read_text()))
     done = rollout.apply()
-    assert (done.code, "this file is not a rollout plan" in done.err) == (2, True)
+    assert (done.code, f"{rollout.file} is not a rollout plan" in done.err) == (2, True)
 
 
 def test_only_the_plan_that_was_reviewed_is_applied(rollout: Rollout, people: People) -> None:
@@ -322,7 +322,7 @@ def test_the_orphan_of_a_dead_run_is_shown_and_repaired(rollout: Rollout, people
     assert rollout.apply().code == 1
     faults.clear()
     rollout.plan(*rollout.own([user]))
-    assert steps(rollout)[user]["reason"].startswith("our orphan")
+    assert steps(rollout)[user]["reason"].startswith("interrupted run ")
     assert rollout.apply().code == 0
     rollout.works([user])
 
@@ -342,5 +342,5 @@ def test_what_another_desk_left_or_staged_is_told_apart(rollout: Rollout, people
     rollout.lab.faults.clear()
     roster = rollout.roster(*rollout.own([staged, left]))
     done = other.process("rollout", "plan", roster, "-o", rollout.file)
-    assert f"blocked: {staged}: another desk has staged" in done.err
-    assert f"blocked: {left}: another desk left" in done.err
+    assert f"blocked: {staged}: another computer has staged" in done.err
+    assert f"blocked: {left}: another computer left" in done.err

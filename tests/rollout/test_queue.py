@@ -148,7 +148,7 @@ def test_what_cannot_be_used_is_told_when_it_comes(tray: Tray, watch: SlotWatch)
     assert watch.poll() == Notice("the card has no applet; use another")
     tray.has()
     assert watch.poll() is None
-    assert watch.take_only() == Notice("no key is in; the card has no applet; use another")
+    assert watch.take_only() == Notice("no key is inserted; the card has no applet; use another")
     tray.has(key(1))
     assert watch.poll() == key(1)
 
@@ -216,12 +216,12 @@ def test_the_journal_knows_a_key_while_iam_lists_its_device(found: dict[str, Any
     thing = key(1, serial="77")
     assert world.holders().find_holder(thing, ALICE) is None
     world.devices_of["bob"] = [Device(intent("bob").serial, "bob")]
-    assert world.holders().find_holder(thing, ALICE) == "bob has it, by run 20260101T000000Z-00000000"
+    assert world.holders().find_holder(thing, ALICE) == "it belongs to bob (run 20260101T000000Z-00000000)"
     assert world.holders().find_holder(thing, intent("bob")) is None
     assert world.holders().find_holder(key(2, serial="78"), ALICE) is None
     world.devices_of.clear()
     world.entries = [entry("bob", Reached.CREATED, **found)]
-    assert "bob has it" in str(world.holders().find_holder(thing, ALICE))
+    assert "it belongs to bob" in str(world.holders().find_holder(thing, ALICE))
 
 
 def test_a_key_without_a_serial_is_not_taken_for_another() -> None:
@@ -234,7 +234,7 @@ def test_a_key_without_a_serial_is_not_taken_for_another() -> None:
 def test_what_a_key_holds_for_this_account_is_somebodys() -> None:
     """Credentials of other accounts and brands, and those of the same user, do not count."""
     holders = World().holders()
-    assert holders.find_holder(key(1, f"AWS:bob@{ACCOUNT}"), ALICE) == f"it holds AWS:bob@{ACCOUNT}"
+    assert holders.find_holder(key(1, f"AWS:bob@{ACCOUNT}"), ALICE) == f"it contains AWS:bob@{ACCOUNT}"
     assert (
         holders.find_holder(key(1, f"AWS:alice@{ACCOUNT}", "AWS:bob@999999999999", f"GitHub:bob@{ACCOUNT}"), ALICE)
         is None
@@ -253,10 +253,10 @@ def test_tags_are_read_of_the_queues_users_and_of_what_comes_later() -> None:
     def of(name: str) -> str | None:
         return holders.find_holder(InsertedKey(identity=f"id-{name}", serial=None, description="", where=""), ALICE)
 
-    assert of("bob") == f"bob has it, as {bobs.serial}"
+    assert of("bob") == f"it belongs to bob ({bobs.serial})"
     assert of("new") is None
     there.append(new)
-    assert of("new") == f"new has it, as {new.serial}"
+    assert of("new") == f"it belongs to new ({new.serial})"
     there.remove(bobs)
     assert of("bob") is None
     there.append(Device(intent("gone").serial, "gone"))

@@ -121,8 +121,8 @@ def test_each_user_gets_the_key_that_is_put_in_for_him(rollout: Rollout, people:
     assert [each["mfa-kit:serial"] for each in tags] == ["1001", "desk-7"]
     assert tags[0]["team"] == "a"
     assert len({each["mfa-kit:card"] for each in tags}) == 2
-    assert f"insert the key for {users[1]} (2 of 2)" in done.err
-    assert done.err.count("remove it; next") == 2
+    assert f"insert the key for {users[1]} (2 of 2;" in done.err
+    assert done.err.count("you can remove the key now") == 2
 
 
 def test_a_key_that_somebody_has_is_refused(rollout: Rollout, people: People, lab: Lab) -> None:
@@ -131,12 +131,12 @@ def test_a_key_that_somebody_has_is_refused(rollout: Rollout, people: People, la
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     done = station(rollout, put(one), put(one, first=one.credentials.clear), put(two))
     assert done.code == 0, done.err
-    assert f"1001 is not free: {users[0]} has it, by run " in done.err
+    assert f"1001 is already in use: it belongs to {users[0]} (run " in done.err
     assert one.credentials == {}
     holds(lab, two, users[1])
 
 
-@pytest.mark.parametrize(("wiped", "said"), [(False, "it holds AWS:"), (True, "has it, as arn:")])
+@pytest.mark.parametrize(("wiped", "said"), [(False, "it contains AWS:"), (True, " (arn:aws:iam::000000000000:mfa/")])
 def test_a_key_of_another_desk_is_refused(
     rollout: Rollout, people: People, lab: Lab, tmp_path: Path, wiped: bool, said: str
 ) -> None:
@@ -151,7 +151,7 @@ def test_a_key_of_another_desk_is_refused(
     done = station(rollout, put(one), put(two))
     assert done.code == 0, done.err
     assert said in done.err
-    assert users[0] in done.err.partition("is not free")[2].partition("\n")[0]
+    assert users[0] in done.err.partition("is already in use")[2].partition("\n")[0]
     holds(lab, two, users[1])
     assert outcomes(rollout) == {users[0]: "skipped", users[1]: "enrolled"}
 
@@ -173,7 +173,7 @@ def test_another_desk_that_works_now_is_seen_by_its_tags(
 
     done = station(rollout, put(one), put(two, first=meanwhile), put(three))
     assert done.code == 0, done.err
-    assert f"{other} has it, as {serial_of(other)}" in done.err
+    assert f"it belongs to {other} ({serial_of(other)})" in done.err
     holds(lab, three, users[1])
 
 
@@ -193,8 +193,8 @@ def test_tags_that_may_not_be_read_are_told_once(rollout: Rollout, people: Peopl
     lab.faults.add("ListMFADeviceTags", "denied", at="every")
     done = station(rollout, put(one), put(two))
     assert done.code == 0, done.err
-    assert done.err.count("which keys other desks have given away is not known") == 1
-    assert "is not free: it holds AWS:" in done.err
+    assert done.err.count("cannot check which keys other computers have assigned") == 1
+    assert "is already in use: it contains AWS:" in done.err
 
 
 def mended(card: YkoathCard) -> None:
@@ -242,8 +242,8 @@ def test_what_was_in_before_is_left_alone_until_somebody_says_so(rollout: Rollou
         (*have(own), *have(own, three)),
     )
     assert done.code == 0, done.err
-    assert "YubiKey 5A 1001 is plugged in already and is left alone" in done.err
-    assert ") were put in: leave one" in done.err
+    assert "YubiKey 5A 1001 was inserted before, so it is not used" in done.err
+    assert ") were inserted; leave only one inserted" in done.err
     assert "3 keys (" in done.err
     assert own.credentials == {}
     holds(lab, two, users[0])
@@ -260,7 +260,7 @@ def test_enter_takes_the_only_key_that_is_in(rollout: Rollout, people: People, l
     rollout.plan(f"{people(1)[0]},oath", columns=KEYS)
     pcsc.plug()
     done = station(rollout, "", "q")
-    assert "no key is in" in done.err
+    assert "no key is inserted" in done.err
 
 
 def test_a_row_can_be_skipped_and_gone_back_to(rollout: Rollout, people: People, lab: Lab) -> None:
@@ -273,11 +273,11 @@ def test_a_row_can_be_skipped_and_gone_back_to(rollout: Rollout, people: People,
     assert done.code == 0, done.err
     for user, card in zip((a, b, c), cards, strict=True):
         holds(lab, card, user)
-    called = [line.partition(" (")[0] for line in done.err.splitlines() if "; s skips, b goes back" in line]
+    called = [line.partition(" (")[0] for line in done.err.splitlines() if "; s skip, b back" in line]
     assert called == [f"insert the key for {user}" for user in (a, a, b, b, c, a, c, c, a)]
-    assert f"the end; 2 not done ({a}, {c})" in done.err
-    assert "no row before this one is left" in done.err
-    assert "what is what?" in done.err
+    assert f"end of the list, 2 not done ({a}, {c})" in done.err
+    assert "there is no earlier row to go back to" in done.err
+    assert "'what' is not an answer here: type s to skip" in done.err
 
 
 def test_a_station_continues_after_quitting(rollout: Rollout, people: People) -> None:
@@ -299,9 +299,9 @@ def test_a_station_continues_after_quitting(rollout: Rollout, people: People) ->
     pcsc.plug()
     done = station(rollout, "s", put(cards[2]), "b", "s", "q")
     assert done.code == 1
-    assert f"insert the key for {b} (2 of 3)" in done.err
+    assert f"insert the key for {b} (2 of 3;" in done.err
     assert f"insert the key for {a}" not in done.err
-    assert "1 of 3 are done already" in done.err
+    assert "1 of 3 are already done" in done.err
     assert outcomes(rollout) == {a: "enrolled", b: "failed", c: "enrolled"}
 
 
@@ -341,7 +341,7 @@ def test_a_token_is_read_for_its_user_and_for_no_other(rollout: Rollout, people:
     read = (display.shows(lab.account.now() - wait) for wait in (30, 0))
     done = station(rollout, "", "", "s", "q", codes=read)
     assert done.code == 1
-    assert f"take token GAHT55500001 for {users[1]}, and press Enter (2 of 2)" in done.err
+    assert f"take token GAHT55500001 for {users[1]}, and press Enter (2 of 2;" in done.err
     assert f"token GAHT55500001 belongs to {users[0]}" in done.err
     assert lab.assigned("GAHT55500001") == users[0]
     assert outcomes(rollout) == {users[0]: "enrolled", users[1]: "failed"}
@@ -404,7 +404,7 @@ def test_what_a_dead_desk_left_is_settled_with_its_key(rollout: Rollout, people:
     rollout.plan(f"{user},oath", columns=KEYS)
     (row,) = json.loads(rollout.file.read_text())["rows"]
     assert (row["action"], row["repair"]) == ("blocked", True)
-    assert "`rollout station` repairs that first" in row["reason"]
+    assert "`rollout station` settles it first" in row["reason"]
     assert station(rollout, put(card)).code == 0
     holds(lab, card, user)
     nothing_is_half_made(rollout)
@@ -420,7 +420,7 @@ def test_apply_leaves_the_stations_rows_and_the_station_those_of_apply(rollout: 
     assert outcomes(rollout) == {phone: "enrolled", key: "enrolled"}
     done = station(rollout, more=("--with", "oath"))
     assert done.code == 0
-    assert "1 of 1 are done already" in done.err
+    assert "1 of 1 are already done" in done.err
 
 
 @pytest.mark.parametrize("verb", ["station", "bench"])
@@ -446,7 +446,7 @@ def test_bad_input_has_its_own_answers(rollout: Rollout, people: People) -> None
     assert (nobody.code, "use a terminal" in nobody.err) == (8, True)
     assert rollout.desk.run(*command, "--expect-sha256", "00").code == 2
     unknown = station(rollout, more=("--only", "ghost"))
-    assert (unknown.code, "--only names ghost" in unknown.err) == (2, True)
+    assert (unknown.code, "the plan or the selection: ghost" in unknown.err) == (2, True)
     assert rollout.desk.run(*command, "--with", "sms").code == 2
     assert rollout.desk.run(*command, "--serial", "GAHT12345678").code == 2
     plan = json.loads(rollout.file.read_text())
@@ -454,7 +454,7 @@ def test_bad_input_has_its_own_answers(rollout: Rollout, people: People) -> None
     assert "the plan is for account 123456789012" in station(rollout).err
     rollout.plan(f"{user},virtual", columns=KEYS)
     done = station(rollout)
-    assert (done.code, "with --with virtual those of phones are" in done.err) == (0, True)
+    assert (done.code, "to enroll phone users in person, add --with virtual" in done.err) == (0, True)
 
 
 # A real terminal
@@ -475,13 +475,13 @@ def test_at_a_terminal_keys_are_seen_while_a_line_may_be_typed(rollout: Rollout,
     users, (one, two) = people(2), keys(1001, 1002)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     shown = window(rollout)
-    shown.see(f"insert the key for {users[0]} (1 of 2); s skips, b goes back, q quits:")
+    shown.see(f"insert the key for {users[0]} (1 of 2; s skip, b back, q quit):")
     pcsc.plug(one)
-    shown.see(f"YubiKey 5A 1001 for {users[0]}; leave it in")
+    shown.see(f"using YubiKey 5A 1001 for {users[0]}; do not remove it yet")
     shown.see("touch the key now")
     shown.see(f"{users[0]}: enrolled")
-    shown.see("remove it; next")
-    shown.see(f"insert the key for {users[1]} (2 of 2)")
+    shown.see("you can remove the key now")
+    shown.see(f"insert the key for {users[1]} (2 of 2;")
     two.touch_delay = 20
     pcsc.plug()
     pcsc.plug(two)
@@ -491,9 +491,9 @@ def test_at_a_terminal_keys_are_seen_while_a_line_may_be_typed(rollout: Rollout,
     pcsc.plug()
     two.touch_delay = 0
     again = window(rollout)
-    again.see(f"insert the key for {users[1]} (2 of 2)")
+    again.see(f"insert the key for {users[1]} (2 of 2;")
     again.type("?")
-    again.see("Enter takes what is here")
+    again.see("is not an answer here: type s to skip")
     pcsc.plug(two)
     again.see(f"{users[1]}: enrolled")
     assert again.end() == 0
@@ -513,7 +513,7 @@ def test_ctrl_c_at_a_prompt_ends_with_results(rollout: Rollout, people: People) 
     (user,) = people(1)
     rollout.plan(f"{user},oath", columns=KEYS)
     shown = window(rollout)
-    shown.see(f"insert the key for {user} (1 of 1)")
+    shown.see(f"insert the key for {user} (1 of 1;")
     shown.type("\x03", end="")
     assert shown.end() == 130
     assert outcomes(rollout) == {user: "not started"}

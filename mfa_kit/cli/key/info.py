@@ -60,7 +60,7 @@ def info(
 
 
 def _read(chosen: KeyRow) -> tuple[dict[str, Cell], list[MfaKitError]]:
-    """Return what each kind of key tells of this one, and the faults of the kinds that tell nothing."""
+    """Return what each kind of key reports about this one, and the faults of the kinds that report nothing."""
     row: dict[str, Cell] = chosen.common()
     failed: list[MfaKitError] = []
     for details in chosen.details:

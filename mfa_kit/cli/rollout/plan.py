@@ -36,10 +36,10 @@ SHOWN = 20
 
 @click.command(cls=options.Verb)
 @click.argument("roster", type=Path, required=False)
-@click.option("-o", "--plan", "out", type=Path, required=True, metavar="FILE", help="Where the plan is written.")
+@click.option("-o", "--plan", "out", type=Path, required=True, metavar="FILE", help="File to write the plan to.")
 @shared_options.GROUP
-@click.option("--path-prefix", metavar="PATH", help="Users below a path of IAM.")
-@click.option("--tag", "tags", multiple=True, metavar="K=V", help="Users with a tag.")
+@click.option("--path-prefix", metavar="PATH", help="Users below this IAM path.")
+@click.option("--tag", "tags", multiple=True, metavar="K=V", help="Users with this tag.")
 @click.option("--without-mfa", is_flag=True, help="Users with a console password and no MFA device.")
 @shared_options.ONLY
 @click.option("--skip-bad", type=Path, metavar="FILE", help="Skip rows with errors, and write them to FILE.")

@@ -20,8 +20,9 @@ from mfa_kit.rollout.roster import RosterRow
 from mfa_kit.rollout.row_status import entries_by_serial, result_of_devices
 from mfa_kit.rollout.station import StationMethods, StationQueue, StationRuns, enroll_in_person
 
-INSTEAD = "a terminal; mfa-kit rollout apply makes what needs nobody"
-WORDS = "s skips, b goes back, q quits"
+INSTEAD = "a terminal; for the rows that need no person: mfa-kit rollout apply PLAN"
+WORDS = "s skip, b back, q quit"
+ANSWERS = "type s to skip, b to go back, q to quit, or press Enter to start"
 SKIP, BACK, QUIT = {"s", "skip"}, {"b", "back"}, {"q", "quit"}
 # Longer lists of names do not fit in a prompt.
 SHOWN = 5
@@ -69,7 +70,7 @@ class StationSession:
         """After the last step, ask whether to go back to one that is left. Return False to end the session."""
         left = [step.user for step in self.queue.left]
         shown = ", ".join(["…"] * (len(left) > SHOWN) + left[-SHOWN:])
-        prompt = f"the end; {len(left)} not done ({shown}): b goes back to the last, Enter ends"
+        prompt = f"end of the list, {len(left)} not done ({shown}); b to go back, Enter to finish"
         answer = self.person.ask_unless(prompt, lambda: None, instead=INSTEAD) if left else ""
         if answer in BACK:
             self.queue.go_back()
@@ -97,7 +98,7 @@ class StationSession:
     def _ask(self, step: PlanStep) -> bool:
         """Ask for the key or input of a step, and act on the typed line or the inserted key. Return False to quit."""
         watch = self._watch(step.row)
-        prompt = f"{self.methods.call(step.row)} ({self.queue.place}); {WORDS}"
+        prompt = f"{self.methods.call(step.row)} ({self.queue.place}; {WORDS})"
         comes: Callable[[], InsertedKey | Notice | None] = watch.poll if watch else lambda: None
         answer: InsertedKey | Notice | str = self.person.ask_unless(prompt, comes, instead=INSTEAD)
         if answer == "" and watch:
@@ -114,15 +115,15 @@ class StationSession:
     def _obey(self, step: PlanStep, word: str) -> bool:
         """Skip, go back or quit, as the person typed. Return False to quit."""
         if word in SKIP:
-            self.reasons.setdefault(step.user, "skipped at the desk")
+            self.reasons.setdefault(step.user, "skipped at the station")
             self.queue.skip()
         elif word in BACK:
             if not self.queue.go_back():
-                self.person.say("no row before this one is left")
+                self.person.say("there is no earlier row to go back to")
         elif word in QUIT:
             return False
         else:
-            self.person.say(f"what is {word}? {WORDS}; Enter takes what is here")
+            self.person.say(f"{word!a} is not an answer here: {ANSWERS}")
         return True
 
     def _watch(self, row: RosterRow) -> SlotWatch | None:
@@ -133,7 +134,7 @@ class StationSession:
             self.watches[method] = watch = SlotWatch(slot=slot) if slot else None
             for key in watch.begin() if watch else ():
                 self.tally.progress.alert(
-                    f"{key.description} is plugged in already and is left alone; Enter takes it where no other is in"
+                    f"{key.description} was inserted before, so it is not used; to use it alone, press Enter"
                 )
         return self.watches[method]
 
@@ -154,7 +155,7 @@ class StationSession:
             self.runs.keep_left(intent, desk=desk)
             self.person.say("")
             messages.print_error(f"{step.user}: interrupted", notes=notes_of(stop))
-            self.reasons[step.user] = "interrupted at the desk"
+            self.reasons[step.user] = "interrupted at the station"
         else:
             self._take(step, outcome)
         if key and watch and watch.find_again(key):
@@ -167,10 +168,11 @@ class StationSession:
             key = watch.find_again(key) or key
         if holder := self.holders.find_holder(key, intent):
             messages.print_error(
-                f"{key.description} is not free: {holder}", hint=f"remove it, and take another for {intent.user}"
+                f"{key.description} is already in use: {holder}",
+                hint=f"remove it, and insert another key for {intent.user}",
             )
             return False
-        self.tally.progress.alert(f"{key.description} for {intent.user}; leave it in")
+        self.tally.progress.alert(f"using {key.description} for {intent.user}; do not remove it yet")
         return True
 
     def _enroll(self, step: PlanStep, intent: Intent, key: InsertedKey | None) -> Outcome:
@@ -193,9 +195,9 @@ class StationSession:
 
     def _say_remove(self, step: PlanStep) -> None:
         self.tally.progress.alert(
-            "remove it; next"
+            "you can remove the key now"
             if self.queue.is_done(step)
-            else "remove it, and insert it again or another; Enter tries with this one"
+            else "remove the key, then insert it again or use another one; or press Enter to try this one again"
         )
 
     def _end(self, result: RowResult) -> None:

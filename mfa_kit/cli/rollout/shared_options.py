@@ -12,21 +12,36 @@ F = TypeVar("F", bound=Callable[..., object])
 
 PLAN_FILE = click.argument("plan_file", metavar="PLAN", type=Path)
 WORKERS = click.option(
-    "--workers", type=click.IntRange(1, 64), default=8, show_default=True, help="How many users are worked on at once."
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=8,
+    show_default=True,
+    help="Number of users processed at the same time.",
 )
 RESULTS = click.option(
-    "--results", type=Path, metavar="DIR", help="Where results.csv, results.json and failed.csv go [beside PLAN]."
+    "--results", type=Path, metavar="DIR", help="Folder for results.csv, results.json and failed.csv [next to PLAN]."
 )
 EXPECTED = click.option(
-    "--expect-sha256", "expected", metavar="HEX", help="Refuse any other plan than the reviewed one."
+    "--expect-sha256", "expected", metavar="HEX", help="Accept only the plan with this SHA-256: the reviewed one."
 )
-ONLY = click.option("--only", metavar="A,B", help="Only the users named here.")
-GROUP = click.option("--group", "groups", multiple=True, metavar="NAME", help="Users of a group of IAM.")
+ONLY = click.option("--only", metavar="A,B", help="Only these users.")
+GROUP = click.option("--group", "groups", multiple=True, metavar="NAME", help="Users in this IAM group.")
 RECIPIENT = click.option(
-    "-r", "--recipient", "to", multiple=True, metavar="RECIPIENT", help="Who can open every backup: an age or SSH key."
+    "-r",
+    "--recipient",
+    "to",
+    multiple=True,
+    metavar="RECIPIENT",
+    help="Encrypt each backup to this age or SSH public key too.",
 )
 RECIPIENTS_FILE = click.option(
-    "-R", "--recipients-file", "to_files", multiple=True, type=Path, metavar="FILE", help="Recipients, one a line."
+    "-R",
+    "--recipients-file",
+    "to_files",
+    multiple=True,
+    type=Path,
+    metavar="FILE",
+    help="File of recipients, one per line.",
 )
 
 

@@ -65,7 +65,7 @@ class StationVerb(options.Verb):
     "kinds",
     multiple=True,
     type=click.Choice([name for name, recipe in METHODS.items() if recipe.call]),
-    help="Only rows of this kind; with virtual also those of phones, which `apply` makes otherwise [all but virtual].",
+    help="Only rows of this kind; virtual enrolls users with their phones, without `apply` [all but virtual].",
 )
 @shared_options.ONLY
 @shared_options.backup_options
@@ -85,7 +85,7 @@ def station(
     output: Output,
     **of_methods: object,
 ) -> int:
-    """Work through the rows of PLAN that need a key, a token or a phone here. Run again, it goes on where it stood."""
+    """Enroll users of PLAN in person, one after another. Run the same command again to continue."""
     if click.get_current_context().info_name == bench.name:
         settings.progress.alert("note: rollout bench is deprecated; use mfa-kit rollout station")
     plan, digest = wiring.read_plan(plan_file, METHODS, expected=expected)
@@ -214,6 +214,6 @@ def _greet(queue: StationQueue, progress: Progress) -> None:
     """Print that nothing is left to do, or how many rows are already done."""
     done = len(queue.steps) - len(queue.left)
     if not queue.steps:
-        progress.note("no row of this plan is made at a desk; with --with virtual those of phones are")
+        progress.note("no one in this plan needs a key or token; to enroll phone users in person, add --with virtual")
     elif done:
-        progress.note(f"{done} of {len(queue.steps)} are done already")
+        progress.note(f"{done} of {len(queue.steps)} are already done")

@@ -22,17 +22,19 @@ class Fido2Options(Options):
 
     key: str | None = field(
         default=None,
-        metadata=option(help="Which key, when several are plugged in.", metavar="SERIAL|PLACE", single=True),
+        metadata=option(help="The key, if several are connected.", metavar="SERIAL|PLACE", single=True),
     )
-    skip_key_check: bool = field(default=False, metadata=option(help="Do not verify the key first; none need be here."))
+    skip_key_check: bool = field(
+        default=False, metadata=option(help="Do not verify the key first; it need not be connected.")
+    )
     require: Path | None = field(
         default=None,
         metadata=option(
-            help="What the key has to be, here and by IAM's word: a policy file.", metavar="FILE", read=True
+            help="Policy file: what the key and its certifications in IAM must meet.", metavar="FILE", read=True
         ),
     )
     mds: Path | None = field(
-        default=None, metadata=option(help="Signed FIDO metadata, blob.jwt.", metavar="FILE", read=True)
+        default=None, metadata=option(help="Signed FIDO metadata: blob.jwt.", metavar="FILE", read=True)
     )
     mds_root: Path | None = field(
         default=None,
@@ -44,21 +46,25 @@ class Fido2Options(Options):
         default=False, metadata=option(help="Accept metadata that is older than what was used before.")
     )
     pin_stdin: bool = field(
-        default=False, metadata=option(help="Read the key's PIN from standard input, one line.", single=True)
+        default=False, metadata=option(help="Read the key's PIN from stdin, one line.", single=True)
     )
     asset: str | None = field(
         default=None,
-        metadata=option(help="What to call the key [its serial, else its AAGUID].", metavar="LABEL", single=True),
+        metadata=option(
+            help="Name of the key in the ledger [its serial, else its AAGUID].", metavar="LABEL", single=True
+        ),
     )
     open: bool = field(
         default=False,
-        metadata=option(help="Open the page in the browser, signed in for 15 minutes and for this user's MFA alone."),
+        metadata=option(
+            help="Open the page in the browser, signed in for 15 minutes with access only to this user's MFA."
+        ),
     )
     open_role: str | None = field(
-        default=None, metadata=option(help="The role to sign in with; without it your access keys do.", metavar="ARN")
+        default=None, metadata=option(help="Role to sign in with [your access keys].", metavar="ARN")
     )
     timeout: int = field(
-        default=600, metadata=option(help="How long to wait for IAM to list the key.", metavar="SECONDS", least=1)
+        default=600, metadata=option(help="Seconds to wait for IAM to list the key.", metavar="SECONDS", least=1)
     )
 
     def equip(self, context: Context) -> Equipment:
@@ -128,9 +134,9 @@ class SecurityKeySlot:
 FIDO2 = Method("fido2", DeviceType.FIDO2)
 METHOD = Recipe(
     method=FIDO2,
-    help="a security key, which a person registers in the console",
-    about="IAM has no API to register a security key: that is done on one page of AWS's console. mfa-kit checks "
-    "the key, brings you to the page, and waits until IAM lists the key with its certifications.",
+    help="a security key, registered in the AWS console",
+    about="IAM has no API to register a security key; you register it in the AWS console. mfa-kit checks the key, "
+    "shows or opens the page, and waits until IAM lists the key with its certifications.",
     options=Fido2Options,
     how=RosterMethod(method=FIDO2),
     call="insert the key for {user}",

@@ -12,7 +12,7 @@ from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, o
 class TokenOptions(Options):
     """The options of `--with hardware-totp`."""
 
-    serial: str = field(metadata=option(help="The serial number printed on it.", metavar="SERIAL", single=True))
+    serial: str = field(metadata=option(help="Serial number printed on the token.", metavar="SERIAL", single=True))
 
     def equip(self, context: Context) -> Equipment:
         """Return the token given with `--serial`. The user reads its codes off its display."""
@@ -24,7 +24,7 @@ class TokenOptions(Options):
 HARDWARE_TOTP = Method("hardware-totp", DeviceType.HARDWARE_TOTP)
 METHOD = Recipe(
     method=HARDWARE_TOTP,
-    help="a display token that was sold for AWS",
+    help="a display token sold for AWS",
     options=TokenOptions,
     how=RosterMethod(method=HARDWARE_TOTP, by_serial=True),
     call="take token {serial} for {user}, and press Enter",

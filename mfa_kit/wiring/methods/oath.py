@@ -46,21 +46,22 @@ class OathOptions(Options):
 
     key: str | None = field(
         default=None,
-        metadata=option(help="Which key, when several are plugged in.", metavar="SERIAL|READER", single=True),
+        metadata=option(help="The key, if several are connected.", metavar="SERIAL|READER", single=True),
     )
-    touch: bool = field(default=True, metadata=option(help="Whether each code takes a touch.", off="--no-touch"))
+    touch: bool = field(
+        default=True, metadata=option(help="Whether the key must be touched for each code.", off="--no-touch")
+    )
     asset: str | None = field(
         default=None,
-        metadata=option(help="What to call the key in its tag [its serial].", metavar="LABEL", single=True),
+        metadata=option(help="Name of the key in the device's tag [its serial].", metavar="LABEL", single=True),
     )
     wait: bool = field(
-        default=False, metadata=option(help="Wait for the next code in place of computing the last one.")
+        default=False, metadata=option(help="Wait for the next code instead of computing the previous one.")
     )
     password_stdin: bool = field(
         default=False,
         metadata=option(
-            help="Read the OATH password of the key from standard input, a line; "
-            "to change it, the old one and the new.",
+            help="Read the key's OATH password from stdin, one line.",
             single=True,
         ),
     )

@@ -11,18 +11,18 @@ from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, o
 class ProgrammableOptions(Options):
     """The options of `--with programmable`."""
 
-    serial: str = field(metadata=option(help="The serial number printed on it.", metavar="SERIAL"))
+    serial: str = field(metadata=option(help="Serial number printed on the token.", metavar="SERIAL"))
     capacity: int | None = field(
         default=None,
         metadata=option(
-            help="The longest seed that its model takes; AWS's have 40 octets [asked].",
+            help="Longest seed that the token can store; seeds from AWS have 40 octets [prompt].",
             metavar="OCTETS",
             least=1,
             most=999,
         ),
     )
     show_secret: bool = field(
-        default=False, metadata=option(help="Show the seed too, for a tool that takes no QR code.")
+        default=False, metadata=option(help="Also show the seed as text, for a tool that cannot read QR codes.")
     )
 
     def equip(self, context: Context) -> Equipment:
@@ -35,6 +35,6 @@ class ProgrammableOptions(Options):
 
 METHOD = Recipe(
     method=Method("programmable"),
-    help="a display token into which AWS's seed is burned",
+    help="a display token to which the seed from AWS is written",
     options=ProgrammableOptions,
 )

@@ -54,19 +54,21 @@ class VirtualOptions(Options):
     codes: Codes = field(
         default=Codes.TYPED,
         metadata=option(
-            help="typed: two in a row, off a phone; one: the first of them, for a queue of people; "
-            "generated: computed here, and the sealed backup is then the only copy of the seed."
+            help="typed: two consecutive codes from the phone. one: only the first of them, to save time. "
+            "generated: computed by mfa-kit; the encrypted backup is the only copy of the secret."
         ),
     )
     qr_file: Path | None = field(
         default=None,
         metadata=option(
-            help="Write the QR code to a new file, 0600 and unencrypted, in place of the screen.",
+            help="Write the QR code to a new file, unencrypted (mode 0600), instead of showing it.",
             metavar="FILE",
             single=True,
         ),
     )
-    show_secret: bool = field(default=False, metadata=option(help="Show the seed too, to type it into the app."))
+    show_secret: bool = field(
+        default=False, metadata=option(help="Also show the secret as text, to type it into the app.")
+    )
 
     @property
     def backup_alone(self) -> bool:
@@ -78,8 +80,8 @@ class VirtualOptions(Options):
         if self.backup_alone:
             if self.qr_file or self.show_secret:
                 raise UsageFault(
-                    "generated codes are for nobody at hand, so no QR code and no seed is shown",
-                    "leave out --qr-file and --show-secret: mfa-kit backup show opens the backup; or use --codes typed",
+                    "with --codes generated, neither the QR code nor the secret is shown",
+                    "omit --qr-file and --show-secret, and open the backup: mfa-kit backup show; or use --codes typed",
                 )
             return Equipment(carrier=BackupAlone(context.inventory.now), maker=CREATING)
         harden()
@@ -98,9 +100,9 @@ class VirtualOptions(Options):
 
 METHOD = Recipe(
     method=VIRTUAL,
-    help="an authenticator app, or a sealed backup alone",
+    help="an authenticator app, or only an encrypted backup",
     options=VirtualOptions,
     how=roster_method.VIRTUAL,
-    call="when {user} is here with a phone, press Enter",
+    call="press Enter when {user} is here with a phone",
     resumable=True,
 )
