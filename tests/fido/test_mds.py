@@ -200,7 +200,7 @@ def test_one_bad_entry_does_not_lose_the_rest(maker: AttestationCa, tmp_path: Pa
         {**good, "aaguid": "not-one"},
         {**good, "statusReports": None},
         {**good, "metadataStatement": {**good["metadataStatement"], "attestationRootCertificates": [5]}},
-        {**good, "metadataStatement": {**good["metadataStatement"], "authenticatorVersion": math.inf}},
+        {**good, "metadataStatement": {**good["metadataStatement"], "authenticatorVersion": "seven"}},
         {**good, "metadataStatement": {**good["metadataStatement"], "description": "half \ud83d"}},
         "nothing",
     ]
@@ -208,6 +208,13 @@ def test_one_bad_entry_does_not_lose_the_rest(maker: AttestationCa, tmp_path: Pa
     source = opened(maker.blob([*bad, uaf, good], next_update=LATER), tmp_path, maker.root.der)
     assert (source.source().models, source.source().passed_over) == (1, 6)
     assert source.model(LAB_AAGUID)
+
+
+@pytest.mark.parametrize("number", [math.inf, math.nan, 10**400])
+def test_a_signed_blob_that_is_not_json_is_refused_whole(maker: AttestationCa, tmp_path: Path, number: float) -> None:
+    """Infinity and NaN are not JSON, and readers differ on a number of hundreds of digits."""
+    blob = maker.blob([{**maker.entry("good", aaguid=LAB_AAGUID), "number": number}], next_update=LATER)
+    assert refused(blob, tmp_path, maker.root.der) == "this file is not a metadata BLOB"
 
 
 @pytest.mark.parametrize("number", [10**30, -(10**30), math.inf, None])
