@@ -127,9 +127,11 @@ class Terminal:
         if self._page:
             self._page.messages.append(printable(text))
             return self._draw(self._page)
-        lines = textwrap.wrap(printable(text), self._width(), break_long_words=False, break_on_hyphens=False)
         with STATUS.hidden():
-            return self._write("\n".join(lines) + "\n")
+            return self._write("\n".join(self._wrapped(printable(text))) + "\n")
+
+    def _wrapped(self, text: str) -> list[str]:
+        return textwrap.wrap(text, self._width(), break_long_words=False, break_on_hyphens=False)
 
     def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
         """Return the typed line without surrounding spaces.
@@ -313,7 +315,7 @@ class Terminal:
             self._page.prompt = [*self._page.countdown, prompt]
             self._draw(self._page)
         else:
-            self._write(f"{prompt} ")
+            self._write("\n".join(self._wrapped(prompt)) + " ")
 
     def _typed(self, tick: Callable[[], None] | None, until: Callable[[], bool] | None) -> bool:
         """Wait for a line. Return whether there is one.

@@ -302,6 +302,14 @@ def test_sentences_are_wrapped_at_words(sat: Sat) -> None:
     assert sat.written().split("\r\n")[:2] == ["a sentence of some", "words"]
 
 
+def test_prompts_are_wrapped_at_words(sat: Sat) -> None:
+    """The answer is typed after the last word."""
+    termios.tcsetwinsize(sat.theirs, (30, 20))
+    sat.type("x\n")
+    assert sat.terminal.ask_code("a prompt of some more words", instead="-x") == "x"
+    assert sat.seen.split("\r\n") == ["a prompt of some", "more words: "]
+
+
 @pytest.mark.parametrize("text", ["\x1b[31mred", "\u202eabc", "\x07"])
 def test_what_is_said_drives_no_terminal(text: str, sat: Sat) -> None:
     """Control and bidirectional characters are escaped, in prompts and in messages."""
