@@ -156,7 +156,7 @@ def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | 
             return None
         case [device], []:
             desk.progress.alert(
-                f"warning: the new key is named {device.name}, not {name}; mfa-kit takes it for this key"
+                f"warning: the new key is named {device.name}, not {name}; mfa-kit assumes that it is this key"
             )
         case _, [device]:
             pass

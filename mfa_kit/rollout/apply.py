@@ -154,7 +154,7 @@ class _Making:
         return RowResult.of_error(intent, error, run=self.run)
 
     def _result_of_other(self, intent: Intent) -> RowResult:
-        """Return the result for a user whom another process enrolled, with the backup if it has our folder."""
+        """Return the result for a user enrolled by another process, with the backup if it uses our folder."""
         entry = entries_by_serial(intent.account, desk=self.desk).get(intent.serial)
         if entry and entry.run != self.run:
             what = "enrolled by another run on this computer meanwhile"

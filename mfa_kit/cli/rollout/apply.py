@@ -21,6 +21,8 @@ from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
+INTERRUPTED = "interrupted; to see the result: mfa-kit rollout status"
+
 
 @click.command(cls=options.Verb)
 @shared_options.PLAN_FILE
@@ -101,11 +103,11 @@ def apply(
 
 
 def _keep_broken_off(ports: RolloutPorts, run: str, tally: Tally) -> None:
-    """Add users whose device was begun but has no result, as after a second Ctrl-C: they may be enrolled."""
+    """Add users without a result whose device may exist, as after a second Ctrl-C."""
     if not tally.left:
         return
     known = tally.by_user
     with suppress(IntegrityFault):  # the ledger itself may have failed and ended the run
         for entry in ports.desk.journal.made(ports.caller.account):
             if entry.run == run and entry.intent.user not in known:
-                tally.keep(RowResult.of_entry(entry, RowOutcome.HALF_MADE, "interrupted: mfa-kit rollout status"))
+                tally.keep(RowResult.of_entry(entry, RowOutcome.HALF_MADE, INTERRUPTED))
