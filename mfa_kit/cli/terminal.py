@@ -323,7 +323,8 @@ class Terminal:
         A page is drawn again in a new size of the window. What was typed of the line is dropped, because terminals
         differ in where they move it.
         """
-        pause = LOOK if until or self._page else 1 if tick else None
+        # There is always an end of the wait, because a signal that comes just before `select` would not end it.
+        pause = LOOK if until or self._page else 1
         while not select.select([self._tty], [], [], pause)[0]:
             if self._page and self._page.window != self._window():
                 termios.tcflush(self._tty, termios.TCIFLUSH)

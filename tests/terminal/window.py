@@ -83,6 +83,7 @@ class Window:
             cwd=str(cwd),
             dimensions=(lines, columns),
             encoding="utf-8",
+            codec_errors="replace",  # the kernel may write the echo of a key into a character of the program
             timeout=60,
         )
         self.child.delaybeforesend = None
