@@ -17,7 +17,7 @@ def write_table(results: Results) -> None:
     """Print one result as a line per field, or a list as a line per result below a line of column names."""
     width = sys.maxsize if results.wide else window_width(sys.stdout)
     if results.single:
-        fields = {name: _text(value) for name, value in results.rows[0].items() if value is not None}
+        fields = {name: text for name, value in results.rows[0].items() if (text := _text(value))}
         _write_fields(fields, width, color=results.color)
     elif results.rows:
         rows = [{name: _text(value) for name, value in row.items()} for row in results.rows]

@@ -55,7 +55,7 @@ class Output(NamedTuple):
         return self.form == HTML
 
     def one(self, schema: str, row: ResultRow) -> None:
-        """Print one result. A table has a line per field and leaves out fields that are None."""
+        """Print one result. A table has a line per field and leaves out empty fields."""
         self._write(Results(schema, [row], single=True))
 
     def many(

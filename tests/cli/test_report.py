@@ -22,8 +22,8 @@ HOSTILE = ("=cmd()", "+1", "-1", "@x", "\x1b[2J", "a\nb", "\u202e", "a\tb")
 
 
 def test_a_table_of_one_is_a_line_a_field(capsys: pytest.CaptureFixture[str]) -> None:
-    """Unknown fields are omitted, and do not make the table wider."""
-    Output("table").one("x", ROW)
+    """Unknown and empty fields are omitted, and do not make the table wider."""
+    Output("table").one("x", {**ROW, "backups_of_all_devices": ()})
     assert capsys.readouterr().out.splitlines() == [
         "user     alice",
         "fine     yes",
