@@ -1,13 +1,19 @@
 """Tests of exceptions that nothing foresees: they end at the one exit, or fail their row, and nothing quotes them."""
 
+import fcntl
 import json
-from collections.abc import Callable
+import os
+import struct
+import termios
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from mfa_kit.cli import terminal
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import COUNTED, MfaKit, Result
 from tests.faults.unforeseen import (
@@ -24,6 +30,8 @@ from tests.tokens.boxes import Made
 
 PORTS = (
     "mfa_kit.enrollment.ports",
+    "mfa_kit.enrollment.phone",
+    "mfa_kit.rollout.station",
     "mfa_kit.account.source",
     "mfa_kit.account.device_backups",
     "mfa_kit.backups.rekeying",
@@ -47,6 +55,7 @@ class Stage:
     folder: Path
     recipient: str
     identity: Path
+    at_terminal: Callable[..., None]
 
     def ok(self, *words: str | Path) -> Result:
         done = self.desk.run(*words)
@@ -88,6 +97,27 @@ VIRTUAL = ("--with", "virtual", "--codes", "generated")
 Words = tuple[str | Path, ...]
 
 
+def _answered(stage: Stage, words: Words, *lines: str) -> Words:
+    stage.at_terminal(*lines)
+    return words
+
+
+def _protected(stage: Stage) -> Words:
+    """Verify a backup whose identity a passphrase protects."""
+    user = stage.users()
+    stage.at_terminal("1", *["a long passphrase"] * 3)
+    stage.ok("enroll", user, *VIRTUAL, "--passphrase")
+    stage.at_terminal("a long passphrase")
+    (identity,) = (stage.folder / "desk").glob("identity-*.age")
+    return ("backup", "verify", "--all", "-i", identity)
+
+
+def _queue(stage: Stage) -> Words:
+    plan = stage.planned()
+    stage.at_terminal("", "s", "q")
+    return ("rollout", "station", plan, "--with", "virtual", "-r", stage.recipient)
+
+
 def _unassigned(stage: Stage) -> Words:
     stage.applied("--stage")
     return ("orphans", "list")
@@ -116,10 +146,62 @@ SCENARIOS: dict[str, Callable[[Stage], Words]] = {
     "phone": lambda at: ("enroll", at.users(), "--with", "virtual"),
     "question": lambda at: ("revoke", at.enrolled(), "--leave-without-mfa"),
     "resync": lambda at: ("resync", at.enrolled()),
-    "lockout": lambda at: ("policy", "lockout", at.policy()),
+    "lockout": lambda at: ("policy", "lockout", "--policy", at.policy()),
     "token accept": lambda at: ("token", "accept", at.box(), "--readings", at.readings()),
     "ledger": lambda at: (at.enrolled(), ("ledger", "show"))[1],
+    "lost": lambda at: ("replace", at.enrolled(), *VIRTUAL, "-r", at.recipient, "--yes", "--lost"),
+    "doctor": lambda _: ("doctor",),
+    "root": lambda _: ("enroll", "--root", "--with", "fido2"),
+    "console": lambda at: ("enroll", at.users(), "--with", "fido2", "--skip-key-check", "--dry-run"),
+    "display token": lambda at: ("enroll", at.users(), "--with", "hardware-totp", "--serial", "GAHT12345678"),
+    "QR code": lambda at: _answered(at, ("enroll", at.users(), "--with", "virtual"), "000000"),
+    "QR code in a file": lambda at: _answered(
+        at, ("enroll", at.users(), "--with", "virtual", "--qr-file", at.folder / "qr.png"), "yes", "000000"
+    ),
+    "confirmation": lambda at: _answered(at, ("revoke", at.enrolled(), "--leave-without-mfa"), "no"),
+    "new passphrase": lambda at: _answered(
+        at, ("enroll", at.users(), *VIRTUAL, "--passphrase"), "1", *["a long one"] * 2
+    ),
+    "passphrase made": lambda at: _answered(at, ("enroll", at.users(), *VIRTUAL, "--passphrase"), "2", ""),
+    "passphrase": _protected,
+    "programmable token": lambda at: _answered(
+        at, ("enroll", at.users(), "--with", "programmable", "--serial", "8650012345", "--capacity", "63"), ""
+    ),
+    "station": _queue,
 }
+
+
+@pytest.fixture
+def at_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Return a function that opens a terminal on which a person types these lines, and then Ctrl-C."""
+    outer, inner = os.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 120, 0, 0))
+    reader = threading.Thread(target=_drain, args=(outer,), daemon=True)
+    reader.start()
+    lines: list[str] = []
+
+    def line(*_: object, **__: object) -> str:
+        if not lines:
+            raise KeyboardInterrupt
+        return lines.pop(0)
+
+    def at(*said: str) -> None:
+        lines[:] = said
+        person = terminal.Terminal(inner, plain=False)
+        monkeypatch.setattr(terminal, "find_person", lambda **_: person)
+
+    monkeypatch.setattr(terminal.Terminal, "_line", line)
+    yield at
+    os.close(inner)
+
+
+def _drain(outer: int) -> None:
+    """Read what is written to a terminal, until it is closed everywhere."""
+    try:
+        while os.read(outer, 65536):
+            pass
+    except OSError:
+        os.close(outer)
 
 
 @pytest.fixture
@@ -129,6 +211,7 @@ def stages(
     tmp_path: Path,
     recipient: str,
     identity_file: Path,
+    at_terminal: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[], Stage]:
     """Return a function that makes a stage, and points this process at its folder."""
@@ -138,7 +221,8 @@ def stages(
         folder = tmp_path / f"stage-{next(numbers)}"
         folder.mkdir()
         monkeypatch.setenv("MFA_KIT_HOME", str(folder / "desk"))
-        return Stage(MfaKit(folder / "desk"), lab, users, folder, recipient, identity_file)
+        monkeypatch.setattr(terminal, "find_person", lambda **_: terminal.Nobody("there is no terminal"))
+        return Stage(MfaKit(folder / "desk"), lab, users, folder, recipient, identity_file, at_terminal)
 
     return make
 
