@@ -182,7 +182,9 @@ def ending(
         reached = raising(place, error, patch)
         done = run()
     text = f"{done.out}{done.err}{logs.text.getvalue()}"
-    named = f"internal error: {type(error).__name__} at " in text
+    # Python raises RuntimeError instead of a StopIteration that leaves a generator.
+    names = {type(error).__name__, *(["RuntimeError"] if isinstance(error, StopIteration | StopAsyncIteration) else [])}
+    named = any(f"internal error: {name} at " in text for name in names)
     left = [*traces(folder)]
     ended = named and (done.code == 70 or (rows and done.code == 1))
     invalid = card and isinstance(error, Exception) and done.code == DeviceFault.exit_code
