@@ -69,7 +69,7 @@ def audit(folder: Path) -> str:
 
 
 def words(text: str) -> str:
-    """Return what has to stay the same: no symbol, no number, and no space between words."""
+    """Return the words that have to stay the same, without symbols, numbers and spaces."""
     shown = re.sub(r"(?s)<style>.*?</style>|<[^>]*>|\d{8}T\d{6}Z-[0-9a-f]{8}", " ", text)
     return " ".join(re.findall(r"[A-Za-z]{2,}", shown))
 

@@ -154,7 +154,7 @@ def _is_for_ec2(role: Entity) -> bool:
     references=("NIST SP 800-63B-4 3.1.1.2", "CIS 3.0 1.8", "CIS 3.0 1.9"),
 )
 def passwords_policy(scene: Scene) -> Iterator[Observation]:
-    """Require a long minimum length. NIST also forbids character classes and expiry, CIS the reuse of passwords."""
+    """Require a long minimum length; by NIST also no character classes and no expiry, by CIS no reuse of passwords."""
     policy = scene.snapshot.passwords
     if policy is None:
         return

@@ -46,7 +46,7 @@ def _add(one: AccountUser, kind: str = "virtual") -> tuple[str, ...]:
 def admins_exist(scene: Scene) -> Iterator[Observation]:
     """Require a user or a role that administers the account."""
     snapshot = scene.snapshot
-    if snapshot.hole(Part.DETAILS):  # an unread page may have an administrator
+    if snapshot.hole(Part.DETAILS):  # an unread page may contain an administrator
         return
     if any(one.admin for one in scene.users):
         return

@@ -28,9 +28,10 @@ def known_recipients(backups: Iterable[Backup], seals: Iterable[Seal]) -> list[K
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposed:
-    """A backup that a recipient's key opens, and the Unix times from when to when the file here was encrypted to it.
+    """A backup that a recipient's key opens, and the first and last time at which the file here was encrypted to it.
 
-    `since` is None if the recipients are not recorded. `until` is None if the key still opens the file.
+    Both are Unix times. `since` is None if the recipients are not recorded. `until` is None if the key still opens the
+    file.
     """
 
     backup: Backup

@@ -38,7 +38,7 @@ class Resealer(Protocol):
         ...
 
     def reseal_with_new(self, backup: Backup) -> bool:
-        """Do the same for a backup that only a new identity opens."""
+        """Encrypt a backup that only a new identity opens; return the same as `reseal`."""
         ...
 
     def check_opens(self, backup: Backup) -> None:

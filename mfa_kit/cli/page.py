@@ -28,7 +28,7 @@ class Size(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Page:
-    """A symbol, secrets as text, the messages since it is shown, and the current prompt below its countdown.
+    """A symbol, secrets as text, the messages since it was shown, and the current prompt below its countdown.
 
     The last line of the window stays free, so that the line break after an answer does not scroll the page.
     """

@@ -320,8 +320,8 @@ class Terminal:
     def _typed(self, tick: Callable[[], None] | None, until: Callable[[], bool] | None) -> bool:
         """Wait for a line. Return whether there is one.
 
-        A page is drawn again in a new size of the window. What was typed of the line is dropped, because terminals
-        differ in where they move it.
+        If the window changes its size, the page is drawn again, and what was typed since the prompt is dropped, because
+        terminals differ in where they move it.
         """
         # There is always an end of the wait, because a signal that comes just before `select` would not end it.
         pause = LOOK if until or self._page else 1

@@ -49,7 +49,7 @@ class Advisory:
 
 
 ANY = re.compile(r"yubikey|yk4|yubico", re.IGNORECASE)
-COPIED = "who holds the key for a while can copy its FIDO and PIV private keys (EUCLEAK)"
+COPIED = "anyone who has the key for a while can copy its FIDO and PIV private keys (EUCLEAK)"
 ADVISORIES = (
     Advisory(
         name="YSA-2024-03",

@@ -16,7 +16,7 @@ class JsonError(ValueError):
 def read_json(text: str | bytes) -> Any:
     """Parse JSON. Raise JsonError if it is malformed or nested too deep, or has a key twice or too large a number.
 
-    Of a key that occurs twice, some readers take the first value and others the last. NaN and Infinity are not JSON.
+    If a key occurs twice, some readers take the first value and others the last. NaN and Infinity are not JSON.
     """
     try:
         return json.loads(

@@ -195,11 +195,11 @@ class Intent:
         check_user(self.user)
         if not DEVICE_NAME.fullmatch(self.name):
             raise UsageFault(
-                f"{self.name!r} is not a name that IAM takes for an MFA device",
+                f"{self.name!r} is not a name that IAM accepts for an MFA device",
                 "use 1 to 226 letters, digits and _+=,.@-",
             )
         if len(self.path) > PATH_LENGTH or not PATH.fullmatch(self.path):
-            raise UsageFault(f"{self.path!r} is not a path that IAM takes", "begin and end it with /, such as /desk/")
+            raise UsageFault(f"{self.path!r} is not a path that IAM accepts", "begin and end it with /, such as /desk/")
 
     @property
     def serial(self) -> str:
@@ -406,5 +406,5 @@ def run_id(at: float, random: bytes) -> str:
 def run_time(run: str) -> float:
     """Return the Unix time in a run ID. Raise ValueError if the text is not a run ID."""
     if not RUN.fullmatch(run):
-        raise ValueError(f"{run!r} is no run id")
+        raise ValueError(f"{run!r} is not a run ID")
     return datetime.strptime(run[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()

@@ -171,8 +171,8 @@ def diagnose(
     drift = _drift(code, seed, now=now, after=after)
     if drift is None:
         return Mistake(
-            f"that is no code that {shown_by} shows for this device now or within an hour",
-            "look whether it is another device's code, and type it again",
+            f"that code does not match this device: {shown_by} does not show it now or within an hour",
+            "check that it is not another device's code, then type the current code",
         )
     found = now + drift
     if after is not None and found == after:

@@ -43,7 +43,7 @@ def only_our_errors() -> Iterator[None]:
 
 
 def notes_of(error: BaseException) -> list[str]:
-    """Return the notes of an exception. Of an exception that is not ours, return only those that we added."""
+    """Return the notes of an exception. If it is not ours, return only the notes that we added."""
     notes: list[str] = getattr(error, "__notes__", [])
     return [note for note in notes if isinstance(error, (MfaKitError, *STOPS)) or isinstance(note, Note)]
 

@@ -46,6 +46,6 @@ def make_folder(base: Path, *below: str) -> Iterator[int]:
 def open_plain_folder(base: Path, *below: str) -> Iterator[int]:
     """Open the existing folder `below` a base. No symlink is followed at or below the base."""
     if not base.joinpath(*below).is_dir():
-        raise FileNotFoundError(errno.ENOENT, "its folder is not there")
+        raise FileNotFoundError(errno.ENOENT, "its folder does not exist")
     with make_folder(base, *below) as folder:
         yield folder

@@ -25,7 +25,7 @@ class OathApplet(Protocol):
         ...
 
     def code(self, label: str, at: float, *, touch: bool | None) -> str:
-        """Return the code for a Unix time, after a touch if the credential requires one. None is unknown."""
+        """Return the code for a Unix time. `touch` says whether the credential requires one; None means unknown."""
         ...
 
     def delete(self, label: str) -> None:

@@ -116,4 +116,4 @@ def _varint(message: Secret[bytes], at: int) -> tuple[int, int]:
         value, at = value | octet % MORE << shift, at + 1
         if octet < MORE:
             return value, at
-    raise ValueError("a number does not end")
+    raise ValueError("a number is cut short or too long")

@@ -26,7 +26,7 @@ WIDTH = 460
 MASK = 2
 # The number of characters from which a denser mode saves more than its header costs. Base32 has such a mode.
 SEGMENT = 6
-# The same for a screen: the best of these depends on the names in the URI.
+# Values of SEGMENT to try for a screen. Which gives the smallest symbol depends on the names in the URI.
 SEGMENTS = range(4, 11)
 # A screen shows the whole quiet zone up to this version, which then takes 45 columns and 23 lines. The next version
 # takes as many with half the quiet zone.
@@ -60,7 +60,7 @@ def blocks(uri: KeyUri) -> Symbol:
     """Return the smallest readable symbol, in half blocks. Raise IntegrityFault if it does not read back."""
     rows = screen_modules(uri)
     if read(Png(_png(_drawn(rows)))) != uri:
-        raise IntegrityFault("the QR code does not read back as what was drawn", "report this")
+        raise IntegrityFault("the QR code that was drawn cannot be read correctly", "report this")
     light = [False] * len(rows)
     lines = (
         "".join(HALVES[pair] for pair in zip(top, bottom, strict=True))
@@ -126,5 +126,5 @@ def png(uri: KeyUri, *, caption: str = "") -> Png:
     symbol = _drawn(modules(uri))
     drawn = Png(_png(_captioned(symbol, caption) if caption else symbol))
     if read(drawn, strict=True) != uri:
-        raise IntegrityFault("the QR code does not read back as what was drawn", "report this")
+        raise IntegrityFault("the QR code that was drawn cannot be read correctly", "report this")
     return drawn

@@ -316,7 +316,7 @@ def _assertion(evidence: Evidence, _: KeyPolicy) -> Check:
 def _counter(evidence: Evidence, _: KeyPolicy) -> Check:
     first, then = evidence.registration.counter, evidence.assertion.counter
     if not first and not then:
-        return Check("counter", Value.NOT_APPLICABLE, "this key does not count")
+        return Check("counter", Value.NOT_APPLICABLE, "this key does not count its signatures")
     return Check("counter", *_flag(then > first, f"{first}, then {then}", f"{first}, then {then}: it must increase"))
 
 

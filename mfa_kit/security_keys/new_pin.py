@@ -82,7 +82,7 @@ class SealedPin:
         return f"is encrypted in {self._out}"
 
     def check(self) -> None:
-        """Raise UsageFault, IntegrityFault if the file could not be written."""
+        """Raise UsageFault or IntegrityFault if the file cannot be written."""
         self._check_new(self._out)
 
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:

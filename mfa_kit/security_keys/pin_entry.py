@@ -37,12 +37,12 @@ class TypedPins:
         )
 
     def replugged(self, left: int | None) -> bool:
-        """Ask the user to type `REPLUGGED`. Some firmware reports a blocked PIN until it gets the right one."""
+        """Ask the user to type `REPLUGGED`. Some firmware says that the PIN is blocked until it gets the right PIN."""
         tries = "" if left is None else f"; {left} tries left"
         try:
             self._interaction.confirm(
-                "the key accepts no PIN until it is unplugged; if you have unplugged it and plugged it in again since, "
-                f"and it still says so, you can try one PIN{tries}",
+                "the key accepts no PIN until it is unplugged; if it still says so after you plugged it in again, "
+                f"you can try one PIN{tries}",
                 typed="REPLUGGED",
                 instead="a terminal",
             )

@@ -27,7 +27,7 @@ LOOK = 0.3
 class Authenticator(Protocol):
     """One FIDO key that is plugged in.
 
-    Each call raises DeviceFault: no answer, removed, not touched, wrong PIN.
+    Each call raises DeviceFault if the key does not answer, is removed or is not touched, and for a wrong PIN.
     """
 
     def info(self) -> KeyInfo:
@@ -136,7 +136,7 @@ class PinEntry(Protocol):
         ...
 
     def replugged(self, left: int | None) -> bool:
-        """Ask the user, by typing, for one try with a key that was plugged in again and still wants to be unplugged."""
+        """Ask the user to confirm one try with a key that still asks to be unplugged after it was plugged in again."""
         ...
 
 

@@ -48,7 +48,7 @@ class KeyReset:
             return reset_key(opened)
 
     def wait_for(self, look: Callable[[], T], late: str) -> T:
-        """Wait until `look` finds something. Raise DeviceFault, which begins with `late`, after two minutes."""
+        """Wait until `look` finds something. After two minutes raise DeviceFault, whose text begins with `late`."""
         end = self._clock() + PATIENCE
         while self._clock() < end:
             if found := look():
@@ -60,6 +60,6 @@ class KeyReset:
         return {each.where for each in self._keys.look()[0]}
 
     def _without(self, place: str) -> list[set[str]]:
-        """Return the places of the other keys, in a list, once there is no key at this place."""
+        """Return a list with the places of all keys, or an empty list while there is still a key at this place."""
         places = self._places()
         return [] if place in places else [places]

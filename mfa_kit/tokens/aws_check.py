@@ -40,7 +40,7 @@ class TokenWithCodes:
         return self._pair
 
     def reach(self, entry: Entry) -> None:
-        """Do nothing, because nothing is removed from the token."""
+        """Do nothing, because `remove` does not need the token."""
 
     def remove(self, entry: Entry) -> None:
         """Do nothing, because no data of the token is stored here."""

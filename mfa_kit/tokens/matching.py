@@ -177,7 +177,7 @@ def verify_codes(
     if coincidence <= ENOUGH:
         return shown
     return Undecided(
-        what=f"{shown.words()}, unless by coincidence: so far off, one number in {round(1 / coincidence)} matches",
+        what=f"{shown.words()}, unless by coincidence: in such a range, one number in {round(1 / coincidence)} matches",
         hint=SECOND,
         second=True,
     )
@@ -302,7 +302,7 @@ def settled_reading(file: SeedFile) -> Reading:
 
 
 def settle_encoding(file: SeedFile, serial: str, typed: TypedCodes, *, window: int = WINDOW) -> SeedFile:
-    """Settle hex or base32 with codes from one token, by keeping the reading that shows them."""
+    """Decide between hex and base32 with codes from one token. Keep the reading of the file that gives these codes."""
     if said := typing_error(typed):
         raise UsageFault(said.what, said.hint)
     showing = [

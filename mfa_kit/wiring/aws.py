@@ -89,7 +89,7 @@ def connect(
         settings.progress.note(f"account {account_label(caller.account, lab=caller.lab)} as {name}{clock}")
         if settings.account is not None and settings.account != caller.account:
             raise UsageFault(
-                f"these credentials are of account {caller.account}, and --account asks for {settings.account}",
+                f"these credentials belong to account {caller.account}, but --account is {settings.account}",
                 "choose another --profile",
             )
         yield iam, ledger, caller

@@ -106,7 +106,7 @@ def _environment(env: Mapping[str, str]) -> Iterator[Diagnosis]:
             hint = "" if there else f"unset {name}, or name a file"
             yield Diagnosis("CA bundle", Health.NOTED if there else Health.BAD, f"{name} {value}", hint)
     if value := env.get(KEY_LOG):
-        found = f"{KEY_LOG} {value}: the keys of connections, with all secrets in them, are written there"
+        found = f"{KEY_LOG} {value}: the keys that decrypt TLS connections are written there"
         yield Diagnosis("TLS key log", Health.BAD, found, f"unset {KEY_LOG}")
 
 

@@ -91,12 +91,12 @@ def _open_signed_in(
     from mfa_kit.adapters.aws import signin
 
     if hosts is None or destination is None:
-        raise UsageFault(f"it is not known where partition {intent.partition} signs in", "sign in by yourself")
+        raise UsageFault(f"it is not known where partition {intent.partition} signs in", "sign in yourself")
     policy = fido_console.session_policy(account=intent.account, partition=intent.partition, user=intent.user)
     session = _console(inventory).console_session(user=intent.user, policy=policy, role=role)
     with signin.write_page(home(), signin.console_address(hosts.signin, session, destination=destination)) as file:
         if not webbrowser.open(file.as_uri()):
-            raise UsageFault("there is no browser here", "sign in by yourself, or set BROWSER")
+            raise UsageFault("there is no browser here", "sign in yourself, or set BROWSER")
         yield
 
 

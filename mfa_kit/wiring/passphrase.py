@@ -31,8 +31,8 @@ INSTEAD = "--passphrase-fd N"
 def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
     """Return the recipient of this computer's identity, which is created on first use.
 
-    Once, the passphrase is used to prove that the identity decrypts what is encrypted to that recipient. A passphrase
-    on a file descriptor is checked in this way each time.
+    The first time, the passphrase is used to prove that the identity decrypts what is encrypted to that recipient. A
+    passphrase on a file descriptor is checked in this way each time.
     """
     from mfa_kit.adapters.files import own_identity as own
 

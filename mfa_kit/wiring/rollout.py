@@ -111,7 +111,7 @@ def parse_public_key(text: str) -> str:
     try:
         read_recipients([key])
     except UsageFault as error:
-        what = "it is no public key" if text in str(error) or key in str(error) else str(error)
+        what = "it is not a public key" if text in str(error) or key in str(error) else str(error)
         raise UsageFault(what, error.hint) from None
     return key
 

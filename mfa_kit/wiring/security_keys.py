@@ -191,7 +191,7 @@ class SecurityKeys:
         return read_key_policy(file)
 
     def lacking(self, policy: KeyPolicy, certifications: Mapping[str, str]) -> tuple[str, ...]:
-        """Return what a policy asks for and IAM's certifications do not say."""
+        """Return the requirements of a policy that IAM's certifications of a key do not confirm."""
         return lacking(policy, certifications)
 
     def resetter(self) -> KeyReset:

@@ -225,9 +225,9 @@ def test_what_a_changed_ledger_names_is_not_removed(name: str, vault: AgeFiles) 
     vault.seal(entry, URI)
     file = place_of(entry).parent / name
     file.touch()
-    with pytest.raises(IntegrityFault, match="which it cannot be"):
+    with pytest.raises(IntegrityFault, match="but it cannot be"):
         vault.remove(replace(entry, backup=str(file)))
-    with pytest.raises(IntegrityFault, match="which it cannot be"):
+    with pytest.raises(IntegrityFault, match="but it cannot be"):
         vault.remove(replace(entry, backup=name))
     assert file.exists()
     assert place_of(entry).exists()
@@ -561,7 +561,7 @@ def test_a_new_file_is_private_and_never_over_another(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [bytes, lambda armored: b"\n" + armored.replace(b"\n", b"\r\n") + b"\n"])
 def test_an_armored_backup_is_read(change: Any, recipient: str, identity_file: Path, tmp_path: Path) -> None:
-    """Written by age with -a, as after a way through mail."""
+    """`age -a` writes such a file, for example to send it by mail."""
     picture = symbol.png(URI)
     command = [judge("age"), "-a", "-r", recipient]
     armored = subprocess.run(command, input=picture.reveal(), capture_output=True, check=True).stdout

@@ -61,7 +61,7 @@ def test_a_users_own_copy_is_a_file_of_its_own(ledger: Ledger) -> None:
 
 
 def test_only_a_right_code_is_a_drill(ledger: Ledger) -> None:
-    """The last one counts."""
+    """Of several tests that succeeded, the last one counts."""
     for at, result in ((1.0, "proved"), (2.0, "proved"), (3.0, "differs")):
         BackupRecords(ledger, now=at).record_drill("x", result)
     BackupRecords(ledger, now=4.0).record_drill("y", "differs")

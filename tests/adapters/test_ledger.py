@@ -153,7 +153,7 @@ def told(ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def test_the_ends_of_an_older_ledger_are_told_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They appear as far as the rows still contain them."""
+    """An older ledger recorded only the last state of each row, so only that end is listed."""
     with monkeypatch.context() as patch:
         patch.setattr(module, "MIGRATIONS", MIGRATIONS[:2])
         Ledger(folder).close()
@@ -176,7 +176,7 @@ def test_a_run_that_another_process_holds_is_waited_for_and_then_told(
     run = next(RUNS)
     process = holder(run)
     monkeypatch.setattr(module, "WAIT", 0.2)
-    with pytest.raises(IntegrityFault, match=f"process {process.pid} is at work on arn:aws:.*{run}") as caught:
+    with pytest.raises(IntegrityFault, match=f"process {process.pid} is working on arn:aws:.*{run}") as caught:
         ledger.record(entry(run=run, reached=Reached.UNDONE))
     assert f"kill {process.pid}" in caught.value.hint
     assert ledger.find(intent().serial, run=run) == entry(run=run, reached=Reached.CREATED)
@@ -194,7 +194,7 @@ def test_a_holder_that_cannot_be_told_is_another_process(
     monkeypatch.setattr(module, "WAIT", 0.0)
     with (folder / "runs" / noted.run).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(IntegrityFault, match="process of another mfa-kit is at work") as caught:
+        with pytest.raises(IntegrityFault, match="process of another mfa-kit is working") as caught:
             ledger.record(noted)
     assert "kill" not in caught.value.hint
 
@@ -301,7 +301,7 @@ def test_a_lock_goes_with_its_run_where_nobody_will_ask_for_it(folder: Path) -> 
 def test_what_is_no_run_id_names_no_lock(run: str, ledger: Ledger, folder: Path) -> None:
     """The lock is a file that is created and later removed, so its name must not lead to another file."""
     (folder / "gone").touch()
-    with pytest.raises(IntegrityFault, match="is no run id"):
+    with pytest.raises(IntegrityFault, match="is not a run ID"):
         ledger.record(entry(run=run))
     db = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
     row = entry(run=run)
@@ -310,7 +310,7 @@ def test_what_is_no_run_id_names_no_lock(run: str, ledger: Ledger, folder: Path)
         (run, row.intent.serial, intent_json(row.intent)),
     )
     db.close()
-    with pytest.raises(IntegrityFault, match="is no run id"):
+    with pytest.raises(IntegrityFault, match="is not a run ID"):
         list(ledger.dead("000000000000"))
     assert (folder / "gone").exists()
     assert {path.name for path in (folder / "runs").iterdir()} == {"migration"}

@@ -192,7 +192,7 @@ def test_what_is_no_file_of_its_own_is_not_opened(
 
 
 def test_a_wrong_identity_opens_nothing(desk: MfaKit, old: Pair, new: Pair, tmp_path: Path) -> None:
-    """Another identity, and an SSH key with a passphrase."""
+    """Neither another identity nor an SSH key with a passphrase opens it."""
     backup = sealed(desk, "alice", old.recipient)
     subprocess.run([judge("ssh-keygen"), "-q", "-t", "ed25519", "-N", "words", "-f", tmp_path / "ssh"], check=True)
     for identity, code, said in ((new.file, 5, "to a different key"), (tmp_path / "ssh", 2, "with a passphrase")):

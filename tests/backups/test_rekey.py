@@ -325,7 +325,7 @@ def test_a_disk_that_lies_costs_nothing(desk: MfaKit, old: Pair, new: Pair, monk
         return opened
 
     monkeypatch.setattr(os, "fdopen", lying)
-    assert "does not read back" in rekey(desk, "-i", old.file, "-r", new.recipient, code=5)["faults"][0]
+    assert "does not contain what was written" in rekey(desk, "-i", old.file, "-r", new.recipient, code=5)["faults"][0]
 
     def full(_number: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

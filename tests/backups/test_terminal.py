@@ -413,7 +413,7 @@ def change(window: Window, before: str, after: str) -> None:
 
 @pytest.mark.parametrize("words", [[], ["missing.age"]])
 def test_a_passphrase_of_what_is_not_there_is_told(words: list[str], desk: Desk) -> None:
-    """The error comes before anything is typed. A script gets an error that a person has to type."""
+    """The error comes before anything is typed. It tells a script that a person has to type the passphrase."""
     window = desk.window("backup", "passphrase", *words)
     assert window.end() == 2
     said = "there is no file missing.age" if words else "there are 0 identities with a passphrase"

@@ -247,7 +247,7 @@ def test_in_another_partition_nothing_is_opened_and_no_session_is_made(
         pass
     said = capsys.readouterr().err
     assert f"1  sign in to the console of aws-iso, IAM, Users, {user}," in said
-    assert "the page is not opened: it is not known where partition aws-iso signs in; sign in by yourself" in said
+    assert "the page is not opened: it is not known where partition aws-iso signs in; sign in yourself" in said
     assert len(at_lab.calls) == before
 
 

@@ -119,7 +119,7 @@ def test_any_other_account_is_refused(enroll: list[str], mfa_kit: MfaKit, user: 
     before = len(lab.calls)
     done = mfa_kit.run(*enroll, "--account", "123456789012")
     assert done.code == 2
-    assert "--account asks for" in done.err
+    assert "but --account is" in done.err
     assert [call.operation for call in lab.calls[before:]] == ["GetCallerIdentity"]
     assert serial_of(user) not in lab.serials()
 
@@ -275,16 +275,16 @@ BAD: list[tuple[str, list[str], int, str]] = [
     ("bad user", ["a b"], 2, "is not an IAM user name"),
     ("other account", ["arn:aws:iam::123456789012:user/alice"], 2, "is not in this account"),
     ("role", [f"arn:aws:iam::{ACCOUNT}:role/alice"], 2, "is not a user"),
-    ("bad name", ["USER", "--name", "a b"], 2, "is not a name that IAM takes"),
+    ("bad name", ["USER", "--name", "a b"], 2, "is not a name that IAM accepts"),
     ("long name", ["USER", "--name", "a" * 225], 2, "too long for the name of a backup file"),
-    ("bad path", ["USER", "--path", "desk"], 2, "is not a path that IAM takes"),
+    ("bad path", ["USER", "--path", "desk"], 2, "is not a path that IAM accepts"),
     ("bad recipient", ["USER", "-r", "age1nonsense"], 2, "-r age1nonsense is not a recipient"),
     ("no file of recipients", ["USER", "-R", "/nonexistent"], 2, "cannot be read: No such file"),
     ("file as folder", ["USER", "--backup-dir", "/dev/null"], 2, "is not a folder that you can write to"),
     ("below a file", ["USER", "--backup-dir", "/dev/null/a"], 2, "is not a folder that you can write to"),
     ("no profile", ["USER", "--profile", "none"], 4, "none"),
     ("no region", ["USER", "--region", "us_east_1"], 2, "'us_east_1' doesn't match a supported format"),
-    ("no address", ["USER", "--endpoint-url", "lab"], 2, "AWS cannot be asked there"),
+    ("no address", ["USER", "--endpoint-url", "lab"], 2, "the endpoint address is invalid"),
     ("plain http", ["USER", "--endpoint-url", "http://192.0.2.1"], 2, "is not encrypted"),
 ]
 

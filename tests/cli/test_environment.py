@@ -109,7 +109,7 @@ def test_the_page_lists_the_exceptions() -> None:
 
 @pytest.fixture
 def variables(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Set environment variables of options, without their prefix."""
+    """Set environment variables of options. Their names are given without the prefix."""
 
     def set_variables(**values: str) -> None:
         for name, value in values.items():

@@ -40,6 +40,6 @@ def test_verbose_prints_each_call(flag: str, mfa_kit: MfaKit, user: str) -> None
 
 
 def test_quiet_and_verbose_contradict_each_other(mfa_kit: MfaKit) -> None:
-    """It is a usage error, wherever the two are."""
+    """It is a usage error, before or after the verb."""
     done = mfa_kit.run("-q", "ledger", "show", "-v")
     assert (done.code, done.err.splitlines()[0]) == (2, "mfa-kit: give either --quiet or --verbose")

@@ -12,7 +12,7 @@ from mfa_kit.cli.shutdown import ENDING, stop_on_signals
 def test_the_first_signal_ends_in_order_and_the_second_breaks_off(
     number: signal.Signals, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Holds even if the work was stopped before for another reason; the message is printed once."""
+    """The work may already have been stopped for another reason. The message is printed once."""
     stop, told, broken = Event(), Event(), Event()
     stop.set()
     before = signal.getsignal(number)

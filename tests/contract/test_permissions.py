@@ -58,7 +58,7 @@ def test_the_force_mfa_policies(wish: PolicyChoices, context: RequestContext) ->
     for action in ACTIONS:
         ours = evaluate([every, text], action, ALICE, context)
         assert ours is theirs([every, text], context, action=action, on=ALICE), action
-        # MiniStack does not support policy variables, so of a statement with one, only the denial can be compared.
+        # MiniStack does not support policy variables, so only the denial can be compared for a statement with one.
         bare = evaluate([text], action, ALICE, context) is Decision.EXPLICIT
         assert bare is (theirs([text], context, action=action, on=ALICE) is Decision.EXPLICIT), action
 
@@ -89,7 +89,7 @@ def test_conditions_that_are_traps(condition: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("condition", TRAPS, ids=json.dumps)
 def test_boundaries(condition: dict[str, Any]) -> None:
-    """The same traps in the boundary of users with all rights, some or none: Allow or Deny, Action or NotAction."""
+    """Each trap is in the boundary of users with all rights, some or none, with Allow or Deny, Action or NotAction."""
     for effect in ("Allow", "Deny"):
         for actions in ({"Action": "iam:*"}, {"NotAction": ["iam:EnableMFADevice", "sts:GetSessionToken"]}):
             row = {"Effect": effect, **actions, "Resource": "*", "Condition": condition}

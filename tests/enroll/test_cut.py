@@ -37,7 +37,7 @@ def raiser(error: BaseException) -> Callable[[], None]:
 def test_an_exception_at_any_step_leaves_one_working_device_or_none(
     what: str, after: bool, at: AtDesk, users: Callable[[], str], judge: Judge, home: Path
 ) -> None:
-    """Holds at once, not only after the next run. The next run of the command succeeds."""
+    """The state is right at once, not only after the next run, and that run succeeds."""
     whole = Cut()
     with at(cut=whole) as desk:
         desk.enroll(users())

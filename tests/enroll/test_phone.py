@@ -35,7 +35,10 @@ class Clock:
 
 @dataclass
 class Person:
-    """Answers with codes of these steps, or with words. For a pair, that many steps pass before the answer."""
+    """Answers each prompt with the code of a step, or with words.
+
+    Of a pair, the first number is how many steps pass before the answer, and the second is the step.
+    """
 
     clock: Clock
     answers: Iterator[int | str | tuple[int, int]]

@@ -194,7 +194,7 @@ def test_a_delete_that_is_denied_is_told_with_its_command(at: AtDesk, user: str,
 
 
 def test_a_revoke_goes_on_to_its_end(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Holds even if half of it was done."""
+    """The next run finishes it, even if half of it was done already."""
     with at() as desk:
         entry = entry_of(user, reached=Reached.REVOKING, purpose=Purpose.REVOKE)
         make(desk, entry, enabled_for=user)

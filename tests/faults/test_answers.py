@@ -229,7 +229,10 @@ def test_a_create_that_is_lost_once_is_made_again(do: Do, lab: Lab, user: str, t
 def test_an_untagged_device_that_is_not_provable_is_told_with_its_command(
     do: Do, lab: Lab, user: str, tmp_path: Path
 ) -> None:
-    """Without tags and response, nothing shows whose device it is. It stays; the hint has a command for an admin."""
+    """Without tags and a response to Create, nothing shows whose device it is.
+
+    It stays, and the hint has a command for an admin.
+    """
     lab.faults.add("CreateVirtualMFADevice", "denied", at=1)
     lab.faults.add("CreateVirtualMFADevice", "lost-after", at=2)
     with pytest.raises(AwsFault) as caught:

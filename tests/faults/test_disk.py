@@ -21,7 +21,7 @@ INTEGRITY = 5
 
 
 def writes(nursery: Nursery, verb: str, user: str, home: Path) -> int:
-    """Return how many writes, syncs and links below its home a run of a verb makes."""
+    """Run a verb, and return how many writes, syncs and links it made below its home folder."""
     assert nursery.run(["enroll"] * BEFORE[verb], user, home)[0] == 0
     code, said = nursery.run([verb], user, home, errno=errno.EIO, write=10**6)
     assert code == 0, said

@@ -229,7 +229,7 @@ def stages(
 
 @pytest.fixture(scope="module")
 def known() -> dict[str, list[tuple[str, Place]]]:
-    """Hold the places that each command calls, once they are known."""
+    """Return a cache of the places that each command calls, for all tests of this module."""
     return {}
 
 

@@ -141,7 +141,7 @@ class Published:
 
 
 def publish(folder: Path, maker: AttestationCa, entries: list[dict[str, Any]], **how: Any) -> Published:
-    """Write a BLOB with these entries, and the root under which it is signed."""
+    """Write a BLOB with these entries, and the root certificate of its signer."""
     how = {"next_update": date(2100, 1, 1), **how}
     blob, root = folder / "blob.jwt", folder / "root.der"
     blob.write_bytes(maker.blob(entries, **how))

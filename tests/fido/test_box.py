@@ -198,7 +198,7 @@ def test_a_key_in_a_reader_is_verified_after_a_late_finger(
 
 
 def test_of_a_program_that_nobody_knows_the_kind_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No name is better than a guess."""
+    """To give no name is better than to guess."""
     monkeypatch.setattr(faults, "HOLDERS", set())
     assert str(faults.card_fault(CardConnectionException(hresult=faults.BUSY))) == "another program holds the card"
 

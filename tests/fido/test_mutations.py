@@ -146,7 +146,7 @@ def test_any_answer_to_a_u2f_message_is_a_sentence(
 def test_nonsense_to_any_command_about_pins_is_a_sentence(
     bus: Bus, maker: AttestationCa, name: str, command: int, number: int, answer: bytes
 ) -> None:
-    """The commands are getInfo, clientPIN, reset, credential management and configuration, at any call."""
+    """Any answer to getInfo, clientPIN, reset, credential management or configuration may be nonsense."""
     how, act, _ = ACTS[name]
     key = Liar(maker.certificate(KeyModel().aaguid), **how)
     asked = iter(range(10**6))
@@ -202,7 +202,7 @@ def entry_of(maker: AttestationCa) -> dict[str, Any]:
 def test_a_field_of_an_entry_that_is_something_else_loses_that_entry_at_most(
     data: st.DataObject, maker: AttestationCa
 ) -> None:
-    """The field may be at any depth. The remaining entries can be looked up and shown, and trusted or not."""
+    """The field may be at any depth. mfa-kit can still look up, show and judge the other entries."""
     other = "6d66616b-6974-0000-0000-000000000002"
     good, bad = maker.entry("good", aaguid=other), entry_of(maker)
     place: Any = bad

@@ -53,7 +53,7 @@ def test_ctrl_c_sends_a_cancel_to_the_key(
 def test_a_key_that_is_pulled_out_ends_the_process(
     plain_key: SimulatedKey, process_desk: Desk, published: Published, port: Port
 ) -> None:
-    """The exit code is 3, while the key waits for a touch."""
+    """The key is waiting for a touch at that time. The exit code is 3."""
     plain_key.behavior = replace(plain_key.behavior, touch=None)
     process = process_desk.start("verify", "fido2", *published.options)
     until_it_waits(port, process)

@@ -151,7 +151,7 @@ def read_config(content: bytes) -> object:
 
 
 def read_ledger(content: bytes) -> object:
-    """Read everything in a ledger. Its side files are those of the file before."""
+    """Read everything in a ledger, after removing the previous ledger and its side files."""
     home = FOLDER / "home"
     home.mkdir(mode=0o700, exist_ok=True)
     for old in home.iterdir():

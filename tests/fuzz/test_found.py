@@ -1,4 +1,4 @@
-"""What the fuzzing found, as examples: each was an error that is not mfa-kit's own."""
+"""Inputs that fuzzing found. Each of them raised an error that was not mfa-kit's own."""
 
 import subprocess
 import sys

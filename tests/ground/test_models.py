@@ -68,14 +68,14 @@ def test_user_names_that_iam_refuses_are_refused(user: str) -> None:
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "é", "a" * 227, "a\n", "a:b", "٣"])
 def test_device_names_that_iam_refuses_are_refused(name: str) -> None:
     """Only ASCII is accepted, because that is what IAM means by a word character."""
-    with pytest.raises(UsageFault, match="is not a name that IAM takes"):
+    with pytest.raises(UsageFault, match="is not a name that IAM accepts"):
         Intent(**{**ALICE, "name": name})
 
 
 @pytest.mark.parametrize("path", ["", "a", "/a", "a/", "//", "/a b/", "/é/", "/" + "a" * 511 + "/", "/a\n/", "/a/\n"])
 def test_paths_that_iam_refuses_are_refused(path: str) -> None:
     """Paths begin and end with a slash and have at most 512 characters."""
-    with pytest.raises(UsageFault, match="is not a path that IAM takes"):
+    with pytest.raises(UsageFault, match="is not a path that IAM accepts"):
         Intent(**{**ALICE, "path": path})
 
 
@@ -109,7 +109,7 @@ def test_root_is_told_where_to_go() -> None:
     ],
 )
 def test_the_intent_behind_a_device_has_its_serial(serial: str) -> None:
-    """Devices of every type have the serial."""
+    """A device of any type keeps its serial, which shows the type."""
     intent = models.intent_of(serial, user="alice", account="123456789012", partition="aws")
     assert intent.serial == serial
     assert intent.method.device_type is DeviceType.of(serial)
@@ -130,7 +130,7 @@ def test_a_run_id_tells_its_time(at: int, random: bytes) -> None:
 )
 def test_what_is_no_run_id_has_no_time(text: str) -> None:
     """A tag may contain any text."""
-    with pytest.raises(ValueError, match=r"no run id|does not match"):
+    with pytest.raises(ValueError, match=r"not a run ID|does not match"):
         models.run_time(text)
 
 

@@ -57,7 +57,7 @@ def test_the_doctor_says_what_is_missing_for_the_node(guest: rig.Ran) -> None:
 
 
 def test_the_key_is_listed_and_verified(guest: rig.Ran) -> None:
-    """An unprivileged member of the group does both over the kernel's node."""
+    """A user without privileges, who is in the rule's group, does both through the kernel's device node."""
     listed, verified = guest.found["list"], guest.found["verify"]
     [row] = json.loads(listed["out"])["rows"]
     assert (listed["code"], row["key"], row["where"], row["serial"]) == (0, "mfa-kit lab key", [NODE], "LAB-7")

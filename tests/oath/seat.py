@@ -36,7 +36,7 @@ def refuse(_key: OathKey) -> Secret[str]:
 
 
 def keys_of(notes: Notes, cut: Cut | None) -> Keys:
-    """Return the keys that are plugged in. Each command to an applet is a step of the cut."""
+    """Return the keys that are plugged in. If there is a cut, it counts each command to an applet."""
     keys = Keys(say=notes.note, password=refuse)
     real = keys.open
 

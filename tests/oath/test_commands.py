@@ -607,7 +607,7 @@ def test_verify_oath_judges_each_key_by_what_it_does(mfa_kit: MfaKit) -> None:
     assert "same credentials as before" in told["round trip"]["detail"]
     code, told = checks(YkoathCard(quirks=Quirks(cannot_compute=0x6F00)))
     assert code == 1
-    assert "refused with status 6f00" in told["round trip"]["detail"]
+    assert "refused the command with status 6f00" in told["round trip"]["detail"]
 
 
 def test_aws_judges_the_callers_own_key(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch, card: YkoathCard) -> None:
@@ -864,7 +864,7 @@ def test_no_output_holds_the_seed(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
 
 
 def test_the_code_of_the_key_is_the_code_of_the_seed(mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard) -> None:
-    """mfa-kit's own code computes it again, for the time of the run."""
+    """IAM accepted a code of a step within the run, and the key holds the seed that IAM has."""
     began = time.time()
     enroll(mfa_kit, user, "--no-touch")
     last = lab.account.backend.codes(serial_of(user)).last

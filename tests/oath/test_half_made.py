@@ -115,7 +115,7 @@ def test_a_kill_at_any_step_is_repaired_by_the_same_command(
     identity: Identity,
     tmp_path: Path,
 ) -> None:
-    """SIGKILL comes just before and just after each call of each port and applet. The result is as if uninterrupted."""
+    """SIGKILL comes just before and just after each call of each port and applet. The result is the usual one."""
     run = partial(nursery.run, identity=str(identity))
     prepare = ["enroll"] * BEFORE[verb]
 

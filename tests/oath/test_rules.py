@@ -177,8 +177,8 @@ def test_a_mute_key_costs_seconds(seat: Make, monkeypatch: pytest.MonkeyPatch) -
         ({"drops_touch": True}, "does not require a touch"),
         ({"overwrites": True}, "lost AWS:bob@123456789012 when AWS:alice@123456789012 was written"),
         ({"forgets": True}, "reported that it stored AWS:alice@123456789012, but did not"),
-        ({"cannot_compute": 0x6984}, "refused with status 6984"),
-        ({"cannot_compute": 0x6F00}, "refused with status 6f00"),
+        ({"cannot_compute": 0x6984}, "refused the command with status 6984"),
+        ({"cannot_compute": 0x6F00}, "refused the command with status 6f00"),
         ({"wrong_codes": True}, "computes codes that do not match the secret"),
         ({"garbage": frozenset({CALCULATE_ALL})}, "sent an invalid answer"),
     ],
@@ -245,7 +245,7 @@ def test_a_refusal_that_nobody_knows_is_told_by_its_status(ins: int, touch: bool
         entry = Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED)
         carrier.remove(entry)
 
-    with pytest.raises(DeviceFault, match="refused with status 6f00"):
+    with pytest.raises(DeviceFault, match="refused the command with status 6f00"):
         come_and_go()
 
 

@@ -290,7 +290,7 @@ def test_a_simulator_that_differs_or_may_not_be_asked_is_told() -> None:
     assert compare_with_simulator(SELF, silent).why_not == "AWS answers AccessDenied: no"
 
 
-# What IAM then does: the lab's own evaluator, which shares no code with the product's.
+# The lab's own evaluator shows what IAM then does. It shares no code with the product's evaluator.
 
 
 def test_whoever_is_told_to_be_locked_out_is() -> None:

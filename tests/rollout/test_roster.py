@@ -206,7 +206,7 @@ def test_kinds_ignore_case() -> None:
 
 @pytest.mark.parametrize("line", ["sep=;\n", '"sep=;"\r\n', "SEP=;;;\n"])
 def test_the_line_with_which_excel_names_the_separator_is_obeyed(line: str) -> None:
-    """It counts as a line of the file. The header alone may have more of another separator."""
+    """The line counts in line numbers. It decides even if the header contains more of another separator."""
     found = read(f"\ufeff{line}user;remark,a,b,c\nal ice;\nbob;\n")
     assert [row.user for row in found.rows] == ["bob"]
     assert [fault.line for fault in found.faults] == [3]

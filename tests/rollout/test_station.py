@@ -281,7 +281,7 @@ def test_a_row_can_be_skipped_and_gone_back_to(rollout: Rollout, people: People,
 
 
 def test_a_station_continues_after_quitting(rollout: Rollout, people: People) -> None:
-    """The exit code is 1 while rows are left. All users who are left are reported, and in a roster."""
+    """The exit code is 1 while rows are left. The results and `failed.csv` name all users who are left."""
     (a, b, c), cards = people(3), keys(1001, 1002, 1003)
     rollout.plan(*[f"{user},oath" for user in (a, b, c)], columns=KEYS)
     cards[1].quirks.wrong_codes = True

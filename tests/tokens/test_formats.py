@@ -358,7 +358,7 @@ def test_a_shared_seed_is_noted() -> None:
 def test_a_long_seed_without_a_hash_is_noted() -> None:
     """SHA-256 is likely then, but it is not assumed."""
     found = boxes.read(boxes.linotp([Made("T1", bytes(range(32)))]))
-    assert any("1 of its seeds are as long as for SHA-256" in note for note in found.notes)
+    assert any("1 of its seeds have the length for SHA-256" in note for note in found.notes)
 
 
 SEED32 = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"

@@ -17,7 +17,7 @@ def graph(*tokens: object) -> bytes:
 
 
 def token(serial: str, **more: object) -> dict[str, object]:
-    """Return a token as Microsoft Graph's documentation has it."""
+    """Return a token as in Microsoft Graph's documentation."""
     return {
         "@contentId": "1",
         "@odata.type": "#microsoft.graph.hardwareOathTokenAuthenticationMethodDevice",
@@ -86,7 +86,7 @@ def test_a_log_of_yubico_may_have_both_layouts() -> None:
     for content in (traditional + short, short + traditional):
         (reading,) = boxes.read(content + f"YUBIHOTP1,{SEED},hotp,6\n".encode()).readings
         assert {key.token.serial for key in reading.keys} == {"cccccccccccb:1", "508326"}
-        assert [each.reason for each in reading.dropped] == ["it is of neither of the two layouts of Yubico's log"]
+        assert [each.reason for each in reading.dropped] == ["it fits neither of the two layouts of Yubico's log"]
 
 
 SAFEWORD = b"""dn: sccAuthenticatorId=RAINER01

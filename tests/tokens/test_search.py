@@ -114,7 +114,7 @@ def test_a_clock_is_found_where_it_stands(offset: int, period: int, twice: bool)
 
 
 def test_a_clock_that_is_days_off_is_found_by_two_codes_alone() -> None:
-    """With one code, any number would be found somewhere."""
+    """In a window of days, any single code matches somewhere by chance."""
     made = Made("T1")
     far = -3 * DAY
     verdict = matching.verify_codes(key(made), two(made, ahead=far), window=4 * DAY // 30)

@@ -1,4 +1,4 @@
-"""Bounds on the answers of AWS: how long one may take in all, and how long it may be.
+"""Bounds on the answers of AWS: the total time that one may take, and its size.
 
 botocore's own limit is on the silence between two reads, so a server that sends a byte now and then would hold a
 command forever. All of botocore's connections in this process get the bounds, also those that renew credentials.

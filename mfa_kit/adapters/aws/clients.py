@@ -90,7 +90,7 @@ def open_clients(wanted: Connection) -> Clients:
     except ValueError as error:
         # botocore raises ValueError for an invalid endpoint from the option, the environment or a profile.
         raise UsageFault(
-            f"AWS cannot be asked there: {error}", "give an address such as https://iam.amazonaws.com"
+            f"the endpoint address is invalid: {error}", "give an address such as https://iam.amazonaws.com"
         ) from None
 
 
@@ -128,7 +128,7 @@ def _check_encrypted(address: str) -> None:
     """Raise UsageFault for a connection that is not encrypted, unless it is to loopback."""
     if not address.startswith("https://") and not is_loopback(address):
         raise UsageFault(
-            f"{address} is not encrypted, and seeds would travel in the clear",
+            f"{address} is not encrypted, so secrets would be sent in plain text",
             "use https; plain http is for loopback only",
         )
 

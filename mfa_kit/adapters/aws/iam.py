@@ -122,7 +122,7 @@ class Iam:
         with our_errors():
             found = self._clients.sts.get_caller_identity()["Account"]
         if found != account:
-            raise Expired(f"the credentials are of account {found} now, and not of {account}", SIGN_IN)
+            raise Expired(f"the credentials now belong to account {found}, not to {account}", SIGN_IN)
 
     @property
     def endpoint_url(self) -> str:
@@ -358,7 +358,7 @@ class Iam:
                 )
         else:
             raise UsageFault(
-                "a session's credentials cannot open the console", "name a role that may be assumed, with --open-role"
+                "a session's credentials cannot open the console", "name a role that you may assume: --open-role ARN"
             )
         return Secret(
             json.dumps(
@@ -423,12 +423,14 @@ def _created(device: Secret["VirtualMFADeviceTypeDef"], *, label: str) -> Create
     try:
         seed = otp.from_base32(Secret(device.reveal()["Base32StringSeed"]))
     except ValueError:
-        raise IntegrityFault("the seed that was answered is not base32", "check --endpoint-url: AWS's is") from None
+        raise IntegrityFault("the secret in AWS's answer is not base32", "check --endpoint-url: AWS's is") from None
     try:
         uri = symbol.read(Png(device.reveal()["QRCodePNG"]))
     except IntegrityFault:
         # An IAM other than AWS's may send no picture. A URI made from the secret is equivalent.
         return Created(seed, key_uri.otpauth(seed, label=label))
     if key_uri.seed_of(uri) != seed:
-        raise IntegrityFault("AWS's QR code holds another seed than its answer", "try again; report it when it stays")
+        raise IntegrityFault(
+            "the secret in AWS's QR code differs from the one in its answer", "try again; report it if it happens again"
+        )
     return Created(seed, uri)

@@ -60,14 +60,13 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
 # Phrases in a refusal that is, or may be, due to missing MFA. A policy that requires MFA denies explicitly.
 WITHOUT_MFA = ("explicit deny", "authenticated with an MFA device")
 WITH_MFA = (
-    "policies that demand MFA deny like this: use credentials with MFA, such as a profile with mfa_serial; "
-    "docs/credentials.md says how"
+    "if a policy requires MFA, use credentials with MFA, such as a profile with mfa_serial; see docs/credentials.md"
 )
 WRONG_CODE = "MultiFactorAuthentication failed"
 # Raised by botocore before a request is sent, when credentials cannot be renewed. A RuntimeError is known by its text.
 NOT_RENEWED = (CredentialRetrievalError, SSOTokenLoadError, TokenRetrievalError, UnauthorizedSSOTokenError)
 STILL_EXPIRED = "the refreshed credentials have also expired"
-# botocore raises ValueError there for an answer with something else in the place of a number or base64.
+# botocore raises ValueError in these modules if an answer has something else in place of a number or base64.
 PARSERS = "botocore.parsers"
 NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
 # RFC 9110, 15.6: from this status on the server failed, and the request may have taken effect.
@@ -100,7 +99,7 @@ def our_errors() -> Iterator[None]:
 
 
 def _of_botocore(error: Exception) -> Exception:
-    """Convert an exception of botocore that has no class of its own. Any other stays itself."""
+    """Convert an exception that botocore raises without a class of its own. Return any other exception as it is."""
     if STILL_EXPIRED in str(error):
         return Expired("the credentials have expired and were not renewed", SIGN_IN)
     frames = traceback.walk_tb(error.__traceback__)

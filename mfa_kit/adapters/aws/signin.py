@@ -54,7 +54,7 @@ def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
     """Request a sign-in token. Errors contain nothing of the request."""
     local = is_loopback(endpoint)
     if not endpoint.startswith("https://") and not local:
-        raise UsageFault(f"{endpoint} is not encrypted", "sign in to the console by yourself")
+        raise UsageFault(f"{endpoint} is not encrypted", "sign in to the console yourself")
     query = Secret(urlencode({"Action": "getSigninToken", "Session": session.reveal()}))
     direct = [urllib.request.ProxyHandler({})] if local else []
     opener = urllib.request.build_opener(_NoRedirect, *direct)
@@ -67,9 +67,7 @@ def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
         why = f"HTTP {error.code}"
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = type(error).__name__
-    raise AwsFault(
-        f"{urlsplit(endpoint).hostname} returned no sign-in token: {why}", "sign in to the console by yourself"
-    )
+    raise AwsFault(f"{urlsplit(endpoint).hostname} returned no sign-in token: {why}", "sign in to the console yourself")
 
 
 @contextmanager

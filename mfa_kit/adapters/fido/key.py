@@ -143,7 +143,7 @@ class FidoKey:
             ClientPin(Ctap2(self._device)).change_pin(old.reveal(), new.reveal())
 
     def try_pin(self, pin: Pin) -> None:
-        """Check the PIN by requesting a token for an assertion, which is then not requested."""
+        """Check the PIN by requesting a token for an assertion. The token is not used."""
         with key_faults(), self._pin_errors():
             ClientPin(Ctap2(self._device)).get_pin_token(pin.reveal(), ClientPin.PERMISSION.GET_ASSERTION, self._rp)
 

@@ -150,7 +150,7 @@ class AgeFiles:
             partial = whole_files.partial_name(path.name)
             with whole_files.replacing_file(folder, path.name, sealed, partial=partial) as written:
                 if written != sealed:
-                    raise IntegrityFault(f"{path} does not read back as it was written", "check the disk")
+                    raise IntegrityFault(f"{path} does not contain what was written to it", "check the disk")
                 opens = _opens(path, written, proof, picture)
                 now = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
                 if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
@@ -174,7 +174,7 @@ class AgeFiles:
         path = Path(entry.backup)
         if not _is_backup_of(path, entry):
             raise IntegrityFault(
-                f"the ledger names {path} as the backup of run {entry.run}, which it cannot be; it was not removed",
+                f"the ledger names {path} as the backup of run {entry.run}, but it cannot be; it was not removed",
                 "find out who changed the ledger; then remove the right file yourself",
             )
         for copy in (path, own_copy(path)) if entry.intent.recipient else (path,):
@@ -223,7 +223,7 @@ def _opens(path: Path, sealed: bytes, keys: Secret[list[Identity]], picture: Png
     except OthersSeal:
         return False
     if found != picture:
-        raise IntegrityFault(f"{path} does not read back as it was written", "check the disk")
+        raise IntegrityFault(f"{path} does not contain what was written to it", "check the disk")
     return True
 
 

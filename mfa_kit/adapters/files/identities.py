@@ -130,9 +130,9 @@ def recipients_of(keys: Secret[list[Identity]]) -> list[str | None]:
 def split_by_recipients(
     keys: Secret[list[Identity]], recipients: Iterable[str]
 ) -> tuple[Secret[list[Identity]], Secret[list[Identity]] | None]:
-    """Split identities by whether they belong to these recipients.
+    """Split identities into those that do not belong to these recipients, and those that do.
 
-    Return the others, or all if there are no others; and those that belong to them, or None.
+    If all of them belong to the recipients, both parts have all of them. The second part is None if none does.
     """
     texts, own = frozenset(recipients), recipients_of(keys)
     others = Secret([key for key, text in zip(keys.reveal(), own, strict=True) if text not in texts])

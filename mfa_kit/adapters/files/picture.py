@@ -47,7 +47,7 @@ def read_image(file: IO[bytes]) -> Png:
 
 
 def shred_image(image: ImageFile) -> int:
-    """Overwrite a file, sync it and remove it; return the number of its other names. Raise IntegrityFault."""
+    """Overwrite a file, sync it and remove it. Return how many other names it has. Raise IntegrityFault."""
     try:
         with os.fdopen(os.open(image.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "wb") as file:
             status = os.fstat(file.fileno())

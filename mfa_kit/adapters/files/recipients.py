@@ -33,7 +33,7 @@ class Recipient:
 
 
 def parse_recipients(texts: Iterable[str], files: Iterable[Path] = (), *, given: str = "-r") -> list[Recipient]:
-    """Parse `-r` and `-R`. Raise UsageFault for the first that is none, with how it was given, or its file and line."""
+    """Parse `-r` and `-R`. Raise UsageFault for the first that is not a recipient, with its option or line."""
     found = [_recipient(text, where=f"{given} {text}") for text in texts]
     for file in files:
         found += [_recipient(line, where=f"{file}, line {number}") for number, line in _lines(file)]

@@ -34,7 +34,7 @@ class AgeResealer:
         return self._vault.rekey(backup, self._old, proof=self._all)
 
     def reseal_with_new(self, backup: Backup) -> bool:
-        """Do the same for a backup that only a new identity opens."""
+        """Encrypt a backup that only a new identity opens; return the same as `reseal`."""
         return self._vault.rekey(backup, self._new_identities(), proof=self._all)
 
     def check_opens(self, backup: Backup) -> None:

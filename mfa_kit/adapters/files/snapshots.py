@@ -1,4 +1,7 @@
-"""Snapshots of an account as JSON files (see docs/formats.md). They are 0600 because they show weak users."""
+"""Snapshots of an account as JSON files (see docs/formats.md).
+
+They are 0600 because they show which users are weakly protected.
+"""
 
 import json
 import types

@@ -62,7 +62,7 @@ def _intent(said: object) -> Intent:
 
 def _name(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError("a name is no text")
+        raise TypeError("a name is not text")
     return value
 
 
@@ -72,5 +72,5 @@ def _text(value: object) -> str | None:
 
 def _moment(value: object) -> float | None:
     if value is not None and not isinstance(value, int | float):
-        raise TypeError("a moment is no number")
+        raise TypeError("a time is not a number")
     return value

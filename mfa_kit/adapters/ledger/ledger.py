@@ -30,7 +30,7 @@ RECORD = """
     on conflict (run, serial) do update set verb = excluded.verb, reached = excluded.reached, at = excluded.at,
         since = excluded.since, sealed = excluded.sealed, backup = coalesce(excluded.backup, journal.backup)
 """
-# Seconds to wait for another process that is writing or holds a run, and for one that brings the file up to date.
+# Seconds to wait for another process: one that is writing or holds a run, and one that migrates the file.
 WAIT, PATIENCE = 10.0, 60.0
 
 
@@ -124,7 +124,7 @@ class Ledger:
             entry.sealed,
         )
         with self._faults(), self._lock:
-            self._locks.hold(entry.run, wait=WAIT, doing=f"is at work on {entry.intent.serial} (run {entry.run})")
+            self._locks.hold(entry.run, wait=WAIT, doing=f"is working on {entry.intent.serial} (run {entry.run})")
             self._level(light=False)
             self._db.execute(RECORD, values)
         return entry
@@ -266,4 +266,4 @@ class Ledger:
         try:
             return [entry_of(row) for row in rows]
         except (KeyError, TypeError, ValueError, UsageFault):
-            raise sqlite3.DatabaseError("a row of the journal is not as it was written") from None
+            raise sqlite3.DatabaseError("a row of the journal was changed or damaged") from None

@@ -57,7 +57,7 @@ class RunLocks:
         """Take a lock, and write this process's id into its file. Raise BlockingIOError after `wait` seconds."""
         # The name becomes the name of a file that is removed later, so it must be a run ID.
         if name != MIGRATION and not RUN.fullmatch(name):
-            raise IntegrityFault(f"{name!r} is no run id", "report this")
+            raise IntegrityFault(f"{name!r} is not a run ID", "report this")
         path, until = self._folder / name, time.monotonic() + wait
         while True:
             lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -93,7 +93,7 @@ class RunLocks:
                 holder = (self._folder / name).read_text("ascii").strip()
             raise IntegrityFault(
                 f"process {holder or 'of another mfa-kit'} {doing}",
-                f"let it come to its end, or end it{f': kill {holder}' if holder else ''}; then run this again",
+                f"wait until it ends, or end it{f': kill {holder}' if holder else ''}; then run this again",
             ) from None
 
 

@@ -24,7 +24,7 @@ def check_number(file: Path, source: MetadataSource, *, allow_older: bool) -> No
     if seen is not None and source.number < seen and not allow_older:
         raise UsageFault(
             f"{source.name} has number {source.number}, and number {seen} was used before",
-            "get blob.jwt anew from https://mds3.fidoalliance.org/, or use the older one with --allow-older",
+            "download blob.jwt again from https://mds3.fidoalliance.org/, or use the older one with --allow-older",
         )
     if seen is None or source.number > seen:
         with suppress(OSError):

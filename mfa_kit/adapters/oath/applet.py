@@ -35,7 +35,7 @@ from mfa_kit.oath_keys.credential import OathKey, remedy
 # Seconds to touch a key, and the remaining seconds at which the user is reminded.
 TOUCH = 30.0
 TOUCH_TOLD = (20, 10, 5)
-# The same where a command may wait for a touch: it does when it takes long.
+# The same for commands that may or may not require a touch. If one takes longer than a second, it is waiting for one.
 UNASKED = (TOUCH - 1, *TOUCH_TOLD)
 # pico-fido answers this to CALCULATE ALL of 254 credentials.
 TOO_MANY = {SW.WRONG_LENGTH}
@@ -183,9 +183,9 @@ class Applet:
                 raise
 
     def code(self, label: str, at: float, *, touch: bool | None) -> str:
-        """CALCULATE for a Unix time, after asking for the touch if one is required.
+        """Send CALCULATE for a Unix time. If the credential requires a touch, ask the user for it first.
 
-        Without knowing (None), ask for it only when the key takes long.
+        If it is unknown whether it does (None), ask only when the key does not answer at once.
         """
         issuer, _, name = label.partition(":")
         credential = Credential(
@@ -231,9 +231,9 @@ class Applet:
         return Secret(self._session.derive_key(password.reveal()))
 
     def unlock(self, key: Secret[bytes]) -> None:
-        """VALIDATE, once, because keys may count wrong tries and only the user may decide on another.
+        """Send VALIDATE with the key that was derived from the password. Raise DeviceFault for a wrong password.
 
-        Raise DeviceFault for a wrong password.
+        It is sent only once: some keys count wrong passwords, so only the user may decide to try again.
         """
         name = without_controls(self.wire.reader)
         with card_faults(self.wire.reader):

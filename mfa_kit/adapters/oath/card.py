@@ -215,7 +215,7 @@ class OathCard:
             return
 
     def remove(self, entry: Entry) -> None:
-        """Delete this run's credential. Raise DeviceFault when its key is absent. A lost key is not requested."""
+        """Delete this run's credential, unless its key is lost. Raise DeviceFault if its key is absent."""
         self._seeds.pop(entry.intent.serial, None)
         if entry.reached is Reached.INTENT or entry.purpose is Purpose.LOST:
             return
@@ -260,7 +260,7 @@ def _silent(intent: Intent, wrong: list[DeviceFault]) -> DeviceFault | None:
         return None
     return Unreachable(
         f"{'; '.join(silent)}; it may be {intent.hardware or 'the key'}, which has the credential {intent.label}",
-        "unplug it, plug it in again unless it is another key, and repeat the command; if that key is lost: "
+        "plug it in again, or unplug it if it is another key, then repeat the command; if that key is lost: "
         f"mfa-kit revoke {shlex.quote(intent.user)} --lost",
     )
 

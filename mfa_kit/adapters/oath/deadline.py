@@ -53,7 +53,7 @@ class DeadlineThread:
         raise TimeoutError
 
     def await_stuck(self) -> bool:
-        """Wait for an interrupted call as long as it was allowed to take, such as a touch. Return whether it ended."""
+        """Wait for an interrupted call, for as long as the call itself could take. Return whether it ended."""
         self.thread.join(max(0.0, self._until - time.monotonic()) + LAST)
         return not self.thread.is_alive()
 

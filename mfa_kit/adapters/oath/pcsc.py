@@ -174,7 +174,7 @@ def card_faults(reader: str) -> Iterator[None]:
     except ApplicationNotAvailableError:
         raise NoApplet(f"the card in {name} has no OATH applet", "use a key that has the OATH applet") from None
     except ApduError as error:
-        raise DeviceFault(f"the key in {name} refused with status {error.sw:04x}", REPLUG) from None
+        raise DeviceFault(f"the key in {name} refused the command with status {error.sw:04x}", REPLUG) from None
     except NONSENSE as error:
         raise DeviceFault(f"the key in {name} sent an invalid answer ({type(error).__name__})", REPLUG) from None
 

@@ -129,7 +129,7 @@ class _DecodedRow:
 
     @property
     def only(self) -> Encoding | None:
-        """The only encoding that it can have, or None if nothing proves one."""
+        """The only encoding that the seed can have, or None if it may have either."""
         if self.hex:
             return None if self.base32 else Encoding.HEX
         return Encoding.BASE32 if self.exact else None

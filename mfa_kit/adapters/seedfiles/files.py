@@ -120,7 +120,9 @@ def _notes(found: SeedFile) -> list[str]:
     keys = found.readings[0].keys if found.readings else ()
     unsaid = sum(k.token.factor is Factor.TOTP and k.token.digest == "sha1" and k.token.octets in LONG for k in keys)
     if unsaid:
-        notes.append(f"{unsaid} of its seeds are as long as for SHA-256 or SHA-512, but it says SHA-1 or no hash")
+        notes.append(
+            f"{unsaid} of its seeds have the length for SHA-256 or SHA-512, but the file says SHA-1 or no hash"
+        )
     mark = Secret(secrets.token_bytes(16))
     twins = Counter(otp.fingerprint(k.seed, mark) for k in keys)
     if shared := sum(count for count in twins.values() if count > 1):

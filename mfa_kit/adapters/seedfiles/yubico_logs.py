@@ -39,7 +39,7 @@ def read_log(table: Sequence[Line]) -> Iterator[SeedRow | DroppedRow | None]:
         elif is_yubico_layout(cells):
             yield _yubico(where, cells)
         else:
-            yield DroppedRow(where, "it is of neither of the two layouts of Yubico's log")
+            yield DroppedRow(where, "it fits neither of the two layouts of Yubico's log")
 
 
 def _traditional(where: str, cells: Cells) -> SeedRow | DroppedRow | None:

@@ -19,7 +19,7 @@ class PluggedRows:
 def look(sources: Sequence[KeySource]) -> PluggedRows:
     """Query each source.
 
-    That a card is not a key of one kind is reported only when it is not a key of any kind.
+    A card that is not a key of one kind is reported only if it is not a key of any kind.
     """
     found: list[KeyRow] = []
     faults: list[MfaKitError] = []

@@ -12,7 +12,9 @@ from mfa_kit.wiring.token_records import TokenRecords
 
 
 @click.command("list", cls=Verb)
-@click.option("--verdict", type=click.Choice(["accepted", "rejected", "untested"]), help="List only these.")
+@click.option(
+    "--verdict", type=click.Choice(["accepted", "rejected", "untested"]), help="List only tokens with this result."
+)
 def list_tokens(*, verdict: str | None, output: Output) -> None:
     """List the inventory: each token, its test result, whether AWS can use it, and its user."""
     stocked, last = TokenRecords().tokens()

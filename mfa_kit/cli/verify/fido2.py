@@ -112,7 +112,7 @@ class _Box:
 
     @property
     def _judged(self) -> int:
-        """The number of keys that have a line."""
+        """The number of keys with a verdict, each of which has a line in the output."""
         return self._tally["proof"] + self._tally["refused"]
 
     def _print_line(self, examined: Examined, asset: str | None) -> None:

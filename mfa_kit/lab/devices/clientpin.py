@@ -62,7 +62,7 @@ class ClientPin:
         return self._was_blocked or self.wrong_in_a_row >= IN_A_ROW
 
     def answer(self, request: Parameters, *, uv: bool) -> dict[int, object]:
-        """Answer authenticatorClientPIN (CTAP 2.1, 6.5.5). `uv` is whether a finger is on the sensor."""
+        """Answer authenticatorClientPIN (CTAP 2.1, 6.5.5). `uv` says whether a finger is on the sensor."""
         command, protocol = request.need(2, int), request.get(1, int) or 1
         if command == GET_RETRIES:
             return {3: self.retries, 4: self._blocked}

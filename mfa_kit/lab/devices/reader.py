@@ -255,7 +255,7 @@ def _check_names(names: Sequence[str]) -> None:
                 f"invalid name of a reader: {name!r}", f"use 1 to {LONGEST_NAME} letters, without quotation marks"
             )
     if not 0 < len(names) <= MOST:
-        raise UsageFault(f"{len(names)} readers are not possible", f"name 1 to {MOST}")
+        raise UsageFault(f"{len(names)} readers cannot be simulated", f"name 1 to {MOST}")
 
 
 def _connect_within(process: int, port: int) -> socket.socket:

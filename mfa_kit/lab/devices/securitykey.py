@@ -316,7 +316,7 @@ class SimulatedKey:
     }
 
     def apdu(self, apdu: bytes, touch: Touch) -> tuple[bytes, StatusWord]:
-        """Answer a U2F raw message (FIDO U2F Raw Message Formats 1.2): a body, and a status word."""
+        """Answer a U2F raw message (FIDO U2F Raw Message Formats 1.2). Return the body and the status word."""
         command = Apdu.parse(apdu)
         data = command.data
         if command.cla:

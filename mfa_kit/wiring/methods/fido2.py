@@ -39,7 +39,7 @@ class Fido2Options(Options):
     mds_root: Path | None = field(
         default=None,
         metadata=option(
-            help="Root certificate of metadata that is not the FIDO Alliance's.", metavar="FILE", read=True
+            help="Root certificate of the metadata, if it is not the FIDO Alliance's.", metavar="FILE", read=True
         ),
     )
     allow_older: bool = field(

@@ -98,7 +98,7 @@ def _usage(intent: Intent, context: Context) -> Sequence[str]:
     code = f"ykman oath accounts code --single {shlex.quote(intent.label)}"
     ykman = key is None or key.ykman
     return [
-        "a code, when the console asks for one: "
+        "to get a code when the console asks for one: "
         + (code if ykman else f"with the program of the key's maker, under the name {intent.label}"),
         "for command lines, in ~/.aws/config; aws asks for the code, and aws-vault runs mfa_process:",
         f"  mfa_serial = {intent.serial}",
