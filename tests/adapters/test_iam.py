@@ -505,7 +505,9 @@ def test_a_time_is_read_as_botocore_reads_it(said: Any) -> None:
     assert moment(said) == parse_timestamp(said)
 
 
-@pytest.mark.parametrize("said", ["soon", "", None, "1e999", "inf"])
+@pytest.mark.parametrize(
+    "said", ["soon", "", None, "1e999", "inf", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"]
+)
 def test_an_answer_with_something_else_than_a_time_is_not_read(said: Any) -> None:
     with pytest.raises(ResponseParserError, match="not a time"):
         moment(said)

@@ -168,16 +168,22 @@ def moment(text: Any) -> datetime:
 
     The guess is most of the cost of a long page. Raise ResponseParserError for text that is not a time.
     """
+    try:
+        found = _parsed(text)
+        found.utctimetuple()  # raises OverflowError before the year 1 and after 9999
+    except (ArithmeticError, OSError, RuntimeError, TypeError, ValueError):
+        raise ResponseParserError("an answer of AWS contains something that is not a time") from None
+    return found
+
+
+def _parsed(text: Any) -> datetime:
     # Digits alone are Unix seconds, which fromisoformat would parse as a date.
     if isinstance(text, str) and "T" in text:
         try:
             return datetime.fromisoformat(text)
         except ValueError:
             pass
-    try:
-        return parse_timestamp(text)
-    except (ArithmeticError, OSError, RuntimeError, TypeError, ValueError):
-        raise ResponseParserError("an answer of AWS contains something that is not a time") from None
+    return parse_timestamp(text)
 
 
 def _quiet() -> None:
