@@ -1,6 +1,5 @@
 """Protect the memory of this process from core dumps and other processes."""
 
-import ctypes
 import resource
 import sys
 
@@ -15,4 +14,6 @@ def harden() -> None:
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
+        import ctypes  # noqa: PLC0415 - slow to load, and help pages need no protection
+
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
