@@ -323,9 +323,17 @@ def test_one_function_ends_the_process() -> None:
     assert found <= EXITS
 
 
+# They load OpenSSL or libffi, which help pages do not need.
+SLOW_IMPORTS = {"import ctypes", "import hashlib", "import hmac"}
+
+
 def test_only_the_command_line_imports_inside_functions() -> None:
-    """The import graph is thus visible at the top of the files."""
-    late = {file for file, function, node in nodes() if isinstance(node, ast.Import | ast.ImportFrom) and function}
+    """The import graph is thus visible at the top of the files, except for a few slow modules of Python."""
+    late = {
+        file
+        for file, function, node in nodes()
+        if isinstance(node, ast.Import | ast.ImportFrom) and function and ast.unparse(node) not in SLOW_IMPORTS
+    }
     assert all(where.startswith(LOCAL_IMPORTS) for where in late)
 
 

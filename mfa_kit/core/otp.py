@@ -1,7 +1,6 @@
 """Seeds, steps and codes: RFC 4226 and RFC 6238, with AWS's parameters as defaults. The time is always a parameter."""
 
 import base64
-import hmac
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
@@ -43,6 +42,8 @@ class Secret(Generic[T]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret) or type(other) is not type(self):
             return False
+        import hmac  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
+
         return hmac.compare_digest(_octets(self), _octets(other))
 
     def __hash__(self) -> NoReturn:
@@ -113,6 +114,8 @@ def step(at: float, period: int = PERIOD) -> int:
 
 def codes(seed: Seed, steps: range, *, digest: str = "sha1", digits: int = DIGITS) -> Iterator[str]:
     """Yield the HOTP values (RFC 4226, 5.3) of consecutive counters: HMAC-SHA-1 and six digits, as AWS uses."""
+    import hmac  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
+
     keyed, modulus = hmac.new(seed.reveal(), digestmod=digest), 10**digits
     for counter in steps:
         mac = keyed.copy()
@@ -124,6 +127,8 @@ def codes(seed: Seed, steps: range, *, digest: str = "sha1", digits: int = DIGIT
 
 def fingerprint(seed: Seed, key: Secret[bytes]) -> str:
     """Return a fingerprint that tells seeds apart for holders of the key, and reveals nothing to others."""
+    import hmac  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
+
     return hmac.digest(key.reveal(), seed.reveal(), "sha256").hex()[:32]
 
 

@@ -4,7 +4,6 @@ An account number proves nothing, because other simulators use the same. Credent
 of a lab have their own.
 """
 
-import hmac
 import re
 from collections.abc import Mapping
 
@@ -17,6 +16,8 @@ VALUE = re.compile(r"(?P<token>[0-9a-f]{64})@(?P<endpoint>.+)")
 
 def lab_token(secret_access_key: str) -> str:
     """Return the token of a lab, which is derived from the secret key of its administrator and does not reveal it."""
+    import hmac  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
+
     return hmac.digest(secret_access_key.encode(), b"mfa-kit lab", "sha256").hex()
 
 

@@ -1,6 +1,5 @@
 """Write and read plan files: JSON with a summary for people, then one row per line (docs/formats.md)."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -50,6 +49,8 @@ def _step_fields(step: PlanStep) -> dict[str, object]:
 
 def plan_digest(text: str) -> str:
     """Return the SHA-256 of a plan's file in hex, as sha256sum prints it."""
+    import hashlib  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
+
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -1,7 +1,6 @@
 """Rosters: which user gets which device. Parsing returns the rows and all their faults."""
 
 import base64
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -205,6 +204,8 @@ def key_fingerprint(recipient: str) -> str:
     """Return the fingerprint of a key: for an SSH key as `ssh-keygen -l` prints it, for an age key the key itself."""
     if not recipient.startswith("ssh-"):
         return recipient
+    import hashlib  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
+
     digest = hashlib.sha256(base64.b64decode(recipient.split()[1])).digest()
     return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 

@@ -4,7 +4,6 @@ Only wiring creates adapters, and only wiring imports inside functions, so that 
 uses.
 """
 
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 
 def new_run_id(inventory: Inventory) -> str:
     """Return the ID of a run that begins now, by AWS's clock."""
+    import secrets
+
     return models.run_id(inventory.now(), secrets.token_bytes(4))
 
 

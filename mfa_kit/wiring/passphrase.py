@@ -3,7 +3,6 @@
 scrypt, which takes seconds by design, is thus not needed for each backup, and `age -d -i` decrypts both files.
 """
 
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +106,8 @@ def _passphrase_on(descriptor: int) -> Secret[str]:
 
 def new_passphrase(person: Interaction) -> Secret[str]:
     """Let the user choose a passphrase. Raise Declined if there is no terminal."""
+    import secrets
+
     return ask_new_passphrase(person, random_bits=secrets.randbits)
 
 

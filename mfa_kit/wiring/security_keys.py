@@ -1,7 +1,6 @@
 """The connected FIDO security keys, and published facts about their models, for one command."""
 
 import logging
-import secrets
 import string
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -220,6 +219,8 @@ class SecurityKeys:
 
 
 def _random_digits(count: int) -> Secret[str]:
+    import secrets
+
     return Secret("".join(secrets.choice(string.digits) for _ in range(count)))
 
 

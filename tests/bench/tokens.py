@@ -38,7 +38,7 @@ assert len(reading.keys) == 10_000
 IMPORT = """
 import sys, tempfile, time
 from pathlib import Path
-from mfa_kit import otp
+from mfa_kit.core import otp
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.seedfiles import files
 from mfa_kit.adapters.ledger.token_inventory import TokenInventory
