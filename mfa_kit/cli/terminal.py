@@ -81,7 +81,7 @@ class Nobody:
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
         """Raise Declined."""
-        self._decline(f"{prompt} must be chosen", instead)
+        self._decline(f"the {prompt} must be chosen", instead)
 
     def pause(self, prompt: str, *, instead: str) -> None:
         """Raise Declined."""

@@ -34,20 +34,11 @@ RECIPIENT = click.option(
     metavar="RECIPIENT",
     help="Encrypt each backup to this age or SSH public key too.",
 )
-RECIPIENTS_FILE = click.option(
-    "-R",
-    "--recipients-file",
-    "to_files",
-    multiple=True,
-    type=Path,
-    metavar="FILE",
-    help="File of recipients, one per line.",
-)
 
 
 def backup_options(function: F) -> F:
     """Add the options for the recipients and the folder of backups."""
-    return RECIPIENT(RECIPIENTS_FILE(options.BACKUP_DIR(function)))
+    return RECIPIENT(options.RECIPIENTS_FILE(options.BACKUP_DIR(function)))
 
 
 def split_names(only: str | None) -> list[str]:
