@@ -1,18 +1,31 @@
 """The accounts of an organization: their IDs, names and states, and the roles that mfa-kit assumes in them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+ACCOUNT_ID = re.compile(r"[0-9]{12}")
+# The name of a role, which may have a path before it (IAM API reference, CreateRole), and the ARN of a role.
+ROLE_NAME = re.compile(r"(?!arn:)(?:[!-.0-~]+/){0,100}[\w+=,.@-]{1,64}", re.ASCII)
+ROLE_ARN = re.compile(rf"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>\d{{12}}):role/{ROLE_NAME.pattern}", re.ASCII)
+# STS API reference, AssumeRole: ExternalId and SourceIdentity.
+EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
+SOURCE_IDENTITY = re.compile(r"(?!aws:)[\w+=,.@-]{2,64}", re.ASCII)
+
 
 class AccountState(StrEnum):
-    """The state of an account (Organizations API reference, Account: State)."""
+    """The state of an account (Organizations API reference, Account: State).
+
+    UNKNOWN is none of AWS's: the answer has no state, or one that mfa-kit does not know.
+    """
 
     PENDING_ACTIVATION = "PENDING_ACTIVATION"
     ACTIVE = "ACTIVE"
     SUSPENDED = "SUSPENDED"
     PENDING_CLOSURE = "PENDING_CLOSURE"
     CLOSED = "CLOSED"
+    UNKNOWN = "UNKNOWN"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

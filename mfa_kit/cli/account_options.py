@@ -1,0 +1,170 @@
+"""The options of verbs that work in many accounts. They are parsed into one value."""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from mfa_kit.cli import options
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.organization.accounts import EXTERNAL_ID, ROLE_NAME, SOURCE_IDENTITY
+from mfa_kit.organization.choice import AUDIT_ROLE, WORKERS, AccountsChoice
+
+F = TypeVar("F", bound=Callable[..., Any])
+# Organizations API reference, ListAccountsForParent: ParentId.
+UNIT = re.compile(r"r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}")
+
+
+class Matching(click.ParamType[str]):
+    """Text that a pattern matches as a whole; `meaning` says what it is."""
+
+    name = "text"
+
+    def __init__(self, pattern: re.Pattern[str], meaning: str, hint: str) -> None:
+        self.pattern, self.meaning, self.hint = pattern, meaning, hint
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text. Raise UsageFault if the pattern does not match it."""
+        if not self.pattern.fullmatch(value):
+            raise UsageFault(f"{value[:80]!a} is not {self.meaning}", self.hint)
+        return value
+
+
+FILE = click.option(
+    "--accounts", "in_file", type=Path, metavar="FILE", help="Work in the accounts of FILE, in c7n-org's format."
+)
+ORG = click.option("--org", "in_org", is_flag=True, help="Work in all accounts of the organization.")
+UNIT_ID = click.option(
+    "--ou",
+    type=Matching(UNIT, "the ID of an organizational unit", "write an ID such as ou-abcd-12345678, or r-abcd"),
+    metavar="ID",
+    help="Only the accounts in this organizational unit, and in those below it.",
+)
+INCLUDE = click.option("-a", "--include", multiple=True, metavar="NAME|ID", help="Only this account.")
+EXCLUDE = click.option("--exclude", multiple=True, metavar="NAME|ID", help="Leave this account out.")
+TAG = click.option(
+    *("-t", "--account-tag", "account_tags"),
+    multiple=True,
+    metavar="TAG",
+    help="Only accounts with this tag, such as env:prod; with several, with all of them.",
+)
+EXTERNAL = click.option(
+    "--external-id",
+    type=Matching(EXTERNAL_ID, "an external ID", "use 2 to 1224 letters, digits and +=,.@:/-_"),
+    metavar="ID",
+    help="External ID that the roles ask for.",
+)
+SOURCE = click.option(
+    "--source-identity",
+    type=Matching(SOURCE_IDENTITY, "a source identity", "use 2 to 64 letters, digits and +=,.@-_"),
+    metavar="NAME",
+    help="Name to show in the CloudTrail of each account.",
+)
+PARALLEL = click.option(
+    "--workers", "parallel", type=click.IntRange(1, 64), help=f"Accounts to work on at the same time [{WORKERS}]."
+)
+RESUME = click.option("--resume", is_flag=True, help="Continue: skip accounts that are complete in --output-dir.")
+OUTPUT_DIR = click.option(
+    "--output-dir", type=Path, metavar="DIR", help="Write the results of each account to DIR/<account ID>."
+)
+
+
+def role_option(default: str | None) -> Callable[[F], F]:
+    """Return the option for the role in each account. Its parameter is `role_name`."""
+    return click.option(
+        "--role-name",
+        type=Matching(ROLE_NAME, "the name of a role", "write a name such as mfa-kit-audit"),
+        metavar="NAME",
+        help=f"Role to assume in each account{f' [{default}]' if default else ''}.",
+    )
+
+
+def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, results: bool = True) -> Callable[[F], F]:
+    """Return a decorator that adds the options for many accounts to a verb.
+
+    The verb gets their values as `accounts`, an AccountsChoice, or None if it is to work in one account. `role` is
+    assumed if the command line and the account name none. A verb that writes has no such role: `role=None`. A verb
+    with an option `--workers` of its own leaves this one out, and one that writes no `results` the last two.
+    """
+    added = [FILE, ORG, UNIT_ID, INCLUDE, EXCLUDE, TAG, role_option(role), EXTERNAL, SOURCE]
+    added += [PARALLEL] if workers else []
+    added += [RESUME, OUTPUT_DIR] if results else []
+
+    def add(function: F) -> F:
+        @wraps(function)
+        def parse_choice(**values: Any) -> Any:
+            own = {name: values.pop(name) for name in NAMES if name in values}
+            return function(accounts=choose(own, role=role), **values)
+
+        verb: Any = parse_choice
+        for option in reversed(added):
+            verb = option(verb)
+        found: F = verb
+        return found
+
+    return add
+
+
+# The options by the names of their parameters.
+NAMES: Mapping[str, str] = {
+    "in_file": "--accounts",
+    "in_org": "--org",
+    "ou": "--ou",
+    "include": "--include",
+    "exclude": "--exclude",
+    "account_tags": "--account-tag",
+    "role_name": "--role-name",
+    "external_id": "--external-id",
+    "source_identity": "--source-identity",
+    "parallel": "--workers",
+    "resume": "--resume",
+    "output_dir": "--output-dir",
+}
+
+
+def choose(values: Mapping[str, Any], *, role: str | None) -> AccountsChoice | None:
+    """Return what the options choose; None without --accounts and --org. Raise UsageFault for options that contradict.
+
+    `values` are the values of the options by the names of their parameters, and `role` is the default role.
+    """
+    file, org = values.get("in_file"), values.get("in_org")
+    if not file and not org:
+        if given := next((option for name, option in NAMES.items() if values.get(name)), None):
+            raise UsageFault(f"{given} is for several accounts", "add --org, or --accounts FILE")
+        return None
+    _check_together(values)
+    named = values.get("role_name")
+    if org and not (named or role):
+        raise UsageFault("--role-name is missing", "name the role to assume in each account: --role-name NAME")
+    return AccountsChoice(
+        file=file,
+        ou=values.get("ou"),
+        include=values.get("include", ()),
+        exclude=values.get("exclude", ()),
+        tags=values.get("account_tags", ()),
+        role_name=named or role,
+        replaces_roles=named is not None,
+        external_id=values.get("external_id"),
+        source_identity=values.get("source_identity"),
+        workers=values.get("parallel") or WORKERS,
+        resume=bool(values.get("resume")),
+        output_dir=values.get("output_dir"),
+    )
+
+
+def _check_together(values: Mapping[str, Any]) -> None:
+    """Raise UsageFault for options that do not go together."""
+    if values.get("in_file") and values.get("in_org"):
+        raise UsageFault("--accounts and --org both choose the accounts", "give one of them")
+    if values.get("ou") and not values.get("in_org"):
+        raise UsageFault("--ou is for the accounts of an organization", "give --org instead of --accounts, or use -a")
+    if options.given().account is not None:
+        raise UsageFault(
+            "--account allows one account only, so it does not go with --accounts or --org",
+            "leave it out, also in the environment, or choose the account with --include",
+        )
+    if values.get("resume") and not values.get("output_dir"):
+        raise UsageFault("--resume needs the folder of the results", "add --output-dir DIR")

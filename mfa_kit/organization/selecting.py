@@ -1,0 +1,126 @@
+"""Chooses accounts by ID, name and tag, and the role in each."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.text import count_of
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.choice import AccountsChoice
+
+# Longer lists of names are shortened in an error.
+SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The accounts to work in, and the selected accounts that cannot be used now, whose `state` says why.
+
+    Each chosen account has its role or its profile.
+    """
+
+    chosen: tuple[OrgAccount, ...]
+    skipped: tuple[OrgAccount, ...]
+
+
+def select_accounts(accounts: Iterable[OrgAccount], choice: AccountsChoice) -> Selection:
+    """Return the accounts that match a choice, in the order in which they are listed.
+
+    An account matches `include` and `exclude` by its ID or its name, and must have all of `tags`. Raise UsageFault for
+    an ID, name or tag that no account has, for a name that several have, if no account is left, and for accounts
+    without a role if the choice has none.
+    """
+    listed = list(accounts)
+    selected = _matching(listed, choice)
+    chosen = [_with_role(account, choice) for account in selected if account.is_open]
+    skipped = [account for account in selected if not account.is_open]
+    if not chosen:
+        raise _nothing_chosen(skipped, any_listed=bool(listed))
+    if unclear := [account for account in chosen if not account.roles and account.profile is None]:
+        raise UsageFault(
+            f"{count_of(len(unclear), 'account')} without a role: {_labels(unclear)}",
+            "name the role to assume: --role-name NAME",
+        )
+    return Selection(tuple(chosen), tuple(skipped))
+
+
+def _matching(listed: Sequence[OrgAccount], choice: AccountsChoice) -> list[OrgAccount]:
+    included = _named("--include", choice.include, listed) or {account.id for account in listed}
+    wanted = included - _named("--exclude", choice.exclude, listed)
+    _check_tags(choice.tags, listed)
+    return [account for account in listed if account.id in wanted and set(choice.tags) <= set(account.tags)]
+
+
+def _named(option: str, names: Sequence[str], listed: Sequence[OrgAccount]) -> set[str]:
+    """Return the IDs of the accounts with these IDs or names. Raise UsageFault unless each is that of one account."""
+    found: set[str] = set()
+    wrong: list[UsageFault] = []
+    for name in dict.fromkeys(names):
+        matching = [account for account in listed if name in {account.id, account.name}]
+        if len(matching) == 1:
+            found.add(matching[0].id)
+        elif matching:
+            ids = ", ".join(account.id for account in matching[:SHOWN])
+            what = f"{option}: {len(matching)} accounts are named {name!r}: {ids}"
+            wrong.append(UsageFault(what, f"give the ID: {option} {matching[0].id}"))
+        else:
+            known = [text for account in listed for text in (account.name, account.id) if text]
+            hint = _nearest(name, known) or f"check the name; {count_of(len(listed), 'account')} are listed"
+            wrong.append(UsageFault(f"{option}: there is no account {name!r}", hint))
+    _raise_first(wrong)
+    return found
+
+
+def _check_tags(tags: Sequence[str], listed: Sequence[OrgAccount]) -> None:
+    """Raise UsageFault for a tag that no account has."""
+    known = {tag for account in listed for tag in account.tags}
+    _raise_first(
+        [
+            UsageFault(
+                f"--account-tag: no account has the tag {tag!r}",
+                _nearest(tag, known) or "write a tag as in the file, or as KEY:VALUE with --org",
+            )
+            for tag in dict.fromkeys(tags)
+            if tag not in known
+        ]
+    )
+
+
+def _raise_first(wrong: Sequence[UsageFault]) -> None:
+    """Raise the first fault, with the others as its notes."""
+    if wrong:
+        for other in wrong[1:]:
+            wrong[0].add_note(f"{other}: {other.hint}")
+        raise wrong[0]
+
+
+def _nearest(given: str, known: Iterable[str]) -> str:
+    """Return a hint with the known text that is closest to the given one; empty if none is close."""
+    lower = {text.lower(): text for text in known}
+    close = get_close_matches(given.lower(), lower, n=1)
+    return f"did you mean {lower[close[0]]!r}?" if close else ""
+
+
+def _with_role(account: OrgAccount, choice: AccountsChoice) -> OrgAccount:
+    """Return the account with the role to assume. A role that the command line names replaces the last of a chain."""
+    account = replace(account, external_id=choice.external_id or account.external_id)
+    if account.profile is not None or choice.role_name is None or (account.roles and not choice.replaces_roles):
+        return account
+    return replace(account, roles=(*account.roles[:-1], choice.role_name))
+
+
+def _nothing_chosen(skipped: Sequence[OrgAccount], *, any_listed: bool) -> UsageFault:
+    if skipped:
+        states = ", ".join(f"{account.label} is {account.state}" for account in skipped[:SHOWN])
+        return UsageFault(f"none of the selected accounts is ACTIVE: {states}", "select other accounts")
+    if any_listed:
+        return UsageFault(
+            "no account matches all of --include, --exclude and --account-tag", "leave one of these options out"
+        )
+    return UsageFault("there are no accounts to work in", "name a unit that has accounts, or another file")
+
+
+def _labels(accounts: Sequence[OrgAccount]) -> str:
+    more = ", …" if len(accounts) > SHOWN else ""
+    return ", ".join(account.label for account in accounts[:SHOWN]) + more
