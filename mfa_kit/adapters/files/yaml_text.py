@@ -1,0 +1,93 @@
+"""Parses YAML with PyYAML, which is installed with the extra `org`. Nothing in a text is executed (yaml.SafeLoader)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.organization.accounts_file import Locate
+
+ACCOUNTS = "accounts"
+CORRECT = "correct the YAML, and try again"
+# Written in C if PyYAML was built with libyaml, and ten times as fast.
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _OneValuePerKey(Loader):  # type: ignore[misc]  # its base is chosen at run time
+    """Refuses a key that occurs twice in one mapping. PyYAML would take the last value."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Replace the merge keys (`<<`) by the keys that they merge. PyYAML calls this first for each mapping.
+
+        A value of its own wins over a merged one. Without leaving out the others, a file with a few merges inside each
+        other would fill the memory.
+        """
+        seen: set[object] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise UsageFault(f"{_line(key)}: the key {key.value[:40]!a} occurs twice", CORRECT)
+                seen.add(key.value)
+        super().flatten_mapping(node)
+        node.value = list({_identity(key): (key, value) for key, value in node.value}.values())
+
+
+def _identity(key: yaml.Node) -> object:
+    return (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
+
+
+def parse_yaml(text: str) -> tuple[object, Locate]:
+    """Return the document of a text, and the lines of its accounts and of their keys.
+
+    Raise UsageFault if it is not valid YAML.
+    """
+    try:
+        loader = _OneValuePerKey(text)
+        try:
+            node = loader.get_single_node()
+            document = None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}: " if mark else ""
+        raise UsageFault(f"{place}the file is not valid YAML: {error.problem or error.context}", CORRECT) from None
+    except yaml.YAMLError as error:
+        raise UsageFault(f"the file is not valid YAML: {str(error).splitlines()[0]}", CORRECT) from None
+    except RecursionError:
+        raise UsageFault("the file is nested too deep", CORRECT) from None
+    except (
+        ValueError,
+        OverflowError,
+        TypeError,
+        AttributeError,
+        LookupError,
+    ):  # a date or a number that does not exist
+        raise UsageFault(
+            "the file has a value that is not valid YAML", "put dates and numbers in quotation marks"
+        ) from None
+    lines = dict(_lines(node))
+    return document, lambda index, key: lines.get((index, key)) or lines[index, None]
+
+
+def _lines(root: yaml.Node | None) -> Iterator[tuple[tuple[int, str | None], str]]:
+    """Yield the line of each account, by its number, and of each of its keys."""
+    for index, account in enumerate(_accounts(root)):
+        yield (index, None), _line(account)
+        if isinstance(account, yaml.MappingNode):
+            yield from (
+                ((index, key.value), _line(key)) for key, _ in account.value if isinstance(key, yaml.ScalarNode)
+            )
+
+
+def _accounts(root: yaml.Node | None) -> list[yaml.Node]:
+    if isinstance(root, yaml.MappingNode):
+        for key, value in root.value:
+            if key.value == ACCOUNTS and isinstance(value, yaml.SequenceNode):
+                return list(value.value)
+    return []
+
+
+def _line(node: yaml.Node) -> str:
+    return f"line {node.start_mark.line + 1}"

@@ -1,0 +1,265 @@
+"""Files that list accounts, in the format of c7n-org, as documents that JSON or YAML was parsed to.
+
+The format is that of `CONFIG_SCHEMA` in c7n_org/cli.py of Cloud Custodian, without other clouds. Two things differ: an
+account may have neither a role nor a profile, and a key that c7n-org would ignore is a fault.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TypeVar
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.organization.accounts import ACCOUNT_ID, EXTERNAL_ID, ROLE_ARN, ROLE_NAME, OrgAccount
+
+T = TypeVar("T")
+# Keys of an account that are read. mfa-kit has no use for IGNORED, because IAM has no regions.
+KEYS = ("account_id", "name", "display_name", "email", "role", "profile", "external_id", "tags", "vars")
+IGNORED = ("org_id", "regions")
+# Keys at the top of a file, and those of c7n-org that list no AWS accounts.
+TOP = ("accounts", "vars")
+OTHER_CLOUDS = ("subscriptions", "projects", "tenancies")
+FORMAT = "see docs/accounts-file.md, or write a file: mfa-kit accounts export -o FILE"
+
+# Returns the words for the place of an account in its file, or for the place of one of its keys. The first is number 0.
+Locate = Callable[[int, str | None], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountFault:
+    """A fault of one account; `key` is None if it is one of the whole account."""
+
+    place: str
+    key: str | None
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.place}{f', {self.key}' if self.key else ''}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedAccounts:
+    """The accounts of a file that have no fault, and all faults of the others."""
+
+    accounts: list[OrgAccount]
+    faults: list[AccountFault]
+
+
+def number_accounts(index: int, _: str | None) -> str:
+    """Return the place of an account in a format without lines: `account 1` is the first."""
+    return f"account {index + 1}"
+
+
+def parse_accounts(document: object, *, locate: Locate = number_accounts) -> ParsedAccounts:
+    """Parse a document. Raise UsageFault if it has no list of accounts, or keys beside it that are unknown."""
+    items, shared = _top(document)
+    accounts: list[OrgAccount] = []
+    faults: list[AccountFault] = []
+    first: dict[str, str] = {}
+    for index, item in enumerate(items):
+        each = _Item(index=index, value=item, shared=shared, locate=locate)
+        account = each.parse()
+        faults += each.faults
+        if account is None:
+            continue
+        if account.id in first:
+            faults.append(each.fault("account_id", f"{account.id} is a duplicate of {first[account.id]}"))
+        else:
+            first[account.id] = locate(index, None)
+            accounts.append(account)
+    return ParsedAccounts(accounts, faults)
+
+
+def _top(document: object) -> tuple[list[object], dict[str, object]]:
+    """Return the accounts, not parsed, and the variables that all of them share."""
+    if not isinstance(document, dict) or not set(document) & {*TOP, *OTHER_CLOUDS}:
+        raise UsageFault("the file has no key 'accounts' at its top", FORMAT)
+    for key in document:
+        _check_top_key(key)
+    items, shared = document.get("accounts"), document.get("vars", {})
+    if not isinstance(items, list) or not items:
+        raise UsageFault("the file's 'accounts' is not a list with an account", FORMAT)
+    if not isinstance(shared, dict):
+        raise UsageFault("the file's 'vars' is not an object", "write names with their values, or remove it")
+    return items, {str(name): value for name, value in shared.items()}
+
+
+def _check_top_key(key: object) -> None:
+    if key in OTHER_CLOUDS:
+        raise UsageFault(f"the file lists {key}, which are not AWS accounts", "remove them")
+    if key not in TOP:
+        raise UsageFault(f"the file has an unknown key {_quoted(key)} at its top", "remove it, or move it to vars")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Item:
+    """One account of a file, and its faults. Parsing continues after a fault, so every key is checked."""
+
+    index: int
+    value: object
+    shared: Mapping[str, object]
+    locate: Locate
+    faults: list[AccountFault] = field(default_factory=list)
+
+    def parse(self) -> OrgAccount | None:
+        """Return the account, or None if it has a fault."""
+        if not isinstance(self.value, dict):
+            self.faults.append(self.fault(None, "this is not an object with account_id"))
+            return None
+        found: dict[object, object] = self.value
+        self._check_keys(found)
+        account = OrgAccount(
+            id=self._parse(found, "account_id", _account_id, required=True) or "",
+            name=self._name(found),
+            email=self._parse(found, "email", _text),
+            roles=self._parse(found, "role", _roles) or (),
+            profile=self._parse(found, "profile", _text),
+            external_id=self._parse(found, "external_id", _external_id),
+            tags=self._parse(found, "tags", _tags) or (),
+            variables={**self.shared, **(self._parse(found, "vars", _variables) or {})},
+        )
+        self._check_role(account)
+        return None if self.faults else account
+
+    def fault(self, key: str | None, what: str) -> AccountFault:
+        return AccountFault(place=self.locate(self.index, key), key=key, what=what)
+
+    def _check_keys(self, found: Mapping[object, object]) -> None:
+        """Record each unknown key: c7n-org ignores it, so a misspelled `role` would go unnoticed."""
+        for key in found:
+            if key not in {*KEYS, *IGNORED}:
+                close = get_close_matches(str(key), KEYS, n=1)
+                advice = f"did you mean {close[0]!r}?" if close else "remove it, or move it to vars"
+                name = key if isinstance(key, str) else None
+                self.faults.append(
+                    AccountFault(
+                        place=self.locate(self.index, name), key=None, what=f"unknown key {_quoted(key)}; {advice}"
+                    )
+                )
+
+    def _parse(
+        self, found: Mapping[object, object], key: str, parse: Callable[[object], T], *, required: bool = False
+    ) -> T | None:
+        """Return the value of a key; None if the key is missing, is null or has a fault, which is recorded."""
+        value = found.get(key)
+        if value is None:
+            if required:
+                self.faults.append(self.fault(key if key in found else None, f"the account has no {key}"))
+            return None
+        try:
+            return parse(value)
+        except UsageFault as error:
+            self.faults.append(self.fault(key, f"{error}; {error.hint}"))
+            return None
+
+    def _name(self, found: Mapping[object, object]) -> str:
+        names = [self._parse(found, key, _text) for key in ("name", "display_name")]
+        return names[0] or names[1] or ""
+
+    def _check_role(self, account: OrgAccount) -> None:
+        """Record a role beside a profile, and a last role that is in another account: its session would work there."""
+        if account.roles and account.profile is not None:
+            self.faults.append(self.fault("profile", "the account has a role too; remove one of them"))
+        arn = ROLE_ARN.fullmatch(account.roles[-1]) if account.roles else None
+        if arn and account.id and arn["account"] != account.id:
+            what = f"the last role is in account {arn['account']}, and not in {account.id}; correct one of them"
+            self.faults.append(self.fault("role", what))
+
+
+def _quoted(value: object) -> str:
+    """Return text in quotation marks, shortened; and the name of the type of anything else."""
+    return ascii(value[:60]) if isinstance(value, str) else type(value).__name__
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise UsageFault(
+            "the value is not text", "write a text, in quotation marks if it looks like a number or a date"
+        )
+    return value.strip()
+
+
+def _account_id(value: object) -> str:
+    if isinstance(value, int | float):
+        raise UsageFault(
+            "the ID is a number, which loses its leading zeros",
+            'write all 12 digits in quotation marks: "012345678901"',
+        )
+    text = _text(value)
+    if not ACCOUNT_ID.fullmatch(text):
+        raise UsageFault(f"{_quoted(text)} is not an account ID", "write the 12 digits of the ID, without dashes")
+    return text
+
+
+def _roles(value: object) -> tuple[str, ...]:
+    """Return a role, or a chain of roles. In a chain a name says nothing about the account, except the last one."""
+    if not isinstance(value, list):
+        return (_role(value),)
+    if not value:
+        raise UsageFault("the list of roles is empty", "write a role, or remove the key")
+    roles = tuple(map(_role, value))
+    if named := [role for role in roles[:-1] if not ROLE_ARN.fullmatch(role)]:
+        raise UsageFault(f"{_quoted(named[0])} in the chain of roles is not an ARN", "write the ARN of each role")
+    return roles
+
+
+def _role(value: object) -> str:
+    text = _text(value)
+    if not (ROLE_ARN if text.startswith("arn:") else ROLE_NAME).fullmatch(text):
+        raise UsageFault(
+            f"{_quoted(text)} is not the name or ARN of a role", "write a name, or arn:aws:iam::ACCOUNT:role/NAME"
+        )
+    return text
+
+
+def _external_id(value: object) -> str:
+    text = _text(value)
+    if not EXTERNAL_ID.fullmatch(text):
+        raise UsageFault("the value is not an external ID", "use 2 to 1224 letters, digits and +=,.@:/-_")
+    return text
+
+
+def _tags(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
+        raise UsageFault("the tags are not a list of texts", 'write ["env:prod", "team:web"]')
+    return tuple(value)
+
+
+def _variables(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise UsageFault("the variables are not an object", "write names with their values, or remove the key")
+    return {str(name): each for name, each in value.items()}
+
+
+def accounts_document(accounts: Iterable[OrgAccount], *, partition: str) -> dict[str, object]:
+    """Return accounts as the document that c7n-org reads, each with a role or a profile.
+
+    c7n-org puts a name of a role into an ARN of the partition `aws`, and names in a chain into none, so these are
+    written as ARNs. It needs a name for each account, which is then its ID.
+    """
+    return {"accounts": [_account_object(account, partition) for account in accounts]}
+
+
+def _account_object(account: OrgAccount, partition: str) -> dict[str, object]:
+    values: dict[str, object] = {
+        "account_id": account.id,
+        "name": account.name or account.id,
+        "email": account.email,
+        "profile": account.profile,
+        "role": _role_value(account, partition),
+        "external_id": account.external_id,
+        "tags": list(account.tags),
+        "vars": dict(account.variables),
+    }
+    return {key: value for key, value in values.items() if value}
+
+
+def _role_value(account: OrgAccount, partition: str) -> str | list[str] | None:
+    if account.profile is not None or not account.roles:
+        return None
+    if len(account.roles) == 1 and (partition == "aws" or ROLE_ARN.fullmatch(account.roles[0])):
+        return account.roles[0]
+    arns = [
+        role if ROLE_ARN.fullmatch(role) else f"arn:{partition}:iam::{account.id}:role/{role}" for role in account.roles
+    ]
+    return arns if len(arns) > 1 else arns[0]

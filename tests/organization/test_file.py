@@ -1,0 +1,290 @@
+"""Files of accounts in c7n-org's format: what is read, each fault with its place, and the way back."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfa_kit.adapters.files.accounts_file import accounts_text
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.accounts_file import accounts_document, parse_accounts
+from mfa_kit.wiring.accounts import read_accounts_file
+from tests.conftest import bare
+
+ONE, TWO = "000000000001", "000000000002"
+WHOLE = {
+    "vars": {"team": "security", "level": 1},
+    "accounts": [
+        {
+            "account_id": ONE,
+            "name": "dev",
+            "display_name": "Development",
+            "org_id": "o-abcdefghij",
+            "email": "dev@example.com",
+            "role": "mfa-kit-audit",
+            "external_id": "x-1",
+            "tags": ["env:dev", "type:sandbox"],
+            "regions": ["eu-central-1"],
+            "vars": {"level": 2},
+        },
+        {"account_id": TWO, "display_name": "Production", "profile": "prod"},
+        {"account_id": "000000000003", "role": [f"arn:aws:iam::{ONE}:role/hub", "path/audit"]},
+        {"account_id": "000000000004"},
+    ],
+}
+NUMBER = 'the ID is a number, which loses its leading zeros; write all 12 digits in quotation marks: "012345678901"'
+ACCOUNTS = [
+    OrgAccount(
+        id=ONE,
+        name="dev",
+        email="dev@example.com",
+        roles=("mfa-kit-audit",),
+        external_id="x-1",
+        tags=("env:dev", "type:sandbox"),
+        variables={"team": "security", "level": 2},
+    ),
+    OrgAccount(id=TWO, name="Production", profile="prod", variables={"team": "security", "level": 1}),
+    OrgAccount(
+        id="000000000003",
+        roles=(f"arn:aws:iam::{ONE}:role/hub", "path/audit"),
+        variables={"team": "security", "level": 1},
+    ),
+    OrgAccount(id="000000000004", variables={"team": "security", "level": 1}),
+]
+
+
+def read(folder: Path, text: str, name: str = "accounts.yml") -> list[OrgAccount]:
+    (folder / name).write_text(text, encoding="utf-8")
+    return list(read_accounts_file(folder / name))
+
+
+def faults(folder: Path, text: str, name: str = "accounts.yml") -> list[str]:
+    """Return all that is wrong with a file: the notes of the error, or else the error itself without the path."""
+    with pytest.raises(UsageFault) as caught:
+        read(folder, text, name)
+    assert caught.value.hint
+    return getattr(caught.value, "__notes__", None) or [str(caught.value).removeprefix(f"{folder / name}: ")]
+
+
+def test_all_keys_of_the_format_are_read(tmp_path: Path) -> None:
+    """Variables at the top are those of each account, whose own ones win. An account may have no role."""
+    assert read(tmp_path, json.dumps(WHOLE), "accounts.json") == ACCOUNTS
+
+
+def test_yaml_and_json_give_the_same_accounts(tmp_path: Path) -> None:
+    """Merge keys of YAML are resolved, and a key of the account wins over a merged one."""
+    text = f"""
+accounts:
+- &base
+  account_id: "{ONE}"
+  role: audit
+  tags: [env:dev]
+- <<: *base
+  account_id: '{TWO}'
+  name: two
+"""
+    assert read(tmp_path, text) == [
+        OrgAccount(id=ONE, roles=("audit",), tags=("env:dev",)),
+        OrgAccount(id=TWO, name="two", roles=("audit",), tags=("env:dev",)),
+    ]
+    assert read(tmp_path, json.dumps(WHOLE), "accounts.yml") == ACCOUNTS
+    assert read(tmp_path, f"{{accounts: [{{account_id: '{ONE}'}}]}}") == [OrgAccount(id=ONE)]
+
+
+def test_each_fault_has_its_line(tmp_path: Path) -> None:
+    """All are reported at once."""
+    text = f"""accounts:
+- account_id: {int(TWO)}
+  role: audit
+- account_id: "{ONE}"
+  rol: audit
+  tags: env:dev
+- role: audit
+- account_id: "{ONE}"
+  role: audit
+  profile: dev
+- account_id: "1234-5678-9012"
+- {ONE}
+- account_id: "{TWO}"
+  role: [hub, audit]
+  external_id: "?"
+  vars: []
+- account_id: "000000000003"
+  role: arn:aws:iam::{ONE}:role/audit
+  7: seven
+- account_id: "000000000004"
+- account_id: "000000000004"
+- account_id: "000000000005"
+  role: []
+  name: 5
+- account_id: "000000000006"
+  role: a b
+  email: " "
+"""
+    assert faults(tmp_path, text) == [
+        f"line 2, account_id: {NUMBER}",
+        "line 5: unknown key 'rol'; did you mean 'role'?",
+        'line 6, tags: the tags are not a list of texts; write ["env:prod", "team:web"]',
+        "line 7: the account has no account_id",
+        "line 10, profile: the account has a role too; remove one of them",
+        "line 11, account_id: '1234-5678-9012' is not an account ID; write the 12 digits of the ID, without dashes",
+        "line 12: this is not an object with account_id",
+        "line 14, role: 'hub' in the chain of roles is not an ARN; write the ARN of each role",
+        "line 15, external_id: the value is not an external ID; use 2 to 1224 letters, digits and +=,.@:/-_",
+        "line 16, vars: the variables are not an object; write names with their values, or remove the key",
+        "line 17: unknown key int; remove it, or move it to vars",
+        f"line 18, role: the last role is in account {ONE}, and not in 000000000003; correct one of them",
+        "line 21, account_id: 000000000004 is a duplicate of line 20",
+        "line 24, name: the value is not text; write a text, in quotation marks if it looks like a number or a date",
+        "line 23, role: the list of roles is empty; write a role, or remove the key",
+        "line 27, email: the value is not text; write a text, in quotation marks if it looks like a number or a date",
+        "line 26, role: 'a b' is not the name or ARN of a role; write a name, or arn:aws:iam::ACCOUNT:role/NAME",
+    ]
+
+
+def test_faults_of_json_have_the_number_of_the_account(tmp_path: Path) -> None:
+    """The first account is number 1."""
+    document = {"accounts": [{"account_id": ONE}, {"account_id": ONE}, {"account_id": None, "role": 7}]}
+    assert faults(tmp_path, json.dumps(document), "accounts.json") == [
+        f"account 2, account_id: {ONE} is a duplicate of account 1",
+        "account 3, account_id: the account has no account_id",
+        "account 3, role: the value is not text; write a text, in quotation marks if it looks like a number or a date",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "the file has no key 'accounts' at its top"),
+        ("- account_id", "the file has no key 'accounts' at its top"),
+        ("accounts: {}", "the file's 'accounts' is not a list with an account"),
+        ("accounts: []", "the file's 'accounts' is not a list with an account"),
+        ("vars: {}", "the file's 'accounts' is not a list with an account"),
+        ("accounts: [1]\nvars: []", "the file's 'vars' is not an object"),
+        ("accounts: []\npolicies: []", "the file has an unknown key 'policies' at its top"),
+        ("subscriptions: []", "the file lists subscriptions, which are not AWS accounts"),
+        ("accounts: []\naccounts: []", "line 2: the key 'accounts' occurs twice"),
+        ("accounts:\n- name: a\n  name: b", "line 3: the key 'name' occurs twice"),
+        ("accounts:\n- ]", "line 2: the file is not valid YAML: did not find expected node content"),
+        ("a: !!python/name:os.system", "line 1: the file is not valid YAML: could not determine a constructor"),
+        ("a: 2026-13-45", "the file has a value that is not valid YAML"),
+        ("a: !!bool maybe", "the file has a value that is not valid YAML"),
+        ("a: \x01", "the file is not valid YAML: unacceptable character"),
+        ("[" * 100_000, "line 1: the file is not valid YAML: exceeded maximum nesting depth"),
+        ('{"accounts": [}', "line 1: the file is not valid YAML"),
+    ],
+)
+def test_a_file_that_lists_no_accounts_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    """YAML that PyYAML's safe loader refuses, and a key that occurs twice, end with a sentence."""
+    (found,) = faults(tmp_path, text)
+    assert found.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"accounts": [}', "the file is not valid JSON: line 1 is not valid JSON"),
+        ('{"accounts": 1, "accounts": 2}', "the file is not valid JSON: it has the key 'accounts' twice in one object"),
+        ("accounts: []", "the file is not valid JSON: line 1 is not valid JSON"),
+    ],
+)
+def test_a_file_named_json_is_read_as_json_only(tmp_path: Path, text: str, said: str) -> None:
+    """The error is then about JSON."""
+    assert faults(tmp_path, text, "accounts.json") == [said]
+
+
+def test_merges_inside_each_other_do_not_fill_the_memory(tmp_path: Path) -> None:
+    """Each of sixty mappings merges the one before three times: 3^60 keys, if none were left out."""
+    bomb = "a0: &a0 {x: 1}\n" + "".join(
+        f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 3)}]}}\n" for n in range(1, 60)
+    )
+    assert faults(tmp_path, bomb) == ["the file has no key 'accounts' at its top"]
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    """A missing file, a folder, a file that is not text, and one that is too large."""
+    (tmp_path / "latin.yml").write_bytes(b"accounts: \xe9")
+    with (tmp_path / "large.yml").open("wb") as large:
+        large.truncate((16 << 20) + 1)
+    for name, said in [
+        ("none.yml", "the file cannot be read: No such file or directory"),
+        ("", "the file cannot be read: Is a directory"),
+        ("latin.yml", "the file is not in UTF-8"),
+        ("large.yml", "the file is larger than 16 MB"),
+    ]:
+        with pytest.raises(UsageFault) as caught:
+            read_accounts_file(tmp_path / name)
+        assert str(caught.value) == f"{tmp_path / name}: {said}"
+
+
+def test_without_pyyaml_json_is_read_and_yaml_names_the_extra(tmp_path: Path) -> None:
+    """The error has the command that installs it."""
+    (tmp_path / "accounts.json").write_text(json.dumps(WHOLE))
+    (tmp_path / "accounts.yml").write_text("accounts: []")
+    program = f"""
+import sys; sys.modules["yaml"] = None
+from pathlib import Path
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.wiring.accounts import read_accounts_file
+print(len(read_accounts_file(Path({str(tmp_path / "accounts.json")!r}))))
+try:
+    read_accounts_file(Path({str(tmp_path / "accounts.yml")!r}))
+except UsageFault as fault:
+    print(fault, fault.hint, sep="|")
+"""
+    needed = "the file is not JSON, and YAML needs PyYAML, which is not installed"
+    done = subprocess.run([sys.executable, "-c", program], env=bare(), capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "4",
+        f"{tmp_path / 'accounts.yml'}: {needed}|pip install 'mfa-kit[org]'",
+    ]
+
+
+def test_the_document_has_what_c7n_org_needs() -> None:
+    """A name for each account. A role in another partition, and each role of a chain, is an ARN."""
+    accounts = [
+        OrgAccount(id=ONE, roles=("audit",)),
+        OrgAccount(id=TWO, name="two", roles=(f"arn:aws:iam::{ONE}:role/hub", "audit"), profile=None),
+        OrgAccount(id="000000000003", name="three", roles=("audit",), profile="three"),
+    ]
+    assert accounts_document(accounts, partition="aws") == {
+        "accounts": [
+            {"account_id": ONE, "name": ONE, "role": "audit"},
+            {
+                "account_id": TWO,
+                "name": "two",
+                "role": [f"arn:aws:iam::{ONE}:role/hub", f"arn:aws:iam::{TWO}:role/audit"],
+            },
+            {"account_id": "000000000003", "name": "three", "profile": "three"},
+        ]
+    }
+    (found,) = parse_accounts(accounts_document(accounts[:1], partition="aws-cn")).accounts
+    assert found.roles == (f"arn:aws-cn:iam::{ONE}:role/audit",)
+
+
+TEXT = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20)
+ROLE = st.from_regex(r"\A([a-z]+/){0,2}[a-zA-Z+=,.@_-]{1,64}\Z")
+ACCOUNT = st.builds(
+    OrgAccount,
+    id=st.from_regex(r"\A[0-9]{12}\Z"),
+    name=TEXT,
+    email=st.none() | TEXT,
+    roles=st.tuples() | st.tuples(ROLE),
+    external_id=st.none() | st.from_regex(r"\A[a-zA-Z0-9+=,.@:/_-]{2,20}\Z"),
+    tags=st.lists(TEXT, max_size=3).map(tuple),
+    variables=st.dictionaries(TEXT, TEXT | st.integers(0, 9) | st.lists(TEXT, max_size=2), max_size=3),
+)
+
+
+@given(st.lists(ACCOUNT, min_size=1, max_size=5, unique_by=lambda account: account.id))
+def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, accounts: list[OrgAccount]) -> None:
+    """As JSON, and as YAML, of which JSON is a part."""
+    folder = tmp_path_factory.mktemp("written")
+    text = accounts_text(accounts_document(accounts, partition="aws")).decode()
+    assert read(folder, text, "accounts.json") == accounts
+    assert read(folder, f"# YAML\n{text}") == accounts
