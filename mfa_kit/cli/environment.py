@@ -54,6 +54,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
     "change what a command does, so they must be visible on its line": (
         *("--with", "--add", "--root", "--all", "--stage", "--resync", "--shred", "--open", "--open-role"),
         *("--probe-user", "--programmable", "--path"),
+        *("--ou", "--include", "--exclude", "--account-tag", "--role-name", "--external-id", "--with-tags"),
     ),
     "take values with spaces, which a variable would split": ("--reader",),
     "fit the result of a single command": ("--query",),

@@ -128,6 +128,10 @@ COMMANDS: Rows = {
         text="Import, list and accept display tokens: seed files, the inventory, acceptance tests.",
     ),
     "audit": Row("Check the account for MFA problems; changes nothing.", "mfa_kit.cli.audit:audit"),
+    "accounts": Row(
+        "List the accounts of an organization in a file.",
+        {"export": Row("Write the accounts of the organization to a file.", "mfa_kit.cli.accounts.export:export")},
+    ),
     "policy": Row(
         "Print, check and try out policies that require MFA.",
         {

@@ -26,6 +26,7 @@ WORDS = {
     "revoke": "revoke cleo --leave-without-mfa --yes",
     "orphans clean": "orphans clean --yes",
     "orphans list": "orphans list",
+    "accounts export": "accounts export -o accounts.json",
     "audit": "audit",
     "policy lint": "policy lint policy.json",
     "policy lockout": "policy lockout",

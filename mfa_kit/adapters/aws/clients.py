@@ -1,4 +1,4 @@
-"""boto3's clients for IAM and STS: their credentials, their endpoints, and loggers that must stay quiet."""
+"""boto3's clients for IAM, STS and Organizations: their credentials and endpoints, and loggers that stay quiet."""
 
 import logging
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from mfa_kit.core.otp import Secret
 
 if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
+    from mypy_boto3_organizations import OrganizationsClient
     from mypy_boto3_sts import STSClient
 
 # The AWS CLI keeps sessions of roles here. With the same cache, two commands ask for one code only.
@@ -92,6 +93,16 @@ def open_clients(wanted: Connection) -> Clients:
         raise UsageFault(
             f"the endpoint address is invalid: {error}", "give an address such as https://iam.amazonaws.com"
         ) from None
+
+
+def open_organizations(clients: Clients, wanted: Connection) -> "OrganizationsClient":
+    """Create a client for Organizations with the credentials of other clients.
+
+    Commands that work in one account do not load the model of this service.
+    """
+    place = _place(clients.session, wanted)
+    with our_errors():
+        return _checked(lambda config: clients.session.client("organizations", **place, config=config), wanted)
 
 
 def _iam(session: boto3.Session, wanted: Connection) -> "IAMClient":

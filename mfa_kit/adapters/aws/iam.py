@@ -18,7 +18,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 from botocore.model import OperationModel
 
-from mfa_kit.adapters.aws.clients import AskCode, Clients, Connection, open_clients
+from mfa_kit.adapters.aws.clients import AskCode, Clients, Connection, open_clients, open_organizations
 from mfa_kit.adapters.aws.pages import PAGE, pages
 from mfa_kit.adapters.aws.refusals import NOT_IAM, SIGN_IN, is_wrong_code, our_errors
 from mfa_kit.core import otp
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         SimulatePrincipalPolicyRequestTypeDef,
         VirtualMFADeviceTypeDef,
     )
+    from mypy_boto3_organizations import OrganizationsClient
     from mypy_boto3_sts.type_defs import AssumeRoleRequestTypeDef
 
 T = TypeVar("T")
@@ -108,6 +109,7 @@ class Iam:
             read_timeout=read_timeout,
         )
         self._clients = self._open()
+        self._organizations: OrganizationsClient | None = None
 
     def _open(self) -> Clients:
         """Create the clients with the current credentials."""
@@ -118,7 +120,7 @@ class Iam:
 
     def renew(self, account: str) -> None:
         """Load the current credentials. Raise Expired, or another error, when they do not work."""
-        self._clients = self._open()
+        self._clients, self._organizations = self._open(), None
         with our_errors():
             found = self._clients.sts.get_caller_identity()["Account"]
         if found != account:
@@ -207,6 +209,16 @@ class Iam:
     def ask(self, call: Callable[["IAMClient"], T]) -> T:
         """Make a read call with the IAM client, as `Ask` does. It is retried when throttled or not answered."""
         return self._read(lambda: call(self._clients.iam))
+
+    def ask_organizations(self, call: Callable[["OrganizationsClient"], T]) -> T:
+        """Make a read call with the Organizations client, as `ask` does with IAM's. The client is created once."""
+        client = self._organizations = self._organizations or self._open_organizations()
+        return self._read(lambda: call(client))
+
+    def _open_organizations(self) -> "OrganizationsClient":
+        client = open_organizations(self._clients, self._wanted)
+        client.meta.events.register("after-call", self._answered)
+        return client
 
     def _ask_once(self, call: Callable[["IAMClient"], T]) -> T:
         return self._once(lambda: call(self._clients.iam))

@@ -1,0 +1,177 @@
+"""Lists the accounts of an organization with boto3. It writes nothing."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict, TypeVar
+
+from botocore.exceptions import ClientError
+
+from mfa_kit.core.errors import AccessDenied, AwsFault, UsageFault
+from mfa_kit.core.text import one_line
+from mfa_kit.organization.accounts import ACCOUNT_ID, AccountState, OrgAccount
+
+if TYPE_CHECKING:
+    from mypy_boto3_organizations import OrganizationsClient
+    from mypy_boto3_organizations.type_defs import AccountTypeDef
+
+# The most rows that Organizations puts on a page (ListAccounts: MaxResults).
+PAGE = 20
+NOT_IN_ONE = "AWSOrganizationsNotInUseException"
+DENIED = {"AccessDeniedException", "AccessDenied"}
+NO_UNIT = {"ParentNotFoundException", "OrganizationalUnitNotFoundException", "InvalidInputException"}
+# Organizations writes this only if the policies of the caller do not allow the action. To an account that may not list
+# the organization it says: "You don't have permissions to access this resource."
+BY_POLICY = "not authorized to perform"
+WHO = "the management account, or of a delegated administrator for a service"
+OTHERWISE = "or name the accounts in a file: --accounts FILE"
+NEEDS = "organizations:ListAccounts, ListAccountsForParent, ListOrganizationalUnitsForParent, ListTagsForResource"
+
+T = TypeVar("T")
+
+
+class AskOrganizations(Protocol):
+    """Makes one read call with boto3's Organizations client. Raises one of mfa-kit's errors, and may retry."""
+
+    def __call__(self, call: Callable[["OrganizationsClient"], T]) -> T: ...
+
+
+class Page(TypedDict):
+    """The field that every page of a listing has besides its rows; missing or empty on the last page."""
+
+    NextToken: NotRequired[str]
+
+
+P = TypeVar("P", bound=Page)
+
+
+class OrganizationReader:
+    """The organization of the account that `ask` reads."""
+
+    def __init__(self, ask: AskOrganizations) -> None:
+        self._ask = ask
+
+    def accounts(self, ou: str | None = None, *, with_tags: bool = False) -> Iterator[OrgAccount]:
+        """Yield each account with its state, as Organizations lists them.
+
+        `ou` is the ID of a unit or of the root; then only its accounts and those of the units below are listed. Tags
+        are read `with_tags` only, because that is one call per account. They have the form `KEY:VALUE`.
+
+        Raise AccessDenied if the caller may not list the accounts, UsageFault if there is no such unit, and AwsFault if
+        the account is not in an organization.
+        """
+        for row in self._all() if ou is None else self._below(ou):
+            account = _account(row)
+            if with_tags:
+                account = replace(account, tags=tuple(f"{key}:{value}" for key, value in self._tags(account.id)))
+            yield account
+
+    def management_account(self) -> str:
+        """Return the ID of the management account (organizations:DescribeOrganization)."""
+        found = self._read(lambda client: client.describe_organization()["Organization"])
+        return _checked_id(found.get("MasterAccountId"))
+
+    def _all(self) -> Iterator["AccountTypeDef"]:
+        for page in self._pages(lambda client, start: client.list_accounts(MaxResults=PAGE, **start)):
+            yield from page["Accounts"]
+
+    def _below(self, ou: str) -> Iterator["AccountTypeDef"]:
+        """Yield the accounts of a unit, then those of each unit below."""
+        left, seen = [ou], {ou}
+        while left:
+            parent = left.pop(0)
+            yield from self._directly_in(parent)
+            below = [unit for unit in self._units(parent) if unit not in seen]
+            seen.update(below)
+            left += below
+
+    def _directly_in(self, parent: str) -> Iterator["AccountTypeDef"]:
+        for page in self._pages(
+            lambda client, start: client.list_accounts_for_parent(ParentId=parent, MaxResults=PAGE, **start), ou=parent
+        ):
+            yield from page["Accounts"]
+
+    def _units(self, parent: str) -> Iterator[str]:
+        for page in self._pages(
+            lambda client, start: client.list_organizational_units_for_parent(
+                ParentId=parent, MaxResults=PAGE, **start
+            ),
+            ou=parent,
+        ):
+            yield from (row["Id"] for row in page["OrganizationalUnits"])
+
+    def _tags(self, account: str) -> Iterator[tuple[str, str]]:
+        for page in self._pages(lambda client, start: client.list_tags_for_resource(ResourceId=account, **start)):
+            yield from ((row["Key"], row["Value"]) for row in page["Tags"])
+
+    def _pages(self, call: Callable[["OrganizationsClient", Page], P], *, ou: str | None = None) -> Iterator[P]:
+        """Yield the pages of a listing. Raise AwsFault when the tokens form a loop."""
+        start: Page = {}
+        seen: set[str] = set()
+        while True:
+            page = self._read(_call_from(call, start), ou=ou)
+            yield page
+            head: Page = page
+            token = head.get("NextToken")
+            if not token:
+                return
+            if token in seen:
+                raise AwsFault("the listing of Organizations never ends", "try again; report it if it happens again")
+            seen.add(token)
+            start = {"NextToken": token}
+
+    def _read(self, call: Callable[["OrganizationsClient"], T], *, ou: str | None = None) -> T:
+        """Make one call, and convert the errors that only Organizations has; `ou` is the unit that is read."""
+
+        def attempt(client: "OrganizationsClient") -> T:
+            try:
+                return call(client)
+            except ClientError as error:
+                _raise_refusal(error, ou)
+                raise
+
+        return self._ask(attempt)
+
+
+def _call_from(call: Callable[["OrganizationsClient", Page], P], start: Page) -> Callable[["OrganizationsClient"], P]:
+    return lambda client: call(client, start)
+
+
+def _raise_refusal(error: ClientError, ou: str | None) -> None:
+    """Raise mfa-kit's error for a refusal. Return if it is one that any service of AWS may answer with."""
+    answer = error.response.get("Error", {})
+    code, message = answer.get("Code", ""), one_line(answer.get("Message") or "").rstrip(". ")
+    if code == NOT_IN_ONE:
+        raise AwsFault(
+            "the account of these credentials is not in an organization", f"use credentials of {WHO}, {OTHERWISE}"
+        ) from None
+    if code in NO_UNIT and ou is not None:
+        raise UsageFault(
+            f"there is no organizational unit {ou!r} in this organization",
+            "list the units: aws organizations list-roots, then list-organizational-units-for-parent --parent-id ID",
+        ) from None
+    if code in DENIED and BY_POLICY in message:
+        raise AccessDenied(f"AWS answers {code}: {message}", f"allow the caller {NEEDS}") from None
+    if code in DENIED:
+        raise AccessDenied(
+            "this account may not list the accounts of its organization", f"use credentials of {WHO}, {OTHERWISE}"
+        ) from None
+
+
+def _account(row: "AccountTypeDef") -> OrgAccount:
+    return OrgAccount(
+        id=_checked_id(row.get("Id")),
+        name=row.get("Name", ""),
+        state=_state(row.get("State") or row.get("Status")),
+        email=row.get("Email"),
+    )
+
+
+def _checked_id(found: str | None) -> str:
+    if found is None or not ACCOUNT_ID.fullmatch(found):
+        raise AwsFault("Organizations answers with a malformed account ID", "check --endpoint-url")
+    return found
+
+
+def _state(found: str | None) -> AccountState:
+    """Return a state. Organizations was to retire `Status` in September 2026, so it counts only without `State`."""
+    return AccountState(found) if found in set(AccountState) else AccountState.UNKNOWN
