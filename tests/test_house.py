@@ -415,7 +415,7 @@ def test_the_program_waits_for_no_heavy_library() -> None:
 
 
 # A command in a message, up to the value that follows.
-COMMAND = re.compile(r"(?:^|[\s:(`$])(mfa-kit|aws|chown|chmod|rm|age|ykman|sudo|kill) [^;]*$")
+COMMAND = re.compile(r"(?:^|[\s:(`$])(mfa-kit|aws|chown|chmod|rm|mv|cp|mkdir|age|gpg|ykman|sudo|kill) [^;]*$")
 QUOTED = {"command", "quote", "shlex.join", "shlex.quote"}
 # Values in messages that are not words of a shell: numbers, words of the program, and text around a command.
 NOT_SHELL = {
@@ -450,6 +450,7 @@ def unquoted(code: str) -> list[str]:
 def test_values_in_printed_commands_are_quoted() -> None:
     """A user copies them into a shell, and names and paths may come from someone else."""
     assert unquoted('f"remove it: rm {file}"') == ["file"]
+    assert unquoted('f"move it: mv {quote(file)} {file}.other"') == ["file"]
     assert unquoted('f"remove it: rm {quote(file)}; {x}"') == []
     found = {value for file in sorted(PACKAGE.rglob("*.py")) for value in unquoted(file.read_text("utf-8"))}
     assert found - NOT_SHELL == set()

@@ -290,7 +290,8 @@ def session_commands(user: str, *, at: float) -> tuple[str, ...]:
     older = {"DateLessThan": {"aws:TokenIssueTime": since}}
     deny = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": older}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
-    arn = f"$(aws iam get-user --user-name {quote(user)} --query User.Arn --output text)"
+    # In quotation marks, because the path of a user may have characters that a shell expands.
+    arn = f'"$(aws iam get-user --user-name {quote(user)} --query User.Arn --output text)"'
     attach = f"aws iam put-user-policy --user-name {quote(user)} --policy-name EndOlderSessions"
     return (
         f"{attach} --policy-document {quote(policy)}",

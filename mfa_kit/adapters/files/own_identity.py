@@ -112,5 +112,6 @@ def _read_ours(file: Path) -> bytes:
     content = whole_files.read_all(opened, LARGEST + 1)
     fault = fault_of_owner(file, status) or fault_of_owner(file.parent, file.parent.stat())
     if fault or not stat.S_ISREG(status.st_mode):
-        raise UsageFault(*(fault or (f"{file} is not a file", f"move it away: mv {file} {file}.other")))
+        aside = f"mv {quote(str(file))} {quote(f'{file}.other')}"
+        raise UsageFault(*(fault or (f"{file} is not a file", f"move it away: {aside}")))
     return content

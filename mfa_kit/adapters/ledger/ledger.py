@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 from typing import Self
 
 from mfa_kit.adapters.ledger.column_types import check_types
@@ -92,7 +93,8 @@ class Ledger:
             hint = f"end other mfa-kit runs, and check the disk's free space and the rights on {self._path.parent}"
             raise IntegrityFault(f"the ledger {self._path} cannot be used: {error}", hint) from None
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            hint = f"IAM still knows every device; move the file out of the way: mv {self._path} {self._path}.broken"
+            aside = f"mv {quote(str(self._path))} {quote(f'{self._path}.broken')}"
+            hint = f"IAM still knows every device; move the file out of the way: {aside}"
             raise IntegrityFault(f"the ledger {self._path} is damaged: {error}", hint) from None
         except OSError as error:
             hint = "check the rights and the free space, or set MFA_KIT_HOME to another folder"
