@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.core.errors import AccessDenied, Conflict, InvalidValue, MfaKitError, NoSuchEntity, UsageFault
+from mfa_kit.core.errors import AccessDenied, Conflict, MfaKitError, NoSuchEntity, UsageFault
 from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, Entry, Purpose, Reached, run_time
 from mfa_kit.enrollment.devices import delete_command
 from mfa_kit.enrollment.ports import Desk
@@ -135,9 +135,6 @@ def _orphan(serial: str, *, desk: Desk) -> Orphan | None:
         return None
     except AccessDenied:
         tags = {}
-    except InvalidValue:
-        # A path may have characters that no other operation accepts. mfa-kit uses none of them.
-        return Orphan(serial=serial, standing=OrphanStanding.FOREIGN)
     run = tags.get(RUN_TAG)
     entry = desk.journal.find(serial, run=run)
     if run is None:

@@ -3,11 +3,14 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
+from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.core import models, otp
 from mfa_kit.core.errors import DeviceFault, MfaKitError, Unclear
 from mfa_kit.core.models import Intent, Reached
@@ -17,7 +20,7 @@ from mfa_kit.enrollment.making import stage_device
 from mfa_kit.enrollment.orphans import OrphanStanding
 from mfa_kit.enrollment.planning import Wish
 from mfa_kit.lab.aws.server import Lab
-from tests.conftest import MfaKit
+from tests.conftest import ACCOUNT, MfaKit
 from tests.enroll.conftest import At, AtDesk
 from tests.faults.worker import Cut
 
@@ -255,18 +258,49 @@ def test_a_dead_run_that_cannot_be_settled_is_told(at: AtDesk, user: str, aws: A
         assert clean(desk, serial) == {serial: ("undone", None)}
 
 
-def test_a_device_with_an_unusual_path_is_foreign(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CreateVirtualMFADevice accepts characters in a path that ListMFADeviceTags refuses."""
+STRANGE = [f"/{path}/" for path in ("!$%&'()*;<=>?", "[]^_`{|}~", "a;reboot", '\\"#')]
+
+
+@pytest.fixture
+def strange(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """Run a lab with devices whose paths only CreateVirtualMFADevice accepts. ListMFADeviceTags refuses them."""
     with Lab() as lab:
         for name, value in lab.env.items():
             monkeypatch.setenv(name, value)
         iam = boto3.Session().client("iam")
-        strange = [f"/{path}/" for path in ("!$%&'()*;<=>?", "[]^_`{|}~", "a;reboot", '\\"#')]
-        for number, path in enumerate(strange):
+        for number, path in enumerate(STRANGE):
             iam.create_virtual_mfa_device(Path=path, VirtualMFADeviceName=f"strange{number}")
+            with pytest.raises(ClientError, match="ValidationError"):
+                iam.list_mfa_device_tags(SerialNumber=f"arn:aws:iam::{ACCOUNT}:mfa{path}strange{number}")
         iam.create_virtual_mfa_device(VirtualMFADeviceName="plain")
-        listed = mfa_kit.run("orphans", "list", "--output", "json")
-        assert listed.code in {0, 1}, listed.err
-        rows = json.loads(listed.out)["rows"]
-        assert {row["device"]: row["standing"] for row in rows} == dict.fromkeys(lab.serials(), OrphanStanding.FOREIGN)
-        assert len(rows) == len(strange) + 1
+        yield lab
+
+
+def test_a_device_with_an_unusual_path_is_foreign(mfa_kit: MfaKit, strange: Lab) -> None:
+    """The others of the account are listed too."""
+    listed = mfa_kit.run("orphans", "list", "--output", "json")
+    assert listed.code == 0, listed.err
+    rows = json.loads(listed.out)["rows"]
+    assert {row["device"]: row["standing"] for row in rows} == dict.fromkeys(strange.serials(), OrphanStanding.FOREIGN)
+    assert len(rows) == len(STRANGE) + 1
+
+
+def test_a_device_with_an_unusual_path_ends_no_command(
+    mfa_kit: MfaKit, strange: Lab, recipient: str, tmp_path: Path
+) -> None:
+    """It is in every listing of the account, and one of them has the name of a backup's device."""
+    strange.add_user("strange0")
+    path = AgeFiles(mfa_kit.home / "backups", []).new(ACCOUNT, "gone", "strange0", run="20250101T000000Z-0a1b2c3d").path
+    path.parent.mkdir(parents=True)
+    path.touch()
+    for words in (
+        ("orphans", "clean", "--yes"),
+        ("backup", "prune", "--yes"),
+        ("rollout", "plan", "--only", "strange0", "-o", tmp_path / "plan.json"),
+        ("enroll", "strange0", "--with", "virtual", "--codes", "generated", "-r", recipient),
+        ("status",),
+        ("audit",),
+    ):
+        done = mfa_kit.run(*words)
+        assert done.code in {0, 1}, (words, done.err)
+    assert len(strange.serials()) == len(STRANGE) + 2
