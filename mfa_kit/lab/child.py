@@ -19,6 +19,8 @@ from mfa_kit.lab.token_of_lab import is_lab
 # Variables that an AWS client or mfa-kit reads: settings of botocore and boto2, mfa-kit's own folder, proxies.
 AWS_CLIENTS = ("AWS_", "BOTO")
 PREFIXES = (*AWS_CLIENTS, "MFA_KIT_")
+# Of mfa-kit's own variables, those that choose credentials or an endpoint.
+CHOOSING = ("MFA_KIT_PROFILE", "MFA_KIT_ENDPOINT_URL")
 SUFFIX = "_PROXY"
 # Variables to unset in the shell that exports the lab's environment. That shell may have variables that the serving
 # shell does not have.
@@ -37,6 +39,7 @@ NOWHERE = {
     "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "BOTO_CONFIG": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 # Signals that only this process gets, so it passes them on to the child. ENDS are all the signals that end a lab.
@@ -55,7 +58,7 @@ def device_environment(caller: Mapping[str, str], devices: Mapping[str, str]) ->
     """
     if is_lab(caller):
         return {**caller, **devices}
-    return _without(caller, AWS_CLIENTS) | NOWHERE | dict(devices)
+    return _without(caller, (*AWS_CLIENTS, *CHOOSING)) | NOWHERE | dict(devices)
 
 
 def child_environment(lab: Mapping[str, str], *, caller: Mapping[str, str], home: Path) -> dict[str, str]:

@@ -30,7 +30,7 @@ def ask_lab(method: str, path: str, payload: Mapping[str, object], *, env: Mappi
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(request, timeout=30) as answer:
-            return read_json(answer.read())
+            return read_json(answer.read(LONGEST))
     except urllib.error.HTTPError as error:
         with error:
             raise _refusal(error.read(LONGEST)) from None

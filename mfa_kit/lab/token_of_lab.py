@@ -12,6 +12,10 @@ from mfa_kit.core.loopback import is_loopback
 # The variable in a lab's environment: the token, `@`, and the endpoint.
 VARIABLE = "MFA_KIT_LAB"
 VALUE = re.compile(r"(?P<token>[0-9a-f]{64})@(?P<endpoint>.+)")
+# The variables that choose an endpoint: for all services, for a single one (AWS_ENDPOINT_URL_IAM), and mfa-kit's own.
+ENDPOINTS = ("AWS_ENDPOINT_URL", "MFA_KIT_ENDPOINT_URL")
+# With this variable, AWS clients do not read the others.
+IGNORES_ENDPOINTS = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 
 
 def lab_token(secret_access_key: str) -> str:
@@ -27,12 +31,17 @@ def lab_variable(endpoint: str, secret_access_key: str) -> str:
 
 
 def token_in(env: Mapping[str, str]) -> str | None:
-    """Return the token in the environment of a lab; None in any other environment."""
-    endpoint = env.get("AWS_ENDPOINT_URL", "")
+    """Return the token in the environment of a lab; None in any other environment.
+
+    Every variable that can choose an endpoint has to name the lab's.
+    """
     found = VALUE.fullmatch(env.get(VARIABLE, ""))
-    if found is None or found["endpoint"].rstrip("/") != endpoint.rstrip("/"):
+    endpoints = {value.rstrip("/") for name, value in env.items() if name.startswith(ENDPOINTS) and value}
+    if found is None or endpoints != {found["endpoint"].rstrip("/")}:
         return None
-    return found["token"] if is_loopback(endpoint) else None
+    if env.get(IGNORES_ENDPOINTS, "").lower() == "true":
+        return None
+    return found["token"] if is_loopback(env.get("AWS_ENDPOINT_URL", "")) else None
 
 
 def is_lab(env: Mapping[str, str]) -> bool:

@@ -393,6 +393,8 @@ REAL = {
     "AWS_ENDPOINT_URL": "http://127.0.0.1:4566",
     "HTTPS_PROXY": "http://proxy",
     "MFA_KIT_HOME": "/desk",
+    "MFA_KIT_PROFILE": "prod",
+    "MFA_KIT_ENDPOINT_URL": "https://iam.amazonaws.com",
     "PATH": "/bin",
 }
 
@@ -405,6 +407,25 @@ def test_a_command_with_the_lab_s_keys_gets_no_real_credentials() -> None:
     assert not {"AKIA", "real", "prod"} & set(env.values())
 
 
+def test_an_aws_client_of_a_command_with_the_lab_s_keys_finds_no_credentials(tmp_path: Path) -> None:
+    """The files of the AWS CLI and of boto have some, and none of them is read."""
+    keys = "aws_access_key_id = AKIA\naws_secret_access_key = real\n"
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "credentials").write_text(f"[default]\n{keys}")
+    (tmp_path / ".aws" / "config").write_text(f"[default]\nregion = us-east-1\n[profile prod]\n{keys}")
+    (tmp_path / ".boto").write_text(f"[Credentials]\n{keys}")
+    env = {**os.environ, "HOME": str(tmp_path)}
+    ask = "import boto3; print(boto3.Session().get_credentials(), boto3.client('sts', 'x').meta.endpoint_url)"
+    for caller in (env, {**env, "AWS_PROFILE": "prod"}):
+        command = [sys.executable, "-c", ask]
+        before, after = (
+            subprocess.run(command, env=each, capture_output=True, text=True, check=True).stdout
+            for each in (caller, child.device_environment(caller, {}))
+        )
+        assert "None" not in before
+        assert after == f"None {child.NOWHERE['AWS_ENDPOINT_URL']}\n"
+
+
 def test_a_command_with_the_lab_s_keys_stays_in_the_lab(lab: Lab) -> None:
     """A lab is recognized by its endpoint and its token. With real credentials it does not count as a lab."""
     assert child.device_environment(lab.env, {"A": "b"}) == {**lab.env, "A": "b"}
@@ -414,6 +435,10 @@ def test_a_command_with_the_lab_s_keys_stays_in_the_lab(lab: Lab) -> None:
         assert not is_lab({**lab.env, "AWS_ENDPOINT_URL": endpoint})
     assert not is_lab({name: value for name, value in lab.env.items() if name != "MFA_KIT_LAB"})
     assert not is_lab({**lab.env, "AWS_ENDPOINT_URL": "http://["})
+    assert is_lab({**lab.env, "MFA_KIT_ENDPOINT_URL": f"{lab.url}/"})
+    for name in ("AWS_ENDPOINT_URL_IAM", "AWS_ENDPOINT_URL_STS", "MFA_KIT_ENDPOINT_URL"):
+        assert not is_lab({**lab.env, name: "https://iam.amazonaws.com"})
+    assert not is_lab({**lab.env, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"})
 
 
 def test_a_shell_in_the_lab_says_so(tmp_path: Path) -> None:

@@ -132,6 +132,19 @@ def test_the_labs_card_is_a_command(mfa_kit: MfaKit) -> None:
     assert not home_of(export.split("=")[1].strip()).exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [("card",), ("key", "--reader")], ids=" ".join)
+def test_a_command_outside_a_lab_has_no_credentials(line: tuple[str, ...], mfa_kit: MfaKit) -> None:
+    """In a lab it has those of the lab. Without a lab, a real account would be one mistake away."""
+    command = ("lab", *line, "--", "env")
+    assert f"AWS_SECRET_ACCESS_KEY={mfa_kit.env['AWS_SECRET_ACCESS_KEY']}" in mfa_kit.process(*command).out
+    real = dict.fromkeys(("AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "MFA_KIT_PROFILE", "MFA_KIT_LAB"), "canary-5839")
+    done = mfa_kit.process(*command, env=real)
+    assert "PCSCLITE_CSOCK_NAME=" in done.out
+    assert "AWS_ENDPOINT_URL=http://127.0.0.1:9\n" in done.out
+    assert [name for name in done.out.splitlines() if "canary" in name] == ["MFA_KIT_LAB=canary-5839"]
+
+
 @pytest.mark.parametrize("line", [("card",), ("key", "--reader")], ids=" ".join)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_reader_that_is_ended_while_it_starts_leaves_nothing(
