@@ -265,7 +265,10 @@ def test_other_events_of_yubicos_log_are_told() -> None:
         ("otpauth://steam/x?secret=AAAAAAAAAAAAAAAA", "its type is neither totp nor hotp"),
         ("otpauth://totp/x?secret=AAAAAAAAAAAAAAAA&secret=BBBBBBBBBBBBBBBB", "a parameter occurs twice"),
         ("otpauth://totp/x?issuer=A", "it has no secret"),
-        ("otpauth://totp/x?=&", "it is not a key URI"),
+        ("otpauth://totp/x?=&", "it has no secret"),
+        ("otpauth://totp/x?secret=AAAAAAAAAAAAAAAA&Secret=BBBBBBBBBBBBBBBB", "a parameter occurs twice"),
+        ("otpauth://totp/x?secret=AAAAAAAAAAAAAAAA&encoder=steam", "its codes are not plain digits"),
+        ("otpauth://[", "it is not a key URI"),
         ("https://example.com/?secret=AAAAAAAAAAAAAAAA", "it is not a key URI"),
         ("otpauth://totp/?secret=AAAAAAAAAAAAAAAA", "the serial number is missing"),
         ("otpauth://totp/x?secret=01890189", "its seed is not base32"),
@@ -276,6 +279,23 @@ def test_a_key_uri_that_is_not_taken_is_told(line: str, reason: str) -> None:
     content = boxes.uris([Made("T1")]) + line.encode()
     (reading,) = boxes.read(content).readings
     assert reading.dropped == (DroppedRow("line 2", reason),)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "secret={}&counter=1&image=https://example.com/a.png&foo&bar=",
+        "SECRET={}&Digits=6&PERIOD=30",
+        *(f"secret={{}}&algorithm={each}" for each in ("sha1", "SHA-1", "HmacSHA1", "HMAC-SHA-1")),
+    ],
+)
+def test_what_changes_no_code_of_a_key_uri_is_read(parameters: str) -> None:
+    """Unknown parameters are ignored, and the case of names and the spelling of the hash are free."""
+    secret = Made("T1").base32
+    grouped = "+".join(secret[at : at + 4] for at in range(0, len(secret), 4))
+    for text in (secret, secret.lower(), grouped, grouped.lower(), f"{secret}%3D%3D"):
+        (key,) = boxes.keys(f"otpauth://totp/Acme:T1?{parameters.format(text)}".encode())
+        assert boxes.matches(key, Made("T1"))
 
 
 BOTH = bytes.fromhex("aabbccddee2233445566aabbccddee2233445566")

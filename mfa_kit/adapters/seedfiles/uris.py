@@ -44,10 +44,12 @@ def _row(where: str, line: str) -> SeedRow:
     if not line.lower().startswith(SCHEME):
         raise _Odd("it is not a key URI")
     uri = urlsplit(line)
-    given = parse_qsl(uri.query, keep_blank_values=True, strict_parsing=True, max_num_fields=16)
-    fields = dict(given)
+    given = parse_qsl(uri.query, keep_blank_values=True, max_num_fields=16)
+    fields = {name.lower(): value for name, value in given}
     if len(fields) != len(given):
         raise _Odd("a parameter occurs twice")
+    if fields.get("encoder", "").lower() == "steam":
+        raise _Odd("its codes are not plain digits")
     if uri.netloc.lower() not in {"totp", "hotp"}:
         raise _Odd("its type is neither totp nor hotp")
     if not fields.get("secret"):
