@@ -103,7 +103,9 @@ class Pair(NamedTuple):
 
 
 def from_base32(text: Secret[str] | Secret[bytes]) -> Seed:
-    """Decode base32 (RFC 4648) with or without padding. Raise ValueError if it is invalid."""
+    """Decode base32 (RFC 4648) with or without padding. Raise ValueError if it is invalid or empty."""
+    if not text.reveal():
+        raise ValueError("there is no secret")
     return Seed(base64.b32decode(_octets(text) + b"=" * (-len(text.reveal()) % 8)))
 
 

@@ -15,6 +15,8 @@ from mfa_kit.core.errors import AwsFault, Unclear, UsageFault
 from mfa_kit.core.loopback import is_loopback
 from mfa_kit.core.otp import Secret
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.wiring import lab as lab_wiring
+from tests.conftest import MfaKit
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 XML = b"""<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>
@@ -104,6 +106,24 @@ def test_a_slow_answer_ends_at_its_deadline(answer: Answer, monkeypatch: pytest.
             time.sleep(0.02)
 
 
+@pytest.mark.parametrize("answer", [trickle, trickle_headers])
+def test_a_slow_answer_to_a_sign_in_ends_at_its_deadline(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not an answer of IAM, but has the same bounds."""
+    monkeypatch.setattr(bounds, "DEADLINE", 0.2)
+    given_up = threading.Event()
+
+    def note(handler: http.server.BaseHTTPRequestHandler) -> None:
+        try:
+            answer(handler)
+        except OSError:
+            given_up.set()
+
+    with serve(note) as address:
+        with pytest.raises(AwsFault, match="returned no sign-in token: TimeoutError"):
+            signin.console_address(address, Secret("{}"), destination="https://127.0.0.1/")
+        assert given_up.wait(60)
+
+
 @pytest.mark.usefixtures("at_lab")
 def test_an_endless_answer_ends_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more than the limit is kept in memory."""
@@ -123,14 +143,17 @@ def test_an_answer_within_the_bounds_is_read() -> None:
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy"])
-def test_no_proxy_is_used_for_loopback(name: str, at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy would see the secret, because plain http is allowed there."""
+def test_no_proxy_is_used_for_loopback(name: str, at_lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy would see the secret, because plain http is allowed there. IAM, the sign-in and the lab are asked."""
     seen: list[str] = []
     with serve(lambda handler: seen.append(handler.path)) as proxy:
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.setenv(name, proxy)
         assert open_iam(at_lab.url).caller().user == "lab-admin"
+        with pytest.raises(AwsFault, match="HTTP 400"):
+            signin.console_address(f"{at_lab.url}/federation", Secret("{}"), destination="https://127.0.0.1/")
+        assert lab_wiring.register_fido_key(user, "key")
     assert not seen
 
 
@@ -172,6 +195,16 @@ def test_a_page_of_html_is_not_an_answer_of_iam(status: int) -> None:
         open_iam(address).caller()
     assert "proxy" in caught.value.hint
     assert "Welcome" not in str(caught.value)
+
+
+def test_a_request_id_is_one_line_of_the_log(mfa_kit: MfaKit) -> None:
+    """It may come from a server that is not AWS, and --debug prints it."""
+    named = b"<ResponseMetadata><RequestId>a&#10;mfa-kit: all is well&#x202e;</RequestId></ResponseMetadata>"
+    answer = XML.replace(b"</GetCallerIdentityResponse>", named + b"</GetCallerIdentityResponse>")
+    with serve(lambda handler: send(handler, 200, answer)) as address:
+        done = mfa_kit.process("--debug", "enroll", "x" * 65, "--with", "virtual", env={"AWS_ENDPOINT_URL": address})
+    assert r"request a\nmfa-kit: all is well\u202e" in done.err
+    assert "\nmfa-kit: all is well" not in done.err
 
 
 @pytest.mark.parametrize(

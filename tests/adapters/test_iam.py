@@ -124,6 +124,13 @@ def test_a_seed_that_is_no_base32_is_told(desk: Desk, user: str, monkeypatch: py
     assert "0189" not in f"{told.value}{told.value.hint}"
 
 
+def test_an_empty_seed_is_told(desk: Desk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anyone can compute the codes of an empty secret."""
+    monkeypatch.setattr("mfa_kit.lab.aws.mfa_devices.new_base32_seed", lambda: "")
+    with pytest.raises(IntegrityFault, match="is not base32"):
+        made(desk, user)
+
+
 def test_without_a_picture_an_equivalent_uri_is_made(desk: Desk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An IAM other than AWS's may send octets that are not a picture."""
     real = symbol.read

@@ -5,6 +5,7 @@ as a password. So it is kept in a file that only this user can read and that is 
 """
 
 import html
+import http.client
 import os
 import secrets
 import time
@@ -15,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
+from mfa_kit.adapters.aws.bounds import BoundedResponse
 from mfa_kit.core.errors import AwsFault, UsageFault
 from mfa_kit.core.json_text import read_json
 from mfa_kit.core.loopback import is_loopback
@@ -40,6 +42,30 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return
 
 
+class _HttpConnection(http.client.HTTPConnection):
+    response_class = BoundedResponse
+
+
+class _HttpsConnection(http.client.HTTPSConnection):
+    response_class = BoundedResponse
+
+
+class _BoundedHttp(urllib.request.HTTPHandler):
+    """Ends a slow or endless answer. The timeout of urllib limits only the silence between two reads."""
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        """Open an http address."""
+        return self.do_open(_HttpConnection, req)
+
+
+class _BoundedHttps(urllib.request.HTTPSHandler):
+    """The same for https."""
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        """Open an https address."""
+        return self.do_open(_HttpsConnection, req)
+
+
 def console_address(endpoint: str, session: Secret[str], *, destination: str) -> Secret[str]:
     """Return an address that opens the console signed in. `session` is the JSON that the endpoint accepts.
 
@@ -57,7 +83,7 @@ def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
         raise UsageFault(f"{endpoint} is not encrypted", "sign in to the console yourself")
     query = Secret(urlencode({"Action": "getSigninToken", "Session": session.reveal()}))
     direct = [urllib.request.ProxyHandler({})] if local else []
-    opener = urllib.request.build_opener(_NoRedirect, *direct)
+    opener = urllib.request.build_opener(_NoRedirect, _BoundedHttp, _BoundedHttps, *direct)
     try:
         with opener.open(f"{endpoint}?{query.reveal()}", timeout=SECONDS) as answer:
             said = read_json(answer.read(LONGEST))
