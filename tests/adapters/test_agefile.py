@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
 from mfa_kit.adapters.files.backup_names import encoded, find_backups
-from mfa_kit.adapters.files.identities import LARGEST, read_identities
+from mfa_kit.adapters.files.identities import LARGEST, read_identities, unlock_identity
 from mfa_kit.adapters.files.private_files import write_new
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.core.errors import IntegrityFault, UsageFault
@@ -591,3 +591,5 @@ def test_an_armored_identity_asks_for_its_passphrase(tmp_path: Path) -> None:
     file.write_text("\n".join(armor))
     with pytest.raises(UsageFault, match="scrypt work factor above 20"):
         read_identities([file], lambda _: Secret("correct horse"))
+    with pytest.raises(UsageFault, match="scrypt work factor above 20"):
+        unlock_identity(file, Secret("correct horse"))

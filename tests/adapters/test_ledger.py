@@ -27,7 +27,7 @@ from mfa_kit.adapters.ledger.migrations import MIGRATIONS
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Call, Entry, Intent, Method, Purpose, Reached
 from mfa_kit.lab.aws.server import Lab
-from tests.conftest import Nobody, bare
+from tests.conftest import NOBODY, Nobody, bare
 
 RUNS = (f"20261125T000000Z-{number:08x}" for number in count())
 # Opens a ledger, records one entry, prints a line, and stays alive.
@@ -508,13 +508,28 @@ def records(ledger: Ledger) -> BackupRecords:
 
 @pytest.mark.parametrize("name", [".", "ledger.sqlite"])
 def test_a_ledger_that_others_can_write_is_refused(name: str, folder: Path) -> None:
-    """The ledger names files to remove and devices to delete."""
+    """The ledger names files to remove and devices to delete. The doctor reports it too."""
     with Ledger(folder):
         pass
     (folder / name).chmod(0o777)
     with pytest.raises(IntegrityFault, match="can be written by other users") as caught:
         Ledger(folder)
     assert "chmod go-w" in caught.value.hint
+    fault = find_fault(folder / "ledger.sqlite")
+    assert fault
+    assert (fault.what, fault.hint) == (str(caught.value), caught.value.hint)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("name", [".", "ledger.sqlite"])
+def test_a_ledger_of_another_user_is_refused(name: str, folder: Path) -> None:
+    """Its owner can write it, whatever its mode."""
+    with Ledger(folder):
+        pass
+    os.chown(folder / name, NOBODY, NOBODY)
+    with pytest.raises(IntegrityFault, match="belongs to another user") as caught:
+        Ledger(folder)
+    assert "chown 0" in caught.value.hint
 
 
 def test_a_locked_ledger_says_who_may_hold_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import boto3
 import pyotp
+import pyrage
 import pytest
 import qrcode
 from PIL import Image
@@ -306,6 +307,18 @@ def test_the_phone_of_a_lost_device_is_not_shown_its_code(desk: Desk) -> None:
     assert "▀" not in window.screen.text()
     silent = desk.run("backup", "restore", backup, "-i", "id.txt", "--to", "phone")
     assert silent.returncode == 8
+
+
+def test_a_file_without_a_key_uri_is_not_restored(desk: Desk) -> None:
+    """An attacker who can write to the folder could otherwise have any secret shown."""
+    desk.png("page.png", "https://example.com")
+    for name, content in (("page", (desk.folder / "page.png").read_bytes()), ("text", b"not a picture")):
+        file = desk.folder / f"{name}.png.age"
+        file.write_bytes(pyrage.encrypt(content, [pyrage.x25519.Recipient.from_str(desk.recipient)]))
+        window = desk.window("backup", "restore", str(file), "-i", "id.txt", "--to", "phone")
+        assert window.end() == 5
+        assert window.printed("out") == ""
+        assert "▀" not in window.screen.text()
 
 
 def test_a_drill_is_remembered(desk: Desk) -> None:

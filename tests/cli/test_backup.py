@@ -20,7 +20,7 @@ from mfa_kit.core.otp import Png, Secret, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
 from tests.cheap_scrypt import cheap_scrypt
-from tests.conftest import ACCOUNT, MfaKit, Nobody, judge
+from tests.conftest import ACCOUNT, NOBODY, MfaKit, Nobody, judge
 
 
 @pytest.fixture
@@ -328,6 +328,30 @@ def test_the_name_of_an_identity_is_no_proof(
 
 
 @pytest.mark.usefixtures("cheap_passphrases")
+@pytest.mark.parametrize("name", ["identity", "public key"])
+@pytest.mark.parametrize("change", ["owner", "mode", "symlink"])
+def test_a_recipient_is_read_from_files_of_ours(
+    name: str, change: str, mfa_kit: MfaKit, user: str, tmp_path: Path, lab: Lab
+) -> None:
+    """Other users could put their own recipient there, and every later backup would be encrypted to it."""
+    mfa_kit.home.mkdir(mode=0o700)
+    file, _ = create_own_identity(mfa_kit.home, Secret(PASSPHRASE))
+    file = file if name == "identity" else file.with_suffix(".pub")
+    match change:
+        case "owner":
+            if os.getuid():
+                pytest.skip("only root can give a file away")
+            os.chown(file, NOBODY, NOBODY)
+        case "mode":
+            file.chmod(0o620)
+        case _:
+            file.symlink_to(file.rename(tmp_path / file.name))
+    done = mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", "--passphrase")
+    assert (done.code, done.out) == (5 if change == "symlink" else 2, ""), done.err
+    assert {"owner": "belongs to another user", "mode": "written by other users"}.get(change, str(file)) in done.err
+    assert f"arn:aws:iam::{ACCOUNT}:mfa/{user}" not in lab.serials()
+
+
 def test_a_public_key_that_is_not_the_identity_s_is_refused(mfa_kit: MfaKit, user: str, recipient: str) -> None:
     """mfa-kit writes the public key after a proof, so there is no valid reason for a change."""
     mfa_kit.home.mkdir(mode=0o700)

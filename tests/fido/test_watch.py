@@ -128,6 +128,13 @@ def test_a_table_says_why_a_key_is_refused(watch: Watch, maker: AttestationCa) -
     assert out == "refused  genuine: no attestation by the manufacturer: its manufacturer is not proven\n"
 
 
+def test_a_line_of_the_table_is_one_line(watch: Watch, maker: AttestationCa) -> None:
+    """Otherwise foreign text could pretend to be the verdict on another key."""
+    watched = watch("--asset", "desk\nproof  another")
+    watched.examine(lab_key(maker))
+    assert watched.end() == (0, "proof  mfa-kit lab key  desk\\nproof  another-1\n")
+
+
 def test_a_watch_takes_no_single_keys_options(desk: Desk, published: Published) -> None:
     """It is a usage error, before any key is searched for."""
     assert desk.run("verify", "fido2", "--watch", "--key", "/dev/hidraw0", *published.options).code == 2

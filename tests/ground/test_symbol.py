@@ -21,6 +21,7 @@ from mfa_kit.core.otp import KeyUri, Png, Seed
 from mfa_kit.qr_codes import key_uri
 from mfa_kit.qr_codes import symbol as qr
 from mfa_kit.qr_codes.decoding import MADE_BY_PEOPLE, MADE_BY_PROGRAMS, PICTURES, PictureLimits
+from mfa_kit.qr_codes.reading import read_accounts, read_device
 from tests.conftest import judge
 
 URI = key_uri.otpauth(Seed(bytes(range(40))), label="alice@000000000000")
@@ -248,6 +249,21 @@ def test_a_broken_chunk_is_one_sentence(name: str, limits: PictureLimits) -> Non
         assert qr.read(Png(BROKEN[name]), limits=limits) == URI
     except IntegrityFault as fault:
         assert any(each in str(fault) for each in ("not a picture", "larger than"))  # noqa: PT017 - either is right
+
+
+def test_the_limits_of_pictures() -> None:
+    """A page of 4 megapixels has any QR code of AWS, and 50 megapixels are a photograph."""
+    programs, people = MADE_BY_PROGRAMS, MADE_BY_PEOPLE
+    assert (programs.formats, programs.octets, programs.pixels) == (("PNG",), 256 << 10, 4_000_000)
+    assert (people.octets, people.pixels, people.seconds) == (20 << 20, 50_000_000, 5)
+
+
+def test_a_picture_of_a_user_is_read_within_the_limits_of_users() -> None:
+    """It may be a photograph, while IAM and backups have small PNGs only."""
+    photo = drawn("hello", form="JPEG")
+    assert read_accounts(photo).uris == (KeyUri("hello"),)
+    with pytest.raises(IntegrityFault, match="not a picture"):
+        read_device(photo)
 
 
 @pytest.mark.parametrize("limits", [MADE_BY_PROGRAMS, MADE_BY_PEOPLE], ids=["programs", "people"])

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from mfa_kit.adapters.fido.faults import shortened
 from mfa_kit.cli.messages import StderrProgress, print_error
+from mfa_kit.cli.token.sheet import acceptance_sheet
 from mfa_kit.core.csv_text import csv_lines, original_cell
-from mfa_kit.core.text import one_line
+from mfa_kit.core.text import is_control, one_line
+from mfa_kit.tokens.box import Box
+from mfa_kit.tokens.seeds import Sighting, Token, TokenVerdict
 from mfa_kit.wiring.aws import OneLineFormatter
 
 ROW = [
@@ -53,6 +56,18 @@ def test_cells_are_restored(row: list[str]) -> None:
     """Except for control characters, which are escaped, and apostrophes that were there before a formula."""
     [read] = csv.reader(io.StringIO(csv_lines([row])))
     assert [original_cell(cell) for cell in read] == [original_cell(one_line(cell)) for cell in row]
+
+
+def test_the_sheet_of_a_box_has_no_foreign_markup_and_no_foreign_lines() -> None:
+    """The name of the file, the serials, and the reasons come from others."""
+    foreign = "<b>\x1b[2J\n\u202e\u2028" + "x" * 60
+    seen = Sighting(serial=foreign, at=0.0, verdict=TokenVerdict.REJECTED, reason=foreign)
+    page = acceptance_sheet(Box(tokens=((Token(serial=foreign), seen),)), name=foreign, at=0.0)
+    plain = acceptance_sheet(Box(tokens=((Token(serial="T1"), seen),)), name="a", at=0.0)
+    assert [char for char in page if is_control(char) and char != "\n"] == []
+    assert page.count("\n") == plain.count("\n")
+    assert page.count("<b>") == plain.count("<b>")
+    assert page.count("&lt;b&gt;") > plain.count("&lt;b&gt;") > 0
 
 
 def test_a_log_record_is_one_line() -> None:
