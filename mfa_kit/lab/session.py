@@ -13,8 +13,9 @@ from mfa_kit.lab import child
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.description import read_description
 from mfa_kit.lab.aws.faults import read_rules
+from mfa_kit.lab.aws.organization_state import describe_lab
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.lab.aws.state import save_account
+from mfa_kit.lab.aws.state import save_description
 
 ACCOUNT_FILE = "account.json"
 USERS = 5
@@ -24,12 +25,14 @@ USERS = 5
 class LabOptions:
     """The options of a lab on the command line.
 
+    `users` is the number of users of each account, and `accounts` the number of member accounts of an organization.
     `source` is the description to start from, `folder` is where the account is kept, and `rules` is a file of fault
     rules. `timings` are settings in the form `name=value`. `latency` is in seconds. `rate` and `burst` are those of the
     fault `bucket`.
     """
 
     users: int | None = None
+    accounts: int | None = None
     region: str | None = None
     port: int = 0
     latency: float = 0
@@ -55,6 +58,8 @@ def running_lab(options: LabOptions) -> Iterator[tuple[Lab, Path]]:
         lab = stack.enter_context(
             Lab(
                 users,
+                accounts=options.accounts,
+                users_per_account=len(users),
                 region=options.region or "us-east-1",
                 port=options.port,
                 settings=_settings(options.timings),
@@ -66,19 +71,28 @@ def running_lab(options: LabOptions) -> Iterator[tuple[Lab, Path]]:
             yield lab, home
         finally:
             if options.folder is not None:
-                save_account(lab.account, options.folder / ACCOUNT_FILE)
+                save_description(describe_lab(lab.organization), options.folder / ACCOUNT_FILE)
 
 
 def _start(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
     """Return the users to create and the initial account: a kept one, a described one, or None for a fresh one."""
     kept = options.folder / ACCOUNT_FILE if options.folder else None
     if kept is not None and kept.exists():
-        if options.source or options.users is not None:
-            raise UsageFault(f"{kept} already contains an account", "omit --from and --users, or use another folder")
+        if options.source or (options.users, options.accounts) != (None, None):
+            raise UsageFault(
+                f"{kept} already contains an account", "omit --from, --users and --accounts, or use another folder"
+            )
         return [], read_description(kept)
-    if options.source:
-        return child.user_names(options.users or 0), read_description(options.source)
-    return child.user_names(USERS if options.users is None else options.users), None
+    return _new(options)
+
+
+def _new(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
+    """Return the users and the description of an account that no folder has kept."""
+    if options.source is None:
+        return child.user_names(USERS if options.users is None else options.users), None
+    if options.accounts is not None:
+        raise UsageFault("--accounts makes an organization, but --from describes an account", "omit one of them")
+    return child.user_names(options.users or 0), read_description(options.source)
 
 
 def _plant(lab: Lab, options: LabOptions) -> None:

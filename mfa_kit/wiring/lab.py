@@ -26,6 +26,7 @@ class LabChoices(TypedDict, total=False):
     """The options of verbs that start a lab: fields of `mfa_kit.lab.session.LabOptions`."""
 
     users: int | None
+    accounts: int | None
     source: Path | None
     folder: Path | None
     latency: float

@@ -121,7 +121,7 @@ def test_a_fault_at_any_call_is_repaired_by_the_same_command(
         home, user = tmp_path / f"{call}-{number}", users()
         for _ in range(BEFORE[verb]):
             do("enroll", user, home)
-        lab.faults.add(call, fault, at=number, **FAULTS[fault])
+        lab.faults.add(call, fault, at=number, account="", **FAULTS[fault])
         done = False
         with suppress(MfaKitError):
             do(verb, user, home)
@@ -199,7 +199,7 @@ def test_a_fault_while_settling_is_repaired_by_the_same_command(
     for call, number in calls[[call for call, _ in calls].index("EnableMFADevice") + 1 :]:
         home, user = tmp_path / f"{call}-{number}", users()
         lab.faults.clear()
-        lab.faults.add(call, fault, at=number, **FAULTS[fault])
+        lab.faults.add(call, fault, at=number, account="", **FAULTS[fault])
         wrong("enroll", user, home)
         assert [rule.spent for rule in lab.faults.rules()] == [True, True], "a fault was not met"
         lab.faults.clear()

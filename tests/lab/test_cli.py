@@ -57,6 +57,23 @@ def test_options_of_the_command_are_the_commands_own() -> None:
     assert (found.returncode, found.stdout) == (0, "--users 3 --help\n")
 
 
+def test_accounts_make_an_organization_that_is_marked_as_the_labs() -> None:
+    """Each member has the number of users that `--users` says, and every message about it shows LAB."""
+    ask = """
+import boto3, os, subprocess, sys
+arn = "arn:aws:iam::000000000002:role/OrganizationAccountAccessRole"
+made = boto3.client("sts").assume_role(RoleArn=arn, RoleSessionName="desk")["Credentials"]
+keys = {"AWS_ACCESS_KEY_ID": made["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": made["SecretAccessKey"]}
+env = {**os.environ, **keys, "AWS_SESSION_TOKEN": made["SessionToken"]}
+sys.exit(subprocess.run([sys.executable, "-m", "mfa_kit", "status", "--output", "json"], env=env).returncode)
+"""
+    found = _lab("--accounts", "2", "--users", "3", "--", sys.executable, "-c", ask)
+    assert "account 000000000002 (LAB, nothing here is real)" in found.stderr, found.stderr
+    assert found.stdout.count('"alice"') == 1
+    assert "carol" in found.stdout
+    assert "dave" not in found.stdout
+
+
 def test_no_program_is_one_sentence() -> None:
     """A command that does not exist is a usage error."""
     found = _lab("--", "no-such-program")

@@ -130,7 +130,8 @@ def test_a_bucket_throttles_what_comes_too_fast(lab: Lab, admin: Aws) -> None:
     client.list_users()
     with refused("Throttling", "Rate exceeded"):
         client.list_users()
-    lab.faults.rules()[0].filled -= 3600  # as if an hour had passed
+    buckets = lab.faults.rules()[0].buckets
+    buckets.update({account: (tokens, at - 3600) for account, (tokens, at) in buckets.items()})  # an hour has passed
     client.list_users()
     with refused("Throttling", "Rate exceeded"):
         client.list_users()
@@ -167,7 +168,7 @@ def test_the_nth_call(lab: Lab, admin: Aws) -> None:
         ({"fault": "denied", "at": True}, "True is not a valid 'at'"),
         ({"fault": "latency", "seconds": "1"}, "seconds is not a number"),
         ({"operation": "ListUsers"}, "is not a rule"),
-        ({"fault": "denied", "operation": "ListUser"}, "IAM and STS have no operation 'ListUser'"),
+        ({"fault": "denied", "operation": "ListUser"}, "IAM, STS and Organizations have no operation 'ListUser'"),
         (["denied"], "is not a rule"),
     ],
 )

@@ -122,7 +122,7 @@ def test_what_is_kept_comes_back_whole(described: dict[str, object], tmp_path: P
         admin.iam.attach_user_policy(UserName="bob", PolicyArn="arn:aws-us-gov:iam::aws:policy/IAMReadOnlyAccess")
         before = state.describe_account(lab.account)
     file = tmp_path / "kept.json"
-    state.save_account(lab.account, file)
+    state.save_description(before, file)
     assert file.stat().st_mode & 0o777 == 0o600
     with Lab(description=description.read_description(file)) as again:
         assert state.describe_account(again.account) == before

@@ -78,7 +78,7 @@ def test_every_answer_has_a_date_and_a_request_id(admin: Aws, lab: Lab) -> None:
 def test_what_moto_lacks_is_an_error_of_iams_form(admin: Aws) -> None:
     """The response is not a traceback in HTML."""
     with refused("NotImplemented"):
-        admin.iam.list_organizations_features()
+        admin.iam.list_delegation_requests()
     with refused("NotImplemented"):
         admin.client("s3", config=Config(retries={"total_max_attempts": 1})).list_buckets()
 

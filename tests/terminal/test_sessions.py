@@ -159,9 +159,9 @@ class Session:
 
     def fault(self, operation: str, fault: str, *more: str) -> None:
         how = dict(each.split("=") for each in more)
-        at = how.pop("at", "next")
+        at, account = how.pop("at", "next"), how.pop("account", "")
         numbers = {name: float(value) for name, value in how.items()}
-        self.lab.faults.add(operation, fault, at=int(at) if at.isdigit() else at, **numbers)
+        self.lab.faults.add(operation, fault, at=int(at) if at.isdigit() else at, account=account, **numbers)
 
     # Commands that control the program
 

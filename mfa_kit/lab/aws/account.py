@@ -5,27 +5,57 @@ import secrets
 import string
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from moto.iam.models import AccessKey, AccessKeyLastUsed, Role
 from moto.utilities.utils import get_partition
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.lab.aws.backend import HOME_REGION, LabBackend, LabUser, new_id
+from mfa_kit.lab.aws.backend import ACCOUNT, HOME_REGION, LabBackend, LabUser, new_id
 from mfa_kit.lab.aws.codes import LabSettings, StsCodes
-from mfa_kit.lab.aws.description import RootPosture
+from mfa_kit.lab.aws.description import RootDevice, RootPosture
 from mfa_kit.lab.aws.faults import Conditions
-from mfa_kit.lab.aws.mfa_devices import user_fields
+from mfa_kit.lab.aws.mfa_devices import root_serial, user_fields
 from mfa_kit.lab.aws.wire import IamError
 
 ADMIN = "lab-admin"
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 ADMINISTRATOR = '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'
 SECRET_CHARACTERS = string.ascii_letters + string.digits
-# What signed a request: a user's own keys, or the credentials of GetSessionToken, GetFederationToken or AssumeRole.
-CredentialKind = Literal["user", "session", "federated", "role"]
+# What signed a request: a user's own keys, or the credentials of GetSessionToken, GetFederationToken, AssumeRole or
+# AssumeRoot.
+CredentialKind = Literal["user", "session", "federated", "role", "root"]
+
+
+class Membership(Protocol):
+    """The place of an account in its organization."""
+
+    @property
+    def organization_id(self) -> str:
+        """The ID of the organization."""
+        ...
+
+    @property
+    def management_id(self) -> str:
+        """The ID of the management account."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """The path of the root or OU that the account is in."""
+        ...
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the account is ACTIVE."""
+        ...
+
+    def control_policies(self) -> Sequence[Sequence[str]]:
+        """Return the JSON documents of the service control policies at each level, the root's first."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +64,7 @@ class Principal:
 
     `mfa` is None for a user's own keys, where the request context has no aws:MultiFactorAuthPresent. `mfa_at` is the
     Unix time of the code. `policy` is the session policy. `user` is the owner of the keys, or the user who called
-    GetSessionToken or GetFederationToken.
+    GetSessionToken or GetFederationToken. `source_identity` is that of AssumeRole, which a chain of roles keeps.
     """
 
     arn: str
@@ -45,6 +75,7 @@ class Principal:
     role: Role | None = None
     policy: str | None = None
     kind: CredentialKind = "user"
+    source_identity: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +103,21 @@ def _enable_dates(user: LabUser) -> dict[str, datetime]:
 
 
 class LabAccount:
-    """The state of a lab. Hold `lock` to read or change it."""
+    """The state of one account. Hold `lock` to read or change it. The accounts of a lab share one lock."""
 
-    def __init__(self, *, region: str, settings: LabSettings) -> None:
+    def __init__(
+        self, *, region: str, settings: LabSettings, number: str = ACCOUNT, lock: "threading.RLock | None" = None
+    ) -> None:
         if not REGION.fullmatch(region) or get_partition(region) not in HOME_REGION:
             raise UsageFault(f"the lab has no region {region!r}", "use one such as us-east-1 or us-gov-west-1")
         self.region, self.settings = region, settings
-        self.partition = get_partition(region)
-        self.backend = LabBackend(self.partition)
+        self.id, self.partition = number, get_partition(region)
+        self.backend = LabBackend(self.partition, number)
+        self.membership: Membership | None = None
         self.sessions: dict[str, TemporaryCredentials] = {}
         self.sts_codes = StsCodes()
         self.root = RootPosture()
-        self.lock = threading.RLock()
+        self.lock = lock or threading.RLock()
         self.offset = 0.0
         # The Unix time and the bytes of the latest credential report.
         self.report: tuple[float, bytes] | None = None
@@ -123,22 +157,35 @@ class LabAccount:
         self.sessions[key] = session
         return key, session
 
+    def issued(self, key: str) -> bool:
+        """Whether this account issued an access key."""
+        return key in self.sessions or key in self.backend.access_keys
+
     def secret(self, key: str, token: str | None, *, service: str) -> tuple[str, Principal]:
         """Return the secret of an access key and its principal.
 
-        Raise IamError ExpiredToken for an expired session, and InvalidClientTokenId for a key that is inactive or that
-        this lab did not issue.
+        Raise IamError ExpiredToken for an expired session, and InvalidClientTokenId for a key that is inactive, that
+        this account did not issue, or whose account is closed.
         """
+        unknown = IamError("InvalidClientTokenId", "The security token included in the request is invalid.")
+        if self.membership is not None and not self.membership.is_open:
+            raise unknown
         if (session := self.sessions.get(key)) is not None and token == session.token:
             if self.now() >= session.expires:
                 raise IamError("ExpiredToken", "The security token included in the request is expired")
             return session.secret, session.caller
-        known = self.backend.access_keys.get(key)
-        user = self.backend.users.get(known.user_name or "") if known else None
-        if known is None or user is None or token or known.status != "Active":
-            raise IamError("InvalidClientTokenId", "The security token included in the request is invalid.")
+        found = None if token else self._active_key(key)
+        if found is None:
+            raise unknown
+        known, user = found
         known.last_used = AccessKeyLastUsed(self.today(), service, self.region)
         return known.secret_access_key, Principal(arn=user.arn, id=user.id, user=user)
+
+    def _active_key(self, key: str) -> tuple[AccessKey, LabUser] | None:
+        """Return an active access key and its user, None for any other key."""
+        known = self.backend.access_keys.get(key)
+        user = self.backend.users.get(known.user_name or "") if known else None
+        return (known, user) if known and user and known.status == "Active" else None
 
     # Listings show the state of `lag` seconds ago.
 
@@ -173,14 +220,28 @@ class LabAccount:
         due = time.monotonic() - self.lag
         return next((view for at, view in reversed(self.views) if at <= due), self.views[0][1])
 
+    def root_devices(self) -> list[RootDevice]:
+        """Return the root user's MFA devices, each with a serial and a date."""
+        return [
+            replace(
+                device,
+                serial=device.serial or root_serial(device.kind, self.partition, self.id, number),
+                enabled=device.enabled or self.root.created,
+            )
+            for number, device in enumerate(self.root.held())
+        ]
+
     def _virtual(self) -> list[dict[str, object]]:
-        root = f"arn:{self.partition}:iam::{self.backend.account_id}"
-        own: dict[str, object] = {
-            "SerialNumber": f"{root}:mfa/root-account-mfa-device",
-            "User": {"UserId": self.backend.account_id, "Arn": f"{root}:root", "CreateDate": self.root.created},
-            "EnableDate": self.root.created,
-        }
-        rows = [own] if self.root.virtual else []
+        root = f"arn:{self.partition}:iam::{self.id}:root"
+        rows: list[dict[str, object]] = [
+            {
+                "SerialNumber": device.serial,
+                "User": {"UserId": self.id, "Arn": root, "CreateDate": self.root.created},
+                "EnableDate": device.enabled,
+            }
+            for device in self.root_devices()
+            if device.kind == "virtual"
+        ]
         for serial, device in self.backend.virtual_mfa_devices.items():
             holder = {"User": user_fields(device.user), "EnableDate": device.enable_date} if device.user else {}
             rows.append({"SerialNumber": serial, **holder})

@@ -16,24 +16,30 @@ from moto.core.request import Request
 from moto.core.responses import BaseResponse
 from moto.core.utils import camelcase_to_underscores, get_service_model
 from moto.utilities.utils import get_partition
+from werkzeug.wrappers import Request as WsgiRequest
 
 from mfa_kit.lab.aws import rights, wire
 from mfa_kit.lab.aws.wire import IamError, OperationRequest
 
 if TYPE_CHECKING:
     from mfa_kit.lab.aws.account import LabAccount, Principal
+    from mfa_kit.lab.aws.organization import LabOrganization
 
 
 class AuthorizedResponse(BaseResponse):
-    """Authentication, authorization and errors. `operation` is the call, `caller` the principal that signed it."""
+    """Authentication, authorization and errors.
+
+    `operation` is the call, `caller` the principal that signed it, `account` the account of that principal.
+    """
 
     account: LabAccount
+    organization: LabOrganization
     caller: Principal
     operation: OperationRequest
 
     def get_current_account(self) -> str:
         """Return the account's ID, which moto would derive from the access key."""
-        return self.account.backend.account_id
+        return self.account.id
 
     def answer(self, request: Request, full_url: str, headers: object) -> TYPE_RESPONSE:
         """Answer one request. Return status, headers and body. Requests run one at a time, under the account's lock."""
@@ -41,7 +47,7 @@ class AuthorizedResponse(BaseResponse):
             try:
                 self._check_operation(request)
                 self.setup_class(request, full_url, headers)
-                self.caller = self._authenticate(request)
+                self.caller = authenticate(self.account, request)
                 self._read_operation()
                 rights.authorize(self.operation, self.account, self.caller)
                 if "lab.denied" in request.environ:
@@ -80,42 +86,42 @@ class AuthorizedResponse(BaseResponse):
         if not hasattr(self, camelcase_to_underscores(action)):
             raise IamError("NotImplemented", f"The lab does not support {action}, because moto does not.")
 
-    def _authenticate(self, request: Request) -> Principal:
-        """Return the principal that signed a request. Raise IamError for an unknown key or a wrong or old signature."""
-        found = wire.parse_authorization(request.headers.get("Authorization", ""))
-        if get_partition(found.region) != self.account.partition:
-            raise IamError("InvalidClientTokenId", "The security token included in the request is invalid.")
-        secret, caller = self.account.secret(
-            found.key, request.headers.get("X-Amz-Security-Token"), service=found.service
-        )
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        matches = wire.signature_matches(
-            found,
-            secret,
-            headers=headers,
-            method=request.method,
-            path=request.path,
-            query=request.query_string.decode(),
-            body=request.environ["lab.body"],
-        )
-        if not matches:
-            raise IamError(
-                "SignatureDoesNotMatch",
-                "The request signature we calculated does not match the signature you provided. "
-                "Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
-            )
-        self._check_date(headers.get("x-amz-date", ""))
-        return caller
 
-    def _check_date(self, stamp: str) -> None:
-        """Raise SignatureDoesNotMatch if the request was signed too long ago or in the future."""
-        limit = self.account.settings.clock_tolerance
-        at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
-        now = self.account.now()
-        if abs(at - now) > limit:
-            said = "expired" if at < now else "not yet current"
-            here = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-            order = "earlier" if at < now else "later"
-            raise IamError(
-                "SignatureDoesNotMatch", f"Signature {said}: {stamp} is now {order} than {here} ({limit / 60:.0f} min.)"
-            )
+def authenticate(account: LabAccount, request: WsgiRequest) -> Principal:
+    """Return the principal that signed a request. Raise IamError for an unknown key or a wrong or old signature."""
+    found = wire.parse_authorization(request.headers.get("Authorization", ""))
+    if get_partition(found.region) != account.partition:
+        raise IamError("InvalidClientTokenId", "The security token included in the request is invalid.")
+    secret, caller = account.secret(found.key, request.headers.get("X-Amz-Security-Token"), service=found.service)
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    matches = wire.signature_matches(
+        found,
+        secret,
+        headers=headers,
+        method=request.method,
+        path=request.path,
+        query=request.query_string.decode(),
+        body=request.environ["lab.body"],
+    )
+    if not matches:
+        raise IamError(
+            "SignatureDoesNotMatch",
+            "The request signature we calculated does not match the signature you provided. "
+            "Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
+        )
+    _check_date(account, headers.get("x-amz-date", ""))
+    return caller
+
+
+def _check_date(account: LabAccount, stamp: str) -> None:
+    """Raise SignatureDoesNotMatch if the request was signed too long ago or in the future."""
+    limit = account.settings.clock_tolerance
+    at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    now = account.now()
+    if abs(at - now) > limit:
+        said = "expired" if at < now else "not yet current"
+        here = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+        order = "earlier" if at < now else "later"
+        raise IamError(
+            "SignatureDoesNotMatch", f"Signature {said}: {stamp} is now {order} than {here} ({limit / 60:.0f} min.)"
+        )

@@ -104,8 +104,8 @@ class LabUser(User):
 class LabBackend(IAMBackend):
     """A moto backend with the lab's users. Devices stay in moto's dictionaries, because moto's summary counts them."""
 
-    def __init__(self, partition: str) -> None:
-        super().__init__(partition, ACCOUNT)
+    def __init__(self, partition: str, account: str = ACCOUNT) -> None:
+        super().__init__(partition, account)
         self.users: CaseInsensitiveDict[Any] = CaseInsensitiveDict()
         self.groups: CaseInsensitiveDict[Group] = CaseInsensitiveDict()
         self.roles: CaseInsensitiveDict[Role] = CaseInsensitiveDict()

@@ -11,7 +11,6 @@ from mfa_kit.lab.aws.account import ADMIN, LabAccount
 from mfa_kit.lab.aws.backend import LabUser
 from mfa_kit.lab.aws.codes import Binding, DeviceCodes
 from mfa_kit.lab.aws.description import (
-    FORM,
     DescribedAccount,
     DescribedDevice,
     DescribedEntity,
@@ -19,6 +18,7 @@ from mfa_kit.lab.aws.description import (
     DescribedUser,
     parse_description,
 )
+from mfa_kit.lab.aws.description_rows import FORM
 from mfa_kit.lab.aws.mfa_devices import (
     FidoDevice,
     HardwareToken,
@@ -63,9 +63,10 @@ def _add_policies(account: LabAccount, described: DescribedAccount) -> None:
     for entity in described.groups:
         group = backend.create_group(entity.name, entity.path)
         _give_policies(backend.attach_group_policy, group, entity)
-    for entity, trust in described.roles:
-        role = backend.create_role(entity.name, trust, entity.path, None, "", [], "3600")
-        _give_policies(backend.attach_role_policy, role, entity)
+    for each in described.roles:
+        longest = str(each.max_session_duration)
+        role = backend.create_role(each.entity.name, each.trust, each.entity.path, None, "", [], longest)
+        _give_policies(backend.attach_role_policy, role, each.entity)
 
 
 def _give_policies(
@@ -80,7 +81,7 @@ def _add_user(account: LabAccount, described: DescribedUser) -> None:
     """Add a user. A described lab-admin replaces the one that the account has."""
     backend = account.backend
     name = described.entity.name
-    if name == ADMIN:
+    if name == ADMIN and name in backend.users:
         backend.access_keys.clear()
         del backend.users[ADMIN]
     tags = [{"Key": key, "Value": value} for key, value in described.tags.items()]
@@ -126,7 +127,7 @@ def _add_device(account: LabAccount, user: LabUser | None, described: DescribedD
         serial = described.serial
         account.backend.tokens[serial] = HardwareToken(serial, codes)
     elif described.kind == "virtual":
-        device = VirtualDevice(account.backend.account_id, account.region, path=described.path, name=described.name)
+        device = VirtualDevice(account.id, account.region, path=described.path, name=described.name)
         device.codes, device.base32_string_seed, device.tags = codes, codes.secret, dict(described.tags)
         serial = device.serial_number
         account.backend.virtual_mfa_devices[serial] = device
@@ -144,9 +145,7 @@ def _add_device(account: LabAccount, user: LabUser | None, described: DescribedD
 def _add_fido(account: LabAccount, user: LabUser, described: DescribedDevice, *, enabled: datetime) -> None:
     if not described.serial and not described.name:
         raise KeyError("name")
-    serial = described.serial or u2f_serial(
-        account.partition, account.backend.account_id, user=user.name, name=described.name
-    )
+    serial = described.serial or u2f_serial(account.partition, account.id, user=user.name, name=described.name)
     key = FidoDevice(serial, dict(described.certifications))
     key.enable_date = enabled
     user.mfa_devices[serial] = key

@@ -18,7 +18,7 @@ from moto.core.exceptions import ServiceException
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import read_json
 from mfa_kit.lab.aws.codes import DeviceCodes
-from mfa_kit.lab.aws.description import NAME
+from mfa_kit.lab.aws.description_rows import NAME
 from mfa_kit.lab.aws.faults import Faults
 from mfa_kit.lab.aws.mfa_devices import FidoDevice, HardwareToken, u2f_serial
 from mfa_kit.lab.aws.wire import HttpResponse, IamError, LoggedCall
@@ -26,6 +26,7 @@ from mfa_kit.lab.token_of_lab import lab_token
 
 if TYPE_CHECKING:
     from mfa_kit.lab.aws.account import LabAccount
+    from mfa_kit.lab.aws.organization import LabOrganization
 
 
 PATH = "/lab/"
@@ -34,15 +35,16 @@ HINTS = {
     "LimitExceeded": "remove a device first: mfa-kit revoke",
     "NoSuchEntity": "list the users of the lab: mfa-kit status",
 }
-KEY_FIELDS = ("user", "name", "certifications")
+KEY_FIELDS = ("user", "name", "certifications", "account")
 Payload = Mapping[str, object]
 
 
 class Control:
     """The control endpoint of one lab. docs/lab-reference.md lists its requests."""
 
-    def __init__(self, account: LabAccount, faults: Faults, calls: Sequence[LoggedCall]) -> None:
-        self.account, self.faults, self.calls = account, faults, calls
+    def __init__(self, organization: LabOrganization, faults: Faults, calls: Sequence[LoggedCall]) -> None:
+        self.organization, self.account = organization, organization.management
+        self.faults, self.calls = faults, calls
         self._requests: Mapping[tuple[str, str], Callable[[Payload], object]] = {
             ("POST", "faults"): self._add_rule,
             ("DELETE", "faults"): self._clear_rules,
@@ -81,17 +83,26 @@ class Control:
         self.faults.clear()
         return {}
 
+    def _account(self, payload: Payload) -> LabAccount:
+        """Return the account that a request is about, by default the first one."""
+        number = str(payload.get("account", self.account.id))
+        account = self.organization.find(number)
+        if account is None:
+            raise UsageFault(f"the lab has no account {number!r}", "give the ID of one of its accounts")
+        return account
+
     def _register_key(self, payload: Payload) -> Payload:
         if unknown := [name for name in payload if name not in KEY_FIELDS]:
             raise UsageFault(f"unknown field {unknown[0]!r} of a security key", f"use only {', '.join(KEY_FIELDS)}")
         levels = payload.get("certifications")
         found = {str(name): str(level) for name, level in levels.items()} if isinstance(levels, dict) else None
-        serial = register_fido(self.account, user=str(payload["user"]), name=str(payload["name"]), certifications=found)
+        account = self._account(payload)
+        serial = register_fido(account, user=str(payload["user"]), name=str(payload["name"]), certifications=found)
         return {"SerialNumber": serial}
 
     def _add_token(self, payload: Payload) -> Payload:
         serial = str(payload["serial"])
-        self.account.backend.tokens[serial] = HardwareToken(serial, DeviceCodes(str(payload["seed"])))
+        self._account(payload).backend.tokens[serial] = HardwareToken(serial, DeviceCodes(str(payload["seed"])))
         return {"SerialNumber": serial}
 
 
@@ -112,7 +123,7 @@ def register_fido(account: LabAccount, *, user: str, name: str, certifications: 
         raise IamError(
             "LimitExceeded", f"Cannot exceed quota for MFADevicesPerUser: {account.settings.devices_per_user}"
         )
-    serial = u2f_serial(account.partition, account.backend.account_id, user=holder.name, name=name)
+    serial = u2f_serial(account.partition, account.id, user=holder.name, name=name)
     key = FidoDevice(serial, {"FIDO": "L1"} if certifications is None else dict(certifications))
     key.enable_date = account.today()
     holder.mfa_devices[serial] = key

@@ -47,13 +47,13 @@ def write_report(account: LabAccount) -> bytes:
 
 def _root_row(account: LabAccount) -> list[str]:
     root = account.root
-    arn = f"arn:{account.partition}:iam::{account.backend.account_id}:root"
+    arn = f"arn:{account.partition}:iam::{account.id}:root"
     used = (_date(root.key_last_used), "us-east-1", "iam") if root.key_last_used else (NONE, NONE, NONE)
     keys: list[str] = []
     for number in range(KEYS):
         keys += ["true", _date(root.created), *used] if number < root.keys else ["false", NONE, NONE, NONE, NONE]
     password = [UNSUPPORTED, _date(root.password_last_used, NEVER), UNSUPPORTED, UNSUPPORTED]
-    return ["<root_account>", arn, _date(root.created), *password, _bool(root.mfa), *keys, *CERTIFICATES]
+    return ["<root_account>", arn, _date(root.created), *password, _bool(root.held()), *keys, *CERTIFICATES]
 
 
 def _user_row(user: LabUser, max_age: int) -> list[str]:

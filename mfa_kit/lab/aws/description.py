@@ -1,99 +1,28 @@
-"""Parses the description of an account, a JSON or TOML file. Tables list its fields and their types.
+"""Parses the description of an account, a JSON or TOML file.
 
-`--from` reads a description, and `--state` keeps one between runs. builder.py makes an account from the parsed values,
-and state.py writes an account as a description. docs/lab-reference.md documents the fields. To add a field, add it to a
-table and to a value here, and to both of these files.
+`--from` reads a description, and `--state` keeps one between runs. description_rows.py lists the fields and their
+types. builder.py makes an account from the parsed values, and state.py writes an account as a description.
+docs/lab-reference.md documents the fields. To add a field, add it to a table there and to a value here, and to both of
+these files.
 """
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import read_json
-from mfa_kit.lab.aws import wire
+from mfa_kit.lab.aws.description_rows import FORM, TABLES, CheckedRow, checked_text
 
 VERSION = 1
-FORM = "see docs/lab-reference.md for the form"
-NAME = wire.compile_pattern(r"[\w+=,.@-]+")
-Table = Mapping[str, type]
+ROOT_KINDS = ("virtual", "token", "fido")
 # The arguments of moto's update_account_password_policy, by name.
 PasswordPolicy = Mapping[str, Any]
-T = TypeVar("T")
 
-# The type of each field's value. The error for any other field names it.
-DOCUMENT: Table = {
-    "schema": str,
-    "version": int,
-    "region": str,
-    "alias": str,
-    "root": dict,
-    "password_policy": dict,
-    "policies": list,
-    "groups": list,
-    "roles": list,
-    "users": list,
-    "devices": list,
-    "tokens": list,
-    "bindings": dict,
-}
-ENTITY: Table = {"name": str, "path": str, "policies": dict, "attached": list}
-TABLES: Mapping[str, Table] = {
-    "": DOCUMENT,
-    "root": {
-        "mfa": bool,
-        "virtual": bool,
-        "password": bool,
-        "keys": int,
-        "key_last_used": str,
-        "created": str,
-        "password_last_used": str,
-    },
-    "policies": {"name": str, "path": str, "document": dict},
-    "groups": ENTITY,
-    "roles": {**ENTITY, "trust": dict},
-    "users": {
-        **ENTITY,
-        "id": str,
-        "created": str,
-        "groups": list,
-        "tags": dict,
-        "keys": list,
-        "password": bool,
-        "password_changed": str,
-        "password_last_used": str,
-        "password_reset_required": bool,
-        "devices": list,
-    },
-    "keys": {"id": str, "secret": str, "status": str, "created": str, "last_used": str, "service": str},
-    "devices": {
-        "kind": str,
-        "name": str,
-        "path": str,
-        "serial": str,
-        "seed": str,
-        "skew": int,
-        "last": int,
-        "tags": dict,
-        "enabled": str,
-        "certifications": dict,
-    },
-    "tokens": {"serial": str, "seed": str, "skew": int, "last": int},
-}
-# Required fields, by table or by kind of device.
-NEEDED: Mapping[str, tuple[str, ...]] = {
-    "policies": ("document",),
-    "roles": ("trust",),
-    "devices": ("name",),
-    "virtual": ("name",),
-    "token": ("serial",),
-    "tokens": ("serial",),
-}
-WITH_NAMES = ("policies", "groups", "roles", "users")
 # IAM's defaults (API UpdateAccountPasswordPolicy).
 PASSWORD_POLICY: PasswordPolicy = {
     "allow_change_password": False,
@@ -108,9 +37,21 @@ PASSWORD_POLICY: PasswordPolicy = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootDevice:
+    """An MFA device of the root user: virtual, token or fido. Without a serial or a date, the account chooses one."""
+
+    kind: str = "virtual"
+    serial: str = ""
+    enabled: datetime | None = None
+
+
 @dataclass(slots=True)
 class RootPosture:
-    """The root user's state, which the summary and the credential report show. No API operation changes it."""
+    """The root user's state, which the summary and the credential report show. Only AssumeRoot's sessions change it.
+
+    `devices` are its MFA devices. If they are None, `mfa` says whether there is one, and `virtual` its kind.
+    """
 
     mfa: bool = True
     virtual: bool = False
@@ -119,6 +60,13 @@ class RootPosture:
     key_last_used: datetime | None = None
     created: datetime = field(default_factory=lambda: datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC))
     password_last_used: datetime | None = None
+    devices: Sequence[RootDevice] | None = None
+
+    def held(self) -> Sequence[RootDevice]:
+        """Return the root user's MFA devices."""
+        if self.devices is not None:
+            return self.devices
+        return [RootDevice(kind="virtual" if self.virtual else "token")] if self.mfa else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,8 +140,17 @@ class DescribedUser:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DescribedRole:
+    """A role. `trust` is its trust policy, as JSON, and `max_session_duration` is in seconds."""
+
+    entity: DescribedEntity
+    trust: str
+    max_session_duration: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedAccount:
-    """A whole account. `roles` include their trust policies, as JSON.
+    """A whole account.
 
     `devices` and `tokens` are the unassigned ones. `bindings` are, for each serial, the rows of StsCodes: Unix time,
     user ID, secret and skew.
@@ -204,81 +161,11 @@ class DescribedAccount:
     password_policy: PasswordPolicy | None
     policies: Sequence[DescribedPolicy]
     groups: Sequence[DescribedEntity]
-    roles: Sequence[tuple[DescribedEntity, str]]
+    roles: Sequence[DescribedRole]
     users: Sequence[DescribedUser]
     devices: Sequence[DescribedDevice]
     tokens: Sequence[DescribedDevice]
     bindings: Mapping[str, Sequence[tuple[float, str | None, str, int]]]
-
-
-class _Row:
-    """One row of a table with checked fields. Raise UsageFault for an unknown field or a value of the wrong type."""
-
-    def __init__(self, kind: str, row: object) -> None:
-        allowed = TABLES[kind]
-        where = kind or "the description"
-        if not isinstance(row, dict):
-            raise UsageFault(f"{where}: {row!r} is not a table", FORM)
-        for name, value in row.items():
-            if name not in allowed or type(value) is not allowed[name]:
-                choices = ", ".join(f"{key} ({wanted.__name__})" for key, wanted in allowed.items())
-                raise UsageFault(
-                    f"{where}: unknown field {name!r} of type {type(value).__name__}",
-                    f"remove it, or use {choices}",
-                )
-        self._row: Mapping[str, object] = row
-
-    def get(self, name: str, kind: type[T], default: T) -> T:
-        """Return a field, or the default if the row omits it."""
-        value = self._row.get(name, default)
-        if not isinstance(value, kind):
-            raise TypeError(name)
-        return value
-
-    def optional(self, name: str) -> str | None:
-        """Return a string, None if the row omits it."""
-        return self.get(name, str, "") if name in self._row else None
-
-    def date(self, name: str) -> datetime | None:
-        """Return a date that is written in ISO 8601. Raise ValueError for any other text."""
-        text = self.optional(name)
-        return None if text is None else datetime.fromisoformat(text)
-
-    def texts(self, name: str) -> list[str]:
-        """Return a list of strings. Raise TypeError if it contains anything else."""
-        return [_text(each) for each in self.get(name, list, [])]
-
-    def pairs(self, name: str) -> dict[str, str]:
-        """Return a mapping of names to strings. Raise TypeError for anything else."""
-        return {_text(key): _text(value) for key, value in self.get(name, dict, {}).items()}
-
-    def documents(self, name: str) -> dict[str, str]:
-        """Return a mapping of names to policy documents, as JSON."""
-        return {_text(key): json.dumps(value) for key, value in self.get(name, dict, {}).items()}
-
-    def rows(self, kind: str) -> "Iterator[_Row]":
-        """Yield the checked rows of a table: field types, names that IAM allows, and required fields."""
-        for each in self.get(kind, list, []):
-            row = _Row(kind, each)
-            missing = [name for name in NEEDED.get(row.get("kind", str, kind), ()) if not row.has(name)]
-            if missing:
-                raise UsageFault(f"one of the {kind} has no {missing[0]!r}", FORM)
-            if kind in WITH_NAMES and not NAME.fullmatch(row.get("name", str, "")):
-                raise UsageFault(
-                    f"one of the {kind} has the invalid name {row.optional('name')!r}",
-                    "use only letters, digits and +=,.@-",
-                )
-            yield row
-
-    def has(self, name: str) -> bool:
-        """Whether the row has a field."""
-        return name in self._row
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a string")
-    return value
 
 
 def read_description(file: Path) -> dict[str, object]:
@@ -303,10 +190,10 @@ def read_description(file: Path) -> dict[str, object]:
 
 def parse_description(found: Mapping[str, object]) -> DescribedAccount:
     """Parse a description. Raise UsageFault for a field that does not fit, ValueError or TypeError for a bad value."""
-    row = _Row("", dict(found))
+    row = CheckedRow("", dict(found))
     return DescribedAccount(
         alias=row.optional("alias"),
-        root=_root(_Row("root", row.get("root", dict, {}))),
+        root=_root(CheckedRow("root", row.get("root", dict, {}))),
         policies=[
             DescribedPolicy(
                 name=each.get("name", str, ""),
@@ -316,27 +203,37 @@ def parse_description(found: Mapping[str, object]) -> DescribedAccount:
             for each in row.rows("policies")
         ],
         groups=[_entity(each) for each in row.rows("groups")],
-        roles=[(_entity(each), json.dumps(each.get("trust", dict, {}))) for each in row.rows("roles")],
+        roles=[_role(each) for each in row.rows("roles")],
         users=[_user(each) for each in row.rows("users")],
         devices=[_device(each) for each in row.rows("devices")],
         tokens=[replace(_device(each), kind="token") for each in row.rows("tokens")],
         bindings={
-            _text(serial): [_binding(each) for each in rows] for serial, rows in row.get("bindings", dict, {}).items()
+            checked_text(serial): [_binding(each) for each in rows]
+            for serial, rows in row.get("bindings", dict, {}).items()
         },
         password_policy=_password_policy(row.get("password_policy", dict, {})) if row.has("password_policy") else None,
     )
 
 
-def _root(row: _Row) -> RootPosture:
+def _root(row: CheckedRow) -> RootPosture:
     root = RootPosture()
+    if row.has("devices"):
+        root.devices = [_root_device(each) for each in row.rows("devices", table="root_devices")]
     for each in fields(RootPosture):
-        if row.has(each.name):
+        if row.has(each.name) and each.name != "devices":
             dated = TABLES["root"][each.name] is str
             setattr(root, each.name, row.date(each.name) if dated else row.get(each.name, int, 0))
     return root
 
 
-def _entity(row: _Row) -> DescribedEntity:
+def _root_device(row: CheckedRow) -> RootDevice:
+    kind = row.get("kind", str, "virtual")
+    if kind not in ROOT_KINDS:
+        raise UsageFault(f"unknown kind of device of root: {kind!r}", f"use {', '.join(ROOT_KINDS)}")
+    return RootDevice(kind=kind, serial=row.get("serial", str, ""), enabled=row.date("enabled"))
+
+
+def _entity(row: CheckedRow) -> DescribedEntity:
     return DescribedEntity(
         name=row.get("name", str, ""),
         path=row.get("path", str, "/"),
@@ -345,7 +242,15 @@ def _entity(row: _Row) -> DescribedEntity:
     )
 
 
-def _user(row: _Row) -> DescribedUser:
+def _role(row: CheckedRow) -> DescribedRole:
+    return DescribedRole(
+        entity=_entity(row),
+        trust=json.dumps(row.get("trust", dict, {})),
+        max_session_duration=row.get("max_session_duration", int, 3600),
+    )
+
+
+def _user(row: CheckedRow) -> DescribedUser:
     return DescribedUser(
         entity=_entity(row),
         id=row.optional("id"),
@@ -361,7 +266,7 @@ def _user(row: _Row) -> DescribedUser:
     )
 
 
-def _key(row: _Row) -> DescribedKey:
+def _key(row: CheckedRow) -> DescribedKey:
     return DescribedKey(
         id=row.optional("id"),
         secret=row.optional("secret"),
@@ -372,7 +277,7 @@ def _key(row: _Row) -> DescribedKey:
     )
 
 
-def _device(row: _Row) -> DescribedDevice:
+def _device(row: CheckedRow) -> DescribedDevice:
     return DescribedDevice(
         kind=row.get("kind", str, "virtual"),
         name=row.get("name", str, ""),

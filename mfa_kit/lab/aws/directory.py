@@ -22,6 +22,7 @@ from mfa_kit.lab.aws.wire import IamError, OperationRequest
 
 if TYPE_CHECKING:
     from mfa_kit.lab.aws.account import LabAccount
+    from mfa_kit.lab.aws.organization import LabOrganization
 
 
 # IAM API reference, EvaluationResult: EvalDecision.
@@ -43,9 +44,9 @@ DETAILS = (
 class Directory(auth.AuthorizedResponse, IamResponse):
     """Operations on a whole account, as an extension of moto's response class."""
 
-    def __init__(self, account: LabAccount) -> None:
+    def __init__(self, account: LabAccount, organization: LabOrganization) -> None:
         IamResponse.__init__(self)
-        self.account = account
+        self.account, self.organization = account, organization
 
     @property
     def backend(self) -> LabBackend:
@@ -106,7 +107,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         """Answer GetAccountSummary. AccountMFAEnabled and similar values are about the root user."""
         root = self.account.root
         seen = self.backend.account_summary.summary_map | {
-            "AccountMFAEnabled": int(root.mfa),
+            "AccountMFAEnabled": int(bool(root.held())),
             "AccountAccessKeysPresent": int(root.keys > 0),
             "AccountPasswordPresent": int(root.password),
         }

@@ -1,7 +1,7 @@
 """Faults between a client and IAM, as rules: latency, throttling, lost responses, listings that lag.
 
-A rule consists of an operation (or `*`), the calls at which it fires, and a fault with its parameters. Nothing here
-depends on a particular operation.
+A rule consists of an operation (or `*`), the calls at which it fires, and a fault with its parameters, and may be for
+one account. Nothing here depends on a particular operation.
 
 To add a fault, add a row to FAULTS. A fault that only answers with an error is `Fault(play=_refuse("Code",
 "message"))`. For anything else, write a function that takes the rule and the call and returns the response
@@ -9,6 +9,7 @@ To add a fault, add a row to FAULTS. A fault that only answers with an error is 
 names a field of `Conditions`. Then add the fault to the table in docs/lab-reference.md.
 """
 
+import re
 import threading
 import time
 import tomllib
@@ -27,6 +28,9 @@ from mfa_kit.lab.aws.wire import LOST, HttpResponse
 # The largest value of a parameter. In seconds, it is about 30 years.
 MOST = 1e9
 FORM = "see docs/lab-reference.md for the form"
+# The fields of a rule in a file that are not parameters of its fault.
+RULE = ("operation", "fault", "at", "account")
+ACCOUNT_ID = re.compile(r"\d{12}", re.ASCII)
 LISTINGS = ("ListMFADevices", "ListVirtualMFADevices")
 FAILED = "The request processing has failed because of an unknown error."
 
@@ -67,8 +71,8 @@ class Fault:
 
     `play` answers a call under the fault. It is None for a fault that is a condition of the account. `needs` are
     required parameters, `takes` are optional ones, and `least` is their smallest value. A `standing` fault fires at
-    every call until it is cleared. `spares` decides for each call whether a rule that fires has no effect. The
-    `outermost` faults surround the others.
+    every call until it is cleared. `spares` decides for each call, from its account, whether a rule that fires has
+    no effect. The `outermost` faults surround the others.
     """
 
     play: "Callable[[FaultRule, FaultyCall], HttpResponse] | None" = None
@@ -77,26 +81,35 @@ class Fault:
     takes: tuple[str, ...] = ()
     least: float = 0.0
     standing: bool = False
-    spares: "Callable[[FaultRule], bool]" = lambda _: False
+    spares: "Callable[[FaultRule, str], bool]" = lambda _, __: False
     outermost: bool = False
 
 
 @dataclass(slots=True)
 class FaultRule:
-    """A fault and the calls at which it fires: `next`, `every`, or the nth call after the rule was added."""
+    """A fault and the calls at which it fires: `next`, `every`, or the nth call after the rule was added.
+
+    `account` is the ID of the account whose calls it is for, "" for all. `buckets` has, by account, the tokens and the
+    time of the last call, because IAM throttles each account by itself.
+    """
 
     operation: str
     fault: str
     at: str | int
     parameters: dict[str, float]
+    account: str = ""
     seen: int = 0
     spent: bool = False
-    tokens: float = 0
-    filled: float = field(default_factory=time.monotonic)
+    buckets: dict[str, tuple[float, float]] = field(default_factory=dict)
+    added: float = field(default_factory=time.monotonic)
 
-    def fires(self, operation: str) -> bool:
+    def concerns(self, account: str) -> bool:
+        """Whether the rule is for the calls of an account."""
+        return self.account in ("", account)
+
+    def fires(self, operation: str, account: str) -> bool:
         """Count a call of an operation. Return whether the fault fires for it."""
-        if self.spent or self.operation not in ("*", operation):
+        if self.spent or self.operation not in ("*", operation) or not self.concerns(account):
             return False
         self.seen += 1
         if self.at == "every":
@@ -104,22 +117,21 @@ class FaultRule:
         self.spent = self.seen == (1 if self.at == "next" else self.at)
         return self.spent
 
-    def take_token(self) -> bool:
-        """Take a token from the rule's bucket. Return False if the bucket is empty.
+    def take_token(self, account: str) -> bool:
+        """Take a token from the bucket of an account. Return False if the bucket is empty.
 
         The bucket gains `rate` tokens a second, up to `burst`.
         """
-        now = time.monotonic()
-        self.tokens = min(self.parameters["burst"], self.tokens + (now - self.filled) * self.parameters["rate"])
-        self.filled = now
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
+        now, burst = time.monotonic(), self.parameters["burst"]
+        tokens, filled = self.buckets.get(account, (burst, self.added))
+        tokens = min(burst, tokens + (now - filled) * self.parameters["rate"])
+        self.buckets[account] = (tokens - (tokens >= 1), now)
+        return tokens >= 1
 
     def row(self) -> dict[str, str | float]:
         """Return the rule as `GET /lab/faults` lists it."""
-        return {"operation": self.operation, "fault": self.fault, "at": self.at, **self.parameters}
+        who = {"account": self.account} if self.account else {}
+        return {"operation": self.operation, "fault": self.fault, "at": self.at, **who, **self.parameters}
 
 
 def _refuse(code: str, message: str, *, after: bool = False) -> Callable[[FaultRule, FaultyCall], HttpResponse]:
@@ -200,8 +212,10 @@ def read_rules(file: Path) -> list[object]:
 
 @cache
 def operations() -> frozenset[str]:
-    """Return the names of all operations of IAM and STS, from botocore's service models."""
-    return frozenset(name for service in ("iam", "sts") for name in get_service_model(service).operation_names)
+    """Return the names of all operations of IAM, STS and Organizations, from botocore's service models."""
+    return frozenset(
+        name for service in ("iam", "sts", "organizations") for name in get_service_model(service).operation_names
+    )
 
 
 def _check_parameters(name: str, fault: Fault, parameters: Mapping[str, float]) -> None:
@@ -230,34 +244,43 @@ class Faults:
         self._listed = threading.Condition()
         self._listings = 0
 
-    def add(self, operation: str, fault: str, *, at: str | int = "next", **parameters: float) -> None:
-        """Add a rule. Raise UsageFault for an unknown fault or operation, or if `at` or the parameters do not fit."""
+    def add(
+        self, operation: str, fault: str, *, at: str | int = "next", account: str = "", **parameters: float
+    ) -> None:
+        """Add a rule, for one account or for all. Raise UsageFault for an unknown fault or operation.
+
+        Raise it too if `at`, the account or the parameters do not fit.
+        """
         if fault not in FAULTS:
             raise UsageFault(f"unknown fault {fault!r}", f"use one of {', '.join(FAULTS)}")
         if operation != "*" and operation not in operations():
             raise UsageFault(
-                f"IAM and STS have no operation {operation!r}", "use a name from the API, or * for all operations"
+                f"IAM, STS and Organizations have no operation {operation!r}",
+                "use a name from the API, or * for all operations",
             )
         if at not in ("next", "every") and (type(at) is not int or at < 1):
             raise UsageFault(
                 f"{at!r} is not a valid 'at' of a fault", "use next, every, or the number of the call, from 1"
             )
+        if account and not ACCOUNT_ID.fullmatch(account):
+            raise UsageFault(f"{account!r} is not an account ID", "give the 12 digits of an account of the lab")
         _check_parameters(fault, FAULTS[fault], parameters)
         when = "every" if FAULTS[fault].standing else at
         with self._lock:
-            self._rules.append(FaultRule(operation, fault, when, parameters, tokens=parameters.get("burst", 0)))
+            self._rules.append(FaultRule(operation, fault, when, parameters, account))
 
     def add_row(self, row: object) -> None:
-        """Add a rule as in a file or at the control endpoint: operation, fault, at, and the fault's parameters."""
+        """Add a rule as in a file or at the control endpoint: operation, fault, at, account, and the parameters."""
         if not isinstance(row, dict) or "fault" not in row:
-            raise UsageFault(f"{row!r} is not a rule", "give operation, fault, at, and the parameters of the fault")
-        numbers = {name: value for name, value in row.items() if name not in ("operation", "fault", "at")}
+            raise UsageFault(f"{row!r} is not a rule", "give operation, fault, at, account and parameters")
+        numbers = {name: value for name, value in row.items() if name not in RULE}
         wrong = [
             name for name, value in numbers.items() if not isinstance(value, int | float) or isinstance(value, bool)
         ]
         if wrong:
             raise UsageFault(f"{wrong[0]} is not a number", "give seconds, a rate or a count")
-        self.add(str(row.get("operation", "*")), str(row["fault"]), at=row.get("at", "next"), **numbers)
+        account, at = str(row.get("account", "")), row.get("at", "next")
+        self.add(str(row.get("operation", "*")), str(row["fault"]), at=at, account=account, **numbers)
 
     def clear(self) -> None:
         """Remove all rules."""
@@ -269,20 +292,23 @@ class Faults:
         with self._lock:
             return list(self._rules)
 
-    def conditions(self) -> Conditions:
-        """Return the effect of the standing rules. If two rules set the same condition, the newer one counts."""
+    def conditions(self, account: str) -> Conditions:
+        """Return the effect of the standing rules on an account.
+
+        If two rules set the same condition, the newer one counts.
+        """
         found = {
             FAULTS[rule.fault].condition: rule.parameters["seconds"]
             for rule in self.rules()
-            if FAULTS[rule.fault].condition
+            if FAULTS[rule.fault].condition and rule.concerns(account)
         }
         return Conditions(**found)
 
-    def due(self, operation: str) -> list[FaultRule]:
-        """Return the rules that fire for this call, the outermost last."""
+    def due(self, operation: str, account: str) -> list[FaultRule]:
+        """Return the rules that fire for this call of an account, the outermost last."""
         with self._lock:
-            fired = [rule for rule in self._rules if FAULTS[rule.fault].play and rule.fires(operation)]
-            effective = [rule for rule in fired if not FAULTS[rule.fault].spares(rule)]
+            fired = [rule for rule in self._rules if FAULTS[rule.fault].play and rule.fires(operation, account)]
+            effective = [rule for rule in fired if not FAULTS[rule.fault].spares(rule, account)]
         return sorted(effective, key=lambda rule: FAULTS[rule.fault].outermost)
 
     def note_listing(self, operation: str) -> None:

@@ -32,7 +32,7 @@ class LabIam(Directory):
     def create_virtual_mfa_device(self) -> ActionResult:
         """Answer CreateVirtualMFADevice with a secret and its QR code, which no other operation returns."""
         path, name = self.operation.text("Path") or "/", self.operation.text("VirtualMFADeviceName")
-        device = VirtualDevice(self.account.backend.account_id, self.account.region, path=path, name=name)
+        device = VirtualDevice(self.account.id, self.account.region, path=path, name=name)
         device.tags = self._tags()
         if device.serial_number in self.backend.virtual_mfa_devices:
             raise IamError("EntityAlreadyExists", "MFA device already exists.")

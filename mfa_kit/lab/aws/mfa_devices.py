@@ -83,6 +83,18 @@ def u2f_serial(partition: str, account: str, *, user: str, name: str) -> str:
     return f"arn:{partition}:iam::{account}:u2f/user/{user}/{name}-{''.join(secrets.choice(BASE32) for _ in range(26))}"
 
 
+def root_serial(kind: str, partition: str, account: str, number: int) -> str:
+    """Make the serial of a root user's device from its kind and its place among the root user's devices."""
+    start = f"arn:{partition}:iam::{account}"
+    match kind:
+        case "virtual":
+            return f"{start}:mfa/root-account-mfa-device" + (f"-{number + 1}" if number else "")
+        case "fido":
+            return f"{start}:u2f/root/key-{number + 1}-{'A' * 26}"
+        case _:
+            return f"GAHT{account[-6:]}{number:02}"
+
+
 def user_fields(user: User) -> dict[str, object]:
     """Return a user as list operations show it (API reference: User)."""
     return {

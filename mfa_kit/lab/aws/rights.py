@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from moto.iam.models import Group, ManagedPolicy, Role, User
 
@@ -19,8 +19,23 @@ if TYPE_CHECKING:
 WITH_MFA = ("EnableMFADevice", "DeactivateMFADevice")
 # Operations on a virtual device, which they name by its ARN.
 DEVICE = ("DeleteVirtualMFADevice", "TagMFADevice", "UntagMFADevice", "ListMFADeviceTags")
+# The names of sets of policies in IAM's messages.
+IDENTITY, CONTROL = "identity-based policy", "service control policy"
 # Operations that need no permission; an explicit deny still counts.
 FREE = ("GetCallerIdentity", "GetSessionToken", "AssumeRole")
+# Operations on the root user's credentials, in sessions of AssumeRoot. Their resource is the root user.
+OF_ROOT = (
+    "CreateLoginProfile",
+    "DeactivateMFADevice",
+    "DeleteAccessKey",
+    "DeleteLoginProfile",
+    "GetAccessKeyLastUsed",
+    "GetLoginProfile",
+    "GetUser",
+    "ListAccessKeys",
+    "ListMFADevices",
+    "ListSigningCertificates",
+)
 # The parameter that names an entity, and the kind of that entity in an ARN.
 NAMED = (("UserName", "user"), ("GroupName", "group"), ("RoleName", "role"))
 CREATES = ("CreateGroup", "CreateRole", "CreateUser")
@@ -28,6 +43,12 @@ CREATES = ("CreateGroup", "CreateRole", "CreateUser")
 LISTS = {"ListGroups": "group", "ListRoles": "role", "ListUsers": "user", "ListVirtualMFADevices": "mfa"}
 # The only operations that credentials of GetSessionToken without MFA, and of GetFederationToken, may call.
 STS_ONLY = ("AssumeRole", "GetCallerIdentity")
+# Parameters of STS that are condition keys (Service Authorization Reference, STS).
+STS_KEYS = (
+    ("ExternalId", "sts:ExternalId"),
+    ("RoleSessionName", "sts:RoleSessionName"),
+    ("SourceIdentity", "sts:SourceIdentity"),
+)
 # Operations that act on the caller if they name no user.
 SELF = (
     "ChangePassword",
@@ -41,9 +62,26 @@ SELF = (
 )
 
 
-def resource_of(request: OperationRequest, account: LabAccount) -> str:
+def root_arn(account: LabAccount, target: str) -> str:
+    """Return the ARN of the root user that AssumeRoot's TargetPrincipal names by its ARN or by the account's ID."""
+    return target if target.startswith("arn:") else f"arn:{account.partition}:iam::{target}:root"
+
+
+def resource_of(request: OperationRequest, account: LabAccount, caller: Principal) -> str:
     """Return the ARN that policies are matched against (Service Authorization Reference, IAM and STS)."""
-    start = f"arn:{account.partition}:iam::{account.backend.account_id}"
+    if request.service == "organizations":
+        return "*"
+    if request.action == "AssumeRoot":
+        return root_arn(account, request.text("TargetPrincipal"))
+    if request.action in OF_ROOT and caller.kind == "root" and "UserName" not in request.params:
+        return root_arn(account, account.id)
+    arns = (request.text(key) for key in ("RoleArn", "PolicyArn", "PolicySourceArn"))
+    return _iam_resource(request, account) or next(filter(None, arns), "*")
+
+
+def _iam_resource(request: OperationRequest, account: LabAccount) -> str | None:
+    """Return the ARN of the entity, device or kind of entity that a request to IAM names, None if it names none."""
+    start = f"arn:{account.partition}:iam::{account.id}"
     path = request.text("Path") or "/"
     if request.action in DEVICE:
         return request.text("SerialNumber")
@@ -54,8 +92,7 @@ def resource_of(request: OperationRequest, account: LabAccount) -> str:
     for key, kind in NAMED:
         if name := request.text(key):
             return _arn(account, kind, name) or f"{start}:{kind}{path}{name}"
-    arns = (request.text(key) for key in ("RoleArn", "PolicyArn", "PolicySourceArn"))
-    return next(filter(None, arns), "*")
+    return None
 
 
 def _arn(account: LabAccount, kind: str, name: str) -> str | None:
@@ -95,9 +132,9 @@ def request_context(request: OperationRequest, account: LabAccount, caller: Prin
     found: dict[str, str | list[str]] = {
         "aws:CurrentTime": account.today().isoformat(),
         "aws:EpochTime": str(int(account.now())),
-        "aws:PrincipalAccount": account.backend.account_id,
+        "aws:PrincipalAccount": account.id,
         "aws:PrincipalArn": caller.role.arn if caller.role else caller.arn,
-        "aws:PrincipalType": "AssumedRole" if caller.role else "User",
+        "aws:PrincipalType": "Account" if caller.kind == "root" else "AssumedRole" if caller.role else "User",
         "aws:RequestedRegion": account.region,
         "aws:SecureTransport": "false",
         "aws:SourceIp": "127.0.0.1",
@@ -105,15 +142,28 @@ def request_context(request: OperationRequest, account: LabAccount, caller: Prin
     }
     if caller.user is not None and caller.kind != "federated":
         found["aws:username"] = caller.user.name
+    if caller.source_identity:
+        found["aws:SourceIdentity"] = caller.source_identity
     found |= {f"aws:PrincipalTag/{tag['Key']}": tag["Value"] for tag in _tags(caller.role or caller.user)}
-    return {**found, **_mfa_keys(account, caller), **_request_keys(request)}
+    return {**found, **_mfa_keys(account, caller), **_organization_keys(account), **_request_keys(request)}
+
+
+def _organization_keys(account: LabAccount) -> dict[str, str | list[str]]:
+    """Return the keys of the caller's organization. An account outside an organization has none of them."""
+    if account.membership is None:
+        return {}
+    return {
+        "aws:PrincipalOrgID": account.membership.organization_id,
+        "aws:PrincipalOrgPaths": [account.membership.path],
+    }
 
 
 def _request_keys(request: OperationRequest) -> dict[str, str | list[str]]:
     tags = request.tags()
     found: dict[str, str | list[str]] = {f"aws:RequestTag/{key}": value for key, value in tags}
-    if request.text("ExternalId"):
-        found["sts:ExternalId"] = request.text("ExternalId")
+    found |= {key: request.text(name) for name, key in STS_KEYS if request.text(name)}
+    if task := request.params.get("TaskPolicyArn"):
+        found["sts:TaskPolicyArn"] = str(task["arn"]) if isinstance(task, dict) else ""
     keys = [key for key, _ in tags] or request.texts("TagKeys")
     return found | ({"aws:TagKeys": keys} if keys else {})
 
@@ -150,6 +200,15 @@ def default_version(policy: ManagedPolicy) -> str:
     return next(str(version.document) for version in policy.versions if version.is_default)
 
 
+class Layer(NamedTuple):
+    """One set of policies: its name in IAM's messages, its documents, and whether one of them must allow a request."""
+
+    article: str
+    kind: str
+    documents: Sequence[str]
+    must_allow: bool = True
+
+
 def authorize(request: OperationRequest, account: LabAccount, caller: Principal) -> None:
     """Raise AccessDenied, or InvalidClientTokenId, unless the caller may do this."""
     if request.action == "GetCallerIdentity":
@@ -171,26 +230,37 @@ def _check_session(request: OperationRequest, caller: Principal) -> None:
 
 def _check_policies(request: OperationRequest, account: LabAccount, caller: Principal) -> None:
     """Evaluate the policies for the operation, and for iam:TagMFADevice if a create request has tags."""
-    resource = resource_of(request, account)
+    resource = resource_of(request, account, caller)
     context = request_context(request, account, caller)
     names = [f"{request.service}:{request.action}"]
     if request.action == "CreateVirtualMFADevice" and request.tags():
         names.append("iam:TagMFADevice")
     for name in names:
         words = _denial_words(name, resource_words(request, resource), caller)
-        for which, kind, documents in _layers(caller):
-            decision = decide(documents, name, resource, context)
-            if decision is EvalDecision.EXPLICIT:
-                raise IamError("AccessDenied", f"{words} with an explicit deny in {which}")
-            if decision is EvalDecision.IMPLICIT and request.action not in FREE:
-                raise _implicit_denial(name, words, kind)
+        for layer in layers(account, caller):
+            _check_layer(layer, name, words, decide(layer.documents, name, resource, context))
 
 
-def _layers(caller: Principal) -> Iterator[tuple[str, str, list[str]]]:
-    """Yield the sets of policies that must each allow a request, each with IAM's name for it."""
-    yield "an identity-based policy", "identity-based policy", policies_of(caller.role or caller.user)
+def _check_layer(layer: Layer, name: str, words: str, decision: EvalDecision) -> None:
+    """Raise AccessDenied if one set of policies does not allow an operation."""
+    if decision is EvalDecision.EXPLICIT:
+        raise IamError("AccessDenied", f"{words} with an explicit deny in {layer.article} {layer.kind}")
+    free = layer.kind != CONTROL and name.partition(":")[2] in FREE
+    if decision is EvalDecision.IMPLICIT and layer.must_allow and not free:
+        raise _implicit_denial(name, words, layer.kind)
+
+
+def layers(account: LabAccount, caller: Principal) -> Iterator[Layer]:
+    """Yield the sets of policies that each decide on a request (user guide, "Policy evaluation logic").
+
+    A session of AssumeRoot may do what its task policy does not deny, because these policies contain only denials.
+    """
+    for documents in account.membership.control_policies() if account.membership else ():
+        yield Layer("a", CONTROL, documents)
+    if caller.kind != "root":
+        yield Layer("an", IDENTITY, policies_of(caller.role or caller.user))
     if caller.policy is not None:
-        yield "a session policy", "session policy", [caller.policy]
+        yield Layer("a", "session policy", [caller.policy], must_allow=caller.kind != "root")
 
 
 def _check_self_management(request: OperationRequest, caller: Principal) -> None:
@@ -208,8 +278,8 @@ def _check_self_management(request: OperationRequest, caller: Principal) -> None
 def denial(request: OperationRequest, account: LabAccount, caller: Principal) -> IamError:
     """Return the error for a call that no policy allows."""
     name = f"{request.service}:{request.action}"
-    words = _denial_words(name, resource_words(request, resource_of(request, account)), caller)
-    return _implicit_denial(name, words, "identity-based policy")
+    words = _denial_words(name, resource_words(request, resource_of(request, account, caller)), caller)
+    return _implicit_denial(name, words, IDENTITY)
 
 
 def _implicit_denial(name: str, words: str, kind: str) -> IamError:

@@ -17,11 +17,15 @@ from mfa_kit.lab.aws.builder import build_account
 from mfa_kit.lab.aws.codes import DeviceCodes, LabSettings
 from mfa_kit.lab.aws.control import register_fido
 from mfa_kit.lab.aws.faults import Faults
-from mfa_kit.lab.aws.iam import LabIam
+from mfa_kit.lab.aws.members import add_members, new_organization
 from mfa_kit.lab.aws.mfa_devices import HardwareToken
+from mfa_kit.lab.aws.organization import LabOrganization
+from mfa_kit.lab.aws.organization_builder import build_organization
+from mfa_kit.lab.aws.root_access import RootAccess
 from mfa_kit.lab.aws.sts import LabSts
 from mfa_kit.lab.aws.wire import LoggedCall
 from mfa_kit.lab.aws.wsgi import LabApplication, LabRequestHandler
+from mfa_kit.lab.child import user_names
 
 HOST = "127.0.0.1"
 
@@ -42,7 +46,11 @@ def _listening(port: int) -> socket.socket:
 
 
 class Lab:
-    """A running lab: `with Lab(users=("alice",)) as lab: ... lab.env`."""
+    """A running lab: `with Lab(users=("alice",)) as lab: ... lab.env`.
+
+    `users` are the names of the account's users. With `accounts`, the account manages an organization with so many
+    member accounts, each with `users_per_account` users. `organization` has the members by ID.
+    """
 
     def __init__(
         self,
@@ -52,16 +60,24 @@ class Lab:
         port: int = 0,
         settings: LabSettings | None = None,
         description: Mapping[str, object] | None = None,
+        accounts: int | None = None,
+        users_per_account: int = 0,
     ) -> None:
         found = description or {}
         self.account = LabAccount(region=str(found.get("region", region)), settings=settings or LabSettings())
         self.faults = Faults()
         self.account.add_admin()
         build_account(self.account, found)
-        for user in users:
+        for user in users or (user_names(users_per_account) if accounts is not None else ()):
             self.account.add_user(user)
+        self.organization = LabOrganization(self.account)
+        if "organization" in found:
+            self.organization = build_organization(self.account, found["organization"])
+        elif accounts is not None:
+            self.organization = new_organization(self.account)
+            add_members(self.organization, accounts, users=user_names(users_per_account))
         self.admin = self.account.admin_key()
-        self.application = LabApplication(self.account, self.faults, services={"iam": LabIam, "sts": LabSts})
+        self.application = LabApplication(self.organization, self.faults, services={"iam": RootAccess, "sts": LabSts})
         with _listening(port) as ours:
             self.url = f"http://{HOST}:{ours.getsockname()[1]}"
             self.server = make_server(
@@ -108,14 +124,19 @@ class Lab:
         with self.account.lock:
             self.account.add_user(name, path=path)
 
+    def account_of(self, serial: str) -> LabAccount:
+        """Return the account in the ARN of a device, the first account for a hardware token."""
+        found = self.organization.find(serial.split(":")[4]) if serial.startswith("arn:") else None
+        return found or self.account
+
     def seed(self, serial: str) -> bytes:
         """Return the octets of a device's secret, so that tests can check the user's copy."""
-        return base64.b32decode(self.account.backend.codes(serial).secret)
+        return base64.b32decode(self.account_of(serial).backend.codes(serial).secret)
 
     def assigned(self, serial: str) -> str | None:
         """Return the name of the user who has the device, or None if it is unassigned."""
         with self.account.lock:
-            user = self.account.backend.holder(serial)
+            user = self.account_of(serial).backend.holder(serial)
         return user.name if user else None
 
     def serials(self) -> set[str]:

@@ -18,7 +18,8 @@ from mfa_kit.core.json_text import read_json
 from mfa_kit.lab.aws.wire import HttpResponse, IamError
 
 if TYPE_CHECKING:
-    from mfa_kit.lab.aws.account import LabAccount, Principal
+    from mfa_kit.lab.aws.account import Principal
+    from mfa_kit.lab.aws.organization import LabOrganization
 
 
 FEDERATION, CONSOLE = "/federation", "/console/"
@@ -31,10 +32,10 @@ COOKIE = "lab-console"
 
 
 class SigninEndpoint:
-    """The federation endpoint and the console of one account."""
+    """The federation endpoint and the console of a lab, for all its accounts."""
 
-    def __init__(self, account: LabAccount) -> None:
-        self.account = account
+    def __init__(self, organization: LabOrganization) -> None:
+        self.organization, self.account = organization, organization.management
         self.signed_in: list[tuple[Principal, str]] = []
         self.seen_at_console: list[Principal] = []
         self._tokens: dict[str, tuple[Principal, float]] = {}
@@ -70,7 +71,8 @@ class SigninEndpoint:
         """Return the principal of a session's credentials, JSON. Raise ValueError if it may not sign in."""
         session = read_json(text)
         with self.account.lock:
-            secret, caller = self.account.secret(session["sessionId"], session["sessionToken"], service="signin")
+            account = self.organization.account_of(session["sessionId"]) or self.account
+            secret, caller = account.secret(session["sessionId"], session["sessionToken"], service="signin")
         if secret != session.get("sessionKey") or caller.kind not in ACCEPTED:
             raise ValueError(caller.kind)
         return caller

@@ -1,4 +1,4 @@
-"""Writes an account as a description, which `--state` keeps between runs and description.py reads.
+"""Describes an account in a form that `--state` keeps between runs and description.py reads.
 
 The description is complete. The file has mode 0600 because it contains secrets, although they work only in a lab.
 """
@@ -21,16 +21,18 @@ from mfa_kit.lab.aws.mfa_devices import FidoDevice
 from mfa_kit.lab.aws.rights import default_version
 
 Row = dict[str, object]
+# The default of a role's longest session, in seconds (API CreateRole: MaxSessionDuration).
+ROLE_SECONDS = 3600
 
 
-def save_account(account: LabAccount, file: Path) -> None:
-    """Write an account to a new file, then rename it over the old file.
+def save_description(described: Row, file: Path) -> None:
+    """Write a description to a new file, then rename it over the old file.
 
     On failure, raise IntegrityFault and keep the old file.
     """
     try:
         with open_folder(file.parent) as folder:
-            replace_file(folder, file.name, json.dumps(describe_account(account), indent=1).encode())
+            replace_file(folder, file.name, json.dumps(described, indent=1).encode())
     except OSError as error:
         raise IntegrityFault(
             f"{file} cannot be written, so the state of this lab is lost: {error.strerror}",
@@ -50,7 +52,7 @@ def describe_account(account: LabAccount) -> Row:
         "root": _root(account.root),
         "password_policy": _password_policy(account),
         "policies": _policies(account),
-        "groups": [_without_empty(_entity(group)) for group in backend.groups.values()],
+        "groups": [without_empty(_entity(group)) for group in backend.groups.values()],
         "roles": [_role(role) for role in backend.roles.values()],
         "users": [_user(account, user) for user in backend.all_users()],
         "devices": [_device(account, serial, None) for serial in backend.virtual_mfa_devices if serial not in held],
@@ -62,27 +64,33 @@ def describe_account(account: LabAccount) -> Row:
             for serial, rows in account.sts_codes.bindings.items()
         },
     }
-    return _without_empty(found)
+    return without_empty(found)
 
 
-def _without_empty(row: Mapping[str, object]) -> Row:
+def without_empty(row: Mapping[str, object]) -> Row:
+    """Return a row without the fields that have no value."""
     return {name: value for name, value in row.items() if value not in (None, {}, [])}
 
 
-def _date(at: datetime | None) -> str | None:
+def date_text(at: datetime | None) -> str | None:
+    """Write a date in ISO 8601."""
     return at.astimezone(UTC).isoformat() if at else None
 
 
 def _root(root: description.RootPosture) -> Row:
-    return _without_empty(
+    devices: Row = {"mfa": root.mfa, "virtual": root.virtual}
+    if root.devices is not None:
+        rows = [
+            {"kind": one.kind, "serial": one.serial or None, "enabled": date_text(one.enabled)} for one in root.devices
+        ]
+        devices = {"devices": [without_empty(row) for row in rows]}
+    return devices | without_empty(
         {
-            "mfa": root.mfa,
-            "virtual": root.virtual,
             "password": root.password,
             "keys": root.keys,
-            "key_last_used": _date(root.key_last_used),
-            "created": _date(root.created),
-            "password_last_used": _date(root.password_last_used),
+            "key_last_used": date_text(root.key_last_used),
+            "created": date_text(root.created),
+            "password_last_used": date_text(root.password_last_used),
         }
     )
 
@@ -100,7 +108,7 @@ def _policies(account: LabAccount) -> list[Row]:
     return [
         {"name": policy.name, "path": policy.path, "document": json.loads(default_version(policy))}
         for arn, policy in account.backend.managed_policies.items()
-        if f"::{account.backend.account_id}:" in arn
+        if f"::{account.id}:" in arn
     ]
 
 
@@ -110,34 +118,36 @@ def _entity(one: LabUser | Group | Role) -> Row:
 
 
 def _role(role: Role) -> Row:
-    return _without_empty(_entity(role) | {"trust": json.loads(role.assume_role_policy_document)})
+    found = _entity(role) | {"trust": json.loads(role.assume_role_policy_document)}
+    longest = int(role.max_session_duration or ROLE_SECONDS)
+    return without_empty(found | ({"max_session_duration": longest} if longest != ROLE_SECONDS else {}))
 
 
 def _user(account: LabAccount, user: LabUser) -> Row:
     more: Row = {
         "id": user.id,
-        "created": _date(user.create_date),
+        "created": date_text(user.create_date),
         "groups": user.group_list,
         "tags": {tag["Key"]: tag["Value"] for tag in user.tags or []},
         "keys": [_key(key) for key in user.access_keys],
         "password": bool(user.password),
-        "password_changed": _date(user.password_changed),
-        "password_last_used": _date(user.password_last_used),
+        "password_changed": date_text(user.password_changed),
+        "password_last_used": date_text(user.password_last_used),
         "password_reset_required": user.password_reset_required,
         "devices": [_device(account, serial, entry) for serial, entry in user.mfa_devices.items()],
     }
-    return _without_empty(_entity(user) | more)
+    return without_empty(_entity(user) | more)
 
 
 def _key(key: AccessKey) -> Row:
     used = key.last_used
-    return _without_empty(
+    return without_empty(
         {
             "id": key.access_key_id,
             "secret": key.secret_access_key,
             "status": key.status,
-            "created": _date(key.create_date),
-            "last_used": _date(used.timestamp) if used else None,
+            "created": date_text(key.create_date),
+            "last_used": date_text(used.timestamp) if used else None,
             "service": used.service if used else None,
         }
     )
@@ -149,12 +159,12 @@ def _codes(codes: DeviceCodes) -> Row:
 
 def _device(account: LabAccount, serial: str, entry: MFADevice | None) -> Row:
     """Describe a device. `entry` is its entry in its user's list, None for an unassigned device."""
-    enabled = _date(entry.enable_date) if entry else None
+    enabled = date_text(entry.enable_date) if entry else None
     if isinstance(entry, FidoDevice):
         return {"kind": "fido", "serial": serial, "enabled": enabled, "certifications": entry.certifications}
     codes: Row = {**_codes(account.backend.codes(serial)), "enabled": enabled}
     if serial in account.backend.tokens:
-        return _without_empty({"kind": "token", "serial": serial} | codes)
+        return without_empty({"kind": "token", "serial": serial} | codes)
     device = account.backend.device(serial)
     path = serial.partition(":mfa")[2].removesuffix(device.name)
-    return _without_empty({"kind": "virtual", "name": device.name, "path": path, "tags": device.tags} | codes)
+    return without_empty({"kind": "virtual", "name": device.name, "path": path, "tags": device.tags} | codes)

@@ -1,5 +1,6 @@
-"""STS operations that involve MFA: sessions with and without a code, roles, federation. AssumeRoot is always denied."""
+"""STS operations that involve MFA: sessions with and without a code, roles, federation, and root of member accounts."""
 
+import json
 from collections.abc import Sequence
 
 from moto.core.responses import ActionResult
@@ -8,27 +9,39 @@ from moto.sts.responses import TokenResponse
 
 from mfa_kit.lab.aws import auth
 from mfa_kit.lab.aws.account import LabAccount, Principal
+from mfa_kit.lab.aws.backend import aws_managed_policies
 from mfa_kit.lab.aws.codes import UNABLE
+from mfa_kit.lab.aws.organization import CREDENTIALS, IAM_SERVICE, SESSIONS, LabOrganization
 from mfa_kit.lab.aws.policies import Context, EvalDecision, PolicyStatement, conditions_hold, decide, parse_statements
-from mfa_kit.lab.aws.rights import policies_of, request_context
+from mfa_kit.lab.aws.rights import IDENTITY, Layer, layers, request_context, root_arn
 from mfa_kit.lab.aws.wire import IamError
 
-# How long credentials are valid by default, in seconds (API GetSessionToken, AssumeRole).
-SESSION_SECONDS, ROLE_SECONDS = 43200, 3600
+# The number of colons before the last part of an ARN.
+ARN_COLONS = 5
+# How long credentials are valid by default, in seconds (API GetSessionToken, AssumeRole, AssumeRoot).
+SESSION_SECONDS, ROLE_SECONDS, ROOT_SECONDS = 43200, 3600, 900
+# The longest session of a role that another role's session assumed, in seconds (user guide, "Role chaining").
+CHAINED_SECONDS = 3600
+# The name of AWS's policy for each task of AssumeRoot, and the feature that the task needs.
+TASKS = {
+    "IAMAuditRootUserCredentials": CREDENTIALS,
+    "IAMCreateRootUserPassword": CREDENTIALS,
+    "IAMDeleteRootUserCredentials": CREDENTIALS,
+    "S3UnlockBucketPolicy": SESSIONS,
+    "SQSUnlockQueuePolicy": SESSIONS,
+}
 
 
 class LabSts(auth.AuthorizedResponse, TokenResponse):
     """STS's operations, as an extension of moto's response class."""
 
-    def __init__(self, account: LabAccount) -> None:
+    def __init__(self, account: LabAccount, organization: LabOrganization) -> None:
         TokenResponse.__init__(self)
-        self.account = account
+        self.account, self.organization = account, organization
 
     def get_caller_identity(self) -> ActionResult:
         """Answer GetCallerIdentity."""
-        return ActionResult(
-            {"UserId": self.caller.id, "Account": self.account.backend.account_id, "Arn": self.caller.arn}
-        )
+        return ActionResult({"UserId": self.caller.id, "Account": self.account.id, "Arn": self.caller.arn})
 
     def get_session_token(self) -> ActionResult:
         """Answer GetSessionToken. With a code, the session has MFA."""
@@ -50,7 +63,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         if self.caller.kind != "user":
             raise IamError("AccessDenied", "Cannot call GetFederationToken with session credentials")
         name = self.operation.text("Name")
-        account = self.account.backend.account_id
+        account = self.account.id
         user = {
             "FederatedUserId": f"{account}:{name}",
             "Arn": f"arn:{self.account.partition}:sts::{account}:federated-user/{name}",
@@ -67,13 +80,20 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         return ActionResult({"Credentials": credentials, "FederatedUser": user, "PackedPolicySize": 6})
 
     def assume_role(self) -> ActionResult:
-        """Answer AssumeRole. A code counts for the role's trust policy; the session itself has no MFA."""
+        """Answer AssumeRole. A code counts for the role's trust policy; the session itself has no MFA.
+
+        The error is the same for a role that does not exist, an account that is closed, and a trust policy that does
+        not admit the caller.
+        """
         arn, name = self.operation.text("RoleArn"), self.operation.text("RoleSessionName")
-        role = next((role for role in self.account.backend.roles.values() if role.arn == arn), None)
         mfa = self._check_code()
-        if role is None or not self._may_assume(role, mfa=mfa):
+        target = self.organization.find(arn.split(":")[4]) if arn.count(":") >= ARN_COLONS else None
+        role = self._role(target, arn)
+        if target is None or role is None:
             raise self._denial("AssumeRole", arn)
-        start = f"arn:{self.account.partition}:sts::{self.account.backend.account_id}"
+        source = self._check_trust(role, mfa=mfa)
+        self._check_duration(role)
+        start = f"arn:{target.partition}:sts::{target.id}"
         caller = Principal(
             arn=f"{start}:assumed-role/{role.name}/{name}",
             id=f"{role.id}:{name}",
@@ -81,23 +101,78 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
             mfa=False,
             policy=self.operation.optional("Policy"),
             kind="role",
+            source_identity=source,
         )
-        credentials = self._issue(caller, ROLE_SECONDS)
         who = {"AssumedRoleId": caller.id, "Arn": caller.arn}
-        return ActionResult({"Credentials": credentials, "AssumedRoleUser": who, "PackedPolicySize": 6})
+        made = {"Credentials": self._issue(caller, ROLE_SECONDS, target), "AssumedRoleUser": who}
+        return ActionResult({**made, "PackedPolicySize": 6, **({"SourceIdentity": source} if source else {})})
+
+    def _role(self, target: LabAccount | None, arn: str) -> Role | None:
+        """Return the role with an ARN, None if the account is closed or has no such role."""
+        if target is None or not self.organization.is_open(target):
+            return None
+        return next((role for role in target.backend.roles.values() if role.arn == arn), None)
+
+    def _check_trust(self, role: Role, *, mfa: bool) -> str | None:
+        """Return the source identity of the new session. Raise AccessDenied unless the caller may assume the role.
+
+        A source identity needs sts:SetSourceIdentity too, also when an earlier role of the chain has set it.
+        """
+        if not self._may("sts:AssumeRole", role, mfa=mfa):
+            raise self._denial("AssumeRole", role.arn)
+        before, source = self.caller.source_identity, self.operation.optional("SourceIdentity")
+        source = source or before
+        if source and (source != (before or source) or not self._may("sts:SetSourceIdentity", role, mfa=mfa)):
+            raise self._denial("SetSourceIdentity", role.arn)
+        return source
+
+    def _check_duration(self, role: Role) -> None:
+        """Raise ValidationError for a session that is too long for the role, or for a role that a role assumes."""
+        wanted = self.operation.number("DurationSeconds", ROLE_SECONDS)
+        if self.caller.kind == "role" and wanted > CHAINED_SECONDS:
+            raise IamError(
+                "ValidationError",
+                "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.",
+            )
+        if wanted > int(role.max_session_duration or ROLE_SECONDS):
+            raise IamError(
+                "ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+            )
 
     def assume_root(self) -> ActionResult:
-        """Deny AssumeRoot: the lab has no organization."""
-        raise self._denial("AssumeRoot", self.operation.text("TargetPrincipal"))
+        """Answer AssumeRoot, for the management account and for a delegated administrator of IAM."""
+        arn = root_arn(self.account, self.operation.text("TargetPrincipal"))
+        target = self.organization.get(arn.split(":")[4]) if arn.endswith(":root") else None
+        task = self._task()
+        may = self.organization.administers(self.account, IAM_SERVICE) and TASKS[task] in self.organization.features
+        if target is None or not may or not self.organization.is_open(target):
+            raise self._denial("AssumeRoot", arn)
+        policy = json.dumps(aws_managed_policies()[task]["Document"])
+        caller = Principal(
+            arn=arn, id=target.id, mfa=False, policy=policy, kind="root", source_identity=self.caller.source_identity
+        )
+        return ActionResult({"Credentials": self._issue(caller, ROOT_SECONDS, target)})
+
+    def _task(self) -> str:
+        """Return the name of the task policy. Raise ValidationError if it is not one of AWS's five."""
+        given = self.operation.params.get("TaskPolicyArn")
+        arn = str(given.get("arn")) if isinstance(given, dict) else ""
+        start, _, task = arn.rpartition("/")
+        if task not in TASKS or start != f"arn:{self.account.partition}:iam::aws:policy/root-task":
+            raise IamError("ValidationError", f"Invalid task policy: {arn}")
+        return task
 
     def _denial(self, action: str, target: str) -> IamError:
         return IamError(
             "AccessDenied", f"User: {self.caller.arn} is not authorized to perform: sts:{action} on resource: {target}"
         )
 
-    def _issue(self, caller: Principal, default: int) -> dict[str, str | float]:
-        """Issue credentials that are valid for the requested number of seconds, or for `default` seconds."""
-        key, session = self.account.issue(caller, self.operation.number("DurationSeconds", default))
+    def _issue(self, caller: Principal, default: int, target: LabAccount | None = None) -> dict[str, str | float]:
+        """Issue credentials that are valid for the requested number of seconds, or for `default` seconds.
+
+        They belong to `target`, by default to the caller's account.
+        """
+        key, session = (target or self.account).issue(caller, self.operation.number("DurationSeconds", default))
         return {
             "AccessKeyId": key,
             "SecretAccessKey": session.secret,
@@ -116,33 +191,43 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         self.account.sts_codes.check(serial, code, user=user.id, now=self.account.now(), settings=self.account.settings)
         return True
 
-    def _may_assume(self, role: Role, *, mfa: bool) -> bool:
+    def _may(self, action: str, role: Role, *, mfa: bool) -> bool:
         """Whether the role's trust policy admits the caller (user guide, "Policy evaluation logic").
 
-        If the trust policy names the account but not the caller, the caller's own policies must allow the call too.
+        The caller's own policies must allow the call too, unless the role is in the caller's account and its trust
+        policy names the caller.
         """
         context = dict(request_context(self.operation, self.account, self.caller))
         if mfa:
             context |= {"aws:MultiFactorAuthPresent": "true", "aws:MultiFactorAuthAge": "0"}
-        trusting = [each for each in parse_statements(role.assume_role_policy_document) if self._admits(each, context)]
+        statements = parse_statements(role.assume_role_policy_document)
+        trusting = [each for each in statements if self._admits(each, action, context)]
         if not trusting or any(statement.denies for statement in trusting):
             return False
-        own = decide(policies_of(self.caller.role or self.caller.user), "sts:AssumeRole", role.arn, context)
-        return own is EvalDecision.ALLOW or (own is EvalDecision.IMPLICIT and self._is_named(trusting))
+        named = role.account_id == self.account.id and self._is_named(trusting)
+        return all(
+            self._allows(layer, action, role, context, named=named) for layer in layers(self.account, self.caller)
+        )
+
+    @staticmethod
+    def _allows(layer: Layer, action: str, role: Role, context: Context, *, named: bool) -> bool:
+        """Whether one set of the caller's policies allows the call."""
+        own = decide(layer.documents, action, role.arn, context)
+        return own is EvalDecision.ALLOW or (own is EvalDecision.IMPLICIT and named and layer.kind == IDENTITY)
 
     def _is_named(self, statements: Sequence[PolicyStatement]) -> bool:
         """Whether a statement names the caller, and not just the whole account."""
         named = {principal for statement in statements for principal in statement.principals}
         return not named.isdisjoint(self._names())
 
-    def _admits(self, statement: PolicyStatement, context: Context) -> bool:
+    def _admits(self, statement: PolicyStatement, action: str, context: Context) -> bool:
         """Whether a statement of a trust policy applies to the caller."""
-        account = self.account.backend.account_id
+        account = self.account.id
         matching = ("*", account, f"arn:{self.account.partition}:iam::{account}:root", *self._names())
         actions = statement.actions
         return (
             any(principal in matching for principal in statement.principals)
-            and "sts:AssumeRole" in actions.patterns
+            and action in actions.patterns
             and not actions.negated
             and conditions_hold(statement, context)
         )

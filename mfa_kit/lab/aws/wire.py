@@ -1,4 +1,6 @@
-"""The AWS query protocol of IAM and STS: requests, responses, XML errors, SigV4, the model's constraints, paging.
+"""The protocols of AWS: requests, responses, errors in XML and JSON, SigV4, the model's constraints, paging.
+
+IAM and STS use the query protocol, Organizations uses JSON.
 
 Nothing here depends on a particular operation.
 """
@@ -7,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import json
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +34,19 @@ STATUS = {
     **dict.fromkeys(("InternalFailure", "ServiceFailure"), 500),
     "NotImplemented": 501,
 }
+# The codes of errors in the JSON protocol, where they differ (Organizations API reference, "Common Errors").
+JSON_CODES = {
+    "AccessDenied": "AccessDeniedException",
+    "ConcurrentModification": "ConcurrentModificationException",
+    "ExpiredToken": "ExpiredTokenException",
+    "IncompleteSignature": "IncompleteSignatureException",
+    "InvalidClientTokenId": "UnrecognizedClientException",
+    "MissingAuthenticationToken": "MissingAuthenticationTokenException",
+    "ServiceFailure": "ServiceException",
+    "SignatureDoesNotMatch": "InvalidSignatureException",
+    "Throttling": "TooManyRequestsException",
+    "ValidationError": "InvalidInputException",
+}
 
 
 T = TypeVar("T")
@@ -53,8 +69,15 @@ class HttpResponse(NamedTuple):
 
     @property
     def error_code(self) -> str:
-        """IAM's error code, "" for success."""
-        return self.body.partition(b"<Code>")[2].partition(b"</Code>")[0].decode() if self.status[0] in "45" else ""
+        """The error code of the service, "" for success."""
+        if self.status[0] not in "45":
+            return ""
+        return self.body.partition(b"<Code>")[2].partition(b"</Code>")[0].decode() or _json_code(self.body)
+
+
+def _json_code(body: bytes) -> str:
+    """Return the error code of a JSON response, "" for any other body."""
+    return str(json.loads(body).get("__type", "")) if body.startswith(b"{") else ""
 
 
 # With this response, the server closes the connection without answering.
@@ -62,17 +85,22 @@ LOST = HttpResponse("lost", [], b"")
 
 
 class LoggedCall(NamedTuple):
-    """One answered call. `error` is the error code, "" for success, or `lost` if no response was sent."""
+    """One answered call.
+
+    `error` is the error code, "" for success, or `lost` if no response was sent. `account` is the caller's account, ""
+    for an access key that the lab did not issue.
+    """
 
     operation: str
     key: str
     error: str
     seconds: float
+    account: str
 
 
 @dataclass(frozen=True, slots=True)
 class OperationRequest:
-    """One call of an operation: its service (iam or sts), its name and its parsed parameters."""
+    """One call of an operation: its service (iam, sts or organizations), its name and its parsed parameters."""
 
     service: str
     action: str
@@ -133,6 +161,20 @@ def error_response(service: str, code: str, message: str) -> tuple[int, bytes]:
         f"  <RequestId>{new_request_id()}</RequestId>\n</ErrorResponse>\n"
     )
     return status, body.encode()
+
+
+def json_response(status: HTTPStatus, fields: Mapping[str, object]) -> HttpResponse:
+    """Make a response of the JSON protocol."""
+    body = json.dumps(fields).encode()
+    headers = [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))]
+    return HttpResponse(f"{status.value} {status.phrase}", [*headers, ("x-amzn-RequestId", new_request_id())], body)
+
+
+def json_error(code: str, message: str) -> HttpResponse:
+    """Make an error of the JSON protocol. Its status is 400, unless the service failed."""
+    status = HTTPStatus(STATUS.get(code, 400))
+    shown = status if status >= HTTPStatus.INTERNAL_SERVER_ERROR else HTTPStatus.BAD_REQUEST
+    return json_response(shown, {"__type": JSON_CODES.get(code, code), "Message": message})
 
 
 def parse_authorization(header: str) -> Signature:

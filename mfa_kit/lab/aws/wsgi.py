@@ -16,22 +16,28 @@ from moto.core.common_types import TYPE_RESPONSE
 from moto.core.request import Request
 from moto.core.utils import convert_to_flask_response
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.wrappers import Request as WsgiRequest
 
 from mfa_kit.lab.aws import control, faults, signin, wire
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.auth import AuthorizedResponse
 from mfa_kit.lab.aws.faults import Faults
+from mfa_kit.lab.aws.organization import LabOrganization
+from mfa_kit.lab.aws.organization_api import SERVICE, LabOrganizations
 from mfa_kit.lab.aws.wire import LOST, HttpResponse, LoggedCall
 
 # Only these headers of moto are sent. With moto's CORS headers, a web page could read the lab's responses.
 SENT = ("content-type", "content-length", "x-amzn-requestid")
 STS = ("AssumeRole", "AssumeRoot", "GetCallerIdentity", "GetFederationToken", "GetSessionToken")
-
+# How the X-Amz-Target header of a call of Organizations begins.
+TARGET = "AWSOrganizations"
 # The name of the threads that answer calls which act late.
 LATE_CALL = "late call of the lab"
 
-# Makes the response object for one request to the account.
-LabService = Callable[[LabAccount], AuthorizedResponse]
+# Makes the response object for one request: its caller's account, and all accounts of the lab.
+LabService = Callable[[LabAccount, LabOrganization], AuthorizedResponse]
+# Answers a request within the lab.
+Inner = Callable[[WSGIEnvironment], HttpResponse]
 
 
 class LabRequestHandler(MotoRequestHandler):
@@ -59,26 +65,14 @@ class CachingDispatcher(DomainDispatcherApplication):
 
 
 class _Call:
-    """One call that reaches the service after the faults that are due."""
+    """One call that reaches the service after the faults that are due. `inner` answers it."""
 
-    def __init__(self, environ: WSGIEnvironment, service: str, *, inner: DomainDispatcherApplication) -> None:
+    def __init__(self, environ: WSGIEnvironment, service: str, *, inner: Inner) -> None:
         self._environ, self._service, self._inner = environ, service, inner
 
     def act(self) -> HttpResponse:
-        """Let moto's dispatcher answer. An exception in it becomes InternalFailure, with a traceback on stderr."""
-        kept: list[tuple[str, list[tuple[str, str]]]] = []
-
-        def keep(status: str, headers: list[tuple[str, str]], _: object = None) -> Callable[[bytes], object]:
-            kept[:] = [(status, headers)]
-            return lambda _: None
-
-        try:
-            body = b"".join(self._inner(self._environ | {"wsgi.input": io.BytesIO(self._environ["lab.body"])}, keep))
-        except Exception:  # noqa: BLE001 - a failure within moto is a 500 to the client, as it is in IAM
-            traceback.print_exc()
-            return _error("iam", "InternalFailure", faults.FAILED)
-        [(status, headers)] = kept
-        return HttpResponse(status, [(name, value) for name, value in headers if name.lower() in SENT], body)
+        """Let the service answer."""
+        return self._inner(self._environ)
 
     def refuse(self, code: str, message: str) -> HttpResponse:
         """Make an error response in the form of the call's service."""
@@ -127,12 +121,13 @@ class _FaultedCall:
 class LabApplication:
     """The lab's WSGI application. For each request it applies the due faults, sends a response, and writes the log."""
 
-    def __init__(self, account: LabAccount, faults: Faults, *, services: Mapping[str, LabService]) -> None:
+    def __init__(self, organization: LabOrganization, faults: Faults, *, services: Mapping[str, LabService]) -> None:
         """Serve the given services, by their botocore names. Any other service of moto answers NotImplemented."""
-        self.account, self.faults, self.services = account, faults, services
+        self.account, self.organization = organization.management, organization
+        self.faults, self.services = faults, services
         self.calls: list[LoggedCall] = []
-        self.signin = signin.SigninEndpoint(account)
-        self.control = control.Control(account, faults, self.calls)
+        self.signin = signin.SigninEndpoint(organization)
+        self.control = control.Control(organization, faults, self.calls)
         self.inner = CachingDispatcher(self._app)
 
     def _app(self, service: SERVICE_NAMES) -> Flask:
@@ -141,7 +136,8 @@ class LabApplication:
 
         def answer(request: Request, full_url: str, headers: object) -> TYPE_RESPONSE:
             if service in self.services:
-                return self.services[service](self.account).answer(request, full_url, headers)
+                account: LabAccount = request.environ["lab.account"]
+                return self.services[service](account, self.organization).answer(request, full_url, headers)
             if "Authorization" not in request.headers:
                 return _view_error("MissingAuthenticationToken", "Request is missing Authentication Token")
             return _view_error("NotImplemented", f"The lab does not support {service}.")
@@ -149,6 +145,26 @@ class LabApplication:
         for endpoint in flask.view_functions:
             flask.view_functions[endpoint] = convert_to_flask_response(answer)
         return flask
+
+    def _organizations(self, environ: WSGIEnvironment) -> HttpResponse:
+        """Answer a call of Organizations."""
+        return LabOrganizations(environ["lab.account"], self.organization).answer(WsgiRequest(environ))
+
+    def _moto(self, environ: WSGIEnvironment) -> HttpResponse:
+        """Let moto's dispatcher answer. An exception in it becomes InternalFailure, with a traceback on stderr."""
+        kept: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def keep(status: str, headers: list[tuple[str, str]], _: object = None) -> Callable[[bytes], object]:
+            kept[:] = [(status, headers)]
+            return lambda _: None
+
+        try:
+            body = b"".join(self.inner(environ | {"wsgi.input": io.BytesIO(environ["lab.body"])}, keep))
+        except Exception:  # noqa: BLE001 - a failure within moto is a 500 to the client, as it is in IAM
+            traceback.print_exc()
+            return _error("iam", "InternalFailure", faults.FAILED)
+        [(status, headers)] = kept
+        return HttpResponse(status, [(name, value) for name, value in headers if name.lower() in SENT], body)
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -162,22 +178,33 @@ class LabApplication:
         if response is LOST:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError
-        start(response.status, [*response.headers, ("Date", formatdate(self.account.now(), usegmt=True))])
+        start(response.status, [*response.headers, ("Date", formatdate(environ["lab.account"].now(), usegmt=True))])
         return [response.body]
 
     def _answer(self, environ: WSGIEnvironment, body: bytes) -> HttpResponse:
-        """Answer a call of IAM or STS under the faults that are due, and log it."""
+        """Answer a call of IAM, STS or Organizations under the faults that are due, and log it."""
         began = time.monotonic()
-        fields = parse_qs(body.decode("utf-8", "replace")) or parse_qs(environ.get("QUERY_STRING", ""))
-        operation = fields.get("Action", [""])[0]
-        self.account.apply(self.faults.conditions())
-        call = _Call(environ, "sts" if operation in STS else "iam", inner=self.inner)
-        response = _FaultedCall(call, self.faults.due(operation), faults=self.faults).answer()
         key = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].partition("/")[0]
+        with self.account.lock:
+            caller = self.organization.account_of(key)
+        account = environ["lab.account"] = caller or self.account
+        number = caller.id if caller else ""
+        call, operation = self._call(environ, body)
+        account.apply(self.faults.conditions(number))
+        response = _FaultedCall(call, self.faults.due(operation, number), faults=self.faults).answer()
         error = "lost" if response is LOST else response.error_code
-        self.calls.append(LoggedCall(operation, key, error, time.monotonic() - began))
+        self.calls.append(LoggedCall(operation, key, error, time.monotonic() - began, number))
         self.faults.note_listing(operation)
         return response
+
+    def _call(self, environ: WSGIEnvironment, body: bytes) -> tuple[_Call, str]:
+        """Return a call and the name of its operation."""
+        service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")
+        if service.startswith(TARGET):
+            return _Call(environ, SERVICE, inner=self._organizations), operation
+        fields = parse_qs(body.decode("utf-8", "replace")) or parse_qs(environ.get("QUERY_STRING", ""))
+        operation = fields.get("Action", [""])[0]
+        return _Call(environ, "sts" if operation in STS else "iam", inner=self._moto), operation
 
 
 def _send(response: HttpResponse, start: StartResponse) -> Iterable[bytes]:
@@ -192,7 +219,9 @@ def _view_error(code: str, message: str) -> TYPE_RESPONSE:
 
 
 def _error(service: str, code: str, message: str) -> HttpResponse:
-    """Make an error response."""
+    """Make an error response in the form of a service."""
+    if service == SERVICE:
+        return wire.json_error(code, message)
     status, body = wire.error_response(service, code, message)
     size = str(len(body))
     headers = [("Content-Type", "text/xml"), ("Content-Length", size), ("x-amzn-RequestId", wire.new_request_id())]

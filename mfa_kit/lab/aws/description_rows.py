@@ -1,0 +1,194 @@
+"""The tables of a description: their fields and the types of these, and the check of each row against its table."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import TypeVar
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.lab.aws import wire
+
+FORM = "see docs/lab-reference.md for the form"
+NAME = wire.compile_pattern(r"[\w+=,.@-]+")
+Table = Mapping[str, type]
+T = TypeVar("T")
+
+# The type of each field's value. The error for any other field names it.
+DOCUMENT: Table = {
+    "schema": str,
+    "version": int,
+    "region": str,
+    "alias": str,
+    "root": dict,
+    "password_policy": dict,
+    "policies": list,
+    "groups": list,
+    "roles": list,
+    "users": list,
+    "devices": list,
+    "tokens": list,
+    "bindings": dict,
+    "organization": dict,
+}
+# The fields of a description that belong to the whole file. An account within an organization has all the others.
+OF_THE_FILE = ("schema", "version", "region", "organization")
+ENTITY: Table = {"name": str, "path": str, "policies": dict, "attached": list}
+TABLES: Mapping[str, Table] = {
+    "": DOCUMENT,
+    "root": {
+        "mfa": bool,
+        "virtual": bool,
+        "password": bool,
+        "keys": int,
+        "key_last_used": str,
+        "created": str,
+        "password_last_used": str,
+        "devices": list,
+    },
+    "root_devices": {"kind": str, "serial": str, "enabled": str},
+    "policies": {"name": str, "path": str, "document": dict},
+    "groups": ENTITY,
+    "roles": {**ENTITY, "trust": dict, "max_session_duration": int},
+    "users": {
+        **ENTITY,
+        "id": str,
+        "created": str,
+        "groups": list,
+        "tags": dict,
+        "keys": list,
+        "password": bool,
+        "password_changed": str,
+        "password_last_used": str,
+        "password_reset_required": bool,
+        "devices": list,
+    },
+    "keys": {"id": str, "secret": str, "status": str, "created": str, "last_used": str, "service": str},
+    "devices": {
+        "kind": str,
+        "name": str,
+        "path": str,
+        "serial": str,
+        "seed": str,
+        "skew": int,
+        "last": int,
+        "tags": dict,
+        "enabled": str,
+        "certifications": dict,
+    },
+    "tokens": {"serial": str, "seed": str, "skew": int, "last": int},
+    "organization": {
+        "name": str,
+        "email": str,
+        "features": list,
+        "delegated": dict,
+        "restricted": list,
+        "units": list,
+        "control_policies": list,
+        "accounts": list,
+    },
+    "units": {"id": str, "name": str, "parent": str, "tags": dict},
+    "control_policies": {"id": str, "name": str, "description": str, "document": dict, "targets": list},
+    "accounts": {
+        **{name: kind for name, kind in DOCUMENT.items() if name not in OF_THE_FILE},
+        "id": str,
+        "name": str,
+        "email": str,
+        "state": str,
+        "parent": str,
+        "tags": dict,
+        "joined": str,
+        "method": str,
+        "outside": bool,
+    },
+}
+# Required fields, by table or by kind of device.
+NEEDED: Mapping[str, tuple[str, ...]] = {
+    "policies": ("document",),
+    "roles": ("trust",),
+    "devices": ("name",),
+    "virtual": ("name",),
+    "token": ("serial",),
+    "tokens": ("serial",),
+    "units": ("name",),
+    "control_policies": ("name", "document"),
+    "accounts": ("id",),
+}
+WITH_NAMES = ("policies", "groups", "roles", "users")
+
+
+class CheckedRow:
+    """One row of a table with checked fields. Raise UsageFault for an unknown field or a value of the wrong type."""
+
+    def __init__(self, kind: str, row: object) -> None:
+        allowed = TABLES[kind]
+        where = kind or "the description"
+        if not isinstance(row, dict):
+            raise UsageFault(f"{where}: {row!r} is not a table", FORM)
+        for name, value in row.items():
+            if name not in allowed or type(value) is not allowed[name]:
+                choices = ", ".join(f"{key} ({wanted.__name__})" for key, wanted in allowed.items())
+                raise UsageFault(
+                    f"{where}: unknown field {name!r} of type {type(value).__name__}",
+                    f"remove it, or use {choices}",
+                )
+        self._row: Mapping[str, object] = row
+
+    def get(self, name: str, kind: type[T], default: T) -> T:
+        """Return a field, or the default if the row omits it."""
+        value = self._row.get(name, default)
+        if not isinstance(value, kind):
+            raise TypeError(name)
+        return value
+
+    def optional(self, name: str) -> str | None:
+        """Return a string, None if the row omits it."""
+        return self.get(name, str, "") if name in self._row else None
+
+    def date(self, name: str) -> datetime | None:
+        """Return a date that is written in ISO 8601. Raise ValueError for any other text."""
+        text = self.optional(name)
+        return None if text is None else datetime.fromisoformat(text)
+
+    def texts(self, name: str) -> list[str]:
+        """Return a list of strings. Raise TypeError if it contains anything else."""
+        return [checked_text(each) for each in self.get(name, list, [])]
+
+    def pairs(self, name: str) -> dict[str, str]:
+        """Return a mapping of names to strings. Raise TypeError for anything else."""
+        return {checked_text(key): checked_text(value) for key, value in self.get(name, dict, {}).items()}
+
+    def documents(self, name: str) -> dict[str, str]:
+        """Return a mapping of names to policy documents, as JSON."""
+        return {checked_text(key): json.dumps(value) for key, value in self.get(name, dict, {}).items()}
+
+    def rows(self, kind: str, *, table: str = "") -> "Iterator[CheckedRow]":
+        """Yield the checked rows of a list: field types, names that IAM allows, and required fields.
+
+        `table` is the table of the rows' fields, by default the one with the name of the list.
+        """
+        for each in self.get(kind, list, []):
+            row = CheckedRow(table or kind, each)
+            missing = [name for name in NEEDED.get(table or row.get("kind", str, kind), ()) if not row.has(name)]
+            if missing:
+                raise UsageFault(f"one of the {kind} has no {missing[0]!r}", FORM)
+            if kind in WITH_NAMES and not NAME.fullmatch(row.get("name", str, "")):
+                raise UsageFault(
+                    f"one of the {kind} has the invalid name {row.optional('name')!r}",
+                    "use only letters, digits and +=,.@-",
+                )
+            yield row
+
+    def fields(self, names: Iterable[str]) -> dict[str, object]:
+        """Return those of the named fields that the row has."""
+        return {name: self._row[name] for name in names if name in self._row}
+
+    def has(self, name: str) -> bool:
+        """Whether the row has a field."""
+        return name in self._row
+
+
+def checked_text(value: object) -> str:
+    """Return a string. Raise TypeError for anything else."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    return value

@@ -1,0 +1,213 @@
+"""The accounts of one lab, and the organization that they belong to. The access key of a request chooses the account.
+
+Nothing here is moto's, because moto keeps its organizations in a process-wide dictionary and gives accounts random IDs.
+A lab with one account has this object too, but without an organization.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+
+from mfa_kit.lab.aws.account import LabAccount
+from mfa_kit.organization.accounts import AccountState
+
+# IDs as in the patterns of the service model. They are the same in each lab, so that texts can name them.
+ORGANIZATION, ROOT = "o-lab0000000", "r-lab0"
+# AWS attaches this policy to each root, OU and account (Organizations user guide, "Service control policies").
+FULL_ACCESS = "p-FullAWSAccess"
+FULL_ACCESS_DOCUMENT = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
+# The features of centralized root access (API ListOrganizationsFeatures), and the service of its administrators.
+CREDENTIALS, SESSIONS = "RootCredentialsManagement", "RootSessions"
+IAM_SERVICE = "iam.amazonaws.com"
+
+
+@dataclass(slots=True, kw_only=True)
+class OrganizationalUnit:
+    """An OU. `parent` is the ID of the root or of another OU."""
+
+    id: str
+    name: str
+    parent: str
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class ControlPolicy:
+    """A service control policy: a JSON document, and the IDs of the root, OUs and accounts that have it attached."""
+
+    id: str
+    name: str
+    document: str
+    targets: list[str]
+    description: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class AccountRecord:
+    """An account as its organization lists it. `parent` is the ID of the root or of an OU."""
+
+    account: LabAccount
+    name: str
+    email: str
+    parent: str = ROOT
+    state: AccountState = AccountState.ACTIVE
+    tags: dict[str, str] = field(default_factory=dict)
+    joined: datetime = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
+    method: str = "CREATED"
+
+
+class LabOrganization(Mapping[str, LabAccount]):
+    """All accounts of a lab. As a mapping, it has the member accounts by ID, without the management account.
+
+    `records` has each account of the organization, the management account first. It is empty if there is no
+    organization. `outside` has accounts that are in no organization. `delegated` has, by account ID, the services that
+    an account administers. `restricted` has the IDs of roots, OUs and accounts that FullAWSAccess was detached from.
+    """
+
+    def __init__(self, management: LabAccount) -> None:
+        self.management = management
+        self.id, self.root_id = ORGANIZATION, ROOT
+        self.records: dict[str, AccountRecord] = {}
+        self.outside: dict[str, LabAccount] = {}
+        self.units: dict[str, OrganizationalUnit] = {}
+        self.policies: dict[str, ControlPolicy] = {}
+        self.restricted: set[str] = set()
+        self.features: set[str] = set()
+        self.delegated: dict[str, list[str]] = {}
+        self._by_key: dict[str, LabAccount] = {}
+
+    def __getitem__(self, number: str) -> LabAccount:
+        if number == self.management.id:
+            raise KeyError(number)
+        return self.records[number].account
+
+    def __iter__(self) -> Iterator[str]:
+        return (number for number in self.records if number != self.management.id)
+
+    def __len__(self) -> int:
+        return max(0, len(self.records) - 1)
+
+    def add(self, record: AccountRecord) -> LabAccount:
+        """Add an account to the organization. The management account must be the first one."""
+        self.records[record.account.id] = record
+        record.account.membership = _Membership(self, record)
+        return record.account
+
+    def add_unit(self, name: str, *, parent: str = ROOT, number: str = "") -> str:
+        """Add an OU. Return its ID."""
+        unit = OrganizationalUnit(id=number or self._unused("ou-lab0-"), name=name, parent=parent)
+        self.units[unit.id] = unit
+        return unit.id
+
+    def attach(self, name: str, document: str, *targets: str, number: str = "", description: str = "") -> str:
+        """Create a service control policy and attach it. Return its ID."""
+        policy = ControlPolicy(
+            id=number or self._unused("p-lab"),
+            name=name,
+            document=document,
+            targets=[*targets],
+            description=description,
+        )
+        self.policies[policy.id] = policy
+        return policy.id
+
+    def _unused(self, start: str) -> str:
+        """Return an ID that no OU and no policy has."""
+        found = (f"{start}{number:08}" for number in count(1))
+        return next(each for each in found if each not in self.units and each not in self.policies)
+
+    def accounts(self) -> Iterator[LabAccount]:
+        """Yield all accounts of the lab, in or outside the organization, the management account first."""
+        yield self.management
+        yield from self.values()
+        yield from self.outside.values()
+
+    def find(self, number: str) -> LabAccount | None:
+        """Return the account of the lab with an ID, None if there is none."""
+        if number == self.management.id:
+            return self.management
+        return self.outside[number] if number in self.outside else self.get(number)
+
+    def account_of(self, key: str) -> LabAccount | None:
+        """Return the account that issued an access key, None for a key that this lab did not issue."""
+        found = self._by_key.get(key)
+        if found is None or not found.issued(key):
+            found = next((account for account in self.accounts() if account.issued(key)), None)
+            if found is not None:
+                self._by_key[key] = found
+        return found
+
+    def is_open(self, account: LabAccount) -> bool:
+        """Whether an account answers: it is ACTIVE, or no organization has closed it."""
+        return account.membership is None or account.membership.is_open
+
+    def administers(self, account: LabAccount, service: str = "") -> bool:
+        """Whether an account is the management account or administers the service, or any service by default."""
+        if account.id not in self.records:
+            return False
+        services = self.delegated.get(account.id, [])
+        return account is self.management or (service in services if service else bool(services))
+
+    def ancestors(self, parent: str) -> list[str]:
+        """Return the IDs from the root to a parent, both included."""
+        found = [parent]
+        while found[0] in self.units:
+            found.insert(0, self.units[found[0]].parent)
+        return found
+
+    def path(self, parent: str) -> str:
+        """Return the path of a root or OU, as in aws:PrincipalOrgPaths."""
+        return "/".join([self.id, *self.ancestors(parent), ""])
+
+    def attached(self, target: str) -> list[ControlPolicy]:
+        """Return the service control policies of a root, OU or account, FullAWSAccess first."""
+        found = [policy for policy in self.policies.values() if target in policy.targets]
+        if target in self.restricted:
+            return found
+        full = ControlPolicy(
+            id=FULL_ACCESS,
+            name="FullAWSAccess",
+            document=FULL_ACCESS_DOCUMENT,
+            targets=[target],
+            description="Allows access to every operation",
+        )
+        return [full, *found]
+
+
+@dataclass(frozen=True, slots=True)
+class _Membership:
+    """The place of an account in its organization, as request contexts and the evaluation of policies need it."""
+
+    organization: LabOrganization
+    record: AccountRecord
+
+    @property
+    def organization_id(self) -> str:
+        """The ID of the organization, for aws:PrincipalOrgID."""
+        return self.organization.id
+
+    @property
+    def management_id(self) -> str:
+        """The ID of the management account."""
+        return self.organization.management.id
+
+    @property
+    def path(self) -> str:
+        """The path of the account's parent, for aws:PrincipalOrgPaths."""
+        return self.organization.path(self.record.parent)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the account is ACTIVE."""
+        return self.record.state is AccountState.ACTIVE
+
+    def control_policies(self) -> Sequence[Sequence[str]]:
+        """Return the documents of the service control policies, by level from the root to the account.
+
+        There are none for the management account, which SCPs do not affect (Organizations user guide).
+        """
+        if self.record.account is self.organization.management:
+            return []
+        levels = [*self.organization.ancestors(self.record.parent), self.record.account.id]
+        return [[policy.document for policy in self.organization.attached(level)] for level in levels]

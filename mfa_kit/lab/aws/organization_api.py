@@ -1,0 +1,270 @@
+"""The operations of AWS Organizations that list accounts, over its JSON protocol. They change nothing.
+
+The management account and delegated administrators may call them; a member may only call DescribeOrganization.
+"""
+
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from botocore.model import OperationNotFoundError, Shape
+from moto.core.utils import get_service_model
+from werkzeug.wrappers import Request
+
+from mfa_kit.core.json_text import read_json
+from mfa_kit.lab.aws import rights, wire
+from mfa_kit.lab.aws.account import LabAccount
+from mfa_kit.lab.aws.auth import authenticate
+from mfa_kit.lab.aws.organization import FULL_ACCESS, AccountRecord, LabOrganization
+from mfa_kit.lab.aws.wire import HttpResponse, IamError, OperationRequest
+from mfa_kit.organization.accounts import AccountState
+
+SERVICE = "organizations"
+# The most rows of a page (API ListAccounts: MaxResults).
+PAGE = 20
+# Status is the older field, with fewer values. How AWS derives it from State is not documented.
+STATUS = {
+    AccountState.PENDING_ACTIVATION: "ACTIVE",
+    AccountState.ACTIVE: "ACTIVE",
+    AccountState.SUSPENDED: "SUSPENDED",
+    AccountState.PENDING_CLOSURE: "PENDING_CLOSURE",
+    AccountState.CLOSED: "SUSPENDED",
+}
+Answer = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class LabOrganizations:
+    """Organizations' operations for one caller. `account` is the caller's account."""
+
+    account: LabAccount
+    organization: LabOrganization
+
+    def answer(self, request: Request) -> HttpResponse:
+        """Answer one request, under the account's lock."""
+        with self.account.lock:
+            try:
+                return wire.json_response(HTTPStatus.OK, self._act(request))
+            except IamError as error:
+                return wire.json_error(error.code, error.message)
+            except Exception:  # noqa: BLE001 - a failure of the lab is a 500 to the client, as it is in AWS
+                traceback.print_exc()
+                return wire.json_error("InternalFailure", "The request processing has failed.")
+
+    def _act(self, request: Request) -> Answer:
+        """Check a request and run its operation. Return the fields of its output."""
+        action = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
+        operation = OPERATIONS.get(action)
+        try:
+            shape = get_service_model(SERVICE).operation_model(action).input_shape
+        except OperationNotFoundError:
+            raise IamError("UnknownOperationException", "") from None
+        if operation is None:
+            raise IamError("NotImplemented", f"The lab does not support {action}.")
+        caller = authenticate(self.account, request)
+        call = OperationRequest(SERVICE, action, _parameters(request))
+        _check_form(shape, call)
+        rights.authorize(call, self.account, caller)
+        if "lab.denied" in request.environ:
+            raise rights.denial(call, self.account, caller)
+        self._check_place(action)
+        return operation(self.organization, call)
+
+    def _check_place(self, action: str) -> None:
+        """Raise IamError for an account that is in no organization, or that may not ask."""
+        if self.account.id not in self.organization.records:
+            raise IamError("AWSOrganizationsNotInUseException", "Your account is not a member of an organization.")
+        if action != "DescribeOrganization" and not self.organization.administers(self.account):
+            raise IamError("AccessDenied", "You don't have permissions to access this resource.")
+
+
+def _parameters(request: Request) -> Mapping[str, object]:
+    try:
+        found = read_json(request.environ["lab.body"] or b"{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise IamError("SerializationException", "")
+    return found
+
+
+def _check_form(shape: Shape | None, call: OperationRequest) -> None:
+    """Raise InvalidInputException for a parameter that breaks the service model (API ListAccounts: Reason)."""
+    try:
+        wire.check_constraints(shape, call.params)
+    except IamError:
+        raise IamError(
+            "InvalidInputException", "You provided a value that does not match the required pattern."
+        ) from None
+
+
+def _arn(organization: LabOrganization, kind: str, *names: str) -> str:
+    """Return the ARN of something in the organization."""
+    account = organization.management
+    return f"arn:{account.partition}:organizations::{account.id}:{'/'.join([kind, organization.id, *names])}"
+
+
+def _page(call: OperationRequest, title: str, rows: Iterable[Mapping[str, Any]]) -> Answer:
+    """Return one page of rows, at most 20, sorted by their ID or key."""
+    token, size = call.optional("NextToken"), min(call.number("MaxResults", PAGE), PAGE)
+    asked = OperationRequest(SERVICE, call.action, {"Marker": token, "MaxItems": size})
+    shown, marker = wire.cut_page([*rows], asked, key=lambda row: str(row.get("Id", row.get("Key"))))
+    return {title: shown} | ({"NextToken": marker} if marker else {})
+
+
+def _account_row(organization: LabOrganization, record: AccountRecord) -> dict[str, object]:
+    return {
+        "Id": record.account.id,
+        "Arn": _arn(organization, "account", record.account.id),
+        "Email": record.email,
+        "Name": record.name,
+        "Status": STATUS[record.state],
+        "State": record.state.value,
+        "Paths": [f"{organization.path(record.parent)}{record.account.id}/"],
+        "JoinedMethod": record.method,
+        "JoinedTimestamp": record.joined.timestamp(),
+    }
+
+
+def _describe_organization(organization: LabOrganization, _: OperationRequest) -> Answer:
+    account = organization.management
+    found = {
+        "Id": organization.id,
+        "Arn": _arn(organization, "organization"),
+        "FeatureSet": "ALL",
+        "MasterAccountId": account.id,
+        "MasterAccountArn": _arn(organization, "account", account.id),
+        "MasterAccountEmail": organization.records[account.id].email,
+        "AvailablePolicyTypes": [{"Type": "SERVICE_CONTROL_POLICY", "Status": "ENABLED"}],
+    }
+    return {"Organization": found}
+
+
+def _list_accounts(organization: LabOrganization, call: OperationRequest) -> Answer:
+    return _page(call, "Accounts", (_account_row(organization, each) for each in organization.records.values()))
+
+
+def _list_accounts_for_parent(organization: LabOrganization, call: OperationRequest) -> Answer:
+    parent = _parent(organization, call)
+    found = (each for each in organization.records.values() if each.parent == parent)
+    return _page(call, "Accounts", (_account_row(organization, each) for each in found))
+
+
+def _list_roots(organization: LabOrganization, call: OperationRequest) -> Answer:
+    types = [{"Type": "SERVICE_CONTROL_POLICY", "Status": "ENABLED"}]
+    arn = _arn(organization, "root", organization.root_id)
+    return _page(call, "Roots", [{"Id": organization.root_id, "Arn": arn, "Name": "Root", "PolicyTypes": types}])
+
+
+def _unit_row(organization: LabOrganization, number: str) -> dict[str, object]:
+    unit = organization.units[number]
+    return {
+        "Id": unit.id,
+        "Arn": _arn(organization, "ou", unit.id),
+        "Name": unit.name,
+        "Path": organization.path(unit.id),
+    }
+
+
+def _list_units(organization: LabOrganization, call: OperationRequest) -> Answer:
+    parent = _parent(organization, call)
+    found = [unit.id for unit in organization.units.values() if unit.parent == parent]
+    return _page(call, "OrganizationalUnits", (_unit_row(organization, each) for each in found))
+
+
+def _describe_unit(organization: LabOrganization, call: OperationRequest) -> Answer:
+    number = call.text("OrganizationalUnitId")
+    if number not in organization.units:
+        raise IamError(
+            "OrganizationalUnitNotFoundException",
+            "You specified an organizational unit that doesn't exist.",
+        )
+    return {"OrganizationalUnit": _unit_row(organization, number)}
+
+
+def _parent(organization: LabOrganization, call: OperationRequest) -> str:
+    """Return the root or OU of a request. Raise ParentNotFoundException if there is none with this ID."""
+    parent = call.text("ParentId")
+    if parent != organization.root_id and parent not in organization.units:
+        raise IamError("ParentNotFoundException", "You specified parent that doesn't exist.")
+    return parent
+
+
+def _list_parents(organization: LabOrganization, call: OperationRequest) -> Answer:
+    child = call.text("ChildId")
+    if child in organization.records:
+        parent = organization.records[child].parent
+    elif child in organization.units:
+        parent = organization.units[child].parent
+    else:
+        raise IamError("ChildNotFoundException", "You specified a child that doesn't exist.")
+    kind = "ROOT" if parent == organization.root_id else "ORGANIZATIONAL_UNIT"
+    return _page(call, "Parents", [{"Id": parent, "Type": kind}])
+
+
+def _list_children(organization: LabOrganization, call: OperationRequest) -> Answer:
+    parent, kind = _parent(organization, call), call.text("ChildType")
+    if kind == "ACCOUNT":
+        found = [each.account.id for each in organization.records.values() if each.parent == parent]
+    else:
+        found = [unit.id for unit in organization.units.values() if unit.parent == parent]
+    return _page(call, "Children", ({"Id": each, "Type": kind} for each in found))
+
+
+def _describe_account(organization: LabOrganization, call: OperationRequest) -> Answer:
+    record = organization.records.get(call.text("AccountId"))
+    if record is None:
+        raise IamError("AccountNotFoundException", "You specified an account that doesn't exist.")
+    return {"Account": _account_row(organization, record)}
+
+
+def _list_tags(organization: LabOrganization, call: OperationRequest) -> Answer:
+    number = call.text("ResourceId")
+    holder = organization.records.get(number) or organization.units.get(number)
+    if holder is None and number != organization.root_id:
+        raise IamError("TargetNotFoundException", "You specified a target that doesn't exist.")
+    tags = holder.tags if holder else {}
+    return _page(call, "Tags", ({"Key": key, "Value": value} for key, value in tags.items()))
+
+
+def _policy_arn(organization: LabOrganization, number: str) -> str:
+    """Return the ARN of a service control policy. AWS's own policies are in no organization."""
+    if number == FULL_ACCESS:
+        return f"arn:{organization.management.partition}:organizations::aws:policy/service_control_policy/{number}"
+    return _arn(organization, "policy", "service_control_policy", number)
+
+
+def _list_policies(organization: LabOrganization, call: OperationRequest) -> Answer:
+    target = call.text("TargetId")
+    if target not in (organization.root_id, *organization.units, *organization.records):
+        raise IamError("TargetNotFoundException", "You specified a target that doesn't exist.")
+    found = organization.attached(target) if call.text("Filter") == "SERVICE_CONTROL_POLICY" else []
+    rows = [
+        {
+            "Id": policy.id,
+            "Arn": _policy_arn(organization, policy.id),
+            "Name": policy.name,
+            "Description": policy.description,
+            "Type": "SERVICE_CONTROL_POLICY",
+            "AwsManaged": policy.id == FULL_ACCESS,
+        }
+        for policy in found
+    ]
+    return _page(call, "Policies", rows)
+
+
+OPERATIONS: Mapping[str, Callable[[LabOrganization, OperationRequest], Answer]] = {
+    "DescribeAccount": _describe_account,
+    "DescribeOrganization": _describe_organization,
+    "DescribeOrganizationalUnit": _describe_unit,
+    "ListAccounts": _list_accounts,
+    "ListAccountsForParent": _list_accounts_for_parent,
+    "ListChildren": _list_children,
+    "ListOrganizationalUnitsForParent": _list_units,
+    "ListParents": _list_parents,
+    "ListPoliciesForTarget": _list_policies,
+    "ListRoots": _list_roots,
+    "ListTagsForResource": _list_tags,
+}

@@ -1,0 +1,141 @@
+"""Builds an organization from the table `organization` of a description, in which each account is described too."""
+
+import json
+import re
+from collections.abc import Mapping
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.lab.aws.account import LabAccount
+from mfa_kit.lab.aws.builder import build_account
+from mfa_kit.lab.aws.description_rows import DOCUMENT, FORM, OF_THE_FILE, CheckedRow
+from mfa_kit.lab.aws.members import add_default_roles, new_organization, sibling, without_credentials
+from mfa_kit.lab.aws.organization import CREDENTIALS, SESSIONS, AccountRecord, LabOrganization
+from mfa_kit.lab.aws.policies import parse_statements
+from mfa_kit.organization.accounts import AccountState
+
+ACCOUNT_ID = re.compile(r"\d{12}", re.ASCII)
+# The forms of IDs in the service model, where an OU's begins with the part that its root has.
+UNIT_ID = re.compile(r"ou-[0-9a-z]{4,32}-[a-z0-9]{8,32}")
+POLICY_ID = re.compile(r"p-[0-9a-zA-Z_]{8,128}")
+METHODS = ("CREATED", "INVITED")
+
+
+def build_organization(management: LabAccount, described: object) -> LabOrganization:
+    """Make the organization that a description has. Raise UsageFault for values that do not fit."""
+    organization = new_organization(management)
+    try:
+        _fill(organization, CheckedRow("organization", described))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UsageFault(f"the description of the organization is not valid: {error}", f"correct it; {FORM}") from None
+    return organization
+
+
+def _fill(organization: LabOrganization, row: CheckedRow) -> None:
+    record = organization.records[organization.management.id]
+    record.name, record.email = row.get("name", str, record.name), row.get("email", str, record.email)
+    if row.has("features"):
+        organization.features = {_one_of(each, (CREDENTIALS, SESSIONS)) for each in row.texts("features")}
+    for unit in row.rows("units"):
+        _add_unit(organization, unit)
+    for account in row.rows("accounts"):
+        _add_account(organization, account)
+    for policy in row.rows("control_policies"):
+        _add_policy(organization, policy)
+    organization.restricted = {_target(organization, each) for each in row.texts("restricted")}
+    for number, services in row.get("delegated", dict, {}).items():
+        organization.delegated[_member(organization, number)] = [str(each) for each in services]
+
+
+def _add_unit(organization: LabOrganization, row: CheckedRow) -> None:
+    parent = _parent(organization, row.get("parent", str, organization.root_id))
+    number = _new_id(row, UNIT_ID, organization.units)
+    unit = organization.units[organization.add_unit(row.get("name", str, ""), parent=parent, number=number)]
+    unit.tags = row.pairs("tags")
+
+
+def _add_policy(organization: LabOrganization, row: CheckedRow) -> None:
+    document = json.dumps(row.get("document", dict, {}))
+    parse_statements(document)
+    organization.attach(
+        row.get("name", str, ""),
+        document,
+        *(_target(organization, each) for each in row.texts("targets")),
+        number=_new_id(row, POLICY_ID, organization.policies),
+        description=row.get("description", str, ""),
+    )
+
+
+def _new_id(row: CheckedRow, form: re.Pattern[str], known: Mapping[str, object]) -> str:
+    """Return the ID of a row, "" if it has none. Raise UsageFault for one of another form, or that is known already."""
+    number = row.get("id", str, "")
+    if number and (number in known or not form.fullmatch(number)):
+        raise UsageFault(f"{number!r} is not an ID, or is used twice", f"omit it, or use the form {form.pattern}")
+    return number
+
+
+def _add_account(organization: LabOrganization, row: CheckedRow) -> None:
+    """Add an account with what its description has. Without `roles`, it has those of a new account."""
+    number = row.get("id", str, "")
+    if not ACCOUNT_ID.fullmatch(number):
+        raise UsageFault(f"{number!r} is not an account ID", "give 12 digits")
+    if organization.find(number) is not None:
+        raise UsageFault(f"the account {number} is described twice", "remove one of the descriptions")
+    account = sibling(organization.management, number)
+    _build(account, row)
+    if not row.has("roles"):
+        add_default_roles(account, organization.management)
+    if row.get("outside", bool, default=False):
+        organization.outside[number] = account
+        return
+    name = row.get("name", str, number)
+    record = AccountRecord(
+        account=account,
+        name=name,
+        email=row.get("email", str, f"{number}@example.com"),
+        parent=_parent(organization, row.get("parent", str, organization.root_id)),
+        state=AccountState(row.get("state", str, "ACTIVE")),
+        tags=row.pairs("tags"),
+        method=_one_of(row.get("method", str, "CREATED"), METHODS),
+    )
+    record.joined = row.date("joined") or record.joined
+    organization.add(record)
+
+
+def _build(account: LabAccount, row: CheckedRow) -> None:
+    """Fill an account from its own description. Name the account in the error for a value that does not fit."""
+    found = row.fields(name for name in DOCUMENT if name not in OF_THE_FILE)
+    try:
+        build_account(account, found)
+    except UsageFault as error:
+        raise UsageFault(f"account {account.id}: {error}", error.hint) from None
+    if not row.has("root"):
+        account.root = without_credentials()
+
+
+def _one_of(value: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise UsageFault(f"{value!r} is not one of {', '.join(choices)}", f"correct it; {FORM}")
+    return value
+
+
+def _parent(organization: LabOrganization, wanted: str) -> str:
+    """Return the ID of the root or of an OU that is named by its ID or its name. Raise UsageFault for another one."""
+    if wanted in (organization.root_id, "root") or wanted in organization.units:
+        return organization.root_id if wanted == "root" else wanted
+    found = [unit.id for unit in organization.units.values() if unit.name == wanted]
+    if len(found) != 1:
+        how_many = "no" if not found else "more than one"
+        raise UsageFault(f"{how_many} OU of this organization is named {wanted!r}", "use the id of an OU above")
+    return found[0]
+
+
+def _target(organization: LabOrganization, wanted: str) -> str:
+    """Return the ID of a root, OU or account that a service control policy is attached to."""
+    return wanted if wanted in organization.records else _parent(organization, wanted)
+
+
+def _member(organization: LabOrganization, number: str) -> str:
+    """Return the ID of a member account. Raise UsageFault for another one."""
+    if number not in organization:
+        raise UsageFault(f"{number!r} is not a member account", "describe it in accounts, or remove it")
+    return number

@@ -1,0 +1,144 @@
+"""IAM's operations on centralized root access, and those that sessions of AssumeRoot may call about a root user."""
+
+from moto.core.responses import ActionResult, EmptyResult
+
+from mfa_kit.lab.aws.iam import LabIam
+from mfa_kit.lab.aws.organization import CREDENTIALS, IAM_SERVICE, SESSIONS
+from mfa_kit.lab.aws.wire import IamError
+
+
+class RootAccess(LabIam):
+    """All operations of IAM in the lab."""
+
+    # Features of centralized root access.
+
+    def list_organizations_features(self) -> ActionResult:
+        """Answer ListOrganizationsFeatures, for the management account and a delegated administrator of IAM."""
+        self._check_administrator()
+        return self._features()
+
+    def enable_organizations_root_credentials_management(self) -> ActionResult:
+        """Answer EnableOrganizationsRootCredentialsManagement."""
+        return self._set_feature(CREDENTIALS, enabled=True)
+
+    def disable_organizations_root_credentials_management(self) -> ActionResult:
+        """Answer DisableOrganizationsRootCredentialsManagement."""
+        return self._set_feature(CREDENTIALS, enabled=False)
+
+    def enable_organizations_root_sessions(self) -> ActionResult:
+        """Answer EnableOrganizationsRootSessions."""
+        return self._set_feature(SESSIONS, enabled=True)
+
+    def disable_organizations_root_sessions(self) -> ActionResult:
+        """Answer DisableOrganizationsRootSessions."""
+        return self._set_feature(SESSIONS, enabled=False)
+
+    def _features(self) -> ActionResult:
+        return ActionResult(
+            {"OrganizationId": self.organization.id, "EnabledFeatures": sorted(self.organization.features)}
+        )
+
+    def _set_feature(self, feature: str, *, enabled: bool) -> ActionResult:
+        """Enable or disable a feature. Only the management account may do so."""
+        self._check_administrator()
+        if self.account is not self.organization.management:
+            raise IamError(
+                "CallerIsNotManagementAccountException",
+                "The account making the request is not the management account of the organization.",
+            )
+        if enabled:
+            self.organization.features.add(feature)
+        else:
+            self.organization.features.discard(feature)
+        return self._features()
+
+    def _check_administrator(self) -> None:
+        if self.account.id not in self.organization.records:
+            raise IamError("OrganizationNotFoundException", "No organization is associated with your account.")
+        if not self.organization.administers(self.account, IAM_SERVICE):
+            raise IamError(
+                "AccountNotManagementOrDelegatedAdministratorException",
+                "The account making the request is not the management account or a delegated administrator.",
+            )
+
+    # The credentials of root.
+
+    @property
+    def _about_root(self) -> bool:
+        """Whether root asks about itself."""
+        return self.caller.kind == "root" and "UserName" not in self.operation.params
+
+    def list_mfa_devices(self) -> ActionResult:
+        """Answer ListMFADevices. In a session of AssumeRoot, without a user name, the devices are root's."""
+        if not self._about_root:
+            return super().list_mfa_devices()
+        rows = [{"SerialNumber": each.serial, "EnableDate": each.enabled} for each in self.account.root_devices()]
+        return ActionResult({"MFADevices": rows, "IsTruncated": False})
+
+    def list_access_keys(self) -> ActionResult:
+        """Answer ListAccessKeys. In a session of AssumeRoot, without a user name, the keys are root's."""
+        if not self._about_root:
+            return super().list_access_keys()
+        created = self.account.root.created
+        rows = [
+            {"AccessKeyId": f"AKIA{self.account.id}ROO{number}", "Status": "Active", "CreateDate": created}
+            for number in range(1, self.account.root.keys + 1)
+        ]
+        return ActionResult({"AccessKeyMetadata": rows, "IsTruncated": False})
+
+    def get_login_profile(self) -> ActionResult:
+        """Answer GetLoginProfile. In a session of AssumeRoot, without a user name, the password is root's."""
+        if not self._about_root:
+            return super().get_login_profile()
+        if not self.account.root.password:
+            raise IamError("NoSuchEntity", "Login Profile for User root cannot be found.")
+        return ActionResult({"LoginProfile": {"UserName": "root", "CreateDate": self.account.root.created}})
+
+    def get_user(self) -> ActionResult:
+        """Answer GetUser. In a session of AssumeRoot, without a user name, the user is root."""
+        if not self._about_root:
+            return super().get_user()
+        root = self.account.root
+        shown = {"UserId": self.account.id, "Arn": self.caller.arn, "CreateDate": root.created}
+        return ActionResult({"User": {**shown, "PasswordLastUsed": root.password_last_used}})
+
+    def list_signing_certificates(self) -> ActionResult:
+        """Answer ListSigningCertificates. Root has none in the lab."""
+        if not self._about_root:
+            return super().list_signing_certificates()
+        return ActionResult({"Certificates": [], "IsTruncated": False})
+
+    def deactivate_mfa_device(self) -> ActionResult:
+        """Answer DeactivateMFADevice. In a session of AssumeRoot, without a user name, the device is root's."""
+        if not self._about_root:
+            return super().deactivate_mfa_device()
+        held = self.account.root_devices()
+        kept = [device for device in held if device.serial != self.operation.text("SerialNumber")]
+        if len(kept) == len(held):
+            raise IamError("NoSuchEntity", "MFA Device invalid for user.")
+        self.account.root.devices = kept
+        return EmptyResult()
+
+    def delete_access_key(self) -> ActionResult:
+        """Answer DeleteAccessKey. In a session of AssumeRoot, without a user name, the key is root's."""
+        if not self._about_root:
+            return super().delete_access_key()
+        self.account.root.keys = max(0, self.account.root.keys - 1)
+        return EmptyResult()
+
+    def create_login_profile(self) -> ActionResult:
+        """Answer CreateLoginProfile. In a session of AssumeRoot, it allows root to recover the password."""
+        if not self._about_root:
+            return super().create_login_profile()
+        if self.account.root.password:
+            raise IamError("EntityAlreadyExists", "Login Profile for user root already exists.")
+        self.account.root.password = True
+        return self.get_login_profile()
+
+    def delete_login_profile(self) -> ActionResult:
+        """Answer DeleteLoginProfile. In a session of AssumeRoot, without a user name, the password is root's."""
+        if not self._about_root:
+            return super().delete_login_profile()
+        self.get_login_profile()
+        self.account.root.password = False
+        return EmptyResult()
