@@ -14,6 +14,8 @@ from mfa_kit.lab.child import user_names
 from tests.bench.table import Row, show
 
 USERS = 5000
+# The member accounts of an organization, and the users of each.
+ACCOUNTS, USERS_EACH = 100, 20
 PAIRS = 100
 RUNS = 5
 PER_USER = 8
@@ -78,6 +80,11 @@ def details(lab: Lab) -> float:
     return taken
 
 
+def organization() -> None:
+    """Build an organization, and close the server that nobody asked."""
+    Lab(accounts=ACCOUNTS, users_per_account=USERS_EACH).server.server_close()
+
+
 def main() -> int:
     """Run the bench and return the exit code."""
     run = [sys.executable, "-m", "mfa_kit", "lab", "run"]
@@ -94,6 +101,7 @@ def main() -> int:
             Row("lab run -- true", start, "s", 1.5),
             Row("one Create and Enable, 100 a second are 10 ms", pair, "ms", 10),
             Row(f"build {USERS} users", built, "s", 5),
+            Row(f"build {ACCOUNTS} accounts of {USERS_EACH} users", seconds(organization, RUNS), "s", 1),
             Row(f"GetAccountAuthorizationDetails of {USERS} users", read, "s", 10),
         ],
     )

@@ -39,6 +39,10 @@ from mfa_kit.lab.aws.builder import build_account
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.description import read_description
 from mfa_kit.lab.aws.faults import read_rules
+from mfa_kit.lab.aws.organization import FULL_ACCESS_DOCUMENT
+from mfa_kit.lab.aws.organization_builder import build_organization
+from mfa_kit.lab.aws.organization_state import describe_lab
+from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import lab_key
 from mfa_kit.policy.lint import find_traps
@@ -270,6 +274,20 @@ def read_account(content: bytes) -> object:
     return account
 
 
+def read_organization(content: bytes) -> object:
+    found = read_description(written(content, "account.json"))
+    account = LabAccount(region="us-east-1", settings=LabSettings())
+    return build_organization(account, found.get("organization", {}))
+
+
+def organizations() -> list[bytes]:
+    """Return the description of a small organization."""
+    lab = Lab(accounts=2, users_per_account=1)
+    lab.server.server_close()
+    lab.organization.attach("guard", FULL_ACCESS_DOCUMENT, "000000000001")
+    return [json.dumps(describe_lab(lab.organization)).encode()]
+
+
 def pictures() -> list[bytes]:
     """Return a QR code as a picture in the forms that people send."""
     from PIL import Image  # noqa: PLC0415 - beside its use
@@ -363,6 +381,7 @@ PARSERS = {
         lambda: [json.dumps({"Version": "2012-10-17", "Statement": POLICIES}).encode()],
     ),
     "lab's account": Parser(read_account, lambda: [(OLD / "account.json").read_bytes()]),
+    "lab's organization": Parser(read_organization, organizations),
     "lab's rules": Parser(
         lambda content: read_rules(written(content, "rules.json")),
         lambda: [b'[{"operation": "EnableMFADevice", "error": "Throttling", "times": 2}]'],
