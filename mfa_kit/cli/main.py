@@ -139,6 +139,9 @@ COMMANDS: Rows = {
             "lint": Row("Find traps in policies that mention MFA.", "mfa_kit.cli.policy.lint:lint"),
             "lockout": Row("List the users whom a policy would lock out.", "mfa_kit.cli.policy.lockout:lockout"),
             "onboard": Row("Print the commands for a safe start.", "mfa_kit.cli.policy.onboard:onboard"),
+            "org-role": Row(
+                "Print the roles for the accounts of an organization.", "mfa_kit.cli.policy.org_role:org_role"
+            ),
         },
         "Print, check and try out policies that require MFA. mfa-kit attaches no policy.",
     ),
