@@ -24,6 +24,7 @@ from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.fido.faults import GARBLED
 from mfa_kit.adapters.fido.statement import registration_of
 from mfa_kit.adapters.files import identities, picture, recipients, rollout_files, snapshots
+from mfa_kit.adapters.files.accounts_file import accounts_text
 from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.ledger import Ledger
@@ -45,11 +46,14 @@ from mfa_kit.lab.aws.organization_state import describe_lab
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import lab_key
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.accounts_file import accounts_document
 from mfa_kit.policy.lint import find_traps
 from mfa_kit.qr_codes import authenticator_export, key_uri, reading, symbol
 from mfa_kit.rollout.plan_file import parse_plan
 from mfa_kit.security_keys.key_policy import parse_policy
 from mfa_kit.wiring import config
+from mfa_kit.wiring.accounts import read_accounts_file
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.rollout import parse_public_key, read_roster
 from tests.fido.test_policy import WHOLE
@@ -262,6 +266,31 @@ def rosters() -> list[bytes]:
     ]
 
 
+def read_accounts(name: str) -> Callable[[bytes], object]:
+    """Return a parser of files of accounts. The end of the name says whether the file is JSON only."""
+    return lambda content: read_accounts_file(written(content, name))
+
+
+def account_files() -> list[bytes]:
+    """Return a file of accounts with each key, as YAML with an anchor and as JSON."""
+    text_of_it = """vars: {team: web, since: 2026-11-26}
+accounts:
+- &first
+  account_id: "000000000001"
+  name: dev
+  role: [arn:aws:iam::000000000002:role/hub, arn:aws:iam::000000000001:role/mfa-kit-audit]
+  external_id: x-1
+  tags: [env:dev]
+- {account_id: '000000000002', profile: prod, regions: [us-east-1], vars: {level: 2.5}}
+- {<<: *first, account_id: "000000000003", role: mfa-kit-audit}
+"""
+    return [text_of_it.encode(), accounts_text(accounts_document(accounts_of(text_of_it), partition="aws"))]
+
+
+def accounts_of(text_of_it: str) -> Sequence[OrgAccount]:
+    return read_accounts_file(written(text_of_it.encode(), "accounts.yml"))
+
+
 def read_plan(content: bytes) -> object:
     text_of_it = rollout_files.read_text(written(content))
     return parse_plan(text_of_it, methods=METHODS.in_rosters(), parse_key=parse_public_key)
@@ -342,6 +371,8 @@ def taken_snapshots() -> list[bytes]:
 
 
 PARSERS = {
+    "accounts files": Parser(read_accounts("accounts.yml"), account_files),
+    "accounts files in JSON": Parser(read_accounts("accounts.json"), lambda: account_files()[1:]),
     "key URIs": Parser(text(lambda uri: key_uri.parse(KeyUri(uri))), key_uris),
     "authenticator exports": Parser(text(lambda uri: authenticator_export.read_export(KeyUri(uri))), exports),
     "PSKC": Parser(read_seeds, lambda: [boxes.pskc(TOTP + EVENTS), boxes.pskc(TOTP, how="pre-shared key")]),

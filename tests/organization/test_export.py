@@ -1,0 +1,283 @@
+"""The accounts that Organizations lists, and the file that `accounts export` writes from them."""
+
+import http.server
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from mfa_kit.adapters.aws.iam import Iam
+from mfa_kit.adapters.aws.organizations import OrganizationReader
+from mfa_kit.core.errors import AccessDenied, AwsFault, MfaKitError, NoSuchOperation, Throttled, UsageFault
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.organization.accounts import AccountState, OrgAccount
+from mfa_kit.wiring.accounts import read_accounts_file
+from tests.adapters.test_hostile_server import open_iam, send, serve
+from tests.conftest import ACCOUNT, MfaKit
+
+# A list of answers for an operation; the last one is repeated. An answer is a status and a JSON document.
+Answers = dict[str, list[tuple[int, dict[str, Any]]]]
+MEMBERS = 23
+ALICE = "arn:aws:iam::000000000000:user/alice"
+
+
+@contextmanager
+def organizations(answers: Answers) -> Iterator[OrganizationReader]:
+    """Serve canned answers by operation; yield a reader of them."""
+
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+        queue = answers[handler.headers["X-Amz-Target"].rpartition(".")[2]]
+        status, body = queue.pop(0) if len(queue) > 1 else queue[0]
+        send(handler, status, json.dumps(body).encode(), "application/x-amz-json-1.1")
+
+    with serve(answer) as address:
+        yield OrganizationReader(open_iam(address).ask_organizations)
+
+
+def row(number: int, **fields: str) -> dict[str, str]:
+    return {"Id": f"{number:012}", "Name": f"member-{number}", "State": "ACTIVE", **fields}
+
+
+def refused(code: str, message: str = "") -> list[tuple[int, dict[str, Any]]]:
+    return [(400, {"__type": code, "Message": message})]
+
+
+@pytest.mark.usefixtures("at_lab")
+def test_state_counts_before_status() -> None:
+    """Status is older, and was to be retired. A state that mfa-kit does not know is not taken for ACTIVE."""
+    rows = [
+        row(1, State="CLOSED", Status="ACTIVE"),
+        {"Id": "000000000002", "Status": "SUSPENDED"},
+        row(3, State="MELTED", Email="three@example.com"),
+        {"Id": "000000000004"},
+    ]
+    with organizations({"ListAccounts": [(200, {"Accounts": rows})]}) as reader:
+        assert list(reader.accounts()) == [
+            OrgAccount(id="000000000001", name="member-1", state=AccountState.CLOSED),
+            OrgAccount(id="000000000002", state=AccountState.SUSPENDED),
+            OrgAccount(id="000000000003", name="member-3", state=AccountState.UNKNOWN, email="three@example.com"),
+            OrgAccount(id="000000000004", state=AccountState.UNKNOWN),
+        ]
+
+
+@pytest.mark.usefixtures("at_lab")
+def test_an_empty_page_is_not_the_last_one() -> None:
+    """Organizations may return a page without rows, and a token for the next page."""
+    pages: list[tuple[int, dict[str, Any]]] = [
+        (200, {"Accounts": [], "NextToken": "a"}),
+        (200, {"Accounts": [row(1)], "NextToken": "b"}),
+        (200, {"Accounts": [row(2)]}),
+    ]
+    with organizations({"ListAccounts": pages}) as reader:
+        assert [account.id for account in reader.accounts()] == ["000000000001", "000000000002"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind", "said"),
+    [
+        ({"Accounts": [row(1)], "NextToken": "same"}, AwsFault, "the listing of Organizations never ends"),
+        ({"Accounts": [{"Id": "12", "Name": "x"}]}, AwsFault, "Organizations answers with a malformed account ID"),
+        ({"Accounts": [{"Name": "x"}]}, AwsFault, "Organizations answers with a malformed account ID"),
+    ],
+)
+@pytest.mark.usefixtures("at_lab")
+def test_answers_that_make_no_sense_are_errors(answers: dict[str, Any], kind: type[MfaKitError], said: str) -> None:
+    """Another server than AWS may have sent them."""
+    with organizations({"ListAccounts": [(200, answers)]}) as reader, pytest.raises(kind, match=said):
+        list(reader.accounts())
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind", "said", "hint"),
+    [
+        ("AWSOrganizationsNotInUseException", "", AwsFault, "is not in an organization", "the management account"),
+        (
+            "AccessDeniedException",
+            "You don't have permissions to access this resource.",
+            AccessDenied,
+            "this account may not list the accounts of its organization",
+            "a delegated administrator",
+        ),
+        (
+            "AccessDeniedException",
+            f"User: {ALICE} is not authorized to perform: organizations:ListAccounts on resource: *",
+            AccessDenied,
+            f"User: {ALICE} is not authorized to perform: organizations:ListAccounts",
+            "allow the caller organizations:ListAccounts",
+        ),
+        ("TooManyRequestsException", "slow down", Throttled, "TooManyRequests", "try again later"),
+        ("UnknownOperationException", "", NoSuchOperation, "UnknownOperation", "this server is not AWS"),
+    ],
+)
+@pytest.mark.usefixtures("at_lab")
+def test_a_refusal_says_who_may_list_the_accounts(
+    code: str, message: str, kind: type[MfaKitError], said: str, hint: str
+) -> None:
+    """AWS uses one code for a caller without the permission and for an account that may not ask at all."""
+    with organizations({"ListAccounts": refused(code, message)}) as reader, pytest.raises(kind) as caught:
+        list(reader.accounts())
+    assert type(caught.value) is kind
+    assert (said in str(caught.value), hint in caught.value.hint) == (True, True)
+
+
+@pytest.mark.parametrize("code", ["ParentNotFoundException", "InvalidInputException"])
+@pytest.mark.usefixtures("at_lab")
+def test_a_unit_that_does_not_exist_is_named(code: str) -> None:
+    """Organizations also refuses the ID of a unit in another form."""
+    answers: Answers = {"ListAccountsForParent": refused(code)}
+    with organizations(answers) as reader, pytest.raises(UsageFault, match="no organizational unit 'ou-lab0-1"):
+        list(reader.accounts("ou-lab0-12345678"))
+
+
+@pytest.mark.usefixtures("at_lab")
+def test_units_that_contain_each_other_are_read_once() -> None:
+    """Only another server than AWS has them."""
+    answers: Answers = {
+        "ListAccountsForParent": [(200, {"Accounts": [row(1)]}), (200, {"Accounts": [row(2)]})],
+        "ListOrganizationalUnitsForParent": [
+            (200, {"OrganizationalUnits": [{"Id": "ou-lab0-00000002"}]}),
+            (200, {"OrganizationalUnits": [{"Id": "ou-lab0-00000001"}]}),
+        ],
+    }
+    with organizations(answers) as reader:
+        assert [account.id for account in reader.accounts("ou-lab0-00000001")] == ["000000000001", "000000000002"]
+
+
+@pytest.fixture(scope="module")
+def organization() -> Iterator[Lab]:
+    """Run a lab with an organization, in which one account is closed and another is suspended."""
+    with Lab(accounts=MEMBERS) as lab:
+        lab.organization.records["000000000002"].state = AccountState.CLOSED
+        lab.organization.records["000000000004"].state = AccountState.SUSPENDED
+        yield lab
+
+
+@pytest.fixture
+def export(organization: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Run `accounts export -o accounts.json` in the management account; return its result and the file's accounts."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "home"))
+    for name, value in organization.env.items():
+        monkeypatch.setenv(name, value)
+    mfa_kit = MfaKit(tmp_path / "home")
+
+    def run(*words: str) -> Any:
+        done = mfa_kit.run("accounts", "export", "-o", "accounts.json", *words)
+        file = tmp_path / "accounts.json"
+        return done, list(read_accounts_file(file)) if file.exists() else []
+
+    return run
+
+
+def test_the_accounts_of_all_pages_are_written(export: Callable[..., Any], tmp_path: Path) -> None:
+    """Accounts that are not ACTIVE are left out, and named with their state. The file is private."""
+    done, accounts = export("--output", "json")
+    assert done.code == 0, done.err
+    assert len(accounts) == MEMBERS + 1 - 2
+    assert accounts[1] == OrgAccount(
+        id="000000000001", name="member-001", email="member-001@example.com", roles=("mfa-kit-audit",)
+    )
+    left_out = [
+        {"id": "000000000002", "name": "member-002", "state": "CLOSED"},
+        {"id": "000000000004", "name": "member-004", "state": "SUSPENDED"},
+    ]
+    found = json.loads(done.out)
+    assert (found["file"], found["accounts"], found["left_out"]) == ("accounts.json", len(accounts), left_out)
+    assert "left out: member-002 (000000000002) is CLOSED" in done.err
+    assert (tmp_path / "accounts.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_is_never_overwritten(export: Callable[..., Any], tmp_path: Path) -> None:
+    """Nothing is asked of AWS before."""
+    (tmp_path / "accounts.json").write_text('{"accounts": [{"account_id": "000000000009"}]}')
+    done, accounts = export()
+    assert (done.code, [account.id for account in accounts]) == (5, ["000000000009"])
+    assert "accounts.json already exists" in done.err
+
+
+def test_a_dry_run_writes_nothing(export: Callable[..., Any]) -> None:
+    """It shows how many accounts the file would have."""
+    done, accounts = export("--dry-run")
+    assert (done.code, accounts) == (0, [])
+    assert f"accounts  {MEMBERS + 1 - 2}" in done.out
+
+
+def test_a_unit_includes_the_units_below_it(export: Callable[..., Any], organization: Lab) -> None:
+    """The accounts of the lab are in units below `workloads`, and in another unit."""
+    units = {unit.name: unit.id for unit in organization.organization.units.values()}
+    below = {units["production"], units["development"]}
+    records = organization.organization.records.values()
+    wanted = {record.account.id for record in records if record.parent in below and record.state is AccountState.ACTIVE}
+    _, accounts = export("--ou", units["workloads"])
+    assert {account.id for account in accounts} == wanted
+    assert 0 < len(wanted) < MEMBERS
+
+
+def test_accounts_are_chosen_by_name_and_tag(export: Callable[..., Any]) -> None:
+    """With -t, the tags are read, and are written too."""
+    done, accounts = export("-t", "stage:sandbox", "--exclude", "member-003", "--role-name", "reader")
+    assert done.code == 0, done.err
+    assert {account.tags for account in accounts} == {("stage:sandbox",)}
+    assert {account.roles for account in accounts} == {("reader",)}
+    assert "member-003" not in {account.name for account in accounts}
+
+
+def test_a_misspelled_name_writes_nothing(export: Callable[..., Any]) -> None:
+    """The error has the name that was probably meant."""
+    done, accounts = export("-a", "membr-003")
+    assert (done.code, accounts) == (2, [])
+    assert "there is no account 'membr-003'" in done.err
+    assert "did you mean 'member-003'?" in done.err
+
+
+def test_the_account_of_the_credentials_has_their_profile(
+    export: Callable[..., Any], organization: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The management account has no role that a StackSet deploys. Without a profile, a note says so."""
+    done, accounts = export("-a", ACCOUNT)
+    assert [account.roles for account in accounts] == [("mfa-kit-audit",)]
+    assert f"{ACCOUNT} is the account of these credentials" in " ".join(done.err.split())
+    (tmp_path / "accounts.json").unlink()
+    keys = {name.lower(): organization.env[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    lines = "\n".join(f"{name} = {value}" for name, value in keys.items())
+    (tmp_path / "credentials").write_text(f"[hub]\n{lines}\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    done, accounts = export("-a", ACCOUNT, "--profile", "hub")
+    assert [(account.roles, account.profile) for account in accounts] == [((), "hub")]
+    assert "is the account of these credentials" not in done.err
+
+
+def test_a_member_account_may_not_list_the_organization(
+    export: Callable[..., Any], organization: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its policies allow everything, and Organizations refuses it all the same."""
+    sts = boto3.client("sts", endpoint_url=organization.url)
+    role = "arn:aws:iam::000000000001:role/OrganizationAccountAccessRole"
+    made = sts.assume_role(RoleArn=role, RoleSessionName="export")["Credentials"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", made["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", made["SecretAccessKey"])
+    monkeypatch.setenv("AWS_SESSION_TOKEN", made["SessionToken"])
+    done, accounts = export()
+    assert (done.code, accounts) == (4, [])
+    assert "this account may not list the accounts of its organization" in done.err
+
+
+def test_an_account_without_an_organization_says_so(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """Nothing is written."""
+    done = mfa_kit.run("accounts", "export", "-o", tmp_path / "accounts.json")
+    assert (done.code, (tmp_path / "accounts.json").exists()) == (4, False)
+    assert "the account of these credentials is not in an organization" in done.err
+
+
+def test_the_management_account_is_named(organization: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member may ask for it too."""
+    for name, value in organization.env.items():
+        monkeypatch.setenv(name, value)
+    reader = OrganizationReader(Iam(observe=lambda _: None).ask_organizations)
+    assert reader.management_account() == ACCOUNT
