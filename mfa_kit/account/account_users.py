@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mfa_kit.account.evaluator import UNREAD, WITH_MFA, Decision, RequestContext, demands_mfa, evaluate
+from mfa_kit.account.policy_texts import managed_policy, own_policies
 from mfa_kit.account.snapshot import AccessKey, Credentials, Entity, Snapshot
 from mfa_kit.core.models import Device, DeviceType
 
@@ -16,13 +17,14 @@ class EntityPolicies:
     """The policies of a user, group or role.
 
     `documents` holds the texts of its own policies and of its groups' policies, and `boundary` the text of its
-    permissions boundary. `unread` is true if the text of a policy could not be read, so that it is missing from
-    `documents`.
+    permissions boundary. `unread` is true if the text of a policy could not be read, or is not a policy, so that it is
+    missing from `documents`. `why` names the first such text, or the boundary's; it is empty if there is none.
     """
 
     documents: tuple[str, ...]
     boundary: str | None
     unread: bool
+    why: str = ""
 
     def decide(self, action: str, resource: str, context: RequestContext, *, more: tuple[str, ...] = ()) -> Decision:
         """Return what these policies and `more` texts say about a request."""
@@ -129,17 +131,24 @@ def entity_policies(
 ) -> EntityPolicies:
     """Return the policies of an entity, together with those of its groups that are in `groups`."""
     holders = [entity, *(groups[name] for name in entity.groups if groups and name in groups)]
-    missing_group = len(holders) <= len(entity.groups)
+    policies = [policy for holder in holders for policy in own_policies(holder, snapshot)]
+    missing_group = [] if len(holders) > len(entity.groups) else ["a group of this user could not be read"]
+    gaps = [*(policy.flaw for policy in policies if policy.flaw), *missing_group]
+    boundary, flaw = _boundary(entity, snapshot)
     return EntityPolicies(
-        documents=tuple(text for holder in holders for text in _documents(holder, snapshot)),
-        boundary=snapshot.policies.get(entity.boundary, UNREAD) if entity.boundary else None,
-        unread=missing_group or any(arn not in snapshot.policies for holder in holders for arn in holder.attached),
+        documents=tuple(policy.text for policy in policies if policy.text is not None and not policy.flaw),
+        boundary=boundary,
+        unread=bool(gaps),
+        why=[*gaps, flaw][0],
     )
 
 
-def _documents(holder: Entity, snapshot: Snapshot) -> tuple[str, ...]:
-    attached = (snapshot.policies.get(arn) for arn in holder.attached)
-    return (*holder.inline.values(), *(text for text in attached if text is not None))
+def _boundary(entity: Entity, snapshot: Snapshot) -> tuple[str | None, str]:
+    """Return the text of a permissions boundary, or None without one, and why it cannot be evaluated."""
+    if entity.boundary is None:
+        return None, ""
+    policy = managed_policy(entity.boundary, snapshot)
+    return (UNREAD, policy.flaw) if policy.flaw else (policy.text, "")
 
 
 def administers(entity: Entity, policies: EntityPolicies) -> bool | None:

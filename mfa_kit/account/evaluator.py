@@ -70,11 +70,23 @@ class IamStatement:
 
 
 def _items(value: object) -> tuple[object, ...]:
-    return tuple(value) if isinstance(value, list) else (value,) if value is not None else ()
+    return tuple(value) if isinstance(value, list) else (value,)
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    return tuple(str(each).lower() if isinstance(each, bool) else str(each) for each in _items(value))
+    """Return one text or a list of texts as a tuple. Raise TypeError for any other value."""
+    return tuple(_text(each) for each in _items(value))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _values(value: object) -> tuple[str, ...]:
+    """Return the values of a line of a Condition, as texts. Raise TypeError for an object or null."""
+    return tuple(str(each).lower() if isinstance(each, bool | int | float) else _text(each) for each in _items(value))
 
 
 def _mapping(value: object) -> Mapping[str, object]:
@@ -92,13 +104,13 @@ def _statement(row: Mapping[str, object], *, version: object) -> IamStatement:
     return IamStatement(
         sid=str(row.get("Sid", "")),
         allow=row["Effect"] == "Allow",
-        actions=_texts(row.get("Action")),
-        but_actions=_texts(row.get("NotAction")),
-        resources=_texts(row.get("Resource")),
-        but_resources=_texts(row.get("NotResource")),
+        actions=_texts(row.get("Action", [])),
+        but_actions=_texts(row.get("NotAction", [])),
+        resources=_texts(row.get("Resource", [])),
+        but_resources=_texts(row.get("NotResource", [])),
         principals=_principals(row.get("Principal", {})),
         lines=tuple(
-            (operator, key, _texts(values))
+            (operator, key, _values(values))
             for operator, keys in _mapping(row.get("Condition", {})).items()
             for key, values in _mapping(keys).items()
         ),
@@ -113,22 +125,36 @@ def _principals(value: object) -> tuple[tuple[str, str], ...]:
     return tuple((kind, name) for kind, names in _mapping(value).items() for name in _texts(names))
 
 
-@lru_cache(maxsize=4096)
 def statements(document: str) -> tuple[IamStatement, ...]:
     """Return the statements of a policy document. Raise UsageFault for text that is not a policy."""
+    found, why = _parse(document)
+    if why is not None:
+        raise UsageFault(
+            f"this is not an IAM policy: {why}",
+            'write JSON: {"Version": "2012-10-17", "Statement": [{"Effect": ..., "Action": ..., "Resource": ...}]}',
+        )
+    return found
+
+
+def policy_flaw(document: str) -> str | None:
+    """Return why a text is not a policy, so that it cannot be evaluated, or None if it is one."""
+    return _parse(document)[1]
+
+
+@lru_cache(maxsize=4096)
+def _parse(document: str) -> tuple[tuple[IamStatement, ...], str | None]:
+    """Return the statements of a policy document, and why the text is not a policy, or None."""
     try:
         found = _mapping(read_json(document))
-        return tuple(_statement(_mapping(row), version=found.get("Version")) for row in _items(found["Statement"]))
+        rows = _items(found["Statement"])
+        return tuple(_statement(_mapping(row), version=found.get("Version")) for row in rows), None
     except JsonError as error:
         why = str(error)
     except KeyError as error:
         why = f"it has no {error.args[0]}" if error.args[0] == "Statement" else f"a statement has no {error.args[0]}"
     except (TypeError, RecursionError):
         why = "a part of it does not follow the policy grammar"
-    raise UsageFault(
-        f"this is not an IAM policy: {why}",
-        'write JSON: {"Version": "2012-10-17", "Statement": [{"Effect": ..., "Action": ..., "Resource": ...}]}',
-    )
+    return (), why
 
 
 @lru_cache(maxsize=8192)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from mfa_kit.account.account_users import AccountUser, account_users
+from mfa_kit.account.policy_texts import policy_holes
 from mfa_kit.account.snapshot import Credentials, Details, DeviceBackup, Hole, Part, Snapshot
 from mfa_kit.account.source import AccountSource
 from mfa_kit.core.errors import MfaKitError, NoSuchEntity
@@ -174,7 +175,7 @@ def read_account(
         certified=reading.certifications(keys),
         must_change=reading.must_change([one.name for one in users if passwords_of(one)]),
         at=inventory.now(),
-        holes=tuple(reading.holes),
+        holes=(*reading.holes, *policy_holes(snapshot)),
     )
 
 

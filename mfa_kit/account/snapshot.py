@@ -16,6 +16,7 @@ class Part(StrEnum):
     REPORT = "credential report"
     SUMMARY = "account summary"
     DETAILS = "account authorization details"
+    POLICIES = "policies"
     VIRTUAL = "virtual MFA devices"
     DEVICES = "MFA devices of users"
     KEYS = "what security keys are"

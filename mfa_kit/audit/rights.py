@@ -1,10 +1,11 @@
 """Rules about groups, roles and the password policy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 from mfa_kit.account.account_users import AccountUser
-from mfa_kit.account.evaluator import NO_MFA, NOBODY, PLAIN_KEYS, WITH_MFA, principals_let_in
+from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, principals_let_in
+from mfa_kit.account.policy_texts import trust_flaw, trust_text
 from mfa_kit.account.snapshot import AccessKey, AccountPasswordPolicy, Entity, Part
 from mfa_kit.account.wording import command, few
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Profile, Scene, Severity, Unsure, audit_rule
@@ -37,7 +38,14 @@ def groups_enforcement(scene: Scene) -> Iterator[Observation]:
                 remedy=_enforce(name, user_paths=any(one.has_path for one in users)),
             )
         elif None in demanded.values():
-            yield Unsure(name, "whether its policies require MFA depends on conditions that cannot be evaluated")
+            unknown = [one for one in users if demanded[one.name] is None]
+            yield Unsure(name, f"whether its policies require MFA is unknown: {_why_unknown(unknown)}")
+
+
+def _why_unknown(users: Sequence[AccountUser]) -> str:
+    """Return why the policies of these users cannot be evaluated: the first text that is missing, or a condition."""
+    gaps = [one.policies.why for one in users if one.policies.why]
+    return gaps[0] if gaps else "it depends on a condition that cannot be evaluated"
 
 
 def _console_members(scene: Scene) -> dict[str, list[AccountUser]]:
@@ -71,6 +79,9 @@ def roles_trust(scene: Scene) -> Iterator[Observation]:
     account = scene.snapshot.account
     seen = False
     for role in scene.snapshot.roles:
+        if flaw := trust_flaw(role):
+            seen = True
+            yield Unsure(role.name, flaw)
         with_mfa = _people(role, account, mfa=True)
         seen = seen or bool(with_mfa)
         without = _people(role, account, mfa=False)
@@ -93,7 +104,7 @@ def roles_trust(scene: Scene) -> Iterator[Observation]:
 def _people(role: Entity, account: str, *, mfa: bool) -> set[str]:
     """Return the people of this account whom a role's trust policy lets in, with or without MFA."""
     contexts = (WITH_MFA,) if mfa else (PLAIN_KEYS, NO_MFA)
-    found = {who for context in contexts for who in principals_let_in(role.trust or NOBODY, context)}
+    found = {who for context in contexts for who in principals_let_in(trust_text(role), context)}
     return {name for kind, name in found if kind == "AWS" and _is_of_people(name, account)}
 
 
@@ -123,6 +134,10 @@ def roles_ec2(scene: Scene) -> Iterator[Observation]:
         yield NotApplicable("no program uses an access key")
     if any(_is_for_ec2(role) for role in scene.snapshot.roles):
         return
+    flaws = [Unsure(role.name, flaw) for role in scene.snapshot.roles if (flaw := trust_flaw(role))]
+    if flaws:
+        yield from flaws
+        return
     for name, key in used:
         where = f"for {key.service or 'an unknown service'} in {key.region or 'an unknown region'}"
         yield Finding(
@@ -143,7 +158,7 @@ def _program_keys_in_use(scene: Scene) -> Iterator[tuple[str, AccessKey]]:
 
 
 def _is_for_ec2(role: Entity) -> bool:
-    return any(kind == "Service" and name in EC2 for kind, name in principals_let_in(role.trust or NOBODY, {}))
+    return any(kind == "Service" and name in EC2 for kind, name in principals_let_in(trust_text(role), {}))
 
 
 @audit_rule(

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from mfa_kit.account.account_users import AccountUser, administers, entity_policies
-from mfa_kit.account.evaluator import NOBODY, WITH_MFA, principals_let_in
-from mfa_kit.account.snapshot import Credentials, Entity, Part
+from mfa_kit.account.evaluator import WITH_MFA, principals_let_in
+from mfa_kit.account.policy_texts import trust_flaw, trust_text
+from mfa_kit.account.snapshot import Credentials, Entity, Part, Snapshot
 from mfa_kit.account.wording import command, few
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Remark, Scene, Severity, Unsure, audit_rule
 from mfa_kit.core.models import DeviceType
@@ -12,6 +13,7 @@ from mfa_kit.core.models import DeviceType
 KNOWN = (Part.DETAILS, Part.REPORT)
 RESISTANT = "NIST SP 800-63B-4 3.2.5"
 UNTOLD = "which MFA devices this user has could not be read"
+UNJUDGED = "it depends on a condition that cannot be evaluated"
 
 
 def _signs_in(one: AccountUser) -> bool:
@@ -26,8 +28,7 @@ def _admins(scene: Scene) -> Iterator[AccountUser | Unsure]:
                 yield one
             elif one.admin is None:
                 yield Unsure(
-                    one.name,
-                    "whether this user is an administrator depends on something that could not be evaluated",
+                    one.name, f"whether this user is an administrator is unknown: {one.policies.why or UNJUDGED}"
                 )
 
 
@@ -50,14 +51,14 @@ def admins_exist(scene: Scene) -> Iterator[Observation]:
         return
     if any(one.admin for one in scene.users):
         return
-    roles = [administers(role, entity_policies(role, snapshot)) for role in snapshot.roles if _is_for_people(role)]
-    if any(roles):
-        return
-    if None in roles or any(one.admin is None for one in scene.users):
-        yield Unsure(
-            snapshot.account,
-            "whether there is an administrator depends on something that could not be evaluated",
-        )
+    doubts = [one.policies.why or UNJUDGED for one in scene.users if one.admin is None]
+    for role in snapshot.roles:
+        admin, why = _lets_people_administer(role, snapshot)
+        if admin:
+            return
+        doubts += [why] if admin is None else []
+    if doubts:
+        yield Unsure(snapshot.account, f"whether there is an administrator is unknown: {doubts[0]}")
         return
     yield Finding(
         subject=snapshot.account,
@@ -66,9 +67,14 @@ def admins_exist(scene: Scene) -> Iterator[Observation]:
     )
 
 
-def _is_for_people(role: Entity) -> bool:
-    """Whether a principal other than a service may assume a role."""
-    return any(kind != "Service" for kind, _ in principals_let_in(role.trust or NOBODY, WITH_MFA))
+def _lets_people_administer(role: Entity, snapshot: Snapshot) -> tuple[bool | None, str]:
+    """Return whether a principal other than a service may administer the account with a role, and why it is unknown."""
+    flaw = trust_flaw(role)
+    if not flaw and not any(kind != "Service" for kind, _ in principals_let_in(trust_text(role), WITH_MFA)):
+        return False, ""
+    policies = entity_policies(role, snapshot)
+    admin = administers(role, policies)
+    return (None if flaw and admin else admin), flaw or policies.why or UNJUDGED
 
 
 @audit_rule(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.account.evaluator import MFA, PLAIN_KEYS, WORK, IamStatement, covers_action, holds, statements
+from mfa_kit.account.evaluator import MFA, PLAIN_KEYS, WORK, IamStatement, covers_action, holds, policy_flaw, statements
 from mfa_kit.account.snapshot import Entity, Snapshot
 from mfa_kit.core.json_text import read_json
 
@@ -223,6 +223,29 @@ def find_traps(document: str, *, on: Holder | None = None, partition: str | None
         partition=partition,
     )
     return [trap for look in TRAPS for trap in look(read)]
+
+
+def account_traps(snapshot: Snapshot) -> list[tuple[str, list[Trap]]]:
+    """Return where each of the account's own policies that mention MFA is, with its traps.
+
+    A text that is not a policy is a trap, because it was not checked.
+    """
+    return [
+        (
+            where,
+            [_grammar(flaw)] if (flaw := policy_flaw(text)) else find_traps(text, on=on, partition=snapshot.partition),
+        )
+        for where, on, text in policies_about_mfa(snapshot)
+    ]
+
+
+def _grammar(flaw: str) -> Trap:
+    return Trap(
+        name="grammar",
+        statement="all",
+        what=f"it is not an IAM policy, so it was not checked: {flaw}",
+        instead="a policy that IAM accepts, such as that of `mfa-kit policy show`",
+    )
 
 
 def _version_of(document: str) -> str | None:

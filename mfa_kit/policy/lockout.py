@@ -51,6 +51,7 @@ class AccessState(StrEnum):
 
 NOTHING = "the policies deny all work even with MFA"
 JUDGED = "what the policies deny depends on conditions that cannot be evaluated"
+UNJUDGED = "what the policies deny is unknown: "
 MEND = "change the policy so that it allows some work, or take this user out of the group"
 SESSION = "exempt sts:GetSessionToken from the deny, as the policy of `mfa-kit policy show` does"
 ROLE = "give the program a role, or take this user out of the group"
@@ -204,7 +205,7 @@ def _console(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> Use
     denied = _judged(one, more, "iam:ChangePassword", one.user.arn) is Decision.EXPLICIT
     cases: tuple[_Case, ...] = (
         (with_mfa.would is True, AccessState.LOCKED, NOTHING),
-        (None in {bare.would, with_mfa.would}, AccessState.UNKNOWN, JUDGED),
+        (None in {bare.would, with_mfa.would}, AccessState.UNKNOWN, _unjudged(one)),
         (not bare.would and bool(with_mfa.lost), AccessState.CHANGES, f"denied even with MFA: {with_mfa.lost}"),
         (not bare.would and bool(bare.lost) and not usable, AccessState.CHANGES, f"denied without MFA: {bare.lost}"),
         (not bare.would and not bare.lost, AccessState.FINE, "no policy requires MFA for this sign-in"),
@@ -222,6 +223,11 @@ def _console(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> Use
         (True, AccessState.LOCKED, f"{what}, and cannot enroll one"),
     )
     return _first_case(one, "console", cases, first=MEND if with_mfa.would else _enroll(one), already=bare.does)
+
+
+def _unjudged(one: AccountUser) -> str:
+    """Return why it is unknown what the policies deny to a user."""
+    return f"{UNJUDGED}{one.policies.why}" if one.policies.why else JUDGED
 
 
 def _single(one: AccountUser) -> str:
@@ -262,7 +268,7 @@ def _keys(one: AccountUser, more: tuple[str, ...]) -> UserAccess:
     unused = "" if any(key.used for key in one.keys) else "; the keys were never used"
     cases: tuple[_Case, ...] = (
         (with_mfa.would is True, AccessState.LOCKED, f"{NOTHING}{unused}"),
-        (bare.would is None, AccessState.UNKNOWN, JUDGED),
+        (bare.would is None, AccessState.UNKNOWN, _unjudged(one)),
         (not bare.would and bool(with_mfa.lost), AccessState.CHANGES, f"denied even with MFA: {with_mfa.lost}{unused}"),
         (
             not bare.would and bool(bare.lost),
@@ -276,6 +282,7 @@ def _keys(one: AccountUser, more: tuple[str, ...]) -> UserAccess:
             AccessState.LOCKED,
             f"sts:GetSessionToken is denied, so the keys cannot get a session with MFA{unused}",
         ),
+        (with_mfa.would is None, AccessState.UNKNOWN, _unjudged(one)),
         (
             codes,
             AccessState.CHANGES,

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.account.account_users import AccountUser, account_users, administers, entity_policies
-from mfa_kit.account.evaluator import NOBODY, principals_let_in
+from mfa_kit.account.evaluator import principals_let_in
+from mfa_kit.account.policy_texts import trust_flaw, trust_text
 from mfa_kit.account.snapshot import Entity, Part, Snapshot
 from mfa_kit.account.wording import command
 from mfa_kit.core.errors import UsageFault
@@ -259,8 +260,9 @@ def _role(snapshot: Snapshot, *, known: bool) -> SetupStep:
     there = any(
         kind == "Service" and name.startswith("ec2.amazonaws.com")
         for role in snapshot.roles
-        for kind, name in principals_let_in(role.trust or NOBODY, {})
+        for kind, name in principals_let_in(trust_text(role), {})
     )
+    known = known and (there or not any(map(trust_flaw, snapshot.roles)))
     trust = json.dumps(EC2_TRUST, separators=(",", ":"))
     return SetupStep(
         what="a role for EC2 instances, instead of access keys on them",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mfa_kit.account.device_backups import device_backups
+from mfa_kit.account.policy_texts import policy_holes
 from mfa_kit.account.reading import read_account
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.wiring import aws
@@ -54,7 +55,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
         settings.progress.note(
             f"offline: account {aws.account_label(found.account, lab=found.lab)} as stored in {source.file}"
         )
-        yield found, None
+        yield replace(found, holes=tuple(dict.fromkeys((*found.holes, *policy_holes(found))))), None
         return
     if source.file is not None:
         check_new(source.file)

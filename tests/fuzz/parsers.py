@@ -408,7 +408,7 @@ PARSERS = {
     "ledger": Parser(read_ledger, ledgers),
     "credential report": Parser(read_report, reports),
     "IAM policies": Parser(
-        text(lambda policy: (statements.__wrapped__(policy), find_traps(policy))),
+        text(lambda policy: (statements(policy), find_traps(policy))),
         lambda: [json.dumps({"Version": "2012-10-17", "Statement": POLICIES}).encode()],
     ),
     "lab's account": Parser(read_account, lambda: [(OLD / "account.json").read_bytes()]),

@@ -66,8 +66,9 @@ WRONG_CODE = "MultiFactorAuthentication failed"
 # Raised by botocore before a request is sent, when credentials cannot be renewed. A RuntimeError is known by its text.
 NOT_RENEWED = (CredentialRetrievalError, SSOTokenLoadError, TokenRetrievalError, UnauthorizedSSOTokenError)
 STILL_EXPIRED = "the refreshed credentials have also expired"
-# botocore raises ValueError in these modules if an answer has something else in place of a number or base64.
-PARSERS = "botocore.parsers"
+# botocore raises ValueError in these modules if an answer has something else in place of a number or base64, and
+# RecursionError if the JSON of a policy is nested too deep.
+PARSERS = {"botocore.parsers", "botocore.handlers"}
 NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
 # RFC 9110, 15.6: from this status on the server failed, and the request may have taken effect.
 SERVER_ERROR = 500
@@ -103,7 +104,7 @@ def _of_botocore(error: Exception) -> Exception:
     if STILL_EXPIRED in str(error):
         return Expired("the credentials have expired and were not renewed", SIGN_IN)
     frames = traceback.walk_tb(error.__traceback__)
-    parsing = any(frame.f_globals.get("__name__") == PARSERS for frame, _ in frames)
+    parsing = any(frame.f_globals.get("__name__") in PARSERS for frame, _ in frames)
     return _no_answer(ResponseParserError()) if parsing else error
 
 

@@ -9,7 +9,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.policy.policy_file import POLICY_FILE, read_policy
 from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, note_unread_users
-from mfa_kit.policy.lint import Holder, Trap, find_traps, policies_about_mfa
+from mfa_kit.policy.lint import Holder, Trap, account_traps, find_traps
 from mfa_kit.wiring.audit import SnapshotSource, chosen_partition, open_snapshot
 from mfa_kit.wiring.settings import Settings
 
@@ -34,9 +34,8 @@ def lint(
         traps = find_traps(read_policy(policy_file), on=Holder(on) if on else None, partition=partition)
         return _write([(str(policy_file), traps)], output)
     with open_snapshot(settings, SnapshotSource(file=file, max_age=max_age)) as (snapshot, _):
-        held = list(policies_about_mfa(snapshot))
+        found = account_traps(snapshot)
     note_unread_users(snapshot, settings.progress)
-    found = [(where, find_traps(text, on=holder, partition=snapshot.partition)) for where, holder, text in held]
     return _write(found, output)
 
 

@@ -1,0 +1,70 @@
+"""The texts of an account's policies, and why some of them cannot be evaluated.
+
+IAM stores no text that is not a policy. Another server may, and another program may have written the snapshot.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mfa_kit.account.evaluator import NOBODY, policy_flaw
+from mfa_kit.account.snapshot import Entity, Hole, Part, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyText:
+    """A policy: its text, or None if it was not read, and why it cannot be evaluated, or None if it can."""
+
+    text: str | None
+    flaw: str | None
+
+
+def own_policies(holder: Entity, snapshot: Snapshot) -> Iterator[PolicyText]:
+    """Yield the inline policies of a user, group or role, and then those that are attached to it."""
+    for name, text in holder.inline.items():
+        yield PolicyText(text, _described(f"policy {name} of {_named(holder)}", text))
+    for arn in holder.attached:
+        yield managed_policy(arn, snapshot)
+
+
+def managed_policy(arn: str, snapshot: Snapshot) -> PolicyText:
+    """Return a managed policy, such as a permissions boundary."""
+    text = snapshot.policies.get(arn)
+    if text is None:
+        return PolicyText(None, f"the text of policy {arn} could not be read")
+    return PolicyText(text, _described(f"policy {arn}", text))
+
+
+def trust_flaw(role: Entity) -> str | None:
+    """Return why the trust policy of a role cannot be evaluated, or None if it can."""
+    return _described(f"the trust policy of {_named(role)}", role.trust or NOBODY)
+
+
+def trust_text(role: Entity) -> str:
+    """Return the trust policy of a role. If it cannot be evaluated, return one that lets no principal in."""
+    return NOBODY if role.trust is None or trust_flaw(role) else role.trust
+
+
+def policy_holes(snapshot: Snapshot) -> tuple[Hole, ...]:
+    """Return a hole for each policy in use whose text is not a policy."""
+    return tuple(dict.fromkeys(_holes(snapshot)))
+
+
+def _holes(snapshot: Snapshot) -> Iterator[Hole]:
+    for entity in (*snapshot.users, *snapshot.groups, *snapshot.roles):
+        boundary = [managed_policy(entity.boundary, snapshot)] if entity.boundary else []
+        for policy in (*own_policies(entity, snapshot), *boundary):
+            if policy.flaw and policy.text is not None:
+                yield Hole(Part.POLICIES, policy.flaw)
+        if flaw := trust_flaw(entity):
+            yield Hole(Part.POLICIES, flaw)
+
+
+def _described(policy: str, text: str) -> str | None:
+    """Return a sentence about a text that is not a policy, or None. `policy` names the policy."""
+    flaw = policy_flaw(text)
+    return f"{policy} is not an IAM policy: {flaw}" if flaw else None
+
+
+def _named(entity: Entity) -> str:
+    """Return `user`, `group` or `role`, as in the ARN, and the name."""
+    return f"{entity.arn.rpartition(':')[2].partition('/')[0]} {entity.name}"
