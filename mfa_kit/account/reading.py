@@ -153,8 +153,9 @@ def read_account(
 ) -> Snapshot:
     """Take a snapshot of the account. A part that cannot be read becomes a hole in the snapshot.
 
-    `max_age` is the maximum age of the credential report in seconds. IAM keeps a report for four hours, so the password
-    and keys of users created since then are read separately. `backups` returns the backups of virtual devices.
+    `max_age` is the maximum age of the credential report in seconds. IAM keeps a report for four hours, so the
+    password, keys and devices of users created since then are read separately. `backups` returns the backups of virtual
+    devices.
 
     `passwords_of` selects users; whether they have to choose a new password is read too. `afresh` selects the users
     whose password, keys and devices are read even if the report has them. The devices of other users are listed only if
@@ -162,11 +163,17 @@ def read_account(
     """
     reading = _Reading(inventory, account, each)
     snapshot = reading.whole(caller, max_age=max_age, backups=backups)
+    newer: set[str] = set()
     if snapshot.report is not None:
+        newer = {one.name for one in account_users(snapshot) if one.credentials is None}
         doubtful = [one for one in account_users(snapshot) if one.credentials is None or afresh(one)]
         rows = {**snapshot.report.users, **reading.credentials(doubtful)}
         snapshot = replace(snapshot, report=replace(snapshot.report, users=rows))
-    unlisted = [one.name for one in account_users(snapshot) if _has_unknown_devices(one) or afresh(one)]
+    unlisted = [
+        one.name
+        for one in account_users(snapshot)
+        if _has_unknown_devices(one) or afresh(one) or (one.name in newer and not one.devices)
+    ]
     snapshot = replace(snapshot, listed=reading.devices(unlisted))
     users = account_users(snapshot)
     keys = [device for one in users if one.admin for device in one.devices if device.type is DeviceType.FIDO2]

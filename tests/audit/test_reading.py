@@ -208,6 +208,18 @@ def test_users_who_came_since_the_report_are_asked_about() -> None:
     assert [each.subject for each in answer.findings] == ["dora"]
 
 
+def test_the_devices_of_users_who_came_since_the_report_are_listed() -> None:
+    """Only this listing shows a security key. The report has no row that says whether the user has MFA."""
+
+    def with_key(lab: Lab) -> None:
+        later(lab)
+        lab.register_fido("dora", "dora")
+
+    snapshot, _ = taken(sound(), first=with_key)
+    (answer,) = registry.audit_snapshot(snapshot, registry.choose_rules(["users.mfa"]), Limits())
+    assert (answer.result, [each.user for each in snapshot.listed["dora"]]) == (RuleResult.PASS, ["dora"])
+
+
 def after(lab: Lab) -> None:
     """Make a report. Then alice gets a key, bob a password, carl loses a key and dan's key is deactivated."""
     admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
