@@ -14,10 +14,10 @@ OTHER_MAKERS = (
 
 
 def assign_token(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-    """Enable a token whose seed AWS already has. The pair that the carrier reads is sent at once.
+    """Enable a token whose seed AWS already has, with the two codes that the carrier reads. Raise MfaKitError.
 
-    Nothing is created, so nothing is ever deleted. If a request gets no response, IAM's list shows whether it took
-    effect.
+    Nothing is created, so nothing has to be deleted after an error. If the request gets no response, IAM's list of the
+    user's devices shows whether it took effect.
     """
     entry = desk.journal.record(Entry(run=run, intent=intent))
     sent = False

@@ -9,7 +9,7 @@ from mfa_kit.core.otp import Created, Pair, Seed
 
 
 class BackupAlone:
-    """Computes the codes for AWS's time from a secret that only the encrypted backup keeps."""
+    """Computes codes for AWS's time. The secret is stored only in the encrypted backup."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -20,12 +20,12 @@ class BackupAlone:
         if not sealed:
             raise UsageFault(
                 "with --codes generated, the backup is the only copy of the secret, so a recipient is required",
-                "name who can decrypt it: -r age1…, -R FILE or --passphrase",
+                "add a recipient: -r age1…, -R FILE or --passphrase",
             )
         return intent
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Keep the secret in memory."""
+        """Keep the secret in memory until `remove` is called."""
         self._seeds[intent.serial] = created.seed
 
     def codes(self, intent: Intent) -> Pair:

@@ -1,4 +1,4 @@
-"""Create a virtual device, also if a CreateVirtualMFADevice request gets no response."""
+"""Create a virtual device, even if a CreateVirtualMFADevice request gets no response."""
 
 import re
 from shlex import quote
@@ -28,7 +28,7 @@ from mfa_kit.core.otp import Created
 from mfa_kit.enrollment.devices import delete_command
 from mfa_kit.enrollment.ports import Desk
 
-# Requests to create that may go unanswered before mfa-kit gives up.
+# CreateVirtualMFADevice requests that are sent at most. The next one is sent only if the last one got no response.
 CREATE_TRIES = 4
 MADE = {Reached.STAGED, Reached.ENABLED, Reached.CONFIRMED}
 # IAM API reference, Tag: user names may contain a comma, tag values may not.
@@ -77,14 +77,14 @@ def _tags(entry: Entry) -> dict[str, str]:
 
 
 def _raise_refusal(refused: AwsFault | Throttled, intent: Intent, *, desk: Desk) -> NoReturn:
-    """Raise IAM's error, or an error with the user of the name if the name is taken."""
+    """Raise IAM's error. If the device's name is taken, raise AlreadyExists with a hint about the existing device."""
     if isinstance(refused, AlreadyExists):
         raise _name_taken(intent, desk=desk) from None
     raise refused
 
 
 def _name_taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
-    """Return the error for a name that is taken. Without a delete command if this computer made the device."""
+    """Return the error for a name that is taken. Its hint has no delete command if this computer made the device."""
     run = desk.inventory.run_of(intent.serial)
     made = desk.journal.find(intent.serial, run=run) if isinstance(run, str) else None
     if made and made.is_half_made and desk.journal.lives(made.run):
@@ -97,7 +97,8 @@ def _name_taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
         return AlreadyExists(
             f"an MFA device named {intent.name} already exists: this computer made it for {made.intent.user}"
             + (f", and its backup is {backup}" if backup else ""),
-            f"see the user's devices: mfa-kit status {quote(made.intent.user)}; those of no user: mfa-kit orphans list",
+            f"see the user's devices: mfa-kit status {quote(made.intent.user)}; "
+            "to see unassigned devices: mfa-kit orphans list",
         )
     return AlreadyExists(
         f"an MFA device named {intent.name} already exists and is not assigned to {intent.user}",
@@ -107,7 +108,7 @@ def _name_taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
 
 
 def _free_name(entry: Entry, *, desk: Desk) -> bool:
-    """Delete a device of this run whose secret was lost; return whether its name is free again."""
+    """Delete the device of an entry if its run created it and its secret was lost. Return whether its name is free."""
     serial = entry.intent.serial
     try:
         if desk.inventory.run_of(serial) != entry.run:

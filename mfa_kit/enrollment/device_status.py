@@ -18,7 +18,11 @@ class MadeBy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceStatus:
-    """One device of a user, or the fact that the user has none."""
+    """One device of a user. If `device` is None, the user has no device.
+
+    `made` says which computer made it, and `backup` where its backup is, if it is on this computer. `certifications`
+    are the levels that IAM reports for a security key.
+    """
 
     user: str
     device: Device | None = None
@@ -28,13 +32,16 @@ class DeviceStatus:
 
 
 def read_status(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
-    """Return a user's devices in IAM's order, or a single status that there are none. Raise NoSuchEntity."""
+    """Return the status of each of a user's devices, in IAM's order; without devices, one status that says so.
+
+    Raise NoSuchEntity if the user does not exist.
+    """
     devices = desk.inventory.devices(user)
     return [_has(device, user, caller=caller, desk=desk) for device in devices] or [DeviceStatus(user=user)]
 
 
 def read_status_while_there(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
-    """Return the result of `read_status`; empty if the user was deleted after the listing."""
+    """Return the result of `read_status`, or an empty list if the user was deleted after the users were listed."""
     try:
         return read_status(user, caller=caller, desk=desk)
     except NoSuchEntity:

@@ -1,4 +1,4 @@
-"""The devices of a user as IAM lists them: find one, wait for one, and check that there is room for another."""
+"""The devices that IAM lists for a user: find a device, wait for it, and check that the user can have another."""
 
 from collections.abc import Iterable, Sequence
 from shlex import quote
@@ -9,7 +9,7 @@ from mfa_kit.enrollment.ports import Desk, Inventory
 
 # IAM quotas: MFA devices of any kind per user.
 MAX_DEVICES = 8
-# Seconds between listings, 30 in all, because listings lag behind writes.
+# Seconds between two requests for a list, 30 in all. IAM's lists lag behind writes.
 PAUSES = (1, 2, 3, 4, 5, 7, 8)
 
 
@@ -19,12 +19,12 @@ def serials_of(devices: Iterable[Device]) -> tuple[str, ...]:
 
 
 def look_up_serials(user: str, *, inventory: Inventory) -> tuple[str, ...]:
-    """Return the serials of the devices that IAM lists on a user now. Raise NoSuchEntity if the user does not exist."""
+    """Return the serials of the devices that IAM lists for a user. Raise NoSuchEntity if the user does not exist."""
     return serials_of(inventory.devices(user))
 
 
 def find_device(intent: Intent, *, desk: Desk) -> Device | None:
-    """Return the device of an intent as IAM lists it on its user now; None if it is not listed there."""
+    """Return the device of an intent as IAM lists it for its user; None if IAM does not list it."""
     try:
         return next((device for device in desk.inventory.devices(intent.user) if device.serial == intent.serial), None)
     except NoSuchEntity:  # a deleted user has no device, because IAM deletes only users without one
@@ -32,12 +32,12 @@ def find_device(intent: Intent, *, desk: Desk) -> Device | None:
 
 
 def is_listed(intent: Intent, *, desk: Desk) -> bool:
-    """Return whether IAM lists the device of an intent on its user now."""
+    """Return whether IAM lists the device of an intent for its user."""
     return find_device(intent, desk=desk) is not None
 
 
 def wait_until_listed(intent: Intent, *, desk: Desk) -> bool:
-    """Wait up to 30 s until IAM lists a device on its user, because listings lag; return whether it does."""
+    """Wait up to 30 s until IAM lists a device for its user, because its lists lag. Return whether it lists it."""
     if is_listed(intent, desk=desk):
         return True
     desk.progress.note(f"IAM does not list {intent.serial} yet; checking again for up to {sum(PAUSES)} s")
@@ -49,20 +49,20 @@ def wait_until_listed(intent: Intent, *, desk: Desk) -> bool:
 
 
 def device_names(device: Device) -> set[str]:
-    """Return what `--mfa-device` may call a device: its serial or ARN, or its name with or without path."""
+    """Return the values of `--mfa-device` that name a device: its serial or ARN, and its name with and without path."""
     return {device.serial, device.serial.rpartition("/")[2], device.name}
 
 
 def choose_device(user: str, wanted: str | None, *, devices: Sequence[Device]) -> Device:
-    """Return the device that matches `wanted`: a serial, an ARN, or a name without path; None matches the only device.
+    """Return the device with the name `wanted`, as in `device_names`. If `wanted` is None, return the only device.
 
-    Raise UsageFault if not exactly one device matches.
+    Raise UsageFault unless exactly one device matches.
     """
     chosen = [device for device in devices if wanted is None or wanted in device_names(device)]
     if not chosen:
         has = ", ".join(device.serial for device in devices)
         what = f"{user} has no MFA device" if wanted is None else f"{user} has no MFA device {wanted}"
-        raise UsageFault(what, f"name one of {has}" if has else "list the users and their devices: mfa-kit status")
+        raise UsageFault(what, f"choose one of {has}" if has else "list the users and their devices: mfa-kit status")
     if len(chosen) > 1:
         serials = ", ".join(device.serial for device in chosen)
         raise UsageFault(f"{user} has {len(chosen)} MFA devices", f"choose one with --mfa-device: {serials}")
@@ -72,7 +72,10 @@ def choose_device(user: str, wanted: str | None, *, devices: Sequence[Device]) -
 def check_room(
     user: str, devices: Sequence[Device], *, what: str = "the most that IAM allows", or_else: str = ""
 ) -> None:
-    """Raise UsageFault if a user cannot have more devices. `what` ends its message, and `or_else` its hint."""
+    """Raise UsageFault if a user cannot have more devices.
+
+    The message of the error ends with `what`, and its hint with `or_else`.
+    """
     if len(devices) < MAX_DEVICES:
         return
     names = ", ".join(device.serial.rpartition("/")[2] for device in devices)
@@ -83,5 +86,5 @@ def check_room(
 
 
 def delete_command(serial: str) -> str:
-    """Return the aws command that deletes a virtual device."""
+    """Return the command of the AWS CLI that deletes a virtual device."""
     return f"aws iam delete-virtual-mfa-device --serial-number {quote(serial)}"

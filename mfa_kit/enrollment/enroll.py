@@ -1,4 +1,4 @@
-"""Enroll one user: settle, look, make, confirm."""
+"""Enroll one user: settle interrupted runs, look up the user's devices, make a device, and confirm it."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +15,10 @@ from mfa_kit.enrollment.recovery import settle_dead_runs
 
 
 def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str, maker: Maker = CREATING) -> Outcome:
-    """Enroll one user: settle, look, make and confirm, in this order. Raise MfaKitError; nothing half-made remains."""
+    """Settle the user's interrupted runs, and make a device unless the user already has one.
+
+    Raise MfaKitError after settling a half-made device, or describing it in a note on the error.
+    """
     check_user(wish.user)
     settled = settle_dead_runs(caller.account, wish.user, desk=desk)
     unsettled = [ended for _, ended in settled if isinstance(ended, MfaKitError)]
@@ -44,7 +47,7 @@ def look_to_enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk) 
 
 
 def _skipped(wish: Wish, devices: Sequence[Device], *, caller: Caller, desk: Desk) -> Skipped | None:
-    """Return the reason to make no device for a user with these devices, and where their backups are; None if none."""
+    """Return why a user with these devices gets no new one, and where their backups are; None if the user gets one."""
     if wish.add or not devices:
         return None
     entries = [recorded_entry(device, wish.user, caller=caller, desk=desk) for device in devices]
@@ -57,7 +60,7 @@ def _skipped(wish: Wish, devices: Sequence[Device], *, caller: Caller, desk: Des
 
 
 def _skipped_meanwhile(wish: Wish, *, caller: Caller, desk: Desk) -> Skipped | None:
-    """Return the reason to make no device if another process has just enrolled the user; None also if IAM refuses."""
+    """Return a Skipped if another process has just enrolled the user; None if not, or if IAM refuses the request."""
     with suppress(MfaKitError):
         return _skipped(wish, desk.inventory.devices(wish.user), caller=caller, desk=desk)
     return None

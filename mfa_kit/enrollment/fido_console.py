@@ -1,7 +1,7 @@
 """Register a security key. IAM has no API for it: the user does it in the console, and mfa-kit polls IAM's list.
 
-mfa-kit writes nothing to IAM here. AWS does not report credential IDs, so a key is matched with its entry only by the
-time and the name.
+mfa-kit writes nothing to IAM here. AWS does not return the credential ID, so mfa-kit matches the key in IAM with the
+key at hand only by the time of the registration and by the name.
 """
 
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -40,7 +40,7 @@ JOINED = "AWS does not return the credential ID, so mfa-kit matches the key by t
 
 
 class Hosts(NamedTuple):
-    """The console of a partition, and its sign-in address for federation."""
+    """The host names of a partition: of its console, and of its sign-in for federation."""
 
     signin: str
     console: str
@@ -58,8 +58,8 @@ HOSTS = {
 class ConsoleWatch:
     """Polls IAM's list until it shows the security key that a person registers in the console.
 
-    `page` opens the console or prints its address, and cleans up afterwards. `lacking` returns what a policy requires
-    and the certifications in IAM lack. The watch lasts `seconds`, measured by `clock`.
+    `page` opens the console or prints its address, and cleans up afterwards. `lacking` returns the requirements of a
+    policy that the key's certifications in IAM do not meet. The watch lasts `seconds`, measured by `clock`.
     """
 
     page: Callable[[Intent], AbstractContextManager[None]]
@@ -86,7 +86,7 @@ class ConsoleWatch:
 
     @property
     def maker(self) -> Maker:
-        """The order of the steps, with this watch."""
+        """The steps of an enrollment that waits for the user with this watch."""
         return Maker(self.make, registration_steps)
 
     def _report(self, entry: Entry, device: Device, *, desk: Desk) -> Enrolled:
@@ -119,9 +119,9 @@ def registration_steps(intent: Intent, _backup: str | None) -> list[str]:
 
 
 def wait_until(look: Callable[[], T | None], what: str, *, seconds: float, clock: Callable[[], float], desk: Desk) -> T:
-    """Poll every two seconds, less often while IAM throttles, and return the first result.
+    """Call `look` every two seconds, less often while IAM throttles, and return its first result that is not None.
 
-    Raise AwsFault after `seconds`, measured by `clock`. `what` is the awaited thing in messages.
+    Raise AwsFault after `seconds`, measured by `clock`. `what` names the key in messages, such as "root's key".
     """
     end, pause, told = clock() + seconds, PACE, seconds + 1
     while True:
@@ -145,9 +145,9 @@ def wait_until(look: Callable[[], T | None], what: str, *, seconds: float, clock
 
 
 def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | None:
-    """Return the security key among new devices, or None. If there are several, return the one with the name.
+    """Return the security key among new devices, or None. If there are several, return the one named `name`.
 
-    Raise AwsFault if several keys are new and not exactly one of them has the name.
+    Raise AwsFault if several keys are new and not exactly one of them has this name.
     """
     keys = [device for device in new if device.type is DeviceType.FIDO2]
     named = [device for device in keys if device.name == name]
@@ -156,7 +156,7 @@ def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | 
             return None
         case [device], []:
             desk.progress.alert(
-                f"warning: the new key is named {device.name}, not {name}; mfa-kit assumes that it is this key"
+                f"warning: the new key is named {device.name}, not {name}; mfa-kit treats it as the requested key"
             )
         case _, [device]:
             pass
@@ -197,9 +197,10 @@ def _record(intent: Intent, device: Device, *, desk: Desk, run: str) -> Entry:
 
 
 def missing_devices(user: str, devices: Sequence[Device], *, keys: int) -> list[str]:
-    """Return warnings about other devices the user of a security key needs: STS accepts only codes (IAM user guide).
+    """Return a warning for each reason why the user of a security key needs another device.
 
-    `keys` is the number of the user's active access keys.
+    The AWS CLI cannot use a security key, because STS accepts only codes (IAM user guide). `keys` is the number of the
+    user's active access keys.
     """
     warnings = []
     if keys and all(device.type is DeviceType.FIDO2 for device in devices):
@@ -227,10 +228,8 @@ def session_policy(*, account: str, partition: str, user: str) -> dict[str, obje
 
 
 def click_instructions(intent: Intent, *, address: str | None) -> list[str]:
-    """Return four lines of instructions for a user. The `address` of the page is not known for every partition."""
-    there = (
-        f"open {address}" if address else f"sign in to the console of {intent.partition}, IAM, Users, {intent.user},"
-    )
+    """Return four lines of instructions. `address` is the user's page in the console; None if it is not known."""
+    there = f"open {address}" if address else f"open IAM, Users, {intent.user} in the console of {intent.partition},"
     return [
         f"1  {there} as a user who may change {intent.user}'s MFA",
         f"2  on {intent.user}'s page, Security credentials, choose Assign MFA device",
@@ -240,8 +239,8 @@ def click_instructions(intent: Intent, *, address: str | None) -> list[str]:
 
 
 def root_click_instructions(name: str, *, address: str | None) -> list[str]:
-    """Return four lines of instructions for root."""
-    there = f"open {address}" if address else "open the console, and there My security credentials,"
+    """Return four lines of instructions for root. `address` is root's page in the console; None if it is not known."""
+    there = f"open {address}" if address else "open My security credentials in the console,"
     return [
         f"1  {there} signed in as root, with its email address and password",
         "2  under Multi-factor authentication (MFA) choose Assign MFA device",
@@ -252,7 +251,7 @@ def root_click_instructions(name: str, *, address: str | None) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootEnrolled:
-    """Root now has a security key. `device` is known only in a session of root."""
+    """Root now has a security key. `device` is None if the caller is not root, because only root can list it."""
 
     device: Device | None
 
@@ -267,9 +266,10 @@ def enroll_root(
     caller: Caller,
     desk: Desk,
 ) -> RootEnrolled | Skipped:
-    """Print instructions, and wait until root has the key. Raise UsageFault in a partition without root users.
+    """Print instructions, and wait until root has the key. Return Skipped if root already has MFA.
 
-    A session of root sees the key in root's own list; any other caller sees only the account summary.
+    A session of root sees the key in root's own list; any other caller sees only the account summary. Raise UsageFault
+    in a partition without root users, and AwsFault after `seconds`, measured by `clock`.
     """
     if caller.partition in ROOTLESS:
         raise UsageFault("AWS GovCloud has no root user", "use the linked account in the commercial partition")
@@ -295,5 +295,5 @@ def _find_in_summary(*, desk: Desk) -> RootEnrolled | None:
 
 
 def _new_devices(user: str | None, before: Container[str], *, desk: Desk) -> list[Device]:
-    """Return the devices of a user, or of the caller, that were not listed before. Makes one attempt."""
+    """Return the devices of a user, or of the caller, that were not listed before. Makes one request without retry."""
     return [device for device in desk.inventory.devices(user, patient=False) if device.serial not in before]

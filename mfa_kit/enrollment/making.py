@@ -1,4 +1,7 @@
-"""Make a virtual device: create, encrypt the backup, install, enable, confirm. After an error, settle first."""
+"""Make a virtual device: create it, encrypt its backup, install its secret, enable it, and confirm it.
+
+After an error, the half-made device is settled before the error is raised.
+"""
 
 import threading
 from dataclasses import replace
@@ -17,12 +20,12 @@ CONFIRM_STEP = "confirm that IAM lists it"
 
 
 def make_device(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-    """Run all steps. Raise MfaKitError after settling a half-made device, or describing it in a note on the error."""
+    """Make and confirm a device. Raise MfaKitError after settling what was made, or describing it in a note."""
     return confirm_enabled(create_and_enable(intent, carrier, desk=desk, run=run), desk=desk)
 
 
 def create_and_enable(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Entry:
-    """Do the same as `make_device` without confirming the device; return the entry of the enabled device."""
+    """Make a device as `make_device` does, but do not confirm it. Return the entry of the enabled device."""
     entry, created = _create_and_seal(intent, carrier, desk=desk, run=run)
     try:
         carrier.install(intent, created)
@@ -49,7 +52,7 @@ CREATING = Maker(make_device, _creation_steps)
 
 
 def stage_device(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Staged:
-    """Create a device and encrypt its backup. `enable_sealed` enables it later; until then, no sign-in needs it."""
+    """Create a device and encrypt its backup. `enable_sealed` enables it later; until then, no sign-in asks for it."""
     entry, _ = _create_and_seal(intent, carrier, desk=desk, run=run)
     desk.journal.record(entry.at(Reached.STAGED))
     return Staged(intent=intent, run=run, backup=entry.backup)
@@ -79,7 +82,10 @@ def _create_and_seal(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) 
 
 
 def confirm_enabled(entry: Entry, *, desk: Desk) -> Enrolled:
-    """Wait until IAM lists an enabled device. If it cannot be confirmed, its entry stays open."""
+    """Wait until IAM lists an enabled device, and record it as confirmed.
+
+    If IAM does not list it, print a warning and leave its journal entry open.
+    """
     enrolled = Enrolled(intent=entry.intent, run=entry.run, backup=entry.backup)
     try:
         find = is_listed if entry.looked_for else wait_until_listed
@@ -99,8 +105,8 @@ def confirm_enabled(entry: Entry, *, desk: Desk) -> Enrolled:
 def settle_failed_enable(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> Entry | None:
     """Settle after an Enable request failed; return the entry if the device is enabled nevertheless.
 
-    None means that the error should be raised again: the device is not enabled, or the request was interrupted by
-    something other than IAM.
+    Return None if the caller has to raise the error again: the device is not enabled, or the error does not come from
+    mfa-kit (such as a Ctrl-C).
     """
     enabled = _settle_after(entry, carrier, error, desk=desk)
     serial, user = entry.intent.serial, entry.intent.user

@@ -29,9 +29,10 @@ class OrphanStanding(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orphan:
-    """One unassigned virtual device. Run, user and since (Unix seconds) come from its tags or the journal.
+    """One unassigned virtual device. `run`, `user` and `since` (Unix seconds) come from its tags or the journal.
 
-    Or, with `key`, the credential of a removed device that waits for its key: the key's serial or label.
+    If `key` is set, IAM no longer has the device, but its credential is still on this key. `key` is the key's serial or
+    label.
     """
 
     serial: str
@@ -42,7 +43,7 @@ class Orphan:
     key: str | None = None
 
     def goes(self, *, older_than: float, now: float) -> bool:
-        """Whether `clean` removes it. Another computer's device must be more than `older_than` seconds old."""
+        """Whether `clean` removes this device. Another computer's device must be more than `older_than` seconds old."""
         if self.standing is OrphanStanding.DESK:
             return self.since is not None and now - self.since > older_than
         return self.standing in {OrphanStanding.DEAD, OrphanStanding.LATE, OrphanStanding.ON_KEY}
@@ -50,7 +51,7 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleaned:
-    """The result for one device; `error` says why it still exists."""
+    """The result for one device: `ended` says what happened to it, and `error` why it still exists."""
 
     serial: str
     ended: str
@@ -58,14 +59,14 @@ class Cleaned:
 
 
 def find_orphans(*, desk: Desk) -> list[Orphan]:
-    """Return every unassigned device. Takes one complete listing, or raises, and one call per device for its tags."""
+    """Return every unassigned device. Lists them once, and makes one call per device for its tags. Raise AwsFault."""
     return [found for serial in desk.inventory.unassigned() if (found := _orphan(serial, desk=desk))]
 
 
 def find_waiting(account: str, found: Sequence[Orphan], *, desk: Desk) -> list[Orphan]:
-    """Return the credentials that dead runs of this computer left on keys, of devices that IAM no longer has.
+    """Return the credentials that dead runs of this computer left on keys, and whose devices IAM no longer has.
 
-    `found` are the unassigned devices, which are not repeated. Takes up to two calls per dead run.
+    The unassigned devices in `found` are not returned again. Makes up to two calls per dead run.
     """
     known = {(orphan.serial, orphan.run) for orphan in found}
     return [
@@ -110,7 +111,7 @@ def remove_orphans(
 
 
 def _remove(orphan: Orphan, *, desk: Desk) -> Cleaned:
-    """Check a device again and delete it, because the listing may be out of date."""
+    """Delete a device if it has not changed since it was listed."""
     try:
         if _orphan(orphan.serial, desk=desk) != orphan:
             return Cleaned(serial=orphan.serial, ended="changed in the meantime; kept")
@@ -128,7 +129,7 @@ def _remove(orphan: Orphan, *, desk: Desk) -> Cleaned:
 
 
 def _orphan(serial: str, *, desk: Desk) -> Orphan | None:
-    """Return an unassigned device with data from its tags and the journal; None if it no longer exists."""
+    """Return the Orphan for an unassigned device, from its tags and the journal; None if it no longer exists."""
     try:
         tags = desk.inventory.tags(serial)
     except NoSuchEntity:
@@ -153,7 +154,7 @@ def _orphan(serial: str, *, desk: Desk) -> Orphan | None:
 
 
 def _untagged(serial: str, entry: Entry | None, *, desk: Desk) -> Orphan:
-    """Return the state of a device without a run in its tags, according to the journal."""
+    """Return the Orphan for a device whose tags name no run. Its state comes from the journal."""
     if entry is None or entry.reached not in OPEN:
         return Orphan(serial=serial, standing=OrphanStanding.FOREIGN)
     standing = OrphanStanding.ALIVE if desk.journal.lives(entry.run) else OrphanStanding.UNPROVEN
@@ -161,7 +162,7 @@ def _untagged(serial: str, entry: Entry | None, *, desk: Desk) -> Orphan:
 
 
 def _tagged_standing(run: str, entry: Entry | None, tags: Mapping[str, str], *, desk: Desk) -> OrphanStanding:
-    """Return the state of a device of this run; `entry` is its entry in this computer's journal, if there is one."""
+    """Return the state of a device whose tags name `run`. `entry` is its entry in this computer's journal, or None."""
     if entry is None:
         return OrphanStanding.STAGED if STAGED_TAG in tags else OrphanStanding.DESK
     if entry.reached is Reached.STAGED:

@@ -1,7 +1,7 @@
 """Timing and retries of calls to IAM: `Patience` for one user, `Pace` for the many users of a rollout.
 
-Both are turns: they wait, then make one attempt. They never repeat a request with an unclear result, because it may
-have taken effect. Codes are computed within the attempt, so they are fresh when they are sent.
+Both implement `Turn`: they wait, then make one attempt. They never repeat a request with an unclear result, because it
+may have taken effect. Codes are computed within the attempt, so they are fresh when they are sent.
 """
 
 import threading
@@ -22,17 +22,17 @@ BUSY = (5, 10, 20, 40, 60)
 # Calls per second; AWS publishes no rate for IAM. The rate doubles each second until the first Throttling, which halves
 # it. Afterwards it grows a little each second, by at most a fiftieth per call, and a Throttling cuts it to CUT. After
 # QUIET seconds and QUIET_CALLS calls without a Throttling it doubles again, because other processes may have ended, or
-# AWS may have accumulated calls. If that is throttled, it returns to the last sustainable rate.
+# AWS may allow a burst of calls again. If a call is then throttled, the rate returns to the last sustainable one.
 FIRST_RATE = 10.0
 LEAST_RATE = 0.2
 GAIN = 0.4
 FIRST_CUT, CUT = 0.5, 0.75
 QUIET, QUIET_CALLS = 4.0, 10
-# A call may be this many seconds late for its slot without losing it, because threads wake up late.
+# Threads wake up late. A call that is at most this many seconds late still counts as on time.
 LATE = 0.25
 # Seconds without an accepted call after which a throttled rollout ends.
 GIVE_UP = 600.0
-# A pause of this many seconds between calls does not count toward GIVE_UP.
+# After a pause of this many seconds without calls, GIVE_UP starts anew.
 IDLE = 60.0
 # Seconds between checks whether the credentials work again.
 SIGNED_OUT = 5.0
@@ -45,34 +45,34 @@ class Turn(Protocol):
 
 
 class InTurn:
-    """A Registrar that wraps another one: each call takes its turn."""
+    """A Registrar that makes each call of another Registrar through a Turn, which waits and may retry."""
 
     def __init__(self, inner: Registrar, turn: Turn) -> None:
         self._inner, self._turn = inner, turn
 
     def create(self, intent: Intent, tags: dict[str, str]) -> Created:
-        """Create a device in turn."""
+        """Create a device when its turn comes."""
         return self._turn(lambda: self._inner.create(intent, tags))
 
     def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
-        """Enable a device in turn."""
+        """Enable a device when its turn comes."""
         self._turn(lambda: self._inner.enable(intent, codes))
 
     def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
-        """Resync a device in turn."""
+        """Resync a device when its turn comes."""
         self._turn(lambda: self._inner.resync(user, serial, codes))
 
     def deactivate(self, user: str, serial: str) -> None:
-        """Deactivate a device in turn."""
+        """Deactivate a device when its turn comes."""
         self._turn(lambda: self._inner.deactivate(user, serial))
 
     def delete(self, serial: str) -> None:
-        """Delete a device in turn."""
+        """Delete a device when its turn comes."""
         self._turn(lambda: self._inner.delete(serial))
 
 
 class Patience:
-    """Retries with increasing pauses, prints each pause, and finally gives up."""
+    """Retries a throttled or busy call after increasing pauses, and prints each pause. Then raises the last error."""
 
     def __init__(self, *, sleep: Callable[[float], None], progress: Progress) -> None:
         self._sleep, self._progress = sleep, progress
@@ -91,7 +91,7 @@ class Patience:
 
 
 class Pace:
-    """One rate for all workers of a rollout, found by trial. One worker waits for the next slot, the rest behind it.
+    """Limits the calls of all workers of a rollout to one rate, which is found by trial.
 
     At most `at_once` calls are in progress; further workers can meanwhile do work that needs no response. When working
     credentials expire, `renew` looks for new ones; all workers wait until it succeeds, and no call fails. After `stop`
@@ -121,7 +121,7 @@ class Pace:
         self._stopped = True
 
     def break_off(self) -> None:
-        """Make each turn raise KeyboardInterrupt instead of calling. The next run settles half-made devices."""
+        """Make each turn raise KeyboardInterrupt instead of making its call. The next run settles half-made devices."""
         self._stopped = self._broken = True
 
     def __call__(self, act: Callable[[], T]) -> T:
@@ -186,12 +186,15 @@ class Pace:
                 self.rate *= 2 ** min(since, 1.0)
 
     def _throttled(self, began: float, error: Throttled) -> None:
-        """Slow down, once for all calls that began before the last cut. Raise if none was accepted for GIVE_UP s."""
+        """Lower the rate, unless it was already lowered after this call began.
+
+        Raise Throttled if no call was accepted for GIVE_UP seconds.
+        """
         with self._lock:
             now = self._clock()
             if now - self._accepted > GIVE_UP:
                 raise Throttled(
-                    f"AWS accepted nothing for {GIVE_UP / 60:.0f} minutes: {error}", "run the same command again later"
+                    f"AWS accepted no call for {GIVE_UP / 60:.0f} minutes: {error}", "run the same command again later"
                 )
             if began >= self._cut:
                 self.rate = self._sound = max(LEAST_RATE, self._slower(now))
@@ -204,11 +207,11 @@ class Pace:
         return self._sound if self._quiet(now) else self.rate * CUT
 
     def _quiet(self, now: float) -> bool:
-        """Whether there was no Throttling for QUIET seconds, and for the time of QUIET_CALLS calls."""
+        """Whether there was no Throttling for QUIET seconds, and for the time that QUIET_CALLS calls take."""
         return now - self._cut >= max(QUIET, QUIET_CALLS / self._sound)
 
     def _sign_in(self, began: float, error: Expired) -> None:
-        """Wait for working credentials, in one worker for all. Raise the error if none have worked in this run."""
+        """Wait until credentials work again; one worker checks for all. Raise the error if no call has worked yet."""
         with self._signing_in:
             if not self._ever:
                 raise error

@@ -1,4 +1,4 @@
-"""A phone as Carrier: the user scans a QR code and types the codes from the app.
+"""A phone as a Carrier: the user scans a QR code and types the codes that the app shows.
 
 The typed codes prove the skew, in steps, between the phone and AWS. The pair for IAM is computed with that skew just
 before each request. Slow typing, throttling and queues therefore do no harm, and IAM stores the phone's true skew.
@@ -24,7 +24,7 @@ ADVICE = (
     "three wrong codes: check that you are reading the entry of this device and that its clock is set automatically. "
     "To start over, press Ctrl-C; nothing will be left in AWS"
 )
-# Octets of the secrets that AWS makes. The size of their QR codes is known before there is one.
+# Octets of the secrets that AWS makes, so that the size of the QR code is known before the secret is.
 SECRET = 40
 # Maximum seconds between two codes that can be consecutive: two periods, and time to type.
 APART = 2 * otp.PERIOD + 15
@@ -46,7 +46,12 @@ class QrFile(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhoneProof:
-    """How the secret gets into the phone, and how many typed codes prove that it is there."""
+    """How the secret gets into the phone, and how many `typed` codes (1 or 2) prove that it is there.
+
+    `shown_by` names the phone in messages. `scan` is the prompt with the QR code, and `grouped` adds the secret as
+    text. With `picture`, the QR code is written to a file. Hints name the options to use `instead` of a terminal, and
+    those to use if the QR code would be `unseen` because the window is too small.
+    """
 
     typed: int = 2
     grouped: bool = False
@@ -58,7 +63,7 @@ class PhoneProof:
 
 
 class Phone:
-    """Shows the QR code only while codes are typed."""
+    """The Carrier for a phone. The QR code is on the screen only while the user types codes."""
 
     def __init__(
         self,
@@ -88,20 +93,23 @@ class Phone:
         return intent
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Keep the secret until codes prove that the phone has it; write it to the requested file."""
+        """Keep the secret in memory. If a file for the QR code was requested, write it."""
         self._created[intent.serial] = created
         if self._proof.picture:
             self._proof.picture.write(created.uri)
 
     def codes(self, intent: Intent) -> Pair:
-        """Show the QR code once, until typed codes prove the phone's skew; return the pair for the phone's clock."""
+        """Return the codes of the previous and the current step, by the phone's clock.
+
+        The first call shows the QR code until typed codes prove the phone's skew. Later calls ask nothing.
+        """
         serial = intent.serial
         if serial not in self._drift:
             self._drift[serial] = self._proved(intent, self._created[serial])
         return otp.pair(self._created[serial].seed, self._now() + self._drift[serial] * otp.PERIOD)
 
     def reach(self, entry: Entry) -> None:
-        """Do nothing, because a phone cannot be asked."""
+        """Do nothing, because mfa-kit has no connection to a phone."""
 
     def remove(self, entry: Entry) -> None:
         """Forget the secret, and remove its file."""
@@ -160,7 +168,7 @@ def prove(
 ) -> int:
     """Ask for one code, or for two consecutive ones; return the skew in steps, positive if the phone is ahead.
 
-    A code that is typed late looks like a slow clock, so the smaller delay of the two codes counts.
+    A code that is typed late looks like the code of a slow clock, so the smaller delay of the two codes counts.
     """
     before: tuple[int, int] | None = None
 

@@ -1,4 +1,4 @@
-"""Choose the device to make for a user: its name, and whether there is room for it. Changes nothing."""
+"""Choose the device to make for a user: its name, and whether the user can have it. Changes nothing."""
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
@@ -27,10 +27,11 @@ class Wish:
 def plan_device(
     wish: Wish, carrier: Carrier, *, devices: Sequence[Device], caller: Caller, desk: Desk, going: str | None = None
 ) -> Intent:
-    """Return the device to make for a user who has these `devices`. Raises the errors of the carrier and the vault too.
+    """Return the device to make for a user who has these `devices`.
 
-    If the wish has no name, the name of a device that is `going` first is not reused: a deactivate request without a
-    response may still take effect, and would hit the new device.
+    `going` is the serial of a device that is removed first. Its name is used again only if the wish asks for it: a
+    deactivate request without a response may still take effect, and would then deactivate the new device. Raise
+    UsageFault, or an error of the carrier or the vault.
     """
     check_room(wish.user, devices)
     has = {serial for device in devices for serial in (device.serial, device.serial.removesuffix(_id(device)))}

@@ -55,7 +55,10 @@ class Inventory(Protocol):
         ...
 
     def allowed(self, actions: Mapping[str, str]) -> dict[str, bool | None]:
-        """Return which actions, each on a resource, the caller's own policies allow; None if IAM does not say."""
+        """Return for each action whether the caller's own policies allow it on its resource; None if IAM does not say.
+
+        `actions` has the resource of each action.
+        """
         ...
 
     def tags(self, serial: str) -> dict[str, str]:
@@ -106,7 +109,10 @@ class Carrier(Protocol):
     """Stores a device's secret, or asks for codes of the device that does."""
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Return the intent with the hardware for the secret. Raise if that is impossible; changes nothing."""
+        """Return the intent, completed with the hardware that will store the secret. Changes nothing.
+
+        `sealed`: an encrypted backup will be made. Raise MfaKitError if the secret cannot be stored.
+        """
         ...
 
     def install(self, intent: Intent, created: Created) -> None:
@@ -118,28 +124,27 @@ class Carrier(Protocol):
         ...
 
     def reach(self, entry: Entry) -> None:
-        """Raise Unreachable if the hardware is here, but a removal would fail. Absent hardware is no error."""
+        """Raise Unreachable if the hardware is here, but a removal would fail. Absent hardware is not an error."""
         ...
 
     def remove(self, entry: Entry) -> None:
-        """Remove the secret of this run, and of no other run."""
+        """Remove the secret that this entry's run stored; leave the secrets of other runs."""
         ...
 
 
 class Make(Protocol):
-    """The steps that make a device."""
+    """A function that makes a device."""
 
     def __call__(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-        """Make the device. Raise MfaKitError after settling a half-made device, or noting it on the error."""
+        """Make the device. Raise MfaKitError after settling what was made, or describing it in a note."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """The steps with which a method makes a device.
+    """How a method makes a device.
 
-    `steps` returns them in words, for users who want to read them first; its argument is the place of the backup, if
-    any.
+    `steps` describes the steps of `make` for a dry run. Its second argument is the path of the backup, or None.
     """
 
     make: Make
@@ -150,15 +155,15 @@ class Vault(Protocol):
     """Encrypted backups."""
 
     def check(self) -> None:
-        """Raise if a backup could not be written; changes no existing file."""
+        """Raise MfaKitError if a backup could not be written; changes no existing file."""
         ...
 
     def place(self, intent: Intent, run: str) -> str | None:
-        """Return the place for the backup of this run; None if none will be made. Raise if something exists there."""
+        """Return the path for a run's backup of a device; None if none will be made. Raise if the file exists."""
         ...
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
-        """Return the place of a backup. Raise UsageFault for a name that cannot be a file name."""
+        """Return a new backup with its path. Raise UsageFault for a name that cannot be part of a file name."""
         ...
 
     def recipients(self) -> list[str]:
@@ -166,11 +171,11 @@ class Vault(Protocol):
         ...
 
     def find(self, entry: Entry) -> str | None:
-        """Return the place of a run's backup; None if it is not here."""
+        """Return the path of a run's backup; None if it is not on this computer."""
         ...
 
     def seal(self, entry: Entry, uri: KeyUri) -> None:
-        """Write `entry.backup` durably; never overwrite a file."""
+        """Encrypt the key URI and write it durably to `entry.backup`; never overwrite a file."""
         ...
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:
@@ -178,7 +183,7 @@ class Vault(Protocol):
         ...
 
     def remove(self, entry: Entry) -> None:
-        """Remove `entry.backup` and its partly written files; nothing else."""
+        """Remove `entry.backup` and its partly written files, and no other file."""
         ...
 
 
@@ -214,8 +219,9 @@ class Journal(Protocol):
 class Desk:
     """The ports of every use case that writes.
 
-    `carrier` finds the carrier of a dead run; `sleep` waits for a number of seconds; `dry` says that nothing may be
-    written. `on_keys` names the methods that store secrets on keys, `resumable` those that can continue from a backup.
+    `carrier` returns the carrier for the device of a dead run; `sleep` waits for a number of seconds; `dry` says that
+    nothing may be written. `on_keys` has the names of the methods that store secrets on keys, and `resumable` those of
+    the methods that can continue from a backup.
     """
 
     inventory: Inventory

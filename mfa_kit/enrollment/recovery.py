@@ -28,10 +28,11 @@ UNCLEAR_PAUSES = (1, 2)
 
 
 def settle(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
-    """Settle a half-made entry: CONFIRMED if its Enable took effect, otherwise UNDONE. A revoke continues to REVOKED.
+    """Settle a half-made entry and return its final state.
 
-    The caller holds the run's lock. Raise Unsettled if it is not certain that the device is this run's, or what becomes
-    of it; raise Unlisted if it is assigned but not listed.
+    The state is CONFIRMED if the device's Enable took effect, REVOKED for a revoke, otherwise UNDONE. The caller holds
+    the run's lock. Raise Unsettled if it is not certain that the device is this run's, or whether a request can still
+    take effect. Raise Unlisted if the device is assigned but not listed.
     """
     once = _undo
     if entry.reached is Reached.REVOKING:
@@ -51,7 +52,8 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     """Delete what was made, unless an Enable took effect.
 
     IAM is asked to delete the device before any copy of the secret is removed, because an Enable without a response may
-    still take effect. DeleteConflict shows that it did. One listing separates an ambiguous Enable from the Delete.
+    still take effect. DeleteConflict shows that it did. The user's devices are listed first, so a device whose Enable
+    already took effect is not deleted.
     """
     intent = entry.intent
     if DeviceType.of(intent.serial) is not DeviceType.VIRTUAL:
@@ -68,27 +70,30 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
             if wait_until_listed(intent, desk=desk):
                 return record_confirmed(entry, desk=desk)
             raise Unlisted(
-                f"{intent.serial} is assigned, but IAM does not list it on {intent.user}",
+                f"{intent.serial} is assigned, but IAM does not list it for {intent.user}",
                 f"check again later: mfa-kit enroll {quote(intent.user)} settles it",
             ) from None
     return remove_copies(entry, carrier, Reached.UNDONE, mine=mine, desk=desk)
 
 
 def _look(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
-    """End a run that enabled a token. It created nothing, so IAM's list alone shows whether its Enable took effect."""
+    """Settle a run that enabled a token. IAM's list of the user's devices shows whether its Enable took effect."""
     intent = entry.intent
     if wait_until_listed(intent, desk=desk):
         return record_confirmed(entry, desk=desk)
     if _may_still_arrive(entry, desk=desk):
         raise Unsettled(
-            f"the request to enable {intent.serial} for {intent.user} was not answered and may still arrive",
-            f"run it again in {STILL_ON_ITS_WAY // 60} minutes",
+            f"the request to enable {intent.serial} for {intent.user} got no response and may still take effect",
+            f"run the same command again in {STILL_ON_ITS_WAY // 60} minutes",
         )
     return remove_copies(entry, carrier, Reached.UNDONE, mine=False, desk=desk)
 
 
 def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
-    """Deactivate, delete, then remove the copies. A revoke only goes forward; what no longer exists counts as done."""
+    """Continue a revoke: deactivate and delete the device, then remove the copies of its secret.
+
+    A revoke is never undone. A step counts as done if the device no longer exists.
+    """
     intent = entry.intent
     if mine := _is_ours(entry, desk=desk):
         with suppress(NoSuchEntity):
@@ -124,14 +129,14 @@ def _delete(intent: Intent, otherwise: str = "", *, desk: Desk) -> None:
 
 
 def remove_copies(entry: Entry, carrier: Carrier, reached: Reached, *, mine: bool | None = True, desk: Desk) -> Reached:
-    """Remove the copies of a secret that no Enable can put to use any more.
+    """Remove the copies of a secret, when no Enable request can use it any more. Record the entry as `reached`.
 
-    If another run has the device's name, a key may hold that run's credential under this name. A key is then left
-    alone, unless the journal shows that it is not the other run's key.
+    If `mine` is None, another run now has a device of this name, and its credential may be on the same key. The
+    credential is then kept, unless the journal shows that the other run uses another key.
     """
     if mine is None and entry.intent.hardware and not _on_another_key(entry, desk=desk):
         desk.progress.note(
-            f"another run has created {entry.intent.serial} since, so the credential of that name is kept"
+            f"another run has since created {entry.intent.serial}, so the credential of that name is kept on the key"
         )
     else:
         carrier.remove(entry)
@@ -155,7 +160,7 @@ def still_stands(entry: Entry, *, desk: Desk) -> bool:
 
 
 def record_confirmed(entry: Entry, *, desk: Desk) -> Reached:
-    """Record a device as confirmed, after recording the one that it replaces as revoking, so a kill cannot lose it."""
+    """Record a device as confirmed. If it replaces one, record that one as revoking first, so a kill cannot lose it."""
     if old := replaced_entry(entry, desk=desk):
         desk.journal.record(old.at(Reached.REVOKING))
     return desk.journal.record(entry.at(Reached.CONFIRMED)).reached
@@ -173,7 +178,11 @@ def replaced_entry(entry: Entry, *, desk: Desk) -> Entry | None:
 
 
 def _is_ours(entry: Entry, *, desk: Desk) -> bool | None:
-    """Return whether the device of that name is this run's. ARNs are reused, so its tags are read."""
+    """Return whether this run made the device with the entry's serial; None if another run made it.
+
+    ARNs are reused, so the device's tags decide. Raise Unsettled if they do not show it, or if the device may still be
+    created.
+    """
     serial = entry.intent.serial
     virtual = DeviceType.of(serial) is DeviceType.VIRTUAL  # other kinds of devices have no tags
     match desk.inventory.run_of(serial) if virtual else Mark.UNTAGGED:
@@ -185,8 +194,8 @@ def _is_ours(entry: Entry, *, desk: Desk) -> bool | None:
             return _is_meant(entry, virtual=virtual, desk=desk)
         case Mark.ABSENT if _may_still_arrive(entry, desk=desk):
             raise Unsettled(
-                f"the request to create {serial} was not answered and may still arrive",
-                f"run it again in {STILL_ON_ITS_WAY // 60} minutes",
+                f"the request to create {serial} got no response and may still take effect",
+                f"run the same command again in {STILL_ON_ITS_WAY // 60} minutes",
             )
         case Mark.ABSENT:
             return False
@@ -195,7 +204,7 @@ def _is_ours(entry: Entry, *, desk: Desk) -> bool | None:
 
 
 def _is_meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
-    """Whether an untagged device is the one to revoke: its EnableDate is the recorded one."""
+    """Whether an untagged device is the one to revoke, because its EnableDate is the recorded one."""
     serial, user = entry.intent.serial, entry.intent.user
     has = find_device(entry.intent, desk=desk) if entry.reached is Reached.REVOKING else None
     if has and has.since == entry.since:
@@ -214,12 +223,12 @@ def _is_meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
 
 
 def _may_still_arrive(entry: Entry, *, desk: Desk) -> bool:
-    """Return whether the Create got no response and the run is younger than a quarter of an hour."""
+    """Return whether the entry's first request got no response and may still take effect: for 15 minutes."""
     return entry.reached is Reached.INTENT and desk.inventory.now() - entry.began < STILL_ON_ITS_WAY
 
 
 class LostDevice:
-    """The carrier of a lost device, which is not here: nothing can be removed from it."""
+    """The carrier of a lost device. The device is not here, so nothing can be stored on it or removed from it."""
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         """Return the intent unchanged."""
@@ -241,7 +250,7 @@ class LostDevice:
 
 
 def carrier_of(entry: Entry, *, desk: Desk) -> Carrier:
-    """Return the carrier of an entry. For a lost device no hardware is needed, and no library for it."""
+    """Return the carrier of an entry. For a lost device, this needs neither the hardware nor the library for it."""
     return LostDevice() if entry.purpose is Purpose.LOST else desk.carrier(entry.intent)
 
 
@@ -250,8 +259,8 @@ def settle_each(
 ) -> Iterator[tuple[Entry, Reached | MfaKitError]]:
     """Settle dead runs of a user or of all users; yield each entry with its final state or the error.
 
-    `leave_assigned` skips a revoke if the user still has the device; `lost` is hardware that is no longer waited for. A
-    dry desk settles nothing.
+    `leave_assigned` skips a revoke if the user still has the device. `lost` is the serial of hardware that counts as
+    lost, so it need not be inserted. In a dry run nothing is settled.
     """
     if desk.dry:
         return
@@ -278,7 +287,7 @@ def _settled(entry: Entry, *, desk: Desk, lost: str | None) -> Reached:
 
 
 def settle_dead_runs(account: str, user: str, *, desk: Desk) -> list[tuple[Entry, Reached | MfaKitError]]:
-    """Settle a user's dead runs, and print each result; return each entry with its final state or the error."""
+    """Settle a user's dead runs, print each result, and return each entry with its final state or the error."""
     settled: list[tuple[Entry, Reached | MfaKitError]] = []
     for entry, ended in settle_each(account, user, desk=desk):
         if isinstance(ended, MfaKitError):

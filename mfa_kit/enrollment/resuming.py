@@ -20,11 +20,11 @@ def resume_device(
     caller: Caller,
     desk: Desk,
 ) -> Enrolled:
-    """Continue with a device that a dead run backed up and that may not be deleted. `opened` returns its secret.
+    """Enable the half-made device of a dead run, with the secret from its backup. `opened` decrypts the backup.
 
-    The secret proves that the device is that run's, because IAM accepts no codes of another secret. A secret that was
-    meant for a key is stored on that key. Raise UsageFault if there is no such device, NoSuchEntity if it has been
-    deleted.
+    IAM accepts only codes of the device's own secret, which proves that the backup belongs to the device. If the method
+    stores secrets on a key, the secret is stored on the key of that run. Raise UsageFault if there is no such device,
+    and NoSuchEntity if it has been deleted.
     """
     check_user(user)
     for entry in desk.journal.dead(caller.account, user=user):
@@ -38,7 +38,10 @@ def resume_device(
 
 
 def enable_sealed(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> Entry:
-    """Enable a device that has a backup, unless it is already enabled. The caller holds the run's lock."""
+    """Enable a device that has a backup, unless it is already enabled, and return its entry.
+
+    The caller holds the run's lock. Raise Unsettled if the device is enabled, but the backup belongs to another device.
+    """
     intent = entry.intent
     if is_listed(intent, desk=desk):
         _prove(entry, carrier, created, desk=desk)
@@ -59,7 +62,7 @@ def enable_sealed(entry: Entry, carrier: Carrier, created: Created, *, desk: Des
 
 
 def _prove(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> None:
-    """Raise Unsettled unless an enabled device is this run's, as shown by its tag or because IAM accepts its codes."""
+    """Raise Unsettled unless an enabled device is this run's: by its tag, or because IAM accepts the backup's codes."""
     intent = entry.intent
     match desk.inventory.run_of(intent.serial):
         case entry.run:
@@ -72,8 +75,9 @@ def _prove(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> N
             except InvalidCode:
                 raise Unsettled(
                     f"{intent.serial} is enabled, and IAM rejects the codes of this backup",
-                    "try again in two minutes, because IAM accepts no code twice; if it is rejected again, it is "
-                    f"another device: mfa-kit replace {quote(intent.user)} --mfa-device {quote(intent.name)}",
+                    "try again in two minutes, because IAM accepts no code twice; if IAM rejects them again, the "
+                    "backup is of another device, so replace this one: "
+                    f"mfa-kit replace {quote(intent.user)} --mfa-device {quote(intent.name)}",
                 ) from None
         case _:
             raise Unsettled(

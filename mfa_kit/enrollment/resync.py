@@ -11,11 +11,14 @@ CODES = (DeviceType.VIRTUAL, DeviceType.HARDWARE_TOTP)
 
 
 def resync_device(user: str, device: Device, codes: Callable[[], Pair], *, desk: Desk) -> None:
-    """Send IAM two codes. Raise UsageFault for a device without codes, InvalidCode if IAM refuses them."""
+    """Send IAM two consecutive codes of a device.
+
+    Raise UsageFault for a device without codes, InvalidCode if IAM rejects them, and Unclear if it does not respond.
+    """
     if device.type not in CODES:
         raise UsageFault(
-            f"{device.serial} is of the kind {device.type}, which shows no codes",
-            "name a virtual device or a display token: --mfa-device",
+            f"{device.serial} is a device of type {device.type}, which shows no codes",
+            "choose a virtual device or a display token with --mfa-device",
         )
     try:
         desk.registrar.resync(user, device.serial, codes)

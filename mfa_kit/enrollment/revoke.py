@@ -1,4 +1,4 @@
-"""Revoke and replace: remove a device, then copies of its secret. After the first write to IAM both only go forward."""
+"""Revoke and replace: remove a device, then its secret's copies. Neither is undone after the first write to IAM."""
 
 import json
 from collections.abc import Container, Sequence
@@ -35,9 +35,10 @@ from mfa_kit.enrollment.recovery import carrier_of, settle, settle_dead_runs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replaced:
-    """The new device works. `revoked` is None if the old one still exists; a note has printed the reason.
+    """The result of a replacement: the new device works.
 
-    `end_sessions` are commands that end the sessions of a lost device.
+    `revoked` is None if the old device still exists, or if a lost one was already gone. `end_sessions` are the commands
+    that end the sessions of a lost device.
     """
 
     enrolled: Enrolled
@@ -67,14 +68,15 @@ def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> 
     if maker is not Mark.UNTAGGED:
         intent = _with_key(intent, desk.inventory.tags(device.serial), on_keys=desk.on_keys)
     entry = Entry(run=run or now, intent=intent, purpose=Purpose.REVOKE, reached=Reached.CONFIRMED, since=device.since)
-    # from a computer that shares the folder, or whose ledger was lost
+    # The backup may come from a computer that shares the folder, or this computer may have lost its ledger.
     return replace(entry, backup=desk.vault.find(entry))
 
 
 def _look_again(entry: Entry, *, desk: Desk) -> Entry:
     """Look up the device again just before acting, because a prompt may have taken time. Raise Unsettled if it changed.
 
-    A device that its user no longer has is left to `settle`, which distinguishes deleted from reassigned devices.
+    If the user no longer has the device, return the entry unchanged: `settle` finds out whether the device was deleted
+    or is another user's now.
     """
     has = find_device(entry.intent, desk=desk)
     if has is None:
@@ -88,7 +90,7 @@ def _look_again(entry: Entry, *, desk: Desk) -> Entry:
 
 
 def _with_key(intent: Intent, tags: dict[str, str], *, on_keys: Container[str]) -> Intent:
-    """Return the intent with the key from its tags, because another computer put the credential on the key."""
+    """Return the intent with the key that the tags name, because another computer put the credential on that key."""
     if tags.get(KIND_TAG) not in on_keys:
         return intent
     intent = replace(intent, method=Method(tags[KIND_TAG]))
@@ -105,11 +107,12 @@ def look_to_revoke(
     run: str,
     lost: bool = False,
 ) -> Entry:
-    """Settle, look, and return the entry for `retire`. Raise UsageFault, and Lockout for the last device of a user.
+    """Settle the user's dead runs, look up the device to remove, and return its entry for `retire`.
 
-    If settling finished an interrupted revoke of the device, its entry is REVOKED. If that revoke cannot finish, raise
-    the reason. If the user has no device, the lost device is one that an earlier revoke removed from IAM. That revoke
-    still waits for its key.
+    `wanted` names the device, as in `choose_device`. If settling finished an interrupted revoke of the device, its
+    entry is REVOKED. With `lost`, if the user has no device, the entry may be that of an earlier revoke, which removed
+    the device from IAM and still waits for its key. Raise UsageFault, Lockout for the last device of a user, or the
+    error of an interrupted revoke that cannot finish.
     """
     check_user(user)
     settled = settle_dead_runs(caller.account, user, desk=desk)
@@ -130,7 +133,10 @@ def look_to_revoke(
 def _finished_now(
     settled: Sequence[tuple[Entry, Reached | MfaKitError]], wanted: str | None, *, devices: Sequence[Device]
 ) -> Entry | None:
-    """Return the entry of an interrupted revoke that the same command has just finished. Raise its error."""
+    """Return the entry of the device's interrupted revoke, which settling has just finished; None if there was none.
+
+    Raise the error of a revoke that could not finish.
+    """
     if devices and (wanted is None or any(wanted in device_names(device) for device in devices)):
         return None
     for entry, ended in settled:
@@ -153,10 +159,10 @@ def _waiting_for_key(user: str, wanted: str | None, *, caller: Caller, desk: Des
 
 
 def retire(entry: Entry, *, purpose: Purpose, desk: Desk, may_stay: bool = True) -> Revoked:
-    """Deactivate, delete, then remove the key's credential and the copies. Raise Unsettled if it cannot finish now.
+    """Deactivate and delete a device, then remove the credential on its key and the backup of its secret.
 
-    The commands that end the sessions of a lost device are printed in any case. If IAM refuses before anything was done
-    and the device may stay, the journal's previous state is restored.
+    The commands that end the sessions of a lost device are printed even if this fails. If IAM refuses the first request
+    and the device `may_stay`, the previous state of the journal is restored. Raise Unsettled if it cannot finish now.
     """
     if entry.reached is Reached.REVOKED:
         return _revoked(entry, purpose=purpose, desk=desk)
@@ -197,7 +203,7 @@ def _continues_note(entry: Entry) -> str:
 
 
 def removal_steps(entry: Entry, *, lost: bool, desk: Desk) -> list[str]:
-    """Return the steps of `retire` in order, for users who want to read them first."""
+    """Return the steps of `retire` in words, in order, for a dry run."""
     intent = entry.intent
     virtual = DeviceType.of(intent.serial) is DeviceType.VIRTUAL
     return [
@@ -218,9 +224,10 @@ def look_to_replace(
     desk: Desk,
     run: str,
 ) -> tuple[Intent, Entry | None]:
-    """Settle, look, and return the device to make and the device to remove. Raise UsageFault.
+    """Settle the user's dead runs, and return the device to make and the entry of the device to remove.
 
-    If a lost device no longer exists, as when the command is run again after an interruption, none is removed.
+    The entry is None if a lost device no longer exists, as when an interrupted command is run again. `wanted` names the
+    device to remove, as in `choose_device`. Raise UsageFault.
     """
     check_user(wish.user)
     settle_dead_runs(caller.account, wish.user, desk=desk)
@@ -245,7 +252,7 @@ def look_to_replace(
 def replace_device(
     intent: Intent, old: Entry | None, carrier: Carrier, *, lost: bool, desk: Desk, run: str, maker: Maker = CREATING
 ) -> Replaced:
-    """Make the new device, and remove the old one when the new one works. A lost device is removed first."""
+    """Make a new device, and remove the old one when the new one works. A lost device is removed first."""
     if lost or old is None:
         gone = retire(old, purpose=Purpose.LOST, desk=desk) if old else None
         ending = gone.end_sessions if gone else _note_session_commands(intent.user, desk=desk)
@@ -276,12 +283,12 @@ def _note_session_commands(user: str, *, desk: Desk) -> tuple[str, ...]:
     """Print how to end the current sessions, and return the commands."""
     commands = session_commands(user, at=desk.inventory.now())
     for command in commands:
-        desk.progress.alert(f"to end its sessions: {command}")
+        desk.progress.alert(f"to end the device's sessions: {command}")
     return commands
 
 
 def session_commands(user: str, *, at: float) -> tuple[str, ...]:
-    """Return the aws commands that end the sessions of a lost device which began before `at`, in Unix seconds.
+    """Return the commands of the AWS CLI that end a user's sessions that began before `at` (Unix seconds).
 
     IAM user guide, "Disabling permissions for temporary security credentials": a deny by aws:TokenIssueTime. Sessions
     of `aws login` are refreshed independently and are ended by their ARNs (AWS Sign-In API, BatchRevokeSessions).

@@ -1,4 +1,4 @@
-"""Resolve the user name on a command line."""
+"""Find the IAM user that a command line names."""
 
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
 from mfa_kit.core.models import ROOT, USER_NAME, Caller
@@ -9,7 +9,8 @@ def resolve_user(text: str, *, caller: Caller, inventory: Inventory, must_exist:
     """Return the user for a name, an ARN or `@me`, as IAM spells it. Raise UsageFault for any other text.
 
     User names in IAM are case-insensitive; the journal, tags and backups are case-sensitive. With `must_exist`, raise
-    NoSuchEntity for a user whom IAM does not know. What such a user leaves behind can still be removed.
+    NoSuchEntity for a user whom IAM does not know. Without it, return the name as given, so that commands can remove
+    what a deleted user left behind.
     """
     name = _plain_name(text, caller=caller)
     if caller.user and name.lower() == caller.user.lower():

@@ -25,10 +25,10 @@ def staged_entries(*, account: str, users: Iterable[str] | None, desk: Desk) -> 
 def activate_devices(
     entries: Sequence[Entry], *, open_backup: Callable[[Entry], Created], desk: Desk, execution: Execution
 ) -> Generator[RowResult, None, None]:
-    """Enable staged devices with the secrets from their backups, and yield one result per user.
+    """Enable staged devices with the secrets from their backups, and yield one result per device.
 
-    A second call continues where the first one stopped. Raise UsageFault if the process of an involved run is still
-    alive.
+    A second call continues where the first one stopped. Raise UsageFault if a run that staged one of the devices is
+    still in progress.
     """
     take_over_runs(entries, desk=desk)
     enabled: list[Entry] = []

@@ -1,4 +1,4 @@
-"""Carry out a plan: enroll its users, and continue after any interruption."""
+"""Carry out a plan: enroll its users. After an interruption, the same call continues the work."""
 
 from collections.abc import Generator, Iterable
 from contextlib import suppress
@@ -33,20 +33,20 @@ def check_account(plan: Plan, caller: Caller) -> None:
 def check_plan(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool, sealed: bool) -> None:
     """Raise UsageFault or Lockout if `apply_plan` must not start. Changes nothing.
 
-    `sealed`: the backups have recipients besides the users' own keys.
+    `sealed`: there are recipients for all backups, so not only the users can decrypt them.
     """
     check_account(plan, caller)
     if staged and not sealed:
         raise UsageFault(
             "a staged device is enabled later from its backup, which only the user could decrypt",
-            "name who else can: -r age1… or -R FILE",
+            "add a recipient for all backups: -r age1… or -R FILE",
         )
     shut_out = plan.shut_out
     shown = ", ".join(shut_out[:SHOWN]) + (", …" if len(shut_out) > SHOWN else "")
     if shut_out and not sealed:
         raise UsageFault(
             f"no one could open {count_of(len(shut_out), 'backup')}: {shown}",
-            "add their public keys to the roster, or name who can open all backups: -r age1… or -R FILE",
+            "add their public keys to the roster, or a recipient for all backups: -r age1… or -R FILE",
         )
     if shut_out and not (staged or accept_lockout):
         raise Lockout(
@@ -61,8 +61,8 @@ def apply_plan(
 ) -> Generator[RowResult, None, None]:
     """Settle what interrupted runs left, then enroll each user who has no device yet. Yield one result per user.
 
-    A second call continues where the first one stopped. At the end, all devices are confirmed from the listing of the
-    account's virtual devices, and devices that IAM does not list are reported.
+    A second call continues where the first one stopped. At the end, IAM's list of the account's virtual devices
+    confirms the new ones, and a warning names each that is missing from it.
     """
     unsettled = _settle_dead_runs(plan, desk=desk)
     ours = entries_by_serial(plan.account, desk=desk)
@@ -106,7 +106,10 @@ def _unconfirmed(entries: Iterable[Entry], *, desk: Desk) -> list[Entry]:
 
 @dataclass(slots=True, kw_only=True)
 class _Making:
-    """Makes the devices of one run; the worker threads share it. `enabled` has the entries that are to be confirmed."""
+    """Makes the devices of one run; the worker threads share this object.
+
+    `enabled` has the entries that are to be confirmed, and `failed` the names of users whose row failed.
+    """
 
     plan: Plan
     desk: Desk
@@ -147,14 +150,14 @@ class _Making:
             carrier.remove(Entry(run=run, intent=intent))
 
     def _result_of(self, error: MfaKitError, intent: Intent) -> RowResult:
-        """Return a failure, or "skipped" if another computer has just enrolled the user."""
+        """Return the result for an error: "skipped" if another process has just enrolled the user, else "failed"."""
         with suppress(AwsFault):
             if isinstance(error, AlreadyExists) and is_listed(intent, desk=self.desk):
                 return self._result_of_other(intent)
         return RowResult.of_error(intent, error, run=self.run)
 
     def _result_of_other(self, intent: Intent) -> RowResult:
-        """Return the result for a user enrolled by another process, with the backup if it uses our folder."""
+        """Return the result for a user whom another process enrolled; with the backup if it runs on this computer."""
         entry = entries_by_serial(intent.account, desk=self.desk).get(intent.serial)
         if entry and entry.run != self.run:
             what = "enrolled by another run on this computer meanwhile"

@@ -25,8 +25,8 @@ FATAL = (IntegrityFault, Throttled, Expired)
 class Execution:
     """How a rollout processes its users: with `workers` threads, until `stop` is set.
 
-    `virtual` lists all virtual devices of the account, page by page. `apply` stops when more than `max_failures` users
-    have failed.
+    `virtual` lists all virtual devices of the account, page by page. `carrier` creates the carrier of one device.
+    `apply` stops when more than `max_failures` users have failed.
     """
 
     virtual: Callable[[], Iterable[Device]]
@@ -41,7 +41,7 @@ class Execution:
 
 
 def run_row(intent: Intent, act: Callable[[], RowResult], *, run: str | None) -> RowResult:
-    """Return the result of a row. An exception that nothing foresaw is the row's failure, and the rollout continues."""
+    """Return the result of `act` for a row. An unexpected exception makes only this row fail; the rollout continues."""
     try:
         with only_our_errors():
             return act()
@@ -50,9 +50,9 @@ def run_row(intent: Intent, act: Callable[[], RowResult], *, run: str | None) ->
 
 
 def confirm_devices(enabled: Sequence[Entry], *, desk: Desk, execution: Execution) -> list[Entry]:
-    """Wait up to 30 s for IAM to list each device on its user. Record those as confirmed, and return the others.
+    """Wait up to 30 s until IAM lists each device for its user. Record those as confirmed, and return the others.
 
-    The devices are read from the account's listing, which takes fewer calls than asking for each user.
+    IAM's list of all virtual devices is used, which takes fewer calls than a list for each user.
     """
     left = list(enabled)
     for pause in (*PAUSES, None):
@@ -71,7 +71,7 @@ def confirm_devices(enabled: Sequence[Entry], *, desk: Desk, execution: Executio
 
 
 def take_over_runs(entries: Sequence[Entry], *, desk: Desk) -> None:
-    """Take the locks of the runs that made these devices. Raise UsageFault if the process of one is still alive."""
+    """Take the locks of the runs that made these devices. Raise UsageFault if one of the runs is still in progress."""
     for run in {entry.run for entry in entries}:
         if desk.journal.lives(run):
             raise UsageFault(

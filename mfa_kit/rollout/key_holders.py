@@ -14,7 +14,8 @@ from mfa_kit.rollout.key_slot import InsertedKey
 class KeyHolders:
     """Finds the user of a key in this computer's journal, on the key itself, and in the tags that other computers set.
 
-    Tags are read once per device: first for the devices of the queue's `users`, later for each newly listed device.
+    `virtual` lists all virtual devices of the account. Tags are read once per device: at first those of the devices of
+    the queue's `users`, later those of each device that is new in the list.
     """
 
     desk: Desk
@@ -24,7 +25,7 @@ class KeyHolders:
     _denied: bool = False
 
     def find_holder(self, key: InsertedKey, intent: Intent) -> str | None:
-        """Return a sentence about which user has this key; None if it is free or belongs to the user of the intent."""
+        """Return a sentence that says who has this key; None if the key is free or the user of the intent has it."""
         return self._in_journal(key, intent) or _on_key(key, intent) or self._in_tags(key, intent)
 
     def _in_journal(self, key: InsertedKey, intent: Intent) -> str | None:

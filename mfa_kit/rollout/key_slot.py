@@ -1,4 +1,4 @@
-"""Places where keys are inserted, and a watch that notices the next key."""
+"""The places where keys are inserted, and a watch that reports the next key."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,9 +10,10 @@ from mfa_kit.core.errors import MfaKitError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InsertedKey:
-    """A key that is inserted. `identity` is unique among the inserted keys; a serial may be on two keys, or on none.
+    """A key that is inserted. Its `identity` is unique among the inserted keys; its `serial` need not be.
 
-    `description` is the name for people. `labels` are the names of its credentials, as far as the key reports them.
+    `description` is the key's name in messages, and `where` its place. `labels` are the names of its credentials, as
+    far as the key reports them.
     """
 
     identity: str
@@ -23,14 +24,14 @@ class InsertedKey:
 
 
 class KeySlot(Protocol):
-    """A place for keys of one kind: all readers, or all ports."""
+    """All the places where keys of one kind can be inserted: the card readers, or the USB ports."""
 
     def state(self) -> object:
         """Return a value that changes when a key is inserted or removed. Does not access the keys."""
         ...
 
     def look(self) -> tuple[list[InsertedKey], Sequence[MfaKitError]]:
-        """Return the inserted keys, and a sentence about anything else that is inserted."""
+        """Return the inserted keys, and an error for each inserted device that is not a usable key."""
         ...
 
 
@@ -45,8 +46,8 @@ class Notice:
 class SlotWatch:
     """Watches a slot. A key that was inserted from the start, or was used, counts only after it has been removed.
 
-    `inside` and `wrong` are the results of the last look; `used` has identities. `polled`: `poll` has reported the
-    current state.
+    `inside` has the inserted keys, and `wrong` messages about other devices, both at the last look. `used` has the
+    identities of the keys that do not count. `polled`: `poll` has reported the current state.
     """
 
     slot: KeySlot
@@ -57,7 +58,7 @@ class SlotWatch:
     polled: bool = False
 
     def begin(self) -> list[InsertedKey]:
-        """Mark the inserted keys as used, and return them. Raise DeviceFault if no key can be read at all."""
+        """Mark the inserted keys as used, and return them. Raise DeviceFault if keys cannot be read at all."""
         self._look()
         self.used, self.polled = {key.identity for key in self.inside}, True
         return self.inside
@@ -93,7 +94,7 @@ class SlotWatch:
         return next((each for each in self.inside if each.identity == key.identity), None)
 
     def take_only(self) -> InsertedKey | Notice:
-        """Return the only inserted key, used or not, because the person has confirmed that they mean it."""
+        """Return the only inserted key, even a used one, because the person confirmed it. Else return a notice."""
         try:
             self._look()
         except MfaKitError as error:

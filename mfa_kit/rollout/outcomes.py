@@ -25,7 +25,10 @@ class RowOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowResult:
-    """The result of one user. `cause` is the name of an error class, `reason` is a sentence."""
+    """The result of one row. `cause` is the name of an error class, `reason` a sentence; both are empty on success.
+
+    `device` is the serial or ARN of the user's device, `backup` the path of its backup, and `run` the run that made it.
+    """
 
     user: str
     outcome: RowOutcome

@@ -13,7 +13,7 @@ from mfa_kit.rollout.roster_method import RosterMethod
 from mfa_kit.rollout.selection import ListedUser
 
 WORKERS = 8
-# Seconds per call to the real service from a command line, as published by others. Used to estimate the run time.
+# Seconds per call to AWS from a command line, as others have published. It is used to estimate the run time.
 CALL_SECONDS = 0.7
 PAGE = 1000
 
@@ -31,10 +31,10 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanStep:
-    """One row of a plan. `repair`: an interrupted run on this computer left the device, and it is settled first.
+    """One row of a plan. `repair`: an interrupted run on this computer left a half-made device, which is settled first.
 
-    `devices` are the serials of the user's devices. `key_before` is the fingerprint of the public key with which the
-    user last got a device on this computer, if it was a different one.
+    `devices` are the serials of the user's devices. `key_before` is the fingerprint of the user's previous public key,
+    if the roster has another one: the key to which this computer last encrypted a backup for the user.
     """
 
     row: RosterRow
@@ -51,7 +51,7 @@ class PlanStep:
 
     @property
     def by_apply(self) -> bool:
-        """Whether `apply` makes a device, possibly after a repair."""
+        """Whether `apply` makes the row's device, possibly after it has settled a half-made one."""
         return self.row.kind.unattended and self.open
 
     @property
@@ -62,7 +62,7 @@ class PlanStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The state of one account at `planned_at` (Unix seconds), as seen by the caller with the ARN `by`.
+    """The steps for one account, from what IAM listed at `planned_at` (Unix seconds) for the caller with the ARN `by`.
 
     `report_age` is the age in seconds of the credential report, if the plan is based on one.
     """
@@ -96,7 +96,7 @@ class Plan:
 
     @property
     def shut_out(self) -> list[str]:
-        """Users without a public key. They get no copy of their secret, but must type a code at their next sign-in."""
+        """Users without a public key: they get no copy of their secret, and IAM will ask for a code at next sign-in."""
         return [step.user for step in self.steps_of_apply if step.row.recipient is None]
 
     @property
@@ -155,7 +155,7 @@ def make_plan(
     desk: Desk,
     report_age: float | None = None,
 ) -> Plan:
-    """Compare a roster with IAM. `look` looks up users without a virtual device. Changes nothing."""
+    """Compare a roster with IAM. `look` looks up the devices of users without a virtual device. Changes nothing."""
     users, has = listing.users, devices_by_user(listing.holders)
     named = [replace(row, user=found.name) if (found := users.get(row.user.lower())) else row for row in rows]
     has |= look([row.user for row in named if row.user.lower() in users and row.user not in has])
@@ -200,7 +200,7 @@ def action_of(kind: RosterMethod) -> Action:
 
 
 def _judge_unassigned(row: RosterRow, serial: str, *, desk: Desk) -> PlanStep:
-    """Return the step of a row if an unassigned device already has the name of its device."""
+    """Return the step of a row whose device name is taken by an unassigned device, `serial`."""
     tagged = desk.inventory.run_of(serial)
     run = tagged if isinstance(tagged, str) else None
     entry = desk.journal.find(serial, run=run)
@@ -214,7 +214,7 @@ def _judge_unassigned(row: RosterRow, serial: str, *, desk: Desk) -> PlanStep:
 
 
 def _describe_stranger(serial: str, run: str | None, *, desk: Desk) -> str:
-    """Say who made an unassigned device that is not in this computer's journal; `run` is the run ID from its tag."""
+    """Return a sentence about an unassigned device that another computer or tool made. `run` is the run in its tag."""
     if run and STAGED_TAG in desk.inventory.tags(serial):
         return f"another computer has staged {serial}; there, use `rollout activate` or `rollout undo {run}`"
     if run:

@@ -1,4 +1,4 @@
-"""Write and read plan files: JSON with a summary for people, then one row per line (docs/formats.md)."""
+"""Write and read plan files: a JSON object with a summary for people, then one row per line (docs/formats.md)."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +17,7 @@ CREATE = "create a plan: mfa-kit rollout plan ROSTER -o PLAN"
 
 
 def plan_text(plan: Plan) -> str:
-    """Return the text of a plan file. `parse_plan` ignores the summary."""
+    """Return the text of a plan file. `parse_plan` ignores its summary: counts, calls, seconds and shut_out."""
     head = {
         "schema": SCHEMA,
         "version": VERSION,
@@ -57,7 +57,7 @@ def plan_digest(text: str) -> str:
 def parse_plan(
     text: str, *, methods: Iterable[RosterMethod], parse_key: Callable[[str], str], name: str = "this file"
 ) -> Plan:
-    """Parse a plan file, with the same checks as a roster; `methods` and `parse_key` as in `parse_roster`.
+    """Parse a plan file; its rows are checked like those of a roster. `methods` and `parse_key` as in `parse_roster`.
 
     Raise UsageFault if the text is not a plan of this version; the message begins with `name`.
     """

@@ -1,4 +1,4 @@
-"""Rosters: which user gets which device. Parsing returns the rows and all their faults."""
+"""Rosters: which user gets which device. Parsing returns the valid rows, and all faults of the others."""
 
 import base64
 import re
@@ -15,12 +15,12 @@ from mfa_kit.rollout.roster_text import CellFault, ReadRow, read_rows
 T = TypeVar("T")
 Tags = tuple[tuple[str, str], ...]
 
-# IAM API reference, Tag, except that the only white space allowed is the space. Keys that begin with TAKEN are reserved
-# for mfa-kit or AWS.
+# IAM API reference, Tag; of the white space allowed there, only the space is allowed here. Keys that begin with TAKEN
+# are reserved for mfa-kit or AWS.
 TAG_KEY, TAG_VALUE = re.compile(r"[\w .:/+@-]{1,128}"), re.compile(r"[\w .:/=+@-]{0,256}")
 TAKEN = ("mfa-kit:", "aws:")
 MOST_TAGS = 40
-# How public keys begin, and what is in each private key of age, OpenSSH and PEM.
+# The prefixes of public keys, and text that every private key of age, OpenSSH or PEM contains.
 PUBLIC, PRIVATE = ("age1", "ssh-"), re.compile("AGE-SECRET-KEY-|PRIVATE KEY", re.IGNORECASE)
 SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
 ARN = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):user/(?:.*/)?(?P<user>[^/]+)", re.ASCII)
@@ -50,9 +50,10 @@ class Roster:
 
 
 def parse_roster(text: str, *, methods: Iterable[RosterMethod], parse_key: Callable[[str], str]) -> Roster:
-    """Parse a roster in which these methods are allowed. `parse_key` returns a key without its comment, or raises.
+    """Parse a roster in which these methods are allowed. The result also has the faults of all rows.
 
-    Raise UsageFault if the text is not a roster. Faults of single rows are all in the result.
+    `parse_key` returns a public key without its comment, or raises UsageFault. Raise UsageFault if the text is not a
+    roster.
     """
     read = read_rows(text)
     faults = [each for each in read if isinstance(each, CellFault)]
@@ -153,7 +154,7 @@ def _parse_user(cell: str) -> str:
 
 def _parse_method(cell: str, *, methods: Mapping[str, RosterMethod]) -> RosterMethod:
     if cell.lower() not in methods:
-        raise UsageFault(f"{cell!a} is not a kind of device", f"write {', '.join(methods)}")
+        raise UsageFault(f"{cell!a} is not a kind of device", f"use one of {', '.join(methods)}")
     return methods[cell.lower()]
 
 
@@ -187,7 +188,7 @@ def _parse_tags(cell: str) -> Tags:
 
 
 def row_cells(row: RosterRow) -> dict[str, str]:
-    """Return a row as the cells of a roster. `parse_roster` reads the same row back from them."""
+    """Return a row as the cells of a roster, by column. `parse_roster` parses them to the same row."""
     return {
         "user": row.user,
         "kind": row.kind.name,

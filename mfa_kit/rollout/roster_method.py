@@ -28,5 +28,5 @@ class RosterMethod:
 
 
 SELF = RosterMethod()
-# The method of a row that names none.
+# The method of a row whose cell `kind` is empty.
 VIRTUAL = RosterMethod(method=models.VIRTUAL, unattended=True)

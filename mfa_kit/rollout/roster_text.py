@@ -16,12 +16,12 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import JsonError, read_json
 
 COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags")
-# Columns that `faults_table` adds; they are ignored when read: what is wrong, and cells beyond the header.
+# Columns that `faults_table` adds and `read_rows` ignores: the faults of a row, and its cells beyond the header.
 WRONG, SURPLUS = "wrong", "surplus"
 # The AWS console uses these column names in its file of new users.
 CONSOLE_COLUMNS = {"user name": "user"}
 SEPARATORS = ",;\t"
-# One JSON document: an array, or what `aws iam list-users` prints. Any other JSON has an object on each line.
+# One JSON document: an array, or the output of `aws iam list-users`. Any other JSON has an object on each line.
 JSON_DOCUMENT = re.compile(r'\s*(\[|\{\s*"Users"\s*:)')
 IAM_USER = "UserName"
 # Excel obeys a first line `sep=;`. It reads a cell ="0123" as text, and so keeps the zero.
@@ -33,7 +33,7 @@ EXCEL_TEXT = re.compile(r'="(.*)"', re.DOTALL)
 class ReadRow:
     """The known cells of one row as text, and the number of the line on which the row begins.
 
-    In a JSON array `line` is the number of the item, and `unit` says so.
+    In a JSON array, `line` is the number of the item and `unit` is "item".
     """
 
     line: int
@@ -56,7 +56,7 @@ class CellFault:
 
 
 def read_rows(text: str) -> list[ReadRow | CellFault]:
-    """Read a roster, CSV or JSON; return each row as its cells or as its fault.
+    """Read a roster, CSV or JSON. Return each row as a ReadRow, or as a CellFault if the row cannot be read.
 
     Raise UsageFault if the text is not a roster.
     """
@@ -73,7 +73,7 @@ def _read_json_document(text: str) -> Iterator[ReadRow | CellFault]:
         raise UsageFault(f"the roster is not JSON: {error}", "write a JSON array, or one object per line") from None
     items = found.get("Users") if isinstance(found, dict) else found
     if not isinstance(items, list):
-        raise UsageFault("the roster's Users is not a JSON array", "give what `aws iam list-users` prints")
+        raise UsageFault("the roster's Users is not a JSON array", "use the output of `aws iam list-users`")
     for number, item in enumerate(items, 1):
         yield _json_row(number, {"user": item} if isinstance(item, str) else item, unit="item")
 
@@ -133,7 +133,7 @@ def _read_csv(text: str) -> Iterator[ReadRow | CellFault]:
 
 
 def _split_csv(text: str) -> Iterator[tuple[int, list[str]] | CellFault]:
-    """Yield each non-empty row with its line number; a fault after which reading is impossible comes last."""
+    """Yield each non-empty row with its line number. If the CSV is broken, the last item is the fault."""
     if excel := EXCEL_SEPARATOR.match(text):
         text, separator = text[excel.end() :], excel[1]
     else:
@@ -176,7 +176,7 @@ def _csv_row(names: Sequence[str], cells: Sequence[str], line: int) -> ReadRow |
 
 
 def _plain_cell(cell: str) -> str:
-    """Return the text of a cell that Excel wrote as a formula, or that `csv_lines` put an apostrophe before."""
+    """Return the text of a cell, without Excel's `="…"` and without the apostrophe that `csv_lines` adds."""
     if text := EXCEL_TEXT.fullmatch(cell):
         return text[1].replace('""', '"').strip()
     return original_cell(cell)

@@ -23,7 +23,7 @@ WITHOUT_WORK = {
 
 
 def look_up_devices(users: Iterable[str], *, desk: Desk, workers: int) -> dict[str, tuple[str, ...]]:
-    """Get the serials of each user's devices from IAM, `workers` users at a time. A deleted user has none."""
+    """Return the serials of each user's devices from IAM; none for a deleted user. `workers` requests run at a time."""
 
     def look_up(user: str) -> tuple[str, tuple[str, ...]]:
         try:
@@ -40,7 +40,7 @@ def entries_by_serial(account: str, *, desk: Desk) -> dict[str, Entry]:
 
 
 def known_hardware(entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
-    """Return the security keys and tokens enrolled on this computer, by user. IAM's listing does not contain them."""
+    """Return the security keys and tokens enrolled on this computer, by user. They are not among virtual devices."""
     return {
         entry.intent.user: (entry.intent.serial,)
         for entry in entries
@@ -81,7 +81,7 @@ def result_of_devices(step: PlanStep, has: tuple[str, ...], ours: Mapping[str, E
 
 
 def _is_restorable(entry: Entry, user: str, *, desk: Desk) -> bool:
-    """Whether the device of an entry is enabled for this user, and its backup, if it has one, is on this computer."""
+    """Whether an entry's device is enabled for this user. If it has a backup, that must be on this computer too."""
     stands = entry.intent.user == user and entry.reached in STANDS
     return stands and (entry.backup is None or bool(desk.vault.find(entry)))
 

@@ -1,4 +1,4 @@
-"""The station: which rows of a plan are made in person, and in which order.
+"""The station: which users of a plan are enrolled in person, and in which order.
 
 IAM, the journal and the key show which rows are done and which user has a key. Nothing else is stored, so a person can
 return to a plan, or continue it at another computer.
@@ -40,9 +40,9 @@ DONE = {RowOutcome.ENROLLED, RowOutcome.SKIPPED}
 
 
 def station_steps(plan: Plan, methods: Collection[str], users: Container[str]) -> list[PlanStep]:
-    """Return the steps of these users, in the plan's order, that still need a device.
+    """Return the steps of these users that still need a device, in the plan's order.
 
-    `methods` are names. Without any, the steps are those that `apply` leaves for a station.
+    Only steps of these `methods` (names) are returned; without any, the steps that `apply` leaves for a station.
     """
     return [
         step
@@ -53,14 +53,14 @@ def station_steps(plan: Plan, methods: Collection[str], users: Container[str]) -
 
 @dataclass(slots=True, kw_only=True)
 class StationQueue:
-    """Steps in order, and their results by user. `at` is the index of the current step, past the end after the last."""
+    """Steps in order, and their results by user. `at` is the index of the current step; after the last, the length."""
 
     steps: Sequence[PlanStep]
     results: dict[str, RowResult] = field(default_factory=dict)
     at: int = 0
 
     def call_next(self) -> PlanStep | None:
-        """Advance to the next step that is not done, and return it; None after the last."""
+        """Go to the first step from the current one that is not done, and return it; None if there is none."""
         while self.at < len(self.steps) and self.is_done(self.steps[self.at]):
             self.at += 1
         return self.steps[self.at] if self.at < len(self.steps) else None
@@ -85,7 +85,7 @@ class StationQueue:
         self.results[result.user] = result
 
     def skip(self) -> None:
-        """Leave the current step for later."""
+        """Go to the next step; the current one stays undone."""
         self.at += 1
 
     def go_back(self) -> bool:
@@ -122,7 +122,7 @@ class StationRuns:
         return len(self.left) < before
 
     def run_of_next_try(self) -> str:
-        """Return the run ID for the next attempt. It is a new one if the last run left something."""
+        """Return the run ID for the next attempt: a new one if the last run left a half-made device."""
         if not self.ids or any(entry.run == self.ids[-1] for entry in self.left):
             self.ids.append(self.new_id())
         return self.ids[-1]

@@ -33,9 +33,10 @@ def entries_of_run(run: str, *, account: str, desk: Desk) -> list[Entry]:
 def undo_devices(
     entries: Sequence[Entry], *, leave_without_mfa: bool, desk: Desk, execution: Execution
 ) -> Generator[RowResult, None, None]:
-    """Remove exactly the devices of these entries, and yield one result per user.
+    """Remove exactly the devices of these entries, and yield one result per device.
 
-    Raise UsageFault if the process of an involved run is still alive.
+    A user's last device is removed only with `leave_without_mfa`. Raise UsageFault if the run that made them is still
+    in progress.
     """
     take_over_runs(entries, desk=desk)
 
@@ -61,7 +62,7 @@ def undo_devices(
 
 
 def _is_last(entry: Entry, *, desk: Desk) -> bool:
-    """Whether a device is the user's only one. A deleted user has none, but their staged device may still exist."""
+    """Whether a device is the user's only one. False for a deleted user, whose staged device may still exist."""
     with suppress(NoSuchEntity):
         return look_up_serials(entry.intent.user, inventory=desk.inventory) == (entry.intent.serial,)
     return False

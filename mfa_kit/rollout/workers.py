@@ -1,4 +1,4 @@
-"""Threads that process many rows: results are yielded as they arrive, and a stop waits for the rows in progress."""
+"""Threads that process many rows. Results are yielded as they arrive; after a stop, rows in progress are finished."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator

@@ -258,7 +258,7 @@ def test_where_the_console_is_not_known_it_is_said_in_words() -> None:
     """No incomplete address is printed for a partition without a published one."""
     intent = Intent(user="alice", name="alice", account="000000000000", partition="aws-iso", method=FIDO2)
     first, *_ = fido_console.click_instructions(intent, address=None)
-    assert first == "1  sign in to the console of aws-iso, IAM, Users, alice, as a user who may change alice's MFA"
+    assert first == "1  open IAM, Users, alice in the console of aws-iso, as a user who may change alice's MFA"
     assert "http" not in "".join(fido_console.root_click_instructions("root-key", address=None))
 
 

@@ -126,7 +126,7 @@ def test_an_untagged_device_goes_only_where_its_create_was_answered_here(at: AtD
 def test_a_create_without_an_answer_may_arrive_for_a_quarter_of_an_hour(at: AtDesk, user: str) -> None:
     """After that it is considered lost."""
     with at() as desk:
-        with pytest.raises(Unsettled, match="may still arrive") as caught:
+        with pytest.raises(Unsettled, match="may still take effect") as caught:
             settled(desk, entry_of(user, reached=Reached.INTENT, seconds_ago=14 * 60))
         assert "15 minutes" in caught.value.hint
         assert settled(desk, entry_of(user, reached=Reached.INTENT, seconds_ago=16 * 60)) is Reached.UNDONE
@@ -159,7 +159,7 @@ def test_a_device_that_is_assigned_and_never_listed_stays_open(at: AtDesk, users
     with at() as desk:
         entry = entry_of(user)
         make(desk, entry, enabled_for=other)
-        with pytest.raises(Unlisted, match="does not list it on"):
+        with pytest.raises(Unlisted, match="does not list it for"):
             settled(desk, entry)
         assert sum(desk.person.slept) == 30
 

@@ -262,7 +262,7 @@ def test_a_request_that_may_still_arrive_keeps_the_entry_open(
     lab.faults.add("EnableMFADevice", "lost-before")
     with pytest.raises(MfaKitError) as caught:
         assigned(user, serial)
-    assert any("may still arrive" in note for note in caught.value.__notes__)
+    assert any("may still take effect" in note for note in caught.value.__notes__)
     (entry,) = assigned.open_entries()
     assert entry.reached is Reached.INTENT
     monkeypatch.setattr("mfa_kit.enrollment.recovery.STILL_ON_ITS_WAY", -STILL_ON_ITS_WAY)

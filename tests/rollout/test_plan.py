@@ -127,7 +127,7 @@ def test_no_file_is_written_in_the_place_of_another(rollout: Rollout, out: str, 
     done = rollout.desk.run(
         "rollout", "plan", path, "-o", rollout.folder / out, "--skip-bad", rollout.folder / "." / bad
     )
-    assert (done.code, "is named twice" in done.err) == (2, True)
+    assert (done.code, "is given for two files" in done.err) == (2, True)
     assert [each.name for each in rollout.folder.iterdir()] == [path.name]
     assert path.read_text() == before
 

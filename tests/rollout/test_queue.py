@@ -299,7 +299,7 @@ def test_a_try_that_is_left_gets_a_new_run_and_waits_for_its_key(monkeypatch: py
 
 
 def test_time_in_which_nothing_was_asked_is_no_throttling() -> None:
-    """If a person takes half an hour for a key, the run does not end with "AWS accepted nothing for ten minutes"."""
+    """If a person takes half an hour for a key, the run does not end with "AWS accepted no call for 10 minutes"."""
     now = 0.0
 
     def sleep(seconds: float) -> None:

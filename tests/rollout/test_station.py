@@ -242,7 +242,7 @@ def test_what_was_in_before_is_left_alone_until_somebody_says_so(rollout: Rollou
         (*have(own), *have(own, three)),
     )
     assert done.code == 0, done.err
-    assert "YubiKey 5A 1001 was inserted before, so it is not used" in done.err
+    assert "YubiKey 5A 1001 was already inserted, so it is not used" in done.err
     assert ") were inserted; leave only one inserted" in done.err
     assert "3 keys (" in done.err
     assert own.credentials == {}
