@@ -1,4 +1,4 @@
-"""`mfa-kit enroll`: give a user or root an MFA device. The package `enrollment` has the steps and their order."""
+"""`mfa-kit enroll`: give a user or root an MFA device. `enrollment/enroll.py` has the order of the steps."""
 
 from pathlib import Path
 from typing import assert_never
@@ -38,7 +38,7 @@ from mfa_kit.wiring.vault import open_vault
 @click.option(
     RESUME, "resume", is_flag=True, help="Continue with a half-made device from its encrypted backup; needs -i."
 )
-@click.option(ROOT, "root", is_flag=True, help="For the account's root user, instead of USER; only with --with fido2.")
+@click.option(ROOT, "root", is_flag=True, help="Enroll the account's root user instead of USER; needs --with fido2.")
 @options.identity(required=False)
 def enroll(
     *,
@@ -99,7 +99,7 @@ def enroll(
 
 
 def _planned_row(planned: Intent | Skipped, run: str, maker: Maker, *, desk: Desk) -> ResultRow:
-    """Return the planned steps. A device whose secret is held by AWS gets no backup."""
+    """Return the result of a dry run: the device and the steps to make it. A token sold for AWS gets no backup."""
     if isinstance(planned, Skipped):
         return _row(planned)
     backup = desk.vault.place(planned, run) if planned.known_serial is None else None
@@ -116,7 +116,7 @@ def _planned_row(planned: Intent | Skipped, run: str, maker: Maker, *, desk: Des
 def _enroll_root(method_options: Options, *, name: str | None, add: bool, settings: Settings) -> ResultRow:
     """Wait until root has a security key. Raise UsageFault for any other method."""
     if not isinstance(method_options, Fido2Options):
-        raise UsageFault("AWS has no API to enroll root", f"give it a security key: {ROOT} --with fido2")
+        raise UsageFault("AWS has no API to enroll root", f"register a security key: {ROOT} --with fido2")
     with open_desk(settings, METHODS) as (desk, caller):
         outcome = fido_console.enroll_root(
             name or "root-key", add=add, seconds=method_options.timeout, caller=caller, desk=desk
@@ -136,17 +136,17 @@ def _enroll_root(method_options: Options, *, name: str | None, add: bool, settin
 
 def _check_resume(method: str | None, *, identities: tuple[Path, ...], settings: Settings) -> None:
     if not identities:
-        raise UsageFault(f"{RESUME} decrypts the backup, which needs an identity", "name it: -i FILE")
+        raise UsageFault(f"{RESUME} decrypts the backup, which needs an identity", "add an identity file: -i FILE")
     if settings.dry_run or method not in {None, VIRTUAL.name}:
         raise UsageFault(
-            f"{RESUME} continues with a virtual device, and has no --dry-run", "remove --with and --dry-run"
+            f"{RESUME} works only for virtual devices, and not with --dry-run", "remove --with and --dry-run"
         )
 
 
 def _resume(
     user: str, method_options: Options, identities: Identities, backup_dir: Path | None, *, settings: Settings
 ) -> ResultRow:
-    """Continue with a half-made device."""
+    """Enable a user's half-made device with the secret from its backup. Return its result row."""
     oath_keys = OathKeys(settings)
     with open_desk(settings, METHODS, vault=open_vault(backup_dir), oath_keys=oath_keys) as (desk, caller):
         context = Context(settings=settings, inventory=desk.inventory, oath_keys=oath_keys)
@@ -188,7 +188,7 @@ def _row(outcome: Outcome) -> ResultRow:
 
 
 def _registered_cells(found: Registered) -> dict[str, Cell]:
-    """Return the additional cells for a security key."""
+    """Return the additional cells for a security key: IAM's data on it, and warnings."""
     return {
         "since": iso_time(found.since),
         "certifications": found.levels,

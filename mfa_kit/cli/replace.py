@@ -1,4 +1,4 @@
-"""`mfa-kit replace`: give a user a new device for an old one, with the options of enroll."""
+"""`mfa-kit replace`: give a user a new device, and remove an old one. It has the options of `enroll`."""
 
 from pathlib import Path
 

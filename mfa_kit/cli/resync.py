@@ -55,7 +55,7 @@ def resync(
             codes = _from_backup(device, name, identities, caller=caller, desk=desk)
         else:
             instead = "-i IDENTITY, to compute them from the encrypted backup"
-            # If IAM was too busy, the pair of codes that was typed is sent again unchanged.
+            # The user types the codes once. If IAM throttles the request, the same codes are sent again.
             codes = cache(partial(ask_pair, now=desk.inventory.now, interaction=settings.interaction, instead=instead))
         if not settings.dry_run:
             use_case.resync_device(name, device, codes, desk=desk)

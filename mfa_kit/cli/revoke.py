@@ -1,4 +1,4 @@
-"""`mfa-kit revoke`: deactivate a device, delete it, and delete its backups last."""
+"""`mfa-kit revoke`: deactivate and delete a device, then remove its credential and its backup."""
 
 import click
 
@@ -19,7 +19,9 @@ from mfa_kit.wiring.settings import Settings
 @click.command(cls=options.Verb)
 @click.argument("user")
 @options.DEVICE
-@click.option("--lost", is_flag=True, help="Someone else may have it: also print how to end its sessions.")
+@click.option(
+    "--lost", is_flag=True, help="The device is lost: do not ask for its key, and print how to end its sessions."
+)
 @click.option(
     "--leave-without-mfa",
     is_flag=True,
@@ -59,7 +61,7 @@ def revoke(
         if settings.dry_run:
             row["steps"] = use_case.removal_steps(entry, lost=lost, desk=desk)
         else:
-            if entry.reached is not Reached.REVOKED:  # the settling finished an interrupted revoke
+            if entry.reached is not Reached.REVOKED:  # settling may have finished an interrupted revoke of the device
                 confirm_removal(entry, when="for good", settings=settings)
             done = use_case.retire(entry, purpose=Purpose.LOST if lost else Purpose.REVOKE, desk=desk)
             row["outcome"] = "revoked"

@@ -58,9 +58,10 @@ def status(
 
 
 def _row(has: use_case.DeviceStatus, drills: Mapping[str, float], *, since: float) -> ResultRow:
-    """Return the row of one device, or of a user without one. Its test is due if the last one was before `since`.
+    """Return the row of one device, or of a user without devices.
 
-    `drills` has the time of the last test of each backup by its name; all times are Unix seconds.
+    `drills` has the time of the last test of each backup, by its name. A backup has to be tested if its last test was
+    before `since`. Times are Unix seconds.
     """
     device, backup = has.device, None
     if has.backup:

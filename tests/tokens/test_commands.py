@@ -173,7 +173,7 @@ def test_two_readings_in_time_tell_the_drift(
     [
         ((), "either SERIAL or --find is required"),
         (("T1", "--find"), "either SERIAL or --find is required"),
-        (("--find",), "--find searches a seed file"),
+        (("--find",), "--find needs a seed file"),
         (("T1", "--seeds", "{box}", "--codes-stdin"), "T1 is not in box.csv"),
         (("T1", "--seeds", "{box}", "--codes-stdin", "--unlock-stdin"), "cannot share stdin"),
         (("T1", "--seeds", "{box}", "--codes-stdin", "--probe-user", "p"), "--probe-user is for tokens that AWS sold"),

@@ -1,4 +1,4 @@
-"""`mfa-kit key info`."""
+"""`mfa-kit key info`: show what one key reports about itself."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def info(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Show what one key reports about itself, and its OATH credentials. Asks for its OATH password if it has one.
+    """Show what a key reports about itself, and its OATH credentials. Asks for the OATH password if the key has one.
 
     To prove which model a FIDO key is, use `verify fido2`.
     """
@@ -49,7 +49,7 @@ def info(
     row, failed = _read(chosen)
     if len(failed) == len(chosen.details):
         raise failed[0]
-    # A key that does not answer may be another part of this one.
+    # An interface that does not answer may belong to the chosen key.
     silent = [each for each in plugged.faults if wanted is None or any(place in str(each) for place in chosen.where)]
     wrong = [*failed, *silent]
     others = [each for each in plugged.faults if each not in silent]
@@ -60,7 +60,7 @@ def info(
 
 
 def _read(chosen: KeyRow) -> tuple[dict[str, Cell], list[MfaKitError]]:
-    """Return what each kind of key reports about this one, and the faults of the kinds that report nothing."""
+    """Return the details of a key from each of its kinds (FIDO, OATH), and the faults of the kinds without details."""
     row: dict[str, Cell] = chosen.common()
     failed: list[MfaKitError] = []
     for details in chosen.details:
@@ -72,9 +72,9 @@ def _read(chosen: KeyRow) -> tuple[dict[str, Cell], list[MfaKitError]]:
 
 
 def _choose(wanted: str | None, plugged: PluggedRows, person: Interaction) -> KeyRow:
-    """Return the named key, or the only one. The user chooses if there are several.
+    """Return the key named `wanted`, or the only key. If there are several, the user chooses.
 
-    Raise DeviceFault if there is none, and Declined if no one can choose.
+    Raise DeviceFault if there is none, and Declined if there is no terminal to choose at.
     """
     match [row for row in plugged.rows if wanted is None or row.answers_to(wanted)]:
         case []:

@@ -1,4 +1,4 @@
-"""`mfa-kit key list`."""
+"""`mfa-kit key list`: list the keys that are plugged in, or watch for changes."""
 
 import sys
 import time
@@ -17,13 +17,13 @@ from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.security_keys import SecurityKeys
 from mfa_kit.wiring.settings import Settings
 
-# Seconds between two looks.
+# Seconds between two checks for a change.
 WATCH = 0.3
 NARROW = ("key", "serial", "firmware", "where", "fido_pin", "oath_password")
 
 
 def sources_of(settings: Settings) -> tuple[KeySource, ...]:
-    """Return all kinds of keys, in the order in which they are queried."""
+    """Return a source for each kind of keys, in the order in which they are queried."""
     fido = SecurityKeys(settings)
     return FidoSource(fido), OathSource(OathKeys(settings), beside=fido.find_same_device)
 
@@ -35,7 +35,7 @@ def sources_of(settings: Settings) -> tuple[KeySource, ...]:
 def list_keys(*, watch: bool, settings: Settings, output: Output) -> None:
     """List the keys that are plugged in."""
     sources, progress = sources_of(settings), settings.progress
-    # Taken before the look, so that a change during the look is noticed later.
+    # The state is read before the keys, so that a key inserted in between is noticed later.
     state = _state(sources) if watch else []
     rows, faults = _look(sources)
     if not watch:
@@ -51,7 +51,7 @@ def list_keys(*, watch: bool, settings: Settings, output: Output) -> None:
 def _print_list(
     rows: Sequence[ResultRow], faults: Sequence[MfaKitError], *, output: Output, progress: Progress
 ) -> None:
-    """Print the keys. When there are none, raise the first fault."""
+    """Print the keys, and the faults on stderr. If there are only faults, raise the first one."""
     complain(faults if rows else faults[1:], progress)
     named = [{**row, "serial": row["serial"] or "no serial"} for row in rows]
     output.many("key-list", named if output.form == "table" else rows, empty="no keys", narrow=NARROW)

@@ -1,4 +1,4 @@
-"""`mfa-kit key metadata`."""
+"""`mfa-kit key metadata`: show the FIDO metadata of a model, or the age of the metadata."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,9 +22,9 @@ from mfa_kit.wiring.settings import Settings
 def metadata(
     *, model: str | None, mds: Path | None, mds_root: Path | None, allow_older: bool, settings: Settings, output: Output
 ) -> int:
-    """Show the metadata of MODEL: a part of its name, its AAGUID or a key identifier. Without MODEL, show its age.
+    """Show the FIDO metadata of MODEL, or the age of the metadata. The exit code is 1 if it does not contain MODEL.
 
-    The exit code is 1 if nothing is published about it.
+    MODEL is a part of the model's name, its AAGUID or a key identifier.
     """
     source, models = SecurityKeys(settings, mds=mds, mds_root=mds_root, allow_older=allow_older).published(model)
     if model is None:

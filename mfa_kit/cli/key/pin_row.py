@@ -5,7 +5,7 @@ from mfa_kit.security_keys.authenticator import KeyInfo
 
 
 def pin_row(outcome: str, info: KeyInfo) -> ResultRow:
-    """Return the row of schema `key-pin`: the action, and the key's information afterward."""
+    """Return the row of schema `key-pin`: `outcome` says what was done, and `info` is the key's state afterward."""
     return {
         "outcome": outcome,
         "key": info.plugged.product or "security key",

@@ -1,4 +1,4 @@
-"""The keys that are plugged in: one row for each, whatever kinds of keys it is."""
+"""The keys that are plugged in: one row per key, even if it is of several kinds (FIDO and OATH)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from mfa_kit.core.errors import MfaKitError, NoApplet
 
 @dataclass(frozen=True, slots=True)
 class PluggedRows:
-    """The keys, the faults of keys without a row, and the reasons why a kind of keys cannot be looked for."""
+    """The keys, the faults of keys without a row, and the errors of kinds of keys that cannot be searched at all."""
 
     rows: list[KeyRow]
     faults: list[MfaKitError]
@@ -17,10 +17,7 @@ class PluggedRows:
 
 
 def look(sources: Sequence[KeySource]) -> PluggedRows:
-    """Query each source.
-
-    A card that is not a key of one kind is reported only if it is not a key of any kind.
-    """
+    """Return the keys of all sources. A card without an OATH applet counts as a fault only if no key was found."""
     found: list[KeyRow] = []
     faults: list[MfaKitError] = []
     missing: list[MfaKitError] = []
@@ -36,9 +33,9 @@ def look(sources: Sequence[KeySource]) -> PluggedRows:
 
 
 def _joined(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
-    """Return the keys of earlier sources and of one more source, merging those that are one key.
+    """Return the keys of earlier sources and of one more source, with the two rows of one key merged.
 
-    A serial from two sources is one key; a serial twice from one source is two keys.
+    Two rows with one serial are one key if they come from two sources, and two keys if they come from one source.
     """
     joined, free = [*found], list(range(len(found)))
     for row in rows:
@@ -52,7 +49,10 @@ def _joined(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
 
 
 def _same(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyRow]) -> int | None:
-    """Return the number of the row of the same key: at the same place, on the same device, or with the same serial."""
+    """Return the index of the row of the same key: at the same place, with the same serial, or on the same device.
+
+    None if no row is of the same key. `rows` are all rows of the source of `row`.
+    """
     by_place = [number for number, other in others if set(row.where) & set(other.where)]
     by_serial = [number for number, other in others if row.serial and row.serial == other.serial]
     if by_place or by_serial or not others:
@@ -63,9 +63,9 @@ def _same(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyR
 
 
 def _by_name(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyRow]) -> int | None:
-    """Return the number of the row with the name of the reader, if no other key and no other reader has it.
+    """Return the index of the only key whose name begins the name of this row's reader; None if that is ambiguous.
 
-    The reader of a key on USB has the key's own name.
+    A key on USB is its own reader, and the reader's name begins with the key's name.
     """
     named = [(number, other) for number, other in others if _named_after(row, other)]
     if len(named) != 1 or sum(_named_after(each, named[0][1]) for each in rows) != 1:

@@ -1,4 +1,4 @@
-"""`mfa-kit key reset`."""
+"""`mfa-kit key reset`: erase a FIDO key."""
 
 import click
 
@@ -15,7 +15,7 @@ from mfa_kit.wiring.settings import Settings
 @click.command(cls=Verb, needs_config=False)
 @WHICH_FIDO
 def reset(*, wanted: str | None, settings: Settings, output: Output) -> None:
-    """Erase a FIDO key: its PIN and all its credentials. You unplug the key and plug it in again."""
+    """Erase the PIN and all credentials of a FIDO key. mfa-kit asks you to unplug the key and plug it in again."""
 
     def confirm(what: str, info: KeyInfo) -> None:
         """Ask the user to confirm, or require --yes with --key."""

@@ -13,16 +13,16 @@ from mfa_kit.security_keys.authenticator import KeyInfo, Model
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.security_keys import SecurityKeys
 
-# COSE algorithms (IANA) with which keys sign.
+# COSE algorithms (IANA) that keys sign with, by number.
 ALGORITHMS = {-7: "ES256", -8: "EdDSA", -35: "ES384", -36: "ES512", -37: "PS256", -257: "RS256", -9: "ESP256"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow:
-    """A key in a list: fields that every source has, and `own` fields whose names begin with that of their source.
+    """A key in a list: the fields that every source has, and `own` fields, whose names begin with `fido_` or `oath_`.
 
-    `names` are more names for `--key`, beside the serial and the places. `details` read more about the key, one for
-    each source. `beside` returns the place of another source's key on the same device, or None.
+    `names` are names for `--key` in addition to the serial and the places. `details` has one function per source, which
+    reads more from the key. `beside` returns the place of another source's key on the same device, or None.
     """
 
     key: str
@@ -68,10 +68,10 @@ class KeyRow:
 
 
 class KeySource(Protocol):
-    """A kind of keys."""
+    """A kind of keys, such as FIDO keys, and the way to find them."""
 
     def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
-        """Return the keys of this kind that are plugged in, and the faults of others."""
+        """Return the keys of this kind that are plugged in, and the faults of those that cannot be read."""
         ...
 
     def state(self) -> object:
@@ -80,7 +80,7 @@ class KeySource(Protocol):
 
 
 class FidoSource:
-    """FIDO security keys. `count` also counts their resident credentials, for which the keys require a PIN."""
+    """FIDO security keys. With `count`, their details include the number of resident credentials; this needs a PIN."""
 
     def __init__(self, keys: SecurityKeys, *, count: bool = False) -> None:
         self._keys, self._count = keys, count
@@ -95,7 +95,7 @@ class FidoSource:
         return self._keys.state()
 
     def _details(self, place: str) -> ResultRow:
-        """Return one key's own information, and the model that it claims to be."""
+        """Return what a key reports about itself, and the model that it claims to be."""
         info, claimed = self._keys.describe(place, count=self._count)
         return {**_fido_row(info).cells(), **_fido_details(info, claimed)}
 
@@ -124,9 +124,9 @@ class OathSource:
         return self._keys.state()
 
     def _details(self, key: OathKey) -> ResultRow:
-        """Return one key's own information and the names of its credentials.
+        """Return what a key reports about itself, and the names of its credentials.
 
-        A key with a password must be unlocked first.
+        The user is asked for the password of a key that has one.
         """
         with self._keys.open(key) as applet:
             names = sorted(name.decode(errors="replace") for name in applet.names())
@@ -181,6 +181,6 @@ def _oath_row(key: OathKey) -> KeyRow:
 
 
 def complain(faults: Sequence[MfaKitError], progress: Progress) -> None:
-    """Print on stderr the faults of keys without a row."""
+    """Print faults of keys on stderr, each with its hint."""
     for fault in faults:
         progress.alert(f"{fault}; {fault.hint}")

@@ -30,7 +30,7 @@ EMPTY = "nothing to remove"
     default=50,
     show_default=True,
     metavar="N",
-    help="Refuse to remove more than N.",
+    help="Refuse to remove more than N devices.",
 )
 @click.option("--lost", metavar="KEY", help="Do not wait for this key (serial or label): it is lost or was reset.")
 @PASSWORD_STDIN

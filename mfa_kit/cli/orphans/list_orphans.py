@@ -1,4 +1,4 @@
-"""`mfa-kit orphans list`: the unassigned devices."""
+"""`mfa-kit orphans list`: list unassigned devices, and say which ones `orphans clean` removes."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""The result row of an unassigned device, and the age from which other computers' devices are removed."""
+"""The result row of an unassigned device, and the option for the age at which other computers' devices are removed."""
 
 import click
 
@@ -12,12 +12,12 @@ OLDER_THAN = click.option(
     type=options.Age(),
     default="24h",
     show_default=True,
-    help="Minimum age of devices of other computers.",
+    help="Minimum age of other computers' devices to be removed.",
 )
 
 
 def orphan_row(orphan: Orphan, *, older_than: float, now: float) -> ResultRow:
-    """Return the row of one device. `older_than` is in seconds."""
+    """Return the row of one device. `older_than` is the option's value in seconds; `now` is in Unix seconds."""
     return {
         "device": orphan.serial,
         "standing": orphan.standing,

@@ -83,7 +83,7 @@ def activate(
 
 
 def _list_users(ports: RolloutPorts, groups: Sequence[str], named: set[str]) -> set[str] | None:
-    """Return the lower-case names of the users who are in all these groups and were named; None for all users."""
+    """Return the lower-case names of the users to activate: in one of `groups`, and `named`. None means all users."""
     if not groups and not named:
         return None
     selection = Selection(groups=tuple(groups))

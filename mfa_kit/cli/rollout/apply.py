@@ -27,13 +27,13 @@ INTERRUPTED = "interrupted; to see the result: mfa-kit rollout status"
 @click.command(cls=options.Verb)
 @shared_options.PLAN_FILE
 @shared_options.backup_options
-@click.option("--stage", "staged", is_flag=True, help="Only create and encrypt; `rollout activate` enables them later.")
+@click.option("--stage", "staged", is_flag=True, help="Create devices; `rollout activate` enables them later.")
 @click.option(
     "--accept-lockout",
     is_flag=True,
     help="Also enroll users who have no public key; you hand out the secrets.",
 )
-@click.option("--max-failures", type=click.IntRange(0), metavar="N", help="Stop after more failed users than this.")
+@click.option("--max-failures", type=click.IntRange(0), metavar="N", help="Stop when more than N users have failed.")
 @shared_options.EXPECTED
 @shared_options.RESULTS
 @shared_options.WORKERS
@@ -103,7 +103,7 @@ def apply(
 
 
 def _keep_broken_off(ports: RolloutPorts, run: str, tally: Tally) -> None:
-    """Add users without a result whose device may exist, as after a second Ctrl-C."""
+    """Add a "half-made" result for each user who has no result, but may have a device, as after a second Ctrl-C."""
     if not tally.left:
         return
     known = tally.by_user

@@ -1,4 +1,4 @@
-"""The status of a rollout as an HTML page, as a report to send."""
+"""The status of a rollout as an HTML page, which can be sent as a report."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ TONES = {
     RowOutcome.BLOCKED: Tone.WARN,
     RowOutcome.FAILED: Tone.BAD,
 }
-# What follows the word of an outcome in the chart; the others explain themselves.
+# The explanation after the word of an outcome in the chart. The other outcomes need none.
 MEANS = {
     RowOutcome.ENROLLED: ", has a device now",
     RowOutcome.STAGED: ", device created but not enabled yet",
@@ -35,7 +35,7 @@ URGENT = (RowOutcome.FAILED, RowOutcome.BLOCKED, RowOutcome.HALF_MADE)
 def status_page(plan: Plan, results: Sequence[RowResult], *, at: float, lab: bool) -> str:
     """Return the page: how many users have a device, which rows are open and why, and which are done.
 
-    `lab` says whether the account is a lab's.
+    `at` is the time of the status in Unix seconds. `lab` says whether the account is a lab's.
     """
     counts = Counter(result.outcome for result in results)
     failed = [result for result in results if result.outcome is RowOutcome.FAILED]
@@ -71,7 +71,7 @@ def _percent(part: int, total: int) -> str:
 
 
 def _causes(failed: Sequence[RowResult]) -> str:
-    """Count the failures by cause, each with the message of its first failure."""
+    """Return a table of the failures by cause: how many users failed, and the first user with the message."""
     if not failed:
         return ""
     first = {one.cause: one for one in reversed(failed)}

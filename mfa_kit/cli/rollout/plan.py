@@ -30,7 +30,7 @@ from mfa_kit.wiring.vault import open_vault
 
 # Seconds. IAM creates a new credential report only when the last one is older than this.
 REPORT_AGE = 4 * 3600
-# Longer lists of names are shortened to keep them on one line.
+# Longer lists of names are shortened, so that they fit on one line.
 SHOWN = 20
 
 
@@ -38,15 +38,15 @@ SHOWN = 20
 @click.argument("roster", type=Path, required=False)
 @click.option("-o", "--plan", "out", type=Path, required=True, metavar="FILE", help="File to write the plan to.")
 @shared_options.GROUP
-@click.option("--path-prefix", metavar="PATH", help="Users below this IAM path.")
-@click.option("--tag", "tags", multiple=True, metavar="K=V", help="Users with this tag.")
-@click.option("--without-mfa", is_flag=True, help="Users with a console password and no MFA device.")
+@click.option("--path-prefix", metavar="PATH", help="Only users below this IAM path.")
+@click.option("--tag", "tags", multiple=True, metavar="K=V", help="Only users with this tag.")
+@click.option("--without-mfa", is_flag=True, help="Only users with a console password and no MFA device.")
 @shared_options.ONLY
 @click.option("--skip-bad", type=Path, metavar="FILE", help="Skip rows with errors, and write them to FILE.")
 @click.option(
     "--trust-report",
     is_flag=True,
-    help="Use the credential report (up to 4 hours old), not a lookup per user.",
+    help="Use the credential report (up to 4 hours old) instead of looking up each user.",
 )
 @shared_options.WORKERS
 def plan(
@@ -104,7 +104,7 @@ def plan(
 
 
 def _check_source(roster: Path | None, *, selects: bool, only: str | None) -> None:
-    """Raise click.UsageError unless there is either a roster or a selection. `--only` works with both."""
+    """Raise click.UsageError unless there is either a roster or a selection. `--only` may be added to either."""
     if selects if roster else not (selects or only):
         raise click.UsageError(
             "give either a ROSTER or a selection: --group, --path-prefix, --tag, --without-mfa, --only"
@@ -116,11 +116,16 @@ def _check_apart(*files: Path | None) -> None:
     named = [file for file in files if file]
     places = Counter(map(os.path.realpath, named))
     if same := next((file for file in named if places[os.path.realpath(file)] > 1), None):
-        raise UsageFault(f"{same} is named twice and would be overwritten", "give each file a name of its own")
+        raise UsageFault(
+            f"{same} is given for two files and would be overwritten", "use a different path for each file"
+        )
 
 
 def _read_rows(file: Path, skip_bad: Path | None, *, settings: Settings) -> list[RosterRow]:
-    """Return the rows of a roster. Raise UsageFault with all faults, unless faulty rows are skipped."""
+    """Return the rows of a roster. If it has faults, raise UsageFault with all of them as notes.
+
+    With `skip_bad`, write the faulty rows to that file instead, and return the others.
+    """
     found = wiring.read_roster(file, METHODS)
     if found.faults and skip_bad:
         what = f"skipping {count_of(len({fault.line for fault in found.faults}), 'row')} with errors"
@@ -129,7 +134,7 @@ def _read_rows(file: Path, skip_bad: Path | None, *, settings: Settings) -> list
             what += f"; see {skip_bad}"
         settings.progress.alert(what)
         for fault in found.faults:
-            if not fault.cells:  # the file cannot show what is missing
+            if not fault.cells:  # the row could not be read, so the file has no cells of it
                 settings.progress.alert(str(fault))
     elif found.faults:
         error = UsageFault(
@@ -143,11 +148,11 @@ def _read_rows(file: Path, skip_bad: Path | None, *, settings: Settings) -> list
 
 
 def _parse_prefix(text: str | None) -> str:
-    """Return an IAM path; without one, the path that matches all users."""
+    """Return an IAM path; for no text, the path that matches all users. Raise UsageFault without a leading slash."""
     if not text:
         return "/"
     if not text.startswith("/"):
-        raise UsageFault(f"{text!a} is not an IAM path", "begin it with a slash: --path-prefix /team/")
+        raise UsageFault(f"{text!a} is not an IAM path", "start it with a slash: --path-prefix /team/")
     return text
 
 
@@ -172,15 +177,15 @@ def _select_rows(
 def _lookup(
     ports: RolloutPorts, trusted: CredentialReport | None, *, workers: int, progress: LiveProgress
 ) -> DeviceLookup:
-    """Return a lookup that asks IAM, or uses the credential report, which does not contain the serials of devices."""
+    """Return a lookup of users' devices: in IAM, or in a report. A report has no serials, so a phrase replaces them."""
     if trusted is None:
         return lambda users: look_up_counted(users, ports, workers=workers, progress=progress)
     with_mfa = {name for name, each in trusted.users.items() if each.mfa}
-    return lambda users: {user: ("a device by the credential report",) for user in users if user in with_mfa}
+    return lambda users: {user: ("a device according to the credential report",) for user in users if user in with_mfa}
 
 
 def _write_plan(new_plan: Plan, out: Path, *, settings: Settings) -> str:
-    """Write a plan, unless nothing should be written; return the SHA-256 of its file."""
+    """Write a plan, except in a dry run. Return the SHA-256 of its file in hex."""
     text = plan_text(new_plan)
     if not settings.dry_run:
         wiring.write_file(out, text)
@@ -201,7 +206,7 @@ def _key(row: RosterRow) -> str:
 
 
 def _summary(new_plan: Plan, *, whole: bool) -> ResultRow:
-    """Return the part of the summary after the counts. `whole` is for programs: lists are not shortened."""
+    """Return the part of the summary after the counts. With `whole`, for JSON output, lists are not shortened."""
     keys = [step for step in new_plan.steps if step.row.recipient]
     return {
         "no_own_copy": new_plan.shut_out if whole else _shorten(new_plan.shut_out),

@@ -1,4 +1,4 @@
-"""Code shared by the verbs that process many users: stopping on a signal."""
+"""Code that the verbs of `mfa-kit rollout` share: counting lookups, and stopping on a signal."""
 
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -26,7 +26,7 @@ def look_up_counted(
 
 @contextmanager
 def name_next_command() -> Iterator[None]:
-    """Add the command that continues the work to an interruption: it is the same one."""
+    """Add a note to a KeyboardInterrupt: the command that continues the work, which is the same command again."""
     try:
         yield
     except KeyboardInterrupt as interrupted:
@@ -47,7 +47,8 @@ def take_results(
     `take` processes a result; by default the tally does. A second signal raises KeyboardInterrupt.
     """
     pace = tally.pace
-    printed = tally.output.form == "jsonl" and sys.stdout.isatty()  # the results are then what is shown
+    # Results that are printed to the terminal show the progress, so there is no status line.
+    printed = tally.output.form == "jsonl" and sys.stdout.isatty()
     with (
         nullcontext() if printed else progress.showing(tally.line),
         stop_on_signals(execution.stop, pace.stop, break_off=pace.break_off) as asked,

@@ -1,4 +1,4 @@
-"""A person's session at a station, which works through the steps of a plan. rollout.station has the queue's rules."""
+"""A session in which a person works through the steps of a plan. `rollout.station` has the rules of the queue."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from mfa_kit.rollout.roster import RosterRow
 from mfa_kit.rollout.row_status import entries_by_serial, result_of_devices
 from mfa_kit.rollout.station import StationMethods, StationQueue, StationRuns, enroll_in_person
 
-INSTEAD = "a terminal; for the rows that need no person: mfa-kit rollout apply PLAN"
+INSTEAD = "a terminal; to enroll users who do not have to be present: mfa-kit rollout apply PLAN"
 WORDS = "s skip, b back, q quit"
 ANSWERS = "type s to skip, b to go back, q to quit, or press Enter to start"
 SKIP, BACK, QUIT = {"s", "skip"}, {"b", "back"}, {"q", "quit"}
@@ -32,8 +32,9 @@ SHOWN = 5
 class StationSession:
     """One person working through a queue.
 
-    `reasons` says by user why a step was left. `lacking`: for some security key, IAM does not report a property that a
-    policy requires.
+    `holders` finds the user of a key, and `watches` has the watch for inserted keys by method. `reasons` has the reason
+    why a step was left, by user. `lacking`: for some security key, IAM does not report a property that a policy
+    requires.
     """
 
     plan: Plan
@@ -60,14 +61,14 @@ class StationSession:
                 return
 
     def close(self) -> None:
-        """Count each step that is left, with its last failure or the reason why it was left."""
+        """Add a result to the tally for each step that is left: its last failure, or "not started" with the reason."""
         for step in self.queue.left:
             result = self.queue.results.get(step.user)
             reason = self.reasons.get(step.user, "")
             self.tally.keep(result or RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED, reason=reason))
 
     def _go_back_from_end(self) -> bool:
-        """After the last step, ask whether to go back to one that is left. Return False to end the session."""
+        """After the last step, ask whether to go back to a step that is not done. Return False to end the session."""
         left = [step.user for step in self.queue.left]
         shown = ", ".join(["…"] * (len(left) > SHOWN) + left[-SHOWN:])
         prompt = f"end of the list, {len(left)} not done ({shown}); b to go back, Enter to finish"
@@ -77,14 +78,14 @@ class StationSession:
         return answer not in {"", *QUIT}
 
     def _end_without_work(self, step: PlanStep) -> bool:
-        """End a step whose user now has a device or was deleted. Return whether the step was ended."""
+        """Return whether a step needs no work, because its user has a device or was deleted. Record the result."""
         try:
             has = look_up_serials(step.user, inventory=self.desk.inventory)
         except NoSuchEntity as gone:
             self._fail(step, gone)
             self.queue.skip()
             return True
-        except MfaKitError as error:  # the person at the station sees the error and is asked again
+        except MfaKitError as error:  # the person at the station sees the error, and can still enroll the user
             self._fail(step, error)
             return False
         if has:
@@ -96,7 +97,7 @@ class StationSession:
         return result_of_devices(step, has, ours, desk=self.desk)
 
     def _ask(self, step: PlanStep) -> bool:
-        """Ask for the key or input of a step, and act on the typed line or the inserted key. Return False to quit."""
+        """Ask for the key or input of a step, and act on the inserted key or the typed line. Return False to quit."""
         watch = self._watch(step.row)
         prompt = f"{self.methods.call(step.row)} ({self.queue.place}; {WORDS})"
         comes: Callable[[], InsertedKey | Notice | None] = watch.poll if watch else lambda: None
@@ -113,7 +114,7 @@ class StationSession:
         return True
 
     def _obey(self, step: PlanStep, word: str) -> bool:
-        """Skip, go back or quit, as the person typed. Return False to quit."""
+        """Skip the step, go back or quit, as the person typed. Return False to quit."""
         if word in SKIP:
             self.reasons.setdefault(step.user, "skipped at the station")
             self.queue.skip()
@@ -127,19 +128,20 @@ class StationSession:
         return True
 
     def _watch(self, row: RosterRow) -> SlotWatch | None:
-        """Return the watch for keys of a row's method; None if the method uses no inserted key."""
+        """Return the watch for keys of a row's method, started on first use; None if the method uses no key."""
         method = row.kind.name
         if method not in self.watches:
             slot = self.methods.slot(row)
             self.watches[method] = watch = SlotWatch(slot=slot) if slot else None
             for key in watch.begin() if watch else ():
                 self.tally.progress.alert(
-                    f"{key.description} was inserted before, so it is not used; to use it alone, press Enter"
+                    f"{key.description} was already inserted, so it is not used; "
+                    "to use it, remove any other key and press Enter"
                 )
         return self.watches[method]
 
     def _make(self, step: PlanStep, key: InsertedKey | None, watch: SlotWatch | None) -> None:
-        """Make the device of a step, on the inserted key if its method uses one."""
+        """Make the device of a step, on the inserted key if its method uses one, and record the result."""
         intent, desk = self.plan.intent_of(step.row), self.desk
         try:
             with only_our_errors():
@@ -162,7 +164,7 @@ class StationSession:
             self._say_remove(step)
 
     def _claim(self, key: InsertedKey, watch: SlotWatch, intent: Intent) -> bool:
-        """Check that a key is free for a user, and settle what is left on it. Return False if another user has it."""
+        """Settle what earlier attempts left on a key. Return False, with a message, if another user has the key."""
         watch.used.add(key.identity)
         if self.runs.settle_left(intent, key.identity, desk=self.desk):
             key = watch.find_again(key) or key

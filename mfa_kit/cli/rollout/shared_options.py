@@ -22,10 +22,10 @@ RESULTS = click.option(
     "--results", type=Path, metavar="DIR", help="Folder for results.csv, results.json and failed.csv [next to PLAN]."
 )
 EXPECTED = click.option(
-    "--expect-sha256", "expected", metavar="HEX", help="Accept only the plan with this SHA-256: the reviewed one."
+    "--expect-sha256", "expected", metavar="HEX", help="Refuse PLAN if the SHA-256 of its file is not HEX."
 )
 ONLY = click.option("--only", metavar="A,B", help="Only these users.")
-GROUP = click.option("--group", "groups", multiple=True, metavar="NAME", help="Users in this IAM group.")
+GROUP = click.option("--group", "groups", multiple=True, metavar="NAME", help="Only users in this IAM group.")
 RECIPIENT = click.option(
     "-r",
     "--recipient",

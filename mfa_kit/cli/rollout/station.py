@@ -1,4 +1,4 @@
-"""`mfa-kit rollout station`: work through the rows of a plan that are made in person."""
+"""`mfa-kit rollout station`: enroll the users of a plan who have to be present, one after another."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ WORKERS = 8
 
 
 class StationVerb(options.Verb):
-    """Takes the options of every station method, except those whose value comes from the row or the key."""
+    """A verb with the options of every station method, except those whose value comes from the row or the key."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the verb's own options, then those of the methods, then --help."""
@@ -65,7 +65,7 @@ class StationVerb(options.Verb):
     "kinds",
     multiple=True,
     type=click.Choice([name for name, recipe in METHODS.items() if recipe.call]),
-    help="Only rows of this kind; virtual enrolls users with their phones, without `apply` [all but virtual].",
+    help="Only rows of this kind [all except virtual]. With virtual, users enroll their phones here, not with `apply`.",
 )
 @shared_options.ONLY
 @shared_options.backup_options
@@ -140,9 +140,9 @@ def station(
 
 
 class _Methods:
-    """The methods of this station, with the options from the command line.
+    """The methods of this station, with the options from the command line. Implements `StationMethods`.
 
-    Options about one device are set from the row and the inserted key.
+    Options about one device get their value from the row and the inserted key.
     """
 
     def __init__(self, options: Mapping[str, object], context: Context) -> None:
@@ -196,7 +196,7 @@ def _look_up_results(
 
 
 def _queue_of(steps: Sequence[PlanStep], before: dict[str, RowResult]) -> StationQueue:
-    """Return the queue of these steps, with the results of those that are done or failed last time."""
+    """Return the queue of these steps, with the results of those that are done or that failed in an earlier session."""
     ended = [before[step.user] for step in steps if before[step.user].outcome in {*DONE, RowOutcome.FAILED}]
     return StationQueue(steps=steps, results={result.user: result for result in ended})
 
@@ -204,14 +204,14 @@ def _queue_of(steps: Sequence[PlanStep], before: dict[str, RowResult]) -> Statio
 def _keep_known(
     steps: Sequence[PlanStep], queue: StationQueue, before: dict[str, RowResult], *, tally: Tally, all_rows: bool
 ) -> None:
-    """Count the results of the rows that are already done, or of all rows."""
+    """Add the results of the steps that are already done to the tally; with `all_rows`, those of all steps."""
     for step in steps:
         if all_rows or queue.is_done(step):
             tally.keep(before[step.user])
 
 
 def _greet(queue: StationQueue, progress: Progress) -> None:
-    """Print that nothing is left to do, or how many rows are already done."""
+    """Print how many rows are already done, or that the plan has no row for the station."""
     done = len(queue.steps) - len(queue.left)
     if not queue.steps:
         progress.note("no one in this plan needs a key or token; to enroll phone users in person, add --with virtual")

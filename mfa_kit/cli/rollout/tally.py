@@ -28,7 +28,7 @@ MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED, RowOutcome.REVOKED}
 
 @dataclass(slots=True)
 class Tally:
-    """The results of one command that works on `total` rows.
+    """The results of one command that works on `total` rows. `made` and `failed` count rows, `began` is its start.
 
     If a result cannot be printed, `unheard` is the error and `stop` is set, so that no further row is started. When the
     rows in progress are finished, `exit_code` raises `unheard`.
@@ -75,7 +75,7 @@ class Tally:
                 self.stop.set()
 
     def take(self, result: RowResult) -> None:
-        """Count a result, and report it on stderr, in the redrawn line or in a line of its own."""
+        """Count a result, and show it on stderr: in the status line, or in a line of its own."""
         self.keep(result)
         counted = isinstance(self.progress, StatusLine) and self.progress.refresh()
         if not counted and self.output.form != "jsonl":
@@ -83,7 +83,7 @@ class Tally:
             show(": ".join(filter(None, [result.user, result.outcome.value, result.reason])))
 
     def line(self) -> str:
-        """Return how far the work is, as a status line."""
+        """Return the status line: the number of results and failures, the rate, and the estimated time left."""
         rate = self.made / max(time.monotonic() - self.began, 0.001)
         left = self.left / rate if rate else 0
         pace = "waiting for credentials" if self.pace.paused else f"at most {self.pace.rate:.0f} calls/s"
@@ -104,7 +104,7 @@ class Tally:
         }
 
     def show(self, head: "ResultRow | None" = None) -> None:
-        """Print the results that are not printed yet. `head` comes before the counts in a table and in JSON."""
+        """Print the results, unless they were printed as they arrived. `head` has fields that precede the counts."""
         head = head or {}
         rows = [result_row(result) for result in self.results]
         match self.output.form:
@@ -149,7 +149,7 @@ def check_backup_folder(vault: Vault, steps: Sequence[PlanStep]) -> None:
 def result_files(
     plan: Plan, found: Mapping[str, RowResult], *, run: str | None, called: Collection[str]
 ) -> dict[str, str]:
-    """Return the texts of the result files by file name. `called` are the users whom the command was to enroll.
+    """Return the texts of the result files by file name. `called` are the users whom the command had to enroll.
 
     results.csv and results.json have a row for every user of the plan. failed.csv is a roster of all users to try
     again: their row failed, is blocked or half-made, or the command ended before they were enrolled.

@@ -14,7 +14,10 @@ def check_rows(answer: Proof | Refused) -> list[ResultRow]:
 
 
 def print_answer(schema: str, subject: ResultRow, answer: Proof | Refused, output: Output) -> int:
-    """Print the checks; JSON also names what was verified. Return the exit code: 0 for a proof, else 1."""
+    """Print the checks; in JSON also the fields of `subject`, which say what was verified. Return the exit code.
+
+    The exit code is 0 for a proof, and 1 if the answer is "refused".
+    """
     proven, rows = isinstance(answer, Proof), check_rows(answer)
     if output.form == "json":
         output.one(schema, {**subject, "answer": "proof" if proven else "refused", "checks": rows})

@@ -1,4 +1,4 @@
-"""`mfa-kit verify fido2`: whether a security key, or each key of a box, is genuine and suitable."""
+"""`mfa-kit verify fido2`: check whether a security key, or each key of a box, is genuine and suitable."""
 
 from collections import Counter
 from pathlib import Path
@@ -35,7 +35,7 @@ from mfa_kit.wiring.settings import Settings
 @ALLOW_OLDER
 @click.option("--watch", is_flag=True, help="Check one key after another, until Ctrl-C.")
 @click.option(
-    "--asset", metavar="LABEL", help="Your label of the key, for the receipt. With --watch, a number is added."
+    "--asset", metavar="LABEL", help="Your label for the key in the receipt. With --watch, a number is added."
 )
 @PIN_STDIN
 def verify_fido2(
@@ -54,7 +54,7 @@ def verify_fido2(
     """Check whether a security key is genuine and suitable. Takes two touches; nothing stays on the key."""
     policy = read_key_policy(require)
     if watch and (wanted or pin_stdin):
-        raise UsageFault("--watch is for many keys", "omit --key and --pin-stdin")
+        raise UsageFault("--watch checks many keys, so --key and --pin-stdin cannot be used", "omit these options")
     keys = SecurityKeys(settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin)
     with keys.metadata() as published:
         examiner = keys.examiner(published, policy)
@@ -84,7 +84,10 @@ class _Box:
         self._tally: Counter[str] = Counter()
 
     def work(self) -> int:
-        """Examine keys as they are plugged in until Ctrl-C. Return 1 when one was refused or could not be judged."""
+        """Examine keys as they are plugged in, until Ctrl-C.
+
+        Return the exit code: 1 if a key was refused or could not be examined, else 0.
+        """
         gone: PluggedKey | None = None
         while True:
             try:

@@ -1,4 +1,4 @@
-"""`mfa-kit verify oath`."""
+"""`mfa-kit verify oath`: check that an OATH key is ready to be given to a user."""
 
 import time
 from functools import partial

@@ -12,7 +12,7 @@ from mfa_kit.security_keys.authenticator import MetadataSource, Trusted
 
 
 def line_of(examined: Examined, *, asset: str | None) -> ResultRow:
-    """Return a key's result as one line."""
+    """Return a key's result as one row: the verdict, the key's model and serial, and the checks that failed."""
     evidence = examined.evidence
     answer = examined.answer
     return {

@@ -75,7 +75,7 @@ def verify_token(
     codes = open_codes(settings, codes_stdin=codes_stdin)
     if file is None:
         if serial is None:
-            raise UsageFault("--find searches a seed file", "add --seeds FILE")
+            raise UsageFault("--find needs a seed file to search", "add --seeds FILE")
         return _verify_without_seed(serial, probe_user, codes=codes, settings=settings, output=output)
     if probe_user:
         raise UsageFault(
@@ -159,7 +159,7 @@ def _judged(
 def _keep_and_print(
     serial: str, answer: tuple[SeededToken, Match | Mismatch] | Undecided, *, at: float, keep: bool, output: Output
 ) -> int:
-    """Print the result of the codes. With `keep`, record it in the inventory first."""
+    """Print whether the codes match the seed, and return the exit code. With `keep`, record the result first."""
     if isinstance(answer, Undecided):
         return _print(serial, answer, output=output)
     key, verdict = answer
@@ -201,7 +201,7 @@ def _print(
 
 
 def _clock(shown: Match, sightings: Sequence[Sighting]) -> ResultRow:
-    """Return how far the clock is off, how fast it drifts, and whether AWS can use the token."""
+    """Return the cells about a token's clock, and about its use with AWS. Offsets are in seconds and in steps."""
     drift = drift_of(sightings, period=shown.token.period)
     token = replace(shown.token, capacity=TokenRecords().capacity_of(shown.token.serial))
     return {
@@ -215,7 +215,10 @@ def _clock(shown: Match, sightings: Sequence[Sighting]) -> ResultRow:
 
 
 def _find_token(file: SeedFile, *, codes: CodeSource, window: int, output: Output) -> int:
-    """Print the tokens that show two codes. If the file may be hex or base32, both readings are searched."""
+    """Print the tokens that show the two codes, and return the exit code: 1 if there is none.
+
+    If the seeds of the file may be hex or base32, both readings are searched.
+    """
 
     def judge(typed: TypedCodes) -> list[Match] | Undecided:
         """Return the tokens that show these codes, smallest clock offset first."""

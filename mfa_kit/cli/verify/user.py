@@ -1,4 +1,4 @@
-"""`mfa-kit verify user`."""
+"""`mfa-kit verify user`: check that a plugged-in key is a user's MFA device."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`mfa-kit key password change`."""
+"""`mfa-kit key password change`: change the OATH password of a key."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""`mfa-kit key password clear`."""
+"""`mfa-kit key password clear`: remove the OATH password of a key."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""`mfa-kit key password set`."""
+"""`mfa-kit key password set`: set an OATH password on a key that has none."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""`mfa-kit key pin change`."""
+"""`mfa-kit key pin change`: change the PIN of a FIDO key."""
 
 from pathlib import Path
 

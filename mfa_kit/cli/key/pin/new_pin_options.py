@@ -16,13 +16,18 @@ OPTIONS = (
     click.option(
         "--pin-stdin",
         is_flag=True,
-        help="Read PINs from stdin, one per line (to change it: old, then new).",
+        help="Read the PIN from stdin; for `change` the old PIN, then the new one on the next line.",
     ),
     click.option(
         "--generate", is_flag=True, help="Generate a PIN of digits. It is shown once, or encrypted with -r and -o."
     ),
     click.option(
-        "-r", "--recipient", "to", multiple=True, metavar="RECIPIENT", help="Encrypt it to an age or SSH public key."
+        "-r",
+        "--recipient",
+        "to",
+        multiple=True,
+        metavar="RECIPIENT",
+        help="Encrypt the PIN to this age or SSH public key.",
     ),
     click.option(
         "-R",
@@ -31,7 +36,7 @@ OPTIONS = (
         multiple=True,
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Recipients, one per line.",
+        help="File with recipients, one per line.",
     ),
     click.option(
         "-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="New file for the encrypted PIN."
@@ -40,7 +45,7 @@ OPTIONS = (
 
 
 def new_pin_options(function: Callable[P, R]) -> Callable[P, R]:
-    """Add `wanted`, `pin_stdin`, and the fields of NewPinOptions."""
+    """Add the options for the key, for PINs on stdin, and for a generated PIN (the fields of NewPinOptions)."""
     for decorate in reversed(OPTIONS):
         function = decorate(function)
     return function

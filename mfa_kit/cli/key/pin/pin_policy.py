@@ -1,4 +1,4 @@
-"""`mfa-kit key pin policy`."""
+"""`mfa-kit key pin policy`: set the rules for the PIN of a FIDO key."""
 
 import click
 

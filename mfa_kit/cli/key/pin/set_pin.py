@@ -1,4 +1,4 @@
-"""`mfa-kit key pin set`."""
+"""`mfa-kit key pin set`: set a PIN on a FIDO key that has none."""
 
 from pathlib import Path
 
