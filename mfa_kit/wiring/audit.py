@@ -1,4 +1,4 @@
-"""Open an account snapshot, taken now or read from a file, and choose the partition."""
+"""Open a snapshot of the account, taken now or read from a file, and choose the partition of AWS."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class SnapshotSource:
     """The source of a snapshot, and the parts that are read for it.
 
     `file` is an existing snapshot to read, or a new file to write. `max_age` is the maximum age of the credential
-    report in seconds. For the users that `passwords_of` selects, mfa-kit reads whether they have to change their
-    password. `afresh` selects users whose data is all read again.
+    report in seconds. For the users that `passwords_of` selects, mfa-kit also reads whether they have to change their
+    password. For those that `afresh` selects, it reads password, keys and devices even if the report has them.
     """
 
     file: Path | None
@@ -47,7 +47,10 @@ class SnapshotSource:
 
 @contextmanager
 def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[Snapshot, AccountSource | None]]:
-    """Yield a snapshot, and the account from which it was taken; a snapshot from a file has no account."""
+    """Yield a snapshot, and the reader of the account that it was taken from; None for a snapshot from a file.
+
+    Raise UsageFault if the file is not a snapshot, and the errors of AWS.
+    """
     from mfa_kit.adapters.files import snapshots
 
     if source.file is not None and source.file.exists():

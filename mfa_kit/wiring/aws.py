@@ -28,15 +28,15 @@ class OneLineFormatter(logging.Formatter):
     """Formats a record as one line, because request IDs and names may come from a server that is not AWS."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record's line."""
+        """Return the record as one line, without control characters."""
         return one_line(super().format(record))
 
 
 def load_boto3() -> None:
-    """Load boto3, and exclude it from garbage collection, because it all lives until exit (docs/decisions/007).
+    """Load boto3, and exclude its objects from garbage collection, because they live until exit (docs/decisions/007).
 
-    Call it before importing zxing-cpp. Otherwise zxing-cpp prints a line at exit for each of its types that was not
-    collected.
+    Call this before zxing-cpp is imported. Otherwise the types of zxing-cpp are excluded too, and it prints a line at
+    exit for each of them.
     """
     if "boto3" not in sys.modules and "zxingcpp" not in sys.modules:
         import boto3  # noqa: F401 - adapters use it
@@ -47,9 +47,10 @@ def load_boto3() -> None:
 def open_iam(
     settings: Settings, observe: Callable[[Call], None], *, workers: int = 1, turn: "Retry | None" = None
 ) -> "Iam":
-    """Open IAM with the credentials from the options and the environment. Codes are asked for at the terminal.
+    """Open IAM with the credentials from the options and the environment.
 
-    Up to `workers` calls may be in progress at a time, and each waits for its `turn`.
+    If a profile needs a code, the user is asked for it. `observe` gets each call. Up to `workers` calls may be in
+    progress at a time, and each call waits for its `turn`.
     """
     from mfa_kit.adapters.aws.iam import Iam
 
@@ -82,7 +83,7 @@ def connect(
         logging.getLogger("mfa_kit").setLevel(logging.DEBUG)
     with Ledger(home()) as ledger:
         iam = open_iam(settings, ledger.called, workers=workers, turn=turn)
-        # Other simulators use the lab's account number too, so the environment has to be checked.
+        # Other simulators use the lab's account number too, so the environment decides whether this is the lab.
         caller = replace(iam.caller(), lab=speaks_to_lab(iam.endpoint_url, os.environ))
         clock = f", {clock_difference(iam.offset())}" if iam.offset() else ""
         name = caller.arn if settings.whole_names else caller.name
@@ -96,7 +97,7 @@ def connect(
 
 
 def _ask_session_code(serial: str, settings: Settings) -> str:
-    """Ask for a code of the device in a profile. Only AWS can check it."""
+    """Ask the user for a code of the device that a profile names. Only AWS can check the code."""
     return ask_until(
         otp.digits,
         f"code of {serial}",
@@ -107,10 +108,10 @@ def _ask_session_code(serial: str, settings: Settings) -> str:
 
 
 def account_label(account: str, *, lab: bool) -> str:
-    """Return an account number, with LAB added for that of a lab."""
+    """Return an account number for messages, with a remark if the account is a lab's."""
     return f"{account} (LAB, nothing here is real)" if lab else account
 
 
 def clock_difference(offset: float) -> str:
-    """Describe how many seconds AWS's clock is ahead of this computer's. Codes are computed for AWS's clock."""
-    return f"this machine's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} AWS's"
+    """Describe how far this computer's clock is off. `offset`: seconds by which AWS's clock is ahead of it."""
+    return f"this computer's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} AWS's"

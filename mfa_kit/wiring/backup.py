@@ -1,4 +1,4 @@
-"""Encrypted backups, for the verbs that list, decrypt and remove them."""
+"""List, decrypt, test and remove encrypted backups."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from mfa_kit.wiring.vault import open_age_files
 
 
 def list_backups(folder: Path | None, *, own: bool = False) -> list[Backup]:
-    """Return the backups below a folder; with `own` also the copies encrypted only to their users.
+    """Return the backups below a folder. With `own`, also return the copies that are encrypted only to their users.
 
     Raise UsageFault if a folder was named and does not exist.
     """
@@ -45,7 +45,7 @@ def show_backup(file: Path, identities: Identities, out: Path) -> None:
 
 
 def verify_backups(files: Iterable[Path], identities: Identities) -> list[Verified]:
-    """Decrypt each file, and return the faults of those that cannot be decrypted."""
+    """Decrypt each file, and return its result: the label of the device, or the fault of a file that is unusable."""
     with open_opener(identities) as (opener_, ledger), ledger.lightly():
         return list(opening.verify_files(files, opener_.open))
 
@@ -53,7 +53,7 @@ def verify_backups(files: Iterable[Path], identities: Identities) -> list[Verifi
 def drill_backups(
     files: Iterable[Path], identities: Identities, judge: Callable[[Intent, Opened], Drilled]
 ) -> list[Drilled]:
-    """Decrypt each file, have a code of its device checked, and record the result."""
+    """Decrypt each file, let `judge` compare its codes with those of its device, and record and return the results."""
     with open_opener(identities) as (opener_, ledger):
         return list(
             drill.drill_all(
@@ -81,7 +81,7 @@ def open_records() -> Iterator[BackupRecords]:
 
 
 def backups_named(names: Iterable[str]) -> list[Backup]:
-    """Return the backups with these names, wherever they are. Names without a backup are omitted."""
+    """Return a Backup for each file name in the form of a backup's; other names are omitted. Reads no file."""
     return [named for name in names if (named := backup_at(Path("/", name)))]
 
 

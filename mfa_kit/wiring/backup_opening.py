@@ -1,4 +1,4 @@
-"""Backups opened by the identities that a command line names; the log has each opening."""
+"""Decrypt backups with the identities that a command line names. Each decryption is logged."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_opener(identities: Identities) -> Iterator[tuple["BackupOpener", "Ledger"]]:
-    """Read identities, and open the ledger, which contains the log."""
+    """Read the identities, and yield an opener of backups and the ledger, in which each decryption is logged."""
     harden()
     secrets = identities.read()
     with open_ledger() as ledger:
@@ -27,12 +27,12 @@ def open_opener(identities: Identities) -> Iterator[tuple["BackupOpener", "Ledge
 
 
 def opener(identities: Identities, log: Callable[[Call], None]) -> Callable[[Path], Created]:
-    """Read identities once, to decrypt many backups."""
+    """Read the identities once, and return a function that decrypts a backup. `log` gets each decryption."""
     return _opener(log, identities.read()).created
 
 
 def open_created(file: Path, identities: Identities) -> Created:
-    """Decrypt a backup, and return the response with which IAM created the device."""
+    """Decrypt a backup, log it, and return the device's secret and key URI, as IAM returned them at the creation."""
     with open_opener(identities) as (opened, _):
         return opened.created(file)
 

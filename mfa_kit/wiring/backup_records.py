@@ -1,4 +1,4 @@
-"""Records of backups on this computer: their recipients and tests."""
+"""Records of backups on this computer: their recipients and their tests."""
 
 import time
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def backup_records(ledger: "Ledger") -> BackupRecords:
-    """Return the records in a ledger. New records get the time of this call."""
+    """Return the records of backups in a ledger. New records get the time of this call."""
     return BackupRecords(ledger, now=time.time())
 
 

@@ -14,13 +14,13 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.disk.ownership import fault_of_owner
 
 NAME = "config.toml"
-# The start of an age identity. `config show` and errors would print it, so it is refused.
+# The start of an age identity. An identity in the file is refused, because `config show` and errors would print it.
 IDENTITY = b"AGE-SECRET-KEY-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The keys of the file, where `_` is written as `-`."""
+    """The values in the file. A key in the file has `-` where the field's name has `_`."""
 
     profile: str | None = None
     region: str | None = None
@@ -33,8 +33,8 @@ class Config:
 
 
 # The expected value of each key that does not take a string.
-WORDS = {"plain": "true or false", "recipients": 'a list of texts, ["…", "…"]'}
-TEXT = "text in quotes"
+WORDS = {"plain": "true or false", "recipients": 'a list of strings, ["…", "…"]'}
+TEXT = "a string in quotes"
 
 
 def key_of(name: str) -> str:
@@ -46,7 +46,7 @@ KEYS = tuple(key_of(field.name) for field in fields(Config))
 
 
 def path() -> Path:
-    """Return the path of the file, which may not exist: in `$MFA_KIT_HOME` or the platform's configuration folder."""
+    """Return the path of the file, in `$MFA_KIT_HOME` or the platform's configuration folder. It may not exist."""
     if home := os.environ.get("MFA_KIT_HOME"):
         return Path(home).absolute() / NAME
     import platformdirs
@@ -55,19 +55,23 @@ def path() -> Path:
 
 
 def load() -> Config:
-    """Read the file; without one every key is empty. Raise UsageFault if it cannot be trusted."""
+    """Read the file, and return its values; the defaults if there is no file.
+
+    Raise UsageFault if other users can write the file or if its content is not valid, IntegrityFault if it cannot be
+    read.
+    """
     file = path()
     try:
         text = _trusted(file)
     except FileNotFoundError:
         return Config()
     except OSError as error:
-        raise IntegrityFault(f"{file} cannot be read: {error.strerror}", "check the rights on it") from None
+        raise IntegrityFault(f"{file} cannot be read: {error.strerror}", "check its permissions") from None
     return _parse(text, file)
 
 
 def _trusted(file: Path) -> bytes:
-    """Return the content of the file, if only the user or root can write the file and its folder."""
+    """Return the content of the file. Raise UsageFault unless only the user or root can write it and its folder."""
     with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             raise UsageFault(f"{file} is not a file", "move it away, and write a file in its place")
@@ -78,7 +82,7 @@ def _trusted(file: Path) -> bytes:
 
 
 def _parse(text: bytes, file: Path) -> Config:
-    """Return the settings. Raise UsageFault for text that is not TOML, an unknown key, or a value of another type."""
+    """Return the values. Raise UsageFault for text that is not TOML, an unknown key, or a value of the wrong type."""
     import tomllib
 
     if IDENTITY in text.upper():
@@ -108,11 +112,11 @@ def _check(key: str, value: object, file: Path) -> None:
         raise UsageFault(f"{file}: unknown key {key!r}", _correction(key))
     typed = {"plain": _flag, "recipients": _texts}.get(key, _text)
     if typed(value) is None:
-        raise UsageFault(f"{file}: {key} has the wrong value {value!r}", f"write {WORDS.get(key, TEXT)}")
+        raise UsageFault(f"{file}: {key} has the wrong value {value!r}", f"use {WORDS.get(key, TEXT)}")
 
 
 def _correction(key: str) -> str:
-    """Return what to write instead of an unknown key."""
+    """Return a hint that suggests a key instead of an unknown one."""
     from difflib import get_close_matches  # only where a key is wrong
 
     close = get_close_matches(key, KEYS, n=1)

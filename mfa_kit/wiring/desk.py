@@ -1,4 +1,4 @@
-"""The desk: the ports of every use case that writes, backed by AWS, the ledger and the folder of backups.
+"""Open a desk: the ports of every use case that writes, connected to AWS, the ledger and the folder of backups.
 
 Only wiring creates adapters, and only wiring imports inside functions, so that a verb loads only the modules that it
 uses.
@@ -43,7 +43,7 @@ def assemble_desk(
     oath_keys: OathKeys | None = None,
     progress: Progress | None = None,
 ) -> Desk:
-    """Combine ports into a desk. OATH keys and progress default to those of the settings."""
+    """Combine ports into a desk. `oath_keys` and `progress` default to those of the settings."""
     context = Context(settings=settings, inventory=inventory, oath_keys=oath_keys or OathKeys(settings))
     return Desk(
         inventory=inventory,
@@ -63,7 +63,10 @@ def assemble_desk(
 def open_desk(
     settings: Settings, methods: Methods, *, vault: Vault | None = None, oath_keys: OathKeys | None = None
 ) -> Iterator[tuple[Desk, Caller]]:
-    """Open a desk for one user at a time, and yield it with the caller. `oath_keys` are those of the verb."""
+    """Open a desk for one user at a time, and yield it with the caller.
+
+    A verb that uses OATH keys itself passes its `oath_keys`, so that a password is asked for only once.
+    """
     vault = vault or open_vault()
     with connect(settings) as (iam, ledger, caller):
         yield (

@@ -19,7 +19,7 @@ READ_WRITE_OF_GROUP = stat.S_IRGRP | stat.S_IWGRP
 
 
 def diagnose_device_access() -> Iterator[Diagnosis]:
-    """Yield the permissions that this system requires for the use of keys."""
+    """Yield whether this user may use the keys on USB, and whether the smart card service works."""
     if sys.platform == "win32":  # pragma: no cover - not verified
         yield _elevation()
     elif sys.platform == "darwin":  # pragma: no cover - not verified
@@ -62,7 +62,7 @@ def _node(node: str, *, rule: bool) -> Diagnosis:
             what,
             Health.BAD,
             found,
-            "unplug the key and plug it in again, because the udev rule is newer" if rule else INSTALL,
+            "unplug the key and plug it in again, so that the udev rule applies to it" if rule else INSTALL,
         )
     name, groups = _me()
     if status.st_gid in groups:
@@ -82,7 +82,7 @@ def _group(number: int) -> str:
 
 
 def _me() -> tuple[str, list[int]]:
-    """Return the current user's name, and the groups that the next sign-in will give."""
+    """Return the current user's name, and the IDs of the groups that the user will have after the next sign-in."""
     import pwd
 
     try:
@@ -93,7 +93,7 @@ def _me() -> tuple[str, list[int]]:
 
 
 def _readers() -> Diagnosis:
-    """Ask the smart card service for its readers, in the same way as any verb."""
+    """Check the smart card service by asking for its readers, as a verb does."""
     what = "smart cards"
     try:
         from mfa_kit.adapters.oath import pcsc
@@ -102,14 +102,14 @@ def _readers() -> Diagnosis:
     try:
         names = [without_controls(name) for name in pcsc.reader_names()]
     except DeviceFault as fault:
-        # Without readers the service is not needed, so only a service that runs but refuses or does not answer is a
-        # problem.
+        # Without readers the service is not needed, so a service that does not run is not a problem. One that runs but
+        # refuses or does not answer is.
         return Diagnosis(what, Health.BAD if pcsc.service_listens() else Health.NOTED, str(fault), fault.hint)
     return Diagnosis(what, Health.GOOD, ", ".join(names) or "the service works; no reader is plugged in")
 
 
 def _elevation() -> Diagnosis:  # pragma: no cover - not verified
-    """Windows gives raw HID access only to administrators."""
+    """Check whether this process is elevated, because Windows gives raw HID access only to administrators."""
     import ctypes
 
     what = "keys on USB"

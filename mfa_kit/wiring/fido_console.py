@@ -1,4 +1,4 @@
-"""The console page on which a user, or root, registers a security key."""
+"""Open the console page on which a user or root registers a security key, and wait for the key."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +24,7 @@ def open_console_page(
 ) -> Iterator[None]:
     """Print instructions. With `signed_in`, open the page in the browser, in a session that is already signed in.
 
-    The session is one of `role`, an ARN; without a role, one of the access keys.
+    The session is that of `role` (an ARN); without a role, it is made with the caller's access keys.
     """
     hosts = _hosts(inventory, intent.partition)
     address = hosts and f"{hosts.console}/iam/home#/users/details/{quote(intent.user)}?section=security_credentials"
@@ -48,9 +48,10 @@ def watch_console(
     signed_in: bool,
     role: str | None,
 ) -> ConsoleWatch:
-    """Return the watch for a key that a person registers within `seconds`; the page opens as `open_console_page` says.
+    """Return the watch for a key that a person registers in the console within `seconds`.
 
-    `lacking` returns what a policy requires and IAM's certifications do not say.
+    `lacking` returns the requirements of a policy that the key's certifications in IAM do not meet. `signed_in` and
+    `role` as in `open_console_page`.
     """
     page = partial(open_console_page, inventory=inventory, progress=progress, signed_in=signed_in, role=role)
     return ConsoleWatch(page=page, lacking=lacking, seconds=seconds, clock=time.monotonic)
@@ -58,12 +59,15 @@ def watch_console(
 
 @runtime_checkable
 class ConsoleSource(Protocol):
-    """Knows the address of the console, and creates console sessions. Each desk's inventory implements it."""
+    """An inventory that also knows the address of the console and creates sessions in it. Every desk has one."""
 
     endpoint_url: str
 
     def console_session(self, *, user: str, policy: Mapping[str, object], role: str | None) -> Secret[str]:
-        """Return credentials for the console in the form that its federation endpoint takes. Raise AwsFault."""
+        """Return credentials of a console session, as JSON for AWS's federation endpoint. Raise AwsFault.
+
+        The session can do only what `policy` allows.
+        """
         ...
 
 
@@ -73,7 +77,7 @@ def _console(inventory: Inventory) -> ConsoleSource:
 
 
 def _hosts(inventory: Inventory, partition: str) -> Hosts | None:
-    """Return the addresses of sign-in and console; None if they are unknown. A local IAM has its own."""
+    """Return the addresses of a partition's sign-in and console; None if they are unknown. The lab has its own."""
     endpoint = _console(inventory).endpoint_url
     if is_loopback(endpoint):
         return Hosts(f"{endpoint}/federation", f"{endpoint}/console")
@@ -85,23 +89,27 @@ def _hosts(inventory: Inventory, partition: str) -> Hosts | None:
 def _open_signed_in(
     intent: Intent, inventory: Inventory, *, role: str | None, hosts: Hosts | None, destination: str | None
 ) -> Iterator[None]:
-    """Open the page in a 15-minute session for one user's MFA. The file that redirects there is removed again."""
+    """Open the page in a session of 15 minutes that can only manage one user's MFA.
+
+    The browser gets a local file that redirects to the page; it is removed again. Raise UsageFault if the address is
+    not known or no browser opens.
+    """
     import webbrowser
 
     from mfa_kit.adapters.aws import signin
 
     if hosts is None or destination is None:
-        raise UsageFault(f"it is not known where partition {intent.partition} signs in", "sign in yourself")
+        raise UsageFault(f"the sign-in address of partition {intent.partition} is not known", "sign in yourself")
     policy = fido_console.session_policy(account=intent.account, partition=intent.partition, user=intent.user)
     session = _console(inventory).console_session(user=intent.user, policy=policy, role=role)
     with signin.write_page(home(), signin.console_address(hosts.signin, session, destination=destination)) as file:
         if not webbrowser.open(file.as_uri()):
-            raise UsageFault("there is no browser here", "sign in yourself, or set BROWSER")
+            raise UsageFault("no browser could be opened", "sign in yourself, or set BROWSER")
         yield
 
 
 def enroll_root(name: str, *, add: bool, seconds: float, caller: Caller, desk: Desk) -> RootEnrolled | Skipped:
-    """Print instructions for root, and wait up to `seconds` until root has the key."""
+    """Print instructions for root, and wait up to `seconds` until root has the key. Return Skipped if root has MFA."""
     hosts = _hosts(desk.inventory, caller.partition)
     return fido_console.enroll_root(
         name,

@@ -13,13 +13,13 @@ LONGEST_SECRET = 4096
 
 
 def read_secret(descriptor: int) -> Secret[str]:
-    """Read the first line of an open file as UTF-8. Raise UsageFault if that fails."""
+    """Read the first line of an open file descriptor as UTF-8. Raise UsageFault if that fails."""
     try:
         with open(descriptor, "rb", closefd=False) as file:
             line = Secret(file.readline(LONGEST_SECRET))
         return Secret(line.reveal().decode().rstrip("\r\n"))
     except (OSError, OverflowError, TypeError, UnicodeDecodeError):  # TypeError: the number is too large
-        raise UsageFault(f"no secret can be read from file descriptor {descriptor}", "open it: 3<FILE") from None
+        raise UsageFault(f"no secret can be read from file descriptor {descriptor}", "redirect it: 3<FILE") from None
 
 
 def read_secret_line() -> Secret[str]:

@@ -21,7 +21,7 @@ INSTEAD = "--passphrase-fd N, or an identity without a passphrase: -i FILE"
 class Identities:
     """Identity files, and the source of their passphrases.
 
-    The source is the first line of a file descriptor, which is read once. Without a descriptor, the user is asked.
+    A passphrase is the first line of a file descriptor, which is read once. Without a descriptor, the user types it.
     """
 
     def __init__(self, files: Sequence[Path], *, passphrase_fd: int | None, person: Interaction) -> None:

@@ -1,4 +1,4 @@
-"""Read and check an existing QR code from an image, and draw QR codes for a terminal."""
+"""Read an existing QR code from an image, and check it."""
 
 import sys
 from collections.abc import Callable

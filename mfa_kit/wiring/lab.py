@@ -1,4 +1,4 @@
-"""The lab, for the verbs that start one, that use a running one, or that plug in its keys."""
+"""Start a lab, use a running one, and plug in its simulated keys."""
 
 import os
 import signal
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 # Prints a line on standard output.
 Print = Callable[[str], None]
-# In a shell, a welcome message says that this is the lab.
+# If one of these shells is started in the lab, a welcome message says that this is the lab.
 SHELLS = {"bash", "dash", "fish", "sh", "zsh"}
 WELCOME = "this is the lab: nothing here reaches AWS; leave it with: exit"
 
 
 class LabChoices(TypedDict, total=False):
-    """The options of verbs that start a lab: fields of `mfa_kit.lab.session.LabOptions`."""
+    """The options of verbs that start a lab. `mfa_kit.lab.session.LabOptions` describes them."""
 
     users: int | None
     accounts: int | None
@@ -37,7 +37,7 @@ class LabChoices(TypedDict, total=False):
 
 
 def run(command: Sequence[str], *, region: str | None, progress: Progress, **choices: Unpack[LabChoices]) -> int:
-    """Run a command with a new lab, and return its exit status. A shell gets a message that it is in the lab."""
+    """Run a command with a new lab as AWS, and return its exit status. If it is a shell, print a welcome message."""
     with _running(region=region, **choices) as (lab, home):
         if Path(command[0]).name in SHELLS and len(command) == 1:
             progress.note(WELCOME)
@@ -46,7 +46,7 @@ def run(command: Sequence[str], *, region: str | None, progress: Progress, **cho
 
 
 def serve(tell: Print, *, region: str | None, port: int, **choices: Unpack[LabChoices]) -> None:
-    """Serve a lab until Ctrl-C; `tell` prints the environment to export."""
+    """Serve a lab until Ctrl-C. `tell` prints the variables to export, to use the lab in another shell."""
     with _running(region=region, port=port, **choices) as (lab, home):
         ours = lab.env | {"MFA_KIT_HOME": str(home)}
         tell(child.shell_exports(ours, unset=child.variables_to_unset(os.environ, ours)))
@@ -57,7 +57,7 @@ def serve(tell: Print, *, region: str | None, port: int, **choices: Unpack[LabCh
 def tour(tell: Print, *, person: Interaction) -> list[str]:
     """Run the tour in a new lab; return the titles of the steps that failed.
 
-    At a terminal, each step waits for Enter.
+    `tell` prints a line. At a terminal, each step waits until the user presses Enter.
     """
 
     def pause() -> None:
@@ -83,14 +83,20 @@ def register_fido_key(user: str, name: str) -> str:
 def plug_in_cards(
     tell: Print, command: Sequence[str], *, readers: Sequence[str], serial: int, touch_delay: float
 ) -> int:
-    """Plug an OATH key into each reader while a command runs, and return its exit status; without one, until Ctrl-C."""
+    """Plug a simulated OATH key into each reader while a command runs, and return the command's exit status.
+
+    Without a command, the keys stay plugged in until Ctrl-C. `touch_delay` is in seconds.
+    """
     return plugged_cards.plug_in_cards(tell, command, readers=readers, serial=serial, touch_delay=touch_delay)
 
 
 def open_box(
     tell: Print, *, count: int, readers: Sequence[str], serial: int, touch_delay: float, progress: Progress
 ) -> None:
-    """Simulate a box of OATH keys until Ctrl-C. Each line of stdin is the number of a key to plug in or pull out."""
+    """Simulate a box of `count` OATH keys until Ctrl-C.
+
+    Each line of stdin is the number of a key, which is plugged in, or removed if it is plugged in.
+    """
     plugged_cards.open_box(
         tell, sys.stdin, count=count, readers=readers, serial=serial, touch_delay=touch_delay, note=progress.note
     )
@@ -107,7 +113,10 @@ def plug_in_key(
     reader: bool,
     publish: Path | None,
 ) -> int:
-    """Plug in a security key while a command runs, and return its exit status; without one, until Ctrl-C."""
+    """Plug in a simulated security key while a command runs, and return the command's exit status.
+
+    Without a command, the key stays plugged in until Ctrl-C.
+    """
     from mfa_kit.lab import plugged_key
 
     return plugged_key.plug_in_key(
@@ -119,7 +128,7 @@ def plug_in_key(
 def _running(
     *, region: str | None = None, port: int = 0, **choices: Unpack[LabChoices]
 ) -> Iterator[tuple["Lab", Path]]:
-    """Run a lab; yield it and its MFA_KIT_HOME. Raise UsageFault without the extra `lab`."""
+    """Run a lab; yield it and its MFA_KIT_HOME. Raise UsageFault if the extra `lab` is not installed."""
     try:
         from mfa_kit.lab import session
     except ModuleNotFoundError as error:

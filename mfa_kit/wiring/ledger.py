@@ -1,4 +1,4 @@
-"""The ledger of this computer."""
+"""Open the ledger of this computer."""
 
 from typing import TYPE_CHECKING
 

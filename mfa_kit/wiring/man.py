@@ -1,4 +1,4 @@
-"""Manual pages as files."""
+"""Write manual pages to files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from mfa_kit.core.errors import UsageFault
 
 
 def write_pages(folder: Path, pages: Mapping[str, str]) -> None:
-    """Write each page to a file of its name, replacing an older one. Raise UsageFault if that fails."""
+    """Write each page to the file of its name in a folder, replacing an older one. Raise UsageFault if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, page in pages.items():

@@ -16,12 +16,12 @@ SEED_OCTETS = 40
 
 
 def random_seed() -> Seed:
-    """Return a random seed of the same length as AWS's."""
+    """Return a random seed of 40 octets, like those from AWS."""
     return Seed(secrets.token_bytes(SEED_OCTETS))
 
 
 def check_maker(key: OathKey, fido: SecurityKeys) -> Check:
-    """Have the FIDO applet of the same key prove its manufacturer. The user touches the key twice."""
+    """Check the manufacturer of an OATH key by the FIDO attestation of the same key. The user touches it twice."""
     place = fido.find_same_device(key.reader)
     if place is None:
         return NOT_BESIDE
@@ -32,7 +32,7 @@ def check_maker(key: OathKey, fido: SecurityKeys) -> Check:
 
 
 def consecutive_codes(applet: OathApplet, label: str, *, touch: bool | None, now: Callable[[], float]) -> Pair:
-    """Return the codes of the previous and the current step, at the time when the last touch ended."""
+    """Return the codes of the previous and the current step. If the key needs touches, after the last touch."""
     from mfa_kit.adapters.oath import card
 
     return card.compute_pair(applet, label, touch=touch, now=now)

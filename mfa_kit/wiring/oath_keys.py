@@ -1,4 +1,4 @@
-"""The connected keys with an OATH applet, for one command."""
+"""The connected OATH keys, for one command."""
 
 import logging
 import time
@@ -64,11 +64,11 @@ class OathKeys:
         return new
 
     def remember_password(self, key: OathKey, access: Secret[bytes]) -> None:
-        """Use another password for a key from now on; `access` is the key that the applet derives from it."""
+        """Use another password for a key from now on. `access` is the access key that is derived from the password."""
         self._keys.remember_password(key, access)
 
     def look(self) -> tuple[list[OathKey], Sequence[DeviceFault]]:
-        """Return the keys that answer, and the faults of the readers without one."""
+        """Return the keys that answer, and the faults of the readers in which no key answers."""
         return self._keys.look()
 
     def seen(self, identity: str) -> OathKey | None:
@@ -76,19 +76,25 @@ class OathKeys:
         return self._keys.seen.get(identity)
 
     def state(self) -> object:
-        """Return a value that changes when cards come or go, without accessing them. Raise UsageFault like `look`."""
+        """Return a value that changes when a card is inserted or removed. Accesses no card. Raise UsageFault.
+
+        UsageFault means that the libraries for OATH keys are not installed.
+        """
         _adapter()
         from mfa_kit.adapters.oath import pcsc
 
         return pcsc.reader_states()
 
     def choose(self, wanted: str | None) -> OathKey:
-        """Return the named key. Without a name, return the only key; never the first of several."""
+        """Return the named key. Without a name, return the only key; if there are several, the user chooses."""
         found, faults = self.look()
         return choose_key(wanted, found, faults, person=self._settings.interaction, progress=self._settings.progress)
 
     def open(self, key: OathKey) -> AbstractContextManager["Applet"]:
-        """Open and unlock the applet of a key. Raise DeviceFault if another key is now in its place."""
+        """Open the OATH applet of a key, and unlock it with its password.
+
+        Raise DeviceFault if another key is in its place now.
+        """
         return self._keys.open(key)
 
     def card(
@@ -101,7 +107,11 @@ class OathKeys:
         asset: str | None = None,
         wait: bool = False,
     ) -> "OathCard":
-        """Return a key as a Carrier. Without a key, the carrier uses the one named in a journal entry."""
+        """Return a Carrier that stores secrets on a key. If `key` is None, it uses the key named in a journal entry.
+
+        `touch`: each code needs a touch. `asset` is the key's label in tags. `wait`: wait for the next code instead of
+        computing the previous one.
+        """
         keys = self._keys
         from mfa_kit.adapters.oath import card
 

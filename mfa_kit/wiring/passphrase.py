@@ -1,6 +1,6 @@
-"""A passphrase instead of recipients: it decrypts this computer's own identity, to which backups are encrypted.
+"""A passphrase instead of recipients. Backups are encrypted to this computer's identity, which the passphrase decrypts.
 
-scrypt, which takes seconds by design, is thus not needed for each backup, and `age -d -i` decrypts both files.
+So only the identity needs scrypt, which takes seconds by design, and `age -d -i` decrypts the identity and the backups.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from mfa_kit.wiring.settings import Settings
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.identities import UnlockedIdentity
 
-WAITS = "waiting for another mfa-kit, which creates this computer's identity or changes its passphrase"
+WAITS = "waiting for another mfa-kit process, which creates this computer's identity or changes its passphrase"
 WHY_ASKED = (
     "the backup will be encrypted to this computer's identity; mfa-kit checks once that your passphrase opens it"
 )
@@ -30,8 +30,8 @@ INSTEAD = "--passphrase-fd N"
 def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
     """Return the recipient of this computer's identity, which is created on first use.
 
-    The first time, the passphrase is used to prove that the identity decrypts what is encrypted to that recipient. A
-    passphrase on a file descriptor is checked in this way each time.
+    Before an identity file is used the first time, the user is asked for the passphrase, to check that it decrypts the
+    identity of this recipient. A passphrase from `passphrase_fd` is checked each time. Raise UsageFault if it is wrong.
     """
     from mfa_kit.adapters.files import own_identity as own
 
@@ -46,7 +46,7 @@ def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
             file, recipient = own.create_own_identity(home, passphrase)
             settings.progress.alert(
                 f"{file} is this computer's identity, protected by your passphrase; "
-                "keep a copy of it, because opening a backup takes both"
+                "keep a copy of it, because you need both to open a backup"
             )
             return recipient
         recipient = _proven(file, settings.interaction, passphrase_fd)
@@ -55,7 +55,7 @@ def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
 
 
 def _proven(file: Path, person: Interaction, descriptor: int | None) -> str:
-    """Return the recipient of an identity file, after proving it if that has not been done before."""
+    """Return the recipient of an identity file. Check the passphrase first, unless it was checked before."""
     from mfa_kit.adapters.files import own_identity as own
 
     known = own.proven_recipient(file)
@@ -89,7 +89,7 @@ def _identities(home: Path) -> list[Path]:
 
 
 def _new_passphrase(person: Interaction, descriptor: int | None) -> Secret[str]:
-    """Return the passphrase from a file descriptor; without one, the user chooses it."""
+    """Return the passphrase from a file descriptor. Without a descriptor, let the user choose one."""
     if descriptor is None:
         return new_passphrase(person)
     line = _passphrase_on(descriptor)
@@ -112,9 +112,9 @@ def new_passphrase(person: Interaction) -> Secret[str]:
 
 
 def own_identity(file: Path | None) -> Path:
-    """Return the identity file from the command line, otherwise this computer's own.
+    """Return `file`, the identity file from the command line. If it is None, return this computer's identity file.
 
-    Raise UsageFault if the file does not exist, or if this computer has no identity or several.
+    Raise UsageFault if the file does not exist, or unless this computer has exactly one identity.
     """
     if file is not None:
         if not file.is_file():

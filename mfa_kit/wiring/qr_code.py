@@ -1,10 +1,10 @@
-"""QR codes drawn; the library for them is loaded when the first one is."""
+"""Draw QR codes. The library for them is loaded when the first one is drawn."""
 
 from mfa_kit.core.otp import KeyUri, Png, Seed, Symbol
 
 
 def draw(seed: Seed, device: str, account: str) -> Symbol:
-    """Return the QR code of a device's secret in half blocks, for a terminal."""
+    """Return the QR code of a device's secret as text for a terminal, drawn in half-block characters."""
     from mfa_kit.qr_codes import key_uri, symbol
 
     return symbol.blocks(key_uri.short_otpauth(seed, device=device, account=account))

@@ -31,8 +31,8 @@ def rekey(
 ) -> Rekeyed:
     """Encrypt each backup of a folder to these recipients and to no others. A backup that fails remains unchanged.
 
-    Within `until`, a Ctrl-C sets the event. No further backup is then started, and KeyboardInterrupt is raised at the
-    end.
+    `until` returns a context in which a Ctrl-C sets the event. No further backup is then started, and KeyboardInterrupt
+    is raised when those in progress are finished. `counted` yields the backups, and shows how many were yielded.
     """
     from mfa_kit.adapters.files.resealing import AgeResealer
 

@@ -1,4 +1,4 @@
-"""Parts of a rollout: rosters and plans as files, and a desk whose calls share one pace."""
+"""The ports of a rollout, whose AWS calls share one pace, and the files for rosters, plans and results."""
 
 import threading
 import time
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.people import People
     from mfa_kit.adapters.ledger.ledger import Ledger
 
-# One more worker per this many workers: it encrypts while the others wait for responses.
+# For this many workers there is one additional worker, which encrypts while the others wait for responses.
 ENCRYPTING = 4
 
 
@@ -48,11 +48,11 @@ class RolloutPorts:
     ledger: "Ledger"
 
     def failures(self, digest: str) -> Failures:
-        """Return the recorded failures of a plan. `digest` is the SHA-256 of its file."""
+        """Return the records of a plan's failures. `digest` is the SHA-256 of its file in hex."""
         return Failures(self.ledger, plan=digest)
 
     def execution(self, *, workers: int, max_failures: int | None = None) -> Execution:
-        """Return the execution: `workers` calls at a time, and some additional workers that encrypt meanwhile."""
+        """Return an Execution with `workers` threads, and some more that encrypt while others wait for responses."""
         return Execution(
             virtual=self.account.virtual,
             carrier=lambda: BackupAlone(self.desk.inventory.now),
@@ -106,7 +106,7 @@ def open_rollout(
 
 
 def parse_public_key(text: str) -> str:
-    """Return a recipient without its comment. Raise UsageFault without quoting a possible private key."""
+    """Return a recipient without its comment. Raise UsageFault without the text, which may be a private key."""
     key = " ".join(text.split()[:2]) if text.startswith("ssh-") else text
     try:
         read_recipients([key])
@@ -122,7 +122,7 @@ def read_roster(path: Path, methods: Methods) -> Roster:
 
 
 def read_plan(path: Path, methods: Methods, *, expected: str | None) -> tuple[Plan, str]:
-    """Return a plan and the SHA-256 of its file. Raise UsageFault if the plan is not the expected one."""
+    """Return a plan and the SHA-256 of its file in hex. Raise UsageFault if `expected` is given and differs from it."""
     text = rollout_files.read_text(path, hint=CREATE)
     digest = plan_digest(text)
     if expected is not None and expected.lower() != digest:

@@ -15,9 +15,9 @@ from mfa_kit.wiring.vault import open_vault
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sealing:
-    """The recipients of backups, files with more recipients, and the folder of backups.
+    """The recipients of backups (`to`), files with more recipients (`to_files`), and the folder of backups.
 
-    With `passphrase`, or a file descriptor that has one, this computer's identity is an additional recipient.
+    With `passphrase` or `passphrase_fd` (a file descriptor), this computer's identity is an additional recipient.
     """
 
     to: Sequence[str]
@@ -27,10 +27,10 @@ class Sealing:
     passphrase_fd: int | None = None
 
     def vault(self, settings: Settings, *, alone: bool) -> Vault:
-        """Open the vault of a verb that creates a device.
+        """Return the vault of a verb that creates a device. `alone`: the backup will be the only copy of the secret.
 
-        If a backup would be the only copy (`alone`) and no recipient was named, it is also encrypted to this computer's
-        identity, provided that a user is at the terminal to choose the passphrase.
+        If it is and no recipient was named, the backup is encrypted to this computer's identity, provided that there is
+        a terminal at which the user can choose its passphrase.
         """
         passphrase = self.passphrase or self.passphrase_fd is not None
         if alone and not (passphrase or self.to or self.to_files or settings.config.recipients):

@@ -48,9 +48,9 @@ class NewPinOptions:
 class SecurityKeys:
     """The FIDO keys that one command can reach. A command creates this object once.
 
-    `mds` is a BLOB of FIDO metadata, and `mds_root` the root certificate of its signature; they default to the
-    configured ones. A BLOB that is older than one used before needs `allow_older`.
-    With `pin_stdin`, PINs are lines of standard input; otherwise the user types them.
+    `mds` is a file of FIDO metadata (a BLOB), and `mds_root` the root certificate of its signature; they default to the
+    configured ones. A BLOB that is older than one used before needs `allow_older`. With `pin_stdin`, PINs are lines of
+    standard input; otherwise the user types them.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class SecurityKeys:
         return same_device.find_same_device(reader)
 
     def open(self, wanted: str | None, *, relying_party: str | None = None) -> AbstractContextManager["FidoKey"]:
-        """Open the key at a place or with a serial, or the only one. Raise DeviceFault if it is not there."""
+        """Open the key whose place or serial is `wanted`, or the only key. Raise DeviceFault if it is not there."""
         from mfa_kit.adapters.fido import key
 
         return key.open_key(wanted, tell=self._settings.progress.alert, relying_party=relying_party)
@@ -123,7 +123,7 @@ class SecurityKeys:
 
     @contextmanager
     def metadata(self) -> Iterator["MetadataIndex | None"]:
-        """Open the given metadata, otherwise the packaged copy; None if there is neither."""
+        """Open the metadata from the options or the configuration, else the packaged copy; None if there is neither."""
         from mfa_kit.adapters.metadata.blob import read_certificate
         from mfa_kit.adapters.metadata.index import open_packaged, open_signed
 
@@ -152,7 +152,7 @@ class SecurityKeys:
                 opened.close()
 
     def _metadata_files(self) -> tuple[Path | None, Path | None]:
-        """Return a BLOB and its root. A configured root applies only to the configured BLOB."""
+        """Return the files of the BLOB and its root certificate. A configured root is for the configured BLOB only."""
         config = self._settings.config
         if self._mds:
             return self._mds, self._mds_root
@@ -161,14 +161,17 @@ class SecurityKeys:
         return configured, self._mds_root or configured_root
 
     def published(self, named: str | None) -> tuple[MetadataSource, list[Model]]:
-        """Return the source of the metadata, and the models with that name, AAGUID or key identifier."""
+        """Return the source of the metadata, and the models with the name, AAGUID or key identifier `named`.
+
+        If `named` is None, return no models. Raise UsageFault if there is no metadata.
+        """
         with self.metadata() as opened:
             if opened is None:
                 raise UsageFault("there is no metadata", WHERE_METADATA_IS)
             return opened.source(), opened.named(named) if named else []
 
     def examiner(self, metadata: Metadata | None, policy: KeyPolicy, seen: SeenKeys | None = None) -> KeyExaminer:
-        """Return the examiner for one key or a box of them. It recognizes the keys that it has `seen`."""
+        """Return the examiner for one key or a box of keys. It recognizes keys in `seen`, and adds others to it."""
         return KeyExaminer(
             self,
             metadata,
@@ -181,7 +184,7 @@ class SecurityKeys:
         )
 
     def examine(self, wanted: str | None, policy: KeyPolicy, seen: SeenKeys) -> Examined | SeenBefore:
-        """Examine the named key, or the only one, and add it to those that were `seen`."""
+        """Examine the key whose place or serial is `wanted`, or the only key, and add it to `seen`."""
         with self.metadata() as published:
             return self.examiner(published, policy, seen).examine(wanted)
 
@@ -194,11 +197,11 @@ class SecurityKeys:
         return lacking(policy, certifications)
 
     def resetter(self) -> KeyReset:
-        """Return an object that resets a key after it was unplugged and plugged in again."""
+        """Return an object that resets a key: it waits until the key was unplugged and plugged in again."""
         return KeyReset(self, progress=self._settings.progress, clock=time.monotonic, sleep=time.sleep)
 
     def new_pin(self, options: NewPinOptions) -> NewPinSource:
-        """Return the source of a new PIN. Raise UsageFault for a conflict of options."""
+        """Return the source of a new PIN: generated, from stdin or typed. Raise UsageFault if options conflict."""
         pins = self.pins()
         sealed = bool(options.to or options.to_files)
         if sealed != bool(options.out) or (sealed and not options.generate):
@@ -231,7 +234,7 @@ def _seal(to: Sequence[str], to_files: Sequence[Path], out: Path, text: Secret[s
 
 
 def read_key_policy(file: Path | None) -> KeyPolicy:
-    """Read a policy file; without one, a key only has to be genuine."""
+    """Read a policy file. Without a file, return a policy by which a key only has to be genuine. Raise UsageFault."""
     if file is None:
         return KeyPolicy()
     try:

@@ -1,4 +1,4 @@
-"""Seed files and readings of display tokens, for the verbs that read them."""
+"""Read seed files and readings of display tokens, and codes from standard input or the user."""
 
 import sys
 import time
@@ -24,9 +24,10 @@ COLUMNS = "write one row per token: serial, code[, second code][, time]; the tim
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedFileOptions:
-    """The options of a verb that reads a seed file: how its seeds are encoded, and the source of its passphrase or key.
+    """The options of a verb that reads a seed file: the encoding of its seeds, and the source of its passphrase or key.
 
-    `unlock_fd` is a file descriptor. Without it and without `unlock_stdin`, the user types the passphrase or key.
+    The passphrase or key is the first line of stdin with `unlock_stdin`, or of the file descriptor `unlock_fd`.
+    Otherwise the user types it.
     """
 
     encoding: Encoding | None = None
@@ -35,7 +36,11 @@ class SeedFileOptions:
 
 
 def open_seed_file(path: Path, options: SeedFileOptions, *, settings: Settings) -> SeedFile:
-    """Read a seed file. Its passphrase or key is asked for only if it is encrypted."""
+    """Read a seed file. The user is asked for its passphrase or key only if the file is encrypted.
+
+    Raise UsageFault if the extra `tokens` is not installed, and UsageFault or IntegrityFault for a file that cannot be
+    read.
+    """
     try:
         from mfa_kit.adapters.seedfiles.files import load_file, read_seed_file
     except ModuleNotFoundError as error:
@@ -70,7 +75,7 @@ def read_readings(path: Path) -> list[WrittenReading | DroppedRow]:
 
 
 def open_codes(settings: Settings, *, codes_stdin: bool) -> CodeSource:
-    """Return the source of codes: standard input, otherwise the user."""
+    """Return the source of codes: standard input with `codes_stdin`, otherwise the user."""
     return CodeSource(interaction=settings.interaction, now=now, piped=_read_codes if codes_stdin else None)
 
 
@@ -79,5 +84,5 @@ def _read_codes() -> list[str]:
 
 
 def now() -> float:
-    """Return this computer's time, the reference for clocks if AWS is not asked."""
+    """Return this computer's time in Unix seconds, with which the clocks of tokens are compared."""
     return time.time()

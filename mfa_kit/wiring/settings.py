@@ -1,4 +1,4 @@
-"""The settings of one run, from the command line and the configuration file, and access to the user."""
+"""The settings of one command, from the command line and the configuration file, and the ports to the user."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from mfa_kit.wiring.config import Config
 class Settings:
     """Settings that every verb gets.
 
-    `interaction` is a user at the terminal, or raises Declined. `sleep` waits for a number of seconds and shows a
-    countdown. `whole_names`: messages name the caller by its ARN.
+    `interaction` asks the user at the terminal, or raises Declined if there is no terminal. `sleep` waits for a number
+    of seconds and shows a countdown. `whole_names`: messages name the caller by its ARN.
     """
 
     interaction: Interaction
@@ -33,5 +33,5 @@ class Settings:
 
     @property
     def still(self) -> bool:
-        """Whether no line on stderr is redrawn: with --plain, and with --quiet, which shows no progress."""
+        """Whether no line on stderr may be redrawn: with --plain, and with --quiet, which shows no progress."""
         return self.plain or self.quiet

@@ -1,4 +1,4 @@
-"""The computer that mfa-kit runs on: the folders for its files."""
+"""The folders for mfa-kit's files on this computer."""
 
 import os
 from pathlib import Path

@@ -31,10 +31,16 @@ def _inventory() -> Iterator["TokenInventory"]:
 
 
 class TokenRecords:
-    """The inventory of display tokens on this computer. Each call opens the ledger and closes it again."""
+    """The inventory of display tokens on this computer. Each call opens the ledger and closes it again.
+
+    A reading (Sighting) is one comparison of a token's codes with its seed.
+    """
 
     def stock(self, keys: Sequence[SeededToken], bare: Sequence[Token]) -> StockCounts:
-        """Add tokens; their seeds are not stored."""
+        """Add tokens, with a seed (`keys`) or without (`bare`). Return how many are new, known, or have another seed.
+
+        Only fingerprints of the seeds are stored.
+        """
         with _inventory() as inventory:
             mark = _fingerprint_key()
             return inventory.stock(
@@ -47,7 +53,7 @@ class TokenRecords:
             return inventory.tokens(), inventory.last_sightings()
 
     def last_sightings(self) -> dict[str, Sighting]:
-        """Return the last reading of each token by its serial, without readings of another seed."""
+        """Return the last reading of each token, by serial. Readings for an earlier seed of the token do not count."""
         with _inventory() as inventory:
             return inventory.last_sightings()
 
@@ -57,7 +63,7 @@ class TokenRecords:
             inventory.record(*seen)
 
     def sightings_of(self, key: SeededToken) -> list[Sighting]:
-        """Return the earlier readings of a token, provided that it has the seed from this file."""
+        """Return the earlier readings of a token; none if the inventory has another seed for its serial."""
         with _inventory() as inventory:
             known = inventory.token(key.token.serial)
             if known is None or known.fingerprint != otp.fingerprint(key.seed, _fingerprint_key()):
@@ -71,7 +77,7 @@ class TokenRecords:
         return known.token.capacity if known else 0
 
     def keep(self, token: Token, seed: Seed | None, seen: Sighting) -> bool:
-        """Record a reading and its token. Return False if the inventory has another seed for the serial."""
+        """Record a reading, and add its token if it is new. Return False if the inventory has another seed for it."""
         mark = otp.fingerprint(seed, _fingerprint_key()) if seed else ""
         with _inventory() as inventory:
             known = inventory.token(token.serial)
@@ -84,13 +90,17 @@ class TokenRecords:
 
 
 def check_free(serial: str, user: str) -> None:
-    """Raise UsageFault if a token may not be given to a user."""
+    """Raise UsageFault if a token may not be given to a user, because another user has it or a check rejected it."""
     with _inventory() as inventory:
         inventory.check_free(serial, user)
 
 
 def _fingerprint_key() -> Secret[bytes]:
-    """Return this computer's key for fingerprints, created on first use. Guessing seeds from them needs this key."""
+    """Return this computer's key for the fingerprints of seeds; create it on first use.
+
+    Without the key, the fingerprints in the ledger cannot be used to test guessed seeds. Raise IntegrityFault if it
+    cannot be read.
+    """
     path = home() / FINGERPRINTS
     if not path.exists():
         try:

@@ -1,4 +1,4 @@
-"""The folder of encrypted backups, and the recipients of new ones."""
+"""Open the folder of encrypted backups, and read the recipients of new backups."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def open_vault(folder: Path | None = None, *, to: Sequence[str] = (), to_files: Sequence[Path] = ()) -> Vault:
-    """Return the vault of the given or configured folder, with the given or configured recipients.
+    """Return the vault for a folder and for recipients. Those that are not given come from the configuration file.
 
-    Raise UsageFault for a text that is not a recipient.
+    Raise UsageFault for text that is not a recipient.
     """
     load_boto3()  # must precede the import of the QR code reader
     return open_age_files(folder, read_recipients(to, to_files) if to or to_files else configured_recipients())
@@ -31,7 +31,10 @@ def open_age_files(folder: Path | None, recipients: "Sequence[Recipient]") -> "A
 
 
 def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, given: str = "-r") -> "list[Recipient]":
-    """Parse public keys. `given` says in errors how they were given. Raise UsageFault for text that is not a key."""
+    """Parse public keys, and those in files. Raise UsageFault for text that is not a public key.
+
+    `given` says in the error where `texts` come from, such as an option.
+    """
     from mfa_kit.adapters.files import recipients
 
     return recipients.parse_recipients(texts, files, given=given)
@@ -43,5 +46,5 @@ def configured_recipients() -> "list[Recipient]":
 
 
 def recipient_text(text: str) -> str:
-    """Return a recipient in the form in which it is recorded. Raise UsageFault for text that is not a recipient."""
+    """Return a recipient in the form that the ledger records. Raise UsageFault for text that is not a recipient."""
     return read_recipients([text])[0].text

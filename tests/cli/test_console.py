@@ -166,7 +166,7 @@ def test_without_a_browser_the_page_is_told_and_the_file_is_gone(
     later(at_lab, user, monkeypatch)
     done = mfa_kit.run("enroll", user, *ENROLL, "--open")
     assert done.code == 0, done.err
-    assert "there is no browser here" in done.err
+    assert "no browser could be opened" in done.err
     assert list(mfa_kit.home.glob("*.html")) == []
 
 
@@ -246,8 +246,8 @@ def test_in_another_partition_nothing_is_opened_and_no_session_is_made(
     with kit.open_console_page(intent, inventory=iam, progress=StderrProgress(), signed_in=True, role=None):
         pass
     said = capsys.readouterr().err
-    assert f"1  sign in to the console of aws-iso, IAM, Users, {user}," in said
-    assert "the page is not opened: it is not known where partition aws-iso signs in; sign in yourself" in said
+    assert f"1  open IAM, Users, {user} in the console of aws-iso," in said
+    assert "the page is not opened: the sign-in address of partition aws-iso is not known; sign in yourself" in said
     assert len(at_lab.calls) == before
 
 

@@ -78,10 +78,10 @@ def test_every_key_is_read(mfa_kit: MfaKit) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("profile = 1", "text in quotes"),
+        ("profile = 1", "a string in quotes"),
         ("plain = 'yes'", "true or false"),
-        ("recipients = 'age1'", "a list of texts"),
-        ("recipients = [1]", "a list of texts"),
+        ("recipients = 'age1'", "a list of strings"),
+        ("recipients = [1]", "a list of strings"),
         ("colour = 'red'", "use one of profile, region"),
         ("profile = ", "see docs/configuration.md"),
         ("recipients = ['nonsense']", "an age recipient"),

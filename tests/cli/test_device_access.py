@@ -56,7 +56,7 @@ def node(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     ("how", "hint"),
     [
         ({}, "install 70-mfa-kit.rules"),
-        ({"rule": True}, "unplug the key and plug it in again, because the udev rule is newer"),
+        ({"rule": True}, "unplug the key and plug it in again, so that the udev rule applies to it"),
         ({"gid": GROUP, "mode": 0o640}, "install 70-mfa-kit.rules"),
         ({"gid": GROUP, "mode": 0o660}, f"sudo usermod --append --groups {GROUP} "),
     ],

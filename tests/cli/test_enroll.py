@@ -137,7 +137,7 @@ def test_a_wrong_clock_is_told_and_not_refused(
     lab.faults.add("*", "clock", seconds=seconds)
     done = mfa_kit.run(*enroll)
     assert done.code == 0
-    told = re.fullmatch(rf"account .*, this machine's clock is (\d+) s {said} AWS's", done.err.splitlines()[0])
+    told = re.fullmatch(rf"account .*, this computer's clock is (\d+) s {said} AWS's", done.err.splitlines()[0])
     assert told
     assert abs(int(told[1]) - 200) < 60
 

@@ -77,7 +77,7 @@ def test_of_a_key_that_ykman_does_not_find_its_makers_program_is_told(mfa_kit: M
     pcsc.plug(None, YkoathCard(management=False))
     done = mfa_kit.run("enroll", user, "--with", "oath", "--no-touch")
     assert done.code == 0, done.err
-    assert f"with the program of the key's maker, under the name {LABEL.format(user)}" in done.err
+    assert f"use the program of the key's maker; the code has the name {LABEL.format(user)}" in done.err
     assert "ykman" not in done.err
 
 
@@ -195,7 +195,7 @@ def test_a_key_that_is_lost_while_it_is_asked_for_can_be_given_up(mfa_kit: MfaKi
     assert "add: --lost 12345678" in asked.err
     lost = mfa_kit.run(*take, "--lost")
     assert lost.code == 0
-    assert "to end its sessions" in lost.err
+    assert "to end the device's sessions" in lost.err
     assert "nothing to remove" in mfa_kit.run("orphans", "clean").out
     card.credentials.clear()
     pcsc.plug(card)

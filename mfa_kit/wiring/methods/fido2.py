@@ -1,4 +1,4 @@
-"""A FIDO security key that a person registers in the AWS console."""
+"""The enrollment method `fido2`: a FIDO security key that a person registers in the AWS console."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +30,7 @@ class Fido2Options(Options):
     require: Path | None = field(
         default=None,
         metadata=option(
-            help="Policy file: what the key and its certifications in IAM must meet.", metavar="FILE", read=True
+            help="Policy file that the key and its certifications in IAM must meet.", metavar="FILE", read=True
         ),
     )
     mds: Path | None = field(
@@ -68,7 +68,7 @@ class Fido2Options(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return the key, which is examined first, and the steps that register it in the console."""
+        """Return the carrier, which examines the key first, and the steps that register the key in the console."""
         from mfa_kit.security_keys.at_console import AtConsole
         from mfa_kit.wiring.fido_console import watch_console
 
@@ -92,7 +92,7 @@ class Fido2Options(Options):
         return Equipment(carrier=carrier, maker=replace(watch.maker, make=carrier.register))
 
     def slot(self, context: Context) -> KeySlot | None:
-        """Return the slot for the key; None if the key need not be here."""
+        """Return the slot for security keys; None with `--skip-key-check`, because no key is needed then."""
         return None if self.skip_key_check else SecurityKeySlot(self._keys(context))
 
     def _keys(self, context: Context) -> "SecurityKeys":
@@ -108,7 +108,7 @@ class Fido2Options(Options):
 
 
 class SecurityKeySlot:
-    """Where security keys are inserted, for the station."""
+    """The ports in which the station looks for security keys."""
 
     def __init__(self, keys: "SecurityKeys") -> None:
         self._keys = keys
@@ -118,7 +118,7 @@ class SecurityKeySlot:
         return self._keys.state()
 
     def look(self) -> tuple[list[InsertedKey], Sequence[MfaKitError]]:
-        """Return the inserted keys, and the faults of the others."""
+        """Return the inserted keys, and the faults of keys that cannot be opened."""
         found, wrong = self._keys.look()
         return [
             InsertedKey(

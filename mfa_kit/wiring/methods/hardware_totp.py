@@ -1,4 +1,4 @@
-"""A display token that was sold for AWS, so AWS already has its seed."""
+"""The enrollment method `hardware-totp`: a display token that was sold for AWS, so AWS already has its seed."""
 
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ class TokenOptions(Options):
     serial: str = field(metadata=option(help="Serial number printed on the token.", metavar="SERIAL", single=True))
 
     def equip(self, context: Context) -> Equipment:
-        """Return the token given with `--serial`. The user reads its codes off its display."""
+        """Return the carrier for the token given with `--serial`: the user types the codes from its display."""
         from mfa_kit.wiring.methods.token_carriers import read_display
 
         return Equipment(carrier=read_display(self.serial, context), maker=ASSIGNING)

@@ -1,4 +1,4 @@
-"""An OATH credential on a YubiKey or another key, in a reader or on USB."""
+"""The enrollment method `oath`: the secret on a YubiKey or another OATH key, in a reader or on USB."""
 
 import shlex
 import time
@@ -16,7 +16,7 @@ from mfa_kit.wiring.oath_keys import OathKeys
 
 
 class OathSlot:
-    """Where keys with an OATH applet are inserted."""
+    """The card readers in which the station looks for OATH keys."""
 
     def __init__(self, keys: OathKeys) -> None:
         self._keys = keys
@@ -26,7 +26,7 @@ class OathSlot:
         return self._keys.state()
 
     def look(self) -> tuple[list[InsertedKey], Sequence[DeviceFault]]:
-        """Return the inserted keys, and the faults of the others."""
+        """Return the inserted keys, and the faults of cards that are not usable keys."""
         found, faults = self._keys.look()
         return [
             InsertedKey(
@@ -67,7 +67,7 @@ class OathOptions(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return the key given with `--key`, or the one that the user chooses."""
+        """Return the carrier for the key given with `--key`, for the only key, or for the key that the user chooses."""
         if self.asset is not None:
             check_label(self.asset)
         keys, progress = context.oath_keys, context.settings.progress
@@ -83,24 +83,24 @@ class OathOptions(Options):
         return Equipment(carrier=carrier, maker=CREATING)
 
     def slot(self, context: Context) -> KeySlot:
-        """Return the slot for OATH keys, whatever the options are."""
+        """Return the slot for OATH keys."""
         return OathSlot(context.oath_keys)
 
 
 def _of_dead(context: Context) -> Carrier:
-    """Return a function that finds the key of a dead run from its journal entry."""
+    """Return the carrier for dead runs, which finds the key that a run's journal entry names."""
     return context.oath_keys.card(None, now=context.inventory.now)
 
 
 def _usage(intent: Intent, context: Context) -> Sequence[str]:
-    """Describe how to use the device: with ykman if ykman finds the key, which it does by the reader's name."""
+    """Return lines that say how to get codes from the key. ykman is suggested if it recognizes the reader's name."""
     key = context.oath_keys.seen(intent.card or "")
     code = f"ykman oath accounts code --single {shlex.quote(intent.label)}"
     ykman = key is None or key.ykman
     return [
         "to get a code when the console asks for one: "
-        + (code if ykman else f"with the program of the key's maker, under the name {intent.label}"),
-        "for command lines, in ~/.aws/config; aws asks for the code, and aws-vault runs mfa_process:",
+        + (code if ykman else f"use the program of the key's maker; the code has the name {intent.label}"),
+        "for the AWS CLI, which asks for the code, and aws-vault, which runs mfa_process, add to ~/.aws/config:",
         f"  mfa_serial = {intent.serial}",
         f"  mfa_process = {code if ykman else 'the command of that program'}",
     ]

@@ -1,4 +1,4 @@
-"""A programmable display token, which stores the secret of a virtual device as its seed."""
+"""The enrollment method `programmable`: a display token to which the secret of a virtual device is written."""
 
 from dataclasses import dataclass, field
 
@@ -26,7 +26,7 @@ class ProgrammableOptions(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return the token given with `--serial`, to be programmed with a seed."""
+        """Return the carrier for the token given with `--serial`, which a person programs with the seed."""
         from mfa_kit.wiring.methods.token_carriers import burn_seed
 
         carrier = burn_seed(self.serial, context, capacity=self.capacity, show_secret=self.show_secret)

@@ -1,4 +1,4 @@
-"""The registry's description of an enrollment method, and the way in which a method declares its options."""
+"""How an enrollment method describes itself to the registry (Recipe), and how it declares its options (Option)."""
 
 import importlib
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -22,11 +22,11 @@ OPTION = "option"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """The command-line form of a method's option. The dataclass field has its type, name and default.
+    """How an option of a method looks on the command line. The dataclass field has its type, name and default.
 
-    `single`: the option concerns one device. When many devices are made, the value comes from the roster and the
-    inserted key instead. `off` is the flag that unsets it; `read`: it is a file to read; `least` and `most` are limits
-    of a number.
+    `single`: the option concerns one device; a command that makes many devices takes the value from the roster and the
+    inserted key instead. `off` is the flag that turns it off. `read`: its value is the path of a file to read. `least`
+    and `most` are the limits of a number.
     """
 
     help: str
@@ -48,13 +48,13 @@ def option(
     least: int | None = None,
     most: int | None = None,
 ) -> dict[str, Option]:
-    """Return metadata for a dataclass field that is an option."""
+    """Return the metadata of a dataclass field that is an option; the arguments are the fields of Option."""
     return {OPTION: Option(help=help, metavar=metavar, single=single, off=off, read=read, least=least, most=most)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The context in which a method runs. `given_away` has the security keys that this command has given to users."""
+    """What a method gets from its command. `given_away` has the security keys that this command has given to users."""
 
     settings: Settings
     inventory: Inventory
@@ -71,7 +71,7 @@ class Equipment:
 
 
 class Options(Protocol):
-    """The options of one method: a frozen dataclass whose fields have an `option` as metadata."""
+    """The options of one method: a frozen dataclass, each field with metadata from `option`."""
 
     __slots__ = ()
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -87,11 +87,11 @@ class Options(Protocol):
         return False
 
     def equip(self, context: Context) -> Equipment:
-        """Return the equipment for a device with these options. Raise UsageFault, DeviceFault; changes no device."""
+        """Return the equipment for a device with these options. Changes no device. Raise UsageFault, DeviceFault."""
         ...
 
     def slot(self, context: Context) -> "KeySlot | None":
-        """Return the slot for the device's hardware; None if there is none."""
+        """Return the slot for the method's keys; None if the method uses no key."""
         return None
 
 
@@ -107,11 +107,11 @@ def _nothing(_intent: Intent, _context: Context) -> Sequence[str]:
 class Recipe:
     """One enrollment method: its words on the command line, its options, and how a device is made.
 
-    `about` is printed before its own help. `how` is its form in a roster; None if a roster cannot name it. `call`
-    returns the prompt for the row of a roster; the station does not make devices of a method without it. `of_dead`
-    finds the carrier of a dead run. `on_key`: the secret is on a key, which must be inserted when the device is
-    removed. `resumable`: a half-made device can be continued from its encrypted backup. `usage` describes how a device
-    is used.
+    `about` is printed at the start of the help of `--with METHOD`. `how` says how a roster names the method; None if it
+    cannot. `call` is the station's prompt, with `{user}` and `{serial}` to be filled in; the station makes no devices
+    of a method without it. `of_dead` returns the carrier for dead runs. `on_key`: the secret is on a key, which must be
+    inserted when the device is removed. `resumable`: a half-made device can be continued from its encrypted backup.
+    `usage` returns lines that say how to use a device.
     """
 
     method: Method
@@ -127,9 +127,9 @@ class Recipe:
 
 
 class Methods(Mapping[str, Recipe]):
-    """Recipes by the name of their method. Each is loaded on first use, so a method does not load the code of others.
+    """The recipe of each method, by the method's name. A recipe is imported when it is looked up.
 
-    `places` has the place of each, as `module:NAME`.
+    `places` says where each recipe is, as `module:NAME`.
     """
 
     def __init__(self, places: Mapping[str, str]) -> None:
@@ -149,13 +149,13 @@ class Methods(Mapping[str, Recipe]):
         return len(self._places)
 
     def in_rosters(self) -> list[RosterMethod]:
-        """Return the methods that a roster can name, by the type of their devices."""
+        """Return the methods that a roster can name, ordered by the type of their devices."""
         types = list(DeviceType)
         recipes = sorted(self.values(), key=lambda recipe: types.index(recipe.method.device_type))
         return [recipe.how for recipe in recipes if recipe.how]
 
     def carrier_finder(self, context: Context) -> Callable[[Intent], Carrier]:
-        """Return a function that finds the carrier of a dead run by the method of its intent."""
+        """Return a function that returns the carrier for the device of a dead run, by the method in its intent."""
 
         def find(intent: Intent) -> Carrier:
             recipe = self.get(intent.method.name)
@@ -165,7 +165,7 @@ class Methods(Mapping[str, Recipe]):
 
 
 class _Names(Container[str]):
-    """Names of the methods that have a property. A method is loaded when its name is looked up."""
+    """The names of the methods for which `true` returns True. A method is imported when its name is looked up."""
 
     def __init__(self, methods: Methods, true: Callable[[Recipe], bool]) -> None:
         self._methods, self._true = methods, true

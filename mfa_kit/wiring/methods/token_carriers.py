@@ -1,4 +1,4 @@
-"""Display tokens as carriers. Before use, a token is looked up in the inventory: it must be free and not rejected."""
+"""Carriers for display tokens. They refuse a token that another user has or that a check rejected."""
 
 from mfa_kit.enrollment.phone import Phone, PhoneProof
 from mfa_kit.enrollment.ports import Carrier
@@ -11,7 +11,7 @@ from mfa_kit.wiring.token_records import check_free
 
 
 def read_display(serial: str, context: Context) -> Carrier:
-    """Return a token with a fixed seed. A person types the codes that its display shows."""
+    """Return the carrier for a token with a fixed seed. A person types the codes that its display shows."""
     settings = context.settings
     token = DisplayToken(
         serial, now=context.inventory.now, interaction=settings.interaction, progress=settings.progress
@@ -20,7 +20,7 @@ def read_display(serial: str, context: Context) -> Carrier:
 
 
 def burn_seed(serial: str, context: Context, *, capacity: int | None, show_secret: bool) -> Carrier:
-    """Return a programmable token. A person programs it with the seed in the QR code.
+    """Return the carrier for a programmable token. A person programs the token with the seed in the QR code.
 
     `capacity` is the maximum length of a seed in octets for its model; if None, the person is asked.
     """
