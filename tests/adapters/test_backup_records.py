@@ -40,7 +40,7 @@ def test_who_was_left_out_stays_on_record(ledger: Ledger) -> None:
 
 
 def test_what_did_not_come_to_be_is_taken_back(ledger: Ledger) -> None:
-    """Earlier records stay."""
+    """Records of backups that were not written after all are removed; earlier records stay."""
     BackupRecords(ledger, now=1.0).record_sealed(["x"], ["a"])
     later = BackupRecords(ledger, now=2.0)
     later.record_sealed(["x", "y"], ["a", "b"])

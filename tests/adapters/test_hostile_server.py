@@ -137,7 +137,7 @@ def test_an_endless_answer_ends_at_its_limit(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.usefixtures("at_lab")
 def test_an_answer_within_the_bounds_is_read() -> None:
-    """The same answer, shorter."""
+    """An answer that is shorter than the limit is read, although it has a lot of white space."""
     with serve(lambda handler: send(handler, 200, XML + b" " * (1 << 20))) as address:
         assert open_iam(address).caller().user == "ada"
 
@@ -250,5 +250,5 @@ def test_parsers_may_differ_on_what_is_loopback(address: str) -> None:
     ["http://localhost", "http://127.0.0.1:5000/", "https://127.8.9.1/x", "http://[::1]:1", "HTTP://LOCALHOST:1"],
 )
 def test_plain_addresses_of_loopback_are_known(address: str) -> None:
-    """Any port and any path."""
+    """A loopback address is recognized with any port and any path."""
     assert is_loopback(address)

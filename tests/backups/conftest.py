@@ -58,7 +58,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MfaKit:
 
 
 def own(desk: MfaKit, user: str, recipient: str) -> Backup:
-    """Encrypt a user's own copy, and record that."""
+    """Encrypt the copy that only the user can decrypt, and record it."""
     vault = AgeFiles(desk.home / "backups", [])
     intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user, recipient=recipient)
     entry = Entry(run=RUN, intent=intent, backup=vault.place(intent, RUN))

@@ -34,7 +34,7 @@ def lab() -> Iterator[Lab]:
 
 
 def test_all_of_the_page_runs_where_a_person_types(lab: Lab, tmp_path: Path) -> None:
-    """The screenshot becomes a backup, the new phone and the test are proved, and the new passphrase works."""
+    """All commands succeed: backup restore, add, passphrase and drill ask for codes or passphrases that are typed."""
     meant = [block for block in blocks("docs/backups.md") if block.info in RUN or block.info == TYPED]
     typed = [block.script for block in meant if block.info == TYPED]
     assert [script.split()[2] for script in typed] == ["restore", "add", "passphrase", "drill"]

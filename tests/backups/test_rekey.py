@@ -56,7 +56,7 @@ def test_the_new_key_opens_them_and_the_old_one_no_more(desk: MfaKit, old: Pair,
 
 
 def test_it_says_what_a_rekey_does_not_heal(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """It mentions older copies. Without an identity of the new recipient, it says that the files were not checked."""
+    """The output mentions older copies. Without the new recipient's identity, it says that nothing was checked."""
     sealed(desk, "alice", old.recipient)
     blind = desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient)
     assert "can still be opened with the old key" in blind.err
@@ -67,7 +67,7 @@ def test_it_says_what_a_rekey_does_not_heal(desk: MfaKit, old: Pair, new: Pair) 
 
 
 def test_run_again_it_does_nothing_twice(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """With only the old key, or with the new one as well."""
+    """A second run changes no file, whether it gets only the old key or the new one as well."""
     file = sealed(desk, "alice", old.recipient).path
     rekey(desk, "-i", old.file, "-r", new.recipient)
     before = file.read_bytes()
@@ -172,7 +172,7 @@ def test_symlinks_are_not_followed(desk: MfaKit, old: Pair, new: Pair, tmp_path:
 
 
 def test_a_folder_is_rekeyed_by_one_process_at_a_time(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """The second process prints this."""
+    """The second process says that another one is changing the backups, and ends."""
     sealed(desk, "alice", old.recipient)
     with AgeFiles(desk.home / "backups", []).alone():
         done = desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient)

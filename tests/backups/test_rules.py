@@ -174,7 +174,7 @@ def prunable(account: Account, *found: Backup, older: float | None = None) -> li
 
 
 def test_a_user_who_left_needs_no_backup() -> None:
-    """Holds for any of the user's devices."""
+    """No backup of a deleted user is needed, whichever device it is for."""
     one, two = backup("gone"), backup("gone", device="gone-2")
     assert prunable(Account(), one, two) == [(one, Why.LEFT), (two, Why.LEFT)]
 

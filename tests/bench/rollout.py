@@ -172,7 +172,7 @@ class Stamped(list[LoggedCall]):
 
 
 def throttled(count: int) -> list[Row]:
-    """Enroll from `count` computers at once, at a lab that throttles all of them together."""
+    """Enroll users from `count` computers at once, at a lab that throttles all of them together."""
     share = THROTTLED // count
     users = names(THROTTLED)
     with Lab(users=users) as lab, tempfile.TemporaryDirectory() as place:
@@ -207,7 +207,7 @@ def throttle() -> list[Row]:
 
 
 def tin() -> list[Row]:
-    """Enroll at a server with slow answers. Work that cannot be hidden behind the waiting counts against mfa-kit."""
+    """Enroll users at a server with slow answers. Work that is not done while waiting counts against mfa-kit."""
     with Canned(names(TIN_USERS), latency=TIN_LATENCY) as iam, desk(iam.env) as one:
         ended(one.plan(names(TIN_USERS)))
         process = one.apply(stdout=subprocess.PIPE)
@@ -260,7 +260,7 @@ def _bare(what: str, users: int, env: dict[str, str]) -> Used:
 
 
 def loop() -> list[Row]:
-    """Enroll at the lab, once with a loop of `aws` and `oathtool` and once with a rollout."""
+    """Enroll users at the lab, once with a loop of `aws` and `oathtool` and once with a rollout."""
     users = names(LAB_USERS + LOOP)
     with Lab(users=users) as lab, desk({**lab.env, "AWS": aws()}) as one:
         began = time.monotonic()

@@ -137,7 +137,7 @@ def piped(text: str) -> Iterator[int]:
 
 
 def test_a_script_gives_a_passphrase_on_a_file_descriptor(mfa_kit: MfaKit, user: str) -> None:
-    """It protects a new identity of this computer, and decrypts backups. Debian's age can decrypt the identity too."""
+    """The passphrase protects this computer's new identity, and decrypts backups. age can decrypt the identity too."""
     enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--no-input", "--output", "json"]
     with piped(f"{PASSPHRASE}\n") as number:
         done = mfa_kit.process(*enroll, "--passphrase-fd", str(number), pass_fds=[number], env=cheap_scrypt())
@@ -158,7 +158,7 @@ def test_a_script_gives_a_passphrase_on_a_file_descriptor(mfa_kit: MfaKit, user:
 
 @pytest.mark.usefixtures("cheap_passphrases")
 def test_of_several_at_once_the_first_makes_the_identity(mfa_kit: MfaKit, user: str) -> None:
-    """The others wait for it. If each made one, a copy of one could not decrypt what is encrypted to another."""
+    """The other processes wait, so that this computer has one identity, which decrypts all of their backups."""
     enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--output", "json", "--passphrase-fd"]
     with piped(PASSPHRASE) as number:
         with wait_and_hold(mfa_kit.home, waiting=lambda: None):
@@ -253,7 +253,7 @@ def test_what_is_no_qr_code_for_aws_does_not_verify(
 def test_a_file_that_others_may_not_see_is_written_where_we_may_write(
     nobody: Nobody, identity_file: Path, user: str, recipient: str
 ) -> None:
-    """An unprivileged user has a folder that belongs to another user."""
+    """An unprivileged user uses a home in a folder of another user. Files that are out of reach are usage errors."""
     words = ("--with", "virtual", "--codes", "generated", "-r", recipient, "--output", "json")
     backup = json.loads(nobody.process("enroll", user, *words).out)["backup"]
     keys = nobody.home.parent / "identity.txt"

@@ -78,7 +78,7 @@ def browser(at_lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch) -> Browser:
 def test_the_page_signs_in_for_one_users_mfa_and_is_gone_afterwards(
     mfa_kit: MfaKit, browser: Browser, user: str, at_lab: Lab
 ) -> None:
-    """Mode 0600, in the user's folder. Its credentials come from GetFederationToken, with a policy for that user."""
+    """Its file has mode 0600. Its credentials come from GetFederationToken, with a policy for that user."""
     done = mfa_kit.run("enroll", user, *ENROLL, "--open", "--output", "json")
     assert done.code == 0, done.err
     assert browser.page
@@ -122,7 +122,7 @@ def test_a_role_signs_in_in_place_of_the_access_keys(mfa_kit: MfaKit, user: str,
 
 
 def with_session(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use credentials of GetSessionToken with MFA, because IAM does not answer others."""
+    """Use credentials of GetSessionToken with MFA, because IAM accepts no others of GetSessionToken."""
     made = boto3.Session().client("sts").get_session_token()["Credentials"]
     session = lab.account.sessions[made["AccessKeyId"]]
     mfa = replace(session.caller, mfa=True, mfa_at=lab.account.now())

@@ -83,7 +83,7 @@ def test_no_option_that_looks_unsafe_has_a_variable() -> None:
 
 @pytest.mark.parametrize("name", ["--yes", "--accept-lockout", "--leave-without-mfa", "--pin-stdin", "--identity"])
 def test_an_excepted_option_has_no_variable_anywhere(name: str) -> None:
-    """Neither of its own, nor of click's."""
+    """It has no variable of mfa-kit's, and none that click would read by itself."""
     found = [option for _, option in OPTIONS if environment.long_name(option) == name]
     assert found
     assert not any(option.envvar or option.allow_from_autoenv for option in found)

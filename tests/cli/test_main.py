@@ -84,7 +84,7 @@ def test_what_we_did_not_foresee_is_told_without_its_message(
 def test_what_the_system_refuses_apart_from_the_result_is_our_bug_too(
     error: OSError, mfa_kit: MfaKit, raising: Callable[[BaseException], None]
 ) -> None:
-    """With or without a file name: only a failed write of click's is a result that could not be written."""
+    """An OSError with or without a file name is a bug. Only one from click's output means an unwritten result."""
     raising(error)
     done = mfa_kit.run("doctor")
     assert done.code == 70

@@ -94,7 +94,7 @@ def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_json_names_its_schema(capsys: pytest.CaptureFixture[str]) -> None:
-    """Holds for both forms of JSON."""
+    """JSON and JSON Lines begin with the schema and its version."""
     Output("json").one("x", ROW)
     one = json.loads(capsys.readouterr().out)
     assert one == {"schema": "mfa-kit/x", "version": 1, **ROW, "devices": ["a", "b"]}

@@ -105,7 +105,7 @@ def test_an_exception_while_settling_is_a_note_and_the_next_run_goes_on(
 def test_a_second_ctrl_c_right_behind_the_first_is_a_note_on_it(
     at: AtDesk, users: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Holds even while mfa-kit prints how it treats a second Ctrl-C. The next run continues."""
+    """The second Ctrl-C is a note even while mfa-kit prints what it does. The next run continues."""
     user, whole = users(), Cut()
 
     def note(_: Person, text: str) -> None:

@@ -260,7 +260,7 @@ def test_a_plain_file_goes_with_its_device() -> None:
 
 
 def test_a_plain_file_goes_when_its_codes_do_not_come() -> None:
-    """Holds even if the device cannot be deleted now, so that nothing is settled."""
+    """The file is removed even if the device cannot be deleted now, so that nothing is settled."""
     who, file = person(), File()
 
     def answers() -> Iterator[int]:

@@ -423,7 +423,7 @@ def test_what_is_no_virtual_device_has_no_tags_to_read(at: AtDesk, user: str, at
 def test_when_a_replacement_stands_the_old_device_goes(
     known: bool, tagged: bool, at: AtDesk, user: str, at_lab: Lab
 ) -> None:
-    """Holds even if the run was killed in between, and wherever the old device was made."""
+    """The old device is removed even if the run was killed in between, and wherever it was made."""
     with at() as desk:
         old = entry_of(user, reached=Reached.CONFIRMED)
         make(desk, old, run="its own" if tagged else None, enabled_for=user)

@@ -119,7 +119,7 @@ def test_a_file_that_cannot_be_read_is_a_usage_error(desk: Desk, tmp_path: Path)
 
 
 def test_a_table_without_a_pass_is_no_proof() -> None:
-    """Without a check there is no proof. A warning is not a failure."""
+    """An answer without checks is not a proof. A warning is not a failure."""
     passed, warned, failed, other = (Check("c", value, "") for value in Value)
     assert judged([]) == Refused(())
     assert judged([warned, other]) == Refused((warned, other))

@@ -45,13 +45,13 @@ SHOWN: list[Callable[[object], str]] = [
 
 
 def test_the_codes_are_those_of_rfc_4226() -> None:
-    """Appendix D: counters 0 to 9."""
+    """The codes of counters 0 to 9 are those of appendix D."""
     assert tuple(otp.codes(RFC_SEED, range(10))) == HOTP
 
 
 @pytest.mark.parametrize(("at", "code"), TOTP.items())
 def test_the_codes_are_those_of_rfc_6238(at: int, code: str) -> None:
-    """Appendix B: the pair for a time ends in the vector's code."""
+    """The second code of the pair for a time is that of appendix B."""
     assert otp.pair(RFC_SEED, at).second == code[-6:]
 
 

@@ -34,7 +34,7 @@ ROW = [
 
 
 def fields(text: str, separator: str) -> list[str]:
-    """Split as a spreadsheet does that knows one separator: quotation marks count at the start of a cell only."""
+    """Split a line like a spreadsheet with one separator: a quotation mark counts only at the start of a cell."""
     return [cell for row in csv.reader(io.StringIO(text), delimiter=separator) for cell in row]
 
 
@@ -53,7 +53,7 @@ def test_every_cell_is_quoted() -> None:
 
 @given(st.lists(st.text(), min_size=1))
 def test_cells_are_restored(row: list[str]) -> None:
-    """Except for control characters, which are escaped, and apostrophes that were there before a formula."""
+    """A cell is read as it was, except for control characters, which are escaped, and apostrophes before a formula."""
     [read] = csv.reader(io.StringIO(csv_lines([row])))
     assert [original_cell(cell) for cell in read] == [original_cell(one_line(cell)) for cell in row]
 

@@ -134,7 +134,7 @@ def test_a_key_on_usb_is_the_same_by_its_bus_and_address(on_usb: Callable[..., N
 
 @pytest.mark.usefixtures("card")
 def test_a_device_with_two_fido_keys_is_neither(on_usb: Callable[..., None]) -> None:
-    """The search fails closed."""
+    """If a device has two FIDO keys, neither is taken for the OATH key's."""
     on_usb(hidraw0=(3, 7), hidraw1=(3, 7))
     assert find_same_device(pcsc.reader(0)) is None
 

@@ -294,7 +294,7 @@ def test_a_simulator_that_differs_or_may_not_be_asked_is_told() -> None:
 
 
 def test_whoever_is_told_to_be_locked_out_is() -> None:
-    """With access keys over HTTP: the policy is attached, a call is refused, and calls reported as allowed succeed."""
+    """With the policy attached, the lab refuses the calls that were reported as denied, and answers the others."""
     described = changed(user("bob", keys=[KEY], **SIGNED_IN, attached=["arn:aws:iam::aws:policy/IAMReadOnlyAccess"]))
     group("people", policies={})(described)
     with Lab(description=described) as lab:

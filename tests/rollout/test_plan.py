@@ -205,7 +205,7 @@ def chosen(people: People, aws: Aws) -> dict[str, str]:
 def test_users_can_be_selected_in_iam(
     rollout: Rollout, chosen: dict[str, str], flag: str, value: str, who: str
 ) -> None:
-    """By group, tag or path, or by their names. Names also narrow another selection.
+    """Users are selected by group, tag or path, or by their names. Names also narrow another selection.
 
     IAM ignores the case of groups, tag keys and user names, but not of paths and tag values.
     """

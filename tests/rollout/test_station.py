@@ -393,7 +393,7 @@ def test_a_desk_whose_disk_fails_ends_with_results(rollout: Rollout, people: Peo
 
 
 def test_what_a_dead_desk_left_is_settled_with_its_key(rollout: Rollout, people: People, lab: Lab) -> None:
-    """Holds even if the plan was made later; the plan then says so."""
+    """The station settles it even if the plan was made later. The plan then mentions it."""
     (user,), (card,) = people(1), keys(1001)
     card.quirks.pulled_by = CALCULATE
     pcsc.plug(card)

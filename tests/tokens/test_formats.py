@@ -101,7 +101,7 @@ def test_yubico_own_layout_round_trip(made: list[Made]) -> None:
 
 @given(some(SIX))
 def test_safenet_round_trip(made: list[Made]) -> None:
-    """EToken PASS."""
+    """A file in the layout for SafeNet's eToken PASS gives the tokens that were written to it."""
     check(boxes.safenet(made), made, Encoding.HEX)
 
 

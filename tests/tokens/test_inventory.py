@@ -160,7 +160,7 @@ def test_an_import_that_breaks_leaves_nothing(inventory: TokenInventory) -> None
 
 
 def test_a_ledger_of_the_first_version_gets_the_tables(tmp_path: Path) -> None:
-    """The existing data stays."""
+    """The tables for tokens are added to an existing ledger, and its data stays."""
     with sqlite3.connect(tmp_path / "ledger.sqlite") as old:
         old.executescript(f"{MIGRATIONS[0]} pragma user_version = 1;")
         old.execute("insert into events (at, operation, answer) values (1, 'x', 'OK')")

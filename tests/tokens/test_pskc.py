@@ -42,7 +42,7 @@ def test_the_figures_of_rfc_6030_are_read(number: int, serial: str, digits: int)
 
 
 def test_the_key_of_a_pin_is_not_taken_for_a_token() -> None:
-    """Figure 5 has one."""
+    """Figure 5 of RFC 6030 has a key for a PIN, which is dropped with its reason."""
     (reading,) = figure(5).readings
     assert reading.dropped == (DroppedRow("key 2", "its algorithm is neither HOTP nor TOTP"),)
 

@@ -71,7 +71,7 @@ def one(made: Made, *, at: float = NOW, ahead: int = 0) -> TypedCodes:
 
 @pytest.mark.parametrize(("at", "digest", "code"), RFC_6238)
 def test_the_codes_are_those_of_rfc_6238(at: int, digest: str, code: str) -> None:
-    """Appendix B, with each hash and eight digits."""
+    """A token that shows a code of appendix B matches its seed, with each hash and eight digits."""
     made = Made("T1", SEEDS[digest], digest=digest, digits=8)
     assert matching.verify_codes(key(made), TypedCodes(codes=(code,), at=at)) == Match(
         token=key(made).token, offset=0, step=at // 30
@@ -80,7 +80,7 @@ def test_the_codes_are_those_of_rfc_6238(at: int, digest: str, code: str) -> Non
 
 @pytest.mark.parametrize("counter", range(10))
 def test_the_codes_are_those_of_rfc_4226(counter: int) -> None:
-    """Appendix D: the token is that many presses ahead of a file whose counter is zero."""
+    """Code N of appendix D is found N presses ahead of the file, whose counter is zero."""
     made = Made("T1", SEEDS["sha1"], factor="hotp")
     verdict = matching.verify_codes(key(made), TypedCodes(codes=(RFC_4226[counter],), at=NOW))
     assert isinstance(verdict, Match)
@@ -95,7 +95,7 @@ def test_the_codes_are_those_of_rfc_4226(counter: int) -> None:
     st.integers(0, 2**33),
 )
 def test_oathtool_shows_the_same_codes(octets: bytes, digest: str, digits: int, period: int, at: int) -> None:
-    """Debian's own program, for each hash, step and length that it supports."""
+    """A code that Debian's oathtool computes matches the seed, for each hash, step and length that it supports."""
     said = subprocess.run(
         [judge("oathtool"), f"--totp={digest}", f"-d{digits}", f"-s{period}s", "-N", f"@{at}", octets.hex()],
         capture_output=True, text=True, check=True,
@@ -185,7 +185,7 @@ def test_a_counter_is_told_in_words(offset: int, words: str) -> None:
 
 
 def test_of_two_places_the_one_near_the_last_reading_counts() -> None:
-    """A code repeats by chance after some thousand steps, but clocks do not jump."""
+    """A code repeats by chance after a few thousand steps, but a clock does not jump."""
     made = Made("T1")
     found = matching.search(key(made).token, Seed(made.octets), one(made), window=20_000)
     code = made.shows(NOW)
@@ -521,7 +521,7 @@ def test_one_code_at_the_drift_that_the_file_states_is_a_proof() -> None:
 
 
 def test_a_drift_before_the_epoch_finds_nothing() -> None:
-    """No step is negative."""
+    """Steps before 1970 would be negative, so they are not searched."""
     made = Made("T1")
     drifting = replace(key(made), token=replace(key(made).token, drift=-175_200))
     assert isinstance(matching.verify_codes(drifting, TypedCodes(codes=("123456",), at=60.0)), Mismatch)
