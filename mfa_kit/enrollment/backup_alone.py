@@ -16,7 +16,7 @@ class BackupAlone:
         self._seeds: dict[str, Seed] = {}
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Raise UsageFault if there would be no backup."""
+        """Return the intent unchanged. Raise UsageFault if there would be no backup."""
         if not sealed:
             raise UsageFault(
                 "with --codes generated, the backup is the only copy of the secret, so a recipient is required",

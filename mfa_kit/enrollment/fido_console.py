@@ -175,7 +175,7 @@ def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | 
 def _look_after_stop(
     stop: KeyboardInterrupt, look: Callable[[], Device | None], intent: Intent, *, desk: Desk, run: str
 ) -> None:
-    """Look once more after Ctrl-C, record a key that was registered, and add a note about it to the interrupt."""
+    """After Ctrl-C, check once more for the key. If it is registered, record it. Add the result to `stop` as a note."""
     try:
         device = look()
     except MfaKitError as error:
@@ -216,7 +216,7 @@ def missing_devices(user: str, devices: Sequence[Device], *, keys: int) -> list[
 
 
 def session_policy(*, account: str, partition: str, user: str) -> dict[str, object]:
-    """Return the policy of the console session: it can view one user, and assign MFA devices to that user.
+    """Return the policy of the console session, which can only view one user and assign MFA devices to that user.
 
     The resource matches any path, because listings of devices do not contain the user's path. A user name is unique in
     its account.

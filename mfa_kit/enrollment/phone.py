@@ -79,7 +79,10 @@ class Phone:
         self._drift: dict[str, int] = {}
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Raise Declined without a terminal, UsageFault if the window is too small for the QR code."""
+        """Return the intent unchanged.
+
+        Raise Declined without a terminal, and UsageFault if the window is too small for the QR code.
+        """
         self._sealed = sealed
         self._interaction.check(instead=self._proof.instead)
         if picture := self._proof.picture:

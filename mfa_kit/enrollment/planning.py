@@ -13,7 +13,11 @@ from mfa_kit.enrollment.ports import Carrier, Desk
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """A request from the command line or a roster, before anything is read."""
+    """A request to enroll a user, from the command line or a roster.
+
+    `name` is the name of the device; None means a free name like the user's. `add` allows another device for a user who
+    has one. `recipient` is the user's own public key for the backup. `tags` are added to the device in IAM.
+    """
 
     user: str
     method: Method = VIRTUAL

@@ -152,7 +152,7 @@ class Maker:
 
 
 class Vault(Protocol):
-    """Encrypted backups."""
+    """Writes, finds and removes encrypted backups."""
 
     def check(self) -> None:
         """Raise MfaKitError if a backup could not be written; changes no existing file."""
@@ -188,7 +188,7 @@ class Vault(Protocol):
 
 
 class Journal(Protocol):
-    """The durable record of what runs on this computer have begun."""
+    """The durable record of the devices that runs on this computer make or remove, and how far each run got."""
 
     def record(self, entry: Entry) -> Entry:
         """Record durably how far an entry has come, and return it. The first record of a run takes the run's lock."""

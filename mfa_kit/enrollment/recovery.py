@@ -235,11 +235,11 @@ class LostDevice:
         return intent
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Raise UsageFault: nothing can be stored on it."""
+        """Raise UsageFault, because nothing can be stored on a lost device."""
         raise UsageFault(f"{intent.name} is lost", "enroll another device")
 
     def codes(self, intent: Intent) -> Pair:
-        """Raise UsageFault: it shows no codes."""
+        """Raise UsageFault, because nobody can read the codes of a lost device."""
         raise UsageFault(f"{intent.name} is lost", "enroll another device")
 
     def reach(self, entry: Entry) -> None:

@@ -1,4 +1,7 @@
-"""Revoke and replace: remove a device, then its secret's copies. Neither is undone after the first write to IAM."""
+"""Revoke and replace: remove a device, then the copies of its secret.
+
+After the first write to IAM, a removal is continued and never undone.
+"""
 
 import json
 from collections.abc import Container, Sequence

@@ -28,7 +28,11 @@ ARN = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):user/(?:.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RosterRow:
-    """One user of a roster; `account` is set if the user was given as an ARN."""
+    """One user of a roster, and the device to make: its method (`kind`), name, path, tags and the token's serial.
+
+    `recipient` is the user's public key, to which their backup is encrypted. `asset` is a label for the key or token.
+    `account` is set if the user was given as an ARN.
+    """
 
     user: str
     kind: RosterMethod = VIRTUAL
@@ -173,7 +177,7 @@ def _parse_serial(cell: str) -> str:
 
 
 def _parse_tags(cell: str) -> Tags:
-    """Parse `K=V;K=V`."""
+    """Parse tags written as `K=V;K=V`. Raise UsageFault if they are not, or if a tag is not allowed."""
     pairs = [part.strip().partition("=") for part in cell.split(";") if part.strip()]
     tags = {key: value for key, equals, value in pairs if equals}
     if len({key.lower() for key in tags}) < len(pairs) or len(tags) > MOST_TAGS:

@@ -20,7 +20,7 @@ class RosterMethod:
 
     @property
     def name(self) -> str:
-        """The word in a roster."""
+        """The word for this method in a roster: the method's name, or `self`."""
         return self.method.name if self.method else "self"
 
     def __str__(self) -> str:

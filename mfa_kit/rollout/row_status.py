@@ -68,7 +68,11 @@ def result_without_work(
 
 
 def result_of_devices(step: PlanStep, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk) -> RowResult:
-    """Return the result for a user with these devices: "enrolled" if one was made and backed up on this computer."""
+    """Return the result for a user who has devices; `has` and `ours` as in `result_without_work`.
+
+    It is "enrolled" if a device was made on this computer and its backup is here, or if the user had to enroll
+    themselves. Otherwise it is "skipped".
+    """
     for serial in has:
         entry = ours.get(serial)
         if entry and _is_restorable(entry, step.user, desk=desk):

@@ -29,7 +29,7 @@ class Selection:
 
     @property
     def by_details(self) -> bool:
-        """Whether the users' groups or tags are needed."""
+        """Whether the selection depends on the users' groups or tags, so that they have to be read."""
         return bool(self.groups or self.tags)
 
     def matches(self, user: ListedUser, passwords: Container[str]) -> bool:

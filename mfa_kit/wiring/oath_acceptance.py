@@ -32,7 +32,10 @@ def check_maker(key: OathKey, fido: SecurityKeys) -> Check:
 
 
 def consecutive_codes(applet: OathApplet, label: str, *, touch: bool | None, now: Callable[[], float]) -> Pair:
-    """Return the codes of the previous and the current step. If the key needs touches, after the last touch."""
+    """Return the codes of the previous and the current step of a credential. The user may have to touch the key.
+
+    The current step is that of `now` after the last touch. `touch` says whether touches are needed; None if unknown.
+    """
     from mfa_kit.adapters.oath import card
 
     return card.compute_pair(applet, label, touch=touch, now=now)

@@ -76,9 +76,9 @@ class OathKeys:
         return self._keys.seen.get(identity)
 
     def state(self) -> object:
-        """Return a value that changes when a card is inserted or removed. Accesses no card. Raise UsageFault.
+        """Return a value that changes when a card is inserted or removed. Does not access the cards.
 
-        UsageFault means that the libraries for OATH keys are not installed.
+        Raise UsageFault if the libraries for OATH keys are not installed.
         """
         _adapter()
         from mfa_kit.adapters.oath import pcsc

@@ -66,7 +66,7 @@ class SecurityKeys:
         self._allow_older = allow_older
 
     def state(self) -> object:
-        """Return a value that changes when a key is inserted or removed. Accesses no card."""
+        """Return a value that changes when a key is inserted or removed. Does not access the keys."""
         from mfa_kit.adapters.fido import links
 
         return links.attached_names()
@@ -117,7 +117,7 @@ class SecurityKeys:
             return info, published.model(info.aaguid) if published else None
 
     def pins(self) -> NewPinEntry:
-        """Return the source of PINs. Memory is protected from here on."""
+        """Return the source of PINs: stdin with `pin_stdin`, else the user. Protects this process's memory first."""
         harden()
         return PipedPins(read_secret_line) if self._pin_stdin else TypedPins(self._settings.interaction)
 
@@ -234,7 +234,10 @@ def _seal(to: Sequence[str], to_files: Sequence[Path], out: Path, text: Secret[s
 
 
 def read_key_policy(file: Path | None) -> KeyPolicy:
-    """Read a policy file. Without a file, return a policy by which a key only has to be genuine. Raise UsageFault."""
+    """Return the policy in a file; for None, a policy by which a key only has to be genuine.
+
+    Raise UsageFault if the file cannot be read or is not a policy.
+    """
     if file is None:
         return KeyPolicy()
     try:

@@ -63,9 +63,9 @@ def _same(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyR
 
 
 def _by_name(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyRow]) -> int | None:
-    """Return the index of the only key whose name begins the name of this row's reader; None if that is ambiguous.
+    """Return the index of the only row whose key has the name with which this row's reader name begins.
 
-    A key on USB is its own reader, and the reader's name begins with the key's name.
+    A key on USB is its own reader, and the reader's name begins with the key's name. None if no row or several match.
     """
     named = [(number, other) for number, other in others if _named_after(row, other)]
     if len(named) != 1 or sum(_named_after(each, named[0][1]) for each in rows) != 1:

@@ -75,7 +75,7 @@ class KeySource(Protocol):
         ...
 
     def state(self) -> object:
-        """Return a value that changes when a key is plugged in or removed. No key is touched."""
+        """Return a value that changes when a key is plugged in or removed. Does not access the keys."""
         ...
 
 
@@ -91,7 +91,7 @@ class FidoSource:
         return [_fido_row(info, details=partial(self._details, info.plugged.where)) for info in infos], faults
 
     def state(self) -> object:
-        """Return a value that changes when a key is plugged in or removed. No card is touched."""
+        """Return a value that changes when a key is plugged in or removed. Does not access the keys."""
         return self._keys.state()
 
     def _details(self, place: str) -> ResultRow:
@@ -120,7 +120,7 @@ class OathSource:
         )
 
     def state(self) -> object:
-        """Return a value that changes when a card is inserted or removed. No card is touched."""
+        """Return a value that changes when a card is inserted or removed. Does not access the keys."""
         return self._keys.state()
 
     def _details(self, key: OathKey) -> ResultRow:

@@ -114,7 +114,7 @@ class SecurityKeySlot:
         self._keys = keys
 
     def state(self) -> object:
-        """Return a value that changes when a key is inserted or removed. Accesses no card."""
+        """Return a value that changes when a key is inserted or removed. Does not access the keys."""
         return self._keys.state()
 
     def look(self) -> tuple[list[InsertedKey], Sequence[MfaKitError]]:
