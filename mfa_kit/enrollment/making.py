@@ -147,6 +147,6 @@ def _why(error: BaseException) -> str:
         case MfaKitError():
             return str(error)
         case KeyboardInterrupt():
-            return "it was interrupted too"
+            return "the removal was interrupted too"
         case _:
             return type(error).__name__

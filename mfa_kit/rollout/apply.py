@@ -160,7 +160,7 @@ class _Making:
         """Return the result for a user whom another process enrolled; with the backup if it runs on this computer."""
         entry = entries_by_serial(intent.account, desk=self.desk).get(intent.serial)
         if entry and entry.run != self.run:
-            what = "enrolled by another run on this computer meanwhile"
+            what = "enrolled by another run on this computer in the meantime"
             return RowResult.of_entry(entry, RowOutcome.SKIPPED, what)
         what = "enrolled by another computer in the meantime; this computer has no backup"
         return RowResult(user=intent.user, outcome=RowOutcome.SKIPPED, reason=what, device=intent.serial)

@@ -103,7 +103,7 @@ def _ask_session_code(serial: str, settings: Settings) -> str:
         f"code of {serial}",
         now=time.time,
         interaction=settings.interaction,
-        instead="credentials that need no code, such as a session's or a role's without mfa_serial",
+        instead="credentials that need no code, such as those of a session, or of a role without mfa_serial",
     )
 
 

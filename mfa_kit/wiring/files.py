@@ -19,7 +19,9 @@ def read_secret(descriptor: int) -> Secret[str]:
             line = Secret(file.readline(LONGEST_SECRET))
         return Secret(line.reveal().decode().rstrip("\r\n"))
     except (OSError, OverflowError, TypeError, UnicodeDecodeError):  # TypeError: the number is too large
-        raise UsageFault(f"no secret can be read from file descriptor {descriptor}", "redirect it: 3<FILE") from None
+        raise UsageFault(
+            f"no secret can be read from file descriptor {descriptor}", f"redirect a file to it: {descriptor}<FILE"
+        ) from None
 
 
 def read_secret_line() -> Secret[str]:

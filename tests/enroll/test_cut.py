@@ -92,7 +92,7 @@ def test_an_exception_while_settling_is_a_note_and_the_next_run_goes_on(
         first = refused(user, cut)
         assert cut.fired
         assert "is not settled yet" in first.__notes__[0]
-        assert ("it was interrupted too" in first.__notes__[0]) is (what == "ctrl-c")
+        assert ("the removal was interrupted too" in first.__notes__[0]) is (what == "ctrl-c")
         assert first.__notes__[0].endswith("; run the same command again to continue") is (what != "fault")
         with at() as desk:
             desk.enroll(user)
@@ -119,7 +119,7 @@ def test_a_second_ctrl_c_right_behind_the_first_is_a_note_on_it(
     with at(cut=cut) as desk, pytest.raises(KeyboardInterrupt) as caught:
         desk.enroll(user)
     assert caught.value is first
-    assert "is not settled yet: it was interrupted too" in first.__notes__[0]
+    assert "is not settled yet: the removal was interrupted too" in first.__notes__[0]
     with at() as desk:
         desk.enroll(user)
         assert desk.reached(f"arn:aws:iam::000000000000:mfa/{user}") is Reached.CONFIRMED

@@ -198,7 +198,7 @@ def _note_surprises(new_plan: Plan, *, progress: Progress) -> None:
         if step.action is Action.BLOCKED:
             progress.alert(f"blocked: {step.user}: {step.reason}")
         if step.key_before:
-            progress.alert(f"new public key: {step.user}: {_key(step.row)}, before {step.key_before}")
+            progress.alert(f"new public key: {step.user}: {_key(step.row)}, previously {step.key_before}")
 
 
 def _key(row: RosterRow) -> str:
