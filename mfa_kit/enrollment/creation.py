@@ -28,7 +28,7 @@ from mfa_kit.core.otp import Created
 from mfa_kit.enrollment.devices import delete_command
 from mfa_kit.enrollment.ports import Desk
 
-# CreateVirtualMFADevice requests that are sent at most. The next one is sent only if the last one got no response.
+# The maximum number of CreateVirtualMFADevice requests for one device.
 CREATE_TRIES = 4
 MADE = {Reached.STAGED, Reached.ENABLED, Reached.CONFIRMED}
 # IAM API reference, Tag: user names may contain a comma, tag values may not.

@@ -36,7 +36,7 @@ def settle(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     """
     once = _undo
     if entry.reached is Reached.REVOKING:
-        # A revoke does not remove a device from IAM while its key is here and would keep the credential.
+        # If the key is here but its credential cannot be removed, the device stays in IAM too.
         carrier.reach(entry)
         once = _go_on
     for pause in UNCLEAR_PAUSES:

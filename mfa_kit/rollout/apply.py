@@ -17,7 +17,7 @@ from mfa_kit.rollout.plan import Plan, PlanStep, devices_by_user
 from mfa_kit.rollout.row_status import entries_by_serial, known_hardware, result_without_work
 from mfa_kit.rollout.workers import Workers
 
-# Longer lists of names do not fit on one line.
+# The number of names in a message. Longer lists do not fit on one line.
 SHOWN = 5
 
 

@@ -113,7 +113,7 @@ def _elevation() -> Diagnosis:  # pragma: no cover - not verified
     import ctypes
 
     what = "keys on USB"
-    if getattr(ctypes, "windll").shell32.IsUserAnAdmin():  # noqa: B009 - Windows alone has it
+    if getattr(ctypes, "windll").shell32.IsUserAnAdmin():  # noqa: B009 - it exists only on Windows
         return Diagnosis(what, Health.GOOD, "this process is elevated; not verified on Windows")
     hint = "start the terminal as administrator; not verified on Windows"
     return Diagnosis(what, Health.BAD, "Windows allows only administrators to use keys on USB", hint)

@@ -51,5 +51,5 @@ class Identities:
 
     @cached_property
     def _piped(self) -> Secret[str]:
-        assert self._descriptor is not None  # noqa: S101 - its only caller has looked
+        assert self._descriptor is not None  # noqa: S101 - its only caller checks this
         return read_secret(self._descriptor)

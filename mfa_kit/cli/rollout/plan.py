@@ -30,7 +30,7 @@ from mfa_kit.wiring.vault import open_vault
 
 # Seconds. IAM creates a new credential report only when the last one is older than this.
 REPORT_AGE = 4 * 3600
-# Longer lists of names are shortened, so that they fit on one line.
+# The number of names in a table cell. Longer lists do not fit on one line.
 SHOWN = 20
 
 

@@ -24,7 +24,7 @@ INSTEAD = "a terminal; to enroll users who do not have to be present: mfa-kit ro
 WORDS = "s skip, b back, q quit"
 ANSWERS = "type s to skip, b to go back, q to quit, or press Enter to start"
 SKIP, BACK, QUIT = {"s", "skip"}, {"b", "back"}, {"q", "quit"}
-# Longer lists of names do not fit in a prompt.
+# The number of names in a prompt. Longer lists do not fit.
 SHOWN = 5
 
 

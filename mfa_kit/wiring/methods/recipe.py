@@ -40,7 +40,7 @@ class Option:
 
 def option(
     *,
-    help: str,  # noqa: A002 - as click has it
+    help: str,  # noqa: A002 - click's name for it
     metavar: str | None = None,
     single: bool = False,
     off: str | None = None,
