@@ -161,7 +161,7 @@ def _resume(
 
 
 def _row(outcome: Outcome) -> ResultRow:
-    """Return the result of `enroll`."""
+    """Return the outcome of an enrollment as a result row."""
     match outcome:
         case Enrolled(intent=intent):
             row: dict[str, Cell] = {

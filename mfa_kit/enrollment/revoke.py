@@ -202,7 +202,7 @@ def _revoked(entry: Entry, *, purpose: Purpose, desk: Desk) -> Revoked:
 
 
 def _continues_note(entry: Entry) -> str:
-    return f"{entry.intent.serial} is being removed; the next command for {entry.intent.user} continues"
+    return f"{entry.intent.serial} is being removed; the next command for {entry.intent.user} continues the removal"
 
 
 def removal_steps(entry: Entry, *, lost: bool, desk: Desk) -> list[str]:
@@ -283,7 +283,7 @@ def replace_device(
 
 
 def _note_session_commands(user: str, *, desk: Desk) -> tuple[str, ...]:
-    """Print how to end the current sessions, and return the commands."""
+    """Print and return the commands that end the user's current sessions."""
     commands = session_commands(user, at=desk.inventory.now())
     for command in commands:
         desk.progress.alert(f"to end the device's sessions: {command}")

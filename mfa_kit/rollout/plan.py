@@ -216,7 +216,7 @@ def _judge_unassigned(row: RosterRow, serial: str, *, desk: Desk) -> PlanStep:
 def _describe_stranger(serial: str, run: str | None, *, desk: Desk) -> str:
     """Return a sentence about an unassigned device that another computer or tool made. `run` is the run in its tag."""
     if run and STAGED_TAG in desk.inventory.tags(serial):
-        return f"another computer has staged {serial}; there, use `rollout activate` or `rollout undo {run}`"
+        return f"another computer has staged {serial}; on that computer, use `rollout activate` or `rollout undo {run}`"
     if run:
         return f"another computer left {serial} half-made, or is creating it now: mfa-kit orphans list"
     what = f"the name is taken by {serial}, which is not assigned"

@@ -78,7 +78,7 @@ def parse_roster(text: str, *, methods: Iterable[RosterMethod], parse_key: Calla
 
 
 def _find_duplicate(read: ReadRow, seen: dict[str, ReadRow]) -> CellFault | None:
-    """Remember the user of a row; return a fault if an earlier row has that user. Names in IAM ignore case."""
+    """Remember the user of a row; return a fault if an earlier row has the same user, in any case."""
     name = _user_name(read.cells.get("user", ""))
     first = seen.setdefault(name.lower(), read) if USER_NAME.fullmatch(name) else read
     if first is read:
