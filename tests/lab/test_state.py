@@ -132,6 +132,33 @@ def test_what_is_kept_comes_back_whole(described: dict[str, object], tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("root", "mfa", "virtual"),
+    [
+        ({}, True, 0),
+        ({"mfa": False}, False, 0),
+        ({"virtual": True}, True, 1),
+        ({"devices": []}, False, 0),
+        ({"devices": [{"kind": "fido"}, {"kind": "token", "serial": "GAHT00000009"}]}, True, 0),
+        ({"devices": [{"kind": "virtual"}, {"kind": "virtual"}, {"kind": "fido"}]}, True, 2),
+    ],
+)
+def test_the_devices_of_root_show_everywhere(root: dict[str, object], mfa: bool, virtual: int, tmp_path: Path) -> None:
+    """The summary, the report and the list of virtual devices agree, also after the account was kept."""
+    with Lab(description={"version": 1, "root": root}) as lab:
+        iam = _admin(lab).iam
+        assert iam.get_account_summary()["SummaryMap"]["AccountMFAEnabled"] == int(mfa)
+        iam.generate_credential_report()
+        [titles, row] = [line.split(",") for line in iam.get_credential_report()["Content"].decode().splitlines()[:2]]
+        assert row[titles.index("mfa_active")] == str(mfa).lower()
+        serials = [each["SerialNumber"] for each in iam.list_virtual_mfa_devices()["VirtualMFADevices"]]
+        assert len(set(serials)) == len(serials) == virtual
+        held = lab.account.root_devices()
+        state.save_description(state.describe_account(lab.account), tmp_path / "kept.json")
+    with Lab(description=description.read_description(tmp_path / "kept.json")) as again:
+        assert again.account.root_devices() == held
+
+
+@pytest.mark.parametrize(
     ("name", "text", "said"),
     [
         ("none.json", None, "cannot be read: No such file or directory"),

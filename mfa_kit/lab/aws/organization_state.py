@@ -1,7 +1,6 @@
 """Describes a whole lab, with its organization, in the form that `--state` keeps and organization_builder.py reads."""
 
-import json
-
+from mfa_kit.core.json_text import read_json
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.description_rows import OF_THE_FILE
 from mfa_kit.lab.aws.organization import AccountRecord, ControlPolicy, LabOrganization, OrganizationalUnit
@@ -41,7 +40,7 @@ def _policy(policy: ControlPolicy) -> Row:
         "id": policy.id,
         "name": policy.name,
         "description": policy.description,
-        "document": json.loads(policy.document),
+        "document": read_json(policy.document),
         "targets": policy.targets,
     }
 

@@ -22,6 +22,8 @@ from xml.sax.saxutils import escape
 
 from botocore.model import ListShape, Shape, StringShape, StructureShape
 
+from mfa_kit.core.json_text import read_json
+
 NAMESPACE = {"iam": "https://iam.amazonaws.com/doc/2010-05-08/", "sts": "https://sts.amazonaws.com/doc/2011-06-15/"}
 # All other errors have status 400, as in the tables of errors in the API references.
 STATUS = {
@@ -77,7 +79,7 @@ class HttpResponse(NamedTuple):
 
 def _json_code(body: bytes) -> str:
     """Return the error code of a JSON response, "" for any other body."""
-    return str(json.loads(body).get("__type", "")) if body.startswith(b"{") else ""
+    return str(read_json(body).get("__type", "")) if body.startswith(b"{") else ""
 
 
 # With this response, the server closes the connection without answering.
