@@ -1,4 +1,9 @@
-"""Exceptions that nothing foresees, raised by the methods of the ports that a command calls."""
+"""Exceptions that nothing foresees, raised by the methods of the ports that a command calls.
+
+A port is a Protocol of mfa_kit, wherever it is. A place is a method of a port in a class that implements the port.
+Three tests raise at them: `tests/oath` and `tests/fido` where the class belongs to OATH keys or security keys,
+`tests/faults` everywhere else. Each of them fails if one of its places is neither called by its commands nor listed.
+"""
 
 import builtins
 import errno
@@ -10,7 +15,8 @@ import sqlite3
 import struct
 import subprocess
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -23,6 +29,7 @@ from mfa_kit.core.errors import DeviceFault
 from tests.conftest import Result
 from tests.test_secrets import loudest
 
+LAB = "mfa_kit.lab"
 SECRET = "JBSWY3DPEHPK3PXPCANARY"
 STOPS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 
@@ -61,34 +68,61 @@ def exceptions() -> list[Callable[[], BaseException]]:
     return [functools.partial(_instance, kind) for kind in dict.fromkeys(kinds) if not issubclass(kind, STOPS)]
 
 
-def ports(modules: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Return the methods and properties of each Protocol in these modules."""
-    found = {}
-    for module in map(importlib.import_module, modules):
-        for name, kind in vars(module).items():
-            if getattr(kind, "_is_protocol", False) and kind.__module__ == module.__name__:
-                found[name] = frozenset(
-                    each
-                    for base in kind.__mro__
-                    for each, value in vars(base).items()
-                    if getattr(base, "_is_protocol", False) and not each.startswith("_") and _callable(value)
-                )
-    return found
-
-
 def _callable(value: object) -> bool:
     return inspect.isfunction(value) or isinstance(value, property)
 
 
 @functools.cache
 def _classes() -> list[type]:
-    """Return our classes, without those of the lab."""
+    """Return all classes of mfa_kit."""
     found = []
     for each in pkgutil.walk_packages(mfa_kit.__path__, "mfa_kit."):
-        if not each.name.startswith("mfa_kit.lab") and not each.name.endswith("__main__"):
+        if not each.name.endswith("__main__"):
             module = importlib.import_module(each.name)
             found += [kind for kind in vars(module).values() if inspect.isclass(kind) and kind.__module__ == each.name]
     return found
+
+
+def _is_port(kind: type) -> bool:
+    return bool(getattr(kind, "_is_protocol", False))
+
+
+@functools.cache
+def ports() -> dict[str, type]:
+    """Return each Protocol of mfa_kit by its name, after that of its module if two have the same name."""
+    found = [kind for kind in _classes() if _is_port(kind)]
+    count = Counter(kind.__name__ for kind in found)
+    return {
+        kind.__name__ if count[kind.__name__] == 1 else f"{kind.__module__}.{kind.__name__}": kind for kind in found
+    }
+
+
+def _methods(port: type) -> dict[str, object]:
+    """Return the methods and properties of a port."""
+    return {
+        name: value
+        for base in port.__mro__
+        for name, value in vars(base).items()
+        if _is_port(base) and (name == "__call__" or not name.startswith("_")) and _callable(value)
+    }
+
+
+def _implementations(port: type) -> list[type]:
+    """Return our classes that have all methods of a port, without those of the lab.
+
+    A port that is called itself (`__call__`) has none, because functions implement it.
+    """
+    methods = _methods(port)
+
+    def has(kind: type, name: str) -> bool:
+        return hasattr(kind, name) and (isinstance(methods[name], property) or inspect.isfunction(getattr(kind, name)))
+
+    return [
+        kind
+        for kind in _classes()
+        if methods and "__call__" not in methods and not _is_port(kind) and not kind.__module__.startswith(LAB)
+        if all(has(kind, name) for name in methods)
+    ]
 
 
 @dataclass(frozen=True)
@@ -115,17 +149,60 @@ class Place:
         patch.setattr(self.owner, self.name, property(planted) if isinstance(whole, property) else planted)
 
 
-def places(modules: Sequence[str]) -> list[Place]:
-    """Return each method of each port in these modules, in each class of ours that implements the port."""
-    found: dict[tuple[type, str], Place] = {}
-    for port, names in ports(modules).items():
-        for kind in _classes():
-            if not getattr(kind, "_is_protocol", False) and names and all(hasattr(kind, each) for each in names):
-                for name in sorted(names):
-                    owner = next(base for base in kind.__mro__ if name in vars(base))
-                    if _callable(vars(owner)[name]):
-                        found.setdefault((owner, name), Place(port, owner, name))
-    return list(found.values())
+@functools.cache
+def _owners() -> dict[str, list[Place]]:
+    """Return where our classes implement each method of each port. The key is `PORT.METHOD`."""
+    return {
+        f"{port}.{name}": [
+            Place(port, owner, name)
+            for kind in _implementations(protocol)
+            for owner in [next(base for base in kind.__mro__ if name in vars(base))]
+            if _callable(vars(owner)[name])
+        ]
+        for port, protocol in ports().items()
+        for name in _methods(protocol)
+    }
+
+
+def without_class() -> set[str]:
+    """Return each method of a port, as `PORT.METHOD`, that no class of ours implements."""
+    return {method for method, found in _owners().items() if not found}
+
+
+@functools.cache
+def places() -> list[Place]:
+    """Return each place once, also if its class implements several ports with such a method."""
+    found = {(place.owner, place.name): place for each in reversed(_owners().values()) for place in reversed(each)}
+    return list(found.values())[::-1]
+
+
+# The test that raises at the classes of each module; `faults` at those of all others.
+TESTS = {
+    "oath": ("mfa_kit.adapters.oath", "mfa_kit.oath_keys", "mfa_kit.wiring.oath_keys", "mfa_kit.wiring.methods.oath"),
+    "fido": (
+        *("mfa_kit.adapters.fido", "mfa_kit.adapters.metadata", "mfa_kit.security_keys", "mfa_kit.cli.key"),
+        *("mfa_kit.wiring.security_keys", "mfa_kit.wiring.methods.fido2"),
+    ),
+}
+
+
+def places_of(test: str) -> list[Place]:
+    """Return the places at which a test has to raise: `oath`, `fido` or `faults`."""
+
+    def tested_by(module: str) -> str:
+        return next((name for name, start in TESTS.items() if module.startswith(start)), "faults")
+
+    return [place for place in places() if tested_by(place.owner.__module__) == test]
+
+
+def incomplete(found: Iterable[str], called: Iterable[str], reasons: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return what is neither called nor listed under a reason, and what is listed although it is called or unknown."""
+    lacking = set(found) - set(called)
+    listed = {name for names in reasons.values() for name in names}
+    return [
+        *(f"{name} is not tested" for name in sorted(lacking - listed)),
+        *(f"{name} is listed" for name in sorted(listed - lacking)),
+    ]
 
 
 def called_places(everywhere: Sequence[Place], run: Callable[[], object]) -> list[Place]:
@@ -158,9 +235,20 @@ def traces(folder: Path) -> Iterator[Path]:
 
 
 def spread(number: int, pairs: Sequence[tuple[str, Place]]) -> list[tuple[str, Place, BaseException]]:
-    """Return so many exceptions, each at a place: each class, and each place, as often as the others."""
-    makers, step = cycle(exceptions()), max(1, len(pairs) // number)
-    return [(*pairs[at * step % len(pairs)], next(makers)()) for at in range(number)]
+    """Return so many exceptions, each at a place that a command calls: each class of exceptions in turn.
+
+    Each place comes once before any comes with another command. A smaller number takes places at equal distances.
+    """
+    first = {place: (name, place) for name, place in reversed(pairs)}
+    others = [pair for pair in pairs if first[pair[1]] != pair]
+    more = max(0, number - len(first))
+    chosen = [*_at_distances(list(first.values()), number), *_at_distances(others, more)]
+    return [(*pair, maker()) for pair, maker in zip(chosen, cycle(exceptions()), strict=False)]
+
+
+def _at_distances(pairs: Sequence[tuple[str, Place]], number: int) -> list[tuple[str, Place]]:
+    number = min(number, len(pairs))
+    return [pairs[at * len(pairs) // number] for at in range(number)]
 
 
 def ending(
@@ -175,8 +263,9 @@ def ending(
     """Let a place raise while a command runs. Return what is wrong with its end, or None.
 
     It has to end with 70, or with 1 if it has `rows` that may fail, and to name the class and the place of the
-    exception. The secret must be in no output, log and file. The adapter of a `card` uses its own methods to parse
-    answers of the card, so it may take an exception for an invalid answer, which is exit 3.
+    exception. If the exception comes while a run is settled after another error, such as Ctrl-C, the command ends with
+    that error, and a note names the class. The secret must be in no output, log and file. The adapter of a `card` uses
+    its own methods to parse answers of the card, so it may take an exception for an invalid answer, which is exit 3.
     """
     with pytest.MonkeyPatch.context() as patch, loudest() as logs:
         reached = raising(place, error, patch)
@@ -187,6 +276,7 @@ def ending(
     named = any(f"internal error: {name} at " in text for name in names)
     left = [*traces(folder)]
     ended = named and (done.code == 70 or (rows and done.code == 1))
+    ended |= done.code != 0 and any(f" is not settled yet: {name};" in text for name in names)
     invalid = card and isinstance(error, Exception) and done.code == DeviceFault.exit_code
     if reached and (ended or invalid) and SECRET not in text and not left:
         return None
