@@ -14,6 +14,7 @@ from shlex import quote
 from typing import Self
 
 from mfa_kit.adapters.ledger.column_types import check_types
+from mfa_kit.adapters.ledger.commits import Change, Commits
 from mfa_kit.adapters.ledger.history import HISTORY, HISTORY_TYPES, happened
 from mfa_kit.adapters.ledger.integrity import check_owner
 from mfa_kit.adapters.ledger.journal_rows import COLUMNS, entry_of, intent_json
@@ -43,7 +44,6 @@ class Ledger:
         self._path, runs = folder / "ledger.sqlite", folder / "runs"
         self._locks = RunLocks(runs)
         self._light = False
-        self._said: bool | None = None  # the level last set in SQLite; None while unknown
         with self._faults():
             for missing in reversed([each for each in (runs, *runs.parents) if not each.exists()]):
                 missing.mkdir(mode=0o700, exist_ok=True)
@@ -55,6 +55,7 @@ class Ledger:
             finally:
                 os.close(file)
             self._db = sqlite3.connect(self._path, isolation_level=None, timeout=WAIT, check_same_thread=False)
+            self._commits = Commits(self._db, self._lock)
             try:
                 self._migrate()
             except BaseException:
@@ -127,8 +128,7 @@ class Ledger:
         )
         with self._faults(), self._lock:
             self._locks.hold(entry.run, wait=WAIT, doing=f"is working on {entry.intent.serial} (run {entry.run})")
-            self._level(light=False)
-            self._db.execute(RECORD, values)
+        self._write((RECORD, [values]), light=False)
         return entry
 
     def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
@@ -240,26 +240,9 @@ class Ledger:
         self._write(*changes, light=self._light)
 
     def _write(self, *changes: tuple[str, Iterable[Sequence[object]]], light: bool) -> None:
-        with self._faults(), self._lock:
-            self._level(light=light)
-            try:
-                self._db.execute("begin immediate")
-                for sql, rows in changes:
-                    self._db.executemany(sql, rows)
-                self._db.execute("commit")
-            except BaseException:
-                # Roll back on Ctrl-C too, so that no change is half made.
-                # SQLite itself ends the transaction when the disk is full.
-                if self._db.in_transaction:
-                    self._db.execute("rollback")
-                raise
-
-    def _level(self, *, light: bool) -> None:
-        """Set what a commit waits for. In WAL mode a light commit waits for nothing (SQLite, "PRAGMA synchronous")."""
-        if light is not self._said:
-            self._said = None
-            self._db.execute(f"pragma synchronous = {'normal' if light else 'full'}")
-            self._said = light
+        change = Change([(sql, list(rows)) for sql, rows in changes], light=light)
+        with self._faults():
+            self._commits.write(change)
 
     def _entries(self, where: str, *values: str) -> list[Entry]:
         sql = f"select {COLUMNS} from journal where {where} order by run"  # noqa: S608 - our own columns
