@@ -12,6 +12,7 @@ import boto3
 import botocore.session
 from botocore.client import BaseClient
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.parsers import ResponseParserError
 from botocore.utils import JSONFileCache, parse_timestamp
 
@@ -69,10 +70,25 @@ class Clients:
     session: boto3.Session
 
     @property
+    def credentials(self) -> Credentials | None:
+        """The credentials with which the clients sign; None if there are none."""
+        return self.session.get_credentials()
+
+    @property
     def own_keys(self) -> bool:
         """Whether the credentials are a user's long-term keys and not those of a session."""
-        found = self.session.get_credentials()
+        found = self.credentials
         return found is not None and not found.get_frozen_credentials().token
+
+    @property
+    def partition(self) -> str:
+        """The AWS partition of the region, such as `aws` or `aws-us-gov`."""
+        return str(self.iam.meta.partition)
+
+    def watch(self, answered: Callable[..., None]) -> None:
+        """Call `answered` after each answer, with botocore's arguments of the event `after-call`."""
+        for client in (self.iam, self.sts):
+            client.meta.events.register("after-call", answered)
 
 
 def open_clients(wanted: Connection) -> Clients:
@@ -81,8 +97,7 @@ def open_clients(wanted: Connection) -> Clients:
     bound_answers()
     try:
         with our_errors():
-            core = botocore.session.Session(profile=wanted.profile)
-            core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=moment)
+            core = _session(wanted.profile)
             session = boto3.Session(botocore_session=core, region_name=wanted.region)
             if wanted.ask_code:
                 _ask_by(wanted.ask_code, core)
@@ -103,6 +118,24 @@ def open_organizations(clients: Clients, wanted: Connection) -> "OrganizationsCl
     place = _place(clients.session, wanted)
     with our_errors():
         return _checked(lambda config: clients.session.client("organizations", **place, config=config), wanted)
+
+
+def create_shared_clients(wanted: Connection) -> "tuple[IAMClient, STSClient]":
+    """Create clients whose own credentials work nowhere: each request must bring the credentials of an account.
+
+    STS is the regional endpoint, as AssumeRoot requires. Its sessions are valid in all regions.
+    """
+    core = _session(wanted.profile)
+    core.set_config_variable("sts_regional_endpoints", "regional")
+    core.set_credentials("shared", "shared")
+    session = boto3.Session(botocore_session=core, region_name=wanted.region)
+    return _iam(session, wanted), _sts(session, wanted)
+
+
+def _session(profile: str | None) -> botocore.session.Session:
+    core = botocore.session.Session(profile=profile)
+    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=moment)
+    return core
 
 
 def _iam(session: boto3.Session, wanted: Connection) -> "IAMClient":

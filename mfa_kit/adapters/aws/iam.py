@@ -20,7 +20,7 @@ from botocore.model import OperationModel
 
 from mfa_kit.adapters.aws.clients import AskCode, Clients, Connection, open_clients, open_organizations
 from mfa_kit.adapters.aws.pages import PAGE, pages
-from mfa_kit.adapters.aws.refusals import NOT_IAM, SIGN_IN, is_wrong_code, our_errors
+from mfa_kit.adapters.aws.refusals import NOT_IAM, SIGN_IN, is_wrong_code, our_errors, refused_role
 from mfa_kit.core import otp
 from mfa_kit.core.errors import (
     AccessDenied,
@@ -82,7 +82,8 @@ class Iam:
 
     `observe` is called for each write, whatever its result. `read_timeout` is the seconds to wait for an answer.
     `ask_code` is called for a code of the named MFA device when the credentials require one. `turn`, if given, makes
-    the attempts of each read, so that a command that reads many users can limit its rate.
+    the attempts of each read, so that a command that reads many users can limit its rate. `clients` opens the pair of
+    clients, again after credentials have expired.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Iam:
         read_timeout: float = 30,
         sleep: Callable[[float], None] = time.sleep,
         turn: Retry | None = None,
+        clients: Callable[[Connection], Clients] = open_clients,
     ) -> None:
         self._observe, self._sleep, self._turn = observe, sleep, turn
         self._offset = 0.0
@@ -109,14 +111,14 @@ class Iam:
             workers=workers,
             read_timeout=read_timeout,
         )
+        self._connect = clients
         self._clients = self._open()
         self._organizations: OrganizationsClient | None = None
 
     def _open(self) -> Clients:
         """Create the clients with the current credentials."""
-        clients = open_clients(self._wanted)
-        for client in (clients.iam, clients.sts):
-            client.meta.events.register("after-call", self._answered)
+        clients = self._connect(self._wanted)
+        clients.watch(self._answered)
         return clients
 
     def renew(self, account: str) -> None:
@@ -367,7 +369,10 @@ class Iam:
             if own_keys:
                 wanted["DurationSeconds"] = CONSOLE
             with self._write("AssumeRole", user=user, serial=None):
-                keys = Secret(self._clients.sts.assume_role(**wanted)["Credentials"])
+                try:
+                    keys = Secret(self._clients.sts.assume_role(**wanted)["Credentials"])
+                except ClientError as error:
+                    raise refused_role(error, role) from None
         elif own_keys:
             with self._write("GetFederationToken", user=user, serial=None):
                 keys = Secret(

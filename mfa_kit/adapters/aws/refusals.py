@@ -62,6 +62,12 @@ WITHOUT_MFA = ("explicit deny", "authenticated with an MFA device")
 WITH_MFA = (
     "if a policy requires MFA, use credentials with MFA, such as a profile with mfa_serial; see docs/credentials.md"
 )
+# A refusal that says itself which policy caused it (IAM user guide, "Troubleshoot access denied error messages").
+BY_POLICY = ("service control policy", "resource control policy")
+CAUSES = (
+    "AWS does not say why; check that the role exists and trusts you, that your own policies allow sts:AssumeRole, the "
+    "external id, and whether the role requires MFA"
+)
 WRONG_CODE = "MultiFactorAuthentication failed"
 # Raised by botocore before a request is sent, when credentials cannot be renewed. A RuntimeError is known by its text.
 NOT_RENEWED = (CredentialRetrievalError, SSOTokenLoadError, TokenRetrievalError, UnauthorizedSSOTokenError)
@@ -120,8 +126,31 @@ def is_wrong_code(error: ClientError) -> bool:
     return WRONG_CODE in str(error)
 
 
+def refused_role(error: ClientError, role: str) -> MfaKitError:
+    """Convert the refusal of an AssumeRole that mfa-kit itself sent. AWS has the same words for most of its causes."""
+    found = _answered(error)
+    if not isinstance(found, AccessDenied):
+        return found
+    said = str(error)
+    if is_wrong_code(error):
+        hint = found.hint
+    elif any(words in said for words in BY_POLICY):
+        hint = "an administrator of the organization must change that policy"
+    else:
+        hint = CAUSES
+    return AccessDenied(f"the role {role} cannot be assumed: {found}", hint)
+
+
 def _refused(error: ClientError) -> MfaKitError:
     """Convert an error answer to one of mfa-kit's errors."""
+    found = _answered(error)
+    if error.operation_name == "AssumeRole" and not isinstance(found, Throttled | Unclear):
+        # botocore sent it, to get credentials for a request that was then not sent.
+        return Expired(str(found), found.hint)
+    return found
+
+
+def _answered(error: ClientError) -> MfaKitError:
     answer = error.response.get("Error", {})
     code, message = one_line(answer.get("Code") or "?"), one_line(answer.get("Message") or "").rstrip(". ")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -130,9 +159,6 @@ def _refused(error: ClientError) -> MfaKitError:
         return Unclear(f"something other than IAM answered: HTTP {status} {message}", NOT_IAM)
     code = code.removesuffix("Exception") if code.removesuffix("Exception") in CODES else code
     kind, hint = _kind_and_hint(code, message, status=status)
-    if error.operation_name == "AssumeRole" and not issubclass(kind, Throttled | Unclear):
-        # mfa-kit never calls it. botocore does, to get credentials for a request that was not sent.
-        kind = Expired
     return kind(f"AWS answers {code}: {message or 'without a message'}", hint)
 
 

@@ -1,0 +1,207 @@
+"""Sessions in many accounts: one client each for IAM and STS, and credentials of an account for each request.
+
+A client for each account would take 2 ms and 2 MB. Instead, all accounts share two clients whose own credentials work
+nowhere, and each request is signed with the credentials that the call brings.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import botocore.session
+from botocore.client import BaseClient
+from botocore.credentials import Credentials, RefreshableCredentials
+from botocore.exceptions import ClientError
+
+from mfa_kit.adapters.aws.clients import (
+    Clients,
+    Connection,
+    create_shared_clients,
+    open_clients,
+)
+from mfa_kit.adapters.aws.refusals import our_errors, refused_role
+from mfa_kit.core.errors import AwsFault, UsageFault
+from mfa_kit.core.models import Caller
+from mfa_kit.organization.accounts import OrgAccount
+
+if TYPE_CHECKING:
+    from mypy_boto3_iam import IAMClient
+    from mypy_boto3_sts import STSClient
+    from mypy_boto3_sts.type_defs import AssumeRoleRequestTypeDef
+
+# The ARN of a role's session: partition, account, role and session name (STS API reference, AssumedRoleUser).
+ASSUMED = re.compile(r"arn:(?P<partition>[\w-]+):sts::(?P<account>\d{12}):assumed-role/.+", re.ASCII)
+SESSION_NAME = "mfa-kit"
+
+
+@dataclass(frozen=True, slots=True)
+class _Signer:
+    """Signs a request with the credentials of one account, and passes its answer to that account's observer."""
+
+    credentials: Credentials
+    answered: Callable[..., None] | None = None
+
+
+_SIGNER: ContextVar[_Signer | None] = ContextVar("signer", default=None)
+
+
+def _sign(*, context: dict[str, Any], **_: object) -> None:
+    """Give a request the credentials of its account. botocore has no public way to do this for each request."""
+    signer = _SIGNER.get()
+    if signer is None:
+        raise LookupError("a request of a shared client has no account")
+    context.setdefault("signing", {})["request_credentials"] = signer.credentials
+
+
+def _pass_on(**answer: Any) -> None:
+    signer = _SIGNER.get()
+    if signer is not None and signer.answered is not None:
+        signer.answered(**answer)
+
+
+@contextmanager
+def _signing(signer: _Signer) -> Iterator[None]:
+    before = _SIGNER.set(signer)
+    try:
+        yield
+    finally:
+        _SIGNER.reset(before)
+
+
+class _AccountClient:
+    """A shared client whose calls are signed for one account. Up to as many calls at a time as `limit` allows."""
+
+    def __init__(self, client: BaseClient, limit: threading.Semaphore, credentials: Credentials) -> None:
+        self._client, self._limit, self.signer = client, limit, _Signer(credentials)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        if not callable(found):
+            return found
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._limit, _signing(self.signer):
+                return found(*args, **kwargs)
+
+        return call
+
+
+@dataclass(frozen=True, slots=True)
+class _MemberClients(Clients):
+    """The shared clients as one account sees them. The session is that of the caller."""
+
+    member: Credentials
+
+    @property
+    def credentials(self) -> Credentials:
+        """The credentials of the account."""
+        return self.member
+
+    def watch(self, answered: Callable[..., None]) -> None:
+        """Call `answered` after each answer to this account's calls."""
+        for client in (self.iam, self.sts):
+            own = cast("_AccountClient", client)
+            own.signer = replace(own.signer, answered=answered)
+
+
+class MemberSessions:
+    """Sessions in accounts, which begin from the caller's own credentials. They are kept in memory only.
+
+    `source_identity` is sent with each AssumeRole, so that CloudTrail names the person behind a session.
+    """
+
+    def __init__(self, wanted: Connection, *, source_identity: str | None = None) -> None:
+        """Open the caller's own credentials, asking for one code if they need MFA."""
+        self._wanted, self._source_identity = wanted, source_identity
+        self.hub = open_clients(wanted)
+        self._iam, self._sts = create_shared_clients(wanted)
+        for client in (self._iam, self._sts):
+            client.meta.events.register("before-call", _sign)
+            client.meta.events.register("after-call", _pass_on)
+        self._limit = threading.Semaphore(wanted.workers)
+
+    def own_clients(self) -> Clients:
+        """Return the shared clients for the caller's own account. Raise AwsFault without credentials."""
+        return self._clients(self._own())
+
+    def enter(self, account: OrgAccount) -> tuple[Clients, Caller]:
+        """Begin a session in an account by assuming its roles one after the other, or with its profile.
+
+        The session of a role is renewed before it expires. Raise AccessDenied with the possible causes, or UsageFault
+        if the credentials belong to another account.
+        """
+        if account.profile is not None:
+            return self._by_profile(account, account.profile)
+        credentials: Credentials = self._own()
+        arn = ""
+        for number, role in enumerate(account.roles, 1):
+            external_id = account.external_id if number == len(account.roles) else None
+            credentials, arn = self._assumed(credentials, self._role_arn(role, account), external_id)
+        found = ASSUMED.fullmatch(arn)
+        if found is None or found["account"] != account.id:
+            _wrong_account(account, found["account"] if found else "unknown")
+        return self._clients(credentials), Caller(account.id, arn)
+
+    def _clients(self, credentials: Credentials) -> Clients:
+        iam = cast("IAMClient", _AccountClient(self._iam, self._limit, credentials))
+        sts = cast("STSClient", _AccountClient(self._sts, self._limit, credentials))
+        return _MemberClients(iam, sts, self.hub.session, credentials)
+
+    def _own(self) -> Credentials:
+        if self.hub.credentials is None:
+            raise AwsFault("there are no AWS credentials", "choose a profile: --profile NAME")
+        return self.hub.credentials
+
+    def _role_arn(self, role: str, account: OrgAccount) -> str:
+        return role if role.startswith("arn:") else f"arn:{self.hub.partition}:iam::{account.id}:role/{role}"
+
+    def _assumed(self, source: Credentials, role: str, external_id: str | None) -> tuple[RefreshableCredentials, str]:
+        """Return credentials of a role, which renew themselves, and the ARN of the session."""
+        wanted: AssumeRoleRequestTypeDef = {"RoleArn": role, "RoleSessionName": SESSION_NAME}
+        if external_id is not None:
+            wanted["ExternalId"] = external_id
+        if self._source_identity is not None:
+            wanted["SourceIdentity"] = self._source_identity
+        arn = ""
+
+        def renew() -> dict[str, str]:
+            nonlocal arn
+            with our_errors(), _signing(_Signer(source)):
+                try:
+                    answer = self._sts.assume_role(**wanted)
+                except ClientError as error:
+                    raise refused_role(error, role) from None
+            arn = answer["AssumedRoleUser"]["Arn"]
+            made = answer["Credentials"]
+            return {
+                "access_key": made["AccessKeyId"],
+                "secret_key": made["SecretAccessKey"],
+                "token": made["SessionToken"],
+                "expiry_time": made["Expiration"].isoformat(),
+            }
+
+        credentials = RefreshableCredentials.create_from_metadata(renew(), refresh_using=renew, method="assume-role")
+        return credentials, arn
+
+    def _by_profile(self, account: OrgAccount, profile: str) -> tuple[Clients, Caller]:
+        """Begin a session with the credentials of a profile. Only STS can say which account they belong to."""
+        with our_errors():
+            credentials = botocore.session.Session(profile=profile).get_credentials()
+            if credentials is None:
+                raise UsageFault(f"the profile {profile} has no credentials", "correct it in the file of accounts")
+            found = self._clients(credentials)
+            identity = found.sts.get_caller_identity()
+        if identity["Account"] != account.id:
+            _wrong_account(account, identity["Account"])
+        return found, Caller(account.id, identity["Arn"])
+
+
+def _wrong_account(account: OrgAccount, found: str) -> NoReturn:
+    raise UsageFault(
+        f"the credentials for account {account.label} belong to account {found}",
+        "correct its role or profile in the file of accounts",
+    )
