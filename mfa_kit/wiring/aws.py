@@ -20,6 +20,7 @@ from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden, home
 
 if TYPE_CHECKING:
+    from mfa_kit.adapters.aws.clients import Clients, Connection
     from mfa_kit.adapters.aws.iam import Iam, Retry
     from mfa_kit.adapters.ledger.ledger import Ledger
 
@@ -45,13 +46,20 @@ def load_boto3() -> None:
 
 
 def open_iam(
-    settings: Settings, observe: Callable[[Call], None], *, workers: int = 1, turn: "Retry | None" = None
+    settings: Settings,
+    observe: Callable[[Call], None],
+    *,
+    workers: int = 1,
+    turn: "Retry | None" = None,
+    clients: "Callable[[Connection], Clients] | None" = None,
 ) -> "Iam":
     """Open IAM with the credentials from the options and the environment.
 
     If a profile needs a code, the user is asked for it. `observe` gets each call. Up to `workers` calls may be in
-    progress at a time, and each call waits for its `turn`.
+    progress at a time, and each call waits for its `turn`. `clients` opens the clients if these credentials also begin
+    sessions in other accounts.
     """
+    from mfa_kit.adapters.aws.clients import open_clients
     from mfa_kit.adapters.aws.iam import Iam
 
     return Iam(
@@ -62,16 +70,21 @@ def open_iam(
         ask_code=lambda serial: _ask_session_code(serial, settings),
         workers=workers,
         turn=turn,
+        clients=clients or open_clients,
     )
 
 
 @contextmanager
 def connect(
-    settings: Settings, *, workers: int = 1, turn: "Retry | None" = None
+    settings: Settings,
+    *,
+    workers: int = 1,
+    turn: "Retry | None" = None,
+    clients: "Callable[[Connection], Clients] | None" = None,
 ) -> Iterator[tuple["Iam", "Ledger", Caller]]:
     """Open AWS and the ledger, and identify the caller. Raise UsageFault if the account differs from --account.
 
-    `workers` and `turn` as in `open_iam`.
+    `workers`, `turn` and `clients` as in `open_iam`.
     """
     from mfa_kit.adapters.ledger.ledger import Ledger
 
@@ -82,7 +95,7 @@ def connect(
         logging.basicConfig(handlers=[handler])
         logging.getLogger("mfa_kit").setLevel(logging.DEBUG)
     with Ledger(home()) as ledger:
-        iam = open_iam(settings, ledger.called, workers=workers, turn=turn)
+        iam = open_iam(settings, ledger.called, workers=workers, turn=turn, clients=clients)
         # Other simulators use the lab's account number too, so the environment decides whether this is the lab.
         caller = replace(iam.caller(), lab=speaks_to_lab(iam.endpoint_url, os.environ))
         clock = f", {clock_difference(iam.offset())}" if iam.offset() else ""

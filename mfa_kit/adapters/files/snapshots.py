@@ -22,12 +22,16 @@ SCHEMA, VERSION = "mfa-kit/snapshot", 1
 LARGEST = 512 << 20
 
 
+def snapshot_text(snapshot: Snapshot) -> str:
+    """Return the text of a snapshot's file."""
+    return json.dumps({"schema": SCHEMA, "version": VERSION, **asdict(snapshot)})
+
+
 def write_snapshot(snapshot: Snapshot, file: Path) -> None:
     """Write a new file, 0600. Raise IntegrityFault if it exists or cannot be written."""
-    text = json.dumps({"schema": SCHEMA, "version": VERSION, **asdict(snapshot)})
     try:
         with open_folder(file.parent) as folder:
-            create_file(folder, file.name, text.encode())
+            create_file(folder, file.name, snapshot_text(snapshot).encode())
     except OSError as error:
         raise IntegrityFault(
             f"{file} cannot be written: {error.strerror}", "give a new file in another folder: --snapshot FILE"

@@ -1,0 +1,90 @@
+"""Does the same work in many accounts. The failure of one account is its result, and the others continue."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+from mfa_kit.core.errors import AccessDenied, MfaKitError
+from mfa_kit.core.unforeseen import only_our_errors
+from mfa_kit.organization.accounts import OrgAccount
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class VisitState(StrEnum):
+    """What came of the work in an account."""
+
+    READ = "read"
+    PARTLY = "partly read"
+    KEPT = "kept"  # the result of an earlier run
+    SKIPPED = "skipped"  # the account is not active
+    DENIED = "denied"
+    FAILED = "failed"
+
+
+UNREAD = {VisitState.DENIED, VisitState.FAILED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit(Generic[T]):
+    """What came of the work in one account: its result, or the reason why there is none and what to do."""
+
+    account: OrgAccount
+    state: VisitState
+    found: T | None = None
+    why: str = ""
+    hint: str = ""
+
+    def mapped(self, change: Callable[[T], S]) -> "Visit[S]":
+        """Return the visit with another result, if it has one."""
+        found = None if self.found is None else change(self.found)
+        return Visit(account=self.account, state=self.state, found=found, why=self.why, hint=self.hint)
+
+
+class RunEach(Protocol):
+    """Applies a function to the items, several at once, and yields the results as they come."""
+
+    def __call__(self, function: Callable[[S], T], items: Iterable[S], /) -> Iterator[T]:
+        """Yield the results."""
+        ...
+
+
+def visit_accounts(
+    accounts: Sequence[OrgAccount],
+    work: Callable[[OrgAccount], T],
+    *,
+    each: RunEach,
+    is_whole: Callable[[T], bool] = lambda _: True,
+) -> Iterator[Visit[T]]:
+    """Do the work in each account, and yield what came of it, in the order in which the accounts are done.
+
+    `is_whole` says whether a result has everything, or whether something in the account could not be read.
+    """
+
+    def visit(account: OrgAccount) -> Visit[T]:
+        try:
+            with only_our_errors():
+                found = work(account)
+        except AccessDenied as error:
+            return Visit(account=account, state=VisitState.DENIED, why=str(error), hint=error.hint)
+        except MfaKitError as error:
+            return Visit(account=account, state=VisitState.FAILED, why=str(error), hint=error.hint)
+        state = VisitState.READ if is_whole(found) else VisitState.PARTLY
+        return Visit(account=account, state=state, found=found)
+
+    return each(visit, accounts)
+
+
+def skipped(accounts: Iterable[OrgAccount]) -> list[Visit[T]]:
+    """Return the visits of accounts that are not active, where nothing is attempted."""
+    return [
+        Visit(account=account, state=VisitState.SKIPPED, why=f"the account is {account.state}") for account in accounts
+    ]
+
+
+def all_denied(visits: Sequence[Visit[T]]) -> bool:
+    """Whether every account that was tried denied the caller, so that the caller and not an account is the cause."""
+    tried = [visit for visit in visits if visit.state is not VisitState.SKIPPED]
+    return len(tried) > 1 and all(visit.state is VisitState.DENIED for visit in tried)

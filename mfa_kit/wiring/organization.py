@@ -1,0 +1,181 @@
+"""Open the accounts of an organization: which ones, with whose credentials, and how many at once."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from mfa_kit.account.device_backups import device_backups
+from mfa_kit.account.reading import MapEach, read_account
+from mfa_kit.core.models import Caller
+from mfa_kit.enrollment.pacing import InTurn, Patience
+from mfa_kit.enrollment.ports import Desk
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.ports import AccountFolders
+from mfa_kit.organization.selecting import Selection
+from mfa_kit.wiring.accounts import choose_accounts
+from mfa_kit.wiring.audit import SnapshotSource
+from mfa_kit.wiring.aws import connect
+from mfa_kit.wiring.backup_records import backup_records
+from mfa_kit.wiring.desk import assemble_desk
+from mfa_kit.wiring.methods.recipe import Methods
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mfa_kit.account.snapshot import Snapshot
+    from mfa_kit.account.source import AccountSource
+    from mfa_kit.adapters.aws.clients import Clients, Connection
+    from mfa_kit.adapters.aws.iam import Iam, Retry
+    from mfa_kit.adapters.aws.member_sessions import MemberSessions
+    from mfa_kit.adapters.ledger.ledger import Ledger
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAccount:
+    """An account that was entered: its IAM, and the identity that mfa-kit has there."""
+
+    account: OrgAccount
+    iam: "Iam"
+    caller: Caller
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Organization:
+    """The accounts to work in.
+
+    `caller` is the identity that all sessions begin from, and `home` its IAM. `within` applies a function to the users
+    of an account, several at once; all accounts share its threads.
+    """
+
+    caller: Caller
+    home: "Iam"
+    ledger: "Ledger"
+    selection: Selection
+    workers: int
+    within: MapEach
+    sessions: "MemberSessions"
+
+    def enter(self, account: OrgAccount, *, turn: "Retry | None" = None) -> OpenAccount:
+        """Enter an account: with the caller's own credentials if it is the caller's, otherwise with a session there.
+
+        Each read call waits for its `turn`. Raise AccessDenied, or UsageFault if the credentials belong to another
+        account.
+        """
+        from mfa_kit.adapters.aws.iam import Iam
+
+        if account.id == self.caller.account:
+            clients, caller = self.sessions.own_clients(), self.caller
+        else:
+            clients, caller = self.sessions.enter(account)
+        return OpenAccount(
+            account=account,
+            iam=Iam(observe=self.ledger.called, turn=turn, clients=lambda _: clients),
+            caller=replace(caller, lab=self.caller.lab),
+        )
+
+    def each(self, function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+        """Apply a function to items in `workers` threads, and yield the results as they come.
+
+        Only as many items are begun as there are threads, so that results do not pile up in memory.
+        """
+        waiting = iter(items)
+        with ThreadPoolExecutor(self.workers) as pool:
+            going = {pool.submit(function, item) for item in islice(waiting, self.workers)}
+            while going:
+                done, going = wait(going, return_when=FIRST_COMPLETED)
+                while done:
+                    going |= {pool.submit(function, item) for item in islice(waiting, 1)}
+                    yield done.pop().result()
+
+
+@contextmanager
+def open_organization(settings: Settings, choice: AccountsChoice) -> Iterator[Organization]:
+    """Open the caller's account and the ledger, and choose the accounts. Raise UsageFault if there are none."""
+    from mfa_kit.adapters.aws.member_sessions import MemberSessions
+
+    opened: list[MemberSessions] = []
+
+    def open_hub(wanted: "Connection") -> "Clients":
+        opened.append(MemberSessions(wanted, source_identity=choice.source_identity))
+        return opened[-1].hub
+
+    with (
+        connect(settings, workers=choice.workers, clients=open_hub) as (iam, ledger, caller),
+        ThreadPoolExecutor(choice.workers) as pool,
+    ):
+        with settings.progress.showing("listing accounts"):
+            selection = choose_accounts(choice, iam)
+        yield Organization(
+            caller=caller,
+            home=iam,
+            ledger=ledger,
+            selection=selection,
+            workers=choice.workers,
+            within=pool.map,
+            sessions=opened[-1],
+        )
+
+
+@contextmanager
+def open_folders(base: "Path | None") -> Iterator[AccountFolders | None]:
+    """Create or open the folder of results, if there is one. Raise UsageFault if that fails."""
+    if base is None:
+        yield None
+        return
+    from mfa_kit.adapters.files.account_folders import account_folders
+
+    with account_folders(base) as folders:
+        yield folders
+
+
+def snapshot_file(snapshot: "Snapshot") -> dict[str, str]:
+    """Return the name and the text of a snapshot's file in the folder of its account."""
+    from mfa_kit.adapters.files import account_folders, snapshots
+
+    return {account_folders.SNAPSHOT_FILE: snapshots.snapshot_text(snapshot)}
+
+
+def take_snapshot(opened: OpenAccount, organization: Organization, source: SnapshotSource) -> "Snapshot":
+    """Read an account as for an audit. Parts that cannot be read become holes of the snapshot."""
+    from mfa_kit.adapters.aws.account import AccountReader
+
+    ledger, vault = organization.ledger, open_vault(source.backup_dir)
+    return read_account(
+        opened.iam,
+        AccountReader(opened.iam.ask, now=opened.iam.now),
+        caller=opened.caller,
+        max_age=source.max_age,
+        backups=lambda devices: device_backups(devices, journal=ledger, vault=vault, records=backup_records(ledger)),
+        each=organization.within,
+        passwords_of=source.passwords_of,
+        afresh=source.afresh,
+    )
+
+
+def source_at_home(organization: Organization) -> "AccountSource":
+    """Return what reads the account that mfa-kit runs in."""
+    from mfa_kit.adapters.aws.account import AccountReader
+
+    return AccountReader(organization.home.ask, now=organization.home.now)
+
+
+def account_desk(settings: Settings, methods: Methods, opened: OpenAccount, organization: Organization) -> Desk:
+    """Return the desk for one account, with the ledger and the folder of backups of this computer."""
+    return assemble_desk(
+        settings,
+        methods,
+        inventory=opened.iam,
+        registrar=InTurn(opened.iam, Patience(sleep=settings.sleep, progress=settings.progress)),
+        vault=open_vault(),
+        ledger=organization.ledger,
+        sleep=settings.sleep,
+    )
