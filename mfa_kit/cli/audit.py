@@ -9,12 +9,15 @@ import click
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import DAY, Limits, Profile, RuleAnswer, RuleResult, Severity
 from mfa_kit.audit.registry import audit_snapshot, choose_rules, fails_at
+from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.audit_page import audit_page
 from mfa_kit.cli.options import BACKUP_DIR, DRILLED_WITHIN, Verb
+from mfa_kit.cli.organization.audit import Questions, audit_accounts
 from mfa_kit.cli.output import HTML, Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.cli.rule_rows import audit_head, rule_row
+from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, no_snapshot_of_many
+from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
 from mfa_kit.wiring.settings import Settings
 
@@ -42,6 +45,7 @@ from mfa_kit.wiring.settings import Settings
 @MAX_AGE
 @BACKUP_DIR
 @DRILLED_WITHIN
+@account_options()
 def audit(
     *,
     rules: tuple[str, ...],
@@ -51,6 +55,7 @@ def audit(
     max_age: float,
     backup_dir: Path | None,
     drilled_within: float,
+    accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
@@ -61,6 +66,10 @@ def audit(
     wanted = choose_rules(rules)
     limits = Limits(profile=Profile(advice), drilled=drilled_within / DAY)
     source = SnapshotSource(file=file, max_age=max_age, backup_dir=backup_dir)
+    if accounts:
+        no_snapshot_of_many(file)
+        questions = Questions(rules=wanted, limits=limits, source=source, fail_on=Severity(fail_on))
+        return audit_accounts(settings, accounts, questions, output)
     with open_snapshot(settings, source) as (snapshot, _):
         answers = audit_snapshot(snapshot, wanted, limits)
     for hole in snapshot.holes:
@@ -84,7 +93,7 @@ def _write(snapshot: Snapshot, answers: Sequence[RuleAnswer], output: Output) ->
         case "html":
             output.text(audit_page(snapshot, answers))
         case "json":
-            output.one("audit", {**_head(snapshot), "rules": [_rule_row(answer) for answer in answers]})
+            output.one("audit", {**audit_head(snapshot), "rules": [rule_row(answer) for answer in answers]})
         case _:
             output.many("audit-finding", [row for answer in answers for row in _finding_rows(answer)], empty="")
 
@@ -110,31 +119,6 @@ def _print_paragraph(answer: RuleAnswer, output: Output) -> None:
         output.prose(f"    {finding.subject}: {finding.evidence}")
         output.prose(*(f"      {line}" for line in finding.remedy))
     output.prose(*(f"    {unsure.subject}: {unsure.why}" for unsure in answer.unsure))
-
-
-def _head(snapshot: Snapshot) -> ResultRow:
-    return {
-        "account": snapshot.account,
-        "caller": snapshot.caller,
-        "at": iso_time(snapshot.at),
-        "report_made": iso_time(snapshot.report.made) if snapshot.report else None,
-        "holes": [{"part": hole.part, "about": hole.about, "why": hole.why} for hole in snapshot.holes],
-    }
-
-
-def _rule_row(answer: RuleAnswer) -> ResultRow:
-    return {
-        "rule": answer.rule.id,
-        "title": answer.rule.title,
-        "severity": answer.rule.severity,
-        "references": answer.rule.references,
-        "result": answer.result,
-        "why": answer.why or None,
-        "findings": [
-            {"subject": each.subject, "evidence": each.evidence, "remedy": each.remedy} for each in answer.findings
-        ],
-        "unknown": [{"subject": each.subject, "why": each.why} for each in answer.unsure],
-    }
 
 
 def _finding_rows(answer: RuleAnswer) -> list[ResultRow]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
+from mfa_kit.audit.overview import WAYS, sign_in_way
 from mfa_kit.cli.html.chart import Bar, bar_chart, ring
 from mfa_kit.cli.html.shell import Tone, html_mark, html_page, html_table, html_text, html_time, html_words
-from mfa_kit.core.models import DeviceType
 from mfa_kit.wiring.aws import account_label
 
 TONES = {
@@ -21,13 +21,7 @@ TONES = {
     "pass": Tone.GOOD,
     "not applicable": Tone.OFF,
 }
-WAYS = (
-    ("security key or passkey", Tone.GOOD),
-    ("code from an app or a token", Tone.FAIR),
-    ("kind unknown", Tone.ODD),
-    ("text message", Tone.WARN),
-    ("no MFA", Tone.BAD),
-)
+WAY_TONES = (Tone.GOOD, Tone.FAIR, Tone.ODD, Tone.WARN, Tone.BAD)
 # The number of names in a row of the summary.
 SHOWN = 3
 
@@ -96,22 +90,9 @@ def _by_severity(answers: Sequence[RuleAnswer]) -> str:
     return bar_chart(bars, full=max(counts.values(), default=0))
 
 
-def _way(one: AccountUser) -> str:
-    """Return how a user signs in, judged by the user's best device."""
-    if DeviceType.FIDO2 in one.types:
-        way = "security key or passkey"
-    elif one.types - {DeviceType.SMS}:
-        way = "code from an app or a token"
-    elif one.types:
-        way = "text message"
-    else:
-        way = "kind unknown" if one.mfa else "no MFA"
-    return way
-
-
 def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:
     """Chart how users with a console password sign in."""
-    ways = Counter(_way(one) for one in everybody if one.password)
+    ways = Counter(sign_in_way(one) for one in everybody if one.password)
     total = sum(ways.values())
     yield "<h2>How users sign in</h2>"
     if not total:
@@ -120,7 +101,7 @@ def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:
     yield f"<p>{total} users have a console password. Each user is counted by the best known device.</p>"
     bars = [
         Bar(name, ways[name], tone, f"{ways[name]} ({100 * ways[name] / total:.0f} %)")
-        for name, tone in WAYS
+        for name, tone in zip(WAYS, WAY_TONES, strict=True)
         if ways[name]
     ]
     yield bar_chart(bars, full=total)

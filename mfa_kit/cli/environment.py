@@ -27,7 +27,7 @@ ALLOWED = frozenset(
         *("--port", "--publish", "--rate", "--require", "--results", "--seed-encoding", "--serial", "--set"),
         *("--since", "--snapshot", "--state", "--tag", "--timeout", "--touch-delay", "--two", "--u2f", "--user"),
         *("--user-paths", "--users", "--variant", "--verdict", "--wait", "--watch", "--without-mfa", "--workers"),
-        *("--admin", "--maker"),
+        *("--admin", "--maker", "--output-dir"),
     )
 )
 # Options without a variable, by the reason. A test reports an option that is listed nowhere.
@@ -54,7 +54,8 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
     "change what a command does, so they must be visible on its line": (
         *("--with", "--add", "--root", "--all", "--stage", "--resync", "--shred", "--open", "--open-role"),
         *("--probe-user", "--programmable", "--path"),
-        *("--ou", "--include", "--exclude", "--account-tag", "--role-name", "--external-id", "--with-tags"),
+        *("--accounts", "--org", "--ou", "--include", "--exclude", "--account-tag", "--role-name"),
+        *("--external-id", "--source-identity", "--with-tags", "--hub", "--organization", "--enroll", "--require-mfa"),
     ),
     "take values with spaces, which a variable would split": ("--reader",),
     "fit the result of a single command": ("--query",),

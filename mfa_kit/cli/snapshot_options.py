@@ -6,6 +6,7 @@ import click
 
 from mfa_kit.account.snapshot import Snapshot, unread_users
 from mfa_kit.cli.options import Age
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 
 SNAPSHOT = click.option(
@@ -28,3 +29,9 @@ def note_unread_users(snapshot: Snapshot, progress: Progress) -> None:
     """Note which unread parts may cause users to be missing from a result."""
     for why in unread_users(snapshot):
         progress.alert(f"not read: {why}")
+
+
+def no_snapshot_of_many(file: Path | None) -> None:
+    """Raise UsageFault for --snapshot with many accounts, because a snapshot has one account."""
+    if file is not None:
+        raise UsageFault("--snapshot is for one account", "write the snapshot of each with --output-dir DIR")

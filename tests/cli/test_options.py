@@ -12,10 +12,11 @@ from types import FunctionType
 import click
 import pytest
 
-from mfa_kit.cli import main
+from mfa_kit.cli import account_options, main
 from mfa_kit.cli.main import cli
 from mfa_kit.cli.method_options import click_options
 from mfa_kit.cli.options import Age, Flags, Moment, Noun
+from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.wiring.methods import registry
 
 PACKAGE = Path(main.__file__).parents[1]
@@ -166,10 +167,23 @@ def test_a_verb_reads_each_of_its_parameters(words: str) -> None:
     assert unread(function) == []
     names = inspect.signature(function).parameters
     rest = {param.name or "" for param in command.params} - COMMON - set(names)
+    # account_options parses these into the parameter `accounts`
+    if "accounts" in names:
+        rest -= set(account_options.NAMES)
     # these are passed on as a whole, and read elsewhere
     if any(each.kind is each.VAR_KEYWORD for each in names.values()):
         rest -= attributes(file for file in PACKAGE.rglob("*.py") if file.parts[len(PACKAGE.parts)] != "cli")
     assert rest == set()
+
+
+def test_each_choice_of_accounts_is_read() -> None:
+    """A field of the value that the options for many accounts are parsed into would otherwise have no effect."""
+    places = [
+        *(PACKAGE / "organization").rglob("*.py"),
+        *(PACKAGE / "wiring").rglob("*.py"),
+        *(PACKAGE / "cli").rglob("*.py"),
+    ]
+    assert {each.name for each in fields(AccountsChoice)} - attributes(places, of="choice") == set()
 
 
 @pytest.mark.parametrize("name", registry.METHODS)

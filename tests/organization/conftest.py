@@ -14,6 +14,7 @@ MEMBERS = [f"{number:012}" for number in range(1, 6)]
 @pytest.fixture(scope="module")
 def org_lab() -> Iterator[Lab]:
     with Lab(accounts=len(MEMBERS), users_per_account=3) as lab:
+        lab.organization[MEMBERS[0]].backend.get_user("alice").password = "set"
         yield lab
 
 

@@ -14,7 +14,7 @@ from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.member_sessions import MemberSessions
 from mfa_kit.core.errors import AccessDenied, UsageFault
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.accounts import AccountState, OrgAccount
 from tests.conftest import ACCOUNT, MfaKit
 from tests.organization.conftest import MEMBERS
 from tests.sizes import size
@@ -102,7 +102,7 @@ def test_a_role_that_cannot_be_assumed_is_denied_with_the_causes(
     organization = org_lab.organization
     account = organization.records[MEMBERS[4]]
     before = account.state
-    account.state = "SUSPENDED" if role == "mfa-kit-audit" else before
+    account.state = AccountState.SUSPENDED if role == "mfa-kit-audit" else before
     try:
         with pytest.raises(AccessDenied) as error:
             sessions.enter(member(MEMBERS[4], roles=(role,)))

@@ -7,26 +7,25 @@ from pathlib import Path
 import click
 
 from mfa_kit.account.snapshot import Snapshot, unread_users
-from mfa_kit.account.source import AccountSource
+from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.cli.policy.access_rows import UNCHANGED, access_row, compared_lines, locked_out
+from mfa_kit.cli.policy.lockout_accounts import LockoutQuestion, try_in_accounts
 from mfa_kit.cli.policy.policy_file import POLICY_FILE, read_policy
-from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, note_unread_users
+from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, no_snapshot_of_many, note_unread_users
 from mfa_kit.core.errors import Lockout
+from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.policy.lockout import (
     AccessState,
     UserAccess,
     access_with,
     administrators_left,
-    compare_with_simulator,
     may_have_to_change,
 )
 from mfa_kit.policy.texts import force_mfa
 from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
 from mfa_kit.wiring.settings import Settings
-
-# The states in which nothing changes for the user.
-UNCHANGED = {AccessState.FINE, AccessState.NO_WAY}
 
 
 @click.command(cls=Verb)
@@ -42,6 +41,7 @@ UNCHANGED = {AccessState.FINE, AccessState.NO_WAY}
 @click.option("--all", "everybody", is_flag=True, help="Also list users for whom nothing would change.")
 @SNAPSHOT
 @MAX_AGE
+@account_options(results=False)
 def lockout(
     *,
     document: Path | None,
@@ -50,11 +50,22 @@ def lockout(
     everybody: bool,
     file: Path | None,
     max_age: float,
+    accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
-) -> None:
+) -> int:
     """List users who would lose access if a policy were attached today. The exit code is 6 if there are any."""
     text = read_policy(document) if document else None
+    if accounts:
+        no_snapshot_of_many(file)
+        question = LockoutQuestion(
+            policy=lambda partition: text or force_mfa(partition),
+            group=group,
+            self_enroll=self_enroll,
+            everybody=everybody,
+            max_age=max_age,
+        )
+        return try_in_accounts(settings, accounts, question, output)
     source = SnapshotSource(
         file=file,
         max_age=max_age,
@@ -65,7 +76,7 @@ def lockout(
         tried = text or force_mfa(snapshot.partition)
         found = access_with(snapshot, tried, group=group)
         with settings.progress.showing("comparing with IAM's policy simulator"):
-            compared = _compared(tried, account)
+            compared = compared_lines(tried, account)
     note_unread_users(snapshot, settings.progress)
     for line in compared:
         settings.progress.note(line)
@@ -75,40 +86,19 @@ def lockout(
     users = len({access.user for access in found})
     settings.progress.note(f"{users} users, {len(found)} credentials; {totals or 'none'}")
     _refuse(snapshot, found, self_enroll=self_enroll)
+    return 0
 
 
 def _write(found: Sequence[UserAccess], output: Output) -> None:
-    rows = [
-        {
-            "user": access.user,
-            "way": access.way,
-            "standing": access.state,
-            "why": access.why,
-            "first": access.first or None,
-            **({} if output.form == "table" else {"already": access.already}),
-        }
-        for access in found
-    ]
+    rows = [access_row(access) for access in found]
+    if output.form == "table":
+        rows = [{name: cell for name, cell in row.items() if name != "already"} for row in rows]
     output.many("policy-lockout", rows, empty="no user would be locked out")
-
-
-def _compared(document: str, account: AccountSource | None) -> list[str]:
-    """Return lines about how IAM's simulator evaluates the policy, or none if there is no account to ask."""
-    if account is None:
-        return []
-    compared = compare_with_simulator(document, account)
-    if compared.why_not:
-        return [f"not compared with IAM's policy simulator: {compared.why_not}"]
-    if not compared.differing:
-        return ["IAM's policy simulator agrees"]
-    return [f"IAM's policy simulator disagrees: {each}" for each in compared.differing]
 
 
 def _refuse(snapshot: Snapshot, found: Sequence[UserAccess], *, self_enroll: bool) -> None:
     """Raise Lockout if a user would be locked out, or if that cannot be ruled out."""
-    shut = {
-        access.user for access in found if access.shut and not (self_enroll and access.state is AccessState.ENROLLS)
-    }
+    shut = locked_out(found, self_enroll=self_enroll)
     if shut:
         error = Lockout(
             f"{len(shut)} of {len({access.user for access in found})} users would (or might) be locked out",

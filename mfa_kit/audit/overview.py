@@ -1,0 +1,74 @@
+"""An audit of one account among many, reduced to the figures that are compared between accounts."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mfa_kit.account.account_users import AccountUser, account_users
+from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
+from mfa_kit.core.models import DeviceType
+
+# How users with a password sign in, judged by the best known device of each, from best to worst.
+WAYS = ("security key or passkey", "code from an app or a token", "kind unknown", "text message", "no MFA")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditOverview:
+    """The figures of one account.
+
+    `results` has the result of each rule by its ID. `failed` counts the rules that fail by severity. `ways` counts the
+    users with a console password by the way in which they sign in (WAYS), and `users` counts all users. `holes` counts
+    the parts of the account that could not be read. `at` is the Unix time of the snapshot.
+    """
+
+    at: float
+    users: int
+    results: Mapping[str, RuleResult]
+    failed: Mapping[Severity, int] = field(default_factory=dict)
+    ways: Mapping[str, int] = field(default_factory=dict)
+    holes: int = 0
+
+    @property
+    def unknown(self) -> int:
+        """The number of rules that could not be evaluated."""
+        return sum(result is RuleResult.UNKNOWN for result in self.results.values())
+
+    @property
+    def passwords(self) -> int:
+        """The number of users with a console password."""
+        return sum(self.ways.values())
+
+    @property
+    def without_mfa(self) -> int:
+        """The number of users with a console password and no MFA."""
+        return self.ways.get(WAYS[-1], 0)
+
+    @property
+    def badness(self) -> tuple[int, ...]:
+        """A key that sorts accounts by the failed rules of each severity, and then by the unknown rules."""
+        return (*(self.failed.get(severity, 0) for severity in Severity), self.unknown)
+
+
+def overview_of(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> AuditOverview:
+    """Return the figures of an account."""
+    users = account_users(snapshot)
+    return AuditOverview(
+        at=snapshot.at,
+        users=len(users),
+        results={answer.rule.id: answer.result for answer in answers},
+        failed=Counter(answer.rule.severity for answer in answers if answer.result is RuleResult.FAIL),
+        ways=Counter(sign_in_way(one) for one in users if one.password),
+        holes=len(snapshot.holes),
+    )
+
+
+def sign_in_way(one: AccountUser) -> str:
+    """Return how a user signs in, as in WAYS, judged by the user's best known device."""
+    if DeviceType.FIDO2 in one.types:
+        return WAYS[0]
+    if one.types - {DeviceType.SMS}:
+        return WAYS[1]
+    if one.types:
+        return WAYS[3]
+    return WAYS[2] if one.mfa else WAYS[4]

@@ -1,0 +1,136 @@
+"""`mfa-kit audit` for many accounts: a table of accounts, one page for all of them, or a folder for each."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.audit.finding import AuditRule, Limits, Severity
+from mfa_kit.audit.overview import overview_of
+from mfa_kit.audit.registry import audit_snapshot, fails_at
+from mfa_kit.cli.organization import visits as shared
+from mfa_kit.cli.organization.audited import Audited
+from mfa_kit.cli.organization.page import organization_page
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import VERSION, ResultRow
+from mfa_kit.cli.rule_rows import audit_head, rule_row
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.across import Visit, VisitState
+from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.ports import AccountFolders
+from mfa_kit.wiring.audit import SnapshotSource
+from mfa_kit.wiring.organization import (
+    Organization,
+    open_folders,
+    open_organization,
+    snapshot_file,
+    take_snapshot,
+)
+from mfa_kit.wiring.settings import Settings
+
+SCHEMA = "audit-account"
+AUDIT_FILE = "audit.json"
+# The columns of a table in a window of 80 columns.
+NARROW = ("account_name", "account", "state", "critical", "high", "unknown", "without_mfa")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Questions:
+    """What an audit asks of every account."""
+
+    rules: Sequence[AuditRule]
+    limits: Limits
+    source: SnapshotSource
+    fail_on: Severity
+
+
+def audit_accounts(settings: Settings, choice: AccountsChoice, questions: Questions, output: Output) -> int:
+    """Audit many accounts, and print a row for each. Return the exit code."""
+    keeps = output.form in {"json", "jsonl"}
+    with open_organization(settings, choice) as organization, open_folders(choice.output_dir) as folders:
+        done = _kept(organization, folders, questions, keeps=keeps) if folders and choice.resume else []
+        kept = {visit.account.id for visit in done}
+        left = [account for account in organization.selection.chosen if account.id not in kept]
+
+        def work(account: OrgAccount) -> tuple[Audited, Snapshot]:
+            snapshot = take_snapshot(organization.enter(account), organization, questions.source)
+            return _audited(snapshot, account, questions), snapshot
+
+        with shared.visiting(
+            organization, work, progress=settings.progress, accounts=left, is_whole=lambda found: not found[1].holes
+        ) as visits:
+            for visit in visits:
+                if folders and visit.found:
+                    folders.write(visit.account.id, _files(*visit.found))
+                done.append(visit.mapped(lambda found: _reduced(found[0], keeps=keeps)))
+        done = shared.in_order(done)
+        shared.report_unread(done, settings.progress)
+        _write(done, organization, output, folders=folders)
+    return shared.exit_code(done, findings=any(visit.found and visit.found.failed for visit in done))
+
+
+def _kept(
+    organization: Organization, folders: AccountFolders, questions: Questions, *, keeps: bool
+) -> list[Visit[Audited]]:
+    """Return the accounts that an earlier run read completely. Their rules are evaluated again."""
+    return [
+        Visit(
+            account=account,
+            state=VisitState.KEPT,
+            found=_reduced(_audited(snapshot, account, questions), keeps=keeps),
+        )
+        for account in organization.selection.chosen
+        if (snapshot := folders.snapshot(account.id))
+    ]
+
+
+def _audited(snapshot: Snapshot, account: OrgAccount, questions: Questions) -> Audited:
+    answers = audit_snapshot(snapshot, questions.rules, questions.limits)
+    rules = [rule_row(answer, account=account.id) for answer in answers]
+    return Audited(
+        overview=overview_of(snapshot, answers),
+        document={**audit_head(snapshot), "account_name": account.name or None, "rules": rules},
+        failed=fails_at(answers, questions.fail_on),
+    )
+
+
+def _reduced(found: Audited, *, keeps: bool) -> Audited:
+    return found if keeps else replace(found, document=None)
+
+
+def _files(found: Audited, snapshot: Snapshot) -> dict[str, str]:
+    """Return the files of an account's folder: its snapshot, and its audit as `--output json` prints it."""
+    document = {"schema": "mfa-kit/audit", "version": VERSION, **(found.document or {})}
+    return {**snapshot_file(snapshot), AUDIT_FILE: json.dumps(document) + "\n"}
+
+
+def _write(
+    visits: Sequence[Visit[Audited]], organization: Organization, output: Output, *, folders: AccountFolders | None
+) -> None:
+    if folders:
+        summary = {"schema": f"mfa-kit/{SCHEMA}", "version": VERSION, "rows": [_row(visit) for visit in visits]}
+        folders.write_file("organization.json", json.dumps(summary) + "\n")
+        folders.write_file("audit.html", organization_page(visits, caller=organization.caller))
+    match output.form:
+        case "html":
+            output.text(organization_page(visits, caller=organization.caller))
+        case "json" | "jsonl":
+            rows = [{**_row(visit), "audit": visit.found.document if visit.found else None} for visit in visits]
+            output.many(SCHEMA, rows, empty="")
+        case _:
+            output.many(SCHEMA, [_row(visit) for visit in visits], empty="", narrow=NARROW)
+
+
+def _row(visit: Visit[Audited]) -> ResultRow:
+    """Return the row of an account: its failed rules by severity, and how many of its users have no MFA."""
+    found = visit.found.overview if visit.found else None
+    return {
+        **shared.account_cells(visit),
+        "state": shared.state_of(visit),
+        **{str(severity): found.failed.get(severity, 0) if found else None for severity in Severity},
+        "unknown": found.unknown if found else None,
+        "users": found.users if found else None,
+        "passwords": found.passwords if found else None,
+        "without_mfa": found.without_mfa if found else None,
+        "why": visit.why or None,
+    }

@@ -1,0 +1,37 @@
+"""`mfa-kit doctor` for many accounts: whether mfa-kit can get into each, and whether it can read what it needs."""
+
+from collections.abc import Sequence
+
+from mfa_kit.cli.organization.rows import RowsOfAccounts, print_rows
+from mfa_kit.cli.organization.visits import exit_code
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.wiring.diagnosis import Health
+from mfa_kit.wiring.doctor import diagnose_account
+from mfa_kit.wiring.organization import OpenAccount, open_organization
+from mfa_kit.wiring.settings import Settings
+
+ROWS = RowsOfAccounts(
+    schema="doctor-account",
+    fields=("check", "health", "found", "hint"),
+    narrow=("check", "health", "found"),
+    empty="",
+)
+
+
+def diagnose_accounts(settings: Settings, choice: AccountsChoice, output: Output) -> int:
+    """Check the way into many accounts. Return the exit code: 1 if something is wrong in one of them."""
+    wrong: list[str] = []
+    with open_organization(settings, choice) as organization:
+
+        def read(opened: OpenAccount) -> Sequence[ResultRow]:
+            found = list(diagnose_account(opened.iam, opened.caller))
+            wrong.extend(each.what for each in found if each.health is Health.BAD)
+            return [
+                {"check": each.what, "health": each.health, "found": each.found, "hint": each.hint or None}
+                for each in found
+            ]
+
+        visits = print_rows(organization, read, ROWS, progress=settings.progress, output=output)
+    return exit_code(visits, findings=bool(wrong))

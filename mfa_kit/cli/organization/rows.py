@@ -1,0 +1,59 @@
+"""Commands for many accounts whose result is a list of rows, such as the devices of all users."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from mfa_kit.cli.organization import visits as shared
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.organization.across import Visit
+from mfa_kit.wiring.organization import OpenAccount, Organization
+
+
+class RowsOfAccounts(NamedTuple):
+    """How the rows of accounts are printed: their schema, and the columns of a narrow window. `fields` names the cells.
+
+    `empty` is the text if no account has any row.
+    """
+
+    schema: str
+    fields: Sequence[str]
+    narrow: Sequence[str]
+    empty: str
+
+
+def print_rows(
+    organization: Organization,
+    read: Callable[[OpenAccount], Sequence[ResultRow]],
+    form: RowsOfAccounts,
+    *,
+    progress: LiveProgress,
+    output: Output,
+) -> list[Visit[Sequence[ResultRow]]]:
+    """Read each account, and print the rows of all of them. Return the visits.
+
+    A row begins with the account. An account that could not be read, or that is not active, has one row with its state.
+    Raise AwsFault if no account could be read.
+    """
+    with shared.visiting(organization, lambda account: read(organization.enter(account)), progress=progress) as visits:
+        done = shared.in_order(visits)
+    shared.report_unread(done, progress)
+    output.many(
+        form.schema,
+        [row for visit in done for row in _rows(visit, form.fields)],
+        empty=form.empty,
+        narrow=("account_name", *form.narrow, "state"),
+    )
+    return done
+
+
+def _rows(visit: Visit[Sequence[ResultRow]], fields: Sequence[str]) -> list[ResultRow]:
+    """Return the rows of an account. `why` is the reason for the row, or why the account has none."""
+    names = [name for name in fields if name != "why"]
+
+    def row(cells: ResultRow) -> ResultRow:
+        named = {name: cells.get(name) for name in names}
+        return {**shared.account_cells(visit), **named, "state": shared.state_of(visit), "why": cells.get("why")}
+
+    return [row({"why": visit.why})] if visit.found is None else [row(cells) for cells in visit.found]

@@ -1,0 +1,52 @@
+"""`mfa-kit status` for many accounts. It makes the calls of an audit, which are fewer than one per user."""
+
+from collections.abc import Sequence
+
+from mfa_kit.account.account_users import AccountUser, account_users
+from mfa_kit.cli.organization.rows import RowsOfAccounts, print_rows
+from mfa_kit.cli.organization.visits import exit_code
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.models import Device
+from mfa_kit.core.timestamps import iso_time
+from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.wiring.audit import SnapshotSource
+from mfa_kit.wiring.organization import OpenAccount, open_organization, take_snapshot
+from mfa_kit.wiring.settings import Settings
+
+# Seconds. IAM makes no new credential report in less time.
+REPORT_AGE = 4 * 3600.0
+ROWS = RowsOfAccounts(
+    schema="status-account",
+    fields=("user", "kind", "device", "since"),
+    narrow=("user", "kind", "device", "since"),
+    empty="these accounts have no users",
+)
+
+
+def show_accounts(settings: Settings, choice: AccountsChoice, output: Output) -> int:
+    """List the users of many accounts with their devices. Return the exit code."""
+    source = SnapshotSource(file=None, max_age=REPORT_AGE)
+    with open_organization(settings, choice) as organization:
+
+        def read(opened: OpenAccount) -> Sequence[ResultRow]:
+            users = account_users(take_snapshot(opened, organization, source))
+            return [row for one in users for row in _user_rows(one)]
+
+        visits = print_rows(organization, read, ROWS, progress=settings.progress, output=output)
+    return exit_code(visits, findings=False)
+
+
+def _user_rows(one: AccountUser) -> list[ResultRow]:
+    """Return a row for each device of a user, or one row if the user has none or its devices are unknown."""
+    return [_row(one, device) for device in one.devices] or [_row(one, None)]
+
+
+def _row(one: AccountUser, device: Device | None) -> ResultRow:
+    without = "none" if one.mfa is False else "unknown"
+    return {
+        "user": one.name,
+        "kind": device.type if device else without,
+        "device": device.serial if device else None,
+        "since": iso_time(device.since) if device and device.since else None,
+    }

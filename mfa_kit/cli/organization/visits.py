@@ -1,0 +1,86 @@
+"""What the commands for many accounts share: progress, the rows of accounts that were not read, and the exit code."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from mfa_kit.cli.status_line import counting
+from mfa_kit.core.errors import AwsFault
+from mfa_kit.core.interaction import LiveProgress, Progress
+from mfa_kit.core.text import count_of
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.across import UNREAD, Visit, VisitState, all_denied, skipped, visit_accounts
+from mfa_kit.wiring.organization import Organization
+
+T = TypeVar("T")
+
+
+@contextmanager
+def visiting(
+    organization: Organization,
+    work: Callable[[OrgAccount], T],
+    *,
+    progress: LiveProgress,
+    accounts: Sequence[OrgAccount] | None = None,
+    is_whole: Callable[[T], bool] = lambda _: True,
+) -> Iterator[Iterator[Visit[T]]]:
+    """Yield the visits of the chosen accounts (or of `accounts`) as they come, after those that are skipped."""
+    chosen = organization.selection.chosen if accounts is None else accounts
+    visits = visit_accounts(chosen, work, each=organization.each, is_whole=is_whole)
+    with counting(progress, "reading accounts", visits, len(chosen)) as counted:
+        yield _with_skipped(organization, counted)
+
+
+def _with_skipped(organization: Organization, visits: Iterable[Visit[T]]) -> Iterator[Visit[T]]:
+    yield from skipped(organization.selection.skipped)
+    yield from visits
+
+
+def account_cells(visit: Visit[T]) -> dict[str, str | None]:
+    """Return the cells with which every row of a result for many accounts begins."""
+    return {"account": visit.account.id, "account_name": visit.account.name or None}
+
+
+def state_of(visit: Visit[T]) -> str:
+    """Return the state of an account for its row: `unknown` if it could not be read."""
+    return "unknown" if visit.state in UNREAD else visit.state
+
+
+def in_order(visits: Iterable[Visit[T]]) -> list[Visit[T]]:
+    """Return visits in the order of the accounts' names."""
+    return sorted(visits, key=lambda visit: (visit.account.name.lower(), visit.account.id))
+
+
+def report_unread(visits: Sequence[Visit[T]], progress: Progress) -> None:
+    """Print how many accounts were read, and each account that was not, with the reason.
+
+    Raise AwsFault if none could be read.
+    """
+    counts = Counter(visit.state for visit in visits)
+    failed = [visit for visit in visits if visit.state in UNREAD]
+    if failed and len(failed) == len(visits) - counts[VisitState.SKIPPED]:
+        raise _none_read(failed)
+    for visit in failed:
+        progress.alert(f"not read: account {visit.account.label}: {visit.why}")
+    for hint in dict.fromkeys(visit.hint for visit in failed if visit.hint):
+        progress.alert(f"  try: {hint}")
+    totals = ", ".join(f"{counts[state]} {state}" for state in VisitState if counts[state])
+    progress.note(f"{count_of(len(visits), 'account')}: {totals}")
+
+
+def _none_read(failed: Sequence[Visit[T]]) -> AwsFault:
+    first = failed[0]
+    if all_denied(failed):
+        what = f"every account denied access, so the cause is most likely the caller: {first.why}"
+    else:
+        what = f"none of the accounts could be read; account {first.account.label}: {first.why}"
+    error = AwsFault(what, first.hint)
+    for visit in failed[1:]:
+        error.add_note(f"account {visit.account.label}: {visit.why}")
+    return error
+
+
+def exit_code(visits: Iterable[Visit[T]], *, findings: bool) -> int:
+    """Return 1 if there are findings, or if an active account could not be read; otherwise 0."""
+    return int(findings or any(visit.state in UNREAD for visit in visits))

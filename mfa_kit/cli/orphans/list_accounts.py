@@ -1,0 +1,36 @@
+"""`mfa-kit orphans list` for many accounts."""
+
+from collections.abc import Sequence
+
+from mfa_kit.cli.organization.rows import RowsOfAccounts, print_rows
+from mfa_kit.cli.organization.visits import exit_code
+from mfa_kit.cli.orphans.orphan_row import orphan_row
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.enrollment.orphans import find_orphans, find_waiting
+from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.organization import OpenAccount, account_desk, open_organization
+from mfa_kit.wiring.settings import Settings
+
+ROWS = RowsOfAccounts(
+    schema="orphans-list-account",
+    fields=("device", "standing", "user", "since", "run", "key", "clean"),
+    narrow=("device", "standing", "since"),
+    empty="every device is assigned",
+)
+
+
+def list_accounts(settings: Settings, choice: AccountsChoice, output: Output, *, older_than: float) -> int:
+    """List the unassigned devices of many accounts. Return the exit code. `older_than` is in seconds."""
+    with open_organization(settings, choice) as organization:
+
+        def read(opened: OpenAccount) -> Sequence[ResultRow]:
+            desk = account_desk(settings, METHODS, opened, organization)
+            found = find_orphans(desk=desk)
+            found += find_waiting(opened.caller.account, found, desk=desk)
+            now = opened.iam.now()
+            return [orphan_row(each, older_than=older_than, now=now) for each in found]
+
+        visits = print_rows(organization, read, ROWS, progress=settings.progress, output=output)
+    return exit_code(visits, findings=False)

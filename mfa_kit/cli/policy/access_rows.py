@@ -1,0 +1,40 @@
+"""The result rows of `mfa-kit policy lockout`, and the users who make it refuse."""
+
+from collections.abc import Iterable
+
+from mfa_kit.account.source import AccountSource
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.policy.lockout import AccessState, UserAccess, compare_with_simulator
+
+# The states in which nothing changes for the user.
+UNCHANGED = {AccessState.FINE, AccessState.NO_WAY}
+
+
+def access_row(access: UserAccess) -> ResultRow:
+    """Return the row of one way in which a user has access."""
+    return {
+        "user": access.user,
+        "way": access.way,
+        "standing": access.state,
+        "why": access.why,
+        "first": access.first or None,
+        "already": access.already,
+    }
+
+
+def locked_out(found: Iterable[UserAccess], *, self_enroll: bool) -> set[str]:
+    """Return the users who would or might be locked out. With `self_enroll`, those who can enroll do not count."""
+    spared = {AccessState.ENROLLS} if self_enroll else set()
+    return {access.user for access in found if access.shut and access.state not in spared}
+
+
+def compared_lines(document: str, account: AccountSource | None) -> list[str]:
+    """Return lines about how IAM's simulator evaluates the policy, or none if there is no account to ask."""
+    if account is None:
+        return []
+    compared = compare_with_simulator(document, account)
+    if compared.why_not:
+        return [f"not compared with IAM's policy simulator: {compared.why_not}"]
+    if not compared.differing:
+        return ["IAM's policy simulator agrees"]
+    return [f"IAM's policy simulator disagrees: {each}" for each in compared.differing]

@@ -1,0 +1,42 @@
+"""The rows of an audit: what it is about, and the answer of each rule."""
+
+from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.audit.finding import RuleAnswer
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.timestamps import iso_time
+from mfa_kit.organization.wording import in_account
+
+
+def audit_head(snapshot: Snapshot) -> ResultRow:
+    """Return the account, the caller, the times, and the parts that could not be read."""
+    return {
+        "account": snapshot.account,
+        "caller": snapshot.caller,
+        "at": iso_time(snapshot.at),
+        "report_made": iso_time(snapshot.report.made) if snapshot.report else None,
+        "holes": [{"part": hole.part, "about": hole.about, "why": hole.why} for hole in snapshot.holes],
+    }
+
+
+def rule_row(answer: RuleAnswer, *, account: str | None = None) -> ResultRow:
+    """Return the answer of a rule with its findings.
+
+    With `account`, the commands that fix them name that account, because the reader's credentials may be another's.
+    """
+    return {
+        "rule": answer.rule.id,
+        "title": answer.rule.title,
+        "severity": answer.rule.severity,
+        "references": answer.rule.references,
+        "result": answer.result,
+        "why": answer.why or None,
+        "findings": [
+            {
+                "subject": each.subject,
+                "evidence": each.evidence,
+                "remedy": [in_account(line, account) for line in each.remedy] if account else each.remedy,
+            }
+            for each in answer.findings
+        ],
+        "unknown": [{"subject": each.subject, "why": each.why} for each in answer.unsure],
+    }

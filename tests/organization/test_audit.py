@@ -1,0 +1,171 @@
+"""`mfa-kit audit`, `status`, `policy lockout`, `orphans list` and `doctor` in many accounts."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfa_kit.disk.whole_files import create_file
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.organization.accounts import AccountState
+from tests.conftest import ACCOUNT, MfaKit
+from tests.organization.conftest import MEMBERS
+
+ALL = [ACCOUNT, *MEMBERS]
+
+
+@contextmanager
+def without_role(lab: Lab, number: str) -> Iterator[None]:
+    """Take the role of the audit out of an account for a while."""
+    roles = lab.organization[number].backend.roles
+    key = next(key for key, role in roles.items() if role.name == "mfa-kit-audit")
+    role = roles.pop(key)
+    yield
+    roles[key] = role
+
+
+def rows(kit: MfaKit, *args: str | Path, code: int = 0) -> list[dict[str, Any]]:
+    result = kit.run(*args, "--output", "json")
+    assert result.code == code, result.err
+    found: list[dict[str, Any]] = json.loads(result.out)["rows"]
+    return found
+
+
+def test_every_row_names_its_account(org_kit: MfaKit) -> None:
+    """An audit of an organization has a row per account, with its ID, its name and its state."""
+    found = rows(org_kit, "audit", "--org", code=1)
+    assert {row["account"] for row in found} == set(ALL)
+    assert {row["state"] for row in found} == {"read"}
+    assert next(row for row in found if row["account"] == MEMBERS[0])["account_name"] == "member-001"
+
+
+def test_accounts_give_the_same_answers_alone_and_together(org_kit: MfaKit) -> None:
+    """The rules of an account have the same results and findings in one audit of all and in an audit of it alone."""
+    together = {row["account"]: row["audit"] for row in rows(org_kit, "audit", "--org", code=1)}
+    for number in ALL:
+        (alone,) = rows(org_kit, "audit", "--org", "-a", number, code=1)
+        assert alone["audit"]["rules"] == together[number]["rules"]
+    single = json.loads(org_kit.run("audit", "--output", "json").out)["rules"]
+    assert [rule["result"] for rule in single] == [rule["result"] for rule in together[ACCOUNT]["rules"]]
+
+
+def test_the_failure_of_an_account_is_its_row(org_kit: MfaKit, org_lab: Lab) -> None:
+    """An account that denies the role is unknown with the reason, the others are read, and the exit code is 1."""
+    with without_role(org_lab, MEMBERS[1]):
+        result = org_kit.run("status", "--org", "--output", "json")
+    assert result.code == 1
+    found = json.loads(result.out)["rows"]
+    (denied,) = [row for row in found if row["account"] == MEMBERS[1]]
+    assert (denied["state"], denied["user"]) == ("unknown", None)
+    assert "cannot be assumed" in denied["why"]
+    assert {row["account"] for row in found} == set(ALL)
+    assert f"not read: account member-002 ({MEMBERS[1]})" in result.err
+
+
+def test_if_every_account_is_denied_the_caller_is_the_cause(org_kit: MfaKit, org_lab: Lab) -> None:
+    """Nobody has to look at a thousand accounts when the caller may not assume the role anywhere."""
+    org_lab.faults.add("AssumeRole", "denied", at="every")
+    result = org_kit.run("audit", "--org", "--exclude", ACCOUNT)
+    assert result.code == 4
+    assert "the cause is most likely the caller" in result.err
+    assert not result.out
+
+
+def test_an_account_that_is_not_active_is_skipped(org_kit: MfaKit, org_lab: Lab) -> None:
+    """A suspended account has a row that says so, and nothing is asked of it."""
+    record = org_lab.organization.records[MEMBERS[2]]
+    record.state = AccountState.SUSPENDED
+    try:
+        result = org_kit.run("status", "--org", "--output", "json")
+    finally:
+        record.state = AccountState.ACTIVE
+    (skipped,) = [row for row in json.loads(result.out)["rows"] if row["account"] == MEMBERS[2]]
+    assert (skipped["state"], skipped["why"]) == ("skipped", "the account is SUSPENDED")
+    assert result.code == 0
+
+
+def test_the_folder_of_an_account_is_complete(org_kit: MfaKit, tmp_path: Path) -> None:
+    """--output-dir gets a folder per account with its snapshot and its audit, and two files about all of them."""
+    folder = tmp_path / "out"
+    rows(org_kit, "audit", "--org", "--output-dir", folder, code=1)
+    assert sorted(each.name for each in folder.iterdir()) == sorted([*ALL, "audit.html", "organization.json"])
+    for number in ALL:
+        assert {each.name: oct(each.stat().st_mode)[-3:] for each in (folder / number).iterdir()} == {
+            "snapshot.json": "600",
+            "audit.json": "600",
+        }
+        assert json.loads((folder / number / "audit.json").read_text())["account"] == number
+
+
+def test_resume_reads_the_rest_and_what_had_holes(org_kit: MfaKit, org_lab: Lab, tmp_path: Path) -> None:
+    """A second run keeps the complete accounts, and reads the denied one and the one with a hole again."""
+    folder = tmp_path / "out"
+    unreadable = {"operation": "GetAccountPasswordPolicy", "fault": "denied", "at": "every", "account": MEMBERS[1]}
+    org_lab.faults.add_row(unreadable)
+    with without_role(org_lab, MEMBERS[0]):
+        first = rows(org_kit, "audit", "--org", "--output-dir", folder, code=1)
+    states = {row["account"]: row["state"] for row in first}
+    assert (states[MEMBERS[0]], states[MEMBERS[1]], states[MEMBERS[2]]) == ("unknown", "partly read", "read")
+    org_lab.faults.clear()
+    again = rows(org_kit, "audit", "--org", "--output-dir", folder, "--resume", code=1)
+    states = {row["account"]: row["state"] for row in again}
+    assert [states.pop(number) for number in MEMBERS[:2]] == ["read", "read"]
+    assert set(states.values()) == {"kept"}
+
+
+def test_a_command_that_fixes_a_finding_names_its_account(org_kit: MfaKit) -> None:
+    """Someone with credentials of another account cannot change the user of that name there by mistake."""
+    found = rows(org_kit, "audit", "--org", "-a", MEMBERS[0], code=1)
+    lines = [
+        line
+        for rule in found[0]["audit"]["rules"]
+        for finding in rule["findings"]
+        for line in finding["remedy"]
+        if line.startswith("mfa-kit ")
+    ]
+    assert lines
+    assert all(f"--account {MEMBERS[0]}" in line for line in lines)
+
+
+def test_status_of_many_accounts_makes_the_calls_of_an_audit(org_kit: MfaKit, org_lab: Lab) -> None:
+    """No user is asked about whose devices are known, so an account takes at most eight calls and one per user."""
+    rows(org_kit, "status", "--org")
+    for number in MEMBERS:
+        assert len([call for call in org_lab.calls if call.account == number]) <= 8 + 3
+
+
+@pytest.mark.parametrize("command", [("policy", "lockout", "--all"), ("orphans", "list"), ("doctor",)])
+def test_the_other_reports_have_the_account_too(command: tuple[str, ...], org_kit: MfaKit) -> None:
+    """Each row of the other reports for many accounts begins with the account."""
+    result = org_kit.run(*command, "--org", "--output", "json")
+    found = json.loads(result.out)["rows"]
+    assert all(list(row)[:2] == ["account", "account_name"] for row in found)
+    if command != ("orphans", "list"):
+        assert {row["account"] for row in found} == set(ALL)
+
+
+def test_a_user_or_a_snapshot_belongs_to_one_account(org_kit: MfaKit, tmp_path: Path) -> None:
+    """A user name and --snapshot are refused together with several accounts."""
+    for args in (("status", "alice", "--org"), ("audit", "--org", "--snapshot", str(tmp_path / "one.json"))):
+        assert org_kit.run(*args).code == 2
+
+
+def test_a_full_disk_leaves_no_half_folder(org_kit: MfaKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a folder cannot be written, the command ends with one sentence, and nothing half-written stays."""
+    folder = tmp_path / "out"
+
+    def fail(opened: int, name: str, data: bytes) -> None:
+        if name == "audit.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        create_file(opened, name, data)
+
+    monkeypatch.setattr("mfa_kit.adapters.files.account_folders.create_file", fail)
+    result = org_kit.run("audit", "--org", "--output-dir", folder)
+    assert result.code == 5
+    assert "cannot be written: No space left on device" in result.err
+    assert not list(folder.iterdir())
