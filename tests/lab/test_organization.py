@@ -350,6 +350,18 @@ def test_assume_root_is_for_administrators(lab: Lab, admin: Aws) -> None:
     assert root_of(member, OTHER).iam.list_mfa_devices()["MFADevices"] == []
 
 
+def test_assume_root_takes_no_session_of_a_user(admin: Aws) -> None:
+    """Credentials of GetSessionToken may call AssumeRole only, also with MFA. Those of a role may call AssumeRoot."""
+    session = admin.mfa_session(admin.enrolled("lab-admin", "admin"))
+    with refused("AccessDenied", "Cannot call AssumeRoot with session credentials"):
+        root_of(session)
+    hub = document({"Action": "sts:AssumeRole", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}})
+    admin.iam.create_role(RoleName="hub", AssumeRolePolicyDocument=hub)
+    everything = document({"Action": "*", "Resource": "*"})
+    admin.iam.put_role_policy(RoleName="hub", PolicyName="p", PolicyDocument=everything)
+    root_of(in_member(session, "000000000000", role="hub"))
+
+
 def test_assume_root_has_its_own_condition_key_and_limits(lab: Lab, admin: Aws) -> None:
     """A policy can name the task by sts:TaskPolicyArn, sessions last 900 s at most, and AWS's five tasks exist."""
     allow = {"Action": "sts:AssumeRoot", "Resource": f"arn:aws:iam::{MEMBER}:root"}
