@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 # The characters of a 128-bit integer with its sign. Python refuses to convert a much longer one to a float.
@@ -30,6 +31,20 @@ def read_json(text: str | bytes) -> Any:
         raise JsonError("it is not UTF-8") from None
     except RecursionError:
         raise JsonError("it is nested too deep") from None
+
+
+def object_of(value: object) -> Mapping[str, object]:
+    """Return a value of a document that must be an object. Raise TypeError if it is not."""
+    if not isinstance(value, dict):
+        raise TypeError("it is not an object")
+    return value
+
+
+def list_of(value: object) -> list[object]:
+    """Return a value of a document that must be a list. Raise TypeError if it is not."""
+    if not isinstance(value, list):
+        raise TypeError("it is not a list")
+    return value
 
 
 def _integer(digits: str) -> int:

@@ -1,6 +1,6 @@
 """Carry out a plan: enroll its users. After an interruption, the same call continues the work."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -36,12 +36,19 @@ def check_plan(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool
     `sealed`: there are recipients for all backups, so not only the users can decrypt them.
     """
     check_account(plan, caller)
+    check_copies(plan.shut_out, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
+
+
+def check_copies(shut_out: Sequence[str], *, staged: bool, accept_lockout: bool, sealed: bool) -> None:
+    """Raise UsageFault or Lockout if users without a copy of their secret (`shut_out`) must not get a device.
+
+    `sealed` as in `check_plan`.
+    """
     if staged and not sealed:
         raise UsageFault(
             "a staged device is enabled later from its backup, which only the user could decrypt",
             "add a recipient for all backups: -r age1… or -R FILE",
         )
-    shut_out = plan.shut_out
     shown = ", ".join(shut_out[:SHOWN]) + (", …" if len(shut_out) > SHOWN else "")
     if shut_out and not sealed:
         raise UsageFault(

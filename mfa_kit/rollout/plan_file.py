@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.json_text import read_json
+from mfa_kit.core.json_text import list_of, object_of, read_json
 from mfa_kit.core.timestamps import checked_time, iso_time
 from mfa_kit.rollout.plan import Action, Plan, PlanStep, action_of
 from mfa_kit.rollout.roster import RosterRow, key_fingerprint, parse_roster, row_cells
@@ -62,7 +62,7 @@ def parse_plan(
     Raise UsageFault if the text is not a plan of this version; the message begins with `name`.
     """
     try:
-        return _parse(_mapping(read_json(text)), methods=methods, parse_key=parse_key)
+        return _parse(object_of(read_json(text)), methods=methods, parse_key=parse_key)
     except (ValueError, KeyError, TypeError, RecursionError, UsageFault):
         raise UsageFault(f"{name} is not a rollout plan, or another version of mfa-kit made it", CREATE) from None
 
@@ -70,7 +70,7 @@ def parse_plan(
 def _parse(found: Mapping[str, object], *, methods: Iterable[RosterMethod], parse_key: Callable[[str], str]) -> Plan:
     if (found["schema"], found["version"]) != (SCHEMA, VERSION):
         raise ValueError("it has another schema or version")
-    steps = [_mapping(step) for step in _list(found["rows"])]
+    steps = [object_of(step) for step in list_of(found["rows"])]
     lines = "\n".join(map(json.dumps, steps))
     rows = parse_roster(lines or "user", methods=methods, parse_key=parse_key).rows
     report_age = found["report_age"]
@@ -86,18 +86,6 @@ def _parse(found: Mapping[str, object], *, methods: Iterable[RosterMethod], pars
     )
 
 
-def _mapping(value: object) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise TypeError("it is not an object")
-    return value
-
-
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise TypeError("it is not a list")
-    return value
-
-
 def _parse_step(row: RosterRow, fields: Mapping[str, object]) -> PlanStep:
     """Parse a step. Raise ValueError if its action does not fit its method, because only one of them was edited."""
     action, repair, meant = Action(str(fields["action"])), fields.get("repair") is True, action_of(row.kind)
@@ -108,7 +96,7 @@ def _parse_step(row: RosterRow, fields: Mapping[str, object]) -> PlanStep:
         row=row,
         action=action,
         reason=str(fields.get("reason", "")),
-        devices=tuple(map(str, _list(fields.get("devices", [])))),
+        devices=tuple(map(str, list_of(fields.get("devices", [])))),
         repair=repair,
         key_before=str(fields.get("key_before", "")),
     )

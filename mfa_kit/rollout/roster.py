@@ -9,8 +9,9 @@ from typing import TypeVar
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import REPORTED_ROOT, USER_NAME, Intent, check_label, check_user
+from mfa_kit.rollout.roster_accounts import OneAccount, RosterAccounts
 from mfa_kit.rollout.roster_method import SELF, VIRTUAL, RosterMethod
-from mfa_kit.rollout.roster_text import CellFault, ReadRow, read_rows
+from mfa_kit.rollout.roster_text import ACCOUNT, CellFault, ReadRow, read_rows
 
 T = TypeVar("T")
 Tags = tuple[tuple[str, str], ...]
@@ -31,7 +32,7 @@ class RosterRow:
     """One user of a roster, and the device to make: its method (`kind`), name, path, tags and the token's serial.
 
     `recipient` is the user's public key, to which their backup is encrypted. `asset` is a label for the key or token.
-    `account` is set if the user was given as an ARN.
+    `account` is the ID of the account, if the row or the ARN of the user names it.
     """
 
     user: str
@@ -53,23 +54,30 @@ class Roster:
     faults: Sequence[CellFault]
 
 
-def parse_roster(text: str, *, methods: Iterable[RosterMethod], parse_key: Callable[[str], str]) -> Roster:
+def parse_roster(
+    text: str,
+    *,
+    methods: Iterable[RosterMethod],
+    parse_key: Callable[[str], str],
+    accounts: RosterAccounts | None = None,
+) -> Roster:
     """Parse a roster in which these methods are allowed. The result also has the faults of all rows.
 
-    `parse_key` returns a public key without its comment, or raises UsageFault. Raise UsageFault if the text is not a
-    roster.
+    `parse_key` returns a public key without its comment, or raises UsageFault. `accounts` are those that rows may name;
+    by default the roster is for one account. Raise UsageFault if the text is not a roster.
     """
+    accounts = accounts or OneAccount()
     read = read_rows(text)
     faults = [each for each in read if isinstance(each, CellFault)]
     by_name = {method.name: method for method in (*methods, SELF)}
     rows: list[RosterRow] = []
-    seen: dict[str, ReadRow] = {}
+    seen: dict[tuple[str | None, str], ReadRow] = {}
     for each in read:
         if isinstance(each, ReadRow):
-            cells = _Cells(read=each, methods=by_name, parse_key=parse_key)
+            cells = _Cells(read=each, methods=by_name, parse_key=parse_key, accounts=accounts)
             row = cells.parse_row()
             faults += cells.faults
-            if duplicate := _find_duplicate(each, seen):
+            if duplicate := _find_duplicate(each, seen, accounts.key(cells.account or each.cells.get(ACCOUNT))):
                 faults.append(duplicate)
             elif row is not None:
                 rows.append(row)
@@ -77,16 +85,20 @@ def parse_roster(text: str, *, methods: Iterable[RosterMethod], parse_key: Calla
     return Roster(rows=rows, faults=sorted(public, key=lambda fault: fault.line))
 
 
-def _find_duplicate(read: ReadRow, seen: dict[str, ReadRow]) -> CellFault | None:
-    """Remember the user of a row; return a fault if an earlier row has the same user, in any case."""
+def _find_duplicate(
+    read: ReadRow, seen: dict[tuple[str | None, str], ReadRow], account: str | None
+) -> CellFault | None:
+    """Remember the user of a row; return a fault if an earlier row has the same user of the account, in any case."""
     name = _user_name(read.cells.get("user", ""))
-    first = seen.setdefault(name.lower(), read) if USER_NAME.fullmatch(name) else read
+    first = seen.setdefault((account, name.lower()), read) if USER_NAME.fullmatch(name) else read
     if first is read:
         return None
     before = _user_name(first.cells["user"])
     what = f"{name!r} is a duplicate of {first.unit} {first.line}"
     if before != name:
         what = f"{name!r} is a duplicate of {before!r} on {first.unit} {first.line}, because IAM ignores case"
+    if account is None and read.cells.get(ACCOUNT) != first.cells.get(ACCOUNT):
+        what += "; for users of several accounts, add --accounts FILE or --org"
     return CellFault(line=read.line, column="user", what=what, cells=read.cells, unit=read.unit)
 
 
@@ -97,11 +109,14 @@ class _Cells:
     read: ReadRow
     methods: Mapping[str, RosterMethod]
     parse_key: Callable[[str], str]
+    accounts: RosterAccounts
+    account: str | None = None
     faults: list[CellFault] = field(default_factory=list)
 
     def parse_row(self) -> RosterRow | None:
         """Return the row, or None if a cell has a fault."""
         user = self._parse("user", _parse_user, required=True)
+        self.account = self._parse_account()
         row = RosterRow(
             user=user or "",
             kind=self._parse("kind", partial(_parse_method, methods=self.methods)) or VIRTUAL,
@@ -111,13 +126,25 @@ class _Cells:
             serial=self._parse("serial", _parse_serial),
             asset=self._parse("asset", check_label),
             tags=self._parse("tags", _parse_tags) or (),
+            account=self.account,
         )
         if row.kind.by_serial and not self.read.cells.get("serial"):
             self._add_fault("serial", "the cell is empty; write the serial that is printed on the token")
-        if self.faults:
+        return None if self.faults else row
+
+    def _parse_account(self) -> str | None:
+        """Return the ID of the account that the row is for, which its cell or the ARN of the user names."""
+        cell = self.read.cells.get(ACCOUNT, "")
+        arn = ARN.fullmatch(self.read.cells.get("user", ""))
+        in_arn = arn["account"] if arn else ""
+        try:
+            found = self.accounts.find(cell or in_arn)
+        except UsageFault as error:
+            self._add_fault(ACCOUNT if cell or not arn else "user", f"{error}; {error.hint}")
             return None
-        arn = ARN.fullmatch(self.read.cells["user"])
-        return replace(row, account=arn["account"]) if arn else row
+        if in_arn and found != in_arn:
+            self._add_fault(ACCOUNT, f"the row is for account {found}, but the user's ARN is for {in_arn}; correct one")
+        return found
 
     def _parse(self, column: str, parse: Callable[[str], T], *, required: bool = False) -> T | None:
         """Return the value of a cell; None if the cell is empty or has a fault, which is recorded."""

@@ -16,6 +16,9 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import JsonError, read_json
 
 COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags")
+# A roster for several accounts has this column too. Rosters that mfa-kit writes for one account do not.
+ACCOUNT = "account"
+READ = (*COLUMNS, ACCOUNT)
 # Columns that `faults_table` adds and `read_rows` ignores: the faults of a row, and its cells beyond the header.
 WRONG, SURPLUS = "wrong", "surplus"
 # The AWS console uses these column names in its file of new users.
@@ -97,7 +100,7 @@ def _json_row(number: int, found: object, *, unit: str = "line") -> ReadRow | Ce
         return CellFault(line=number, column=None, what=f"the {unit} is not a JSON object", cells={}, unit=unit)
     if IAM_USER in found:
         found = {"user": found[IAM_USER], **found}
-    values = {name: _join_tags(found[name]) if name == "tags" else found[name] for name in COLUMNS if name in found}
+    values = {name: _join_tags(found[name]) if name == "tags" else found[name] for name in READ if name in found}
     cells = {name: _json_cell(value) for name, value in values.items() if value is not None}
     if wrong := [name for name, value in values.items() if not isinstance(value, str | None)]:
         return CellFault(line=number, column=wrong[0], what="the value is not text", cells=cells, unit=unit)
@@ -159,17 +162,17 @@ def _header(cells: Sequence[str], line: int) -> list[str]:
             f"line {line}: the roster's header has no column 'user'",
             f"begin with a header; only user is required: {','.join(COLUMNS)}",
         )
-    if twice := [name for name in COLUMNS if names.count(name) > 1]:
+    if twice := [name for name in READ if names.count(name) > 1]:
         raise UsageFault(f"the roster has the column {twice[0]} twice", "remove one of them")
     return names
 
 
 def _csv_row(names: Sequence[str], cells: Sequence[str], line: int) -> ReadRow | CellFault:
-    ours = {name: _plain_cell(cell) for name, cell in zip(names, cells, strict=False) if name in COLUMNS}
+    ours = {name: _plain_cell(cell) for name, cell in zip(names, cells, strict=False) if name in READ}
     if any(cells[len(names) :]):
         what = f"the row has {len(cells)} cells, and the header has {len(names)}"
         # The console's file of new users has passwords, which could be in a surplus cell of a shifted row.
-        if not set(names) - {*COLUMNS, WRONG, SURPLUS}:
+        if not set(names) - {*READ, WRONG, SURPLUS}:
             ours[SURPLUS] = ",".join(cells[len(names) :])
         return CellFault(line=line, column=None, what=what, cells=ours)
     return ReadRow(line, ours)
@@ -193,5 +196,5 @@ def faults_table(faults: Sequence[CellFault]) -> str:
     for fault in faults:
         row = rows.setdefault(fault.line, {**fault.cells, WRONG: ""})
         row[WRONG] = "; ".join(filter(None, [row[WRONG], str(fault)]))
-    surplus = [SURPLUS] if any(row.get(SURPLUS) for row in rows.values()) else []
-    return csv_table((*COLUMNS, WRONG, *surplus), rows.values())
+    account, surplus = ([name] if any(row.get(name) for row in rows.values()) else [] for name in (ACCOUNT, SURPLUS))
+    return csv_table((*COLUMNS, *account, WRONG, *surplus), rows.values())

@@ -1,13 +1,13 @@
 """Remove the devices that one run made."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Container, Generator, Sequence
 from contextlib import suppress
 from shlex import quote
 
 from mfa_kit.core.errors import Lockout, MfaKitError, NoSuchEntity, UsageFault
 from mfa_kit.core.models import Entry, Purpose, Reached
 from mfa_kit.enrollment.devices import look_up_serials
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.ports import Desk, Journal
 from mfa_kit.enrollment.revoke import retire
 from mfa_kit.rollout.execution import FATAL, Execution, run_row, take_over_runs
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
@@ -19,15 +19,20 @@ def entries_of_run(run: str, *, account: str, desk: Desk) -> list[Entry]:
 
     Raise UsageFault if this computer has no device of the run on record.
     """
-    dead = desk.journal.dead(account)
-    leaving = (entry for entry in dead if (entry.purpose, entry.reached) == (Purpose.REVOKE, Reached.REVOKING))
-    found = [entry for entry in (*desk.journal.made(account), *leaving) if entry.run == run]
+    found = entries_of_runs({run}, account=account, journal=desk.journal)
     if not found:
         raise UsageFault(
             f"the ledger of this computer has no device of run {run}",
             "see the runs here: mfa-kit ledger show; undo any other run on the computer that made it",
         )
     return found
+
+
+def entries_of_runs(runs: Container[str], *, account: str, journal: Journal) -> list[Entry]:
+    """Return the devices that these runs enabled or staged, and those that were being removed when a process ended."""
+    dead = journal.dead(account)
+    leaving = (entry for entry in dead if (entry.purpose, entry.reached) == (Purpose.REVOKE, Reached.REVOKING))
+    return [entry for entry in (*journal.made(account), *leaving) if entry.run in runs]
 
 
 def undo_devices(

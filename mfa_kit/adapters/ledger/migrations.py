@@ -63,4 +63,10 @@ MIGRATIONS = (
         primary key (plan, user)
     ) without rowid;
     """,
+    """
+    create table rollout_runs (
+        plan text not null, run text not null, at real not null,
+        primary key (plan, run)
+    ) without rowid;
+    """,
 )

@@ -1,0 +1,21 @@
+"""The runs that carried out a plan, in a table of the ledger, so that all devices of a plan can be removed."""
+
+from mfa_kit.adapters.ledger.tables import Tables
+
+BEGUN = "insert into rollout_runs (plan, run, at) values (?, ?, ?)"
+
+
+class RolloutRuns:
+    """The runs of one plan, which is identified by the digest of its file."""
+
+    def __init__(self, tables: Tables, *, plan: str) -> None:
+        self._tables, self._plan = tables, plan
+
+    def record(self, run: str, *, at: float) -> None:
+        """Record a run before it begins, at a Unix time."""
+        self._tables.write((BEGUN, [(self._plan, run, at)]))
+
+    def all(self) -> set[str]:
+        """Return the IDs of all runs of the plan on this computer."""
+        rows = self._tables.select("select run from rollout_runs where plan = ?", (self._plan,), types="text")
+        return {run for (run,) in rows}

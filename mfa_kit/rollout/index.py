@@ -1,0 +1,145 @@
+"""An index of the plans of several accounts. It has the hash of each plan, so its own hash covers all of them."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.json_text import list_of, object_of, read_json
+from mfa_kit.core.timestamps import checked_time, iso_time
+from mfa_kit.organization.accounts import ACCOUNT_ID
+from mfa_kit.rollout.plan import Action, Plan
+
+SCHEMA = "mfa-kit/rollout-index"
+VERSION = 1
+CREATE = "create it: mfa-kit rollout plan ROSTER --accounts FILE -o INDEX"
+# `index_text` writes the schema first. Looking only there is quick, because a plan may have some megabytes.
+BEGIN = re.compile(rf'\s*\{{\s*"schema"\s*:\s*"{re.escape(SCHEMA)}"')
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedAccount:
+    """An account with a plan: the file of the plan, relative to the folder of the index, and its SHA-256 in hex.
+
+    `counts` has the number of users per action of the plan.
+    """
+
+    id: str
+    name: str
+    plan: str
+    sha256: str
+    counts: Mapping[str, int]
+
+    @property
+    def label(self) -> str:
+        """The account for messages: `NAME (ID)`, or the ID if it has no name."""
+        return f"{self.name} ({self.id})" if self.name else self.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnplannedAccount:
+    """A chosen account that has no plan because it could not be read. `why` is a sentence."""
+
+    id: str
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutIndex:
+    """The plans that one command made at `planned_at` (Unix seconds). `by` is the ARN that all sessions began from."""
+
+    by: str
+    planned_at: float
+    accounts: Sequence[PlannedAccount]
+    unplanned: Sequence[UnplannedAccount] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of users per action, of all accounts."""
+        found = sum((Counter(account.counts) for account in self.accounts), Counter[str]())
+        return {action.value: found[action.value] for action in Action}
+
+    def find(self, number: str) -> PlannedAccount | None:
+        """Return the account with an ID, None if it is not in the index."""
+        return next((account for account in self.accounts if account.id == number), None)
+
+
+def plan_file_name(plan: Plan, digest: str) -> str:
+    """Return the name of an account's plan file.
+
+    It depends on the content, so the plans of an earlier index stay unchanged until the new index is complete.
+    """
+    return f"{plan.account}-{digest[:8]}.json"
+
+
+def is_index(text: str) -> bool:
+    """Whether a text is an index, of any version."""
+    return BEGIN.match(text) is not None
+
+
+def index_text(index: RolloutIndex) -> str:
+    """Return the text of an index: JSON with an account per line."""
+    head = {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "by": index.by,
+        "made": iso_time(index.planned_at),
+        "counts": index.counts,
+    }
+    accounts = [
+        json.dumps({"id": each.id, "name": each.name, "plan": each.plan, "sha256": each.sha256, "counts": each.counts})
+        for each in index.accounts
+    ]
+    unplanned = [json.dumps({"id": each.id, "name": each.name, "why": each.why}) for each in index.unplanned]
+    return f"{json.dumps(head, indent=1)[:-2]},{_lines('accounts', accounts)},{_lines('unplanned', unplanned)}\n}}\n"
+
+
+def _lines(name: str, items: Sequence[str]) -> str:
+    return f'\n "{name}": [\n' + ",\n".join(items) + "\n ]" if items else f'\n "{name}": []'
+
+
+def parse_index(text: str, *, name: str = "this file") -> RolloutIndex:
+    """Parse an index. Raise UsageFault if it is not one of this version; the message begins with `name`."""
+    try:
+        return _parse(object_of(read_json(text)))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UsageFault(f"{name} is not an index of plans, or another version of mfa-kit made it", CREATE) from None
+
+
+def _parse(found: Mapping[str, object]) -> RolloutIndex:
+    if (found["schema"], found["version"]) != (SCHEMA, VERSION):
+        raise ValueError("it has another schema or version")
+    accounts = [_parse_account(object_of(each)) for each in list_of(found["accounts"])]
+    if len({account.id for account in accounts}) < len(accounts):
+        raise ValueError("it has an account twice")
+    unplanned = map(object_of, list_of(found["unplanned"]))
+    return RolloutIndex(
+        by=str(found["by"]),
+        planned_at=checked_time(datetime.fromisoformat(str(found["made"])).timestamp()),
+        accounts=accounts,
+        unplanned=[
+            UnplannedAccount(id=str(each["id"]), name=str(each["name"]), why=str(each["why"])) for each in unplanned
+        ],
+    )
+
+
+def _parse_account(found: Mapping[str, object]) -> PlannedAccount:
+    number, digest, plan = str(found["id"]), str(found["sha256"]), str(found["plan"])
+    if not ACCOUNT_ID.fullmatch(number) or not DIGEST.fullmatch(digest):
+        raise ValueError("it is not the ID of an account, or not a hash")
+    if PurePosixPath(plan).is_absolute() or ".." in PurePosixPath(plan).parts:
+        raise ValueError("the plan is outside the folder of the index")
+    counts = {action: _count(users) for action, users in object_of(found["counts"]).items()}
+    return PlannedAccount(id=number, name=str(found["name"]), plan=plan, sha256=digest, counts=counts)
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError("it is not a number")
+    return value
