@@ -38,7 +38,7 @@ RUN = {"bash": False, "bash lab": True, "console": False, "console lab": True}
 REFUSED = re.compile(r"(bash|console) no: \S.*")
 FORMATS = PAGES["docs/formats.md"]
 # Functions that print a result. Their first argument besides the result itself is the name of the schema.
-PRINTS = {"Tally", "many", "one", "print_answer"}
+PRINTS = {"Tally", "SideBySide", "many", "one", "print_answer", "show_accounts"}
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files import rollout_files
 from mfa_kit.adapters.ledger.failures import Failures
+from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Caller
@@ -17,9 +18,11 @@ from mfa_kit.enrollment.backup_alone import BackupAlone
 from mfa_kit.enrollment.pacing import InTurn, Pace
 from mfa_kit.enrollment.ports import Desk, Vault
 from mfa_kit.rollout.execution import Execution
+from mfa_kit.rollout.index import is_index
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.plan_file import CREATE, parse_plan, plan_digest
 from mfa_kit.rollout.roster import Roster, parse_roster
+from mfa_kit.rollout.roster_accounts import RosterAccounts
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.desk import assemble_desk
 from mfa_kit.wiring.methods.recipe import Methods
@@ -29,6 +32,7 @@ from mfa_kit.wiring.vault import read_recipients
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.account import AccountReader
+    from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.aws.people import People
     from mfa_kit.adapters.ledger.ledger import Ledger
 
@@ -50,6 +54,10 @@ class RolloutPorts:
     def failures(self, digest: str) -> Failures:
         """Return the records of a plan's failures. `digest` is the SHA-256 of its file in hex."""
         return Failures(self.ledger, plan=digest)
+
+    def runs(self, digest: str) -> RolloutRuns:
+        """Return the recorded runs of a plan of several. `digest` is the SHA-256 of its file."""
+        return RolloutRuns(self.ledger, plan=digest)
 
     def execution(self, *, workers: int, max_failures: int | None = None) -> Execution:
         """Return an Execution with `workers` threads, and some more that encrypt while others wait for responses."""
@@ -73,36 +81,61 @@ def open_rollout(
     oath_keys: OathKeys | None = None,
 ) -> Iterator[RolloutPorts]:
     """Open AWS and the ledger, with one pace for all calls. Up to `workers` calls are in progress at a time."""
-    from mfa_kit.adapters.aws.account import AccountReader
-    from mfa_kit.adapters.aws.people import People
-
-    pace = Pace(
-        clock=time.monotonic,
-        sleep=time.sleep,
-        progress=progress,
-        renew=lambda: iam.renew(caller.account),
-        at_once=workers,
-    )
+    pace = new_pace(lambda: iam.renew(caller.account), workers=workers, progress=progress)
     with connect(settings, workers=workers, turn=pace) as (iam, ledger, caller):
-        desk = assemble_desk(
+        yield assemble_ports(
             settings,
             methods,
-            inventory=iam,
-            registrar=InTurn(iam, pace),
-            vault=vault,
+            iam=iam,
+            caller=caller,
             ledger=ledger,
-            sleep=time.sleep,
+            vault=vault,
+            pace=pace,
             oath_keys=oath_keys,
             progress=progress,
         )
-        yield RolloutPorts(
-            desk=desk,
-            caller=caller,
-            people=People(iam.ask),
-            account=AccountReader(iam.ask, now=iam.now),
-            pace=pace,
-            ledger=ledger,
-        )
+
+
+def new_pace(renew: Callable[[], object], *, workers: int, progress: Progress) -> Pace:
+    """Return the pace of the calls in one account. `renew` looks for new credentials after they have expired."""
+    return Pace(clock=time.monotonic, sleep=time.sleep, progress=progress, renew=renew, at_once=workers)
+
+
+def assemble_ports(
+    settings: Settings,
+    methods: Methods,
+    *,
+    iam: "Iam",
+    caller: Caller,
+    ledger: "Ledger",
+    vault: Vault,
+    pace: Pace,
+    progress: Progress,
+    oath_keys: OathKeys | None = None,
+) -> RolloutPorts:
+    """Combine the ports of one account. `iam` waits for its turn in the same `pace`."""
+    from mfa_kit.adapters.aws.account import AccountReader
+    from mfa_kit.adapters.aws.people import People
+
+    desk = assemble_desk(
+        settings,
+        methods,
+        inventory=iam,
+        registrar=InTurn(iam, pace),
+        vault=vault,
+        ledger=ledger,
+        sleep=time.sleep,
+        oath_keys=oath_keys,
+        progress=progress,
+    )
+    return RolloutPorts(
+        desk=desk,
+        caller=caller,
+        people=People(iam.ask),
+        account=AccountReader(iam.ask, now=iam.now),
+        pace=pace,
+        ledger=ledger,
+    )
 
 
 def parse_public_key(text: str) -> str:
@@ -116,18 +149,34 @@ def parse_public_key(text: str) -> str:
     return key
 
 
-def read_roster(path: Path, methods: Methods) -> Roster:
-    """Read a roster file. Raise UsageFault if it is not a roster."""
-    return parse_roster(rollout_files.read_text(path), methods=methods.in_rosters(), parse_key=parse_public_key)
+def read_roster(path: Path, methods: Methods, *, accounts: RosterAccounts | None = None) -> Roster:
+    """Read a roster file, for one account or for several `accounts`. Raise UsageFault if it is not a roster."""
+    text = rollout_files.read_text(path)
+    return parse_roster(text, methods=methods.in_rosters(), parse_key=parse_public_key, accounts=accounts)
 
 
 def read_plan(path: Path, methods: Methods, *, expected: str | None) -> tuple[Plan, str]:
     """Return a plan and the SHA-256 of its file in hex. Raise UsageFault if `expected` is given and differs from it."""
+    text, digest = read_reviewed(path, expected=expected)
+    if is_index(text):
+        raise UsageFault(
+            f"{path} is an index of several accounts", "add --accounts FILE or --org, or give the plan of one account"
+        )
+    return plan_of(text, methods, name=str(path)), digest
+
+
+def plan_of(text: str, methods: Methods, *, name: str) -> Plan:
+    """Parse a plan. Raise UsageFault if the text is none; the message begins with `name`."""
+    return parse_plan(text, methods=methods.in_rosters(), parse_key=parse_public_key, name=name)
+
+
+def read_reviewed(path: Path, *, expected: str | None, what: str = "plan") -> tuple[str, str]:
+    """Return the text of a file and its SHA-256. Raise UsageFault if it is not the `expected` one."""
     text = rollout_files.read_text(path, hint=CREATE)
     digest = plan_digest(text)
     if expected is not None and expected.lower() != digest:
-        raise UsageFault(f"{path} is not the expected plan: its SHA-256 is {digest}", "review the plan again")
-    return parse_plan(text, methods=methods.in_rosters(), parse_key=parse_public_key, name=str(path)), digest
+        raise UsageFault(f"{path} is not the expected {what}: its SHA-256 is {digest}", f"review the {what} again")
+    return text, digest
 
 
 def open_results_folder(named: Path | None, plan: Path) -> Path:

@@ -1,6 +1,9 @@
 """The files of a rollout: rosters, plans and results. A file is written completely or not at all."""
 
 import os
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
@@ -11,6 +14,9 @@ from mfa_kit.disk.whole_files import replace_file
 LARGEST = 64 << 20
 # What spreadsheets begin with: ZIP (xlsx, xlsm, ods, numbers), and the compound files of older Excel (xls).
 SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+
+# The name of a plan in the folder of an index: the ID of the account, and the first digits of the hash.
+MEMBER = re.compile(r"[0-9]{12}-[0-9a-f]{8}\.json")
 
 
 def read_text(path: Path, *, hint: str = "give a roster as a CSV or JSON Lines file") -> str:
@@ -63,3 +69,29 @@ def write_text(path: Path, text: str) -> None:
         raise IntegrityFault(
             f"{path} cannot be written: {error.strerror}", "check the permissions and the free space"
         ) from None
+
+
+def write_set(path: Path, text: str, *, folder: Path, members: Mapping[str, str]) -> None:
+    """Write `members` by file name into a folder, and then a file that refers to them.
+
+    Until the last file is written, an earlier set stays valid, because the names of its members differ. Afterwards its
+    members are removed. If a write fails, the new members are removed. Raise UsageFault or IntegrityFault.
+    """
+    added: list[Path] = []
+    try:
+        for name, member in members.items():
+            if not (folder / name).exists():
+                added.append(folder / name)
+            write_text(folder / name, member)
+        write_text(path, text)
+    except BaseException:
+        _remove(added)
+        raise
+    _remove(old for old in folder.glob("*.json") if MEMBER.fullmatch(old.name) and old.name not in members)
+
+
+def _remove(files: Iterable[Path]) -> None:
+    """Remove files, as far as that is possible. Files that stay are in no set."""
+    for file in files:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)

@@ -2,9 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mfa_kit.cli.html.chart import Bar, bar_chart
 from mfa_kit.cli.html.shell import Tone, html_mark, html_page, html_table, html_text, html_time, html_words
+from mfa_kit.core.text import count_of
+from mfa_kit.rollout.index import RolloutIndex
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.wiring.aws import account_label
@@ -28,6 +31,7 @@ MEANS = {
     RowOutcome.HALF_MADE: ", in progress or interrupted",
     RowOutcome.BLOCKED: ", cannot start",
 }
+DONE = {RowOutcome.ENROLLED, RowOutcome.SKIPPED}
 # Rows that need action are listed first.
 URGENT = (RowOutcome.FAILED, RowOutcome.BLOCKED, RowOutcome.HALF_MADE)
 
@@ -39,9 +43,9 @@ def status_page(plan: Plan, results: Sequence[RowResult], *, at: float, lab: boo
     """
     counts = Counter(result.outcome for result in results)
     failed = [result for result in results if result.outcome is RowOutcome.FAILED]
-    open_ = [result for result in results if result.outcome not in {RowOutcome.ENROLLED, RowOutcome.SKIPPED}]
+    open_ = [result for result in results if result.outcome not in DONE]
     open_.sort(key=lambda result: URGENT.index(result.outcome) if result.outcome in URGENT else len(URGENT))
-    closed = [result for result in results if result.outcome in {RowOutcome.ENROLLED, RowOutcome.SKIPPED}]
+    closed = [result for result in results if result.outcome in DONE]
     done = counts[RowOutcome.ENROLLED] + counts[RowOutcome.SKIPPED]
     body = [
         f"<h1>MFA rollout, account {html_text(account_label(plan.account, lab=lab))}</h1>",
@@ -54,6 +58,52 @@ def status_page(plan: Plan, results: Sequence[RowResult], *, at: float, lab: boo
         f"<details><summary>Done: {len(closed)}</summary>{_table(closed)}</details>",
     ]
     return html_page("MFA rollout", filter(None, body))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountStatus:
+    """The results of the users of an account; None if it could not be read, and `why` not."""
+
+    label: str
+    results: Sequence[RowResult] | None
+    why: str = ""
+
+    @property
+    def open(self) -> Sequence[RowResult]:
+        """The results of users who have no device."""
+        return [result for result in self.results or () if result.outcome not in DONE]
+
+
+def index_page(index: RolloutIndex, accounts: Sequence[AccountStatus], *, at: float, lab: bool) -> str:
+    """Return the page for several accounts: how many users have a device, in all and in each account, and open rows.
+
+    `lab` says whether the accounts are a lab's.
+    """
+    every = [result for account in accounts for result in account.results or ()]
+    done = sum(result.outcome in DONE for result in every)
+    real = " (LAB, nothing here is real)" if lab else ""
+    body = [
+        f"<h1>MFA rollout, {count_of(len(accounts), 'account')}{real}</h1>",
+        f'<p class="soft">As of {html_time(at)}</p>',
+        f'<p class="soft">Planned {html_time(index.planned_at)}, by {html_words(index.by)}</p>',
+        f'<p class="lead"><b>{done} of {len(every)} users have an MFA device</b></p>',
+        _chart(Counter(result.outcome for result in every), len(every)),
+        "<h2>Accounts</h2>",
+        html_table(("Account", "Users", "Open", "Not read"), map(_account_cells, accounts), numbers=[1, 2]),
+    ]
+    body += map(_open_rows, accounts)
+    return html_page("MFA rollout", filter(None, body))
+
+
+def _account_cells(account: AccountStatus) -> tuple[str, str, str, str]:
+    numbers = str(len(account.results or ())), str(len(account.open))
+    return html_words(account.label), *numbers, html_words(account.why)
+
+
+def _open_rows(account: AccountStatus) -> str:
+    if not account.open:
+        return ""
+    return f"<h2>Still open in {html_words(account.label)}: {len(account.open)}</h2>{_table(account.open)}"
 
 
 def _chart(counts: Counter[RowOutcome], total: int) -> str:

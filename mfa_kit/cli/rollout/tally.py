@@ -9,6 +9,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from mfa_kit.cli.forms import json_document
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow, Results
+from mfa_kit.cli.rollout.account_progress import AccountProgress
 from mfa_kit.cli.status_line import StatusLine
 from mfa_kit.core.errors import Lockout
 from mfa_kit.core.interaction import Progress
@@ -30,8 +31,8 @@ MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED, RowOutcome.REVOKED}
 class Tally:
     """The results of one command that works on `total` rows. `made` and `failed` count rows, `began` is its start.
 
-    If a result cannot be printed, `unheard` is the error and `stop` is set, so that no further row is started. When the
-    rows in progress are finished, `exit_code` raises `unheard`.
+    `cells` begin each row that is printed at once. If a result cannot be printed, `unheard` is the error and `stop` is
+    set, so that no further row is started. When the rows in progress are finished, `exit_code` raises `unheard`.
     """
 
     schema: str
@@ -41,6 +42,7 @@ class Tally:
     output: Output
     pace: Pace
     stop: threading.Event | None = None
+    cells: ResultRow = field(default_factory=dict)
     unheard: OSError | None = None
     results: list[RowResult] = field(default_factory=list)
     failed: int = 0
@@ -67,7 +69,7 @@ class Tally:
         self.made += result.outcome in MADE and not result.reason
         if self.output.form == "jsonl" and self.unheard is None:
             try:
-                self.output.one(self.schema, result_row(result))
+                self.output.one(self.schema, {**self.cells, **result_row(result)})
             except OSError as error:
                 if self.stop is None:
                     raise
@@ -77,7 +79,7 @@ class Tally:
     def take(self, result: RowResult) -> None:
         """Count a result, and show it on stderr: in the status line, or in a line of its own."""
         self.keep(result)
-        counted = isinstance(self.progress, StatusLine) and self.progress.refresh()
+        counted = isinstance(self.progress, StatusLine | AccountProgress) and self.progress.refresh()
         if not counted and self.output.form != "jsonl":
             show = self.progress.alert if result.outcome in TO_RETRY else self.progress.note
             show(": ".join(filter(None, [result.user, result.outcome.value, result.reason])))
@@ -97,11 +99,7 @@ class Tally:
         """Number of rows per outcome, in the order of the outcomes. A row without a result counts as not started."""
         found = Counter(result.outcome for result in self.results)
         found[RowOutcome.NOT_STARTED] += self.left
-        return {
-            outcome.value.replace("-", "_").replace(" ", "_"): found[outcome]
-            for outcome in RowOutcome
-            if found[outcome]
-        }
+        return {outcome_name(outcome): found[outcome] for outcome in RowOutcome if found[outcome]}
 
     def show(self, head: "ResultRow | None" = None) -> None:
         """Print the results, unless they were printed as they arrived. `head` has fields that precede the counts."""
@@ -116,6 +114,11 @@ class Tally:
                 self.output.one(self.schema, {**head, "counts": self.counts, "rows": rows})
             case _:
                 self.output.one(self.schema, {**head, **(self.counts or {"users": 0})})
+
+
+def outcome_name(outcome: RowOutcome) -> str:
+    """Return an outcome as the name of a column with its count."""
+    return outcome.value.replace("-", "_").replace(" ", "_")
 
 
 def result_row(result: RowResult) -> dict[str, str | None]:

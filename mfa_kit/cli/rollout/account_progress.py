@@ -1,0 +1,49 @@
+"""The messages of one account among several: each line begins with the account, and commands carry --account."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from mfa_kit.cli.status_line import StatusLine
+from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.organization.wording import in_account
+
+# These commands work on the index, so they are the same for all accounts.
+OF_ALL = ("mfa-kit rollout apply", "mfa-kit rollout status")
+
+
+def account_words(text: str, account: str) -> str:
+    """Return a message whose commands, in its parts between semicolons, name the account."""
+    named = f"--account {account}"
+    return "; ".join(
+        part if named in part or any(command in part for command in OF_ALL) else in_account(part, account)
+        for part in text.split("; ")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountProgress:
+    """Progress of the account with this ID and label. Its lines may be mixed with those of other accounts."""
+
+    progress: LiveProgress
+    id: str
+    label: str
+
+    def note(self, text: str) -> None:
+        """Print a line, unless quiet."""
+        self.progress.note(self._line(text))
+
+    def alert(self, text: str) -> None:
+        """Print a line."""
+        self.progress.alert(self._line(text))
+
+    def showing(self, _: str | Callable[[], str]) -> AbstractContextManager[None]:
+        """Show nothing: the status line is that of all accounts."""
+        return nullcontext()
+
+    def refresh(self) -> bool:
+        """Draw the status line of all accounts now. Return whether there is one."""
+        return isinstance(self.progress, StatusLine) and self.progress.refresh()
+
+    def _line(self, text: str) -> str:
+        return f"{self.label}: {account_words(text, self.id)}"

@@ -1,0 +1,146 @@
+"""What came of a rollout in several accounts: a row per account, the rows of all users, and the exit code."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.rollout.side_by_side import AccountWork
+from mfa_kit.cli.rollout.tally import FAULTY, outcome_name, result_row
+from mfa_kit.core.errors import AwsFault, IntegrityFault, Lockout
+from mfa_kit.core.interaction import Progress
+from mfa_kit.rollout.outcomes import RowOutcome, RowResult
+
+
+def state_of(work: AccountWork) -> str:
+    """Return the state of an account in one word or two."""
+    if work.why:
+        return "skipped"
+    if work.error:
+        return "failed"
+    if work.left:
+        return "stopped" if work.tally else RowOutcome.NOT_STARTED
+    return "done"
+
+
+def reason_of(work: AccountWork) -> str | None:
+    """Return why the work in an account was not done."""
+    if work.error:
+        return work.in_words("; ".join(filter(None, [str(work.error), work.error.hint])))
+    return work.why or None
+
+
+def account_row(work: AccountWork) -> ResultRow:
+    """Return the row of an account, without its counts."""
+    return {
+        **work.cells,
+        "state": state_of(work),
+        "why": reason_of(work),
+        "run": work.run,
+        "results": str(work.results) if work.results else None,
+        "users": work.total,
+    }
+
+
+def user_rows(work: AccountWork) -> Iterator[ResultRow]:
+    """Yield the rows of the users of an account."""
+    for result in work.found:
+        yield {**work.cells, **result_row(result)}
+
+
+def counts_of(works: Iterable[AccountWork]) -> Counter[RowOutcome]:
+    """Return the number of users per outcome. A user without a result counts as not started."""
+    counts: Counter[RowOutcome] = Counter()
+    for work in works:
+        counts.update(result.outcome for result in work.found)
+        counts[RowOutcome.NOT_STARTED] += work.left
+    return +counts
+
+
+def show_accounts(schema: str, works: Sequence[AccountWork], *, output: Output) -> None:
+    """Print a row per account, in a table and in JSON Lines, where the rows of the users are printed already."""
+    shown = _shown(works)
+    rows = [_counted_row(work, shown) for work in works]
+    if output.form == "jsonl":
+        for row in rows:
+            output.one(schema, row)
+    elif output.form == "table":
+        narrow = ["account_name", "account", "state", *map(outcome_name, shown)]
+        output.many(schema, rows, empty="there are no accounts", narrow=narrow)
+
+
+def show_users(schema: str, works: Sequence[AccountWork], *, output: Output, head: ResultRow) -> None:
+    """Print the rows of all users, in JSON and in CSV. JSON also has `head`, the counts, and the rows of the accounts.
+
+    In CSV, an account without users that have a result has one row.
+    """
+    if output.form == "json":
+        total, shown = counts_of(works), _shown(works)
+        counts = {outcome_name(outcome): total[outcome] for outcome in shown}
+        accounts = [_counted_row(work, shown) for work in works]
+        users = [row for work in works for row in user_rows(work)]
+        output.one(schema, {**head, "counts": counts, "accounts": accounts, "rows": users})
+    elif output.form == "csv":
+        output.many(schema, [row for work in works for row in [*user_rows(work)] or [_empty(work)]], empty="")
+
+
+def _shown(works: Iterable[AccountWork]) -> list[RowOutcome]:
+    """Return the outcomes that any user has, in their order."""
+    total = counts_of(works)
+    return [outcome for outcome in RowOutcome if total[outcome]]
+
+
+def _counted_row(work: AccountWork, shown: Iterable[RowOutcome]) -> ResultRow:
+    counts = counts_of([work])
+    return {**account_row(work), **{outcome_name(outcome): counts[outcome] for outcome in shown}}
+
+
+def _empty(work: AccountWork) -> ResultRow:
+    """Return the row of an account without results of users."""
+    state = RowResult(user="", outcome=RowOutcome.NOT_STARTED, reason=reason_of(work) or "")
+    return {**work.cells, **result_row(state)}
+
+
+def report_failed(works: Iterable[AccountWork], progress: Progress) -> None:
+    """Print each account whose work ended early, or was not begun, with the reason."""
+    for work in works:
+        if reason := reason_of(work):
+            progress.alert(f"{state_of(work)}: account {work.account.label}: {reason}")
+
+
+def exit_code(works: Sequence[AccountWork], *, asked: bool) -> int:
+    """Return the exit code. Raise KeyboardInterrupt if users are left because the user `asked` for a stop.
+
+    Raise the error of an account if results could not be printed, if this computer's disk failed, or if no account
+    worked.
+    """
+    _raise_first_grave(works)
+    if asked and any(work.left for work in works):
+        raise KeyboardInterrupt
+    _raise_if_none_worked([work for work in works if not work.why])
+    counts = counts_of(works)
+    if counts[RowOutcome.REFUSED]:
+        return Lockout.exit_code
+    failed = any(work.error for work in works)
+    return int(failed or bool(counts.keys() & {*FAULTY, RowOutcome.NOT_STARTED}))
+
+
+def _raise_first_grave(works: Iterable[AccountWork]) -> None:
+    """Raise the first error that is not one of an account: of the output, or of this computer's disk."""
+    for work in works:
+        if work.tally and work.tally.unheard:
+            raise work.tally.unheard
+        if isinstance(work.error, IntegrityFault):
+            raise work.error
+
+
+def _raise_if_none_worked(works: Sequence[AccountWork]) -> None:
+    """Raise one error if all accounts have one: of their class if it is the same, because it has its exit code."""
+    errors = [work.error for work in works if work.error]
+    if not errors or len(errors) < len(works):
+        return
+    kinds = {type(error) for error in errors}
+    kind = kinds.pop() if len(kinds) == 1 else AwsFault
+    first = works[0]
+    what = f"no account worked; {first.account.label}: {errors[0]}" if len(works) > 1 else str(errors[0])
+    raise kind(what, first.in_words(errors[0].hint))

@@ -1,0 +1,124 @@
+"""`mfa-kit rollout apply` for the plans of an index, in several accounts at the same time."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.rollout.account_results import exit_code, report_failed, show_accounts, show_users
+from mfa_kit.cli.rollout.index_work import PlannedWork, planned_works, read_plans
+from mfa_kit.cli.rollout.plan_run import PlanRun
+from mfa_kit.cli.rollout.running import name_next_command
+from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
+from mfa_kit.cli.rollout.tally import check_backup_folder
+from mfa_kit.enrollment.ports import Vault
+from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.rollout.apply import check_account, check_copies
+from mfa_kit.rollout.row_status import look_up_status
+from mfa_kit.wiring import rollout as files
+from mfa_kit.wiring import rollout_accounts as wiring
+from mfa_kit.wiring.desk import new_run_id
+from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyOptions:
+    """The options of `apply` for an index. `results` is the folder that gets a folder for each account."""
+
+    index_file: Path
+    vault: Vault
+    staged: bool
+    accept_lockout: bool
+    max_failures: int | None
+    expected: str | None
+    results: Path | None
+    workers: int
+
+
+def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Settings, output: Output) -> int:
+    """Enroll the users of the chosen accounts, and return the exit code.
+
+    Nothing begins unless all plans are those of the index, and unless no user of any account would be locked out.
+    """
+    path = wanted.index_file
+    index = wiring.read_index(path, expected=wanted.expected)
+    plans = read_plans(path, index)
+    with (
+        name_next_command(),
+        wiring.open_account_rollouts(settings, METHODS, choice, vault=wanted.vault, workers=wanted.workers) as rollouts,
+    ):
+        planned = planned_works(path, index, plans, rollouts.organization.selection, choice)
+        _check_all(planned, wanted)
+        side = SideBySide(
+            schema="rollout-apply-index",
+            works=[each.work for each in planned],
+            rollouts=rollouts,
+            progress=settings.progress,
+            output=output,
+            max_failures=wanted.max_failures,
+        )
+        by_account = {each.planned.id: each for each in planned}
+        base = wanted.results or path.with_name(f"{path.stem}-results")
+        if not settings.dry_run:
+            files.open_results_folder(base, path)
+
+        def act(opened: OpenWork) -> None:
+            one = by_account[opened.work.account.id]
+            check_account(one.plan, opened.ports.caller)
+            if settings.dry_run:
+                _foresee(one, opened)
+            else:
+                _apply_in(one, opened, folder=base / one.planned.id, staged=wanted.staged)
+
+        try:
+            asked = side.do(act)
+        finally:
+            show_users(
+                "rollout-apply-index", side.works, output=output, head={"index": str(path), "results": str(base)}
+            )
+            show_accounts("rollout-apply-account", side.works, output=output)
+        report_failed(side.works, settings.progress)
+        return 0 if settings.dry_run else exit_code(side.works, asked=asked)
+
+
+def _check_all(planned: list[PlannedWork], wanted: ApplyOptions) -> None:
+    """Raise UsageFault or Lockout if the rollout must not start in one of the accounts."""
+    usable = [each for each in planned if not each.work.why]
+    check_copies(
+        [f"{user} in {each.work.account.label}" for each in usable for user in each.plan.shut_out],
+        staged=wanted.staged,
+        accept_lockout=wanted.accept_lockout,
+        sealed=bool(wanted.vault.recipients()),
+    )
+    check_backup_folder(wanted.vault, [step for each in usable for step in each.plan.steps])
+
+
+def _foresee(one: PlannedWork, opened: OpenWork) -> None:
+    """Report the state of each user, as with --dry-run."""
+    found = look_up_status(
+        one.plan, holders=opened.execution.list_holders(), look=lambda _: {}, failures={}, desk=opened.ports.desk
+    )
+    opened.take_all((each for each in found), opened.tally.take)
+
+
+def _apply_in(one: PlannedWork, opened: OpenWork, *, folder: Path, staged: bool) -> None:
+    """Carry out the plan of an account, and write its results."""
+    ports = opened.ports
+    files.open_results_folder(folder, folder)
+    this = PlanRun(
+        run=new_run_id(ports.desk.inventory),
+        plan=one.plan,
+        digest=one.planned.sha256,
+        ports=ports,
+        execution=opened.execution,
+        tally=opened.tally,
+        folder=folder,
+        staged=staged,
+    )
+    ports.runs(this.digest).record(this.run, at=ports.desk.inventory.now())
+    one.work.run = this.run
+    opened.tally.progress.note(f"run {this.run}")
+    try:
+        opened.take_all(this.outcomes(), this.take)
+    finally:
+        one.work.results = this.finish()

@@ -1,0 +1,187 @@
+"""`mfa-kit rollout plan` for several accounts: a plan for each, and an index of all plans."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mfa_kit.cli.organization.visits import account_cells, exit_code, in_order, report_unread, state_of, visiting
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.rollout.account_progress import AccountProgress
+from mfa_kit.cli.rollout.roster_rows import read_rows
+from mfa_kit.cli.rollout.users_plan import PlanWish, note_surprises, plan_summary, plan_users
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.across import Visit, VisitState
+from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.selecting import Selection
+from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, UnplannedAccount, index_text, plan_file_name
+from mfa_kit.rollout.plan import Action, Plan
+from mfa_kit.rollout.plan_file import plan_digest, plan_text
+from mfa_kit.rollout.roster import RosterRow, keep_users
+from mfa_kit.rollout.roster_accounts import ChosenAccounts
+from mfa_kit.wiring import rollout_accounts as wiring
+from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
+
+ACTIONS = tuple(action.value for action in Action)
+SUMMARY = ("no_own_copy", "no_admin_backup", "keys_changed", "report_age_s", "api_calls", "estimated_s")
+NARROW = ("account_name", "account", "state", *ACTIONS, "no_own_copy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RosterSource:
+    """The files of the command: the roster if there is one, the file for its rows with errors, and the index."""
+
+    file: Path | None
+    skip_bad: Path | None
+    out: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WrittenPlan:
+    """The plan of an account, as text with its digest, and its path relative to the folder of the index."""
+
+    plan: Plan
+    text: str
+    digest: str
+    name: str
+    place: str
+
+
+def plan_accounts(
+    source: RosterSource, wish: PlanWish, choice: AccountsChoice, *, settings: Settings, output: Output
+) -> int:
+    """Write the plans of the chosen accounts and their index, and return the exit code.
+
+    With a roster, accounts without rows are not read. An account that cannot be read has no plan. If none can be read,
+    raise AwsFault, and write nothing.
+    """
+    with wiring.open_account_rollouts(settings, METHODS, choice, vault=open_vault(), workers=wish.workers) as rollouts:
+        selection = rollouts.organization.selection
+        rows = None
+        if source.file:
+            known = ChosenAccounts(selection.chosen, selection.skipped)
+            rows = _by_account(read_rows(source.file, source.skip_bad, settings=settings, accounts=known), wish.only)
+        accounts = [each for each in selection.chosen if rows is None or each.id in rows]
+
+        def work(account: OrgAccount) -> Plan:
+            progress = _progress(account, settings.progress)
+            mine = replace(
+                wish, rows=None if rows is None else rows[account.id], only=wish.only if rows is None else ()
+            )
+            return plan_users(mine, rollouts.enter(account, progress=progress), progress=progress)
+
+        organization = replace(rollouts.organization, selection=_without_skipped(selection, rows))
+        with visiting(organization, work, progress=settings.progress, accounts=accounts) as found:
+            visits = in_order(found)
+        by = organization.caller.arn
+    if rows is None and wish.only:
+        _check_only(wish.only, visits)
+    report_unread(visits, settings.progress)
+    _write(source.out, visits, by=by, settings=settings, output=output)
+    return exit_code(visits, findings=False)
+
+
+def _by_account(rows: Sequence[RosterRow], only: Sequence[str]) -> Mapping[str, list[RosterRow]]:
+    """Return rows by the ID of their account: those of `only`, if it has any names."""
+    found: dict[str, list[RosterRow]] = defaultdict(list)
+    for row in keep_users(rows, only) if only else rows:
+        found[row.account or ""].append(row)
+    return found
+
+
+def _without_skipped(selection: Selection, rows: Mapping[str, list[RosterRow]] | None) -> Selection:
+    """Return a selection without skipped accounts if there is a roster, because it has no row of them."""
+    return selection if rows is None else replace(selection, skipped=())
+
+
+def _progress(account: OrgAccount, progress: LiveProgress) -> AccountProgress:
+    return AccountProgress(progress=progress, id=account.id, label=account.label)
+
+
+def _check_only(only: Sequence[str], visits: Iterable[Visit[Plan]]) -> None:
+    """Raise UsageFault for a name that is in no account. Nothing is known about accounts that could not be read."""
+    there = {step.user.lower() for visit in visits if visit.found for step in visit.found.steps}
+    missing = sorted({name.lower() for name in only} - there)
+    if missing:
+        raise UsageFault(
+            f"--only names users who are in none of the accounts that were read: {', '.join(missing)}",
+            "check the spelling, or remove these names from --only",
+        )
+
+
+def _write(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings: Settings, output: Output) -> None:
+    """Write the plans that have rows, and the index, and print the summary."""
+    folder = wiring.plans_folder(out).name
+    written: dict[str, _WrittenPlan] = {}
+    for visit in visits:
+        if visit.found and visit.found.steps:
+            text = plan_text(visit.found)
+            digest = plan_digest(text)
+            name = plan_file_name(visit.found, digest)
+            written[visit.account.id] = _WrittenPlan(
+                plan=visit.found, text=text, digest=digest, name=name, place=f"{folder}/{name}"
+            )
+    index = _index(visits, written, by=by)
+    text = index_text(index)
+    if not settings.dry_run:
+        wiring.write_index(out, text, {each.name: each.text for each in written.values()})
+    for visit in visits:
+        if visit.found:
+            note_surprises(visit.found, progress=_progress(visit.account, settings.progress))
+    head: ResultRow = {"index": str(out), "sha256": plan_digest(text), "accounts": len(index.accounts), **index.counts}
+    whole = output.form in {"json", "jsonl"}
+    _show(head, [_row(visit, written.get(visit.account.id), whole=whole) for visit in visits], output=output)
+
+
+def _index(visits: Sequence[Visit[Plan]], written: Mapping[str, _WrittenPlan], *, by: str) -> RolloutIndex:
+    plans = [visit.found for visit in visits if visit.found]
+    accounts = [
+        PlannedAccount(
+            id=visit.account.id,
+            name=visit.account.name,
+            plan=each.place,
+            sha256=each.digest,
+            counts=each.plan.counts,
+        )
+        for visit in visits
+        if (each := written.get(visit.account.id))
+    ]
+    unplanned = [
+        UnplannedAccount(id=visit.account.id, name=visit.account.name, why=visit.why)
+        for visit in visits
+        if visit.found is None
+    ]
+    made = max((plan.planned_at for plan in plans), default=0.0)
+    return RolloutIndex(by=by, planned_at=made, accounts=accounts, unplanned=unplanned)
+
+
+def _row(visit: Visit[Plan], written: _WrittenPlan | None, *, whole: bool) -> ResultRow:
+    """Return the row of an account. Its cells are empty if it has no plan."""
+    plan = visit.found
+    counts = plan.counts if plan else {}
+    summary = plan_summary(plan, whole=whole) if plan else {}
+    return {
+        **account_cells(visit),
+        "state": "planned" if visit.state is VisitState.READ else state_of(visit),
+        "why": visit.why or None,
+        "plan": written.place if written else None,
+        "sha256": written.digest if written else None,
+        **{name: counts.get(name) for name in ACTIONS},
+        **{name: summary.get(name) for name in SUMMARY},
+    }
+
+
+def _show(head: ResultRow, rows: Sequence[ResultRow], *, output: Output) -> None:
+    match output.form:
+        case "json":
+            output.one("rollout-plan-index", {**head, "rows": rows})
+        case "csv":
+            output.many("rollout-plan-account", rows, empty="")
+        case _:
+            output.many("rollout-plan-account", rows, empty="no account has users to plan for", narrow=NARROW)
+            output.one("rollout-plan-index", head)

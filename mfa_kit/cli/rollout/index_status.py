@@ -1,0 +1,88 @@
+"""`mfa-kit rollout status` for an index: the state of each user in several accounts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mfa_kit.cli.organization.visits import account_cells, exit_code, in_order, report_unread, state_of, visiting
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.rollout.account_progress import AccountProgress, account_words
+from mfa_kit.cli.rollout.index_work import planned_works, read_plans
+from mfa_kit.cli.rollout.page import AccountStatus, index_page
+from mfa_kit.cli.rollout.running import look_up_counted
+from mfa_kit.cli.rollout.tally import COLUMNS, result_row
+from mfa_kit.enrollment.ports import Vault
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.across import Visit
+from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.rollout.index import RolloutIndex
+from mfa_kit.rollout.outcomes import RowResult
+from mfa_kit.rollout.row_status import look_up_status
+from mfa_kit.wiring import rollout_accounts as wiring
+from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.settings import Settings
+
+
+def show_index(
+    path: Path, choice: AccountsChoice, *, vault: Vault, workers: int, settings: Settings, output: Output
+) -> int:
+    """Print the state of each user of the chosen accounts, and return the exit code."""
+    index = wiring.read_index(path, expected=None)
+    plans = read_plans(path, index)
+    with wiring.open_account_rollouts(settings, METHODS, choice, vault=vault, workers=workers) as rollouts:
+        planned = {
+            each.planned.id: each for each in planned_works(path, index, plans, rollouts.organization.selection, choice)
+        }
+
+        def look(account: OrgAccount) -> list[RowResult]:
+            one = planned[account.id]
+            progress = AccountProgress(progress=settings.progress, id=account.id, label=account.label)
+            ports = rollouts.enter(account, progress=progress)
+            return look_up_status(
+                one.plan,
+                holders=ports.execution(workers=workers).list_holders(),
+                look=lambda users: look_up_counted(users, ports, workers=workers, progress=progress),
+                failures=ports.failures(one.planned.sha256).by_user(),
+                desk=ports.desk,
+            )
+
+        accounts = [each.work.account for each in planned.values() if not each.work.why]
+        with visiting(rollouts.organization, look, progress=settings.progress, accounts=accounts) as found:
+            visits = in_order(visit for visit in found if visit.account.id in planned)
+        now, lab = rollouts.organization.home.now(), rollouts.organization.caller.lab
+    report_unread(visits, settings.progress)
+    missing = [each.work for each in planned.values() if each.work.why and each.work.account.state is None]
+    for work in missing:
+        settings.progress.alert(f"not read: account {work.account.label}: {work.why}")
+    _print(index, visits, at=now, lab=lab, output=output)
+    return exit_code(visits, findings=bool(missing))
+
+
+def _print(
+    index: RolloutIndex, visits: Sequence[Visit[list[RowResult]]], *, at: float, lab: bool, output: Output
+) -> None:
+    if output.is_html:
+        output.text(index_page(index, [_status(visit) for visit in visits], at=at, lab=lab))
+    else:
+        output.many(
+            "rollout-status-account",
+            [row for visit in visits for row in _rows(visit)],
+            empty="the plans are empty",
+            narrow=("account_name", "user", "outcome", "cause", "reason"),
+        )
+
+
+def _rows(visit: Visit[list[RowResult]]) -> Sequence[ResultRow]:
+    """Return the rows of an account's users; one row with the reason if the account was not read."""
+    cells = account_cells(visit)
+    if visit.found is None:
+        return [{**cells, **dict.fromkeys(COLUMNS), "outcome": state_of(visit), "reason": visit.why}]
+    return [{**cells, **result_row(each), "reason": _reason(each, visit)} for each in visit.found]
+
+
+def _reason(result: RowResult, visit: Visit[list[RowResult]]) -> str | None:
+    return account_words(result.reason, visit.account.id) or None
+
+
+def _status(visit: Visit[list[RowResult]]) -> AccountStatus:
+    return AccountStatus(label=visit.account.label, results=visit.found, why=visit.why)

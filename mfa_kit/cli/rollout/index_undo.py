@@ -1,0 +1,97 @@
+"""`mfa-kit rollout undo` for an index: remove the devices that its runs made, in several accounts at the same time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.rollout.account_results import exit_code, report_failed, show_accounts, show_users
+from mfa_kit.cli.rollout.index_work import PlannedWork, planned_works, read_plans
+from mfa_kit.cli.rollout.running import name_next_command
+from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import Entry
+from mfa_kit.core.text import count_of
+from mfa_kit.enrollment.ports import Vault
+from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.rollout.outcomes import RowResult
+from mfa_kit.rollout.undo import entries_of_runs, undo_devices
+from mfa_kit.wiring import rollout_accounts as wiring
+from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.rollout_accounts import AccountRollouts
+from mfa_kit.wiring.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoOptions:
+    """The options of `undo` for an index."""
+
+    index_file: Path
+    vault: Vault
+    leave_without_mfa: bool
+    workers: int
+
+
+def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Settings, output: Output) -> int:
+    """Remove the devices that this computer made for the plans of an index, and return the exit code."""
+    path = wanted.index_file
+    index = wiring.read_index(path, expected=None)
+    plans = read_plans(path, index)
+    with (
+        name_next_command(),
+        wiring.open_account_rollouts(settings, METHODS, choice, vault=wanted.vault, workers=wanted.workers) as rollouts,
+    ):
+        planned = planned_works(path, index, plans, rollouts.organization.selection, choice)
+        entries = {each.planned.id: _entries(each, rollouts) for each in planned}
+        _confirm(path, list(entries.values()), settings=settings)
+        for each in planned:
+            each.work.total = len(entries[each.planned.id])
+        side = SideBySide(
+            schema="rollout-undo-index",
+            works=[each.work for each in planned if each.work.total],
+            rollouts=rollouts,
+            progress=settings.progress,
+            output=output,
+        )
+
+        def act(opened: OpenWork) -> None:
+            mine = entries[opened.work.account.id]
+            if settings.dry_run:
+                foreseen = (RowResult.of_entry(entry, reason="would be removed") for entry in mine)
+                return opened.take_all(foreseen, opened.tally.take)
+            outcomes = undo_devices(
+                mine,
+                leave_without_mfa=wanted.leave_without_mfa,
+                desk=opened.ports.desk,
+                execution=opened.execution,
+            )
+            return opened.take_all(outcomes, opened.tally.take)
+
+        try:
+            asked = side.do(act)
+        finally:
+            show_users("rollout-undo-index", side.works, output=output, head={"index": str(path)})
+            show_accounts("rollout-undo-account", side.works, output=output)
+        report_failed(side.works, settings.progress)
+        return 0 if settings.dry_run else exit_code(side.works, asked=asked)
+
+
+def _entries(each: PlannedWork, rollouts: AccountRollouts) -> list[Entry]:
+    """Return the devices that runs of an account's plan made, and that are not removed yet."""
+    ledger = rollouts.organization.ledger
+    return entries_of_runs(rollouts.runs(each.planned.sha256), account=each.planned.id, journal=ledger)
+
+
+def _confirm(path: Path, entries: Sequence[Sequence[Entry]], *, settings: Settings) -> None:
+    """Ask whether the devices are to be removed. Raise UsageFault if there are none."""
+    total, accounts = sum(map(len, entries)), sum(map(bool, entries))
+    if not total:
+        raise UsageFault(
+            f"the ledger of this computer has no device of a run of {path} in these accounts",
+            "see the runs here: mfa-kit ledger show; undo on the computer that applied it",
+        )
+    devices = f"{count_of(total, 'device')} in {count_of(accounts, 'account')}"
+    if settings.dry_run:
+        settings.progress.note(f"{devices} would be removed")
+    elif not settings.yes:
+        settings.interaction.confirm(f"{devices} will be removed", typed=str(total))

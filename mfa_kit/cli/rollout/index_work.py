@@ -1,0 +1,81 @@
+"""Which accounts of an index a command works in: those that have a plan and are chosen."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfa_kit.cli.rollout.side_by_side import AccountWork
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.selecting import Selection
+from mfa_kit.rollout.index import PlannedAccount, RolloutIndex
+from mfa_kit.rollout.plan import Plan
+from mfa_kit.wiring import rollout_accounts as wiring
+from mfa_kit.wiring.methods.registry import METHODS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedWork:
+    """An account of the index with its plan."""
+
+    planned: PlannedAccount
+    plan: Plan
+    work: AccountWork
+
+
+def read_plans(path: Path, index: RolloutIndex) -> dict[str, Plan]:
+    """Return all plans of an index by account. Raise UsageFault if one has changed."""
+    return {account.id: wiring.read_planned(path, account, METHODS) for account in index.accounts}
+
+
+def planned_works(
+    path: Path, index: RolloutIndex, plans: dict[str, Plan], selection: Selection, choice: AccountsChoice
+) -> list[PlannedWork]:
+    """Return the chosen accounts of an index, each with its plan. Accounts that cannot be used have the reason.
+
+    Raise UsageFault if --include names an account that is not in the index, or if no chosen account is in it.
+    """
+    selected = {account.id: account for account in (*selection.chosen, *selection.skipped)}
+    _check_included(path, index, [*selected.values()] if choice.include else [])
+    usable = {account.id for account in selection.chosen}
+    found = [
+        PlannedWork(
+            planned=planned,
+            plan=plans[planned.id],
+            work=AccountWork(account=account, total=len(plans[planned.id].steps), why=_why_not(account, usable)),
+        )
+        for planned, account in _pairs(index, selected, narrowed=is_narrowed(choice))
+    ]
+    if not any(each.planned.id in usable for each in found):
+        raise UsageFault(f"none of the chosen accounts is in {path}", "choose other accounts, or plan again")
+    return found
+
+
+def is_narrowed(choice: AccountsChoice) -> bool:
+    """Whether the options choose only some of the listed accounts."""
+    return bool(choice.include or choice.exclude or choice.tags or choice.ou)
+
+
+def _check_included(path: Path, index: RolloutIndex, included: Sequence[OrgAccount]) -> None:
+    unknown = [account.label for account in included if index.find(account.id) is None]
+    if unknown:
+        raise UsageFault(f"{path} has no plan for account {', '.join(unknown)}", "leave it out, or plan again")
+
+
+def _pairs(
+    index: RolloutIndex, selected: dict[str, OrgAccount], *, narrowed: bool
+) -> Iterator[tuple[PlannedAccount, OrgAccount]]:
+    """Yield the accounts of an index that are selected; if the options leave none out, also those that are missing."""
+    for planned in index.accounts:
+        account = selected.get(planned.id)
+        if account is None and not narrowed:
+            account = OrgAccount(id=planned.id, name=planned.name)
+        if account is not None:
+            yield planned, account
+
+
+def _why_not(account: OrgAccount, usable: set[str]) -> str:
+    if account.id in usable:
+        return ""
+    return f"the account is {account.state}" if account.state else "the account is not among those that are listed"

@@ -1,0 +1,63 @@
+"""One run of `rollout apply` in one account: its failures are recorded, and its results written to files."""
+
+from collections.abc import Generator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfa_kit.cli.rollout.tally import Tally, result_files
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.rollout.apply import apply_plan
+from mfa_kit.rollout.execution import Execution
+from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
+from mfa_kit.rollout.plan import Plan
+from mfa_kit.wiring import rollout as wiring
+from mfa_kit.wiring.rollout import RolloutPorts
+
+INTERRUPTED = "interrupted; to see the result: mfa-kit rollout status"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRun:
+    """A run, by its ID. `digest` is the SHA-256 of the plan's file, and `folder` is for the files of results."""
+
+    run: str
+    plan: Plan
+    digest: str
+    ports: RolloutPorts
+    execution: Execution
+    tally: Tally
+    folder: Path
+    staged: bool
+
+    def outcomes(self) -> Generator[RowResult, None, None]:
+        """Carry out the plan, and yield the result of each user."""
+        return apply_plan(self.plan, desk=self.ports.desk, run=self.run, execution=self.execution, staged=self.staged)
+
+    def take(self, result: RowResult) -> None:
+        """Count a result, and record a failure in the ledger."""
+        if result.outcome is RowOutcome.FAILED:
+            self.ports.failures(self.digest).record(Failure.of(result), at=self.ports.desk.inventory.now())
+        self.tally.take(result)
+
+    def finish(self) -> Path | None:
+        """Write the files. Return their folder, or None if this run has no results, so those of an earlier run stay.
+
+        Raise IntegrityFault if they cannot be written.
+        """
+        self._keep_broken_off()
+        if not self.tally.results and (self.folder / "results.csv").exists():
+            return None
+        users = {step.user for step in self.plan.steps}
+        wiring.write_files(self.folder, result_files(self.plan, self.tally.by_user, run=self.run, called=users))
+        return self.folder
+
+    def _keep_broken_off(self) -> None:
+        """Add a "half-made" result for each user who has no result, but may have a device, as after a second Ctrl-C."""
+        if not self.tally.left:
+            return
+        known = self.tally.by_user
+        with suppress(IntegrityFault):  # the ledger itself may have failed and ended the run
+            for entry in self.ports.desk.journal.made(self.ports.caller.account):
+                if entry.run == self.run and entry.intent.user not in known:
+                    self.tally.keep(RowResult.of_entry(entry, RowOutcome.HALF_MADE, INTERRUPTED))

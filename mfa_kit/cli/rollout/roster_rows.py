@@ -1,0 +1,41 @@
+"""Reads the rows of a roster, and reports those with errors."""
+
+from pathlib import Path
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.text import count_of
+from mfa_kit.rollout.roster import RosterRow
+from mfa_kit.rollout.roster_accounts import RosterAccounts
+from mfa_kit.rollout.roster_text import faults_table
+from mfa_kit.wiring import rollout as wiring
+from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.settings import Settings
+
+
+def read_rows(
+    file: Path, skip_bad: Path | None, *, settings: Settings, accounts: RosterAccounts | None = None
+) -> list[RosterRow]:
+    """Return the rows of a roster, for one account or for several `accounts`.
+
+    If it has faults, raise UsageFault with all of them as notes. With `skip_bad`, write the faulty rows to that file
+    instead, and return the others.
+    """
+    found = wiring.read_roster(file, METHODS, accounts=accounts)
+    if found.faults and skip_bad:
+        what = f"skipping {count_of(len({fault.line for fault in found.faults}), 'row')} with errors"
+        if not settings.dry_run:
+            wiring.write_file(skip_bad, faults_table(found.faults))
+            what += f"; see {skip_bad}"
+        settings.progress.alert(what)
+        for fault in found.faults:
+            if not fault.cells:  # the row could not be read, so the file has no cells of it
+                settings.progress.alert(str(fault))
+    elif found.faults:
+        error = UsageFault(
+            f"{file} has {count_of(len(found.faults), 'error')}",
+            "fix them, or skip those rows with --skip-bad FILE",
+        )
+        for fault in found.faults:
+            error.add_note(str(fault))
+        raise error
+    return list(found.rows)

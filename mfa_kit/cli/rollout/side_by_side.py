@@ -1,0 +1,169 @@
+"""Work in several accounts at the same time. Each has its own threads and pace, so a slow one holds up no other."""
+
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.rollout.account_progress import AccountProgress, account_words
+from mfa_kit.cli.rollout.tally import Tally
+from mfa_kit.cli.shutdown import stop_on_signals
+from mfa_kit.core.errors import IntegrityFault, MfaKitError
+from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.unforeseen import only_our_errors
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.rollout.execution import Execution
+from mfa_kit.rollout.outcomes import RowResult
+from mfa_kit.rollout.workers import Workers
+from mfa_kit.wiring.rollout import RolloutPorts
+from mfa_kit.wiring.rollout_accounts import ACCOUNTS, AccountRollouts
+
+
+@dataclass(slots=True, kw_only=True)
+class AccountWork:
+    """The work in one account, and what came of it so far.
+
+    `total` is the number of its users. `why` says why nothing is attempted there. `tally` is None until the account is
+    open, and `error` is why its work ended early. `run` and `results` are those of `apply`.
+    """
+
+    account: OrgAccount
+    total: int
+    why: str = ""
+    tally: Tally | None = None
+    error: MfaKitError | None = None
+    run: str | None = None
+    results: Path | None = None
+
+    @property
+    def cells(self) -> ResultRow:
+        """The cells with which each row of this account begins."""
+        return {"account": self.account.id, "account_name": self.account.name or None}
+
+    @property
+    def found(self) -> Sequence[RowResult]:
+        """The results of the users so far."""
+        return self.tally.results if self.tally else ()
+
+    @property
+    def left(self) -> int:
+        """Number of users without a result."""
+        return self.total - len(self.found)
+
+    def in_words(self, text: str) -> str:
+        """Return a text whose commands name the account."""
+        return account_words(text, self.account.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenWork:
+    """An account whose work has begun. `take` takes a result of a user and reports it."""
+
+    work: AccountWork
+    ports: RolloutPorts
+    execution: Execution
+    tally: Tally
+    lock: threading.Lock
+
+    def take_all(self, results: Generator[RowResult, None, None], take: Callable[[RowResult], None]) -> None:
+        """Give each result to `take` as it arrives, one at a time among all accounts."""
+        with closing(results):
+            for result in results:
+                with self.lock:
+                    take(replace(result, reason=self.work.in_words(result.reason)))
+
+
+@dataclass(slots=True, kw_only=True)
+class SideBySide:
+    """The works of one command. `schema` is that of a row that is printed at once.
+
+    `act` does the work in an account that was opened. An error ends the work in this account only, except that a
+    failure of this computer's disk, or a result that cannot be printed, stops all.
+    """
+
+    schema: str
+    works: Sequence[AccountWork]
+    rollouts: AccountRollouts
+    progress: LiveProgress
+    output: Output
+    max_failures: int | None = None
+    began: float = field(default_factory=time.monotonic)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _open: list[OpenWork] = field(default_factory=list)
+
+    def do(self, act: Callable[[OpenWork], None]) -> bool:
+        """Do all works, and return whether Ctrl-C or SIGTERM requested a stop. A second one raises KeyboardInterrupt.
+
+        Works with a reason not to be attempted are left out.
+        """
+        todo = [work for work in self.works if not work.why]
+
+        def work_in(work: AccountWork) -> None:
+            self._work_in(work, act)
+
+        with (
+            self.progress.showing(self.line),
+            stop_on_signals(self._stop, self._stop_all, break_off=self._break_off) as asked,
+        ):
+            for _ in Workers(act=work_in, number=ACCOUNTS, stop=self._stop).work_through(todo):
+                pass
+        return asked.is_set()
+
+    def line(self) -> str:
+        """Return how far the work is, as a status line."""
+        tallies = [work.tally for work in self.works if work.tally]
+        rate = sum(tally.made for tally in tallies) / max(time.monotonic() - self.began, 0.001)
+        users, left = sum(work.total for work in self.works), sum(work.left for work in self.works)
+        accounts = sum(not work.left or bool(work.error) for work in self.works)
+        failed = sum(tally.failed for tally in tallies)
+        return (
+            f"{users - left} of {users} users, {accounts} of {len(self.works)} accounts, {failed} failed, "
+            f"{rate:.1f} users/s"
+        )
+
+    def _work_in(self, work: AccountWork, act: Callable[[OpenWork], None]) -> None:
+        progress = AccountProgress(progress=self.progress, id=work.account.id, label=work.account.label)
+        try:
+            with only_our_errors():
+                opened = self._enter(work, progress)
+                act(opened)
+        except MfaKitError as error:
+            work.error = error
+            if isinstance(error, IntegrityFault):
+                self._stop_all()
+        else:
+            if opened.tally.unheard:
+                self._stop_all()
+
+    def _enter(self, work: AccountWork, progress: AccountProgress) -> OpenWork:
+        ports = self.rollouts.enter(work.account, progress=progress)
+        execution = ports.execution(workers=self.rollouts.workers, max_failures=self.max_failures)
+        work.tally = Tally(
+            self.schema,
+            total=work.total,
+            progress=progress,
+            output=self.output,
+            pace=ports.pace,
+            stop=execution.stop,
+            cells=work.cells,
+        )
+        opened = OpenWork(work=work, ports=ports, execution=execution, tally=work.tally, lock=self._lock)
+        self._open.append(opened)
+        if self._stop.is_set():  # it may have been set before the account was in the list
+            self._stop_all()
+        return opened
+
+    def _stop_all(self) -> None:
+        self._stop.set()
+        for opened in [*self._open]:
+            opened.execution.stop.set()
+            opened.ports.pace.stop()
+
+    def _break_off(self) -> None:
+        for opened in [*self._open]:
+            opened.ports.pace.break_off()

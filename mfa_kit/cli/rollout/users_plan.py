@@ -1,0 +1,122 @@
+"""Makes the plan of one account, and the cells of its summary."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mfa_kit.account.snapshot import CredentialReport
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.rollout.running import look_up_counted
+from mfa_kit.cli.status_line import counting
+from mfa_kit.core.interaction import LiveProgress, Progress
+from mfa_kit.rollout.plan import AccountListing, Action, DeviceLookup, Plan, make_plan
+from mfa_kit.rollout.roster import RosterRow, keep_users, key_fingerprint
+from mfa_kit.rollout.selection import ListedUser, Selection
+from mfa_kit.wiring.rollout import RolloutPorts
+
+# Seconds. IAM creates a new credential report only when the last one is older than this.
+REPORT_AGE = 4 * 3600
+# The number of names in a table cell. Longer lists do not fit on one line.
+SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanWish:
+    """The users to plan for: the `rows` of a roster, or those of the selection. `only` are the names to keep, if any.
+
+    With `trust_report`, the credential report says who has a device. `workers` users are looked up at a time. With
+    `several`, this is one of several accounts, where the selection may match no user, and `only` name others.
+    """
+
+    rows: Sequence[RosterRow] | None
+    selection: Selection
+    only: Sequence[str]
+    trust_report: bool
+    workers: int
+    several: bool = False
+
+    @property
+    def by_report(self) -> bool:
+        """Whether the credential report is needed."""
+        return self.selection.without_mfa or self.trust_report
+
+
+def plan_users(wish: PlanWish, ports: RolloutPorts, *, progress: LiveProgress) -> Plan:
+    """Compare the users with IAM. Raise UsageFault if `only` names a user who is not among them."""
+    with progress.showing("reading the credential report"):
+        report = ports.account.report(max_age=REPORT_AGE) if wish.by_report else None
+    with counting(progress, "reading users", ports.people.users(details=wish.selection.by_details)) as counted:
+        users = list(counted)
+    with counting(progress, "reading virtual devices", ports.account.virtual()) as devices:
+        listing = AccountListing.of(users, devices)
+    rows = _kept(wish, _select_rows(users, wish, report=report, progress=progress) if wish.rows is None else wish.rows)
+    trusted = report if wish.trust_report else None
+    with progress.showing("comparing"):
+        return make_plan(
+            rows,
+            listing,
+            look=_lookup(ports, trusted, workers=wish.workers, progress=progress),
+            caller=ports.caller,
+            desk=ports.desk,
+            report_age=ports.desk.inventory.now() - trusted.made if trusted else None,
+        )
+
+
+def _select_rows(
+    people: Iterable[ListedUser], wish: PlanWish, *, report: CredentialReport | None, progress: Progress
+) -> list[RosterRow]:
+    """Return a row for each user in the account that the selection matches."""
+    passwords = {name for name, each in report.users.items() if each.password} if report else set()
+    rows = [RosterRow(user=person.name) for person in people if wish.selection.matches(person, passwords)]
+    if not rows and not wish.several:
+        progress.alert("no user in the account matches this selection")
+    return rows
+
+
+def _kept(wish: PlanWish, rows: Sequence[RosterRow]) -> Sequence[RosterRow]:
+    """Return the rows of the users in `only`, if it names any. Raise UsageFault for a name without a row."""
+    if wish.several and wish.only:
+        wanted = {name.lower() for name in wish.only}
+        return [row for row in rows if row.user.lower() in wanted]
+    return keep_users(rows, wish.only) if wish.only else rows
+
+
+def _lookup(
+    ports: RolloutPorts, trusted: CredentialReport | None, *, workers: int, progress: LiveProgress
+) -> DeviceLookup:
+    """Return a lookup of users' devices: in IAM, or in a report. A report has no serials, so a phrase replaces them."""
+    if trusted is None:
+        return lambda users: look_up_counted(users, ports, workers=workers, progress=progress)
+    with_mfa = {name for name, each in trusted.users.items() if each.mfa}
+    return lambda users: {user: ("a device according to the credential report",) for user in users if user in with_mfa}
+
+
+def note_surprises(new_plan: Plan, *, progress: Progress) -> None:
+    """Print a note for each blocked user, and for each user whose public key has changed."""
+    for step in new_plan.steps:
+        if step.action is Action.BLOCKED:
+            progress.alert(f"blocked: {step.user}: {step.reason}")
+        if step.key_before:
+            progress.alert(f"new public key: {step.user}: {_key(step.row)}, previously {step.key_before}")
+
+
+def _key(row: RosterRow) -> str:
+    return key_fingerprint(row.recipient) if row.recipient else ""
+
+
+def plan_summary(new_plan: Plan, *, whole: bool) -> ResultRow:
+    """Return the part of the summary after the counts. With `whole`, for JSON output, lists are not shortened."""
+    keys = [step for step in new_plan.steps if step.row.recipient]
+    return {
+        "no_own_copy": new_plan.shut_out if whole else _shorten(new_plan.shut_out),
+        "no_admin_backup": None if whole else f"{len(keys)}, unless apply gets -r" if keys else None,
+        "keys_changed": [step.user for step in keys if step.key_before] or None,
+        "report_age_s": None if new_plan.report_age is None else round(new_plan.report_age),
+        "api_calls": new_plan.calls,
+        "estimated_s": round(new_plan.seconds),
+    }
+
+
+def _shorten(names: Sequence[str]) -> str | None:
+    if not names:
+        return None
+    return f"{len(names)}: {', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''}"

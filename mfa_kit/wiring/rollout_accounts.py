@@ -1,0 +1,113 @@
+"""A rollout in several accounts: the index and its plans as files, and the ports of each account with its own pace."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mfa_kit.adapters.files import rollout_files
+from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.interaction import Progress
+from mfa_kit.enrollment.ports import Vault
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, parse_index
+from mfa_kit.rollout.plan import Plan
+from mfa_kit.wiring.methods.recipe import Methods
+from mfa_kit.wiring.organization import Organization, open_organization
+from mfa_kit.wiring.rollout import RolloutPorts, assemble_ports, new_pace, plan_of, read_reviewed
+from mfa_kit.wiring.settings import Settings
+
+# Accounts that are worked on at the same time. Each has threads of its own.
+ACCOUNTS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountRollouts:
+    """The accounts of a rollout. `workers` calls at a time are in progress in each of them."""
+
+    settings: Settings
+    methods: Methods
+    vault: Vault
+    workers: int
+    organization: Organization
+
+    def enter(self, account: OrgAccount, *, progress: Progress) -> RolloutPorts:
+        """Open an account, with a pace of its own, and ask AWS which account it is.
+
+        Raise AccessDenied, or UsageFault if the credentials belong to another account.
+        """
+        pace = new_pace(lambda: opened.iam.renew(account.id), workers=self.workers, progress=progress)
+        opened = self.organization.enter(account, turn=pace)
+        caller = opened.iam.caller()
+        if caller.account != account.id:
+            raise UsageFault(
+                f"the credentials for account {account.label} belong to account {caller.account}",
+                "correct its role or profile in the file of accounts",
+            )
+        return assemble_ports(
+            self.settings,
+            self.methods,
+            iam=opened.iam,
+            caller=replace(caller, lab=opened.caller.lab),
+            ledger=self.organization.ledger,
+            vault=self.vault,
+            pace=pace,
+            progress=progress,
+        )
+
+    def runs(self, digest: str) -> set[str]:
+        """Return the runs of this computer that carried out a plan. `digest` is the SHA-256 of its file."""
+        return RolloutRuns(self.organization.ledger, plan=digest).all()
+
+
+@contextmanager
+def open_account_rollouts(
+    settings: Settings, methods: Methods, choice: AccountsChoice, *, vault: Vault, workers: int
+) -> Iterator[AccountRollouts]:
+    """Open the caller's account and the ledger, and choose the accounts. Raise UsageFault if there are none."""
+    with open_organization(settings, replace(choice, workers=ACCOUNTS * workers)) as organization:
+        yield AccountRollouts(
+            settings=settings,
+            methods=methods,
+            vault=vault,
+            workers=workers,
+            organization=replace(organization, workers=ACCOUNTS),
+        )
+
+
+def read_index(path: Path, *, expected: str | None) -> RolloutIndex:
+    """Return an index. Raise UsageFault if the file is none, or not the one with the expected SHA-256."""
+    text, _ = read_reviewed(path, expected=expected, what="index")
+    return parse_index(text, name=str(path))
+
+
+def read_planned(path: Path, account: PlannedAccount, methods: Methods) -> Plan:
+    """Return the plan of an account; `path` is that of the index.
+
+    Raise UsageFault if the plan has changed since the index was written, or if it is for another account.
+    """
+    file = path.parent / account.plan
+    text, digest = read_reviewed(file, expected=None)
+    if digest != account.sha256:
+        raise UsageFault(
+            f"{file} has changed since {path} was written: its SHA-256 is {digest}", "plan again, and review the plans"
+        )
+    plan = plan_of(text, methods, name=str(file))
+    if plan.account != account.id:
+        raise UsageFault(f"{file} is a plan for account {plan.account}, and not for {account.id}", "plan again")
+    return plan
+
+
+def plans_folder(index: Path) -> Path:
+    """Return the folder for the plans of an index, beside it."""
+    return index.with_name(f"{index.stem}-plans")
+
+
+def write_index(path: Path, text: str, plans: Mapping[str, str]) -> None:
+    """Write plans by file name into their folder, and then the index: all or nothing, replacing an earlier index.
+
+    Raise UsageFault or IntegrityFault.
+    """
+    rollout_files.write_set(path, text, folder=plans_folder(path), members=plans)

@@ -1,0 +1,520 @@
+"""A rollout in several accounts of the lab's organization: plan, apply, status and undo."""
+
+import csv
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+
+from mfa_kit.adapters.files.backup_names import backup_at
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.core.models import Reached
+from mfa_kit.core.otp import Png, Seed
+from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.organization.accounts import AccountState
+from mfa_kit.qr_codes import key_uri, symbol
+from tests.conftest import MfaKit, Result
+from tests.sizes import size
+
+ACCOUNTS = 5
+USERS = size(3, 40)
+KILLS = size(3, 20)
+ROLE = "mfa-kit-enroll"
+WRITES = ("CreateVirtualMFADevice", "EnableMFADevice", "DeactivateMFADevice", "DeleteVirtualMFADevice")
+
+
+@dataclass
+class Accounts:
+    """A person's folder with a roster and an index, and a lab with an organization."""
+
+    folder: Path
+    desk: MfaKit
+    lab: Lab
+    identity: pyrage.x25519.Identity
+
+    @property
+    def recipient(self) -> str:
+        return str(self.identity.to_public())
+
+    @property
+    def index(self) -> Path:
+        return self.folder / "index.json"
+
+    @property
+    def ids(self) -> list[str]:
+        return [*self.lab.organization]
+
+    @property
+    def users(self) -> list[str]:
+        return [user.name for user in self.lab.organization[self.ids[0]].backend.users.values()]
+
+    def everyone(self) -> list[str]:
+        """Return a row for each user of each account."""
+        return [f"{number},{user},{self.recipient}" for number in self.ids for user in self.users]
+
+    def roster(self, *rows: str, columns: str = "account,user,recipient") -> Path:
+        path = self.folder / "roster.csv"
+        path.write_text("\n".join([columns, *rows]) + "\n")
+        return path
+
+    def plan(self, *rows: str, more: tuple[str | Path, ...] = ()) -> Result:
+        roster = self.roster(*(rows or self.everyone()))
+        return self.desk.run("rollout", "plan", roster, "-o", self.index, "--org", "--role-name", ROLE, *more)
+
+    def command(self, verb: str, *more: str | Path) -> tuple[str | Path, ...]:
+        return ("rollout", verb, self.index, "--org", "--role-name", ROLE, *more)
+
+    def apply(self, *more: str | Path) -> Result:
+        return self.desk.run(*self.command("apply", "-r", self.recipient, *more))
+
+    def document(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.index.read_text())
+        return found
+
+    def change(self, change: Callable[[dict[str, Any]], object]) -> None:
+        """Change the index."""
+        document = self.document()
+        change(document)
+        self.index.write_text(json.dumps(document))
+
+    def plan_of(self, number: str) -> Path:
+        (place,) = [each["plan"] for each in self.document()["accounts"] if each["id"] == number]
+        return self.folder / str(place)
+
+    def outcomes(self, number: str) -> Counter[str]:
+        with (self.folder / "index-results" / number / "results.csv").open() as file:
+            return Counter(row["outcome"] for row in csv.DictReader(file))
+
+    def calls(self, since: int, *operations: str) -> Counter[str]:
+        """Return the successful calls per account after the first so many."""
+        found = self.lab.calls[since:]
+        return Counter(call.account for call in found if call.operation in operations and not call.error)
+
+    def enrolled(self, number: str) -> set[str]:
+        """Return the users of an account with a device, each of which has their name."""
+        serials = {user: f"arn:aws:iam::{number}:mfa/{user}" for user in self.users}
+        devices = self.lab.organization[number].backend.virtual_mfa_devices
+        assert set(devices) <= set(serials.values())
+        return {user for user, serial in serials.items() if serial in devices and self.lab.assigned(serial) == user}
+
+    def works(self) -> None:
+        """Check that each user of each account has one device, and two copies of its secret that can be decrypted."""
+        assert {number: self.enrolled(number) for number in self.ids} == {key: set(self.users) for key in self.ids}
+        seeds: dict[tuple[str, str], list[Seed]] = {}
+        for file in (self.desk.home / "backups").rglob("*"):
+            if backup := backup_at(file) if file.is_file() else None:
+                picture = Png(pyrage.decrypt(file.read_bytes(), [self.identity]))
+                seeds.setdefault((backup.account, backup.user), []).append(key_uri.seed_of(symbol.read(picture)))
+        expected = {
+            (number, user): [Seed(self.lab.seed(f"arn:aws:iam::{number}:mfa/{user}"))] * 2
+            for number in self.ids
+            for user in self.users
+        }
+        assert seeds == expected
+        with Ledger(self.desk.home) as ledger:
+            for number in self.ids:
+                assert {entry.reached for entry in ledger.made(number)} == {Reached.CONFIRMED}
+                assert list(ledger.dead(number)) == []
+
+
+@pytest.fixture
+def accounts(tmp_path: Path, identity: pyrage.x25519.Identity, monkeypatch: pytest.MonkeyPatch) -> Iterator[Accounts]:
+    with Lab(accounts=ACCOUNTS, users_per_account=USERS, settings=LabSettings(propagation=0)) as lab:
+        home = tmp_path / "home"
+        for name, value in {**lab.env, "MFA_KIT_HOME": str(home)}.items():
+            monkeypatch.setenv(name, value)
+        folder = tmp_path / "rollout"
+        folder.mkdir()
+        yield Accounts(folder, MfaKit(home, lab.env), lab, identity)
+
+
+def rows(done: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.out.splitlines()]
+
+
+# Plan
+
+
+def test_each_account_gets_a_plan_and_the_index_has_their_hashes(accounts: Accounts) -> None:
+    """A plan has the format of a single account. Rows name their account by ID or by name, or in the user's ARN."""
+    first, second, third = accounts.ids[:3]
+    done = accounts.plan(
+        f"{first},alice,", "member-002,alice,", f",arn:aws:iam::{third}:user/alice,", more=("--output", "json")
+    )
+    assert done.code == 0, done.err
+    found, index = json.loads(done.out), accounts.document()
+    assert [each["id"] for each in index["accounts"]] == [first, second, third]
+    assert [row["sha256"] for row in found["rows"]] == [each["sha256"] for each in index["accounts"]]
+    assert index["counts"]["enroll"] == found["enroll"] == 3
+    for number in (first, second, third):
+        plan = json.loads(accounts.plan_of(number).read_text())
+        assert (plan["schema"], plan["account"]) == ("mfa-kit/rollout-plan", number)
+        assert [row["user"] for row in plan["rows"]] == ["alice"]
+    assert {call.account for call in accounts.lab.calls} <= {"000000000000", first, second, third}
+
+
+def test_every_fault_of_a_row_s_account_is_named(accounts: Accounts) -> None:
+    """The same user of two accounts is no duplicate, but the same user of one account, by name and by ID, is."""
+    first, second = accounts.ids[:2]
+    accounts.lab.organization.records[accounts.ids[2]].state = AccountState.SUSPENDED
+    done = accounts.plan(
+        f"{first},alice,",
+        f"{second},alice,",
+        "member-001,ALICE,",
+        ",bob,",
+        "99,bob,",
+        "nowhere,bob,",
+        "member-003,bob,",
+        f"{first},arn:aws:iam::{second}:user/bob,",
+    )
+    assert done.code == 2
+    for line in (
+        "line 4, user: 'ALICE' is a duplicate of 'alice' on line 2, because IAM ignores case",
+        "line 5, account: the cell is empty; write the ID or the name of an account",
+        "line 6, account: '99' is not one of the chosen accounts; check the ID or the name, with the leading zeros",
+        "line 7, account: 'nowhere' is not one of the chosen accounts",
+        "line 8, account: account member-003 (000000000003) is SUSPENDED; remove the row",
+        f"line 9, account: the row is for account {first}, but the user's ARN is for {second}",
+    ):
+        assert line in done.err, done.err
+    assert not accounts.index.exists()
+
+
+def test_a_row_needs_no_account_if_one_is_chosen(accounts: Accounts) -> None:
+    """Then all users are in this account."""
+    done = accounts.plan(",alice,", ",bob,", more=("--include", "member-004"))
+    assert done.code == 0, done.err
+    assert [each["id"] for each in accounts.document()["accounts"]] == [accounts.ids[3]]
+
+
+def test_skipped_rows_keep_their_account(accounts: Accounts) -> None:
+    """The file of --skip-bad is a roster to correct."""
+    bad = accounts.folder / "bad.csv"
+    done = accounts.plan("member-001,alice,", "member-009,bob,", more=("--skip-bad", bad))
+    assert done.code == 0, done.err
+    (row,) = csv.DictReader(bad.read_text().splitlines())
+    assert (row["account"], row["user"]) == ("member-009", "bob")
+
+
+def test_a_selection_works_in_each_account(accounts: Accounts) -> None:
+    """Accounts without such a user get no plan."""
+    since = len(accounts.lab.calls)
+    done = accounts.desk.run(
+        *("rollout", "plan", "--only", "bob", "-o", accounts.index, "--org", "--role-name", ROLE, "--output", "jsonl")
+    )
+    assert done.code == 0, done.err
+    assert {row["account"]: row["enroll"] for row in rows(done)[:-1]} == dict.fromkeys(
+        [*accounts.ids, "000000000000"], 1
+    )
+    assert not accounts.calls(since, *WRITES)
+    none = accounts.desk.run(*("rollout", "plan", "--only", "zoe", "-o", accounts.index, "--org", "--role-name", ROLE))
+    assert (none.code, "in none of the accounts that were read: zoe" in none.err) == (2, True)
+
+
+def test_an_account_that_cannot_be_read_has_no_plan(accounts: Accounts) -> None:
+    """The others do. The index and the result say why, and the exit code is 1."""
+    denied = accounts.ids[1]
+    accounts.lab.faults.add("ListUsers", "denied", at="every", account=denied)
+    done = accounts.plan(more=("--output", "jsonl"))
+    assert done.code == 1, done.err
+    assert [each["id"] for each in accounts.document()["unplanned"]] == [denied]
+    assert denied not in {each["id"] for each in accounts.document()["accounts"]}
+    assert {row["account"]: row["state"] for row in rows(done)[:-1]}[denied] == "unknown"
+
+
+def test_a_disk_that_fills_up_leaves_the_earlier_index(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of the new plans remains, and the plans of the earlier index are unchanged."""
+    assert accounts.plan().code == 0
+    before = {file: file.read_bytes() for file in accounts.folder.rglob("*.json")}
+    real, written = os.fsync, []
+
+    def full(descriptor: int) -> None:
+        written.append(descriptor)
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = accounts.plan()
+    assert done.code == 5, done.err
+    assert {file: file.read_bytes() for file in accounts.folder.rglob("*.json")} == before
+    monkeypatch.undo()
+
+
+# Apply
+
+
+@pytest.mark.slow
+def test_everyone_is_enrolled_once_in_each_account(accounts: Accounts) -> None:
+    """Each account has its own results and run. A second apply makes nothing."""
+    assert accounts.plan().code == 0
+    since = len(accounts.lab.calls)
+    done = accounts.apply("--output", "json")
+    assert done.code == 0, done.err
+    accounts.works()
+    found = json.loads(done.out)
+    assert {row["account"]: row["enrolled"] for row in found["accounts"]} == dict.fromkeys(accounts.ids, USERS)
+    assert len({row["run"] for row in found["accounts"]}) == ACCOUNTS
+    assert {(row["account"], row["user"]) for row in found["rows"]} == {
+        (number, user) for number in accounts.ids for user in accounts.users
+    }
+    assert all(accounts.outcomes(number) == Counter(enrolled=USERS) for number in accounts.ids)
+    assert accounts.calls(since, "EnableMFADevice") == dict.fromkeys(accounts.ids, USERS)
+    since = len(accounts.lab.calls)
+    assert accounts.apply().code == 0
+    assert not accounts.calls(since, *WRITES)
+
+
+def test_a_plan_that_was_changed_is_refused(accounts: Accounts) -> None:
+    """Nothing begins, in no account. The index can be pinned by its own hash."""
+    done = accounts.plan(more=("--output", "json"))
+    digest = json.loads(done.out)["sha256"]
+    since = len(accounts.lab.calls)
+    plan = accounts.plan_of(accounts.ids[2])
+    before = plan.read_text()
+    plan.write_text(before.replace("alice", "mallory"))
+    refused = accounts.apply()
+    assert (refused.code, f"{plan} has changed since {accounts.index} was written" in refused.err) == (2, True)
+    plan.write_text(before)
+    accounts.change(lambda index: index["accounts"].pop())
+    refused = accounts.apply("--expect-sha256", digest)
+    assert (refused.code, "is not the expected index" in refused.err) == (2, True)
+    assert not accounts.calls(since, *WRITES)
+
+
+def test_an_account_without_a_plan_is_refused_by_name_and_never_entered(accounts: Accounts) -> None:
+    """Without a name, the accounts of the index are those that are worked in."""
+    assert accounts.plan().code == 0
+    out = accounts.ids[-1]
+    accounts.change(lambda index: index["accounts"].pop())
+    refused = accounts.apply("--include", out)
+    assert (refused.code, f"{accounts.index} has no plan for account member-005 ({out})" in refused.err) == (2, True)
+    since = len(accounts.lab.calls)
+    assert accounts.apply().code == 0
+    assert out not in {call.account for call in accounts.lab.calls[since:]}
+
+
+def test_an_account_of_the_index_that_is_gone_is_reported(accounts: Accounts) -> None:
+    """Suspended accounts too. The others are done, and the exit code is 1."""
+    assert accounts.plan().code == 0
+    gone, suspended = accounts.ids[0], accounts.ids[1]
+    del accounts.lab.organization.records[gone]
+    accounts.lab.organization.records[suspended].state = AccountState.SUSPENDED
+    done = accounts.apply("--output", "json")
+    assert done.code == 1, done.err
+    states = {row["account"]: (row["state"], row["why"]) for row in json.loads(done.out)["accounts"]}
+    assert states[gone] == ("skipped", "the account is not among those that are listed")
+    assert states[suspended] == ("skipped", "the account is SUSPENDED")
+    assert accounts.outcomes(accounts.ids[-1]) == Counter(enrolled=USERS)
+
+
+def test_an_account_that_answers_with_another_id_gets_no_write(accounts: Accounts) -> None:
+    """mfa-kit asks GetCallerIdentity in each account first. The others continue."""
+    assert accounts.plan().code == 0
+    first, second = accounts.ids[:2]
+    arn = f"arn:aws:iam::{second}:role/{ROLE}"
+    file = accounts.folder / "accounts.json"
+    listed = [{"account_id": number, "role": ROLE} for number in accounts.ids]
+    listed[0]["profile"] = "wrong"
+    del listed[0]["role"]
+    file.write_text(json.dumps({"accounts": listed}))
+    config = accounts.folder / "config"
+    config.write_text(f"[profile wrong]\nrole_arn = {arn}\ncredential_source = Environment\n")
+    since = len(accounts.lab.calls)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_CONFIG_FILE", str(config))
+        done = accounts.desk.run(
+            "rollout", "apply", accounts.index, "--accounts", file, "-r", accounts.recipient, "--output", "json"
+        )
+    assert done.code == 1, done.err
+    (row,) = [row for row in json.loads(done.out)["accounts"] if row["account"] == first]
+    assert row["state"] == "failed"
+    assert f"belong to account {second}" in row["why"]
+    assert accounts.calls(since, "CreateVirtualMFADevice") == dict.fromkeys(accounts.ids[1:], USERS)
+
+
+@pytest.mark.slow
+def test_a_lockout_in_one_account_stops_all(accounts: Accounts) -> None:
+    """It is judged for all accounts before anything begins, and names the users with their account."""
+    assert accounts.plan(*accounts.everyone()[:-1], f"{accounts.ids[-1]},{accounts.users[-1]},").code == 0
+    since = len(accounts.lab.calls)
+    done = accounts.apply()
+    assert done.code == 6
+    assert f"{accounts.users[-1]} in member-005 ({accounts.ids[-1]})" in done.err
+    assert not accounts.calls(since, *WRITES)
+    assert accounts.apply("--accept-lockout").code == 0
+    accounts_done = {number: len(accounts.enrolled(number)) for number in accounts.ids}
+    assert accounts_done == dict.fromkeys(accounts.ids, USERS)
+
+
+@pytest.mark.slow
+def test_the_failure_of_an_account_ends_that_account_only(accounts: Accounts) -> None:
+    """A denied account and one whose session expires are reported with a reason. The same command does the rest."""
+    assert accounts.plan().code == 0
+    denied, expired = accounts.ids[:2]
+    accounts.lab.faults.add("ListVirtualMFADevices", "denied", at="every", account=denied)
+    accounts.lab.faults.add("*", "expired", at="every", account=expired)
+    done = accounts.apply("--output", "json")
+    assert done.code == 1, done.err
+    states = {row["account"]: row["state"] for row in json.loads(done.out)["accounts"]}
+    assert states == {**dict.fromkeys(accounts.ids, "done"), denied: "failed", expired: "failed"}
+    assert "failed: account member-001 (000000000001)" in done.err
+    accounts.lab.faults.clear()
+    assert accounts.apply().code == 0
+    accounts.works()
+
+
+def test_if_no_account_works_the_exit_code_is_that_of_the_errors(accounts: Accounts) -> None:
+    """All of them are denied here."""
+    assert accounts.plan().code == 0
+    accounts.lab.faults.add("ListVirtualMFADevices", "denied", at="every")
+    done = accounts.apply()
+    assert (done.code, "no account worked" in done.err) == (4, True)
+
+
+@pytest.mark.slow
+def test_a_throttled_account_slows_no_other(accounts: Accounts) -> None:
+    """AWS refuses all its calls until the others are done. None of theirs is refused."""
+    assert accounts.plan().code == 0
+    slow, others = accounts.ids[0], accounts.ids[1:]
+    accounts.lab.faults.add("CreateVirtualMFADevice", "throttle", at="every", account=slow)
+    process = accounts.desk.start(*accounts.command("apply", "-r", accounts.recipient, "--output", "jsonl"))
+    assert process.stdout
+    done: Counter[str] = Counter()
+    while sum(done.values()) < USERS * len(others):
+        row = json.loads(process.stdout.readline())
+        done[row["account"]] += "user" in row
+    assert done == dict.fromkeys(others, USERS)
+    assert not any(call.error for call in accounts.lab.calls if call.account in others)
+    accounts.lab.faults.clear()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert sum('"user"' in line for line in out.splitlines()) == USERS
+    accounts.works()
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all_accounts_in_order_and_the_same_command_continues(accounts: Accounts) -> None:
+    """Users in progress are finished, and none is half-made. Exit code 130 names the command."""
+    assert accounts.plan().code == 0
+    accounts.lab.faults.add("*", "latency", at="every", seconds=0.1)
+    since = len(accounts.lab.calls)
+    process = accounts.desk.start(
+        *accounts.command("apply", "-r", accounts.recipient, "--workers", "1", "--output", "jsonl")
+    )
+    while not accounts.calls(since, "EnableMFADevice"):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "to continue: mfa-kit rollout apply" in err
+    enrolled = {(row["account"], row["user"]) for row in map(json.loads, out.splitlines()) if row.get("user")}
+    assert 0 < len(enrolled) < USERS * ACCOUNTS
+    with Ledger(accounts.desk.home) as ledger:
+        for number in accounts.ids:
+            assert list(ledger.dead(number)) == []
+            assert {entry.intent.user for entry in ledger.made(number)} == accounts.enrolled(number)
+    accounts.lab.faults.clear()
+    assert accounts.apply().code == 0
+    accounts.works()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_after_any_kill_everyone_is_enrolled_once(accounts: Accounts) -> None:
+    """SIGKILL in the middle; the same command settles what is half-made in each account, and does the rest."""
+    assert accounts.plan().code == 0
+    since, total = len(accounts.lab.calls), USERS * ACCOUNTS
+    command = accounts.command("apply", "-r", accounts.recipient, "--output", "jsonl")
+    kills = 0
+    for number in range(KILLS):
+        accounts.lab.faults.clear()
+        accounts.lab.faults.add("*", "latency", at="every", seconds=0.03)
+        goal = (number + 1) * total // (KILLS + 1)
+        process = accounts.desk.start(*command, stdout=None, stderr=None)
+        while accounts.calls(since, "EnableMFADevice").total() < goal and process.poll() is None:
+            time.sleep(0.005)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    accounts.lab.faults.clear()
+    done = accounts.desk.process(*command, timeout=3000)
+    assert done.code == 0, done.err[-2000:]
+    assert kills
+    accounts.works()
+
+
+# Status and undo
+
+
+@pytest.mark.slow
+def test_status_shows_the_users_of_all_accounts(accounts: Accounts) -> None:
+    """An account that cannot be read has one row, and the exit code is 1. The page has them too."""
+    assert accounts.plan().code == 0
+    assert accounts.apply("--include", "member-001").code == 0
+    accounts.lab.faults.add("ListVirtualMFADevices", "denied", at="every", account=accounts.ids[1])
+    done = accounts.desk.run(*accounts.command("status", "--output", "jsonl"))
+    assert done.code == 1, done.err
+    states = Counter((row["account_name"], row["outcome"]) for row in rows(done))
+    assert states["member-001", "enrolled"] == states["member-003", "not started"] == USERS
+    assert states["member-002", "unknown"] == 1
+    page = accounts.desk.run(*accounts.command("status", "--output", "html"))
+    assert page.code == 1
+    assert f"{USERS} of {USERS * 4} users have an MFA device" in page.out
+
+
+@pytest.mark.slow
+def test_undo_removes_what_the_runs_made_in_all_accounts_or_in_some(accounts: Accounts) -> None:
+    """Devices that are a user's last need --leave-without-mfa. Those of other commands stay."""
+    assert accounts.plan().code == 0
+    first = accounts.ids[0]
+    assert accounts.apply().code == 0
+    refused = accounts.desk.run(*accounts.command("undo", "--yes", "--output", "jsonl"))
+    assert refused.code == 6
+    assert any(
+        f"mfa-kit enroll {accounts.users[0]} --add --account {first}" in row["reason"]
+        for row in rows(refused)
+        if "user" in row
+    )
+    undo = accounts.command("undo", "--yes", "--leave-without-mfa")
+    assert accounts.desk.run(*undo, "--include", first).code == 0
+    assert [len(accounts.enrolled(number)) for number in accounts.ids] == [0, *[USERS] * (ACCOUNTS - 1)]
+    dry = accounts.desk.run(*undo, "--dry-run")
+    assert f"{USERS * (ACCOUNTS - 1)} devices in {ACCOUNTS - 1} accounts would be removed" in dry.err
+    assert accounts.desk.run(*undo).code == 0
+    assert [len(accounts.enrolled(number)) for number in accounts.ids] == [0] * ACCOUNTS
+    again = accounts.desk.run(*undo)
+    assert (again.code, "has no device of a run of" in again.err) == (2, True)
+
+
+def test_an_index_and_a_plan_are_told_apart(accounts: Accounts) -> None:
+    """An index needs the accounts, and a plan must not get them."""
+    assert accounts.plan().code == 0
+    alone = accounts.desk.run("rollout", "apply", accounts.index, "-r", accounts.recipient)
+    assert (alone.code, "is an index of several accounts" in alone.err) == (2, True)
+    plan = accounts.plan_of(accounts.ids[0])
+    wrong = accounts.desk.run("rollout", "apply", plan, "--org", "--role-name", ROLE, "-r", accounts.recipient)
+    assert (wrong.code, "is not an index of plans" in wrong.err) == (2, True)
+
+
+def test_dry_runs_write_nothing(accounts: Accounts) -> None:
+    """Neither files nor devices."""
+    assert accounts.plan(more=("--dry-run",)).code == 0
+    assert not accounts.index.exists()
+    assert accounts.plan().code == 0
+    since = len(accounts.lab.calls)
+    done = accounts.apply("--dry-run", "--output", "json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["counts"] == {"not_started": USERS * ACCOUNTS}
+    assert not accounts.calls(since, *WRITES)
+    assert not (accounts.folder / "index-results").exists()
