@@ -6,22 +6,12 @@ from collections.abc import Iterator, Sequence
 from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
-from mfa_kit.audit.overview import WAYS, sign_in_way
+from mfa_kit.audit.overview import sign_in_way
+from mfa_kit.cli.audit_charts import TONES, audit_figure, audit_mark, sign_in_chart
 from mfa_kit.cli.html.chart import Bar, bar_chart, ring
-from mfa_kit.cli.html.shell import Tone, html_mark, html_page, html_table, html_text, html_time, html_words
+from mfa_kit.cli.html.shell import html_page, html_table, html_text, html_time, html_words
 from mfa_kit.wiring.aws import account_label
 
-TONES = {
-    "critical": Tone.BAD,
-    "high": Tone.WARN,
-    "medium": Tone.MILD,
-    "low": Tone.CALM,
-    "fail": Tone.BAD,
-    "unknown": Tone.ODD,
-    "pass": Tone.GOOD,
-    "not applicable": Tone.OFF,
-}
-WAY_TONES = (Tone.GOOD, Tone.FAIR, Tone.ODD, Tone.WARN, Tone.BAD)
 # The number of names in a row of the summary.
 SHOWN = 3
 
@@ -36,8 +26,8 @@ def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> str:
         f'<p class="lead">{_lead(answers)}</p>',
         *_holes(snapshot),
         '<div class="charts">',
-        _figure("Results", ring(_by_result(answers))),
-        _figure("Failures by severity", _by_severity(answers)),
+        audit_figure("Results", ring(_by_result(answers))),
+        audit_figure("Failures by severity", _by_severity(answers)),
         "</div>",
         *_coverage(account_users(snapshot)),
         *_first(answers),
@@ -75,10 +65,6 @@ def _holes(snapshot: Snapshot) -> Iterator[str]:
         yield "</ul>"
 
 
-def _figure(title: str, chart: str) -> str:
-    return f"<figure><figcaption>{title}</figcaption>{chart}</figure>"
-
-
 def _by_result(answers: Sequence[RuleAnswer]) -> list[Bar]:
     counts = Counter(one.result for one in answers)
     return [Bar(f"{counts[result]} {result}", counts[result], TONES[result]) for result in RuleResult]
@@ -99,12 +85,7 @@ def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:
         yield "<p>No user is known to have a console password.</p>"
         return
     yield f"<p>{total} users have a console password. Each user is counted by the best known device.</p>"
-    bars = [
-        Bar(name, ways[name], tone, f"{ways[name]} ({100 * ways[name] / total:.0f} %)")
-        for name, tone in zip(WAYS, WAY_TONES, strict=True)
-        if ways[name]
-    ]
-    yield bar_chart(bars, full=total)
+    yield sign_in_chart(ways)
 
 
 def _first(answers: Sequence[RuleAnswer]) -> Iterator[str]:
@@ -114,7 +95,7 @@ def _first(answers: Sequence[RuleAnswer]) -> Iterator[str]:
         yield "<h2>What to fix, worst first</h2>"
         yield html_table(
             ("Severity", "Check", "Fails for"),
-            [(_mark(one.rule.severity), html_words(one.rule.title), _names(one)) for one in failed],
+            [(audit_mark(one.rule.severity), html_words(one.rule.title), _names(one)) for one in failed],
         )
 
 
@@ -124,15 +105,11 @@ def _names(one: RuleAnswer) -> str:
     return ", ".join(map(html_words, subjects[:SHOWN])) + more
 
 
-def _mark(name: str) -> str:
-    return html_mark(name, TONES[name])
-
-
 def _details(one: RuleAnswer) -> Iterator[str]:
     references = f" · {html_text(', '.join(one.rule.references))}" if one.rule.references else ""
     failed, severity = one.result is RuleResult.FAIL, one.rule.severity
-    severe = _mark(severity) if failed else f'<span class="soft">{severity}</span>'
-    yield f"<details><summary>{_mark(one.result)} {severe} {html_words(one.rule.title)}</summary>"
+    severe = audit_mark(severity) if failed else f'<span class="soft">{severity}</span>'
+    yield f"<details><summary>{audit_mark(one.result)} {severe} {html_words(one.rule.title)}</summary>"
     yield f'<p class="soft">{html_text(one.rule.id)}{references}</p>'
     if one.why:
         yield f"<p>{html_words(one.why)}</p>"

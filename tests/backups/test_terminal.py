@@ -139,6 +139,15 @@ def test_a_screenshot_becomes_a_backup(desk: Desk) -> None:
     desk.silent(desk.seed())
 
 
+def test_what_is_unusual_about_a_picture_is_noted(desk: Desk) -> None:
+    """A picture whose label and parameter name different issuers is added, with a note."""
+    desk.enroll(seal=False)
+    desk.png("shot.png", desk.uri(desk.seed()).replace("issuer=Amazon%20Web%20Services", "issuer=Example"))
+    window = desk.window("backup", "add", "alice", "--image", "shot.png", "-r", desk.recipient, "--dry-run")
+    assert window.end() == 0
+    assert "note: the label names the issuer 'Amazon Web Services', and the parameter" in window.printed("err")
+
+
 def test_a_device_that_another_tool_made_is_added_and_revoked_with_its_backup(desk: Desk, lab: Lab) -> None:
     """It has no tag, so its maker stays unknown. The backup is removed together with the device."""
     iam = boto3.client(

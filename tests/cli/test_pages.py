@@ -17,9 +17,11 @@ from mfa_kit.cli.html.shell import (
     html_time,
     html_words,
 )
+from mfa_kit.cli.organization.page import organization_page
 from mfa_kit.core import otp
 from tests.chromium import DESKTOP, PHONE, Browser, chromium
 from tests.conftest import MfaKit
+from tests.organization.visits import CALLER, made_visits
 
 LONG = "arn:aws:iam::000000000000:mfa/a-department/" + "x" * 90
 SEED = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
@@ -82,6 +84,7 @@ def pages(mfa_kit: MfaKit, users: Callable[[], str], recipient: str, tmp_path: P
         "audit": mfa_kit.run("audit", "--output", "html").out,
         "rollout": mfa_kit.run("rollout", "status", plan, "--output", "html").out,
         "tokens": sheet.read_text("utf-8"),
+        "organization": organization_page(made_visits(100), caller=CALLER),
         "everything": html_page(
             "Everything",
             [
@@ -126,6 +129,21 @@ def test_the_measures_find_what_they_look_for(browser: Browser) -> None:
     ((_, size, contrast),) = browser.ask(CONTRASTS)
     assert (size, round(contrast, 1)) == (9, 2.8)
     assert max(browser.ask(DRAWN)) < 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_the_heads_of_a_map_stay_in_view(browser: Browser, width: int) -> None:
+    """The map of 1,000 accounts scrolls in its own box, and its heads of rows and columns do not."""
+    browser.show(organization_page(made_visits(1000), caller=CALLER), width=width)
+    assert browser.ask("document.documentElement.scrollWidth <= innerWidth")
+    corner = """((box) => { box.scrollTo(300, 9000);
+      const [row, column] = [box.querySelectorAll('tbody th')[500], box.querySelectorAll('thead th')[20]];
+      const at = (el, side) => Math.round(el.getBoundingClientRect()[side] - box.getBoundingClientRect()[side]);
+      return [box.scrollTop, at(row, 'left'), at(column, 'top')]; })(document.querySelector('.map'))"""
+    down, left, top = browser.ask(corner)
+    assert down == 9000
+    assert max(abs(left), abs(top)) <= 2
 
 
 def test_paper_is_white() -> None:

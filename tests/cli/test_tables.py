@@ -84,7 +84,12 @@ ROWS: dict[str, dict[str, object]] = {
     "verify-token-find": {"serial": "2308524500123", "clock": SAID, "offset_steps": -4, "offset_s": -120},
 }  # fmt: skip
 # Lists whose rows have the fields of a value, and not of a literal in the verb's folder.
-OF_VALUES = {"rollout-status": COLUMNS, "ledger": tuple(each.name for each in dataclasses.fields(LogLine))}
+OF_VALUES = {
+    "rollout-status": COLUMNS,
+    "ledger": tuple(each.name for each in dataclasses.fields(LogLine)),
+    # The table leaves out `already`.
+    "policy-lockout": ("user", "way", "standing", "why", "first"),
+}
 # A list whose table is made by the verb, or that has no table.
 NO_TABLE = {"audit-finding", "policy-onboard"}
 

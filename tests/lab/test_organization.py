@@ -18,6 +18,7 @@ from mfa_kit.lab.aws.members import sibling
 from mfa_kit.lab.aws.organization import IAM_SERVICE
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import AccountState
+from mfa_kit.policy import org_role
 from tests.lab.client import Aws, document, refused
 
 MEMBER, OTHER = "000000000001", "000000000002"
@@ -350,6 +351,18 @@ def test_assume_root_is_for_administrators(lab: Lab, admin: Aws) -> None:
     assert root_of(member, OTHER).iam.list_mfa_devices()["MFADevices"] == []
 
 
+def test_assume_root_takes_no_session_of_a_user(admin: Aws) -> None:
+    """Credentials of GetSessionToken may call AssumeRole only, also with MFA. Those of a role may call AssumeRoot."""
+    session = admin.mfa_session(admin.enrolled("lab-admin", "admin"))
+    with refused("AccessDenied", "Cannot call AssumeRoot with session credentials"):
+        root_of(session)
+    hub = document({"Action": "sts:AssumeRole", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}})
+    admin.iam.create_role(RoleName="hub", AssumeRolePolicyDocument=hub)
+    everything = document({"Action": "*", "Resource": "*"})
+    admin.iam.put_role_policy(RoleName="hub", PolicyName="p", PolicyDocument=everything)
+    root_of(in_member(session, "000000000000", role="hub"))
+
+
 def test_assume_root_has_its_own_condition_key_and_limits(lab: Lab, admin: Aws) -> None:
     """A policy can name the task by sts:TaskPolicyArn, sessions last 900 s at most, and AWS's five tasks exist."""
     allow = {"Action": "sts:AssumeRoot", "Resource": f"arn:aws:iam::{MEMBER}:root"}
@@ -497,8 +510,13 @@ def test_an_organization_is_small() -> None:
 
 
 def test_members_have_the_roles_that_mfa_kit_assumes(lab: Lab) -> None:
-    """The audit role may read, and the enrollment role may enroll."""
+    """Two of them allow the actions of the template that `policy org-role` prints."""
     roles = {role.name: role for role in lab.organization[MEMBER].backend.roles.values()}
     assert set(roles) == {"mfa-kit-audit", "mfa-kit-enroll", "OrganizationAccountAccessRole"}
-    allowed = {name: json.loads(roles[name].policies["allow"])["Statement"][0]["Action"] for name in sorted(roles)[1:]}
-    assert {name: len(actions) for name, actions in allowed.items()} == {"mfa-kit-audit": 12, "mfa-kit-enroll": 15}
+    wanted = {
+        "mfa-kit-audit": org_role.READS,
+        "mfa-kit-enroll": (*org_role.FINDS, *org_role.ENROLLS, *org_role.MAKES),
+    }
+    for name, lines in wanted.items():
+        [statement] = json.loads(roles[name].policies["allow"])["Statement"]
+        assert set(statement["Action"]) == {line.text for line in lines}

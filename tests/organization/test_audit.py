@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mfa_kit.cli import forms
 from mfa_kit.disk.whole_files import create_file
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import AccountState
@@ -169,3 +170,17 @@ def test_a_full_disk_leaves_no_half_folder(org_kit: MfaKit, tmp_path: Path, monk
     assert result.code == 5
     assert "cannot be written: No space left on device" in result.err
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    "command", [("audit",), ("status",), ("policy", "lockout", "--all"), ("orphans", "list"), ("doctor",)]
+)
+def test_every_table_of_accounts_fits_80_columns(
+    command: tuple[str, ...], org_kit: MfaKit, org_lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a default window each stays a table that begins with the account."""
+    monkeypatch.setattr(forms, "window_width", lambda _: 80)
+    with without_role(org_lab, MEMBERS[1]):
+        lines = org_kit.run(*command, "--org").out.splitlines()
+    assert lines[0].startswith("ACCOUNT")
+    assert max(map(len, lines)) <= 80

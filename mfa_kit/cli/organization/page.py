@@ -1,25 +1,266 @@
-"""The audit of many accounts as one HTML page."""
+"""The audit of many accounts as one HTML page: what to fix first, which accounts are worst, and a map of all checks."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mfa_kit.cli.html.shell import html_page, html_table, html_text, html_words
-from mfa_kit.cli.organization.audited import Audited
-from mfa_kit.cli.organization.visits import state_of
-from mfa_kit.core.models import Caller
-from mfa_kit.organization.across import Visit
+from mfa_kit.audit.finding import AuditRule, RuleResult, Severity
+from mfa_kit.audit.overview import WAYS, AuditOverview
+from mfa_kit.audit.registry import RULES
+from mfa_kit.cli.audit_charts import TONES, WAY_TONES, audit_figure, audit_mark, sign_in_chart
+from mfa_kit.cli.html.chart import Bar, bar_chart, ring
+from mfa_kit.cli.html.heat_map import MapColumn, heat_map, map_cell, map_style
+from mfa_kit.cli.html.shell import Tone, html_mark, html_page, html_table, html_time, html_words
+from mfa_kit.core.text import count_of
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.across import UNREAD, Visit, VisitState
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.organization.audited import Audited
+    from mfa_kit.core.models import Caller
+
+# The wide map needs more room than text, whose lines stay short.
+STYLE = "body { max-width: 72rem } p, details { max-width: 60rem }\n"
+# The numbers of accounts in the table of the worst, of checks in one of its rows, and of lines in an open list.
+WORST, SHOWN, OPEN = 10, 3, 10
+# The signs of the map, so that it can be read without colors.
+SIGNS: Final = {
+    "critical": "C",
+    "high": "H",
+    "medium": "M",
+    "low": "L",
+    "unknown": "?",
+    "pass": "·",
+    "not applicable": "-",
+}
+SHORT_WAYS: Final = dict(
+    zip(WAYS, ("key or passkey", "app or token", "kind unknown", "text message", "no MFA"), strict=True)
+)
+# Ways whose users need something better, which the map shows in their color.
+WEAK_WAYS: Final = frozenset(WAYS[2:])
+NOT_READ, PASSED = "not read", "passed"
 
 
-def organization_page(visits: Sequence[Visit[Audited]], *, caller: Caller) -> str:
-    """Return the page: the accounts, the worst first."""
+class ReadAccount(NamedTuple):
+    """An account that was read, and its figures."""
+
+    account: OrgAccount
+    overview: AuditOverview
+
+
+def organization_page(visits: "Sequence[Visit[Audited]]", *, caller: "Caller") -> str:
+    """Return the page."""
+    read = sorted(
+        (ReadAccount(visit.account, visit.found.overview) for visit in visits if visit.found), key=_worst_first
+    )
+    rules = [rule for rule in RULES if any(rule.id in each.overview.results for each in read)]
+    title = f"Sign-in audit of {count_of(len(visits), 'AWS account')}{' (LAB, nothing here is real)' * caller.lab}"
+    columns = _columns(rules)
     body = [
-        f"<h1>Sign-in audit of {len(visits)} AWS accounts</h1>",
-        f'<p class="soft">Read as {html_words(caller.arn)}</p>',
-        html_table(("Account", "State", "Users without MFA"), _rows(visits)),
+        f"<h1>{title}</h1>",
+        f'<p class="soft">{_times(read)}as {html_words(caller.arn)}</p>',
+        f'<p class="lead">{_lead(visits, read)}</p>',
+        *_reasons(visits, UNREAD, "could not be read"),
+        *_reasons(visits, {VisitState.SKIPPED}, "skipped"),
+        *(_results(visits, read, rules, columns) if read else ()),
     ]
-    return html_page(f"Sign-in audit of {len(visits)} accounts", body)
+    return html_page(title, body, style=STYLE + map_style(columns))
 
 
-def _rows(visits: Sequence[Visit[Audited]]) -> Iterator[tuple[str, str, str]]:
-    for visit in visits:
-        found = visit.found.overview if visit.found else None
-        yield html_words(visit.account.label), html_text(state_of(visit)), str(found.without_mfa) if found else ""
+def _worst_first(one: ReadAccount) -> tuple[object, ...]:
+    bad = (*one.overview.badness, one.overview.without_mfa)
+    return (*(-count for count in bad), one.account.name.lower(), one.account.id)
+
+
+def _times(read: Sequence[ReadAccount]) -> str:
+    if not read:
+        return "Read "
+    first, last = (bound(each.overview.at for each in read) for bound in (min, max))
+    if last - first < 1:
+        return f"Read {html_time(first)}, "
+    return f"Read from {html_time(first)} to {html_time(last)}, "
+
+
+def _worst_of(overview: AuditOverview) -> str:
+    """Return the severity of the worst failed check, or else whether a check is unknown."""
+    failed = [severity for severity in Severity if overview.failed.get(severity)]
+    return failed[0] if failed else RuleResult.UNKNOWN if overview.unknown else PASSED
+
+
+def _lead(visits: "Sequence[Visit[Audited]]", read: Sequence[ReadAccount]) -> str:
+    states, worst = Counter(visit.state for visit in visits), Counter(_worst_of(each.overview) for each in read)
+    tried = count_of(len(visits) - states[VisitState.SKIPPED], "account")
+    said = [f"<b>{worst[PASSED]} of {tried} passed every check</b>"]
+    if severities := [severity for severity in Severity if worst[severity]]:
+        failed = sum(worst[severity] for severity in severities)
+        said.append(f"{failed} failed ({worst[severities[0]]} a {severities[0]} check)")
+    if worst[RuleResult.UNKNOWN]:
+        said.append(f"{worst[RuleResult.UNKNOWN]} have checks that could not be evaluated")
+    if unread := sum(states[state] for state in UNREAD):
+        said.append(f"{unread} could not be read and did not pass")
+    return ", ".join(said)
+
+
+def _reasons(visits: "Sequence[Visit[Audited]]", states: set[VisitState], said: str) -> Iterator[str]:
+    """List the accounts in these states, each with the reason, and what to do."""
+    found = [visit for visit in visits if visit.state in states]
+    if not found:
+        return
+    yield f"<details{' open' * (len(found) <= OPEN)}><summary>{count_of(len(found), 'account')} {said}</summary><ul>"
+    for visit in found:
+        yield f"<li><b>{html_words(visit.account.label)}</b>: {html_words(visit.why)}</li>"
+    yield "</ul>"
+    for hint in dict.fromkeys(visit.hint for visit in found if visit.hint):
+        yield f"<p>To do: {html_words(hint)}</p>"
+    yield "</details>"
+
+
+def _results(
+    visits: "Sequence[Visit[Audited]]",
+    read: Sequence[ReadAccount],
+    rules: Sequence[AuditRule],
+    columns: Sequence[MapColumn],
+) -> Iterator[str]:
+    yield '<div class="charts">'
+    yield audit_figure("Accounts by their worst check", ring(_by_worst(visits, read)))
+    yield audit_figure("Failed checks in all accounts", _by_severity(read))
+    yield "</div>"
+    yield from _coverage(read)
+    yield from _checks(read, rules)
+    yield from _worst(read, rules)
+    yield from _map(read, rules, columns)
+
+
+def _by_worst(visits: "Sequence[Visit[Audited]]", read: Sequence[ReadAccount]) -> list[Bar]:
+    counts = Counter(_worst_of(each.overview) for each in read)
+    counts[NOT_READ] = sum(visit.state in UNREAD for visit in visits)
+    tones = {**TONES, PASSED: Tone.GOOD, NOT_READ: Tone.OFF}
+    names = (*Severity, RuleResult.UNKNOWN, PASSED, NOT_READ)
+    return [Bar(f"{counts[name]} {name}", counts[name], tones[name]) for name in names if counts[name]]
+
+
+def _by_severity(read: Sequence[ReadAccount]) -> str:
+    counts = {severity: sum(each.overview.failed.get(severity, 0) for each in read) for severity in Severity}
+    bars = [Bar(severity, count, TONES[severity], str(count)) for severity, count in counts.items()]
+    return bar_chart(bars, full=max(counts.values()))
+
+
+def _coverage(read: Sequence[ReadAccount]) -> Iterator[str]:
+    """Chart how the users of all accounts sign in who have a console password."""
+    ways: Counter[str] = sum((Counter(each.overview.ways) for each in read), Counter())
+    yield "<h2>How users sign in</h2>"
+    if not ways:
+        yield "<p>No user is known to have a console password.</p>"
+        return
+    yield f"<p>{count_of(ways.total(), 'user')} have a console password. Each user is counted by the best known device."
+    yield "The map below has these numbers for each account.</p>"
+    yield sign_in_chart(ways)
+
+
+def _checks(read: Sequence[ReadAccount], rules: Sequence[AuditRule]) -> Iterator[str]:
+    """List the checks that fail, and in how many accounts."""
+    failed = Counter(
+        rule for each in read for rule, result in each.overview.results.items() if result is RuleResult.FAIL
+    )
+    failing = sorted(
+        (rule for rule in rules if failed[rule.id]), key=lambda rule: (rule.severity.rank, -failed[rule.id])
+    )
+    if failing:
+        yield "<h2>What to fix, worst first</h2>"
+        yield html_table(
+            ("Severity", "Check", "ID", "Fails in"),
+            [
+                (audit_mark(rule.severity), html_words(rule.title), rule.id, count_of(failed[rule.id], "account"))
+                for rule in failing
+            ],
+            numbers=[3],
+        )
+
+
+def _worst(read: Sequence[ReadAccount], rules: Sequence[AuditRule]) -> Iterator[str]:
+    """List the worst accounts with their worst checks."""
+    listed = [each for each in read if _worst_of(each.overview) in set(Severity)][:WORST]
+    if listed:
+        yield "<h2>Worst accounts first</h2>"
+        yield "<p>To see what is wrong there, and the commands that fix it, repeat the audit with "
+        yield "<code>--include ID</code>.</p>"
+        yield html_table(
+            ("Account", "Failed", "Without MFA", "Worst checks"),
+            [
+                (
+                    html_words(each.account.label),
+                    _counts(each.overview),
+                    f"{each.overview.without_mfa} of {count_of(each.overview.passwords, 'user')}",
+                    _names(each.overview, rules),
+                )
+                for each in listed
+            ],
+        )
+
+
+def _counts(overview: AuditOverview) -> str:
+    counts = [(str(severity), overview.failed.get(severity, 0)) for severity in Severity]
+    counts.append((RuleResult.UNKNOWN, overview.unknown))
+    return " ".join(html_mark(f"{count} {name}", TONES[name]) for name, count in counts if count)
+
+
+def _names(overview: AuditOverview, rules: Sequence[AuditRule]) -> str:
+    failed = [rule for rule in rules if overview.results.get(rule.id) is RuleResult.FAIL]
+    worst = sorted(failed, key=lambda rule: rule.severity.rank)
+    more = f" and {len(worst) - SHOWN} more" if len(worst) > SHOWN else ""
+    return ", ".join(rule.id for rule in worst[:SHOWN]) + more
+
+
+def _columns(rules: Sequence[AuditRule]) -> list[MapColumn]:
+    """Return the columns of the map: the account's ID, how users sign in, and the checks by subject."""
+    before = ""
+    columns = [MapColumn("ID", wide=True)]
+    columns += [MapColumn(SHORT_WAYS[way], f"users by how they sign in: {way}", starts=way == WAYS[0]) for way in WAYS]
+    for rule in rules:
+        subject = rule.id.partition(".")[0]
+        columns.append(MapColumn(rule.id, f"{rule.title} ({rule.severity})", starts=subject != before))
+        before = subject
+    return columns
+
+
+def _map(read: Sequence[ReadAccount], rules: Sequence[AuditRule], columns: Sequence[MapColumn]) -> Iterator[str]:
+    yield "<h2>All accounts and checks, worst first</h2>"
+    yield "<p>The numbers are users with a console password, by how they sign in. The signs are checks:</p>"
+    marks = (html_mark(f"{SIGNS[name]} {name}", TONES[name]) for name in (*Severity, RuleResult.UNKNOWN))
+    plain = (f"{SIGNS[result]} {result}" for result in (RuleResult.PASS, RuleResult.NOT_APPLICABLE))
+    yield f"<p>{' '.join(marks)} {' &nbsp; '.join(plain)}</p>"
+    # All cells of one kind are the same, so each is made once.
+    cells = {(rule.id, result): _check_cell(rule, result) for rule in rules for result in RuleResult}
+    yield heat_map(
+        "Account",
+        columns,
+        (
+            (
+                html_words(each.account.name or each.account.id),
+                (
+                    map_cell(each.account.id),
+                    *(_way_cell(way, each.overview.ways.get(way, 0)) for way in WAYS),
+                    *(cells[rule.id, each.overview.results.get(rule.id, RuleResult.NOT_APPLICABLE)] for rule in rules),
+                ),
+            )
+            for each in read
+        ),
+    )
+
+
+def _way_cell(way: str, count: int) -> str:
+    """Return the cell for a number of users. It is empty if there are none."""
+    if not count:
+        return map_cell()
+    return map_cell(str(count), tone=WAY_TONES[way] if way in WEAK_WAYS else None)
+
+
+def _check_cell(rule: AuditRule, result: RuleResult) -> str:
+    """Return the cell of a check. Failed and unknown checks have a color, and say which check it is."""
+    match result:
+        case RuleResult.FAIL:
+            return map_cell(SIGNS[rule.severity], tone=TONES[rule.severity], title=rule.id)
+        case RuleResult.UNKNOWN:
+            return map_cell(SIGNS[result], tone=TONES[result], title=rule.id)
+        case _:
+            return map_cell(SIGNS[result])

@@ -1,0 +1,41 @@
+"""What the pages of an audit share: the colors of severities and results, and the chart of how users sign in."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from mfa_kit.audit.overview import WAYS
+from mfa_kit.cli.html.chart import Bar, bar_chart
+from mfa_kit.cli.html.shell import Tone, html_mark
+
+TONES: Final = {
+    "critical": Tone.BAD,
+    "high": Tone.WARN,
+    "medium": Tone.MILD,
+    "low": Tone.CALM,
+    "fail": Tone.BAD,
+    "unknown": Tone.ODD,
+    "pass": Tone.GOOD,
+    "not applicable": Tone.OFF,
+}
+WAY_TONES: Final = dict(zip(WAYS, (Tone.GOOD, Tone.FAIR, Tone.ODD, Tone.WARN, Tone.BAD), strict=True))
+
+
+def audit_mark(name: str) -> str:
+    """Return a severity or a result on its color."""
+    return html_mark(name, TONES[name])
+
+
+def audit_figure(title: str, chart: str) -> str:
+    """Return a chart with its title."""
+    return f"<figure><figcaption>{title}</figcaption>{chart}</figure>"
+
+
+def sign_in_chart(ways: Mapping[str, int]) -> str:
+    """Return a bar for each way in which users with a console password sign in (WAYS). There is at least one user."""
+    total = sum(ways.values())
+    bars = [
+        Bar(name, ways[name], tone, f"{ways[name]} ({100 * ways[name] / total:.0f} %)")
+        for name, tone in WAY_TONES.items()
+        if ways.get(name)
+    ]
+    return bar_chart(bars, full=total)
