@@ -3,7 +3,8 @@
 The info string of a fenced block says how it is checked:
 
     ```bash             run in an empty folder
-    ```bash lab         run with the lab as AWS; the blocks of a page share one lab, one folder and one shell
+    ```bash lab         run with the lab as AWS; the blocks of a page share one lab, one folder and one shell. The
+                        first may add `accounts=N`: the lab is an organization with so many member accounts
     ```bash no: REASON  not run, with the reason
     ```console          a transcript, with `lab` or `no:` as above: `$ ` starts a command, `> ` continues it, and the
                         rest is its output, where a line `...` matches any lines, `...` in a line any text
@@ -17,7 +18,7 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -34,11 +35,11 @@ PAGES = {
     str(path.relative_to(ROOT)): path.read_text("utf-8") for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))
 }
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
-RUN = {"bash": False, "bash lab": True, "console": False, "console lab": True}
+RUN = re.compile(r"(?:bash|console)(?P<lab> lab(?: accounts=(?P<accounts>\d+))?)?")
 REFUSED = re.compile(r"(bash|console) no: \S.*")
 FORMATS = PAGES["docs/formats.md"]
 # Functions that print a result. Their first argument besides the result itself is the name of the schema.
-PRINTS = {"Tally", "SideBySide", "many", "one", "print_answer", "show_accounts"}
+PRINTS = {"RowsOfAccounts", "SideBySide", "Tally", "many", "one", "print_answer", "show_accounts"}
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -56,6 +57,11 @@ class Block:
         if self.info.startswith("bash"):
             return "\n".join(self.lines)
         return "\n".join(line[2:] for line in self.lines if line.startswith(("$ ", "> ")))
+
+    @property
+    def run(self) -> re.Match[str] | None:
+        """How the block is run: in which lab, if any. None for a block that is not run."""
+        return RUN.fullmatch(self.info)
 
     @property
     def printed(self) -> re.Pattern[str] | None:
@@ -101,17 +107,27 @@ def broken(page: str) -> Iterator[str]:
 
 def test_every_block_says_what_becomes_of_it() -> None:
     """A command in the documentation is run, or has a reason not to be. A misspelled tag is an error."""
-    unknown = [block.place for page in PAGES for block in blocks(page) if block.info not in RUN]
+    unknown = [block.place for page in PAGES for block in blocks(page) if not block.run]
     refused = [block.place for page in PAGES for block in blocks(page) if REFUSED.fullmatch(block.info)]
     assert unknown == refused
 
 
+def in_lab(shown: Sequence[Block]) -> list[str]:
+    """Return the command that runs another one in the lab of a page; nothing if the page needs no lab."""
+    labs = [block.run for block in shown if block.run and block.run["lab"]]
+    if not labs:
+        return []
+    assert not any(each["accounts"] for each in labs[1:]), "only the first block of a page sets the accounts of its lab"
+    accounts = ["--accounts", labs[0]["accounts"]] if labs[0]["accounts"] else []
+    return [sys.executable, "-m", "mfa_kit", "lab", "run", *accounts, "--"]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", [page for page in PAGES if any(block.info in RUN for block in blocks(page))])
+@pytest.mark.parametrize("page", [page for page in PAGES if any(block.run for block in blocks(page))])
 def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
     """They run in order, as a reader would type them, and print what the page shows."""
-    shown = [block for block in blocks(page) if block.info in RUN]
+    shown = [block for block in blocks(page) if block.run]
     script = tmp_path / "page.sh"
     script.write_text(
         "set -euo pipefail\n"
@@ -124,9 +140,8 @@ def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
     )
     here = tmp_path / "here"
     here.mkdir()
-    mfa_kit = [sys.executable, "-m", "mfa_kit", "lab", "run", "--"] if any(RUN[block.info] for block in shown) else []
     done = subprocess.run(
-        [*mfa_kit, "bash", script],
+        [*in_lab(shown), "bash", script],
         cwd=here,
         env={
             **bare(),

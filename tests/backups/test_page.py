@@ -14,7 +14,7 @@ from mfa_kit.lab.aws.server import Lab
 from tests.conftest import ACCOUNT
 from tests.terminal.conftest import environment
 from tests.terminal.window import Window
-from tests.test_docs import RUN, blocks
+from tests.test_docs import blocks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -35,7 +35,7 @@ def lab() -> Iterator[Lab]:
 
 def test_all_of_the_page_runs_where_a_person_types(lab: Lab, tmp_path: Path) -> None:
     """All commands succeed: backup restore, add, passphrase and drill ask for codes or passphrases that are typed."""
-    meant = [block for block in blocks("docs/backups.md") if block.info in RUN or block.info == TYPED]
+    meant = [block for block in blocks("docs/backups.md") if block.run or block.info == TYPED]
     typed = [block.script for block in meant if block.info == TYPED]
     assert [script.split()[2] for script in typed] == ["restore", "add", "passphrase", "drill"]
     script = "\n".join(["set -euo pipefail", *(block.script for block in meant), "echo all of it"])
