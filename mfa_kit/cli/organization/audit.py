@@ -28,7 +28,6 @@ from mfa_kit.wiring.organization import (
 )
 from mfa_kit.wiring.settings import Settings
 
-SCHEMA = "audit-account"
 AUDIT_FILE = "audit.json"
 # The columns of a table in a window of 80 columns.
 NARROW = ("account_name", "account", "state", "critical", "high", "unknown", "without_mfa")
@@ -108,7 +107,7 @@ def _write(
     visits: Sequence[Visit[Audited]], organization: Organization, output: Output, *, folders: AccountFolders | None
 ) -> None:
     if folders:
-        summary = {"schema": f"mfa-kit/{SCHEMA}", "version": VERSION, "rows": [_row(visit) for visit in visits]}
+        summary = {"schema": "mfa-kit/audit-account", "version": VERSION, "rows": [_row(visit) for visit in visits]}
         folders.write_file("organization.json", json.dumps(summary) + "\n")
         folders.write_file("audit.html", organization_page(visits, caller=organization.caller))
     match output.form:
@@ -116,9 +115,9 @@ def _write(
             output.text(organization_page(visits, caller=organization.caller))
         case "json" | "jsonl":
             rows = [{**_row(visit), "audit": visit.found.document if visit.found else None} for visit in visits]
-            output.many(SCHEMA, rows, empty="")
+            output.many("audit-account", rows, empty="")
         case _:
-            output.many(SCHEMA, [_row(visit) for visit in visits], empty="", narrow=NARROW)
+            output.many("audit-account", [_row(visit) for visit in visits], empty="", narrow=NARROW)
 
 
 def _row(visit: Visit[Audited]) -> ResultRow:
