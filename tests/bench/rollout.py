@@ -22,7 +22,7 @@ import pyrage
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.aws.wire import LoggedCall
 from tests.bench.canned import Canned
-from tests.bench.startup import aws
+from tests.bench.programs import aws
 from tests.bench.table import Row, show
 
 RATE, BURST, LATENCY, THROTTLED = 20, 40, 0.04, 300

@@ -1,29 +1,17 @@
 """Bench of the help pages: the program's start, compared with a bare import of click and with `aws --version`."""
 
-import os
-import subprocess
 import sys
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 
 from mfa_kit.cli.main import COMMANDS
 from mfa_kit.cli.options import Rows
+from tests.bench.programs import aws
 from tests.bench.table import Row, show, side_by_side
 
 RUNS = 25
 # The program's own help, and that of a verb, in times of `import click`; either in times of `aws --version`.
 PROGRAM, VERB, AWS = 1.35, 3.0, 0.4
-
-
-def aws() -> str:
-    """Return the path of `aws` in a separate virtual environment, which is created when it does not exist."""
-    place = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mfa-kit" / "bench-awscli"
-    program = place / "bin" / "aws"
-    if not program.exists():
-        venv.create(place, with_pip=True, clear=True)
-        subprocess.run([place / "bin" / "pip", "install", "--quiet", "awscli"], check=True)
-    return str(program)
 
 
 def commands(rows: Rows, *words: str) -> Iterator[tuple[str, ...]]:

@@ -1,0 +1,213 @@
+"""Bench of many accounts: CPU, calls, time and memory of an audit, the lab's organization, and a rollout.
+
+An audit is compared with c7n-org and one policy, with a loop of `mfa-kit audit --profile`, and with a loop of the six
+`aws` commands that read the same of an account. The loops get a sample of the accounts, because each account takes them
+the same. `python -m tests.bench.organization audit memory` runs these two parts alone.
+"""
+
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.organization.choice import AUDIT_ROLE, WORKERS
+from tests.bench.programs import aws, c7n_org
+from tests.bench.table import Row, show
+
+ACCOUNTS, USERS, MANY = 100, 20, 1000
+# How often each candidate runs, and the accounts of the loops.
+RUNS, LOOP, AWS_LOOP = 3, 5, 2
+LATENCY = 0.1
+MFA_KIT = (sys.executable, "-m", "mfa_kit")
+# The question that every audit of users begins with.
+POLICY = {
+    "policies": [
+        {
+            "name": "users-without-mfa",
+            "resource": "aws.iam-user",
+            "filters": [{"type": "credential", "key": "mfa_active", "value": False}],
+        }
+    ]
+}
+# c7n-org asks for each user, which the role of an audit may not.
+C7N_ROLE = "OrganizationAccountAccessRole"
+# What an audit reads of an account; the AWS CLI assumes the role by itself.
+SIX = (
+    ("generate-credential-report",),
+    ("get-credential-report",),
+    ("get-account-summary",),
+    ("get-account-authorization-details",),
+    ("list-virtual-mfa-devices",),
+    ("get-account-password-policy",),
+)
+# Builds the lab in a new process, and prints the seconds and how many MB the peak of its memory grew.
+BUILD = """
+import resource, sys, time
+from mfa_kit.lab.aws.server import Lab
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+Lab().server.server_close()
+before, began = peak(), time.perf_counter()
+Lab(accounts=int(sys.argv[1]), users_per_account=int(sys.argv[2])).server.server_close()
+print(time.perf_counter() - began, peak() - before)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Resources that a process and its children used: CPU and wall seconds, and peak resident memory in MB."""
+
+    cpu: float
+    seconds: float
+    peak: float
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A folder of its own, working against one endpoint."""
+
+    folder: Path
+    env: Mapping[str, str]
+
+    def run(self, *command: str, ends: Sequence[int] = (0,)) -> Used:
+        """Run a command until it ends with one of the exit codes."""
+        began = time.perf_counter()
+        child = subprocess.Popen(
+            command,
+            env=self.env,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode not in ends:
+            raise subprocess.CalledProcessError(child.returncode, command)
+        taken = time.perf_counter() - began
+        return Used(cpu=usage.ru_utime + usage.ru_stime, seconds=taken, peak=usage.ru_maxrss / 1024)
+
+    def audit(self, *args: str) -> Used:
+        """Audit with mfa-kit. There are findings, so it exits with 1."""
+        return self.run(*MFA_KIT, "audit", *args, ends=(1,))
+
+
+@contextmanager
+def desk(lab: Lab) -> Iterator[Desk]:
+    """Yield a desk that works against a lab, with a profile for each account."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        profiles = "".join(
+            f"[profile {number}]\nrole_arn = arn:aws:iam::{number}:role/{AUDIT_ROLE}\ncredential_source = Environment\n"
+            for number in members(lab)
+        )
+        (folder / "config").write_text(profiles, "utf-8")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MFA_KIT_"))}
+        env = {**kept, **lab.env, "MFA_KIT_HOME": str(folder / "home"), "AWS_CONFIG_FILE": str(folder / "config")}
+        yield Desk(folder, env)
+
+
+def members(lab: Lab) -> list[str]:
+    """Return the IDs of the member accounts."""
+    return sorted(lab.organization)
+
+
+def audit() -> list[Row]:
+    """Measure an audit of all accounts beside the other programs, in turn, and its calls."""
+    with Lab(accounts=ACCOUNTS, users_per_account=USERS) as lab, desk(lab) as one:
+        sample = members(lab)[:LOOP]
+        (one.folder / "policy.json").write_text(json.dumps(POLICY), "utf-8")
+        export = (*MFA_KIT, "accounts", "export", "-o", "accounts.json", "--role-name", C7N_ROLE)
+        one.run(*export, "--exclude", "000000000000")
+        custodian = (c7n_org(), "run", "-c", "accounts.json", "-u", "policy.json", "-s", "out", "--cache-period", "0")
+        profile = ("--output", "json", "--profile")
+        candidates: dict[str, Callable[[], float]] = {
+            "mfa-kit": lambda: one.audit("--org", "--output", "json").cpu / (ACCOUNTS + 1),
+            "c7n-org": lambda: one.run(*custodian).cpu / ACCOUNTS,
+            "profiles": lambda: statistics.mean(one.audit(*profile, number).cpu for number in sample),
+            "aws": lambda: statistics.mean(_six(one, number) for number in sample[:AWS_LOOP]),
+        }
+        rounds = [{name: run() for name, run in candidates.items()} for _ in range(RUNS)]
+        seen = len(lab.calls)
+        one.audit("--org")
+        calls = Counter(call.account for call in lab.calls[seen:])
+    most = max(calls[number] for number in members(lab))
+    ms = {name: 1000 * min(each[name] for each in rounds) for name in candidates}
+    return [
+        Row("audit, CPU an account", ms["mfa-kit"], "ms"),
+        Row("c7n-org with one policy, CPU an account", ms["c7n-org"], "ms"),
+        Row("a loop of mfa-kit audit --profile, CPU an account", ms["profiles"], "ms"),
+        Row("a loop of six aws commands, CPU an account", ms["aws"], "ms"),
+        Row("audit, of an eighth of c7n-org", ms["mfa-kit"] / (ms["c7n-org"] / 8), "x", 1),
+        Row("audit, of a tenth of the loop of mfa-kit", ms["mfa-kit"] / (ms["profiles"] / 10), "x", 1),
+        Row("audit, of a fiftieth of the loop of aws", ms["mfa-kit"] / (ms["aws"] / 50), "x", 1),
+        Row("calls in an account, at most", most, "calls", 8),
+    ]
+
+
+def _six(one: Desk, number: str) -> float:
+    return sum(one.run(aws(), "iam", *command, "--profile", number).cpu for command in SIX)
+
+
+def wait() -> list[Row]:
+    """Audit with slow answers. The ideal is that each thread waits for the answers of its accounts and does no more."""
+    with Lab(accounts=ACCOUNTS, users_per_account=USERS) as lab, desk(lab) as one:
+        lab.faults.add("*", "latency", at="every", seconds=LATENCY)
+        used = min((one.audit("--org") for _ in range(RUNS)), key=lambda each: each.seconds)
+        calls = Counter(call.account for call in lab.calls)
+    each = statistics.mean(calls[number] for number in members(lab)) / RUNS
+    ideal = math.ceil((ACCOUNTS + 1) / WORKERS) * each * LATENCY
+    return [
+        Row(f"audit with {1000 * LATENCY:.0f} ms a call, {WORKERS} workers", used.seconds, "s"),
+        Row(f"audit with {1000 * LATENCY:.0f} ms a call, of the ideal {ideal:.1f} s", used.seconds / ideal, "x", 1.25),
+    ]
+
+
+def memory() -> list[Row]:
+    """Compare the memory that an audit needs for many accounts with what it needs for few."""
+    peaks = {}
+    for accounts in (ACCOUNTS, MANY):
+        with Lab(accounts=accounts, users_per_account=USERS) as lab, desk(lab) as one:
+            peaks[accounts] = one.audit("--org", "--output", "html").peak
+    return [
+        *(Row(f"audit of {accounts} accounts, memory", peak, "MB") for accounts, peak in peaks.items()),
+        Row(f"audit of {MANY} accounts, memory of that of {ACCOUNTS}", peaks[MANY] / peaks[ACCOUNTS], "x", 1.3),
+    ]
+
+
+def build() -> list[Row]:
+    """Build the lab."""
+    command = [sys.executable, "-c", BUILD, str(ACCOUNTS), str(USERS)]
+    runs = [
+        [float(each) for each in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()]
+        for _ in range(RUNS)
+    ]
+    size = f"the lab with {ACCOUNTS} accounts of {USERS} users"
+    return [
+        Row(f"{size}, built", min(seconds for seconds, _ in runs), "s", 1),
+        Row(f"{size}, memory", max(grown for _, grown in runs), "MB", 40),
+    ]
+
+
+PARTS: dict[str, Callable[[], list[Row]]] = {"build": build, "audit": audit, "wait": wait, "memory": memory}
+
+
+def main() -> int:
+    """Run the bench and return the exit code."""
+    return show("organization", [row for name in sys.argv[1:] or PARTS for row in PARTS[name]()])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
