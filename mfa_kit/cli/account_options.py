@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from mfa_kit.cli import options
+from mfa_kit.cli.output import load
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts import EXTERNAL_ID, ROLE_NAME, SOURCE_IDENTITY
 from mfa_kit.organization.choice import AUDIT_ROLE, WORKERS, AccountsChoice
@@ -82,12 +83,18 @@ def role_option(default: str | None) -> Callable[[F], F]:
     )
 
 
-def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, results: bool = True) -> Callable[[F], F]:
+def account_options(
+    *, across: str | None = None, role: str | None = AUDIT_ROLE, workers: bool = True, results: bool = True
+) -> Callable[[F], F]:
     """Return a decorator that adds the options for many accounts to a verb.
 
-    The verb gets their values as `accounts`, an AccountsChoice, or None if it is to work in one account. `role` is
-    assumed if the command line and the account name none. A verb that writes has no such role: `role=None`. A verb
-    with an option `--workers` of its own leaves this one out, and one that writes no `results` the last two.
+    `across` is the function that does the work of the verb in many accounts, as `module:function`. It is loaded and
+    called only if the command line chooses accounts, with the parameters of the verb and `accounts`.
+
+    Without `across`, the verb itself gets `accounts`, an AccountsChoice, or None if it is to work in one account.
+    `role` is the default role, which is used if neither the command line nor the account names one. Pass `role=None`
+    for a verb that writes, `workers=False` if the verb has its own --workers, and `results=False` to leave out
+    --resume and --output-dir.
     """
     added = [FILE, ORG, UNIT_ID, INCLUDE, EXCLUDE, TAG, role_option(role), EXTERNAL, SOURCE]
     added += [PARALLEL] if workers else []
@@ -97,7 +104,10 @@ def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, resu
         @wraps(function)
         def parse_choice(**values: Any) -> Any:
             own = {name: values.pop(name) for name in NAMES if name in values}
-            return function(accounts=choose(own, role=role), **values)
+            accounts = choose(own, role=role)
+            if across is None:
+                return function(accounts=accounts, **values)
+            return load(across)(accounts=accounts, **values) if accounts else function(**values)
 
         verb: Any = parse_choice
         for option in reversed(added):

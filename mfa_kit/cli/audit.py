@@ -12,12 +12,10 @@ from mfa_kit.audit.registry import audit_snapshot, choose_rules, fails_at
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.audit_page import audit_page
 from mfa_kit.cli.options import BACKUP_DIR, DRILLED_WITHIN, Verb
-from mfa_kit.cli.organization.audit import Questions, audit_accounts
 from mfa_kit.cli.output import HTML, Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rule_rows import audit_head, rule_row
-from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, no_snapshot_of_many
-from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT
 from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
 from mfa_kit.wiring.settings import Settings
 
@@ -45,7 +43,7 @@ from mfa_kit.wiring.settings import Settings
 @MAX_AGE
 @BACKUP_DIR
 @DRILLED_WITHIN
-@account_options()
+@account_options(across="mfa_kit.cli.organization.audit:audit_accounts")
 def audit(
     *,
     rules: tuple[str, ...],
@@ -55,7 +53,6 @@ def audit(
     max_age: float,
     backup_dir: Path | None,
     drilled_within: float,
-    accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
@@ -66,10 +63,6 @@ def audit(
     wanted = choose_rules(rules)
     limits = Limits(profile=Profile(advice), drilled=drilled_within / DAY)
     source = SnapshotSource(file=file, max_age=max_age, backup_dir=backup_dir)
-    if accounts:
-        no_snapshot_of_many(file)
-        questions = Questions(rules=wanted, limits=limits, source=source, fail_on=Severity(fail_on))
-        return audit_accounts(settings, accounts, questions, output)
     with open_snapshot(settings, source) as (snapshot, _):
         answers = audit_snapshot(snapshot, wanted, limits)
     for hole in snapshot.holes:

@@ -7,24 +7,20 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.organization.doctor import diagnose_accounts
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.status_line import find_progress
-from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.wiring.diagnosis import Health
 from mfa_kit.wiring.doctor import diagnose_computer
 from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=Verb)
-@account_options(results=False)
-def doctor(*, accounts: AccountsChoice | None, read_settings: Callable[[], Settings], output: Output) -> int:
+@account_options(across="mfa_kit.cli.organization.doctor:diagnose_accounts", results=False)
+def doctor(*, read_settings: Callable[[], Settings], output: Output) -> int:
     """Check credentials, clock, permissions, folders and terminal. The exit code is 1 if something is wrong.
 
     With several accounts: only whether mfa-kit can get into each and read its devices.
     """
-    if accounts:
-        return diagnose_accounts(read_settings(), accounts, output)
     with find_progress(plain=options.given().plain, quiet=options.given().quiet).showing("checking"):
         found = list(diagnose_computer(read_settings))
     rows = [

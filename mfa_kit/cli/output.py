@@ -47,7 +47,7 @@ class Output(NamedTuple):
             raise click.UsageError(f"this command has no output form {form!r}; choose from {', '.join(FORMS)}.", ctx)
         if query and not form.startswith("json"):
             raise UsageFault("--query works only with --output json or jsonl", "add --output json")
-        return cls(form, wide, _load(QUERY)(query) if query else None)
+        return cls(form, wide, load(QUERY)(query) if query else None)
 
     @property
     def is_html(self) -> bool:
@@ -85,10 +85,10 @@ class Output(NamedTuple):
         forms.write_prose(lines, wide=self.wide, painted=painted if self.color else ())
 
     def _write(self, results: Results) -> None:
-        _load(FORMS[self.form])(results._replace(wide=self.wide, search=self.search, color=self.color))
+        load(FORMS[self.form])(results._replace(wide=self.wide, search=self.search, color=self.color))
 
 
-def _load(place: str) -> Callable[..., Any]:
+def load(place: str) -> Callable[..., Any]:
     """Return the function at `module:function`."""
     module, _, name = place.partition(":")
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)

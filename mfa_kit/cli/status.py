@@ -10,16 +10,13 @@ import click
 from mfa_kit.backups.drill import drill_due
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
-from mfa_kit.cli.organization.status import show_accounts
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.status_line import counting
-from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import backup_name
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment import device_status as use_case
 from mfa_kit.enrollment.user_names import resolve_user
-from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.desk import open_desk
 from mfa_kit.wiring.methods.registry import METHODS
@@ -34,13 +31,12 @@ AT_ONCE = 8
 @click.argument("user", required=False)
 @options.BACKUP_DIR
 @options.DRILLED_WITHIN
-@account_options(results=False)
+@account_options(across="mfa_kit.cli.organization.status:show_accounts", results=False)
 def status(
     *,
     user: str | None,
     backup_dir: Path | None,
     drilled_within: float,
-    accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
@@ -48,10 +44,6 @@ def status(
 
     With several accounts: their kind and date only.
     """
-    if accounts:
-        if user:
-            raise UsageFault(f"{user} is a user of one account", "leave the name out, or --accounts and --org")
-        return show_accounts(settings, accounts, output)
     with backups.open_records() as records:
         drills = records.drills()
     with open_desk(settings, METHODS, vault=open_vault(backup_dir)) as (desk, caller):

@@ -3,17 +3,19 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.audit.finding import AuditRule, Limits, Severity
+from mfa_kit.audit.finding import DAY, AuditRule, Limits, Profile, Severity
 from mfa_kit.audit.overview import overview_of
-from mfa_kit.audit.registry import audit_snapshot, fails_at
+from mfa_kit.audit.registry import audit_snapshot, choose_rules, fails_at
 from mfa_kit.cli.organization import visits as shared
 from mfa_kit.cli.organization.audited import Audited
 from mfa_kit.cli.organization.page import organization_page
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import VERSION, ResultRow
 from mfa_kit.cli.rule_rows import audit_head, rule_row
+from mfa_kit.cli.snapshot_options import no_snapshot_of_many
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import Visit, VisitState
 from mfa_kit.organization.choice import AccountsChoice
@@ -43,11 +45,30 @@ class Questions:
     fail_on: Severity
 
 
-def audit_accounts(settings: Settings, choice: AccountsChoice, questions: Questions, output: Output) -> int:
+def audit_accounts(
+    *,
+    rules: tuple[str, ...],
+    fail_on: str,
+    advice: str,
+    file: Path | None,
+    max_age: float,
+    backup_dir: Path | None,
+    drilled_within: float,
+    accounts: AccountsChoice,
+    settings: Settings,
+    output: Output,
+) -> int:
     """Audit many accounts, and print a row for each. Return the exit code."""
+    no_snapshot_of_many(file)
+    questions = Questions(
+        rules=choose_rules(rules),
+        limits=Limits(profile=Profile(advice), drilled=drilled_within / DAY),
+        source=SnapshotSource(file=None, max_age=max_age, backup_dir=backup_dir),
+        fail_on=Severity(fail_on),
+    )
     keeps = output.form in {"json", "jsonl"}
-    with open_organization(settings, choice) as organization, open_folders(choice.output_dir) as folders:
-        done = _kept(organization, folders, questions, keeps=keeps) if folders and choice.resume else []
+    with open_organization(settings, accounts) as organization, open_folders(accounts.output_dir) as folders:
+        done = _kept(organization, folders, questions, keeps=keeps) if folders and accounts.resume else []
         kept = {visit.account.id for visit in done}
         left = [account for account in organization.selection.chosen if account.id not in kept]
 

@@ -1,6 +1,6 @@
 """`mfa-kit doctor` for many accounts: whether mfa-kit can get into each, and whether it can read what it needs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mfa_kit.cli.organization.rows import RowsOfAccounts, print_rows
 from mfa_kit.cli.organization.visits import exit_code
@@ -20,10 +20,11 @@ ROWS = RowsOfAccounts(
 )
 
 
-def diagnose_accounts(settings: Settings, choice: AccountsChoice, output: Output) -> int:
+def diagnose_accounts(*, accounts: AccountsChoice, read_settings: Callable[[], Settings], output: Output) -> int:
     """Check the way into many accounts. Return the exit code: 1 if something is wrong in one of them."""
     wrong: list[str] = []
-    with open_organization(settings, choice) as organization:
+    settings = read_settings()
+    with open_organization(settings, accounts) as organization:
 
         def read(opened: OpenAccount) -> Sequence[ResultRow]:
             found = list(diagnose_account(opened.iam, opened.caller))

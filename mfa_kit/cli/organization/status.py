@@ -7,6 +7,7 @@ from mfa_kit.cli.organization.rows import RowsOfAccounts, print_rows
 from mfa_kit.cli.organization.visits import exit_code
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Device
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.organization.choice import AccountsChoice
@@ -24,10 +25,18 @@ ROWS = RowsOfAccounts(
 )
 
 
-def show_accounts(settings: Settings, choice: AccountsChoice, output: Output) -> int:
-    """List the users of many accounts with their devices. Return the exit code."""
+def show_accounts(
+    *, user: str | None, accounts: AccountsChoice, settings: Settings, output: Output, **of_one_account: object
+) -> int:
+    """List the users of many accounts with their devices. Return the exit code.
+
+    Raise UsageFault for a user. `of_one_account` are options about backups, which a list of accounts does not show.
+    """
+    if user or of_one_account["backup_dir"]:
+        what = f"{user} is a user" if user else "--backup-dir is for the backups"
+        raise UsageFault(f"{what} of one account", "leave it out, or leave out --accounts and --org")
     source = SnapshotSource(file=None, max_age=REPORT_AGE)
-    with open_organization(settings, choice) as organization:
+    with open_organization(settings, accounts) as organization:
 
         def read(opened: OpenAccount) -> Sequence[ResultRow]:
             users = account_users(take_snapshot(opened, organization, source))

@@ -21,9 +21,9 @@ ROWS = RowsOfAccounts(
 )
 
 
-def list_accounts(settings: Settings, choice: AccountsChoice, output: Output, *, older_than: float) -> int:
+def list_accounts(*, older_than: float, accounts: AccountsChoice, settings: Settings, output: Output) -> int:
     """List the unassigned devices of many accounts. Return the exit code. `older_than` is in seconds."""
-    with open_organization(settings, choice) as organization:
+    with open_organization(settings, accounts) as organization:
 
         def read(opened: OpenAccount) -> Sequence[ResultRow]:
             desk = account_desk(settings, METHODS, opened, organization)

@@ -4,11 +4,9 @@ import click
 
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
-from mfa_kit.cli.orphans.list_accounts import list_accounts
 from mfa_kit.cli.orphans.orphan_row import OLDER_THAN, orphan_row
 from mfa_kit.cli.output import Output
 from mfa_kit.enrollment.orphans import find_orphans, find_waiting
-from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.wiring.desk import open_desk
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
@@ -16,11 +14,9 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command("list", cls=options.Verb)
 @OLDER_THAN
-@account_options(results=False)
-def list_orphans(*, older_than: float, accounts: AccountsChoice | None, settings: Settings, output: Output) -> int:
+@account_options(across="mfa_kit.cli.orphans.list_accounts:list_accounts", results=False)
+def list_orphans(*, older_than: float, settings: Settings, output: Output) -> int:
     """List unassigned devices: where they come from, since when, and whether `orphans clean` removes them."""
-    if accounts:
-        return list_accounts(settings, accounts, output, older_than=older_than)
     with open_desk(settings, METHODS) as (desk, caller):
         with settings.progress.showing("reading unassigned devices"):
             found = find_orphans(desk=desk)

@@ -11,11 +11,9 @@ from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.policy.access_rows import UNCHANGED, access_row, compared_lines, locked_out
-from mfa_kit.cli.policy.lockout_accounts import LockoutQuestion, try_in_accounts
 from mfa_kit.cli.policy.policy_file import POLICY_FILE, read_policy
-from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, no_snapshot_of_many, note_unread_users
+from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, note_unread_users
 from mfa_kit.core.errors import Lockout
-from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.policy.lockout import (
     AccessState,
     UserAccess,
@@ -41,7 +39,7 @@ from mfa_kit.wiring.settings import Settings
 @click.option("--all", "everybody", is_flag=True, help="Also list users for whom nothing would change.")
 @SNAPSHOT
 @MAX_AGE
-@account_options(results=False)
+@account_options(across="mfa_kit.cli.policy.lockout_accounts:try_in_accounts", results=False)
 def lockout(
     *,
     document: Path | None,
@@ -50,22 +48,11 @@ def lockout(
     everybody: bool,
     file: Path | None,
     max_age: float,
-    accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
     """List users who would lose access if a policy were attached today. The exit code is 6 if there are any."""
     text = read_policy(document) if document else None
-    if accounts:
-        no_snapshot_of_many(file)
-        question = LockoutQuestion(
-            policy=lambda partition: text or force_mfa(partition),
-            group=group,
-            self_enroll=self_enroll,
-            everybody=everybody,
-            max_age=max_age,
-        )
-        return try_in_accounts(settings, accounts, question, output)
     source = SnapshotSource(
         file=file,
         max_age=max_age,

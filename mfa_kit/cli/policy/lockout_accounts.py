@@ -1,20 +1,23 @@
 """`mfa-kit policy lockout` for many accounts."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from pathlib import Path
 
 from mfa_kit.account.snapshot import unread_users
 from mfa_kit.cli.organization.rows import RowsOfAccounts, print_rows
 from mfa_kit.cli.organization.visits import exit_code
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.policy.access_rows import UNCHANGED, access_row, compared_lines, locked_out
+from mfa_kit.cli.policy.policy_file import read_policy
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.snapshot_options import no_snapshot_of_many
 from mfa_kit.core.errors import Lockout
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.wording import in_account
 from mfa_kit.policy.lockout import access_with, may_have_to_change
+from mfa_kit.policy.texts import force_mfa
 from mfa_kit.wiring.audit import SnapshotSource
 from mfa_kit.wiring.organization import OpenAccount, open_organization, source_at_home, take_snapshot
 from mfa_kit.wiring.settings import Settings
@@ -27,46 +30,45 @@ ROWS = RowsOfAccounts(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockoutQuestion:
-    """The policy to try, the group to attach it to (None for all users), and which users are listed and counted.
-
-    `policy` gets the partition of an account and returns the text of the policy.
-    """
-
-    policy: Callable[[str], str]
-    group: str | None
-    self_enroll: bool
-    everybody: bool
-    max_age: float
-
-
-def try_in_accounts(settings: Settings, choice: AccountsChoice, question: LockoutQuestion, output: Output) -> int:
+def try_in_accounts(
+    *,
+    document: Path | None,
+    group: str | None,
+    self_enroll: bool,
+    everybody: bool,
+    file: Path | None,
+    max_age: float,
+    accounts: AccountsChoice,
+    settings: Settings,
+    output: Output,
+) -> int:
     """List the users of many accounts who would be locked out. Return the exit code. Raise Lockout if there are any."""
+    no_snapshot_of_many(file)
+    text = read_policy(document) if document else None
     shut: Counter[str] = Counter()
     unread: list[str] = []
     source = SnapshotSource(
         file=None,
-        max_age=question.max_age,
+        max_age=max_age,
         passwords_of=may_have_to_change,
-        afresh=lambda user: question.group in user.user.groups,
+        afresh=lambda user: group in user.user.groups,
     )
-    with open_organization(settings, choice) as organization:
+    with open_organization(settings, accounts) as organization:
 
         def read(opened: OpenAccount) -> Sequence[ResultRow]:
             snapshot = take_snapshot(opened, organization, source)
-            found = access_with(snapshot, question.policy(snapshot.partition), group=question.group)
-            shut[opened.account.label] += len(locked_out(found, self_enroll=question.self_enroll))
+            found = access_with(snapshot, text or force_mfa(snapshot.partition), group=group)
+            shut[opened.account.label] += len(locked_out(found, self_enroll=self_enroll))
             unread.extend(f"account {opened.account.label}: {why}" for why in unread_users(snapshot))
             return [
                 {**access_row(access), "first": in_account(access.first, opened.account.id) if access.first else None}
                 for access in found
-                if question.everybody or access.state not in UNCHANGED
+                if everybody or access.state not in UNCHANGED
             ]
 
         visits = print_rows(organization, read, ROWS, progress=settings.progress, output=output)
         with settings.progress.showing("comparing with IAM's policy simulator"):
-            tried = question.policy(organization.caller.partition)
+            tried = text or force_mfa(organization.caller.partition)
             compared = compared_lines(tried, source_at_home(organization))
         for line in compared:
             settings.progress.note(line)
