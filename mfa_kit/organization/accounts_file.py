@@ -4,6 +4,7 @@ The format is that of `CONFIG_SCHEMA` in c7n_org/cli.py of Cloud Custodian, with
 account may have neither a role nor a profile, and a key that c7n-org would ignore is a fault.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -19,6 +20,8 @@ IGNORED = ("org_id", "regions")
 # Keys at the top of a file, and those of c7n-org that list no AWS accounts.
 TOP = ("accounts", "vars")
 OTHER_CLOUDS = ("subscriptions", "projects", "tenancies")
+# How deep values in `vars` may be nested.
+DEEPEST = 50
 FORMAT = "see docs/accounts-file.md, or write a file: mfa-kit accounts export -o FILE"
 
 # Returns the words for the place of an account in its file, or for the place of one of its keys. The first is number 0.
@@ -79,9 +82,10 @@ def _top(document: object) -> tuple[list[object], dict[str, object]]:
     items, shared = document.get("accounts"), document.get("vars", {})
     if not isinstance(items, list) or not items:
         raise UsageFault("the file's 'accounts' is not a list with an account", FORMAT)
-    if not isinstance(shared, dict):
-        raise UsageFault("the file's 'vars' is not an object", "write names with their values, or remove it")
-    return items, {str(name): value for name, value in shared.items()}
+    try:
+        return items, _variables(shared)
+    except UsageFault as fault:
+        raise UsageFault(f"'vars' at the top of the file: {fault}", fault.hint) from None
 
 
 def _check_top_key(key: object) -> None:
@@ -228,7 +232,24 @@ def _tags(value: object) -> tuple[str, ...]:
 def _variables(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
         raise UsageFault("the variables are not an object", "write names with their values, or remove the key")
+    _check_plain(value, above=frozenset(), done=set())
     return {str(name): each for name, each in value.items()}
+
+
+def _check_plain(value: object, *, above: frozenset[int], done: set[int]) -> None:
+    """Raise UsageFault for a value that JSON does not have. In YAML a list may contain itself, or one list many times.
+
+    `above` has the objects that contain this one, and `done` those that were checked.
+    """
+    if isinstance(value, dict | list):
+        if id(value) in above or len(above) > DEEPEST:
+            raise UsageFault("a value contains itself, or is nested too deep", "write it without references (*)")
+        if id(value) not in done:
+            for each in [*value.keys(), *value.values()] if isinstance(value, dict) else value:
+                _check_plain(each, above=above | {id(value)}, done=done)
+            done.add(id(value))
+    elif not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
+        raise UsageFault(f"a value is not text, a number, a list or an object but {_quoted(value)}", "write it as text")
 
 
 def accounts_document(accounts: Iterable[OrgAccount], *, partition: str) -> dict[str, object]:

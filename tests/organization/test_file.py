@@ -96,6 +96,14 @@ accounts:
     assert read(tmp_path, f"{{accounts: [{{account_id: '{ONE}'}}]}}") == [OrgAccount(id=ONE)]
 
 
+def test_a_date_stays_text_and_a_list_may_be_used_many_times(tmp_path: Path) -> None:
+    """The variables can be written as JSON. Each of thirty lists contains the one before twice."""
+    lists = "\n".join(f"  l{n}: &l{n} [*l{n - 1}, *l{n - 1}]" for n in range(1, 30))
+    text = f"accounts: [{{account_id: '{ONE}'}}]\nvars:\n  since: 2026-11-26\n  l0: &l0 []\n{lists}"
+    (account,) = read(tmp_path, text)
+    assert account.variables["since"] == "2026-11-26"
+
+
 def test_each_fault_has_its_line(tmp_path: Path) -> None:
     """All are reported at once."""
     text = f"""accounts:
@@ -165,14 +173,22 @@ def test_faults_of_json_have_the_number_of_the_account(tmp_path: Path) -> None:
         ("accounts: {}", "the file's 'accounts' is not a list with an account"),
         ("accounts: []", "the file's 'accounts' is not a list with an account"),
         ("vars: {}", "the file's 'accounts' is not a list with an account"),
-        ("accounts: [1]\nvars: []", "the file's 'vars' is not an object"),
+        ("accounts: [1]\nvars: []", "'vars' at the top of the file: the variables are not an object"),
+        ("accounts: [1]\nvars: &v {a: [*v]}", "'vars' at the top of the file: a value contains itself"),
+        ("accounts: [1]\nvars: {a: .inf}", "'vars' at the top of the file: a value is not text, a number"),
+        ("accounts: [1]\nvars: {a: !!binary aGk=}", "'vars' at the top of the file: a value is not text, a number"),
+        (
+            f"accounts: [1]\nvars: {'[' * 99}{']' * 99}",
+            "'vars' at the top of the file: the variables are not an object",
+        ),
+        (f"accounts: [1]\nvars: {{a: {'[' * 99}{']' * 99}}}", "'vars' at the top of the file: a value contains itself"),
         ("accounts: []\npolicies: []", "the file has an unknown key 'policies' at its top"),
         ("subscriptions: []", "the file lists subscriptions, which are not AWS accounts"),
         ("accounts: []\naccounts: []", "line 2: the key 'accounts' occurs twice"),
         ("accounts:\n- name: a\n  name: b", "line 3: the key 'name' occurs twice"),
         ("accounts:\n- ]", "line 2: the file is not valid YAML: did not find expected node content"),
         ("a: !!python/name:os.system", "line 1: the file is not valid YAML: could not determine a constructor"),
-        ("a: 2026-13-45", "the file has a value that is not valid YAML"),
+        ("a: !!timestamp maybe", "the file has a value that is not valid YAML"),
         ("a: !!bool maybe", "the file has a value that is not valid YAML"),
         ("a: \x01", "the file is not valid YAML: unacceptable character"),
         ("[" * 100_000, "line 1: the file is not valid YAML: exceeded maximum nesting depth"),

@@ -9,6 +9,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts_file import Locate
 
 ACCOUNTS = "accounts"
+TIMESTAMP = "tag:yaml.org,2002:timestamp"
 CORRECT = "correct the YAML, and try again"
 # Written in C if PyYAML was built with libyaml, and ten times as fast.
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -31,6 +32,12 @@ class _OneValuePerKey(Loader):  # type: ignore[misc]  # its base is chosen at ru
                 seen.add(key.value)
         super().flatten_mapping(node)
         node.value = list({_identity(key): (key, value) for key, value in node.value}.values())
+
+
+# A date stays text, as it is in JSON.
+_OneValuePerKey.yaml_implicit_resolvers = {
+    first: [row for row in rows if row[0] != TIMESTAMP] for first, rows in Loader.yaml_implicit_resolvers.items()
+}
 
 
 def _identity(key: yaml.Node) -> object:
