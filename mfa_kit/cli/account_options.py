@@ -15,6 +15,7 @@ from mfa_kit.organization.accounts import EXTERNAL_ID, ROLE_NAME, SOURCE_IDENTIT
 from mfa_kit.organization.choice import AUDIT_ROLE, WORKERS, AccountsChoice
 
 F = TypeVar("F", bound=Callable[..., Any])
+TITLE = "Options for many accounts"
 # Organizations API reference, ListAccountsForParent: ParentId.
 UNIT = re.compile(r"r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}")
 
@@ -34,48 +35,53 @@ class Matching(click.ParamType[str]):
         return value
 
 
-FILE = click.option(
+def many_option(*names: str, **how: Any) -> Callable[[F], F]:
+    """Return an option that help lists under TITLE."""
+    return click.option(*names, cls=options.TitledOption, title=TITLE, **how)
+
+
+FILE = many_option(
     "--accounts", "in_file", type=Path, metavar="FILE", help="Work in the accounts of FILE, in c7n-org's format."
 )
-ORG = click.option("--org", "in_org", is_flag=True, help="Work in all accounts of the organization.")
-UNIT_ID = click.option(
+ORG = many_option("--org", "in_org", is_flag=True, help="Work in all accounts of the organization.")
+UNIT_ID = many_option(
     "--ou",
     type=Matching(UNIT, "the ID of an organizational unit", "write an ID such as ou-abcd-12345678, or r-abcd"),
     metavar="ID",
     help="Only the accounts in this organizational unit, and in those below it.",
 )
-INCLUDE = click.option("-a", "--include", multiple=True, metavar="NAME|ID", help="Only this account.")
-EXCLUDE = click.option("--exclude", multiple=True, metavar="NAME|ID", help="Leave this account out.")
-TAG = click.option(
+INCLUDE = many_option("-a", "--include", multiple=True, metavar="NAME|ID", help="Only this account.")
+EXCLUDE = many_option("--exclude", multiple=True, metavar="NAME|ID", help="Leave this account out.")
+TAG = many_option(
     *("-t", "--account-tag", "account_tags"),
     multiple=True,
     metavar="TAG",
     help="Only accounts with this tag, such as env:prod; with several, with all of them.",
 )
-EXTERNAL = click.option(
+EXTERNAL = many_option(
     "--external-id",
     type=Matching(EXTERNAL_ID, "an external ID", "use 2 to 1224 letters, digits and +=,.@:/-_"),
     metavar="ID",
     help="External ID that the roles ask for.",
 )
-SOURCE = click.option(
+SOURCE = many_option(
     "--source-identity",
     type=Matching(SOURCE_IDENTITY, "a source identity", "use 2 to 64 letters, digits and +=,.@-_"),
     metavar="NAME",
     help="Name to show in the CloudTrail of each account.",
 )
-PARALLEL = click.option(
+PARALLEL = many_option(
     "--workers", "parallel", type=click.IntRange(1, 64), help=f"Accounts to work on at the same time [{WORKERS}]."
 )
-RESUME = click.option("--resume", is_flag=True, help="Continue: skip accounts that are complete in --output-dir.")
-OUTPUT_DIR = click.option(
+RESUME = many_option("--resume", is_flag=True, help="Continue: skip accounts that are complete in --output-dir.")
+OUTPUT_DIR = many_option(
     "--output-dir", type=Path, metavar="DIR", help="Write the results of each account to DIR/<account ID>."
 )
 
 
 def role_option(default: str | None) -> Callable[[F], F]:
     """Return the option for the role in each account. Its parameter is `role_name`."""
-    return click.option(
+    return many_option(
         "--role-name",
         type=Matching(ROLE_NAME, "the name of a role", "write a name such as mfa-kit-audit"),
         metavar="NAME",

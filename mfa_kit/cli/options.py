@@ -88,6 +88,14 @@ class AccountId(click.ParamType[str]):
         return value
 
 
+class TitledOption(click.Option):
+    """An option that the help of a command lists under a title of its own."""
+
+    def __init__(self, *args: Any, title: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = title
+
+
 DEVICE = click.option("--mfa-device", "wanted", metavar="NAME|ARN", help="The device, if the user has several.")
 RECIPIENT = click.option(
     "-r",
@@ -338,7 +346,11 @@ class Verb(click.Command):
             return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        write_options(ctx, formatter, self.get_params(ctx))
+        titled: dict[str, list[click.Parameter]] = {"Options": []}
+        for param in self.get_params(ctx):
+            titled.setdefault(param.title if isinstance(param, TitledOption) else "Options", []).append(param)
+        for title, params in titled.items():
+            write_options(ctx, formatter, params, title)
         write_common_options(ctx, formatter, self.get_params(ctx))
 
 

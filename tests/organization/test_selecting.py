@@ -197,6 +197,14 @@ def test_options_that_contradict_are_usage_errors(
     assert caught.value.hint
 
 
+def test_help_lists_the_options_under_a_title_of_their_own() -> None:
+    """They are many, and a command has others for one account."""
+    page = CliRunner().invoke(verb([]), ["run", "--help"], standalone_mode=False, terminal_width=80).output
+    before, _, after = page.partition("Options for many accounts:\n")
+    assert ("--org" in before, "--org" in after.partition("Common options")[0]) == (False, True)
+    assert max(map(len, page.splitlines())) <= 80
+
+
 def test_a_verb_that_writes_needs_a_role(parse: Callable[..., AccountsChoice | None]) -> None:
     """With --org. Accounts of a file may have roles of their own."""
     with pytest.raises(UsageFault, match="--role-name is missing"):

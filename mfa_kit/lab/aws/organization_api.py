@@ -31,6 +31,7 @@ STATUS = {
     AccountState.SUSPENDED: "SUSPENDED",
     AccountState.PENDING_CLOSURE: "PENDING_CLOSURE",
     AccountState.CLOSED: "SUSPENDED",
+    AccountState.UNKNOWN: "SUSPENDED",
 }
 Answer = Mapping[str, object]
 
