@@ -67,20 +67,33 @@ class Organization:
     def enter(self, account: OrgAccount, *, turn: "Retry | None" = None) -> OpenAccount:
         """Enter an account: with the caller's own credentials if it is the caller's, otherwise with a session there.
 
-        Each read call waits for its `turn`. Raise AccessDenied, or UsageFault if the credentials belong to another
-        account.
+        Each read call waits for its `turn`. If credentials have expired, `renew` of its IAM also loads the caller's own
+        ones again. Raise AccessDenied, or UsageFault if the credentials belong to another account.
         """
         from mfa_kit.adapters.aws.iam import Iam
 
-        if account.id == self.caller.account:
-            clients, caller = self.sessions.own_clients(), self.caller
-        else:
-            clients, caller = self.sessions.enter(account)
+        hub = self.sessions.hub
+        clients, caller = self._begin(account)
+        opened = [clients]
+
+        def open_clients(_: "Connection") -> "Clients":
+            nonlocal hub
+            if opened:
+                return opened.pop()
+            self.sessions.renew(hub)
+            hub = self.sessions.hub
+            return self._begin(account)[0]
+
         return OpenAccount(
             account=account,
-            iam=Iam(observe=self.ledger.called, turn=turn, clients=lambda _: clients),
+            iam=Iam(observe=self.ledger.called, turn=turn, clients=open_clients),
             caller=replace(caller, lab=self.caller.lab),
         )
+
+    def _begin(self, account: OrgAccount) -> "tuple[Clients, Caller]":
+        if account.id == self.caller.account:
+            return self.sessions.own_clients(), self.caller
+        return self.sessions.enter(account)
 
     def each(self, function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
         """Apply a function to items in `workers` threads, and yield the results as they come.

@@ -454,6 +454,46 @@ def test_after_any_kill_everyone_is_enrolled_once(accounts: Accounts) -> None:
     accounts.works()
 
 
+@pytest.mark.slow
+def test_credentials_that_expire_pause_all_accounts_until_a_new_sign_in(accounts: Accounts) -> None:
+    """The new keys are in the profile. Each account begins a new session with them, and no user fails."""
+    assert accounts.plan().code == 0
+    keys, lab = accounts.folder / "credentials", accounts.lab
+    old = lab.account.admin_key()
+    write_keys(keys, old)
+    env = {"AWS_SHARED_CREDENTIALS_FILE": str(keys), "AWS_PROFILE": "hub", "AWS_ACCESS_KEY_ID": ""}
+    process = accounts.desk.start(
+        *accounts.command("apply", "-r", accounts.recipient, "--output", "jsonl"),
+        before=("env", "-u", "AWS_ACCESS_KEY_ID", "-u", "AWS_SECRET_ACCESS_KEY"),
+        env=env,
+    )
+    since = len(lab.calls)
+    while len(accounts.calls(since, "CreateVirtualMFADevice")) < ACCOUNTS:
+        time.sleep(0.01)
+    lab.faults.add("*", "expired", at="every")
+    while not any(call.error and call.operation == "AssumeRole" for call in lab.calls[since:]):
+        time.sleep(0.01)
+    write_keys(keys, lab.account.backend.create_access_key("lab-admin"))
+    old.status = "Inactive"
+    again = len(lab.calls)
+    lab.faults.clear()
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert sum(call.operation == "AssumeRole" for call in lab.calls[again:]) >= ACCOUNTS
+    assert "the credentials work again" in err
+    assert Counter(row.get("outcome") for row in map(json.loads, out.splitlines()) if "user" in row) == Counter(
+        enrolled=USERS * ACCOUNTS
+    )
+    accounts.works()
+
+
+def write_keys(file: Path, key: Any) -> None:
+    """Write an access key as the profile `hub`."""
+    file.write_text(
+        f"[hub]\naws_access_key_id = {key.access_key_id}\naws_secret_access_key = {key.secret_access_key}\n"
+    )
+
+
 # Status and undo
 
 

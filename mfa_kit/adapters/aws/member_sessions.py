@@ -122,7 +122,13 @@ class MemberSessions:
         for client in (self._iam, self._sts):
             client.meta.events.register("before-call", _sign)
             client.meta.events.register("after-call", _pass_on)
-        self._limit = threading.Semaphore(wanted.workers)
+        self._limit, self._renewing = threading.Semaphore(wanted.workers), threading.Lock()
+
+    def renew(self, known: Clients) -> None:
+        """Load the caller's own credentials again, unless another thread has replaced the `known` ones."""
+        with self._renewing:
+            if self.hub is known:
+                self.hub = open_clients(self._wanted)
 
     def own_clients(self) -> Clients:
         """Return the shared clients for the caller's own account. Raise AwsFault without credentials."""
