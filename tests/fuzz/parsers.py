@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -50,6 +50,7 @@ from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.accounts_file import accounts_document
 from mfa_kit.policy.lint import find_traps
 from mfa_kit.qr_codes import authenticator_export, key_uri, reading, symbol
+from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, UnplannedAccount, index_text, parse_index
 from mfa_kit.rollout.plan_file import parse_plan
 from mfa_kit.security_keys.key_policy import parse_policy
 from mfa_kit.wiring import config
@@ -296,6 +297,18 @@ def read_plan(content: bytes) -> object:
     return parse_plan(text_of_it, methods=METHODS.in_rosters(), parse_key=parse_public_key)
 
 
+def read_index(content: bytes) -> object:
+    return parse_index(rollout_files.read_text(written(content)))
+
+
+def indexes() -> list[bytes]:
+    counts = dict.fromkeys(("enroll", "bench", "self", "staged", "skip", "blocked"), 1)
+    planned = PlannedAccount(id="0" * 12, name="hub", plan="index-plans/a.json", sha256="0" * 64, counts=counts)
+    unplanned = UnplannedAccount(id="1" * 12, name="", why="denied")
+    whole = RolloutIndex(by="arn", planned_at=1.5e9, accounts=[planned], unplanned=[unplanned])
+    return [index_text(whole).encode(), index_text(replace(whole, accounts=[], unplanned=[])).encode()]
+
+
 def read_account(content: bytes) -> object:
     account = LabAccount(region="us-east-1", settings=LabSettings())
     account.add_admin()
@@ -392,6 +405,7 @@ PARSERS = {
         lambda content: reading.read_device(Png(content)), lambda: [symbol.png(URI, caption="a\nb").reveal()]
     ),
     "rosters": Parser(lambda content: read_roster(written(content), METHODS), rosters),
+    "indexes of plans": Parser(read_index, indexes),
     "plans": Parser(read_plan, lambda: [(OLD / "plan.json").read_bytes()]),
     "recipients": Parser(text(lambda key: recipients.parse_recipients([key])), public_keys),
     "files of recipients": Parser(lambda content: recipients.parse_recipients([], [written(content)]), public_keys),
