@@ -31,6 +31,7 @@ WORDS = {
     "policy lint": "policy lint policy.json",
     "policy lockout": "policy lockout",
     "policy onboard": "policy onboard",
+    "policy org-role": "policy org-role",
     "policy show": "policy show",
     "rollout activate": "rollout activate -i {identity}",
     "rollout apply": "rollout apply plan.json -r {recipient}",
