@@ -132,7 +132,7 @@ class MemberSessions:
 
     def own_clients(self) -> Clients:
         """Return the shared clients for the caller's own account. Raise AwsFault without credentials."""
-        return self._clients(self._own())
+        return self.clients_with(self._own())
 
     def enter(self, account: OrgAccount) -> tuple[Clients, Caller]:
         """Begin a session in an account by assuming its roles one after the other, or with its profile.
@@ -150,9 +150,10 @@ class MemberSessions:
         found = ASSUMED.fullmatch(arn)
         if found is None or found["account"] != account.id:
             _wrong_account(account, found["account"] if found else "unknown")
-        return self._clients(credentials), Caller(account.id, arn)
+        return self.clients_with(credentials), Caller(account.id, arn)
 
-    def _clients(self, credentials: Credentials) -> Clients:
+    def clients_with(self, credentials: Credentials) -> Clients:
+        """Return the shared clients, whose requests are signed with these credentials."""
         iam = cast("IAMClient", _AccountClient(self._iam, self._limit, credentials))
         sts = cast("STSClient", _AccountClient(self._sts, self._limit, credentials))
         return _MemberClients(iam, sts, self.hub.session, credentials)
@@ -199,7 +200,7 @@ class MemberSessions:
             credentials = botocore.session.Session(profile=profile).get_credentials()
             if credentials is None:
                 raise UsageFault(f"the profile {profile} has no credentials", "correct it in the file of accounts")
-            found = self._clients(credentials)
+            found = self.clients_with(credentials)
             identity = found.sts.get_caller_identity()
         if identity["Account"] != account.id:
             _wrong_account(account, identity["Account"])

@@ -1,0 +1,182 @@
+"""What is known about the root user of an account: its credentials and MFA devices, and who manages them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mfa_kit.core.models import Device, DeviceType
+
+# The feature of centralized root access that removes root's credentials and forbids to recover them (IAM API reference,
+# ListOrganizationsFeatures). The other one, RootSessions, is for tasks in S3 and SQS.
+CREDENTIALS_MANAGEMENT = "RootCredentialsManagement"
+
+
+class OrganizationPlace(StrEnum):
+    """The place of an account in an organization, as far as ListOrganizationsFeatures shows it."""
+
+    ALONE = "in no organization"
+    MEMBER = "a member account"
+    # IAM answers these two in the same way.
+    ADMINISTRATOR = "the management account or an administrator of IAM"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CentralRootAccess:
+    """Centralized root access of the account's organization (iam:ListOrganizationsFeatures).
+
+    `features` are the enabled features under AWS's names; they are None if the account that was asked cannot see them.
+    `obstacle` says why no feature can be enabled yet, and `first` is the command that removes the obstacle.
+    """
+
+    place: OrganizationPlace
+    features: tuple[str, ...] | None = None
+    obstacle: str = ""
+    first: str = ""
+
+    @property
+    def manages_credentials(self) -> bool | None:
+        """Whether root's credentials in member accounts are managed centrally; None if this is not known."""
+        return None if self.features is None else CREDENTIALS_MANAGEMENT in self.features
+
+
+def as_member(seen: CentralRootAccess | None) -> CentralRootAccess:
+    """Return what the administrator of an organization sees as it applies to a member account."""
+    return CentralRootAccess(place=OrganizationPlace.MEMBER, features=seen.features if seen else None)
+
+
+class RootVerdict(StrEnum):
+    """How well the root user of an account is protected, best first. Unknown is last, because it is never a pass."""
+
+    NO_CREDENTIALS = "no root credentials"
+    SECURITY_KEY = "security key"
+    HARDWARE_TOTP = "hardware TOTP"
+    NOT_VIRTUAL = "MFA that is not virtual"
+    VIRTUAL = "virtual MFA"
+    CERTIFICATES = "signing certificates"
+    NO_MFA = "password without MFA"
+    ACCESS_KEYS = "access keys"
+    UNKNOWN = "unknown"
+
+    @property
+    def rank(self) -> int:
+        """The position in the order; 0 is the best."""
+        return list(RootVerdict).index(self)
+
+
+# The verdicts of MFA devices, strongest first. As in the rule root.hardware, the strongest device of root counts.
+KINDS = {
+    DeviceType.FIDO2: RootVerdict.SECURITY_KEY,
+    DeviceType.HARDWARE_TOTP: RootVerdict.HARDWARE_TOTP,
+    DeviceType.VIRTUAL: RootVerdict.VIRTUAL,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootPosture:
+    """The credentials of an account's root user. A fact that could not be read is None.
+
+    The facts are those of iam:GetAccountSummary. `devices` are all MFA devices of root, which only a session of root
+    can list. Other sessions see whether one of them is `virtual`. `unread` has the reasons why facts are missing.
+    """
+
+    account: str
+    password: bool | None = None
+    mfa: bool | None = None
+    access_keys: bool | None = None
+    certificates: bool | None = None
+    devices: tuple[Device, ...] | None = None
+    virtual: bool | None = None
+    unread: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> RootVerdict:
+        """The worst that is known; unknown if a missing fact could make it worse than what is known."""
+        if self.access_keys:
+            return RootVerdict.ACCESS_KEYS
+        if self.password and self.mfa is False:
+            return RootVerdict.NO_MFA
+        if self.certificates:
+            return RootVerdict.CERTIFICATES
+        if None in {self.access_keys, self.password, self.certificates}:
+            return RootVerdict.UNKNOWN
+        return self._kind() if self.password else RootVerdict.NO_CREDENTIALS
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """The credentials that root is known to have, in words, the worst first."""
+        known = (
+            (self.access_keys, "access keys"),
+            (self.password, self._password),
+            (self.certificates, "signing certificates"),
+        )
+        return tuple(words for there, words in known if there)
+
+    @property
+    def _password(self) -> str:
+        return {True: "a password with MFA", False: "a password without MFA", None: "a password"}[self.mfa]
+
+    def _kind(self) -> RootVerdict:
+        """Return the verdict of a password whose MFA is not known to be missing."""
+        if self.mfa is None:
+            return RootVerdict.UNKNOWN
+        if self.devices is None:
+            by_list = {True: RootVerdict.VIRTUAL, False: RootVerdict.NOT_VIRTUAL, None: RootVerdict.UNKNOWN}
+            return by_list[self.virtual]
+        types = {device.type for device in self.devices}
+        return next((verdict for kind, verdict in KINDS.items() if kind in types), RootVerdict.UNKNOWN)
+
+    def completed_by(self, other: "RootPosture") -> "RootPosture":
+        """Return this posture with the facts that it lacks from another one of the same account."""
+        return RootPosture(
+            account=self.account,
+            password=other.password if self.password is None else self.password,
+            mfa=other.mfa if self.mfa is None else self.mfa,
+            access_keys=other.access_keys if self.access_keys is None else self.access_keys,
+            certificates=other.certificates if self.certificates is None else self.certificates,
+            devices=other.devices if self.devices is None else self.devices,
+            virtual=other.virtual if self.virtual is None else self.virtual,
+            unread=(*self.unread, *other.unread),
+        )
+
+    @property
+    def needs_session(self) -> bool:
+        """Whether a session of root could show more that changes the verdict."""
+        doubtful = {RootVerdict.UNKNOWN, RootVerdict.VIRTUAL, RootVerdict.NOT_VIRTUAL}
+        return self.devices is None and self.verdict in doubtful
+
+    @property
+    def why(self) -> str:
+        """The reasons for the verdict "unknown", as a sentence; empty for any other verdict."""
+        if self.verdict is not RootVerdict.UNKNOWN:
+            return ""
+        if self.unread:
+            return "; ".join(self.unread)
+        if self.devices is not None:
+            return "IAM reports that root has MFA, and lists no device of a known type"
+        return "IAM's answer does not have all facts about root"
+
+
+def root_posture(
+    account: str,
+    summary: Mapping[str, int],
+    *,
+    devices: tuple[Device, ...] | None = None,
+    virtual: bool | None = None,
+    unread: tuple[str, ...] = (),
+) -> RootPosture:
+    """Return the posture for an account summary, which is empty if it could not be read."""
+
+    def fact(name: str) -> bool | None:
+        return summary[name] > 0 if name in summary else None
+
+    mfa = fact("AccountMFAEnabled")
+    return RootPosture(
+        account=account,
+        password=fact("AccountPasswordPresent"),
+        mfa=bool(devices) if mfa is None and devices is not None else mfa,
+        access_keys=fact("AccountAccessKeysPresent"),
+        certificates=fact("AccountSigningCertificatesPresent"),
+        devices=devices,
+        virtual=virtual,
+        unread=unread,
+    )
