@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.policy_texts import policy_holes
+from mfa_kit.account.root_posture import CentralRootAccess, RootPosture
 from mfa_kit.account.snapshot import Credentials, Details, DeviceBackup, Hole, Part, Snapshot
 from mfa_kit.account.source import AccountSource
 from mfa_kit.core.errors import MfaKitError, NoSuchEntity
@@ -73,6 +74,8 @@ class _Reading:
         *,
         max_age: float,
         backups: Callable[[tuple[Device, ...]], tuple[DeviceBackup, ...]],
+        central_root: Callable[[], CentralRootAccess] | None,
+        member_root: Callable[[], RootPosture] | None,
     ) -> Snapshot:
         """Read the parts that are read once for the whole account."""
         account = self._account
@@ -84,7 +87,10 @@ class _Reading:
         root = None
         if is_root(caller.arn) and caller.partition not in ROOTLESS:
             root = self.part(Part.ROOT, account.own_devices)
-        return Snapshot(
+        central = None
+        if central_root is not None and caller.partition not in ROOTLESS:
+            central = self.part(Part.CENTRAL_ROOT, central_root)
+        snapshot = Snapshot(
             at=self._inventory.now(),
             account=caller.account,
             lab=caller.lab,
@@ -99,7 +105,15 @@ class _Reading:
             passwords=passwords,
             root_devices=tuple(root) if root is not None else None,
             backups=self.part(Part.BACKUPS, lambda: backups(virtual)) or (),
+            central_root=central,
+            holes=tuple(self.holes),
         )
+        if member_root is None or not snapshot.root.needs_session:
+            return snapshot
+        member = member_root()
+        if member.unread:
+            self.holes.append(Hole(Part.ROOT_CREDENTIALS, "; ".join(member.unread)))
+        return replace(snapshot, member_root=member)
 
     def credentials(self, users: Sequence[AccountUser]) -> dict[str, Credentials]:
         """Read the current passwords and keys of users. A user who has since been deleted has none."""
@@ -150,6 +164,8 @@ def read_account(
     each: MapEach = map,
     passwords_of: Callable[[AccountUser], bool] = lambda _: False,
     afresh: Callable[[AccountUser], bool] = lambda _: False,
+    central_root: Callable[[], CentralRootAccess] | None = None,
+    member_root: Callable[[], RootPosture] | None = None,
 ) -> Snapshot:
     """Take a snapshot of the account. A part that cannot be read becomes a hole in the snapshot.
 
@@ -160,9 +176,14 @@ def read_account(
     `passwords_of` selects users; whether they have to choose a new password is read too. `afresh` selects the users
     whose password, keys and devices are read even if the report has them. The devices of other users are listed only if
     no other part shows their types.
+
+    `central_root` reads the place of the account in its organization. `member_root` reads what the organization's
+    administrator sees of root; it is called only if the account itself does not show all that matters.
     """
     reading = _Reading(inventory, account, each)
-    snapshot = reading.whole(caller, max_age=max_age, backups=backups)
+    snapshot = reading.whole(
+        caller, max_age=max_age, backups=backups, central_root=central_root, member_root=member_root
+    )
     newer: set[str] = set()
     if snapshot.report is not None:
         newer = {one.name for one in account_users(snapshot) if one.credentials is None}

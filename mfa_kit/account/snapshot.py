@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from mfa_kit.core.models import ROOTLESS, Device
+from mfa_kit.account.root_posture import CentralRootAccess, RootPosture, root_posture
+from mfa_kit.core.models import REPORTED_ROOT, ROOTLESS, Device
 
 
 class Part(StrEnum):
@@ -23,6 +24,8 @@ class Part(StrEnum):
     PASSWORDS = "password policy"
     PROFILES = "who has to choose a new password"
     ROOT = "MFA devices of root"
+    ROOT_CREDENTIALS = "credentials of root"
+    CENTRAL_ROOT = "centralized root access"
     BACKUPS = "backups of this desk"
 
 
@@ -135,7 +138,8 @@ class Snapshot:
 
     `virtual` includes root's device, with REPORTED_ROOT as its user. `listed` holds the users whose devices were
     listed, `certified` the certifications of security keys, and `must_change` whether users have to choose a new
-    password. `lab` says whether the account is a lab's.
+    password. `central_root` is None if it was not read. `member_root` has what the organization's administrator sees of
+    root in a member account. `lab` says whether the account is a lab's.
     """
 
     at: float
@@ -156,6 +160,8 @@ class Snapshot:
     passwords: AccountPasswordPolicy | None = None
     root_devices: tuple[Device, ...] | None = None
     backups: tuple[DeviceBackup, ...] = ()
+    central_root: CentralRootAccess | None = None
+    member_root: RootPosture | None = None
 
     @property
     def partition(self) -> str:
@@ -166,6 +172,19 @@ class Snapshot:
     def has_root(self) -> bool:
         """Whether accounts in this partition have a root user that can sign in."""
         return self.partition not in ROOTLESS
+
+    @property
+    def root(self) -> RootPosture:
+        """All that is known about root: from its organization, or else from the account itself."""
+        holes = [f"the {hole.part}: {hole.why}" for hole in self.holes if hole.part in {Part.SUMMARY, Part.VIRTUAL}]
+        own = root_posture(
+            self.account,
+            self.summary,
+            devices=self.root_devices,
+            virtual=None if self.hole(Part.VIRTUAL) else any(each.user == REPORTED_ROOT for each in self.virtual),
+            unread=tuple(holes),
+        )
+        return self.member_root.completed_by(own) if self.member_root else own
 
     def hole(self, *parts: Part, about: str | None = None) -> Hole | None:
         """Return the first hole in these parts. With `about`, holes that concern only this user count too."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mfa_kit.account.account_users import AccountUser, account_users
+from mfa_kit.account.root_posture import RootVerdict
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
 from mfa_kit.core.models import DeviceType
@@ -19,7 +20,8 @@ class AuditOverview:
 
     `results` has the result of each rule by its ID. `failed` counts the rules that fail by severity. `ways` counts the
     users with a console password by the way in which they sign in (WAYS), and `users` counts all users. `holes` counts
-    the parts of the account that could not be read. `at` is the Unix time of the snapshot.
+    the parts of the account that could not be read. `root` says how well root is protected. `at` is the Unix time of
+    the snapshot.
     """
 
     at: float
@@ -28,6 +30,7 @@ class AuditOverview:
     failed: Mapping[Severity, int] = field(default_factory=dict)
     ways: Mapping[str, int] = field(default_factory=dict)
     holes: int = 0
+    root: RootVerdict = RootVerdict.UNKNOWN
 
     @property
     def unknown(self) -> int:
@@ -60,6 +63,7 @@ def overview_of(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> AuditOverv
         failed=Counter(answer.rule.severity for answer in answers if answer.result is RuleResult.FAIL),
         ways=Counter(sign_in_way(one) for one in users if one.password),
         holes=len(snapshot.holes),
+        root=snapshot.root.verdict if snapshot.has_root else RootVerdict.NO_CREDENTIALS,
     )
 
 

@@ -12,6 +12,8 @@ RULES: tuple[AuditRule, ...] = (
     root.root_hardware,
     root.root_keys,
     root.root_use,
+    root.root_central,
+    root.root_credentials,
     users.admins_exist,
     users.admins_mfa,
     users.admins_phishing,

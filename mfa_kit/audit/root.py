@@ -2,30 +2,61 @@
 
 from collections.abc import Iterator
 
+from mfa_kit.account.root_posture import OrganizationPlace, RootVerdict
 from mfa_kit.account.snapshot import Part
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Remark, Scene, Severity, Unsure, audit_rule
 from mfa_kit.core.models import REPORTED_ROOT, DeviceType
 
 SUBJECT = "root"
 IN_CONSOLE = "# sign in as root; AWS has no API for this: Security credentials page, {}"
+# Deleting them takes a session of AssumeRoot for each credential; the console does it in one step.
+DELETE_CREDENTIALS = (
+    "# sign in to the management account: IAM console, Root access management, {}, Delete root user credentials"
+)
+ENABLE_MANAGEMENT = "aws iam enable-organizations-root-credentials-management"
+# By whether the organization manages root credentials centrally; None if only the management account can see it.
+WITHOUT_PASSWORD = {
+    True: "root has no password, and centralized root access prevents its recovery",
+    False: "root has no password; it can be recovered by email, because centralized root access is off",
+    None: "root of this member account has no password: its organization removed it (centralized root access)",
+}
+OUTSIDE = {
+    OrganizationPlace.ALONE: "the account is in no organization",
+    OrganizationPlace.MEMBER: "a member account cannot see this setting: audit the management account",
+    OrganizationPlace.ADMINISTRATOR: "this is the management account, which keeps its root, or an administrator of IAM",
+}
+NO_ROOT = "accounts in this partition have no root user that signs in"
 
 
 def _why_no_root(scene: Scene) -> str | None:
-    """Return why root cannot sign in: the partition has no root, or its credentials were removed centrally."""
+    """Return why root cannot sign in: the partition has no root, or root has no password."""
     if not scene.snapshot.has_root:
-        return "accounts in this partition have no root user that signs in"
-    if scene.snapshot.summary.get("AccountPasswordPresent") == 0:
+        return NO_ROOT
+    if scene.snapshot.root.password is not False:
+        return None
+    central = scene.snapshot.central_root
+    if central is None or central.place is not OrganizationPlace.MEMBER:
         return "root has no password: its credentials were removed"
-    return None
+    return WITHOUT_PASSWORD[central.manages_credentials]
 
 
 def _has_mfa(scene: Scene) -> bool | None:
     """Whether root has MFA, by the account summary or else the credential report, or None if neither could be read."""
     snapshot = scene.snapshot
-    if "AccountMFAEnabled" in snapshot.summary:
-        return snapshot.summary["AccountMFAEnabled"] > 0
+    if snapshot.root.mfa is not None:
+        return snapshot.root.mfa
     if snapshot.report and snapshot.report.root:
         return snapshot.report.root.mfa
+    return None
+
+
+def _has_keys(scene: Scene) -> bool | None:
+    """Whether root has access keys, by the same sources."""
+    snapshot = scene.snapshot
+    if snapshot.root.access_keys is not None:
+        return snapshot.root.access_keys
+    if snapshot.report and snapshot.report.root:
+        return any(key.active for key in snapshot.report.root.keys)
     return None
 
 
@@ -67,7 +98,7 @@ def root_hardware(scene: Scene) -> Iterator[Observation]:
     if why := _why_no_root(scene):
         yield NotApplicable(why)
         return
-    own = scene.snapshot.root_devices
+    own = scene.snapshot.root.devices
     virtual = [each.serial for each in scene.snapshot.virtual if each.user == REPORTED_ROOT]
     remedy = (IN_CONSOLE.format("Assign MFA device: a security key; then remove the virtual one"),)
     match _has_mfa(scene):
@@ -100,15 +131,10 @@ def root_keys(scene: Scene) -> Iterator[Observation]:
     if not scene.snapshot.has_root:
         yield NotApplicable("accounts in this partition have no root user with access keys")
         return
-    summary, report = scene.snapshot.summary, scene.snapshot.report
-    if "AccountAccessKeysPresent" in summary:
-        there = summary["AccountAccessKeysPresent"] > 0
-    elif report and report.root:
-        there = any(key.active for key in report.root.keys)
-    else:
+    there = _has_keys(scene)
+    if there is None:
         yield Unsure(SUBJECT, "neither the account summary nor the credential report could be read")
-        return
-    if there:
+    elif there:
         yield Finding(
             subject=SUBJECT,
             evidence="root has access keys, which are neither limited by policies nor protected by MFA",
@@ -140,3 +166,59 @@ def root_use(scene: Scene) -> Iterator[Observation]:
                 evidence=f"root's {what} was used {scene.days(at)} days ago",
                 remedy=("# work as a user or role with administrator permissions: mfa-kit policy onboard",),
             )
+
+
+@audit_rule(
+    "root.central",
+    Severity.MEDIUM,
+    "Root credentials of member accounts are managed centrally",
+    needs=(Part.CENTRAL_ROOT,),
+    references=("CIS 7.0 2.1.1",),
+)
+def root_central(scene: Scene) -> Iterator[Observation]:
+    """Require centralized management of root credentials in the organization of a management account."""
+    central = scene.snapshot.central_root
+    if not scene.snapshot.has_root:
+        yield NotApplicable(NO_ROOT)
+    elif central is None:
+        yield from _not_stored(scene)
+    elif central.place is not OrganizationPlace.ADMINISTRATOR:
+        yield NotApplicable(OUTSIDE[central.place])
+    elif not central.manages_credentials:
+        why = f": {central.obstacle}" if central.obstacle else ""
+        yield Finding(
+            subject="organization",
+            evidence=f"root credentials of member accounts are not managed centrally{why}",
+            remedy=(*((central.first,) if central.first else ()), ENABLE_MANAGEMENT),
+        )
+
+
+def _not_stored(scene: Scene) -> Iterator[Observation]:
+    """Yield why centralized root access is unknown, unless a hole says it."""
+    if scene.snapshot.hole(Part.CENTRAL_ROOT) is None:
+        yield Unsure("organization", "the snapshot does not have it: take a new one with mfa-kit audit --snapshot")
+
+
+@audit_rule(
+    "root.credentials",
+    Severity.MEDIUM,
+    "Root of a member account has no credentials",
+    needs=(Part.CENTRAL_ROOT,),
+)
+def root_credentials(scene: Scene) -> Iterator[Observation]:
+    """Require that root of a member account has no password, no access keys and no signing certificates."""
+    central, posture = scene.snapshot.central_root, scene.snapshot.root
+    if not scene.snapshot.has_root:
+        yield NotApplicable(NO_ROOT)
+    elif central is None:
+        yield from _not_stored(scene)
+    elif central.place is not OrganizationPlace.MEMBER:
+        yield NotApplicable(OUTSIDE[central.place])
+    elif posture.verdict is RootVerdict.UNKNOWN:
+        yield Unsure(SUBJECT, posture.why)
+    elif posture.verdict is not RootVerdict.NO_CREDENTIALS:
+        yield Finding(
+            subject=SUBJECT,
+            evidence=f"root has credentials: {', '.join(posture.credentials)}",
+            remedy=(DELETE_CREDENTIALS.format(scene.snapshot.account),),
+        )

@@ -62,7 +62,7 @@ def audit(
     """
     wanted = choose_rules(rules)
     limits = Limits(profile=Profile(advice), drilled=drilled_within / DAY)
-    source = SnapshotSource(file=file, max_age=max_age, backup_dir=backup_dir)
+    source = SnapshotSource(file=file, max_age=max_age, backup_dir=backup_dir, central_root=True)
     with open_snapshot(settings, source) as (snapshot, _):
         answers = audit_snapshot(snapshot, wanted, limits)
     for hole in snapshot.holes:

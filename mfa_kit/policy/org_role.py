@@ -30,6 +30,7 @@ READS = (
     PolicyLine("iam:ListAccessKeys", "shows access keys of users who are newer than the report"),
     PolicyLine("iam:ListMFADeviceTags", "shows which run created a device"),
     PolicyLine("iam:ListMFADevices", "shows the devices of a user, also those that are not virtual"),
+    PolicyLine("iam:ListOrganizationsFeatures", "shows whether the organization manages root credentials centrally"),
     PolicyLine("iam:ListUsers", "compares a roster with the users"),
     PolicyLine("iam:ListVirtualMFADevices", "reads all virtual devices, also unassigned ones"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mfa_kit.account.device_backups import device_backups
@@ -36,6 +37,7 @@ class SnapshotSource:
     `file` is an existing snapshot to read, or a new file to write. `max_age` is the maximum age of the credential
     report in seconds. For the users that `passwords_of` selects, mfa-kit also reads whether they have to change their
     password. For those that `afresh` selects, it reads password, keys and devices even if the report has them.
+    `central_root` also reads whether an organization manages root centrally; a stored snapshot always has this.
     """
 
     file: Path | None
@@ -43,6 +45,7 @@ class SnapshotSource:
     backup_dir: Path | None = None
     passwords_of: Callable[[AccountUser], bool] = lambda _: False
     afresh: Callable[[AccountUser], bool] = lambda _: False
+    central_root: bool = False
 
 
 @contextmanager
@@ -64,6 +67,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
         check_new(source.file)
     with aws.connect(settings) as (iam, ledger, caller):
         from mfa_kit.adapters.aws.account import AccountReader
+        from mfa_kit.adapters.aws.member_root import read_central_root_access
 
         account = AccountReader(iam.ask, now=iam.now)
         with ThreadPoolExecutor(AT_ONCE) as pool, settings.progress.showing("reading the account"):
@@ -81,6 +85,9 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
                 each=pool.map,
                 passwords_of=source.passwords_of,
                 afresh=source.afresh,
+                central_root=partial(read_central_root_access, iam.ask)
+                if source.central_root or source.file is not None
+                else None,
             )
         if source.file is not None:
             snapshots.write_snapshot(found, source.file)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,6 +23,7 @@ from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.desk import assemble_desk
 from mfa_kit.wiring.methods.recipe import Methods
+from mfa_kit.wiring.organization_root import OrganizationRoot, open_organization_root
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
@@ -157,10 +159,16 @@ def snapshot_file(snapshot: "Snapshot") -> dict[str, str]:
     return {account_folders.SNAPSHOT_FILE: snapshots.snapshot_text(snapshot)}
 
 
-def take_snapshot(opened: OpenAccount, organization: Organization, source: SnapshotSource) -> "Snapshot":
-    """Read an account as for an audit. Parts that cannot be read become holes of the snapshot."""
+def take_snapshot(
+    opened: OpenAccount, organization: Organization, source: SnapshotSource, *, root: OrganizationRoot | None = None
+) -> "Snapshot":
+    """Read an account as for an audit. Parts that cannot be read become holes of the snapshot.
+
+    With `root`, read also what the organization shows of the account's root user.
+    """
     from mfa_kit.adapters.aws.account import AccountReader
 
+    account = opened.account.id
     ledger, vault = organization.ledger, open_vault(source.backup_dir)
     return read_account(
         opened.iam,
@@ -171,7 +179,14 @@ def take_snapshot(opened: OpenAccount, organization: Organization, source: Snaps
         each=organization.within,
         passwords_of=source.passwords_of,
         afresh=source.afresh,
+        central_root=partial(root.central, account, opened.iam) if root else None,
+        member_root=partial(root.posture, account) if root and root.can_read(account) else None,
     )
+
+
+def root_of(organization: Organization) -> OrganizationRoot:
+    """Ask the caller's account about root of the other accounts."""
+    return open_organization_root(organization.caller.account, organization.home, organization.sessions)
 
 
 def source_at_home(organization: Organization) -> "AccountSource":

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +13,7 @@ from mfa_kit.account.reading import read_account
 from mfa_kit.account.snapshot import DeviceBackup, Snapshot
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
+from mfa_kit.adapters.aws.member_root import read_central_root_access
 from mfa_kit.core.models import Device
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy.texts import PolicyChoices, mfa_policy
@@ -20,6 +22,8 @@ FORCE = mfa_policy(PolicyChoices())[0]
 MFA = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
 Change = Callable[[dict[str, Any]], None]
+MEMBER = "000000000001"
+MEMBER_KEY = {"id": "AKIAMEMBERAAAAAAAAAA", "secret": "s"}
 
 
 def ago(days: int) -> str:
@@ -73,10 +77,16 @@ def taken(
     backups: Callable[[tuple[Device, ...]], tuple[DeviceBackup, ...]] = lambda _: (),
     **how: Any,
 ) -> tuple[Snapshot, Lab]:
-    """Take a snapshot of a described account. Operations are denied every time, or at one call."""
+    """Take a snapshot of a described account, of the member account if it has one.
+
+    Operations are denied every time, or at one call.
+    """
     with pytest.MonkeyPatch.context() as patch, Lab(description=description) as lab:
         for name, value in lab.env.items():
             patch.setenv(name, value)
+        if "accounts" in description.get("organization", {}):
+            patch.setenv("AWS_ACCESS_KEY_ID", MEMBER_KEY["id"])
+            patch.setenv("AWS_SECRET_ACCESS_KEY", MEMBER_KEY["secret"])
         first(lab)
         for operation in denied:
             lab.faults.add(operation, "denied", at="every")
@@ -84,8 +94,27 @@ def taken(
             lab.faults.add(operation, "denied", at=number)
         iam = Iam(observe=lambda _: None, sleep=lambda _: None)
         reader = AccountReader(iam.ask, now=iam.now, sleep=lambda _: None)
-        how = {"max_age": 14400.0, "caller": iam.caller(), "backups": backups, **how}
+        central = partial(read_central_root_access, iam.ask)
+        how = {"max_age": 14400.0, "caller": iam.caller(), "backups": backups, "central_root": central, **how}
         return read_account(iam, reader, **how), lab
+
+
+def organization(**fields: Any) -> Change:
+    """Make the account the management account of an organization."""
+    return lambda found: found.update(organization=fields)
+
+
+def member(**root: Any) -> Change:
+    """Make the account a member account of an organization, whose root user has these fields."""
+
+    def change(found: dict[str, Any]) -> None:
+        account = {**found, "id": MEMBER, "name": "shop", "root": root}
+        del account["version"]
+        next(user for user in account["users"] if user["name"] == "lab-admin")["keys"] = [MEMBER_KEY]
+        found.clear()
+        found.update(version=1, organization={"accounts": [account]})
+
+    return change
 
 
 def changed(change: Change | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import stat
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.account.reading import read_account
+from mfa_kit.account.root_posture import RootPosture
 from mfa_kit.account.snapshot import Part, Snapshot
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
@@ -348,7 +350,9 @@ def test_a_session_of_roots_tells_all_of_its_devices(serials: list[str], result:
 def test_a_snapshot_is_read_as_it_was_written(tmp_path: Path) -> None:
     """Everything is written with mode 0600, including holes, and without key IDs or seeds."""
     loud = user("bob", password=True, keys=[KEY], devices=[FIDO])
-    snapshot, lab = taken(changed(loud), "ListVirtualMFADevices")
+    root = RootPosture(account="1", password=True, devices=(Device("GAHT12345678", REPORTED_ROOT),), unread=("denied",))
+    snapshot, lab = taken(changed(loud), "ListVirtualMFADevices", member_root=lambda: root)
+    assert (snapshot.central_root is not None, snapshot.member_root) == (True, root)
     file = tmp_path / "account.json"
     snapshots.write_snapshot(snapshot, file)
     assert snapshots.read_snapshot(file) == snapshot
@@ -406,6 +410,17 @@ def test_fields_of_a_newer_version_are_passed_over(tmp_path: Path) -> None:
     file = tmp_path / "account.json"
     file.write_text(json.dumps({**HEAD, "at": 1, "account": "1", "caller": "arn:aws:x", "new": {"field": 1}}))
     assert snapshots.read_snapshot(file) == Snapshot(at=1.0, account="1", caller="arn:aws:x")
+
+
+def test_a_snapshot_of_an_older_version_lacks_parts_and_is_read(tmp_path: Path) -> None:
+    """A part that an older version did not store was not read."""
+    snapshot, _ = taken(sound())
+    file, older = tmp_path / "account.json", tmp_path / "older.json"
+    snapshots.write_snapshot(snapshot, file)
+    stored = json.loads(file.read_text())
+    del stored["central_root"], stored["member_root"]
+    older.write_text(json.dumps(stored))
+    assert snapshots.read_snapshot(older) == replace(snapshot, central_root=None)
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

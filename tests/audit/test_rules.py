@@ -3,21 +3,28 @@
 import copy
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from mfa_kit.account.snapshot import DeviceBackup, Snapshot
+from mfa_kit.account.root_posture import CentralRootAccess, OrganizationPlace, RootPosture, as_member
+from mfa_kit.account.snapshot import DeviceBackup, Part, Snapshot
 from mfa_kit.adapters.aws import account as reader
+from mfa_kit.adapters.aws.member_root import read_central_root_access
 from mfa_kit.audit import registry
 from mfa_kit.audit.finding import DAY, Limits, Profile, RuleAnswer, RuleResult, Severity
-from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import Device
-from tests.audit.conftest import ADMINISTRATOR, Change, ago, changed, sound, taken, trust
+from mfa_kit.core.errors import AwsFault, IntegrityFault, UsageFault
+from mfa_kit.core.models import REPORTED_ROOT, Device
+from tests.audit.conftest import ADMINISTRATOR, Change, ago, changed, member, organization, sound, taken, trust
 
 ALICE = "arn:aws:iam::000000000000:mfa/alice"
 DETAILS, REPORT = "GetAccountAuthorizationDetails", "GetCredentialReport"
 VIRTUAL, DEVICES, SUMMARY = "ListVirtualMFADevices", "ListMFADevices", "GetAccountSummary"
+FEATURES = "ListOrganizationsFeatures"
+# Rules that apply to accounts of an organization only.
+ORGANIZATION = {"root.central", "root.credentials"}
+ADMINISTERED = CentralRootAccess(place=OrganizationPlace.ADMINISTRATOR, features=("RootCredentialsManagement",))
 
 
 def ours(_: tuple[Device, ...]) -> tuple[DeviceBackup, ...]:
@@ -61,7 +68,7 @@ def nothing_wrong() -> Snapshot:
     return taken(sound(), backups=ours)[0]
 
 
-@pytest.mark.parametrize("rule", [rule.id for rule in registry.RULES])
+@pytest.mark.parametrize("rule", [rule.id for rule in registry.RULES if rule.id not in ORGANIZATION])
 def test_a_sound_account_keeps_every_rule(nothing_wrong: Snapshot, rule: str) -> None:
     """In a sound account every rule passes, and none is inapplicable."""
     answer = ask(nothing_wrong, rule)
@@ -121,6 +128,9 @@ FAULTS: list[tuple[str, Change, str, str]] = [
     ("root.keys", root(keys=1), "root", "access keys"),
     ("root.use", root(password_last_used=ago(2)), "root", "password was used 2 days ago"),
     ("root.use", root(keys=1, key_last_used=ago(3)), "root", "access key was used 3 days ago"),
+    ("root.central", organization(features=["RootSessions"]), "organization", "not managed centrally"),
+    ("root.credentials", member(mfa=True), "root", "a password with MFA"),
+    ("root.credentials", member(keys=1, password=False), "root", "access keys"),
     ("admins.exist", without_administrator, "000000000000", "only root"),
     ("admins.mfa", user("boss", **BOSS), "boss", "without an MFA device"),
     ("admins.phishing", user("boss", **BOSS, devices=[{"name": "boss"}]), "boss", "has: virtual"),
@@ -195,6 +205,9 @@ SILENT: list[tuple[str, tuple[str, ...], Change | None]] = [
     ("root.hardware", (SUMMARY, REPORT), None),
     ("root.keys", (SUMMARY, REPORT), None),
     ("root.use", (REPORT,), None),
+    ("root.central", (FEATURES,), organization()),
+    ("root.credentials", (FEATURES,), member(password=False)),
+    ("root.credentials", (SUMMARY,), member(password=False)),
     ("admins.exist", (DETAILS,), None),
     ("admins.mfa", (DETAILS,), None),
     ("admins.mfa", (REPORT, DEVICES, VIRTUAL), None),
@@ -295,6 +308,84 @@ def test_root_whose_credentials_were_removed_needs_no_mfa() -> None:
     snapshot, _ = taken(changed(root(mfa=False, password=False)))
     assert ask(snapshot, "root.mfa").result is RuleResult.NOT_APPLICABLE
     assert ask(snapshot, "root.keys").result is RuleResult.PASS
+
+
+@pytest.mark.parametrize(
+    ("change", "rule", "result", "why"),
+    [
+        (None, "root.central", RuleResult.NOT_APPLICABLE, "in no organization"),
+        (None, "root.credentials", RuleResult.NOT_APPLICABLE, "in no organization"),
+        (organization(), "root.central", RuleResult.PASS, ""),
+        (organization(), "root.credentials", RuleResult.NOT_APPLICABLE, "the management account"),
+        (member(password=False), "root.central", RuleResult.NOT_APPLICABLE, "audit the management account"),
+        (member(password=False), "root.credentials", RuleResult.PASS, ""),
+    ],
+)
+def test_which_account_the_rules_for_organizations_are_about(
+    change: Change | None, rule: str, result: RuleResult, why: str
+) -> None:
+    """One rule is about the management account, and the other one about member accounts."""
+    answer = ask(taken(changed(change))[0], rule)
+    assert (answer.result, answer.findings, answer.unsure) == (result, (), ())
+    assert why in answer.why
+
+
+@pytest.mark.parametrize("rule", ["root.mfa", "root.hardware", "root.use"])
+def test_centralized_root_access_makes_rules_about_root_inapplicable(rule: str) -> None:
+    """The reason is said if ListOrganizationsFeatures shows it. If that is denied, the rule behaves as without it."""
+    snapshot, _ = taken(changed(member(password=False)))
+    known = ask(snapshot, rule)
+    denied = ask(taken(changed(member(password=False)), FEATURES)[0], rule)
+    managed = ask(replace(snapshot, central_root=as_member(ADMINISTERED)), rule)
+    off = ask(replace(snapshot, central_root=as_member(replace(ADMINISTERED, features=()))), rule)
+    assert {each.result for each in (known, denied, managed, off)} == {RuleResult.NOT_APPLICABLE}
+    assert "centralized root access" in known.why
+    assert denied.why == "root has no password: its credentials were removed"
+    assert "prevents its recovery" in managed.why
+    assert "recovered by email" in off.why
+
+
+@pytest.mark.parametrize("error", ["ServiceAccessNotEnabledException", "OrganizationNotInAllFeaturesModeException"])
+def test_an_obstacle_of_centralized_root_access_is_a_finding(error: str) -> None:
+    """These errors say that no feature can be enabled yet, and the remedy begins with what enables them."""
+
+    def refuse(_: Any) -> Any:
+        raise AwsFault(f"AWS answers {error}: no", "")
+
+    source: Any = refuse
+    snapshot, _ = taken(sound(), central_root=lambda: read_central_root_access(source))
+    answer = ask(snapshot, "root.central")
+    assert answer.result is RuleResult.FAIL
+    assert len(answer.findings[0].remedy) == 2
+    assert ask(snapshot, "root.credentials").result is RuleResult.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize("rule", sorted(ORGANIZATION))
+def test_a_snapshot_without_centralized_root_access_is_never_a_pass(rule: str) -> None:
+    """Older versions did not store it."""
+    snapshot, _ = taken(sound(), central_root=None)
+    answer = ask(snapshot, rule)
+    assert (answer.result, snapshot.holes) == (RuleResult.UNKNOWN, ())
+    assert "take a new one" in answer.unsure[0].why
+
+
+def test_what_an_organization_sees_of_root_counts() -> None:
+    """A session of AssumeRoot shows root's devices, and what an account's own session could not read."""
+    fido = Device("arn:aws:iam::000000000001:u2f/root-account/blue-AAAAAAAAAA", REPORTED_ROOT)
+    seen = RootPosture(
+        account="000000000001", password=True, mfa=True, access_keys=False, certificates=False, devices=(fido,)
+    )
+    snapshot, _ = taken(changed(member(mfa=True)), SUMMARY, REPORT, member_root=lambda: seen)
+    assert {rule: ask(snapshot, rule).result for rule in ("root.mfa", "root.hardware", "root.keys")} == {
+        "root.mfa": RuleResult.PASS,
+        "root.hardware": RuleResult.PASS,
+        "root.keys": RuleResult.PASS,
+    }
+    assert ask(snapshot, "root.credentials").findings[0].evidence == "root has credentials: a password with MFA"
+    unread = RootPosture(account="000000000001", unread=("no session of root: denied",))
+    snapshot, _ = taken(changed(member(mfa=True)), member_root=lambda: unread)
+    assert [(hole.part, hole.why) for hole in snapshot.holes] == [(Part.ROOT_CREDENTIALS, unread.unread[0])]
+    assert ask(snapshot, "root.credentials").result is RuleResult.FAIL
 
 
 def test_a_kind_that_is_not_told_is_said_to_be_so() -> None:
@@ -437,7 +528,7 @@ def test_a_rule_that_is_none_is_refused() -> None:
 
 def test_references_are_to_frameworks_that_are_known() -> None:
     """The IDs are those of the frameworks. A rule that goes beyond the frameworks has no reference."""
-    known = ("CIS 3.0 1.", "FSBP IAM.", "NIST SP 800-63B-4 3.")
+    known = ("CIS 3.0 1.", "CIS 7.0 2.1.", "FSBP IAM.", "NIST SP 800-63B-4 3.")
     assert all(each.startswith(known) for rule in registry.RULES for each in rule.references)
 
 

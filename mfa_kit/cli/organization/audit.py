@@ -1,10 +1,11 @@
 """`mfa-kit audit` for many accounts: a table of accounts, one page for all of them, or a folder for each."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mfa_kit.account.root_posture import RootVerdict
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import DAY, AuditRule, Limits, Profile, Severity
 from mfa_kit.audit.overview import overview_of
@@ -17,7 +18,7 @@ from mfa_kit.cli.results import VERSION, ResultRow
 from mfa_kit.cli.rule_rows import audit_head, rule_row
 from mfa_kit.cli.snapshot_options import no_snapshot_of_many
 from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.across import Visit, VisitState
+from mfa_kit.organization.across import UNREAD, Visit, VisitState
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.ports import AccountFolders
 from mfa_kit.wiring.audit import SnapshotSource
@@ -25,6 +26,7 @@ from mfa_kit.wiring.organization import (
     Organization,
     open_folders,
     open_organization,
+    root_of,
     snapshot_file,
     take_snapshot,
 )
@@ -71,9 +73,10 @@ def audit_accounts(
         done = _kept(organization, folders, questions, keeps=keeps) if folders and accounts.resume else []
         kept = {visit.account.id for visit in done}
         left = [account for account in organization.selection.chosen if account.id not in kept]
+        root = root_of(organization)
 
         def work(account: OrgAccount) -> tuple[Audited, Snapshot]:
-            snapshot = take_snapshot(organization.enter(account), organization, questions.source)
+            snapshot = take_snapshot(organization.enter(account), organization, questions.source, root=root)
             return _audited(snapshot, account, questions), snapshot
 
         with shared.visiting(
@@ -85,7 +88,10 @@ def audit_accounts(
                 done.append(visit.mapped(lambda found: _reduced(found[0], keeps=keeps)))
         done = shared.in_order(done)
         shared.report_unread(done, settings.progress)
-        _write(done, organization, output, folders=folders)
+        # No role is needed for this, so it is known also of accounts that could not be entered.
+        unread = [visit.account for visit in done if visit.state in UNREAD and root.can_read(visit.account.id)]
+        roots = dict(organization.each(lambda account: (account.id, root.posture(account.id).verdict), unread))
+        _write(done, organization, output, folders=folders, roots=roots)
     return shared.exit_code(done, findings=any(visit.found and visit.found.failed for visit in done))
 
 
@@ -125,24 +131,34 @@ def _files(found: Audited, snapshot: Snapshot) -> dict[str, str]:
 
 
 def _write(
-    visits: Sequence[Visit[Audited]], organization: Organization, output: Output, *, folders: AccountFolders | None
+    visits: Sequence[Visit[Audited]],
+    organization: Organization,
+    output: Output,
+    *,
+    folders: AccountFolders | None,
+    roots: Mapping[str, RootVerdict],
 ) -> None:
+    """Print the accounts, and write the files of all of them. `roots` has verdicts on accounts that were not read."""
     if folders:
-        summary = {"schema": "mfa-kit/audit-account", "version": VERSION, "rows": [_row(visit) for visit in visits]}
+        summary = {
+            "schema": "mfa-kit/audit-account",
+            "version": VERSION,
+            "rows": [_row(visit, roots) for visit in visits],
+        }
         folders.write_file("organization.json", json.dumps(summary) + "\n")
         folders.write_file("audit.html", organization_page(visits, caller=organization.caller))
     match output.form:
         case "html":
             output.text(organization_page(visits, caller=organization.caller))
         case "json" | "jsonl":
-            rows = [{**_row(visit), "audit": visit.found.document if visit.found else None} for visit in visits]
+            rows = [{**_row(visit, roots), "audit": visit.found.document if visit.found else None} for visit in visits]
             output.many("audit-account", rows, empty="")
         case _:
-            output.many("audit-account", [_row(visit) for visit in visits], empty="", narrow=NARROW)
+            output.many("audit-account", [_row(visit, roots) for visit in visits], empty="", narrow=NARROW)
 
 
-def _row(visit: Visit[Audited]) -> ResultRow:
-    """Return the row of an account: its failed rules by severity, and how many of its users have no MFA."""
+def _row(visit: Visit[Audited], roots: Mapping[str, RootVerdict]) -> ResultRow:
+    """Return the row of an account: its failed rules by severity, its users without MFA, and its root user."""
     found = visit.found.overview if visit.found else None
     return {
         **shared.account_cells(visit),
@@ -152,5 +168,6 @@ def _row(visit: Visit[Audited]) -> ResultRow:
         "users": found.users if found else None,
         "passwords": found.passwords if found else None,
         "without_mfa": found.without_mfa if found else None,
+        "root": found.root if found else roots.get(visit.account.id),
         "why": visit.why or None,
     }

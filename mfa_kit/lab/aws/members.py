@@ -23,6 +23,7 @@ AUDIT = (
     "ListAccessKeys",
     "ListMFADeviceTags",
     "ListMFADevices",
+    "ListOrganizationsFeatures",
     "ListUsers",
     "ListVirtualMFADevices",
 )

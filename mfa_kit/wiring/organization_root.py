@@ -1,0 +1,62 @@
+"""Open what the caller's account sees of root in the other accounts of its organization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mfa_kit.account.root_posture import CentralRootAccess, OrganizationPlace, RootPosture, as_member
+from mfa_kit.core.errors import MfaKitError
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.aws.iam import Iam
+    from mfa_kit.adapters.aws.member_root import MemberRootReader
+    from mfa_kit.adapters.aws.member_sessions import MemberSessions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrganizationRoot:
+    """Root of all accounts.
+
+    `home` is the ID of the caller's account, and `seen` what that account sees of centralized root access, or None if
+    that could not be read. Without the `reader` no session of root is possible.
+    """
+
+    home: str
+    seen: CentralRootAccess | None
+    reader: MemberRootReader | None
+
+    def central(self, account: str, iam: Iam) -> CentralRootAccess:
+        """Return the place of an account in the organization. Ask its own IAM if the caller's account cannot say it.
+
+        Raise AccessDenied or another AwsFault if its IAM does not answer.
+        """
+        from mfa_kit.adapters.aws.member_root import read_central_root_access
+
+        if self.seen is not None and account == self.home:
+            return self.seen
+        if self.seen is not None and self.seen.place is OrganizationPlace.ADMINISTRATOR:
+            return as_member(self.seen)
+        return read_central_root_access(iam.ask)
+
+    def can_read(self, account: str) -> bool:
+        """Whether sessions of root are possible in an account."""
+        return self.reader is not None and account != self.home
+
+    def posture(self, account: str) -> RootPosture:
+        """Return the posture of root in an account, without a role there."""
+        if self.reader is None or account == self.home:
+            return RootPosture(account=account, unread=("sessions of root are not possible in this account",))
+        return self.reader.posture(account)
+
+
+def open_organization_root(home: str, iam: Iam, sessions: MemberSessions) -> OrganizationRoot:
+    """Ask the caller's account whether root is managed centrally. `iam` is that of the caller's account."""
+    from mfa_kit.adapters.aws.member_root import MemberRootReader, read_central_root_access
+
+    try:
+        seen = read_central_root_access(iam.ask)
+    except MfaKitError:
+        return OrganizationRoot(home=home, seen=None, reader=None)
+    reader = MemberRootReader(sessions, attempts=lambda act: iam.ask(lambda _: act()))
+    return OrganizationRoot(home=home, seen=seen, reader=reader if seen.manages_credentials else None)
