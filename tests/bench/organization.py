@@ -158,7 +158,8 @@ def audit() -> list[Row]:
 
 
 def _six(one: Desk, number: str) -> float:
-    return sum(one.run(aws(), "iam", *command, "--profile", number).cpu for command in SIX)
+    # The lab's accounts have no password policy, so the last command ends with an error.
+    return sum(one.run(aws(), "iam", *command, "--profile", number, ends=(0, 255)).cpu for command in SIX)
 
 
 def wait() -> list[Row]:
