@@ -115,8 +115,9 @@ def desk(lab: Lab) -> Iterator[Desk]:
         )
         (folder / "config").write_text(profiles, "utf-8")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MFA_KIT_"))}
-        env = {**kept, **lab.env, "MFA_KIT_HOME": str(folder / "home"), "AWS_CONFIG_FILE": str(folder / "config")}
-        yield Desk(folder, env)
+        env = {**kept, **lab.env, "AWS_CONFIG_FILE": str(folder / "config"), "MFA_KIT_HOME": str(folder / "home")}
+        # The AWS CLI keeps sessions of roles below HOME, and those of another lab are not valid here.
+        yield Desk(folder, {**env, "HOME": name})
 
 
 def members(lab: Lab) -> list[str]:
