@@ -1,4 +1,4 @@
-"""The result of a verification: `Proof` or `Refused`, each with its table of checks. It is never a bool."""
+"""The result of a verification: `Proof` or `Refused`, never a bool. Each contains its table of checks."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Value(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the table. `source` names the publication of the rule or fact."""
+    """One row of the table of checks. `source` cites the publication that states the rule or fact."""
 
     name: str
     value: Value

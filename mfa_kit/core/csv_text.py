@@ -1,4 +1,4 @@
-"""Write CSV that is safe to open in a spreadsheet, and read its cells again."""
+"""Writes CSV that is safe to open in a spreadsheet, and restores the original text of its cells."""
 
 import csv
 import io
@@ -7,14 +7,17 @@ from collections.abc import Iterable, Sequence
 
 from mfa_kit.core.text import one_line
 
-# A spreadsheet treats a cell that begins with one of these as a formula. In countries with a decimal comma, it also
-# begins a new cell at a semicolon, even within quotation marks.
+# A spreadsheet treats a cell that begins with one of these as a formula. Where the decimal separator is a comma, a
+# spreadsheet also splits cells at semicolons, even inside quotation marks.
 FORMULA = re.compile(r"(?P<before>^|[;\t])(?=[=+\-@])")
 DISARMED = re.compile(r"(?P<before>^|[;\t])'(?=[=+\-@])")
 
 
 def csv_lines(rows: Iterable[Sequence[str]]) -> str:
-    """Write rows as CSV with every cell quoted. A spreadsheet runs none of them, and `original_cell` restores them."""
+    """Return rows as CSV in which every cell is quoted and no spreadsheet evaluates a cell as a formula.
+
+    `original_cell` restores the text of a cell.
+    """
     out = io.StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerows([FORMULA.sub(r"\g<before>'", one_line(cell)) for cell in row] for row in rows)

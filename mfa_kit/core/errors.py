@@ -1,22 +1,22 @@
-"""The error classes. The message says what happened, the hint what to do; both are written where the error is raised.
+"""The error classes. An error has a message (what happened) and a hint (what to do).
 
 MfaKitError
 ├── UsageFault (2)       invalid arguments or input
 ├── DeviceFault (3)      hardware problem: a key, card or token
 │   ├── NoApplet         the card lacks the applet; it may be another kind of key
-│   └── Lost             the key was removed or does not answer; its last request may have taken effect
+│   └── Lost             the key was removed or does not respond; its last request may have taken effect
 ├── AwsFault (4)         AWS refused a request or could not be reached
 │   ├── NoSuchEntity, AlreadyExists, InvalidCode, Conflict, AccessDenied
-│   ├── NoSuchOperation  another server than AWS lacks the operation
+│   ├── NoSuchOperation  the server, which is not AWS, lacks the operation
 │   ├── Busy             another change is in progress, and IAM asks to wait
 │   ├── Expired          the credentials have expired; the request had no effect
-│   ├── Unclear          no response, or a 5xx: the request may have taken effect; look before deciding
-│   └── Unsettled        a half-made device that cannot be settled now; its journal entry stays open
-│       └── Unlisted     it is assigned, but IAM does not list it on its user yet
+│   ├── Unclear          no response, or a 5xx: the request may have taken effect; check before retrying
+│   └── Unsettled        a half-made device can be neither completed nor removed now
+│       └── Unlisted     the device is assigned, but IAM does not list it on its user yet
 ├── IntegrityFault (5)   a problem with a backup or the ledger
 │   └── OthersSeal       the backup is intact, but encrypted to other identities
 ├── Lockout (6)          the request would lock a user out
-├── Throttled (7)        AWS is throttling; try later
+├── Throttled (7)        AWS is throttling requests; try again later
 └── Declined (8)         the user declined, or there is no terminal to prompt on
 
 A class exists only if code handles it separately, or if it has its own exit code.
@@ -24,7 +24,7 @@ A class exists only if code handles it separately, or if it has its own exit cod
 
 
 class MfaKitError(Exception):
-    """Base class of all errors; never raised itself."""
+    """Base class of all errors. It is never raised itself."""
 
     exit_code = 70
 
@@ -40,21 +40,21 @@ class UsageFault(MfaKitError):
 
 
 class DeviceFault(MfaKitError):
-    """A key, a card or a token has a problem."""
+    """A problem with a key, a card or a token."""
 
     exit_code = 3
 
 
 class NoApplet(DeviceFault):
-    """The card answers, but lacks this applet."""
+    """The card responds but does not have this applet."""
 
 
 class Lost(DeviceFault):
-    """The key was removed or does not answer; the last request to it may have taken effect."""
+    """The key was removed or does not respond. The last request to it may have taken effect."""
 
 
 class Unreachable(DeviceFault):
-    """The key may be plugged in, but cannot be used; nothing was changed."""
+    """The key may be plugged in but cannot be used. Nothing was changed."""
 
 
 class AwsFault(MfaKitError):
@@ -84,11 +84,11 @@ class AccessDenied(AwsFault):
 
 
 class InvalidValue(AwsFault):
-    """ValidationError: the request has a value that IAM does not accept in this operation."""
+    """ValidationError: the request has a value that IAM does not accept for this operation."""
 
 
 class NoSuchOperation(AwsFault):
-    """The server does not have this operation. AWS has all of them; other servers do not."""
+    """The server does not have this operation. AWS has all operations that mfa-kit uses; other servers may not."""
 
 
 class Busy(AwsFault):
@@ -100,11 +100,11 @@ class Expired(AwsFault):
 
 
 class Unclear(AwsFault):
-    """Timeout, 5xx or dropped connection: the request may have taken effect, or may still do so."""
+    """Timeout, 5xx or dropped connection: the request may have taken effect, or may still take effect."""
 
 
 class Unsettled(AwsFault):
-    """A half-made device cannot be settled now and stays as it is."""
+    """A half-made device can be neither completed nor removed now, and stays as it is."""
 
 
 class Unlisted(Unsettled):
@@ -128,7 +128,7 @@ class Lockout(MfaKitError):
 
 
 class Throttled(MfaKitError):
-    """AWS accepts no requests of this kind at the moment; the request had no effect."""
+    """AWS is throttling requests of this kind. The request had no effect."""
 
     exit_code = 7
 

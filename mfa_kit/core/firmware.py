@@ -1,4 +1,4 @@
-"""Published facts about the firmware of keys, for OATH and FIDO: advisories, and numbers of credentials."""
+"""Published facts about the firmware of security keys: advisories, and how many OATH credentials fit on a YubiKey."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,10 @@ class Version(NamedTuple):
 
     @classmethod
     def of(cls, number: int) -> Self | None:
-        """Parse three numbers, as Yubico and others write a version; return None for any other text."""
+        """Return the version in a number that has one octet each for major, minor and patch.
+
+        Return None if the major version is zero or larger than an octet.
+        """
         return cls(number >> 16, number >> 8 & 0xFF, number & 0xFF) if 0 < number >> 16 <= OCTET else None
 
     def __str__(self) -> str:
@@ -25,10 +28,12 @@ class Version(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advisory:
-    """A firmware flaw: the affected models by name, from the first affected version up to the first fixed one.
+    """An advisory on a firmware flaw.
 
-    `unfit`: signatures of the key cannot be relied on, so it is unfit for FIDO. None of the advisories affects OATH
-    itself.
+    It affects the models whose names match, from version `since` up to but excluding `before`.
+
+    `unfit` means that the key's signatures cannot be relied on, so the key must not be used for FIDO. None of the
+    advisories affects OATH itself.
     """
 
     name: str
@@ -44,7 +49,7 @@ class Advisory:
         return f"https://www.yubico.com/support/security-advisories/{self.name.lower()}/"
 
     def about(self, model: str) -> bool:
-        """Whether the advisory covers a model, regardless of its firmware."""
+        """Return whether the advisory covers a model, whatever its firmware version."""
         return bool(self.models.search(model))
 
 
@@ -60,7 +65,7 @@ ADVISORIES = (
     ),
     Advisory(
         name="YSA-2024-03",
-        # The name of a reader, "Yubico YubiKey OTP+FIDO+CCID", does not contain the series.
+        # A reader's name, such as "Yubico YubiKey OTP+FIDO+CCID", does not contain the series.
         models=re.compile(r"yubikey 5|yubico yubikey|security key\b.*\byubico", re.IGNORECASE),
         since=Version(0, 0, 0),
         before=Version(5, 7, 0),
@@ -79,7 +84,7 @@ ADVISORIES = (
         models=ANY,
         since=Version(4, 2, 6),
         before=Version(4, 3, 5),
-        what="RSA keys that it made are weak (ROCA); FIDO is not affected",
+        what="RSA keys generated on it are weak (ROCA); FIDO is not affected",
     ),
 )
 # Number of credentials in a YubiKey's OATH applet, by firmware: Yubico, "YubiKey Technical Manual", OATH.
@@ -87,10 +92,10 @@ _OATH_CREDENTIALS = ((Version(5, 7, 0), 64), (Version(4, 0, 0), 32), (Version(3,
 
 
 def advisories(model: str, version: Version) -> list[Advisory]:
-    """Return the advisories for a model with this firmware."""
+    """Return the advisories that affect this model with this firmware version."""
     return [each for each in ADVISORIES if each.about(model) and each.since <= version < each.before]
 
 
 def oath_credentials(version: tuple[int, ...]) -> int | None:
-    """Return how many OATH credentials a YubiKey with this firmware holds; None if that is not published."""
+    """Return how many OATH credentials fit on a YubiKey with this firmware, or None if that is not published."""
     return next((most for since, most in _OATH_CREDENTIALS if version >= since), None)

@@ -1,4 +1,4 @@
-"""Protect the memory of this process from core dumps and other processes."""
+"""Protects the memory of this process from core dumps and from other processes."""
 
 import resource
 import sys
@@ -7,10 +7,10 @@ PR_SET_DUMPABLE = 4
 
 
 def harden() -> None:
-    """Protect this process's memory from core dumps and from other processes of the same user.
+    """Prevent core dumps of this process, and prevent other processes of the same user from reading its memory.
 
-    Call it before the first secret is handled. It uses setrlimit(2) and prctl(2): without privileges, ptrace(2) cannot
-    attach to a process that is not dumpable.
+    Call it before the first secret is handled. It uses setrlimit(2) and prctl(2): an unprivileged process cannot attach
+    with ptrace(2) to a process that is not dumpable.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":

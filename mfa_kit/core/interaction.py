@@ -1,4 +1,4 @@
-"""Ports through which a use case informs and asks the user."""
+"""Ports through which a use case informs the user and asks questions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """Reports progress to the user; never asks."""
+    """Reports progress to the user. It never asks a question."""
 
     def note(self, text: str) -> None:
-        """Print a line for people, separate from the result. With --quiet, print nothing."""
+        """Print a line for the user that is not part of the result. With --quiet, print nothing."""
         ...
 
     def alert(self, text: str) -> None:
@@ -30,60 +30,72 @@ class LiveProgress(Progress, Protocol):
     """Progress that can also show what a long operation is doing."""
 
     def showing(self, text: str | Callable[[], str]) -> AbstractContextManager[None]:
-        """Show a text on a terminal while the context lasts, within a second. A function is called for each redraw."""
+        """Show a text on the terminal while the context is active.
+
+        The text may take up to a second to appear. If it is a function, the function is called for each redraw.
+        """
         ...
 
 
 class Interaction(Protocol):
-    """A user at a terminal; stdin and stdout are not used. Ctrl-C and Ctrl-D raise KeyboardInterrupt.
+    """Asks a user at a terminal, without using stdin or stdout. Ctrl-C and Ctrl-D raise KeyboardInterrupt.
 
-    Without a terminal, every method except `say` and `clear` raises Declined. Its hint is `instead`: the options with
-    which a script gives the same answer.
+    Without a terminal, every method except `say` and `clear` raises Declined. The hint of Declined is `instead`, which
+    names the command-line options that give the same answer in a script.
     """
 
     def check(self, *parts: Secret[str], instead: str) -> None:
-        """Raise Declined if there is no terminal, UsageFault if the window is too small for the parts."""
+        """Raise Declined if there is no terminal, and UsageFault if the window is too small to show the parts."""
         ...
 
     def say(self, text: str) -> None:
-        """Print text that belongs to a question. Progress prints everything else."""
+        """Print text that belongs to a question. All other text is printed through `Progress`."""
         ...
 
     def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
-        """Return a typed line, stripped. `left` gives the seconds to the next code, a countdown above the prompt."""
+        """Ask for a code and return the typed line, stripped.
+
+        `left` returns the seconds until the next code, which are counted down above the prompt.
+        """
         ...
 
     def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
-        """Read a PIN or a passphrase without echo."""
+        """Ask for a PIN or a passphrase without echo, and return it."""
         ...
 
     def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
-        """Read a new PIN or passphrase twice, until both entries match."""
+        """Ask twice for a new PIN or passphrase, again and again until both entries match, and return it."""
         ...
 
     def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
-        """Raise Declined unless the user types exactly this word, such as a serial."""
+        """Raise Declined unless the user types exactly the word `typed`, such as a serial.
+
+        `what` says what is confirmed.
+        """
         ...
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
-        """Return the index of the option chosen from a numbered list."""
+        """Show a numbered list of options, and return the index of the chosen one."""
         ...
 
     def pause(self, prompt: str, *, instead: str) -> None:
-        """Wait for Enter."""
+        """Wait until the user presses Enter."""
         ...
 
     def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
-        """Return a typed line, stripped. If `comes`, polled every third of a second, has a value first, return it."""
+        """Return the typed line, stripped, or the value of `comes` if it returns one before the user presses Enter.
+
+        `comes` is called about three times per second. It returns None while there is no value.
+        """
         ...
 
     def show(self, *parts: Secret[str], instead: str) -> None:
-        """Show secrets on the alternate screen, a Symbol in black on white. Until `clear`, prompts appear below them.
+        """Show secrets on the alternate screen; a Symbol is black on white.
 
-        Raise UsageFault if the window is too small.
+        Until `clear` is called, prompts appear below the secrets. Raise UsageFault if the window is too small.
         """
         ...
 
     def clear(self) -> None:
-        """Erase what was shown from the screen and its scrollback. Does nothing if nothing was shown."""
+        """Erase the shown secrets from the screen and its scrollback. Does nothing if none were shown."""
         ...

@@ -1,4 +1,4 @@
-"""Reads JSON from outside this process. Each key of an object has one value."""
+"""Parses JSON from outside this process, and rejects what parsers understand differently, such as duplicate keys."""
 
 import json
 import math
@@ -6,18 +6,22 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-# The characters of a 128-bit integer with its sign. Python refuses to convert a much longer one to a float.
+# The length of a 128-bit integer with its sign. Python cannot convert a much longer one to a float.
 LONGEST_INTEGER = 40
 
 
 class JsonError(ValueError):
-    """Raised for text that is not JSON, or that two readers could understand differently. The message has no value."""
+    """Raised for text that is not JSON, or that two parsers could understand differently.
+
+    The message quotes no value of the text.
+    """
 
 
 def read_json(text: str | bytes) -> Any:
-    """Parse JSON. Raise JsonError if it is malformed or nested too deep, or has a key twice or too large a number.
+    """Parse JSON.
 
-    If a key occurs twice, some readers take the first value and others the last. NaN and Infinity are not JSON.
+    Raise JsonError if the text is malformed or nested too deeply, if an object has a key twice, or if a number is too
+    large. For a repeated key, some parsers take the first value and others the last. NaN and Infinity are not JSON.
     """
     try:
         return json.loads(

@@ -10,25 +10,26 @@ from typing import Self
 
 from mfa_kit.core.errors import UsageFault
 
-# IAM API reference: UserName, VirtualMFADeviceName and Path. botocore checks lengths only.
+# IAM API reference: UserName, VirtualMFADeviceName and Path. botocore checks only their lengths.
 USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
-# IAM API reference, Tag: the characters that a value may contain, on one line.
+# IAM API reference, Tag: the characters that a tag's value may contain, on one line.
 LABEL = re.compile(r"[\w .:/=+@-]{1,64}")
 DEVICE_NAME = re.compile(r"[\w+=,.@-]{1,226}", re.ASCII)
 PATH = re.compile(r"/|/[\x21-\x7f]+/", re.ASCII)
 PATH_LENGTH = 512
-# A run ID becomes part of file names, and a tag may contain any text. Text of another form is not accepted as a run ID.
+# A run ID becomes part of file names, but a tag may contain any text. Only text that matches this is accepted as a run
+# ID.
 RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 
-# The tags on a device that name the run that made it, its user, and the hardware it is on.
+# Tags of a device: the run that created it, its user, and the hardware that stores it.
 RUN_TAG = "mfa-kit:run"
 USER_TAG = "mfa-kit:user"
 KIND_TAG = "mfa-kit:kind"
 HARDWARE_TAG = "mfa-kit:serial"
-# The identity of the key's OATH applet. A serial is not enough: two keys may share it, a key may have none, and an
-# asset label may replace it.
+# The identity of the key's OATH applet. A serial does not identify a key: two keys may have the same serial, a key may
+# have none, and the user may give an asset label instead.
 CARD_TAG = "mfa-kit:card"
-# Its presence, with any value, means that a device waits for `rollout activate`, so no computer treats it as an orphan.
+# If a device has this tag, with any value, it waits for `rollout activate`, so no computer treats it as an orphan.
 STAGED_TAG = "mfa-kit:staged"
 
 
@@ -42,7 +43,10 @@ class DeviceType(StrEnum):
 
     @classmethod
     def of(cls, serial: str) -> Self:
-        """Return the type for a serial (IAM user guide, "Checking MFA status"): by its ARN; without an ARN, a token."""
+        """Return the type of the device with this serial (IAM user guide, "Checking MFA status").
+
+        An ARN contains the type. A serial that is not an ARN is that of a hardware TOTP token.
+        """
         if not serial.startswith("arn:"):
             return cls("hardware-totp")
         resource = serial.split(":", 5)[-1].partition("/")[0]
@@ -51,7 +55,11 @@ class DeviceType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """An enrollment method: its name on the command line, in rosters, tags and the journal, and its type of device."""
+    """An enrollment method.
+
+    `name` is its name on the command line and in rosters, tags and the journal. `device_type` is the type of its
+    devices in IAM.
+    """
 
     name: str
     device_type: DeviceType = DeviceType.VIRTUAL
@@ -71,11 +79,11 @@ class Purpose(StrEnum):
 
 
 class Reached(StrEnum):
-    """How far a run has come with one device; docs/formats.md has a diagram of the states."""
+    """How far a run has progressed with one device. docs/formats.md has a diagram of the states."""
 
     INTENT = "intent"
     CREATED = "created"
-    STAGED = "staged"  # created and backed up, to be enabled later; later runs do not settle it
+    STAGED = "staged"  # created and backed up, to be enabled later; later runs leave it as it is
     ENABLED = "enabled"  # IAM confirmed the request, but does not list the device on its user yet
     CONFIRMED = "confirmed"
     UNDONE = "undone"
@@ -84,7 +92,7 @@ class Reached(StrEnum):
 
 
 class Mark(Enum):
-    """The reason why a device's tags have no run ID: the tag is missing, or the device does not exist."""
+    """Why a device's tags contain no run ID: the tag is missing, or the device does not exist."""
 
     UNTAGGED = auto()
     ABSENT = auto()
@@ -92,7 +100,7 @@ class Mark(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The identity of our credentials (sts:GetCallerIdentity), and whether it is one of a lab."""
+    """The identity of our credentials (sts:GetCallerIdentity), and whether they are for a lab."""
 
     account: str
     arn: str
@@ -111,7 +119,7 @@ class Caller:
 
     @property
     def name(self) -> str:
-        """The name for messages: the user's without its path, `ROLE/SESSION` of a role session, or `root`."""
+        """The name for messages: a user name without its path, `ROLE/SESSION` for a role session, or `root`."""
         return self.user or self.arn.split(":", 5)[5].removeprefix("assumed-role/")
 
 
@@ -124,13 +132,16 @@ ROOTLESS = {"aws-us-gov"}
 
 
 def is_root(arn: str) -> bool:
-    """Whether an ARN is that of an account's root user, `arn:PARTITION:iam::ACCOUNT:root`."""
+    """Return whether an ARN is that of an account's root user, `arn:PARTITION:iam::ACCOUNT:root`."""
     return arn.endswith(":root")
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """An MFA device as IAM lists it: its user (None if unassigned), and when it was enabled, in Unix seconds."""
+    """An MFA device as IAM lists it.
+
+    `user` is None if it is unassigned. The time at which it was enabled is in Unix seconds.
+    """
 
     serial: str
     user: str | None
@@ -138,21 +149,21 @@ class Device:
 
     @property
     def type(self) -> DeviceType:
-        """The type, derived from the serial."""
+        """The device's type, derived from its serial."""
         return DeviceType.of(self.serial)
 
     @property
     def name(self) -> str:
-        """The device's name: the last part of its ARN; for a security key, without the ID that IAM appends."""
+        """The last part of the device's ARN. For a security key, it omits the ID that IAM appends."""
         last = self.serial.rpartition("/")[2]
         return last.rpartition("-")[0] or last if self.type is DeviceType.FIDO2 else last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """IAM's data on a security key (iam:GetMFADevice): when it was enabled (Unix seconds), and its certifications.
+    """IAM's data on a security key (iam:GetMFADevice): when it was enabled, in Unix seconds, and its certifications.
 
-    `missing` lists what a policy requires and IAM does not report. `warnings` are sentences about the user's other
+    `missing` lists what a policy requires but IAM does not report. `warnings` are sentences about the user's other
     devices.
     """
 
@@ -181,12 +192,12 @@ class Intent:
     method: Method = VIRTUAL
     path: str = "/"
     known_serial: str | None = None  # for a token or security key, whose serial IAM does not derive from the name
-    # the hardware it is on, as people call it: a key's serial or asset label, or a token's serial
+    # the hardware that stores it, by the name that people use: a key's serial or asset label, or a token's serial
     hardware: str | None = None
-    card: str | None = None  # the same for programs: the identity of the key's OATH applet
-    replaces: str | None = None  # the serial of the device to remove when this one works
-    replaces_run: str | None = None  # the run that the journal names for that device
-    replaces_since: float | None = None  # when that device was enabled, in Unix seconds
+    card: str | None = None  # identifies the same key to programs: the identity of its OATH applet
+    replaces: str | None = None  # the serial of the device to remove once this one works
+    replaces_run: str | None = None  # the run that created the device to remove, according to the journal
+    replaces_since: float | None = None  # when the device to remove was enabled, in Unix seconds
     recipient: str | None = None  # the user's own public key; one copy of the backup is encrypted to it alone
     tags: tuple[tuple[str, str], ...] = ()  # additional tags for the device
     staged: bool = False  # create and back up now, enable later
@@ -203,9 +214,9 @@ class Intent:
 
     @property
     def serial(self) -> str:
-        """The ARN that IAM will give the device. It is not unique over time, because names are reused.
+        """The ARN that IAM will give the device. Names are reused, so a later device may have the same ARN.
 
-        Until the ARN of a security key is known, this lacks the ID that IAM appends to the name.
+        Until the ARN of a security key is known, the ARN lacks the ID that IAM appends to the name.
         """
         if self.known_serial:
             return self.known_serial
@@ -216,21 +227,21 @@ class Intent:
 
     @property
     def label(self) -> str:
-        """The name of the credential on an OATH key: short, because the key holds 64 octets, but unambiguous."""
+        """The name of the credential on an OATH key: unambiguous, but short, because a key allows only 64 octets."""
         return f"AWS:{self.path[1:]}{self.name}@{self.account}"
 
     def on(self, *, hardware: str, card: str | None = None) -> "Intent":
-        """Return the same intent with the hardware that the device will be on."""
+        """Return a copy of the intent with the hardware that will store the device."""
         return replace(self, hardware=hardware, card=card)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One intent of one run in the journal.
+    """The journal's entry for one device of one run.
 
-    `answered_here`: this process received IAM's response about the device. `looked_for`: this process has waited in
-    vain for IAM to list it. Neither is stored. `since` is IAM's EnableDate of the device to revoke, in Unix seconds.
-    `sealed`: the backup was written.
+    `answered_here` means that this process received IAM's response about the device. `looked_for` means that this
+    process waited for IAM to list the device, and IAM did not. Neither is stored. `since` is IAM's EnableDate of the
+    device to revoke, in Unix seconds. `sealed` means that the backup was written.
     """
 
     run: str
@@ -249,18 +260,24 @@ class Entry:
 
     @property
     def is_half_made(self) -> bool:
-        """Whether a run is making the device, or was interrupted while making it."""
+        """Whether a run is creating the device, or was interrupted while creating it."""
         return self.reached in {Reached.INTENT, Reached.CREATED}
 
     @property
     def began(self) -> float:
-        """The start of the run in Unix seconds, from its ID: IAM has no creation date for virtual devices."""
+        """When the run started, in Unix seconds.
+
+        It is taken from the run ID, because virtual devices have no creation date.
+        """
         return run_time(self.run)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One write to AWS, or one decryption of a backup, for the log. It refers to CloudTrail; it has no secret."""
+    """A write to AWS or a decryption of a backup, as recorded in the log.
+
+    `request_id` identifies the same call in CloudTrail. The record contains no secret.
+    """
 
     operation: str
     user: str | None
@@ -272,7 +289,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """An encrypted backup; the fields come from its path."""
+    """An encrypted backup. Every field is derived from its path."""
 
     account: str
     user: str
@@ -293,7 +310,10 @@ class Backup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seal:
-    """A recipient of a backup, and the period (Unix seconds) in which it was one. `own`: of the user's own copy."""
+    """A recipient of a backup, from the time `since` to the time `until`, in Unix seconds.
+
+    `own` marks the recipient of the user's own copy.
+    """
 
     backup: str
     recipient: str
@@ -304,7 +324,10 @@ class Seal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
-    """One line of the log: a call, a decryption, or a run's progress. `reference` is a request ID or a run ID."""
+    """One line of the log: a call, a decryption, or the progress of a run.
+
+    `reference` is a request ID or a run ID.
+    """
 
     at: float
     what: str
@@ -340,9 +363,9 @@ class Staged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """Nothing was made, because the user has the devices with these serials.
+    """No device was created, because the user already has the devices with these serials.
 
-    `backups` are the places of the backups of these devices that are on this computer.
+    `backups` are the paths of their backups on this computer.
     """
 
     user: str
@@ -353,7 +376,10 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revoked:
-    """The device was removed. `end_sessions` are commands that end the sessions of a lost device."""
+    """The device was removed.
+
+    If it was reported lost, `end_sessions` are the commands that end its sessions.
+    """
 
     user: str
     serial: str
@@ -365,12 +391,12 @@ Outcome = Enrolled | Skipped
 
 
 def backup_name(file: Path) -> str:
-    """Return the last three parts of a backup's path. They are the same in every folder to which it is copied."""
+    """Return the last three parts of a backup's path, which stay the same when the folder of backups is moved."""
     return "/".join(file.absolute().parts[-3:])
 
 
 def intent_of(serial: str, *, user: str, account: str, partition: str) -> Intent:
-    """Return the intent that matches an enabled device; its method has the name of its type."""
+    """Return an intent that describes an enabled device. Its method has the name of the device's type."""
     device_type = DeviceType.of(serial)
     above, _, name = serial.rpartition("/")
     if device_type is DeviceType.VIRTUAL:
@@ -392,14 +418,17 @@ def check_user(name: str) -> None:
 
 
 def check_label(text: str) -> str:
-    """Return a label. Raise UsageFault if it has characters that a tag cannot, because labels are stored in tags."""
+    """Return the label unchanged.
+
+    Raise UsageFault if it has characters that a tag's value cannot contain, because labels are stored in tags.
+    """
     if not LABEL.fullmatch(text):
-        raise UsageFault(f"{text!a} is no label", "use up to 64 letters, digits, blanks and .:/=+@-_")
+        raise UsageFault(f"{text!a} is not a valid label", "use up to 64 letters, digits, blanks and .:/=+@-_")
     return text
 
 
 def run_id(at: float, random: bytes) -> str:
-    """Return `YYYYMMDDTHHMMSSZ-xxxxxxxx`: a UTC time and eight random hex digits."""
+    """Return a run ID for a Unix time, `YYYYMMDDTHHMMSSZ-xxxxxxxx`: the time in UTC and eight random hex digits."""
     return f"{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%SZ}-{random.hex()[:8]}"
 
 

@@ -1,4 +1,7 @@
-"""Seeds, steps and codes: RFC 4226 and RFC 6238, with AWS's parameters as defaults. The time is always a parameter."""
+"""Seeds, time steps and codes (RFC 4226 and RFC 6238) with AWS's parameters as defaults.
+
+Functions never read the clock: the time is always a parameter.
+"""
 
 import base64
 from collections.abc import Iterator
@@ -10,12 +13,14 @@ DIGITS = 6
 # RFC 4226, 5.1: a counter has eight octets.
 COUNTERS = 2**64
 
-# Accepted skew in steps. STS accepts codes up to two steps off [recorded]; allowing two here would leave no margin.
+# Accepted clock skew in steps. STS accepts codes up to two steps off [recorded]; allowing two here would leave no
+# margin.
 WITHIN = 1
-# Search range in steps for a wrong clock: a little more than an hour, for a missed switch to daylight saving time. Each
-# step raises the chance that a typo is mistaken for a wrong clock by one in a million.
+# How many steps to search for the code of a wrong clock: a little more than an hour, because a phone may have missed a
+# change to daylight saving time. Each step raises the chance that a typo is mistaken for a wrong clock by one in a
+# million.
 LOOKED_FOR = 130
-# Yubico's "modhex" alphabet of 16 letters. A touched YubiKey types 32 or more of them.
+# Yubico's "modhex" alphabet of 16 letters. A YubiKey types 32 or more of them when it is touched.
 MODHEX = frozenset("cbdefghijklnrtuv")
 
 T = TypeVar("T")
@@ -47,10 +52,10 @@ class Secret(Generic[T]):
         return hmac.compare_digest(_octets(self), _octets(other))
 
     def __hash__(self) -> NoReturn:
-        raise TypeError("a secret is not hashable")
+        raise TypeError("a secret cannot be hashed")
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled")
+        raise TypeError("a secret cannot be pickled")
 
 
 def _octets(secret: Secret[Any]) -> bytes:
@@ -68,7 +73,7 @@ class Seed(Secret[bytes]):
 
 
 class KeyUri(Secret[str]):
-    """An `otpauth://` URI. It contains the secret and is protected like it."""
+    """An `otpauth://` URI. It contains the secret, so it is protected in the same way."""
 
     __slots__ = ()
 
@@ -80,13 +85,13 @@ class Png(Secret[bytes]):
 
 
 class Symbol(Secret[str]):
-    """A QR symbol of a key URI in half blocks, two rows per line. It contains the secret."""
+    """A QR symbol of a key URI, in half-block characters with two rows per line. It contains the secret."""
 
     __slots__ = ()
 
 
 class Created(NamedTuple):
-    """The response that CreateVirtualMFADevice gives only once per device."""
+    """The response of CreateVirtualMFADevice. IAM returns it only once per device."""
 
     seed: Seed
     uri: KeyUri
@@ -115,7 +120,10 @@ def step(at: float, period: int = PERIOD) -> int:
 
 
 def codes(seed: Seed, steps: range, *, digest: str = "sha1", digits: int = DIGITS) -> Iterator[str]:
-    """Yield the HOTP values (RFC 4226, 5.3) of consecutive counters: HMAC-SHA-1 and six digits, as AWS uses."""
+    """Yield the codes (HOTP values, RFC 4226, 5.3) of consecutive counters.
+
+    The defaults, HMAC-SHA-1 and six digits, are those of AWS.
+    """
     import hmac  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
 
     keyed, modulus = hmac.new(seed.reveal(), digestmod=digest), 10**digits
@@ -128,14 +136,20 @@ def codes(seed: Seed, steps: range, *, digest: str = "sha1", digits: int = DIGIT
 
 
 def fingerprint(seed: Seed, key: Secret[bytes]) -> str:
-    """Return a fingerprint that tells seeds apart for holders of the key, and reveals nothing to others."""
+    """Return a keyed fingerprint of a seed.
+
+    With the same key, equal seeds have equal fingerprints. Without the key, a fingerprint reveals nothing.
+    """
     import hmac  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
 
     return hmac.digest(key.reveal(), seed.reveal(), "sha256").hex()[:32]
 
 
 def pair(seed: Seed, at: float) -> Pair:
-    """Return the codes of the previous and the current step. IAM accepts this pair at once, so there is no wait."""
+    """Return the codes of the previous and the current step.
+
+    IAM accepts this pair, so the user need not wait for a code.
+    """
     now = step(at)
     return Pair(*codes(seed, range(now - 1, now + 1)))
 
@@ -152,7 +166,10 @@ SAME = Mistake("that is the same code again", "wait until the next one is shown"
 
 
 def digits(typed: str) -> str | Mistake:
-    """Return the six digits of a typed code. White space is ignored, because apps show two groups of digits."""
+    """Return the six digits of a typed code, or the mistake.
+
+    White space is ignored, because apps show two groups of digits.
+    """
     code = "".join(typed.split())
     if len(code) == DIGITS and code.isascii() and code.isdecimal():
         return code
@@ -166,10 +183,10 @@ def digits(typed: str) -> str | Mistake:
 def diagnose(
     typed: str, seed: Seed, *, at: float, after: int | None = None, shown_by: str = "the phone", within: int = WITHIN
 ) -> int | Mistake:
-    """Return the step of a typed code, or the mistake.
+    """Return the time step of a typed code, or the mistake.
 
-    `at` is AWS's time, the reference for every clock. `after` is the step of the previous code. The code of the step
-    that follows `after` is accepted no matter how late it is typed.
+    `at` is AWS's time, with which every clock is compared, in Unix seconds. `after` is the step of the previous code.
+    The code of the step that follows `after` is accepted no matter how late it is typed.
     """
     code = digits(typed)
     if isinstance(code, Mistake):
@@ -185,16 +202,16 @@ def diagnose(
     if after is not None and found == after:
         return SAME
     if after is not None and found < after:
-        return Mistake("that code is older than the one before", "type the one that is shown now")
+        return Mistake("that code is older than the one before", "type the current code")
     if abs(drift) > within and found - 1 != after:
         return _off(drift, shown_by)
     return found
 
 
 def _drift(code: str, seed: Seed, *, now: int, after: int | None) -> int | None:
-    """Return the difference in steps between now and a code; None if none is found.
+    """Return how many steps after `now` a code belongs (negative if before), or None if it is not found.
 
-    The step after `after` is tried first, then the one nearest to now.
+    The step after `after` is tried first, then the step nearest to `now`.
     """
     spread = range(max(now - LOOKED_FOR, 0), now + LOOKED_FOR + 1)
     steps = [at for at, each in zip(spread, codes(seed, spread), strict=True) if each == code]
@@ -212,13 +229,13 @@ def _off(drift: int, shown_by: str) -> Mistake:
             "set it to the network's time, and type a code as soon as it is shown",
         )
     return Mistake(
-        f"the clock of {shown_by} is about {about} ahead of AWS's, and its codes would fail one day",
+        f"the clock of {shown_by} is about {about} ahead of AWS's, and AWS will eventually reject its codes",
         "set it to the network's time, and type the next code",
     )
 
 
 def grouped(seed: Seed) -> Secret[str]:
-    """Return a seed in the form that people type: base32 in groups of four, eight groups per line."""
+    """Return a seed as people type it: base32 in groups of four letters, eight groups per line."""
     text = base64.b32encode(seed.reveal()).decode().rstrip("=")
     groups = [text[at : at + 4] for at in range(0, len(text), 4)]
     return Secret("\n".join(" ".join(groups[at : at + 8]) for at in range(0, len(groups), 8)))

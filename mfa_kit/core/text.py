@@ -1,28 +1,28 @@
-"""Make untrusted text safe to show: names may contain characters that a terminal or a spreadsheet interprets."""
+"""Makes untrusted text safe to show. Names may contain characters that a terminal or a spreadsheet interprets."""
 
 import unicodedata
 
 
 def is_control(char: str) -> bool:
-    """Whether a character is a line or paragraph separator, or of Unicode's category C.
+    """Return whether a character is a line or paragraph separator, or is in Unicode's category C.
 
-    C is control, format (bidi), surrogate, private or unassigned.
+    Category C includes control, format (bidi), surrogate, private-use and unassigned characters.
     """
     return unicodedata.category(char).startswith(("C", "Zl", "Zp"))
 
 
 def one_line(text: str) -> str:
-    r"""Write control characters as escapes (`\x1b`, `\u202e`), and a line break as `\n`."""
+    r"""Return the text with control characters written as escapes (`\x1b`, `\u202e`) and line breaks as `\n`."""
     return "".join(char.encode("unicode_escape").decode() if is_control(char) else char for char in text)
 
 
 def printable(text: str) -> str:
-    """Write control characters as escapes, and keep line breaks."""
+    """Return the text with control characters written as escapes. Line breaks are kept."""
     return "\n".join(map(one_line, text.split("\n")))
 
 
 def without_controls(text: str) -> str:
-    """Drop control characters, then spaces at both ends: for names that devices report of themselves."""
+    """Return the text without control characters and surrounding spaces. It is meant for names that devices report."""
     return "".join(char for char in text if not is_control(char)).strip()
 
 

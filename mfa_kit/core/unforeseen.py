@@ -1,4 +1,4 @@
-"""Exceptions that nothing foresaw: they are our bugs. Their messages may quote a secret, so nothing repeats them."""
+"""Reports unexpected exceptions, which are our bugs, without their messages, because these may quote a secret."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,22 +7,26 @@ from types import TracebackType
 
 from mfa_kit.core.errors import MfaKitError
 
-# They end the program on purpose.
+# Exceptions that end the program on purpose.
 STOPS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 
 
 class Note(str):
-    """A note of ours on any exception. A note of another program is not repeated."""
+    """A note that mfa-kit added to an exception. Notes that other libraries added are not shown."""
 
     __slots__ = ()
 
 
 class InternalError(MfaKitError):
-    """An exception that nothing foresaw: a bug. The message names its class and place; its own may quote a secret."""
+    """An unexpected exception, which is a bug.
+
+    The message names the exception's class and where it was raised. The exception's own message may quote a secret, so
+    it is left out.
+    """
 
     @classmethod
     def of(cls, error: BaseException) -> "InternalError":
-        """Describe an exception. Its notes are kept as far as they are ours."""
+        """Return the error that reports an unexpected exception. It keeps the notes that mfa-kit added."""
         place = innermost(error)
         where = f" at {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else ""
         described = cls(f"internal error: {type(error).__name__}{where}", "this is a bug of mfa-kit: please report it")
@@ -33,23 +37,23 @@ class InternalError(MfaKitError):
 
 @contextmanager
 def only_our_errors() -> Iterator[None]:
-    """Raise InternalError in place of an exception that is neither an MfaKitError nor one of STOPS."""
+    """Raise InternalError in place of any exception except MfaKitError and those in STOPS."""
     try:
         yield
     except (MfaKitError, *STOPS):
         raise
-    except BaseException as error:  # noqa: BLE001 - a panic of a library in Rust is no Exception
+    except BaseException as error:  # noqa: BLE001 - a panic in a Rust library is not an Exception
         raise InternalError.of(error) from None
 
 
 def notes_of(error: BaseException) -> list[str]:
-    """Return the notes of an exception. If it is not ours, return only the notes that we added."""
+    """Return the notes of one of our errors, or those that mfa-kit added to any other exception."""
     notes: list[str] = getattr(error, "__notes__", [])
     return [note for note in notes if isinstance(error, (MfaKitError, *STOPS)) or isinstance(note, Note)]
 
 
 def innermost(error: BaseException) -> TracebackType | None:
-    """Return the innermost traceback entry of an exception."""
+    """Return the innermost entry of an exception's traceback."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next

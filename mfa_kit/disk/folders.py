@@ -1,4 +1,4 @@
-"""Folders opened as file descriptors, so that each operation happens in exactly that folder.
+"""Opens folders as file descriptors, so that every operation happens in exactly the folder that was opened.
 
 New folders have mode 0700, and are synced to disk before anything is put into them. Functions raise OSError.
 """
@@ -14,7 +14,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 @contextmanager
 def open_folder(folder: Path) -> Iterator[int]:
-    """Open an existing folder. Symlinks are followed."""
+    """Open an existing folder and yield its file descriptor. Symlinks are followed."""
     opened = os.open(folder, _FOLDER)
     try:
         yield opened
@@ -24,7 +24,10 @@ def open_folder(folder: Path) -> Iterator[int]:
 
 @contextmanager
 def make_folder(base: Path, *below: str) -> Iterator[int]:
-    """Open the folder `below` a base, creating missing folders. No symlink is followed at or below the base."""
+    """Open the folder `below` a base and yield its file descriptor. Missing folders are created.
+
+    No symlink is followed at or below the base.
+    """
     for missing in reversed([each for each in base.parents if not each.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
         with open_folder(missing.parent) as parent:
@@ -44,7 +47,10 @@ def make_folder(base: Path, *below: str) -> Iterator[int]:
 
 @contextmanager
 def open_plain_folder(base: Path, *below: str) -> Iterator[int]:
-    """Open the existing folder `below` a base. No symlink is followed at or below the base."""
+    """Open the existing folder `below` a base and yield its file descriptor.
+
+    No symlink is followed at or below the base.
+    """
     if not base.joinpath(*below).is_dir():
         raise FileNotFoundError(errno.ENOENT, "its folder does not exist")
     with make_folder(base, *below) as folder:

@@ -1,4 +1,4 @@
-"""Checks the owner of files and folders. Only the user may be able to write the files that control secrets."""
+"""Checks who owns a file or folder. Only the user may be able to write files whose contents mfa-kit trusts."""
 
 import os
 import stat
@@ -8,20 +8,22 @@ from typing import NamedTuple
 
 
 class OwnershipFault(NamedTuple):
-    """Why a path is not trusted, and a command that changes it."""
+    """Why a path is not trusted, and a command that fixes it."""
 
     what: str
     hint: str
 
 
 def fault_of_owner(path: Path, status: os.stat_result) -> OwnershipFault | None:
-    """Return why other users could change a file or folder; None if only this user or root can."""
+    """Return why other users could change a file or folder, or None if only this user and root can."""
     if status.st_uid not in {os.getuid(), 0}:
         return OwnershipFault(
             f"{path} belongs to another user", f"make it yours: chown {os.getuid()} {quote(str(path))}"
         )
-    # In a sticky folder, users cannot remove each other's files. On a file that bit has no meaning.
+    # In a sticky folder, users cannot remove each other's files. On a file, the sticky bit has no meaning.
     sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
-        return OwnershipFault(f"{path} can be written by other users", f"change that: chmod go-w {quote(str(path))}")
+        return OwnershipFault(
+            f"{path} can be written by other users", f"remove that permission: chmod go-w {quote(str(path))}"
+        )
     return None

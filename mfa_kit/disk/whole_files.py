@@ -1,7 +1,7 @@
-"""Files that appear whole under their name, or not at all. They have mode 0600 and survive a power cut.
+"""Writes files that appear under their names complete or not at all, have mode 0600, and survive a power cut.
 
-A file is written and synced under another name in its folder, then takes its name in one step. A folder is an open file
-descriptor (see `folders`). Functions raise OSError, and then leave nothing behind.
+A file is written and synced under another name in its folder, then renamed in one step. Folders are passed as open file
+descriptors (see `folders`). When a function raises OSError, it leaves nothing behind.
 """
 
 import os
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 from mfa_kit.core.otp import Secret
 
-# Opening a named pipe would block without O_NONBLOCK.
+# Without O_NONBLOCK, opening a named pipe would block.
 READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -18,7 +18,7 @@ Content = bytes | Secret[bytes]
 
 
 def partial_name(name: str, mark: str = "") -> str:
-    """Return the name of a file while it is being written, short enough for any file system.
+    """Return the name that a file has while it is written. It is short enough for any file system.
 
     Without a mark, the result depends only on the name, so a later process finds the file that a killed process left.
     """
@@ -26,7 +26,7 @@ def partial_name(name: str, mark: str = "") -> str:
 
 
 def create_file(folder: int, name: str, data: Content, *, partial: str | None = None) -> None:
-    """Create a file. Raise FileExistsError if the name is taken: link(2) never replaces a file."""
+    """Create a file. Raise FileExistsError if the name is taken, because link(2) never replaces a file."""
     with _written_beside(folder, name, data, partial) as beside:
         os.link(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
         try:
@@ -37,14 +37,17 @@ def create_file(folder: int, name: str, data: Content, *, partial: str | None = 
 
 
 def replace_file(folder: int, name: str, data: Content) -> None:
-    """Create a file, or replace the file with that name."""
+    """Create a file, or replace an existing file of that name."""
     with replacing_file(folder, name, data):
         pass
 
 
 @contextmanager
 def replacing_file(folder: int, name: str, data: Content, *, partial: str | None = None) -> Iterator[bytes]:
-    """Write a new file and yield its contents, read back. The file takes its name only if the body raises nothing."""
+    """Write a new file and yield its contents as read back from disk.
+
+    The file gets its name only if the body of the with statement raises nothing.
+    """
     with _written_beside(folder, name, data, partial) as beside:
         yield read_all(os.open(beside, READING, dir_fd=folder))
         os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -52,16 +55,16 @@ def replacing_file(folder: int, name: str, data: Content, *, partial: str | None
 
 
 def read_all(file: int, most: int = -1) -> bytes:
-    """Read an open file, up to `most` octets if given, and close it."""
+    """Read an open file, at most `most` octets if given, and close it."""
     with os.fdopen(file, "rb") as opened:
         return opened.read(most)
 
 
 @contextmanager
 def _written_beside(folder: int, name: str, data: Content, partial: str | None) -> Iterator[str]:
-    """Write and sync a file beside its place, and yield its temporary name.
+    """Write and sync a file under a temporary name, and yield that name.
 
-    A file that still has the temporary name at the end is removed.
+    If the file still has the temporary name at the end, it is removed.
     """
     beside = partial or partial_name(name, f".{os.getpid()}")
     with suppress(FileNotFoundError):  # left by an earlier attempt

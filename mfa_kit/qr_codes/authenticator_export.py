@@ -1,4 +1,4 @@
-"""Reads Google Authenticator's export (`otpauth-migration://`): the accounts in one of its QR codes.
+"""Reads Google Authenticator's export (`otpauth-migration://`), which may be split into several QR codes.
 
 See docs/decisions/010.
 """
@@ -20,7 +20,7 @@ VARINT_OCTETS, MORE = 10, 128
 PARAMETERS, BATCH_SIZE, BATCH_INDEX = 1, 3, 4
 # Fields of OtpParameters.
 SECRET, NAME, ISSUER, ALGORITHM, DIGITS, TYPE = range(1, 7)
-# The values that AWS uses or that an app may leave out: SHA-1, six digits, TOTP. The period is always 30 seconds.
+# Protocol values that AWS uses or that an app may omit: SHA-1, six digits, TOTP. The period is always 30 seconds.
 SHA1, SIX, TOTP = (0, 1), (0, 1), 2
 
 Value = int | Secret[bytes]
@@ -28,7 +28,7 @@ Value = int | Secret[bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedAccount:
-    """One account of an export. `for_aws` says whether its codes are computed the way AWS computes them."""
+    """One account of an export. `for_aws` says whether its codes are computed with AWS's parameters."""
 
     issuer: str
     name: str
@@ -37,17 +37,20 @@ class ExportedAccount:
 
     @property
     def label(self) -> str:
-        """The account's name in an app's list: `issuer:name`."""
+        """The account's name as an app lists it: `issuer:name`."""
         return f"{self.issuer}:{self.name}" if self.issuer else self.name
 
 
 def is_export(uri: KeyUri) -> bool:
-    """Return whether a URI is an export of several accounts rather than a single account."""
+    """Return whether a URI is an export rather than the key URI of a single account."""
     return uri.reveal().startswith(SCHEME)
 
 
 def read_export(uri: KeyUri) -> tuple[list[ExportedAccount], str]:
-    """Return the accounts, and which picture of how many they are from ("1 of 2"). Raise IntegrityFault."""
+    """Return the accounts of an export, and the number of this picture in the export, such as "1 of 2".
+
+    Raise IntegrityFault if the export is damaged.
+    """
     try:
         # Some apps do not escape `+`. It never means a space here, so it is kept.
         payload = Secret(base64.b64decode(unquote(uri.reveal().removeprefix(DATA)), validate=True))
@@ -62,7 +65,7 @@ def read_export(uri: KeyUri) -> tuple[list[ExportedAccount], str]:
 
 
 def uri_of(account: ExportedAccount) -> KeyUri:
-    """Return the URI that AWS's own QR code has for an account."""
+    """Return the account's key URI, written as in AWS's own QR code."""
     return key_uri.otpauth(account.seed, label=account.name.rpartition(":")[2].strip())
 
 
@@ -70,7 +73,7 @@ def _account(parameters: Secret[bytes]) -> ExportedAccount:
     fields = dict(_records(parameters))  # if a field is repeated, the last value counts
     seed = fields.get(SECRET)
     if not isinstance(seed, Secret):
-        raise ValueError("an account without a secret")  # noqa: TRY004 - the message is wrong, not a type
+        raise ValueError("an account without a secret")  # noqa: TRY004 - the data is wrong, not a type
     return ExportedAccount(
         issuer=_text(fields.get(ISSUER)),
         name=_text(fields.get(NAME)),
@@ -84,7 +87,7 @@ def _text(value: Value | None) -> str:
 
 
 def _records(message: Secret[bytes]) -> Iterator[tuple[int, Value]]:
-    """Yield the fields of a message by number. Raise ValueError for data that is not a message."""
+    """Yield the number and the value of each field of a message. Raise ValueError for data that is not a message."""
     at, end = 0, len(message.reveal())
     while at < end:
         key, at = _varint(message, at)
@@ -107,7 +110,10 @@ def _records(message: Secret[bytes]) -> Iterator[tuple[int, Value]]:
 
 
 def _varint(message: Secret[bytes], at: int) -> tuple[int, int]:
-    """Return the number that starts at an octet, and where it ends. Each octet holds seven bits, lowest first."""
+    """Return the varint that starts at offset `at`, and the offset after it.
+
+    Each octet contains seven bits, the lowest first.
+    """
     value = 0
     for shift in range(0, 7 * VARINT_OCTETS, 7):
         if at >= len(message.reveal()):

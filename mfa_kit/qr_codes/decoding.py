@@ -24,8 +24,8 @@ QR_CODES = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
 MEGA = 1_000_000
 # A picture up to this size is decoded within a second, whatever it shows.
 QUICK = MEGA
-# WebP, transparent pictures and rare forms of color need several times the memory of a photograph, so their pixel limit
-# is divided by this.
+# WebP, transparent pictures and rare color modes need several times the memory of a photograph, so their pixel limit is
+# divided by this.
 COSTLY, USUAL = 3, {"1", "L", "P", "RGB"}
 # A transparent picture is copied several times in memory, so a larger one is scaled down first.
 TRANSPARENT = 12 * MEGA
@@ -46,7 +46,7 @@ class PictureLimits:
     hint: str
 
 
-# IAM's answers and mfa-kit's own backups: small PNGs in which the QR code fills the width.
+# QR codes from IAM and from mfa-kit's own backups: small PNGs in which the QR code fills the width.
 MADE_BY_PROGRAMS = PictureLimits(
     formats=("PNG",), octets=256 << 10, pixels=4 * MEGA, seconds=None, hint="use the QR code that AWS showed"
 )
@@ -59,8 +59,8 @@ MADE_BY_PEOPLE = PictureLimits(
 def read(image: Png, *, strict: bool = False, limits: PictureLimits = MADE_BY_PROGRAMS) -> KeyUri:
     """Return the text of the only QR code in a picture.
 
-    `strict` reads like the simplest scanner: upright, dark on light, at its original size. Raise IntegrityFault if
-    there is no QR code or more than one, or if the picture exceeds the limits.
+    With `strict`, the picture is read as the simplest scanner would read it: upright, dark on light, at its original
+    size. Raise IntegrityFault if there is no QR code or more than one, or if the picture exceeds the limits.
     """
     if len(image.reveal()) > limits.octets:
         raise IntegrityFault(f"the picture is larger than {_size(limits.octets)}", limits.hint)
@@ -72,7 +72,7 @@ def read(image: Png, *, strict: bool = False, limits: PictureLimits = MADE_BY_PR
         found = _decode(page, strict=strict)
     if len(found) != 1:
         count = f"are {len(found)} QR codes" if found else "is no QR code"
-        raise IntegrityFault(f"there {count} in the picture", "give a picture with exactly one")
+        raise IntegrityFault(f"there {count} in the picture", "give a picture with exactly one QR code")
     return found[0]
 
 
@@ -85,13 +85,13 @@ def _decode(page: Image.Image, *, strict: bool = False) -> list[KeyUri]:
 
 
 def _gray_page(image: Png, limits: PictureLimits) -> Image.Image:
-    """Return the pixels in gray. Raise IntegrityFault for a picture with too many pixels, and for damaged data."""
+    """Return the picture in gray. Raise IntegrityFault if it has too many pixels or is damaged."""
     costly = limits.pixels // COSTLY
     if "WEBP" in limits.formats and _webp_pixels(image.reveal()) > costly:
         raise _too_many(costly, limits)
     try:
         with Image.open(io.BytesIO(image.reveal()), formats=limits.formats) as page:
-            page.draft("L", page.size)  # a JPEG is then decoded to gray at once
+            page.draft("L", page.size)  # makes Pillow decode a JPEG directly to gray
             unusual = page.has_transparency_data or page.mode not in USUAL
             most = costly if unusual and limits.seconds is not None else limits.pixels
             if page.width * page.height <= most:
@@ -109,7 +109,7 @@ def _too_many(most: int, limits: PictureLimits) -> IntegrityFault:
 
 
 def _smaller(page: Image.Image, pixels: int) -> Image.Image:
-    """Return a picture scaled down to at most `pixels` pixels, or the same picture if it is small enough."""
+    """Return the picture scaled down to at most `pixels` pixels. A small enough picture is returned unchanged."""
     factor = 1
     while (page.width // factor) * (page.height // factor) > pixels:
         factor += 1
@@ -119,7 +119,10 @@ def _smaller(page: Image.Image, pixels: int) -> Image.Image:
 
 
 def _gray(page: Image.Image) -> Image.Image:
-    """Convert to gray. Transparent parts become mid-gray, on which both dark and light modules remain visible."""
+    """Return the picture in gray.
+
+    Transparent parts become mid-gray, so that dark and light modules both remain visible.
+    """
     if not page.has_transparency_data:
         return page.convert("L")
     colored = _smaller(page, TRANSPARENT).convert("RGBA")
@@ -162,9 +165,9 @@ def answer() -> None:
 
 
 def _webp_pixels(octets: bytes) -> int:
-    """Return the number of pixels given in the header of a WebP picture, or 0 for any other data.
+    """Return the number of pixels from the header of a WebP picture, or 0 if the data is not WebP.
 
-    Pillow decodes a WebP picture as soon as it opens it, so the size has to be known before. RFC 9649, sections 2.4 to
+    Pillow decodes a WebP picture as soon as it opens it, so the size has to be checked first. RFC 9649, sections 2.4 to
     2.7.
     """
     if octets[:4] != b"RIFF" or octets[8:12] != b"WEBP":

@@ -1,7 +1,7 @@
-"""Key URIs (`otpauth://`), written as AWS writes them, and read by the rules of the format.
+"""Reads and writes key URIs (`otpauth://`). They are written as AWS writes them.
 
 The format is Google Authenticator's wiki page "Key Uri Format". Programs differ in how they read and write it, so this
-module reads leniently everything that cannot change a code: unknown parameters, spellings, and grouped secrets.
+module accepts every variation that cannot change a code: unknown parameters, spellings, and grouped secrets.
 """
 
 import base64
@@ -15,18 +15,19 @@ from mfa_kit.core.otp import KeyUri, Secret, Seed
 
 ISSUER = "Amazon Web Services"
 SHORT_ISSUER = "AWS"
-# The characters of device names that a path may contain (RFC 3986, 3.3). Some apps read + as a space.
+# Characters of device names that need no escape in a path (RFC 3986, 3.3). The + is escaped, because some apps read it
+# as a space.
 LABEL = "@,="
-# RFC 4226, R6: a secret has at least 128 bits. Older apps and servers use 80 bits, the shortest length in use.
+# RFC 4226, R6: a secret has at least 128 bits. Older apps and servers use 80 bits, the shortest length in practice.
 FEWEST_OCTETS, SAFE_OCTETS = 10, 16
 HINT = "use the QR code that AWS showed for the device"
-NOT_OF_AWS = "this QR code is not for an AWS device: those use TOTP with SHA-1 and 6 digits every 30 seconds"
+NOT_OF_AWS = "this QR code is not for an AWS device: AWS uses TOTP with SHA-1 and 6 digits every 30 seconds"
 NOT_A_KEY_URI = "this QR code does not contain a usable otpauth URI"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceUri:
-    """The contents of a key URI for AWS: the secret, the label `issuer:device@account`, and notes for the user."""
+    """The secret and the label (`issuer:device@account`) in a key URI for AWS. `notes` are shown to the user."""
 
     seed: Seed
     label: str
@@ -34,23 +35,23 @@ class DeviceUri:
 
 
 def otpauth(seed: Seed, *, label: str) -> KeyUri:
-    """Return the URI that AWS's own QR code holds for a secret. `label` is `<device>@<alias or account>`."""
+    """Return the URI that AWS's own QR code contains for a secret. `label` is `<device>@<alias or account>`."""
     issuer = quote(ISSUER)
     secret = Secret(base64.b32encode(seed.reveal()).decode().rstrip("="))
     return KeyUri(f"otpauth://totp/{issuer}:{quote(label)}?secret={secret.reveal()}&issuer={issuer}")
 
 
 def short_otpauth(seed: Seed, *, device: str, account: str) -> KeyUri:
-    """Return the shortest URI that an app shows as AWS's, for a QR code that must fit a terminal.
+    """Return the shortest URI that apps show as an AWS account, for a QR code that has to fit a terminal.
 
-    It has no `issuer` parameter: without one, apps take the issuer from the label (Key Uri Format, "Issuer").
+    It has no `issuer` parameter, so apps take the issuer from the label (Key Uri Format, "Issuer").
     """
     secret = Secret(base64.b32encode(seed.reveal()).decode().rstrip("="))
     return KeyUri(f"otpauth://totp/{SHORT_ISSUER}:{quote(device, safe=LABEL)}@{account}?secret={secret.reveal()}")
 
 
 def parse(uri: KeyUri) -> DeviceUri:
-    """Read a key URI. Raise IntegrityFault for text that is not one, and for parameters that AWS does not use."""
+    """Parse a key URI. Raise IntegrityFault for text that is not a key URI, or for parameters that AWS does not use."""
     try:
         parts = Secret(urlsplit(uri.reveal()))
         found = _parameters(Secret(parts.reveal().query))
@@ -67,24 +68,24 @@ def parse(uri: KeyUri) -> DeviceUri:
 
 
 def seed_of(uri: KeyUri) -> Seed:
-    """Return the secret of a URI for AWS. Raise IntegrityFault as `parse` does."""
+    """Return the secret of a key URI for AWS. Raise IntegrityFault as `parse` does."""
     return parse(uri).seed
 
 
 def label_of(uri: KeyUri) -> str:
-    """Return `issuer:device@account`, without the secret. Raise IntegrityFault as `parse` does."""
+    """Return the label of a key URI, `issuer:device@account`. Raise IntegrityFault as `parse` does."""
     return parse(uri).label
 
 
 def _kind(scheme: str, kind: str) -> str:
-    """Return `totp` or `hotp`. Raise ValueError for a URI of another kind."""
+    """Return the type of a key URI, `totp` or `hotp`. Raise ValueError for any other URI."""
     if scheme != "otpauth" or kind.lower() not in {"totp", "hotp"}:
         raise ValueError("not a key URI")
     return kind.lower()
 
 
 def _parameters(query: Secret[str]) -> dict[str, Secret[str]]:
-    """Return the parameters by lower-case name. Raise ValueError for a parameter with two values."""
+    """Return the parameters by lower-case name. Raise ValueError if a parameter occurs with two values."""
     found: dict[str, Secret[str]] = {}
     for pair in map(Secret, parse_qsl(query.reveal())):
         value = Secret(pair.reveal()[1])
@@ -94,7 +95,10 @@ def _parameters(query: Secret[str]) -> dict[str, Secret[str]]:
 
 
 def _secret(text: Secret[str]) -> Seed:
-    """Decode base32, also in lower case and in groups. Raise ValueError for anything else, and for too few bits."""
+    """Decode a base32 secret, which may be in lower case and in groups.
+
+    Raise ValueError if it is not base32 or has too few bits.
+    """
     groups = Secret(text.reveal().replace("-", " ").upper().split())
     seed = otp.from_base32(Secret("".join(groups.reveal()).rstrip("=")))
     if len(seed.reveal()) < FEWEST_OCTETS:
@@ -103,7 +107,7 @@ def _secret(text: Secret[str]) -> Seed:
 
 
 def _uses_aws_parameters(parameters: Mapping[str, str]) -> bool:
-    """Return whether the codes are computed the way AWS does. Raise ValueError for a number that cannot be parsed."""
+    """Return whether the codes are computed with AWS's parameters. Raise ValueError if a number cannot be parsed."""
     algorithm = parameters.get("algorithm", "SHA1").upper().replace("-", "").replace("_", "").removeprefix("HMAC")
     digits, period = _number(parameters.get("digits"), otp.DIGITS), _number(parameters.get("period"), otp.PERIOD)
     # Steam's codes have letters.
@@ -120,9 +124,9 @@ def _number(text: str | None, default: int) -> int:
 
 
 def _names(path: str, issuer: str) -> tuple[str, str, str]:
-    """Return the issuer before the label, the effective issuer, and the name of the account.
+    """Return the issuer before the label, the effective issuer, and the account's name.
 
-    If the issuer parameter is present, it is the effective issuer, because that is what authenticator apps show.
+    The issuer parameter, if present, is the effective issuer, because authenticator apps show it.
     """
     label = unquote(path.removeprefix("/"))
     prefix, colon, name = label.partition(":")

@@ -1,4 +1,4 @@
-"""Reads pictures of QR codes: the accounts in one, and the device that IAM created."""
+"""Reads pictures of QR codes, and returns the accounts or the AWS device in them."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from mfa_kit.qr_codes import authenticator_export, decoding, key_uri
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundAccounts:
-    """The accounts in a QR code that AWS could use, by label.
+    """The key URIs of the accounts in a QR code that AWS could use, and their labels.
 
-    For the export of an authenticator app, `total` counts all its accounts, and `picture` is the number of the picture,
-    such as "1 of 2". Any other QR code contains one account.
+    In the export of an authenticator app, `total` counts all accounts, and `picture` is the number of the QR code, such
+    as "1 of 2". Any other QR code contains one account.
     """
 
     uris: tuple[KeyUri, ...]
@@ -21,7 +21,7 @@ class FoundAccounts:
 
 
 def read_accounts(image: Png) -> FoundAccounts:
-    """Read the only QR code of a picture that a person made. Raise IntegrityFault for no QR code and for several."""
+    """Read the only QR code of a screenshot or photograph. Raise IntegrityFault if there is none or more than one."""
     uri = decoding.read(image, limits=decoding.MADE_BY_PEOPLE)
     if not authenticator_export.is_export(uri):
         return FoundAccounts(uris=(uri,), labels=("",))
@@ -37,7 +37,7 @@ def read_accounts(image: Png) -> FoundAccounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundDevice:
-    """The device of a key URI: what IAM returned when it was created, its label, and notes for the user."""
+    """The device in a key URI: its secret and URI as IAM created them, its label, and notes for the user."""
 
     created: Created
     label: str
@@ -45,11 +45,14 @@ class FoundDevice:
 
 
 def device_in(uri: KeyUri) -> FoundDevice:
-    """Return the device of a key URI. Raise IntegrityFault for a URI that is not for AWS."""
+    """Return the device of a key URI. Raise IntegrityFault if the URI is not for AWS."""
     found = key_uri.parse(uri)
     return FoundDevice(created=Created(found.seed, uri), label=found.label, notes=found.notes)
 
 
 def read_device(image: Png) -> FoundDevice:
-    """Return the device of the QR code in a picture. Raise IntegrityFault as `device_in` does."""
+    """Return the device in a picture's QR code.
+
+    Raise IntegrityFault if there is none or more than one, or as `device_in` does.
+    """
     return device_in(decoding.read(image))

@@ -1,4 +1,4 @@
-"""Draws and reads QR symbols (ISO/IEC 18004).
+"""Draws QR symbols (ISO/IEC 18004) and reads them.
 
 Each symbol is read back before it is returned. The module uses no files and no terminal.
 """
@@ -14,7 +14,7 @@ from qrcode.image.pil import PilImage
 
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import KeyUri, Png, Symbol
-from mfa_kit.qr_codes.decoding import read as read  # noqa: PLC0414 - the readers of symbols take it from here
+from mfa_kit.qr_codes.decoding import read as read  # noqa: PLC0414 - exported for modules that read symbols
 
 BORDER = 4
 SCALE = 5
@@ -22,25 +22,26 @@ SCALE = 5
 TEXT = 16
 LINE = 21
 WIDTH = 460
-# Any mask is valid. Choosing the best of eight would take eight drawings, and the symbol is read back anyway.
+# Every mask is valid. Choosing the best of the eight would mean drawing the symbol eight times, and it is read back
+# anyway.
 MASK = 2
-# The number of characters from which a denser mode saves more than its header costs. Base32 has such a mode.
+# The shortest run of characters for which a denser mode saves more than its header costs. Base32 has such a mode.
 SEGMENT = 6
-# Values of SEGMENT to try for a screen. Which gives the smallest symbol depends on the names in the URI.
+# Values of SEGMENT to try for a screen. Which value gives the smallest symbol depends on the names in the URI.
 SEGMENTS = range(4, 11)
-# A screen shows the whole quiet zone up to this version, which then takes 45 columns and 23 lines. The next version
-# takes as many with half the quiet zone.
+# Up to this version, a symbol on a screen has its whole quiet zone, and takes at most 45 columns and 23 lines. The next
+# version has half the quiet zone, and so takes no more.
 WHOLE_VERSION, SCREEN_BORDER = 5, 2
 HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
 
 
 def modules(uri: KeyUri) -> list[list[bool]]:
-    """Return the symbol's rows with its quiet zone; True is dark."""
+    """Return the rows of a key URI's symbol with its quiet zone. True is dark."""
     return _symbol(uri, correction=qrcode.ERROR_CORRECT_M, segment=SEGMENT).get_matrix()
 
 
 def screen_modules(uri: KeyUri) -> list[list[bool]]:
-    """Return the rows of the smallest symbol, which has less error correction."""
+    """Return the rows of the smallest symbol for a screen. It has less error correction than `modules`."""
     symbols = (_symbol(uri, correction=qrcode.ERROR_CORRECT_L, segment=segment) for segment in SEGMENTS)
     smallest = min(symbols, key=lambda symbol: symbol.version)
     if smallest.version > WHOLE_VERSION:
@@ -49,7 +50,7 @@ def screen_modules(uri: KeyUri) -> list[list[bool]]:
 
 
 def _symbol(uri: KeyUri, *, correction: int, segment: int) -> qrcode.QRCode[PilImage]:
-    """Return a symbol of the lowest version that has room. It is drawn when its matrix is read."""
+    """Return the smallest symbol that the URI fits into. It is drawn when its matrix is read."""
     symbol = qrcode.QRCode(error_correction=correction, border=BORDER, mask_pattern=MASK, image_factory=PilImage)
     symbol.add_data(uri.reveal(), optimize=segment)
     symbol.best_fit()
@@ -57,7 +58,7 @@ def _symbol(uri: KeyUri, *, correction: int, segment: int) -> qrcode.QRCode[PilI
 
 
 def blocks(uri: KeyUri) -> Symbol:
-    """Return the smallest readable symbol, in half blocks. Raise IntegrityFault if it does not read back."""
+    """Return the smallest readable symbol in half-block characters. Raise IntegrityFault if it cannot be read back."""
     rows = screen_modules(uri)
     if read(Png(_png(_drawn(rows)))) != uri:
         raise IntegrityFault("the QR code that was drawn cannot be read correctly", "report this")
@@ -87,7 +88,7 @@ def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
 
 
 def _broken_lines(line: str, *, width: int) -> list[str]:
-    """Break a line at the page width, so that nothing is cut off. Only names are that long."""
+    """Break a line at the page width, so that nothing is cut off. Only lines with long names need it."""
     if _font().getlength(line) <= width:
         return [line]
     end = bisect_right(range(1, len(line)), width, key=lambda size: int(_font().getlength(line[:size])))
@@ -96,7 +97,7 @@ def _broken_lines(line: str, *, width: int) -> list[str]:
 
 @lru_cache(maxsize=32)
 def _caption_line(line: str, *, width: int) -> Image.Image:
-    """Draw a line of the caption at page width.
+    """Draw a line of the caption as wide as the page.
 
     Results are cached, because most lines are the same on each page of a rollout.
     """
@@ -122,7 +123,7 @@ def _captioned(symbol: Image.Image, caption: str) -> Image.Image:
 
 
 def png(uri: KeyUri, *, caption: str = "") -> Png:
-    """Draw the symbol with a caption below it. Raise IntegrityFault if a decoder does not read the same text."""
+    """Draw the symbol with a caption below it. Raise IntegrityFault if a decoder does not read back the same text."""
     symbol = _drawn(modules(uri))
     drawn = Png(_png(_captioned(symbol, caption) if caption else symbol))
     if read(drawn, strict=True) != uri:

@@ -778,7 +778,7 @@ def test_a_label_that_iam_takes_as_no_tag_is_refused_before_anything_is_made(
     """Without the tag, another computer could not identify the device."""
     done = mfa_kit.run("enroll", user, "--with", "oath", "--no-touch", "--asset", label)
     assert done.code == 2
-    assert "is no label" in done.err
+    assert "is not a valid label" in done.err
     assert (lab.assigned(serial_of(user)), card.credentials) == (None, {})
 
 
