@@ -313,7 +313,7 @@ def planted(mfa_kit: MfaKit, *, recipient: str, mode: int = 0o600) -> Path:
 
 
 @pytest.mark.usefixtures("cheap_passphrases")
-@pytest.mark.parametrize(("mode", "code", "said"), [(0o600, 5, "does not open what"), (0o622, 2, "other users")])
+@pytest.mark.parametrize(("mode", "code", "said"), [(0o600, 5, "cannot decrypt what"), (0o622, 2, "other users")])
 def test_the_name_of_an_identity_is_no_proof(
     mode: int, code: int, said: str, mfa_kit: MfaKit, user: str, recipient: str
 ) -> None:

@@ -1,4 +1,7 @@
-"""A folder for each account, which appears complete or not at all."""
+"""Writes the results of a command to a folder with one subfolder per account.
+
+A subfolder appears complete or not at all.
+"""
 
 import fcntl
 import os
@@ -15,21 +18,21 @@ from mfa_kit.disk.folders import make_folder, open_folder
 from mfa_kit.disk.whole_files import create_file, replace_file
 
 SNAPSHOT_FILE = "snapshot.json"
-# A folder that is being written, or that was being replaced when the process was killed.
+# A folder that is being written, or that was being replaced when its process was killed.
 LEFT = re.compile(r"\.\d{12}\.(partial|old)", re.ASCII)
 
 
 class AccountFolders:
-    """The folder of a command's results, with a folder for each account. All have mode 0700 and their files 0600."""
+    """The folder for a command's results, which contains one subfolder per account. Folders are 0700 and files 0600."""
 
     def __init__(self, base: Path) -> None:
-        """Use an existing folder. `account_folders` opens it for a process."""
+        """Use an existing folder. Call `account_folders` to open it for this process alone."""
         self.base = base
 
     def write(self, account: str, files: Mapping[str, str]) -> None:
-        """Write the folder of an account with these texts by file name, in place of an earlier one.
+        """Write an account's subfolder, replacing an earlier one. `files` maps file names to their texts.
 
-        Raise IntegrityFault if it cannot be written; then an earlier one is still there.
+        Raise IntegrityFault if it cannot be written. The earlier subfolder then remains.
         """
         new, old, place = (self.base / name for name in (f".{account}.partial", f".{account}.old", account))
         with _writing(place):
@@ -47,27 +50,30 @@ class AccountFolders:
                     shutil.rmtree(left, ignore_errors=True)
 
     def write_file(self, name: str, text: str) -> None:
-        """Write a file about all accounts, in place of an earlier one. Raise IntegrityFault if that fails."""
+        """Write a file that covers all accounts, replacing an earlier one.
+
+        Raise IntegrityFault if it cannot be written.
+        """
         with _writing(self.base / name), open_folder(self.base) as folder:
             replace_file(folder, name, text.encode())
 
     def snapshot(self, account: str) -> Snapshot | None:
-        """Return the snapshot of an account if an earlier run read it completely; otherwise None."""
+        """Return the snapshot of an account that an earlier run wrote, or None if there is no complete one."""
         file = self.base / account / SNAPSHOT_FILE
         if not file.is_file():
             return None
         try:
             found = read_snapshot(file)
-        except MfaKitError:  # damaged, or of another version: it is read again
+        except MfaKitError:  # damaged or from another version, so the caller reads the account again
             return None
         return None if found.holes or found.account != account else found
 
 
 @contextmanager
 def account_folders(base: Path) -> Iterator[AccountFolders]:
-    """Create or open the folder for this process alone, and remove what a killed process left half-written.
+    """Create or open the folder for this process alone, and remove what a killed process left incomplete.
 
-    Raise UsageFault if it cannot be used, or while another process uses it.
+    Raise UsageFault if it cannot be used, or if another process is using it.
     """
     place = base.resolve()
     try:

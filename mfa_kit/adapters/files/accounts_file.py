@@ -1,4 +1,4 @@
-"""Files that list accounts in the format of c7n-org, as JSON or YAML."""
+"""Reads and writes files that list accounts in the format of c7n-org, as JSON or YAML."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -10,17 +10,17 @@ from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.accounts_file import Locate, number_accounts, parse_accounts
 
-# Ten thousand accounts, the most that an organization has, are about three megabytes.
+# An organization has at most ten thousand accounts, which take about three megabytes.
 LARGEST = 16 << 20
 
-# Parses YAML; returns the document, and the places of its accounts. Raises UsageFault.
+# Parses YAML, and returns the document and a function that returns the line of an account. Raises UsageFault.
 ParseYaml = Callable[[str], tuple[object, Locate]]
 
 
 def read_accounts_file(path: Path, *, parse_yaml: ParseYaml) -> Sequence[OrgAccount]:
-    """Return the accounts of a file. Raise UsageFault with all faults as its notes.
+    """Read an accounts file. Raise UsageFault, with a note for each error in the file.
 
-    `parse_yaml` is called for text that is not JSON.
+    `parse_yaml` is called if the file is not JSON.
     """
     try:
         document, locate = _parse(_text(path), parse_yaml, only_json=path.suffix.lower() == ".json")
@@ -43,13 +43,18 @@ def _text(path: Path) -> str:
             raise UsageFault(f"the file is larger than {LARGEST >> 20} MB", "split it into several files")
         return octets.decode("utf-8-sig")
     except OSError as error:
-        raise UsageFault(f"the file cannot be read: {error.strerror}", "give a file of accounts") from None
+        raise UsageFault(
+            f"the file cannot be read: {error.strerror}", "give an accounts file that you can read"
+        ) from None
     except UnicodeDecodeError:
         raise UsageFault("the file is not in UTF-8", "save it in UTF-8") from None
 
 
 def _parse(text: str, parse_yaml: ParseYaml, *, only_json: bool) -> tuple[object, Locate]:
-    """Return the document of a text, and the places of its accounts. JSON does not need a parser of YAML."""
+    """Return the parsed document and a function that returns the line of an account.
+
+    JSON is parsed without a YAML parser.
+    """
     if not only_json and not text.lstrip().startswith("{"):
         return parse_yaml(text)
     try:
@@ -61,5 +66,5 @@ def _parse(text: str, parse_yaml: ParseYaml, *, only_json: bool) -> tuple[object
 
 
 def accounts_text(document: object) -> bytes:
-    """Return a document as JSON, which is YAML too: c7n-org reads it."""
+    """Return a document as JSON. c7n-org can read it, because JSON is also valid YAML."""
     return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"

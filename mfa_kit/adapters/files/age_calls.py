@@ -1,7 +1,7 @@
-"""Calls of age's library with untrusted input.
+"""Calls the age library safely with untrusted input.
 
-pyrage is written in Rust. When that code panics, pyo3 raises PanicException, which is not an Exception, so a handler
-for errors would not catch it. Rust also writes to standard error.
+The library, pyrage, is written in Rust. When Rust code panics, pyo3 raises PanicException, which is not an Exception,
+so `except Exception` would not catch it. Rust also writes a report of the panic to stderr.
 """
 
 import base64
@@ -14,15 +14,15 @@ from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.otp import Secret
 
 STDERR = 2
-# Around an armored file: age-encryption.org/v1, "ASCII armor".
+# The first and last line of an armored file: age-encryption.org/v1, "ASCII armor".
 ARMOR = (b"-----BEGIN AGE ENCRYPTED FILE-----", b"-----END AGE ENCRYPTED FILE-----")
 ONE_AT_A_TIME = threading.Lock()
 
 
 def without_armor(content: Secret[bytes]) -> Secret[bytes]:
-    """Return the binary form of an armored file (`age -a`); anything else is returned unchanged.
+    """Return the binary form of an armored file (`age -a`). Any other content is returned unchanged.
 
-    An identity file without a passphrase is not encrypted, so its content is a secret.
+    The content may be an identity file without a passphrase, so it is a secret.
     """
     if not content.reveal().lstrip().startswith(ARMOR[0]):
         return content
@@ -37,7 +37,7 @@ def without_armor(content: Secret[bytes]) -> Secret[bytes]:
 
 @contextmanager
 def contain_panics(fault: MfaKitError) -> Iterator[None]:
-    """Raise `fault` when pyrage panics."""
+    """Raise `fault` if pyrage panics."""
     try:
         yield
     except BaseException as error:
@@ -48,9 +48,9 @@ def contain_panics(fault: MfaKitError) -> Iterator[None]:
 
 @contextmanager
 def without_stderr() -> Iterator[None]:
-    """Discard what this process writes to standard error, such as the report of a panic.
+    """Discard what this process writes to stderr, such as the report of a panic.
 
-    Use it in one thread at a time.
+    Only one thread at a time can be in this context.
     """
     with ONE_AT_A_TIME:
         yield from _redirected()
@@ -59,7 +59,7 @@ def without_stderr() -> Iterator[None]:
 def _redirected() -> Iterator[None]:
     try:
         before = os.dup(STDERR)
-    except OSError:  # standard error is closed
+    except OSError:  # stderr is closed
         yield
         return
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)

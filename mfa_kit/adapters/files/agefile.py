@@ -1,6 +1,7 @@
-"""Encrypted backups: for each device an age file (age-encryption.org/v1) that contains a picture of its QR code.
+"""Encrypted backups: one age file (age-encryption.org/v1) per device, which contains a picture of its QR code.
 
-Files are 0600 and folders 0700. Symlinks are refused. A file appears complete or not at all, never over another.
+Files are 0600 and folders 0700. Symlinks are refused. A file appears complete or not at all, and never replaces
+another.
 """
 
 import os
@@ -28,7 +29,7 @@ NOT_FOR_US = "No matching keys"
 
 
 def open_backup(path: Path, keys: Secret[list[Identity]]) -> Png:
-    """Decrypt a backup. Raise IntegrityFault if it cannot be read, or if none of the identities opens it."""
+    """Decrypt a backup. Raise IntegrityFault if it cannot be read or if none of the identities can decrypt it."""
     try:
         file = os.open(path, whole_files.READING)
         return _decrypted(path, whole_files.read_all(file, LARGEST + 1), keys)
@@ -53,28 +54,32 @@ def _decrypted(path: Path, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
 
 
 def seal_text(path: Path, text: Secret[str], to: Sequence[str], to_files: Sequence[Path]) -> None:
-    """Encrypt a short text to a new file. Raise IntegrityFault; then no file is left behind.
+    """Encrypt a short text to a new file. Raise IntegrityFault if it cannot be written; no file is left behind.
 
-    Raise UsageFault if one of the public keys, which are also read from the files, is not a recipient.
+    `to` and the lines of `to_files` are public keys. Raise UsageFault if one of them is not a recipient.
     """
     recipients = parse_recipients(to, to_files)
     write_new(path, pyrage.encrypt(text.reveal().encode(), [each.key for each in recipients]))
 
 
 class AgeFiles:
-    """The Vault: a folder of backups for a list of recipients. Without recipients it makes no backups.
+    """The Vault: a folder of backups for a list of recipients. Without recipients, it makes no backups.
 
-    A user who has their own recipient gets a copy, or the only file, in the folder `users`. No one else can open it.
+    If a user has their own recipient, `users` contains a copy of their backup that only the user can decrypt. Without
+    other recipients, that copy is the only file.
     """
 
     def __init__(self, folder: Path, to: list[Recipient]) -> None:
         self._folder, self._to = folder.absolute(), to
 
     def place(self, intent: Intent, run: str) -> str | None:
-        """Return the path for the backup of this run; None if there will be none. Raise IntegrityFault."""
+        """Return the path for the backup of this run, or None if there will be no backup.
+
+        Raise IntegrityFault if a file with that path exists.
+        """
         if self._to:
             path = self.new(intent.account, intent.user, intent.name, run=run).path
-            if os.path.lexists(path):  # an undo removes the file, and this one is not ours
+            if os.path.lexists(path):  # an undo removes the file, so it must not be someone else's
                 raise IntegrityFault(
                     f"{path} already exists", "move it away, because mfa-kit never overwrites a backup"
                 )
@@ -85,7 +90,7 @@ class AgeFiles:
         return AgeFiles(self._folder / OWN, parse_recipients([recipient]))
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
-        """Return a backup with its future path. Raise UsageFault for a name that is too long for a file."""
+        """Return a backup with the path that it will have. Raise UsageFault if the name is too long for a file."""
         return new_backup(self._folder, account=account, user=user, device=device, run=run)
 
     def recipients(self) -> list[str]:
@@ -93,7 +98,7 @@ class AgeFiles:
         return [each.text for each in self._to]
 
     def find(self, entry: Entry) -> str | None:
-        """Return the path of the backup of a run, or else of the user's own copy; None if neither exists."""
+        """Return the path of a run's backup, else the path of the user's own copy, or None if neither exists."""
         usual = self.new(entry.intent.account, entry.intent.user, entry.intent.name, run=entry.run)
         places = [*([Path(entry.backup)] if entry.backup else []), usual.path]
         if entry.intent.recipient:
@@ -101,9 +106,12 @@ class AgeFiles:
         return next((str(place) for place in places if place.is_file()), None)
 
     def check(self) -> None:
-        """Raise UsageFault if the nearest existing folder is not one that we can write to, or is a symlink."""
+        """Raise UsageFault if the backup folder is a symlink or cannot be written.
+
+        If the folder does not exist yet, check the nearest parent that exists.
+        """
         nearest = next(each for each in (self._folder, *self._folder.parents) if os.path.lexists(each))
-        if os.path.islink(self._folder):  # noqa: PTH114 - Path's raises where we may not look
+        if os.path.islink(self._folder):  # noqa: PTH114 - Path.is_symlink may raise PermissionError
             raise UsageFault(
                 f"the backup folder {self._folder} is a symlink", "name the folder itself: --backup-dir DIR"
             )
@@ -113,7 +121,7 @@ class AgeFiles:
             )
 
     def seal(self, entry: Entry, uri: KeyUri) -> None:
-        """Write `entry.backup` and the user's own copy, never over another file. Raise IntegrityFault."""
+        """Write `entry.backup` and the user's own copy. Raise IntegrityFault if a file exists or cannot be written."""
         if entry.backup is None:
             return
         intent, path = entry.intent, Path(entry.backup)
@@ -126,20 +134,21 @@ class AgeFiles:
             _put(self._folder / OWN, own, picture, parse_recipients([intent.recipient]))
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:
-        """Write an encrypted picture of a key URI, never over another file."""
+        """Write an encrypted picture of a key URI. Raise IntegrityFault if the file exists or cannot be written."""
         _put(self._folder, backup, symbol.png(uri, caption=_caption(backup)), self._to)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Lock the folder for a change of all files in it. Raise IntegrityFault if another process holds the lock."""
+        """Lock the backup folder while its files change. Raise IntegrityFault if another process holds the lock."""
         with faults_of(self._folder), open_plain_folder(self._folder) as folder:
             hold(folder, self._folder)
             yield
 
     def rekey(self, backup: Backup, keys: Secret[list[Identity]], *, proof: Secret[list[Identity]]) -> bool:
-        """Encrypt a backup that `keys` open to our recipients; return whether one of `proof` opens the new file.
+        """Decrypt a backup with `keys`, and encrypt it to the current recipients.
 
-        The new file is written beside the old one, read back, and then renamed over it.
+        Return whether one of the identities in `proof` can decrypt the new file. The new file is written beside the old
+        file, read back, and then renamed over it.
         """
         path = backup.path
         with faults_of(path), self._holding(path) as folder:
@@ -164,17 +173,20 @@ class AgeFiles:
             os.fsync(folder)
 
     def _holding(self, path: Path) -> AbstractContextManager[int]:
-        """Open the folder of a backup, without following a symlink."""
+        """Open the folder that contains a backup. No symlink is followed."""
         return open_plain_folder(self._folder, *path.absolute().relative_to(self._folder).parts[:-1])
 
     def remove(self, entry: Entry) -> None:
-        """Remove `entry.backup`, the user's own copy, and incomplete files of both. Raise IntegrityFault."""
+        """Remove `entry.backup`, the user's own copy, and incomplete files of the two.
+
+        Raise IntegrityFault if that fails.
+        """
         if entry.backup is None:
             return
         path = Path(entry.backup)
         if not _is_backup_of(path, entry):
             raise IntegrityFault(
-                f"the ledger names {path} as the backup of run {entry.run}, but it cannot be; it was not removed",
+                f"the ledger names {path} as the backup of run {entry.run}, but that is impossible; it was not removed",
                 "find out who changed the ledger; then remove the right file yourself",
             )
         for copy in (path, own_copy(path)) if entry.intent.recipient else (path,):
@@ -201,9 +213,9 @@ class AgeFiles:
 
 
 def _is_backup_of(path: Path, entry: Entry) -> bool:
-    """Return whether a path is one that the backup of this run has, in whatever folder of backups.
+    """Return whether a path ends as the path of this run's backup does, whatever the backup folder is.
 
-    The ledger is a file that others may have changed, and what it names is removed.
+    Other users may have changed the ledger, and mfa-kit removes the files that the ledger names.
     """
     intent = entry.intent
     usual = new_backup(Path("/"), account=intent.account, user=intent.user, device=intent.name, run=entry.run).path
@@ -217,7 +229,10 @@ def _put(base: Path, backup: Backup, picture: Png, to: list[Recipient]) -> None:
 
 
 def _opens(path: Path, sealed: bytes, keys: Secret[list[Identity]], picture: Png) -> bool:
-    """Return whether one of these identities opens a file. Raise IntegrityFault if the picture in it differs."""
+    """Return whether one of these identities can decrypt a file.
+
+    Raise IntegrityFault if the file contains another picture.
+    """
     try:
         found = _decrypted(path, sealed, keys)
     except OthersSeal:

@@ -9,22 +9,22 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, run_time
 
 SUFFIX = ".png.age"
-# The folder of the users' own copies, below that of the backups. Each copy is encrypted to its user only.
+# The subfolder of the backup folder with the users' own copies. Each copy is encrypted only to its user.
 OWN = "users"
 NAME_MAX = 255
 NAME = re.compile(r"(?P<device>.+)-(?P<run>\d{8}T\d{6}Z-[0-9a-f]{8})\.png\.age")
 
 
 def encoded(text: str) -> str:
-    """Return a safe part of a path: all but a-z, 0-9, _ and - is percent-encoded.
+    """Return a text as a safe part of a path, with all characters except a-z, 0-9, _ and - percent-encoded.
 
-    So `..` is harmless, and names that differ only in case differ on every file system.
+    This makes `..` harmless, and names that differ only in case remain different on every file system.
     """
     return "".join(char if re.fullmatch(r"[a-z0-9_-]", char) else f"%{ord(char):02X}" for char in text)
 
 
 def new_backup(folder: Path, *, account: str, user: str, device: str, run: str) -> Backup:
-    """Return a backup with its future path. Raise UsageFault for a name that is too long for a file."""
+    """Return a backup with the path that it will have. Raise UsageFault if the name is too long for a file."""
     path = folder / encoded(account) / encoded(user) / f"{encoded(device)}-{run}{SUFFIX}"
     if len(path.name) > NAME_MAX:
         raise UsageFault(f"{device} is too long for the name of a backup file", "choose a shorter --name")
@@ -32,13 +32,13 @@ def new_backup(folder: Path, *, account: str, user: str, device: str, run: str) 
 
 
 def backup_at(path: Path) -> Backup | None:
-    """Return the backup that a path names; None if it is not the path of a backup."""
+    """Return the backup with this path, or None if it is not the path of a backup."""
     name = NAME.fullmatch(path.name)
     if name is None:
         return None
     try:
         run_time(name["run"])
-    except ValueError:  # a file with such a name may have day 99 of a month
+    except ValueError:  # the name may contain an impossible date, such as day 99
         return None
     user, account = (unquote(above.name) for above in path.absolute().parents[:2])
     return Backup(account=account, user=user, device=unquote(name["device"]), run=name["run"], path=path)
@@ -52,6 +52,6 @@ def find_backups(folder: Path) -> Iterator[Backup]:
 
 
 def own_copy(path: Path) -> Path:
-    """Return the path of the user's own copy of a backup, which may be the given path."""
+    """Return the path of the user's own copy of a backup. The given path may already be that of the copy."""
     base = path.parents[2]
     return path if base.name == OWN else base.joinpath(OWN, *path.parts[-3:])

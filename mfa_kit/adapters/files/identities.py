@@ -1,4 +1,7 @@
-"""Identities, the private keys that open backups: of age (age-encryption.org/v1) and of SSH."""
+"""Reads identities, which are the private keys that decrypt backups: age identities and SSH keys.
+
+The format of age identities is described at age-encryption.org/v1.
+"""
 
 import os
 import re
@@ -17,30 +20,30 @@ from mfa_kit.disk import whole_files
 from mfa_kit.disk.folders import open_plain_folder
 
 MAGIC = b"age-encryption.org/v1"
-# An encrypted identity or QR code has some kilobytes, so a file of more than a megabyte is not ours.
+# An encrypted identity or QR code has a few kilobytes, so a file of more than a megabyte is neither.
 LARGEST = 1 << 20
-# The header of a file with a passphrase has about 150 octets.
+# The header of a file that is encrypted with a passphrase has about 150 octets.
 LONGEST_HEADER = 4096
 
 Identity = pyrage.x25519.Identity | pyrage.ssh.Identity
 Ask = Callable[[Path], Secret[str]]
-# age-encryption.org/v1, "The scrypt recipient type": the work of a passphrase is 2 to this power. age itself uses 18;
-# each step takes twice the time and the memory, which is a gigabyte at 20.
+# age-encryption.org/v1, "The scrypt recipient type": the work factor is a power of two. age itself uses 18. Each step
+# doubles the time and the memory; 20 takes a gigabyte.
 MOST_WORK = 20
 SCRYPT = re.compile(rb"^-> scrypt \S+ (\d+)$", re.MULTILINE)
 
 
 class WrongPassphrase(UsageFault):
-    """The passphrase does not open the file."""
+    """The passphrase does not decrypt the file."""
 
 
 def read_identities(
     files: Iterable[Path], ask: Ask | None = None, *, retry: Callable[[Path], bool] = lambda _: False
 ) -> Secret[list[Identity]]:
-    """Read identity files: `AGE-SECRET-KEY-1…` lines, or one SSH private key without a passphrase.
+    """Read identity files, each with `AGE-SECRET-KEY-1…` lines or one SSH private key without a passphrase.
 
-    `ask` returns the passphrase of a file that has one. After a wrong one, `retry` says whether to ask again. Raise
-    UsageFault for a file that cannot be used.
+    `ask` returns the passphrase of an encrypted file. After a wrong passphrase, `retry` returns whether to ask again.
+    Raise UsageFault for a file that cannot be used.
     """
     return Secret([identity for file in files for identity in _identities(file, ask, retry)])
 
@@ -48,7 +51,8 @@ def read_identities(
 def _identities(file: Path, ask: Ask | None, retry: Callable[[Path], bool]) -> list[Identity]:
     text = _text(file, ask, retry)
     unusable = UsageFault(
-        f"{file} contains no usable identity", "give a file of age-keygen, or an SSH private key without a passphrase"
+        f"{file} contains no usable identity",
+        "give a file made by age-keygen, or an SSH private key without a passphrase",
     )
     with without_stderr(), contain_panics(unusable):
         found = _parse_identities(file, text)
@@ -71,7 +75,7 @@ def _parse_identities(file: Path, text: Secret[bytes]) -> list[Identity]:
 
 
 def _text(file: Path, ask: Ask | None, retry: Callable[[Path], bool]) -> Secret[bytes]:
-    """Return the content of an identity file; one with a passphrase is decrypted."""
+    """Return the content of an identity file, decrypted if it has a passphrase."""
     try:
         with file.open("rb") as opened:
             text = Secret(opened.read(LARGEST + 1))
@@ -91,17 +95,20 @@ def _text(file: Path, ask: Ask | None, retry: Callable[[Path], bool]) -> Secret[
 
 
 def _check_work(file: Path, whole: Secret[bytes]) -> None:
-    """Raise UsageFault for a file whose passphrase would take gigabytes or hours to try."""
+    """Raise UsageFault if trying a passphrase on this file would take gigabytes or hours."""
     found = SCRYPT.search(without_armor(whole).reveal()[:LONGEST_HEADER])
     if found and (len(found[1]) > 2 or int(found[1]) > MOST_WORK):  # noqa: PLR2004 - digits
         raise UsageFault(
             f"the passphrase of {file} has a scrypt work factor above {MOST_WORK}",
-            "encrypt the identity again with age's own factor: age -p",
+            "encrypt the identity again with age's default factor: age -p",
         )
 
 
 def _decrypt_with_passphrase(file: Path, whole: Secret[bytes], passphrase: Secret[str]) -> Secret[bytes]:
-    """Decrypt a file. Raise WrongPassphrase, also for a damaged file, because the two cannot be told apart."""
+    """Decrypt a file with a passphrase.
+
+    Raise WrongPassphrase, also if the file is damaged, because the two cases cannot be told apart.
+    """
     wrong = WrongPassphrase(f"wrong passphrase for {file}", "repeat the command, and type the passphrase again")
     try:
         with contain_panics(wrong):
@@ -123,16 +130,16 @@ def _ssh(file: Path, text: Secret[bytes]) -> Identity:
 
 
 def recipients_of(keys: Secret[list[Identity]]) -> list[str | None]:
-    """Return the recipient of each identity; None for an SSH key, whose recipient pyrage does not return."""
+    """Return the recipient of each identity, or None for an SSH key, because pyrage does not return its recipient."""
     return [str(key.to_public()) if isinstance(key, pyrage.x25519.Identity) else None for key in keys.reveal()]
 
 
 def split_by_recipients(
     keys: Secret[list[Identity]], recipients: Iterable[str]
 ) -> tuple[Secret[list[Identity]], Secret[list[Identity]] | None]:
-    """Split identities into those that do not belong to these recipients, and those that do.
+    """Return the identities whose public keys are not among the recipients, then those whose public keys are.
 
-    If all of them belong to the recipients, both parts have all of them. The second part is None if none does.
+    If all public keys are among them, both results contain all identities. If none is, the second result is None.
     """
     texts, own = frozenset(recipients), recipients_of(keys)
     others = Secret([key for key, text in zip(keys.reveal(), own, strict=True) if text not in texts])
@@ -141,31 +148,31 @@ def split_by_recipients(
 
 
 class NewIdentity:
-    """A new X25519 identity, which this object returns only encrypted."""
+    """A new X25519 identity. It can be read from this object only in encrypted form."""
 
     def __init__(self) -> None:
         self._identity = Secret(pyrage.x25519.Identity.generate())
         self.recipient = str(self._identity.reveal().to_public())
 
     def encrypted(self, passphrase: Secret[str]) -> bytes:
-        """Return the same file as `age-keygen | age -p`."""
+        """Return the content of an encrypted identity file, in the format of `age-keygen | age -p`."""
         text = Secret(f"# public key: {self.recipient}\n{self._identity.reveal()}\n".encode())
         return pyrage.passphrase.encrypt(text.reveal(), passphrase.reveal())
 
 
 @dataclass(frozen=True, slots=True)
 class UnlockedIdentity:
-    """The file of an identity that has a passphrase: as it is, and decrypted."""
+    """An identity file that has a passphrase: its content as stored (`whole`) and decrypted (`text`)."""
 
     file: Path
     whole: Secret[bytes]
     text: Secret[bytes]
 
     def reencrypt(self, passphrase: Secret[str]) -> None:
-        """Encrypt the identity with another passphrase, in the place of its file. Raise IntegrityFault."""
+        """Encrypt the identity with a new passphrase, and replace its file. Raise IntegrityFault if that fails."""
         file = self.file
         with faults_of(file), open_plain_folder(file.parent) as folder:
-            hold(folder, file.parent)  # because two processes would use the same partial file
+            hold(folder, file.parent)  # two processes would write the same temporary file
             now = Secret(whole_files.read_all(os.open(file.name, whole_files.READING, dir_fd=folder), LARGEST + 1))
             if now != self.whole:
                 raise IntegrityFault(f"another process changed {file}", "repeat the command")
@@ -173,11 +180,14 @@ class UnlockedIdentity:
             partial = whole_files.partial_name(file.name)
             with whole_files.replacing_file(folder, file.name, sealed, partial=partial) as written:
                 if Secret(pyrage.passphrase.decrypt(written, passphrase.reveal())) != self.text:
-                    raise IntegrityFault(f"{file} does not read back as it was written", "check the disk")
+                    raise IntegrityFault(f"{file} does not contain what was written to it", "check the disk")
 
 
 def unlock_identity(file: Path, passphrase: Secret[str]) -> UnlockedIdentity:
-    """Decrypt an identity file. Raise UsageFault, WrongPassphrase, or IntegrityFault for an unreadable file."""
+    """Decrypt an identity file.
+
+    Raise WrongPassphrase, UsageFault if it cannot be used, or IntegrityFault if it cannot be read.
+    """
     with faults_of(file):
         whole = Secret(whole_files.read_all(os.open(file, whole_files.READING), LARGEST + 1))
     _check_work(file, whole)

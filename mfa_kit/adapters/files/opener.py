@@ -1,4 +1,4 @@
-"""Decryption of several backups with the same identities."""
+"""Decrypts several backups with the same identities."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +13,13 @@ from mfa_kit.qr_codes.reading import read_device
 
 
 class BackupOpener:
-    """Decrypts backups, and logs each attempt."""
+    """Decrypts backups, and records each attempt in the log."""
 
     def __init__(self, log: Callable[[Call], None], identities: Secret[list[Identity]]) -> None:
         self._log, self._identities = log, identities
 
     def picture(self, file: Path) -> Png:
-        """Return the picture in a backup. Raise IntegrityFault for a file that cannot be decrypted."""
+        """Return the picture in a backup. Raise IntegrityFault if the file cannot be decrypted."""
         succeeded, named = False, backup_at(file)
         try:
             picture = open_backup(file, self._identities)
@@ -30,16 +30,22 @@ class BackupOpener:
         return picture
 
     def checked_picture(self, file: Path) -> Png:
-        """Return the picture in a backup. Raise IntegrityFault as `open` does."""
+        """Return the picture in a backup. Raise IntegrityFault, as `open` does, if it has no QR code of a device."""
         picture = self.picture(file)
         read_device(picture)
         return picture
 
     def open(self, file: Path) -> Opened:
-        """Return the contents of a backup. Raise IntegrityFault for a file without the QR code of a device."""
+        """Return the contents of a backup.
+
+        Raise IntegrityFault if it cannot be decrypted or has no QR code of a device.
+        """
         found = read_device(self.picture(file))
         return Opened(file=file, created=found.created, label=found.label, named=backup_at(file), notes=found.notes)
 
     def created(self, file: Path) -> Created:
-        """Return what IAM returned when the device was created. Raise IntegrityFault as `open` does."""
+        """Return the secret and the URI that IAM returned when the device was created.
+
+        Raise IntegrityFault as `open` does.
+        """
         return self.open(file).created

@@ -1,7 +1,7 @@
-"""The identity of this computer: a file encrypted with a passphrase, and beside it a file with its public key.
+"""The identity of this computer: a file that is encrypted with a passphrase, and a file with its public key.
 
-The public key is written only after mfa-kit proved that the passphrase and the file decrypt what is encrypted to it.
-The name of the file proves nothing, and backups that are encrypted to a wrong key are lost.
+The public key is written only after mfa-kit proved that the identity, unlocked with the passphrase, decrypts what is
+encrypted to that key. The name of the file proves nothing, and backups that are encrypted to a wrong key are lost.
 """
 
 import os
@@ -24,27 +24,27 @@ TEST = b"a message to this computer's own identity"
 
 
 def own_identities(home: Path) -> list[Path]:
-    """Return the identity files of a folder."""
+    """Return the paths of the identity files in a folder."""
     return sorted(home.glob(f"{PREFIX}age1*.age"))
 
 
 def recipient_in_name(file: Path) -> str:
-    """Return the recipient that the name of an identity file claims."""
+    """Return the recipient in the name of an identity file. Nothing proves that the file contains its identity."""
     return file.stem.removeprefix(PREFIX)
 
 
 def unused_recipient() -> str:
-    """Return the recipient of an identity that is not saved, for a dry run."""
+    """Return the recipient of a new identity that is not saved, for a dry run."""
     return NewIdentity().recipient
 
 
 def public_key_file(file: Path) -> Path:
-    """Return the path of the file with the public key of an identity file."""
+    """Return the path of the public key file that goes with an identity file."""
     return file.with_suffix(".pub")
 
 
 def create_own_identity(home: Path, passphrase: Secret[str]) -> tuple[Path, str]:
-    """Create an identity and prove that it decrypts what is encrypted to it. Return its file and its recipient."""
+    """Create an identity, and prove that it decrypts what is encrypted to it. Return its file and its recipient."""
     identity = NewIdentity()
     file = home / f"{PREFIX}{identity.recipient}.age"
     write_new(file, identity.encrypted(passphrase))
@@ -52,9 +52,10 @@ def create_own_identity(home: Path, passphrase: Secret[str]) -> tuple[Path, str]
 
 
 def proven_recipient(file: Path) -> str | None:
-    """Return the recipient of an identity file that was proven before; None if it was not proven.
+    """Return the recipient that was proven for an identity file, or None if none was.
 
-    Raise UsageFault if other users could have written one of the two files, or if they do not belong together.
+    Raise UsageFault if other users could have written the identity file or its public key file, or if the two do not
+    match.
     """
     _read_ours(file)
     try:
@@ -70,16 +71,16 @@ def proven_recipient(file: Path) -> str | None:
 
 
 def prove(file: Path, passphrase: Secret[str]) -> str:
-    """Encrypt a message to the recipient of an identity file, decrypt it with the identity, and record the recipient.
+    """Prove that an identity file decrypts what is encrypted to the recipient in its name, and record the recipient.
 
-    Raise UsageFault for a wrong passphrase, and IntegrityFault for a file that contains another identity.
+    Raise UsageFault for a wrong passphrase, and IntegrityFault if the file contains another identity.
     """
     _read_ours(file)
     keys = read_identities([file], lambda _: passphrase)
     claimed = recipient_in_name(file)
     if recipients_of(keys) != [claimed] or not _opens(claimed, keys):
         raise IntegrityFault(
-            f"{file} does not open what is encrypted to {claimed}", "move the file away; a new identity is then made"
+            f"{file} cannot decrypt what is encrypted to {claimed}", "move it away; mfa-kit then creates a new one"
         )
     public = public_key_file(file)
     if not os.path.lexists(public):

@@ -1,4 +1,4 @@
-"""A picture file of a user: read up to a limit, and shredded on request. Symlinks are refused."""
+"""Reads a user's picture file up to a size limit, and shreds it on request. Symlinks are refused."""
 
 import os
 import secrets
@@ -11,14 +11,14 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Png
 from mfa_kit.disk.folders import open_folder
 
-# A photograph of a screen has a few megabytes.
+# A photograph of a screen takes a few megabytes.
 LARGEST = 20 << 20
 CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """A picture, and the file that it was read from."""
+    """A picture and the file from which it was read."""
 
     picture: Png
     path: Path
@@ -39,7 +39,7 @@ def load_image(path: Path) -> ImageFile:
 
 
 def read_image(file: IO[bytes]) -> Png:
-    """Read a picture of up to 20 MB. Raise UsageFault for a larger one."""
+    """Read a picture from an open file. Raise UsageFault if it is larger than 20 MB."""
     picture = Png(file.read(LARGEST + 1))
     if len(picture.reveal()) > LARGEST:
         raise UsageFault("the picture is larger than 20 MB", "crop the picture to the QR code")
@@ -47,7 +47,10 @@ def read_image(file: IO[bytes]) -> Png:
 
 
 def shred_image(image: ImageFile) -> int:
-    """Overwrite a file, sync it and remove it. Return how many other names it has. Raise IntegrityFault."""
+    """Overwrite a file, sync it to disk and remove it. Return how many other hard links it has.
+
+    Raise IntegrityFault if that fails, or if the file was replaced after it was read.
+    """
     try:
         with os.fdopen(os.open(image.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "wb") as file:
             status = os.fstat(file.fileno())

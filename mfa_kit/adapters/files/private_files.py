@@ -1,4 +1,4 @@
-"""Files that only this user can read, never written over others, and locks on their folders."""
+"""Writes files that only this user can read and that never replace others, and locks their folders."""
 
 import errno
 import fcntl
@@ -12,22 +12,25 @@ from mfa_kit.disk.folders import make_folder, open_plain_folder
 
 
 def write_new(path: Path, data: whole_files.Content, *, folders: bool = False) -> None:
-    """Write a new file, 0600, and sync it. With `folders`, also create the missing folders.
+    """Write a new file with mode 0600, and sync it to disk. With `folders`, also create missing folders.
 
-    Raise IntegrityFault; then no file is left behind.
+    Raise IntegrityFault if it exists or cannot be written; no file is left behind.
     """
     with faults_of(path), (make_folder if folders else open_plain_folder)(path.parent) as folder:
         create_private(folder, path.name, data)
 
 
 def create_private(folder: int, name: str, data: whole_files.Content) -> None:
-    """Create a file. Its partial name depends only on its name, so a later run finds the file of a killed one."""
+    """Create a file.
+
+    Its temporary name depends only on its name, so a later run finds the file that a killed run left.
+    """
     whole_files.create_file(folder, name, data, partial=whole_files.partial_name(name))
 
 
 @contextmanager
 def faults_of(path: Path) -> Iterator[None]:
-    """Turn an OSError for a file or folder into an IntegrityFault."""
+    """Convert an OSError for a file or folder to IntegrityFault."""
     try:
         yield
     except FileExistsError:
@@ -40,7 +43,7 @@ def faults_of(path: Path) -> Iterator[None]:
 
 
 def reason_of(error: Exception) -> str:
-    """Return the operating system's text for an error, or the name of its class."""
+    """Return the operating system's message for an error, or the name of the error's class if there is none."""
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
         return "it is a symlink, which is not followed"
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
@@ -48,7 +51,7 @@ def reason_of(error: Exception) -> str:
 
 @contextmanager
 def wait_and_hold(folder: Path, *, waiting: Callable[[], None]) -> Iterator[None]:
-    """Lock a folder, which is created if it is missing. If another process holds the lock, call `waiting`, then wait.
+    """Lock a folder, creating it if it is missing. If another process holds the lock, call `waiting`, then wait.
 
     Raise IntegrityFault if the folder cannot be created.
     """

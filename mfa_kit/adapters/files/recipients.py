@@ -1,4 +1,7 @@
-"""Recipients of backups: public keys of age (age-encryption.org/v1) and SSH, from options and files."""
+"""Parses the recipients of backups from options and files.
+
+A recipient is a public key of age (age-encryption.org/v1) or SSH.
+"""
 
 import base64
 from collections.abc import Iterable
@@ -18,7 +21,7 @@ KINDS = (
     ("ssh-ed25519 ", pyrage.ssh.Recipient),
     ("ssh-rsa ", pyrage.ssh.Recipient),
 )
-# Ed25519 (RFC 8032): the prime, and y of the eight points whose order divides eight.
+# Ed25519 (RFC 8032): the prime, and the y coordinates of the eight points whose order divides eight.
 PRIME = 2**255 - 19
 _EIGHTH = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 SMALL_ORDER = {0, 1, PRIME - 1, _EIGHTH, PRIME - _EIGHTH}
@@ -26,14 +29,17 @@ SMALL_ORDER = {0, 1, PRIME - 1, _EIGHTH, PRIME - _EIGHTH}
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A recipient: the text of the public key without its comment, and the key."""
+    """A recipient: its public key as text without a comment, and as pyrage's object."""
 
     text: str
     key: pyrage.x25519.Recipient | pyrage.ssh.Recipient | pyrage.tag.Recipient
 
 
 def parse_recipients(texts: Iterable[str], files: Iterable[Path] = (), *, given: str = "-r") -> list[Recipient]:
-    """Parse `-r` and `-R`. Raise UsageFault for the first that is not a recipient, with its option or line."""
+    """Parse recipients from the texts of the option `given` and from the lines of files.
+
+    Raise UsageFault for the first text that is not a recipient. The message names its option, or its file and line.
+    """
     found = [_recipient(text, where=f"{given} {text}") for text in texts]
     for file in files:
         found += [_recipient(line, where=f"{file}, line {number}") for number, line in _lines(file)]
@@ -46,7 +52,7 @@ def parse_recipients(texts: Iterable[str], files: Iterable[Path] = (), *, given:
 
 
 def _lines(file: Path) -> list[tuple[int, str]]:
-    """Return the recipients in a file with their line numbers. Raise UsageFault for a file without any."""
+    """Return the lines of a file that are recipients, with their line numbers. Raise UsageFault if there are none."""
     try:
         lines = file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -72,11 +78,12 @@ def _recipient(text: str, *, where: str) -> Recipient:
 
 @lru_cache(maxsize=1024)
 def _usable(text: str) -> Recipient | None:
-    """Return the recipient of a text if a test message can be encrypted to it, or None.
+    """Return the recipient of a text, or None if no test message can be encrypted to it.
 
-    A key that parses may still be unusable: some points of the curve have no secret key, and some RSA keys no modulus.
+    A key that parses may still be unusable: some points of the curve have no secret key, and some RSA keys have no
+    modulus.
     """
-    key = " ".join(text.split()[:2])  # a comment may have any letters
+    key = " ".join(text.split()[:2])  # the third part is a comment, which may contain anything
     kind = next((kind for prefix, kind in KINDS if key.startswith(prefix)), None)
     if kind is None or not key.isascii() or _has_small_order(key):
         return None
@@ -90,14 +97,15 @@ def _usable(text: str) -> Recipient | None:
 
 
 def _has_small_order(text: str) -> bool:
-    """Return whether this is an ssh-ed25519 key whose messages anyone can decrypt."""
+    """Return whether this is an ssh-ed25519 key of small order. Anyone can decrypt what is encrypted to such a key."""
     prefix, _, encoded = text.partition(" ")
     if prefix != "ssh-ed25519":
         return False
     try:
-        # RFC 4253, 6.6, and RFC 8709, 4: the name and the point, each after its length in four octets.
+        # RFC 4253, 6.6, and RFC 8709, 4: the name of the algorithm and the point, each preceded by its length in four
+        # octets.
         point = base64.b64decode(encoded.split()[0])[-32:]
     except (ValueError, IndexError):
         return False
-    # RFC 8032, 5.1.2: the highest bit is the sign of x. A number above the prime means its remainder.
+    # RFC 8032, 5.1.2: the highest bit is the sign of x. A y coordinate above the prime is reduced modulo the prime.
     return (int.from_bytes(point, "little") & ~(1 << 255)) % PRIME in SMALL_ORDER

@@ -1,4 +1,4 @@
-"""Encryption of the backups of a folder to the recipients of its vault."""
+"""Encrypts the backups of a folder again, to the current recipients of its vault."""
 
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
 from mfa_kit.adapters.files.identities import Identity, recipients_of, split_by_recipients
@@ -7,9 +7,9 @@ from mfa_kit.core.otp import Secret
 
 
 class AgeResealer:
-    """Opens backups with the identities that do not belong to the new recipients, or with all if each does.
+    """Decrypts backups with old identities, and encrypts them to the new recipients, which are those of the vault.
 
-    An identity opens a backup only if it belongs to one of its recipients.
+    A given identity is new if its public key is a new recipient, otherwise it is old. If all are new, all are tried.
     """
 
     def __init__(self, vault: AgeFiles, identities: Secret[list[Identity]]) -> None:
@@ -18,7 +18,7 @@ class AgeResealer:
 
     @property
     def has_new_identity(self) -> bool:
-        """Whether one of the identities belongs to a new recipient."""
+        """Whether one of the identities is new."""
         return self._new is not None
 
     def recipients(self) -> list[str]:
@@ -26,21 +26,24 @@ class AgeResealer:
         return self._vault.recipients()
 
     def given(self) -> list[str | None]:
-        """Return the recipient of each identity; None for an SSH key."""
+        """Return the recipient of each identity, or None for an SSH key."""
         return recipients_of(self._all)
 
     def reseal(self, backup: Backup) -> bool:
-        """Encrypt a backup that an old identity opens; return whether one of the identities opens the new file."""
+        """Encrypt a backup that an old identity can decrypt to the new recipients.
+
+        Return whether one of the identities can decrypt the new file.
+        """
         return self._vault.rekey(backup, self._old, proof=self._all)
 
     def reseal_with_new(self, backup: Backup) -> bool:
-        """Encrypt a backup that only a new identity opens; return the same as `reseal`."""
+        """Encrypt a backup that only a new identity can decrypt to the new recipients. Return the same as `reseal`."""
         return self._vault.rekey(backup, self._new_identities(), proof=self._all)
 
     def check_opens(self, backup: Backup) -> None:
-        """Decrypt a backup with a new identity. Raise OthersSeal if none opens it."""
+        """Decrypt a backup with the new identities. Raise OthersSeal if none of them can decrypt it."""
         open_backup(backup.path, self._new_identities())
 
     def _new_identities(self) -> Secret[list[Identity]]:
-        assert self._new is not None  # noqa: S101 - it is asked for first
+        assert self._new is not None  # noqa: S101 - callers check has_new_identity first
         return self._new

@@ -1,4 +1,7 @@
-"""The files of a rollout: rosters, plans and results. A file is written completely or not at all."""
+"""Reads and writes the files of a rollout: rosters, plans and results.
+
+Each file is written completely or not at all.
+"""
 
 import os
 import re
@@ -10,9 +13,9 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.disk.folders import open_folder
 from mfa_kit.disk.whole_files import replace_file
 
-# Five thousand users with tags are some megabytes.
+# Five thousand users with tags take a few megabytes.
 LARGEST = 64 << 20
-# What spreadsheets begin with: ZIP (xlsx, xlsm, ods, numbers), and the compound files of older Excel (xls).
+# The first octets of spreadsheets: ZIP (xlsx, xlsm, ods, numbers), and compound files of older Excel versions (xls).
 SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 
 # The name of a plan in the folder of an index: the ID of the account, and the first digits of the hash.
@@ -20,9 +23,10 @@ MEMBER = re.compile(r"[0-9]{12}-[0-9a-f]{8}\.json")
 
 
 def read_text(path: Path, *, hint: str = "give a roster as a CSV or JSON Lines file") -> str:
-    """Return the text of a roster or a plan. Raise UsageFault for a file that is not text, with the line number.
+    """Return the text of a roster or a plan.
 
-    `hint` is for a file that cannot be read.
+    Raise UsageFault if the file cannot be read or is not text. `hint` is the error's hint if the file cannot be
+    read. If the file is not text, the message contains the number of the line.
     """
     try:
         with path.open("rb") as file:
@@ -37,14 +41,15 @@ def read_text(path: Path, *, hint: str = "give a roster as a CSV or JSON Lines f
         text = octets.decode("utf-16" if octets[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = octets[: error.start].count(b"\n") + 1
-        raise UsageFault(f"{path} is not in UTF-8, line {line}", "save it as CSV UTF-8") from None
+        raise UsageFault(f"line {line} of {path} is not UTF-8", "save it as CSV UTF-8") from None
     if "\0" in text:
-        raise UsageFault(f"{path} is not text, line {text[: text.index(chr(0))].count(chr(10)) + 1}", "save it as CSV")
+        line = text[: text.index(chr(0))].count(chr(10)) + 1
+        raise UsageFault(f"line {line} of {path} is not text", "save it as CSV")
     return text
 
 
 def make_results_folder(folder: Path) -> None:
-    """Create the folder for results before the first one. Raise UsageFault if no file can be written in it."""
+    """Create the folder for results, before there is a result. Raise UsageFault if no file can be written in it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -56,10 +61,13 @@ def make_results_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file, 0600, over an earlier one. Raise UsageFault for a folder or a link, else IntegrityFault."""
+    """Write a file with mode 0600, replacing an earlier one.
+
+    Raise UsageFault if the path is a folder, a link, a pipe or a device, and IntegrityFault if it cannot be written.
+    """
     if path.is_dir():
-        raise UsageFault(f"{path} is a folder", "name a file in it")
-    if path.is_symlink() or (path.exists() and not path.is_file()):  # root would put a file in /dev/stdout's place
+        raise UsageFault(f"{path} is a folder", "name a file in this folder")
+    if path.is_symlink() or (path.exists() and not path.is_file()):  # root would replace /dev/stdout with a file
         raise UsageFault(f"{path} is a link, a pipe or a device", "name a regular file")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

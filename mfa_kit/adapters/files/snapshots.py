@@ -1,6 +1,6 @@
-"""Snapshots of an account as JSON files (see docs/formats.md).
+"""Reads and writes snapshots of an account as JSON files (see docs/formats.md).
 
-They are 0600 because they show which users are weakly protected.
+The files are 0600, because they show which users are weakly protected.
 """
 
 import json
@@ -18,17 +18,17 @@ from mfa_kit.disk.folders import open_folder
 from mfa_kit.disk.whole_files import create_file
 
 SCHEMA, VERSION = "mfa-kit/snapshot", 1
-# The snapshot of 5,000 users has a hundredth of this size.
+# The snapshot of 5,000 users is a hundred times smaller.
 LARGEST = 512 << 20
 
 
 def snapshot_text(snapshot: Snapshot) -> str:
-    """Return the text of a snapshot's file."""
+    """Return a snapshot as the text of its file."""
     return json.dumps({"schema": SCHEMA, "version": VERSION, **asdict(snapshot)})
 
 
 def write_snapshot(snapshot: Snapshot, file: Path) -> None:
-    """Write a new file, 0600. Raise IntegrityFault if it exists or cannot be written."""
+    """Write a snapshot to a new file with mode 0600. Raise IntegrityFault if it exists or cannot be written."""
     try:
         with open_folder(file.parent) as folder:
             create_file(folder, file.name, snapshot_text(snapshot).encode())
@@ -39,7 +39,7 @@ def write_snapshot(snapshot: Snapshot, file: Path) -> None:
 
 
 def read_snapshot(file: Path) -> Snapshot:
-    """Read a snapshot. Raise UsageFault for a file that is not a snapshot."""
+    """Read a snapshot. Raise UsageFault if the file cannot be read or is not a snapshot."""
     try:
         if not file.is_file() or file.stat().st_size > LARGEST:
             raise UsageFault(
@@ -69,7 +69,7 @@ HEAD = {"schema", "version"}
 
 
 def _value(kind: Any, value: object) -> Any:
-    """Return a value of a type from what JSON has for it. Raise TypeError for JSON of another type."""
+    """Convert a JSON value to a value of the type `kind`. Raise TypeError if the JSON has another type."""
     if get_origin(kind) in {Union, types.UnionType}:
         return None if value is None else _value(get_args(kind)[0], value)
     match value:
@@ -82,7 +82,7 @@ def _value(kind: Any, value: object) -> Any:
 
 
 def _scalar(kind: Any, value: object) -> Any:
-    """Return a text, number or truth value of a type. Each float of a snapshot is a Unix time."""
+    """Return a string, number or boolean of the type `kind`. Every float in a snapshot is a Unix time."""
     match value:
         case str() if isinstance(kind, type) and issubclass(kind, str):
             return kind(value)
@@ -95,7 +95,7 @@ def _scalar(kind: Any, value: object) -> Any:
 
 
 def _from_object(kind: Any, value: dict[str, object]) -> Any:
-    """Return a dataclass or a mapping from a JSON object; names that a dataclass does not have are left out."""
+    """Convert a JSON object to a dataclass or a mapping. Keys that are not fields of the dataclass are ignored."""
     if is_dataclass(kind) and isinstance(kind, type):
         hints, known = get_type_hints(kind), {field.name for field in fields(kind)}
         return kind(**{name: _value(hints[name], each) for name, each in value.items() if name in known})

@@ -1,4 +1,4 @@
-"""Parses YAML with PyYAML, which is installed with the extra `org`. Nothing in a text is executed (yaml.SafeLoader)."""
+"""Parses YAML with PyYAML, which the extra `org` installs. yaml.SafeLoader never runs code from a document."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,18 +11,18 @@ from mfa_kit.organization.accounts_file import Locate
 ACCOUNTS = "accounts"
 TIMESTAMP = "tag:yaml.org,2002:timestamp"
 CORRECT = "correct the YAML, and try again"
-# Written in C if PyYAML was built with libyaml, and ten times as fast.
+# If PyYAML was built with libyaml, this loader is written in C and is ten times as fast.
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _OneValuePerKey(Loader):  # type: ignore[misc]  # its base is chosen at run time
-    """Refuses a key that occurs twice in one mapping. PyYAML would take the last value."""
+    """Rejects a key that occurs twice in one mapping. PyYAML itself would use the last value."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Replace the merge keys (`<<`) by the keys that they merge. PyYAML calls this first for each mapping.
+        """Replace merge keys (`<<`) with the entries that they merge. PyYAML calls this for each mapping.
 
-        A value of its own wins over a merged one. Without leaving out the others, a file with a few merges inside each
-        other would fill the memory.
+        A mapping's own value overrides a merged one. Duplicates are dropped, because otherwise a few nested merges
+        would fill the memory.
         """
         seen: set[object] = set()
         for key, _ in node.value:
@@ -45,7 +45,7 @@ def _identity(key: yaml.Node) -> object:
 
 
 def parse_yaml(text: str) -> tuple[object, Locate]:
-    """Return the document of a text, and the lines of its accounts and of their keys.
+    """Parse YAML. Return the document, and a function that returns the line of an account or of one of its keys.
 
     Raise UsageFault if it is not valid YAML.
     """
@@ -70,7 +70,7 @@ def parse_yaml(text: str) -> tuple[object, Locate]:
         TypeError,
         AttributeError,
         LookupError,
-    ):  # a date or a number that does not exist
+    ):  # an impossible date or number
         raise UsageFault(
             "the file has a value that is not valid YAML", "put dates and numbers in quotation marks"
         ) from None
@@ -79,7 +79,10 @@ def parse_yaml(text: str) -> tuple[object, Locate]:
 
 
 def _lines(root: yaml.Node | None) -> Iterator[tuple[tuple[int, str | None], str]]:
-    """Yield the line of each account, by its number, and of each of its keys."""
+    """Yield the line of each account and of each key in it.
+
+    A line comes after the account's index and, for a key, the key's name, otherwise None.
+    """
     for index, account in enumerate(_accounts(root)):
         yield (index, None), _line(account)
         if isinstance(account, yaml.MappingNode):
