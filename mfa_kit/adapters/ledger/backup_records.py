@@ -1,7 +1,7 @@
-"""Records in the ledger, by backup name: who can decrypt a backup, and when it was tested.
+"""Records in the ledger about each backup: who can decrypt it, and when it was tested.
 
 When a backup is encrypted again without one of its recipients, that recipient stays on record, because copies of the
-old file may still exist. The copy encrypted only to its user is a separate file with a separate name.
+old file may still exist. The copy that is encrypted only to its user is a separate file with its own name.
 """
 
 import json
@@ -27,30 +27,30 @@ DRILL = "insert into drills (at, backup, result) values (?, ?, ?)"
 
 
 class BackupRecords:
-    """The recipients and the tests of backups. New records get the time `now`, in Unix seconds."""
+    """Records the recipients and the tests of backups. `now` is the time of new records, in Unix seconds."""
 
     def __init__(self, tables: Tables, *, now: float) -> None:
         self._tables, self._now = tables, now
 
     def record_sealed(self, backups: Collection[str], recipients: Sequence[str], *, own: str | None = None) -> None:
-        """Record that recipients can decrypt backups, now or in a moment.
+        """Record that these recipients can decrypt the backups, which may not be written yet.
 
-        `own` is the recipient of the backups' user, who gets a separate copy of each.
+        `own` is the public key of the backups' user, to which a separate copy of each backup is encrypted.
         """
         rows = [(backup, each, self._now) for backup in backups for each in recipients]
         rows += [(OWN + backup, own, self._now) for backup in backups if own]
         self._tables.write((SEAL, rows))
 
     def withdraw_sealed(self, backups: Iterable[str]) -> None:
-        """Remove what this object recorded about the recipients of backups."""
+        """Remove what this object recorded about who can decrypt the backups."""
         self._tables.write((WITHDRAW, [(backup, self._now) for backup in backups]))
 
     def record_only(self, backups: Iterable[str], recipients: Sequence[str]) -> None:
-        """Record that only these recipients can now decrypt backups."""
+        """Record that from now on only these recipients can decrypt the backups."""
         self._tables.write((LEAVE_OUT, [(self._now, backup, json.dumps(recipients)) for backup in backups]))
 
     def seals(self) -> list[Seal]:
-        """Return the records, sorted by backup and recipient."""
+        """Return the recorded recipients of all backups, sorted by backup and recipient."""
         rows = self._tables.select(
             "select backup, recipient, since, until from seals order by backup, recipient", types="text text time time?"
         )
@@ -64,25 +64,28 @@ class BackupRecords:
         self._tables.write((DRILL, [(self._now, backup, result)]))
 
     def drills(self) -> dict[str, float]:
-        """Return when each backup last gave the right code, in Unix seconds."""
+        """Return when each backup last produced a correct code in a test, in Unix seconds."""
         sql = "select backup, max(at) from drills where result = 'proved' group by backup"
         return dict(self._tables.select(sql, types="text time"))
 
     def confirmed_devices(self) -> set[str]:
-        """Return the serials of devices that runs on this computer created and saw in IAM."""
+        """Return the serials of devices that runs on this computer created and then found in IAM."""
         return {serial for (serial,) in self._tables.select(CONFIRMED, types="text")}
 
     def last_opened(self) -> dict[str, float]:
-        """Return when each backup was last decrypted, in Unix seconds, by file name."""
+        """Return when each backup was last decrypted, in Unix seconds. The keys are file names."""
         return {Path(file).name: at for file, at in self._tables.select(OPENED, types="text? time") if file}
 
     def gone(self) -> set[str]:
-        """Return the paths of backups whose device was undone or revoked, according to the journal."""
+        """Return the paths of backups whose devices were undone or revoked, according to the journal."""
         rows = self._tables.select("select backup from journal where reached in ('undone', 'revoked')", types="text?")
         return {backup for (backup,) in rows if backup}
 
     def losses(self, account: str | None, devices: Collection[str]) -> list[str]:
-        """Return the runs that reported devices of these names lost, in an account or, for None, in any account."""
+        """Return the IDs of runs that reported a device with one of these names lost.
+
+        If `account` is None, runs of every account are returned.
+        """
         rows = self._tables.select(
             "select run, intent ->> '$.name' from journal where verb = 'lost' and ?1 in (intent ->> '$.account', '')",
             (account or "",),
@@ -91,9 +94,9 @@ class BackupRecords:
         return [run for run, name in rows if name in devices]
 
     def path(self, run: str, device: str) -> str:
-        """Return the IAM path of a device that a run created, which is part of its name on a key.
+        """Return the IAM path of a device that a run created, or `/` if it is unknown.
 
-        Return `/` if unknown.
+        The path is part of the credential's name on an OATH key.
         """
         rows = self._tables.select(
             "select intent ->> '$.path' from journal where run = ? and intent ->> '$.name' = ?",

@@ -1,4 +1,4 @@
-"""The types of columns: SQLite stores any value in any column, so values are checked when they are read."""
+"""Checks the types of values that are read from the ledger, because SQLite stores any value in any column."""
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
@@ -8,7 +8,7 @@ from mfa_kit.tokens.seeds import Factor, TokenVerdict
 
 
 def _is_time(value: object) -> bool:
-    """Return whether a value is a Unix time of the years 1970 to 9999."""
+    """Return whether a value is a Unix time in the years 1970 to 9999."""
     return isinstance(value, int | float) and 0 <= value < LAST_TIME
 
 
@@ -23,9 +23,9 @@ TYPES: Mapping[str, Callable[[object], bool]] = {
 
 
 def check_types(rows: Iterable[SqlRow], types: str) -> None:
-    """Raise sqlite3.DatabaseError for a value of another type, because SQLite stores any value in any column.
+    """Raise sqlite3.DatabaseError if a value does not have the type of its column.
 
-    `types` has a word for each column, one of TYPES, with `?` where null is allowed.
+    `types` has one word per column, each a key of TYPES. A `?` after a word allows null.
     """
     checks = [(TYPES[each.rstrip("?")], each.endswith("?")) for each in types.split()]
     for row in rows:

@@ -1,7 +1,7 @@
-"""Commits to the ledger. Changes that arrive while a commit waits for the disk are written by the next one, together.
+"""Commits changes to the ledger. Changes that arrive during a commit are committed together in the next one.
 
-A rollout of many accounts records some hundred changes per second. Waiting for the disk at each of them, one after the
-other, would take longer than the calls to AWS.
+A rollout of many accounts makes hundreds of changes per second. If each change had its own commit, waiting for the disk
+would take longer than the calls to AWS.
 """
 
 import sqlite3
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, eq=False)
 class Change:
-    """Rows to write, all of them or none: statements, each with the values of its rows.
+    """A change that is committed completely or not at all: SQL statements, each with the values of its rows.
 
-    If it is `light`, its commit need not wait for the disk. `written` says whether it is committed.
+    A `light` change need not be synced to disk by its commit. `written` says whether it is committed.
     """
 
     statements: Sequence[tuple[str, Iterable[Sequence[object]]]]
@@ -25,15 +25,18 @@ class Change:
 
 
 class Commits:
-    """Writes the changes of all threads. `lock` is held while the database is used."""
+    """Commits the changes of all threads. `lock` is held while the database is in use."""
 
     def __init__(self, database: sqlite3.Connection, lock: threading.Lock) -> None:
         self._database, self._lock = database, lock
         self._waiting: deque[Change] = deque()
-        self._level: bool | None = None  # the level last set in SQLite; None while unknown
+        self._level: bool | None = None  # the value last passed to _set_level; None if unknown
 
     def write(self, change: Change) -> None:
-        """Return when a change is committed. Raise sqlite3.Error if it cannot be, which affects no other change."""
+        """Commit a change, and return when it is committed.
+
+        Raise sqlite3.Error if that fails. Other changes are not affected.
+        """
         self._waiting.append(change)
         try:
             with self._lock:
@@ -44,7 +47,10 @@ class Commits:
                 self._waiting.remove(change)
 
     def _write_waiting(self, change: Change) -> None:
-        """Commit all changes that wait. If that fails, commit this one alone, and each thread then does the same."""
+        """Commit all waiting changes together. If that fails, commit only this one.
+
+        Other threads then do the same with their own changes.
+        """
         together = [each for each in self._waiting.copy() if not each.written]
         with suppress(sqlite3.Error):
             if len(together) > 1:
@@ -61,8 +67,8 @@ class Commits:
                     self._database.executemany(sql, rows)
             self._database.execute("commit")
         except BaseException:
-            # Roll back on Ctrl-C too, so that no change is half made.
-            # SQLite itself ends the transaction when the disk is full.
+            # Roll back also on Ctrl-C, so that no change is half-written. When the disk is full, SQLite itself ends the
+            # transaction.
             if self._database.in_transaction:
                 self._database.execute("rollback")
             raise
@@ -70,7 +76,7 @@ class Commits:
             change.written = True
 
     def _set_level(self, *, light: bool) -> None:
-        """Set what a commit waits for. In WAL mode a light commit waits for nothing (SQLite, "PRAGMA synchronous")."""
+        """Set whether commits wait for the disk. In WAL mode, light ones do not (SQLite, "PRAGMA synchronous")."""
         if light is not self._level:
             self._level = None
             self._database.execute(f"pragma synchronous = {'normal' if light else 'full'}")

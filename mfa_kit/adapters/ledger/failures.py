@@ -1,4 +1,4 @@
-"""The failures of a rollout, in a table of the ledger, for its status. Successes are in the journal."""
+"""The failures of a rollout, which the ledger stores for `rollout status`. Successes are in the journal."""
 
 from mfa_kit.adapters.ledger.tables import Tables
 from mfa_kit.rollout.outcomes import Failure
@@ -10,17 +10,17 @@ FAILED = """
 
 
 class Failures:
-    """The last failure of each user under one plan, which is identified by the digest of its file."""
+    """The last failure of each user of a plan. `plan` is the digest of the plan's file."""
 
     def __init__(self, tables: Tables, *, plan: str) -> None:
         self._tables, self._plan = tables, plan
 
     def record(self, failure: Failure, *, at: float) -> None:
-        """Record a failure at a Unix time. It replaces the user's previous one."""
+        """Record a user's failure at a Unix time. It replaces the user's previous failure."""
         self._tables.write((FAILED, [(self._plan, failure.user, at, failure.cause, failure.reason)]))
 
     def by_user(self) -> dict[str, Failure]:
-        """Return the last failure of each user that has one."""
+        """Return the last failure of each user who has one. The keys are user names."""
         rows = self._tables.select(
             "select user, cause, reason from failures where plan = ?", (self._plan,), types="text text text"
         )

@@ -1,4 +1,4 @@
-"""The ledger's history in readable form: calls, ends of runs, and unfinished operations."""
+"""The ledger's history as readable text: calls, ends of runs, and unfinished operations."""
 
 from collections.abc import Iterable
 
@@ -19,7 +19,7 @@ HISTORY = """
     )) order by at
 """
 HISTORY_TYPES = "time text text text? text? text? text?"
-# Readable words for the purpose of a run and how far it got.
+# Readable words for the purpose of a run and for how far it has progressed.
 WORDS: dict[str, str] = {
     Purpose.ENROLL: "enrollment",
     Purpose.REVOKE: "revocation",
@@ -37,7 +37,7 @@ WORDS: dict[str, str] = {
 
 
 def happened(rows: Iterable[SqlRow]) -> list[LogLine]:
-    """Return the rows of HISTORY in words. Values without a word, such as IAM's operations, are unchanged."""
+    """Convert rows of HISTORY to log lines. Codes that have no words, such as names of IAM operations, are kept."""
     return [
         LogLine(
             at=at,

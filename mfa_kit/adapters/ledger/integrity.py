@@ -1,4 +1,4 @@
-"""Checks whether the ledger's file can be used. The file is not changed."""
+"""Checks whether the ledger's file can be used, without changing it."""
 
 import os
 import sqlite3
@@ -13,13 +13,13 @@ from mfa_kit.disk.ownership import fault_of_owner
 
 # Tables that exist in every version of the ledger.
 TABLES = {"journal", "events"}
-# Seconds to wait for another program that is writing to the file.
+# Seconds to wait for a program that is writing to the file.
 PATIENCE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerFault:
-    """The reason why a ledger cannot be used, and what to do about it."""
+    """Why a ledger cannot be used, and what to do about it."""
 
     what: str
     hint: str
@@ -31,7 +31,7 @@ def is_there(path: Path) -> bool:
 
 
 def check_owner(path: Path, status: os.stat_result) -> None:
-    """Raise IntegrityFault for a ledger that other users can write, because mfa-kit may remove files it names."""
+    """Raise IntegrityFault if other users can write to the ledger, because mfa-kit removes files named in it."""
     fault = fault_of_owner(path, status) or fault_of_owner(path.parent, path.parent.stat())
     if fault:
         raise IntegrityFault(*fault)
@@ -40,7 +40,7 @@ def check_owner(path: Path, status: os.stat_result) -> None:
 def find_fault(path: Path) -> LedgerFault | None:
     """Return why the ledger at a path cannot be used.
 
-    Return None when it is intact, owned by the user and not locked.
+    Return None if it is intact, is owned by the user and is not locked.
     """
     if owner := fault_of_owner(path, path.stat()) or fault_of_owner(path.parent, path.parent.stat()):
         return LedgerFault(*owner)

@@ -1,4 +1,4 @@
-"""Converts entries of the journal to rows and back. An intent is stored as JSON."""
+"""Converts journal entries to database rows and back. An intent is stored as JSON."""
 
 import json
 from dataclasses import asdict, fields
@@ -7,16 +7,16 @@ from mfa_kit.adapters.ledger.tables import SqlRow
 from mfa_kit.core.json_text import read_json
 from mfa_kit.core.models import DeviceType, Entry, Intent, Method, Purpose, Reached
 
-# The columns of an entry, in the order in which `entry_of` takes them.
+# The columns of an entry, in the order that `entry_of` expects.
 COLUMNS = "run, intent, verb, reached, backup, since, sealed"
-# Keys allowed in the JSON of an intent. The name of its method is stored as `kind`.
+# The allowed keys of an intent's JSON object. The name of its method is stored as `kind`.
 FIELDS = {field.name for field in fields(Intent)} - {"method"} | {"kind"}
 
 
 def entry_of(row: SqlRow) -> Entry:
-    """Parse a row of COLUMNS.
+    """Return the journal entry in a row with the columns COLUMNS.
 
-    Raise KeyError, TypeError, ValueError or UsageFault for a row that mfa-kit did not write.
+    Raise KeyError, TypeError, ValueError or UsageFault if mfa-kit did not write the row.
     """
     run, intent, verb, reached, backup, since, sealed = row
     return Entry(
@@ -31,13 +31,19 @@ def entry_of(row: SqlRow) -> Entry:
 
 
 def intent_json(intent: Intent) -> str:
-    """Return an intent as JSON. The serial shows the type of device, so only the method's name is stored, as `kind`."""
+    """Return an intent as JSON.
+
+    Only the name of its method is stored, as `kind`. The type of the device follows from the serial.
+    """
     written = {("kind" if name == "method" else name): value for name, value in asdict(intent).items()}
     return json.dumps({**written, "kind": intent.method.name})
 
 
 def _intent(said: object) -> Intent:
-    """Parse the JSON of `intent_json`. Without a serial the device is virtual, and IAM identifies it by its ARN."""
+    """Parse an intent from the JSON of `intent_json`.
+
+    An intent without a serial is of a virtual device, which IAM identifies by its ARN.
+    """
     if not isinstance(said, dict) or not said.keys() <= FIELDS:
         raise TypeError("these are not the fields of an intent")
     serial = _text(said.get("known_serial"))

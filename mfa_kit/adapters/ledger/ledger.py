@@ -1,6 +1,7 @@
-"""The ledger of this computer in SQLite: the journal, the log of API calls, and tables of tokens. It holds no secret.
+"""The ledger of this computer, a SQLite file with the journal, the log of API calls, and tables of tokens.
 
-docs/formats.md describes the tables. A run holds a file lock until its process ends, even if the process is killed.
+It contains no secret. docs/formats.md describes the tables. A run holds a file lock until its process ends, even if the
+process is killed.
 """
 
 import os
@@ -32,12 +33,16 @@ RECORD = """
     on conflict (run, serial) do update set verb = excluded.verb, reached = excluded.reached, at = excluded.at,
         since = excluded.since, sealed = excluded.sealed, backup = coalesce(excluded.backup, journal.backup)
 """
-# Seconds to wait for another process: one that is writing or holds a run, and one that migrates the file.
+# Seconds to wait for another process that is writing or holds a run's lock (WAIT), or that migrates the file
+# (PATIENCE).
 WAIT, PATIENCE = 10.0, 60.0
 
 
 class Ledger:
-    """The Journal, and the observer of calls. It is thread-safe. Raises IntegrityFault when the file cannot be used."""
+    """The Journal and the log of calls. Methods may be called from any thread.
+
+    They raise IntegrityFault if the file cannot be used.
+    """
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._clock, self._lock = clock, threading.Lock()
@@ -47,8 +52,8 @@ class Ledger:
         with self._faults():
             for missing in reversed([each for each in (runs, *runs.parents) if not each.exists()]):
                 missing.mkdir(mode=0o700, exist_ok=True)
-            # SQLite gives its auxiliary files the mode of the database, so the database is created first with the right
-            # mode.
+            # SQLite gives its auxiliary files the same mode as the database, so create the database first, with mode
+            # 0600.
             file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 check_owner(self._path, os.fstat(file))
@@ -66,8 +71,8 @@ class Ledger:
     def _migrate(self) -> None:
         self._db.execute("pragma synchronous = full")
         if self._version() < len(MIGRATIONS):
-            # SQLite does not wait for another process that is switching to WAL, so the first openers take turns with a
-            # lock.
+            # SQLite does not wait for another process that is switching to WAL, so processes that open the ledger at
+            # the same time take turns.
             lock = self._locks.wait_for(MIGRATION, wait=PATIENCE, doing="is bringing the ledger up to date")
             try:
                 self._db.execute("pragma journal_mode = wal")
@@ -91,14 +96,14 @@ class Ledger:
         try:
             yield
         except sqlite3.OperationalError as error:
-            hint = f"end other mfa-kit runs, and check the disk's free space and the rights on {self._path.parent}"
+            hint = f"end other mfa-kit runs, and check the free space and the permissions of {self._path.parent}"
             raise IntegrityFault(f"the ledger {self._path} cannot be used: {error}", hint) from None
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             aside = f"mv {quote(str(self._path))} {quote(f'{self._path}.broken')}"
-            hint = f"IAM still knows every device; move the file out of the way: {aside}"
+            hint = f"move the file away, because IAM still knows every device: {aside}"
             raise IntegrityFault(f"the ledger {self._path} is damaged: {error}", hint) from None
         except OSError as error:
-            hint = "check the rights and the free space, or set MFA_KIT_HOME to another folder"
+            hint = "check the permissions and the free space, or set MFA_KIT_HOME to another folder"
             raise IntegrityFault(f"the ledger {self._path} cannot be used: {error.strerror}", hint) from None
 
     def __enter__(self) -> Self:
@@ -108,13 +113,16 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Release the runs, as the end of the process would."""
+        """Release the locks of all runs, as the end of the process would, and close the database."""
         for run in self._locks.held:
             self._release(run)
         self._db.close()
 
     def record(self, entry: Entry) -> Entry:
-        """Record how far an entry got, and wait until it is on disk. The first record of a run takes its lock."""
+        """Record how far an entry has progressed, and return the entry once the record is synced to disk.
+
+        The first entry of a run takes the run's lock.
+        """
         values = (
             entry.run,
             entry.intent.serial,
@@ -132,7 +140,10 @@ class Ledger:
         return entry
 
     def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
-        """Yield unfinished entries of an account whose run's process is gone. The run's lock is held meanwhile."""
+        """Yield the unfinished entries of an account whose runs' processes have ended.
+
+        While an entry is processed, this process holds its run's lock.
+        """
         with self._faults():
             entries = self._entries(OPEN)
         for entry in entries:
@@ -142,7 +153,7 @@ class Ledger:
                         yield from self._entries(f"{OPEN} and run = ? and serial = ?", entry.run, entry.intent.serial)
 
     def find(self, serial: str, *, run: str | None = None) -> Entry | None:
-        """Return the entry of a run for a device. Without a run, return the last one that was not undone or revoked."""
+        """Return a run's entry for a device. Without a run, return the last entry that was not undone or revoked."""
         with self._faults():
             if run is not None:
                 found = self._entries("serial = ? and run = ?", serial, run)
@@ -151,25 +162,25 @@ class Ledger:
         return found[-1] if found else None
 
     def made(self, account: str) -> list[Entry]:
-        """Return the last entry of each device that this computer created, or is creating, for users of an account."""
+        """Return the last entry for each device that this computer created or is creating for an account's users."""
         with self._faults():
             entries = self._entries(f"verb = '{Purpose.ENROLL}' and reached <> '{Reached.UNDONE}'")
         return list({each.intent.serial: each for each in entries if each.intent.account == account}.values())
 
     def recipients(self, account: str) -> dict[str, str]:
-        """Return for each user the public key to which the user's own copy of a secret was last encrypted."""
+        """Return the recipient of each user's own copy, by user name. If it changed, the latest is returned."""
         with self._faults():
             intents = [each.intent for each in self._entries(f"reached <> '{Reached.UNDONE}'")]
         return {each.user: each.recipient for each in intents if each.account == account and each.recipient}
 
     def lives(self, run: str) -> bool:
-        """Whether a process holds a run's lock."""
+        """Return whether a process holds a run's lock."""
         with self._faults(), self._borrowed(run) as free:
             return not free
 
     @contextmanager
     def _borrowed(self, run: str) -> Iterator[bool]:
-        """Hold a run's lock as if the run were this process's, unless its process is alive."""
+        """Yield True and hold the run's lock as this process's own, or yield False if the run's process is alive."""
         if not self._locks.try_to_hold(run):
             yield False
             return
@@ -179,17 +190,17 @@ class Ledger:
             self._release(run)
 
     def _release(self, run: str) -> None:
-        """Release a run's lock, and remove its file when no unfinished entry needs it."""
+        """Release a run's lock. If no entry of the run is unfinished, also remove the lock's file."""
         with suppress(sqlite3.Error, OSError):
             if not self._entries(f"{OPEN} and run = ?", run):
                 self._locks.forget(run)
         self._locks.release(run)
 
     def called(self, *calls: Call) -> None:
-        """Append calls, or decryptions of backups, to the event log: all of them or none.
+        """Append API calls or decryptions of backups to the event log, all of them or none.
 
-        Within a run this does not wait for the disk. The run's progress is recorded next, and that waits for everything
-        before it.
+        During a run this does not wait for the disk. The next record of the run's progress waits for it, and also syncs
+        these rows.
         """
         at = self._clock()
         self._write(
@@ -205,9 +216,10 @@ class Ledger:
 
     @contextmanager
     def lightly(self) -> Iterator[None]:
-        """Write many rows without waiting for the disk at each of them.
+        """Write many rows without waiting for the disk each time.
 
-        Each row survives the end of this process at once. It survives a power cut only after the end of the context.
+        A row survives the end of this process immediately. It is sure to survive a power cut only after the context
+        ends.
         """
         with self._faults(), self._lock:
             self._light = True
@@ -219,16 +231,16 @@ class Ledger:
                 self._db.execute("pragma wal_checkpoint(passive)").fetchall()
 
     def history(self, *, user: str | None = None, since: float = 0.0) -> list[LogLine]:
-        """Return the history from a Unix time on, oldest first: calls, ends of runs, and unfinished operations."""
+        """Return the calls, ends of runs, and unfinished operations since a Unix time, oldest first."""
         with self._faults(), self._lock:
             rows = self._db.execute(HISTORY, {"user": user, "since": since}).fetchall()
             check_types(rows, HISTORY_TYPES)
         return happened(rows)
 
     def select(self, sql: str, values: Sequence[object] = (), *, types: str) -> list[SqlRow]:
-        """Return rows, for a module with its own tables in the ledger.
+        """Run a select statement for a module with its own tables in the ledger, and return the rows.
 
-        Raise IntegrityFault for values of other types.
+        `types` names the type of each column. Raise IntegrityFault if a value has another type.
         """
         with self._faults(), self._lock:
             rows = self._db.execute(sql, values).fetchall()
@@ -236,7 +248,7 @@ class Ledger:
         return rows
 
     def write(self, *changes: tuple[str, Iterable[Sequence[object]]]) -> None:
-        """Write rows, all of them or none. Each change is a statement and the values of each of its rows."""
+        """Write rows, all of them or none. Each change is a statement with the values of its rows."""
         self._write(*changes, light=self._light)
 
     def _write(self, *changes: tuple[str, Iterable[Sequence[object]]], light: bool) -> None:

@@ -1,6 +1,7 @@
-"""The ledger's tables, as steps from one version of the file to the next. docs/formats.md describes them."""
+"""Migrations of the ledger's tables from each version to the next. docs/formats.md describes the tables."""
 
-# Steps are numbered by position and never change after a release. `pragma user_version` is the number of steps applied.
+# Migrations are numbered by position and never change after a release. `pragma user_version` is the number of
+# migrations that were applied.
 MIGRATIONS = (
     """
     create table journal (

@@ -1,4 +1,4 @@
-"""File locks, one per run. A lock is held until the run's process ends, even if the process is killed."""
+"""Locks runs with files, one per run. A lock is held until the run's process ends, even if it is killed."""
 
 import fcntl
 import os
@@ -9,14 +9,14 @@ from pathlib import Path
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import RUN
 
-# The lock that a process holds while it brings the ledger's file up to date.
+# The name of the lock that a process holds while it migrates the ledger's file.
 MIGRATION = "migration"
-# Seconds between two attempts to take a lock that another process holds.
+# Seconds between attempts to take a lock that another process holds.
 LOOK_AGAIN = 0.05
 
 
 class RunLocks:
-    """The locks of one folder, and those among them that this process holds."""
+    """The run locks in one folder, with a record of which locks this process holds."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -24,18 +24,22 @@ class RunLocks:
 
     @property
     def held(self) -> tuple[str, ...]:
-        """The runs whose locks this process holds."""
+        """The IDs of the runs whose locks this process holds."""
         return tuple(self._held)
 
     def hold(self, run: str, *, wait: float, doing: str) -> None:
-        """Take a run's lock. Raise IntegrityFault with the holder when it is not free within `wait` seconds."""
+        """Take a run's lock.
+
+        If it is not free within `wait` seconds, raise IntegrityFault, whose message says which process holds it and, in
+        the words of `doing`, what that process does.
+        """
         if run not in self._held:
             self._held[run] = self.wait_for(run, wait=wait, doing=doing)
 
     def try_to_hold(self, run: str) -> bool:
-        """Take the lock of another run.
+        """Try to take the lock of another run.
 
-        Return False when the run's process is alive, or this process already holds the lock.
+        Return False if the run's process is alive or if this process already holds the lock.
         """
         if run in self._held:
             return False
@@ -50,12 +54,15 @@ class RunLocks:
         os.close(self._held.pop(run))
 
     def forget(self, run: str) -> None:
-        """Remove the file of a lock that is no longer needed. The caller releases the lock afterward."""
+        """Remove the file of a lock that is no longer needed. The caller then releases the lock."""
         (self._folder / run).unlink()
 
     def _take(self, name: str, *, wait: float) -> int:
-        """Take a lock, and write this process's id into its file. Raise BlockingIOError after `wait` seconds."""
-        # The name becomes the name of a file that is removed later, so it must be a run ID.
+        """Take a lock, and write this process's ID into its file.
+
+        Raise BlockingIOError if it is not free in `wait` seconds.
+        """
+        # A file gets this name and is removed later, so the name must be a run ID.
         if name != MIGRATION and not RUN.fullmatch(name):
             raise IntegrityFault(f"{name!r} is not a run ID", "report this")
         path, until = self._folder / name, time.monotonic() + wait
@@ -63,7 +70,7 @@ class RunLocks:
             lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # If the file was removed before the lock was taken, another process would create a new file and not see
+                # If the file was removed before it was locked, another process would create a new file and not notice
                 # this lock.
                 with suppress(FileNotFoundError):
                     if os.fstat(lock).st_ino == path.stat().st_ino:
@@ -81,9 +88,10 @@ class RunLocks:
             os.close(lock)
 
     def wait_for(self, name: str, *, wait: float, doing: str) -> int:
-        """Take a lock and return its open file.
+        """Take a lock and return the descriptor of its file.
 
-        Raise IntegrityFault with its holder when it stays held for `wait` seconds.
+        Raise IntegrityFault if it is not free within `wait` seconds. The message names the process that holds it and
+        what it does (`doing`).
         """
         try:
             return self._take(name, wait=wait)
@@ -98,7 +106,7 @@ class RunLocks:
 
 
 def _sign(lock: int) -> None:
-    """Write this process's id into a lock's file. A failure is ignored, because the lock is held all the same."""
+    """Write this process's ID into the file of a lock. A failure is ignored, because the lock works without it."""
     with suppress(OSError):
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

@@ -1,4 +1,4 @@
-"""The inventory of display tokens, in tables of the ledger. Of a seed only a keyed fingerprint is stored."""
+"""The inventory of display tokens in the ledger. It stores a keyed fingerprint of each seed, not the seed."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from mfa_kit.tokens.seeds import Factor, Sighting, StockCounts, StockedToken, To
 FIELDS = "serial, factor, digest, digits, period, counter, maker, model, octets, capacity"
 FIELD_TYPES = "text factor text integer integer integer text text integer integer"
 STATE = "fingerprint, verdict, reason"
-# The journal's devices that are tokens or are stored on one: the device, its token and its user, newest last.
+# The journal's devices that are tokens or are stored on a token: the device, the token and its user, oldest first.
 HELD = """
     select serial, coalesce(intent ->> '$.hardware', serial),
         case when reached in ('confirmed', 'revoking') then intent ->> '$.user' end
@@ -21,8 +21,8 @@ HELD = """
         and intent ->> '$.kind' in ('programmable', 'hardware-totp')
     order by at, run
 """
-# A proof is valid only for the same seed. The reading with the latest time counts, in whatever order readings were
-# added.
+# A reading counts only for the seed that the token had. Of the readings for the same seed, the latest counts, in
+# whatever order they were recorded.
 PROVED = """
     from sightings s where s.serial = tokens.serial and s.fingerprint = {fingerprint}
     order by s.at desc, s.id desc limit 1
@@ -51,20 +51,23 @@ RESPELL = ("update tokens set serial = ? where serial = ?", "update sightings se
 
 
 def _signed(counter: int) -> int:
-    """Return a counter of eight octets as SQLite's integer, which has a sign."""
+    """Return a counter of eight octets as a signed integer, because SQLite's integers are signed."""
     return counter if counter < COUNTERS // 2 else counter - COUNTERS
 
 
 class TokenInventory:
-    """Tokens by serial, and the readings of each. The spelling of a serial is that of the last imported file."""
+    """Stores tokens by serial, and the readings of each token.
+
+    A serial is spelled as in the last imported file.
+    """
 
     def __init__(self, tables: Tables, *, now: float) -> None:
         self._tables, self._now = tables, now
 
     def stock(self, tokens: Sequence[tuple[Token, str]]) -> StockCounts:
-        """Add tokens with their fingerprints.
+        """Add tokens, each with the fingerprint of its seed. Return how many are new, known, or have a different seed.
 
-        A token that comes with a different seed than before counts as untested again.
+        A token with a different seed than before is untested again, unless it was tested with that seed.
         """
         rows = self._tables.select("select serial, fingerprint from tokens", types="text text")
         before, there = {folded(row[0]): row for row in rows}, {row[0] for row in rows}
@@ -102,7 +105,7 @@ class TokenInventory:
         return StockCounts(new=new, known=known, reseeded=len(tokens) - new - known)
 
     def token(self, serial: str) -> StockedToken | None:
-        """Return a token. The spelling of its serial does not matter."""
+        """Return the token with this serial in any spelling, or None."""
         serials = (row[0] for row in self._tables.select("select serial from tokens", types="text"))
         spelled = [each for each in serials if folded(each) == folded(serial)]
         return next(iter(self._stocked("serial = ?", *spelled[:1])), None) if spelled else None
@@ -131,7 +134,7 @@ class TokenInventory:
         ]
 
     def _holders(self) -> dict[str, str]:
-        """Return each assigned token's user by serial. A revoked device no longer counts."""
+        """Return the user of each assigned token, by serial. A revoked token has no user."""
         devices = {
             device: (folded(serial), user)
             for device, serial, user in self._tables.select(HELD, types="text text text?")
@@ -139,7 +142,7 @@ class TokenInventory:
         return {serial: user for serial, user in devices.values() if user}
 
     def record(self, *seen: Sighting) -> None:
-        """Record readings, and give each token its newest one. Serials that are not in the inventory are skipped."""
+        """Record readings, and give each token the result of its newest one. Unknown serials are skipped."""
         self._tables.write(
             (SIGHT, [(s.at, s.verdict, s.offset, s.seconds, s.reason, s.serial) for s in seen]),
             (JUDGE, [(s.serial,) for s in seen]),
@@ -150,7 +153,7 @@ class TokenInventory:
         return self._seen("serial = ?", serial)
 
     def last_sightings(self) -> dict[str, Sighting]:
-        """Return the last reading of each token that has one with its present seed."""
+        """Return the last reading of each token that has been read with its present seed."""
         return {one.serial: one for one in self._seen("true")}
 
     def _seen(self, where: str, *values: str) -> list[Sighting]:
@@ -166,9 +169,9 @@ class TokenInventory:
         ]
 
     def check_free(self, serial: str, user: str) -> None:
-        """Raise UsageFault for a token that was rejected or belongs to another user.
+        """Raise UsageFault if a token was rejected or is assigned to another user.
 
-        A token that is not recorded here is free.
+        A token that is not in the inventory is free.
         """
         known = self.token(serial)
         if known and known.verdict is TokenVerdict.REJECTED:
