@@ -140,7 +140,7 @@ def test_a_key_that_may_not_be_opened_is_told_to_whoever_waits_for_one(
         assert examiner().next(None).where == "/dev/hidraw0"
     told = capsys.readouterr().err.splitlines()
     assert told[0] == "insert a key, or press Ctrl-C to end"
-    assert told[1].startswith("there is a key, but /dev/hidraw7 may not be opened; install the udev rule")
+    assert told[1].startswith("there is a key, but you have no permission to open /dev/hidraw7; install the udev rule")
 
 
 class Held(slot.Reader):
@@ -160,10 +160,10 @@ def test_a_card_that_another_program_holds_is_told_beside_the_keys(
     done = desk.run("key", "list", "--output", "json")
     assert done.code == 0, done.err
     assert [row["where"] for row in json.loads(done.out)["rows"]] == [["/dev/hidraw0"]]
-    assert "Contactless reader 00 00: another program holds the card" in done.err
+    assert "Contactless reader 00 00: another program is using the card" in done.err
     bus.unplug()
     done = desk.run("verify", "fido2")
-    assert (done.code, "another program holds the card" in done.err) == (3, True)
+    assert (done.code, "another program is using the card" in done.err) == (3, True)
 
 
 @pytest.mark.parametrize("answer", [b"\x6a\x82", b"\x6d\x00"])
@@ -200,7 +200,7 @@ def test_a_key_in_a_reader_is_verified_after_a_late_finger(
 def test_of_a_program_that_nobody_knows_the_kind_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """To give no name is better than to guess."""
     monkeypatch.setattr(faults, "HOLDERS", set())
-    assert str(faults.card_fault(CardConnectionException(hresult=faults.BUSY))) == "another program holds the card"
+    assert str(faults.card_fault(CardConnectionException(hresult=faults.BUSY))) == "another program is using the card"
 
 
 def test_only_a_key_that_registered_is_asked_to_sign(bus: Bus, key: SimulatedKey) -> None:

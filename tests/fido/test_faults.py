@@ -319,7 +319,7 @@ def test_a_mute_key_is_not_waited_for_again(bus: Bus, key: SimulatedKey, monkeyp
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (PermissionError(13, "denied", "/dev/hidraw3"), "/dev/hidraw3 may not be opened"),
+        (PermissionError(13, "denied", "/dev/hidraw3"), "you have no permission to open /dev/hidraw3"),
         (OSError(19, "no such device"), "the key was removed"),
         (ConnectionFailure("Wrong channel"), "another program is using this key"),
         (CtapError(0x7F), "the key rejected the command: CTAP error: 0x7F"),
@@ -378,9 +378,9 @@ def test_a_node_that_may_not_be_opened_is_named(desk: Desk, tmp_path: Path, monk
     monkeypatch.setattr(links, "SYSFS", tmp_path)
     done = desk.run("verify", "fido2")
     assert done.code == 3
-    assert "there is a key, but /dev/hidraw7 may not be opened" in done.err
-    assert "there is a key, but /dev/hidraw7 may not be opened" in desk.run("key", "list").err
+    assert "there is a key, but you have no permission to open /dev/hidraw7" in done.err
+    assert "there is a key, but you have no permission to open /dev/hidraw7" in desk.run("key", "list").err
     named = desk.run("key", "pin", "set", "--key", "/dev/hidraw7")
-    assert "there is a key, but /dev/hidraw7 may not be opened" in named.err
+    assert "there is a key, but you have no permission to open /dev/hidraw7" in named.err
     (node / "report_descriptor").write_bytes(os.urandom(40))
     assert "there is no security key" in desk.run("verify", "fido2").err

@@ -197,7 +197,7 @@ def test_a_card_that_another_program_holds_is_told_so(
             assert holder.stdin
             holder.stdin.close()
     assert done.code == 3
-    assert "holds the card" in done.err
+    assert "is using the card" in done.err
 
 
 def test_a_card_of_another_kind_is_no_key(readers: Readers, at_reader: Desk, key: SimulatedKey) -> None:

@@ -125,7 +125,7 @@ def test_a_table_says_why_a_key_is_refused(watch: Watch, maker: AttestationCa) -
     watched = watch()
     watched.examine(lab_key(maker, behavior=KeyBehavior(attestation="none")))
     _, out = watched.end()
-    assert out == "refused  genuine: no attestation by the manufacturer: its manufacturer is not proven\n"
+    assert out == "refused  genuine: no attestation by the manufacturer, so the manufacturer is not proven\n"
 
 
 def test_a_line_of_the_table_is_one_line(watch: Watch, maker: AttestationCa) -> None:

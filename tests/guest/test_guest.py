@@ -32,14 +32,14 @@ def test_without_the_rule_each_verb_names_the_node_and_does_nothing(guest: rig.R
     """The name comes from sysfs, which all users can read. The status is 3, and the key is unchanged."""
     said = guest.found["barred"][what]
     assert (said["code"], said["out"]) == (3, "no keys\n" if what == "list" else "")
-    assert f"there is a key, but {NODE} may not be opened" in said["err"]
+    assert f"there is a key, but you have no permission to open {NODE}" in said["err"]
     assert guest.found["barred left"] == {"pin": False, "registered": 0}
 
 
 def test_who_is_not_of_the_group_is_told_so_with_the_rule_too(guest: rig.Ran) -> None:
     """User bob gets the error, although alice can list the key."""
     said = guest.found["another's list"]
-    assert (said["code"], f"{NODE} may not be opened" in said["err"]) == (3, True)
+    assert (said["code"], f"no permission to open {NODE}" in said["err"]) == (3, True)
 
 
 def test_the_doctor_says_what_is_missing_for_the_node(guest: rig.Ran) -> None:

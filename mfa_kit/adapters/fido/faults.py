@@ -1,4 +1,4 @@
-"""Converts library errors at a key to a sentence and a hint, and lists the errors that malformed data raises."""
+"""Converts errors of the libraries for security keys to DeviceFault, and lists the errors for malformed data."""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -22,23 +22,23 @@ try:
 except ImportError:
     CARD_ERRORS: tuple[type[Exception], ...] = ()
 else:
-    # pyscard's errors have two base classes without a common root.
+    # pyscard's errors derive from two classes with no common base class.
     CARD_ERRORS = (SmartcardException, BaseSCardException)
 
-# Limit for text that a device reports about itself.
+# The maximum length of a text that a device reports about itself.
 LONGEST_WORD = 64
 
 SET_PIN = "set a PIN first: mfa-kit key pin set"
-# Statuses of PC/SC (pcsclite.h): a sharing violation, and a reset by another program.
+# PC/SC status codes (pcsclite.h): a sharing violation, and a reset by another program.
 BUSY = 0x8010000B
 RESET = 0x80100068
-# Removed, no card, reader gone, not transacted, unknown reader, invalid handle, data lost, unresponsive, unpowered; 0
-# stands for half an answer.
+# Status codes: removed, no card, reader gone, not transacted, unknown reader, invalid handle, data lost, unresponsive,
+# unpowered. 0 is reported for an incomplete response.
 GONE = {0x80100069, 0x8010000C, 0x80100017, 0x80100016, 0x80100009, 0x80100003, 0x8010002F, 0x80100066, 0x80100067, 0}
-# Programs that are known to hold cards.
+# Programs that are known to keep cards open.
 HOLDERS = {"scdaemon", "yubikey-agent", "yubioath-flutter", "authenticator"}
 
-# CTAP 2.1, 6.3: the key was not touched, or was told to stop.
+# CTAP 2.1, 6.3: the key was not touched, or the request was canceled.
 UNTOUCHED = {0x27, 0x2D, 0x2F, 0x3A, 0x05}
 # Other CTAP statuses (CTAP 2.1, 6.3), and what the user can do about them.
 SAYINGS: dict[int | None, tuple[str, str]] = {
@@ -82,7 +82,7 @@ GARBLED = (
 
 @contextmanager
 def key_faults() -> Iterator[None]:
-    """Convert library errors to a message and a hint."""
+    """Convert library errors to DeviceFault with a message and a hint."""
     try:
         yield
     except OSError as error:
@@ -106,7 +106,7 @@ def key_faults() -> Iterator[None]:
 def _lost(error: OSError) -> DeviceFault:
     if isinstance(error, PermissionError):
         return DeviceFault(
-            f"{error.filename or 'the key'} may not be opened",
+            f"you have no permission to open {error.filename or 'the key'}",
             "install the udev rule (docs/security-keys.md) and plug the key in again",
         )
     return Lost("the key was removed", "plug it in and repeat the command")
@@ -121,27 +121,29 @@ def _hresult(error: Exception) -> int:
 
 
 def is_held(error: Exception) -> bool:
-    """Whether another program holds the card."""
+    """Return whether another program is using the card."""
     return _hresult(error) == BUSY
 
 
 def card_fault(error: Exception) -> DeviceFault:
-    """Convert a pyscard error by its PC/SC status."""
+    """Convert a pyscard error to DeviceFault, by its PC/SC status code."""
     code = _hresult(error)
     if code == BUSY:
         return DeviceFault(
-            f"{_holder() or 'another program'} holds the card",
+            f"{_holder() or 'another program'} is using the card",
             "end that program or wait for it, and repeat the command",
         )
     if code == RESET:
         return _shared()
     if code in GONE or type(error).__name__ == "NoCardException":
         return _lost(OSError())
-    return DeviceFault(f"the reader failed (0x{code:08X})", "take the key off, put it on again and repeat the command")
+    return DeviceFault(
+        f"the reader failed (0x{code:08X})", "take the key off the reader, put it back and repeat the command"
+    )
 
 
 def _holder() -> str | None:
-    """Return the name of a running program that is known to hold cards."""
+    """Return the name and process ID of a running program that is known to keep cards open."""
     for comm in Path("/proc").glob("[0-9]*/comm"):
         with suppress(OSError):
             name = comm.read_text("utf-8").strip()
@@ -151,7 +153,7 @@ def _holder() -> str | None:
 
 
 def ctap_status(error: Exception) -> int | None:
-    """Return the CTAP status in an error of the device or the client."""
+    """Return the CTAP status code of an error from the device or the client, or None if it has none."""
     inner = error.cause if isinstance(error, ClientError) else error
     return int(inner.code) if isinstance(inner, CtapError) else None
 
@@ -167,15 +169,15 @@ def _refused(error: Exception) -> DeviceFault:
 
 
 def shortened(text: object) -> str:
-    """Return a text without control characters, cut to LONGEST_WORD letters."""
+    """Return a text without control characters, cut to LONGEST_WORD characters."""
     return without_controls(str(text))[:LONGEST_WORD]
 
 
 def all_shortened(texts: Sequence[object]) -> tuple[str, ...]:
-    """Shorten each of several texts."""
+    """Return the texts, each shortened as by `shortened`."""
     return tuple(shortened(text) for text in texts)
 
 
 def short_reason(error: BaseException) -> str:
-    """Return the shortened message of an error, or the name of its class when it has none."""
+    """Return the message of an error, shortened, or the name of its class if it has no message."""
     return shortened(str(error) or type(error).__name__)

@@ -1,4 +1,4 @@
-"""An open FIDO key: its information and its signatures. A PIN is sent once and never repeated automatically."""
+"""An open FIDO key: its information, PIN and signatures. A PIN is sent once and never retried automatically."""
 
 import math
 import secrets
@@ -51,23 +51,27 @@ from mfa_kit.security_keys.authenticator import (
     StatementKind,
 )
 
-# Remaining seconds at which the user is reminded to touch the key.
+# The user is reminded to touch the key when this many seconds remain.
 COUNTDOWN = (20, 10, 5)
-# Calls that a key answers at once, besides the call that waits for a touch: getInfo, key agreement, token.
+# Requests that a key answers immediately, in addition to the request that waits for a touch: getInfo, key agreement,
+# PIN token.
 ROUND = 3
-# CTAP 2.1, 6.4: maxMsgSize is at least 1024. Keys accept 8 to 64 credentials in a list.
+# CTAP 2.1, 6.4: maxMsgSize is at least 1024. Keys accept between 8 and 64 credentials in a list.
 SMALLEST_MESSAGE = 1024
 MOST_LISTED = 1024
 
 
 class _Person(UserInteraction):
-    """Gives the PIN once. A second request would be a second try, and only the user may decide on that."""
+    """Gives the PIN to python-fido2 once.
+
+    A second request would be another try, which only the user may decide to make.
+    """
 
     def __init__(self, pin: Pin | None) -> None:
         self._pin = pin
 
     def request_pin(self, permissions: ClientPin.PERMISSION, rp_id: str | None) -> str | None:
-        """Return the PIN the first time, then None."""
+        """Return the PIN at the first call, then None."""
         pin, self._pin = self._pin, None
         return pin.reveal() if pin else None
 
@@ -76,7 +80,10 @@ class _Person(UserInteraction):
 def open_key(
     wanted: str | None, *, tell: Callable[[str], None], relying_party: str | None = None
 ) -> Iterator["FidoKey"]:
-    """Open the key at a place or with a serial, or the only key. `tell` shows the user what to do now."""
+    """Open the key with this path or serial number, or, for None, the only key.
+
+    `tell` shows the user what to do now.
+    """
     found = links.find_key(wanted)
     with key_faults():
         device = links.open_device(found)
@@ -88,7 +95,7 @@ def open_key(
 
 
 class FidoKey:
-    """One open key, valid while it is plugged in."""
+    """An open key. It can be used until it is unplugged."""
 
     def __init__(
         self, device: links.BoundedDevice, *, tell: Callable[[str], None], relying_party: str | None = None
@@ -100,7 +107,7 @@ class FidoKey:
         self._pin_tries: int | None = None
 
     def info(self) -> KeyInfo:
-        """Read the key's information. No touch is needed."""
+        """Read the key's information. This needs no touch."""
         with key_faults():
             u2f = self._speaks_u2f()
             if not self._device.capabilities & CAPABILITY.CBOR:
@@ -112,13 +119,13 @@ class FidoKey:
             try:
                 left, replug = ClientPin(ctap).get_pin_retries()
             except (CtapError, ValueError):
-                # The key omits its PIN protocols, or does not count its tries.
+                # The key omits its PIN protocols, or does not report the remaining tries.
                 return said
             self._pin_tries = int(left)
             return replace(said, pin_retries=self._pin_tries, replug=bool(replug))
 
     def residents(self, pin: Pin) -> tuple[int, int]:
-        """Return the number of resident credentials, and how many more fit."""
+        """Return how many resident credentials the key has, and how many more fit."""
         with key_faults(), self._pin_errors():
             ctap = Ctap2(self._device)
             client_pin = ClientPin(ctap)
@@ -130,25 +137,25 @@ class FidoKey:
             return int(counted[fields.EXISTING_CRED_COUNT]), int(counted[fields.MAX_REMAINING_COUNT])
 
     def set_pin(self, new: Pin) -> None:
-        """Set the first PIN. Raise DeviceFault when the key has a PIN, or refuses this one."""
+        """Set the first PIN. Raise DeviceFault if the key already has a PIN or rejects this one."""
         with key_faults(), self._new_pin():
             ClientPin(Ctap2(self._device)).set_pin(new.reveal())
 
     def change_pin(self, old: Pin, new: Pin) -> None:
         """Change the PIN.
 
-        Raise DeviceFault for a wrong PIN, with the remaining tries, or for a new PIN that the key refuses.
+        Raise DeviceFault for a wrong PIN, with the number of remaining tries, or if the key rejects the new PIN.
         """
         with key_faults(), self._pin_errors(), self._new_pin():
             ClientPin(Ctap2(self._device)).change_pin(old.reveal(), new.reveal())
 
     def try_pin(self, pin: Pin) -> None:
-        """Check the PIN by requesting a token for an assertion. The token is not used."""
+        """Check the PIN by requesting a PIN token. The token is not used."""
         with key_faults(), self._pin_errors():
             ClientPin(Ctap2(self._device)).get_pin_token(pin.reveal(), ClientPin.PERMISSION.GET_ASSERTION, self._rp)
 
     def set_pin_policy(self, pin: Pin | None, *, shortest: int | None, force_change: bool) -> None:
-        """Set the minimum PIN length, and whether the PIN must be changed before the next use (CTAP 2.1, 6.11.4)."""
+        """Set the minimum PIN length, and whether the PIN has to be changed before the next use (CTAP 2.1, 6.11.4)."""
         with key_faults(), self._pin_errors():
             ctap = Ctap2(self._device)
             if not Config.is_supported(ctap.info):
@@ -164,7 +171,7 @@ class FidoKey:
     def reset(self) -> None:
         """Erase the key (CTAP 2.1, 6.6).
 
-        The key allows this only in the first ten seconds after power-up, with a touch.
+        The key allows this only within ten seconds after it is plugged in, and requires a touch.
         """
         with key_faults(), self._finger():
             try:
@@ -178,10 +185,10 @@ class FidoKey:
                 ) from None
 
     def register(self, *, verify: bool, pin: Pin | None, known: Sequence[bytes] = ()) -> Registration | None:
-        """Create a non-resident credential with direct attestation. Requires a touch.
+        """Create a non-resident credential with direct attestation. This requires a touch.
 
-        Return None when the key created one of the `known` credentials for this relying party, so it was already
-        examined.
+        Return None if the key created one of the `known` credentials for this relying party, which means that it was
+        examined before.
         """
         server = self._server()
         options, state = server.register_begin(
@@ -211,16 +218,16 @@ class FidoKey:
 
     @property
     def relying_party(self) -> str:
-        """The domain for which the key registers."""
+        """The domain for which the key registers credentials."""
         return self._rp
 
     @property
     def credential(self) -> bytes:
-        """The public part of the last registration. It serves to recognize the key and cannot sign."""
+        """The last credential without its private key. It identifies the key, but cannot be used to sign."""
         return bytes(self._credential or b"")
 
     def assertion(self, *, verify: bool, pin: Pin | None) -> Assertion:
-        """Have the credential of the last registration sign a challenge. Requires a touch."""
+        """Request a signature of a challenge with the last credential. This requires a touch."""
         if self._credential is None:
             raise TypeError("register first")
         server = self._server()
@@ -250,7 +257,7 @@ class FidoKey:
         return Fido2Client(self._device, collector, _Person(pin), extensions=[])
 
     def _speaks_u2f(self) -> tuple[str, ...]:
-        """Test for U2F with its own command, because getInfo may omit it."""
+        """Send U2F's own version command, because getInfo may omit U2F."""
         if self._device.capabilities & CAPABILITY.NMSG and self._device.place.link is Link.HID:
             return ()
         try:
@@ -260,10 +267,10 @@ class FidoKey:
 
     @contextmanager
     def _finger(self) -> Iterator[None]:
-        """Ask for a touch just before the request that requires it, and count down.
+        """Ask for a touch just before a request that requires it, and count down.
 
-        The request does not wait for keepalives, because they may never come. The prompt is not earlier either, because
-        a call before it, such as a check of a wrong PIN, may already fail.
+        The prompt does not wait for keepalives, because the key may never send one. It is not shown earlier, because a
+        preceding request, such as the check of a wrong PIN, may fail.
         """
         self._device.deadline.allow(links.TOUCH + links.SLACK + ROUND * links.PROMPT)
         began = math.inf
@@ -289,20 +296,20 @@ class FidoKey:
 
     @contextmanager
     def _new_pin(self) -> Iterator[None]:
-        """Convert a refusal of the new PIN to DeviceFault."""
+        """Convert the rejection of a new PIN to DeviceFault."""
         try:
             yield
         except CtapError as error:
             if error.code != CtapError.ERR.PIN_POLICY_VIOLATION:
                 raise
             raise DeviceFault(
-                "the key rejected the new PIN and kept the old state",
-                "choose a longer one, and not a sequence such as 123456",
+                "the key rejected the new PIN; nothing was changed",
+                "choose a longer PIN that is not a sequence such as 123456",
             ) from None
 
     @contextmanager
     def _pin_errors(self) -> Iterator[None]:
-        """Convert a wrong PIN to DeviceFault with the remaining tries, which only the key knows."""
+        """Convert the error for a wrong PIN to DeviceFault with the number of tries left, which only the key knows."""
         try:
             yield
         except (ClientError, CtapError) as error:
@@ -313,7 +320,7 @@ class FidoKey:
             left, replug = ClientPin(Ctap2(self._device)).get_pin_retries()
             what = f"{left} {'try is' if left == 1 else 'tries are'} left"
             if code == CtapError.ERR.PIN_AUTH_BLOCKED:
-                # The third wrong PIN in a row, or any later one. Older keys do not distinguish the two.
+                # The third wrong PIN in a row, or a later one. Older keys do not distinguish the two cases.
                 happened, hint = SAYINGS[code]
                 raise DeviceFault(f"{happened}; {what}", hint) from None
             raise DeviceFault(
@@ -322,7 +329,7 @@ class FidoKey:
             ) from None
 
     def _check_tries(self, error: Exception) -> None:
-        """Raise DeviceFault if the key has counted a wrong PIN although it reported another error."""
+        """Raise DeviceFault if the key counted a wrong PIN although it reported another error."""
         if self._pin_tries is None or ctap_status(error) in UNTOUCHED:
             return
         try:
@@ -339,7 +346,7 @@ class FidoKey:
 
 
 def throw_away_party() -> str:
-    """Return a relying party's name that cannot exist (RFC 6761: .invalid)."""
+    """Return a relying party ID that cannot exist (RFC 6761: .invalid)."""
     return f"{secrets.token_hex(8)}.mfa-kit.invalid"
 
 
@@ -348,10 +355,12 @@ def _requirement(*, verify: bool) -> UserVerificationRequirement:
 
 
 def _info(place: PluggedKey, info: Info, *, u2f: tuple[str, ...], device_version: Version | None) -> KeyInfo:
+    # python-fido2 counts down from these values, so a huge one would keep it busy.
     if not 0 <= info.max_creds_in_list <= MOST_LISTED or info.max_msg_size < SMALLEST_MESSAGE:
-        raise ValueError("max_creds_in_list or max_msg_size is impossible, and python-fido2 would count down from it")
+        raise ValueError("max_creds_in_list or max_msg_size is out of range")
+    # A PIN that mfa-kit generates has the minimum length.
     if info.min_pin_length > LONGEST_PIN:
-        raise ValueError("the minimum PIN length is above the maximum, and a generated PIN would have that length")
+        raise ValueError("the minimum PIN length is above the maximum")
     versions = all_shortened(info.versions)
     return KeyInfo(
         plugged=place,

@@ -1,4 +1,4 @@
-"""Finds, opens and waits for FIDO keys on USB HID and PC/SC. Every packet and APDU has a deadline."""
+"""Finds and opens FIDO keys on USB HID and PC/SC. Waiting for a packet or APDU is limited by a deadline."""
 
 import math
 import os
@@ -31,18 +31,19 @@ T = TypeVar("T")
 # Raised when the opened card is not a FIDO key.
 NO_KEY: tuple[type[Exception], ...] = (*GARBLED, CtapError)
 
-# Seconds. A key answers at once, or waits up to 30 s for a touch (the longest observed). SLACK allows for transmission.
+# In seconds. A key answers immediately, or waits up to 30 s for a touch (the longest observed). SLACK allows for
+# transmission.
 PROMPT = 4.0
 TOUCH = 30.0
 SLACK = 5.0
 TICK = 0.25
-# ISO 7816-4: GET RESPONSE, and the first octet of a status that announces more data.
+# ISO 7816-4: GET RESPONSE, and the first octet of a status word that announces more data.
 GET_RESPONSE, MORE = 0xC0, 0x61
 SYSFS = Path("/sys/class/hidraw")
 
 
 class Deadline:
-    """Waits for one packet or APDU at a time, in a thread that is abandoned when the device does not answer."""
+    """Waits for one packet or APDU at a time, in a thread that is abandoned when the device does not respond."""
 
     def __init__(self) -> None:
         self._end = 0.0
@@ -51,15 +52,15 @@ class Deadline:
         self.mute = False
 
     def allow(self, seconds: float) -> None:
-        """Limit the time of all further calls together, because a library may ask without end."""
+        """Limit all further calls together to a number of seconds, because a library may repeat calls forever."""
         self._last = time.monotonic() + seconds
 
     def start(self, seconds: float) -> None:
-        """Limit the time of the next call."""
+        """Limit the next call to a number of seconds."""
         self._end = min(time.monotonic() + seconds, self._last)
 
     def wait(self, call: Callable[[], T]) -> T:
-        """Return the result of a call. Raise DeviceFault when this call, or an earlier one, takes too long."""
+        """Make a call and return its result. Raise DeviceFault if this call or an earlier one takes too long."""
         self.tick()
         if self.mute or time.monotonic() >= self._end:
             raise self._lost()
@@ -81,7 +82,7 @@ class Deadline:
 
 
 def _put_outcome(call: Callable[[], T], answer: queue.SimpleQueue[Callable[[], T]]) -> None:
-    """Make the call, and put a function that returns its result or raises its error."""
+    """Make the call, and put into `answer` a function that returns the call's result or raises its error."""
     try:
         value = call()
     except BaseException as error:  # noqa: BLE001 - the waiting thread raises it again
@@ -95,7 +96,7 @@ def _raise(error: BaseException) -> NoReturn:
 
 
 class _Packets(CtapHidConnection):
-    """python-fido2's packet connection, with a deadline for each read."""
+    """python-fido2's packet connection, with a deadline for each packet that is read."""
 
     def __init__(self, inner: CtapHidConnection, deadline: Deadline) -> None:
         self._inner = inner
@@ -103,11 +104,11 @@ class _Packets(CtapHidConnection):
         self._channel = b""
 
     def read_packet(self) -> bytes:
-        """Return the next packet. If none comes in time, tell the key to stop and raise DeviceFault."""
+        """Return the next packet. If none arrives in time, cancel the request and raise DeviceFault."""
         try:
             packet = self._deadline.wait(self._inner.read_packet)
         except DeviceFault:
-            # The key may still be waiting for a touch, so tell it to stop.
+            # The key may still be waiting for a touch, so cancel its request.
             with suppress(OSError):
                 self._inner.write_packet((self._channel + bytes([0x80 | CTAPHID.CANCEL])).ljust(64, b"\0"))
             raise
@@ -116,13 +117,13 @@ class _Packets(CtapHidConnection):
         return packet
 
     def write_packet(self, data: bytes) -> None:
-        """Write a packet. Remember its channel, because a cancellation must use the same one."""
+        """Write a packet. Its channel is stored, because a cancellation must use the same channel."""
         self._channel = data[:4]
         self._inner.write_packet(data)
 
     def close(self) -> None:
-        """Close the connection, unless a read is still stuck in it."""
-        # A stuck read must not continue on another file that has since got the same descriptor number.
+        """Close the connection, unless a read is still blocked in it."""
+        # A blocked read must not continue on another file that has since received the same descriptor number.
         if not self._deadline.mute:
             self._inner.close()
 
@@ -135,7 +136,7 @@ class CardConnection(Protocol):
         ...
 
     def transmit(self, apdu: list[int], protocol: int | None = None) -> tuple[list[int], int, int]:
-        """Return the data and the two octets of the status of an APDU's answer."""
+        """Send an APDU. Return the data of the response and the two octets of its status word."""
         ...
 
     def disconnect(self) -> object:
@@ -144,7 +145,7 @@ class CardConnection(Protocol):
 
 
 class CardReader(Protocol):
-    """pyscard's reader. Its text is its name."""
+    """The part of pyscard's reader that is used here. str() of a reader is its name."""
 
     def createConnection(self) -> CardConnection:  # noqa: N802 - pyscard's name
         """Return a connection that is not open yet."""
@@ -152,7 +153,7 @@ class CardReader(Protocol):
 
 
 class _Card:
-    """pyscard's connection, with a deadline for each call. It leaves the card powered for other programs."""
+    """pyscard's connection with a deadline for each call. The card stays powered, because other programs may use it."""
 
     def __init__(self, inner: CardConnection, deadline: Deadline) -> None:
         self._inner = inner
@@ -163,22 +164,25 @@ class _Card:
         self._deadline.wait(lambda: self._inner.connect(disposition=scard.SCARD_LEAVE_CARD))
 
     def transmit(self, apdu: list[int], protocol: int | None = None) -> tuple[list[int], int, int]:
-        """Return an APDU's answer. Raise DeviceFault when no answer comes in time, or one that makes no progress."""
+        """Send an APDU and return the response.
+
+        Raise DeviceFault if it does not arrive in time, or consists of endless parts without data.
+        """
         data, sw1, sw2 = self._deadline.wait(lambda: self._inner.transmit(apdu, protocol))
         if apdu[1] == GET_RESPONSE and sw1 == MORE and not data:
             raise DeviceFault("the key sends an endless answer", "unplug it, plug it in again and repeat the command")
         return data, sw1, sw2
 
     def disconnect(self) -> None:
-        """Disconnect from the card, unless a call is still stuck."""
+        """Disconnect from the card, unless a call is still blocked."""
         if not self._deadline.mute:
             self._inner.disconnect()
 
 
 class BoundedDevice(CtapDevice):
-    """A device whose calls always end.
+    """A FIDO device whose calls always end.
 
-    It has no `connect`, because python-fido2 would use that to send a PIN a second time.
+    It has no `connect` method, because python-fido2 would use it to send a PIN a second time.
     """
 
     def __init__(self, place: PluggedKey, inner: CtapDevice, deadline: Deadline) -> None:
@@ -190,12 +194,12 @@ class BoundedDevice(CtapDevice):
 
     @property
     def capabilities(self) -> int:
-        """CTAPHID's capability flags."""
+        """CTAPHID's capability flags of the key."""
         return self._inner.capabilities
 
     @property
     def version(self) -> Version | None:
-        """CTAPHID's device version, which is the firmware version if the maker sets it."""
+        """The device version in CTAPHID, which is the firmware version if the manufacturer sets it."""
         version = getattr(self._inner, "device_version", None)
         return Version(*version) if version and any(version) else None
 
@@ -206,11 +210,11 @@ class BoundedDevice(CtapDevice):
         event: threading.Event | None = None,
         on_keepalive: Callable[[STATUS], None] | None = None,
     ) -> bytes:
-        """Return the answer to a command. A command that requires a touch gets time for it."""
+        """Send a command and return the response. A command that requires a touch gets more time."""
         finger = (_wants_finger if cmd == CTAPHID.CBOR else _wants_finger_u2f)(data)
         if finger:
             self.finger()
-        # A U2F key answers at once that it was not touched, and is polled.
+        # A U2F key reports immediately that it was not touched, and is then polled.
         self.deadline.start(TOUCH + SLACK if finger and cmd == CTAPHID.CBOR else PROMPT)
         self.deadline.tick()
         return self._inner.call(cmd, data, event, on_keepalive)
@@ -226,7 +230,7 @@ class BoundedDevice(CtapDevice):
 
 
 def _wants_finger(request: bytes) -> bool:
-    """Whether a key may wait for a touch before it answers this CTAP2 command."""
+    """Return whether a key may wait for a touch before it answers this CTAP2 command."""
     match request[:1]:
         case b"\x01" | b"\x07" | b"\x0b":
             return True
@@ -239,32 +243,35 @@ def _wants_finger(request: bytes) -> bool:
 
 
 def _wants_finger_u2f(request: bytes) -> bool:
-    """Whether a U2F command requires a touch: register, and authenticate unless it only checks a handle."""
+    """Return whether a U2F command requires a touch.
+
+    Register does, and so does authenticate unless it only checks a key handle.
+    """
     return request[1:2] == b"\x01" or (request[1:2] == b"\x02" and request[2:3] != b"\x07")
 
 
 def find_keys() -> tuple[list[PluggedKey], list[DeviceFault]]:
-    """Return the keys that can be opened, and the faults of the others.
+    """Return the keys that can be opened, and a fault for each key that cannot.
 
-    A key that is seen on USB and in a reader is listed once, on USB.
+    A key that appears on USB and in a reader is listed once, on USB.
     """
     found, wrong = _found()
     return [each.place for each in found], [*wrong, *map(barred_fault, barred_nodes())]
 
 
 def attached_names() -> list[str]:
-    """Return names that change when a key is plugged in or removed, even one that may not be opened.
+    """Return names that change when a key is plugged in or removed, even if this user cannot open the key.
 
-    No card is touched.
+    No request is sent to a card.
     """
     usb = [str(each.path) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
     return [*usb, *barred_nodes(), *(ask_readers(_present) if CARD_ERRORS else [])]
 
 
 def _present() -> list[str]:
-    """Return the names of the readers with a card in them (SCardGetStatusChange)."""
+    """Return the names of the readers that contain a card (SCardGetStatusChange)."""
     status, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
-    # After a failure the context is an undefined value.
+    # After a failure, the context has an undefined value.
     if status != scard.SCARD_S_SUCCESS:
         return []
     try:
@@ -278,7 +285,10 @@ def _present() -> list[str]:
 
 
 def ask_readers(call: Callable[[], list[T]]) -> list[T]:
-    """Call the smart card service within the time a key may take. Without the service there are no readers."""
+    """Make a call to the smart card service and return its list, or an empty list if the service is not running.
+
+    Raise DeviceFault if the service takes longer than a key may.
+    """
     deadline = Deadline()
     deadline.start(PROMPT)
     try:
@@ -288,7 +298,7 @@ def ask_readers(call: Callable[[], list[T]]) -> list[T]:
 
 
 def device_nodes() -> list[str]:
-    """Return the device nodes of FIDO keys on USB. Every user can read them in sysfs."""
+    """Return the device nodes of FIDO keys on USB. They are found in sysfs, which every user can read."""
     found = []
     for report in sorted(SYSFS.glob("*/device/report_descriptor")):
         node = f"/dev/{report.parts[-3]}"
@@ -301,13 +311,13 @@ def device_nodes() -> list[str]:
 
 
 def barred_nodes() -> list[str]:
-    """Return the device nodes that this user may not open."""
+    """Return the device nodes that this user has no permission to open."""
     return [node for node in device_nodes() if not os.access(node, os.R_OK | os.W_OK)]
 
 
 @dataclass(frozen=True, slots=True)
 class FoundKey:
-    """A key, its place, and a function that opens it within a deadline."""
+    """A key that was found, and a function that opens it within a deadline."""
 
     place: PluggedKey
     open: Callable[[Deadline], CtapDevice]
@@ -315,7 +325,7 @@ class FoundKey:
 
 def _found() -> tuple[list[FoundKey], list[DeviceFault]]:
     usb = [_on_usb(each) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
-    # The reader of a key on USB has the key's own name. Each key on USB hides one such reader.
+    # A key on USB may also be a reader, which has the key's own name. Each key on USB hides one such reader.
     names = [each.place.product for each in usb if each.place.product]
     cards, wrong = [], []
     for reader in _readers():
@@ -342,12 +352,15 @@ def _on_usb(descriptor: HidDescriptor) -> FoundKey:
 
 
 def _readers() -> list[CardReader]:
-    # pyscard cannot open readers whose names have non-ASCII letters.
+    # pyscard cannot open readers whose names have non-ASCII characters.
     return [each for each in ask_readers(System.readers) if str(each).isascii()] if CARD_ERRORS else []
 
 
 def _speaks_fido(reader: CardReader) -> bool:
-    """Whether a reader holds a FIDO key. Raise DeviceFault for a card that does not answer or another program holds."""
+    """Return whether the card in a reader is a FIDO key.
+
+    Raise DeviceFault if the card does not respond or another program is using it.
+    """
     deadline = Deadline()
     try:
         _open_reader(reader, deadline).close()
@@ -361,9 +374,9 @@ def _speaks_fido(reader: CardReader) -> bool:
 
 
 def find_key(wanted: str | None) -> FoundKey:
-    """Return the key at a place or with a serial, or the only key.
+    """Return the key with this path or serial number, or, for None, the only key.
 
-    Raise DeviceFault when that is ambiguous, because two keys may have the same serial.
+    Raise DeviceFault if several keys match. Two keys may have the same serial number.
     """
     keys, wrong = _found()
     found = [each for each in keys if wanted in (None, each.place.where, each.place.serial)]
@@ -378,7 +391,7 @@ def find_key(wanted: str | None) -> FoundKey:
 
 
 def open_device(found: FoundKey) -> BoundedDevice:
-    """Open a key. Raise the library's errors, or DeviceFault when the key does not answer."""
+    """Open a key. Raise DeviceFault if it does not respond, and the library's errors otherwise."""
     deadline = Deadline()
     return BoundedDevice(found.place, found.open(deadline), deadline)
 
@@ -407,9 +420,9 @@ def _open_reader(reader: CardReader, deadline: Deadline) -> CtapDevice:
 
 
 def barred_fault(node: str) -> DeviceFault:
-    """Return the fault for a key that this user may not open."""
+    """Return the error for a key that this user has no permission to open."""
     return DeviceFault(
-        f"there is a key, but {node} may not be opened",
+        f"there is a key, but you have no permission to open {node}",
         "install the udev rule (docs/security-keys.md) and plug the key in again",
     )
 

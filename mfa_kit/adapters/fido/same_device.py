@@ -1,6 +1,6 @@
-"""Finds the FIDO key on the same device as the card in a reader.
+"""Finds the FIDO key that is the same device as the card in a reader.
 
-Names and serials are claims, so devices are compared by their position on the bus.
+Devices are compared by their position on the USB bus, because any device can report any name and serial number.
 """
 
 from contextlib import suppress
@@ -11,13 +11,13 @@ from smartcard import scard
 from mfa_kit.adapters.fido import links
 from mfa_kit.security_keys.authenticator import Link
 
-# PC/SC part 3, 3.1.2: the kind of channel and its number. For USB, Debian's libccid puts bus and address into the
-# number.
+# PC/SC part 3, 3.1.2: the kind of the channel and its number. For USB, Debian's libccid stores the bus and the address
+# in the number.
 CHANNEL_USB = 0x20
 
 
 def find_same_device(reader: str) -> str | None:
-    """Return the place of the FIDO key that is the reader's card or on the same USB device; None if there is none."""
+    """Return the path of the FIDO key that is the same device as the card in this reader, or None if there is none."""
     found, _ = links.find_keys()
     if any(each.link is Link.PCSC and each.where == reader for each in found):
         return reader
@@ -27,7 +27,7 @@ def find_same_device(reader: str) -> str | None:
 
 
 def _address_of_reader(reader: str) -> tuple[int, int] | None:
-    """Return bus and address of a USB reader (SCARD_ATTR_CHANNEL_ID), if its driver reports them."""
+    """Return the bus and address of a USB reader (SCARD_ATTR_CHANNEL_ID), or None if its driver omits them."""
     for line in links.ask_readers(lambda: [_channel(reader)]):
         if len(line) >= 4 and line[2] == CHANNEL_USB and not line[3]:  # noqa: PLR2004 - a little-endian DWORD
             return line[1], line[0]
@@ -36,7 +36,7 @@ def _address_of_reader(reader: str) -> tuple[int, int] | None:
 
 def _channel(reader: str) -> list[int]:
     status, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
-    # After a failure the context is an undefined value.
+    # After a failure, the context has an undefined value.
     if status != scard.SCARD_S_SUCCESS:
         return []
     try:
@@ -53,7 +53,7 @@ def _channel(reader: str) -> list[int]:
 
 
 def _address_of_node(node: str) -> tuple[int, int] | None:
-    """Return bus and address of the USB device that a hidraw node belongs to (sysfs, busnum and devnum)."""
+    """Return the bus and address of the USB device with this hidraw node (busnum and devnum in sysfs), or None."""
     with suppress(OSError, ValueError):
         for folder in (links.SYSFS / Path(node).name / "device").resolve(strict=True).parents:
             if (folder / "busnum").exists():

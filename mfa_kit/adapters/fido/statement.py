@@ -1,4 +1,7 @@
-"""Checks an attestation statement by itself (WebAuthn Level 3, 8): its kind, and whether its signature is valid."""
+"""Checks an attestation statement (WebAuthn Level 3, 8): its type, and whether its signature is valid.
+
+Whether its certificates are trusted is decided elsewhere.
+"""
 
 import warnings
 from dataclasses import replace
@@ -14,14 +17,18 @@ from mfa_kit.core.firmware import Version
 from mfa_kit.security_keys.authenticator import Registration, StatementKind
 
 AAGUID_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4")
-# Yubico, "FIDO attestation certificates": the firmware version, one octet per part.
+# Yubico, "FIDO attestation certificates": the extension with the firmware version, one octet per part.
 FIRMWARE_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.41482.13.1")
-# Formats in which computers and phones attest (WebAuthn, 8.3 to 8.8). Security keys do not use them.
+# Attestation formats of computers and phones (WebAuthn, 8.3 to 8.8). Security keys do not use them.
 PLATFORMS = {"tpm", "android-key", "android-safetynet", "apple", "compound"}
 
 
 def registration_of(attestation: AttestationObject, client_data_hash: bytes) -> Registration:
-    """Check the statement by itself. Trust in its certificates is decided elsewhere."""
+    """Return the registration in an attestation, with the type of its statement.
+
+    Raise ValueError if it contains no credential. An invalid statement raises nothing; the result describes its
+    flaw.
+    """
     data = attestation.auth_data
     credential = data.credential_data
     if credential is None:

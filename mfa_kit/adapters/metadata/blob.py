@@ -1,4 +1,4 @@
-"""The metadata BLOB (FIDO Metadata Service 3, 3.1.7): a JWS that is verified when it is read, and its payload."""
+"""Reads the metadata BLOB (FIDO Metadata Service 3, 3.1.7), which is a JWS, and verifies its signature."""
 
 import base64
 import binascii
@@ -33,13 +33,14 @@ GLOBALSIGN_ROOT_R3 = base64.b64decode(
     "HhXXipa0095MJ6RMG3NzdvQXmcIfeg7jLQitChws/zyrVQ4PkX4268NXSb7hLi18YIvDQVETI53O9zJrlAGomecsMx86OyXShkDO"
     "OyyGeMlhLxS67ttVb9+E7gUJTb0o2HLO02JQZR7rkpeDMdmztcpHWD9f"
 )
-# GlobalSign certifies many sites, so the BLOB's own certificate must name the FIDO Alliance's site.
+# GlobalSign issues certificates for many sites, so the BLOB must be signed with a certificate for the FIDO Alliance's
+# site.
 SITE = "mds.fidoalliance.org"
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """The content of a BLOB: its number, the date of the next one, and the entries, one per model, not parsed yet."""
+    """The content of a BLOB: its number, the date of the next BLOB, and the unparsed entries, one per model."""
 
     number: int
     next_update: date
@@ -47,7 +48,10 @@ class Payload:
 
 
 def read_certificate(path: Path) -> bytes:
-    """Read a root certificate, PEM or DER. Raise UsageFault when the file is not a certificate."""
+    """Return the DER form of a root certificate in a PEM or DER file.
+
+    Raise UsageFault if the file cannot be read or is not a certificate.
+    """
     octets = read_octets(path)
     try:
         load = x509.load_pem_x509_certificate if b"-----BEGIN" in octets else x509.load_der_x509_certificate
@@ -57,7 +61,7 @@ def read_certificate(path: Path) -> bytes:
 
 
 def read_octets(path: Path) -> bytes:
-    """Return the content of a metadata file. Raise UsageFault when it cannot be read."""
+    """Return the content of a metadata file. Raise UsageFault if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -67,7 +71,9 @@ def read_octets(path: Path) -> bytes:
 def verified_payload(blob: bytes, root: bytes, *, site: str | None, at: float) -> Payload:
     """Verify a BLOB (a JWS in compact form, RFC 7515) and return its payload.
 
-    A BLOB that is past its nextUpdate is verified for that day. The metadata check reports it as stale.
+    `root` is the trusted certificate and `at` the time, in Unix seconds. If `site` is given, the BLOB must be signed
+    with a certificate for that host. A BLOB whose nextUpdate has passed is verified as of that day; the metadata check
+    reports it as stale. Raise UsageFault if it is not valid.
     """
     hint = "download blob.jwt again from https://mds3.fidoalliance.org/, or give its root with --mds-root"
     try:
@@ -87,7 +93,7 @@ def verified_payload(blob: bytes, root: bytes, *, site: str | None, at: float) -
 
 
 def packaged_payload(octets: bytes) -> Payload:
-    """Return the payload of the unsigned copy. Raise UsageFault when it cannot be read."""
+    """Return the payload of the unsigned copy in a package. Raise UsageFault if it cannot be read."""
     try:
         return parse_payload(read_json(octets))
     except GARBLED:
@@ -95,12 +101,12 @@ def packaged_payload(octets: bytes) -> Payload:
 
 
 def parse_payload(payload: object) -> Payload:
-    """Parse a payload except for its entries. Raise UsageFault when it is malformed."""
+    """Parse a payload, but not its entries. Raise UsageFault if it is malformed."""
     if not isinstance(payload, dict) or not isinstance(payload.get("entries"), list):
         raise UsageFault("the metadata has no entries", "download blob.jwt again from https://mds3.fidoalliance.org/")
     try:
         number, next_update = int(payload["no"]), date.fromisoformat(payload["nextUpdate"])
-        # The index stores the number in 8 octets.
+        # The index stores the number as a signed integer of 8 octets.
         number.to_bytes(8, signed=True)
     except GARBLED:
         raise UsageFault("the metadata has no number or no date", "download it again") from None
@@ -108,7 +114,10 @@ def parse_payload(payload: object) -> Payload:
 
 
 def _check_signature(algorithm: str, key: CertificatePublicKeyTypes, signature: bytes, message: bytes) -> None:
-    """Check a JWS signature. The service may sign with RS256 and ES256 (RFC 7518, 3.3 and 3.4)."""
+    """Raise InvalidSignature if a JWS signature is wrong, and Unchained if its algorithm is not supported.
+
+    The service may sign with RS256 or ES256 (RFC 7518, 3.3 and 3.4).
+    """
     if algorithm == "RS256" and isinstance(key, rsa.RSAPublicKey):
         key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
     elif algorithm == "ES256" and isinstance(key, ec.EllipticCurvePublicKey) and len(signature) == 64:  # noqa: PLR2004
@@ -116,7 +125,7 @@ def _check_signature(algorithm: str, key: CertificatePublicKeyTypes, signature: 
         der = encode_dss_signature(int.from_bytes(signature[:half]), int.from_bytes(signature[half:]))
         key.verify(der, message, ec.ECDSA(hashes.SHA256()))
     else:
-        raise Unchained(f"{str(algorithm)[:16]} with this key is not a supported signature")
+        raise Unchained(f"signatures with {str(algorithm)[:16]} and this key are not supported")
 
 
 def _websafe(text: bytes) -> bytes:

@@ -1,9 +1,10 @@
-"""Certificate chains: whether a chain leads to a trusted root (RFC 5280, 6.1, without policies).
+"""Verifies certificate chains up to a trusted root (RFC 5280, 6.1, without policies).
 
-`cryptography.x509.verification` judges them. Its profile is that of web servers, which metadata is signed for. The
-certificates of keys do not meet it: manufacturers write dates, versions and serial numbers in forms that it refuses,
-and RFC 5280 judges no more of a root than its name and its key. So the chain of a key is restated for the verifier:
-after its signatures were checked, the same names, dates and extensions are signed again in the form that it accepts.
+`cryptography.x509.verification` does the verification. It accepts only certificates that follow the rules for web
+servers, as the signer of the metadata does. The certificates of security keys do not follow these rules: manufacturers
+write dates, versions and serial numbers in forms that it rejects, and RFC 5280 uses only the name and the key of a
+root. So, after the signatures of a key's chain are checked, the chain is restated: certificates with the same names,
+dates and extensions are signed in the form that the verifier accepts.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import verification
 
-# The most certificates of a chain that are read. A key's chain has two or three.
+# At most this many certificates of a chain are read. A key's chain has two or three.
 LONGEST_CHAIN = 8
 
 # Raised by JSON, base64 and cryptography for malformed data.
@@ -38,9 +39,9 @@ GARBLED = (
 )
 
 NO_AUTHORITY = "an intermediate certificate is not allowed to issue others"
-# A part of the verifier's reason, and ours. They change only the wording of a refusal.
+# Parts of the verifier's messages, and our wording for each. They only affect the message of a failed verification.
 REASONS = {
-    "not valid at validation time": "a certificate of the chain has expired or is not valid yet",
+    "not valid at validation time": "a certificate in the chain has expired or is not valid yet",
     "basicConstraints": NO_AUTHORITY,
     "keyCertSign": NO_AUTHORITY,
     "extension validator": NO_AUTHORITY,
@@ -53,13 +54,15 @@ NOT_LISTED = "its certificate was not issued under a root listed for it"
 
 
 class Unchained(Exception):
-    """A chain that does not verify. The message says why."""
+    """Raised when a chain does not verify. The message says why."""
 
 
 def verify_signer(chain: Sequence[x509.Certificate], root: bytes, *, site: str | None, at: datetime) -> None:
-    """Verify that the first certificate leads to the root, as that of a web server with the name `site`.
+    """Verify that a chain leads to the root, and that its first certificate is for the web server `site`.
 
-    Without a site, the names and purposes of the certificate do not matter. Raise Unchained.
+    Raise Unchained.
+
+    If `site` is None, the names and purposes in the first certificate do not matter.
     """
     if not chain:
         raise Unchained("it has no certificate")
@@ -75,10 +78,10 @@ def verify_signer(chain: Sequence[x509.Certificate], root: bytes, *, site: str |
 
 
 def verify_chain(chain: Sequence[x509.Certificate], root: bytes, *, at: datetime) -> None:
-    """Verify that each certificate was issued by the next, and the last by the root. Raise Unchained.
+    """Verify that each certificate was issued by the next one, and the last one by the root. Raise Unchained.
 
-    A certificate of the chain may itself be the listed one (FIDO Metadata Statements, attestationRootCertificates).
-    A root is trusted whatever its dates, and without BasicConstraints.
+    The root may also be one of the chain's own certificates (FIDO Metadata Statements, attestationRootCertificates). A
+    root is trusted whatever its dates are, and even without BasicConstraints.
     """
     anchor = x509.load_der_x509_certificate(root)
     if not chain:
@@ -103,7 +106,7 @@ def _store(root: x509.Certificate) -> verification.Store:
 
 
 def _lenient(builder: verification.PolicyBuilder) -> verification.ClientVerifier:
-    """Return a verifier for issuers that have the right to issue, and for any certificate below them."""
+    """Return a verifier that requires issuers to be allowed to issue, and accepts any certificate as the first."""
     anything = verification.ExtensionPolicy.permit_all()
     agnostic = verification.Criticality.AGNOSTIC
     authority = anything.require_present(x509.BasicConstraints, agnostic, None).may_be_present(
@@ -125,9 +128,9 @@ def _reason(error: verification.VerificationError, site: str | None) -> str:
 
 
 def _restated(path: Sequence[x509.Certificate], *, root_valid_at: datetime | None) -> Iterator[x509.Certificate]:
-    """Sign what the certificates say again, in the form of RFC 5280, with keys of this call.
+    """Return certificates with the same contents, signed with temporary keys in the form that RFC 5280 requires.
 
-    The last one becomes a root: one that may issue, and that is valid at `root_valid_at` if that is given.
+    The last one becomes a root that may issue certificates. If `root_valid_at` is given, it is valid at that time.
     """
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in path]
     for number, certificate in enumerate(path):
@@ -161,5 +164,5 @@ def _with_authority(
 
 
 def sha256(octets: bytes) -> str:
-    """Return the SHA-256 digest in hex, which identifies certificates and files."""
+    """Return the SHA-256 digest in hex. It identifies certificates and files."""
     return hashlib.sha256(octets).hexdigest()

