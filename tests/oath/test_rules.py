@@ -175,7 +175,7 @@ def test_a_mute_key_costs_seconds(seat: Make, monkeypatch: pytest.MonkeyPatch) -
     ("quirk", "sentence"),
     [
         ({"drops_touch": True}, "does not require a touch"),
-        ({"overwrites": True}, "lost AWS:bob@123456789012 when AWS:alice@123456789012 was written"),
+        ({"overwrites": True}, "deleted AWS:bob@123456789012 when AWS:alice@123456789012 was written"),
         ({"forgets": True}, "reported that it stored AWS:alice@123456789012, but did not"),
         ({"cannot_compute": 0x6984}, "refused the command with status 6984"),
         ({"cannot_compute": 0x6F00}, "refused the command with status 6f00"),
@@ -321,7 +321,7 @@ def test_a_key_that_changed_places_is_not_written(seat: Make) -> None:
     carrier.check(INTENT, sealed=True)
     other = YkoathCard(serial=12345678)
     pcsc.plug(other)
-    with pytest.raises(DeviceFault, match="now has another key"):
+    with pytest.raises(DeviceFault, match="another key is now in"):
         carrier.install(INTENT, CREATED)
     assert other.credentials == {}
 
@@ -351,7 +351,7 @@ def test_two_keys_of_one_identity_are_not_chosen_between(seat: Make) -> None:
     twin.credentials = dict(card.credentials)
     pcsc.plug(card, twin)
     entry = Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED)
-    with pytest.raises(DeviceFault, match="2 keys may hold AWS:alice@123456789012"):
+    with pytest.raises(DeviceFault, match="2 keys may have the credential AWS:alice@123456789012"):
         carrier.remove(entry)
     assert LABEL in card.credentials
     assert LABEL in twin.credentials
@@ -368,7 +368,7 @@ def test_a_key_that_is_known_by_its_asset_label_alone_is_the_one_that_holds_the_
     entry = Entry(run="20260101T000000Z-00000000", intent=intent, reached=Reached.REVOKING)
     carrier = OathCard(keys, None, options=CredentialOptions(), now=lambda: 0.0, sleep=lambda _: None)
     other.credentials = dict(card.credentials)
-    with pytest.raises(DeviceFault, match="2 keys may hold"):
+    with pytest.raises(DeviceFault, match="2 keys may have"):
         carrier.remove(entry)
     other.credentials.clear()
     carrier.remove(entry)
@@ -666,7 +666,7 @@ def test_another_program_that_holds_the_key_is_named(keys: Keys) -> None:
     with held("exclusive") as process:
         found, (wrong,) = keys.look()
     assert found == []
-    assert "another program holds the key" in str(wrong)
+    assert "another program is using the key" in str(wrong)
     assert f"(process {process.pid})" in wrong.hint
 
 
@@ -747,7 +747,7 @@ def test_a_session_that_polkit_refuses_is_told_of_polkit(mfa_kit: MfaKit) -> Non
     ("status", "sentence", "hint"),
     [
         (0x8010006A, "polkit does not allow", "org.debian.pcsc-lite.access_card"),
-        (0x8010000B, "another program holds the key", "close that program"),
+        (0x8010000B, "another program is using the key", "close that program"),
         (0x80100068, "another program reset the key", "close that program"),
         (0x80100066, "does not answer", "unplug it"),
         (0x80100016, "was removed", "plug it in"),

@@ -1,6 +1,6 @@
-"""One YKOATH applet: its commands, and its answers as values and errors.
+"""An open YKOATH applet: sends its commands, and converts its responses to values and errors.
 
-Status words are not trusted: whatever can be read back is read back. This module writes secrets to a card. YKOATH:
+Status words are not trusted: the module reads back whatever it can. This module writes secrets to a card. YKOATH:
 https://docs.yubico.com/yesdk/users-manual/application-oath/oath-protocol.html
 """
 
@@ -32,24 +32,24 @@ from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.core.text import without_controls
 from mfa_kit.oath_keys.credential import OathKey, remedy
 
-# Seconds to touch a key, and the remaining seconds at which the user is reminded.
+# Seconds in which the user can touch a key, and the remaining seconds at which they are reminded.
 TOUCH = 30.0
 TOUCH_TOLD = (20, 10, 5)
-# The same for commands that may or may not require a touch. If one takes longer than a second, it is waiting for one.
+# The reminders for a command that may or may not require a touch. If it takes longer than a second, it requires one.
 UNASKED = (TOUCH - 1, *TOUCH_TOLD)
-# pico-fido answers this to CALCULATE ALL of 254 credentials.
+# pico-fido's response to CALCULATE ALL with 254 credentials.
 TOO_MANY = {SW.WRONG_LENGTH}
 UNTOUCHED = {SW.SECURITY_CONDITION_NOT_SATISFIED, SW.CONDITIONS_NOT_SATISFIED}
 NOT_THERE = {SW.INVALID_INSTRUCTION, SW.FUNCTION_NOT_SUPPORTED, SW.COMMAND_NOT_ALLOWED}
-# Nitrokey/trussed-secrets-app, src/authenticator.rs: CALCULATE ALL may be absent and refused, LIST of version 1 adds an
-# octet of properties to each name, and PUT and DELETE require a touch too.
+# Nitrokey/trussed-secrets-app, src/authenticator.rs: CALCULATE ALL may be missing, LIST version 1 adds an octet of
+# properties to each name, and PUT and DELETE also require a touch.
 LIST_VERSION_1, TOUCH_REQUIRED = b"\x01", 0x01
 
 
 class Applet:
     """An open YKOATH applet. Each method sends one or two commands and raises mfa-kit's errors.
 
-    `writes_touched`: the key may require a touch for each write. YubiKeys never do.
+    If `writes_touched` is true, the key may require a touch for each write. YubiKeys never do.
     """
 
     def __init__(self, wire: Wire, *, say: Callable[[str], None], writes_touched: bool = False) -> None:
@@ -58,23 +58,23 @@ class Applet:
 
     @property
     def identity(self) -> str:
-        """YKOATH's device ID, derived from the applet's salt. A reset changes it."""
+        """The device ID that YKOATH derives from the applet's salt. A reset changes it."""
         return self._session.device_id
 
     @property
     def locked(self) -> bool:
-        """Whether the password is still required."""
+        """Whether the applet still has to be unlocked with the password."""
         return self._session.locked
 
     @property
     def guarded(self) -> bool:
-        """Whether a password was set when the applet was selected."""
+        """Whether the applet had a password when it was selected."""
         return self._session.has_key
 
     def describe(self, info: DeviceInfo | None) -> OathKey:
-        """Return a description of the key, as far as the key reports it.
+        """Return a description of the key with everything that it reports about itself.
 
-        `info` is the answer of its management applet.
+        `info` is what its management applet reports, or None.
         """
         version, reader = self._session.version, self.wire.reader
         names = None if self.locked else self.names()
@@ -93,7 +93,7 @@ class Applet:
         )
 
     def names(self) -> list[bytes]:
-        """LIST: return the names of the credentials as octets, because a name need not be UTF-8."""
+        """Send LIST, and return the names of the credentials as octets, because a name need not be UTF-8."""
         with card_faults(self.wire.reader):
             return [row[1:] for row in self._list()]
 
@@ -102,9 +102,9 @@ class Applet:
         return [bytes(row.value) for row in rows]
 
     def held(self) -> dict[bytes, bool | None]:
-        """Return each name and whether it requires a touch (CALCULATE ALL, or else LIST of version 1).
+        """Return whether each credential requires a touch, by name, or None where the key does not report it.
 
-        None means that the key does not report it. The codes of CALCULATE ALL are dropped.
+        The command is CALCULATE ALL, whose codes are dropped, or LIST version 1 if the key rejects CALCULATE ALL.
         """
         with card_faults(self.wire.reader):
             data = Tlv(TAG_CHALLENGE, bytes(8))
@@ -120,7 +120,10 @@ class Applet:
             }
 
     def _listed(self) -> dict[bytes, bool | None]:
-        """LIST of version 1. A key that does not support it sends the plain list, which does not report touches."""
+        """Send LIST version 1, and return whether each credential requires a touch.
+
+        A key that does not support version 1 returns a plain list. The values are then None.
+        """
         names = self.names()
         told: dict[bytes, bool | None] = {
             row[1:-1]: bool(row[-1] & TOUCH_REQUIRED) for row in self._list(LIST_VERSION_1) if row
@@ -129,9 +132,9 @@ class Applet:
 
     @contextmanager
     def _touched(self, marks: tuple[float, ...]) -> Iterator[None]:
-        """Wait for a touch, and show the remaining seconds.
+        """Allow a command the time for a touch, and count down the seconds.
 
-        Raise DeviceFault when the key reports that it was not touched.
+        Raise DeviceFault if the key reports that it was not touched.
         """
         try:
             with self.wire.waiting(TOUCH, _countdown(self._say, marks)):
@@ -143,9 +146,9 @@ class Applet:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Allow a write the time for a touch if it may require one.
+        """Allow a write the time for a touch, if the key may require one.
 
-        The user is asked for it when the write takes long.
+        The user is asked to touch the key when the write takes longer than a second.
         """
         if self._writes_touched:
             with self._touched(UNASKED):
@@ -154,11 +157,12 @@ class Applet:
             yield
 
     def put(self, label: str, seed: Seed, *, touch: bool) -> None:
-        """PUT. Raise DeviceFault for a full card. The caller reads the result back."""
+        """Send PUT, which stores a credential. Raise DeviceFault if the key is full. The caller checks the result."""
         issuer, _, name = label.partition(":")
         with card_faults(self.wire.reader):
             try:
-                # CredentialData shows its secret in its repr, so it gets no variable and its errors are not passed on.
+                # The repr of CredentialData shows the secret, so no variable refers to it and its errors are not passed
+                # on.
                 with self._writing():
                     self._session.put_credential(
                         CredentialData(
@@ -183,9 +187,10 @@ class Applet:
                 raise
 
     def code(self, label: str, at: float, *, touch: bool | None) -> str:
-        """Send CALCULATE for a Unix time. If the credential requires a touch, ask the user for it first.
+        """Return the code for a Unix time (CALCULATE). If the credential requires a touch, ask the user for it first.
 
-        If it is unknown whether it does (None), ask only when the key does not answer at once.
+        If `touch` is None, it is unknown whether a touch is required. The user is then asked only if the key does not
+        answer within a second.
         """
         issuer, _, name = label.partition(":")
         credential = Credential(
@@ -209,7 +214,7 @@ class Applet:
                 raise _untouched() from None
 
     def delete(self, label: str) -> None:
-        """DELETE, and check that the credential is gone. Raise DeviceFault when the key cannot delete."""
+        """Send DELETE, and check that the credential is gone. Raise DeviceFault if it is not."""
         name = without_controls(self.wire.reader)
         cannot = DeviceFault(
             f"the key in {name} did not delete {label}",
@@ -227,13 +232,13 @@ class Applet:
             raise cannot
 
     def derive_key(self, password: Secret[str]) -> Secret[bytes]:
-        """Derive the access key. It depends on the applet's identity."""
+        """Derive the access key from a password. The result depends on the applet's identity."""
         return Secret(self._session.derive_key(password.reveal()))
 
     def unlock(self, key: Secret[bytes]) -> None:
-        """Send VALIDATE with the key that was derived from the password. Raise DeviceFault for a wrong password.
+        """Unlock the applet with an access key (VALIDATE). Raise DeviceFault if the password was wrong.
 
-        It is sent only once: some keys count wrong passwords, so only the user may decide to try again.
+        The command is sent only once. Some keys count wrong passwords, so only the user may decide to try again.
         """
         name = without_controls(self.wire.reader)
         with card_faults(self.wire.reader):
@@ -252,7 +257,7 @@ class Applet:
                 ) from None
 
     def set_key(self, key: Secret[bytes] | None) -> None:
-        """SET CODE: set the password, or remove it."""
+        """Set the password with an access key, or remove the password for None (SET CODE)."""
         with card_faults(self.wire.reader):
             if key is None:
                 self._session.unset_key()
@@ -276,7 +281,7 @@ def _countdown(say: Callable[[str], None], marks: tuple[float, ...]) -> Callable
 
 
 def read_device_info(wire: Wire) -> DeviceInfo | None:
-    """Read the management applet, which keys of other makers lack. Missing information is not an error."""
+    """Return what the management applet reports, or None if the key has no such applet or reports nothing usable."""
     try:
         return ManagementSession(wire).read_device_info()
     except (*NONSENSE, DeviceFault):

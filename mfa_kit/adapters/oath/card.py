@@ -1,4 +1,4 @@
-"""An OATH key as Carrier: write a credential, read it back, use it and remove it."""
+"""An OATH key as a Carrier: writes a credential, checks it, computes codes with it, and removes it."""
 
 import shlex
 from collections.abc import Callable
@@ -14,15 +14,15 @@ from mfa_kit.core.text import without_controls
 from mfa_kit.core.unforeseen import Note
 from mfa_kit.oath_keys.credential import OathKey, remedy
 
-# YKOATH, PUT: a name has at most 64 octets, including issuer and period.
+# YKOATH, PUT: a name has at most 64 octets, including the issuer and the period.
 LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialOptions:
-    """Options of a credential: whether it requires a touch, and the key's asset label.
+    """Options for writing a credential: whether it requires a touch, and the asset label of the key.
 
-    `wait` waits for the next code instead of computing two at once.
+    With `wait`, enrollment waits for the next code instead of computing two codes at once.
     """
 
     touch: bool = True
@@ -34,7 +34,10 @@ class ComputesCodes(Protocol):
     """The part of an open applet that `compute_pair` needs."""
 
     def code(self, label: str, at: float, *, touch: bool | None) -> str:
-        """Return the code of a Unix time, after a touch if one is required. None is unknown."""
+        """Return the code for a Unix time.
+
+        `touch` says whether the credential requires a touch, or is None if that is unknown.
+        """
         ...
 
 
@@ -47,10 +50,10 @@ def compute_pair(
     judge: Callable[[int, str], None] = lambda _step, _code: None,
     sleep: Callable[[float], None] | None = None,
 ) -> Pair:
-    """Return the codes of the previous and the current step, as of the moment of the last touch.
+    """Return the codes of the previous and the current step, counted from the last touch.
 
-    `sleep` waits for the next step. A step that passes while the user touches the key costs one more touch, because IAM
-    stores the clock offset of the pair that it accepts.
+    `sleep` waits for the next step, if given. If a step ends while the user touches the key, one more touch is needed,
+    because IAM stores the clock offset of the pair that it accepts.
     """
     shown: dict[int, str] = {}
 
@@ -73,9 +76,9 @@ def compute_pair(
 
 
 class OathCard:
-    """An OATH key as Carrier.
+    """An OATH key as a Carrier.
 
-    `key` is the chosen key, or None for an interrupted run, whose intent identifies the key.
+    `key` is the chosen key. It is None for an interrupted run, whose intent identifies the key.
     """
 
     def __init__(
@@ -93,9 +96,9 @@ class OathCard:
         self._touch: bool | None = False
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Return the intent with the key that will hold it.
+        """Return the intent with the key that will store the credential.
 
-        Raise UsageFault or DeviceFault when the key is unsuitable.
+        Raise UsageFault or DeviceFault if the key is unsuitable.
         """
         key = self._key = self._key or self._home(intent)
         label = intent.label
@@ -118,7 +121,7 @@ class OathCard:
         return intent.on(hardware=self._options.asset or key.serial or key.identity, card=key.identity)
 
     def _chosen(self) -> OathKey:
-        assert self._key is not None  # noqa: S101 - check runs first
+        assert self._key is not None  # noqa: S101 - callers call check first
         return self._key
 
     def _free(self, label: str, names: list[bytes]) -> None:
@@ -130,9 +133,9 @@ class OathCard:
             )
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Write the credential. Check that it is there, requires its touch, and replaced no other.
+        """Write the credential, and check that it is stored, requires a touch if requested, and replaced no other one.
 
-        A credential that an interrupted run wrote is kept, and its codes are checked.
+        A credential that an interrupted run wrote is kept, and its codes are checked later.
         """
         key, label = self._chosen(), intent.label
         with self._keys.open(key) as applet:
@@ -145,18 +148,19 @@ class OathCard:
             held = applet.held()
         if lost := set(before) - set(held):
             names = ", ".join(sorted(without_controls(name.decode(errors="replace")) for name in lost))
-            raise DeviceFault(f"{key.description} lost {names} when {label} was written", "do not use this key")
+            raise DeviceFault(f"{key.description} deleted {names} when {label} was written", "do not use this key")
         if label.encode() not in held:
             raise DeviceFault(f"{key.description} reported that it stored {label}, but did not", "do not use this key")
         mine = held[label.encode()]
         if self._options.touch and not mine:
             raise DeviceFault(
-                f"{key.description} does not require a touch, although it was told to", "use --no-touch, or another key"
+                f"{key.description} does not require a touch, although mfa-kit requested it",
+                "use --no-touch, or another key",
             )
         self._seeds[intent.serial], self._touch = created.seed, mine
 
     def codes(self, intent: Intent) -> Pair:
-        """Return two consecutive codes of the key, after comparing them with the secret. This verifies the write."""
+        """Return two consecutive codes from the key. Raise DeviceFault if they do not match the secret."""
         seed, key = self._seeds[intent.serial], self._chosen()
 
         def judge(step: int, code: str) -> None:
@@ -178,7 +182,7 @@ class OathCard:
     def restore(self, intent: Intent, created: Created) -> bool:
         """Write a secret to another key and check its codes.
 
-        Return False when the key had it. Nothing unverified stays on it.
+        Return False if the credential was already on the key. If a check fails, the credential is removed.
         """
         key, label = self._chosen(), intent.label
         with self._keys.open(key) as applet:
@@ -192,7 +196,7 @@ class OathCard:
             self.install(intent, created)
             self.codes(intent)
         except BaseException as error:
-            # Remove it after Ctrl-C too, so that nothing unverified stays on the key.
+            # Also after Ctrl-C, remove the credential, so that nothing unverified stays on the key.
             try:
                 self._delete(label, key)
             except (DeviceFault, KeyboardInterrupt) as left:
@@ -206,7 +210,7 @@ class OathCard:
                 applet.delete(label)
 
     def reach(self, entry: Entry) -> None:
-        """Raise Unreachable if this run's key may be plugged in, but does not answer or is not the only one."""
+        """Raise Unreachable if this run's key may be plugged in but does not respond, or if several keys match."""
         try:
             self._home(entry.intent)
         except Unreachable:
@@ -215,27 +219,31 @@ class OathCard:
             return
 
     def remove(self, entry: Entry) -> None:
-        """Delete this run's credential, unless its key is lost. Raise DeviceFault if its key is absent."""
+        """Delete this run's credential, unless its key is lost. Raise DeviceFault if its key is not plugged in."""
         self._seeds.pop(entry.intent.serial, None)
         if entry.reached is Reached.INTENT or entry.purpose is Purpose.LOST:
             return
         self._delete(entry.intent.label, self._home(entry.intent))
 
     def _home(self, intent: Intent) -> OathKey:
-        """Return the key of an interrupted run. Raise DeviceFault that asks for it."""
+        """Return the key of an interrupted run. If it is not plugged in, raise DeviceFault that asks for it."""
         found, wrong = self._keys.look()
         homes = _homes(intent, found) or self._holding(intent, found)
         if len(homes) > 1:
             raise Unreachable(
-                f"{len(homes)} keys may hold {intent.label}: {', '.join(key.where for key in homes)}",
-                "plug in only the key that you mean",
+                f"{len(homes)} keys may have the credential {intent.label}: {', '.join(key.where for key in homes)}",
+                "plug in only the right one",
             )
         if not homes:
             raise _silent(intent, wrong) or _absent(intent, found, wrong)
         return homes[0]
 
     def _holding(self, intent: Intent, found: list[OathKey]) -> list[OathKey]:
-        """Return the keys that hold the label, if the key is known only by the label that another computer gave it."""
+        """Return the keys that have a credential with the intent's label.
+
+        This is needed if another computer wrote the credential, and only its label is known here. Otherwise, return
+        an empty list.
+        """
         if intent.card is not None:
             return []
         holding = []
@@ -247,14 +255,14 @@ class OathCard:
 
 
 def _homes(intent: Intent, found: list[OathKey]) -> list[OathKey]:
-    """Return the keys that may hold a credential: by identity, or by serial if no identity is known."""
+    """Return the keys that match an intent: by identity, or by serial number if the identity is unknown."""
     if intent.card is not None:
         return [key for key in found if key.identity == intent.card]
     return [key for key in found if key.serial is not None and key.serial == intent.hardware]
 
 
 def _silent(intent: Intent, wrong: list[DeviceFault]) -> DeviceFault | None:
-    """Return a fault that names the keys that do not answer, because one of them may be an interrupted run's key."""
+    """Return an error that names the keys that do not respond, because one of them may be the interrupted run's key."""
     silent = [str(fault) for fault in wrong if not isinstance(fault, NoApplet)]
     if not silent:
         return None
@@ -266,9 +274,9 @@ def _silent(intent: Intent, wrong: list[DeviceFault]) -> DeviceFault | None:
 
 
 def _absent(intent: Intent, found: list[OathKey], wrong: list[DeviceFault]) -> DeviceFault:
-    """Return a fault that asks for an interrupted run's key by its usual name.
+    """Return an error that asks for the key of an interrupted run, by the name that people use for it.
 
-    Its notes list what is plugged in instead.
+    Its notes describe the keys that are plugged in instead.
     """
     missing = DeviceFault(
         f"the credential {intent.label} is on {intent.hardware or 'a key'}, which is not plugged in",

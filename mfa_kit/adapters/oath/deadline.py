@@ -1,4 +1,4 @@
-"""Calls that may hang: waiting for them is limited, and a signal interrupts it."""
+"""Runs calls that may hang. Waiting for a call has a time limit, and a signal can interrupt it."""
 
 import threading
 import time
@@ -9,15 +9,16 @@ from typing import ClassVar, NoReturn, TypeVar
 
 T = TypeVar("T")
 
-# Seconds to wait for a thread's last call, and for a call that was given up, after the time that the call was allowed.
+# Seconds to wait in addition to the time that a call was allowed: for the last call of a thread, and for a call that
+# was interrupted.
 LAST = 6.0
 
 
 class DeadlineThread:
-    """A thread for calls that may hang. Waiting for a call is limited. Ctrl-C ends the waiting but not the call."""
+    """A thread for calls that may hang. Waiting for a call has a time limit. Ctrl-C ends the wait, but not the call."""
 
-    # Threads whose call was interrupted and is still running. A call that timed out is not waited for a second time.
-    # The process has one list, because such a call keeps the card busy for the whole process.
+    # Threads with an interrupted call that is still running. After a timeout, a call is not waited for again. The list
+    # is shared by the whole process, because such a call keeps the card busy for the whole process.
     stuck: ClassVar[list["DeadlineThread"]] = []
 
     def __init__(self) -> None:
@@ -33,9 +34,9 @@ class DeadlineThread:
             del job
 
     def call(self, act: Callable[[], T], *, seconds: float, tick: Callable[[float], None] = lambda _: None) -> T:
-        """Return the result of `act`.
+        """Call `act` in the thread and return its result.
 
-        Raise TimeoutError after `seconds`. `tick` gets the remaining seconds once per second.
+        Raise TimeoutError after `seconds` seconds. `tick` is called once per second with the remaining seconds.
         """
         answer: SimpleQueue[Callable[[], T]] = SimpleQueue()
         self._jobs.put(partial(_put_outcome, act, answer))
@@ -53,12 +54,12 @@ class DeadlineThread:
         raise TimeoutError
 
     def await_stuck(self) -> bool:
-        """Wait for an interrupted call, for as long as the call itself could take. Return whether it ended."""
+        """Wait for an interrupted call, as long as the call itself was allowed to take. Return whether it ended."""
         self.thread.join(max(0.0, self._until - time.monotonic()) + LAST)
         return not self.thread.is_alive()
 
     def close(self, act: Callable[[], None]) -> None:
-        """Make `act` the last call, after the running one. Wait for it only when no call hangs."""
+        """Make `act` the last call of the thread. Wait for it only if no call hangs."""
         self._jobs.put(partial(_put_outcome, act, SimpleQueue()))
         self._jobs.put(None)
         if not self._busy:
@@ -68,7 +69,7 @@ class DeadlineThread:
 
 
 def _put_outcome(act: Callable[[], T], answer: SimpleQueue[Callable[[], T]]) -> None:
-    """Call `act`, and put a function that returns its result or raises its error."""
+    """Call `act`, and put into `answer` a function that returns its result or raises its error."""
     try:
         value = act()
     except BaseException as error:  # noqa: BLE001 - the waiting thread raises it again

@@ -1,4 +1,4 @@
-"""OATH keys that are plugged in, and opening and unlocking one of them."""
+"""Finds OATH keys that are plugged in, and opens and unlocks one of them."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -18,9 +18,10 @@ log = logging.getLogger(__name__)
 
 
 class Keys:
-    """Keys that are plugged in. `password` is called once for each locked key, and `say` shows messages to the user.
+    """The OATH keys that are plugged in.
 
-    `seen` has the keys of all looks, by identity.
+    `password` asks for the password of a locked key, once per key. `say` shows messages to the user. `seen` contains
+    every key that was found so far, by identity.
     """
 
     def __init__(self, *, say: Callable[[str], None], password: Callable[[OathKey], Secret[str]]) -> None:
@@ -29,7 +30,7 @@ class Keys:
         self.seen: dict[str, OathKey] = {}
 
     def look(self) -> tuple[list[OathKey], list[DeviceFault]]:
-        """Return the keys that answer, and the faults of the others. An empty slot is not a fault."""
+        """Return the keys that respond, and a fault for each other key. An empty reader is not a fault."""
         found, wrong = [], []
         for reader in reader_names():
             try:
@@ -45,7 +46,7 @@ class Keys:
 
     @contextmanager
     def _wire(self, reader: str) -> Iterator[Wire]:
-        """Connect to the card in a reader. Raise NoCardException for an empty reader."""
+        """Connect to the card in a reader. Raise NoCardException if the reader is empty."""
         self._await_stuck()
         wire = None
         try:
@@ -63,7 +64,7 @@ class Keys:
                 log.debug("%s: %s exchanges", without_controls(reader), wire.exchanges)
 
     def _await_stuck(self) -> None:
-        """Wait for calls that were given up but still keep a card busy, such as a touch after Ctrl-C."""
+        """Wait for interrupted calls that still keep a card busy, such as one that waits for a touch after Ctrl-C."""
         for hanging in list(DeadlineThread.stuck):
             if hanging.thread.is_alive():
                 self._say("waiting for the key to finish the previous command: touch it, or pull it out")
@@ -72,13 +73,13 @@ class Keys:
 
     @contextmanager
     def open(self, key: OathKey) -> Iterator[Applet]:
-        """Open and unlock the key that was seen in a reader. Raise DeviceFault when another key is there now."""
+        """Open and unlock a key that was found in a reader. Raise DeviceFault if another key is in the reader now."""
         try:
             with self._wire(key.reader) as wire:
                 with card_faults(key.reader):
                     applet = Applet(wire, say=self._say, writes_touched=not key.yubikey)
                 if applet.identity != key.identity:
-                    raise DeviceFault(f"{key.where} now has another key", "plug in the key that you chose")
+                    raise DeviceFault(f"another key is now in {key.where}", "plug in the key that you chose")
                 if applet.locked:
                     self.unlock(applet, key)
                 yield applet
@@ -86,11 +87,11 @@ class Keys:
             raise DeviceFault(f"the key in {key.where} was removed", "plug it in and try again") from None
 
     def unlock(self, applet: Applet, key: OathKey) -> None:
-        """Unlock an applet. Its password is requested once. Raise DeviceFault for a wrong password."""
+        """Unlock an applet, after asking for its password once. Raise DeviceFault if the password is wrong."""
         access = self._access.pop(key.identity, None) or applet.derive_key(self._password(key))
         applet.unlock(access)
         self._access[key.identity] = access
 
     def remember_password(self, key: OathKey, access: Secret[bytes]) -> None:
-        """Remember a new password for a key. `access` is derived from it."""
+        """Remember a key's new password for later commands. `access` is the access key that was derived from it."""
         self._access[key.identity] = access

@@ -1,7 +1,7 @@
-"""PC/SC with limits: each call ends or is given up, and errors of PC/SC and yubikit become one sentence.
+"""Uses PC/SC with time limits, and converts errors of PC/SC and yubikit to DeviceFault.
 
-Cards are opened with pyscard and yubikit alone, because ykman's device classes kill other programs. Names that a reader
-reports are cleaned before they are shown.
+Cards are opened only with pyscard and yubikit, because ykman's device classes kill other programs. Control characters
+are removed from reader names before the names are shown.
 """
 
 import os
@@ -25,38 +25,38 @@ from mfa_kit.adapters.oath.deadline import DeadlineThread
 from mfa_kit.core.errors import DeviceFault, NoApplet
 from mfa_kit.core.text import without_controls
 
-# Seconds for one command with all parts of its answer.
+# Seconds for one command with all parts of its response.
 COMMAND = 6.0
-# Octets of one answer. 255 credentials with the longest names take a third of it.
+# The maximum length of a response in octets. 255 credentials with the longest names take a third of it.
 LONGEST_ANSWER = 1 << 16
 SEND_REMAINING = {0xA5, 0xC0}
-# The instructions whose answers have data: SELECT and CALCULATE ALL (both A4), READ CONFIG of the management applet,
-# LIST, CALCULATE, VALIDATE, and those that continue an answer.
+# The instructions whose responses contain data: SELECT and CALCULATE ALL (both A4), READ CONFIG of the management
+# applet, LIST, CALCULATE, VALIDATE, and those that request the rest of a response.
 WITH_DATA = {0xA4, 0x1D, 0xA1, 0xA2, 0xA3, *SEND_REMAINING}
 MORE = 0x61
 # How many times in a row another program may reset the card before mfa-kit gives up.
 RESETS = 5
-# pcsclite.h
+# PC/SC status codes (pcsclite.h).
 REFUSED, HELD, RESET, UNRESPONSIVE = 0x8010006A, 0x8010000B, 0x80100068, {0x80100066, 0x80100067}
-# The card is gone: no card, unknown reader, reader unavailable, removed, invalid handle. 0 stands for half an answer: a
-# card that was removed and inserted again has no protocol yet.
+# The card is gone: no card, unknown reader, reader unavailable, removed, invalid handle. 0 is reported for an
+# incomplete response, because a card that was removed and inserted again has no protocol yet.
 GONE = {0x8010000C, 0x80100009, 0x80100017, 0x80100069, 0x80100003, 0x80100016, 0x8010002F, 0x8010000F, 0}
-# PC/SC part 3, 3.1.3.2.3: a contactless reader constructs an ATR with this in the high half of its second octet.
+# PC/SC part 3, 3.1.3.2.3: a contactless reader constructs an ATR whose second octet has this value in its high half.
 CONTACTLESS = 0x80
 REPLUG = "unplug it, plug it in again and try again"
 PCSCD = Path("/run/pcscd/pcscd.comm")
 
-# pyscard's errors have two base classes without a common root.
+# pyscard's errors derive from two classes with no common base class.
 SCARD = (SmartcardException, BaseSCardException)
-# Raised by yubikit's parsers for a malformed answer.
+# Raised by yubikit's parsers for a malformed response.
 NONSENSE = (CommandError, NotSupportedError, ValueError, LookupError, TypeError, struct.error)
 
 
 def with_le(apdu: bytes, *, t0: bool = False) -> bytes:
-    """Return a command that says that it expects data (Le, ISO 7816-4, 5.1), if its answer has data.
+    """Return the command with Le added (ISO 7816-4, 5.1), if its response contains data.
 
-    yubikit omits Le, and CanoKey's firmware then sends nothing. The result is short, because all data here is. With
-    T=0, a command with data cannot have Le (ISO 7816-3, 12.2.5).
+    yubikit omits Le, and CanoKey's firmware then sends no data. The result is a short APDU, because no data here is
+    longer. With T=0, a command with data cannot have Le (ISO 7816-3, 12.2.5).
     """
     if apdu[1] not in WITH_DATA:
         return apdu
@@ -68,7 +68,10 @@ def with_le(apdu: bytes, *, t0: bool = False) -> bytes:
 
 
 class Wire(SmartCardConnection):
-    """yubikit's connection over pyscard, shared, in a transaction, so that other programs wait and select no applet."""
+    """A connection for yubikit over pyscard, in shared mode.
+
+    It is in a transaction, so that other programs wait and cannot select another applet.
+    """
 
     def __init__(self, reader: str) -> None:
         self.reader, self.exchanges = reader, 0
@@ -92,7 +95,7 @@ class Wire(SmartCardConnection):
             status = scard.SCardBeginTransaction(self._card.hcard)
             if status & 0xFFFFFFFF != RESET:
                 break
-            # Another program reset the card when it finished, as programs usually do. Connect again.
+            # Another program reset the card when it ended its session, as programs usually do. Connect again.
             scard.SCardReconnect(
                 self._card.hcard,
                 scard.SCARD_SHARE_SHARED,
@@ -112,7 +115,10 @@ class Wire(SmartCardConnection):
 
     @contextmanager
     def waiting(self, seconds: float, tick: Callable[[float], None]) -> Iterator[None]:
-        """Allow a command more time than usual, because the user has to act."""
+        """Allow the commands in this context more time, because the user has to act.
+
+        `tick` is called with the remaining seconds.
+        """
         self._limit, self._tick = seconds, tick
         try:
             yield
@@ -120,9 +126,10 @@ class Wire(SmartCardConnection):
             self._limit, self._tick = COMMAND, lambda _: None
 
     def send_and_receive(self, apdu: bytes) -> tuple[bytes, int]:
-        """Return the data and the status word of a command's answer. Raise TimeoutError, or pyscard's errors.
+        """Send a command. Return the data and the status word of its response.
 
-        Raise DeviceFault for an answer of many parts that is too long or makes no progress.
+        Raise TimeoutError, pyscard's errors, or DeviceFault for a response that is too long or consists of endless
+        parts without data.
         """
         if apdu[1] not in SEND_REMAINING:
             self._until, self._octets = time.monotonic() + self._limit, 0
@@ -143,11 +150,11 @@ class Wire(SmartCardConnection):
         return DeviceFault(f"the key in {without_controls(self.reader)} sends an endless answer", REPLUG)
 
     def close(self) -> None:
-        """Power the card down, after its last command has ended."""
+        """Power down the card after its last command has ended."""
         self._thread.close(self._hang_up)
 
     def _hang_up(self) -> None:
-        """Power the card down, so that no other program finds it unlocked.
+        """Power down the card, so that no other program finds it unlocked.
 
         pyscard's __del__ then has nothing left to do.
         """
@@ -161,7 +168,7 @@ class Wire(SmartCardConnection):
 
 @contextmanager
 def card_faults(reader: str) -> Iterator[None]:
-    """Convert errors of PC/SC and yubikit to DeviceFault. It contains no APDU and no secret."""
+    """Convert errors of PC/SC and yubikit to DeviceFault, whose message contains no APDU and no secret."""
     name = without_controls(reader)
     try:
         yield
@@ -184,7 +191,7 @@ def _pcsc(name: str, status: int) -> DeviceFault:
         return DeviceFault(f"the key in {name} was removed", "plug it in and try again")
     if status == HELD:
         held = _holders() or "; it may be GnuPG's scdaemon, a browser or Yubico Authenticator"
-        return DeviceFault(f"another program holds the key in {name}", f"close that program and try again{held}")
+        return DeviceFault(f"another program is using the key in {name}", f"close that program and try again{held}")
     if status == REFUSED:
         return DeviceFault(
             f"polkit does not allow this session to use the key in {name}",
@@ -198,12 +205,12 @@ def _pcsc(name: str, status: int) -> DeviceFault:
 
 
 def _message(status: int) -> str:
-    """Return PC/SC's own text for a status."""
+    """Return PC/SC's own message for a status code."""
     return str(scard.SCardGetErrorMessage(status)).rstrip(".")
 
 
 def _holders() -> str:
-    """Name the other programs that have loaded PC/SC's library, where this user may look (proc(5), maps)."""
+    """Return a text that names the other programs that use PC/SC, as far as this user can see them (proc(5), maps)."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -215,7 +222,10 @@ def _holders() -> str:
 
 
 def reader_states() -> list[tuple[str, bool]]:
-    """Return each reader and whether it reports a card. No card is touched. Without PC/SC the list is empty."""
+    """Return the name of each reader and whether it reports a card, or nothing without PC/SC.
+
+    No command is sent to a card.
+    """
 
     def look() -> list[tuple[str, bool]]:
         status, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
@@ -242,15 +252,15 @@ def reader_states() -> list[tuple[str, bool]]:
 
 
 def service_listens() -> bool:
-    """Whether the smart card service is running, even if it refuses this user."""
+    """Return whether the smart card service is running, even if it rejects this user."""
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(os.environ.get("PCSCLITE_CSOCK_NAME") or str(PCSCD)) == 0
 
 
 def reader_names() -> list[str]:
-    """Return the names of the readers, as PC/SC needs them.
+    """Return the names of the readers, unchanged.
 
-    Raise DeviceFault with the reason when PC/SC is unavailable.
+    Raise DeviceFault with the reason if PC/SC is unavailable.
     """
     thread = DeadlineThread()
     try:
