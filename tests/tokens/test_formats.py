@@ -316,7 +316,7 @@ def test_one_row_that_can_only_be_one_encoding_settles_all() -> None:
 def test_rows_that_contradict_each_other_are_refused_until_somebody_says() -> None:
     """One row can only be hex, another only base32, so the user has to choose."""
     mixed = f"T1,{bytes(range(20)).hex()}\nT2,{Made('', b'~' * 20).base32}\n".encode()
-    with pytest.raises(IntegrityFault, match="line 1 can only be hex and the one at line 2 only base32"):
+    with pytest.raises(IntegrityFault, match="line 1 can only be hex and the seed at line 2 only base32"):
         boxes.read(mixed)
     (reading,) = boxes.read(mixed, wanted=Encoding.BASE32).readings
     assert [key.token.serial for key in reading.keys] == ["T2"]

@@ -1,4 +1,4 @@
-"""Serials of the hardware TOTP tokens that AWS sells, one per line. Only AWS has their seeds."""
+"""Reads serials of the hardware TOTP tokens that AWS sells, one per line. Only AWS has their seeds."""
 
 from mfa_kit.adapters.seedfiles.cells import split_lines
 from mfa_kit.adapters.seedfiles.contents import Contents
@@ -6,12 +6,12 @@ from mfa_kit.tokens.seeds import DroppedRow, Encoding, Reading, SeedFile, Token,
 
 
 def is_serial_list(contents: Contents) -> bool:
-    """Whether the first line is a serial of a token sold by AWS."""
+    """Return whether the first line is the serial of a token that AWS sells."""
     return contents.root is None and sold_by_aws(contents.first_line)
 
 
 def read_serial_list(contents: Contents) -> SeedFile:
-    """Read serials, one per line. A repeated serial is the same token, even if it is spelled differently."""
+    """Read serials, one per line. A serial that occurs again, in the same spelling or another, is the same token."""
     bare: dict[str, Token] = {}
     dropped = []
     for ordinal, line in enumerate(split_lines(contents.text), 1):

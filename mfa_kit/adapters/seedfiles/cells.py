@@ -1,4 +1,4 @@
-"""Rows of tables and the meaning of their cells: numbers, hashes, types and seeds, in the words that vendors use."""
+"""Splits tables into rows, and parses numbers, hashes, types and seeds in the spellings that vendors use."""
 
 import csv
 import re
@@ -12,10 +12,10 @@ from mfa_kit.tokens.seeds import DroppedRow, Factor, Token
 DIGESTS = {"sha1": "sha1", "sha256": "sha256", "sha512": "sha512"}
 # The identifiers of RFC 6030 and its drafts end in the type: `urn:ietf:params:xml:ns:keyprov:pskc:totp`.
 IDENTIFIER = re.compile(r"(?:.*[:#/])?(?:oath-)?([ht]otp)")
-# A spreadsheet rounds long numbers to this form. It always writes the sign, unlike a hex serial or seed with an E among
-# its digits.
+# A spreadsheet rounds long numbers to this form. It always writes the plus sign, which a hex serial or seed with an E
+# among its digits never has.
 ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+", re.ASCII)
-# More rows than any vendor has sold in one box.
+# More rows than any vendor delivers in one file.
 ROWS = 500_000
 CELLS = 64
 
@@ -24,27 +24,30 @@ Line = tuple[str, Cells | DroppedRow]
 
 
 def digest_named(name: str) -> str:
-    """Return mfa-kit's name for a hash: `HMAC-SHA-256` and `SHA256` are the same. Unknown names stay unchanged."""
+    """Return mfa-kit's name for a hash, such as `sha256` for `HMAC-SHA-256`. Unknown names are returned unchanged."""
     bare = re.sub(r"[^a-z0-9]", "", name.lower())
     return DIGESTS.get(bare.removeprefix("totp").removeprefix("hmac"), name)
 
 
 def number(text: str, *, otherwise: int) -> int:
-    """Parse a number of plain digits. Return -1, which is never allowed, for anything else."""
+    """Return a number of at most 20 digits, or `otherwise` for an empty string.
+
+    Any other string returns -1, which no field allows.
+    """
     if not text:
         return otherwise
     return int(text) if re.fullmatch(r"\d{1,20}", text, re.ASCII) else -1
 
 
 def signed_number(text: str) -> int:
-    """Parse an integer. Empty means 0. Raise ValueError for anything else."""
+    """Return an integer, or 0 for an empty string. Raise ValueError for any other string."""
     if not re.fullmatch(r"(-?\d{1,9})?", text, re.ASCII):
         raise ValueError("its clock drift is not a number")
     return int(text or 0)
 
 
 def factor_named(text: str) -> Factor:
-    """Return the moving factor that a word names. Empty means HOTP. Raise ValueError for any other word."""
+    """Return the type, HOTP or TOTP, that a word means. An empty string means HOTP. Raise ValueError for others."""
     if named := IDENTIFIER.fullmatch(text.lower()):
         return Factor(named[1])
     match text.lower():
@@ -57,14 +60,14 @@ def factor_named(text: str) -> Factor:
 
 
 def split_lines(text: str) -> list[str]:
-    """Return the lines as editors count them. str.splitlines recognizes more line ends."""
+    """Return the lines as editors count them, unlike str.splitlines, which also splits at other characters."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def split_rows(text: str) -> Iterator[Line]:
-    """Yield each row that is not a comment, with its place.
+    """Yield the cells and the place of each row, without comments and empty rows.
 
-    The delimiter is the most frequent of the three possible ones.
+    The delimiter is the comma, the semicolon or the tab, whichever occurs most.
     """
     delimiter = max(",;\t", key=text.count)
     rows = split_lines(text)
@@ -85,7 +88,10 @@ def split_rows(text: str) -> Iterator[Line]:
 
 
 def seed_row(where: str, seed: str, make: Callable[[], Token]) -> SeedRow | DroppedRow:
-    """Return a row, unless a cell has a value that the standards do not define."""
+    """Return a row with its token and seed, or a dropped row with the reason.
+
+    `make` returns the token. It raises ValueError for a value that the standards do not define.
+    """
     try:
         token = make()
     except ValueError as error:

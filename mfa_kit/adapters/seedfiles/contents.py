@@ -1,4 +1,4 @@
-"""The content of a seed file, as every format receives it."""
+"""The content of a seed file, as the reader of each format receives it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,13 +7,18 @@ from xml.etree.ElementTree import Element
 from mfa_kit.core.otp import Secret
 from mfa_kit.tokens.seeds import Encoding
 
-# Asks for the secret that decrypts a file: "passphrase", or "pre-shared key NAME in hex".
+# A function that asks for the secret that decrypts a file. Its argument is "passphrase" or "pre-shared key NAME in
+# hex".
 Unlock = Callable[[str], Secret[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """A file as text, its root element if it is XML, and the user's options. `now` is in Unix seconds."""
+    """The text of a file, its root element if it is XML, and the user's options.
+
+    `unlock` asks for the secret that decrypts the file. `now` is in Unix seconds. `wanted` is the encoding that the
+    user gave, or None.
+    """
 
     text: str
     root: Element | None
@@ -23,6 +28,6 @@ class Contents:
 
     @property
     def first_line(self) -> str:
-        """The first line that is neither empty nor a comment; empty when there is none."""
+        """The first line that is neither empty nor a comment, or an empty string if there is none."""
         lines = (line for line in self.text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
         return next(lines, "")

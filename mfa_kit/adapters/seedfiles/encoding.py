@@ -1,4 +1,4 @@
-"""Decodes seeds. All rows together decide between hex and base32; nothing is guessed."""
+"""Decodes seeds. Whether they are hex or base32 is determined from all rows together and never guessed."""
 
 import base64
 import binascii
@@ -15,7 +15,7 @@ INEXACT = "its seed is not exactly base32, and may be damaged; --seed-encoding b
 
 @dataclass(frozen=True, slots=True)
 class SeedRow:
-    """A token and its seed as written in the file, not decoded yet."""
+    """A token and its seed, not decoded yet, as written in the file. `where` is the place in the file."""
 
     where: str
     token: Token
@@ -23,9 +23,9 @@ class SeedRow:
 
 
 def decode_hex(text: Secret[str]) -> Seed | None:
-    """Decode hex, or return None when the text is not hex.
+    """Return the seed in a hex string, or None if the string is not hex.
 
-    Groups of equal length may be separated by blanks or hyphens.
+    Blanks or hyphens may separate groups of equal length.
     """
     try:
         return Seed(binascii.unhexlify(_joined(text).reveal()))
@@ -34,20 +34,24 @@ def decode_hex(text: Secret[str]) -> Seed | None:
 
 
 def decode_base32(text: Secret[str]) -> Seed | None:
-    """Decode base32 (RFC 4648), or return None when the text is not base32. Case, padding and grouping are free."""
+    """Return the seed in a base32 string (RFC 4648), or None if the string is not base32.
+
+    The string may be in lower case, without padding, or in groups.
+    """
     try:
         bare = Secret(_joined(text).reveal().rstrip("="))
         seed = Seed(base64.b32decode(bare.reveal() + "=" * (-len(bare.reveal()) % 8), casefold=True))
     except ValueError:
         return None
-    # b32decode ignores trailing bits that are zero in a well-formed text. If they are not zero, a letter is wrong.
+    # b32decode ignores the trailing bits, which are zero in a correct text. If they are not zero, a letter is wrong.
     return seed if _written(seed) == Secret(bare.reveal().upper()) else None
 
 
 def decode_base32_leniently(text: Secret[str]) -> Seed | None:
-    """Decode everything that `decode_base32` or oathtool decodes, or return None.
+    """Return the seed in a string that `decode_base32` or oathtool can decode, or None.
 
-    oathtool ignores blanks and the trailing bits of a group of eight letters, and lets padded groups follow each other.
+    oathtool ignores blanks and the trailing bits of each group of eight letters, and accepts several padded groups in a
+    row.
     """
     if strict := decode_base32(text):
         return strict
@@ -60,16 +64,17 @@ def decode_base32_leniently(text: Secret[str]) -> Seed | None:
 
 
 def _joined(text: Secret[str]) -> Secret[str]:
-    """Join the groups of a seed. Raise ValueError unless there are three or more, of equal length except the last.
+    """Return a seed's text without separators.
 
-    A blank typed in place of a letter would make two groups, and a shorter seed.
+    Raise ValueError unless there are at least three groups, all of equal length except the last, which may be shorter.
+    If two groups were allowed, a letter that was mistyped as a blank would result in a shorter seed.
     """
     groups = Secret(re.split("[ -]", text.reveal()))
     sizes = [len(group) for group in groups.reveal()]
     if len(sizes) == 1:
         return text
     if len(sizes) == 2 or len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]:  # noqa: PLR2004 - the docstring explains it
-        raise ValueError("these are no groups")
+        raise ValueError("the groups are not of equal length")
     return Secret("".join(groups.reveal()))
 
 
@@ -78,7 +83,7 @@ def _written(seed: Seed) -> Secret[str]:
 
 
 def seeded_token(where: str, token: Token, seed: Seed, other: Seed | None = None) -> SeededToken | DroppedRow:
-    """Combine a token and its seed, unless one of them is outside the standards."""
+    """Return a token with its seed, or a dropped row with the reason if a value is outside the standards."""
     octets = len(seed.reveal())
     if wrong := token.wrong():
         return DroppedRow(where, wrong)
@@ -88,9 +93,10 @@ def seeded_token(where: str, token: Token, seed: Seed, other: Seed | None = None
 
 
 def gather_reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]) -> Reading:
-    """Collect the tokens. A serial that appears twice is taken once, or dropped when its seeds differ.
+    """Return the tokens that were found and the dropped rows with their reasons.
 
-    Spellings of a serial are treated as equal, because people and scanners type them differently.
+    If a serial occurs twice, the second row is dropped. If the two rows differ in the seed or in a parameter, both are
+    dropped. Different spellings of a serial are equal, because people and scanners spell it differently.
     """
     keys: dict[str, SeededToken] = {}
     dropped: list[DroppedRow] = []
@@ -120,7 +126,10 @@ def gather_reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]
 
 @dataclass(frozen=True, slots=True)
 class _DecodedRow:
-    """A row with its seed in both encodings. `exact` is false for base32 with blanks or bits to ignore."""
+    """A row with its seed decoded from hex and from base32.
+
+    `exact` is false if base32 decoding had to ignore blanks or bits.
+    """
 
     row: SeedRow
     hex: Seed | None
@@ -129,7 +138,7 @@ class _DecodedRow:
 
     @property
     def only(self) -> Encoding | None:
-        """The only encoding that the seed can have, or None if it may have either."""
+        """The only encoding that the seed can have, or None if it can have both."""
         if self.hex:
             return None if self.base32 else Encoding.HEX
         return Encoding.BASE32 if self.exact else None
@@ -142,10 +151,11 @@ def decode_rows(
     *,
     fixed: Encoding | None = None,
 ) -> tuple[Reading, ...]:
-    """Decode all rows in the encoding of the format, else in the user's, else in the only possible one, else in both.
+    """Decode all rows, and return a reading for each possible encoding.
 
-    Base32 that is not exact is accepted if the user says that it is base32, or if a code will decide about it.
-    Raise IntegrityFault when some rows can only be hex and others only base32.
+    The encoding is that of the format (`fixed`), else the one that the user gave (`wanted`), else the only one that
+    fits all rows, else both. Inexact base32 is accepted if the user gave base32, or if hex is possible too, because a
+    code then decides. Raise IntegrityFault if some rows can only be hex and others only base32.
     """
     decoded = [
         _DecodedRow(row, decode_hex(row.text), decode_base32_leniently(row.text), decode_base32(row.text) is not None)
@@ -161,13 +171,13 @@ def decode_rows(
 
 
 def _fitting(decoded: Sequence[_DecodedRow]) -> tuple[Encoding, ...]:
-    """Return the encodings that fit all rows."""
+    """Return the encodings that fit all rows. Raise IntegrityFault if there is none."""
     proofs = {each.only: each.row for each in reversed(decoded)}
     hexed, lettered = proofs.get(Encoding.HEX), proofs.get(Encoding.BASE32)
     if hexed and lettered:
         raise IntegrityFault(
-            f"the seed at {hexed.where} can only be hex and the one at {lettered.where} only base32",
-            "ask the vendor which is right, and set --seed-encoding; rows that do not fit are then skipped",
+            f"the seed at {hexed.where} can only be hex and the seed at {lettered.where} only base32",
+            "ask the vendor which encoding is right, and set --seed-encoding; rows that do not fit are then skipped",
         )
     if hexed or lettered:
         return (Encoding.HEX if hexed else Encoding.BASE32,)
@@ -179,7 +189,7 @@ def _may_be_hex(decoded: Sequence[_DecodedRow]) -> bool:
 
 
 def _token(decoded: _DecodedRow, encoding: Encoding, *, exactly: bool) -> SeededToken | DroppedRow:
-    """Return a token whose seed is read in one encoding. With `exactly`, nothing of base32 is ignored."""
+    """Return a row's token with its seed decoded, or a dropped row. With `exactly`, inexact base32 is not accepted."""
     row = decoded.row
     seed, other = (decoded.hex, decoded.base32) if encoding is Encoding.HEX else (decoded.base32, decoded.hex)
     if seed is None:

@@ -1,4 +1,4 @@
-"""Reads the tokens of a seed file. The format is recognized by content, never by name, and all sizes are limited."""
+"""Reads the tokens in a seed file. The format is recognized by the content, not the name. All sizes are limited."""
 
 import codecs
 import os
@@ -20,7 +20,7 @@ from mfa_kit.tokens.seeds import Encoding, Factor, SeedFile, joined_reasons
 LARGEST = 64 * 2**20
 # RFC 6238 uses seeds of these lengths with SHA-256 and SHA-512.
 LONG = {32, 64}
-# Files that contain a seed file, such as archives, by their first octets.
+# Files that may contain a seed file, such as archives: the first octets, what the file is, and what to do.
 WRAPPED = (
     (b"PK\x03\x04", "a spreadsheet or a ZIP archive", "unpack it, or save the table as CSV"),
     (b"\x1f\x8b", "compressed with gzip", "decompress it: gunzip FILE"),
@@ -29,19 +29,19 @@ WRAPPED = (
     (b"-----BEGIN AGE", "encrypted with age", "decrypt it: age --decrypt -i IDENTITY FILE"),
 )
 
-# An entry of SafeWord's .dat file, which is LDIF. Its seeds do not say where their counter or clock is.
+# An entry of SafeWord's .dat file, which is LDIF. It does not say where a token's counter or clock is.
 SAFEWORD = re.compile(r"^(dn:\s*scc|scc(AuthenticatorId|TokenData)\b)", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class SeedFormat:
-    """A seed file format: a test for it, and a reader of its tokens."""
+    """A seed file format: a function that recognizes it and a function that reads its tokens."""
 
     recognizes: Callable[[Contents], bool]
     read: Callable[[Contents], SeedFile]
 
 
-# The first format that recognizes a file reads it. To add a format, write a module and add a row.
+# The first format that recognizes a file reads it. To add a format, write a module and add a row here.
 FORMATS = (
     SeedFormat(pskc.is_pskc, pskc.read_pskc),
     SeedFormat(safenet.is_safenet, safenet.read_safenet),
@@ -53,7 +53,7 @@ FORMATS = (
 
 
 def load_file(path: Path) -> bytes:
-    """Return the content of a file. Raise UsageFault for anything but a file, and for one larger than any seed file."""
+    """Return the content of a file. Raise UsageFault if it cannot be read, is not a regular file, or is too large."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -71,16 +71,19 @@ def load_file(path: Path) -> bytes:
 
 
 def read_seed_file(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None = None) -> SeedFile:
-    """Return the tokens of a seed file, and each rejected row with the reason.
+    """Return the tokens in a seed file, and each rejected row with the reason.
 
-    Raise IntegrityFault for a file that is damaged or not a seed file, and UsageFault when it cannot be decrypted.
+    `unlock` asks for the secret that decrypts it, `now` is in Unix seconds, and `wanted` is the encoding that the user
+    gave. Raise IntegrityFault if the file is damaged or not a seed file, and UsageFault if it cannot be decrypted.
     """
     for magic, what, hint in WRAPPED:
         if content.startswith(magic):
             raise UsageFault(f"this file is {what}", hint)
     text = decode_text(content)
     if SAFEWORD.search(text):
-        raise UsageFault("this file is SafeWord's .dat, which mfa-kit does not read", "ask the vendor for PSKC or CSV")
+        raise UsageFault(
+            "this is a .dat file of SafeWord, which mfa-kit does not read", "ask the vendor for PSKC or CSV"
+        )
     root = xml.parse_xml(content) if text.lstrip().startswith("<") else None
     contents = Contents(text=text, root=root, unlock=unlock, now=now, wanted=wanted)
     found = _format_of(contents).read(contents)
@@ -100,7 +103,10 @@ def _format_of(contents: Contents) -> SeedFormat:
 
 
 def decode_text(content: bytes) -> str:
-    """Decode UTF-8, UTF-16 with a byte order mark, or older Windows encodings. Text never contains NUL."""
+    """Decode UTF-8, UTF-16 with a byte order mark, or an older Windows encoding.
+
+    Raise IntegrityFault if the content is empty or contains NUL, which never occurs in text.
+    """
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = content.decode("utf-16", errors="replace")
     else:

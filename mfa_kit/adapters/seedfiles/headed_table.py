@@ -1,4 +1,4 @@
-"""Tables with a header: CSV of Entra, Token2 and Deepnet, and of any other vendor that names the columns."""
+"""Reads tables with a header: CSV from Entra, Token2, Deepnet and any other vendor that names the columns."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import one_line
 from mfa_kit.tokens.seeds import DroppedRow, Factor, SeededToken, Token
 
-# Names that vendors, spreadsheets and python-pskc use for the fields, reduced to letters and digits.
+# The names that vendors, spreadsheets and python-pskc use for the columns, reduced to letters and digits.
 NAMES = {
     "serial": {"serial", "serialnumber", "serialno", "tokenserial", "tokenserialnumber", "sn"},
     "id": {"id"},
@@ -38,46 +38,45 @@ NAMES = {
     "digest": {
         *("hash", "hashfunction", "hashalgorithm", "hashtype", "hashlib", "digest", "crypto", "algorithmsuite"),
     },
-    # The hash, or the type as in PSKC.
+    # This column contains the hash or, as in PSKC, the type.
     "algorithm": {"algorithm", "algo"},
     "counter": {"counter", "movingfactor", "initialcounter", "startcounter"},
     "drift": {"timedrift"},
     "encoding": {"responseencoding"},
     "check": {"responsecheck"},
-    # Entra's column for the user, which is not read.
+    # Entra's column for the user. It is not used.
     "user": {"upn"},
 }
-# A column for each of these may appear more than once without harm.
+# Fields for which a table may have more than one column without harm.
 HARMLESS = {"maker", "model", "id", "user"}
 FIELDS = {name: field for field, names in NAMES.items() for name in names}
-# A column that is not understood and has such a name may say how the codes are computed. The columns of PSKC that begin
-# like the exceptions do not.
+# A column with an unknown name that matches this may affect how codes are computed. The two exceptions are columns of
+# PSKC that do not.
 TELLING = re.compile(
     r"(?!challenge|cryptomodule).*(digit|length|len$|period|interval|step|seconds|refresh|hash|algo|crypt|hmac|sha\d"
     r"|digest|type|mode(?!l)|factor|hotp|totp|counter|drift|encod|format)"
 )
-# A seed in a damaged header is at least this long, in letters and digits, or in letters alone.
+# In a damaged header, a cell is treated as a seed if it has at least this many letters and digits, or letters alone.
 WITH_DIGITS, LETTERS = 10, 24
 LONGEST_NAME = 40
-# A code has no digit that checks the others.
+# Values of the column that says whether a code includes a check digit. With these values it does not.
 UNCHECKED = {"", "false", "0", "no"}
-# Values that appear in rows and are never the name of a column.
+# Values that occur in rows and are never the name of a column.
 VALUE = re.compile(r"\d+|[ht]otp|(hmac-?)?sha-?\d+", re.ASCII | re.IGNORECASE)
 
 
 def is_header(cells: Cells) -> bool:
-    """Tell a header from a row whose serial looks like a column's name.
+    """Return whether a row is a header, even if the serials of the table look like names of columns.
 
-    A header names a column of seeds and has no values.
+    A header names a column of seeds and contains no values.
     """
     return "seed" in _columns(cells) and not any(VALUE.fullmatch(cell) or _is_seed(cell) for cell in cells)
 
 
 def read_headed(table: Sequence[Line], header: Cells) -> Iterator[SeedRow | DroppedRow | None]:
-    """Yield the rows under a header.
+    """Yield the rows below a header.
 
-    Raise IntegrityFault when the header lacks a column, has one twice, or has one that may change the codes and is not
-    understood.
+    Raise IntegrityFault if the header lacks a column or has one twice, or if an unknown column may affect the codes.
     """
     named = _fields(header)
     if telling := [name for name in _unknown(header) if TELLING.match(_reduced(header[name]))]:
@@ -93,12 +92,12 @@ def read_headed(table: Sequence[Line], header: Cells) -> Iterator[SeedRow | Drop
 
 
 def names_seeds(cells: Cells) -> bool:
-    """Whether the names include one for seeds."""
+    """Return whether one of the cells names a column of seeds."""
     return "seed" in _columns(cells)
 
 
 def unknown_columns(header: Cells) -> list[str]:
-    """Return a note that names the columns that are not understood, or nothing."""
+    """Return a list with one note about the columns with unknown names, or an empty list if there are none."""
     unknown = [at for at in _unknown(header) if header[at]]
     return [f"columns that are not understood: {_quoted(header, unknown)}"] if unknown else []
 
@@ -108,7 +107,7 @@ def _unknown(header: Cells) -> list[int]:
 
 
 def _quoted(header: Cells, columns: Sequence[int]) -> str:
-    """Name columns, by their numbers where a name may be a seed."""
+    """Return the names of columns, separated by commas. If a name may be a seed, the number is used instead."""
     return ", ".join(one_line(header[at]) if _is_name(header[at]) else f"column {at + 1}" for at in columns)
 
 
@@ -123,24 +122,28 @@ def _reduced(cell: str) -> str:
 
 
 def _columns(cells: Cells) -> dict[str, int]:
-    """Return the column of each field that a header names."""
+    """Return the number of each field's column. The keys are the fields that the header names."""
     return {field: column for column, field in enumerate(_fields(cells)) if field}
 
 
 def _fields(cells: Cells) -> list[str]:
-    """Return the field that each cell of a header names; empty when it names none."""
+    """Return the field that each cell of a header names, or an empty string for an unknown name."""
     return [FIELDS.get(_reduced(cell), "") for cell in cells]
 
 
 def _is_seed(cell: str) -> bool:
-    """Whether a cell is a seed and not a word of a header. A word may be valid base32, but it contains no digit."""
+    """Return whether a cell is a seed rather than a word. A word may be valid base32, but contains no digit."""
     text = Secret(cell)
     seed = decode_hex(text) or (decode_base32(text) if any(map(str.isdecimal, cell)) else None)
     return seed is not None and isinstance(seeded_token("", Token(serial="T1"), seed), SeededToken)
 
 
 def _headed(lines: Sequence[Line], columns: Mapping[str, int]) -> Iterator[SeedRow | DroppedRow | None]:
-    """Read the rows under a header. Entra's table has TOTP tokens and their step; every other table has a type."""
+    """Yield the rows below a header.
+
+    Entra's table has TOTP tokens and a column for the time step. Any other table has a column for the type. Raise
+    IntegrityFault if the column is missing.
+    """
     numbered = columns.keys() & {"serial", "id"}
     if not numbered or not columns.keys() & {"factor", "period", "algorithm"}:
         lacks = "type or time interval" if numbered else "serial"
@@ -177,7 +180,7 @@ def _under(where: str, cells: Mapping[str, str], columns: Mapping[str, int]) -> 
 
 
 def _algorithm(cells: Mapping[str, str], columns: Mapping[str, int]) -> tuple[Factor, str]:
-    """Return the type and the hash of a row. Raise ValueError when its cells contradict each other."""
+    """Return the type and the hash of a row. Raise ValueError if its cells contradict each other."""
     named = cells.get("algorithm", "")
     is_type = IDENTIFIER.fullmatch(named.lower()) is not None
     types = {factor_named(cells.get("factor", ""))} if "factor" in columns else set()

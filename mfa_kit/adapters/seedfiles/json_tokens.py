@@ -1,7 +1,7 @@
-"""JSON with one object for each token, as Microsoft Graph imports hardware OATH tokens to Entra.
+"""Reads JSON with one object per token, in the format in which Entra imports hardware OATH tokens.
 
-Graph's form is `{"@context": "#$delta", "value": [{"serialNumber": …, "secretKey": …, "timeIntervalInSeconds": …}]}`. A
-list of such objects and a single one are read too. The names have the meaning that they have in the header of a table.
+Graph's format is `{"@context": "#$delta", "value": [{"serialNumber": …, "secretKey": …, "timeIntervalInSeconds": …}]}`.
+A list of such objects and a single object are also accepted. The names mean the same as in the header of a table.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,24 +14,24 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.json_text import JsonError, read_json
 from mfa_kit.tokens.seeds import DroppedRow, SeedFile
 
-# More fields than any format has.
+# More fields than an object of any format has.
 FIELDS = 64
 
 
 def is_json(contents: Contents) -> bool:
-    """Whether a file begins as a JSON object or list does."""
+    """Return whether a file begins like a JSON object or list."""
     return contents.root is None and contents.text.lstrip().startswith(("{", "["))
 
 
 def read_json_tokens(contents: Contents) -> SeedFile:
-    """Return the tokens of the file. Raise IntegrityFault when it is not JSON, or has no objects with a seed."""
+    """Return the tokens in the file. Raise IntegrityFault if it is not JSON or contains no object with a seed."""
     try:
         found = read_json(contents.text)
     except JsonError as error:
         raise IntegrityFault(f"this file is not JSON: {error}", "ask the vendor for the file again") from None
     objects = found.get("value", [found]) if isinstance(found, dict) else found
     tokens = objects if isinstance(objects, list) else []
-    # Names that begin with @ are OData's.
+    # Names that begin with @ are OData annotations.
     named = (name for each in tokens if isinstance(each, dict) for name in each if not name.startswith("@"))
     names = list(dict.fromkeys(named))
     if not headed_table.names_seeds(names) or len(names) > FIELDS:
@@ -48,5 +48,5 @@ def _line(where: str, token: object, names: list[str]) -> Line:
     values = [token.get(name) for name in names]
     if any(isinstance(value, float) for value in values):
         return where, DroppedRow(where, "one of its numbers has a fraction")
-    # An object or a list in place of a value is of no use, except in a field that is not read.
+    # An object or a list is not a usable value. It is harmless in a field that is not read.
     return where, [str(value).strip() if isinstance(value, str | int) else "" for value in values]

@@ -1,8 +1,8 @@
-"""PSKC (RFC 6030) and its drafts, read by python-pskc from a tree that defusedxml has parsed.
+"""Reads PSKC (RFC 6030) and its drafts with python-pskc, from a tree that defusedxml has parsed.
 
-python-pskc would use lxml as the parser where lxml is installed. It also ignores a MAC that is declared but missing,
-letters outside the base64 alphabet, the rest of a value that is interrupted by an element, and all but the first of
-repeated elements. This module checks each of these.
+python-pskc itself would parse with lxml if lxml is installed. It also ignores a MAC that is declared but missing,
+letters outside the base64 alphabet, the rest of a value after an embedded element, and all but the first of repeated
+elements. This module checks for each of these.
 """
 
 import binascii
@@ -28,17 +28,17 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeededToken, SeedFile, Token
 
-# Limit of PBKDF2 iterations; they take a few seconds on a slow computer.
+# The maximum number of PBKDF2 iterations. They take a few seconds on a slow computer.
 ROUNDS = 5_000_000
 DERIVED = 64
 NUMBER = re.compile(r"-?[0-9]+", re.ASCII)
 BASE64 = {"CipherValue", "IV", "PlainValue", "Specified", "Value", "ValueDigest", "ValueMAC", "PBESalt"}
-# Values that are read as text, so they may not contain an element.
+# Elements that are read as text, so they may not contain another element.
 TEXTS = BASE64 | {
     *("SerialNo", "Manufacturer", "Model", "Suite", "MACAlgorithm", "StartDate", "ExpiryDate", "Expiry", "KeyUsage"),
     *("IterationCount", "KeyLength", "PBEIterationCount"),
 }
-# Elements that may appear at most once, with all their names in RFC 6030 and its drafts.
+# Elements that may occur at most once, with all their names in RFC 6030 and its drafts.
 ALIASES = (
     *(("PlainValue", "EncryptedValue", "Value"), ("ValueMAC", "ValueDigest"), ("DeviceInfo", "DeviceId")),
     *(("ExpiryDate", "Expiry"), ("EncryptionKey", "EncryptionMethod"), ("MACMethod", "DigestMethod", "MACAlgorithm")),
@@ -50,7 +50,8 @@ ALONE = (
     *("PBESalt", "PBEIterationCount"),
 )
 ONCE = {**{name: name for name in ALONE}, **{name: names[0] for names in ALIASES for name in names}}
-# Parts that a key has at most once, at any depth. Drafts use <Data> in place of its child.
+# Parts that occur at most once in a key, at any depth. Drafts use a <Data> with a name where RFC 6030 uses a child of
+# <Data>.
 PARTS = {"Data", "AlgorithmParameters", "Usage"}
 OF_A_KEY = {"Secret", "Counter", "Time", "TimeInterval", "TimeDrift", "ResponseFormat", "Suite"}
 DRAFT = {"secret": "Secret", "counter": "Counter", "time": "Time", "time_interval": "TimeInterval"}
@@ -58,22 +59,22 @@ PARAMETERS = {"Counter", "Time", "TimeInterval", "TimeDrift"}
 VALUES = ("secret", "counter", "time_offset", "time_interval", "time_drift")
 ALGORITHM = re.compile(r"(?:.*[:#/])?(hotp|totp)")
 MAC_FAILS = "MAC value does not match"
-# Exceptions that python-pskc lets through for a damaged file.
+# Exceptions that python-pskc raises or does not catch when a file is damaged.
 DAMAGED = (PSKCError, ValueError, TypeError, AttributeError, ArithmeticError, LookupError, AssertionError)
 
 
 def is_pskc(contents: Contents) -> bool:
-    """Whether a file is XML with the root element of PSKC or of one of its drafts."""
+    """Return whether a file is XML with the root element of PSKC or of one of its drafts."""
     return contents.root is not None and local_name(contents.root) in {"KeyContainer", "SecretContainer"}
 
 
 def read_pskc(contents: Contents) -> SeedFile:
-    """Return the keys of a container. The passphrase or key is requested only when the container is encrypted.
+    """Return the keys in a container. The passphrase or key is requested only if the container is encrypted.
 
-    Raise IntegrityFault when it is damaged or its MAC is wrong, and UsageFault when the passphrase or key is wrong.
+    Raise IntegrityFault if the container is damaged or a MAC is wrong, and UsageFault if it cannot be decrypted.
     """
     root = contents.root
-    assert root is not None  # noqa: S101 - is_pskc has checked it
+    assert root is not None  # noqa: S101 - is_pskc was called first
     _unambiguous(root)
     container = PSKC()
     try:
@@ -95,7 +96,7 @@ def read_pskc(contents: Contents) -> SeedFile:
     except PSKCError as error:
         if str(error) == MAC_FAILS:
             raise IntegrityFault(
-                "a MAC of this container is wrong: the container was changed, or the key is not the right one",
+                "a MAC of this container is wrong: the container was changed, or the key is wrong",
                 "ask the vendor for the file again",
             ) from None
         raise UsageFault(
@@ -114,9 +115,9 @@ def read_pskc(contents: Contents) -> SeedFile:
 
 
 def _unambiguous(root: Element) -> None:
-    """Raise IntegrityFault when another reader could find other values in the container than python-pskc does.
+    """Raise IntegrityFault if another program could find different values in the container than python-pskc does.
 
-    Namespaces are removed from its elements, as python-pskc does, because drafts and vendors use their own.
+    This removes namespaces from the elements, as python-pskc does, because drafts and vendors use their own.
     """
     for element in root.iter():
         element.tag = local_name(element)
@@ -129,7 +130,7 @@ def _unambiguous(root: Element) -> None:
 
 
 def _wrong(element: Element) -> str:
-    """Return what makes an element ambiguous; empty when it is not."""
+    """Return what makes an element ambiguous, or an empty string if nothing does."""
     name = element.tag
     if name in TEXTS:
         return _wrong_text(element)
@@ -160,7 +161,7 @@ def _alone(element: Element) -> Iterator[str]:
 
 
 def _parts(key: Element) -> Iterator[str]:
-    """Yield the names of the parts that are read, if the element is a key."""
+    """Yield the names of the parts of a key that are read. Any other element has no such parts."""
     for part in key:
         if part.tag in PARTS:
             yield DRAFT.get(part.get("Name", "").lower(), part.tag)
@@ -172,7 +173,7 @@ def _twice(names: Sequence[str]) -> str:
 
 
 def _is_base64(value: str) -> bool:
-    """Whether a value is base64 (RFC 4648), blanks allowed, or a number. A value of PSKC may be either."""
+    """Return whether a value is base64 (RFC 4648), which may contain blanks, or a number. PSKC allows either."""
     joined = "".join(value.split())
     try:
         binascii.a2b_base64(joined, strict_mode=True)
@@ -182,17 +183,20 @@ def _is_base64(value: str) -> bool:
 
 
 def _said(error: Exception) -> str:
-    """Return python-pskc's message without its quotations, which may contain a misplaced seed."""
+    """Return python-pskc's message without the values that it quotes, because a misplaced seed may be among them."""
     return re.split(r"[:']", str(error))[0].strip() if isinstance(error, PSKCError) else type(error).__name__
 
 
 def _kept(key: PskcKey, value: str) -> object:
-    """Return a value as python-pskc keeps it: plain, or encrypted with its MAC."""
+    """Return a value of a key as python-pskc stores it: plain, or encrypted with its MAC."""
     return getattr(key, f"_{value}", None)
 
 
 def _authentic(container: PSKC, keys: Sequence[PskcKey]) -> None:
-    """Refuse a seed that may have been changed. RFC 6030, 6.1.1 requires a MAC for a cipher without authentication."""
+    """Raise IntegrityFault if a value may have been changed, because it lacks a MAC.
+
+    RFC 6030, 6.1.1 requires a MAC for a cipher without authentication.
+    """
     for number, key in enumerate(keys, 1):
         for value in VALUES:
             if _lacks_mac(container, _kept(key, value), secret=value == "secret"):
@@ -203,7 +207,7 @@ def _authentic(container: PSKC, keys: Sequence[PskcKey]) -> None:
 
 
 def _lacks_mac(container: PSKC, kept: object, *, secret: bool) -> bool:
-    """Whether a value needs a MAC and has none. Raise UsageFault for an unknown cipher."""
+    """Return whether a value needs a MAC but has none. Raise UsageFault for an unsupported cipher."""
     declared = bool(container.mac.algorithm)
     if not isinstance(kept, EncryptedValue):
         return secret and kept is not None and declared
@@ -224,12 +228,16 @@ def _deciphered(cipher: str) -> None:
 
 
 def _open(container: PSKC, unlock: Unlock) -> str:
-    """Give the container its key. Raise UsageFault for a value that cannot be its key."""
+    """Ask for the passphrase or key, and set the container's key. Return which of the two was asked for.
+
+    Raise UsageFault if the key is not hex, and IntegrityFault if no key can be derived from the passphrase or the
+    derivation exceeds a limit.
+    """
     derivation = container.encryption.derivation
     if derivation.algorithm:
         if (derivation.pbkdf2_iterations or 0) > ROUNDS or (derivation.pbkdf2_key_length or 0) > DERIVED:
             raise IntegrityFault(
-                f"this container requires {derivation.pbkdf2_iterations} rounds of PBKDF2; at most {ROUNDS} allowed",
+                f"this container requires {derivation.pbkdf2_iterations} rounds of PBKDF2, but the limit is {ROUNDS}",
                 "check where this file comes from",
             )
         secret = unlock("passphrase")
@@ -277,12 +285,13 @@ def _key(where: str, key: PskcKey, factor: Factor) -> SeededToken | DroppedRow:
         model=key.model or "",
     )
     seed = Seed(key.secret or b"")
-    # Some vendors encode the hex digits as base64. A user whose codes do not match is told of that second reading.
+    # Some vendors encode the hex digits of a seed as base64, so the seed may have a second reading, which is tried if
+    # codes do not match.
     return encoding.seeded_token(where, token, seed, decode_hex(_latin(seed)))
 
 
 def _serial(key: PskcKey) -> str:
-    """Return the serial of a key's device, followed by the key's own id when the device has several keys."""
+    """Return the serial of a key's device. If the device has several keys, the key's own ID is appended."""
     if key.serial and key.id and len(key.device.keys) > 1:
         return f"{key.serial}:{key.id}"
     return key.serial or key.id or ""
@@ -297,7 +306,7 @@ def _latin(seed: Seed) -> Secret[str]:
 
 
 def _forbidden(key: PskcKey, now: float) -> str:
-    """Return why the key's policy forbids its use (RFC 6030, 5); empty when it does not."""
+    """Return why the key's policy forbids its use (RFC 6030, 5), or an empty string if it does not."""
     policy = key.policy
     if policy.unknown_policy_elements:
         return "its policy has unknown elements, so it may not be used (RFC 6030, 5)"

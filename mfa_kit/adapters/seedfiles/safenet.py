@@ -1,4 +1,7 @@
-"""SafeNet's XML for eToken PASS: `<Tokens><Token serial><Applications><Application><Seed><MovingFactor>`, in hex."""
+"""Reads SafeNet's XML for eToken PASS, with seeds in hex.
+
+The elements are `<Tokens><Token serial><Applications><Application><Seed><MovingFactor>`.
+"""
 
 from collections.abc import Iterable, Iterator
 from xml.etree.ElementTree import Element
@@ -14,12 +17,12 @@ READ = ("Seed", "MovingFactor", "ProductName")
 
 
 def is_safenet(contents: Contents) -> bool:
-    """Whether a file is XML with SafeNet's root element."""
+    """Return whether a file is XML with SafeNet's root element."""
     return contents.root is not None and local_name(contents.root) == "Tokens"
 
 
 def read_safenet(contents: Contents) -> SeedFile:
-    """Return the tokens of the file. They are event tokens, because the format has no field for another type."""
+    """Return the tokens in the file. All are HOTP tokens, because the format has no field for the type."""
     found = list(_rows(contents.root if contents.root is not None else ()))
     rows = [each for each in found if isinstance(each, SeedRow)]
     dropped = [each for each in found if isinstance(each, DroppedRow)]

@@ -1,4 +1,7 @@
-"""Readings of a box that were written down elsewhere: CSV of `serial,code[,second code][,time]`, header optional."""
+"""Reads CSV with token readings that were written down. The header is optional.
+
+The columns are `serial,code[,second code][,time]`.
+"""
 
 import re
 from collections.abc import Iterator
@@ -10,13 +13,16 @@ from mfa_kit.tokens.seeds import DroppedRow, TypedCodes, WrittenReading
 # Some displays show a code as two groups of digits.
 CODE = re.compile(r"\d{6,9}|\d{3,5} \d{3,4}", re.ASCII)
 PLAIN = re.compile(r"[A-Za-z ]+")
-# No reading is older than RFC 4226 (2005). None is in the future, except by a clock slightly ahead of this computer's.
+# RFC 4226 was published in 2005, so no reading is older. A reading may be slightly in the future if its clock was fast.
 FIRST = datetime(2005, 1, 1, tzinfo=UTC).timestamp()
 AHEAD = 60
 
 
 def read_written(text: str, *, now: float) -> list[WrittenReading | DroppedRow]:
-    """Return the rows. A row without a time counts as read now. A time without an offset is UTC."""
+    """Return the readings, and each rejected row with the reason.
+
+    A row without a time counts as read at `now`, in Unix seconds. A time without a UTC offset is in UTC.
+    """
     return list(_rows(text, now))
 
 

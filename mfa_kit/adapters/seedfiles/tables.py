@@ -1,7 +1,7 @@
-"""Tables: CSV with a header, Yubico's logs, and bare `serial,seed` as exported by LinOTP and privacyIDEA.
+"""Reads tables: CSV with a header, Yubico's logs, and plain `serial,seed` rows from LinOTP and privacyIDEA.
 
-Each line is parsed separately, so an unclosed quotation mark costs its own line and not the rest of the file. To add a
-layout, write a module and add a row to LAYOUTS.
+Each line is parsed separately, so an unclosed quotation mark affects only its own line. To add a layout, write a module
+and add a row to LAYOUTS.
 """
 
 import re
@@ -25,10 +25,11 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, Token, joined_reasons
 
 VERSION = re.compile(r"#\s*version:\s*(\d{1,9})", re.ASCII)
-# In the second version of privacyIDEA's export, user, resolver and realm come first.
+# In version 2 of privacyIDEA's export, each row begins with the user, resolver and realm.
 WITH_USERS, USER_CELLS = 2, 3
 
-# PingID's file is `serial,seed[,counter]`. Whether it is of HOTP or TOTP tokens is chosen when PingID imports it.
+# PingID's file is `serial,seed[,counter]`. The file does not say whether the tokens are HOTP or TOTP; PingID asks for
+# that during the import.
 PINGS = "it has a number in place of a type, as PingID's files have; write serial,seed,hotp,6,COUNTER"
 UNTYPED = "no row names a type, so the tokens are read as HOTP; for TOTP write serial,seed,totp,6,30"
 
@@ -37,7 +38,11 @@ Rows = Iterator[SeedRow | DroppedRow | None]
 
 @dataclass(frozen=True, slots=True)
 class TableLayout:
-    """A table layout: its name, a test of the first row, a reader of rows, and its encoding if that is fixed."""
+    """A table layout.
+
+    `recognizes` tests the first row, `read` returns the rows, `encoding` is set if the layout allows only one encoding,
+    and `notes` returns notes for the user.
+    """
 
     name: str
     recognizes: Callable[[Cells], bool]
@@ -47,12 +52,12 @@ class TableLayout:
 
 
 def is_text(contents: Contents) -> bool:
-    """Whether a file is not XML. A file that no other format recognizes is read as a table."""
+    """Return whether a file is not XML. If no other format recognizes such a file, it is read as a table."""
     return contents.root is None
 
 
 def read_table(contents: Contents) -> SeedFile:
-    """Read a table with the first layout that recognizes its first row. Raise IntegrityFault when it is not a table."""
+    """Read a table with the first layout that recognizes its first row. Raise IntegrityFault if no row has a seed."""
     table = list(split_rows(contents.text))
     first = _first_row(table)
     layout = next((each for each in LAYOUTS if each.recognizes(first)), BARE)
@@ -64,7 +69,7 @@ def read_table(contents: Contents) -> SeedFile:
 
 
 def _first_row(table: Sequence[Line]) -> Cells:
-    """Return the first row that can be read. Raise IntegrityFault with the reasons when there is none."""
+    """Return the cells of the first row that can be read. If there is none, raise IntegrityFault with the reasons."""
     first = next((cells for _, cells in table if not isinstance(cells, DroppedRow)), None)
     if first is None:
         said = joined_reasons([row for _, row in table if isinstance(row, DroppedRow)])
@@ -78,7 +83,7 @@ def _version(text: str) -> int:
 
 
 def seed_file(layout: str, rows: Rows, wanted: Encoding | None, notes: tuple[str, ...]) -> SeedFile:
-    """Convert rows to tokens. If no row of a layout holds a seed, the file is not of that layout."""
+    """Decode the rows of a table. Raise IntegrityFault if no row has a seed, because the layout must be another."""
     found = [row for row in rows if row is not None]
     taken = [row for row in found if isinstance(row, SeedRow)]
     dropped = [row for row in found if isinstance(row, DroppedRow)]
@@ -91,7 +96,7 @@ def seed_file(layout: str, rows: Rows, wanted: Encoding | None, notes: tuple[str
 
 
 def _bare(line: Line) -> SeedRow | DroppedRow:
-    """Parse `serial,seed[,type[,digits[,step or counter[,hash]]]]`. For LinOTP a missing type means HOTP."""
+    """Parse `serial,seed[,type[,digits[,step or counter[,hash]]]]`. As in LinOTP, a missing type means HOTP."""
     where, cells = line
     if isinstance(cells, DroppedRow):
         return cells

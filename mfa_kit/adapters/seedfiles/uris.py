@@ -1,4 +1,7 @@
-"""Lists of key URIs (`otpauth://`), one per line. The account in the label is the token's serial; seeds are base32."""
+"""Reads lists of key URIs (`otpauth://`), one per line.
+
+The account in the label is the token's serial. Seeds are in base32.
+"""
 
 from collections.abc import Iterator, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -13,12 +16,12 @@ SCHEME = "otpauth://"
 
 
 def is_uri_list(contents: Contents) -> bool:
-    """Whether the first line is a key URI."""
+    """Return whether the first line is a key URI."""
     return contents.root is None and contents.first_line.lower().lstrip().startswith(SCHEME)
 
 
 def read_uri_list(contents: Contents) -> SeedFile:
-    """Return the tokens of a list of key URIs. A line that is not a key URI is dropped with the reason."""
+    """Return the tokens in a list of key URIs. A line that is not a usable key URI is dropped with the reason."""
     found = list(_rows(split_lines(contents.text)))
     rows = [each for each in found if isinstance(each, SeedRow)]
     dropped = [each for each in found if isinstance(each, DroppedRow)]
@@ -37,7 +40,7 @@ def _rows(given: Sequence[str]) -> Iterator[SeedRow | DroppedRow]:
 
 
 class _Odd(ValueError):
-    """Raised for a URI with a part that a key URI may not have. The message does not quote the URI."""
+    """Raised for a URI with a value that mfa-kit does not accept. The message does not quote the URI."""
 
 
 def _row(where: str, line: str) -> SeedRow:

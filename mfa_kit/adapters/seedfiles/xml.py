@@ -1,4 +1,4 @@
-"""Parses untrusted XML with defusedxml, without a document type, and with limits that are checked before parsing."""
+"""Parses untrusted XML with defusedxml. Document types are rejected, and the size and depth are limited."""
 
 from xml.etree.ElementTree import Element, ParseError
 
@@ -7,13 +7,14 @@ from defusedxml.common import DefusedXmlException
 
 from mfa_kit.core.errors import IntegrityFault
 
-# An element costs about 200 octets of memory, an attribute half of that. A container of 50,000 tokens has 2 million.
+# An element takes about 200 octets of memory, and an attribute half as much. A container of 50,000 tokens has 2 million
+# elements and attributes.
 MARKS = 2_000_000
 DEPTH = 24
 
 
 def parse_xml(content: bytes) -> Element:
-    """Return the root. Raise IntegrityFault for XML that is malformed, declares entities, or exceeds the limits."""
+    """Parse XML and return the root. Raise IntegrityFault if it is malformed, declares entities or exceeds a limit."""
     if content.count(b"<") + content.count(b"=") > MARKS:
         raise IntegrityFault("this XML has too many elements", "ask the vendor to split the tokens into several files")
     try:
@@ -35,10 +36,10 @@ def parse_xml(content: bytes) -> Element:
 
 
 def local_name(element: Element) -> str:
-    """Return an element's name without its namespace."""
+    """Return the name of an element without its namespace."""
     return str(element.tag).rpartition("}")[2]
 
 
 def text_of(element: Element | None) -> str:
-    """Return the text directly in an element without surrounding blanks; empty when there is none."""
+    """Return the text directly in an element, without surrounding blanks, or an empty string if there is none."""
     return (element.text or "").strip() if element is not None else ""

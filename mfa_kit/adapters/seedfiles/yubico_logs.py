@@ -1,4 +1,7 @@
-"""Logs of Yubico's personalization tool, in its two layouts, also mixed in one file. Seeds are in hex."""
+"""Reads logs of Yubico's personalization tool. Seeds are in hex.
+
+The tool has two layouts, and a file may contain both.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,24 +14,25 @@ STAMP = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII)
 # Event types of the traditional layout of Yubico's personalization tool.
 EVENTS = re.compile(r"logging start|oath-hotp|yubico otp|static password|challenge-response|configuration ")
 OTHER_EVENT = "is not an OATH one-time password"
-# The columns of Yubico's own layout, up to and including its time.
+# The number of columns in Yubico's own layout, up to and including the time.
 UP_TO_TIME = 6
 
 
 def is_traditional(first: Cells) -> bool:
-    """Whether a first row is of the traditional layout, which begins with an event."""
+    """Return whether the first row of a log has the traditional layout, which begins with an event."""
     return EVENTS.match(first[0].lower()) is not None
 
 
 def is_yubico_layout(first: Cells) -> bool:
-    """Whether a first row is of Yubico's own layout, whose sixth cell is a time."""
+    """Return whether the first row of a log has Yubico's own layout, whose sixth cell is a time."""
     return len(first) >= UP_TO_TIME and STAMP.match(first[UP_TO_TIME - 1]) is not None
 
 
 def read_log(table: Sequence[Line]) -> Iterator[SeedRow | DroppedRow | None]:
-    """Yield the rows, each by its own layout; None for a line that only records the start of logging.
+    """Yield the rows, or None for a line that only records the start of logging.
 
-    The tool appends to its log, so a file has both layouts after the layout was changed.
+    The layout of each row is recognized separately. The tool appends to its log, so a file contains both layouts if the
+    user changed the setting.
     """
     for line in table:
         where, cells = line
@@ -43,7 +47,7 @@ def read_log(table: Sequence[Line]) -> Iterator[SeedRow | DroppedRow | None]:
 
 
 def _traditional(where: str, cells: Cells) -> SeedRow | DroppedRow | None:
-    """Parse `event,time,slot,public id,private id,key,…,digits` of Yubico's personalization tool. It has no serials."""
+    """Parse `event,time,slot,public id,private id,key,…,digits`, the traditional layout, which has no serials."""
     event = cells[0].lower()
     if event == "logging start":
         return None
@@ -64,9 +68,9 @@ def _traditional(where: str, cells: Cells) -> SeedRow | DroppedRow | None:
 
 
 def _yubico(where: str, cells: Cells) -> SeedRow | DroppedRow:
-    """Parse `serial,public id,moving factor,key,access code,time,`.
+    """Parse `serial,public id,moving factor,key,access code,time,`, Yubico's own layout.
 
-    The moving factor shows that the row is for OATH.
+    A row is for OATH if it has a moving factor.
     """
     cells = [*cells, *[""] * 6]
     if not re.fullmatch(r"\d{1,9}", cells[2], re.ASCII):
