@@ -8,11 +8,9 @@ from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.index_apply import ApplyOptions, apply_index
 from mfa_kit.cli.rollout.plan_run import PlanRun
 from mfa_kit.cli.rollout.running import name_next_command, take_results
 from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code
-from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.rollout.apply import check_plan
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring import rollout as wiring
@@ -35,7 +33,7 @@ from mfa_kit.wiring.vault import open_vault
 @shared_options.EXPECTED
 @shared_options.RESULTS
 @shared_options.WORKERS
-@account_options(role=None, workers=False, results=False)
+@account_options(across="mfa_kit.cli.rollout.index_apply:apply_in_accounts", role=None, workers=False, results=False)
 def apply(
     *,
     plan_file: Path,
@@ -48,23 +46,10 @@ def apply(
     expected: str | None,
     results: Path | None,
     workers: int,
-    accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
     """Enroll the users of PLAN, or of an index of plans. Run the same command again to continue."""
-    if accounts is not None:
-        wanted = ApplyOptions(
-            index_file=plan_file,
-            vault=open_vault(backup_dir, to=to, to_files=to_files),
-            staged=staged,
-            accept_lockout=accept_lockout,
-            max_failures=max_failures,
-            expected=expected,
-            results=results,
-            workers=workers,
-        )
-        return apply_index(wanted, accounts, settings=settings, output=output)
     plan, digest = wiring.read_plan(plan_file, METHODS, expected=expected)
     vault = open_vault(backup_dir, to=to, to_files=to_files)
     sealed = bool(vault.recipients())

@@ -19,6 +19,7 @@ from mfa_kit.wiring import rollout_accounts as wiring
 from mfa_kit.wiring.desk import new_run_id
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,36 @@ class ApplyOptions:
     expected: str | None
     results: Path | None
     workers: int
+
+
+def apply_in_accounts(
+    *,
+    plan_file: Path,
+    to: tuple[str, ...],
+    to_files: tuple[Path, ...],
+    backup_dir: Path | None,
+    staged: bool,
+    accept_lockout: bool,
+    max_failures: int | None,
+    expected: str | None,
+    results: Path | None,
+    workers: int,
+    accounts: AccountsChoice,
+    settings: Settings,
+    output: Output,
+) -> int:
+    """Enroll the users of the index `plan_file`, and return the exit code."""
+    wanted = ApplyOptions(
+        index_file=plan_file,
+        vault=open_vault(backup_dir, to=to, to_files=to_files),
+        staged=staged,
+        accept_lockout=accept_lockout,
+        max_failures=max_failures,
+        expected=expected,
+        results=results,
+        workers=workers,
+    )
+    return apply_index(wanted, accounts, settings=settings, output=output)
 
 
 def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Settings, output: Output) -> int:

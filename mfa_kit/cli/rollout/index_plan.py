@@ -9,7 +9,9 @@ from mfa_kit.cli.organization.visits import account_cells, exit_code, in_order, 
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.account_progress import AccountProgress
+from mfa_kit.cli.rollout.plan_input import check_files, read_selection
 from mfa_kit.cli.rollout.roster_rows import read_rows
+from mfa_kit.cli.rollout.shared_options import split_names
 from mfa_kit.cli.rollout.users_plan import PlanWish, note_surprises, plan_summary, plan_users
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress
@@ -50,6 +52,37 @@ class _WrittenPlan:
     digest: str
     name: str
     place: str
+
+
+def plan_in_accounts(
+    *,
+    roster: Path | None,
+    out: Path,
+    groups: tuple[str, ...],
+    path_prefix: str | None,
+    tags: tuple[str, ...],
+    without_mfa: bool,
+    only: str | None,
+    skip_bad: Path | None,
+    trust_report: bool,
+    workers: int,
+    accounts: AccountsChoice,
+    settings: Settings,
+    output: Output,
+) -> int:
+    """Write a plan for each account, and an index of all plans. Return the exit code."""
+    selection = read_selection(groups=groups, path_prefix=path_prefix, tags=tags, without_mfa=without_mfa)
+    check_files(roster, out, skip_bad, selects=any([groups, tags, without_mfa, path_prefix]), only=only)
+    source = RosterSource(file=roster, skip_bad=skip_bad, out=out)
+    wish = PlanWish(
+        rows=None,
+        selection=selection,
+        only=split_names(only),
+        trust_report=trust_report,
+        workers=workers,
+        several=True,
+    )
+    return plan_accounts(source, wish, accounts, settings=settings, output=output)
 
 
 def plan_accounts(

@@ -11,7 +11,6 @@ from mfa_kit.cli.rollout.index_work import planned_works, read_plans
 from mfa_kit.cli.rollout.page import AccountStatus, index_page
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.rollout.tally import COLUMNS, result_row
-from mfa_kit.enrollment.ports import Vault
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import Visit
 from mfa_kit.organization.choice import AccountsChoice
@@ -21,17 +20,26 @@ from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring import rollout_accounts as wiring
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
 
 
 def show_index(
-    path: Path, choice: AccountsChoice, *, vault: Vault, workers: int, settings: Settings, output: Output
+    *,
+    plan_file: Path,
+    backup_dir: Path | None,
+    workers: int,
+    accounts: AccountsChoice,
+    settings: Settings,
+    output: Output,
 ) -> int:
     """Print the state of each user of the chosen accounts, and return the exit code."""
-    index = wiring.read_index(path, expected=None)
-    plans = read_plans(path, index)
-    with wiring.open_account_rollouts(settings, METHODS, choice, vault=vault, workers=workers) as rollouts:
+    index = wiring.read_index(plan_file, expected=None)
+    plans = read_plans(plan_file, index)
+    vault = open_vault(backup_dir)
+    with wiring.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=workers) as rollouts:
         planned = {
-            each.planned.id: each for each in planned_works(path, index, plans, rollouts.organization.selection, choice)
+            each.planned.id: each
+            for each in planned_works(plan_file, index, plans, rollouts.organization.selection, accounts)
         }
 
         def look(account: OrgAccount) -> list[RowResult]:
@@ -46,8 +54,8 @@ def show_index(
                 desk=ports.desk,
             )
 
-        accounts = [each.work.account for each in planned.values() if not each.work.why]
-        with visiting(rollouts.organization, look, progress=settings.progress, accounts=accounts) as found:
+        ready = [each.work.account for each in planned.values() if not each.work.why]
+        with visiting(rollouts.organization, look, progress=settings.progress, accounts=ready) as found:
             visits = in_order(visit for visit in found if visit.account.id in planned)
         now, lab = rollouts.organization.home.now(), rollouts.organization.caller.lab
     report_unread(visits, settings.progress)

@@ -20,6 +20,7 @@ from mfa_kit.wiring import rollout_accounts as wiring
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.rollout_accounts import AccountRollouts
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,23 @@ class UndoOptions:
     vault: Vault
     leave_without_mfa: bool
     workers: int
+
+
+def undo_in_accounts(
+    *,
+    run: str,
+    leave_without_mfa: bool,
+    backup_dir: Path | None,
+    workers: int,
+    accounts: AccountsChoice,
+    settings: Settings,
+    output: Output,
+) -> int:
+    """Remove the devices of all runs of an index, whose path is `run`. Return the exit code."""
+    wanted = UndoOptions(
+        index_file=Path(run), vault=open_vault(backup_dir), leave_without_mfa=leave_without_mfa, workers=workers
+    )
+    return undo_index(wanted, accounts, settings=settings, output=output)
 
 
 def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Settings, output: Output) -> int:

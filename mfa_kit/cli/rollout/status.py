@@ -8,11 +8,9 @@ from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.index_status import show_index
 from mfa_kit.cli.rollout.page import status_page
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.rollout.tally import result_row
-from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.methods.registry import METHODS
@@ -24,20 +22,16 @@ from mfa_kit.wiring.vault import open_vault
 @shared_options.PLAN_FILE
 @options.BACKUP_DIR
 @shared_options.WORKERS
-@account_options(role=None, workers=False, results=False)
+@account_options(across="mfa_kit.cli.rollout.index_status:show_index", role=None, workers=False, results=False)
 def status(
     *,
     plan_file: Path,
     backup_dir: Path | None,
     workers: int,
-    accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
     """Show the state of each user of PLAN, or of an index of plans, from the ledger and IAM."""
-    if accounts is not None:
-        vault = open_vault(backup_dir)
-        return show_index(plan_file, accounts, vault=vault, workers=workers, settings=settings, output=output)
     plan, digest = wiring.read_plan(plan_file, METHODS, expected=None)
     vault = open_vault(backup_dir)
     with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=settings.progress) as ports:

@@ -8,11 +8,9 @@ from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.index_undo import UndoOptions, undo_index
 from mfa_kit.cli.rollout.running import name_next_command, take_results
 from mfa_kit.cli.rollout.tally import Tally, exit_code
 from mfa_kit.core.text import count_of
-from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.undo import entries_of_run, undo_devices
 from mfa_kit.wiring import rollout as wiring
@@ -26,22 +24,18 @@ from mfa_kit.wiring.vault import open_vault
 @click.option("--leave-without-mfa", is_flag=True, help="Also remove a user's last device.")
 @options.BACKUP_DIR
 @shared_options.WORKERS
-@account_options(role=None, workers=False, results=False)
+@account_options(across="mfa_kit.cli.rollout.index_undo:undo_in_accounts", role=None, workers=False, results=False)
 def undo(
     *,
     run: str,
     leave_without_mfa: bool,
     backup_dir: Path | None,
     workers: int,
-    accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
     """Remove exactly the devices that RUN created, or, with --accounts or --org, all runs of the index RUN."""
     vault = open_vault(backup_dir)
-    if accounts is not None:
-        wanted = UndoOptions(index_file=Path(run), vault=vault, leave_without_mfa=leave_without_mfa, workers=workers)
-        return undo_index(wanted, accounts, settings=settings, output=output)
     progress = settings.progress
     with (
         name_next_command(),

@@ -1,0 +1,56 @@
+"""What `rollout plan` compares with IAM: a roster, or a selection of users, and the files that it writes."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.rollout.selection import Selection
+
+
+def read_selection(
+    *, groups: tuple[str, ...], path_prefix: str | None, tags: tuple[str, ...], without_mfa: bool
+) -> Selection:
+    """Return the selection of users that the options describe. Raise UsageFault for a malformed path or tag."""
+    return Selection(
+        groups=groups,
+        path_prefix=_parse_prefix(path_prefix),
+        tags=tuple(map(_parse_tag, tags)),
+        without_mfa=without_mfa,
+    )
+
+
+def check_files(roster: Path | None, out: Path, skip_bad: Path | None, *, selects: bool, only: str | None) -> None:
+    """Check the files of a plan.
+
+    Raise click.UsageError unless there is either a roster or a selection; `only` may be added to either. Raise
+    UsageFault if two files have the same path.
+    """
+    if selects if roster else not (selects or only):
+        raise click.UsageError(
+            "give either a ROSTER or a selection: --group, --path-prefix, --tag, --without-mfa, --only"
+        )
+    named = [file for file in (roster, out, skip_bad) if file]
+    places = Counter(map(os.path.realpath, named))
+    if same := next((file for file in named if places[os.path.realpath(file)] > 1), None):
+        raise UsageFault(
+            f"{same} is given for two files and would be overwritten", "use a different path for each file"
+        )
+
+
+def _parse_prefix(text: str | None) -> str:
+    """Return an IAM path; for no text, the path that matches all users. Raise UsageFault without a leading slash."""
+    if not text:
+        return "/"
+    if not text.startswith("/"):
+        raise UsageFault(f"{text!a} is not an IAM path", "start it with a slash: --path-prefix /team/")
+    return text
+
+
+def _parse_tag(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageFault(f"{text!a} is not a tag", "write --tag K=V")
+    return key, value
