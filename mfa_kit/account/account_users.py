@@ -1,6 +1,6 @@
-"""The users of an account, and all that a snapshot says about how they sign in.
+"""The users of an account, with everything that a snapshot says about how they sign in.
 
-Data that could not be read never counts as an answer.
+If data could not be read, the answer is None (unknown) and never yes or no.
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,9 @@ class EntityPolicies:
     """The policies of a user, group or role.
 
     `documents` holds the texts of its own policies and of its groups' policies, and `boundary` the text of its
-    permissions boundary. `unread` is true if the text of a policy could not be read, or is not a policy, so that it is
-    missing from `documents`. `why` names the first such text, or the boundary's; it is empty if there is none.
+    permissions boundary. `unread` is true if a policy is missing from `documents`, because its text could not be read
+    or is not a policy. `why` says which text is missing first, or what is wrong with the boundary; it is empty if
+    nothing is.
     """
 
     documents: tuple[str, ...]
@@ -27,17 +28,17 @@ class EntityPolicies:
     why: str = ""
 
     def decide(self, action: str, resource: str, context: RequestContext, *, more: tuple[str, ...] = ()) -> Decision:
-        """Return what these policies and `more` texts say about a request."""
+        """Return whether these policies and the policy texts in `more` allow an action on a resource."""
         return evaluate((*self.documents, *more), action, resource, context, boundary=self.boundary)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountUser:
-    """A user and how this user signs in.
+    """A user of the account, with what is known about how this user signs in.
 
-    `devices` holds the known devices, and `complete` says whether it holds all of them. `mfa` says whether the user has
-    a device, or None if that is unknown. `credentials` is None if the report has no row for the user. `admin` is None
-    if the policies cannot be evaluated.
+    `devices` has the known devices, and `complete` says whether these are all. `mfa` says whether the user has a
+    device, or None if that is unknown. `credentials` is None if the report has no row for the user. `admin` is None if
+    the policies cannot be evaluated.
     """
 
     user: Entity
@@ -122,7 +123,7 @@ def _has_mfa(row: Credentials | None, devices: tuple[Device, ...], *, complete: 
 
 
 def about(user: Entity) -> RequestContext:
-    """Return the condition keys that identify the caller."""
+    """Return the condition keys that identify a user as the caller."""
     return {"aws:username": user.name, "aws:PrincipalArn": user.arn, "aws:PrincipalType": "User"}
 
 
@@ -144,7 +145,10 @@ def entity_policies(
 
 
 def _boundary(entity: Entity, snapshot: Snapshot) -> tuple[str | None, str]:
-    """Return the text of a permissions boundary, or None without one, and why it cannot be evaluated."""
+    """Return the text of an entity's permissions boundary, and why it cannot be evaluated.
+
+    The text is None if there is no boundary. The reason is empty if the boundary can be evaluated.
+    """
     if entity.boundary is None:
         return None, ""
     policy = managed_policy(entity.boundary, snapshot)

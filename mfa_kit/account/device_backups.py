@@ -13,7 +13,7 @@ class BackupHistory(Protocol):
     """What the ledger knows about devices and their backups. Times are Unix seconds."""
 
     def confirmed_devices(self) -> set[str]:
-        """Return the serials of the devices that runs on this computer created and then saw in IAM."""
+        """Return the serials of the devices that this computer created and then saw in IAM."""
         ...
 
     def last_opened(self) -> Mapping[str, float]:
@@ -21,14 +21,17 @@ class BackupHistory(Protocol):
         ...
 
     def drills(self) -> Mapping[str, float]:
-        """Return when each backup last gave the right code, by `ACCOUNT/USER/FILE`."""
+        """Return when each backup last passed a test, by `ACCOUNT/USER/FILE`."""
         ...
 
 
 def device_backups(
     devices: Iterable[Device], *, journal: Journal, vault: Vault, records: BackupHistory
 ) -> tuple[DeviceBackup, ...]:
-    """Return the backups of the devices that this computer made and that are still assigned to the same user."""
+    """Return the backups of devices that this computer created.
+
+    A device counts only if it is still assigned to the user for whom it was created.
+    """
     return tuple(_device_backups(devices, journal, vault, records))
 
 

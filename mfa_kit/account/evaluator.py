@@ -402,7 +402,7 @@ def actions_named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
 
 @lru_cache(maxsize=4096)
 def _work(boundary: str | None) -> tuple[tuple[str, str], ...]:
-    """Return samples that represent all work, or with a boundary, samples of what it allows with MFA."""
+    """Return samples that represent all work. With a boundary, return samples of what the boundary allows with MFA."""
     everything = tuple((action, "*") for action in WORK)
     if boundary is None:
         return everything
@@ -428,7 +428,10 @@ def denies_all_work(documents: Sequence[str], context: RequestContext, *, bounda
 
 
 def demands_mfa(documents: Sequence[str], about: RequestContext, *, boundary: str | None = None) -> bool | None:
-    """Whether policies deny all work to plain access keys and to console sessions without MFA, but not with MFA."""
+    """Whether policies deny all work without MFA, but not with MFA, or None if that is unknown.
+
+    Without MFA means both plain access keys and console sessions without MFA.
+    """
     answer: bool | None = True
     for context in (PLAIN_KEYS, NO_MFA):
         answer = _both(answer, denies_all_work(documents, {**about, **context}, boundary=boundary))
@@ -437,7 +440,7 @@ def demands_mfa(documents: Sequence[str], about: RequestContext, *, boundary: st
 
 
 def principals_let_in(document: str, context: RequestContext) -> list[tuple[str, str]]:
-    """Return the principals (kind and name) that may assume a role by its trust policy in a context.
+    """Return the principals (kind and name) that a role's trust policy allows to assume the role in a context.
 
     A condition that cannot be evaluated counts as met, because it is not about MFA.
     """

@@ -12,7 +12,10 @@ from mfa_kit.account.snapshot import Entity, Hole, Part, Snapshot
 
 @dataclass(frozen=True, slots=True)
 class PolicyText:
-    """A policy: its text, or None if it was not read, and why it cannot be evaluated, or None if it can."""
+    """A policy.
+
+    `text` is None if it could not be read, and `flaw` says why it cannot be evaluated, or is None if it can.
+    """
 
     text: str | None
     flaw: str | None
@@ -60,11 +63,14 @@ def _holes(snapshot: Snapshot) -> Iterator[Hole]:
 
 
 def _described(policy: str, text: str) -> str | None:
-    """Return a sentence about a text that is not a policy, or None. `policy` names the policy."""
+    """Return a sentence that says why a text is not a policy, or None if it is one.
+
+    `policy` is the name of the policy, with which the sentence begins.
+    """
     flaw = policy_flaw(text)
     return f"{policy} is not an IAM policy: {flaw}" if flaw else None
 
 
 def _named(entity: Entity) -> str:
-    """Return `user`, `group` or `role`, as in the ARN, and the name."""
+    """Return the kind and the name of an entity, such as `user alice`."""
     return f"{entity.arn.rpartition(':')[2].partition('/')[0]} {entity.name}"

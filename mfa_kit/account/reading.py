@@ -34,7 +34,7 @@ class _Reading:
         self._inventory, self._account, self._each = inventory, account, each
 
     def part(self, part: Part, read: Callable[[], T], *, about: str | None = None) -> T | None:
-        """Return the result of `read`, or None if it fails."""
+        """Return the result of `read`. If it fails, record a hole and return None."""
         try:
             return read()
         except MfaKitError as error:
@@ -42,7 +42,7 @@ class _Reading:
             return None
 
     def pages(self, part: Part, pages: Iterable[T]) -> Iterator[T]:
-        """Yield the pages up to the one that fails."""
+        """Yield the pages. If one fails, record a hole and stop."""
         try:
             yield from pages
         except MfaKitError as error:
@@ -77,7 +77,7 @@ class _Reading:
         central_root: Callable[[], CentralRootAccess] | None,
         member_root: Callable[[], RootPosture] | None,
     ) -> Snapshot:
-        """Read the parts that are read once for the whole account."""
+        """Return a snapshot with the parts that are read for the whole account rather than for each user."""
         account = self._account
         report = self.part(Part.REPORT, lambda: account.report(max_age=max_age))
         summary = self.part(Part.SUMMARY, account.summary)
@@ -116,7 +116,7 @@ class _Reading:
         return replace(snapshot, member_root=member)
 
     def credentials(self, users: Sequence[AccountUser]) -> dict[str, Credentials]:
-        """Read the current passwords and keys of users. A user who has since been deleted has none."""
+        """Read the current passwords and keys of users. A user who was deleted meanwhile has neither."""
 
         def read(one: AccountUser) -> Credentials:
             try:
@@ -125,13 +125,13 @@ class _Reading:
                 return Credentials(arn=one.user.arn, created=one.user.created or 0.0, password=False)
 
         def hole(one: AccountUser, error: MfaKitError) -> Hole:
-            when = "since the report" if one.credentials else "created after the report"
+            when = "changes since the credential report" if one.credentials else "created after the credential report"
             return Hole(Part.REPORT, f"{when}: {error}", one.name)
 
         return {one.name: _updated(one.credentials, now) for one, now in self.of_each(users, read, hole)}
 
     def devices(self, names: Sequence[str]) -> dict[str, tuple[Device, ...]]:
-        """List the devices of users. A user who has since been deleted has none."""
+        """List the devices of users. A user who was deleted meanwhile has no device."""
 
         def read(name: str) -> tuple[Device, ...]:
             try:
@@ -210,8 +210,9 @@ def read_account(
 def _has_unknown_devices(one: AccountUser) -> bool:
     """Whether a user's devices have to be listed, because the list of virtual devices does not show enough.
 
-    It has no device of the user, or the user is (or may be) an administrator. An administrator should have more than
-    one device, one of them resistant to phishing, and the list of virtual devices cannot show that.
+    This is so if that list has no device of the user, or if the user is (or may be) an administrator. An administrator
+    should have more than one device, one of them resistant to phishing, and the list of virtual devices cannot show
+    that.
     """
     if one.complete:
         return False
@@ -219,9 +220,9 @@ def _has_unknown_devices(one: AccountUser) -> bool:
 
 
 def _updated(report: Credentials | None, now: Credentials) -> Credentials:
-    """Keep the last-used dates from the report.
+    """Return the current password and keys of a user, with the last-used dates from the report.
 
-    If the number of access keys changed, the keys are different ones and their dates are dropped.
+    If the number of access keys changed, the keys are different ones, so their dates are dropped.
     """
     if report is None:
         return now

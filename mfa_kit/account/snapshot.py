@@ -1,6 +1,6 @@
-"""The account around the devices at one moment: users, groups, roles, their policies, and their credentials.
+"""The snapshot of an account at one moment: users, groups, roles, their policies, their credentials, and devices.
 
-Holds only values, and no secret. A part that could not be read is a named hole.
+It has only values, and no secret. Each part that could not be read is listed as a hole.
 """
 
 from collections.abc import Mapping
@@ -20,18 +20,18 @@ class Part(StrEnum):
     POLICIES = "policies"
     VIRTUAL = "virtual MFA devices"
     DEVICES = "MFA devices of users"
-    KEYS = "what security keys are"
+    KEYS = "certifications of security keys"
     PASSWORDS = "password policy"
-    PROFILES = "who has to choose a new password"
+    PROFILES = "required password changes"
     ROOT = "MFA devices of root"
     ROOT_CREDENTIALS = "credentials of root"
     CENTRAL_ROOT = "centralized root access"
-    BACKUPS = "backups of this desk"
+    BACKUPS = "backups on this computer"
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A part of the account that could not be read completely. `about` names the user, if it concerns only one user."""
+    """A part of the account that could not be read completely. `about` is the user if only one user is affected."""
 
     part: Part
     why: str
@@ -40,7 +40,7 @@ class Hole:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessKey:
-    """An access key as in the credential report, so without its ID. Times are Unix seconds."""
+    """An access key as the credential report shows it, which is without its ID. Times are Unix seconds."""
 
     active: bool
     rotated: float | None = None
@@ -134,12 +134,12 @@ class DeviceBackup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The account at one moment, given as Unix seconds by AWS's clock.
+    """The account at the moment `at`, in Unix seconds by AWS's clock.
 
     `virtual` includes root's device, with REPORTED_ROOT as its user. `listed` holds the users whose devices were
     listed, `certified` the certifications of security keys, and `must_change` whether users have to choose a new
     password. `central_root` is None if it was not read. `member_root` has what the organization's administrator sees of
-    root in a member account. `lab` says whether the account is a lab's.
+    root in a member account. `lab` says whether the account is in a lab.
     """
 
     at: float
@@ -192,6 +192,6 @@ class Snapshot:
 
 
 def unread_users(snapshot: Snapshot) -> list[str]:
-    """Return the unread parts without which users may be missing from the snapshot, each with the reason."""
+    """Return the parts that could not be read and may hide users, each with the reason."""
     holes = [hole for hole in snapshot.holes if hole.part in {Part.DETAILS, Part.REPORT}]
     return list(dict.fromkeys(f"the {hole.part}: {hole.why}" for hole in holes))

@@ -1,4 +1,4 @@
-"""The port through which the account around the devices is read."""
+"""The port through which the users, policies, credentials and devices of an account are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class AccountSource(Protocol):
-    """Reads the account around the devices, and writes nothing. An iterator raises at the page that fails."""
+    """Reads an account, and writes nothing. An iterator raises at the page that fails."""
 
     def report(self, *, max_age: float) -> CredentialReport:
         """Return the credential report. Ask IAM for a new one if it is older than `max_age` seconds."""
@@ -53,5 +53,5 @@ class AccountSource(Protocol):
     def simulated(
         self, documents: Sequence[str], actions: Sequence[str], context: RequestContext
     ) -> dict[str, Decision]:
-        """Return the decision of SimulateCustomPolicy on each action. Raise AccessDenied, AwsFault."""
+        """Return SimulateCustomPolicy's decision on each action. Raise AccessDenied or AwsFault."""
         ...

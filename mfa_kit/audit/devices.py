@@ -9,6 +9,7 @@ from mfa_kit.audit.finding import DAY, Finding, NotApplicable, Observation, Scen
 
 # IAM and STS quotas: an account may have as many virtual devices as users.
 QUOTA = 5000
+IDENTITY = "# IDENTITY is the file that decrypts it:"
 
 
 @audit_rule("devices.orphans", Severity.LOW, "Every virtual device is assigned to a user", needs=(Part.VIRTUAL,))
@@ -57,7 +58,7 @@ def backups_there(scene: Scene) -> Iterator[Observation]:
                 subject=one.serial,
                 evidence=f"{where}: if {one.user} loses the device, the secret cannot be restored",
                 remedy=(
-                    "# look in other folders: mfa-kit status --backup-dir DIR; if it is lost, replace the device:",
+                    "# look in other folders: mfa-kit status --backup-dir DIR; if there is none, replace the device:",
                     command("mfa-kit", "replace", one.user, "--with", "virtual"),
                 ),
             )
@@ -74,7 +75,7 @@ def backups_verified(scene: Scene) -> Iterator[Observation]:
             yield Finding(
                 subject=one.serial,
                 evidence="its backup was never decrypted here, so it is not known whether your identity decrypts it",
-                remedy=("# IDENTITY decrypts it: " + "mfa-kit backup verify -i IDENTITY " + shlex.quote(one.file),),
+                remedy=(f"{IDENTITY} mfa-kit backup verify -i IDENTITY {shlex.quote(one.file)}",),
             )
 
 
@@ -89,5 +90,5 @@ def backups_drilled(scene: Scene) -> Iterator[Observation]:
             yield Finding(
                 subject=one.serial,
                 evidence=f"its backup was {how} {scene.days(since)} days",
-                remedy=("# IDENTITY decrypts it: " + "mfa-kit backup drill -i IDENTITY " + shlex.quote(one.file),),
+                remedy=(f"{IDENTITY} mfa-kit backup drill -i IDENTITY {shlex.quote(one.file)}",),
             )

@@ -1,4 +1,4 @@
-"""Audit rules and their answers. A rule looks only at one snapshot, so it cannot write."""
+"""Audit rules and their answers. A rule sees only a snapshot, so it cannot change the account."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ class Remark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The limits that rules check: ages in days, and the quota as a share."""
+    """The limits that rules check: ages in days, and the share of the device quota that may be used."""
 
     unused: int = 45  # CIS 1.12
     rotated: int = 90  # CIS 1.14, FSBP IAM.3
@@ -123,7 +123,7 @@ class AuditRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleAnswer:
-    """The answer of a rule. `why` is the reason if there are neither findings nor unsure subjects."""
+    """The result of a rule for one account. `why` gives the reason if there are no findings and no unsure subjects."""
 
     rule: AuditRule
     result: RuleResult

@@ -49,7 +49,7 @@ class AuditOverview:
 
     @property
     def badness(self) -> tuple[int, ...]:
-        """A key that sorts accounts by the failed rules of each severity, and then by the unknown rules."""
+        """The sort key of an account: its number of failed rules of each severity, then of unknown rules."""
         return (*(self.failed.get(severity, 0) for severity in Severity), self.unknown)
 
 

@@ -49,7 +49,7 @@ def _why_unknown(users: Sequence[AccountUser]) -> str:
 
 
 def _console_members(scene: Scene) -> dict[str, list[AccountUser]]:
-    """Return the users with a console password by group. Groups without such users are included."""
+    """Return for each group its users with a console password. A group may have none."""
     members: dict[str, list[AccountUser]] = {group.name: [] for group in scene.snapshot.groups}
     for one in scene.users:
         if one.password:
@@ -169,7 +169,10 @@ def _is_for_ec2(role: Entity) -> bool:
     references=("NIST SP 800-63B-4 3.1.1.2", "CIS 3.0 1.8", "CIS 3.0 1.9"),
 )
 def passwords_policy(scene: Scene) -> Iterator[Observation]:
-    """Require a long minimum length; by NIST also no character classes and no expiry, by CIS no reuse of passwords."""
+    """Require a long minimum length.
+
+    The NIST profile also forbids character classes and expiry, and the CIS profile also forbids reusing passwords.
+    """
     policy = scene.snapshot.passwords
     if policy is None:
         return

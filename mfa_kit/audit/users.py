@@ -1,4 +1,4 @@
-"""Rules about people, and about users that are programs."""
+"""Rules about people, and about users that are really programs."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ def _signs_in(one: AccountUser) -> bool:
 
 
 def _admins(scene: Scene) -> Iterator[AccountUser | Unsure]:
-    """Yield the administrators who can sign in or call AWS, and an Unsure for each user who may be one."""
+    """Yield each administrator who can sign in or call AWS, and an Unsure for each user who may be an administrator."""
     for one in scene.users:
         if one.credentials is None or _signs_in(one):
             if one.admin:
@@ -68,7 +68,10 @@ def admins_exist(scene: Scene) -> Iterator[Observation]:
 
 
 def _lets_people_administer(role: Entity, snapshot: Snapshot) -> tuple[bool | None, str]:
-    """Return whether a principal other than a service may administer the account with a role, and why it is unknown."""
+    """Return whether a principal other than a service may administer the account with a role.
+
+    The first value is None if that is unknown. The second then says why.
+    """
     flaw = trust_flaw(role)
     if not flaw and not any(kind != "Service" for kind, _ in principals_let_in(trust_text(role), WITH_MFA)):
         return False, ""
@@ -137,7 +140,7 @@ def admins_spare(scene: Scene) -> Iterator[Observation]:
             yield Unsure(one.name, UNTOLD)
         elif len(one.devices) < 2:  # noqa: PLR2004
             held = (
-                f"only one device, {one.devices[0].serial}, whose loss would lock them out"
+                f"only one device, {one.devices[0].serial}, the loss of which would lock the user out"
                 if one.devices
                 else "no device"
             )
@@ -244,7 +247,7 @@ def _unused_keys(one: AccountUser, row: Credentials, scene: Scene) -> Iterator[F
 def _switch_off(one: AccountUser) -> tuple[str, ...]:
     return (
         command("aws", "iam", "list-access-keys", "--user-name", one.name),
-        "# with the ID from this list: "
+        "# with the ID of the key from this list: "
         + command("aws", "iam", "update-access-key", "--user-name", one.name, "--status", "Inactive", "--access-key-id")
         + " ID",
     )

@@ -1,4 +1,4 @@
-"""A backup of an existing device, from the QR code that the console or an authenticator app showed."""
+"""Makes a backup of an existing device from the QR code that the console or an authenticator app showed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +15,14 @@ from mfa_kit.enrollment.phone import prove
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.enrollment.user_names import resolve_user
 
-INSTEAD = "a terminal: a code of the device must prove that the picture is the right one"
+INSTEAD = "a terminal: you type a code from the device to prove that the picture belongs to it"
 # The console's default name for the virtual device of the root user.
 ROOT_DEVICE = "root-account-mfa-device"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevicePicture:
-    """The contents of a QR code: the device, its label, and notes for the user."""
+    """What was read from a QR code: the secret of a device, its label, and notes for the user."""
 
     created: Created
     label: str
@@ -39,10 +39,11 @@ def add(
     desk: Desk,
     person: Interaction,
 ) -> Backup:
-    """Ask for a code of the device, then encrypt the picture; return the backup. A dry run does neither.
+    """Ask for a code from the device, then encrypt the picture as a backup. Return the backup.
 
-    The device belongs to a user, or to root if `user` is None. `wanted` is its name or ARN. `run` is the run id for a
-    device that has none.
+    A dry run neither asks nor writes. The device belongs to `user`, or to root if `user` is None. `wanted` is the name
+    or ARN of the device. `run` is the run ID of the backup if the journal has no run for the device. Raise UsageFault
+    if the picture belongs to another account, or if the device already has a backup.
     """
     for note in picture.notes:
         desk.progress.alert(f"note: {note}")
@@ -79,7 +80,10 @@ def _root_device(wanted: str | None, picture: DevicePicture) -> str:
 
 
 def _entry(user: str, wanted: str | None, picture: DevicePicture, *, run: str, caller: Caller, desk: Desk) -> Entry:
-    """Return the journal entry of the device, or a new entry for a device of which only the backup is ours."""
+    """Return the device's journal entry, or a new entry if another program created the device.
+
+    Raise UsageFault if the device already has a backup.
+    """
     name = resolve_user(user, caller=caller, inventory=desk.inventory)
     devices = [each for each in desk.inventory.devices(name) if each.type is DeviceType.VIRTUAL]
     device = choose_device(name, wanted, devices=devices)
@@ -98,10 +102,10 @@ def _entry(user: str, wanted: str | None, picture: DevicePicture, *, run: str, c
 
 
 def choose_account(labels: Sequence[str], *, of: int, which: str, person: Interaction) -> int:
-    """Return the index of the account to use of an authenticator app's export; `labels` are those that suit AWS.
+    """Return the index of the label that the user chooses from an authenticator app's export.
 
-    `of` is the number of all accounts in the picture, and `which` its number, such as "1 of 2". Raise IntegrityFault
-    if no account suits AWS.
+    `labels` are those of the accounts that can belong to AWS. `of` is the number of all accounts in the picture.
+    `which` says which picture it is, such as "1 of 2". Raise IntegrityFault if there are no labels.
     """
     if not labels:
         raise IntegrityFault(
@@ -110,5 +114,5 @@ def choose_account(labels: Sequence[str], *, of: int, which: str, person: Intera
         )
     if len(labels) == 1:
         return 0
-    instead = "an export of only that account"
+    instead = "an export that contains only that account"
     return person.choose(f"account to use from picture {which}", labels, instead=instead)

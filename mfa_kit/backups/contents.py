@@ -17,9 +17,9 @@ ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 class Opened:
     """A decrypted backup.
 
-    `created` is what IAM returned when the device was created. `label` is that of its QR code, `ISSUER:DEVICE@ACCOUNT`.
-    `named` is what the path of the file says; it is None if the path is not that of a backup. `notes` are remarks on
-    the QR code for the user.
+    `created` is what IAM returned when the device was created. `label` is the label of the QR code,
+    `ISSUER:DEVICE@ACCOUNT`. `named` has the account, user and device that the path of the file names, or is None if the
+    path is not that of a backup. `notes` are remarks on the QR code for the user.
     """
 
     file: Path
@@ -36,16 +36,16 @@ def device_and_account(label: str) -> tuple[str, str]:
 
 
 def is_account(text: str) -> bool:
-    """Return whether a text is the number of an account, not an alias."""
+    """Return whether a text is an account ID rather than an alias."""
     return ACCOUNT.fullmatch(text) is not None
 
 
 def intent_in(opened: Opened, *, path_of: Callable[[str, str], str]) -> Intent:
-    """Return the device of a backup, as the intent for a key that holds the same secret.
+    """Return the device that a backup belongs to, as the intent to put its secret on another key.
 
-    The path of the file names account and user. If the file was moved, the label names them. `path_of` returns the IAM
-    path of a device by its run and name. Raise IntegrityFault if neither names a device, because users can change
-    labels in their authenticator app.
+    The account and the user come from the path of the file, or from the label if the file was moved. `path_of` returns
+    the IAM path of a device, given its run and name. Users can change labels in their authenticator app, so
+    IntegrityFault is raised if neither the path nor the label names a device.
     """
     device, account = device_and_account(opened.label)
     named = opened.named

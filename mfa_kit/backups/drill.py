@@ -1,4 +1,4 @@
-"""Tests of backups: a code of the device shows whether its backup has the right secret."""
+"""Tests of backups: a code from the device shows whether its backup contains the right secret."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Backup, Intent
 from mfa_kit.core.otp import Mistake, Seed
 
-# Steps of 30 s by which the clock of a phone may be wrong: a test judges the secret, not the clock.
+# How far the clock of a phone may be off, in steps of 30 s. A test checks the secret, not the clock.
 WITHIN = 10
-# Wrong codes until the result is `differs`.
+# The number of wrong codes after which the result is `differs`.
 TRIES = 3
 INSTEAD = "a terminal, or --from oath with the key plugged in"
-NO_KEY = "no plugged-in key holds this device"
+NO_KEY = "no plugged-in key has a credential for this device"
 
 
 class Drill(StrEnum):
@@ -31,7 +31,7 @@ class Drill(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drilled:
-    """The result for one backup; `fault` says why no code of its device was compared."""
+    """The result of testing one backup. `fault` says why no code could be compared with it."""
 
     file: Path
     result: Drill
@@ -39,7 +39,10 @@ class Drilled:
 
 
 def drill_due(backup: Backup, drills: Mapping[str, float], *, since: float) -> bool:
-    """Return whether a backup is older than a Unix time and has not passed a test since then."""
+    """Return whether a backup was made before `since` and has not passed a test since then.
+
+    `drills` has the time of the last passed test by the name of the backup. Times are Unix seconds.
+    """
     return max(backup.made, drills.get(backup.name, 0.0)) < since
 
 
@@ -51,7 +54,7 @@ def drill_all(
     judge: Callable[[Intent, Opened], Drilled],
     record: Callable[[Path, Drill], None],
 ) -> Iterator[Drilled]:
-    """Decrypt each file, compare a code of its device, and record the result unless the user skipped it."""
+    """Decrypt each file, compare it with a code from its device, and record the result unless it was skipped."""
     for file in files:
         try:
             opened = open_backup(file)
@@ -71,20 +74,20 @@ def drill_all(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhoneDrill:
-    """The test with a phone, whose codes the user types."""
+    """Tests a backup with the codes that a phone shows and the user types."""
 
     person: Interaction
     now: Callable[[], float]
 
     def __call__(self, intent: Intent, opened: Opened) -> Drilled:
-        """Name the device, and compare the codes that the user types."""
+        """Tell the user which device to use, and compare the codes that they type."""
         self.person.say(f"type the code that the phone of {intent.user} now shows for {intent.name} ({opened.label})")
         result = judge_typed(opened.created.seed, now=self.now, interaction=self.person)
         return Drilled(file=opened.file, result=result)
 
 
 def judge_typed(seed: Seed, *, now: Callable[[], float], interaction: Interaction) -> Drill:
-    """Ask for a code of the device, and compare it with the secret in the backup."""
+    """Ask for a code from the device, and compare it with the secret in the backup."""
     wrong = 0
     while wrong < TRIES:
         typed = interaction.ask_code("code, or Enter to skip", instead=INSTEAD)
@@ -100,7 +103,10 @@ def judge_typed(seed: Seed, *, now: Callable[[], float], interaction: Interactio
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyDrill:
-    """The test with an OATH key: `code_of` returns its code for a Unix time, or None if no key holds the device."""
+    """Tests a backup with an OATH key.
+
+    `code_of` returns the key's code for a Unix time, or None if no plugged-in key has the device's credential.
+    """
 
     code_of: Callable[[Intent, float], str | None]
     now: Callable[[], float]

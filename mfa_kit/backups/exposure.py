@@ -8,14 +8,14 @@ from mfa_kit.core.models import Backup, Seal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownRecipients:
-    """The recipients of a backup; None if the ledger does not have them."""
+    """A backup and its recipients, or None if the ledger does not have its recipients."""
 
     backup: Backup
     recipients: tuple[str, ...] | None
 
 
 def known_recipients(backups: Iterable[Backup], seals: Iterable[Seal]) -> list[KnownRecipients]:
-    """Return the present recipients of each backup. The user of a separate copy counts as a recipient."""
+    """Return the current recipients of each backup. A user who has a separate copy counts as a recipient."""
     current: dict[str, dict[str, None]] = {}
     for seal in seals:
         if seal.until is None:
@@ -28,10 +28,10 @@ def known_recipients(backups: Iterable[Backup], seals: Iterable[Seal]) -> list[K
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposed:
-    """A backup that a recipient's key opens, and the first and last time at which the file here was encrypted to it.
+    """A backup that a recipient's key can or could decrypt, and the period in which it could.
 
-    Both are Unix times. `since` is None if the recipients are not recorded. `until` is None if the key still opens the
-    file.
+    `since` and `until` are Unix times. `since` is None if the recipients are not recorded. `until` is None if the key
+    can still decrypt the file.
     """
 
     backup: Backup
@@ -42,9 +42,10 @@ class Exposed:
 def find_exposed(
     recipient: str, backups: Iterable[Backup], seals: Iterable[Seal], *, gone: Collection[str]
 ) -> list[Exposed]:
-    """Return the backups that a recipient's key opens or ever opened.
+    """Return the backups that a recipient's key can decrypt or could decrypt earlier.
 
-    A backup without a record is included. `gone` are the names of backups whose device no longer exists; they are not.
+    A backup whose recipients are not recorded is included. `gone` has the names of backups whose device no longer
+    exists; these backups are left out.
     """
     known: set[str] = set()
     opened_by_it: dict[str, list[Seal]] = {}

@@ -1,4 +1,4 @@
-"""A new passphrase for this computer's identity: the user types one, or keeps one that mfa-kit made."""
+"""Asks for a new passphrase for this computer's identity: the user types one or accepts a generated one."""
 
 from collections.abc import Callable
 
@@ -8,15 +8,15 @@ from mfa_kit.core.otp import Secret
 INSTEAD = "-r RECIPIENT, -R FILE or --passphrase-fd N"
 # Characters. An attacker who has the file can try passphrases without limit.
 SHORTEST = 12
-# Proquints (arXiv:0901.4016) write 16 bits as five letters that can be read aloud. Seven are 112 bits.
+# Proquints (arXiv:0901.4016) write 16 bits as five letters that can be read aloud. Seven of them have 112 bits.
 CONSONANTS, VOWELS = "bdfghjklmnprstvz", "aiou"
 WORDS = 7
 
 
 def ask_new_passphrase(person: Interaction, *, random_bits: Callable[[int], int]) -> Secret[str]:
-    """Return a passphrase that a person typed twice, or a random one that they typed after they wrote it down.
+    """Return a passphrase that the user typed twice, or a generated one that they wrote down and typed.
 
-    `random_bits` returns a random number of so many bits.
+    `random_bits` returns a random number with the given number of bits.
     """
     if person.choose("passphrase", ["type one", "generate one"], instead=INSTEAD) == 0:
         while True:
@@ -42,6 +42,6 @@ def fault_of_passphrase(passphrase: Secret[str]) -> str | None:
 
 
 def proquint(bits: int) -> str:
-    """Spell 16 bits as a word of five letters: consonants of four bits, vowels of two."""
+    """Spell 16 bits as a word of five letters. Each consonant encodes four bits, and each vowel two."""
     first, second, third = (CONSONANTS[bits >> shift & 15] for shift in (12, 6, 0))
     return f"{first}{VOWELS[bits >> 10 & 3]}{second}{VOWELS[bits >> 4 & 3]}{third}"

@@ -1,4 +1,4 @@
-"""Decrypted backups: whether they can be used, and whether they may be restored."""
+"""Checks whether decrypted backups can be used, and whether they may be restored."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from mfa_kit.core.models import Intent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """The result for one backup: the label in its QR code, with notes, or why the file cannot be used."""
+    """The result of decrypting one backup: the label of its QR code and notes, or why the file cannot be used."""
 
     file: Path
     label: str | None = None
@@ -20,7 +20,7 @@ class Verified:
 
 
 def verify_files(files: Iterable[Path], open_backup: Callable[[Path], Opened]) -> Iterator[Verified]:
-    """Decrypt each file. The label in its QR code, which is not secret, shows that the backup can be used."""
+    """Decrypt each file, and yield the label of its QR code or the fault. The label is not secret."""
     for file in files:
         try:
             opened = open_backup(file)
@@ -35,9 +35,10 @@ def restorable(
     path_of: Callable[[str, str], str],
     losses_of: Callable[[str | None, Collection[str]], Iterable[str]],
 ) -> Intent:
-    """Return the device of a backup to restore. Raise as `intent_in` and `check_not_lost` do.
+    """Return the device of a backup that is to be restored. Raise the errors of `intent_in` and `check_not_lost`.
 
-    `losses_of` returns the runs that reported a device lost, by its account (None if unknown) and its names.
+    `losses_of` returns the IDs of the runs that reported a device lost, given its account (None if unknown) and its
+    names.
     """
     intent = intent_in(opened, path_of=path_of)
     account = intent.account if is_account(intent.account) else None
@@ -49,8 +50,8 @@ def restorable(
 def check_not_lost(device: str, run: str | None, *, losses: Iterable[str]) -> None:
     """Raise UsageFault for a backup of a device that was reported lost, because its finder has the same codes.
 
-    `losses` are the runs that reported a device of that name lost. Reporting a device from elsewhere as lost records a
-    new run id. A loss after the backup was made therefore means this device or a later one of the same name.
+    `losses` are the IDs of the runs that reported a device of that name lost. Reporting a device from elsewhere as lost
+    records a new run ID. A loss after the backup was made therefore means this device or a later one of the same name.
     """
     if any(run is None or loss >= run for loss in losses):
         raise UsageFault(

@@ -1,4 +1,4 @@
-"""Removal of backups that are no longer needed."""
+"""Finds and removes backups that are no longer needed."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
@@ -25,10 +25,12 @@ class Why(StrEnum):
 def find_prunable(
     backups: Sequence[Backup], *, account: str, older: float | None, inventory: Inventory
 ) -> Iterator[tuple[Backup, Why]]:
-    """Yield backups of users that IAM no longer has. With `older`, in seconds, also old ones of deleted devices.
+    """Yield each backup that is no longer needed, with the reason.
 
-    A backup stays while its device exists. It also stays if it is of another account, of root, or less than a day old,
-    because IAM cannot confirm those.
+    These are the backups of users who no longer exist in IAM. If `older` is given, in seconds, backups of deleted
+    devices that are at least that old are included. A backup is kept while its device exists. It is also kept if it
+    belongs to another account or to root, or is less than a day old, because IAM cannot confirm that its device is
+    gone.
     """
     now, users = inventory.now(), {name.lower() for name in inventory.users()}
     unassigned = inventory.unassigned()
@@ -52,7 +54,7 @@ def _may_go(backup: Backup, *, account: str, age: float) -> bool:
 
 
 def _serials(user: str, *, inventory: Inventory) -> tuple[str, ...] | None:
-    """Return the serials of a user's devices; None if IAM does not know the user."""
+    """Return the serials of a user's devices, or None if IAM has no such user."""
     try:
         return look_up_serials(user, inventory=inventory)
     except NoSuchEntity:
@@ -60,7 +62,7 @@ def _serials(user: str, *, inventory: Inventory) -> tuple[str, ...] | None:
 
 
 def _exists(backup: Backup, serials: Sequence[str] | None, unassigned: Sequence[str], *, inventory: Inventory) -> bool:
-    """Return whether one of these devices is, or may be, the device of a backup."""
+    """Return whether one of the user's or the unassigned devices is, or may be, the device of a backup."""
     everything = (*(serials or ()), *unassigned)
     of_its_name = [serial for serial in everything if serial.rpartition("/")[2].lower() == backup.device.lower()]
     return any(inventory.run_of(serial) in {backup.run, Mark.UNTAGGED} for serial in of_its_name)
@@ -69,7 +71,7 @@ def _exists(backup: Backup, serials: Sequence[str] | None, unassigned: Sequence[
 def remove(
     chosen: Iterable[Backup], *, discard: Callable[[Backup], None], log: Callable[[Call], None]
 ) -> dict[Path, str]:
-    """Remove backups permanently, and log each removal. Return the reason for each that cannot be removed."""
+    """Remove backups permanently, and log each removal. Return the files that remain, each with the reason."""
     faults = {}
     for backup in chosen:
         try:

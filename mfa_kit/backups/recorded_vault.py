@@ -10,25 +10,31 @@ from mfa_kit.enrollment.ports import Vault
 
 
 class Recording(Protocol):
-    """Records the recipients of backups with the time; `own` is the user's recipient, to which a copy is encrypted."""
+    """Records in the ledger who can decrypt which backup, and since when."""
 
     def record_sealed(self, backups: Collection[str], recipients: Sequence[str], *, own: str | None = None) -> None:
-        """Record the recipients of backups, by the names of the backups."""
+        """Record the recipients of the backups with these names.
+
+        `own` is the user's own recipient if a separate copy is encrypted to it.
+        """
         ...
 
 
 class RecordedVault:
-    """A Vault around another one. `records` returns a record that has the time of the call."""
+    """A Vault that records the recipients of each backup, and leaves the rest to an inner vault.
+
+    `records` returns a Recording whose entries get the current time.
+    """
 
     def __init__(self, vault: Vault, records: Callable[[], Recording]) -> None:
         self._vault, self._records = vault, records
 
     def check(self) -> None:
-        """Check the inner vault."""
+        """Raise MfaKitError if the inner vault could not write a backup."""
         self._vault.check()
 
     def place(self, intent: Intent, run: str) -> str | None:
-        """Return where the inner vault will put a backup."""
+        """Return where the inner vault will put a backup, or None if it makes none."""
         return self._vault.place(intent, run)
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
@@ -40,11 +46,11 @@ class RecordedVault:
         return self._vault.recipients()
 
     def find(self, entry: Entry) -> str | None:
-        """Return where the inner vault finds a backup."""
+        """Return where the inner vault has the backup of an entry, or None if there is none."""
         return self._vault.find(entry)
 
     def seal(self, entry: Entry, uri: KeyUri) -> None:
-        """Record the recipients of the backup of an entry and of the user's own copy, then write both."""
+        """Record who can decrypt an entry's backup and the user's copy, then write both files."""
         if entry.backup is not None:
             intent, path = entry.intent, Path(entry.backup)
             backup = Backup(account=intent.account, user=intent.user, device=intent.name, run=entry.run, path=path)
@@ -60,5 +66,5 @@ class RecordedVault:
         self._records().record_sealed([backup.name], self._vault.recipients(), own=own)
 
     def remove(self, entry: Entry) -> None:
-        """Remove the backup of an entry from the inner vault."""
+        """Remove an entry's backup from the inner vault."""
         self._vault.remove(entry)

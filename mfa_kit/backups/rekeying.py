@@ -1,6 +1,6 @@
-"""Encryption of all backups of a folder to new recipients, one by one, with a record of the recipients of each.
+"""Re-encrypts all backups of a folder to new recipients, one by one, and records the recipients of each.
 
-The record is written before the file is changed. So the next run can finish what a killed run started.
+The record is written before the file is changed, so that the next run can finish what a killed run started.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -19,9 +19,10 @@ BATCH = 200
 
 
 class Resealer(Protocol):
-    """Encrypts backups to new recipients, with identities of the old recipients and perhaps of the new ones.
+    """Decrypts backups with identities of the old recipients, and re-encrypts them to new recipients.
 
-    Its methods raise IntegrityFault, and OthersSeal if none of the identities opens a backup.
+    The identities may also include some of the new recipients. The methods raise IntegrityFault, and OthersSeal if none
+    of the identities can decrypt a backup.
     """
 
     @property
@@ -34,52 +35,59 @@ class Resealer(Protocol):
         ...
 
     def reseal(self, backup: Backup) -> bool:
-        """Encrypt a backup that an old identity opens; return whether one of the identities opens the new file."""
+        """Re-encrypt a backup that an identity of the old recipients can decrypt.
+
+        Return whether one of the identities can decrypt the new file.
+        """
         ...
 
     def reseal_with_new(self, backup: Backup) -> bool:
-        """Encrypt a backup that only a new identity opens; return the same as `reseal`."""
+        """Re-encrypt a backup that only an identity of the new recipients can decrypt.
+
+        Return whether one of the identities can decrypt the new file.
+        """
         ...
 
     def check_opens(self, backup: Backup) -> None:
-        """Open a backup with a new identity."""
+        """Decrypt a backup with an identity of a new recipient, to check that this works."""
         ...
 
 
 class SealRecords(Protocol):
-    """The record of the recipients of backups, by the names of the backups."""
+    """The ledger's records of who can decrypt which backup. Backups are given by name."""
 
     def record_sealed(self, backups: Collection[str], recipients: Sequence[str]) -> None:
-        """Record that these recipients can open backups, now or in a moment."""
+        """Record that these recipients can decrypt the backups, or will be able to in a moment."""
         ...
 
     def withdraw_sealed(self, backups: Iterable[str]) -> None:
-        """Remove the records that this object made of backups."""
+        """Remove the records that this object added for these backups."""
         ...
 
     def record_only(self, backups: Iterable[str], recipients: Sequence[str]) -> None:
-        """Record that only these recipients can open backups now."""
+        """Record that only these recipients can now decrypt the backups."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Resealed:
-    """The backup was encrypted to the new recipients; `opens` says whether one of the identities opens it."""
+    """The backup was re-encrypted to the new recipients. `opens` says whether one of the identities can decrypt it."""
 
     opens: bool
 
 
 @dataclass(frozen=True, slots=True)
 class AlreadyDone:
-    """The backup was encrypted to the new recipients before this run."""
+    """The backup was re-encrypted to the new recipients before this run."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnRecord:
-    """Names of backups. The records of `done` have only the new recipients, those of `begun` also others.
+    """The names of backups that the ledger records with the new recipients.
 
-    Files in `begun` may come from a killed run. They count as already rekeyed only if one of the given identities could
-    open the old version.
+    For those in `done`, it records only the new recipients. For those in `begun`, it also records old ones, because a
+    run may have been killed. A backup in `begun` counts as already re-encrypted only if one of the given identities
+    could decrypt the old version.
     """
 
     done: frozenset[str]
@@ -87,7 +95,10 @@ class OnRecord:
 
     @classmethod
     def of(cls, known: Iterable[KnownRecipients], wanted: Iterable[str], *, given: Iterable[str | None]) -> "OnRecord":
-        """Compare the records with the `wanted` recipients. `given` are the recipients of the identities."""
+        """Sort backups by comparing their recorded recipients with the `wanted` ones.
+
+        `given` are the recipients that belong to the given identities; None stands for an unknown recipient.
+        """
         new, ours = frozenset(wanted), frozenset(each for each in given if each)
         recipients_of = {each.backup.name: frozenset(each.recipients or ()) for each in known}
         return cls(
@@ -100,7 +111,7 @@ class OnRecord:
 
 @dataclass(slots=True)
 class Rekeyed:
-    """The result for a folder. `unopened` counts new files that none of the identities opens."""
+    """The result for a folder. `unopened` counts the new files that none of the identities can decrypt."""
 
     found: int = 0
     done: list[Backup] = field(default_factory=list)
@@ -118,7 +129,7 @@ RekeyResult = tuple[Backup, Resealed | AlreadyDone | IntegrityFault]
 
 
 def rekey_one(backup: Backup, *, resealer: Resealer, on_record: OnRecord) -> RekeyResult:
-    """Encrypt one backup to the new recipients unless that was done before; return the result."""
+    """Re-encrypt one backup to the new recipients unless an earlier run did so. Return the result."""
     try:
         try:
             return backup, Resealed(resealer.reseal(backup))
@@ -129,9 +140,10 @@ def rekey_one(backup: Backup, *, resealer: Resealer, on_record: OnRecord) -> Rek
 
 
 def _rekey_again(backup: Backup, *, resealer: Resealer, on_record: OnRecord) -> Resealed | AlreadyDone:
-    """Continue with a backup that no old identity opens: it is already done, or a new identity opens it.
+    """Handle a backup that no identity of the old recipients can decrypt.
 
-    Raise OthersSeal if neither is true.
+    An earlier run may have re-encrypted it; otherwise re-encrypt it with an identity of a new recipient. Raise
+    OthersSeal if neither is possible.
     """
     if not resealer.has_new_identity:
         if backup.name not in on_record.done | on_record.begun:
@@ -145,7 +157,11 @@ def _rekey_again(backup: Backup, *, resealer: Resealer, on_record: OnRecord) -> 
 
 @dataclass(slots=True, kw_only=True)
 class Rekeying:
-    """Encrypts backups in batches. Before a batch it records the recipients to be, and afterwards the actual ones."""
+    """Re-encrypts backups in batches.
+
+    Before each batch, it records the new recipients in addition to the old ones. Afterwards it records only those who
+    can decrypt the files.
+    """
 
     resealer: Resealer
     on_record: OnRecord
@@ -164,10 +180,11 @@ class Rekeying:
         stoppable: Callable[[], AbstractContextManager[object]],
         counted: Callable[[Sequence[Backup]], Iterable[Backup]],
     ) -> None:
-        """Encrypt all of these. After a Ctrl-C within `stoppable`, no other backup is started.
+        """Re-encrypt all these backups. After a Ctrl-C within `stoppable`, start no further backup.
 
         The backups in progress are then finished and recorded, and KeyboardInterrupt is raised. `each` calls a function
-        for every backup, in threads, and yields the results as they come.
+        for every backup, in threads, and yields the results as they arrive. `counted` yields the backups while it shows
+        progress.
         """
         try:
             with stoppable():
@@ -187,7 +204,7 @@ class Rekeying:
         return rekey_one(backup, resealer=self.resealer, on_record=self.on_record)
 
     def _recorded(self, found: Sequence[Backup]) -> Iterator[Backup]:
-        """Yield the backups. The record of a batch is written before its first backup."""
+        """Yield the backups. Before the first backup of each batch, write the record of that batch."""
         rest = iter(found)
         while batch := list(islice(rest, BATCH)):
             names = [backup.name for backup in batch]

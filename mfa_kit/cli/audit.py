@@ -56,7 +56,7 @@ def audit(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Check the account around the devices: root, administrators, users, groups, roles, passwords, backups.
+    """Check an account for MFA problems: root, administrators, users, groups, roles, passwords and backups.
 
     Changes nothing. A rule never passes if something that it needs could not be read.
     """

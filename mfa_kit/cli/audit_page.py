@@ -1,4 +1,4 @@
-"""An audit as one HTML page, for readers who do not work with tables."""
+"""An audit as one HTML page, for readers who do not use the command line."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from mfa_kit.cli.html.chart import Bar, bar_chart, ring
 from mfa_kit.cli.html.shell import html_page, html_table, html_text, html_time, html_words
 from mfa_kit.wiring.aws import account_label
 
-# The number of names in a row of the summary.
+# How many names a row of the summary shows.
 SHOWN = 3
 
 
@@ -77,7 +77,7 @@ def _by_severity(answers: Sequence[RuleAnswer]) -> str:
 
 
 def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:
-    """Chart how users with a console password sign in."""
+    """Yield the chart that shows how users with a console password sign in."""
     ways = Counter(sign_in_way(one) for one in everybody if one.password)
     total = sum(ways.values())
     yield "<h2>How users sign in</h2>"
@@ -89,7 +89,7 @@ def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:
 
 
 def _first(answers: Sequence[RuleAnswer]) -> Iterator[str]:
-    """List the failures, worst first: the summary of the page."""
+    """Yield the summary of the page: the failures, worst first."""
     failed = [one for one in answers if one.result is RuleResult.FAIL]
     if failed:
         yield "<h2>What to fix, worst first</h2>"

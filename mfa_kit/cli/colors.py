@@ -1,4 +1,7 @@
-"""The colors of words in tables on a terminal. A color is never the only sign: the word is always there too."""
+"""The colors of words in tables on a terminal.
+
+Color is never the only sign, because the word itself is always printed.
+"""
 
 import os
 import re
@@ -31,9 +34,9 @@ STYLES: Mapping[str, Style] = {
     "medium": UNSURE,
     "low": NEUTRAL,
 }
-# A cell: columns are separated by two spaces.
+# Matches a cell. Columns are separated by two spaces.
 CELL = re.compile(r"\S+(?: \S+)*")
-# The columns with such words. A user may be named "failed".
+# Only these columns are colored, because a user may be named "failed".
 COLUMNS = frozenset({"outcome", "result", "severity", "state", "verdict", "answer", "standing", "action"})
 
 
@@ -43,7 +46,7 @@ def can_color() -> bool:
 
 
 def paint(text: str) -> str:
-    """Return a word in its color. Spaces around it do not matter; other text is returned as it is."""
+    """Return a word in its color, ignoring spaces around it. Return any other text as it is."""
     style = STYLES.get(text.strip().lower())
     return click.style(text, **style) if style else text
 

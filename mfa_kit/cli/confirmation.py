@@ -1,11 +1,14 @@
-"""What `revoke` and `replace` ask before they remove a device."""
+"""The confirmation that `revoke` and `replace` ask for before they remove a device."""
 
 from mfa_kit.core.models import Entry
 from mfa_kit.wiring.settings import Settings
 
 
 def confirm_removal(entry: Entry, *, when: str, settings: Settings) -> None:
-    """Have the user type the name of the device to remove, unless --yes is given. Raise Declined."""
+    """Have the user type the name of the device to remove, unless --yes is given. Raise Declined otherwise.
+
+    `when` says when the device will be removed, as the end of a sentence.
+    """
     if not settings.yes:
         settings.interaction.confirm(
             f"{entry.intent.serial} will be removed from {entry.intent.user} {when}", typed=entry.intent.name

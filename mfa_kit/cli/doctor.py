@@ -19,7 +19,7 @@ from mfa_kit.wiring.settings import Settings
 def doctor(*, read_settings: Callable[[], Settings], output: Output) -> int:
     """Check credentials, clock, permissions, folders and terminal. The exit code is 1 if something is wrong.
 
-    With several accounts: only whether mfa-kit can get into each and read its devices.
+    With several accounts, check only that mfa-kit can access each account and read its devices.
     """
     with find_progress(plain=options.given().plain, quiet=options.given().quiet).showing("checking"):
         found = list(diagnose_computer(read_settings))

@@ -1,4 +1,4 @@
-"""`mfa-kit enroll`: give a user or root an MFA device. `enrollment/enroll.py` has the order of the steps."""
+"""`mfa-kit enroll`: give a user or root an MFA device. The order of the steps is in `enrollment/enroll.py`."""
 
 from pathlib import Path
 from typing import assert_never
@@ -35,10 +35,8 @@ from mfa_kit.wiring.vault import open_vault
 @click.command(cls=MethodVerb, epilog=EPILOG)
 @device_options
 @click.option("--add", is_flag=True, help="Add a device to a user who already has one.")
-@click.option(
-    RESUME, "resume", is_flag=True, help="Continue with a half-made device from its encrypted backup; needs -i."
-)
-@click.option(ROOT, "root", is_flag=True, help="Enroll the account's root user instead of USER; needs --with fido2.")
+@click.option(RESUME, "resume", is_flag=True, help="Enable a half-made device with its encrypted backup (needs -i).")
+@click.option(ROOT, "root", is_flag=True, help="Enroll the account's root user instead of USER (needs --with fido2).")
 @options.identity(required=False)
 def enroll(
     *,
@@ -188,7 +186,7 @@ def _row(outcome: Outcome) -> ResultRow:
 
 
 def _registered_cells(found: Registered) -> dict[str, Cell]:
-    """Return the additional cells for a security key: IAM's data on it, and warnings."""
+    """Return the additional cells for a security key: what IAM reports about it, and warnings."""
     return {
         "since": iso_time(found.since),
         "certifications": found.levels,

@@ -1,6 +1,6 @@
-"""Which options have an environment variable, and its name.
+"""The environment variables of options: which options have one, and its name.
 
-Only the options listed here have one, so a new option has none until someone decides that it may.
+Only the options listed here have one, so a new option has none until it is added to a list.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,15 +30,15 @@ ALLOWED = frozenset(
         *("--admin", "--maker", "--output-dir"),
     )
 )
-# Options without a variable, by the reason. A test reports an option that is listed nowhere.
+# Options without a variable, grouped by the reason. A test reports an option that is not in any of these lists.
 EXCEPTED: Mapping[str, tuple[str, ...]] = {
-    "lead to a secret, or say where one is read or written": (
+    "give access to a secret, or say where a secret is read or written": (
         *("--identity", "--passphrase", "--passphrase-fd", "--password-stdin", "--pin-stdin", "--unlock-stdin"),
         *("--unlock-fd", "--codes-stdin", "--codes", "--seeds", "--readings", "--backup", "--image", "--out"),
         *("--qr-file", "--show-secret", "--generate", "--resume", "--to", "--from", "--sheet"),
     ),
     "decide who can decrypt a backup (the configuration file can)": ("--recipient", "--recipients-file"),
-    "skip a confirmation or a refusal, or loosen one": (
+    "skip or weaken a confirmation or a check": (
         *(
             "--yes",
             "--accept-lockout",
@@ -51,20 +51,20 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--trust-report", "--max", "--max-failures", "--older-than", "--days", "--window", "--mds-root"),
         *("--fail-on", "--rule", "--self-enroll", "--no-write", "--touch", "--force-change", "--prove"),
     ),
-    "change what a command does, so they must be visible on its line": (
+    "change what a command does, so they must be visible on the command line": (
         *("--with", "--add", "--root", "--all", "--stage", "--resync", "--shred", "--open", "--open-role"),
         *("--probe-user", "--programmable", "--path"),
         *("--accounts", "--org", "--ou", "--include", "--exclude", "--account-tag", "--role-name"),
         *("--external-id", "--source-identity", "--with-tags", "--hub", "--organization", "--enroll", "--require-mfa"),
     ),
     "take values with spaces, which a variable would split": ("--reader",),
-    "fit the result of a single command": ("--query",),
+    "apply to the result of a single command": ("--query",),
     "print and do nothing else": ("--help", "--version"),
 }
 
 
 def bind(ctx: click.Context, params: Sequence[click.Parameter]) -> list[click.Parameter]:
-    """Return the parameters, where each option knows its variable, or that it has none."""
+    """Return the parameters after setting the environment variable of each option, or None if it has none."""
     for param in params:
         if isinstance(param, click.Option):
             param.allow_from_autoenv = False  # click would use the name of the function's parameter
@@ -86,6 +86,6 @@ def long_name(option: click.Parameter) -> str:
 
 
 def source(ctx: click.Context, param: click.Parameter) -> str:
-    """Return the name of the variable that a parameter's value was read from; empty if it was not."""
+    """Return the name of the variable from which a parameter was read, or an empty text if it was not."""
     from_it = ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.ENVIRONMENT
     return param.envvar if from_it and isinstance(param.envvar, str) else ""

@@ -1,4 +1,4 @@
-"""Fits a table into a window: the columns that a verb names, shorter cells, and cells of several lines."""
+"""Fits a table into a window: leaves out columns, shortens cells, and wraps cells over several lines."""
 
 import os
 import re
@@ -9,17 +9,17 @@ from itertools import zip_longest
 from typing import TextIO
 
 GAP = "  "
-# Columns are made narrower in three steps: no word is broken and sentences keep this width, then names are broken but
-# keep this width, then every column keeps the least.
+# Columns are made narrower in three steps. First no word is broken, and no column gets narrower than PROSE. Then words
+# are broken too. In the last step, columns may get as narrow as LEAST.
 PROSE, LEAST = 16, 8
 ARN = re.compile(r"arn:[^\s:]+:[^\s:]+:[^\s:]*:[^\s:]*:([^\s,]+)")
-# A device or user without its path: `mfa/team/alice` is alice. A root user has none.
+# Keeps only the name of a device or user: `mfa/team/alice` becomes alice. The ARN of root has no such part.
 RESOURCE = re.compile(r"(?:mfa|user|u2f|group|role|policy|sms-mfa)/(?:[^\s,]*/)?([^\s/,]+)")
 PATH = re.compile(r"/(?:[^/\s]+/)+([^/\s]+)")
 TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\dZ")
 SHA256 = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 RECIPIENT = re.compile(r"\b(age1\w{8})\w{40,}")
-# A command at the end of a message, which nothing follows.
+# Matches a command that ends a message.
 COMMAND = re.compile(r"(?:^|(?<=: ))(?:mfa-kit|aws|sudo|pip) (?:(?!; |, | or ).)+$")
 SHELL_WORD = re.compile(r"""(?:[^\s'"]|'[^']*'|"[^"]*")+""")
 SHORTER = ((ARN, r"\1"), (RESOURCE, r"\1"), (TIME, r"\1 \2"), (SHA256, r"\1…"), (RECIPIENT, r"\1…"))
@@ -38,7 +38,7 @@ def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
 
 
 def fitted_table(rows: Sequence[Mapping[str, str]], names: Sequence[str], width: int) -> list[str]:
-    """Return a table of these columns that is at most `width` wide if there is any way."""
+    """Return a table of these columns that is at most `width` wide, if possible."""
     cells = [[heading(name) for name in names], *([shorter(row[name]) for name in names] for row in rows)]
     columns = list(zip(*cells, strict=True))
     widths = _widths([max(map(len, column)) for column in columns], [max(map(_word, each)) for each in columns], width)
@@ -59,14 +59,14 @@ def shorter(cell: str) -> str:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Return lines of whole words, at least one. A longer word is not broken, so that it can be copied."""
+    """Return a text as lines of whole words. A word that is too long is not broken, so that it can be copied."""
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def hanging(line: str, width: int) -> list[str]:
-    """Return a line wrapped at words, further lines two columns to the right of it.
+    """Return a line wrapped at words, with the following lines indented by two more columns.
 
-    A command at its end begins a line of its own, and can be copied from there.
+    A command at the end starts on a new line, so that it can be copied.
     """
     if len(line) <= width:
         return [line.rstrip()]
@@ -88,7 +88,7 @@ def window_width(stream: TextIO) -> int:
 
 
 def _continued(command: str, width: int) -> list[str]:
-    """Return the lines of a command, each but the last with a backslash at its end."""
+    """Return a command wrapped over several lines, each with a backslash at its end except the last."""
     lines: list[str] = []
     for word in SHELL_WORD.findall(command):
         if lines and len(f"{lines[-1]} {word} \\") <= width:
@@ -103,7 +103,7 @@ def _word(cell: str) -> int:
 
 
 def _widths(widest: Sequence[int], words: Sequence[int], width: int) -> list[int]:
-    """Make the widest columns narrower, step by step, until the table has room."""
+    """Return the widths of the columns after narrowing the widest ones until the table fits into `width`."""
     widths, room = [*widest], width - len(GAP) * (len(widest) - 1)
     prose, least_of_all = [min(PROSE, each) for each in widest], [min(LEAST, each) for each in widest]
     for least in ([*map(max, words, prose)], prose, least_of_all):

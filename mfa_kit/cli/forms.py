@@ -1,4 +1,4 @@
-"""The forms of results on stdout: a table for people, JSON with a schema name and version, JSON lines, CSV."""
+"""Prints results on stdout: as a table for people, as JSON with a schema name and version, as JSON lines, or as CSV."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ def write_table(results: Results) -> None:
 def json_document(results: Results) -> str:
     """Return one object on one line, with the name and version of its schema. A list is stored in `rows`.
 
-    With `search`, return only the part that it finds.
+    If the results have a `search`, return only the part that it finds.
     """
     fields = results.rows[0] if results.single else {"rows": results.rows}
     document = {"schema": f"mfa-kit/{results.schema}", "version": VERSION, **fields}
@@ -38,18 +38,18 @@ def json_document(results: Results) -> str:
 
 
 def write_json(results: Results) -> None:
-    """Print one object. A list is stored in `rows`."""
+    """Print the results as one JSON object. A list is stored in `rows`."""
     click.echo(json_document(results))
 
 
 def write_json_lines(results: Results) -> None:
-    """Print one object per line, each with its schema."""
+    """Print each result as a JSON object on one line, with its schema."""
     for row in results.rows:
         write_json(results._replace(rows=[row], single=True))
 
 
 def write_csv(results: Results) -> None:
-    """Print a line of column names, then a line per result. Cells are escaped so that none is a formula.
+    """Print a line of column names, then a line per result. Cells are escaped so that a spreadsheet runs no formula.
 
     Without results, nothing is printed.
     """
@@ -59,7 +59,10 @@ def write_csv(results: Results) -> None:
 
 
 def _table(rows: Sequence[Mapping[str, str]], narrow: Sequence[str], width: int) -> Sequence[str]:
-    """Return a line per row, without empty columns; in a window without room for it, a smaller table."""
+    """Return the lines of a table, one per row, without empty columns.
+
+    If they are wider than `width`, return a table of the `narrow` columns with shorter cells.
+    """
     names = [name for name in rows[0] if any(row[name] for row in rows)]
     lines = aligned([list(map(heading, names)), *([row[name] for name in names] for row in rows)])
     if max(map(len, lines)) > width:
@@ -68,9 +71,9 @@ def _table(rows: Sequence[Mapping[str, str]], narrow: Sequence[str], width: int)
 
 
 def _write_fields(row: Mapping[str, str], width: int, *, color: bool) -> None:
-    """Print a line per field. Values are wrapped at words, below each other.
+    """Print a line per field. Long values are wrapped at words.
 
-    A word that is too wide for that, such as a checksum, begins right after the name if the line then fits.
+    If a word, such as a checksum, is too wide for the column of values, it starts closer to the name if it then fits.
     """
     names = max(map(len, row)) + len(GAP)
     for name, value in row.items():
@@ -82,7 +85,10 @@ def _write_fields(row: Mapping[str, str], width: int, *, color: bool) -> None:
 
 
 def write_prose(lines: Sequence[str], *, wide: bool, painted: Sequence[str] = ()) -> None:
-    """Print lines wrapped at words, with a hanging indent. `painted` are words at their beginning to be colored."""
+    """Print lines wrapped at words, with a hanging indent.
+
+    `painted` are the words to color, each at the start of a line. With `wide`, lines are not wrapped.
+    """
     width = sys.maxsize if wide else window_width(sys.stdout)
     for line in lines:
         text = "\n".join(hanging(one_line(line), width))
@@ -92,7 +98,7 @@ def write_prose(lines: Sequence[str], *, wide: bool, painted: Sequence[str] = ()
 
 
 def _text(value: Cell) -> str:
-    """Return a value as the text of a cell. A list becomes its items separated by commas, and None an empty text."""
+    """Return a value as the text of a cell. The items of a list are joined with commas, and None is an empty text."""
     match value:
         case None:
             return ""

@@ -14,7 +14,7 @@ MDS_ROOT = click.option(
     help="Root certificate of the metadata, if it is not the FIDO Alliance's.",
 )
 ALLOW_OLDER = click.option(
-    "--allow-older", is_flag=True, help="Accept metadata that is older than what was used before."
+    "--allow-older", is_flag=True, help="Accept metadata that is older than metadata used before."
 )
 PIN_STDIN = click.option("--pin-stdin", is_flag=True, help="Read the key's PIN from stdin, one line.")
 PASSWORD_STDIN = click.option(

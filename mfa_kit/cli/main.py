@@ -15,12 +15,12 @@ from mfa_kit.cli.options import Noun, Row, Rows
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.unforeseen import STOPS, InternalError, innermost, notes_of
 
-# Import contracts and tests count each place in this tree as an import.
+# Import contracts and tests count each function named in this tree as an import.
 COMMANDS: Rows = {
     "lab": Row(
         "Practice without AWS and without hardware.",
         {
-            "tour": Row("Show a first day in the lab.", "mfa_kit.cli.lab.tour:tour"),
+            "tour": Row("Take a guided tour of mfa-kit in a new lab.", "mfa_kit.cli.lab.tour:tour"),
             "run": Row("Run a command in a new lab.", "mfa_kit.cli.lab.run:run"),
             "serve": Row("Serve a lab until Ctrl-C.", "mfa_kit.cli.lab.serve:serve"),
             "card": Row("Connect simulated OATH keys.", "mfa_kit.cli.lab.card:card"),
@@ -127,7 +127,7 @@ COMMANDS: Rows = {
         },
         text="Import, list and accept display tokens: seed files, the inventory, acceptance tests.",
     ),
-    "audit": Row("Check the account for MFA problems; changes nothing.", "mfa_kit.cli.audit:audit"),
+    "audit": Row("Check the account for MFA problems without changing it.", "mfa_kit.cli.audit:audit"),
     "accounts": Row(
         "List the accounts of an organization in a file.",
         {"export": Row("Write the accounts of the organization to a file.", "mfa_kit.cli.accounts.export:export")},
@@ -138,7 +138,7 @@ COMMANDS: Rows = {
             "show": Row("Print a policy that requires MFA.", "mfa_kit.cli.policy.show_policy:show_policy"),
             "lint": Row("Find traps in policies that mention MFA.", "mfa_kit.cli.policy.lint:lint"),
             "lockout": Row("List the users whom a policy would lock out.", "mfa_kit.cli.policy.lockout:lockout"),
-            "onboard": Row("Print the commands for a safe start.", "mfa_kit.cli.policy.onboard:onboard"),
+            "onboard": Row("Print the commands that set up MFA safely.", "mfa_kit.cli.policy.onboard:onboard"),
             "org-role": Row(
                 "Print the roles for the accounts of an organization.", "mfa_kit.cli.policy.org_role:org_role"
             ),
@@ -174,7 +174,10 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Program(Noun):
-    """The program as a command. click takes an EOFError for Ctrl-D and a broken pipe for a closed output."""
+    """The program as a click command.
+
+    click would take any EOFError for Ctrl-D, and any broken pipe for a closed output; `invoke` prevents that.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command. Raise InternalError for an EOFError or OSError, unless writing the result caused it."""
@@ -218,7 +221,7 @@ def _unforeseen(error: BaseException, args: list[str]) -> int:
     if isinstance(error, STOPS):
         raise error
     if isinstance(error, UnicodeEncodeError) and any(SURROGATE.search(word) for word in args):
-        # Python keeps bytes of an argument that are not UTF-8, and they fail where the argument is used.
+        # Python accepts arguments with bytes that are not UTF-8. They would fail later, where the argument is used.
         return _failed(UsageFault("a name or an option contains bytes that are not UTF-8", "check its spelling"))
     return _unwritten(error) if isinstance(error, OSError) and _echoing(error) else _failed(InternalError.of(error))
 
@@ -229,13 +232,13 @@ def _failed(error: MfaKitError) -> int:
 
 
 def _echoing(error: BaseException) -> bool:
-    """Return whether click raised this when it wrote to stdout or stderr."""
+    """Return whether click raised this error while it wrote to stdout or stderr."""
     place = innermost(error)
     return place is not None and place.tb_frame.f_code is click.echo.__code__
 
 
 def _fill() -> None:
-    """Open the null device for closed standard streams. Otherwise the next opened file would get their descriptors."""
+    """Open the null device in place of closed standard streams, because the next opened file would take their place."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
@@ -251,7 +254,10 @@ def _width() -> int:
 
 
 def _unwritten(error: OSError) -> int:
-    """Report that click could not write the result, as on a full disk. Adapters report errors of other files."""
+    """Report that click could not write the result, for example on a full disk. Return the exit code.
+
+    The errors of other files are reported by the adapters.
+    """
     messages.discard(sys.stdout)
     messages.print_error(
         f"the result cannot be written: {error.strerror}", hint="see what was done: mfa-kit ledger show"
@@ -260,7 +266,7 @@ def _unwritten(error: OSError) -> int:
 
 
 def _report_unraised(happened: Any) -> None:
-    """Report an exception that ended a thread or a callback. Python would print its message.
+    """Report an exception that ended a thread or a callback, instead of the traceback that Python would print.
 
     `happened` is what Python gives to `threading.excepthook` and `sys.unraisablehook`.
     """

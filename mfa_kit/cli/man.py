@@ -16,9 +16,9 @@ from mfa_kit.wiring.methods.registry import METHODS
 
 
 @click.command(cls=Verb)
-@click.option("--dir", "folder", type=Path, metavar="DIR", help="Write one page per command to DIR [print mfa-kit(1)].")
+@click.option("--dir", "folder", type=Path, metavar="DIR", help="Write the pages of all commands to this folder.")
 def man(*, folder: Path | None, output: Output) -> None:
-    """Print the manual page (`mfa-kit man | man -l -`), or write all: `--dir ~/.local/share/man/man1`."""
+    """Print the main manual page (`mfa-kit man | man -l -`), or write all pages (`--dir ~/.local/share/man/man1`)."""
     root = click.get_current_context().find_root().command
     pages = dict(_pages(root, None, "mfa-kit"))
     if folder is None:
@@ -74,7 +74,7 @@ def _options(options: Sequence[click.Parameter], context: click.Context) -> Iter
 
 
 def _text(text: str) -> Iterator[str]:
-    r"""Yield paragraphs. Lines of a paragraph that starts with \b are kept, as in the help."""
+    r"""Yield the paragraphs of a help text. As in the help, a paragraph that starts with \b keeps its lines."""
     for paragraph in re.split(r"\n\s*\n", text.strip()):
         kept = paragraph.lstrip().startswith("\b")
         lines = [line.strip() for line in paragraph.replace("\b", "").strip().splitlines()]

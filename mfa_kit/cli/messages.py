@@ -35,9 +35,9 @@ def _print_line(line: str) -> None:
 
 
 def discard(stream: TextIO) -> None:
-    """Drop what a stream has buffered and everything written to it later.
+    """Discard what a stream has buffered and everything written to it later.
 
-    Python would flush the buffer at exit and report the failure.
+    Otherwise Python would flush the buffer at exit and report the failure.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -58,12 +58,12 @@ class StderrProgress:
         _print_line(text)
 
     def showing(self, text: str | Callable[[], str]) -> AbstractContextManager[None]:
-        """Show nothing: without a terminal there is no line to redraw."""
+        """Do nothing, because without a terminal there is no line to redraw."""
         return nullcontext()
 
 
 def with_bar(items: Sequence[T], doing: str, *, plain: bool) -> Iterator[T]:
-    """Yield the items while a bar on stderr shows progress. Without a terminal there is no bar."""
+    """Yield the items while a bar on stderr shows progress. Without a terminal, no bar is shown."""
     if plain or not sys.stderr.isatty():
         yield from items
         return

@@ -15,7 +15,8 @@ from mfa_kit.wiring.methods.recipe import Recipe
 from mfa_kit.wiring.methods.registry import METHODS
 
 EPILOG = (
-    "USER is a name, an ARN, or @me.\n\n\b\nKinds, and `mfa-kit enroll --with KIND --help` for the options of one:\n"
+    "USER is a name, an ARN, or @me.\n\n\b\n"
+    "Kinds, each with options of its own (see mfa-kit enroll --with KIND --help):\n"
     + "\n".join(f"  {name:<14}{recipe.help}" for name, recipe in METHODS.items())
 )
 KEY = "write --with fido2 for a security key, or --with oath for its codes"
@@ -28,13 +29,14 @@ METHOD_NAME, FOR_ROOT = f"{__name__}.method", f"{__name__}.root"
 
 
 class MethodVerb(options.Verb):
-    """Takes the options of the method given with `--with`. The error for another method's option names that method.
+    """A Verb that takes the options of the method given with `--with`.
 
-    The verb's function gets the values as `method_options`.
+    Its function receives their values as `method_options`. An option of another method is an error that names that
+    method.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Find the method first, because it determines the valid options."""
+        """Parse the arguments. The method is found first, because it determines which options are valid."""
         name = _method_named(args)
         if name is not None and not ctx.resilient_parsing:
             _check_method(name)
@@ -64,7 +66,7 @@ class MethodVerb(options.Verb):
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Without a method, list the options of each method in a section of its own."""
+        """List the options. If no method is given, list those of each method in a section of its own."""
         if _recipe(ctx):
             super().format_options(ctx, formatter)
             return
@@ -85,7 +87,7 @@ class MethodVerb(options.Verb):
 
 
 def leave_methods_out(ctx: click.Context) -> None:
-    """List no method's options in this context. Manual pages list them separately."""
+    """Leave the options of methods out of the help in this context, because manual pages list them separately."""
     ctx.meta[METHOD_NAME] = None
 
 
@@ -123,7 +125,7 @@ def _fault_of(error: click.NoSuchOption) -> Exception:
 DEVICE_OPTIONS = (
     click.argument("user"),
     click.option("--with", "method", type=click.Choice(list(METHODS)), help="Kind of device."),
-    click.option("--name", help="Name of the device in IAM [the user's, then USER-2 and so on]."),
+    click.option("--name", help="Name of the device in IAM [default: USER, then USER-2 and so on]."),
     click.option("--path", default="/", help="IAM path of the device."),
     options.RECIPIENT,
     options.RECIPIENTS_FILE,

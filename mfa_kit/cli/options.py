@@ -1,4 +1,4 @@
-"""The options that every verb takes, before or after its name, and the two kinds of command that take them."""
+"""The options that every verb takes, before or after its name, and the command classes Verb and Noun."""
 
 import importlib
 import inspect
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from mfa_kit.wiring.config import Config
     from mfa_kit.wiring.settings import Settings
 
-# The place in click's context for the whole command line.
+# The key under which click's context has the whole command line.
 ARGUMENTS = "mfa_kit.arguments"
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Number(click.FloatRange):
-    """A number from 0 up to a maximum.
+    """A parameter type: a number from 0 up to a maximum.
 
-    click's own range accepts nan, because no comparison rejects it.
+    click's own range accepts nan, because nan is neither below nor above any limit.
     """
 
     def __init__(self, most: float = 1e6) -> None:
@@ -45,7 +45,7 @@ class Number(click.FloatRange):
 
 
 class Age(click.ParamType[float]):
-    """A length of time such as 30m, 24h or 7d, in seconds."""
+    """A parameter type: a length of time such as 30m, 24h or 7d, converted to seconds."""
 
     name = "age"
 
@@ -59,7 +59,10 @@ class Age(click.ParamType[float]):
 
 
 class Moment(click.ParamType[float]):
-    """A point in time in Unix seconds: an ISO 8601 date or time (UTC unless it has an offset), or an age such as 7d."""
+    """A parameter type: a point in time, converted to Unix seconds.
+
+    It is an ISO 8601 date or time (UTC unless it has an offset), or an age such as 7d.
+    """
 
     name = "time"
 
@@ -77,7 +80,7 @@ class Moment(click.ParamType[float]):
 
 
 class AccountId(click.ParamType[str]):
-    """The ID of an AWS account."""
+    """A parameter type: the ID of an AWS account."""
 
     name = "account ID"
 
@@ -144,7 +147,7 @@ def identity(*, required: bool) -> Callable[[Any], Any]:
 
 
 class Row(NamedTuple):
-    """A row of the table of commands: its line in a list, and its function or its own rows.
+    """A row of the table of commands: its line in the list of commands, and its function or its own rows.
 
     `held` is the function as `module:function`, or the rows of a group. `text` is the help of a group, if it differs
     from the line. A command without a line is not listed.
@@ -161,7 +164,7 @@ Rows = Mapping[str, Row]
 class Flags(NamedTuple):
     """The values of the common options, wherever they were on the command line.
 
-    Creating a dataclass would take ten times as long.
+    This is not a dataclass, because creating a dataclass would take ten times as long.
     """
 
     profile: str | None = None
@@ -185,19 +188,19 @@ def given() -> Flags:
 
 
 def command_line() -> str:
-    """Return the command that is being run, as a shell reads it. Secrets are never options, so it has none."""
+    """Return the command that is being run, quoted for a shell. It has no secret, because options never have one."""
     return shlex.join(["mfa-kit", *click.get_current_context().meta[ARGUMENTS]])
 
 
 def form() -> str:
-    """Return the form of the result that the command line asks for."""
+    """Return the output form that the command line asks for."""
     return given().output or "table"
 
 
 def common(*, needs_config: bool = True) -> "Settings":
     """Return the settings from the command line, or else from the configuration file.
 
-    A verb that does not need the file ignores an invalid one and prints a note.
+    Without `needs_config`, an invalid configuration file is ignored with a note.
     """
     from mfa_kit.cli import status_line, terminal
     from mfa_kit.wiring.settings import Settings
@@ -229,7 +232,10 @@ def common(*, needs_config: bool = True) -> "Settings":
 
 
 def _configuration(on_fault: Callable[[MfaKitError], None]) -> "Config":
-    """Return the configuration file. If it is invalid, call `on_fault`, which may raise; then every key is empty."""
+    """Return the configuration file.
+
+    If it is invalid, call `on_fault`, which may raise, and then return a configuration in which nothing is set.
+    """
     from mfa_kit.wiring import config
 
     try:
@@ -262,10 +268,10 @@ def _common(*forms: str) -> list[click.Parameter]:
         option("--yes", is_flag=True, help="Do not ask for confirmation."),
         option("--no-input", is_flag=True, help="Never prompt."),
         option("--output", type=click.Choice(forms), help="Output form [table]."),
-        option("--wide", is_flag=True, help="Show all columns of a table and whole values, in any window."),
+        option("--wide", is_flag=True, help="Show all columns of a table and full values, even if they do not fit."),
         option("--query", metavar="EXPR", help="Print only this part of the JSON: a JMESPath expression."),
         option("--plain", is_flag=True, help="Do not redraw lines or use colors (for screen readers and logs)."),
-        option("-q", "--quiet", is_flag=True, help="Print on stderr only what is wrong or what you must do."),
+        option("-q", "--quiet", is_flag=True, help="Print only problems and required actions on stderr."),
         option(
             *("debug", "-v", "--verbose", "--debug"),
             is_flag=True,
@@ -277,7 +283,7 @@ def _common(*forms: str) -> list[click.Parameter]:
 def write_options(
     ctx: click.Context, formatter: click.HelpFormatter, params: Sequence[click.Parameter], title: str = "Options"
 ) -> None:
-    """List the options that are not common ones."""
+    """List the command's own options, without the common ones."""
     own = [p for p in params if isinstance(p, click.Option) and p.name not in Flags._fields]
     rows = [row for p in own if (row := p.get_help_record(ctx))]
     if rows:
@@ -298,7 +304,7 @@ def write_common_options(ctx: click.Context, formatter: click.HelpFormatter, par
 
 @contextmanager
 def _where(ctx: click.Context) -> Iterator[None]:
-    """Add the command to click's usage errors, because its parser sometimes leaves it out."""
+    """Add the command to click's usage errors, because click's parser sometimes leaves it out."""
     try:
         yield
     except click.UsageError as error:
@@ -307,7 +313,7 @@ def _where(ctx: click.Context) -> Iterator[None]:
 
 
 class Verb(click.Command):
-    """A command that does something. With `html`, its result also has the form of an HTML page.
+    """A command that does something. With `html`, its result can also be an HTML page.
 
     If the function has a parameter `settings` or `output`, it receives those of the command line. If it has a parameter
     `read_settings`, it receives a function that returns the settings, and that raises if the configuration file is
@@ -338,7 +344,7 @@ class Verb(click.Command):
         return super().invoke(ctx)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the parameters, each option with its environment variable."""
+        """Return the parameters after giving each option its environment variable."""
         return environment.bind(ctx, super().get_params(ctx))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -378,16 +384,16 @@ class Noun(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the lines of the table, so that a list of commands imports no verb."""
+        """List the commands with their lines from the table, so that listing them imports no verb."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, row.line) for name, row in self.rows.items() if row.line])
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the parameters, each option with its environment variable."""
+        """Return the parameters after giving each option its environment variable."""
         return environment.bind(ctx, super().get_params(ctx))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta.setdefault(ARGUMENTS, [*args])  # the root's parser comes first
+        ctx.meta.setdefault(ARGUMENTS, [*args])  # the parser of the program runs first and sees all arguments
         with _where(ctx):
             return super().parse_args(ctx, args)
 

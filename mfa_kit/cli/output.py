@@ -27,7 +27,10 @@ QUERY = "mfa_kit.cli.query:compile_query"
 
 
 class Output(NamedTuple):
-    """The output of a verb: stdout, in the named form. `search` returns the part of a JSON document to print."""
+    """The output of a verb: prints to stdout in the chosen form.
+
+    `search` returns the part of a JSON document to print.
+    """
 
     form: str
     wide: bool = False
@@ -38,9 +41,9 @@ class Output(NamedTuple):
     def of(
         cls, form: str | None, ctx: click.Context, *, html: bool, wide: bool = False, query: str | None = None
     ) -> Self:
-        """Return the output of a verb. `html` says whether the verb has a page.
+        """Return the output of a verb. `html` says whether the verb can make an HTML page.
 
-        Raise click.UsageError for an unknown form, and UsageFault for a query that does not work.
+        Raise click.UsageError for an unknown form, and UsageFault for an invalid query.
         """
         form = form or ("json" if query else "table")
         if form not in FORMS and not (html and form == HTML):
@@ -51,7 +54,7 @@ class Output(NamedTuple):
 
     @property
     def is_html(self) -> bool:
-        """Whether the user wants a page. The verb makes it and prints it with `text`."""
+        """Whether the user wants an HTML page. The verb makes the page and prints it with `text`."""
         return self.form == HTML
 
     def one(self, schema: str, row: ResultRow) -> None:
@@ -69,7 +72,7 @@ class Output(NamedTuple):
     ) -> None:
         """Print a list of results, which all have the same fields. A table without results shows `empty`.
 
-        `narrow` names the columns of a table in a window that has no room for all of them.
+        `narrow` names the columns to show in a window that has no room for all of them.
 
         Without `header`, the rows continue a CSV that was begun earlier.
         """
@@ -80,7 +83,7 @@ class Output(NamedTuple):
         click.echo(text, nl=False)
 
     def prose(self, *lines: str, painted: Sequence[str] = ()) -> None:
-        """Print lines, wrapped at words if a terminal is too narrow for them. `painted` are words to be colored."""
+        """Print lines, wrapped at words if the terminal is too narrow. `painted` are the words to color."""
         forms = importlib.import_module("mfa_kit.cli.forms")
         forms.write_prose(lines, wide=self.wide, painted=painted if self.color else ())
 

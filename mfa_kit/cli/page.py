@@ -19,7 +19,7 @@ class Size(NamedTuple):
     lines: int
 
     def fits(self, window: "Size") -> bool:
-        """Return whether a window has this size or more."""
+        """Return whether a window has at least this size."""
         return self.columns <= window.columns and self.lines <= window.lines
 
     def __str__(self) -> str:
@@ -28,7 +28,7 @@ class Size(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Page:
-    """A symbol, secrets as text, the messages since it was shown, and the current prompt below its countdown.
+    """What is on the screen: a symbol, secrets as text, the latest messages, and the prompt below its countdown.
 
     The last line of the window stays free, so that the line break after an answer does not scroll the page.
     """
@@ -72,9 +72,9 @@ class Page:
         return len(lines.reveal()), (lines.reveal() or [""])[-1]
 
     def _beside(self) -> Secret[list[str]]:
-        """Return the lines beside the symbol: the secrets, and as many of the last messages as have room.
+        """Return the lines beside the symbol: the secrets, and as many of the latest messages as fit.
 
-        In a window that has become too small, return the size that is needed, and the prompt.
+        If the window has become too small, return the size that is needed, and the prompt.
         """
         if not self.needs.fits(self.window):
             return Secret(self._wrapped([f"enlarge the window to {self.needs}", *self.prompt]))

@@ -9,7 +9,7 @@ from mfa_kit.core.errors import UsageFault
 
 
 def compile_query(expression: str) -> Callable[[object], object]:
-    """Return the function that applies an expression to a document. Raise UsageFault if it is not JMESPath."""
+    """Return a function that applies an expression to a document. Raise UsageFault for invalid JMESPath."""
     try:
         compiled = jmespath.compile(expression)
     except JMESPathError as error:

@@ -1,4 +1,4 @@
-"""`mfa-kit replace`: give a user a new device, and remove an old one. It has the options of `enroll`."""
+"""`mfa-kit replace`: give a user a new device, and remove an old device. It takes the options of `enroll`."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def replace(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Replace an MFA device of USER. The old one is removed after the new one works."""
+    """Replace an MFA device of USER. The old device is removed after the new one works."""
     recipe = METHODS[method]
     sealing = Sealing(
         to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase, passphrase_fd=passphrase_fd

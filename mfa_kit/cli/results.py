@@ -13,10 +13,10 @@ ResultRow: TypeAlias = "Mapping[str, Cell]"
 class Results(NamedTuple):
     """One result (`single`), or a list of results with the same fields. No result contains a secret.
 
-    `schema` is its name without `mfa-kit/`. A table without results shows `empty`. Without `header`, the rows continue
-    a CSV that was begun earlier. In a window without room for all columns, a table has only those in `narrow` (without
-    any: all) and shortens cells, unless it is `wide`. `search` returns the part of a JSON document
-    to print. With `color`, a table has colors.
+    `schema` is the name of the schema without `mfa-kit/`. A table without results shows `empty`. Without `header`, the
+    rows continue a CSV that was begun earlier. If the window has no room for all columns, a table shows only those in
+    `narrow` (all if `narrow` is empty) and shortens cells, unless it is `wide`. `search` returns the part of a JSON
+    document to print. With `color`, a table has colors.
     """
 
     schema: str

@@ -66,7 +66,10 @@ def resync(
 def _from_backup(
     device: Device, user: str, identities: Identities, *, caller: Caller, desk: Desk
 ) -> Callable[[], Pair]:
-    """Decrypt a device's backup; return a function that computes its codes. Raise IntegrityFault if there is none."""
+    """Decrypt a device's backup, and return a function that computes its codes.
+
+    Raise IntegrityFault if the device has no backup.
+    """
     entry = recorded_entry(device, user, caller=caller, desk=desk)
     file = desk.vault.find(entry) if entry else None
     if file is None:

@@ -38,7 +38,7 @@ def revoke(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Remove an MFA device from USER: a name, an ARN, or @me."""
+    """Remove an MFA device from USER. USER is a name, an ARN, or @me."""
     oath_keys = OathKeys(settings, password_stdin=password_stdin)
     with open_desk(settings, METHODS, oath_keys=oath_keys) as (desk, caller):
         entry = use_case.look_to_revoke(

@@ -1,4 +1,4 @@
-"""The rows of an audit: what it is about, and the answer of each rule."""
+"""The rows of an audit: a row about the account, and a row for the answer of each rule."""
 
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import RuleAnswer
@@ -21,7 +21,8 @@ def audit_head(snapshot: Snapshot) -> ResultRow:
 def rule_row(answer: RuleAnswer, *, account: str | None = None) -> ResultRow:
     """Return the answer of a rule with its findings.
 
-    With `account`, the commands that fix them name that account, because the reader's credentials may be another's.
+    With `account`, the commands that fix the findings name that account, because the reader may use the credentials of
+    another account.
     """
     return {
         "rule": answer.rule.id,

@@ -13,7 +13,9 @@ ENDING = "Stopping: finishing what is in progress. Press Ctrl-C again to stop no
 def stop_on_signals(
     stop: Event, *also: Callable[[], None], break_off: Callable[[], None] = lambda: None
 ) -> Iterator[Event]:
-    """On the first SIGINT or SIGTERM set `stop` and call `also`. On a second call `break_off`, raise KeyboardInterrupt.
+    """Set `stop` and call `also` on the first SIGINT or SIGTERM.
+
+    On the second, call `break_off` and raise KeyboardInterrupt.
 
     Yield an event that is set only by a signal, while other code may also set `stop`.
     """

@@ -23,7 +23,7 @@ from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
-# Users are looked up in this many threads. IAM does not publish its rate limits; it is known to accept this rate.
+# How many threads look up users. IAM does not publish its rate limits, but is known to accept this many.
 AT_ONCE = 8
 
 
@@ -42,7 +42,7 @@ def status(
 ) -> int:
     """List the MFA devices of USER or of all users: kind, date, origin, backup, and last test of the backup.
 
-    With several accounts: their kind and date only.
+    With several accounts, list only the kind and the date of each device.
     """
     with backups.open_records() as records:
         drills = records.drills()
@@ -71,7 +71,7 @@ def status(
 def _row(has: use_case.DeviceStatus, drills: Mapping[str, float], *, since: float) -> ResultRow:
     """Return the row of one device, or of a user without devices.
 
-    `drills` has the time of the last test of each backup, by its name. A backup has to be tested if its last test was
+    `drills` has the time of the last test of each backup, by its name. A test of the backup is due if the last one was
     before `since`. Times are Unix seconds.
     """
     device, backup = has.device, None

@@ -26,8 +26,8 @@ LONG = 3.0
 class StatusLine(StderrProgress):
     """Progress as one line on stderr that is redrawn. Notes are printed above it.
 
-    Operations may be nested and in several threads; the line shows the last one that began. While a prompt is on the
-    screen, the line is not drawn.
+    Operations may be nested and in several threads; the line shows the operation that began last. While a prompt is on
+    the screen, the line is not drawn.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,10 @@ class StatusLine(StderrProgress):
 
     @contextmanager
     def showing(self, text: str | Callable[[], str]) -> Iterator[None]:
-        """Show a text while the context lasts: a string with the seconds since then, or what a function returns."""
+        """Show a text while the context lasts.
+
+        A string is followed by the elapsed seconds. A function returns the text for each redraw.
+        """
         began = time.monotonic()
         shown = text if callable(text) else lambda: f"{text}, {time.monotonic() - began:.0f} s"
         with self._lock:
@@ -68,7 +71,7 @@ class StatusLine(StderrProgress):
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
-        """Draw nothing while the context lasts."""
+        """Do not draw the line while the context lasts."""
         with self._lock:
             self._prompts += 1
             self._erase()
@@ -79,14 +82,14 @@ class StatusLine(StderrProgress):
                 self._prompts -= 1
 
     def refresh(self) -> bool:
-        """Draw the current text now, cut to the width of the window. Return whether there is one."""
+        """Draw the current text now, cut to the width of the window. Return whether there was a text."""
         with self._lock:
             if self._texts and not self._prompts:
                 self.draw(self._texts[-1]())
             return bool(self._texts)
 
     def draw(self, line: str) -> None:
-        """Replace the line."""
+        """Replace the status line with this text."""
         self._drawn = True
         width = os.get_terminal_size(sys.stderr.fileno()).columns or sys.maxsize
         click.echo(AGAIN + one_line(line)[: width - 1], err=True, nl=False)
@@ -123,13 +126,13 @@ STATUS = StatusLine()
 
 
 def find_progress(*, plain: bool, quiet: bool = False) -> LiveProgress:
-    """Return the status line. With `plain` or `quiet`, and without a terminal, return progress without such a line."""
+    """Return the status line. With `plain` or `quiet`, or without a terminal, return progress without one."""
     still = plain or quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb"
     return StderrProgress(quiet=quiet) if still else STATUS
 
 
 def countdown_sleep(*, plain: bool) -> Callable[[float], None]:
-    """Return a sleep function (in seconds) that counts long waits down on the status line, if there is one."""
+    """Return a sleep function (in seconds) that counts down long waits on the status line, if there is one."""
     progress = find_progress(plain=plain)
 
     def sleep(seconds: float) -> None:

@@ -41,14 +41,14 @@ LOOK = 0.3
 SCREEN, BACK = "\x1b[?1049h\x1b[H", "\x1b[r\x1b[0m\x1b[?1049l"
 BLACK_ON_WHITE, PLAIN = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
 LINE_ABOVE, RETURN = "\x1b7\x1b[A\x1b[{}G", "\x1b[K\x1b8"
-# The room for an answer after a prompt. If the two need more than one line, the line above is not the countdown.
+# Columns for an answer after a prompt. If both do not fit on one line, the line above cannot be the countdown.
 ANSWER = 12
 # The signals that end a process and can be caught.
 FATAL = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Nobody:
-    """The Interaction of a command that may not ask questions, or has no terminal. `why` is in its errors."""
+    """The Interaction of a command that may not ask questions, or has no terminal. `why` is part of its errors."""
 
     def __init__(self, why: str) -> None:
         self._why = why
@@ -103,7 +103,8 @@ class Terminal:
     """A person at the terminal with the descriptor `tty`.
 
     The kernel edits the typed line, so no redraw affects it. While a QR code is shown, `_page` has everything that is
-    on the screen, beside the code. With `plain`, and in a window without room there, everything is below it.
+    on the screen: the code, and the texts beside it. With `plain`, and in a window that is too narrow for that, the
+    texts are below the code.
     """
 
     def __init__(self, tty: int, *, plain: bool) -> None:
@@ -220,7 +221,10 @@ class Terminal:
         return self._write(SCREEN + "".join(rows) + f"\x1b[{high + 1};{lines}r\x1b[{high + 1};1H")
 
     def _page_of(self, parts: Sequence[Secret[str]]) -> Page | None:
-        """Return the page of a symbol and other parts; None without a symbol, and if nothing may be redrawn."""
+        """Return the page that shows a symbol and the other parts.
+
+        Return None if no part is a symbol, or if nothing may be redrawn.
+        """
         match parts:
             case [Symbol() as symbol, *texts] if self._redraws and os.environ.get("TERM", "dumb") != "dumb":
                 return Page(symbol=symbol, texts=texts, window=self._window())
@@ -318,12 +322,12 @@ class Terminal:
             self._write("\n".join(self._wrapped(prompt)) + " ")
 
     def _typed(self, tick: Callable[[], None] | None, until: Callable[[], bool] | None) -> bool:
-        """Wait for a line. Return whether there is one.
+        """Wait for a line. Return whether the user typed one.
 
-        If the window changes its size, the page is drawn again, and what was typed since the prompt is dropped, because
-        terminals differ in where they move it.
+        If the size of the window changes, the page is drawn again. What was typed since the prompt is then dropped,
+        because terminals move it to different places.
         """
-        # There is always an end of the wait, because a signal that comes just before `select` would not end it.
+        # The wait always has a timeout, because a signal that arrives just before `select` would not end it.
         pause = LOOK if until or self._page else 1
         while not select.select([self._tty], [], [], pause)[0]:
             if self._page and self._page.window != self._window():
@@ -362,7 +366,7 @@ class Terminal:
 
 
 def _catch_fatal_signals(act: Callable[[int, object], None]) -> Handlers:
-    """Call `act` at the signals that end the process, and return the previous handlers.
+    """Call `act` on the signals that end the process, and return the previous handlers.
 
     A signal that is ignored stays ignored, as under nohup. Only the main thread can have handlers.
     """

@@ -27,7 +27,7 @@ def usage_fault(error: click.UsageError) -> UsageFault:
 
 @singledispatch
 def _what_and_hint(error: click.UsageError, ctx: click.Context) -> tuple[str, str]:
-    """Return what is wrong and a hint. The functions below do so for the classes of click's errors."""
+    """Return what is wrong and a hint. Each function below handles one class of click's errors."""
     extra = EXTRA.fullmatch(error.message)
     if extra and ctx.command.name == "enroll" and "user" in ctx.params:
         return _several_users(ctx, extra[1].split())
@@ -120,7 +120,7 @@ def _name(param: click.Parameter) -> str:
 
 
 def _form(param: click.Parameter, ctx: click.Context) -> str:
-    """Return an option as the user types it, with its value."""
+    """Return an option with its value, as the user types them."""
     if isinstance(param, click.Option) and param.is_flag:
         return _name(param)
     takes = _listed(param.type) if isinstance(param.type, click.Choice) else param.make_metavar(ctx)

@@ -226,11 +226,11 @@ def _off(drift: int, shown_by: str) -> Mistake:
     if drift < 0:
         return Mistake(
             f"the clock of {shown_by} is about {about} behind AWS's, or this code was typed long after it was shown",
-            "set it to the network's time, and type a code as soon as it is shown",
+            "set that clock automatically (network time), and type the code as soon as it appears",
         )
     return Mistake(
         f"the clock of {shown_by} is about {about} ahead of AWS's, and AWS will eventually reject its codes",
-        "set it to the network's time, and type the next code",
+        "set that clock automatically (network time), and type the next code",
     )
 
 

@@ -20,14 +20,14 @@ ISSUERS = ("AWS", "Amazon Web Services")
 UNPROVEN = Check(
     "maker",
     Value.NOT_APPLICABLE,
-    "not proven: OATH has no attestation; use --maker to ask the FIDO applet of the same key",
+    "not proven: OATH has no attestation; use --maker to check the FIDO attestation of the same key",
 )
 
 
 def maker_check(answer: Proof | Refused, model: str | None) -> Check:
-    """Return the check of a key's maker, from the FIDO attestation of the same key.
+    """Return the check of a key's manufacturer, based on the FIDO attestation of the same key.
 
-    `model` is its model, if it was proven.
+    `model` is the model that the attestation proved, or None.
     """
     failed = [check.detail for check in answer.checks if check.value is Value.FAIL]
     if model is None or failed:
@@ -49,7 +49,8 @@ def verify_key(
 ) -> tuple[Proof | Refused, OathKey]:
     """Check a key before it is given to a user. Return the verdict and the key.
 
-    `account` is the account whose credentials are looked for. Without a secret, nothing is written to the key.
+    `account` is the AWS account whose credentials are looked for on the key. `new_seed` returns the secret of a test
+    credential, or None to write nothing to the key. `made_by` checks the manufacturer.
     """
     key = keys.choose(wanted)
     maker, seed = made_by(key), new_seed()
@@ -65,9 +66,9 @@ def verify_key(
 
 
 def _take_away(keys: PluggedOathKeys, key: OathKey, error: BaseException) -> None:
-    """Delete the credential that an interrupted round trip may have written.
+    """Delete the test credential that an interrupted check may have written.
 
-    If it may be left on the key, add a note to the error.
+    If it may still be on the key, add a note to the error.
     """
     try:
         with keys.open(key) as applet:
@@ -81,7 +82,10 @@ def _take_away(keys: PluggedOathKeys, key: OathKey, error: BaseException) -> Non
 def judge_fitness(
     key: OathKey, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float, made_by: Check = UNPROVEN
 ) -> Proof | Refused:
-    """Check a key before it is given to a user. Without a secret to write, the round trip is left out."""
+    """Check a key before it is given to a user. `at` is the Unix time for which a code is computed.
+
+    Without a `seed`, no test credential is written.
+    """
     return judged([*_fitness(key, applet, account=account, seed=seed, at=at, made_by=made_by), made_by])
 
 
@@ -108,7 +112,10 @@ def _fitness(
 
 
 def _firmware(key: OathKey, *, proven: bool) -> Iterator[Check]:
-    """Look for advisories. Without a proven maker, what the key reports can only warn."""
+    """Yield the checks of the firmware version and of known advisories.
+
+    An advisory is only a warning. The version passes only if the manufacturer is proven.
+    """
     if key.firmware is None or not key.yubikey:
         told = key.firmware or "not reported"
         yield Check("firmware", Value.NOT_APPLICABLE, f"{told}; advisories are known only for YubiKeys")
@@ -133,7 +140,7 @@ def _of_account(name: bytes, account: str) -> bool:
 
 
 def _round_trip(applet: OathApplet, seed: Seed, at: float) -> Check:
-    """Write a credential, compute a code, compare it, delete the credential, and check that the rest is unchanged."""
+    """Write a test credential, compare its code, delete it, and check that nothing else on the key changed."""
     if TEST.encode() in applet.names():
         applet.delete(TEST)
     before = applet.held()

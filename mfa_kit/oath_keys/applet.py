@@ -10,14 +10,20 @@ from mfa_kit.oath_keys.credential import OathKey
 
 
 class OathApplet(Protocol):
-    """An open applet of an OATH key. Each call raises DeviceFault. Names are octets because they need not be UTF-8."""
+    """An open applet of an OATH key. Each call raises DeviceFault if the key fails.
+
+    Names of credentials are octets because they need not be UTF-8.
+    """
 
     def names(self) -> list[bytes]:
         """Return the names of the credentials."""
         ...
 
     def held(self) -> dict[bytes, bool | None]:
-        """Return the names of the credentials, and whether each requires a touch for its codes; None is unknown."""
+        """Return the names of the credentials, and whether each requires a touch for its codes.
+
+        None means that the key does not say.
+        """
         ...
 
     def put(self, label: str, seed: Seed, *, touch: bool) -> None:
@@ -25,7 +31,10 @@ class OathApplet(Protocol):
         ...
 
     def code(self, label: str, at: float, *, touch: bool | None) -> str:
-        """Return the code for a Unix time. `touch` says whether the credential requires one; None means unknown."""
+        """Return the code of a credential for a Unix time.
+
+        `touch` says whether the credential requires a touch; None means unknown.
+        """
         ...
 
     def delete(self, label: str) -> None:
@@ -41,16 +50,16 @@ class PluggedOathKeys(Protocol):
         ...
 
     def choose(self, wanted: str | None) -> OathKey:
-        """Return the named key, or the only key if none is named."""
+        """Return the key with this name, or the only key if no name is given."""
         ...
 
     def open(self, key: OathKey) -> AbstractContextManager[OathApplet]:
-        """Open the applet of a key, with its password if it has one."""
+        """Open the applet of a key. If it has a password, the user is asked for it."""
         ...
 
 
 class PasswordApplet(Protocol):
-    """An open applet, as far as its password is concerned. Each call raises DeviceFault."""
+    """The operations of an open applet that concern its password. Each raises DeviceFault if the key fails."""
 
     @property
     def guarded(self) -> bool:
@@ -67,18 +76,18 @@ class PasswordApplet(Protocol):
 
 
 class LockableKeys(Protocol):
-    """The OATH keys that are plugged in, and their passwords."""
+    """The OATH keys that are plugged in, with the operations that concern their passwords."""
 
     def choose(self, wanted: str | None) -> OathKey:
-        """Return the named key, or the only key if none is named."""
+        """Return the key with this name, or the only key if no name is given."""
         ...
 
     def open(self, key: OathKey) -> AbstractContextManager[PasswordApplet]:
-        """Open the applet of a key, with its password if it has one."""
+        """Open the applet of a key. If it has a password, the user is asked for it."""
         ...
 
     def ask_new_password(self, key: OathKey) -> Secret[str]:
-        """Return a new password for a key. Raise UsageFault for an empty one."""
+        """Ask for a new password for a key, and return it. Raise UsageFault for an empty one."""
         ...
 
     def remember_password(self, key: OathKey, access: Secret[bytes]) -> None:

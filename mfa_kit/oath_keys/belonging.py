@@ -1,4 +1,4 @@
-"""Proves that an OATH key holds the secret of a user's MFA device."""
+"""Proves that an OATH key has the secret of a user's MFA device."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,15 +23,15 @@ class ConsecutiveCodes(Protocol):
     """Computes two consecutive codes on an applet, after touches if the credential requires them."""
 
     def __call__(self, applet: OathApplet, label: str, *, touch: bool | None, now: Callable[[], float]) -> Pair:
-        """Return the codes of the previous and the current step, as of the end of the touching."""
+        """Return the codes of the previous and the current step at the time of the last touch."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """The claim to be proven: the key with this label is IAM's device.
+    """The claim that is checked: the key with this credential is the user's device in IAM.
 
-    `seed` is the secret from the device's backup, if the backup was decrypted.
+    `seed` is the secret from the device's backup, or None if no backup was decrypted.
     """
 
     serial: str
@@ -39,13 +39,13 @@ class Claim:
     seed: Seed | None = None
 
     def agrees(self, code: str, at: float) -> bool | None:
-        """Whether the secret gives this code at a Unix time, or None without a secret."""
+        """Return whether the secret gives this code at a Unix time, or None if there is no secret."""
         step = otp.step(at)
         return None if self.seed is None else code == next(otp.codes(self.seed, range(step, step + 1)))
 
 
 def check_virtual(device: Device) -> None:
-    """Raise UsageFault for a device whose secret cannot be on a key."""
+    """Raise UsageFault unless the device is virtual, because only its secret can be on an OATH key."""
     if device.type is not DeviceType.VIRTUAL:
         raise UsageFault(
             f"{device.serial} is not a virtual device, so its secret cannot be on a key",
@@ -64,9 +64,9 @@ def verify_device(
     seed: Seed | None,
     consecutive: ConsecutiveCodes,
 ) -> Proof | Refused:
-    """Check whether a plugged-in key is a user's device. AWS checks the caller's own device.
+    """Check whether a plugged-in key is a user's device. AWS checks the code if the device is the caller's own.
 
-    With `resync`, AWS checks two codes of any user's device and stores its clock offset.
+    With `resync`, AWS checks two codes, for the device of any user, and stores the clock offset.
     """
     intent = intent_of(device.serial, user=device.user or "", account=caller.account, partition=caller.partition)
     claim, now = Claim(serial=device.serial, label=intent.label, seed=seed), desk.inventory.now
@@ -102,9 +102,10 @@ def judge_belonging(
     accepts: Accepts | None,
     level: str = "aws",
 ) -> Proof | Refused:
-    """Compute a code on the key and check it.
+    """Compute a code on the key, and check it.
 
-    If `accepts` is given, AWS checks the code on this level. Otherwise the code is compared with the secret.
+    If `accepts` is given, AWS checks the code, and `level` names that check. Otherwise the code is compared with the
+    secret of the claim.
     """
     return judged(_belonging(claim, key, applet, now=now, accepts=accepts, level=level))
 
@@ -120,14 +121,16 @@ def _belonging(
 ) -> Iterator[Check]:
     yield Check("listed by IAM", Value.PASS, claim.serial)
     if key is None or applet is None:
-        yield Check("credential", Value.FAIL, f"no plugged-in key holds {claim.label}")
+        yield Check("credential", Value.FAIL, f"no plugged-in key has the credential {claim.label}")
         return
     yield Check("credential", Value.PASS, f"{claim.label} is on {key.description}")
     at = now()
     code = applet.code(claim.label, at, touch=applet.held().get(claim.label.encode(), False))
     right = claim.agrees(code, at)
     if right is not None:
-        yield Check("backup", _passed(right), f"the code {'matches' if right else 'does not match'} its secret")
+        yield Check(
+            "backup", _passed(right), f"the code {'matches' if right else 'does not match'} the secret in the backup"
+        )
     yield _by_aws(level, taken=accepts(code)) if accepts else _by_seed(right)
 
 
@@ -144,5 +147,5 @@ def _by_seed(right: bool | None) -> Check:
 
 
 def _by_aws(level: str, *, taken: bool) -> Check:
-    late = "AWS rejected the code; it accepts none older than the last one it accepted, so try again in a minute"
+    late = "AWS rejected the code, perhaps because it already accepted this code or a newer one; try again in a minute"
     return Check(f"level: {level}", _passed(taken), "AWS accepted the code" if taken else late)

@@ -18,10 +18,10 @@ def choose_key(
     person: Interaction,
     progress: Progress,
 ) -> OathKey:
-    """Return the named key, or the only key if none is named. The user chooses if there are several.
+    """Return the key named `wanted`, or the only key if none is named. The user chooses if there are several.
 
-    `faults` are those of the readers without a usable key. Raise DeviceFault if no key matches, and Declined if several
-    match and no one can choose.
+    `faults` are the errors of the readers without a usable key. Raise DeviceFault if no key matches, and Declined if
+    several match and no one can choose.
     """
     match [key for key in found if wanted is None or key.answers_to(wanted)]:
         case []:
@@ -36,9 +36,12 @@ def choose_key(
 
 
 def choose_line(lines: Sequence[str], person: Interaction) -> int:
-    """Return the index of the key that the user chooses. Raise Declined, with the keys as its notes."""
+    """Return the index of the line that the user chooses; each line describes a key.
+
+    If no one can choose, raise Declined with the lines as its notes.
+    """
     try:
-        return person.choose(f"{len(lines)} keys are plugged in; which one", lines, instead=KEY)
+        return person.choose(f"key to use ({len(lines)} are plugged in)", lines, instead=KEY)
     except Declined as declined:
         for line in lines:
             declined.add_note(f"plugged in: {line}")
@@ -64,10 +67,10 @@ def _line(key: OathKey) -> str:
 
 
 def find_holder(keys: PluggedOathKeys, label: str, wanted: str | None) -> OathKey | None:
-    """Return the key that holds the credential with this label: the named key, or the only one that holds it.
+    """Return the key that has the credential with this label: the named key, or the only key that has it.
 
-    If a key without a password holds the credential, keys with a password are not opened, so that the user is not asked
-    for the password of another user's key. Raise UsageFault if several keys hold it.
+    If a key without a password has the credential, keys with a password are not opened, so that the user is not asked
+    for the password of another user's key. Raise UsageFault if several keys have it.
     """
     if wanted is not None:
         return keys.choose(wanted)
@@ -76,7 +79,7 @@ def find_holder(keys: PluggedOathKeys, label: str, wanted: str | None) -> OathKe
         raise wrong[0]
     holders = _holders(keys, found, label)
     if len(holders) > 1:
-        raise UsageFault(f"{len(holders)} keys hold {label}", f"select one with {KEY}")
+        raise UsageFault(f"{len(holders)} keys have the credential {label}", f"select one with {KEY}")
     return holders[0] if holders else None
 
 
@@ -91,7 +94,7 @@ def _holds(keys: PluggedOathKeys, key: OathKey, label: str) -> bool:
 
 
 def code_on_key(keys: PluggedOathKeys, label: str, wanted: str | None, *, at: float) -> str | None:
-    """Return the code for a Unix time of the credential with this label, or None if no matching key holds it."""
+    """Return the code of the credential with this label for a Unix time, or None if no matching key has it."""
     key = find_holder(keys, label, wanted)
     if key is None:
         return None

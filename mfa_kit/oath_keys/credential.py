@@ -9,7 +9,10 @@ def ykman_finds(reader: str) -> bool:
 
 
 def remedy(what: str, command: str, *, reader: str) -> str:
-    """Return a hint to do something with a command of ykman, if ykman finds the key in the reader."""
+    """Return a hint that says how to do something.
+
+    It names a command of ykman if ykman finds the key in the reader, else the manufacturer's program.
+    """
     return f"{what}: {command}" if ykman_finds(reader) else f"{what} with the manufacturer's program"
 
 
@@ -20,8 +23,8 @@ class OathKey:
     `identity` belongs to the applet. It is random, and new after a reset. `serial`, `firmware` and `used` are None if
     the key does not report them; `used`, the number of credentials, is unknown while the key is locked. `room` is the
     maximum number of credentials of its model, and `labels` are the names of its credentials. `reader` is PC/SC's name
-    for the reader. It does not identify the key, because names and order change. `where` and `what` are cleaned texts
-    that the key claims.
+    for the reader. It does not identify the key, because the names and the order of readers change. `where` is that
+    name without control characters, and `what` is the name of the model.
     """
 
     reader: str
@@ -42,12 +45,12 @@ class OathKey:
         return None if self.used is None else self.left(self.used)
 
     def left(self, used: int) -> int | None:
-        """How many more credentials fit on a key that has `used` ones, or None if its model is unknown."""
+        """How many more credentials fit on a key that has `used` credentials, or None if its model is unknown."""
         return None if self.room is None else max(0, self.room - used)
 
     @property
     def description(self) -> str:
-        """The model and the serial, for a sentence."""
+        """The model and the serial number, for use in a sentence."""
         return f"{self.what} {self.serial}" if self.serial else f"{self.what} (no serial)"
 
     @property

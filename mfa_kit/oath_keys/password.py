@@ -6,7 +6,10 @@ from mfa_kit.oath_keys.credential import OathKey
 
 
 def give_password(keys: LockableKeys, wanted: str | None, *, had: bool) -> OathKey:
-    """Give a key a new password, and check that it opens the key. `had` says whether the key has one so far."""
+    """Set a new password on a key, and check that it opens the key.
+
+    `had` says whether the key is expected to have a password already. Raise UsageFault if this is wrong.
+    """
     key = keys.choose(wanted)
     if key.password is not had:
         has, verb = ("a", "change") if key.password else ("no", "set")
@@ -22,7 +25,7 @@ def give_password(keys: LockableKeys, wanted: str | None, *, had: bool) -> OathK
 
 
 def clear_password(keys: LockableKeys, wanted: str | None) -> OathKey:
-    """Remove a key's password, and check that the key asks for none."""
+    """Remove a key's password, and check that the key no longer asks for one."""
     key = keys.choose(wanted)
     if not key.password:
         raise UsageFault(f"{key.description} has no password", "to set one: mfa-kit key password set")

@@ -24,8 +24,8 @@ class Holder(StrEnum):
 class Trap:
     """A trap in a policy.
 
-    `statement` is the Sid or the number of the statement. `what` says what the trap leads to, and `instead` what to
-    write instead.
+    `statement` is the Sid or the number of the statement. `what` says what goes wrong, and `instead` what to write
+    instead.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Trap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadPolicy:
-    """A policy that was read, with its statements by name. `on` says what it is or will be attached to, if known."""
+    """A parsed policy, with its statements by name. `on` is what it is or will be attached to, or None if unknown."""
 
     version: str | None
     statements: tuple[tuple[str, IamStatement], ...]
@@ -71,13 +71,13 @@ def _bool(read: ReadPolicy) -> Iterator[Trap]:
             yield Trap(
                 name="bool",
                 statement=name,
-                what="Bool does not match plain access keys, which lack this condition key: they pass",
+                what="requests with plain access keys lack this condition key, so Bool does not deny them",
                 instead='"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}',
             )
 
 
 def _stops_keys(statement: IamStatement, read: ReadPolicy) -> bool:
-    """Whether plain access keys are denied the work that a statement covers, by this or another forcing statement."""
+    """Whether this or another forcing statement denies plain access keys the actions that the statement covers."""
     work = [action for action in WORK if covers_action(statement, action)] or statement.actions
     return any(
         holds(each, PLAIN_KEYS) is not False and all(covers_action(each, action) for action in work)
@@ -91,7 +91,7 @@ def _if_exists(read: ReadPolicy) -> Iterator[Trap]:
             yield Trap(
                 name="if-exists",
                 statement=name,
-                what="BoolIfExists in an Allow matches plain access keys, which lack this condition key: they pass",
+                what="requests with plain access keys lack this condition key, so BoolIfExists allows them",
                 instead='"Bool": {"aws:MultiFactorAuthPresent": "true"}',
             )
 
@@ -181,7 +181,7 @@ def _role(read: ReadPolicy) -> Iterator[Trap]:
             yield Trap(
                 name="role",
                 statement=name,
-                what="role sessions never carry MFA, so the role can no longer do anything",
+                what="role sessions never have MFA, so the role can no longer do anything",
                 instead="require MFA in the role's trust policy",
             )
 
@@ -214,7 +214,10 @@ TRAPS: tuple[Callable[[ReadPolicy], Iterator[Trap]], ...] = (
 
 
 def find_traps(document: str, *, on: Holder | None = None, partition: str | None = None) -> list[Trap]:
-    """Return the traps in a policy. Raise UsageFault for text that is not a policy."""
+    """Return the traps in a policy. Raise UsageFault for text that is not a policy.
+
+    `on` is what the policy is attached to, and `partition` the partition of the account; None means unknown.
+    """
     rows = statements(document)
     read = ReadPolicy(
         version=_version_of(document),
@@ -226,9 +229,9 @@ def find_traps(document: str, *, on: Holder | None = None, partition: str | None
 
 
 def account_traps(snapshot: Snapshot) -> list[tuple[str, list[Trap]]]:
-    """Return where each of the account's own policies that mention MFA is, with its traps.
+    """Return the traps in the account's own policies that mention MFA, with a description of each policy.
 
-    A text that is not a policy is a trap, because it was not checked.
+    A text that is not a policy is reported as a trap, because it was not checked.
     """
     return [
         (
@@ -259,7 +262,7 @@ def about_mfa(document: str) -> bool:
 
 
 def policies_about_mfa(snapshot: Snapshot) -> Iterator[tuple[str, Holder, str]]:
-    """Yield the account's own policies that mention MFA: where each is, what it is attached to, and its text."""
+    """Yield the account's own policies that mention MFA: a description, what each is attached to, and its text."""
     for holder, entities in (
         (Holder.GROUP, snapshot.groups),
         (Holder.USER, snapshot.users),

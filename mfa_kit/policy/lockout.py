@@ -37,7 +37,7 @@ WAYS: Mapping[str, RequestContext] = {
 class AccessState(StrEnum):
     """The access that a user would have, worst first.
 
-    The first three are lockouts. Unknown access counts as a lockout, so that it never passes.
+    The first three are lockouts. Unknown access counts as a lockout, so that nothing unknown passes the check.
     """
 
     LOCKED = "locked out"
@@ -61,9 +61,9 @@ SHUT = {AccessState.LOCKED, AccessState.ENROLLS, AccessState.UNKNOWN}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserAccess:
-    """The access that a user would have by one way in, and what to do first.
+    """The access that a user would have with a console password or with access keys, and what to do first.
 
-    `already` says that today's policies already lock the user out.
+    `way` is `console` or `access keys`. `already` says that today's policies already lock the user out.
     """
 
     user: str
@@ -128,8 +128,8 @@ def _access(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> list
 class _Work:
     """What a policy would do to a user's work.
 
-    `would` says whether all work would stop, or None if that is unknown. `does` says whether all work is already denied
-    today. `lost` lists the actions that would be denied.
+    `would` says whether it would stop all work, or None if that is unknown. `does` says whether today's policies
+    already deny all work. `lost` lists the actions that would be denied.
     """
 
     would: bool | None
@@ -153,7 +153,10 @@ def _work(one: AccountUser, more: tuple[str, ...], context: RequestContext) -> _
 def _lost(
     policies: EntityPolicies, more: tuple[str, ...], request: RequestContext
 ) -> tuple[bool | None, list[ActionOnResource]]:
-    """Return whether everything allowed now would be denied (None if unknown), and the actions that would be denied."""
+    """Return whether the policies in `more` would deny all actions that are allowed now, and which they would deny.
+
+    The first value is None if that is unknown.
+    """
     denies = [each for text in more for each in statements(text) if not each.allow]
     if all(holds(each, request) is False for each in denies):
         return False, []
@@ -185,7 +188,7 @@ def _may(policies: EntityPolicies, pair: ActionOnResource, request: RequestConte
     return policies.decide(*pair, request) in {Decision.ALLOW, Decision.UNKNOWN}
 
 
-# A condition, with the state and the reason that follow from it. The first true condition decides.
+# A condition, and the state and reason that apply if it is true. The first true condition decides.
 _Case = tuple[bool, AccessState, str]
 
 
@@ -219,8 +222,8 @@ def _console(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> Use
             AccessState.LOCKED,
             f"{what}; the password must be changed, which is denied without MFA",
         ),
-        (_may_enroll(one, more), AccessState.ENROLLS, f"{what}; can only sign in and enroll one"),
-        (True, AccessState.LOCKED, f"{what}, and cannot enroll one"),
+        (_may_enroll(one, more), AccessState.ENROLLS, f"{what}; can only sign in and enroll a device"),
+        (True, AccessState.LOCKED, f"{what}, and cannot enroll a device"),
     )
     return _first_case(one, "console", cases, first=MEND if with_mfa.would else _enroll(one), already=bare.does)
 
@@ -247,7 +250,7 @@ def _judged(
 
 
 def _changes_first(one: AccountUser, snapshot: Snapshot) -> bool | None:
-    """Whether a new password has to be chosen at the sign-in, or None if IAM did not say."""
+    """Whether the user has to choose a new password when signing in, or None if that is unknown."""
     row = one.credentials
     if row and row.password_expires is not None and row.password_expires <= snapshot.at:
         return True
@@ -324,7 +327,7 @@ class Comparison:
 
 
 def compare_with_simulator(document: str, account: AccountSource) -> Comparison:
-    """Have SimulateCustomPolicy evaluate the policy too, for each way in."""
+    """Have SimulateCustomPolicy evaluate the policy too, for console sessions and for access keys."""
     differing = []
     actions = (*WORK, "sts:GetSessionToken", "iam:ChangePassword", "iam:ListVirtualMFADevices")
     try:

@@ -1,7 +1,7 @@
 """The steps of a safe setup, for an account or for one new user, as commands for a person to read and run.
 
 The order of the steps locks no user out: administrators come before other users, and devices before the policy that
-demands them. Every name is quoted for a shell. No line contains a password or a secret.
+requires them. Every name is quoted for a shell. No line contains a password or a secret.
 """
 
 import json
@@ -52,7 +52,7 @@ def _state(*, done: bool | None, known: bool = True) -> StepState:
 
 
 def password_prompt(user: str) -> str:
-    """Return the command that asks for a user's first password.
+    """Return a shell command that asks for a user's first password.
 
     The password does not appear in the shell history, in process arguments or in the environment.
     """
@@ -120,7 +120,7 @@ def colleague_steps(snapshot: Snapshot, user: str, group: str) -> list[SetupStep
 def _checked(group: str) -> SetupStep:
     return SetupStep(
         what="check that no user is locked out",
-        why="the exit code is 6 if a user would be",
+        why="the exit code is 6 if a user would be locked out",
         state=StepState.TO_DO,
         commands=(command("mfa-kit", "policy", "lockout", "--group", group),),
     )
@@ -193,7 +193,10 @@ def _passwords(snapshot: Snapshot) -> SetupStep:
 
 
 def _administering(everybody: Sequence[AccountUser], snapshot: Snapshot) -> str | None:
-    """Return a group that makes its members administrators, or None. It is named so or has a user with a password."""
+    """Return the name of a group that makes its members administrators, or None if there is none.
+
+    The group has the usual name, or a member who has a console password.
+    """
     somebody = Entity(name="somebody", arn=f"arn:{snapshot.partition}:iam::{snapshot.account}:user/somebody")
     groups = {one.name: one for one in snapshot.groups}
     names = [ADMINISTRATORS, *(name for one in everybody if one.admin and one.password for name in one.user.groups)]
@@ -277,7 +280,7 @@ def _role(snapshot: Snapshot, *, known: bool) -> SetupStep:
 
 
 def _devices(everybody: Sequence[AccountUser], snapshot: Snapshot) -> list[SetupStep]:
-    """Return the step that enrolls users who have a password and no device, before a policy demands one."""
+    """Return the step that enrolls users who have a password and no device, before a policy requires MFA."""
     bare = [one for one in everybody if one.password and one.mfa is False]
     unknown = any(one.mfa is None or one.credentials is None for one in everybody) or snapshot.hole(Part.REPORT)
     return [
@@ -291,7 +294,10 @@ def _devices(everybody: Sequence[AccountUser], snapshot: Snapshot) -> list[Setup
 
 
 def _enforced(everybody: Sequence[AccountUser], *, known: bool) -> list[SetupStep]:
-    """Return the last step: attach the policy to each group with console users, only if no user would be locked out."""
+    """Return the last step, which attaches the policy to each group with console users.
+
+    Its commands do so only if no user would be locked out.
+    """
     groups = _groups_without_mfa(everybody)
     show = ["mfa-kit", "policy", "show", *(["--user-paths"] if any(one.has_path for one in everybody) else [])]
     commands = [f"{shlex.join(show)} > force-mfa.json"] if groups else []
@@ -307,7 +313,7 @@ def _enforced(everybody: Sequence[AccountUser], *, known: bool) -> list[SetupSte
 
 
 def _groups_without_mfa(everybody: Sequence[AccountUser]) -> list[str]:
-    """Return the groups with console users whose policies do not demand MFA.
+    """Return the groups with console users whose policies do not require MFA.
 
     In an account without console users, these are the groups that the earlier steps create.
     """

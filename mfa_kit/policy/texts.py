@@ -48,16 +48,17 @@ SESSION = PolicyLine(
 # The actions that users who enroll themselves need before they have MFA.
 ENROLLING = (
     PolicyLine("iam:CreateVirtualMFADevice", "creates the first device"),
-    PolicyLine("iam:EnableMFADevice", "enables the device; IAM itself requires MFA from users who add another one"),
+    PolicyLine("iam:EnableMFADevice", "enables the device; IAM itself requires MFA from users who add another device"),
     PolicyLine("iam:GetUser", "the console's Security credentials page needs it"),
-    PolicyLine("iam:GetMFADevice", "the same page needs it to show security keys"),
+    PolicyLine("iam:GetMFADevice", "the Security credentials page needs it to show security keys"),
     PolicyLine("iam:ListMFADevices", "shows whether the user has a device; the CLI gets the serial number from it"),
     PolicyLine("iam:ListVirtualMFADevices", "the console needs it to find a free device name"),
     PolicyLine("iam:ResyncMFADevice", "repairs the user's only device if its clock is wrong"),
 )
 CHANGING = (
     PolicyLine(
-        "iam:ChangePassword", "allows a required password change before the first device; the price: it needs no MFA"
+        "iam:ChangePassword",
+        "allows password changes without MFA, so that a required one works before the first device",
     ),
     PolicyLine("iam:GetAccountPasswordPolicy", "shows the rules for the new password"),
 )
@@ -84,7 +85,7 @@ def _users(choices: PolicyChoices) -> list[str]:
 
 
 def mfa_policy(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
-    """Return a policy that demands MFA, and its lines in order, each with its purpose."""
+    """Return a policy that requires MFA, and its lines in order, each with its purpose."""
     rows: list[tuple[Document, list[PolicyLine]]] = []
     if choices.variant is Variant.SELF:
         rows += [_list(), _create(choices), _manage(choices)]
@@ -121,7 +122,8 @@ def _create(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
     return row, [
         PolicyLine("CreateOwnVirtualDevice", why),
         PolicyLine(
-            "(no iam:DeleteVirtualMFADevice)", "an interrupted enrollment leaves a device: mfa-kit orphans list"
+            "(no iam:DeleteVirtualMFADevice)",
+            "an interrupted enrollment leaves a device, which mfa-kit orphans list shows",
         ),
     ]
 
@@ -137,7 +139,7 @@ def _manage(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
 
 
 def _password(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
-    """Allow users to change only their own password.
+    """Return the statement that lets users change only their own password, and its lines.
 
     The action that reads the password policy supports no resource except `*`.
     """

@@ -15,9 +15,9 @@ from mfa_kit.security_keys.seen_keys import SeenKeys
 class AtConsole:
     """Examines a security key that a person registers in the console. It writes nothing to the key.
 
-    `examine` examines the key and adds it to the keys that were seen; None skips the examination. The key is named
-    `asset`, or else by its serial or AAGUID. `make` waits until the key is registered. The key is then one of
-    `given_away`.
+    `examine` examines the key and adds it to the keys that were seen; None skips the examination. The device is named
+    `asset`, or else after the key's serial or AAGUID. `make` waits until the key is registered. The key is then added
+    to `given_away`.
     """
 
     def __init__(
@@ -33,7 +33,10 @@ class AtConsole:
         self._seen = self._given_away = given_away
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Examine the key that is plugged in, and name it. Raise DeviceFault if it is refused."""
+        """Examine the key that is plugged in, and return the intent with the key's name.
+
+        Raise DeviceFault if it is refused.
+        """
         label = self._asset
         if self._examine:
             self._seen = self._given_away.copy()
@@ -42,7 +45,10 @@ class AtConsole:
         return intent.on(hardware=label) if label else intent
 
     def _accept(self, examined: Examined | SeenBefore) -> Evidence:
-        """Print which model a key is. Raise DeviceFault if it is refused or was given away before."""
+        """Print the model of a key, and return the evidence.
+
+        Raise DeviceFault if the key is refused or was given away.
+        """
         if not isinstance(examined, Examined):
             raise DeviceFault("this key was already given to another user", "use another key")
         if not isinstance(examined.answer, Proof):

@@ -1,7 +1,8 @@
-"""Checks whether a security key is genuine and fit, with one registration, one assertion and a policy.
+"""Checks whether a security key is genuine and suitable, with one registration, one assertion and a policy.
 
-Each rule is a function of the evidence that returns one line of a table. Claims of the key alone never name its model:
-self-attestation, no attestation, and a chain that leads to no listed root do not count as genuine.
+Each rule is a function that takes the evidence and returns one line of a table. What a key says about itself never
+proves its model. A key without attestation, with self-attestation, or with a certificate that does not chain to a
+listed root does not count as genuine.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ FATAL = {
     "USER_VERIFICATION_BYPASS",
 }
 DOUBTFUL = {"UPDATE_AVAILABLE", "RETIRED"}
-# It ends the certifications before it.
+# A report with this status ends all certifications in earlier reports.
 NOT_CERTIFIED = "NOT_FIDO_CERTIFIED"
 # From the best result to the worst.
 SEVERITY = (Value.NOT_APPLICABLE, Value.PASS, Value.WARN, Value.FAIL)
@@ -47,7 +48,7 @@ SEVERITY = (Value.NOT_APPLICABLE, Value.PASS, Value.WARN, Value.FAIL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Everything that the rules look at.
+    """Everything that the rules take into account.
 
     `before` and `after` are what the key reported about itself before and after the two signatures.
     """
@@ -87,7 +88,7 @@ class Examined:
 
 @dataclass(frozen=True, slots=True)
 class SeenBefore:
-    """The key made one of the known credentials, so it was examined before."""
+    """The key made one of the known credentials, which means that it was examined before."""
 
     info: KeyInfo
 
@@ -104,8 +105,9 @@ def examine(
     at: float,
     known: Sequence[bytes] = (),
 ) -> Examined | SeenBefore:
-    """Register with the key, let it sign, and return the verdict. It takes two touches and leaves nothing on the key.
+    """Register a credential, have the key sign with it, and return the verdict on the key.
 
+    This takes two touches and leaves nothing on the key. `known` has the credentials of keys that were examined before.
     Raise DeviceFault for a key that requires a PIN first, because that is not a verdict on the key.
     """
     before = key.info()
@@ -148,7 +150,7 @@ def _published_of(
 
 
 def _can_verify(info: KeyInfo) -> bool:
-    """Whether the key can verify its user. Raise DeviceFault if it only has not been set up for that yet."""
+    """Whether the key can verify its user. Raise DeviceFault if it could, but its PIN was not set yet."""
     if info.verifies:
         return True
     if info.pin_set is False or info.options.get("uv") is False:
@@ -192,7 +194,7 @@ def _metadata(evidence: Evidence, policy: KeyPolicy) -> Check:
     stale = source.next_update < datetime.fromtimestamp(evidence.at, UTC).date()
     faults = [
         *(["unsigned"] if source.root is None else []),
-        *([f"a newer one was due on {source.next_update}"] if stale else []),
+        *([f"a newer version was due on {source.next_update}"] if stale else []),
     ]
     bad = Value.FAIL if policy.signed_metadata else Value.WARN
     skipped = f", {source.passed_over} unreadable entries skipped" if source.passed_over else ""

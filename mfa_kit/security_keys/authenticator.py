@@ -1,4 +1,4 @@
-"""Values of FIDO security keys: what a key reports about itself, what it signed, and what is published on its model.
+"""Values of FIDO security keys: what a key reports about itself, what it signed, and what is published about its model.
 
 Claims and proofs are different values. `KeyInfo` is what a key claims, and only `Trusted` names a model. Names are
 those of CTAP 2.1, WebAuthn Level 3 and the FIDO Metadata Service 3.
@@ -23,7 +23,7 @@ class Pin(Secret[str]):
     __slots__ = ()
 
     def fits(self, shortest: int) -> bool:
-        """Whether a key with this minimum length could have this PIN. If not, a try would be wasted."""
+        """Whether this can be the PIN of a key with this minimum length. If not, trying it would waste a try."""
         return len(self._value) >= shortest and len(self._value.encode()) <= LONGEST_PIN
 
 
@@ -89,7 +89,7 @@ class KeyInfo:
 
     @property
     def always_uv(self) -> bool:
-        """Whether the key verifies its user for each answer (CTAP 2.1, 7.2)."""
+        """Whether the key verifies its user for every registration and every signature (CTAP 2.1, 7.2)."""
         return self.options.get("alwaysUv", False)
 
     @property
@@ -159,7 +159,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataSource:
-    """The source of the metadata. `root` is the SHA-256 of the certificate that its signature leads to."""
+    """The source of the metadata. `root` is the SHA-256 of the root certificate to which its signature chains."""
 
     name: str
     root: str | None
@@ -171,9 +171,9 @@ class MetadataSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trusted:
-    """The chain leads to a root that the metadata lists for the model. `root` is its SHA-256.
+    """The key's certificate chains to a root that the metadata lists for the model. `root` is the SHA-256 of that root.
 
-    `others` are further entries for the same AAGUID or key identifier. What they say counts as well.
+    `others` are the other entries in the metadata for the same AAGUID or key identifier; the rules apply to them too.
     """
 
     model: Model
@@ -183,9 +183,9 @@ class Trusted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Untrusted:
-    """The reason why no model is proven. `model` is the claimed one, if anything is published about it.
+    """The reason why no model is proven. `model` is the claimed model, or None if nothing is published about it.
 
-    `others` are further entries for the same AAGUID or key identifier.
+    `others` are the other entries in the metadata for the same AAGUID or key identifier.
     """
 
     reason: str

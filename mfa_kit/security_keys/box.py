@@ -33,7 +33,7 @@ class KeyExaminer:
         self._seen = seen or SeenKeys()
 
     def examine(self, wanted: str | None) -> Examined | SeenBefore:
-        """Examine the named key, or the only one. Raise DeviceFault for a key that cannot be examined."""
+        """Examine the key named `wanted`, or the only key. Raise DeviceFault if it cannot be examined."""
         with self._keys.open(wanted, relying_party=self._seen.relying_party) as opened:
             self._seen.relying_party = opened.relying_party
             answer = examine(
@@ -55,7 +55,7 @@ class KeyExaminer:
         return answer
 
     def next(self, gone: PluggedKey | None) -> PluggedKey:
-        """Wait until the last key was removed and another is plugged in."""
+        """Wait until the key `gone` is removed and another key is plugged in, and return the other key."""
         before: object = None
         while True:
             if (state := self._keys.state()) != before:

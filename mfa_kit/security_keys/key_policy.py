@@ -11,7 +11,7 @@ from mfa_kit.core.firmware import Version
 # FIDO Metadata Service 3, 3.1.4 (AuthenticatorStatus). Each list is sorted from low to high.
 LEVELS = ("FIDO_CERTIFIED", *(f"FIDO_CERTIFIED_{level}" for level in ("L1", "L1plus", "L2", "L2plus", "L3", "L3plus")))
 FIPS = tuple(f"FIPS140_CERTIFIED_L{level}" for level in range(1, 5))
-# WebAuthn Level 3, 5.8.4 (AuthenticatorTransport), names of earlier versions, and that of keys for Apple's connector.
+# The names in WebAuthn Level 3, 5.8.4 (AuthenticatorTransport) and in earlier versions, and one for Apple's connector.
 TRANSPORTS = ("usb", "nfc", "ble", "smart-card", "hybrid", "internal", "cable", "lightning")
 MODEL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{40}")
 DOTTED = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
@@ -35,7 +35,7 @@ class KeyPolicy:
 def lacking(policy: KeyPolicy, certifications: Mapping[str, str]) -> tuple[str, ...]:
     """Return the requirements of a policy that IAM does not confirm for a key.
 
-    GetMFADevice returns the FIDO certification, and FIPS by its number.
+    `certifications` is what GetMFADevice returns: the level of each certification by its name, such as FIDO.
     """
     return tuple(_lacking(policy, certifications))
 

@@ -30,7 +30,7 @@ class GivenPin:
         """Do nothing, because the user or script that gives the PIN already has it."""
 
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
-        """Ask for the PIN."""
+        """Ask for the PIN, and return it."""
         return self._entry.new(shortest)
 
 
@@ -78,7 +78,7 @@ class SealedPin:
 
     @property
     def kept(self) -> str:
-        """Where the PIN is."""
+        """What happened to the PIN, as the end of a sentence."""
         return f"is encrypted in {self._out}"
 
     def check(self) -> None:

@@ -1,6 +1,6 @@
-"""The PIN of a security key, and the reset that erases it. A PIN is sent only once and never guessed.
+"""Sets and changes the PIN of a security key, and resets a key. A PIN is sent only once and never guessed.
 
-An answer to a write is not trusted: the key is read again, and a new PIN is used once.
+A key's answer to a write is not trusted: the key is read again, and a new PIN is tried once.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,8 +24,8 @@ Confirm = Callable[[str], None]
 def ask_pin(info: KeyInfo, pins: PinEntry, *, to_change: bool = False) -> Pin:
     """Ask for the PIN of a key that has one. Raise DeviceFault if a try would be wasted or could not succeed.
 
-    A key that requires a new PIN rejects even the right one, except to change it. That PIN may be shorter than the
-    minimum.
+    A key that requires a new PIN rejects even the right PIN, except to change it (`to_change`). The old PIN may be
+    shorter than the present minimum.
     """
     if not _has_pin(info):
         raise DeviceFault("the key requires a PIN, but has none", SET_PIN)
@@ -43,7 +43,10 @@ def ask_pin(info: KeyInfo, pins: PinEntry, *, to_change: bool = False) -> Pin:
 
 
 def _check_tries(info: KeyInfo, pins: PinEntry) -> None:
-    """Raise DeviceFault if the key takes no PIN now, and Declined if the user does not want to risk one."""
+    """Raise DeviceFault if the key accepts no PIN now.
+
+    Raise Declined if only a few tries are left and the user does not want to risk one.
+    """
     if info.pin_retries == 0:
         raise DeviceFault(
             "the PIN of this key is locked for good",
@@ -52,14 +55,14 @@ def _check_tries(info: KeyInfo, pins: PinEntry) -> None:
     if info.replug and not pins.replugged(info.pin_retries):
         raise DeviceFault(
             "the key accepts no PIN until it is unplugged",
-            "unplug it, plug it in again and repeat the command, at a terminal if the error stays",
+            "unplug it, plug it in again and repeat the command; if the error persists, run it at a terminal",
         )
     if info.pin_retries is not None and info.pin_retries <= LAST_TRIES:
         pins.risk(info.pin_retries)
 
 
 def set_pin(key: PinAuthenticator, new: New) -> KeyInfo:
-    """Give a PIN to a key that has none. `new` returns a PIN of at least the given length."""
+    """Set the PIN of a key that has none. `new` returns a PIN of at least the given length."""
     info = key.info()
     if _has_pin(info):
         raise DeviceFault("the key already has a PIN", "change it: mfa-kit key pin change")
@@ -70,7 +73,7 @@ def set_pin(key: PinAuthenticator, new: New) -> KeyInfo:
 
 
 def change_pin(key: PinAuthenticator, pins: PinEntry, new: New) -> KeyInfo:
-    """Change the PIN of a key. Both PINs are known before anything is sent."""
+    """Change the PIN of a key. The user is asked for both PINs before anything is sent to the key."""
     info = key.info()
     if not _has_pin(info):
         raise DeviceFault("the key has no PIN yet", "set one: mfa-kit key pin set")
@@ -94,7 +97,8 @@ def set_pin_policy(
     _check_policy(info, shortest=shortest, force_change=force_change)
     if shortest is not None and shortest > info.min_pin_length:
         confirm(
-            f"PINs of this key will need at least {shortest} characters; only a reset, which erases it, undoes that"
+            f"PINs of this key will need at least {shortest} characters; to undo that, the key must be reset, "
+            "which erases it"
         )
     pin = ask_pin(info, pins) if info.pin_set else None
     with _unsure("it is not known whether the key has the policy; to see it: mfa-kit key info"):
@@ -110,7 +114,7 @@ def set_pin_policy(
 
 
 def _check_policy(info: KeyInfo, *, shortest: int | None, force_change: bool) -> None:
-    """Raise DeviceFault, UsageFault if the key cannot have this policy."""
+    """Raise DeviceFault if the key does not support this policy, and UsageFault for a length out of range."""
     if not info.options.get("setMinPINLength"):
         raise DeviceFault("this key does not support a PIN policy", "use a key with CTAP 2.1 and setMinPINLength")
     if shortest is not None and not info.min_pin_length <= shortest <= LONGEST_PIN:
@@ -138,10 +142,10 @@ def check_reset(info: KeyInfo) -> None:
 
 
 def check_same(before: KeyInfo, after: KeyInfo) -> None:
-    """Raise DeviceFault unless this may be the same key as before.
+    """Raise DeviceFault if a key is certainly not the one that was unplugged.
 
-    The path may have changed; what the key reports about itself must not have. Many keys have no serial. Other data
-    that stays when a key is unplugged then distinguishes keys of the same model.
+    The path may differ, but what the key reports about itself must be the same. Because many keys have no serial, this
+    includes everything that does not change when a key is unplugged.
     """
 
     def word(info: KeyInfo) -> tuple[object, ...]:
@@ -168,7 +172,7 @@ def reset_key(key: PinAuthenticator) -> KeyInfo:
 
 @contextmanager
 def _unsure(what: str) -> Iterator[None]:
-    """If the key is lost in the middle, add a note to the error about what is not known."""
+    """If the key fails in the `with` block, add a note to the error that says what is not known."""
     try:
         yield
     except Lost as lost:
@@ -193,11 +197,11 @@ def _fitting(pin: Pin, info: KeyInfo) -> Pin:
 
 
 def _proven(key: PinAuthenticator, pin: Pin) -> KeyInfo:
-    """Check the key after a write: it has a PIN, requires no other, and accepts this one."""
+    """Check a key after its PIN was written: it has a PIN, requires no new one, and accepts this one."""
     after = key.info()
     if not after.pin_set or after.force_pin_change:
         raise DeviceFault(
-            "the key reported the new PIN, but no longer does",
+            "the key accepted the new PIN, but now reports no PIN or requires another one",
             "unplug it, plug it in again and check it: mfa-kit key info",
         )
     key.try_pin(pin)

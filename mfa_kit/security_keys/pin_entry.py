@@ -30,18 +30,21 @@ class TypedPins:
         return _pin(self._interaction.ask_new_secret(prompt, instead="--pin-stdin or --generate"))
 
     def risk(self, left: int) -> None:
-        """Ask the user to type `LAST`, because a locked key can only be erased."""
+        """Ask the user to confirm by typing `LAST`, because a locked key can only be erased."""
         tries = "1 try" if left == 1 else f"{left} tries"
         self._interaction.confirm(
             f"{tries} left: after too many wrong PINs this key can only be erased", typed="LAST", instead="another key"
         )
 
     def replugged(self, left: int | None) -> bool:
-        """Ask the user to type `REPLUGGED`. Some firmware says that the PIN is blocked until it gets the right PIN."""
+        """Ask the user to confirm by typing `REPLUGGED`, and return True.
+
+        Some firmware reports that the PIN is blocked until it receives the right PIN.
+        """
         tries = "" if left is None else f"; {left} tries left"
         try:
             self._interaction.confirm(
-                "the key accepts no PIN until it is unplugged; if it still says so after you plugged it in again, "
+                "the key accepts no PIN until it is unplugged; if you already did that and see this again, "
                 f"you can try one PIN{tries}",
                 typed="REPLUGGED",
                 instead="a terminal",

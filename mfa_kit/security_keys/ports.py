@@ -35,16 +35,16 @@ class Authenticator(Protocol):
         ...
 
     def register(self, *, verify: bool, pin: Pin | None, known: Sequence[bytes] = ()) -> Registration | None:
-        """Make a non-resident credential, with a touch. Return None if the key made one of the `known` ones before."""
+        """Make a non-resident credential after a touch. Return None if the key made one of the `known` ones before."""
         ...
 
     def assertion(self, *, verify: bool, pin: Pin | None) -> Assertion:
-        """Sign a challenge with the credential of the last registration, with a touch."""
+        """Sign a challenge with the credential of the last registration, after a touch."""
         ...
 
 
 class ExaminedKey(Authenticator, Protocol):
-    """An Authenticator that returns the relying party it registered with, and the credential it made."""
+    """An Authenticator that also returns its relying party and the last credential that it made."""
 
     @property
     def relying_party(self) -> str:
@@ -53,12 +53,15 @@ class ExaminedKey(Authenticator, Protocol):
 
     @property
     def credential(self) -> bytes:
-        """The public half of the last registration, or empty before the first."""
+        """The public part of the credential from the last registration, or empty before the first one."""
         ...
 
 
 class PinAuthenticator(Protocol):
-    """One FIDO key, as far as its PIN is concerned. Each call is one try, and raises DeviceFault."""
+    """The operations of a FIDO key that concern its PIN. Each raises DeviceFault if it fails.
+
+    Each call sends a PIN at most once, which uses one of the key's tries.
+    """
 
     def info(self) -> KeyInfo:
         """Return what the key reports about itself. It needs no touch."""
@@ -73,15 +76,15 @@ class PinAuthenticator(Protocol):
         ...
 
     def try_pin(self, pin: Pin) -> None:
-        """Let the key check a PIN, and do nothing else."""
+        """Have the key check a PIN, and do nothing else."""
         ...
 
     def set_pin_policy(self, pin: Pin | None, *, shortest: int | None, force_change: bool) -> None:
-        """Call setMinPINLength (CTAP 2.1, 6.11.4)."""
+        """Raise the minimum length of PINs or require a new PIN: setMinPINLength (CTAP 2.1, 6.11.4)."""
         ...
 
     def reset(self) -> None:
-        """Erase the key, with a touch, within ten seconds after it was plugged in."""
+        """Erase the key after a touch. The key accepts this only within ten seconds after it was plugged in."""
         ...
 
 
@@ -97,13 +100,13 @@ class PluggedKeys(Protocol):
         ...
 
     def look(self) -> tuple[Sequence[PluggedKey], Sequence[MfaKitError]]:
-        """Return the keys that can be opened, and the faults of the others."""
+        """Return the keys that can be opened, and the faults of those that cannot."""
         ...
 
     def open(self, wanted: str | None, *, relying_party: str | None = None) -> AbstractContextManager[OpenedKey]:
         """Open the key at a place or with a serial, or the only key. Raise DeviceFault if it is not plugged in.
 
-        It registers with this relying party, or else with a random one that does not exist.
+        The key registers with this relying party, or else with a random one that does not exist.
         """
         ...
 
@@ -116,7 +119,7 @@ class Metadata(Protocol):
         ...
 
     def model(self, aaguid: str) -> Model | None:
-        """Return the published data of a FIDO2 model, whichever key claims to be one."""
+        """Return the published data of the FIDO2 model with this AAGUID, or None. Any key can claim an AAGUID."""
         ...
 
     def trust(self, registration: Registration, *, at: float) -> Trusted | Untrusted:
@@ -136,7 +139,7 @@ class PinEntry(Protocol):
         ...
 
     def replugged(self, left: int | None) -> bool:
-        """Ask the user to confirm one try with a key that still asks to be unplugged after it was plugged in again."""
+        """Ask whether to try one PIN although the key still asks to be unplugged. Return the answer."""
         ...
 
 
@@ -157,7 +160,10 @@ class NewPinSource(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise UsageFault, IntegrityFault or Declined if a PIN could not be shown or stored, before any question."""
+        """Raise UsageFault, IntegrityFault or Declined if a PIN could not be shown or stored.
+
+        This is called before the user is asked anything.
+        """
         ...
 
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:

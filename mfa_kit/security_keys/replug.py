@@ -14,12 +14,15 @@ from mfa_kit.security_keys.ports import LOOK, PluggedKeys
 
 T = TypeVar("T")
 
-# Seconds in which to unplug a key, and to plug it in.
+# How many seconds to wait until a key is unplugged, and until it is plugged in.
 PATIENCE = 120.0
 
 
 class KeyReset:
-    """Erases a key that is unplugged and plugged in again. `clock` counts seconds, and `sleep` waits seconds."""
+    """Erases a key that the user unplugs and plugs in again.
+
+    `clock` returns a time in seconds, and `sleep` waits a number of seconds.
+    """
 
     def __init__(
         self, keys: PluggedKeys, *, progress: Progress, clock: Callable[[], float], sleep: Callable[[float], None]
@@ -27,7 +30,10 @@ class KeyReset:
         self._keys, self._progress, self._clock, self._sleep = keys, progress, clock, sleep
 
     def reset(self, wanted: str | None, *, confirm: Callable[[str, KeyInfo], None]) -> KeyInfo:
-        """Erase a key after the user confirms, unplugs it, plugs it in again and touches it. Then check the result."""
+        """Erase a key after the user confirmed this, unplugged the key, plugged it in again and touched it.
+
+        Then check that it was erased.
+        """
         with self._keys.open(wanted) as opened:
             before = opened.info()
         check_reset(before)
@@ -48,7 +54,10 @@ class KeyReset:
             return reset_key(opened)
 
     def wait_for(self, look: Callable[[], T], late: str) -> T:
-        """Wait until `look` finds something. After two minutes raise DeviceFault, whose text begins with `late`."""
+        """Wait until `look` returns something, and return it.
+
+        After two minutes, raise a DeviceFault whose text begins with `late`.
+        """
         end = self._clock() + PATIENCE
         while self._clock() < end:
             if found := look():
@@ -60,6 +69,9 @@ class KeyReset:
         return {each.where for each in self._keys.look()[0]}
 
     def _without(self, place: str) -> list[set[str]]:
-        """Return a list with the places of all keys, or an empty list while there is still a key at this place."""
+        """Return the places of all keys as the only item of a list, or an empty list.
+
+        The list is empty while there is still a key at `place`, so that `wait_for` continues.
+        """
         places = self._places()
         return [] if place in places else [places]

@@ -1,4 +1,4 @@
-"""The security keys that were examined, so that no key is counted as two."""
+"""The security keys that were examined, so that no key is counted twice."""
 
 from dataclasses import dataclass
 
@@ -18,5 +18,5 @@ class SeenKeys:
         return SeenKeys(self.relying_party, self.credentials)
 
     def become(self, other: "SeenKeys") -> None:
-        """Take over the keys of another object."""
+        """Replace the keys of this object with those of another."""
         self.relying_party, self.credentials = other.relying_party, other.credentials

@@ -18,9 +18,10 @@ DONE = ""
 
 
 class BoxTrial:
-    """A box that is being tested.
+    """A box of tokens that is being tested.
 
-    Until it is settled whether its seeds are hex or base32, it has two readings and is not in the inventory.
+    As long as the seeds could be hex or base32, both readings of the file are kept, and its tokens are not in the
+    inventory.
     """
 
     def __init__(self, file: SeedFile, store: TokenStore, *, window: int, two: bool) -> None:
@@ -49,7 +50,7 @@ class BoxTrial:
         return Box(tokens=tuple((each, self._last.get(each.serial)) for each in self.tokens))
 
     def serial_in_file(self, serial: str) -> str | None:
-        """Return a serial as the file spells it, or None if it is not in this box."""
+        """Return a serial as the file spells it, or None if the box has no such token."""
         return self._serials.get(folded(serial))
 
     def codes_wanted(self, serial: str) -> int:
@@ -59,8 +60,8 @@ class BoxTrial:
     def judge(self, serial: str, codes: TypedCodes) -> Match | Mismatch | Undecided | None:
         """Return the verdict on a token of this box.
 
-        For a token whose seed only AWS has, None means that its display works. Raise UsageFault if it is not known
-        whether the file's seeds are hex or base32 and these codes do not show it.
+        For a token whose seed only AWS has, None means that its display works. Raise UsageFault if the seeds of the
+        file could be hex or base32 and these codes do not show which.
         """
         if mistyped := matching.typing_error(codes):
             return mistyped
@@ -86,7 +87,7 @@ class BoxTrial:
 
 
 def judge_readings(trial: BoxTrial, rows: Sequence[WrittenReading | DroppedRow]) -> list[DroppedRow]:
-    """Judge readings, store their verdicts, and return the rows that decide nothing, each with the reason."""
+    """Store the verdicts on written readings. Return the rows without a verdict, each with the reason."""
     refused: list[DroppedRow] = []
     seen: list[Sighting] = []
     for row in rows:

@@ -26,7 +26,7 @@ class CodeSource:
     piped: Callable[[], Sequence[str]] | None = None
 
     def read(self, judge: Callable[[TypedCodes], T | Undecided], *, count: int) -> tuple[TypedCodes, T | Undecided]:
-        """Read one code or two, and judge them. A person types more codes until they decide.
+        """Read one or two codes, and judge them. A person types more codes until there is a verdict.
 
         Raise Declined if the person types nothing, and UsageFault for a wrong number of lines.
         """
@@ -52,7 +52,10 @@ def ask_codes(
     now: Callable[[], float],
     instead: str = INSTEAD,
 ) -> tuple[TypedCodes, T] | None:
-    """Ask for the codes on a display until they decide. Return None if nothing is typed."""
+    """Ask for codes from a display until `judge` reaches a verdict. Return the codes and the verdict.
+
+    Return None if nothing is typed. `count` is the number of codes to ask for at first.
+    """
     before: tuple[str, ...] = ()
     while True:
         prompts = ("next code",) if before else ("code",) if count == 1 else ("first code", "next code")
@@ -70,7 +73,10 @@ def ask_codes(
 
 
 def sentence(verdict: Match | Mismatch | Undecided | None) -> str:
-    """Return a verdict in one line. None means that the display works, for a token whose seed only AWS has."""
+    """Return a verdict as a line of text.
+
+    None is the verdict on a token whose display works and whose seed only AWS has.
+    """
     match verdict:
         case Match():
             return f"accepted: {verdict.words()}"

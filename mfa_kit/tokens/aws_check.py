@@ -1,4 +1,4 @@
-"""Probes a token whose seed only AWS has: enables it for a user kept for this, and removes it again."""
+"""Probes a token whose seed only AWS has: enables it for a user reserved for this, and removes it again."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,13 +18,13 @@ from mfa_kit.tokens.display import SERIAL
 
 
 class TokenWithCodes:
-    """A token from whose display two codes were already read."""
+    """A Carrier for a token from which two codes were already read."""
 
     def __init__(self, serial: str, pair: Pair) -> None:
         self._serial, self._pair = serial, pair
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Return the intent with this serial as its device. Raise UsageFault for text that is not a serial."""
+        """Return the intent with the token's serial as its device. Raise UsageFault for text that is not a serial."""
         if self._serial.startswith("arn:") or not SERIAL.fullmatch(self._serial):
             raise UsageFault(
                 f"{self._serial!r} is not the serial number of a token", "type the number printed on its back"
@@ -49,9 +49,9 @@ class TokenWithCodes:
 def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: Desk, runs: Callable[[], str]) -> None:
     """Prove that AWS knows a token and accepts its codes. Raise the errors of `assign_token` otherwise.
 
-    The user must have no device, so a person's account is never used for a probe, and no device of a person is removed.
-    `runs` returns a new run ID. Removing the token is a separate run, begun after the token was enabled, so that a
-    later command can identify the device that this revocation was for.
+    Raise UsageFault if the user has a device, so that a probe never uses a person's account or removes a person's
+    device. `runs` returns a new run ID. The token is removed in a run of its own, begun after the token was enabled, so
+    that a later command can tell which device that run removes.
     """
     check_user(user)
     settle_dead_runs(caller.account, user, desk=desk)

@@ -1,4 +1,4 @@
-"""Statistics of a box of display tokens: how many were accepted, the offsets of their clocks, and the drift of one."""
+"""Statistics on a box of display tokens: how many were accepted, and how far off their clocks are."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from mfa_kit.tokens.seeds import Sighting, Token, TokenVerdict
 DAY = 86400
 # The maximum number of bins of a chart that fits on a sheet of paper and on a screen.
 BINS = 40
-# Two readings give a rate if the time between them is long compared with a step.
+# Two readings give a drift only if the time between them is long compared with a step.
 RATE_AFTER = 7 * DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """The result of a box: each token once, in the order of the file, with its latest reading or None."""
+    """The result of testing a box: each token once, in the order of the file, with its latest reading or None."""
 
     tokens: tuple[tuple[Token, Sighting | None], ...]
 
@@ -41,9 +41,9 @@ class Box:
 
 
 def histogram(offsets: Sequence[int]) -> list[tuple[int, int]]:
-    """Count clocks in bins around zero. Return each bin's middle in seconds and its count, with empty bins.
+    """Count clocks in bins around zero. Return the middle of each bin, in seconds, and its count.
 
-    A bin is one step wide, or as many steps as needed for at most BINS bins.
+    A bin is one step wide, or as many steps as needed for at most BINS bins. Empty bins in between are included.
     """
     if not offsets:
         return []
@@ -61,9 +61,9 @@ class Drift:
 
 
 def drift_of(sightings: Sequence[Sighting], *, period: int) -> Drift | None:
-    """Return the drift between the first and the last reading.
+    """Return the drift between the first and the last reading. `period` is the step of the token in seconds.
 
-    Returns None if the two are too close together, or if the token has no clock.
+    Returns None if the readings are too close together, or if the token has no clock.
     """
     known = sorted((one.at, one.seconds) for one in sightings if one.seconds is not None)
     if len(known) < 2 or known[-1][0] - known[0][0] < RATE_AFTER:  # noqa: PLR2004 - a rate has two ends

@@ -1,4 +1,4 @@
-"""The Carrier of a hardware TOTP token. AWS has its seed, and a person reads its display through Interaction."""
+"""The Carrier of a hardware TOTP token. AWS has its seed, and a person types the codes that it displays."""
 
 import re
 from collections.abc import Callable
@@ -17,13 +17,16 @@ INSTEAD = "a terminal: AWS needs two codes that you read from the display"
 
 
 class DisplayToken:
-    """One token, identified by its printed serial."""
+    """A token, identified by the serial number printed on it."""
 
     def __init__(self, serial: str, *, now: Callable[[], float], interaction: Interaction, progress: Progress) -> None:
         self._serial, self._now, self._interaction, self._progress = serial, now, interaction, progress
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Return the intent with this serial as its device. Raise UsageFault, Declined."""
+        """Return the intent with the token's serial as its device.
+
+        Raise UsageFault for text that is not a serial, and Declined if no one can type the codes.
+        """
         if self._serial.startswith("arn:") or not SERIAL.fullmatch(self._serial):
             raise UsageFault(
                 f"{self._serial!r} is not the serial number of a token",

@@ -1,8 +1,8 @@
 """Compares codes with seeds: proves that a token shows the codes of its seed, finds the token, or says why not.
 
 The functions have no side effects: codes and their times go in, and verdicts come out. A match counts as proof only if
-it is unlikely to be a coincidence. `chance` returns the probability that random numbers match as near to the expected
-place. Above ENOUGH nothing is decided, and the user is asked for a second code.
+it is unlikely to be a coincidence. `chance` returns the probability that random codes would match as close to the
+expected place. If it is above ENOUGH, nothing is decided and the user is asked for a second code.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,7 +27,8 @@ from mfa_kit.tokens.seeds import (
     folded,
 )
 
-# Steps around the expected one. Clocks in boxes have been seen 7 to 8 steps off after some years.
+# How many steps to search on either side of the expected one. Clocks have been seen to be 7 to 8 steps off after some
+# years in a box.
 WINDOW = 20
 # How far a diagnosis searches: two days of 30 s steps, or a thousand presses.
 FAR = {Factor.TOTP: 5760, Factor.HOTP: 1000}
@@ -49,12 +50,12 @@ class Match:
 
     @property
     def distance(self) -> int:
-        """How many places lie between this one and the place that the seed file predicts."""
+        """The number of steps or presses between this match and the place that the seed file predicts."""
         return abs(self.offset - _drift(self.token))
 
     @property
     def seconds(self) -> int | None:
-        """How many seconds its clock is ahead (negative: behind), or None for a token without a clock."""
+        """How many seconds the token's clock is ahead (negative: behind), or None for a token without a clock."""
         return self.offset * self.token.period if self.token.factor is Factor.TOTP else None
 
     def words(self) -> str:
@@ -74,7 +75,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mismatch:
-    """The token does not show the codes of its seed: what is wrong, and what to do."""
+    """The token does not show the codes of its seed. `what` says what is wrong, and `hint` what to do."""
 
     what: str
     hint: str
@@ -104,19 +105,20 @@ def _span(seconds: float) -> str:
 
 
 def expected_step(token: Token, at: float) -> int:
-    """Return the step that an accurate clock would show, or the counter in the file."""
+    """Return the step that an accurate clock has at a Unix time, or the counter in the file for a HOTP token."""
     return otp.step(at, token.period) if token.factor is Factor.TOTP else token.counter
 
 
 def _drift(token: Token) -> int:
-    """Return how many steps its clock is ahead according to the seed file."""
+    """Return how many steps the token's clock is ahead according to the seed file."""
     return token.drift if token.factor is Factor.TOTP else 0
 
 
 def search(token: Token, seed: Seed, typed: TypedCodes, *, window: int, near: int | None = None) -> list[Match]:
-    """Return every place within the window where the token shows these codes, the one nearest to `near` first.
+    """Return every place within the window where the token shows these codes, the closest to `near` first.
 
-    The middle of the window is where the seed file says that the clock is, and so is `near` if it is not given.
+    The window extends `window` steps or presses to either side of the place that the seed file predicts. `near` is an
+    offset from the expected step; None stands for the offset in the seed file.
     """
     here = expected_step(token, typed.at)
     middle = here + _drift(token)
@@ -134,12 +136,12 @@ def search(token: Token, seed: Seed, typed: TypedCodes, *, window: int, near: in
 
 
 def chance(typed: TypedCodes, places: int) -> float:
-    """Return the probability that random codes match at one of `places` places."""
+    """Return the probability that random codes match at one of this many places."""
     return min(1.0, places * 10.0 ** -sum(map(len, typed.codes)))
 
 
 def typing_error(typed: TypedCodes) -> Undecided | None:
-    """Return what is wrong with typed codes of any token, or None."""
+    """Return why typed codes cannot be the codes of any token, or None if they can."""
     for code in typed.codes:
         if not (code.isascii() and code.isdecimal() and len(code) in DIGITS):
             return Undecided(
@@ -164,8 +166,9 @@ def verify_codes(
 ) -> Match | Mismatch | Undecided:
     """Return the verdict on the codes of a token whose serial is known.
 
-    `among` are the tokens it may have been mixed up with. `near` is the last known offset of its clock, or None if
-    only the seed file knows it. The further from it the codes are found, the more likely a coincidence is.
+    `among` are the tokens for which it may have been mistaken. `near` is the last known offset of its clock in steps,
+    or None for the offset in the seed file. The farther from it the codes are found, the more likely they match by
+    coincidence.
     """
     if said := typing_error(typed):
         return said
@@ -177,19 +180,19 @@ def verify_codes(
     if coincidence <= ENOUGH:
         return shown
     return Undecided(
-        what=f"{shown.words()}, unless by coincidence: in such a range, one number in {round(1 / coincidence)} matches",
+        what=f"{shown.words()}, unless by chance: one random code in {round(1 / coincidence)} matches in this range",
         hint=SECOND,
         second=True,
     )
 
 
 def _within(offset: int) -> int:
-    """Return how many places are at least as near as this one."""
+    """Return the number of places that are at most `offset` steps or presses away, in either direction."""
     return 2 * abs(offset) + 1
 
 
 def find_tokens(keys: Iterable[SeededToken], typed: TypedCodes, *, window: int = WINDOW) -> list[Match]:
-    """Return the tokens that show these codes, the nearest to their time first. It needs two consecutive codes."""
+    """Return the tokens that show these two consecutive codes, the closest match first."""
     digits = len(typed.codes[0])
     shown = (search(k.token, k.seed, typed, window=window) for k in keys if k.token.digits == digits)
     return sorted((one[0] for one in shown if one), key=lambda one: one.distance)
@@ -198,7 +201,7 @@ def find_tokens(keys: Iterable[SeededToken], typed: TypedCodes, *, window: int =
 def diagnose_mismatch(
     key: SeededToken, typed: TypedCodes, *, among: Sequence[SeededToken] = (), window: int = WINDOW
 ) -> Mismatch | Undecided:
-    """Return why a token does not show the codes of its seed: the first explanation that is not a coincidence."""
+    """Return why a token does not show the codes of its seed: the first explanation that is no coincidence."""
     turned = replace(typed, codes=typed.codes[::-1])
     if len(typed.codes) > 1 and search(key.token, key.seed, turned, window=window + 1):
         return Undecided(what="the codes were typed in the wrong order", hint="type the older one first")
@@ -227,7 +230,7 @@ def diagnose_mismatch(
 
 
 def _missed(key: SeededToken, typed: TypedCodes, *, window: int) -> bool:
-    """Return whether two codes are right, but some between them were not read."""
+    """Return whether both codes are right, but the token showed others in between."""
     first, *rest = typed.codes
     if not rest:
         return False
@@ -246,7 +249,10 @@ def _far(token: Token) -> str:
 def _explanations(
     key: SeededToken, typed: TypedCodes, *, among: Sequence[SeededToken], window: int
 ) -> Iterator[tuple[str, str, int]]:
-    """Yield possible explanations of the codes: the explanation, what to do, and at how many places it was searched."""
+    """Yield the possible explanations of a mismatch: what is wrong, what to do, and the number of places searched.
+
+    The number of places shows how likely the explanation is a coincidence.
+    """
     token = key.token
     for what, other, seed in _misread(key, len(typed.codes[0])):
         if misread := search(other, seed, typed, window=window):
@@ -264,7 +270,7 @@ def _explanations(
 
 
 def _misread(key: SeededToken, digits: int) -> Iterator[tuple[str, Token, Seed]]:
-    """Yield possible errors of a seed file about a token, one at a time."""
+    """Yield each possible error in the seed file, with the token and the seed as they would be without that error."""
     token = key.token
     if digits != token.digits:
         yield f"it shows {digits} digits, but the file says {token.digits}", replace(token, digits=digits), key.seed
@@ -292,7 +298,7 @@ def _hash(digest: str) -> str:
 
 
 def settled_reading(file: SeedFile) -> Reading:
-    """Return the only reading of a file. Raise UsageFault if hex and base32 both fit."""
+    """Return the only reading of a file. Raise UsageFault if its seeds could be hex or base32."""
     if len(file.readings) > 1:
         raise UsageFault(
             "the seeds of this file could be hex or base32",
@@ -302,7 +308,10 @@ def settled_reading(file: SeedFile) -> Reading:
 
 
 def settle_encoding(file: SeedFile, serial: str, typed: TypedCodes, *, window: int = WINDOW) -> SeedFile:
-    """Decide between hex and base32 with codes from one token. Keep the reading of the file that gives these codes."""
+    """Decide between hex and base32 with codes from one token.
+
+    Return the file with only the reading in which that token shows these codes. Raise UsageFault if they do not decide.
+    """
     if said := typing_error(typed):
         raise UsageFault(said.what, said.hint)
     showing = [
@@ -321,7 +330,7 @@ def settle_encoding(file: SeedFile, serial: str, typed: TypedCodes, *, window: i
 
 
 def token_named(keys: Iterable[SeededToken], serial: str) -> SeededToken | None:
-    """Return the key with a serial, however the serial was typed."""
+    """Return the token with a serial, ignoring case and spaces, or None if there is none."""
     return next((key for key in keys if folded(key.token.serial) == folded(serial)), None)
 
 
@@ -338,7 +347,10 @@ def judge_display(typed: TypedCodes) -> Undecided | None:
 
 
 def sighting_of(serial: str, verdict: Match | Mismatch | None, *, at: float) -> Sighting:
-    """Return the ledger's record of a verdict. None means that the display works, and only AWS has the seed."""
+    """Return the ledger's record of a verdict, read at a Unix time.
+
+    None is the verdict on a token whose display works and whose seed only AWS has.
+    """
     if verdict is None:
         return Sighting(serial=serial, at=at, verdict=TokenVerdict.ACCEPTED, reason="only its display was checked")
     if isinstance(verdict, Mismatch):

@@ -1,6 +1,7 @@
-"""Display tokens on their way to a user. A token that failed, belongs to another user or is too small is refused.
+"""Carriers that check a display token before it is given to a user.
 
-Each class wraps the carrier that does the rest.
+A token that failed its test, belongs to another user or has too little space for the seed is refused. Each class leaves
+everything else to the carrier that it wraps.
 """
 
 import re
@@ -22,37 +23,40 @@ UNSEEN = "-r RECIPIENT, then scan the encrypted backup's QR code"
 
 
 class CheckedToken:
-    """A token with its serial. `check` raises if the token may not be given to a user."""
+    """A Carrier for a token that has a serial. `check` raises if the token may not be given to a user."""
 
     def __init__(self, serial: str, carrier: Carrier, *, check: Callable[[str, str], None]) -> None:
         self._serial, self._carrier, self._check = serial, carrier, check
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Check the token, then let the carrier check the rest. Raise UsageFault for a token that may not be given."""
+        """Check the token, then let the wrapped carrier do its own check.
+
+        Raise UsageFault for a token that may not be given to a user.
+        """
         self._check(self._serial, intent.user)
         return self._carrier.check(intent, sealed=sealed)
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Let the carrier write the secret to the token."""
+        """Have the wrapped carrier write the secret to the token."""
         self._carrier.install(intent, created)
 
     def codes(self, intent: Intent) -> Pair:
-        """Let the carrier return the codes."""
+        """Return the codes from the wrapped carrier."""
         return self._carrier.codes(intent)
 
     def reach(self, entry: Entry) -> None:
-        """Let the carrier look."""
+        """Have the wrapped carrier check that a removal would work."""
         self._carrier.reach(entry)
 
     def remove(self, entry: Entry) -> None:
-        """Let the carrier remove it."""
+        """Have the wrapped carrier remove the secret."""
         self._carrier.remove(entry)
 
 
 class ProgrammableToken:
-    """A token that accepts a seed. Its serial is stored in the device's tags.
+    """A Carrier for a token that can be programmed with a seed. Its serial is stored in the device's tags.
 
-    The capacity of its model is given or asked for.
+    The longest seed that its model stores is given, or the user is asked for it.
     """
 
     def __init__(self, serial: str, carrier: Carrier, *, capacity: int | None, interaction: Interaction) -> None:
@@ -60,7 +64,7 @@ class ProgrammableToken:
         self._capacity, self._interaction = capacity, interaction
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Return the intent with the token in its tags. Raise UsageFault for a token that cannot be used."""
+        """Return the intent with the token's serial in its tags. Raise UsageFault for a token that cannot be used."""
         if not LABEL.fullmatch(self._serial):
             raise UsageFault(
                 f"{self._serial!r} is not the serial number of a token", "type the number printed on its back"
@@ -84,17 +88,17 @@ class ProgrammableToken:
         return int(typed)
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Let the carrier write the secret to the token."""
+        """Have the wrapped carrier write the secret to the token."""
         self._carrier.install(intent, created)
 
     def codes(self, intent: Intent) -> Pair:
-        """Let the carrier return the codes."""
+        """Return the codes from the wrapped carrier."""
         return self._carrier.codes(intent)
 
     def reach(self, entry: Entry) -> None:
-        """Let the carrier look."""
+        """Have the wrapped carrier check that a removal would work."""
         self._carrier.reach(entry)
 
     def remove(self, entry: Entry) -> None:
-        """Let the carrier remove it."""
+        """Have the wrapped carrier remove the secret."""
         self._carrier.remove(entry)

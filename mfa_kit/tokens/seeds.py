@@ -1,6 +1,6 @@
-"""Display tokens: their data in a seed file, and the readings taken on this computer. Seeds stay opaque.
+"""Values of display tokens: their data in a seed file, and the readings taken on this computer.
 
-Messages about a seed file quote no cell except a serial, because any other cell may be a seed.
+Seeds are opaque. Messages about a seed file quote no cell except a serial, because any other cell may be a seed.
 """
 
 import re
@@ -23,7 +23,7 @@ DRIFTS = range(-175_200, 175_201)
 SERIAL = 64
 # IAM: the seed of a virtual MFA device has 320 bits.
 AWS_OCTETS = 40
-# Twenty octets in base32 or sixteen in hex. No serial of a display token is that long and has this form.
+# Text that looks like a seed: 20 octets in base32 or 16 in hex. No serial of a display token looks like this.
 LONG = 32
 LIKE_A_SEED = re.compile(rf"(?=.*\d)(?=.*[a-z])([0-9a-f]{{{LONG},}}|[a-z2-7]{{{LONG},}}=*)", re.ASCII | re.IGNORECASE)
 # AWS's hardware TOTP tokens: four letters and eight digits, such as GAHT12345678 (IAM user guide).
@@ -33,7 +33,7 @@ TOLD = 10
 
 
 def folded(serial: str) -> str:
-    """Return a serial without differences that scanners and people introduce: case and spaces."""
+    """Return a serial without the differences that scanners and people introduce, such as case and spaces."""
     return "".join(serial.split()).casefold()
 
 
@@ -85,7 +85,7 @@ class Token:
         return f"{self.factor}-{self.digest}-{self.digits}{step}"
 
     def wrong(self) -> str:
-        """Return which parameter is outside the standards, or an empty text."""
+        """Return which parameter is outside the standards, or an empty text if none is."""
         if misplaced := self._misplaced():
             return misplaced
         if self.digest not in DIGESTS:
@@ -109,7 +109,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeededToken:
-    """A token with its seed, and its place in the file. `other` is the seed as another encoding would read it."""
+    """A token with its seed, and its row in the file. `other` is the seed as the other encoding would read it."""
 
     token: Token
     seed: Seed
@@ -123,7 +123,7 @@ class SeededToken:
 
 @dataclass(frozen=True, slots=True)
 class DroppedRow:
-    """A row that was not imported: its place and the reason."""
+    """A row that was not imported: its position in the file, and the reason."""
 
     where: str
     reason: str
@@ -147,9 +147,9 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedFile:
-    """The contents of a file.
+    """The contents of a seed file.
 
-    It has two readings if its rows fit both encodings. A code from a token then decides.
+    There are two readings if the rows fit both encodings. A code from a token then decides between them.
     """
 
     layout: str
@@ -160,7 +160,7 @@ class SeedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypedCodes:
-    """One code or two consecutive ones, oldest first, and the Unix time at which the last was on the display."""
+    """One code or two consecutive ones, oldest first, and the Unix time at which the last one was displayed."""
 
     codes: tuple[str, ...]
     at: float
@@ -208,7 +208,7 @@ class StockedToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StockCounts:
-    """How many tokens of an import were new, were known, and have another seed than before."""
+    """How many tokens of an import were new, were already known, or were known with a different seed."""
 
     new: int
     known: int

@@ -1,4 +1,4 @@
-"""Port to the inventory of display tokens, as far as the test of a box needs it."""
+"""The port to the inventory of display tokens for the test of a box."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -10,7 +10,10 @@ class TokenStore(Protocol):
     """The inventory. It stores no seeds."""
 
     def stock(self, keys: Sequence[SeededToken], bare: Sequence[Token]) -> object:
-        """Add tokens. A token whose seed changed becomes untested again."""
+        """Add tokens: those with a seed (`keys`) and those whose seed only AWS has (`bare`).
+
+        A token whose seed changed becomes untested again.
+        """
         ...
 
     def last_sightings(self) -> Mapping[str, Sighting]:

@@ -177,7 +177,7 @@ def test_a_device_that_another_tool_made_is_added_and_revoked_with_its_backup(de
     assert json.loads(window.printed("out"))["shredded"] is True
     assert not (desk.folder / "shot.png").exists()
     assert "copies may remain on an SSD" in window.printed("err")
-    assert "other names (hard links) of the file: 1" in window.printed("err")
+    assert "hard links to the file: 1; their content" in window.printed("err")
     assert (desk.folder / "linked.png").read_bytes() != made["QRCodePNG"]
     [device] = json.loads(desk.run("status", "alice", "--output", "json").stdout)["rows"]
     assert (device["backup"], device["made"]) == (str(backup), "unknown")

@@ -191,7 +191,7 @@ def test_a_key_that_says_yes_and_keeps_something_else_is_told(
     done = desk.run("key", "pin", "set", "--pin-stdin")
     assert done.code == 3
     assert (
-        "reported the new PIN, but no longer does" if kept is None else "the PIN is wrong; 7 tries are left"
+        "accepted the new PIN, but now reports no PIN" if kept is None else "the PIN is wrong; 7 tries are left"
     ) in done.err
 
 

@@ -665,7 +665,7 @@ def test_a_key_is_chosen_at_the_terminal(mfa_kit: MfaKit, lab: Lab, user: str) -
     pcsc.plug(first, second)
     child = at_a_terminal(mfa_kit, "enroll", user, "--with", "oath", "--no-touch")
     number = child.expect(["1  YubiKey 5A 2222", "2  YubiKey 5A 2222"]) + 1
-    child.expect("which one, 1 to 2: ")
+    child.expect("are plugged in), 1 to 2: ")
     child.sendline(str(number))
     child.expect("enrolled")
     child.expect(pexpect.EOF)
@@ -734,12 +734,12 @@ def test_verify_user_states_how_far_it_proves(
     pcsc.plug(card, twin)
     both = mfa_kit.run("verify", "user", user)
     assert both.code == 2
-    assert f"2 keys hold {LABEL.format(user)}" in both.err
+    assert f"2 keys have the credential {LABEL.format(user)}" in both.err
     pcsc.plug(card)
     card.credentials[LABEL.format(f"{user}x").encode()] = card.credentials.pop(LABEL.format(user).encode())
     gone = mfa_kit.run("verify", "user", user)
     assert gone.code == 1
-    assert f"no plugged-in key holds {LABEL.format(user)}" in gone.out
+    assert f"no plugged-in key has the credential {LABEL.format(user)}" in gone.out
     pcsc.plug(Blank())
     assert "has no OATH applet" in mfa_kit.run("verify", "user", user).err
 
@@ -827,7 +827,7 @@ def test_a_drill_asks_the_key(
     card.quirks.wrong_codes = True
     assert drill() == (1, "differs", None)
     card.credentials.clear()
-    assert drill() == drill("--key", "12345678") == (1, "skipped", "no plugged-in key holds this device")
+    assert drill() == drill("--key", "12345678") == (1, "skipped", "no plugged-in key has a credential for this device")
     with closing(sqlite3.connect(mfa_kit.home / "ledger.sqlite")) as ledger:
         results = [result for (result,) in ledger.execute("select result from drills order by id")]
     assert results == ["proved", "proved", "differs"]
@@ -847,7 +847,7 @@ def test_a_backup_is_drilled_by_the_key(
     assert (wrong.code, "differs" in wrong.out) == (1, True), wrong.err
     card.credentials.clear()
     none = mfa_kit.run(*drill)
-    assert (none.code, "no plugged-in key holds this device" in none.out) == (1, True), none.err
+    assert (none.code, "no plugged-in key has a credential for this device" in none.out) == (1, True), none.err
 
 
 @pytest.mark.usefixtures("card")

@@ -119,7 +119,7 @@ CHANGES = AccessState.CHANGES
 @pytest.mark.parametrize(
     ("bob", "document", "wanted", "why"),
     [
-        ({"policies": WORKS}, NARROW, LOCKED, "no MFA device, and cannot enroll one"),
+        ({"policies": WORKS}, NARROW, LOCKED, "no MFA device, and cannot enroll a device"),
         ({"policies": WORKS}, FOR_ALL, LOCKED, "deny all work even with MFA"),
         ({"policies": WORKS}, SOMETIMES, AccessState.UNKNOWN, "cannot be evaluated"),
         ({"policies": BOTH}, NARROW, CHANGES, "denied without MFA: s3:Get* on arn:aws:s3:::b/*"),

@@ -51,7 +51,7 @@ def add(
 ) -> None:
     """Encrypt an existing QR code (console screenshot, app export) as a backup.
 
-    You type a code of the device, which proves that the picture belongs to it.
+    You type a code from the device, which proves that the picture belongs to it.
     """
     _check_usage(user, root=root, image=image, shred=shred)
     settings.interaction.check(instead=adding.INSTEAD)
@@ -102,4 +102,4 @@ def _put_away(image: str, shred: images.Shred | None, progress: Progress) -> Non
     other_names = shred()
     progress.alert(f"{image} was overwritten and removed; {NO_PROMISE}")
     if other_names:
-        progress.alert(f"other names (hard links) of the file: {other_names}; its content is overwritten there too")
+        progress.alert(f"hard links to the file: {other_names}; their content is overwritten too")

@@ -1,4 +1,4 @@
-"""The backups that a verb of `mfa-kit backup` uses."""
+"""Selects the backups that a verb of `mfa-kit backup` works on."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,11 @@ from mfa_kit.core.models import Backup
 
 
 def of_user(user: str | None, found: Sequence[Backup]) -> list[Backup]:
-    """Return the backups of a user, ignoring the case of the name; without a user, all of them."""
+    """Return the backups of a user, ignoring the case of the name, or all backups if no user is given."""
     return [each for each in found if user is None or each.user.lower() == user.lower()]
 
 
 def without_copies(found: Sequence[Backup]) -> list[Backup]:
-    """Return the backups without a user's own copy if the backup itself exists."""
+    """Return the backups without the users' own copies of backups that are in the list themselves."""
     first = {each.name: each for each in reversed(found)}
     return [each for each in found if first[each.name] is each]

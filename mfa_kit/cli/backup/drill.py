@@ -20,7 +20,7 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command(cls=Verb, needs_config=False)
 @click.argument("files", type=Path, nargs=-1)
-@click.option("--user", metavar="USER", help="Test the backups of this user [all users].")
+@click.option("--user", metavar="USER", help="Test only the backups of this user.")
 @BACKUP_DIR
 @identity(required=True)
 @PASSPHRASE_FD
@@ -30,7 +30,7 @@ from mfa_kit.wiring.settings import Settings
     type=click.Choice(["phone", "oath"]),
     default="phone",
     show_default=True,
-    help="Where the codes come from: a phone, or an OATH key.",
+    help="The device that shows the codes: a phone or an OATH key.",
 )
 @WHICH
 @PASSWORD_STDIN
@@ -47,7 +47,7 @@ def drill(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Test FILES, or all backups: compare a code of each device with its backup. The ledger records the result.
+    """Test FILES, or all backups: compare a code from each device with its backup. The ledger records the results.
 
     The exit code is 1 unless at least one backup passes and none differs.
     """

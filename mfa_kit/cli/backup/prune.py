@@ -23,11 +23,14 @@ DAY = 86400.0
 
 @click.command(cls=Verb)
 @click.option(
-    "--days", type=click.IntRange(1, 36500), metavar="N", help="Also remove backups of deleted devices after N days."
+    "--days",
+    type=click.IntRange(1, 36500),
+    metavar="N",
+    help="Also remove backups over N days old whose device was deleted.",
 )
 @BACKUP_DIR
 def prune(*, days: int | None, backup_dir: Path | None, settings: Settings, output: Output) -> int:
-    """Remove the backups of users that IAM no longer has. Existing devices keep their backup."""
+    """Remove the backups of users who no longer exist in IAM. Existing devices keep their backup."""
     with wiring.open_desk(settings, METHODS, vault=open_vault(backup_dir)) as (desk, caller):
         found = list(
             find_prunable(
@@ -46,7 +49,7 @@ def prune(*, days: int | None, backup_dir: Path | None, settings: Settings, outp
 
 
 def _confirm(found: Sequence[tuple[Backup, Why]], person: Interaction) -> None:
-    """Name each backup, and ask the user to confirm. Raise Declined."""
+    """List the backups, and ask the user to confirm their removal. Raise Declined otherwise."""
     for backup, why in found:
         person.say(f"{backup.path}: {why}")
     person.confirm(f"this removes {len(found)} backups permanently", typed="prune")

@@ -38,7 +38,7 @@ def rekey(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Encrypt all backups to these recipients only, one by one. If it stops, run it again.
+    """Re-encrypt all backups to these recipients only. If the command is interrupted, run it again.
 
     Older copies of the files can still be opened with the old key.
     """
@@ -69,7 +69,7 @@ def rekey(
 
 
 def _warn(done: Rekeyed, progress: Progress) -> None:
-    """Report new files that no identity could open, and the risk that remains."""
+    """Warn about new files that no identity can open, and about older copies of the files."""
     if done.unopened:
         progress.alert(
             f"none of your identities can open {done.unopened} of the new files, so they were not checked; "

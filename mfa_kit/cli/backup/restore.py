@@ -25,12 +25,18 @@ SCAN = "scan it with the new phone of {user}, then type the code that the phone 
 @click.argument("file", type=Path)
 @identity(required=True)
 @PASSPHRASE_FD
-@click.option("--to", "kind", type=click.Choice(["oath", "phone"]), required=True, help="An OATH key, or a phone.")
+@click.option(
+    "--to",
+    "kind",
+    type=click.Choice(["oath", "phone"]),
+    required=True,
+    help="What to put the secret on: an OATH key or a phone.",
+)
 @WHICH
 @click.option(
     "--touch/--no-touch", default=True, show_default=True, help="Whether the key requires a touch for each code."
 )
-@click.option("--path", help="IAM path of a device that another computer made [from the journal].")
+@click.option("--path", help="IAM path of the device [default: as recorded on this computer].")
 @PASSWORD_STDIN
 def restore(
     *,
@@ -61,7 +67,7 @@ def restore(
 def _restore_to_key(
     file: Path, identities: Identities, keys: OathKeys, wanted: str | None, *, touch: bool, path: str | None
 ) -> ResultRow:
-    """Put the secret of a backup on a key; codes prove that it is the right one."""
+    """Put the secret of a backup on a key, and check with codes that it is the right secret."""
     key = keys.choose(wanted)
     intent, opened = backups.open_restorable(file, identities)
     intent = intent if path is None else replace(intent, path=path)

@@ -31,7 +31,7 @@ def verify(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Check that FILES can be decrypted and contain a QR code for AWS. The exit code is 5 if one cannot."""
+    """Check that FILES can be decrypted and contain a QR code for AWS. The exit code is 5 if any of them fails."""
     if everything == bool(files):
         raise UsageFault("give either FILES or --all", "name the files, or use --all for all backups on this computer")
     chosen = [each.path for each in backups.list_backups(backup_dir)] if everything else files

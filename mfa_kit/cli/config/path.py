@@ -13,7 +13,7 @@ def path(*, output: Output) -> None:
     """Print the path of the configuration file, which need not exist."""
     place = str(config.path())
     if output.form == "table":
-        # Alone, so that a script can use it: "$(mfa-kit config path)".
+        # The path is the only output, so that a script can use it: "$(mfa-kit config path)".
         output.text(f"{one_line(place)}\n")
     else:
         output.one("config-path", {"path": place})

@@ -1,4 +1,4 @@
-"""Charts for HTML pages: bars below each other, and a ring of shares.
+"""Charts for HTML pages: horizontal bars, and a ring of shares.
 
 Labels are HTML text, so they wrap and keep their size on any screen.
 """
@@ -22,7 +22,7 @@ class Bar(NamedTuple):
 
 
 def bar_chart(bars: Iterable[Bar], *, full: float) -> str:
-    """Return bars below each other. A bar of `full` is as long as possible."""
+    """Return a chart of horizontal bars. A bar with the value `full` has the full width."""
 
     def row(bar: Bar) -> str:
         drawn = f'<i style="width:{100 * bar.value / full:.1f}%"></i>' if bar.value else ""
@@ -35,7 +35,7 @@ def bar_chart(bars: Iterable[Bar], *, full: float) -> str:
 
 
 def ring(bars: Sequence[Bar]) -> str:
-    """Return shares of a whole as a ring, with the labels beside it."""
+    """Return a ring chart of the shares of a whole, with the labels beside it."""
     total = sum(bar.value for bar in bars) or 1
 
     def shares() -> Iterator[str]:

@@ -59,13 +59,16 @@ STYLE = """
     details::details-content { content-visibility: visible; block-size: auto }
   }
 """
-# Longer words, such as ARNs, may be divided after these characters.
+# Long words, such as ARNs, may be broken after these characters.
 LONGEST_WORD = 20
 AFTER = re.compile(r"(?<=[/:@._=,-])(?=\w)")
 
 
 class Tone(StrEnum):
-    """A color by its meaning. Color-blind readers can tell them apart, and each is beside its word."""
+    """A color, named by its meaning.
+
+    Color-blind readers can tell the colors apart, and each is always shown together with a word.
+    """
 
     BAD = "bad"
     WARN = "warn"
@@ -78,12 +81,12 @@ class Tone(StrEnum):
 
 
 def html_text(value: str) -> str:
-    """Return untrusted text as HTML that shows it. Markup, control characters and line breaks are escaped."""
+    """Return untrusted text as HTML that displays it. Markup, control characters and line breaks are escaped."""
     return escape(one_line(value))
 
 
 def html_words(value: str) -> str:
-    """Return untrusted text as HTML whose lines end between words, and within long names after a separator."""
+    """Return untrusted text as HTML that wraps between words, and within long names after a separator."""
 
     def word(text: str) -> str:
         if len(text) <= LONGEST_WORD:
@@ -94,7 +97,7 @@ def html_words(value: str) -> str:
 
 
 def html_time(at: float) -> str:
-    """Return a Unix time as HTML: the time and zone of this computer, and UTC unless they are the same."""
+    """Return a Unix time as HTML: in the time zone of this computer, and also in UTC if that differs."""
     here = datetime.fromtimestamp(at, UTC).astimezone()
     there = iso_time(at)
     if not here.utcoffset():
@@ -103,14 +106,14 @@ def html_time(at: float) -> str:
 
 
 def html_mark(word: str, tone: Tone) -> str:
-    """Return a word on a color."""
+    """Return a word on a colored background, as HTML."""
     return f'<span class="mark {tone}">{html_text(word)}</span>'
 
 
 def html_table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[int] = ()) -> str:
     """Return a table. Cells are HTML. `numbers` are the columns to align on the right.
 
-    On a narrow screen, each cell is a line that starts with the head of its column.
+    On a narrow screen, each cell is a line that starts with the heading of its column.
     """
     right = set(numbers)
 
@@ -123,7 +126,7 @@ def html_table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: 
 
 
 def html_page(title: str, body: Iterable[str], *, style: str = "") -> str:
-    """Return a page that ends with a line break. `title` is text, `body` lines of HTML, and `style` more CSS."""
+    """Return an HTML page. `title` is plain text, `body` has lines of HTML, and `style` is additional CSS."""
     lines = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',

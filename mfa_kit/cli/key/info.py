@@ -60,7 +60,7 @@ def info(
 
 
 def _read(chosen: KeyRow) -> tuple[dict[str, Cell], list[MfaKitError]]:
-    """Return the details of a key from each of its kinds (FIDO, OATH), and the faults of the kinds without details."""
+    """Return the details of a key from each interface (FIDO, OATH), and the faults of those without details."""
     row: dict[str, Cell] = chosen.common()
     failed: list[MfaKitError] = []
     for details in chosen.details:
@@ -74,7 +74,7 @@ def _read(chosen: KeyRow) -> tuple[dict[str, Cell], list[MfaKitError]]:
 def _choose(wanted: str | None, plugged: PluggedRows, person: Interaction) -> KeyRow:
     """Return the key named `wanted`, or the only key. If there are several, the user chooses.
 
-    Raise DeviceFault if there is none, and Declined if there is no terminal to choose at.
+    Raise DeviceFault if no key matches, and Declined if the user cannot be asked.
     """
     match [row for row in plugged.rows if wanted is None or row.answers_to(wanted)]:
         case []:

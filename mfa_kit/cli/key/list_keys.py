@@ -23,7 +23,7 @@ NARROW = ("key", "serial", "firmware", "where", "fido_pin", "oath_password")
 
 
 def sources_of(settings: Settings) -> tuple[KeySource, ...]:
-    """Return a source for each kind of keys, in the order in which they are queried."""
+    """Return a source for each kind of key, in the order in which the sources are queried."""
     fido = SecurityKeys(settings)
     return FidoSource(fido), OathSource(OathKeys(settings), beside=fido.find_same_device)
 
@@ -69,7 +69,7 @@ def _look(sources: Sequence[KeySource]) -> tuple[list[ResultRow], list[MfaKitErr
 
 
 def _alike(rows: Sequence[ResultRow]) -> list[ResultRow]:
-    """Give all rows the same fields, as a list of results requires."""
+    """Give all rows the same fields, because a list of results requires this."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: row.get(name) for name in names} for row in rows]
 

@@ -22,7 +22,7 @@ from mfa_kit.wiring.settings import Settings
 def metadata(
     *, model: str | None, mds: Path | None, mds_root: Path | None, allow_older: bool, settings: Settings, output: Output
 ) -> int:
-    """Show the FIDO metadata of MODEL, or the age of the metadata. The exit code is 1 if it does not contain MODEL.
+    """Show the FIDO metadata of MODEL, or the age of the metadata. The exit code is 1 if the model is not in it.
 
     MODEL is a part of the model's name, its AAGUID or a key identifier.
     """

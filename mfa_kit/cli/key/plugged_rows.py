@@ -9,7 +9,10 @@ from mfa_kit.core.errors import MfaKitError, NoApplet
 
 @dataclass(frozen=True, slots=True)
 class PluggedRows:
-    """The keys, the faults of keys without a row, and the errors of kinds of keys that cannot be searched at all."""
+    """The keys that were found, and the faults of keys that could not be read.
+
+    `missing` has the errors of kinds of keys that cannot be searched at all.
+    """
 
     rows: list[KeyRow]
     faults: list[MfaKitError]
@@ -17,7 +20,10 @@ class PluggedRows:
 
 
 def look(sources: Sequence[KeySource]) -> PluggedRows:
-    """Return the keys of all sources. A card without an OATH applet counts as a fault only if no key was found."""
+    """Return the keys of all sources, and the faults.
+
+    A card without an OATH applet counts as a fault only if no key was found.
+    """
     found: list[KeyRow] = []
     faults: list[MfaKitError] = []
     missing: list[MfaKitError] = []
@@ -33,9 +39,10 @@ def look(sources: Sequence[KeySource]) -> PluggedRows:
 
 
 def _joined(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
-    """Return the keys of earlier sources and of one more source, with the two rows of one key merged.
+    """Add the rows of one more source to the keys found so far, and merge the two rows of a key that is in both.
 
-    Two rows with one serial are one key if they come from two sources, and two keys if they come from one source.
+    Two rows with the same serial are one key if they come from different sources, and two keys if they come from the
+    same source.
     """
     joined, free = [*found], list(range(len(found)))
     for row in rows:
@@ -49,9 +56,9 @@ def _joined(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
 
 
 def _same(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyRow]) -> int | None:
-    """Return the index of the row of the same key: at the same place, with the same serial, or on the same device.
+    """Return the index of the row in `others` that is the same key as `row`, or None if there is none.
 
-    None if no row is of the same key. `rows` are all rows of the source of `row`.
+    It has the same place or serial, or is on the same device. `rows` are all rows of the source of `row`.
     """
     by_place = [number for number, other in others if set(row.where) & set(other.where)]
     by_serial = [number for number, other in others if row.serial and row.serial == other.serial]
@@ -63,9 +70,10 @@ def _same(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyR
 
 
 def _by_name(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyRow]) -> int | None:
-    """Return the index of the only row whose key has the name with which this row's reader name begins.
+    """Return the index of the only row whose key has a name that starts this row's reader name, or None.
 
-    A key on USB is its own reader, and the reader's name begins with the key's name. None if no row or several match.
+    The reader of a USB key is the key itself, so the reader's name starts with the key's name. The result is None if no
+    row matches or several do.
     """
     named = [(number, other) for number, other in others if _named_after(row, other)]
     if len(named) != 1 or sum(_named_after(each, named[0][1]) for each in rows) != 1:

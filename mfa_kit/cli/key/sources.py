@@ -68,7 +68,7 @@ class KeyRow:
 
 
 class KeySource(Protocol):
-    """A kind of keys, such as FIDO keys, and the way to find them."""
+    """A kind of key, such as FIDO keys, and the way to find the keys of this kind."""
 
     def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
         """Return the keys of this kind that are plugged in, and the faults of those that cannot be read."""

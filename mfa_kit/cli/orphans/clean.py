@@ -65,7 +65,10 @@ def clean(
 
 
 def _confirm(going: Sequence[Orphan], *, settings: Settings, progress: Progress) -> None:
-    """Ask the user to type how many of these devices other computers created, if any. Raise Declined."""
+    """Ask the user to confirm by typing how many of these devices other computers created.
+
+    Nothing is asked if there are none. Raise Declined if the user does not confirm.
+    """
     others = sum(each.standing is OrphanStanding.DESK for each in going)
     if not others:
         return

@@ -16,7 +16,7 @@ from mfa_kit.wiring.settings import Settings
 @OLDER_THAN
 @account_options(across="mfa_kit.cli.orphans.list_accounts:list_accounts", results=False)
 def list_orphans(*, older_than: float, settings: Settings, output: Output) -> int:
-    """List unassigned devices: where they come from, since when, and whether `orphans clean` removes them."""
+    """List unassigned devices: who created them, how old they are, and whether `orphans clean` removes them."""
     with open_desk(settings, METHODS) as (desk, caller):
         with settings.progress.showing("reading unassigned devices"):
             found = find_orphans(desk=desk)

@@ -1,4 +1,4 @@
-"""The result row of an unassigned device, and the option for the age at which other computers' devices are removed."""
+"""The result row of an unassigned device, and the option for the minimum age at which it is removed."""
 
 import click
 
@@ -12,7 +12,7 @@ OLDER_THAN = click.option(
     type=options.Age(),
     default="24h",
     show_default=True,
-    help="Minimum age of other computers' devices to be removed.",
+    help="Minimum age at which devices of other computers are removed.",
 )
 
 

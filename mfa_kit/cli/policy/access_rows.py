@@ -1,4 +1,4 @@
-"""The result rows of `mfa-kit policy lockout`, and the users who make it refuse."""
+"""The result rows of `mfa-kit policy lockout`, and the users whom it reports as locked out."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ UNCHANGED = {AccessState.FINE, AccessState.NO_WAY}
 
 
 def access_row(access: UserAccess) -> ResultRow:
-    """Return the row of one way in which a user has access."""
+    """Return the row for a user's access with a console password or with access keys."""
     return {
         "user": access.user,
         "way": access.way,
@@ -29,7 +29,7 @@ def locked_out(found: Iterable[UserAccess], *, self_enroll: bool) -> set[str]:
 
 
 def compared_lines(document: str, account: AccountSource | None) -> list[str]:
-    """Return lines about how IAM's simulator evaluates the policy, or none if there is no account to ask."""
+    """Return lines about how IAM's simulator evaluates the policy, or no lines if `account` is None."""
     if account is None:
         return []
     compared = compare_with_simulator(document, account)

@@ -32,9 +32,9 @@ from mfa_kit.wiring.settings import Settings
     "document",
     type=POLICY_FILE,
     metavar="FILE",
-    help="Try this policy [the one that `policy show` prints].",
+    help="Policy to try [default: the policy that `policy show` prints].",
 )
-@click.option("--group", metavar="NAME", help="Attach it to this group [to all users].")
+@click.option("--group", metavar="NAME", help="Try the policy on the users of this group [default: all users].")
 @click.option("--self-enroll", is_flag=True, help="Users who can still sign in and enroll do not count as locked out.")
 @click.option("--all", "everybody", is_flag=True, help="Also list users for whom nothing would change.")
 @SNAPSHOT
@@ -92,7 +92,7 @@ def _refuse(snapshot: Snapshot, found: Sequence[UserAccess], *, self_enroll: boo
             "do what the FIRST column says for each of them, then run this again",
         )
         if not administrators_left(found, snapshot):
-            error.add_note("no administrator would keep access to help them")
+            error.add_note("no administrator would still have access to help them")
         raise error
     if why := unread_users(snapshot):
         raise Lockout(

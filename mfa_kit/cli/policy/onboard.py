@@ -31,9 +31,9 @@ def onboard(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Print the commands for a safe start, in an order that locks no user out, for you to read and run."""
+    """Print the commands that set up MFA, in an order that locks no user out, for you to read and run."""
     if (user is None) != (group is None):
-        raise UsageFault("--user and --group are used together", "give both: --user NAME --group GROUP")
+        raise UsageFault("--user and --group must be given together", "give both: --user NAME --group GROUP")
     with open_snapshot(settings, SnapshotSource(file=file, max_age=max_age)) as (snapshot, _):
         if user is not None and group is not None:
             steps = colleague_steps(snapshot, user, group)

@@ -12,7 +12,7 @@ from mfa_kit.wiring.settings import Settings
 @click.option("--hub", metavar="ARN", help="The role, user or account root that may assume the roles.")
 @click.option("--organization", metavar="ID", help="The ID of the organization, such as o-a1b2c3d4e5.")
 @click.option("--enroll", is_flag=True, help="Also create the role that enrolls and removes devices.")
-@click.option("--require-mfa", is_flag=True, help="Let the roles be assumed with MFA only.")
+@click.option("--require-mfa", is_flag=True, help="Allow the roles to be assumed only with MFA.")
 @click.option(
     "--users",
     metavar="PATTERN",
@@ -32,7 +32,8 @@ def org_role(
 ) -> None:
     """Print the roles that mfa-kit needs in each account of an organization, as a CloudFormation template.
 
-    The template is on stdout, an explanation of its lines on stderr. Options set the defaults of its parameters.
+    The template is printed on stdout, and an explanation of its lines on stderr. Options set the defaults of its
+    parameters.
     """
     choices = OrgRoleChoices(hub=hub, organization=organization, enroll=enroll, require_mfa=require_mfa, users=users)
     template, lines = org_role_template(choices)

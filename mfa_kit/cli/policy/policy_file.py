@@ -1,4 +1,4 @@
-"""Policies in files: the parameter type that names one, and the function that reads one."""
+"""The parameter type of policy files, and the function that reads them."""
 
 import contextlib
 import sys
@@ -14,7 +14,7 @@ LONGEST = 1 << 20
 
 
 def read_policy(file: Path) -> str:
-    """Return the text of a policy; `-` is stdin. Raise UsageFault for a file that does not contain a policy."""
+    """Return the text of a policy; `-` is stdin. Raise UsageFault for a file that is not a policy."""
     try:
         with contextlib.nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8") as source:
             text = source.read(LONGEST + 1)

@@ -22,7 +22,9 @@ from mfa_kit.wiring.settings import Settings
 @click.option("--first-sign-in", is_flag=True, help="Let users change their password before they have a device.")
 @click.option("--user-paths", is_flag=True, help="Support users with a path, such as /team/.")
 @click.option("--own-names", is_flag=True, help="Let users name devices only after themselves.")
-@click.option("--partition", metavar="NAME", help="aws, aws-us-gov, aws-cn ... [the one of the region].")
+@click.option(
+    "--partition", metavar="NAME", help="AWS partition: aws, aws-us-gov, aws-cn ... [default: from the region]."
+)
 def show_policy(
     *,
     variant: str,
@@ -33,7 +35,7 @@ def show_policy(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Print a policy that requires MFA: JSON on stdout, an explanation of each line on stderr."""
+    """Print a policy that requires MFA as JSON on stdout, and an explanation of each line on stderr."""
     choices = PolicyChoices(
         partition=chosen_partition(settings, partition) or "aws",
         variant=Variant(variant),

@@ -21,7 +21,7 @@ from mfa_kit.wiring import seed_files, token_records
 from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.settings import Settings
 
-# Length of the longest bar, in characters.
+# The length of the longest bar, in characters.
 WIDE = 40
 
 
@@ -47,7 +47,7 @@ def accept(
 ) -> int:
     """Test a box of tokens: type each serial number and its code. An empty serial number ends the session.
 
-    The same command continues later. With --no-input, it shows the results so far without asking.
+    To continue later, run the same command again. With --no-input, it shows the results so far without asking.
     """
     if settings.dry_run:
         raise UsageFault(
@@ -78,7 +78,11 @@ def accept(
 def _print_box(
     box: Box, refused: Sequence[DroppedRow], left_out: Sequence[DroppedRow], *, output: Output, settings: Settings
 ) -> None:
-    """Print the box. `left_out` are rejected rows of its file, whose tokens are not in the box."""
+    """Print the results of a box.
+
+    `refused` are the written readings without a verdict. `left_out` are the rows of the seed file that were rejected,
+    so that their tokens are not in the box.
+    """
     if left_out:
         said = f"rows of the seed file that were not imported: {len(left_out)}; {joined_reasons(left_out)}"
         settings.progress.alert(said)
@@ -114,7 +118,7 @@ def _row(one: Token, seen: Sighting | None) -> ResultRow:
 
 
 def _clocks(box: Box) -> ResultRow:
-    """Return how many clocks were read, and how many seconds they are ahead."""
+    """Return how many clocks were read, and the slowest, the median and the fastest offset in seconds."""
     return {
         "clocks": len(box.offsets),
         "slowest_s": box.offsets[0] if box.offsets else None,
@@ -124,7 +128,7 @@ def _clocks(box: Box) -> ResultRow:
 
 
 def _histogram_text(offsets: Sequence[int]) -> str:
-    """Return one line per bin, with a bar in proportion to the largest bin."""
+    """Return one line per bin, with a bar whose length is relative to the largest bin."""
     bars = histogram(offsets)
     most = max((count for _, count in bars), default=0)
     lines = (f"{middle:>8} s  {count:>5}  {'#' * -(-count * WIDE // most)}" for middle, count in bars)

@@ -1,4 +1,4 @@
-"""Rejected rows of a file, for each form of output."""
+"""The result rows and messages for rejected rows of a file."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ from mfa_kit.tokens.seeds import DroppedRow
 
 
 def dropped_rows(dropped: Sequence[DroppedRow]) -> list[ResultRow]:
-    """Return a result row for each, with the fields `where` and `reason`."""
+    """Return a result row for each rejected row, with the fields `where` and `reason`."""
     return [{"where": each.where, "reason": each.reason} for each in dropped]
 
 
 def note_dropped(dropped: Sequence[DroppedRow], progress: Progress) -> None:
-    """Print each row on stderr, because some forms of output have no place for it."""
+    """Print each rejected row on stderr, because some forms of output have no place for it."""
     for each in dropped:
         progress.alert(f"{each.where}: {each.reason}")

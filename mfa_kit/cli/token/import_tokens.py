@@ -68,12 +68,12 @@ def import_tokens(
 
 
 def _proved(found: SeedFile, serial: str, *, codes: CodeSource, window: int) -> SeedFile:
-    """Decide between hex and base32 by two codes of one token."""
+    """Decide between hex and base32 with two codes from one token. Return the file with the right reading."""
     if not any(matching.token_named(each.keys, serial) for each in found.readings):
         raise UsageFault(f"this file has no seed for {serial}", "check the serial number: --prove SERIAL")
 
     def judge(typed: TypedCodes) -> SeedFile | Undecided:
-        """Return the file with the one reading that shows these codes."""
+        """Return the file with only the reading that gives these codes."""
         return matching.typing_error(typed) or matching.settle_encoding(found, serial, typed, window=window)
 
     _, verdict = codes.read(judge, count=2)
@@ -83,7 +83,7 @@ def _proved(found: SeedFile, serial: str, *, codes: CodeSource, window: int) -> 
 
 
 def _usability(tokens: Sequence[Token]) -> ResultRow:
-    """Return how many tokens AWS can use, and for each reason how many it cannot."""
+    """Return how many tokens AWS can use, and how many it cannot use for which reason."""
     uses = [aws_use(each) for each in tokens]
     unusable = Counter(each.why for each in uses if each.device_type is None)
     return {

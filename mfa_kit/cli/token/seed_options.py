@@ -1,4 +1,4 @@
-"""The options of commands that read a seed file, and of those that read codes off a display."""
+"""The options of commands that read a seed file, and of commands that read codes from a display."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +14,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FILE = click.Path(path_type=Path, dir_okay=False)
-# Two months. A token whose clock is further off is broken, not slow.
+# Two months of 30 s steps. A token whose clock is further off is broken, not slow.
 MOST_STEPS = 175_200
-# Characters of the longest duration that is accepted, in seconds.
+# The number of characters of the longest duration that is accepted.
 LONGEST = len("5256000s")
 
 
 class Steps(click.ParamType[int]):
-    """A number of steps, or a duration in steps of 30 s."""
+    """A parameter type: a number of steps, or a duration that is converted to steps of 30 s."""
 
     name = "steps"
 

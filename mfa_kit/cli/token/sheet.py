@@ -14,14 +14,15 @@ TONES = {
     TokenVerdict.UNTESTED: Tone.OFF,
 }
 STYLE = " .sign { margin-top: 2.5rem } "
-# As many empty bins in a row are one line of the chart.
+# This many empty bins in a row, or more, become one line of the chart.
 GAP = 2
 
 
 def acceptance_sheet(box: Box, *, name: str, at: float, missing: int = 0) -> str:
-    """Return the page.
+    """Return the page about a box.
 
-    `name` is the seed file's, `at` the report's Unix time, `missing` the file's rows that are not in the box.
+    `name` is the name of the seed file, `at` the Unix time of the report, and `missing` the number of rows of the file
+    that are not in the box.
     """
     left_out = f"<p><b>Rows of this file that could not be imported and are not listed below: {missing}.</b></p>"
     count = len(box.tokens)
@@ -59,7 +60,10 @@ def _row(token: Token, seen: Sighting | None) -> tuple[str, ...]:
 
 
 def _clocks(offsets: Sequence[int]) -> Iterator[str]:
-    """Chart how many tokens have each clock offset. A negative offset means that the clock is behind."""
+    """Yield a chart that shows how many tokens have which clock offset.
+
+    A negative offset means that the clock is behind.
+    """
     if not offsets:
         yield "<p>No clock was read.</p>"
         return
@@ -69,7 +73,7 @@ def _clocks(offsets: Sequence[int]) -> Iterator[str]:
 
 
 def _bars(bins: Sequence[tuple[int, int]]) -> Iterator[Bar]:
-    """Yield a bar per bin, and one without length for a gap of several empty bins."""
+    """Yield a bar per bin, but only one bar of length zero for several empty bins in a row."""
     for empty, some in groupby(bins, key=lambda one: not one[1]):
         group = list(some)
         if empty and len(group) >= GAP:

@@ -51,7 +51,7 @@ def verify_fido2(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Check whether a security key is genuine and suitable. Takes two touches; nothing stays on the key."""
+    """Check whether a security key is genuine and suitable. This takes two touches and leaves nothing on the key."""
     policy = read_key_policy(require)
     if watch and (wanted or pin_stdin):
         raise UsageFault("--watch checks many keys, so --key and --pin-stdin cannot be used", "omit these options")

@@ -1,4 +1,4 @@
-"""The results of `verify fido2` for one key: a line, or a receipt with all the evidence."""
+"""The result of `verify fido2` for one key, as a single row or as a receipt with all the evidence."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""`mfa-kit verify token`: check a display token's codes against its seed, find a token by its codes, read its clock."""
+"""`mfa-kit verify token`: check a display token's codes and clock against its seed, or find a token by its codes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -50,7 +50,7 @@ from mfa_kit.wiring.token_records import TokenRecords
 @click.option(
     "--probe-user",
     metavar="USER",
-    help="Let AWS check a token that it sold: assign it to this user, reserved for probing, and remove it again.",
+    help="Let AWS check a token that it sold: assign it to this user, who is reserved for probing, then remove it.",
 )
 def verify_token(
     *,
@@ -93,7 +93,7 @@ def verify_token(
 
 
 def _check_listed(found: SeedFile, serial: str, *, file: Path) -> None:
-    """Raise UsageFault unless the file has a seed for this token."""
+    """Raise UsageFault unless the file has a seed for the token with this serial."""
     if any(folded(each.serial) == folded(serial) for each in found.bare):
         raise UsageFault(f"{file.name} has no seed of {serial}, because only AWS has it", "omit --seeds")
     if not any(matching.token_named(each.keys, serial) for each in found.readings):
@@ -143,7 +143,7 @@ def _judged(
 ) -> tuple[SeededToken, Match | Mismatch] | Undecided:
     """Check the codes of a token against its seed.
 
-    Raise UsageFault when the codes do not decide whether the seed is hex or base32.
+    Raise UsageFault if the codes do not decide whether the seed is hex or base32.
     """
     if mistyped := matching.typing_error(typed):
         return mistyped
@@ -201,7 +201,7 @@ def _print(
 
 
 def _clock(shown: Match, sightings: Sequence[Sighting]) -> ResultRow:
-    """Return the cells about a token's clock, and about its use with AWS. Offsets are in seconds and in steps."""
+    """Return the cells about a token's clock and about its use with AWS. Offsets are in seconds and in steps."""
     drift = drift_of(sightings, period=shown.token.period)
     token = replace(shown.token, capacity=TokenRecords().capacity_of(shown.token.serial))
     return {

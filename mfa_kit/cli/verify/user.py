@@ -25,7 +25,7 @@ from mfa_kit.wiring.settings import Settings
 @DEVICE
 @click.option("--key", "wanted_key", metavar="SERIAL|READER", help="The key to use, if several hold the credential.")
 @click.option("--resync", is_flag=True, help="Let AWS check two codes and store the clock offset.")
-@click.option("--backup", type=Path, metavar="FILE", help="Compare with the secret in this backup.")
+@click.option("--backup", type=Path, metavar="FILE", help="Compare the code with the secret in this backup.")
 @click.option(
     "-i", "--identity", "keys", multiple=True, type=Path, metavar="FILE", help="Identity that decrypts the backup."
 )
@@ -44,7 +44,11 @@ def verify_user(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Check that the plugged-in key is USER's MFA device: with AWS for your own, else by its label and a code."""
+    """Check that the plugged-in key is USER's MFA device.
+
+    AWS checks a code if the device is your own. For another user's device, only the label is checked; to check the code
+    too, add --backup or --resync.
+    """
     identities = Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
     with open_desk(settings, METHODS) as (desk, caller):
         name = resolve_user(user, caller=caller, inventory=desk.inventory)

@@ -43,7 +43,7 @@ class Fido2Options(Options):
         ),
     )
     allow_older: bool = field(
-        default=False, metadata=option(help="Accept metadata that is older than what was used before.")
+        default=False, metadata=option(help="Accept metadata that is older than metadata used before.")
     )
     pin_stdin: bool = field(
         default=False, metadata=option(help="Read the key's PIN from stdin, one line.", single=True)

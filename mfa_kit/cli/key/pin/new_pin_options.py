@@ -16,10 +16,12 @@ OPTIONS = (
     click.option(
         "--pin-stdin",
         is_flag=True,
-        help="Read the PIN from stdin; for `change` the old PIN, then the new one on the next line.",
+        help="Read the PIN from stdin (for `change`: old, then new, one per line).",
     ),
     click.option(
-        "--generate", is_flag=True, help="Generate a PIN of digits. It is shown once, or encrypted with -r and -o."
+        "--generate",
+        is_flag=True,
+        help="Generate a PIN of digits. It is shown once, or with -r and -o written to an encrypted file.",
     ),
     click.option(
         "-r",
