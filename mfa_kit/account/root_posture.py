@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from mfa_kit.core.models import Device, DeviceType
 
-# The feature of centralized root access that removes root's credentials and forbids to recover them (IAM API reference,
-# ListOrganizationsFeatures). The other one, RootSessions, is for tasks in S3 and SQS.
+# The feature of centralized root access that removes root's credentials and prevents their recovery (IAM API reference,
+# ListOrganizationsFeatures). The other feature, RootSessions, is for tasks in S3 and SQS.
 CREDENTIALS_MANAGEMENT = "RootCredentialsManagement"
 
 
@@ -16,16 +16,17 @@ class OrganizationPlace(StrEnum):
 
     ALONE = "in no organization"
     MEMBER = "a member account"
-    # IAM answers these two in the same way.
+    # IAM gives the same answer to both.
     ADMINISTRATOR = "the management account or an administrator of IAM"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CentralRootAccess:
-    """Centralized root access of the account's organization (iam:ListOrganizationsFeatures).
+    """The state of centralized root access in the account's organization (iam:ListOrganizationsFeatures).
 
-    `features` are the enabled features under AWS's names; they are None if the account that was asked cannot see them.
-    `obstacle` says why no feature can be enabled yet, and `first` is the command that removes the obstacle.
+    `place` is the place of the account in it. `features` are the enabled features under AWS's names, or None if the
+    account cannot see them. `obstacle` says why no feature can be enabled yet, and `first` is the command that removes
+    the obstacle.
     """
 
     place: OrganizationPlace
@@ -40,7 +41,7 @@ class CentralRootAccess:
 
 
 def as_member(seen: CentralRootAccess | None) -> CentralRootAccess:
-    """Return what the administrator of an organization sees as it applies to a member account."""
+    """Return the state for a member account, given the state that the organization's administrator sees."""
     return CentralRootAccess(place=OrganizationPlace.MEMBER, features=seen.features if seen else None)
 
 
@@ -90,7 +91,7 @@ class RootPosture:
 
     @property
     def verdict(self) -> RootVerdict:
-        """The worst that is known; unknown if a missing fact could make it worse than what is known."""
+        """The verdict on the weakest known fact, or UNKNOWN if a fact that was not read could be worse."""
         if self.access_keys:
             return RootVerdict.ACCESS_KEYS
         if self.password and self.mfa is False:
@@ -116,7 +117,7 @@ class RootPosture:
         return {True: "a password with MFA", False: "a password without MFA", None: "a password"}[self.mfa]
 
     def _kind(self) -> RootVerdict:
-        """Return the verdict of a password whose MFA is not known to be missing."""
+        """Return the verdict on a root user with a password, judged by the MFA devices."""
         if self.mfa is None:
             return RootVerdict.UNKNOWN
         if self.devices is None:
@@ -126,7 +127,7 @@ class RootPosture:
         return next((verdict for kind, verdict in KINDS.items() if kind in types), RootVerdict.UNKNOWN)
 
     def completed_by(self, other: "RootPosture") -> "RootPosture":
-        """Return this posture with the facts that it lacks from another one of the same account."""
+        """Return this posture, with its missing facts taken from another posture of the same account."""
         return RootPosture(
             account=self.account,
             password=other.password if self.password is None else self.password,
@@ -140,7 +141,7 @@ class RootPosture:
 
     @property
     def needs_session(self) -> bool:
-        """Whether a session of root could show more that changes the verdict."""
+        """Whether a session of root could show facts that change the verdict."""
         doubtful = {RootVerdict.UNKNOWN, RootVerdict.VIRTUAL, RootVerdict.NOT_VIRTUAL}
         return self.devices is None and self.verdict in doubtful
 
@@ -153,7 +154,7 @@ class RootPosture:
             return "; ".join(self.unread)
         if self.devices is not None:
             return "IAM reports that root has MFA, and lists no device of a known type"
-        return "IAM's answer does not have all facts about root"
+        return "IAM did not report all facts about root"
 
 
 def root_posture(
@@ -164,7 +165,7 @@ def root_posture(
     virtual: bool | None = None,
     unread: tuple[str, ...] = (),
 ) -> RootPosture:
-    """Return the posture for an account summary, which is empty if it could not be read."""
+    """Return the posture that an account summary shows. The summary is empty if it could not be read."""
 
     def fact(name: str) -> bool | None:
         return summary[name] > 0 if name in summary else None

@@ -175,7 +175,7 @@ class Snapshot:
 
     @property
     def root(self) -> RootPosture:
-        """All that is known about root: from its organization, or else from the account itself."""
+        """All that is known about root, from the account itself or from its organization."""
         holes = [f"the {hole.part}: {hole.why}" for hole in self.holes if hole.part in {Part.SUMMARY, Part.VIRTUAL}]
         own = root_posture(
             self.account,

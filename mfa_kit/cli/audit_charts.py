@@ -1,4 +1,4 @@
-"""What the pages of an audit share: the colors of severities and results, and the chart of how users sign in."""
+"""Parts shared by the pages of an audit: the colors of severities and results, and the chart of how users sign in."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -21,17 +21,20 @@ WAY_TONES: Final = dict(zip(WAYS, (Tone.GOOD, Tone.FAIR, Tone.ODD, Tone.WARN, To
 
 
 def audit_mark(name: str) -> str:
-    """Return a severity or a result on its color."""
+    """Return a severity or a result on a background of its color, as HTML."""
     return html_mark(name, TONES[name])
 
 
 def audit_figure(title: str, chart: str) -> str:
-    """Return a chart with its title."""
+    """Return a chart below its title, as HTML."""
     return f"<figure><figcaption>{title}</figcaption>{chart}</figure>"
 
 
 def sign_in_chart(ways: Mapping[str, int]) -> str:
-    """Return a bar for each way in which users with a console password sign in (WAYS). There is at least one user."""
+    """Return a chart with a bar for each way in which users with a console password sign in (WAYS).
+
+    `ways` counts the users, of whom there must be at least one.
+    """
     total = sum(ways.values())
     bars = [
         Bar(name, ways[name], tone, f"{ways[name]} ({100 * ways[name] / total:.0f} %)")

@@ -1,6 +1,6 @@
 """A heat map: a table with a row for each subject and a narrow column for each check.
 
-It scrolls in its own box, where the heads of its rows and columns stay in view. A page may have tens of thousands of
+It scrolls in its own box, where the headings of its rows and columns stay in view. A page may have tens of thousands of
 cells, so the end tags that HTML does not require are left out.
 """
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mfa_kit.cli.html.shell import Tone, html_text
 
-# Borders would not move with heads that stay in view, so the cells are separated by the background.
+# Borders would not move with headings that stay in view, so the cells are separated by the background.
 STYLE = """
   .map { overflow: auto; max-height: 90vh; margin: .6rem 0; font-size: 13px; line-height: 20px }
   .map table { width: auto; border-spacing: 1px; border-collapse: separate }
@@ -31,7 +31,7 @@ STYLE = """
 
 
 class MapColumn(NamedTuple):
-    """A column of a heat map: its name, and what it means.
+    """A column of a heat map: its name, and a title that explains it.
 
     The name is written upwards unless the column is `wide`. A column that `starts` a group has space before it.
     """
@@ -49,14 +49,20 @@ def map_style(columns: Sequence[MapColumn]) -> str:
 
 
 def map_cell(sign: str = "", *, tone: Tone | None = None, title: str = "") -> str:
-    """Return a cell: a sign or a number, on a color if it has a tone, with a text for the pointer."""
+    """Return a cell with a sign or a number, as HTML.
+
+    The cell has a colored background if it has a `tone`. `title` is shown when the pointer is over the cell.
+    """
     color = f" class={tone}" if tone else ""
     said = f' title="{html_text(title)}"' if title else ""
     return f"<td{color}{said}>{html_text(sign)}"
 
 
 def heat_map(subject: str, columns: Sequence[MapColumn], rows: Iterable[tuple[str, Iterable[str]]]) -> str:
-    """Return the map. A row is its head, as HTML, and its cells, by `map_cell`. `subject` says what a row is."""
+    """Return a heat map, as HTML. `subject` says what a row is, such as an account.
+
+    Each row has a heading, as HTML, and the cells that `map_cell` returned.
+    """
 
     def column_head(column: MapColumn) -> str:
         name = html_text(column.name)
@@ -64,7 +70,7 @@ def heat_map(subject: str, columns: Sequence[MapColumn], rows: Iterable[tuple[st
 
     heads = "".join(map(column_head, columns))
     lines = "\n".join(f"<tr><th scope=row>{head}{''.join(cells)}" for head, cells in rows)
-    # The box can be scrolled with the keyboard once it has the focus.
+    # With tabindex, the box can get the focus and be scrolled with the keyboard.
     return (
         f'<div class="map" tabindex="0"><table><thead><tr><th scope=col>{html_text(subject)}{heads}</thead>'
         f"<tbody>\n{lines}\n</tbody></table></div>"
