@@ -98,7 +98,7 @@ def _mapping(value: object) -> Mapping[str, object]:
 
 def _statement(row: Mapping[str, object], *, version: object) -> IamStatement:
     if row["Effect"] not in ("Allow", "Deny"):
-        raise KeyError("Effect that is Allow or Deny")
+        raise KeyError("valid Effect (Allow or Deny)")
     if "Action" not in row and "NotAction" not in row:
         raise KeyError("Action")
     return IamStatement(

@@ -58,7 +58,7 @@ def audit(
 ) -> int:
     """Check an account for MFA problems: root, administrators, users, groups, roles, passwords and backups.
 
-    Changes nothing. A rule never passes if something that it needs could not be read.
+    mfa-kit changes nothing in the account. A rule never passes if something that it needs could not be read.
     """
     wanted = choose_rules(rules)
     limits = Limits(profile=Profile(advice), drilled=drilled_within / DAY)

@@ -129,7 +129,7 @@ COMMANDS: Rows = {
     ),
     "audit": Row("Check the account for MFA problems without changing it.", "mfa_kit.cli.audit:audit"),
     "accounts": Row(
-        "List the accounts of an organization in a file.",
+        "Write the accounts of an organization to a file.",
         {"export": Row("Write the accounts of the organization to a file.", "mfa_kit.cli.accounts.export:export")},
     ),
     "policy": Row(

@@ -42,8 +42,8 @@ def lacking(policy: KeyPolicy, certifications: Mapping[str, str]) -> tuple[str, 
 
 def _lacking(policy: KeyPolicy, certifications: Mapping[str, str]) -> Iterator[str]:
     if policy.certification and not _certified(policy.certification, certifications.get("FIDO")):
-        reported = certifications.get("FIDO") or "nothing"
-        yield f"the policy requires {policy.certification}, but IAM reports FIDO {reported}"
+        reported = f"FIDO {certifications['FIDO']}" if certifications.get("FIDO") else "no FIDO certification"
+        yield f"the policy requires {policy.certification}, but IAM reports {reported}"
     if policy.fips:
         levels = [said for name, said in certifications.items() if "FIPS" in name]
         if not any(level[-1:].isdecimal() and int(level[-1:]) >= policy.fips for level in levels):

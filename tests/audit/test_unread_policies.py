@@ -29,7 +29,7 @@ TEXTS = {
     "null": ("null", GRAMMAR),
     "another Effect": (
         '{"Statement": {"Effect": "Permit", "Action": "*"}}',
-        "a statement has no Effect that is Allow or Deny",
+        "a statement has no valid Effect (Allow or Deny)",
     ),
     "an object as an Action": ('{"Statement": {"Effect": "Deny", "Action": {"s3": 1}, "Resource": "*"}}', GRAMMAR),
     "a number as an Action": ('{"Statement": {"Effect": "Deny", "Action": ["*", 1], "Resource": "*"}}', GRAMMAR),

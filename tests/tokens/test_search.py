@@ -124,7 +124,7 @@ def test_a_clock_that_is_days_off_is_found_by_two_codes_alone() -> None:
     assert isinstance(alone, Undecided)
     assert alone.second
     assert alone.what.startswith("its clock is 8640 steps (3 days) behind, unless by chance")
-    assert alone.what.endswith("one number in 58 matches")
+    assert alone.what.endswith("one random code in 58 matches in this range")
 
 
 @pytest.mark.parametrize("offset", [0, 5, -40, 4999, -4999])
