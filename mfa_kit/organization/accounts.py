@@ -53,6 +53,10 @@ class OrgAccount:
         """Whether calls to the account can succeed, as far as is known."""
         return self.state in {None, AccountState.ACTIVE}
 
+    def is_called(self, name: str) -> bool:
+        """Whether a text is the account's ID or its name. 12 digits are always an ID, whatever accounts are named."""
+        return name == self.id or (name == self.name and not ACCOUNT_ID.fullmatch(name))
+
     @property
     def label(self) -> str:
         """The account for messages: `NAME (ID)`, or the ID if it has no name."""

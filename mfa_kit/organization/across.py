@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeVar
 
 from mfa_kit.core.errors import AccessDenied, MfaKitError
 from mfa_kit.core.unforeseen import only_our_errors
-from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.accounts import AccountState, OrgAccount
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -78,9 +78,15 @@ def visit_accounts(
 
 
 def skipped(accounts: Iterable[OrgAccount]) -> list[Visit[T]]:
-    """Return the visits of accounts that are not active, where nothing is attempted."""
+    """Return the visits of accounts that are not active, where nothing is attempted.
+
+    An account whose state is not known may be active, so it counts as one that could not be read.
+    """
     return [
-        Visit(account=account, state=VisitState.SKIPPED, why=f"the account is {account.state}") for account in accounts
+        Visit(account=account, state=VisitState.FAILED, why="Organizations does not say whether the account is active")
+        if account.state is AccountState.UNKNOWN
+        else Visit(account=account, state=VisitState.SKIPPED, why=f"the account is {account.state}")
+        for account in accounts
     ]
 
 

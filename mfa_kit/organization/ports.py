@@ -20,6 +20,14 @@ class AccountFolders(Protocol):
         """Write a file about all accounts, in place of an earlier one. Raise IntegrityFault if that fails."""
         ...
 
+    def begin(self, at: float) -> None:
+        """Record that a run begins that reads every account. `at` is its time in Unix seconds by AWS's clock."""
+        ...
+
+    def began(self) -> float | None:
+        """Return when the run began that the next one may continue, in Unix seconds; None without one."""
+        ...
+
     def snapshot(self, account: str) -> Snapshot | None:
         """Return the snapshot of an account if an earlier run read it completely; otherwise None."""
         ...

@@ -57,7 +57,7 @@ def _named(option: str, names: Sequence[str], listed: Sequence[OrgAccount]) -> s
     found: set[str] = set()
     wrong: list[UsageFault] = []
     for name in dict.fromkeys(names):
-        matching = [account for account in listed if name in {account.id, account.name}]
+        matching = [account for account in listed if account.is_called(name)]
         if len(matching) == 1:
             found.add(matching[0].id)
         elif matching:

@@ -56,13 +56,13 @@ class ChosenAccounts:
             if len(self.chosen) == 1:
                 return self.chosen[0].id
             raise UsageFault("the cell is empty", "write the ID or the name of an account")
-        found = [account for account in self.chosen if cell in {account.id, account.name}]
+        found = [account for account in self.chosen if account.is_called(cell)]
         if len(found) == 1:
             return found[0].id
         if found:
             raise UsageFault(f"{len(found)} accounts are named {cell[:80]!a}", "write the ID instead")
         for account in self.skipped:
-            if cell in {account.id, account.name}:
+            if account.is_called(cell):
                 raise UsageFault(f"account {account.label} is {account.state}", "remove the row")
         raise UsageFault(
             f"{cell[:80]!a} is not one of the chosen accounts", f"check the ID or the name{_lost_zeros(cell)}"

@@ -179,7 +179,7 @@ def take_snapshot(
         each=organization.within,
         passwords_of=source.passwords_of,
         afresh=source.afresh,
-        central_root=partial(root.central, account, opened.iam) if root else None,
+        central_root=partial(root.central, opened.account, opened.iam) if root else None,
         member_root=partial(root.posture, account) if root and root.can_read(account) else None,
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.account.root_posture import CentralRootAccess, OrganizationPlace, RootPosture, as_member
 from mfa_kit.core.errors import MfaKitError
+from mfa_kit.organization.accounts import OrgAccount
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
@@ -26,16 +27,20 @@ class OrganizationRoot:
     seen: CentralRootAccess | None
     reader: MemberRootReader | None
 
-    def central(self, account: str, iam: Iam) -> CentralRootAccess:
-        """Return the place of an account in the organization. Ask its own IAM if the caller's account cannot say it.
+    def central(self, account: OrgAccount, iam: Iam) -> CentralRootAccess:
+        """Return the place of an account in the organization.
+
+        Its own IAM is asked if the caller's account cannot say it: an account of a file may be in another organization,
+        while one with a state was listed by the caller's.
 
         Raise AccessDenied or another AwsFault if its IAM does not answer.
         """
         from mfa_kit.adapters.aws.member_root import read_central_root_access
 
-        if self.seen is not None and account == self.home:
+        if self.seen is not None and account.id == self.home:
             return self.seen
-        if self.seen is not None and self.seen.place is OrganizationPlace.ADMINISTRATOR:
+        listed = account.state is not None
+        if self.seen is not None and listed and self.seen.place is OrganizationPlace.ADMINISTRATOR:
             return as_member(self.seen)
         return read_central_root_access(iam.ask)
 

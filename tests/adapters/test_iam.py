@@ -550,3 +550,16 @@ def test_a_server_without_tags_of_devices_is_one_where_they_cannot_be_read(at_la
     with pytest.raises(AccessDenied, match="tags cannot be read"):
         iam.tags("arn:aws:iam::000000000000:mfa/any")
     assert iam.run_of("arn:aws:iam::000000000000:mfa/any") is Mark.UNTAGGED
+
+
+def test_credentials_of_another_account_are_not_used(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a new sign-in to the wrong account, other threads go on with the credentials that they had."""
+    iam = Iam(observe=lambda _: None, sleep=lambda _: None)
+    before = iam.caller().account
+    with Lab(accounts=1) as other:
+        for name, value in other.env.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(Expired, match="now belong to account"):
+            iam.renew("111111111111")
+        assert iam.endpoint_url == at_lab.env["AWS_ENDPOINT_URL"]
+    assert iam.caller().account == before

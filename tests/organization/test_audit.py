@@ -74,7 +74,8 @@ def test_if_every_account_is_denied_the_caller_is_the_cause(org_kit: MfaKit, org
     result = org_kit.run("audit", "--org", "--exclude", ACCOUNT)
     assert result.code == 4
     assert "the cause is most likely the caller" in result.err
-    assert not result.out
+    # No role is needed to know root.
+    assert result.out.count("no root credentials") == len(MEMBERS)
 
 
 def test_an_account_that_is_not_active_is_skipped(org_kit: MfaKit, org_lab: Lab) -> None:
@@ -94,7 +95,9 @@ def test_the_folder_of_an_account_is_complete(org_kit: MfaKit, tmp_path: Path) -
     """--output-dir gets a folder per account with its snapshot and its audit, and two files about all of them."""
     folder = tmp_path / "out"
     rows(org_kit, "audit", "--org", "--output-dir", folder, code=1)
-    assert sorted(each.name for each in folder.iterdir()) == sorted([*ALL, "audit.html", "organization.json"])
+    assert sorted(each.name for each in folder.iterdir()) == sorted(
+        [*ALL, "audit.html", "organization.json", "run.json"]
+    )
     for number in ALL:
         assert {each.name: oct(each.stat().st_mode)[-3:] for each in (folder / number).iterdir()} == {
             "snapshot.json": "600",
@@ -169,7 +172,7 @@ def test_a_full_disk_leaves_no_half_folder(org_kit: MfaKit, tmp_path: Path, monk
     result = org_kit.run("audit", "--org", "--output-dir", folder)
     assert result.code == 5
     assert "cannot be written: No space left on device" in result.err
-    assert not list(folder.iterdir())
+    assert [each.name for each in folder.iterdir()] == ["run.json"]
 
 
 @pytest.mark.parametrize(
@@ -184,3 +187,69 @@ def test_every_table_of_accounts_fits_80_columns(
         lines = org_kit.run(*command, "--org").out.splitlines()
     assert lines[0].startswith("ACCOUNT")
     assert max(map(len, lines)) <= 80
+
+
+def test_resume_continues_the_last_run_and_none_before_it(org_kit: MfaKit, tmp_path: Path) -> None:
+    """What an earlier run read is not presented as read by the run that is continued."""
+    folder = tmp_path / "out"
+    rows(org_kit, "audit", "--org", "--output-dir", folder, code=1)
+    run = folder / "run.json"
+    run.write_text(run.read_text().replace("20", "21", 1))
+    again = rows(org_kit, "audit", "--org", "--output-dir", folder, "--resume", code=1)
+    assert {row["state"] for row in again} == {"read"}
+
+
+def test_the_answers_of_kept_accounts_are_written_again(org_kit: MfaKit, tmp_path: Path) -> None:
+    """The audit in the folder of an account is that of the last command, with its rules."""
+    folder = tmp_path / "out"
+    rows(org_kit, "audit", "--org", "--output-dir", folder, code=1)
+    kept = rows(org_kit, "audit", "--org", "--output-dir", folder, "--resume", "--rule", "passwords", code=1)
+    assert {row["state"] for row in kept} == {"kept"}
+    written = json.loads((folder / MEMBERS[0] / "audit.json").read_text())
+    assert [rule["rule"] for rule in written["rules"]] == ["passwords.policy"]
+
+
+def test_the_earlier_folder_stays_if_it_cannot_be_replaced(
+    org_kit: MfaKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the new folder cannot take its name, the result of the earlier run is put back."""
+    folder = tmp_path / "out"
+    rows(org_kit, "audit", "--org", "--output-dir", folder, code=1)
+    rename = Path.rename
+
+    def fail(self: Path, target: Path) -> Path:
+        if self.name.endswith(".partial"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    assert org_kit.run("audit", "--org", "--output-dir", folder).code == 5
+    assert all((folder / number / "snapshot.json").exists() for number in ALL)
+    assert not list(folder.glob(".0*"))
+
+
+def test_a_full_result_is_not_blamed_on_the_folder(org_kit: MfaKit, tmp_path: Path) -> None:
+    """If stdout cannot be written, the command says so, and exits with 5."""
+    with Path("/dev/full").open("w") as full:
+        result = org_kit.process("audit", "--org", "--output-dir", tmp_path / "out", stdout=full)
+    assert result.code == 5
+    assert "the result cannot be written" in result.err
+
+
+def test_a_role_that_is_missing_everywhere_points_at_the_caller(org_kit: MfaKit) -> None:
+    """The caller's own account needs no role, so it is read, and says nothing about the role."""
+    result = org_kit.run("status", "--org", "--role-name", "no-such-role")
+    assert result.code == 1
+    assert "every account that needs a role denied access" in result.err
+
+
+def test_an_account_of_unknown_state_counts_as_unread(org_kit: MfaKit, org_lab: Lab) -> None:
+    """It may be active, so the command does not succeed without it."""
+    record = org_lab.organization.records[MEMBERS[2]]
+    record.state = AccountState.UNKNOWN
+    try:
+        result = org_kit.run("status", "--org", "--output", "json")
+    finally:
+        record.state = AccountState.ACTIVE
+    assert result.code == 1
+    assert "does not say whether the account is active" in result.err

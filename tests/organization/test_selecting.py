@@ -212,3 +212,10 @@ def test_a_verb_that_writes_needs_a_role(parse: Callable[..., AccountsChoice | N
     found = parse("--org --role-name mfa-kit-enroll", role=None)
     assert found
     assert (found.role_name, found.replaces_roles) == ("mfa-kit-enroll", True)
+
+
+def test_a_name_of_12_digits_is_not_taken_for_an_id() -> None:
+    """The owner of an account can name it after the ID of another one."""
+    poser = OrgAccount(id="222222222222", name="000000000001", state=AccountState.ACTIVE)
+    assert names(select_accounts([*LISTED, poser], AccountsChoice(include=("000000000001",)))) == (["dev"], [])
+    assert "there is no account" in fault(AccountsChoice(include=("000000000001",)), poser, PROD)[0]

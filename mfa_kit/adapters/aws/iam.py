@@ -123,11 +123,13 @@ class Iam:
 
     def renew(self, account: str) -> None:
         """Load the current credentials. Raise Expired, or another error, when they do not work."""
-        self._clients, self._organizations = self._open(), None
+        opened = self._open()
         with our_errors():
-            found = self._clients.sts.get_caller_identity()["Account"]
+            found = opened.sts.get_caller_identity()["Account"]
         if found != account:
             raise Expired(f"the credentials now belong to account {found}, not to {account}", SIGN_IN)
+        # Other threads use the clients at any moment, so they get them only after the check.
+        self._clients, self._organizations = opened, None
 
     @property
     def endpoint_url(self) -> str:

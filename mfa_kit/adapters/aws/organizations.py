@@ -59,8 +59,13 @@ class OrganizationReader:
         Raise AccessDenied if the caller may not list the accounts, UsageFault if there is no such unit, and AwsFault if
         the account is not in an organization.
         """
+        seen: set[str] = set()
         for row in self._all() if ou is None else self._below(ou):
             account = _account(row)
+            # An account that is moved to another unit meanwhile is listed twice.
+            if account.id in seen:
+                continue
+            seen.add(account.id)
             if with_tags:
                 account = replace(account, tags=tuple(f"{key}:{value}" for key, value in self._tags(account.id)))
             yield account

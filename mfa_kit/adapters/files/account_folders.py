@@ -4,22 +4,26 @@ A subfolder appears complete or not at all.
 """
 
 import fcntl
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.adapters.files.snapshots import read_snapshot
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
+from mfa_kit.core.json_text import read_json
+from mfa_kit.core.timestamps import iso_time
 from mfa_kit.disk.folders import make_folder, open_folder
 from mfa_kit.disk.whole_files import create_file, replace_file
 
-SNAPSHOT_FILE = "snapshot.json"
+SNAPSHOT_FILE, RUN_FILE = "snapshot.json", "run.json"
 # A folder that is being written, or that was being replaced when its process was killed.
-LEFT = re.compile(r"\.\d{12}\.(partial|old)", re.ASCII)
+LEFT = re.compile(r"\.(\d{12})\.(?:partial|old)", re.ASCII)
 
 
 class AccountFolders:
@@ -46,8 +50,7 @@ class AccountFolders:
                 with open_folder(self.base) as folder:
                     os.fsync(folder)
             finally:
-                for left in (new, old):
-                    shutil.rmtree(left, ignore_errors=True)
+                _clean(self.base, account)
 
     def write_file(self, name: str, text: str) -> None:
         """Write a file that covers all accounts, replacing an earlier one.
@@ -56,6 +59,20 @@ class AccountFolders:
         """
         with _writing(self.base / name), open_folder(self.base) as folder:
             replace_file(folder, name, text.encode())
+
+    def begin(self, at: float) -> None:
+        """Record that a run begins that reads every account. `at` is its time in Unix seconds by AWS's clock."""
+        self.write_file(
+            RUN_FILE, json.dumps({"schema": "mfa-kit/audit-run", "version": 1, "began": iso_time(at)}) + "\n"
+        )
+
+    def began(self) -> float | None:
+        """Return when the run began that the next one may continue, in Unix seconds; None without one."""
+        try:
+            found = read_json((self.base / RUN_FILE).read_bytes())
+            return datetime.fromisoformat(found["began"]).timestamp()
+        except (OSError, ValueError, LookupError, TypeError, OverflowError):
+            return None
 
     def snapshot(self, account: str) -> Snapshot | None:
         """Return the snapshot of an account that an earlier run wrote, or None if there is no complete one."""
@@ -76,20 +93,36 @@ def account_folders(base: Path) -> Iterator[AccountFolders]:
     Raise UsageFault if it cannot be used, or if another process is using it.
     """
     place = base.resolve()
-    try:
-        with make_folder(place) as opened:
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(make_folder(place))
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for left in [each for each in place.iterdir() if LEFT.fullmatch(each.name)]:
-                shutil.rmtree(left)
-            yield AccountFolders(place)
-    except BlockingIOError:
-        raise UsageFault(
-            f"another process is writing to {base}", "wait until it ends, or name another folder"
-        ) from None
-    except OSError as error:
-        raise UsageFault(
-            f"the folder {base} cannot be used: {error.strerror}", "name a folder that you can write to"
-        ) from None
+            for account in {found[1] for each in place.iterdir() if (found := LEFT.fullmatch(each.name))}:
+                _clean(place, account)
+        except BlockingIOError:
+            raise UsageFault(
+                f"another process is writing to {base}", "wait until it ends, or name another folder"
+            ) from None
+        except OSError as error:
+            raise UsageFault(
+                f"the folder {base} cannot be used: {error.strerror}", "name a folder that you can write to"
+            ) from None
+        yield AccountFolders(place)
+
+
+def _clean(base: Path, account: str) -> None:
+    """Remove what an interrupted write left of an account's subfolder, and put the earlier one back if none is there.
+
+    Raise OSError.
+    """
+    new, old, place = (base / name for name in (f".{account}.partial", f".{account}.old", account))
+    if old.exists() and not place.exists():
+        old.rename(place)
+    for left in (new, old):
+        if left.is_symlink():
+            left.unlink()
+        else:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def audit_accounts(
     )
     keeps = output.form in {"json", "jsonl"}
     with open_organization(settings, accounts) as organization, open_folders(accounts.output_dir) as folders:
-        done = _kept(organization, folders, questions, keeps=keeps) if folders and accounts.resume else []
+        done = _begin(organization, folders, questions, accounts, keeps=keeps) if folders else []
         kept = {visit.account.id for visit in done}
         left = [account for account in organization.selection.chosen if account.id not in kept]
         root = root_of(organization)
@@ -87,27 +87,43 @@ def audit_accounts(
                     folders.write(visit.account.id, _files(*visit.found))
                 done.append(visit.mapped(lambda found: _reduced(found[0], keeps=keeps)))
         done = shared.in_order(done)
-        shared.report_unread(done, settings.progress)
         # No role is needed for this, so it is known also of accounts that could not be entered.
         unread = [visit.account for visit in done if visit.state in UNREAD and root.can_read(visit.account.id)]
         roots = dict(organization.each(lambda account: (account.id, root.posture(account.id).verdict), unread))
-        _write(done, organization, output, folders=folders, roots=roots)
+        if folders:
+            _write_files(done, organization, folders, roots)
+        if not roots:
+            shared.report_unread(done, settings.progress, home=organization.caller.account)
+        _print(done, organization, output, roots=roots)
+        if roots:
+            shared.report_unread(done, settings.progress, home=organization.caller.account)
     return shared.exit_code(done, findings=any(visit.found and visit.found.failed for visit in done))
 
 
-def _kept(
-    organization: Organization, folders: AccountFolders, questions: Questions, *, keeps: bool
+def _begin(
+    organization: Organization,
+    folders: AccountFolders,
+    questions: Questions,
+    accounts: AccountsChoice,
+    *,
+    keeps: bool,
 ) -> list[Visit[Audited]]:
-    """Return the accounts that an earlier run read completely. Their rules are evaluated again."""
-    return [
-        Visit(
-            account=account,
-            state=VisitState.KEPT,
-            found=_reduced(_audited(snapshot, account, questions), keeps=keeps),
-        )
-        for account in organization.selection.chosen
-        if (snapshot := folders.snapshot(account.id))
-    ]
+    """Begin a run, or continue the last one. Return the accounts that this run has read completely before.
+
+    Their rules are evaluated again, and the files with the answers are written again.
+    """
+    began = folders.began() if accounts.resume else None
+    if began is None:
+        folders.begin(organization.home.now())
+        return []
+    kept = []
+    for account in organization.selection.chosen:
+        snapshot = folders.snapshot(account.id)
+        if snapshot is not None and snapshot.at >= began:
+            found = _audited(snapshot, account, questions)
+            folders.write(account.id, _files(found, snapshot))
+            kept.append(Visit(account=account, state=VisitState.KEPT, found=_reduced(found, keeps=keeps)))
+    return kept
 
 
 def _audited(snapshot: Snapshot, account: OrgAccount, questions: Questions) -> Audited:
@@ -130,23 +146,26 @@ def _files(found: Audited, snapshot: Snapshot) -> dict[str, str]:
     return {**snapshot_file(snapshot), AUDIT_FILE: json.dumps(document) + "\n"}
 
 
-def _write(
+def _write_files(
+    visits: Sequence[Visit[Audited]],
+    organization: Organization,
+    folders: AccountFolders,
+    roots: Mapping[str, RootVerdict],
+) -> None:
+    """Write the two files about all accounts. `roots` has the verdicts on root of accounts that were not read."""
+    rows = [_row(visit, roots) for visit in visits]
+    summary = {"schema": "mfa-kit/audit-account", "version": VERSION, "rows": rows}
+    folders.write_file("organization.json", json.dumps(summary) + "\n")
+    folders.write_file("audit.html", organization_page(visits, caller=organization.caller))
+
+
+def _print(
     visits: Sequence[Visit[Audited]],
     organization: Organization,
     output: Output,
     *,
-    folders: AccountFolders | None,
     roots: Mapping[str, RootVerdict],
 ) -> None:
-    """Print the accounts, and write the files of all of them. `roots` has verdicts on accounts that were not read."""
-    if folders:
-        summary = {
-            "schema": "mfa-kit/audit-account",
-            "version": VERSION,
-            "rows": [_row(visit, roots) for visit in visits],
-        }
-        folders.write_file("organization.json", json.dumps(summary) + "\n")
-        folders.write_file("audit.html", organization_page(visits, caller=organization.caller))
     match output.form:
         case "html":
             output.text(organization_page(visits, caller=organization.caller))

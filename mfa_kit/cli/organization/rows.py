@@ -38,7 +38,7 @@ def print_rows(
     """
     with shared.visiting(organization, lambda account: read(organization.enter(account)), progress=progress) as visits:
         done = shared.in_order(visits)
-    shared.report_unread(done, progress)
+    shared.report_unread(done, progress, home=organization.caller.account)
     output.many(
         form.schema,
         [row for visit in done for row in _rows(visit, form.fields)],

@@ -52,15 +52,17 @@ def in_order(visits: Iterable[Visit[T]]) -> list[Visit[T]]:
     return sorted(visits, key=lambda visit: (visit.account.name.lower(), visit.account.id))
 
 
-def report_unread(visits: Sequence[Visit[T]], progress: Progress) -> None:
+def report_unread(visits: Sequence[Visit[T]], progress: Progress, *, home: str | None = None) -> None:
     """Print how many accounts were read, and each account that was not, with the reason.
 
-    Raise AwsFault if none could be read.
+    `home` is the ID of the caller's own account, which needs no role. Raise AwsFault if no account could be read.
     """
     counts = Counter(visit.state for visit in visits)
     failed = [visit for visit in visits if visit.state in UNREAD]
     if failed and len(failed) == len(visits) - counts[VisitState.SKIPPED]:
         raise _none_read(failed)
+    if all_denied([visit for visit in visits if visit.account.id != home]):
+        progress.alert("every account that needs a role denied access, so the cause is most likely the caller")
     for visit in failed:
         progress.alert(f"not read: account {visit.account.label}: {visit.why}")
     for hint in dict.fromkeys(visit.hint for visit in failed if visit.hint):
