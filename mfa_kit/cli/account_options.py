@@ -1,7 +1,8 @@
 """The options of verbs that work in many accounts. They are parsed into one value."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.output import load
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.unforeseen import Note
 from mfa_kit.organization.accounts import EXTERNAL_ID, ROLE_NAME, SOURCE_IDENTITY
 from mfa_kit.organization.choice import AUDIT_ROLE, WORKERS, AccountsChoice
 
@@ -113,7 +115,10 @@ def account_options(
             accounts = choose(own, role=role)
             if across is None:
                 return function(accounts=accounts, **values)
-            return load(across)(accounts=accounts, **values) if accounts else function(**values)
+            if accounts is None:
+                return function(**values)
+            with _name_next_command(accounts):
+                return load(across)(accounts=accounts, **values)
 
         verb: Any = parse_choice
         for option in reversed(added):
@@ -122,6 +127,18 @@ def account_options(
         return found
 
     return add
+
+
+@contextmanager
+def _name_next_command(choice: AccountsChoice) -> Iterator[None]:
+    """Add the command that continues to a KeyboardInterrupt, if the accounts that were read are in a folder."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupted:
+        if choice.output_dir is not None:
+            resume = "" if choice.resume else " --resume"
+            interrupted.add_note(Note(f"to continue: {options.command_line()}{resume}"))
+        raise
 
 
 # The options by the names of their parameters.

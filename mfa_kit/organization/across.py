@@ -1,6 +1,6 @@
 """Does the same work in many accounts. The failure of one account is its result, and the others continue."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
@@ -44,9 +44,12 @@ class Visit(Generic[T]):
 
 
 class RunEach(Protocol):
-    """Applies a function to the items, several at once, and yields the results as they come."""
+    """Applies a function to the items, several at once, and yields the results as they come.
 
-    def __call__(self, function: Callable[[S], T], items: Iterable[S], /) -> Iterator[T]:
+    Closing the generator ends the work: nothing further is begun.
+    """
+
+    def __call__(self, function: Callable[[S], T], items: Iterable[S], /) -> Generator[T, None, None]:
         """Yield the results."""
         ...
 
@@ -57,7 +60,7 @@ def visit_accounts(
     *,
     each: RunEach,
     is_whole: Callable[[T], bool] = lambda _: True,
-) -> Iterator[Visit[T]]:
+) -> Generator[Visit[T], None, None]:
     """Do the work in each account, and yield what came of it, in the order in which the accounts are done.
 
     `is_whole` says whether a result has everything, or whether something in the account could not be read.

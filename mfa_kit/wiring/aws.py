@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mfa_kit.core import otp
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Call, Caller
+from mfa_kit.core.stopping import Stop
 from mfa_kit.core.text import one_line
 from mfa_kit.enrollment.phone import ask_until
 from mfa_kit.lab.token_of_lab import speaks_to_lab
@@ -21,7 +22,8 @@ from mfa_kit.wiring.this_computer import harden, home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.clients import Clients, Connection
-    from mfa_kit.adapters.aws.iam import Iam, Retry
+    from mfa_kit.adapters.aws.iam import Iam
+    from mfa_kit.adapters.aws.reads import Retry
     from mfa_kit.adapters.ledger.ledger import Ledger
 
 
@@ -52,23 +54,26 @@ def open_iam(
     workers: int = 1,
     turn: "Retry | None" = None,
     clients: "Callable[[Connection], Clients] | None" = None,
+    stop: Stop | None = None,
 ) -> "Iam":
     """Open IAM with the credentials from the options and the environment.
 
     If a profile needs a code, the user is asked for it. `observe` gets each call. Up to `workers` calls may be in
     progress at a time, and each call waits for its `turn`. `clients` opens the clients if these credentials also begin
-    sessions in other accounts.
+    sessions in other accounts. `stop` ends pauses and prompts in all threads.
     """
     from mfa_kit.adapters.aws.clients import open_clients
     from mfa_kit.adapters.aws.iam import Iam
 
+    stop = stop or Stop()
     return Iam(
         observe=observe,
         profile=settings.profile,
         region=settings.region,
         endpoint_url=settings.endpoint_url,
-        ask_code=lambda serial: _ask_session_code(serial, settings),
+        ask_code=lambda serial: _ask_session_code(serial, settings, stop),
         workers=workers,
+        sleep=stop.sleep,
         turn=turn,
         clients=clients or open_clients,
     )
@@ -81,10 +86,11 @@ def connect(
     workers: int = 1,
     turn: "Retry | None" = None,
     clients: "Callable[[Connection], Clients] | None" = None,
+    stop: Stop | None = None,
 ) -> Iterator[tuple["Iam", "Ledger", Caller]]:
     """Open AWS and the ledger, and identify the caller. Raise UsageFault if the account differs from --account.
 
-    `workers`, `turn` and `clients` as in `open_iam`.
+    `workers`, `turn`, `clients` and `stop` as in `open_iam`.
     """
     from mfa_kit.adapters.ledger.ledger import Ledger
 
@@ -95,7 +101,7 @@ def connect(
         logging.basicConfig(handlers=[handler])
         logging.getLogger("mfa_kit").setLevel(logging.DEBUG)
     with Ledger(home()) as ledger:
-        iam = open_iam(settings, ledger.called, workers=workers, turn=turn, clients=clients)
+        iam = open_iam(settings, ledger.called, workers=workers, turn=turn, clients=clients, stop=stop)
         # Other simulators use the lab's account number too, so the environment decides whether this is the lab.
         caller = replace(iam.caller(), lab=speaks_to_lab(iam.endpoint_url, os.environ))
         clock = f", {clock_difference(iam.offset())}" if iam.offset() else ""
@@ -109,12 +115,20 @@ def connect(
         yield iam, ledger, caller
 
 
-def _ask_session_code(serial: str, settings: Settings) -> str:
-    """Ask the user for a code of the device that a profile names. Only AWS can check the code."""
+def _ask_session_code(serial: str, settings: Settings, stop: Stop) -> str:
+    """Ask the user for a code of the device that a profile names. Only AWS can check the code.
+
+    Ctrl-C interrupts the main thread only. A prompt in another thread ends at the next second of its countdown.
+    """
+
+    def now() -> float:
+        stop.check()
+        return time.time()
+
     return ask_until(
         otp.digits,
         f"code of {serial}",
-        now=time.time,
+        now=now,
         interaction=settings.interaction,
         instead="credentials that need no code, such as those of a session, or of a role without mfa_serial",
     )

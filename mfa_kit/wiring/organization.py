@@ -1,7 +1,8 @@
 """Open the accounts of an organization: which ones, with whose credentials, and how many at once."""
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mfa_kit.account.device_backups import device_backups
 from mfa_kit.account.reading import MapEach, read_account
 from mfa_kit.core.models import Caller
+from mfa_kit.core.stopping import Stop
 from mfa_kit.enrollment.pacing import InTurn, Patience
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.organization.accounts import OrgAccount
@@ -33,12 +35,16 @@ if TYPE_CHECKING:
     from mfa_kit.account.snapshot import Snapshot
     from mfa_kit.account.source import AccountSource
     from mfa_kit.adapters.aws.clients import Clients, Connection
-    from mfa_kit.adapters.aws.iam import Iam, Retry
+    from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.aws.member_sessions import MemberSessions
+    from mfa_kit.adapters.aws.reads import Retry
     from mfa_kit.adapters.ledger.ledger import Ledger
 
 S = TypeVar("S")
 T = TypeVar("T")
+
+# So many accounts can use all threads for users. With the others waiting, each has its share at any time.
+SHARES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +61,7 @@ class Organization:
     """The accounts to work in.
 
     `caller` is the identity that all sessions begin from, and `home` its IAM. `within` applies a function to the users
-    of an account, several at once; all accounts share its threads.
+    of an account, several at once; all accounts share its threads. `stop` ends the work in all threads.
     """
 
     caller: Caller
@@ -65,6 +71,7 @@ class Organization:
     workers: int
     within: MapEach
     sessions: "MemberSessions"
+    stop: Stop
 
     def enter(self, account: OrgAccount, *, turn: "Retry | None" = None) -> OpenAccount:
         """Enter an account: with the caller's own credentials if it is the caller's, otherwise with a session there.
@@ -88,7 +95,7 @@ class Organization:
 
         return OpenAccount(
             account=account,
-            iam=Iam(observe=self.ledger.called, turn=turn, clients=open_clients),
+            iam=Iam(observe=self.ledger.called, sleep=self.stop.sleep, turn=turn, clients=open_clients),
             caller=replace(caller, lab=self.caller.lab),
         )
 
@@ -97,19 +104,50 @@ class Organization:
             return self.sessions.own_clients(), self.caller
         return self.sessions.enter(account)
 
-    def each(self, function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+    def each(self, function: Callable[[S], T], items: Iterable[S]) -> Generator[T, None, None]:
         """Apply a function to items in `workers` threads, and yield the results as they come.
 
-        Only as many items are begun as there are threads, so that results do not pile up in memory.
+        Only as many items are begun as there are threads, so that results do not pile up in memory. After Ctrl-C, and
+        if the generator is closed, no thread begins another call, and the whole organization is stopped.
         """
         waiting = iter(items)
-        with ThreadPoolExecutor(self.workers) as pool:
+        pool = ThreadPoolExecutor(self.workers)
+        try:
             going = {pool.submit(function, item) for item in islice(waiting, self.workers)}
             while going:
                 done, going = wait(going, return_when=FIRST_COMPLETED)
                 while done:
                     going |= {pool.submit(function, item) for item in islice(waiting, 1)}
                     yield done.pop().result()
+        except BaseException:
+            self.stop.set()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class SharedThreads:
+    """Threads that all accounts share: a MapEach in which one account uses at most `share` threads at a time.
+
+    Otherwise a large or throttled account would use all of them, and the other accounts would wait for it.
+    """
+
+    def __init__(self, pool: ThreadPoolExecutor, *, share: int, stop: Stop) -> None:
+        self._pool, self._share, self._stop = pool, share, stop
+
+    def __call__(self, function: Callable[[S], T], items: Iterable[S], /) -> Iterator[T]:
+        """Yield the results in order. After `stop`, raise KeyboardInterrupt."""
+
+        def apply(item: S) -> T:
+            self._stop.check()
+            return function(item)
+
+        waiting = iter(items)
+        going: deque[Future[T]] = deque(self._pool.submit(apply, item) for item in islice(waiting, self._share))
+        while going:
+            found = going.popleft().result()
+            going.extend(self._pool.submit(apply, item) for item in islice(waiting, 1))
+            yield found
 
 
 @contextmanager
@@ -118,13 +156,14 @@ def open_organization(settings: Settings, choice: AccountsChoice) -> Iterator[Or
     from mfa_kit.adapters.aws.member_sessions import MemberSessions
 
     opened: list[MemberSessions] = []
+    stop = Stop()
 
     def open_hub(wanted: "Connection") -> "Clients":
-        opened.append(MemberSessions(wanted, source_identity=choice.source_identity))
+        opened.append(MemberSessions(wanted, source_identity=choice.source_identity, stop=stop))
         return opened[-1].hub
 
     with (
-        connect(settings, workers=choice.workers, clients=open_hub) as (iam, ledger, caller),
+        connect(settings, workers=choice.workers, clients=open_hub, stop=stop) as (iam, ledger, caller),
         ThreadPoolExecutor(choice.workers) as pool,
     ):
         with settings.progress.showing("listing accounts"):
@@ -135,8 +174,11 @@ def open_organization(settings: Settings, choice: AccountsChoice) -> Iterator[Or
             ledger=ledger,
             selection=selection,
             workers=choice.workers,
-            within=pool.map,
+            within=SharedThreads(
+                pool, share=max(1, choice.workers // min(SHARES, len(selection.chosen) or 1)), stop=stop
+            ),
             sessions=opened[-1],
+            stop=stop,
         )
 
 

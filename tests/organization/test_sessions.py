@@ -150,3 +150,10 @@ def test_the_source_identity_and_the_external_id_are_sent(org_lab: Lab) -> None:
     for wrong, sessions in ((replace(one, external_id=None), as_alice), (one, MemberSessions(Connection()))):
         with pytest.raises(AccessDenied):
             sessions.enter(wrong)
+
+
+@pytest.mark.parametrize("fault", ["throttle", "error-before", "lost-before"])
+def test_a_session_begins_although_sts_refuses_it_once(fault: str, sessions: MemberSessions, org_lab: Lab) -> None:
+    """AssumeRole is attempted again like any read, because all accounts share the caller's quota of it."""
+    org_lab.faults.add("AssumeRole", fault)
+    assert sessions.enter(member(MEMBERS[0]))[1].account == MEMBERS[0]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
@@ -20,6 +20,7 @@ from botocore.model import OperationModel
 
 from mfa_kit.adapters.aws.clients import AskCode, Clients, Connection, open_clients, open_organizations
 from mfa_kit.adapters.aws.pages import PAGE, pages
+from mfa_kit.adapters.aws.reads import Retry, read
 from mfa_kit.adapters.aws.refusals import NOT_IAM, SIGN_IN, is_wrong_code, our_errors, refused_role
 from mfa_kit.core import otp
 from mfa_kit.core.errors import (
@@ -31,8 +32,6 @@ from mfa_kit.core.errors import (
     MfaKitError,
     NoSuchEntity,
     NoSuchOperation,
-    Throttled,
-    Unclear,
     UsageFault,
 )
 from mfa_kit.core.models import RUN, RUN_TAG, Call, Caller, Device, Intent, Mark, Registered
@@ -61,20 +60,12 @@ FARTHEST = 900.0
 CONSOLE = 900
 # The ARN of a user, of root, or of a session of a role or federated user.
 CALLER = re.compile(r"arn:[\w-]+:(iam|sts)::\d{12}:.+", re.ASCII)
-# Seconds between the attempts of a read.
-READ_PAUSES = (0.5, 1, 2, 4, 8)
 # The condition key of a session with MFA, for a simulation.
 MFA_PRESENT: "ContextEntryTypeDef" = {
     "ContextKeyName": "aws:MultiFactorAuthPresent",
     "ContextKeyType": "boolean",
     "ContextKeyValues": ["true"],
 }
-
-
-class Retry(Protocol):
-    """Calls a function up to several times. Returns the result of the last call, or raises its error."""
-
-    def __call__(self, act: Callable[[], T]) -> T: ...
 
 
 class Iam:
@@ -153,19 +144,7 @@ class Iam:
 
     def _read(self, act: Callable[[], T]) -> T:
         """Make a read, and retry it when it is throttled or gets no answer. Reading twice is harmless."""
-        attempt = partial(self._once, act)
-        for pause in READ_PAUSES:
-            try:
-                return self._turn(attempt) if self._turn else attempt()
-            except Unclear as error:
-                log.debug("%s; asking again in %s s", error, pause)
-            except Throttled as error:
-                # `turn` has already waited.
-                if self._turn:
-                    raise
-                log.debug("%s; asking again in %s s", error, pause)
-            self._sleep(pause)
-        return attempt()
+        return read(partial(self._once, act), sleep=self._sleep, turn=self._turn)
 
     def _once(self, act: Callable[[], T]) -> T:
         with our_errors():

@@ -23,15 +23,17 @@ from mfa_kit.adapters.aws.clients import (
     create_shared_clients,
     open_clients,
 )
+from mfa_kit.adapters.aws.reads import read
 from mfa_kit.adapters.aws.refusals import our_errors, refused_role
 from mfa_kit.core.errors import AwsFault, UsageFault
 from mfa_kit.core.models import Caller
+from mfa_kit.core.stopping import Stop
 from mfa_kit.organization.accounts import OrgAccount
 
 if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_sts import STSClient
-    from mypy_boto3_sts.type_defs import AssumeRoleRequestTypeDef
+    from mypy_boto3_sts.type_defs import AssumeRoleRequestTypeDef, GetCallerIdentityResponseTypeDef
 
 # The ARN of a role's session: partition, account, role and session name (STS API reference, AssumedRoleUser).
 ASSUMED = re.compile(r"arn:(?P<partition>[\w-]+):sts::(?P<account>\d{12}):assumed-role/.+", re.ASCII)
@@ -73,10 +75,13 @@ def _signing(signer: _Signer) -> Iterator[None]:
 
 
 class _AccountClient:
-    """A shared client whose calls are signed for one account. Up to as many calls at a time as `limit` allows."""
+    """A shared client whose calls are signed for one account. Up to as many calls at a time as `limit` allows.
 
-    def __init__(self, client: BaseClient, limit: threading.Semaphore, credentials: Credentials) -> None:
-        self._client, self._limit, self.signer = client, limit, _Signer(credentials)
+    After `stop`, a call is not made and raises KeyboardInterrupt.
+    """
+
+    def __init__(self, client: BaseClient, limit: threading.Semaphore, credentials: Credentials, stop: Stop) -> None:
+        self._client, self._limit, self.signer, self._stop = client, limit, _Signer(credentials), stop
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._client, name)
@@ -85,6 +90,7 @@ class _AccountClient:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             with self._limit, _signing(self.signer):
+                self._stop.check()
                 return found(*args, **kwargs)
 
         return call
@@ -111,12 +117,13 @@ class _MemberClients(Clients):
 class MemberSessions:
     """Sessions in accounts, which begin from the caller's own credentials. They are kept in memory only.
 
-    `source_identity` is sent with each AssumeRole, so that CloudTrail names the person behind a session.
+    `source_identity` is sent with each AssumeRole, so that CloudTrail names the person behind a session. `stop` ends
+    the calls and the pauses of all accounts.
     """
 
-    def __init__(self, wanted: Connection, *, source_identity: str | None = None) -> None:
+    def __init__(self, wanted: Connection, *, source_identity: str | None = None, stop: Stop | None = None) -> None:
         """Open the caller's own credentials, asking for one code if they need MFA."""
-        self._wanted, self._source_identity = wanted, source_identity
+        self._wanted, self._source_identity, self.stop = wanted, source_identity, stop or Stop()
         self.hub = open_clients(wanted)
         self._iam, self._sts = create_shared_clients(wanted)
         for client in (self._iam, self._sts):
@@ -154,8 +161,8 @@ class MemberSessions:
 
     def clients_with(self, credentials: Credentials) -> Clients:
         """Return the shared clients, whose requests are signed with these credentials."""
-        iam = cast("IAMClient", _AccountClient(self._iam, self._limit, credentials))
-        sts = cast("STSClient", _AccountClient(self._sts, self._limit, credentials))
+        iam = cast("IAMClient", _AccountClient(self._iam, self._limit, credentials, self.stop))
+        sts = cast("STSClient", _AccountClient(self._sts, self._limit, credentials, self.stop))
         return _MemberClients(iam, sts, self.hub.session, credentials)
 
     def _own(self) -> Credentials:
@@ -167,7 +174,10 @@ class MemberSessions:
         return role if role.startswith("arn:") else f"arn:{self.hub.partition}:iam::{account.id}:role/{role}"
 
     def _assumed(self, source: Credentials, role: str, external_id: str | None) -> tuple[RefreshableCredentials, str]:
-        """Return credentials of a role, which renew themselves, and the ARN of the session."""
+        """Return credentials of a role, which renew themselves, and the ARN of the session.
+
+        The quota of AssumeRole is that of the caller's account, so many accounts together may exceed it.
+        """
         wanted: AssumeRoleRequestTypeDef = {"RoleArn": role, "RoleSessionName": SESSION_NAME}
         if external_id is not None:
             wanted["ExternalId"] = external_id
@@ -177,6 +187,7 @@ class MemberSessions:
 
         def renew() -> dict[str, str]:
             nonlocal arn
+            self.stop.check()
             with our_errors(), _signing(_Signer(source)):
                 try:
                     answer = self._sts.assume_role(**wanted)
@@ -191,17 +202,24 @@ class MemberSessions:
                 "expiry_time": made["Expiration"].isoformat(),
             }
 
-        credentials = RefreshableCredentials.create_from_metadata(renew(), refresh_using=renew, method="assume-role")
+        # The call that needs a renewal is itself retried, so a renewal is attempted once.
+        first = read(renew, sleep=self.stop.sleep)
+        credentials = RefreshableCredentials.create_from_metadata(first, refresh_using=renew, method="assume-role")
         return credentials, arn
 
     def _by_profile(self, account: OrgAccount, profile: str) -> tuple[Clients, Caller]:
         """Begin a session with the credentials of a profile. Only STS can say which account they belong to."""
+
+        def identify() -> "GetCallerIdentityResponseTypeDef":
+            with our_errors():
+                return found.sts.get_caller_identity()
+
         with our_errors():
             credentials = botocore.session.Session(profile=profile).get_credentials()
             if credentials is None:
                 raise UsageFault(f"the profile {profile} has no credentials", "correct it in the file of accounts")
-            found = self.clients_with(credentials)
-            identity = found.sts.get_caller_identity()
+        found = self.clients_with(credentials)
+        identity = read(identify, sleep=self.stop.sleep)
         if identity["Account"] != account.id:
             _wrong_account(account, identity["Account"])
         return found, Caller(account.id, identity["Arn"])

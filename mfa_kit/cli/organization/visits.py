@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from mfa_kit.cli.status_line import counting
@@ -25,10 +25,13 @@ def visiting(
     accounts: Sequence[OrgAccount] | None = None,
     is_whole: Callable[[T], bool] = lambda _: True,
 ) -> Iterator[Iterator[Visit[T]]]:
-    """Yield the visits of the chosen accounts (or of `accounts`) as they come, after those that are skipped."""
+    """Yield the visits of the chosen accounts (or of `accounts`) as they come, after those that are skipped.
+
+    The work in all accounts ends with the context.
+    """
     chosen = organization.selection.chosen if accounts is None else accounts
     visits = visit_accounts(chosen, work, each=organization.each, is_whole=is_whole)
-    with counting(progress, "reading accounts", visits, len(chosen)) as counted:
+    with closing(visits), counting(progress, "reading accounts", visits, len(chosen)) as counted:
         yield _with_skipped(organization, counted)
 
 

@@ -1,0 +1,38 @@
+"""Makes a read call, again when it is throttled or not answered."""
+
+import logging
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from mfa_kit.core.errors import Throttled, Unclear
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+# Seconds between the attempts of a read.
+READ_PAUSES = (0.5, 1, 2, 4, 8)
+
+
+class Retry(Protocol):
+    """Calls a function up to several times. Returns the result of the last call, or raises its error."""
+
+    def __call__(self, act: Callable[[], T]) -> T: ...
+
+
+def read(attempt: Callable[[], T], *, sleep: Callable[[float], None], turn: Retry | None = None) -> T:
+    """Make a read, and retry it when it is throttled or gets no answer. Reading twice is harmless.
+
+    `attempt` raises mfa-kit's errors. `turn`, if given, makes each attempt, and retries itself what is throttled.
+    """
+    for pause in READ_PAUSES:
+        try:
+            return turn(attempt) if turn else attempt()
+        except Unclear as error:
+            log.debug("%s; asking again in %s s", error, pause)
+        except Throttled as error:
+            # `turn` has already waited.
+            if turn:
+                raise
+            log.debug("%s; asking again in %s s", error, pause)
+        sleep(pause)
+    return attempt()
