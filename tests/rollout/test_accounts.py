@@ -537,6 +537,18 @@ def test_undo_removes_what_the_runs_made_in_all_accounts_or_in_some(accounts: Ac
     assert (again.code, "has no device of a run of" in again.err) == (2, True)
 
 
+@pytest.mark.slow
+def test_undo_needs_no_plan_file(accounts: Accounts) -> None:
+    """One plan is changed and one is missing. The index has the hashes by which the runs are found."""
+    assert accounts.plan().code == 0
+    assert accounts.apply().code == 0
+    accounts.plan_of(accounts.ids[0]).write_text("changed")
+    accounts.plan_of(accounts.ids[1]).unlink()
+    done = accounts.desk.run(*accounts.command("undo", "--yes", "--leave-without-mfa"))
+    assert done.code == 0, done.err
+    assert [len(accounts.enrolled(number)) for number in accounts.ids] == [0] * ACCOUNTS
+
+
 def test_an_index_and_a_plan_are_told_apart(accounts: Accounts) -> None:
     """An index needs the accounts, and a plan must not get them."""
     assert accounts.plan().code == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.account_results import exit_code, report_failed, show_accounts, show_users
-from mfa_kit.cli.rollout.index_work import PlannedWork, planned_works, read_plans
+from mfa_kit.cli.rollout.index_work import ChosenWork, chosen_works
 from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
 from mfa_kit.core.errors import UsageFault
@@ -51,22 +51,24 @@ def undo_in_accounts(
 
 
 def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Settings, output: Output) -> int:
-    """Remove the devices that this computer made for the plans of an index, and return the exit code."""
+    """Remove the devices that this computer made for the plans of an index, and return the exit code.
+
+    The index has the hashes of the plans, which the ledger has for each run, so the plans themselves are not read.
+    """
     path = wanted.index_file
     index = wiring.read_index(path, expected=None)
-    plans = read_plans(path, index)
     with (
         name_next_command(),
         wiring.open_account_rollouts(settings, METHODS, choice, vault=wanted.vault, workers=wanted.workers) as rollouts,
     ):
-        planned = planned_works(path, index, plans, rollouts.organization.selection, choice)
-        entries = {each.planned.id: _entries(each, rollouts) for each in planned}
+        chosen = chosen_works(path, index, rollouts.organization.selection, choice)
+        entries = {each.planned.id: _entries(each, rollouts) for each in chosen}
         _confirm(path, list(entries.values()), settings=settings)
-        for each in planned:
+        for each in chosen:
             each.work.total = len(entries[each.planned.id])
         side = SideBySide(
             schema="rollout-undo-index",
-            works=[each.work for each in planned if each.work.total],
+            works=[each.work for each in chosen if each.work.total],
             rollouts=rollouts,
             progress=settings.progress,
             output=output,
@@ -94,7 +96,7 @@ def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Setting
         return 0 if settings.dry_run else exit_code(side.works, asked=asked)
 
 
-def _entries(each: PlannedWork, rollouts: AccountRollouts) -> list[Entry]:
+def _entries(each: ChosenWork, rollouts: AccountRollouts) -> list[Entry]:
     """Return the devices that runs of an account's plan made, and that are not removed yet."""
     ledger = rollouts.organization.ledger
     return entries_of_runs(rollouts.runs(each.planned.sha256), account=each.planned.id, journal=ledger)

@@ -16,8 +16,16 @@ from mfa_kit.wiring.methods.registry import METHODS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenWork:
+    """A chosen account of the index. Its plan is not read."""
+
+    planned: PlannedAccount
+    work: AccountWork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedWork:
-    """An account of the index with its plan."""
+    """A chosen account of the index with its plan."""
 
     planned: PlannedAccount
     plan: Plan
@@ -32,7 +40,17 @@ def read_plans(path: Path, index: RolloutIndex) -> dict[str, Plan]:
 def planned_works(
     path: Path, index: RolloutIndex, plans: dict[str, Plan], selection: Selection, choice: AccountsChoice
 ) -> list[PlannedWork]:
-    """Return the chosen accounts of an index, each with its plan. Accounts that cannot be used have the reason.
+    """Return the chosen accounts of an index, each with its plan. Raise UsageFault as `chosen_works` does."""
+    found = []
+    for each in chosen_works(path, index, selection, choice):
+        plan = plans[each.planned.id]
+        each.work.total = len(plan.steps)
+        found.append(PlannedWork(planned=each.planned, plan=plan, work=each.work))
+    return found
+
+
+def chosen_works(path: Path, index: RolloutIndex, selection: Selection, choice: AccountsChoice) -> list[ChosenWork]:
+    """Return the chosen accounts of an index. Accounts that cannot be used have the reason. `total` is not known yet.
 
     Raise UsageFault if --include names an account that is not in the index, or if no chosen account is in it.
     """
@@ -40,10 +58,9 @@ def planned_works(
     _check_included(path, index, [*selected.values()] if choice.include else [])
     usable = {account.id for account in selection.chosen}
     found = [
-        PlannedWork(
+        ChosenWork(
             planned=planned,
-            plan=plans[planned.id],
-            work=AccountWork(account=account, total=len(plans[planned.id].steps), why=_why_not(account, usable)),
+            work=AccountWork(account=account, total=0, why=_why_not(account, usable)),
         )
         for planned, account in _pairs(index, selected, narrowed=is_narrowed(choice))
     ]
