@@ -9,11 +9,13 @@ from mfa_kit.adapters.files import rollout_files
 from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.models import Entry
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, parse_index
+from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, is_index, parse_index
 from mfa_kit.rollout.plan import Plan
+from mfa_kit.rollout.undo import entries_of_runs
 from mfa_kit.wiring.methods.recipe import Methods
 from mfa_kit.wiring.organization import Organization, open_organization
 from mfa_kit.wiring.rollout import RolloutPorts, assemble_ports, new_pace, plan_of, read_reviewed
@@ -57,9 +59,11 @@ class AccountRollouts:
             progress=progress,
         )
 
-    def runs(self, digest: str) -> set[str]:
-        """Return the runs of this computer that carried out a plan. `digest` is the SHA-256 of its file."""
-        return RolloutRuns(self.organization.ledger, plan=digest).all()
+    def devices(self, account: PlannedAccount) -> list[Entry]:
+        """Return the devices that this computer's runs of an account's plan made, and that are not removed yet."""
+        ledger = self.organization.ledger
+        runs = RolloutRuns(ledger, plan=account.sha256).all()
+        return entries_of_runs(runs, account=account.id, journal=ledger) if runs else []
 
 
 @contextmanager
@@ -81,6 +85,23 @@ def read_index(path: Path, *, expected: str | None) -> RolloutIndex:
     """Return an index. Raise UsageFault if the file is none, or not the one with the expected SHA-256."""
     text, _ = read_reviewed(path, expected=expected, what="index")
     return parse_index(text, name=str(path))
+
+
+def earlier_index(path: Path) -> RolloutIndex | None:
+    """Return the index that a new one at this path would replace; None if there is no index.
+
+    Raise UsageFault if the file cannot be read, or if another version of mfa-kit made it.
+    """
+    if not path.is_file():
+        return None
+    try:
+        text = rollout_files.read_text(path)
+        return parse_index(text) if is_index(text) else None
+    except UsageFault:
+        raise UsageFault(
+            f"{path} exists, and mfa-kit cannot read it, so it is not replaced",
+            "write the index to another file: -o FILE",
+        ) from None
 
 
 def read_planned(path: Path, account: PlannedAccount, methods: Methods) -> Plan:

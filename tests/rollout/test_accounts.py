@@ -250,6 +250,32 @@ def test_a_disk_that_fills_up_leaves_the_earlier_index(accounts: Accounts, monke
     monkeypatch.undo()
 
 
+@pytest.mark.slow
+def test_an_index_whose_devices_can_be_undone_is_not_replaced(accounts: Accounts) -> None:
+    """The plans stay too. After undo, and in another file, a new index is written."""
+    row = f"{accounts.ids[0]},alice,{accounts.recipient}"
+    assert accounts.plan(row).code == 0
+    assert accounts.apply().code == 0
+    before = {file: file.read_bytes() for file in accounts.folder.rglob("*.json")}
+    refused = accounts.plan()
+    assert refused.code == 2
+    assert f"runs of {accounts.index} created 1 device, which could not be undone without this index" in refused.err
+    assert {file: file.read_bytes() for file in accounts.folder.rglob("*.json")} == before
+    assert accounts.plan(row, more=("-o", accounts.folder / "more.json")).code == 0
+    assert accounts.desk.run(*accounts.command("undo", "--yes", "--leave-without-mfa")).code == 0
+    assert accounts.plan(row).code == 0
+
+
+def test_a_selection_that_matches_no_user_leaves_the_earlier_index(accounts: Accounts) -> None:
+    """An index without plans is never written. The message says what to check."""
+    assert accounts.plan().code == 0
+    before = {file: file.read_bytes() for file in accounts.folder.rglob("*.json")}
+    selection = ("--path-prefix", "/nowhere/", "-o", accounts.index, "--org", "--role-name", ROLE)
+    refused = accounts.desk.run("rollout", "plan", *selection)
+    assert (refused.code, "no account has users to plan for" in refused.err) == (2, True), refused.err
+    assert {file: file.read_bytes() for file in accounts.folder.rglob("*.json")} == before
+
+
 # Apply
 
 

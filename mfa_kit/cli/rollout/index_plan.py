@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 from mfa_kit.cli.organization.visits import account_cells, exit_code, in_order, report_unread, state_of, visiting
 from mfa_kit.cli.output import Output
@@ -15,6 +16,7 @@ from mfa_kit.cli.rollout.shared_options import split_names
 from mfa_kit.cli.rollout.users_plan import PlanWish, note_surprises, plan_summary, plan_users
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import Visit, VisitState
 from mfa_kit.organization.choice import AccountsChoice
@@ -26,6 +28,7 @@ from mfa_kit.rollout.roster import RosterRow, keep_users
 from mfa_kit.rollout.roster_accounts import ChosenAccounts
 from mfa_kit.wiring import rollout_accounts as wiring
 from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.rollout_accounts import AccountRollouts
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
@@ -91,9 +94,11 @@ def plan_accounts(
     """Write the plans of the chosen accounts and their index, and return the exit code.
 
     With a roster, accounts without rows are not read. An account that cannot be read has no plan. If none can be read,
-    raise AwsFault, and write nothing.
+    raise AwsFault, and write nothing. Raise UsageFault if there is nobody to plan for, or if `rollout undo` still needs
+    the index that would be replaced.
     """
     with wiring.open_account_rollouts(settings, METHODS, choice, vault=open_vault(), workers=wish.workers) as rollouts:
+        _check_replaced(source.out, rollouts)
         selection = rollouts.organization.selection
         rows = None
         if source.file:
@@ -117,6 +122,17 @@ def plan_accounts(
     report_unread(visits, settings.progress)
     _write(source.out, visits, by=by, settings=settings, output=output)
     return exit_code(visits, findings=False)
+
+
+def _check_replaced(out: Path, rollouts: AccountRollouts) -> None:
+    """Raise UsageFault if the file is the index of runs whose devices are still there, because undo needs it."""
+    earlier = wiring.earlier_index(out)
+    devices = sum(len(rollouts.devices(account)) for account in earlier.accounts) if earlier else 0
+    if devices:
+        raise UsageFault(
+            f"runs of {out} created {count_of(devices, 'device')}, which could not be undone without this index",
+            f"write the new index to another file: -o FILE; or undo first: mfa-kit rollout undo {quote(str(out))}",
+        )
 
 
 def _by_account(rows: Sequence[RosterRow], only: Sequence[str]) -> Mapping[str, list[RosterRow]]:
@@ -148,7 +164,7 @@ def _check_only(only: Sequence[str], visits: Iterable[Visit[Plan]]) -> None:
 
 
 def _write(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings: Settings, output: Output) -> None:
-    """Write the plans that have rows, and the index, and print the summary."""
+    """Write the plans that have rows, and the index, and print the summary. Raise UsageFault if there are no plans."""
     folder = wiring.plans_folder(out).name
     written: dict[str, _WrittenPlan] = {}
     for visit in visits:
@@ -159,6 +175,11 @@ def _write(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings: Setti
             written[visit.account.id] = _WrittenPlan(
                 plan=visit.found, text=text, digest=digest, name=name, place=f"{folder}/{name}"
             )
+    if not written:
+        raise UsageFault(
+            "no account has users to plan for, so there is no index",
+            "check the roster, or the options that select users",
+        )
     index = _index(visits, written, by=by)
     text = index_text(index)
     if not settings.dry_run:

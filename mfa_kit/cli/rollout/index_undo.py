@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.account_results import exit_code, report_failed, show_accounts, show_users
-from mfa_kit.cli.rollout.index_work import ChosenWork, chosen_works
+from mfa_kit.cli.rollout.index_work import chosen_works
 from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
 from mfa_kit.core.errors import UsageFault
@@ -15,10 +15,9 @@ from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.rollout.outcomes import RowResult
-from mfa_kit.rollout.undo import entries_of_runs, undo_devices
+from mfa_kit.rollout.undo import undo_devices
 from mfa_kit.wiring import rollout_accounts as wiring
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.rollout_accounts import AccountRollouts
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
@@ -62,7 +61,7 @@ def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Setting
         wiring.open_account_rollouts(settings, METHODS, choice, vault=wanted.vault, workers=wanted.workers) as rollouts,
     ):
         chosen = chosen_works(path, index, rollouts.organization.selection, choice)
-        entries = {each.planned.id: _entries(each, rollouts) for each in chosen}
+        entries = {each.planned.id: rollouts.devices(each.planned) for each in chosen}
         _confirm(path, list(entries.values()), settings=settings)
         for each in chosen:
             each.work.total = len(entries[each.planned.id])
@@ -94,12 +93,6 @@ def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Setting
             show_accounts("rollout-undo-account", side.works, output=output)
         report_failed(side.works, settings.progress)
         return 0 if settings.dry_run else exit_code(side.works, asked=asked)
-
-
-def _entries(each: ChosenWork, rollouts: AccountRollouts) -> list[Entry]:
-    """Return the devices that runs of an account's plan made, and that are not removed yet."""
-    ledger = rollouts.organization.ledger
-    return entries_of_runs(rollouts.runs(each.planned.sha256), account=each.planned.id, journal=ledger)
 
 
 def _confirm(path: Path, entries: Sequence[Sequence[Entry]], *, settings: Settings) -> None:
