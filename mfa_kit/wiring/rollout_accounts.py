@@ -1,6 +1,6 @@
 """A rollout in several accounts: the index and its plans as files, and the ports of each account with its own pace."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Entry
+from mfa_kit.enrollment.pacing import Pace
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
@@ -35,12 +36,16 @@ class AccountRollouts:
     workers: int
     organization: Organization
 
-    def enter(self, account: OrgAccount, *, progress: Progress) -> RolloutPorts:
+    def enter(
+        self, account: OrgAccount, *, progress: Progress, watch: Callable[[Pace], object] = lambda _: None
+    ) -> RolloutPorts:
         """Open an account, with a pace of its own, and ask AWS which account it is.
 
-        Raise AccessDenied, or UsageFault if the credentials belong to another account.
+        `watch` gets the pace before the first call waits in it, so that a signal can stop this call too. Raise
+        AccessDenied, or UsageFault if the credentials belong to another account.
         """
         pace = new_pace(lambda: opened.iam.renew(account.id), workers=self.workers, progress=progress)
+        watch(pace)
         opened = self.organization.enter(account, turn=pace)
         caller = opened.iam.caller()
         if caller.account != account.id:

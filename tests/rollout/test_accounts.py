@@ -455,6 +455,25 @@ def test_ctrl_c_ends_all_accounts_in_order_and_the_same_command_continues(accoun
 
 
 @pytest.mark.slow
+def test_ctrl_c_ends_an_account_that_is_being_entered(accounts: Accounts) -> None:
+    """AWS throttles its first call, which would be repeated for ten minutes. The users of other accounts are done."""
+    assert accounts.plan().code == 0
+    slow, since = accounts.ids[0], len(accounts.lab.calls)
+    accounts.lab.faults.add("GetCallerIdentity", "throttle", at="every", account=slow)
+    process = accounts.desk.start(*accounts.command("apply", "-r", accounts.recipient, "--output", "jsonl"))
+    while accounts.calls(since, "EnableMFADevice").total() < USERS * (ACCOUNTS - 1):
+        time.sleep(0.01)
+    assert any(call.error for call in accounts.lab.calls[since:] if call.account == slow)
+    process.send_signal(signal.SIGINT)
+    try:
+        _, err = process.communicate(timeout=40)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert not accounts.enrolled(slow)
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_after_any_kill_everyone_is_enrolled_once(accounts: Accounts) -> None:
     """SIGKILL in the middle; the same command settles what is half-made in each account, and does the rest."""

@@ -15,6 +15,7 @@ from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.core.errors import IntegrityFault, MfaKitError
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.unforeseen import only_our_errors
+from mfa_kit.enrollment.pacing import Pace
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowResult
@@ -94,6 +95,7 @@ class SideBySide:
     began: float = field(default_factory=time.monotonic)
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _entering: list[Pace] = field(default_factory=list)
     _open: list[OpenWork] = field(default_factory=list)
 
     def do(self, act: Callable[[OpenWork], None]) -> bool:
@@ -136,12 +138,16 @@ class SideBySide:
             work.error = error
             if isinstance(error, IntegrityFault):
                 self._stop_all()
+        except KeyboardInterrupt:
+            if work.tally:
+                raise
+            # A stop ended the call that enters the account, where nothing is in progress yet.
         else:
             if opened.tally.unheard:
                 self._stop_all()
 
     def _enter(self, work: AccountWork, progress: AccountProgress) -> OpenWork:
-        ports = self.rollouts.enter(work.account, progress=progress)
+        ports = self.rollouts.enter(work.account, progress=progress, watch=self._watch)
         execution = ports.execution(workers=self.rollouts.workers, max_failures=self.max_failures)
         work.tally = Tally(
             self.schema,
@@ -153,13 +159,22 @@ class SideBySide:
             cells=work.cells,
         )
         opened = OpenWork(work=work, ports=ports, execution=execution, tally=work.tally, lock=self._lock)
+        self._entering.remove(ports.pace)
         self._open.append(opened)
         if self._stop.is_set():  # it may have been set before the account was in the list
             self._stop_all()
         return opened
 
+    def _watch(self, pace: Pace) -> None:
+        """Add the pace of an account that is being entered, so that a stop ends its calls."""
+        self._entering.append(pace)
+        if self._stop.is_set():
+            pace.break_off()
+
     def _stop_all(self) -> None:
         self._stop.set()
+        for pace in [*self._entering]:
+            pace.break_off()
         for opened in [*self._open]:
             opened.execution.stop.set()
             opened.ports.pace.stop()
