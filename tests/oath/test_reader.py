@@ -71,8 +71,8 @@ def test_a_service_that_does_not_start_says_why_and_leaves_nothing(monkeypatch: 
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (['a"b'], "invalid name of a reader"),
-        ([""], "invalid name of a reader"),
+        (['a"b'], "invalid reader name"),
+        ([""], "invalid reader name"),
         (["x" * 121], "121"),
         (["r"] * 9, "9 readers"),
     ],

@@ -1,4 +1,4 @@
-"""Messages between a reader and a card (ISO 7816-4): commands, status words, long responses, removal of the card."""
+"""The messages that a card reader and a smart card exchange (ISO 7816-4), and the removal of the card."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -15,7 +15,7 @@ ATR_NFC = bytes.fromhex("3b8d80018073c021c057597562694b657955")
 
 
 class StatusWord(IntEnum):
-    """Status words of ISO 7816-4, YKOATH and U2F raw messages. The last digits of RETRIES and MORE carry a number."""
+    """Status words of ISO 7816-4, YKOATH and U2F raw messages. The low bits of RETRIES and MORE are a count."""
 
     OK = 0x9000
     MORE = 0x6100
@@ -35,7 +35,7 @@ class StatusWord(IntEnum):
 
 
 class ApduRefusal(Exception):
-    """The card answers with only a status word."""
+    """Raised when the card answers a command with only a status word."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"{status:04x}")
@@ -43,11 +43,11 @@ class ApduRefusal(Exception):
 
 
 class Pulled(Exception):
-    """The card is pulled out of the reader now."""
+    """Raised when the card is pulled out of the reader while it handles a command."""
 
 
 def tlv(tag: int, value: bytes) -> bytes:
-    """Encode BER-TLV with a tag of one octet and a length of as many octets as needed (X.690, 8.1.3)."""
+    """Encode a value as BER-TLV, with a one-octet tag and the shortest possible length (X.690, 8.1.3)."""
     length = len(value)
     if length < LONG:
         return bytes([tag, length]) + value
@@ -57,7 +57,7 @@ def tlv(tag: int, value: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Apdu:
-    """A command APDU of ISO 7816-4, short or extended. `expects` is whether it has Le, so that it expects data."""
+    """A command APDU of ISO 7816-4, short or extended. `expects` is true if it has Le, which requests data."""
 
     cla: int
     ins: int
@@ -100,16 +100,16 @@ class LongResponse:
         return part + status.to_bytes(2)
 
     def next(self) -> bytes:
-        """Return the next part."""
+        """Return the next part of the response with its status word."""
         return self.start(self._left)
 
     def hold(self, data: bytes) -> bytes:
-        """Return no part of a response, but announce it: the answer to a command whose Le is taken as 0."""
+        """Announce a response without sending any of it, which answers a command whose Le is taken as 0."""
         self._left = data
         return stalled() if data else StatusWord.OK.to_bytes(2)
 
     def hold_next(self) -> bytes:
-        """Return no part, and announce what is left."""
+        """Announce the rest of the response without sending any of it."""
         return self.hold(self._left)
 
     def forget(self) -> None:
@@ -118,5 +118,5 @@ class LongResponse:
 
 
 def stalled() -> bytes:
-    """Return an answer without data that announces more."""
+    """Return a response that has no data but announces more."""
     return (StatusWord.MORE | 0xFF).to_bytes(2)

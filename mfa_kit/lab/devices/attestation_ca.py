@@ -1,6 +1,7 @@
-"""The certificate authority of a manufacturer of security keys: a root, good and bad certificates, and metadata.
+"""The certificate authority of a security key manufacturer, which issues valid and faulty certificates and metadata.
 
-Follows FIDO Metadata Service 3 and WebAuthn Level 3, 8.2.1. The arguments of a method say how a certificate is bad.
+It follows FIDO Metadata Service 3 and WebAuthn Level 3, 8.2.1. Arguments of the methods select what is wrong with a
+certificate.
 """
 
 import base64
@@ -29,7 +30,7 @@ SEQUENCE, BIT_STRING = 0x30, 0x03
 # A certificate's two dates as UTCTime.
 DATES = re.compile(rb"\x30\x1e\x17\x0d(\d{12}Z)\x17\x0d(\d{12}Z)")
 DAYS = 3650
-# The use of an authority's key: it signs certificates and lists of revoked ones.
+# The key usage of a certificate authority: it signs certificates and revocation lists.
 ISSUES = x509.KeyUsage(
     digital_signature=False,
     content_commitment=False,
@@ -41,7 +42,7 @@ ISSUES = x509.KeyUsage(
     encipher_only=False,
     decipher_only=False,
 )
-# An extension of a certificate, and whether it is critical. It takes the place of the usual one of its type.
+# A certificate extension, and whether it is critical. It replaces the default extension of the same type.
 Extension = tuple[x509.ExtensionType, bool]
 
 
@@ -75,7 +76,7 @@ class IssuedCertificate:
 
 
 class AttestationCa:
-    """One manufacturer with one root. `now` is a Unix time, ten years after the certificates become valid."""
+    """The CA of one manufacturer, with one root. Certificates become valid ten years before `now`, a Unix time."""
 
     def __init__(self, name: str = "mfa-kit lab", *, now: float, extensions: Sequence[Extension] = ()) -> None:
         self._now = datetime.fromtimestamp(now, UTC)
@@ -94,10 +95,10 @@ class AttestationCa:
         generalized: bool = False,
         extensions: Sequence[Extension] = (),
     ) -> IssuedCertificate:
-        """Issue the certificate of a model. `aaguid` and `firmware` become its extensions unless they are None.
+        """Issue a key model's attestation certificate. `aaguid` and `firmware` become extensions unless they are None.
 
-        `serial` is a serial number of one octet that RFC 5280 forbids, such as 0. With `generalized`, its dates have
-        the form that RFC 5280 reserves for the years from 2050 on. Manufacturers do both.
+        `serial` is a one-octet serial number that RFC 5280 forbids, such as 0. With `generalized`, the dates are
+        GeneralizedTime, which RFC 5280 reserves for the years from 2050 on. Some manufacturers issue such certificates.
         """
         extensions = list(extensions)
         if aaguid is not None:
@@ -124,7 +125,7 @@ class AttestationCa:
         expired: bool = False,
         extensions: Sequence[Extension] = (),
     ) -> IssuedCertificate:
-        """Issue an authority below the root. Without `ca` it may not issue. With None, its certificate does not say."""
+        """Issue an intermediate CA certificate. `ca` is its basic constraint; None omits the extension."""
         return self._issue(
             _name("lower intermediate" if issuer else "intermediate", "Intermediate"),
             issuer=issuer or self.root,
@@ -192,7 +193,7 @@ class AttestationCa:
         statuses: Sequence[str] = ("FIDO_CERTIFIED_L1",),
         roots: Sequence[bytes] | None = None,
     ) -> dict[str, Any]:
-        """Write a model's entry of the payload (FIDO Metadata Service 3, 3.1.1)."""
+        """Return the metadata entry of a key model (FIDO Metadata Service 3, 3.1.1)."""
         naming: dict[str, object] = (
             {"aaguid": aaguid} if aaguid else {"attestationCertificateKeyIdentifiers": list(identifiers)}
         )
@@ -223,9 +224,10 @@ class AttestationCa:
         issuer: IssuedCertificate | None = None,
         extensions: Sequence[Extension] = (),
     ) -> bytes:
-        """Sign a payload as a BLOB (a JWT, ES256 or RS256) with a certificate below this manufacturer's root.
+        """Return a signed metadata BLOB, which is a JWT with ES256 or RS256.
 
-        An `issuer` is an authority between the two. `extensions` are those of the certificate that signs.
+        `issuer` issues the signing certificate; if None, the manufacturer's root does. The signing certificate gets the
+        `extensions`.
         """
         key = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
         signer = self._certify(
@@ -249,7 +251,7 @@ def _websafe(octets: bytes) -> bytes:
 def _rewritten(
     issued: IssuedCertificate, issuer: IssuedCertificate, *, serial: int | None, generalized: bool
 ) -> IssuedCertificate:
-    """Sign the certificate again with a serial number and dates that the builder refuses."""
+    """Sign a certificate again, with a serial number and dates that cryptography's builder refuses."""
     tbs = issued.certificate.tbs_certificate_bytes
     if serial is not None:
         old = issued.certificate.serial_number

@@ -21,18 +21,19 @@ GET_RETRIES, GET_KEY_AGREEMENT, SET_PIN, CHANGE_PIN, GET_TOKEN, GET_TOKEN_UV = r
 GET_TOKEN_PERMISSIONS = 9
 # The COSE algorithm ECDH-ES + HKDF-256, which the standard requires here (CTAP 2.1, 6.5.6).
 ECDH = -25
-# The permissions of a token if the request names none: makeCredential and getAssertion (CTAP 2.1, 6.5.5.7.1).
+# The permissions of a pinUvAuthToken if the request names none: makeCredential and getAssertion (CTAP 2.1, 6.5.5.7.1).
 DEFAULT_PERMISSIONS = 0x03
 BLOCK = 16
 
 
 @dataclass(slots=True)
 class ClientPin:
-    """The PIN of one key.
+    """The PIN of one security key.
 
-    `hash` is LEFT(SHA-256(PIN), 16), or None while no PIN is set. `length` is the number of code points of the PIN. A
-    key that `stays_blocked` reports the blocked PIN until it gets the right one, even if it was unplugged (pico-fido).
-    `wrong_pin` is the status for a wrong PIN. For tests, `tries` counts the PINs that were sent, right or wrong.
+    `hash` is LEFT(SHA-256(PIN), 16), or None while no PIN is set. `length` is the PIN's length in code points. With
+    `stays_blocked`, a key whose PIN is blocked keeps reporting this until it gets the right PIN, even after it was
+    unplugged (pico-fido). `wrong_pin` is the status that answers a wrong PIN. `tries` counts the PINs that were sent,
+    right or wrong; tests read it.
     """
 
     hash: bytes | None = None
@@ -50,7 +51,7 @@ class ClientPin:
     _key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
 
     def power_up(self) -> None:
-        """Forget what lasts until the key is unplugged: wrong PINs in a row, the token and the key agreement."""
+        """Reset what a key loses when unplugged: consecutive wrong PINs, pinUvAuthToken and key agreement key."""
         self._was_blocked = self.stays_blocked and self._blocked
         self.wrong_in_a_row = 0
         self.token = os.urandom(32)
@@ -94,7 +95,7 @@ class ClientPin:
         return self._issue_token(secret, request)
 
     def verify(self, protocol: int, message: bytes, mac: bytes) -> None:
-        """Raise CtapRefusal PIN_AUTH_INVALID unless `mac` was made with the token that this key issued."""
+        """Raise CtapRefusal PIN_AUTH_INVALID unless `mac` was made with this key's pinUvAuthToken."""
         expected = hmac.digest(self.token, message, "sha256")[: 16 if protocol == 1 else 32]
         if not hmac.compare_digest(expected, mac):
             raise CtapRefusal(CtapStatus.PIN_AUTH_INVALID)
@@ -105,7 +106,7 @@ class ClientPin:
         return {2: secret.encrypt(self.token)}
 
     def _check(self, secret: "_SharedSecret", sent: bytes) -> None:
-        """Check an encrypted PIN hash and count the try. Raise CtapRefusal if it is wrong or the PIN is blocked."""
+        """Check an encrypted PIN hash and count the attempt. Raise CtapRefusal if it is wrong or the PIN is blocked."""
         if self.hash is None:
             raise CtapRefusal(CtapStatus.PIN_NOT_SET)
         if self.retries == 0:
@@ -125,7 +126,7 @@ class ClientPin:
         self.wrong_in_a_row = 0
 
     def _set(self, secret: "_SharedSecret", request: Parameters) -> None:
-        """Set a new PIN. Raise CtapRefusal if its MAC is wrong, it is too short, or it must differ from the old PIN."""
+        """Set a new PIN. Raise CtapRefusal if the MAC is wrong, or if the PIN is too short or a forbidden old PIN."""
         encrypted = request.need(5, bytes)
         signed = encrypted + (request.get(6, bytes) or b"")
         if not hmac.compare_digest(secret.mac(signed), request.need(4, bytes)):
@@ -139,7 +140,7 @@ class ClientPin:
         self.force_change = False
 
     def configure(self, shortest: int | None, *, force_change: bool) -> None:
-        """Set the minimum length, and whether the PIN must change (setMinPINLength, CTAP 2.1, 6.11.4)."""
+        """Set the minimum PIN length, and whether the user must change the PIN (setMinPINLength, CTAP 2.1, 6.11.4)."""
         if shortest is not None and shortest < self.shortest:
             raise CtapRefusal(CtapStatus.PIN_POLICY_VIOLATION)
         if force_change and self.hash is None:
@@ -148,19 +149,19 @@ class ClientPin:
         self.force_change |= force_change or (self.hash is not None and self.length < self.shortest)
 
     def _shared_secret(self, protocol: int, theirs: Parameters) -> "_SharedSecret":
-        """Agree on a secret with the platform's public key, which is a COSE key."""
+        """Derive a shared secret from the platform's public key, a COSE key."""
         x, y = (int.from_bytes(theirs.need(member, bytes)) for member in (-2, -3))
         public = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
         return _SharedSecret(protocol, self._key.exchange(ec.ECDH(), public))
 
 
 def digest(pin: bytes) -> bytes:
-    """Return the hash that a key stores of a PIN: LEFT(SHA-256(PIN), 16)."""
+    """Return the hash of a PIN that a key stores: LEFT(SHA-256(PIN), 16)."""
     return hashlib.sha256(pin).digest()[:16]
 
 
 class _SharedSecret:
-    """The secret of one exchange: CTAP 2.1, 6.5.6 (protocol one) and 6.5.7 (two)."""
+    """The shared secret of one PIN exchange, in protocol one (CTAP 2.1, 6.5.6) or protocol two (6.5.7)."""
 
     def __init__(self, protocol: int, z: bytes) -> None:
         self._protocol = protocol

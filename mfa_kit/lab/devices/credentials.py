@@ -16,7 +16,10 @@ ID_LENGTH = 48
 
 
 class CredentialSecret:
-    """The secret of a key. A credential's ID is a nonce, and a MAC over it and the hash of the relying party's ID."""
+    """The secret from which a key derives its credentials.
+
+    A credential ID is a nonce, followed by a MAC over the nonce and the hash of the relying party ID.
+    """
 
     def __init__(self) -> None:
         self._secret = os.urandom(32)

@@ -44,7 +44,7 @@ class CtapStatus(IntEnum):
 
 
 class CtapRefusal(Exception):
-    """The key answers with only a status code."""
+    """Raised when the key answers a command with only a status code."""
 
     def __init__(self, status: CtapStatus) -> None:
         super().__init__(status.name)
@@ -53,7 +53,7 @@ class CtapRefusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """The CBOR map of a command: member numbers with their values."""
+    """The parameters of a command: a CBOR map from member numbers to values."""
 
     members: Mapping[object, object]
 
@@ -71,11 +71,11 @@ class Parameters:
         return value
 
     def get(self, member: int | str, kind: type[T]) -> T | None:
-        """Return a member, None if it is missing or null. Raise TypeError if it has another type."""
+        """Return a member, or None if it is missing or null. Raise TypeError if it has another type."""
         return None if self.members.get(member) is None else self.need(member, kind)
 
     def inner(self, member: int) -> "Parameters":
-        """Return a map within the map, empty if it is missing."""
+        """Return a nested map, or an empty one if the member is missing."""
         return Parameters(self.get(member, dict) or {})
 
     def credential_ids(self, member: int) -> list[bytes]:
@@ -93,7 +93,7 @@ class UserVerification:
 
     @classmethod
     def parse(cls, request: Parameters, *, mac: int, protocol: int, options: Parameters) -> "UserVerification":
-        """Parse a command. `mac` and `protocol` are the numbers of its members. The protocol is 1 if it is missing."""
+        """Read the evidence in a command. `mac` and `protocol` are member numbers. A missing protocol means 1."""
         return cls(request.get(mac, bytes), request.get(protocol, int) or 1, bool(options.get("uv", int)))
 
 

@@ -1,6 +1,6 @@
-"""The packets of a security key on USB, 64 octets each: CTAPHID (CTAP 2.1, 11.2), with keepalives and cancel.
+"""CTAPHID, the protocol of a security key on USB (CTAP 2.1, 11.2), with packets of 64 octets, keepalives and cancel.
 
-`CtapHid` serves one key on anything that carries packets: python-fido2's interface, or the kernel's.
+`CtapHid` serves one key over any transport for packets, such as python-fido2's interface or the kernel's.
 """
 
 import time
@@ -28,7 +28,7 @@ class PacketWire(Protocol):
     """A transport for packets."""
 
     def receive(self, timeout: float | None) -> bytes | None:
-        """Return the next packet, None if there is none within `timeout` seconds. Raise EOFError at the end."""
+        """Return the next packet, or None after `timeout` seconds. Raise EOFError if the transport is closed."""
         ...
 
     def send(self, packet: bytes) -> None:
@@ -37,8 +37,9 @@ class PacketWire(Protocol):
 
 
 class CtapHid:
-    """One key on one wire. A `mute` key accepts everything and answers nothing; `patience` is in seconds.
+    """Serves one key over one transport.
 
+    A `mute` key accepts all packets and answers none. `patience` is the time in seconds that the key waits for a touch.
     The key answers the first `busy` CBOR messages with CHANNEL_BUSY.
     """
 

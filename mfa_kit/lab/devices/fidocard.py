@@ -1,7 +1,7 @@
-"""A security key as a smart card: FIDO over NFC and CCID (CTAP 2.1, 11.3). It takes and returns octets.
+"""A security key that is used as a smart card: FIDO over NFC and CCID (CTAP 2.1, 11.3).
 
-reader.py carries them. Until the key is touched, it answers with status 9100, and the client asks again with
-NFCCTAP_GETRESPONSE.
+It takes command APDUs and returns response APDUs, which reader.py transports. Until the key is touched, it answers with
+status 9100, and the client asks again with NFCCTAP_GETRESPONSE.
 """
 
 import threading
@@ -37,11 +37,11 @@ class _NotYet(Exception):
 
 
 class FidoCard:
-    """One key in a reader.
+    """A security key in a reader.
 
-    It stops answering at APDU `mute_at` and leaves the reader at APDU `pulled_at`. APDUs count from 1, and 0 means
-    never. With `wrong_pin`, it answers a wrong PIN with this status word (pico-fido: 6431). With `stalls`, it announces
-    more of each answer to CTAP2 without sending any.
+    The key stops answering at APDU number `mute_at`, and is pulled out at APDU number `pulled_at`. The first APDU has
+    number 1; 0 means never. `wrong_pin` is the status word that answers a wrong PIN (pico-fido: 6431). With `stalls`,
+    each response to a CTAP2 command announces more data and never sends it.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class FidoCard:
             return bytes([UPNEEDED]) + StatusWord.UPDATE.to_bytes(2)
 
     def wait(self) -> None:
-        """Return if the key is touched. Raise CtapRefusal if it is too late or canceled, otherwise _NotYet."""
+        """Return if the key was touched. Raise CtapRefusal after a timeout or a cancel, otherwise _NotYet."""
         if self._canceled:
             raise CtapRefusal(CtapStatus.KEEPALIVE_CANCEL)
         if time.monotonic() > self._asked + PATIENCE:
@@ -135,5 +135,5 @@ class FidoCard:
             raise _NotYet
 
     def ready(self) -> bool:
-        """Whether the key is touched. In a reader's field it always is, unless `touch` is None."""
+        """Whether the key is touched. A key in a reader counts as touched, unless `touch` is None."""
         return self.key.behavior.touch is not None

@@ -1,7 +1,7 @@
-"""A YKOATH card: a YubiKey's OATH applet as Yubico's protocol page describes it, with deviations of real firmware.
+"""A simulated YKOATH card: a YubiKey's OATH applet, optionally with the deviations of real firmware.
 
-https://docs.yubico.com/yesdk/users-manual/application-oath/oath-protocol.html (YKOATH). It takes and returns octets,
-and reader.py carries them.
+https://docs.yubico.com/yesdk/users-manual/application-oath/oath-protocol.html (YKOATH). The card takes command APDUs
+and returns response APDUs, which reader.py transports.
 """
 
 import hmac
@@ -42,7 +42,7 @@ WANTS_TOUCH = 0x02
 # The algorithms of credentials.
 HASHES = {1: "sha1", 2: "sha256", 3: "sha512"}
 
-# The maximum length of a name in octets.
+# The maximum length of a credential's name in octets.
 NAME_LIMIT = 64
 # The response of a card with the quirk `garbage`: a TLV that is longer than the response.
 GARBAGE = bytes.fromhex("71ff0004")
@@ -51,7 +51,7 @@ Fields = Mapping[int, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A credential that PUT stored. `kind` is type and algorithm in one octet, as in the protocol."""
+    """A credential that PUT stored. `kind` is its type and algorithm in one octet, as in the protocol."""
 
     kind: int
     digits: int
@@ -69,12 +69,12 @@ class Credential:
 class Quirks:
     """How a card differs from the protocol page.
 
-    Instructions are named by their INS octet, APDUs by their number since `log` was cleared. `endless`, `stalls`,
-    `garbage` and `refuses` replace the responses of instructions. `untouched` and `cannot_compute` are status words.
-    The card leaves the reader at an APDU of instruction `pulled_by`, before APDU `pulled_before` or after APDU
-    `pulled_after`. `strict_le` takes a missing Le as 0 (CanoKey, of four octets), `most_at_once` is the number of
-    credentials above which CALCULATE ALL is too long (pico-fido), and a key with `stalls` announces data forever
-    without sending any.
+    Instructions are given as INS octets, and APDUs as their number since `log` was cleared. `endless`, `stalls`,
+    `garbage` and `refuses` replace the responses to the instructions in them; `stalls` announces data forever and never
+    sends any. `untouched` and `cannot_compute` are status words. The card is pulled out at an APDU with the instruction
+    `pulled_by`, before APDU number `pulled_before` or after APDU number `pulled_after`. With `strict_le`, a missing Le
+    counts as 0 (CanoKey). With more than `most_at_once` credentials, the response to CALCULATE ALL is too long
+    (pico-fido).
     """
 
     strict_le: bool = False
@@ -103,7 +103,7 @@ class Quirks:
 
 
 def tlvs(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the tags and values of a command's data: TLVs, and the property, which has no length (YKOATH, PUT)."""
+    """Yield the tags and values in a command's data. The property in PUT has no length octet (YKOATH)."""
     at = 0
     while at < len(data):
         tag = data[at]
@@ -120,10 +120,11 @@ def tlvs(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 class YkoathCard:
-    """One card.
+    """A simulated YKOATH card.
 
-    `touch_delay` is the number of seconds until its button is touched, and `touch_limit` until the card gives up. For
-    tests, `credentials` holds its credentials by name, and `log` has the INS of each APDU since `log.clear()`.
+    `touch_delay` is the time in seconds until its button is touched, and `touch_limit` the time that the card waits for
+    it. Tests read `credentials`, which holds the credentials by name, and `log`, which has the INS octet of each APDU
+    since `log.clear()`.
     """
 
     def __init__(
@@ -181,7 +182,7 @@ class YkoathCard:
         return apdu.ins == self.quirks.pulled_by and not apdu.selects
 
     def _answer(self, apdu: Apdu) -> bytes:
-        """Collect a chained command, or run a complete one. Return the response with its status word."""
+        """Run a complete command, or store one part of a chained command. Return the response with its status word."""
         if apdu.cla & CHAINED:
             self._chain += apdu.data
             return StatusWord.OK.to_bytes(2)
@@ -251,7 +252,7 @@ class YkoathCard:
         return response
 
     def _config(self) -> bytes:
-        """Return DeviceInfo as yubikit reads it: OATH on USB, a keychain with USB-A, the version and the serial."""
+        """Return a DeviceInfo that yubikit can parse: OATH over USB, a USB-A keychain key, its version and serial."""
         info = tlv(0x01, b"\x02\x3b") + tlv(0x03, b"\x02\x3b") + tlv(0x04, b"\x01") + tlv(0x05, bytes(self.version))
         if self.serial is not None:
             info += tlv(0x02, self.serial.to_bytes(4))
@@ -297,7 +298,7 @@ class YkoathCard:
     # Credentials.
 
     def _known(self, name: bytes) -> bytes:
-        """Return the name. Raise ApduRefusal if no credential has it."""
+        """Return the name. Raise ApduRefusal if no credential has this name."""
         if name not in self.credentials:
             raise ApduRefusal(StatusWord.NO_SUCH_OBJECT)
         return name
@@ -323,7 +324,7 @@ class YkoathCard:
         return b""
 
     def _list(self, apdu: Apdu) -> bytes:
-        """Answer LIST. In version 1 of LIST, which Nitrokeys use, an octet of properties follows each name."""
+        """Answer LIST. Version 1, which Nitrokeys use, adds an octet of properties after each name."""
         with_touch = apdu.data == b"\x01" and not self.quirks.lists_plainly
         return b"".join(
             tlv(NAME_LIST, bytes([held.kind]) + name + (bytes([held.touch]) if with_touch else b""))
@@ -414,5 +415,5 @@ def _fields(apdu: Apdu) -> Fields:
 
 
 def _endless() -> bytes:
-    """Return a part of a response that announces more, whatever was sent before."""
+    """Return a part of a response that always announces another part."""
     return bytes(CHUNK) + (StatusWord.MORE | 0xFF).to_bytes(2)

@@ -39,9 +39,10 @@ POWER_ON, GET_ATR = 1, 4
 # a number such as " 00 00".
 LONGEST_NAME, MOST = 120, 8
 START, TICK = 20.0, 0.05
-# How long pcscd gets to end by itself, in seconds. It never ends while its driver waits for a card that was removed.
+# How many seconds to wait until pcscd exits. It never exits while its driver waits for a card that was removed.
 END = 5.0
-# Seconds until the driver looks at a card, twice the interval of pcscd's polling. It looks twice before it powers one.
+# NOTICED is the time in seconds within which pcscd sees a new card, twice its polling interval. It looks at a card
+# twice before it powers the card.
 NOTICED, UNNOTICED = 0.9, 3
 YUBIKEY = "Yubico YubiKey OTP+FIDO+CCID"
 # The shell enters the folder first, because the mounts may hide it.
@@ -52,7 +53,7 @@ exec setpriv --pdeathsig TERM pcscd --foreground $4 --config "$2/readers"
 
 
 class SimulatedCard(Protocol):
-    """A card that can be inserted. The reader sets `gone` when it removes the card, `powered` when pcscd powers it."""
+    """A card for a virtual reader, which sets `gone` when it removes the card, and `powered` when pcscd powers it."""
 
     atr: bytes
     gone: threading.Event
@@ -86,7 +87,10 @@ class OccupiedReader:
 
 
 class Readers:
-    """Readers with the given names: `with Readers() as readers: readers.insert(card)`. Clients need `readers.env`."""
+    """Virtual readers with the given names.
+
+    Usage: `with Readers() as readers: readers.insert(card)`. PC/SC clients need the environment `readers.env`.
+    """
 
     def __init__(self, names: Sequence[str] = (YUBIKEY,), *, polkit: bool = False) -> None:
         self.names, self.polkit = names, polkit
@@ -152,7 +156,7 @@ class Readers:
         return {"PCSCLITE_CSOCK_NAME": str(self.socket)}
 
     def insert(self, card: SimulatedCard, reader: int = 0) -> None:
-        """Insert a card. Return when pcscd has powered it, within half a second. Raise DeviceFault if it does not."""
+        """Insert a card, and wait until pcscd has powered it, about half a second. Raise DeviceFault if it does not."""
         # If a card is pulled in the middle of an exchange, pcscd may not notice. It then looks at the next card without
         # powering it, until it sees the reader empty. A card stays in until pcscd has looked at it UNNOTICED times,
         # because pcscd may be powering it now.
@@ -189,7 +193,7 @@ class Readers:
         return seat
 
     def swap(self, card: SimulatedCard, reader: int = 0) -> bool:
-        """Swap the card in a reader. pcscd notices only at the next power-up. Return False for an empty reader."""
+        """Replace the card in a reader; pcscd notices only at the next power-up. Return False for an empty reader."""
         seat = self._seats.get(reader)
         if seat is None or not seat.alive:
             return False
@@ -252,14 +256,14 @@ def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if not 0 < len(name.encode()) <= LONGEST_NAME or '"' in name or not name.strip() or "\n" in name:
             raise UsageFault(
-                f"invalid name of a reader: {name!r}", f"use 1 to {LONGEST_NAME} letters, without quotation marks"
+                f"invalid reader name: {name!r}", f"use 1 to {LONGEST_NAME} letters, without quotation marks"
             )
     if not 0 < len(names) <= MOST:
-        raise UsageFault(f"{len(names)} readers cannot be simulated", f"name 1 to {MOST}")
+        raise UsageFault(f"{len(names)} readers cannot be simulated", f"give 1 to {MOST} names")
 
 
 def _connect_within(process: int, port: int) -> socket.socket:
-    """Connect from inside a process's network namespace. Only the calling thread moves there (setns(2))."""
+    """Connect to a port in a process's network namespace. Only the calling thread enters it (setns(2))."""
     with Path(f"/proc/{process}/ns/net").open("rb") as space:
         if ctypes.CDLL(None, use_errno=True).setns(space.fileno(), CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "setns")
@@ -270,7 +274,7 @@ def _connect_within(process: int, port: int) -> socket.socket:
 
 
 def _serve(seat: OccupiedReader, wire: socket.socket) -> None:
-    """Answer vpcd's protocol: two octets of length, then one octet of control or a command APDU."""
+    """Answer vpcd's messages, which are two octets of length, then a control octet or a command APDU."""
     while True:
         message = _read(wire, int.from_bytes(_read(wire, 2)))
         card = seat.card

@@ -1,6 +1,7 @@
 """A security key that answers the commands of CTAP 2.1 and U2F. ctaphid.py and fidocard.py transport them.
 
-The key follows the standards by default. `KeyModel` sets what it reports about itself, `KeyBehavior` how it behaves.
+The key follows the standards by default. `KeyModel` sets what it reports about itself, and `KeyBehavior` sets how it
+behaves.
 """
 
 import hashlib
@@ -48,7 +49,7 @@ class U2fCommand(IntEnum):
 
 
 class Touch(Protocol):
-    """The transport's report of touches."""
+    """Reports whether the key was touched. Each transport implements it."""
 
     def wait(self) -> None:
         """Return when the key is touched. Raise CtapRefusal if it is not, or if the platform cancels."""
@@ -76,12 +77,13 @@ class KeyModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyBehavior:
-    """How a key behaves. `touch` is the number of seconds until it is touched, None for never.
+    """How a key behaves. `touch` is the time in seconds until it is touched; None means never.
 
-    `attestation` is a format of WebAuthn, 8: packed, self (packed without a certificate), fido-u2f or none. Any other
-    name gives a statement without meaning. `count` is added to the signature counter at each signature. `hide` are
-    flags of authenticatorData that the key omits. `keep` makes every credential resident. `reset_within` is the number
-    of seconds after power-up in which the key accepts a reset. `configurable` is whether it has authenticatorConfig.
+    `attestation` is the format of attestation statements (WebAuthn, 8): packed, self (packed without a certificate),
+    fido-u2f or none. Any other name produces a meaningless statement. Each signature adds `count` to the signature
+    counter. The key never sets the flags of authenticatorData in `hide`. `keep` makes every credential resident.
+    `reset_within` is the time in seconds after power-up in which the key accepts a reset. `configurable` is whether the
+    key supports authenticatorConfig.
     """
 
     touch: float | None = 0.0
@@ -96,9 +98,11 @@ class KeyBehavior:
 
 
 class SimulatedKey:
-    """One key. `issued` is its attestation key and certificate. `chain` is the certificates from there to the root.
+    """A simulated security key.
 
-    `resident` holds relying party IDs with credential IDs. `registered` counts all credentials, for tests.
+    `issued` is its attestation certificate with the private key, and `chain` holds the CA certificates that follow in
+    an attestation. `resident` holds the relying party ID and the credential ID of each resident credential.
+    `registered` counts all credentials; tests read it.
     """
 
     def __init__(
@@ -255,7 +259,7 @@ class SimulatedKey:
         return {1: {"id": known[0], "type": "public-key"}, 2: data, 3: signature}
 
     def _verify_user(self, verification: UserVerification, message: bytes, touch: Touch) -> bool:
-        """Whether the user was verified, by a pinUvAuthParam or by a fingerprint. Raise CtapRefusal for a wrong one."""
+        """Whether a pinUvAuthParam or a fingerprint verified the user. Raise CtapRefusal if verification failed."""
         if verification.mac is not None:
             self.client_pin.verify(verification.protocol, message, verification.mac)
             return True
@@ -272,14 +276,14 @@ class SimulatedKey:
         return self.client_pin.answer(request, uv=self.model.fingerprint) or None
 
     def _credential_management(self, request: Parameters, _: Touch) -> Response:
-        """Answer authenticatorCredentialManagement (CTAP 2.1, 6.8), but only getCredsMetadata."""
+        """Answer authenticatorCredentialManagement (CTAP 2.1, 6.8). Only getCredsMetadata is supported."""
         if request.need(1, int) != GET_CREDENTIALS_METADATA:
             raise CtapRefusal(CtapStatus.INVALID_SUBCOMMAND)
         self._verify_token(request, b"\x01")
         return {1: len(self.resident), 2: self.model.residents - len(self.resident)}
 
     def _config(self, request: Parameters, _: Touch) -> None:
-        """Answer authenticatorConfig (CTAP 2.1, 6.11), but only setMinPINLength."""
+        """Answer authenticatorConfig (CTAP 2.1, 6.11). Only setMinPINLength is supported."""
         command, parameters = request.need(1, int), request.inner(2)
         if not self.behavior.configurable or command != SET_MIN_PIN_LENGTH:
             raise CtapRefusal(CtapStatus.INVALID_SUBCOMMAND)
@@ -288,7 +292,7 @@ class SimulatedKey:
         self.client_pin.configure(parameters.get(1, int), force_change=bool(parameters.get(3, int)))
 
     def _verify_token(self, request: Parameters, message: bytes) -> None:
-        """Raise CtapRefusal unless members 3 and 4 are the protocol and the pinUvAuthParam for a message."""
+        """Raise CtapRefusal unless member 4, with the protocol in member 3, is a message's pinUvAuthParam."""
         mac = request.get(4, bytes)
         if mac is None:
             raise CtapRefusal(CtapStatus.PUAT_REQUIRED)
@@ -374,7 +378,7 @@ def lab_key(
     shortest_pin: int = 4,
     force_change: bool = False,
 ) -> SimulatedKey:
-    """Make a key with a certificate of this manufacturer that states its model and firmware."""
+    """Make a key whose certificate from this manufacturer states its model and firmware."""
     model = model or KeyModel()
     issued = maker.certificate(model.aaguid, firmware=model.firmware)
     return SimulatedKey(

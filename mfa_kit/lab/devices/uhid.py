@@ -1,4 +1,4 @@
-"""A security key that the kernel treats as a real one: /dev/uhid (Documentation/hid/uhid.rst), root and Linux only."""
+"""Simulates a USB security key in the Linux kernel with /dev/uhid (Documentation/hid/uhid.rst). Needs root."""
 
 import os
 import select
@@ -16,7 +16,8 @@ CREATE = struct.Struct("<I128s64s64sHHIIII4096s")
 EVENT = 4380
 BUS_USB = 3
 PACKET = 64
-# FIDO's usage page, one input and one output report of 64 octets (CTAP 2.1, 11.2.8.1).
+# A report descriptor with FIDO's usage page, one input report and one output report of 64 octets each (CTAP 2.1,
+# 11.2.8.1).
 REPORTS = bytes.fromhex("06d0f10901a1010920150026ff007508954081020921150026ff00750895409102c0")
 VENDOR, PRODUCT = 0x1209, 0x0001
 
@@ -54,11 +55,11 @@ class Uhid:
         os.close(self._stopped)
 
     def stop(self) -> None:
-        """Make `receive` raise EOFError in the thread that waits there."""
+        """Make `receive` raise EOFError in the thread that waits in it."""
         os.eventfd_write(self._stopped, 1)
 
     def receive(self, timeout: float | None) -> bytes | None:
-        """Return the next packet that a program wrote, None if there is none within `timeout` seconds."""
+        """Return the next packet that a program wrote, or None if there is none within `timeout` seconds."""
         while ready := select.select([self._handle, self._stopped], [], [], timeout)[0]:
             if self._stopped in ready:
                 raise EOFError
