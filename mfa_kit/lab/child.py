@@ -19,7 +19,7 @@ from mfa_kit.lab.token_of_lab import is_lab
 # Variables that an AWS client or mfa-kit reads: settings of botocore and boto2, mfa-kit's own folder, proxies.
 AWS_CLIENTS = ("AWS_", "BOTO")
 PREFIXES = (*AWS_CLIENTS, "MFA_KIT_")
-# Of mfa-kit's own variables, those that choose credentials or an endpoint.
+# The variables of mfa-kit that choose credentials or an endpoint.
 CHOOSING = ("MFA_KIT_PROFILE", "MFA_KIT_ENDPOINT_URL")
 SUFFIX = "_PROXY"
 # Variables to unset in the shell that exports the lab's environment. That shell may have variables that the serving
@@ -54,8 +54,8 @@ SignalReceiver = Callable[[int], None]
 def device_environment(caller: Mapping[str, str], devices: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a command that gets the lab's keys.
 
-    If the caller's environment is that of a lab, keep it. Otherwise remove all credentials, so that the lab's keys
-    reach no real account.
+    If the caller's environment is that of a lab, keep it. Otherwise remove all credentials, so that the lab's keys are
+    never registered in a real account.
     """
     if is_lab(caller):
         return {**caller, **devices}
@@ -63,7 +63,7 @@ def device_environment(caller: Mapping[str, str], devices: Mapping[str, str]) ->
 
 
 def child_environment(lab: Mapping[str, str], *, caller: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return the caller's environment, but with the lab's variables and none that lead elsewhere."""
+    """Return the caller's environment with the lab's variables and without any that could lead to AWS."""
     return _without(caller, PREFIXES) | dict(lab) | {"MFA_KIT_HOME": str(home)}
 
 
@@ -77,7 +77,7 @@ def _without(caller: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[str, 
 
 
 def run_command(command: Sequence[str], env: Mapping[str, str]) -> int:
-    """Run a command. Return its status, 128 + n if signal n ended it. Raise UsageFault for an unknown program."""
+    """Run a command. Return its status, or 128 + n if signal n ended it. Raise UsageFault for an unknown program."""
     program = shutil.which(command[0], path=env.get("PATH"))
     if program is None:
         raise UsageFault(f"the program {command[0]!r} was not found", "use a command that is on the PATH")
@@ -93,10 +93,10 @@ def run_command(command: Sequence[str], env: Mapping[str, str]) -> int:
 
 @contextmanager
 def _receiving(first: SignalReceiver) -> Iterator[Callable[[SignalReceiver], None]]:
-    """Receive the signals that only this process gets, even before the child exists.
+    """Catch the signals that only this process gets, even before the child exists.
 
-    Yield a function that changes the receiver. The terminal sends Ctrl-C to the child too. This process catches it and
-    does not ignore it, because a child inherits ignored signals.
+    Yield a function that replaces the receiver. The terminal sends Ctrl-C to the child too. This process catches the
+    signal instead of ignoring it, because a child would inherit the ignored signal.
     """
     receivers = [first]
     before = {number: signal.signal(number, lambda number, _: receivers[-1](number)) for number in PASSED_ON}
@@ -110,7 +110,7 @@ def _receiving(first: SignalReceiver) -> Iterator[Callable[[SignalReceiver], Non
 
 @contextmanager
 def unwind_on_signals() -> Iterator[None]:
-    """Clean up folders and processes on SIGTERM and SIGHUP, as on Ctrl-C. An ignored signal stays ignored."""
+    """Make SIGTERM and SIGHUP clean up folders and processes, as Ctrl-C does. An ignored signal stays ignored."""
 
     def end(number: int, _frame: object) -> None:
         for each in before:
@@ -140,7 +140,7 @@ def shell_exports(env: Mapping[str, str], *, unset: Sequence[str]) -> str:
 
 
 def marked_shell(command: Sequence[str], home: Path) -> list[str]:
-    """Return the command. The prompt of a bash without arguments shows that it runs in the lab."""
+    """Return the command. If it is `bash` without arguments, its prompt will show that it runs in the lab."""
     if [Path(each).name for each in command] != ["bash"]:
         return list(command)
     file = home / "lab.bashrc"

@@ -1,4 +1,4 @@
-"""Plugs the lab's OATH keys into readers of a private pcscd: one in each reader, or any key from a box."""
+"""Plugs the lab's OATH keys into readers of a private pcscd: one key per reader, or keys chosen by the user."""
 
 import os
 import signal
@@ -15,9 +15,9 @@ Say = Callable[[str], None]
 
 
 def plug_in_cards(tell: Say, command: Sequence[str], *, readers: Sequence[str], serial: int, touch_delay: float) -> int:
-    """Plug a key into each reader and run a command; return its status. Without one, run until Ctrl-C and return 0.
+    """Plug a key into each reader, run a command, and return its status.
 
-    `tell` prints the environment to export if there is no command.
+    Without a command, keep the keys plugged in until Ctrl-C and return 0; `tell` prints the environment to export.
     """
     ended = threading.Event()
     if not command:
@@ -43,7 +43,7 @@ def open_box(
     touch_delay: float,
     note: Say,
 ) -> None:
-    """Offer keys in a box until Ctrl-C or the last line. Each line is the number of a key to plug in or pull out."""
+    """Let the user plug in and pull out keys until Ctrl-C or the last line. Each line is the number of a key."""
     _on_end(signal.default_int_handler)
     with Readers(readers) as opened, suppress(KeyboardInterrupt):
         tell(child.shell_exports(opened.env, unset=()))
@@ -55,7 +55,7 @@ def _cards(count: int, serial: int, touch_delay: float) -> list[YkoathCard]:
 
 
 def _on_end(act: Callable[..., object]) -> None:
-    """Call `act` when a signal ends the process. Use handlers, because pcscd would inherit blocked signals."""
+    """Call `act` when a signal is to end the process. The signals are not blocked, because pcscd would inherit that."""
     for end in child.ENDS:
         signal.signal(end, act)
 

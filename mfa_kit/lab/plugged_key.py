@@ -1,4 +1,4 @@
-"""Plugs in the lab's security key, as a device node of the kernel or as a card in a reader of its own."""
+"""Plugs in the lab's security key, either as a USB device of the kernel or as a card in its own reader."""
 
 import os
 import signal
@@ -36,10 +36,11 @@ def plug_in_key(
     reader: bool,
     publish: Path | None,
 ) -> int:
-    """Plug in a key and run a command; return its status. Without a command, run until Ctrl-C and return 0.
+    """Plug in a key, run a command, and return its status.
 
-    `touch` is the number of seconds until the key's button is touched, or None for never. Raise DeviceFault if this
-    computer can plug in the key neither on USB nor in a reader.
+    Without a command, keep the key plugged in until Ctrl-C and return 0. `touch` is the time in seconds until the key's
+    button is touched; None means never. Raise DeviceFault if this computer can plug in the key neither on USB nor in a
+    reader.
     """
     maker = AttestationCa(now=time.time())
     model = KeyModel(aaguid=None, versions=("U2F_V2",)) if u2f else KeyModel()
@@ -64,7 +65,7 @@ def plug_in_key(
 
 
 def _publish(maker: AttestationCa, key: SimulatedKey, identifier: str, folder: Path) -> None:
-    """Write metadata that lists the key, and the root that signed it. Replace only metadata of a lab."""
+    """Write metadata that lists the key, and its root certificate. Replace existing files only if a lab wrote them."""
     aaguid = key.model.aaguid.hex() if key.model.aaguid else ""
     dashed = "-".join((aaguid[:8], aaguid[8:12], aaguid[12:16], aaguid[16:20], aaguid[20:]))
     entry = maker.entry(MODEL, aaguid=dashed) if aaguid else maker.entry(MODEL, identifiers=[identifier])

@@ -1,4 +1,4 @@
-"""The client of a lab's control endpoint, for `mfa-kit lab` verbs that use a lab that is running."""
+"""The client of a running lab's control endpoint, for verbs of `mfa-kit lab`."""
 
 import json
 import urllib.error
@@ -15,9 +15,9 @@ HINT = "run it under `mfa-kit lab run`, or export what `mfa-kit lab serve` print
 
 
 def ask_lab(method: str, path: str, payload: Mapping[str, object], *, env: Mapping[str, str]) -> Any:
-    """Send a request to the lab that the environment names. Return its JSON (docs/lab-reference.md).
+    """Send a request to the lab that the environment names. Return the JSON response (docs/lab-reference.md).
 
-    Raise UsageFault if there is no lab, or if it refuses the request.
+    Raise UsageFault if there is no lab, or if the lab refuses the request.
     """
     if (token := token_in(env)) is None:
         raise UsageFault("there is no lab in this environment", HINT)
@@ -41,7 +41,7 @@ def ask_lab(method: str, path: str, payload: Mapping[str, object], *, env: Mappi
 
 
 def _refusal(body: bytes) -> UsageFault:
-    """Return the fault that a lab gave as the reason for a refusal."""
+    """Return a UsageFault with the reason for which the lab refused a request."""
     try:
         reason = read_json(body)
         return UsageFault(str(reason["error"]), str(reason.get("hint") or HINT))

@@ -26,9 +26,9 @@ class LabOptions:
     """The options of a lab on the command line.
 
     `users` is the number of users of each account, and `accounts` the number of member accounts of an organization.
-    `source` is the description to start from, `folder` is where the account is kept, and `rules` is a file of fault
-    rules. `timings` are settings in the form `name=value`. `latency` is in seconds. `rate` and `burst` are those of the
-    fault `bucket`.
+    `source` is the description of the initial account, `folder` stores the account, and `rules` is a file of fault
+    rules. `timings` are settings in the form `name=value`. `latency` is in seconds. `rate` and `burst` are the
+    parameters of the fault `bucket`.
     """
 
     users: int | None = None
@@ -75,7 +75,7 @@ def running_lab(options: LabOptions) -> Iterator[tuple[Lab, Path]]:
 
 
 def _start(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
-    """Return the users to create and the initial account: a kept one, a described one, or None for a fresh one."""
+    """Return the users to create and the initial account, stored or described; None for a new account."""
     kept = options.folder / ACCOUNT_FILE if options.folder else None
     if kept is not None and kept.exists():
         if options.source or (options.users, options.accounts) != (None, None):
@@ -87,7 +87,7 @@ def _start(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
 
 
 def _new(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
-    """Return the users and the description of an account that no folder has kept."""
+    """Return the users to create and the description for an account that is not stored in a folder."""
     if options.source is None:
         return child.user_names(USERS if options.users is None else options.users), None
     if options.accounts is not None:
@@ -96,7 +96,7 @@ def _new(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
 
 
 def _plant(lab: Lab, options: LabOptions) -> None:
-    """Add the faults of the options. Raise UsageFault for a rule that does not fit, and give its number."""
+    """Add the faults from the options to a lab. Raise UsageFault with the number of an invalid rule."""
     for number, row in enumerate(read_rules(options.rules) if options.rules else [], 1):
         try:
             lab.faults.add_row(row)

@@ -1,7 +1,7 @@
-"""Recognition of a lab: by a variable that names its endpoint on loopback, with a token that only labs have.
+"""Recognizes a lab by a variable that has its loopback endpoint and a token that only labs have.
 
-An account number proves nothing, because other simulators use the same. Credentials prove nothing either, because users
-of a lab have their own.
+An account number proves nothing, because other simulators use the same number. Credentials prove nothing either,
+because users of a lab have their own.
 """
 
 import re
@@ -14,7 +14,7 @@ VARIABLE = "MFA_KIT_LAB"
 VALUE = re.compile(r"(?P<token>[0-9a-f]{64})@(?P<endpoint>.+)")
 # The variables that choose an endpoint: for all services, for a single one (AWS_ENDPOINT_URL_IAM), and mfa-kit's own.
 ENDPOINTS = ("AWS_ENDPOINT_URL", "MFA_KIT_ENDPOINT_URL")
-# With this variable, AWS clients do not read the others.
+# With this variable, AWS clients ignore the other variables.
 IGNORES_ENDPOINTS = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 
 
@@ -33,7 +33,7 @@ def lab_variable(endpoint: str, secret_access_key: str) -> str:
 def token_in(env: Mapping[str, str]) -> str | None:
     """Return the token in the environment of a lab; None in any other environment.
 
-    Every variable that can choose an endpoint has to name the lab's.
+    Every variable that chooses an endpoint must name the lab's endpoint.
     """
     found = VALUE.fullmatch(env.get(VARIABLE, ""))
     endpoints = {value.rstrip("/") for name, value in env.items() if name.startswith(ENDPOINTS) and value}
@@ -50,5 +50,5 @@ def is_lab(env: Mapping[str, str]) -> bool:
 
 
 def speaks_to_lab(endpoint_url: str, env: Mapping[str, str]) -> bool:
-    """Return whether an endpoint is that of the lab of this environment, whoever's credentials are used there."""
+    """Return whether an endpoint belongs to the lab of this environment, whatever credentials are used."""
     return is_lab({**env, "AWS_ENDPOINT_URL": endpoint_url})

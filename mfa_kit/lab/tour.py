@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TourStep:
-    """One step: the command, its expected status, what happened, and what the same command does on AWS.
+    """A step of the tour: the command, its expected status, what happened, and what the same command does on AWS.
 
     `before` runs before the command. With `kill_after`, the command is killed after that operation has succeeded.
     """
@@ -84,7 +84,7 @@ STEPS: Sequence[TourStep] = (
     TourStep(
         title="Ask for the same again",
         run=("enroll", "alice", "--with", "virtual", "--codes", "generated", "-r", "{recipient}"),
-        happened="Nothing, because alice has a device. You can run a list of users twice.",
+        happened="Nothing, because alice has a device. So it is safe to enroll a list of users twice.",
         on_aws="The same. --add gives her one more device, up to eight.",
     ),
     TourStep(
@@ -97,13 +97,13 @@ STEPS: Sequence[TourStep] = (
         title="Mistype a code",
         before=_mistype,
         happened="IAM reports only that the code is not valid. No code is used up: the next correct pair is accepted.",
-        on_aws="The same message for every mistake: wrong, the same twice, in reverse order, used before.",
+        on_aws="The same message for every mistake: wrong, repeated, reversed or used codes.",
     ),
     TourStep(
         title="Look at what was done",
         run=("ledger", "show", "--user", "alice"),
         happened="The ledger lists each call to AWS with its request id. It contains no secrets.",
-        on_aws="CloudTrail, which is the proof, has the same request ids. The ledger is the record on this computer.",
+        on_aws="CloudTrail is the official record, and has the same request ids. The ledger is this computer's record.",
     ),
     TourStep(
         title="The power fails while bob gets a device",

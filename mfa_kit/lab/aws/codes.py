@@ -1,8 +1,8 @@
 """Decides which codes IAM and STS accept for a device.
 
 pyotp computes the codes. The product's own otp module is not used here, because a bug in shared code would go
-unnoticed. As recorded on AWS, IAM and STS keep separate records: IAM remembers the last pair that it accepted, and STS
-remembers each code. STS learns of changes in IAM some seconds later.
+unnoticed. IAM and STS track used codes separately, as our recordings of AWS show: IAM remembers the last pair that it
+accepted, and STS remembers each code. Changes in IAM reach STS a few seconds later.
 """
 
 import math
@@ -18,16 +18,17 @@ UNABLE = (
     "MultiFactorAuthentication failed, unable to validate MFA code.  "
     "Please verify your MFA serial number is valid and associated with this user."
 )
-# Errors that `unknown_serial` can select for a token that AWS does not know, by HTTP status.
+# The errors for a token that AWS does not know, by the HTTP status in the setting `unknown_serial`.
 UNKNOWN_SERIAL = {400: "ValidationError", 403: "InvalidAuthenticationCode", 404: "NoSuchEntity"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabSettings:
-    """Limits of IAM and STS, recorded on one account over a few days. Windows are in steps of 30 s, times in seconds.
+    """The limits of IAM and STS, as recorded with one AWS account over a few days.
 
-    `unknown_serial` is the HTTP status with which the lab refuses a token that AWS does not know. AWS's own error is
-    unknown. Raise ValueError for a value that is negative, not finite or otherwise impossible.
+    Windows are in steps of 30 s, times in seconds. `unknown_serial` is the HTTP status with which the lab refuses a
+    token that AWS does not know; the status that AWS itself returns is not known. Raise ValueError for a value that is
+    negative, not finite or otherwise impossible.
     """
 
     pair_behind: int = 998
@@ -66,9 +67,10 @@ def code(secret: str, counter: int) -> str:
 
 @dataclass(slots=True)
 class DeviceCodes:
-    """IAM's record of one device. `last` is the counter (RFC 6238: T) of the last code that IAM accepted, -1 for none.
+    """What IAM remembers about the codes of one device.
 
-    `skew` is the offset in steps at which the last pair was found.
+    `last` is the counter (T in RFC 6238) of the last code that IAM accepted, or -1. `skew` is the offset, in steps of
+    30 s, at which the last pair was found.
     """
 
     secret: str
@@ -92,10 +94,10 @@ class DeviceCodes:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """An assignment of a device as STS sees it.
+    """The assignment of a device, as STS sees it.
 
-    `at` is the Unix time of the change. `user` is a user ID, or None for an unassigned device. `secret` and `skew` are
-    the values at that time.
+    `at` is the Unix time at which the assignment changed. `user` is a user ID, or None for an unassigned device.
+    `secret` and `skew` are the device's values at that time.
     """
 
     at: float
@@ -106,10 +108,10 @@ class Binding:
 
 @dataclass(slots=True)
 class StsCodes:
-    """STS's record of all devices of an account.
+    """What STS remembers about the devices of one account.
 
-    `used` holds the secrets and counters of codes that STS accepted. `tries` holds, for each serial, the current span
-    of `sts_span` seconds and the number of codes that STS checked in it.
+    `used` holds the secret and counter of each code that STS accepted. `tries` holds, for each serial, the current span
+    of `sts_span` seconds and the number of codes that STS checked in that span.
     """
 
     bindings: dict[str, list[Binding]] = field(default_factory=dict)
@@ -121,9 +123,9 @@ class StsCodes:
         self.bindings.setdefault(serial, []).append(Binding(now, user, codes.secret, codes.skew))
 
     def check(self, serial: str, given: str, *, user: str, now: float, settings: LabSettings) -> None:
-        """Accept a code near the device's adjusted time, each code once. Raise AccessDenied for any other code.
+        """Accept each code once, if it is near the device's adjusted time. Raise AccessDenied for any other code.
 
-        After `sts_attempts` codes in a span, the message is the one for an unknown device.
+        After `sts_attempts` codes in a span, the error message is the one for an unknown device.
         """
         seen = [one for one in self.bindings.get(serial, []) if one.at <= now - settings.propagation]
         window = int(now) // settings.sts_span

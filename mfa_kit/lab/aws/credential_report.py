@@ -1,4 +1,4 @@
-"""The credential report, the CSV of GetCredentialReport."""
+"""Writes the credential report, the CSV file that GetCredentialReport returns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = (
     *("access_key_2_last_used_region", "access_key_2_last_used_service"),
     *("cert_1_active", "cert_1_last_rotated", "cert_2_active", "cert_2_last_rotated"),
 )
-# The report's words for a missing value, for a value without records, and for a column that root does not have.
+# The report's placeholders for a missing value, for a value without records, and for a column that root does not have.
 NONE, NEVER, UNSUPPORTED = "N/A", "no_information", "not_supported"
 CERTIFICATES = ["false", NONE, "false", NONE]
 # The maximum number of access keys of a user (user guide, "IAM and STS quotas").
@@ -57,7 +57,7 @@ def _root_row(account: LabAccount) -> list[str]:
 
 
 def _user_row(user: LabUser, max_age: int) -> list[str]:
-    """Return a user's row. A password is due `max_age` days after it was changed, or never if that is 0."""
+    """Return a user's row. A password must be changed after `max_age` days, or never if `max_age` is 0."""
     start = [user.name, user.arn, _date(user.create_date)]
     return [*start, *_password(user, max_age), _bool(user.mfa_devices), *_keys(user), *CERTIFICATES]
 

@@ -31,7 +31,7 @@ SIMULATED = {
     EvalDecision.EXPLICIT: "explicitDeny",
     EvalDecision.IMPLICIT: "implicitDeny",
 }
-# GetAccountAuthorizationDetails, in order: the list of each kind of entity, and the filter that asks for it.
+# The lists in a response to GetAccountAuthorizationDetails, in order, each with the filter that selects it.
 DETAILS = (
     ("UserDetailList", "User"),
     ("GroupDetailList", "Group"),
@@ -188,7 +188,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         return EmptyResult()
 
     def _set_password(self, user: LabUser) -> ActionResult:
-        """Set the password in the request, and whether the user must choose a new one."""
+        """Set the user's password from the request, and whether the user must choose a new one."""
         password = self.operation.text("Password")
         if password:
             user.password, user.password_changed = password, self.account.today()

@@ -1,12 +1,12 @@
-"""Faults between a client and IAM, as rules: latency, throttling, lost responses, listings that lag.
+"""Rules that simulate faults between a client and IAM: latency, throttling, lost responses and stale lists.
 
-A rule consists of an operation (or `*`), the calls at which it fires, and a fault with its parameters, and may be for
-one account. Nothing here depends on a particular operation.
+A rule consists of an operation (or `*`), the calls at which it fires, and a fault with its parameters. It applies to
+all accounts or to one. Nothing here depends on a particular operation.
 
-To add a fault, add a row to FAULTS. A fault that only answers with an error is `Fault(play=_refuse("Code",
-"message"))`. For anything else, write a function that takes the rule and the call and returns the response
-(`call.act()` lets the service act). A fault with a `condition` changes the account for as long as its rule exists. It
-names a field of `Conditions`. Then add the fault to the table in docs/lab-reference.md.
+To add a fault, add a row to FAULTS. A fault that only returns an error is `Fault(play=_refuse("Code", "message"))`. For
+anything else, write a function that takes the rule and the call and returns the response (`call.act()` lets the service
+act). A fault whose `condition` names a field of `Conditions` changes the account as long as its rule exists. Then add
+the fault to the table in docs/lab-reference.md.
 """
 
 import re
@@ -36,18 +36,18 @@ FAILED = "The request processing has failed because of an unknown error."
 
 
 class FaultyCall(Protocol):
-    """A call as a fault sees it, with the actions that a fault can take."""
+    """A call to which a fault is applied, with the actions that the fault can take."""
 
     def act(self) -> HttpResponse:
         """Let the service act, with the faults of older rules applied, and return its response."""
         ...
 
     def act_later(self, seconds: float, *, listings: float) -> None:
-        """Let the service act after `seconds` and after `listings` further listings. No client gets its response."""
+        """Let the service act after `seconds` seconds and `listings` further list calls. Its response is discarded."""
         ...
 
     def refuse(self, code: str, message: str) -> HttpResponse:
-        """Make an error response in the form of the call's service."""
+        """Return an error response in the wire format of the service that was called."""
         ...
 
     def deny(self) -> None:
@@ -56,7 +56,7 @@ class FaultyCall(Protocol):
 
 
 class Conditions(NamedTuple):
-    """The effect of standing rules on the whole account.
+    """The effect of standing rules on a whole account.
 
     `clock` is the offset of AWS's clock and `lag` the age of the state that listings show, both in seconds.
     """
@@ -69,10 +69,10 @@ class Conditions(NamedTuple):
 class Fault:
     """One kind of fault.
 
-    `play` answers a call under the fault. It is None for a fault that is a condition of the account. `needs` are
-    required parameters, `takes` are optional ones, and `least` is their smallest value. A `standing` fault fires at
-    every call until it is cleared. `spares` decides for each call, from its account, whether a rule that fires has
-    no effect. The `outermost` faults surround the others.
+    `play` answers a call under the fault. It is None for a fault that is a condition of the account. `needs` are the
+    required parameters, `takes` the optional ones, and `least` is the smallest value of a parameter. A `standing` fault
+    fires at every call until it is cleared. `spares` gets a rule that fires and the account ID of the call, and returns
+    whether the call is exempt. An `outermost` fault is applied before all others.
     """
 
     play: "Callable[[FaultRule, FaultyCall], HttpResponse] | None" = None
@@ -89,8 +89,8 @@ class Fault:
 class FaultRule:
     """A fault and the calls at which it fires: `next`, `every`, or the nth call after the rule was added.
 
-    `account` is the ID of the account whose calls it is for, "" for all. `buckets` has, by account, the tokens and the
-    time of the last call, because IAM throttles each account by itself.
+    `account` is the ID of the account to whose calls the rule applies, or "" for all accounts. `buckets` holds the
+    rate-limit tokens and the time of the last call for each account ID, because IAM throttles each account separately.
     """
 
     operation: str
@@ -104,7 +104,7 @@ class FaultRule:
     added: float = field(default_factory=time.monotonic)
 
     def concerns(self, account: str) -> bool:
-        """Whether the rule is for the calls of an account."""
+        """Whether the rule applies to the calls of an account."""
         return self.account in ("", account)
 
     def fires(self, operation: str, account: str) -> bool:
@@ -118,9 +118,9 @@ class FaultRule:
         return self.spent
 
     def take_token(self, account: str) -> bool:
-        """Take a token from the bucket of an account. Return False if the bucket is empty.
+        """Take a rate-limit token from an account's bucket. Return False if the bucket is empty.
 
-        The bucket gains `rate` tokens a second, up to `burst`.
+        The bucket gains `rate` tokens a second, and holds at most `burst`.
         """
         now, burst = time.monotonic(), self.parameters["burst"]
         tokens, filled = self.buckets.get(account, (burst, self.added))
@@ -135,7 +135,7 @@ class FaultRule:
 
 
 def _refuse(code: str, message: str, *, after: bool = False) -> Callable[[FaultRule, FaultyCall], HttpResponse]:
-    """Make a fault that answers with an error, either instead of the service or `after` the service acted."""
+    """Make a fault that returns an error instead of calling the service or, with `after`, after the service acted."""
 
     def play(_rule: FaultRule, call: FaultyCall) -> HttpResponse:
         if after:
@@ -247,9 +247,9 @@ class Faults:
     def add(
         self, operation: str, fault: str, *, at: str | int = "next", account: str = "", **parameters: float
     ) -> None:
-        """Add a rule, for one account or for all. Raise UsageFault for an unknown fault or operation.
+        """Add a rule, for one account or for all accounts.
 
-        Raise it too if `at`, the account or the parameters do not fit.
+        Raise UsageFault for an unknown fault or operation, and for an invalid `at`, account or parameter.
         """
         if fault not in FAULTS:
             raise UsageFault(f"unknown fault {fault!r}", f"use one of {', '.join(FAULTS)}")
@@ -270,7 +270,7 @@ class Faults:
             self._rules.append(FaultRule(operation, fault, when, parameters, account))
 
     def add_row(self, row: object) -> None:
-        """Add a rule as in a file or at the control endpoint: operation, fault, at, account, and the parameters."""
+        """Add a rule as it is in a file or a request: an object with operation, fault, at, account and parameters."""
         if not isinstance(row, dict) or "fault" not in row:
             raise UsageFault(f"{row!r} is not a rule", "give operation, fault, at, account and parameters")
         numbers = {name: value for name, value in row.items() if name not in RULE}
@@ -295,7 +295,7 @@ class Faults:
     def conditions(self, account: str) -> Conditions:
         """Return the effect of the standing rules on an account.
 
-        If two rules set the same condition, the newer one counts.
+        If two rules set the same condition, the newer rule applies.
         """
         found = {
             FAULTS[rule.fault].condition: rule.parameters["seconds"]
@@ -305,21 +305,21 @@ class Faults:
         return Conditions(**found)
 
     def due(self, operation: str, account: str) -> list[FaultRule]:
-        """Return the rules that fire for this call of an account, the outermost last."""
+        """Return the rules that fire for a call of an account, with the outermost rules last."""
         with self._lock:
             fired = [rule for rule in self._rules if FAULTS[rule.fault].play and rule.fires(operation, account)]
             effective = [rule for rule in fired if not FAULTS[rule.fault].spares(rule, account)]
         return sorted(effective, key=lambda rule: FAULTS[rule.fault].outermost)
 
     def note_listing(self, operation: str) -> None:
-        """Count the operation if it is a listing, and wake the late calls that wait for listings."""
+        """Count the operation if it is a list call, and wake the delayed calls that wait for list calls."""
         if operation in LISTINGS:
             with self._listed:
                 self._listings += 1
                 self._listed.notify_all()
 
     def wait(self, seconds: float, listings: float) -> None:
-        """Wait for `seconds` and for `listings` further listings, whichever takes longer."""
+        """Wait for `seconds` seconds and for `listings` further list calls, whichever takes longer."""
         with self._listed:
             goal = self._listings + listings
             until = time.monotonic() + seconds
@@ -328,6 +328,6 @@ class Faults:
 
 
 def play(rule: FaultRule, call: FaultyCall) -> HttpResponse:
-    """Answer a call with the fault of a rule applied."""
+    """Answer a call with a rule's fault applied."""
     fault = FAULTS[rule.fault].play
     return fault(rule, call) if fault else call.act()

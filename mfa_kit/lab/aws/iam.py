@@ -1,4 +1,4 @@
-"""IAM's MFA operations with IAM's behavior, as an extension of moto's response class. Other operations are moto's.
+"""IAM's MFA operations, which behave as on AWS. moto's response class, which this extends, answers the others.
 
 moto is not patched. Its `DomainDispatcherApplication` takes the function that makes a service's Flask app, and the view
 of the lab's app uses the class below.

@@ -1,4 +1,4 @@
-"""MFA devices as AWS stores them: virtual devices based on moto's, hardware TOTP tokens and FIDO security keys."""
+"""MFA devices as AWS stores them: virtual devices (based on moto's), hardware TOTP tokens and FIDO security keys."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ ISSUER = quote("Amazon Web Services")
 
 
 def new_base32_seed() -> str:
-    """Make a secret as AWS does: 40 octets, 64 characters of base32."""
+    """Make a secret as AWS does: 40 random octets, which are 64 characters of base32."""
     return base64.b32encode(secrets.token_bytes(40)).decode()
 
 
@@ -33,7 +33,7 @@ class VirtualDevice(VirtualMfaDevice):
         self.tags: dict[str, str] = {}
 
     def qr(self, holder: str) -> bytes:
-        """Draw the QR code as a PNG, as in API CreateVirtualMFADevice. `holder` is the account's alias or ID."""
+        """Draw the QR code that CreateVirtualMFADevice returns, as a PNG. `holder` is the account's alias or ID."""
         label = f"{ISSUER}:{quote(self.name, safe='')}@{holder}"
         text = f"otpauth://totp/{label}?secret={self.base32_string_seed}&issuer={ISSUER}"
         symbol = zxingcpp.create_barcode(text, zxingcpp.BarcodeFormat.QRCode, ec_level="M")
@@ -45,7 +45,7 @@ class VirtualDevice(VirtualMfaDevice):
 
 @dataclass(slots=True)
 class HardwareToken:
-    """A hardware TOTP token that AWS knows. AWS holds its seed, and its serial is the printed one, not an ARN."""
+    """A hardware TOTP token whose seed AWS has. Its serial is the number printed on it, not an ARN."""
 
     serial_number: str
     codes: DeviceCodes
@@ -53,7 +53,7 @@ class HardwareToken:
 
 @dataclass(frozen=True, slots=True)
 class Display:
-    """The display of a token. Its clock is `ahead` seconds fast, or slow if the value is negative."""
+    """The display of a token whose clock is `ahead` seconds fast, or slow if the value is negative."""
 
     secret: str
     ahead: float = 0
@@ -64,7 +64,7 @@ class Display:
 
 
 class FidoDevice(MFADevice):
-    """A security key or passkey as the console registers it. `certifications` are those of API GetMFADevice."""
+    """A security key or passkey that the console registered. `certifications` is what GetMFADevice returns."""
 
     def __init__(self, serial: str, certifications: dict[str, str]) -> None:
         super().__init__(serial, "", "")
@@ -72,7 +72,7 @@ class FidoDevice(MFADevice):
 
 
 def assigned_entry(serial: str, at: datetime) -> MFADevice:
-    """Make a device's entry in its user's `mfa_devices`, with its enable date."""
+    """Make the entry for a device in its user's `mfa_devices`. `at` is the device's enable date."""
     device = MFADevice(serial, "", "")
     device.enable_date = at
     return device
@@ -84,7 +84,7 @@ def u2f_serial(partition: str, account: str, *, user: str, name: str) -> str:
 
 
 def root_serial(kind: str, partition: str, account: str, number: int) -> str:
-    """Make the serial of a root user's device from its kind and its place among the root user's devices."""
+    """Make the serial of the root user's device with this number. The first device has the number 0."""
     start = f"arn:{partition}:iam::{account}"
     match kind:
         case "virtual":
@@ -96,7 +96,7 @@ def root_serial(kind: str, partition: str, account: str, number: int) -> str:
 
 
 def user_fields(user: User) -> dict[str, object]:
-    """Return a user as list operations show it (API reference: User)."""
+    """Return a user in the form that list operations return (IAM API reference, User)."""
     return {
         "Path": user.path,
         "UserName": user.name,

@@ -1,6 +1,6 @@
 """Evaluates identity-based policies as IAM does: explicit deny, then allow, then the implicit deny.
 
-Written from the "Policy evaluation logic" and "IAM JSON policy elements" pages of the user guide. An unknown condition
+It follows the "Policy evaluation logic" and "IAM JSON policy elements" pages of the user guide. An unknown condition
 operator is an error and never a match, because a policy that the lab cannot evaluate must not look evaluated.
 """
 
@@ -101,7 +101,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """An Action or Resource element, or its Not form. A statement without either covers nothing."""
+    """An Action or Resource element, or its Not form. A statement that has neither covers nothing."""
 
     patterns: tuple[str, ...] = ()
     negated: bool = False
@@ -128,7 +128,7 @@ class PolicyStatement:
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    """Read a policy's element, which may be a single value or a list."""
+    """Return the values of a policy element, which may be a single value or a list."""
     return tuple(str(each) for each in value) if isinstance(value, list) else (str(value),)
 
 
@@ -139,7 +139,7 @@ def _element(row: Mapping[str, object], name: str) -> Element:
 
 
 def _conditions(value: object) -> Iterable[Condition]:
-    """Read a Condition element: operators, and under each of them condition keys with the wanted values."""
+    """Yield the lines of a Condition element, which maps operators to condition keys and their wanted values."""
     for operator, lines in value.items() if isinstance(value, dict) else ():
         for key, wanted in lines.items():
             yield Condition(operator, key, _texts(wanted))
@@ -172,7 +172,7 @@ def parse_statements(document: str) -> tuple[PolicyStatement, ...]:
 
 
 def _fill_variables(text: str, context: Context) -> str | None:
-    """Replace the policy variables in a text. Return None if one has no value: such an element matches nothing."""
+    """Replace the policy variables in a text. Return None if one has no value; the element then matches nothing."""
     missing: list[str] = []
 
     def fill(found: re.Match[str]) -> str:
@@ -191,12 +191,12 @@ def _fill_variables(text: str, context: Context) -> str | None:
 
 
 def _look_up(context: Context, key: str) -> str | Sequence[str] | None:
-    """Return the value of a condition key. The names of keys ignore case."""
+    """Return the value of a condition key, or None. Key names are not case-sensitive."""
     return next((value for name, value in context.items() if name.lower() == key.lower()), None)
 
 
 def _condition_holds(condition: Condition, context: Context) -> bool:
-    """Whether one line of a Condition holds."""
+    """Whether one line of a Condition element holds."""
     quantifier, _, operator = condition.operator.rpartition(":")
     if_exists = operator.endswith("IfExists")
     name = operator.removesuffix("IfExists")

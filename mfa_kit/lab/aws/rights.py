@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 # Users with a device may call these for themselves only in a session with MFA (AWS-2023-001).
 WITH_MFA = ("EnableMFADevice", "DeactivateMFADevice")
-# Operations on a virtual device, which they name by its ARN.
+# Operations that name a virtual device by its ARN.
 DEVICE = ("DeleteVirtualMFADevice", "TagMFADevice", "UntagMFADevice", "ListMFADeviceTags")
-# The names of sets of policies in IAM's messages.
+# The names that IAM's messages give to the sets of policies.
 IDENTITY, CONTROL = "identity-based policy", "service control policy"
 # Operations that need no permission; an explicit deny still counts.
 FREE = ("GetCallerIdentity", "GetSessionToken", "AssumeRole")
-# Operations on the root user's credentials, in sessions of AssumeRoot. Their resource is the root user.
+# Operations on the root user's credentials in sessions of AssumeRoot. The root user is their resource.
 OF_ROOT = (
     "CreateLoginProfile",
     "DeactivateMFADevice",
@@ -63,7 +63,7 @@ SELF = (
 
 
 def root_arn(account: LabAccount, target: str) -> str:
-    """Return the ARN of the root user that AssumeRoot's TargetPrincipal names by its ARN or by the account's ID."""
+    """Return the ARN of a root user. `target` is AssumeRoot's TargetPrincipal, which is this ARN or an account ID."""
     return target if target.startswith("arn:") else f"arn:{account.partition}:iam::{target}:root"
 
 
@@ -80,7 +80,7 @@ def resource_of(request: OperationRequest, account: LabAccount, caller: Principa
 
 
 def _iam_resource(request: OperationRequest, account: LabAccount) -> str | None:
-    """Return the ARN of the entity, device or kind of entity that a request to IAM names, None if it names none."""
+    """Return the ARN of the entity, device or kind of entity that a request to IAM names, or None."""
     start = f"arn:{account.partition}:iam::{account.id}"
     path = request.text("Path") or "/"
     if request.action in DEVICE:
@@ -96,7 +96,7 @@ def _iam_resource(request: OperationRequest, account: LabAccount) -> str | None:
 
 
 def _arn(account: LabAccount, kind: str, name: str) -> str | None:
-    """Return the ARN of an existing entity, None if it does not exist."""
+    """Return the ARN of an entity, or None if it does not exist."""
     backend = account.backend
     found: LabUser | Group | Role | None
     match kind:
@@ -110,7 +110,7 @@ def _arn(account: LabAccount, kind: str, name: str) -> str | None:
 
 
 def resource_words(request: OperationRequest, resource: str) -> str:
-    """Name a resource as IAM's denials do: by kind and name if the request names an entity, otherwise by ARN."""
+    """Name a resource as IAM's denials do: by kind and name if the request names an entity, otherwise by its ARN."""
     if request.action not in (*CREATES, *DEVICE):
         for key, kind in NAMED:
             if name := request.text(key):
@@ -149,7 +149,7 @@ def request_context(request: OperationRequest, account: LabAccount, caller: Prin
 
 
 def _organization_keys(account: LabAccount) -> dict[str, str | list[str]]:
-    """Return the keys of the caller's organization. An account outside an organization has none of them."""
+    """Return the condition keys for the caller's organization, or none if the account is not in an organization."""
     if account.membership is None:
         return {}
     return {
@@ -210,7 +210,7 @@ class Layer(NamedTuple):
 
 
 def authorize(request: OperationRequest, account: LabAccount, caller: Principal) -> None:
-    """Raise AccessDenied, or InvalidClientTokenId, unless the caller may do this."""
+    """Raise AccessDenied, or InvalidClientTokenId, unless the caller may make this request."""
     if request.action == "GetCallerIdentity":
         return
     _check_session(request, caller)
@@ -220,7 +220,7 @@ def authorize(request: OperationRequest, account: LabAccount, caller: Principal)
 
 
 def _check_session(request: OperationRequest, caller: Principal) -> None:
-    """Refuse what GetSessionToken's and GetFederationToken's credentials cannot call, whatever the policies say."""
+    """Refuse operations that credentials of GetSessionToken and GetFederationToken can never call."""
     limited = caller.kind == "federated" or (caller.kind == "session" and not caller.mfa)
     if request.service == "sts" and caller.kind in ("session", "federated") and request.action not in STS_ONLY:
         raise IamError("AccessDenied", f"Cannot call {request.action} with session credentials")
@@ -253,7 +253,7 @@ def _check_layer(layer: Layer, name: str, words: str, decision: EvalDecision) ->
 def layers(account: LabAccount, caller: Principal) -> Iterator[Layer]:
     """Yield the sets of policies that each decide on a request (user guide, "Policy evaluation logic").
 
-    A session of AssumeRoot may do what its task policy does not deny, because these policies contain only denials.
+    A session of AssumeRoot may do what its task policy does not deny, because task policies contain only denials.
     """
     for documents in account.membership.control_policies() if account.membership else ():
         yield Layer("a", CONTROL, documents)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FEDERATION, CONSOLE = "/federation", "/console/"
 # How long a sign-in token is valid, in seconds.
 LIFETIME = 15 * 60
-# The kinds of credentials that can sign in. Those of GetSessionToken and a user's own keys cannot.
+# The kinds of credentials that can sign in. Credentials of GetSessionToken and a user's own keys cannot.
 ACCEPTED = ("role", "federated")
 PAGE = "<!doctype html><title>the lab's console</title><p>signed in as {who}</p>"
 COOKIE = "lab-console"
@@ -68,7 +68,7 @@ class SigninEndpoint:
         return _response(HTTPStatus.OK, [("Content-Type", "application/json")], body)
 
     def _principal(self, text: str) -> Principal:
-        """Return the principal of a session's credentials, JSON. Raise ValueError if it may not sign in."""
+        """Return the principal of session credentials in JSON. Raise ValueError if it may not sign in."""
         session = read_json(text)
         with self.account.lock:
             account = self.organization.account_of(session["sessionId"]) or self.account
@@ -78,7 +78,7 @@ class SigninEndpoint:
         return caller
 
     def _sign_in(self, query: Mapping[str, str]) -> HttpResponse:
-        """Sign in a browser, once for each token, and redirect it to its destination."""
+        """Sign in a browser and redirect it to its destination. Each sign-in token works once."""
         caller, until = self._tokens.pop(query.get("SigninToken", ""), (None, 0.0))
         destination = query.get("Destination", "")
         if caller is None or self.account.now() > until or not urlsplit(destination).path.startswith(CONSOLE):
@@ -90,7 +90,7 @@ class SigninEndpoint:
         return _response(HTTPStatus.FOUND, [("Location", destination), ("Set-Cookie", cookie)], b"")
 
     def _console(self, environ: WSGIEnvironment) -> HttpResponse:
-        """Show the user who is signed in with this browser's cookie."""
+        """Show which user is signed in with this browser's cookie."""
         cookie = str(environ.get("HTTP_COOKIE", "")).partition(f"{COOKIE}=")[2].partition(";")[0]
         caller = self._browsers.get(cookie)
         if caller:

@@ -1,8 +1,6 @@
-"""The protocols of AWS: requests, responses, errors in XML and JSON, SigV4, the model's constraints, paging.
+"""The wire formats of AWS: requests, responses, errors, SigV4 signatures, checks of parameters, and paging.
 
-IAM and STS use the query protocol, Organizations uses JSON.
-
-Nothing here depends on a particular operation.
+IAM and STS use the query protocol, and Organizations uses JSON. Nothing here depends on a particular operation.
 """
 
 import base64
@@ -25,7 +23,7 @@ from botocore.model import ListShape, Shape, StringShape, StructureShape
 from mfa_kit.core.json_text import read_json
 
 NAMESPACE = {"iam": "https://iam.amazonaws.com/doc/2010-05-08/", "sts": "https://sts.amazonaws.com/doc/2011-06-15/"}
-# All other errors have status 400, as in the tables of errors in the API references.
+# The HTTP status of errors, as in the API references. Errors that are not listed here have status 400.
 STATUS = {
     **dict.fromkeys(("NoSuchEntity", "ReportInProgress"), 404),
     **dict.fromkeys(("AccessDenied", "ExpiredToken", "InvalidAuthenticationCode", "InvalidClientTokenId"), 403),
@@ -36,7 +34,8 @@ STATUS = {
     **dict.fromkeys(("InternalFailure", "ServiceFailure"), 500),
     "NotImplemented": 501,
 }
-# The codes of errors in the JSON protocol, where they differ (Organizations API reference, "Common Errors").
+# The error codes of the JSON protocol that differ from the query protocol (Organizations API reference, "Common
+# Errors").
 JSON_CODES = {
     "AccessDenied": "AccessDeniedException",
     "ConcurrentModification": "ConcurrentModificationException",
@@ -55,7 +54,7 @@ T = TypeVar("T")
 
 
 class IamError(Exception):
-    """An error of IAM or STS. moto's own errors allow only the codes of the service model."""
+    """An error of IAM or STS with any code. moto's own error class allows only the codes in the service model."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -63,7 +62,7 @@ class IamError(Exception):
 
 
 class HttpResponse(NamedTuple):
-    """A response to a client. `status` is the code and its reason, in the form of WSGI."""
+    """An HTTP response. `status` is the status code and its reason phrase, as WSGI requires."""
 
     status: str
     headers: Sequence[tuple[str, str]]
@@ -71,14 +70,14 @@ class HttpResponse(NamedTuple):
 
     @property
     def error_code(self) -> str:
-        """The error code of the service, "" for success."""
+        """The error code that the service returned, or "" for success."""
         if self.status[0] not in "45":
             return ""
         return self.body.partition(b"<Code>")[2].partition(b"</Code>")[0].decode() or _json_code(self.body)
 
 
 def _json_code(body: bytes) -> str:
-    """Return the error code of a JSON response, "" for any other body."""
+    """Return the error code of a JSON response, or "" for any other body."""
     return str(read_json(body).get("__type", "")) if body.startswith(b"{") else ""
 
 
@@ -87,10 +86,10 @@ LOST = HttpResponse("lost", [], b"")
 
 
 class LoggedCall(NamedTuple):
-    """One answered call.
+    """A call that the lab has answered.
 
-    `error` is the error code, "" for success, or `lost` if no response was sent. `account` is the caller's account, ""
-    for an access key that the lab did not issue.
+    `error` is the error code, "" for success, or `lost` if no response was sent. `account` is the ID of the caller's
+    account, or "" if the lab did not issue the access key.
     """
 
     operation: str
@@ -118,22 +117,22 @@ class OperationRequest:
         return self.optional(name) or ""
 
     def number(self, name: str, default: int) -> int:
-        """Return an integer, or the default if the request has none or 0."""
+        """Return an integer parameter, or the default if it is missing or 0."""
         value = self.params.get(name)
         return value if isinstance(value, int) and value else default
 
     def texts(self, name: str) -> list[str]:
-        """Return a list of strings, empty if the request does not have it."""
+        """Return a list of strings, or an empty list if the request does not have the parameter."""
         value = self.params.get(name)
         return [str(each) for each in value] if isinstance(value, list) else []
 
     def rows(self, name: str) -> list[Mapping[str, object]]:
-        """Return a list of structures, empty if the request does not have it."""
+        """Return a list of structures, or an empty list if the request does not have the parameter."""
         value = self.params.get(name)
         return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
     def tags(self) -> list[tuple[str, str]]:
-        """Return the tags of the request as pairs of key and value, in order."""
+        """Return the request's tags as pairs of key and value, in the order of the request."""
         return [(str(tag["Key"]), str(tag["Value"])) for tag in self.rows("Tags")]
 
 
@@ -173,14 +172,14 @@ def json_response(status: HTTPStatus, fields: Mapping[str, object]) -> HttpRespo
 
 
 def json_error(code: str, message: str) -> HttpResponse:
-    """Make an error of the JSON protocol. Its status is 400, unless the service failed."""
+    """Make an error response of the JSON protocol. The status is 400, or 5xx if the service failed."""
     status = HTTPStatus(STATUS.get(code, 400))
     shown = status if status >= HTTPStatus.INTERNAL_SERVER_ERROR else HTTPStatus.BAD_REQUEST
     return json_response(shown, {"__type": JSON_CODES.get(code, code), "Message": message})
 
 
 def parse_authorization(header: str) -> Signature:
-    """Parse a SigV4 Authorization header. Raise IamError IncompleteSignature, as the services do, if it is not one."""
+    """Parse a SigV4 Authorization header. Raise IamError IncompleteSignature if it is malformed, as AWS does."""
     parts = dict(part.strip().partition("=")[::2] for part in header.removeprefix("AWS4-HMAC-SHA256").split(","))
     try:
         key, day, region, service, _ = parts["Credential"].split("/")
@@ -214,9 +213,10 @@ def signature_matches(
 
 @cache
 def compile_pattern(java: str) -> re.Pattern[str]:
-    r"""Translate a constraint's Java expression to Python: `\p{L}` becomes letters and digits of any script.
+    r"""Translate the Java regular expression of a constraint to Python.
 
-    Other expressions match ASCII only, because names in IAM are ASCII.
+    Classes such as `\p{L}` become letters and digits of any script. Expressions without such a class match only ASCII,
+    because names in IAM are ASCII.
     """
     if r"\p{" not in java:
         return re.compile(java, re.ASCII)
@@ -226,7 +226,7 @@ def compile_pattern(java: str) -> re.Pattern[str]:
 
 
 def _broken_constraint(shape: Shape, value: str | int) -> str | None:
-    """Return the first constraint of the model that a value breaks, in the services' words, or None."""
+    """Return the first constraint of the service model that a value breaks, in AWS's words, or None."""
     meta = shape.metadata
     low, high, wanted = meta.get("min"), meta.get("max"), meta.get("pattern")
     enum: Sequence[str] = shape.enum if isinstance(shape, StringShape) else ()
@@ -291,9 +291,10 @@ def check_constraints(shape: Shape | None, params: Mapping[str, object]) -> None
 
 
 def cut_page(rows: Sequence[T], request: OperationRequest, *, key: Callable[[T], str]) -> tuple[list[T], str | None]:
-    """Return one page of rows sorted by key, 100 unless MaxItems says otherwise, and the marker of the next page.
+    """Return one page of rows, sorted by key, and the marker of the next page, or None on the last page.
 
-    A marker is the last key of its page, so no row is skipped if a row is deleted between two pages.
+    A page has 100 rows, or MaxItems if the request gives it. A marker is the last key of its page, so no row is skipped
+    if a row is deleted between two pages.
     """
     ordered = sorted(rows, key=key)
     marker = request.text("Marker")

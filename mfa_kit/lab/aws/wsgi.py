@@ -29,14 +29,14 @@ from mfa_kit.lab.aws.wire import LOST, HttpResponse, LoggedCall
 # Only these headers of moto are sent. With moto's CORS headers, a web page could read the lab's responses.
 SENT = ("content-type", "content-length", "x-amzn-requestid")
 STS = ("AssumeRole", "AssumeRoot", "GetCallerIdentity", "GetFederationToken", "GetSessionToken")
-# How the X-Amz-Target header of a call of Organizations begins.
+# The prefix of the X-Amz-Target header in calls to Organizations.
 TARGET = "AWSOrganizations"
-# The name of the threads that answer calls which act late.
+# The name of the threads that perform delayed calls.
 LATE_CALL = "late call of the lab"
 
-# Makes the response object for one request: its caller's account, and all accounts of the lab.
+# Makes the response object for one request from the caller's account and the lab's organization.
 LabService = Callable[[LabAccount, LabOrganization], AuthorizedResponse]
-# Answers a request within the lab.
+# Answers a request without applying faults.
 Inner = Callable[[WSGIEnvironment], HttpResponse]
 
 
@@ -65,7 +65,7 @@ class CachingDispatcher(DomainDispatcherApplication):
 
 
 class _Call:
-    """One call that reaches the service after the faults that are due. `inner` answers it."""
+    """A call to a service. `inner` answers the call without applying faults."""
 
     def __init__(self, environ: WSGIEnvironment, service: str, *, inner: Inner) -> None:
         self._environ, self._service, self._inner = environ, service, inner
@@ -75,33 +75,33 @@ class _Call:
         return self._inner(self._environ)
 
     def refuse(self, code: str, message: str) -> HttpResponse:
-        """Make an error response in the form of the call's service."""
+        """Return an error response in the wire format of the service that was called."""
         return _error(self._service, code, message)
 
     def deny(self) -> None:
-        """Make the service deny the call. auth.py knows the caller and the resource for the message."""
+        """Make the service deny the call. auth.py writes the message, because it knows the caller and the resource."""
         self._environ["lab.denied"] = True
 
 
 class _FaultedCall:
-    """A call with one rule applied. `act` applies the next rule, or lets the service answer after the last one."""
+    """A call to which fault rules apply. `act` applies the next rule, or lets the service answer after the last one."""
 
     def __init__(self, call: _Call, rules: Sequence[faults.FaultRule], *, faults: Faults) -> None:
         self._call, self._rules, self._faults = call, rules, faults
 
     def answer(self) -> HttpResponse:
-        """Answer the call, starting with its outermost rule, which is the last one."""
+        """Answer the call. The outermost rule, which is the last of the list, is applied first."""
         if not self._rules:
             return self._call.act()
         inner = _FaultedCall(self._call, self._rules[:-1], faults=self._faults)
         return faults.play(self._rules[-1], inner)
 
     def act(self) -> HttpResponse:
-        """Answer the call with the inner rules applied."""
+        """Answer the call with the remaining rules applied."""
         return self.answer()
 
     def act_later(self, seconds: float, *, listings: float) -> None:
-        """Answer the call in a separate thread, after `seconds` and after `listings` further listings."""
+        """Answer the call in a separate thread, after `seconds` seconds and `listings` further list calls."""
 
         def later() -> None:
             self._faults.wait(seconds, listings)
@@ -110,7 +110,7 @@ class _FaultedCall:
         threading.Thread(target=later, daemon=True, name=LATE_CALL).start()
 
     def refuse(self, code: str, message: str) -> HttpResponse:
-        """Make an error response in the form of the call's service."""
+        """Return an error response in the wire format of the service that was called."""
         return self._call.refuse(code, message)
 
     def deny(self) -> None:
@@ -147,7 +147,7 @@ class LabApplication:
         return flask
 
     def _organizations(self, environ: WSGIEnvironment) -> HttpResponse:
-        """Answer a call of Organizations."""
+        """Answer a call to Organizations."""
         return LabOrganizations(environ["lab.account"], self.organization).answer(WsgiRequest(environ))
 
     def _moto(self, environ: WSGIEnvironment) -> HttpResponse:
@@ -182,7 +182,7 @@ class LabApplication:
         return [response.body]
 
     def _answer(self, environ: WSGIEnvironment, body: bytes) -> HttpResponse:
-        """Answer a call of IAM, STS or Organizations under the faults that are due, and log it."""
+        """Answer a call to IAM, STS or Organizations with the due faults applied, and log it."""
         began = time.monotonic()
         key = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].partition("/")[0]
         with self.account.lock:
@@ -213,13 +213,13 @@ def _send(response: HttpResponse, start: StartResponse) -> Iterable[bytes]:
 
 
 def _view_error(code: str, message: str) -> TYPE_RESPONSE:
-    """Make an error as a Flask view of moto returns it."""
+    """Make an error in the form that moto's Flask views return."""
     status, body = wire.error_response("iam", code, message)
     return status, {"Content-Type": "text/xml"}, body
 
 
 def _error(service: str, code: str, message: str) -> HttpResponse:
-    """Make an error response in the form of a service."""
+    """Return an error response in the wire format of a service."""
     if service == SERVICE:
         return wire.json_error(code, message)
     status, body = wire.error_response(service, code, message)
