@@ -1,4 +1,4 @@
-"""The accounts that a command works in, from a file or from Organizations, and the file that is written for them."""
+"""Lists the accounts that a command works in, from a file or from Organizations, and writes new accounts files."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 
 def choose_accounts(choice: AccountsChoice, iam: "Iam") -> Selection:
-    """Return the accounts of a choice, from its file or from Organizations. Raise UsageFault or AwsFault."""
+    """Return the accounts that the options select, from a file or Organizations. Raise UsageFault or AwsFault."""
     listed = list_organization(choice, iam) if choice.file is None else read_accounts_file(choice.file)
     return select_accounts(listed, choice)
 
 
 def list_organization(choice: AccountsChoice, iam: "Iam", *, with_tags: bool = False) -> Iterable[OrgAccount]:
-    """Yield the accounts of the organization; tags are read if the choice or `with_tags` needs them."""
+    """Yield the accounts of the organization, with their tags if the options select by tag or with `with_tags`."""
     from mfa_kit.adapters.aws.organizations import OrganizationReader
 
     return OrganizationReader(iam.ask_organizations).accounts(choice.ou, with_tags=with_tags or bool(choice.tags))
 
 
 def read_accounts_file(path: Path) -> Sequence[OrgAccount]:
-    """Return the accounts of a file in c7n-org's format. Raise UsageFault, with all errors of the file as notes."""
+    """Return the accounts in a file in c7n-org's format. Raise UsageFault, whose notes list all errors in the file."""
     from mfa_kit.adapters.files import accounts_file
 
     return accounts_file.read_accounts_file(path, parse_yaml=_parse_yaml)
@@ -51,10 +51,10 @@ def _parse_yaml(text: str) -> tuple[object, Locate]:
 
 
 def export_accounts(settings: Settings, choice: AccountsChoice, *, out: Path, with_tags: bool) -> Selection:
-    """Write the accounts of the organization that a choice selects to a new file, and return them.
+    """Write the accounts of the organization that the options select to a new file, and return them.
 
-    In the account of the credentials no role is assumed. With a profile, the file names this profile there, because
-    the management account has no role that a StackSet deploys.
+    mfa-kit uses the caller's own credentials in the account that they belong to, because StackSets do not deploy roles
+    to the management account. If the credentials come from a profile, the file names the profile for this account.
     """
     from mfa_kit.adapters.files.accounts_file import accounts_text
 
@@ -70,8 +70,8 @@ def export_accounts(settings: Settings, choice: AccountsChoice, *, out: Path, wi
         ]
         if any(account.id == caller.account and account.profile is None for account in written):
             settings.progress.note(
-                f"{caller.account} is the account of these credentials, which mfa-kit uses there; other programs assume"
-                f" the role {choice.role_name} in it"
+                f"mfa-kit uses these credentials in their own account, {caller.account}; other programs assume the role"
+                f" {choice.role_name} there"
             )
         text = accounts_text(accounts_document(written, partition=caller.partition))
     if not settings.dry_run:

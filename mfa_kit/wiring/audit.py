@@ -1,4 +1,4 @@
-"""Open a snapshot of the account, taken now or read from a file, and choose the partition of AWS."""
+"""Opens a snapshot of the account, which is taken now or read from a file, and chooses the AWS partition."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from mfa_kit.account.source import AccountSource
     from mfa_kit.wiring.settings import Settings
 
-# Parallel requests. IAM does not publish its rate limits; it is known to accept this rate.
+# The number of parallel requests. IAM does not publish its rate limits, but it is known to accept this many.
 AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotSource:
-    """The source of a snapshot, and the parts that are read for it.
+    """Where a snapshot comes from, and what is read for it.
 
     `file` is an existing snapshot to read, or a new file to write. `max_age` is the maximum age of the credential
     report in seconds. For the users that `passwords_of` selects, mfa-kit also reads whether they have to change their
-    password. For those that `afresh` selects, it reads password, keys and devices even if the report has them.
-    `central_root` also reads whether an organization manages root centrally; a stored snapshot always has this.
+    password. For the users that `afresh` selects, it reads password, keys and devices from IAM even if the report has
+    them. `central_root` also reads whether an organization manages root centrally; a stored snapshot always has this.
     """
 
     file: Path | None
@@ -50,9 +50,9 @@ class SnapshotSource:
 
 @contextmanager
 def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[Snapshot, AccountSource | None]]:
-    """Yield a snapshot, and the reader of the account that it was taken from; None for a snapshot from a file.
+    """Yield a snapshot and the reader of its account, which is None if the snapshot comes from a file.
 
-    Raise UsageFault if the file is not a snapshot, and the errors of AWS.
+    Raise UsageFault if the file is not a snapshot, or the error that AWS returns.
     """
     from mfa_kit.adapters.files import snapshots
 
@@ -98,7 +98,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
 
 
 def chosen_partition(settings: Settings, name: str | None) -> str | None:
-    """Return the named partition, otherwise that of the configured region; None if no region is configured.
+    """Return the named partition, or else the configured region's partition, or None if no region is configured.
 
     Raise UsageFault for a partition, a region or a profile that does not exist.
     """

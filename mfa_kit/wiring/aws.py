@@ -58,9 +58,9 @@ def open_iam(
 ) -> "Iam":
     """Open IAM with the credentials from the options and the environment.
 
-    If a profile needs a code, the user is asked for it. `observe` gets each call. Up to `workers` calls may be in
-    progress at a time, and each call waits for its `turn`. `clients` opens the clients if these credentials also begin
-    sessions in other accounts. `stop` ends pauses and prompts in all threads.
+    If a profile needs a code, the user is asked for it. `observe` is called for each write. Up to `workers` calls may
+    be in progress at a time, and each call waits for its `turn`. `clients` replaces the function that creates the
+    clients, for commands that also open sessions in other accounts. `stop` ends pauses and prompts in all threads.
     """
     from mfa_kit.adapters.aws.clients import open_clients
     from mfa_kit.adapters.aws.iam import Iam
@@ -90,7 +90,7 @@ def connect(
 ) -> Iterator[tuple["Iam", "Ledger", Caller]]:
     """Open AWS and the ledger, and identify the caller. Raise UsageFault if the account differs from --account.
 
-    `workers`, `turn`, `clients` and `stop` as in `open_iam`.
+    `workers`, `turn`, `clients` and `stop` are as in `open_iam`.
     """
     from mfa_kit.adapters.ledger.ledger import Ledger
 
@@ -140,5 +140,5 @@ def account_label(account: str, *, lab: bool) -> str:
 
 
 def clock_difference(offset: float) -> str:
-    """Describe how far this computer's clock is off. `offset`: seconds by which AWS's clock is ahead of it."""
+    """Describe how far this computer's clock is off. `offset` is how many seconds AWS's clock is ahead of it."""
     return f"this computer's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} AWS's"

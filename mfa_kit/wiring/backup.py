@@ -35,7 +35,7 @@ def list_backups(folder: Path | None, *, own: bool = False) -> list[Backup]:
 def show_backup(file: Path, identities: Identities, out: Path) -> None:
     """Decrypt a backup and write its picture to a new file, mode 0600, in an existing folder.
 
-    Raise IntegrityFault if the backup has no QR code of a device; nothing is written then.
+    Raise IntegrityFault, and write nothing, if the backup has no QR code of a device.
     """
     harden()
     check_new(out)
@@ -45,7 +45,7 @@ def show_backup(file: Path, identities: Identities, out: Path) -> None:
 
 
 def verify_backups(files: Iterable[Path], identities: Identities) -> list[Verified]:
-    """Decrypt each file, and return its result: the label of the device, or the fault of a file that is unusable."""
+    """Decrypt each file, and return a result for each: the label of its device, or why the file cannot be used."""
     with open_opener(identities) as (opener_, ledger), ledger.lightly():
         return list(opening.verify_files(files, opener_.open))
 
@@ -53,7 +53,7 @@ def verify_backups(files: Iterable[Path], identities: Identities) -> list[Verifi
 def drill_backups(
     files: Iterable[Path], identities: Identities, judge: Callable[[Intent, Opened], Drilled]
 ) -> list[Drilled]:
-    """Decrypt each file, let `judge` compare its codes with those of its device, and record and return the results."""
+    """Decrypt each file, let `judge` compare its codes with its device's codes, and record and return the results."""
     with open_opener(identities) as (opener_, ledger):
         return list(
             drill.drill_all(
@@ -81,7 +81,7 @@ def open_records() -> Iterator[BackupRecords]:
 
 
 def backups_named(names: Iterable[str]) -> list[Backup]:
-    """Return a Backup for each file name in the form of a backup's; other names are omitted. Reads no file."""
+    """Return a Backup for each name that has the form of a backup's file name. No file is read."""
     return [named for name in names if (named := backup_at(Path("/", name)))]
 
 

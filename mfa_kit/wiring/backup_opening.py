@@ -27,12 +27,12 @@ def open_opener(identities: Identities) -> Iterator[tuple["BackupOpener", "Ledge
 
 
 def opener(identities: Identities, log: Callable[[Call], None]) -> Callable[[Path], Created]:
-    """Read the identities once, and return a function that decrypts a backup. `log` gets each decryption."""
+    """Read the identities once, and return a function that decrypts a backup. `log` is called for each decryption."""
     return _opener(log, identities.read()).created
 
 
 def open_created(file: Path, identities: Identities) -> Created:
-    """Decrypt a backup, log it, and return the device's secret and key URI, as IAM returned them at the creation."""
+    """Decrypt a backup, log it, and return the device's secret and key URI as IAM returned them at its creation."""
     with open_opener(identities) as (opened, _):
         return opened.created(file)
 

@@ -1,7 +1,7 @@
 """The configuration file: defaults for options, in TOML.
 
-It decides to which recipients secrets are encrypted, so only the user or root may be able to write it. The working
-directory is never searched.
+The file names the recipients to which secrets are encrypted, so only the user or root may have permission to write it.
+mfa-kit never looks for it in the working directory.
 """
 
 import os
@@ -20,7 +20,7 @@ IDENTITY = b"AGE-SECRET-KEY-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The values in the file. A key in the file has `-` where the field's name has `_`."""
+    """The values in the configuration file. A key in the file has `-` where the field's name has `_`."""
 
     profile: str | None = None
     region: str | None = None
@@ -38,7 +38,7 @@ TEXT = "a string in quotes"
 
 
 def key_of(name: str) -> str:
-    """Return the file's key for the name of a field of Config."""
+    """Return the key in the file for a field of Config."""
     return name.replace("_", "-")
 
 
@@ -55,7 +55,7 @@ def path() -> Path:
 
 
 def load() -> Config:
-    """Read the file, and return its values; the defaults if there is no file.
+    """Read the file and return its values, or return the defaults if there is no file.
 
     Raise UsageFault if other users can write the file or if its content is not valid, IntegrityFault if it cannot be
     read.
@@ -116,7 +116,7 @@ def _check(key: str, value: object, file: Path) -> None:
 
 
 def _correction(key: str) -> str:
-    """Return a hint that suggests a key instead of an unknown one."""
+    """Return a hint that suggests a valid key for an unknown one."""
     from difflib import get_close_matches  # only where a key is wrong
 
     close = get_close_matches(key, KEYS, n=1)

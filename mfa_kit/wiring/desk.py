@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def new_run_id(inventory: Inventory) -> str:
-    """Return the ID of a run that begins now, by AWS's clock."""
+    """Return the ID of a run that begins now, according to AWS's clock."""
     import secrets
 
     return models.run_id(inventory.now(), secrets.token_bytes(4))

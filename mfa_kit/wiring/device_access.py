@@ -1,4 +1,4 @@
-"""Checks of `doctor` for access to keys: permissions of device nodes, and the smart card service and its readers."""
+"""The checks of `doctor` for access to keys: permissions of device nodes, and the smart card service."""
 
 import os
 import stat
@@ -102,8 +102,8 @@ def _readers() -> Diagnosis:
     try:
         names = [without_controls(name) for name in pcsc.reader_names()]
     except DeviceFault as fault:
-        # Without readers the service is not needed, so a service that does not run is not a problem. One that runs but
-        # refuses or does not answer is.
+        # Without readers the service is not needed, so it is not a problem if the service does not run. If it runs but
+        # refuses or does not answer, that is a problem.
         return Diagnosis(what, Health.BAD if pcsc.service_listens() else Health.NOTED, str(fault), fault.hint)
     return Diagnosis(what, Health.GOOD, ", ".join(names) or "the service works; no reader is plugged in")
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Health(StrEnum):
-    """The result of a check; the value is its word in the table. If any is BAD, `doctor` exits with 1."""
+    """The result of a check, with the word that the table shows. If any result is BAD, `doctor` exits with 1."""
 
     GOOD = "ok"
     NOTED = "-"

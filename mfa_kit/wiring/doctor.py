@@ -1,4 +1,4 @@
-"""Checks of `mfa-kit doctor`. Each function returns one or a few lines of its table; nothing is changed."""
+"""The checks of `mfa-kit doctor`. Each function returns one or more lines of its table. Nothing is changed."""
 
 import os
 import platform
@@ -29,7 +29,7 @@ ACCOUNT_ACTIONS = ("ListUsers", "ListVirtualMFADevices")
 SIMULATE = "unknown without iam:SimulatePrincipalPolicy"
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
-# The variable names a file to which OpenSSL and Python write the keys of TLS connections, which decrypt recorded
+# This variable names a file to which OpenSSL and Python write the keys of TLS connections. The keys decrypt recorded
 # traffic.
 KEY_LOG = "SSLKEYLOGFILE"
 # Columns and lines for the QR code of a device with a short name, and the prompts beside it.
@@ -37,7 +37,7 @@ WINDOW = (71, 24)
 
 
 def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnosis]:
-    """Yield every line, ordered so that earlier failures explain later ones.
+    """Yield every line of the table, ordered so that earlier failures explain later ones.
 
     `read_settings` reads the configuration file; if it raises, that becomes the last line.
     """
@@ -102,7 +102,7 @@ def _ledger(path: Path) -> Diagnosis:
 def _environment(env: Mapping[str, str]) -> Iterator[Diagnosis]:
     """Yield the environment variables that redirect or expose requests.
 
-    Of a proxy's URL only the host is shown, because the URL may contain a password.
+    Only the host of a proxy's URL is shown, because the URL may contain a password.
     """
     for name in PROXIES:
         if value := env.get(name) or env.get(name.lower()):
@@ -136,7 +136,7 @@ def _profile_bundle(profile: str | None) -> Iterator[Diagnosis]:
 
 
 def _configured_ca_bundle(profile: str | None) -> str | None:
-    """Return the `ca_bundle` of a profile in the AWS configuration files; None if it has none."""
+    """Return the `ca_bundle` of a profile in the AWS configuration files, or None."""
     import botocore.session
     from botocore.exceptions import BotoCoreError
 
@@ -178,7 +178,7 @@ def _aws(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def diagnose_account(iam: "Iam", caller: Caller) -> Iterator[Diagnosis]:
-    """Check the identity that mfa-kit has in an account, and that it can read the account's devices there."""
+    """Report mfa-kit's identity in an account, and whether it can read the account's devices."""
     from mfa_kit.adapters.aws.account import AccountReader
 
     yield Diagnosis("credentials", Health.GOOD, f"account {caller.account} as {caller.arn}")
@@ -195,7 +195,7 @@ def diagnose_account(iam: "Iam", caller: Caller) -> Iterator[Diagnosis]:
 
 
 def _clock(offset: float) -> Diagnosis:
-    """Report how far this computer's clock is off. `offset` is in seconds; 0 if the difference does not matter."""
+    """Report how far this computer's clock is off. `offset` is in seconds, and 0 if the difference is negligible."""
     if not offset:
         return Diagnosis("clock", Health.GOOD, "same as AWS")
     hint = "set the clock (mfa-kit uses AWS's time for codes, other programs do not)"
@@ -203,7 +203,7 @@ def _clock(offset: float) -> Diagnosis:
 
 
 def _rights(allowed: Mapping[str, bool | None]) -> Iterator[Diagnosis]:
-    """Yield for each action whether IAM's policy simulator says that it is allowed; None if it does not say."""
+    """Yield a line for each action: allowed, denied, or undecided (None) according to IAM's policy simulator."""
     unsaid = SIMULATE if all(each is None for each in allowed.values()) else "depends on a condition, such as MFA"
     for action, answer in allowed.items():
         match answer:
@@ -225,7 +225,7 @@ def endpoint(url: str) -> Diagnosis:
 
 
 def _resources(caller: Caller) -> dict[str, str]:
-    """Return the resource to check each action on: the caller's own user and device; for a role, a made-up user's."""
+    """Return the resource for each action: the caller's user or device, or those of a made-up user for a role."""
     start = f"arn:{caller.partition}:iam::{caller.account}"
     user = caller.arn if caller.user else f"{start}:user/mfa-kit-doctor"
     device = f"{start}:mfa/{caller.user or 'mfa-kit-doctor'}"

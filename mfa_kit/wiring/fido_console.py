@@ -24,7 +24,7 @@ def open_console_page(
 ) -> Iterator[None]:
     """Print instructions. With `signed_in`, open the page in the browser, in a session that is already signed in.
 
-    The session is that of `role` (an ARN); without a role, it is made with the caller's access keys.
+    The session belongs to `role` (an ARN). If `role` is None, it is created with the caller's access keys.
     """
     hosts = _hosts(inventory, intent.partition)
     address = hosts and f"{hosts.console}/iam/home#/users/details/{quote(intent.user)}?section=security_credentials"
@@ -48,10 +48,10 @@ def watch_console(
     signed_in: bool,
     role: str | None,
 ) -> ConsoleWatch:
-    """Return the watch for a key that a person registers in the console within `seconds`.
+    """Return a ConsoleWatch, which waits up to `seconds` seconds until a person registers a key in the console.
 
     `lacking` returns the requirements of a policy that the key's certifications in IAM do not meet. `signed_in` and
-    `role` as in `open_console_page`.
+    `role` are as in `open_console_page`.
     """
     page = partial(open_console_page, inventory=inventory, progress=progress, signed_in=signed_in, role=role)
     return ConsoleWatch(page=page, lacking=lacking, seconds=seconds, clock=time.monotonic)
@@ -77,7 +77,7 @@ def _console(inventory: Inventory) -> ConsoleSource:
 
 
 def _hosts(inventory: Inventory, partition: str) -> Hosts | None:
-    """Return the addresses of a partition's sign-in and console; None if they are unknown. The lab has its own."""
+    """Return the host names of a partition's sign-in and console, or of the lab's; None if they are unknown."""
     endpoint = _console(inventory).endpoint_url
     if is_loopback(endpoint):
         return Hosts(f"{endpoint}/federation", f"{endpoint}/console")
@@ -91,8 +91,8 @@ def _open_signed_in(
 ) -> Iterator[None]:
     """Open the page in a session of 15 minutes that can only manage one user's MFA.
 
-    The browser gets a local file that redirects to the page; it is removed again. Raise UsageFault if the address is
-    not known or no browser opens.
+    The browser gets a local file that redirects to the page; the file is then removed. Raise UsageFault if the address
+    is not known or no browser opens.
     """
     import webbrowser
 

@@ -39,7 +39,7 @@ def write_new_file(path: Path, data: bytes | Secret[bytes]) -> None:
 
 
 def check_new(path: Path) -> None:
-    """Raise UsageFault or IntegrityFault if a new file could not be written. Call it before long work begins."""
+    """Raise UsageFault or IntegrityFault if a new file cannot be written here. Call this before long work begins."""
     folder = path.absolute().parent
     if not folder.is_dir():
         raise UsageFault(f"there is no folder {folder}", "create it first, or name a file in another folder")

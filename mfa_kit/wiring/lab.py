@@ -46,7 +46,7 @@ def run(command: Sequence[str], *, region: str | None, progress: Progress, **cho
 
 
 def serve(tell: Print, *, region: str | None, port: int, **choices: Unpack[LabChoices]) -> None:
-    """Serve a lab until Ctrl-C. `tell` prints the variables to export, to use the lab in another shell."""
+    """Serve a lab until Ctrl-C. `tell` prints the variables to export in another shell, which then uses the lab."""
     with _running(region=region, port=port, **choices) as (lab, home):
         ours = lab.env | {"MFA_KIT_HOME": str(home)}
         tell(child.shell_exports(ours, unset=child.variables_to_unset(os.environ, ours)))
@@ -55,7 +55,7 @@ def serve(tell: Print, *, region: str | None, port: int, **choices: Unpack[LabCh
 
 
 def tour(tell: Print, *, person: Interaction) -> list[str]:
-    """Run the tour in a new lab; return the titles of the steps that failed.
+    """Run the tour in a new lab, and return the titles of the steps that failed.
 
     `tell` prints a line. At a terminal, each step waits until the user presses Enter.
     """
@@ -95,7 +95,7 @@ def open_box(
 ) -> None:
     """Simulate a box of `count` OATH keys until Ctrl-C.
 
-    Each line of stdin is the number of a key, which is plugged in, or removed if it is plugged in.
+    Each line of stdin is the number of a key to plug in, or to remove if it is already plugged in.
     """
     plugged_cards.open_box(
         tell, sys.stdin, count=count, readers=readers, serial=serial, touch_delay=touch_delay, note=progress.note

@@ -1,4 +1,4 @@
-"""Parts for `verify oath` and `verify user`: a random seed, the check of a key's maker, and consecutive codes."""
+"""Helpers for `verify oath` and `verify user`: a random seed, a check of a key's maker, and consecutive codes."""
 
 import secrets
 from collections.abc import Callable
@@ -32,9 +32,10 @@ def check_maker(key: OathKey, fido: SecurityKeys) -> Check:
 
 
 def consecutive_codes(applet: OathApplet, label: str, *, touch: bool | None, now: Callable[[], float]) -> Pair:
-    """Return the codes of the previous and the current step of a credential. The user may have to touch the key.
+    """Return a credential's codes for the previous and the current time step. The user may have to touch the key.
 
-    The current step is that of `now` after the last touch. `touch` says whether touches are needed; None if unknown.
+    `now` determines the current time step after the last touch. `touch` says whether touches are needed, and is None if
+    that is unknown.
     """
     from mfa_kit.adapters.oath import card
 

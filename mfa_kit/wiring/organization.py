@@ -1,4 +1,4 @@
-"""Open the accounts of an organization: which ones, with whose credentials, and how many at once."""
+"""Opens the selected accounts of an organization, each with its own credentials and several at the same time."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -49,7 +49,7 @@ SHARES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenAccount:
-    """An account that was entered: its IAM, and the identity that mfa-kit has there."""
+    """An account that mfa-kit has opened: its IAM, and mfa-kit's identity in the account."""
 
     account: OrgAccount
     iam: "Iam"
@@ -60,8 +60,8 @@ class OpenAccount:
 class Organization:
     """The accounts to work in.
 
-    `caller` is the identity that all sessions begin from, and `home` its IAM. `within` applies a function to the users
-    of an account, several at once; all accounts share its threads. `stop` ends the work in all threads.
+    `caller` is the identity that opens all sessions, and `home` is the IAM of its account. `within` applies a function
+    to several users of an account at a time, in threads that all accounts share. `stop` ends the work in all threads.
     """
 
     caller: Caller
@@ -74,7 +74,7 @@ class Organization:
     stop: Stop
 
     def enter(self, account: OrgAccount, *, turn: "Retry | None" = None) -> OpenAccount:
-        """Enter an account: with the caller's own credentials if it is the caller's, otherwise with a session there.
+        """Open an account, with the caller's credentials if it is the caller's account, otherwise with a session.
 
         Each read call waits for its `turn`. If credentials have expired, `renew` of its IAM also loads the caller's own
         ones again. Raise AccessDenied, or UsageFault if the credentials belong to another account.
@@ -105,10 +105,10 @@ class Organization:
         return self.sessions.enter(account)
 
     def each(self, function: Callable[[S], T], items: Iterable[S]) -> Generator[T, None, None]:
-        """Apply a function to items in `workers` threads, and yield the results as they come.
+        """Apply a function to items in `workers` threads, and yield each result when it is ready.
 
-        Only as many items are begun as there are threads, so that results do not pile up in memory. After Ctrl-C, and
-        if the generator is closed, no thread begins another call, and the whole organization is stopped.
+        At most one item per thread is in progress, so that results do not pile up in memory. After Ctrl-C, or if the
+        generator is closed, no thread starts another call, and all work in the organization is stopped.
         """
         waiting = iter(items)
         pool = ThreadPoolExecutor(self.workers)
@@ -152,7 +152,7 @@ class SharedThreads:
 
 @contextmanager
 def open_organization(settings: Settings, choice: AccountsChoice) -> Iterator[Organization]:
-    """Open the caller's account and the ledger, and choose the accounts. Raise UsageFault if there are none."""
+    """Open the caller's account and the ledger, and select the accounts. Raise UsageFault if none are selected."""
     from mfa_kit.adapters.aws.member_sessions import MemberSessions
 
     opened: list[MemberSessions] = []
@@ -184,7 +184,7 @@ def open_organization(settings: Settings, choice: AccountsChoice) -> Iterator[Or
 
 @contextmanager
 def open_folders(base: "Path | None") -> Iterator[AccountFolders | None]:
-    """Create or open the folder of results, if there is one. Raise UsageFault if that fails."""
+    """Create or open the folder for results, and yield it, or None if `base` is None. Raise UsageFault on failure."""
     if base is None:
         yield None
         return
@@ -195,7 +195,7 @@ def open_folders(base: "Path | None") -> Iterator[AccountFolders | None]:
 
 
 def snapshot_file(snapshot: "Snapshot") -> dict[str, str]:
-    """Return the name and the text of a snapshot's file in the folder of its account."""
+    """Return the name and the text of a snapshot's file, for the folder of its account."""
     from mfa_kit.adapters.files import account_folders, snapshots
 
     return {account_folders.SNAPSHOT_FILE: snapshots.snapshot_text(snapshot)}
@@ -232,7 +232,7 @@ def root_of(organization: Organization) -> OrganizationRoot:
 
 
 def source_at_home(organization: Organization) -> "AccountSource":
-    """Return what reads the account that mfa-kit runs in."""
+    """Return the AccountSource of the caller's own account."""
     from mfa_kit.adapters.aws.account import AccountReader
 
     return AccountReader(organization.home.ask, now=organization.home.now)

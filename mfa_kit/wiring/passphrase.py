@@ -1,6 +1,7 @@
-"""A passphrase instead of recipients. Backups are encrypted to this computer's identity, which the passphrase decrypts.
+"""Backups protected by a passphrase. They are encrypted to this computer's identity, which the passphrase decrypts.
 
-So only the identity needs scrypt, which takes seconds by design, and `age -d -i` decrypts the identity and the backups.
+Only the identity therefore needs scrypt, which takes seconds by design. `age -d -i` can decrypt both the identity and
+the backups.
 """
 
 from pathlib import Path
@@ -132,7 +133,7 @@ def own_identity(file: Path | None) -> Path:
 
 
 def unlock(file: Path, person: Interaction) -> "UnlockedIdentity":
-    """Ask for the passphrase of an identity up to three times, until it decrypts the file. Then raise UsageFault."""
+    """Ask for an identity's passphrase, and decrypt the identity. Raise UsageFault after three wrong passphrases."""
     from mfa_kit.adapters.files.identities import WrongPassphrase, unlock_identity
 
     for left in reversed(range(TRIES)):

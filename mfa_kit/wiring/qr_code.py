@@ -1,4 +1,4 @@
-"""Draw QR codes. The library for them is loaded when the first one is drawn."""
+"""Draw QR codes. The library for QR codes is loaded when the first code is drawn."""
 
 from mfa_kit.core.otp import KeyUri, Png, Seed, Symbol
 

@@ -16,7 +16,7 @@ from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.this_computer import backup_dir, harden
 from mfa_kit.wiring.vault import open_age_files, read_recipients
 
-# Most of the time per file is spent waiting for the disk, so many threads wait in parallel.
+# Most of the time for a file is spent waiting for the disk, so many threads wait in parallel.
 THREADS = 32
 
 
@@ -29,10 +29,11 @@ def rekey(
     until: Callable[[Event], AbstractContextManager[object]],
     counted: Callable[[Sequence[Backup]], Iterable[Backup]],
 ) -> Rekeyed:
-    """Encrypt each backup of a folder to these recipients and to no others. A backup that fails remains unchanged.
+    """Re-encrypt each backup of a folder to exactly these recipients. A backup that fails remains unchanged.
 
-    `until` returns a context in which a Ctrl-C sets the event. No further backup is then started, and KeyboardInterrupt
-    is raised when those in progress are finished. `counted` yields the backups, and shows how many were yielded.
+    `until` returns a context in which a Ctrl-C sets the event. After that, no further backup is started, and
+    KeyboardInterrupt is raised when the backups in progress are finished. `counted` yields the backups and shows the
+    progress.
     """
     from mfa_kit.adapters.files.resealing import AgeResealer
 

@@ -1,4 +1,4 @@
-"""The ports of a rollout, whose AWS calls share one pace, and the files for rosters, plans and results."""
+"""Opens the ports of a rollout, whose AWS calls share one pace, and reads and writes rosters, plans and results."""
 
 import threading
 import time
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.people import People
     from mfa_kit.adapters.ledger.ledger import Ledger
 
-# For this many workers there is one additional worker, which encrypts while the others wait for responses.
+# For each group of this many workers, one more worker encrypts while the others wait for responses.
 ENCRYPTING = 4
 
 
@@ -52,7 +52,7 @@ class RolloutPorts:
     ledger: "Ledger"
 
     def failures(self, digest: str) -> Failures:
-        """Return the records of a plan's failures. `digest` is the SHA-256 of its file in hex."""
+        """Return the records of a plan's failures. `digest` is the SHA-256 of the plan's file in hex."""
         return Failures(self.ledger, plan=digest)
 
     def runs(self, digest: str) -> RolloutRuns:
@@ -139,7 +139,7 @@ def assemble_ports(
 
 
 def parse_public_key(text: str) -> str:
-    """Return a recipient without its comment. Raise UsageFault without the text, which may be a private key."""
+    """Return a recipient without its comment. UsageFault does not quote the text, which may be a private key."""
     key = " ".join(text.split()[:2]) if text.startswith("ssh-") else text
     try:
         read_recipients([key])
@@ -187,11 +187,11 @@ def open_results_folder(named: Path | None, plan: Path) -> Path:
 
 
 def write_files(folder: Path, texts: Mapping[str, str]) -> None:
-    """Write each text to the file of its name, as `write_file` does."""
+    """Write each text to the file with its name, as `write_file` does."""
     for name, text in texts.items():
         write_file(folder / name, text)
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write a whole file, mode 0600, replacing an earlier one. Raise UsageFault or IntegrityFault."""
+    """Write a whole file with mode 0600, replacing an earlier file. Raise UsageFault or IntegrityFault."""
     rollout_files.write_text(path, text)

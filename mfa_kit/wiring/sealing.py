@@ -27,10 +27,11 @@ class Sealing:
     passphrase_fd: int | None = None
 
     def vault(self, settings: Settings, *, alone: bool) -> Vault:
-        """Return the vault of a verb that creates a device. `alone`: the backup will be the only copy of the secret.
+        """Return the vault for a verb that creates a device.
 
-        If it is and no recipient was named, the backup is encrypted to this computer's identity, provided that there is
-        a terminal at which the user can choose its passphrase.
+        With `alone`, the backup will be the only copy of the secret. If no recipient was named in that case, the backup
+        is encrypted to this computer's identity, provided that there is a terminal at which the user can choose its
+        passphrase.
         """
         passphrase = self.passphrase or self.passphrase_fd is not None
         if alone and not (passphrase or self.to or self.to_files or settings.config.recipients):

@@ -117,13 +117,13 @@ class SecurityKeys:
             return info, published.model(info.aaguid) if published else None
 
     def pins(self) -> NewPinEntry:
-        """Return the source of PINs: stdin with `pin_stdin`, else the user. Protects this process's memory first."""
+        """Return the source of PINs: stdin with `pin_stdin`, else the user. Protects this process's memory before."""
         harden()
         return PipedPins(read_secret_line) if self._pin_stdin else TypedPins(self._settings.interaction)
 
     @contextmanager
     def metadata(self) -> Iterator["MetadataIndex | None"]:
-        """Open the metadata from the options or the configuration, else the packaged copy; None if there is neither."""
+        """Yield the metadata from the options, the configuration or the packaged copy, or None if there is none."""
         from mfa_kit.adapters.metadata.blob import read_certificate
         from mfa_kit.adapters.metadata.index import open_packaged, open_signed
 
@@ -152,7 +152,7 @@ class SecurityKeys:
                 opened.close()
 
     def _metadata_files(self) -> tuple[Path | None, Path | None]:
-        """Return the files of the BLOB and its root certificate. A configured root is for the configured BLOB only."""
+        """Return the files of the BLOB and its root. A configured root certificate is only for the configured BLOB."""
         config = self._settings.config
         if self._mds:
             return self._mds, self._mds_root
@@ -193,7 +193,7 @@ class SecurityKeys:
         return read_key_policy(file)
 
     def lacking(self, policy: KeyPolicy, certifications: Mapping[str, str]) -> tuple[str, ...]:
-        """Return the requirements of a policy that IAM's certifications of a key do not confirm."""
+        """Return the requirements of a policy that the certifications of a key in IAM do not meet."""
         return lacking(policy, certifications)
 
     def resetter(self) -> KeyReset:
@@ -234,7 +234,7 @@ def _seal(to: Sequence[str], to_files: Sequence[Path], out: Path, text: Secret[s
 
 
 def read_key_policy(file: Path | None) -> KeyPolicy:
-    """Return the policy in a file; for None, a policy by which a key only has to be genuine.
+    """Return the policy in a file. For None, return a policy that only requires a key to be genuine.
 
     Raise UsageFault if the file cannot be read or is not a policy.
     """

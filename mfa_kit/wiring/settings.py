@@ -33,5 +33,5 @@ class Settings:
 
     @property
     def still(self) -> bool:
-        """Whether no line on stderr may be redrawn: with --plain, and with --quiet, which shows no progress."""
+        """Whether lines on stderr must not be redrawn, which --plain requests and --quiet implies."""
         return self.plain or self.quiet

@@ -63,7 +63,7 @@ class TokenRecords:
             inventory.record(*seen)
 
     def sightings_of(self, key: SeededToken) -> list[Sighting]:
-        """Return the earlier readings of a token; none if the inventory has another seed for its serial."""
+        """Return the earlier readings of a token, or none if the inventory has another seed for its serial."""
         with _inventory() as inventory:
             known = inventory.token(key.token.serial)
             if known is None or known.fingerprint != otp.fingerprint(key.seed, _fingerprint_key()):
@@ -71,7 +71,7 @@ class TokenRecords:
             return inventory.sightings(known.token.serial)
 
     def capacity_of(self, serial: str) -> int:
-        """Return the length in octets of the longest seed that fits into a token; 0 if the inventory does not know."""
+        """Return the length in octets of the longest seed that fits into a token, or 0 if that is unknown."""
         with _inventory() as inventory:
             known = inventory.token(serial)
         return known.token.capacity if known else 0

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def open_vault(folder: Path | None = None, *, to: Sequence[str] = (), to_files: Sequence[Path] = ()) -> Vault:
-    """Return the vault for a folder and for recipients. Those that are not given come from the configuration file.
+    """Return the vault for a folder and recipients. Values that are not given come from the configuration file.
 
     Raise UsageFault for text that is not a recipient.
     """
@@ -24,16 +24,16 @@ def open_vault(folder: Path | None = None, *, to: Sequence[str] = (), to_files: 
 
 
 def open_age_files(folder: Path | None, recipients: "Sequence[Recipient]") -> "AgeFiles":
-    """Return the backups of the given or configured folder, for these recipients."""
+    """Return the backups in the given or configured folder. New backups are encrypted to `recipients`."""
     from mfa_kit.adapters.files.agefile import AgeFiles
 
     return AgeFiles(backup_dir(folder), list(recipients))
 
 
 def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, given: str = "-r") -> "list[Recipient]":
-    """Parse public keys, and those in files. Raise UsageFault for text that is not a public key.
+    """Parse public keys from texts and from files. Raise UsageFault for text that is not a public key.
 
-    `given` says in the error where `texts` come from, such as an option.
+    `given` names the source of `texts` in the error, such as an option.
     """
     from mfa_kit.adapters.files import recipients
 

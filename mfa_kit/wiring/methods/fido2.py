@@ -108,7 +108,7 @@ class Fido2Options(Options):
 
 
 class SecurityKeySlot:
-    """The ports in which the station looks for security keys."""
+    """Shows the station which security keys are inserted."""
 
     def __init__(self, keys: "SecurityKeys") -> None:
         self._keys = keys

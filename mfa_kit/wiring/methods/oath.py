@@ -1,4 +1,4 @@
-"""The enrollment method `oath`: the secret on a YubiKey or another OATH key, in a reader or on USB."""
+"""The enrollment method `oath`: the secret is stored on a YubiKey or another OATH key, in a reader or on USB."""
 
 import shlex
 import time
@@ -16,7 +16,7 @@ from mfa_kit.wiring.oath_keys import OathKeys
 
 
 class OathSlot:
-    """The card readers in which the station looks for OATH keys."""
+    """Shows the station which OATH keys are inserted."""
 
     def __init__(self, keys: OathKeys) -> None:
         self._keys = keys
@@ -88,7 +88,7 @@ class OathOptions(Options):
 
 
 def _of_dead(context: Context) -> Carrier:
-    """Return the carrier for dead runs, which finds the key that a run's journal entry names."""
+    """Return the carrier for interrupted runs, which finds the key that a run's journal entry names."""
     return context.oath_keys.card(None, now=context.inventory.now)
 
 

@@ -54,7 +54,7 @@ def option(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a method gets from its command. `given_away` has the security keys that this command has given to users."""
+    """What a method gets from its command. `given_away` holds the security keys that the command gave to users."""
 
     settings: Settings
     inventory: Inventory
@@ -87,7 +87,7 @@ class Options(Protocol):
         return False
 
     def equip(self, context: Context) -> Equipment:
-        """Return the equipment for a device with these options. Changes no device. Raise UsageFault, DeviceFault."""
+        """Return the equipment for a device. Does not change any device. Raise UsageFault or DeviceFault."""
         ...
 
     def slot(self, context: Context) -> "KeySlot | None":
@@ -105,13 +105,13 @@ def _nothing(_intent: Intent, _context: Context) -> Sequence[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One enrollment method: its words on the command line, its options, and how a device is made.
+    """One enrollment method: its texts on the command line, its options, and how it makes a device.
 
-    `about` is printed at the start of the help of `--with METHOD`. `how` says how a roster names the method; None if it
-    cannot. `call` is the station's prompt, with `{user}` and `{serial}` to be filled in; the station makes no devices
-    of a method without it. `of_dead` returns the carrier for dead runs. `on_key`: the secret is on a key, which must be
-    inserted when the device is removed. `resumable`: a half-made device can be continued from its encrypted backup.
-    `usage` returns lines that say how to use a device.
+    `about` is printed at the start of the help of `--with METHOD`. `how` says how a roster names the method, or is None
+    if a roster cannot. `call` is the prompt at the station, with the placeholders `{user}` and `{serial}`; the station
+    cannot use a method without it. `of_dead` returns the carrier for interrupted runs. `on_key`: the secret is on a
+    key, which must be inserted when the device is removed. `resumable`: a half-made device can be continued from its
+    encrypted backup. `usage` returns lines that say how to use a device.
     """
 
     method: Method
@@ -127,7 +127,7 @@ class Recipe:
 
 
 class Methods(Mapping[str, Recipe]):
-    """The recipe of each method, by the method's name. A recipe is imported when it is looked up.
+    """Maps each method's name to its recipe. A recipe is imported when it is looked up.
 
     `places` says where each recipe is, as `module:NAME`.
     """
@@ -155,7 +155,7 @@ class Methods(Mapping[str, Recipe]):
         return [recipe.how for recipe in recipes if recipe.how]
 
     def carrier_finder(self, context: Context) -> Callable[[Intent], Carrier]:
-        """Return a function that returns the carrier for the device of a dead run, by the method in its intent."""
+        """Return a function that finds the carrier for an interrupted run by the method in the run's intent."""
 
         def find(intent: Intent) -> Carrier:
             recipe = self.get(intent.method.name)

@@ -11,7 +11,7 @@ from mfa_kit.wiring.token_records import check_free
 
 
 def read_display(serial: str, context: Context) -> Carrier:
-    """Return the carrier for a token with a fixed seed. A person types the codes that its display shows."""
+    """Return the carrier for a token with a fixed seed. A person types the codes from its display."""
     settings = context.settings
     token = DisplayToken(
         serial, now=context.inventory.now, interaction=settings.interaction, progress=settings.progress
