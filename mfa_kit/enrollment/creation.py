@@ -53,7 +53,7 @@ def create_device(entry: Entry, *, desk: Desk) -> Created:
             desk.sleep(attempt + 1)
         except (AwsFault, Throttled) as refused:
             if isinstance(refused, AccessDenied) and tags:
-                tags = {}  # tags need a permission of their own, which minimal policies omit
+                tags = {}  # tags need a separate permission, which minimal policies omit
             elif lost is None:
                 _raise_refusal(refused, intent, desk=desk)
             elif not (isinstance(refused, AlreadyExists) and _free_name(entry, desk=desk)):
@@ -62,7 +62,7 @@ def create_device(entry: Entry, *, desk: Desk) -> Created:
 
 
 def _tags(entry: Entry) -> dict[str, str]:
-    """Return the tags for a device that a run makes, without values that a tag cannot have."""
+    """Return the tags for a device that a run makes. Values that a tag cannot have are omitted."""
     intent = entry.intent
     tags = (
         (RUN_TAG, entry.run),
@@ -108,7 +108,7 @@ def _name_taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
 
 
 def _free_name(entry: Entry, *, desk: Desk) -> bool:
-    """Delete the device of an entry if its run created it and its secret was lost. Return whether its name is free."""
+    """Delete an entry's device if its run created it and lost its secret. Return whether the device's name is free."""
     serial = entry.intent.serial
     try:
         if desk.inventory.run_of(serial) != entry.run:

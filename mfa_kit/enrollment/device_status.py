@@ -1,4 +1,4 @@
-"""The MFA devices of a user: their makers, and whether this computer has their backups. Reads only."""
+"""Reads the MFA devices of a user, who made each device, and whether this computer has its backup."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -32,7 +32,7 @@ class DeviceStatus:
 
 
 def read_status(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
-    """Return the status of each of a user's devices, in IAM's order; without devices, one status that says so.
+    """Return the status of each of a user's devices in IAM's order, or one status without a device.
 
     Raise NoSuchEntity if the user does not exist.
     """
@@ -49,7 +49,7 @@ def read_status_while_there(user: str, *, caller: Caller, desk: Desk) -> list[De
 
 
 def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> DeviceStatus:
-    """Return the status of a device. The run in its tags distinguishes it from an earlier device of that name."""
+    """Return the status of a device. The run in its tags distinguishes it from an earlier device of the same name."""
     entry = recorded_entry(device, user, caller=caller, desk=desk)
     ours = desk.journal.find(device.serial, run=entry.run) if entry else None
     made = MadeBy.ELSEWHERE if entry else MadeBy.UNKNOWN
@@ -65,7 +65,7 @@ def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> DeviceStat
 
 
 def _certifications(device: Device, user: str, *, desk: Desk) -> tuple[str, ...] | None:
-    """Return a security key's certifications from IAM; None for other devices, and if reading them is denied."""
+    """Return a security key's certifications from IAM, or None for other devices and if reading them is denied."""
     if device.type is not DeviceType.FIDO2:
         return None
     try:

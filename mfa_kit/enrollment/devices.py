@@ -9,7 +9,7 @@ from mfa_kit.enrollment.ports import Desk, Inventory
 
 # IAM quotas: MFA devices of any kind per user.
 MAX_DEVICES = 8
-# Seconds between two requests for a list, 30 in all. IAM's lists lag behind writes.
+# Seconds to wait before each new request for a list, 30 s in total, because IAM's lists lag behind writes.
 PAUSES = (1, 2, 3, 4, 5, 7, 8)
 
 

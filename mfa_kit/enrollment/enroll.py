@@ -17,7 +17,8 @@ from mfa_kit.enrollment.recovery import settle_dead_runs
 def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str, maker: Maker = CREATING) -> Outcome:
     """Settle the user's interrupted runs, and make a device unless the user already has one.
 
-    Raise MfaKitError after settling a half-made device, or describing it in a note on the error.
+    If making the device fails, settle the half-made device or describe it in a note on the error, and raise
+    MfaKitError.
     """
     check_user(wish.user)
     settled = settle_dead_runs(caller.account, wish.user, desk=desk)
@@ -36,7 +37,7 @@ def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str
 
 
 def look_to_enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk) -> Intent | Skipped:
-    """Return the device to make for a user, or the reason to make none. Reads only. Raise MfaKitError.
+    """Return the device to make for a user, or the reason to make none. Changes nothing. Raise MfaKitError.
 
     The device's name is not looked up, because CreateVirtualMFADevice changes nothing if the name is taken.
     """

@@ -32,7 +32,7 @@ from mfa_kit.enrollment.recovery import record_confirmed
 
 T = TypeVar("T")
 
-# Seconds between two polls, and the maximum to which throttling raises them.
+# Seconds between two polls, and the maximum to which throttling raises this pause.
 PACE, SLOWEST = 2.0, 30.0
 # The remaining time is printed when it reaches one of these numbers of seconds.
 MARKS = (30, 60, 120, 180, 240, 300, 420, 600, 900, 1200, 1800, 3600)
@@ -40,7 +40,7 @@ JOINED = "AWS does not return the credential ID, so mfa-kit matches the key by t
 
 
 class Hosts(NamedTuple):
-    """The host names of a partition: of its console, and of its sign-in for federation."""
+    """The host names of a partition's console and federation endpoint."""
 
     signin: str
     console: str
@@ -68,7 +68,7 @@ class ConsoleWatch:
     clock: Callable[[], float]
 
     def make(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-        """Wait until the key is registered, and record it in the journal. Raise AwsFault if the time is up."""
+        """Wait until the key is registered, and record it in the journal. Raise AwsFault after `seconds` seconds."""
         before = set(look_up_serials(intent.user, inventory=desk.inventory))
 
         def look() -> Device | None:
@@ -145,7 +145,7 @@ def wait_until(look: Callable[[], T | None], what: str, *, seconds: float, clock
 
 
 def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | None:
-    """Return the security key among new devices, or None. If there are several, return the one named `name`.
+    """Return the security key among new devices, or None. If there are several, return the key named `name`.
 
     Raise AwsFault if several keys are new and not exactly one of them has this name.
     """
@@ -295,5 +295,5 @@ def _find_in_summary(*, desk: Desk) -> RootEnrolled | None:
 
 
 def _new_devices(user: str | None, before: Container[str], *, desk: Desk) -> list[Device]:
-    """Return the devices of a user, or of the caller, that were not listed before. Makes one request without retry."""
+    """Return the devices of a user, or of the caller, whose serials are not in `before`. Does not retry."""
     return [device for device in desk.inventory.devices(user, patient=False) if device.serial not in before]

@@ -20,7 +20,7 @@ CONFIRM_STEP = "confirm that IAM lists it"
 
 
 def make_device(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-    """Make and confirm a device. Raise MfaKitError after settling what was made, or describing it in a note."""
+    """Make and confirm a device. On failure, settle it or describe it in a note, and raise MfaKitError."""
     return confirm_enabled(create_and_enable(intent, carrier, desk=desk, run=run), desk=desk)
 
 
@@ -59,7 +59,7 @@ def stage_device(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> S
 
 
 def _create_and_seal(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> tuple[Entry, Created]:
-    """Create a device, encrypt its backup, and return the entry and the secret. Settle after an error."""
+    """Create a device, encrypt its backup, and return the entry and the secret. After an error, settle the device."""
     entry = desk.journal.record(Entry(run=run, intent=intent, backup=desk.vault.place(intent, run)))
     try:
         try:
@@ -103,7 +103,7 @@ def confirm_enabled(entry: Entry, *, desk: Desk) -> Enrolled:
 
 
 def settle_failed_enable(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> Entry | None:
-    """Settle after an Enable request failed; return the entry if the device is enabled nevertheless.
+    """Settle a device after its Enable request failed. Return its entry if the device is enabled nevertheless.
 
     Return None if the caller has to raise the error again: the device is not enabled, or the error does not come from
     mfa-kit (such as a Ctrl-C).
@@ -119,13 +119,13 @@ def settle_failed_enable(entry: Entry, carrier: Carrier, error: BaseException, *
 
 
 def _settle_after(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> Entry | None:
-    """Settle after an error; return the entry if the device is enabled nevertheless.
+    """Settle a device after an error. Return its entry if the device is enabled nevertheless.
 
-    If the device cannot be settled, a note on the error says so.
+    If the device cannot be settled, add a note that says so to the error.
     """
     try:
-        # Without this message, a Ctrl-C has no visible effect while IAM is slow, and users press it again. A worker
-        # thread is only interrupted by the second one, so it prints nothing.
+        # Without this message, a Ctrl-C has no visible effect while IAM is slow, and users press Ctrl-C again. A worker
+        # thread is only interrupted by the second Ctrl-C, so it prints nothing.
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             desk.progress.note(
                 f"cancelling: removing {entry.intent.serial} from AWS first. Press Ctrl-C again to stop immediately"

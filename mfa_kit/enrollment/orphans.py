@@ -59,12 +59,12 @@ class Cleaned:
 
 
 def find_orphans(*, desk: Desk) -> list[Orphan]:
-    """Return every unassigned device. Lists them once, and makes one call per device for its tags. Raise AwsFault."""
+    """Return every unassigned device. Lists the devices once, and reads the tags of each. Raise AwsFault."""
     return [found for serial in desk.inventory.unassigned() if (found := _orphan(serial, desk=desk))]
 
 
 def find_waiting(account: str, found: Sequence[Orphan], *, desk: Desk) -> list[Orphan]:
-    """Return the credentials that dead runs of this computer left on keys, and whose devices IAM no longer has.
+    """Return the credentials that this computer's dead runs left on keys, and whose devices no longer exist in IAM.
 
     The unassigned devices in `found` are not returned again. Makes up to two calls per dead run.
     """
@@ -142,7 +142,7 @@ def _orphan(serial: str, *, desk: Desk) -> Orphan | None:
         return _untagged(serial, entry, desk=desk)
     try:
         since = run_time(run)
-    except ValueError:  # a tag is only a claim, and this one is not one of mfa-kit's run IDs
+    except ValueError:  # anyone can set tags, and the value of this tag is not a run ID
         return Orphan(serial=serial, standing=OrphanStanding.FOREIGN)
     return Orphan(
         serial=serial,

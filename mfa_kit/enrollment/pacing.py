@@ -30,7 +30,7 @@ FIRST_CUT, CUT = 0.5, 0.75
 QUIET, QUIET_CALLS = 4.0, 10
 # Threads wake up late. A call that is at most this many seconds late still counts as on time.
 LATE = 0.25
-# Seconds without an accepted call after which a throttled rollout ends.
+# A throttled rollout ends after this many seconds without an accepted call.
 GIVE_UP = 600.0
 # After a pause of this many seconds without calls, GIVE_UP starts anew.
 IDLE = 60.0
@@ -39,7 +39,7 @@ SIGNED_OUT = 5.0
 
 
 class Turn(Protocol):
-    """Waits and makes one attempt; makes another only if IAM certainly did nothing."""
+    """Waits and makes one attempt. Makes another attempt only if IAM certainly did nothing."""
 
     def __call__(self, act: Callable[[], T]) -> T: ...
 
@@ -72,7 +72,7 @@ class InTurn:
 
 
 class Patience:
-    """Retries a throttled or busy call after increasing pauses, and prints each pause. Then raises the last error."""
+    """Retries a throttled or busy call after increasing pauses, which it prints. Finally raises the last error."""
 
     def __init__(self, *, sleep: Callable[[float], None], progress: Progress) -> None:
         self._sleep, self._progress = sleep, progress
@@ -211,7 +211,7 @@ class Pace:
         return now - self._cut >= max(QUIET, QUIET_CALLS / self._sound)
 
     def _sign_in(self, began: float, error: Expired) -> None:
-        """Wait until credentials work again; one worker checks for all. Raise the error if no call has worked yet."""
+        """Wait until credentials work again. One worker checks for all. Raise the error if no call ever succeeded."""
         with self._signing_in:
             if not self._ever:
                 raise error

@@ -18,15 +18,15 @@ from mfa_kit.core.otp import Created, KeyUri, Mistake, Pair, Secret, Seed, Symbo
 T = TypeVar("T")
 
 INSTEAD = "--codes generated with -r RECIPIENT"
-# Mistakes in a row after which advice is printed.
+# Advice is printed after this many mistakes in a row.
 PATIENCE = 3
 ADVICE = (
     "three wrong codes: check that you are reading the entry of this device and that its clock is set automatically. "
     "To start over, press Ctrl-C; nothing will be left in AWS"
 )
-# Octets of the secrets that AWS makes, so that the size of the QR code is known before the secret is.
+# The length of AWS's secrets in octets, from which the size of the QR code is known before the secret exists.
 SECRET = 40
-# Maximum seconds between two codes that can be consecutive: two periods, and time to type.
+# Two codes can be consecutive if at most this many seconds lie between them: two periods, and time to type.
 APART = 2 * otp.PERIOD + 15
 
 
@@ -40,7 +40,7 @@ class QrFile(Protocol):
         ...
 
     def remove(self) -> None:
-        """Remove the file that `write` wrote; harmless if there is none."""
+        """Remove the file that `write` wrote. Do nothing if `write` was not called."""
         ...
 
 
@@ -49,8 +49,8 @@ class PhoneProof:
     """How the secret gets into the phone, and how many `typed` codes (1 or 2) prove that it is there.
 
     `shown_by` names the phone in messages. `scan` is the prompt with the QR code, and `grouped` adds the secret as
-    text. With `picture`, the QR code is written to a file. Hints name the options to use `instead` of a terminal, and
-    those to use if the QR code would be `unseen` because the window is too small.
+    text. With `picture`, the QR code is written to a file. `instead` names the options to use without a terminal, and
+    `unseen` those to use if the window is too small for the QR code.
     """
 
     typed: int = 2
@@ -115,7 +115,7 @@ class Phone:
         """Do nothing, because mfa-kit has no connection to a phone."""
 
     def remove(self, entry: Entry) -> None:
-        """Forget the secret, and remove its file."""
+        """Forget the secret, and remove the file with its QR code."""
         if self._created.pop(entry.intent.serial, None) and self._proof.picture:
             self._proof.picture.remove()
 
@@ -132,7 +132,7 @@ class Phone:
                 shown_by=self._proof.shown_by,
                 instead=self._proof.instead,
             )
-        except BaseException:  # whatever happens to the device, this picture is no longer needed
+        except BaseException:  # the picture is not needed any more, whatever happens to the device
             if picture := self._proof.picture:
                 picture.remove()
             raise

@@ -15,8 +15,8 @@ from mfa_kit.enrollment.ports import Carrier, Desk
 class Wish:
     """A request to enroll a user, from the command line or a roster.
 
-    `name` is the name of the device; None means a free name like the user's. `add` allows another device for a user who
-    has one. `recipient` is the user's own public key for the backup. `tags` are added to the device in IAM.
+    `name` is the name of the device; None selects a free name based on the user's. `add` allows another device for a
+    user who has one. `recipient` is the user's own public key for the backup. `tags` are added to the device in IAM.
     """
 
     user: str
@@ -71,5 +71,5 @@ def _named_intent(wish: Wish, *, taken: Container[str | None], caller: Caller) -
 
 
 def _id(device: Device) -> str:
-    """Return the ID that IAM appended to the name of a security key."""
+    """Return the ID that IAM appended to a security key's name."""
     return device.serial.rpartition("/")[2].removeprefix(device.name)

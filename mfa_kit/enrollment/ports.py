@@ -30,12 +30,12 @@ class Inventory(Protocol):
     def devices(self, user: str | None, *, patient: bool = True) -> list[Device]:
         """Return the devices of a user, or of the caller. Raise NoSuchEntity if the user does not exist.
 
-        A caller that polls passes `patient=False`: one attempt, which raises Throttled or Unclear.
+        A caller that polls passes `patient=False`, for one attempt that may raise Throttled or Unclear.
         """
         ...
 
     def registered(self, user: str, serial: str) -> Registered:
-        """Return IAM's data on a security key. Raise NoSuchEntity, AccessDenied."""
+        """Return IAM's data on a security key. Raise NoSuchEntity or AccessDenied."""
         ...
 
     def active_keys(self, user: str) -> int:
@@ -47,7 +47,7 @@ class Inventory(Protocol):
         ...
 
     def spelled(self, user: str) -> str:
-        """Return a user's name as IAM spells it; unchanged if IAM refuses the request. Raise NoSuchEntity."""
+        """Return a user's name as IAM spells it, or unchanged if IAM refuses the request. Raise NoSuchEntity."""
         ...
 
     def users(self) -> list[str]:
@@ -55,18 +55,18 @@ class Inventory(Protocol):
         ...
 
     def allowed(self, actions: Mapping[str, str]) -> dict[str, bool | None]:
-        """Return for each action whether the caller's own policies allow it on its resource; None if IAM does not say.
+        """Return for each action whether the caller's own policies allow it, or None if IAM cannot tell.
 
-        `actions` has the resource of each action.
+        `actions` maps each action to its resource.
         """
         ...
 
     def tags(self, serial: str) -> dict[str, str]:
-        """Return the tags of a virtual device. Raise NoSuchEntity, AccessDenied."""
+        """Return the tags of a virtual device. Raise NoSuchEntity or AccessDenied."""
         ...
 
     def unassigned(self) -> list[str]:
-        """Return the serials of all unassigned virtual devices. The listing is complete, or an error is raised."""
+        """Return the serials of all unassigned virtual devices. Raise an error if the list would be incomplete."""
         ...
 
     def accepts(self, serial: str, code: str) -> bool:
@@ -74,7 +74,7 @@ class Inventory(Protocol):
         ...
 
     def run_of(self, serial: str) -> str | Mark:
-        """Return which run made a virtual device, from its tag; UNTAGGED also if reading tags is denied."""
+        """Return the run that made a virtual device, from its tag, or UNTAGGED, also if reading tags is denied."""
         ...
 
 
@@ -85,33 +85,36 @@ class Registrar(Protocol):
     """
 
     def create(self, intent: Intent, tags: dict[str, str]) -> Created:
-        """CreateVirtualMFADevice. Raise AlreadyExists if the name is taken."""
+        """Create a virtual device (CreateVirtualMFADevice). Raise AlreadyExists if the name is taken."""
         ...
 
     def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
-        """EnableMFADevice; `codes` is called just before the request is sent. Raise InvalidCode, NoSuchEntity."""
+        """Assign a device to its user (EnableMFADevice). Raise InvalidCode or NoSuchEntity.
+
+        `codes` is called just before the request is sent.
+        """
         ...
 
     def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
-        """ResyncMFADevice; `codes` as in `enable`. Raise InvalidCode, NoSuchEntity."""
+        """Resynchronize a device (ResyncMFADevice). `codes` is as in `enable`. Raise InvalidCode or NoSuchEntity."""
         ...
 
     def deactivate(self, user: str, serial: str) -> None:
-        """DeactivateMFADevice. Raise NoSuchEntity if the user does not have the device."""
+        """Deactivate a device (DeactivateMFADevice). Raise NoSuchEntity if the user does not have the device."""
         ...
 
     def delete(self, serial: str) -> None:
-        """DeleteVirtualMFADevice. Raise NoSuchEntity, and Conflict while the device is assigned."""
+        """Delete a device (DeleteVirtualMFADevice). Raise NoSuchEntity, or Conflict while the device is assigned."""
         ...
 
 
 class Carrier(Protocol):
-    """Stores a device's secret, or asks for codes of the device that does."""
+    """Stores a device's secret, or asks the user for the codes of a device that stores it."""
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         """Return the intent, completed with the hardware that will store the secret. Changes nothing.
 
-        `sealed`: an encrypted backup will be made. Raise MfaKitError if the secret cannot be stored.
+        `sealed` says that an encrypted backup will be made. Raise MfaKitError if the secret cannot be stored.
         """
         ...
 
@@ -120,7 +123,7 @@ class Carrier(Protocol):
         ...
 
     def codes(self, intent: Intent) -> Pair:
-        """Return two consecutive codes, for a request that is sent at once. Raise DeviceFault, Declined."""
+        """Return two consecutive codes for a request that is sent immediately. Raise DeviceFault or Declined."""
         ...
 
     def reach(self, entry: Entry) -> None:
@@ -136,7 +139,7 @@ class Make(Protocol):
     """A function that makes a device."""
 
     def __call__(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-        """Make the device. Raise MfaKitError after settling what was made, or describing it in a note."""
+        """Make the device. On failure, settle it or describe it in a note, and raise MfaKitError."""
         ...
 
 
@@ -159,7 +162,7 @@ class Vault(Protocol):
         ...
 
     def place(self, intent: Intent, run: str) -> str | None:
-        """Return the path for a run's backup of a device; None if none will be made. Raise if the file exists."""
+        """Return the path for a run's backup of a device, or None without one. Raise IntegrityFault if it exists."""
         ...
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
@@ -195,11 +198,11 @@ class Journal(Protocol):
         ...
 
     def find(self, serial: str, *, run: str | None = None) -> Entry | None:
-        """Return a run's entry for a device; without a run, the last entry that is enabled or half-made."""
+        """Return a run's entry for a device. If `run` is None, return the last entry that is enabled or half-made."""
         ...
 
     def lives(self, run: str) -> bool:
-        """Return whether a process holds the run's lock."""
+        """Return whether the run is alive, which means that a process holds its lock."""
         ...
 
     def made(self, account: str) -> list[Entry]:
@@ -219,9 +222,9 @@ class Journal(Protocol):
 class Desk:
     """The ports of every use case that writes.
 
-    `carrier` returns the carrier for the device of a dead run; `sleep` waits for a number of seconds; `dry` says that
-    nothing may be written. `on_keys` has the names of the methods that store secrets on keys, and `resumable` those of
-    the methods that can continue from a backup.
+    `carrier` returns the carrier for the device of a dead run, `sleep` waits for a number of seconds, and `dry` says
+    that nothing may be written. `on_keys` has the names of the methods that store secrets on keys, and `resumable`
+    those of the methods that can continue from a backup.
     """
 
     inventory: Inventory

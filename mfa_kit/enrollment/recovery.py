@@ -23,7 +23,7 @@ from mfa_kit.enrollment.ports import Carrier, Desk
 
 # A Create request without a response may take effect late; after this many seconds it is considered lost.
 STILL_ON_ITS_WAY = 15 * 60
-# Seconds between attempts after a request without a response. Everything that settling does may be repeated.
+# Seconds between attempts after a request without a response. Every step of settling may be repeated.
 UNCLEAR_PAUSES = (1, 2)
 
 
@@ -129,9 +129,9 @@ def _delete(intent: Intent, otherwise: str = "", *, desk: Desk) -> None:
 
 
 def remove_copies(entry: Entry, carrier: Carrier, reached: Reached, *, mine: bool | None = True, desk: Desk) -> Reached:
-    """Remove the copies of a secret, when no Enable request can use it any more. Record the entry as `reached`.
+    """Remove the copies of a secret once no Enable request can use it. Record the entry as `reached`.
 
-    If `mine` is None, another run now has a device of this name, and its credential may be on the same key. The
+    If `mine` is None, another run has since made a device of this name, whose credential may be on the same key. The
     credential is then kept, unless the journal shows that the other run uses another key.
     """
     if mine is None and entry.intent.hardware and not _on_another_key(entry, desk=desk):
@@ -160,14 +160,14 @@ def still_stands(entry: Entry, *, desk: Desk) -> bool:
 
 
 def record_confirmed(entry: Entry, *, desk: Desk) -> Reached:
-    """Record a device as confirmed. If it replaces one, record that one as revoking first, so a kill cannot lose it."""
+    """Record a device as confirmed. First record the device that it replaces as revoking, so a kill loses neither."""
     if old := replaced_entry(entry, desk=desk):
         desk.journal.record(old.at(Reached.REVOKING))
     return desk.journal.record(entry.at(Reached.CONFIRMED)).reached
 
 
 def replaced_entry(entry: Entry, *, desk: Desk) -> Entry | None:
-    """Return the entry of the device that this one replaces; None if it replaces none."""
+    """Return the entry of the device that an entry's device replaces, or None."""
     intent = entry.intent
     if intent.replaces is None or intent.replaces_run is None:
         return None
@@ -178,7 +178,7 @@ def replaced_entry(entry: Entry, *, desk: Desk) -> Entry | None:
 
 
 def _is_ours(entry: Entry, *, desk: Desk) -> bool | None:
-    """Return whether this run made the device with the entry's serial; None if another run made it.
+    """Return whether the entry's run made the device with its serial, or None if another run made it.
 
     ARNs are reused, so the device's tags decide. Raise Unsettled if they do not show it, or if the device may still be
     created.
@@ -204,7 +204,7 @@ def _is_ours(entry: Entry, *, desk: Desk) -> bool | None:
 
 
 def _is_meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
-    """Whether an untagged device is the one to revoke, because its EnableDate is the recorded one."""
+    """Whether an untagged device is the device to revoke, which is so if it has the recorded EnableDate."""
     serial, user = entry.intent.serial, entry.intent.user
     has = find_device(entry.intent, desk=desk) if entry.reached is Reached.REVOKING else None
     if has and has.since == entry.since:
@@ -223,7 +223,7 @@ def _is_meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
 
 
 def _may_still_arrive(entry: Entry, *, desk: Desk) -> bool:
-    """Return whether the entry's first request got no response and may still take effect: for 15 minutes."""
+    """Return whether the entry's first request is less than 15 minutes old and unanswered, so may take effect."""
     return entry.reached is Reached.INTENT and desk.inventory.now() - entry.began < STILL_ON_ITS_WAY
 
 
@@ -257,7 +257,7 @@ def carrier_of(entry: Entry, *, desk: Desk) -> Carrier:
 def settle_each(
     account: str, user: str | None, *, desk: Desk, leave_assigned: bool = False, lost: str | None = None
 ) -> Iterator[tuple[Entry, Reached | MfaKitError]]:
-    """Settle dead runs of a user or of all users; yield each entry with its final state or the error.
+    """Settle the dead runs of a user or of all users, and yield each entry with its final state or the error.
 
     `leave_assigned` skips a revoke if the user still has the device. `lost` is the serial of hardware that counts as
     lost, so it need not be inserted. In a dry run nothing is settled.

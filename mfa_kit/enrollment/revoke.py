@@ -40,8 +40,8 @@ from mfa_kit.enrollment.recovery import carrier_of, settle, settle_dead_runs
 class Replaced:
     """The result of a replacement: the new device works.
 
-    `revoked` is None if the old device still exists, or if a lost one was already gone. `end_sessions` are the commands
-    that end the sessions of a lost device.
+    `revoked` is None if the old device still exists, or if a lost device was already removed. `end_sessions` are the
+    commands that end the sessions of a lost device.
     """
 
     enrolled: Enrolled
@@ -76,7 +76,7 @@ def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> 
 
 
 def _look_again(entry: Entry, *, desk: Desk) -> Entry:
-    """Look up the device again just before acting, because a prompt may have taken time. Raise Unsettled if it changed.
+    """Look up the device again just before the removal, because a prompt may take long. Raise Unsettled if it changed.
 
     If the user no longer has the device, return the entry unchanged: `settle` finds out whether the device was deleted
     or is another user's now.
@@ -136,7 +136,7 @@ def look_to_revoke(
 def _finished_now(
     settled: Sequence[tuple[Entry, Reached | MfaKitError]], wanted: str | None, *, devices: Sequence[Device]
 ) -> Entry | None:
-    """Return the entry of the device's interrupted revoke, which settling has just finished; None if there was none.
+    """Return the entry of the device's interrupted revoke if settling has just finished it, otherwise None.
 
     Raise the error of a revoke that could not finish.
     """
@@ -165,7 +165,8 @@ def retire(entry: Entry, *, purpose: Purpose, desk: Desk, may_stay: bool = True)
     """Deactivate and delete a device, then remove the credential on its key and the backup of its secret.
 
     The commands that end the sessions of a lost device are printed even if this fails. If IAM refuses the first request
-    and the device `may_stay`, the previous state of the journal is restored. Raise Unsettled if it cannot finish now.
+    and the device `may_stay`, the previous state of the journal is restored. Raise Unsettled if the removal cannot be
+    finished now.
     """
     if entry.reached is Reached.REVOKED:
         return _revoked(entry, purpose=purpose, desk=desk)
