@@ -1,4 +1,4 @@
-"""Reads the account around the devices with boto3 and converts IAM's answers. It writes nothing."""
+"""Reads an account's users, policies, credentials and devices with boto3, and converts IAM's responses."""
 
 import csv
 import io
@@ -46,7 +46,7 @@ DECISIONS = {"allowed": Decision.ALLOW, "explicitDeny": Decision.EXPLICIT, "impl
 
 
 class AccountReader:
-    """An AccountSource that reads IAM through `ask`. `now` is in Unix seconds."""
+    """An AccountSource that reads IAM through `ask`. `now` returns the time in Unix seconds."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class AccountReader:
         return _report(found["Content"], made=found["GeneratedTime"].timestamp())
 
     def _present(self) -> "GetCredentialReportResponseTypeDef | None":
-        """Return IAM's current report. Return None when there is none, or when it has expired or is being generated."""
+        """Return IAM's current report, or None if it does not exist, has expired or is being generated."""
         try:
             return self._ask(lambda iam: iam.get_credential_report())
         except MfaKitError as error:
@@ -74,7 +74,7 @@ class AccountReader:
             raise
 
     def _generated(self, before: "GetCredentialReportResponseTypeDef | None") -> "GetCredentialReportResponseTypeDef":
-        """Have IAM generate a report, and wait for it. IAM returns the same report for four hours."""
+        """Ask IAM to generate a report, and wait for it. IAM returns the same report for four hours."""
         waited = 0.0
         while True:
             complete = self._ask(lambda iam: iam.generate_credential_report()["State"]) == "COMPLETE"
@@ -113,7 +113,7 @@ class AccountReader:
         return {str(name): number for name, number in found.items()}
 
     def details(self) -> Iterator[Details]:
-        """Yield users, groups, roles and their policies by pages (iam:GetAccountAuthorizationDetails)."""
+        """Yield users, groups, roles and their policies page by page (iam:GetAccountAuthorizationDetails)."""
         for page in pages(
             self._ask,
             lambda iam, start: iam.get_account_authorization_details(MaxItems=PAGE, Filter=DETAILS, **start),
@@ -131,7 +131,7 @@ class AccountReader:
             )
 
     def virtual(self) -> Iterator[Device]:
-        """Yield every virtual device. The user of root's device is REPORTED_ROOT."""
+        """Yield every virtual device. For a device of the root user, the user is REPORTED_ROOT."""
         for page in pages(self._ask, lambda iam, start: iam.list_virtual_mfa_devices(MaxItems=PAGE, **start)):
             for row in page["VirtualMFADevices"]:
                 yield Device(row["SerialNumber"], _holder(row), _seconds(row.get("EnableDate")))
@@ -201,7 +201,7 @@ def _type(value: str) -> "ContextKeyTypeEnumType":
 
 
 def _holder(row: "VirtualMFADeviceTypeDef") -> str | None:
-    """Return the user of a virtual device. Root is recognized by its ARN, because an IAM user may be named root."""
+    """Return the user of a virtual device. Root is recognized by its ARN, because IAM users can be named root."""
     user = row.get("User")
     if not user:
         return None

@@ -1,7 +1,7 @@
-"""Bounds on the answers of AWS: the total time that one may take, and its size.
+"""Limits the total time and the size of each response from AWS.
 
-botocore's own limit is on the silence between two reads, so a server that sends a byte now and then would hold a
-command forever. All of botocore's connections in this process get the bounds, also those that renew credentials.
+botocore itself limits only the time between two reads, so a server that sends a byte now and then could delay a command
+forever. The limits apply to all of botocore's connections in this process, including those that renew credentials.
 """
 
 import http.client
@@ -15,14 +15,15 @@ from botocore.awsrequest import AWSHTTPConnection, AWSHTTPSConnection
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer
 
-# Seconds from the end of a request to the end of its answer. AWS generates none for longer than 30 seconds.
+# The maximum time in seconds from the end of a request to the end of its response. AWS takes 30 seconds at most.
 DEADLINE = 120.0
-# Octets of headers and body. A page of GetAccountAuthorizationDetails with 1,000 users has about four million.
+# The maximum size of headers and body in octets. A page of GetAccountAuthorizationDetails with 1,000 users has about
+# four million octets.
 LONGEST = 32 << 20
 
 
 class BoundedResponse(http.client.HTTPResponse):
-    """An answer that must be complete after DEADLINE seconds and LONGEST octets; otherwise a read raises OSError."""
+    """A response that must be complete within DEADLINE seconds and LONGEST octets. Otherwise a read raises OSError."""
 
     def __init__(self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None):
         super().__init__(sock, debuglevel, method, url)
@@ -55,6 +56,6 @@ class _BoundedStream(io.RawIOBase):
 
 
 def bound_answers() -> None:
-    """Give the bounds to every connection that botocore makes from now on."""
+    """Apply the limits to every connection that botocore makes from now on."""
     for connection in (AWSHTTPConnection, AWSHTTPSConnection):
         connection.response_class = BoundedResponse  # type: ignore[assignment]  # the stubs expect the class that it replaces

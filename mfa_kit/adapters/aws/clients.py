@@ -1,4 +1,4 @@
-"""boto3's clients for IAM, STS and Organizations: their credentials and endpoints, and loggers that stay quiet."""
+"""Creates boto3's clients for IAM, STS and Organizations, sets their endpoints, and restricts their loggers."""
 
 import logging
 from collections.abc import Callable
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from mypy_boto3_organizations import OrganizationsClient
     from mypy_boto3_sts import STSClient
 
-# The AWS CLI keeps sessions of roles here. With the same cache, two commands ask for one code only.
+# The AWS CLI caches role sessions in this folder. mfa-kit uses the same cache, so a second command does not ask for
+# another code.
 CLI_CACHE = "~/.aws/cli/cache"
-# botocore's providers of credentials that are stored in a profile. Such keys may ask for a session with MFA.
+# botocore's providers of credentials that are stored in a profile. With such keys, mfa-kit may request a session with
+# MFA.
 OWN_KEYS = ("shared-credentials-file", "config-file")
 # At DEBUG these loggers write request and response bodies, which contain the secret and both codes.
 LOUD = {"boto3", "botocore", "urllib3"}
@@ -40,10 +42,10 @@ C = TypeVar("C", bound=BaseClient)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """The user's settings for reaching AWS. None means boto3's own choice.
+    """The user's settings for connections to AWS. None means boto3's default.
 
-    `ask_code` is called for a code of the named MFA device when the credentials require one. `workers` is the number of
-    threads that use the clients, and `read_timeout` the seconds to wait for an answer.
+    `ask_code` asks for a code of the MFA device with the given serial when the credentials require one. `workers` is
+    the number of threads that use the clients, and `read_timeout` is how many seconds to wait for a response.
     """
 
     profile: str | None = None
@@ -55,7 +57,7 @@ class Connection:
 
 
 class Place(TypedDict):
-    """The arguments that say where a client's requests go."""
+    """The arguments of boto3 that determine where a client sends its requests."""
 
     region_name: str
     endpoint_url: str | None
@@ -63,7 +65,7 @@ class Place(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """The clients of one set of credentials, and the session that holds these credentials."""
+    """The clients that use one set of credentials, and the boto3 session that holds the credentials."""
 
     iam: "IAMClient"
     sts: "STSClient"
@@ -86,7 +88,7 @@ class Clients:
         return str(self.iam.meta.partition)
 
     def watch(self, answered: Callable[..., None]) -> None:
-        """Call `answered` after each answer, with botocore's arguments of the event `after-call`."""
+        """Call `answered` after each response, with the arguments of botocore's event `after-call`."""
         for client in (self.iam, self.sts):
             client.meta.events.register("after-call", answered)
 
@@ -113,7 +115,7 @@ def open_clients(wanted: Connection) -> Clients:
 def open_organizations(clients: Clients, wanted: Connection) -> "OrganizationsClient":
     """Create a client for Organizations with the credentials of other clients.
 
-    Commands that work in one account do not load the model of this service.
+    This client is separate so that commands for one account do not load the service model of Organizations.
     """
     place = _place(clients.session, wanted)
     with our_errors():
@@ -121,9 +123,9 @@ def open_organizations(clients: Clients, wanted: Connection) -> "OrganizationsCl
 
 
 def create_shared_clients(wanted: Connection) -> "tuple[IAMClient, STSClient]":
-    """Create clients whose own credentials work nowhere: each request must bring the credentials of an account.
+    """Create clients with invalid credentials. Each request must be signed with the credentials of an account.
 
-    STS is the regional endpoint, as AssumeRoot requires. Its sessions are valid in all regions.
+    The STS client uses the regional endpoint, as AssumeRoot requires. Sessions from it are valid in all regions.
     """
     core = _session(wanted.profile)
     core.set_config_variable("sts_regional_endpoints", "regional")
@@ -151,11 +153,11 @@ def _place(session: boto3.Session, wanted: Connection) -> Place:
 
 
 def _checked(create: Callable[[Config], C], wanted: Connection) -> C:
-    """Create a client that uses no proxy for loopback. Raise UsageFault for another endpoint without encryption."""
+    """Create a client that uses no proxy for loopback. Raise UsageFault for any other unencrypted endpoint."""
     client = create(_config(wanted))
     address = client.meta.endpoint_url
     _check_encrypted(address)
-    # The endpoint may be set by a profile or the environment, so it is known only now.
+    # A profile or the environment may set the endpoint, so it is only known once the client exists.
     return create(_config(wanted).merge(Config(proxies={}))) if is_loopback(address) and getproxies() else client
 
 
@@ -169,7 +171,7 @@ def _config(wanted: Connection) -> Config:
 
 
 def _check_encrypted(address: str) -> None:
-    """Raise UsageFault for a connection that is not encrypted, unless it is to loopback."""
+    """Raise UsageFault for an unencrypted address, unless it is on loopback."""
     if not address.startswith("https://") and not is_loopback(address):
         raise UsageFault(
             f"{address} is not encrypted, so secrets would be sent in plain text",
@@ -186,9 +188,9 @@ def _ask_by(ask_code: AskCode, session: botocore.session.Session) -> None:
 
 
 def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> boto3.Session:
-    """Return a session with MFA for a user's own keys with `mfa_serial`, which boto3 ignores.
+    """Return a session with MFA if the profile has a user's access keys and `mfa_serial`, which boto3 ignores.
 
-    The session stays in memory.
+    The session is kept in memory only.
     """
     config = session._session.get_scoped_config()  # noqa: SLF001 - boto3 has no public access to the settings of a profile
     found = session.get_credentials()
@@ -208,9 +210,9 @@ def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> 
 
 
 def moment(text: Any) -> datetime:
-    """Parse a time in an answer as botocore does, without guessing its format.
+    """Parse a time in a response as botocore does, but without guessing its format.
 
-    The guess is most of the cost of a long page. Raise ResponseParserError for text that is not a time.
+    For a long page, guessing takes most of the time. Raise ResponseParserError for text that is not a time.
     """
     try:
         found = _parsed(text)
@@ -231,7 +233,7 @@ def _parsed(text: Any) -> datetime:
 
 
 def _quiet() -> None:
-    """Keep botocore and urllib3 above DEBUG, because at DEBUG they log bodies with the secret and both codes."""
+    """Keep botocore's and urllib3's loggers above DEBUG, because at DEBUG they log the secret and both codes."""
     for name in (*LOUD, *logging.root.manager.loggerDict):
         logger = logging.getLogger(name)
         if name.split(".")[0] in LOUD and logger.level < logging.INFO:

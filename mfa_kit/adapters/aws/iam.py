@@ -54,9 +54,9 @@ log = logging.getLogger(__name__)
 
 # An offset below this many seconds is within the resolution of the Date header and the network delay.
 RESOLUTION = 2.0
-# A larger offset in seconds is an error, because AWS would refuse a request that is so old (IAM: 15 minutes).
+# A larger offset in seconds is an error, because AWS would refuse requests as too old (IAM: 15 minutes).
 FARTHEST = 900.0
-# Duration of a console session in seconds, the shortest that AWS allows.
+# The duration of a console session in seconds, which is the shortest that AWS allows.
 CONSOLE = 900
 # The ARN of a user, of root, or of a session of a role or federated user.
 CALLER = re.compile(r"arn:[\w-]+:(iam|sts)::\d{12}:.+", re.ASCII)
@@ -69,12 +69,12 @@ MFA_PRESENT: "ContextEntryTypeDef" = {
 
 
 class Iam:
-    """Inventory and Registrar over one pair of clients, for up to `workers` threads.
+    """The Inventory and Registrar of one account, with one pair of clients for up to `workers` threads.
 
-    `observe` is called for each write, whatever its result. `read_timeout` is the seconds to wait for an answer.
-    `ask_code` is called for a code of the named MFA device when the credentials require one. `turn`, if given, makes
-    the attempts of each read, so that a command that reads many users can limit its rate. `clients` opens the pair of
-    clients, again after credentials have expired.
+    `observe` is called for each write, whatever its result. `read_timeout` is how many seconds to wait for a response.
+    `ask_code` asks for a code of the MFA device with the given serial when the credentials require one. `turn`, if
+    given, makes the attempts of each read, so that a command that reads many users can limit its rate. `clients`
+    creates the pair of clients, and creates it again after credentials have expired.
     """
 
     def __init__(
@@ -130,8 +130,8 @@ class Iam:
     def _answered(
         self, *, http_response: AWSResponse, parsed: Mapping[str, Mapping[str, str]], model: OperationModel, **_: object
     ) -> None:
-        """Record the time and the request ID of each answer."""
-        # Keep only the metadata, before anything else, because the rest of an answer may contain a secret.
+        """Record the time and the request ID of each response."""
+        # Keep only the metadata, before anything else, because the rest of a response may contain a secret.
         parsed = {"": parsed.get("ResponseMetadata", {})}
         self._last.request_id = parsed[""].get("RequestId")
         log.debug("%s answered %s, request %s", model.name, http_response.status_code, self._last.request_id)
@@ -152,7 +152,7 @@ class Iam:
 
     @contextmanager
     def _write(self, operation: str, *, user: str | None, serial: str | None) -> Iterator[None]:
-        """Make one attempt, and report it to the observer with its request ID."""
+        """Run the body as one attempt to write, and report it to the observer with its request ID."""
         self._last.request_id = None
         answer = "Unclear"
         try:
@@ -167,9 +167,9 @@ class Iam:
             self._observe(Call(operation=operation, user=user, serial=serial, request_id=request_id, answer=answer))
 
     def caller(self) -> Caller:
-        """Return the caller's identity from STS. The answer also sets the clock.
+        """Return the caller's identity from STS. The response also sets the clock.
 
-        Raise AwsFault when the two clocks differ so much that one of them must be wrong.
+        Raise AwsFault if the two clocks differ so much that AWS would refuse requests.
         """
         identity = self._read(self._clients.sts.get_caller_identity)
         if abs(self._offset) > FARTHEST:
@@ -183,15 +183,15 @@ class Iam:
         return Caller(account, arn)
 
     def now(self) -> float:
-        """Return AWS's time in Unix seconds: the local clock plus the offset of the last answer."""
+        """Return AWS's time in Unix seconds: the local clock plus the offset in the last response."""
         return time.time() + self._offset
 
     def offset(self) -> float:
-        """Return how many seconds AWS's clock is ahead of the local clock; 0 below the resolution of the answers."""
+        """Return how many seconds AWS's clock is ahead of the local clock. Differences too small to measure are 0."""
         return self._offset
 
     def ask(self, call: Callable[["IAMClient"], T]) -> T:
-        """Make a read call with the IAM client, as `Ask` does. It is retried when throttled or not answered."""
+        """Make a read call with the IAM client, as `Ask` does. Retry it if it is throttled or gets no response."""
         return self._read(lambda: call(self._clients.iam))
 
     def ask_organizations(self, call: Callable[["OrganizationsClient"], T]) -> T:
@@ -217,14 +217,14 @@ class Iam:
         return [Device(row["SerialNumber"], row["UserName"], row["EnableDate"].timestamp()) for row in rows]
 
     def spelled(self, user: str) -> str:
-        """Return a user's name in IAM's spelling, or unchanged when the lookup is denied. Raise NoSuchEntity."""
+        """Return a user's name in IAM's spelling, or unchanged if the lookup is denied. Raise NoSuchEntity."""
         try:
             return str(self.ask(lambda iam: iam.get_user(UserName=user)["User"]["UserName"]))
         except AccessDenied:
             return user
 
     def registered(self, user: str, serial: str) -> Registered:
-        """Return since when a user has a security key, and its certifications (iam:GetMFADevice)."""
+        """Return when a user's security key was registered, and its certifications (iam:GetMFADevice)."""
         said = self.ask(lambda iam: iam.get_mfa_device(UserName=user, SerialNumber=serial))
         return Registered(since=said["EnableDate"].timestamp(), certifications=said.get("Certifications", {}))
 
@@ -243,7 +243,7 @@ class Iam:
         return [row["UserName"] for page in listed for row in page["Users"]]
 
     def allowed(self, actions: Mapping[str, str]) -> dict[str, bool | None]:
-        """Return for each action and resource whether the caller's own policies allow it; None for uncertain."""
+        """Return for each action whether the caller's own policies allow it on its resource; None if uncertain."""
         caller = self.caller()
         role = re.fullmatch(r"(arn:[^:]+):sts::(\d+):assumed-role/([^/]+)/.*", caller.arn)
         who = f"{role[1]}:iam::{role[2]}:role/{role[3]}" if role else caller.arn
@@ -254,10 +254,10 @@ class Iam:
         return verdicts
 
     def _simulated(self, who: str, names: list[str], resource: str) -> dict[str, bool | None]:
-        """Simulate the actions.
+        """Simulate actions on a resource, and return whether each is allowed.
 
-        A denial that a condition such as MFA may lift is None, because the simulation does not know the condition's
-        values.
+        The result is None for a denial that depends on a condition such as MFA, because the simulation does not know
+        the condition's values.
         """
         asked: SimulatePrincipalPolicyRequestTypeDef = {
             "PolicySourceArn": who,
@@ -299,10 +299,10 @@ class Iam:
         return run if RUN.fullmatch(run) else Mark.UNTAGGED
 
     def tags(self, serial: str) -> dict[str, str]:
-        """Return the tags of a virtual device. Raise AccessDenied also when the server does not have the operation.
+        """Return the tags of a virtual device. Raise AccessDenied, also if the server does not have the operation.
 
-        CreateVirtualMFADevice accepts characters in a path that ListMFADeviceTags refuses. mfa-kit uses none of them,
-        so such a device has none of its tags.
+        CreateVirtualMFADevice accepts characters in a path that ListMFADeviceTags refuses. mfa-kit does not use these
+        characters, so a device that has them has no tags from mfa-kit.
         """
         try:
             rows = self.ask(lambda iam: iam.list_mfa_device_tags(SerialNumber=serial)["Tags"])
@@ -336,7 +336,7 @@ class Iam:
 
         The endpoint accepts only credentials of AssumeRole and of GetFederationToken, and the latter requires a user's
         own long-term keys. No duration is sent for a role that is assumed from a session, because the endpoint refuses
-        a session that has one.
+        such a session if it has a duration.
         """
         own_keys = self._clients.own_keys
         name = re.sub(r"[^\w+=,.@-]", "-", f"mfa-kit-{user}", flags=re.ASCII)
@@ -399,7 +399,7 @@ class Iam:
             )
 
     def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
-        """Have IAM measure the clock offset of a device (ResyncMFADevice). `codes` is as in enable."""
+        """Make IAM measure the clock offset of a device (ResyncMFADevice). `codes` is as in `enable`."""
         pair = codes()
         with self._write("ResyncMFADevice", user=user, serial=serial):
             self._clients.iam.resync_mfa_device(
@@ -421,18 +421,20 @@ class Iam:
 
 
 def _created(device: Secret["VirtualMFADeviceTypeDef"], *, label: str) -> Created:
-    """Return the secret and AWS's own URI from its PNG.
+    """Return the secret, and the key URI from AWS's QR code.
 
-    Raise IntegrityFault when there is no secret, or they differ.
+    Raise IntegrityFault if the secret is not base32, or differs from the secret in the QR code.
     """
     try:
         seed = otp.from_base32(Secret(device.reveal()["Base32StringSeed"]))
     except ValueError:
-        raise IntegrityFault("the secret in AWS's answer is not base32", "check --endpoint-url: AWS's is") from None
+        raise IntegrityFault(
+            "the secret in AWS's answer is not base32", "check --endpoint-url, because AWS's secrets are base32"
+        ) from None
     try:
         uri = symbol.read(Png(device.reveal()["QRCodePNG"]))
     except IntegrityFault:
-        # An IAM other than AWS's may send no picture. A URI made from the secret is equivalent.
+        # A server that is not AWS may send no QR code. A URI made from the secret is equivalent.
         return Created(seed, key_uri.otpauth(seed, label=label))
     if key_uri.seed_of(uri) != seed:
         raise IntegrityFault(

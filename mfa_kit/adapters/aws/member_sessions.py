@@ -1,7 +1,7 @@
-"""Sessions in many accounts: one client each for IAM and STS, and credentials of an account for each request.
+"""Opens sessions in many accounts, which share one IAM client and one STS client.
 
-A client for each account would take 2 ms and 2 MB. Instead, all accounts share two clients whose own credentials work
-nowhere, and each request is signed with the credentials that the call brings.
+A separate client for each account would take 2 ms and 2 MB. The shared clients have invalid credentials of their own,
+and each request is signed with the credentials of the account that it is for.
 """
 
 import re
@@ -42,7 +42,7 @@ SESSION_NAME = "mfa-kit"
 
 @dataclass(frozen=True, slots=True)
 class _Signer:
-    """Signs a request with the credentials of one account, and passes its answer to that account's observer."""
+    """Signs a request with the credentials of one account, and passes the response to the account's observer."""
 
     credentials: Credentials
     answered: Callable[..., None] | None = None
@@ -52,7 +52,7 @@ _SIGNER: ContextVar[_Signer | None] = ContextVar("signer", default=None)
 
 
 def _sign(*, context: dict[str, Any], **_: object) -> None:
-    """Give a request the credentials of its account. botocore has no public way to do this for each request."""
+    """Sign a request with its account's credentials. botocore has no public way to choose them for each request."""
     signer = _SIGNER.get()
     if signer is None:
         raise LookupError("a request of a shared client has no account")
@@ -98,7 +98,7 @@ class _AccountClient:
 
 @dataclass(frozen=True, slots=True)
 class _MemberClients(Clients):
-    """The shared clients as one account sees them. The session is that of the caller."""
+    """The shared clients with the credentials of one account. The boto3 session is the caller's."""
 
     member: Credentials
 
@@ -108,14 +108,14 @@ class _MemberClients(Clients):
         return self.member
 
     def watch(self, answered: Callable[..., None]) -> None:
-        """Call `answered` after each answer to this account's calls."""
+        """Call `answered` after each response to this account's calls."""
         for client in (self.iam, self.sts):
             own = cast("_AccountClient", client)
             own.signer = replace(own.signer, answered=answered)
 
 
 class MemberSessions:
-    """Sessions in accounts, which begin from the caller's own credentials. They are kept in memory only.
+    """Opens sessions in accounts with the caller's own credentials, and keeps the sessions in memory only.
 
     `source_identity` is sent with each AssumeRole, so that CloudTrail names the person behind a session. `stop` ends
     the calls and the pauses of all accounts.
@@ -138,14 +138,14 @@ class MemberSessions:
                 self.hub = open_clients(self._wanted)
 
     def own_clients(self) -> Clients:
-        """Return the shared clients for the caller's own account. Raise AwsFault without credentials."""
+        """Return the shared clients for the caller's own account. Raise AwsFault if there are no credentials."""
         return self.clients_with(self._own())
 
     def enter(self, account: OrgAccount) -> tuple[Clients, Caller]:
-        """Begin a session in an account by assuming its roles one after the other, or with its profile.
+        """Open a session in an account by assuming its roles one after the other, or with its profile.
 
-        The session of a role is renewed before it expires. Raise AccessDenied with the possible causes, or UsageFault
-        if the credentials belong to another account.
+        A role session is renewed before it expires. Raise AccessDenied with the possible causes, or UsageFault if the
+        credentials belong to another account.
         """
         if account.profile is not None:
             return self._by_profile(account, account.profile)

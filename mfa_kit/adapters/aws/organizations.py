@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from mypy_boto3_organizations import OrganizationsClient
     from mypy_boto3_organizations.type_defs import AccountTypeDef
 
-# The most rows that Organizations puts on a page (ListAccounts: MaxResults).
+# The maximum number of rows on a page (Organizations API reference, ListAccounts: MaxResults).
 PAGE = 20
 NOT_IN_ONE = "AWSOrganizationsNotInUseException"
 DENIED = {"AccessDeniedException", "AccessDenied"}
 NO_UNIT = {"ParentNotFoundException", "OrganizationalUnitNotFoundException", "InvalidInputException"}
-# Organizations writes this only if the policies of the caller do not allow the action. To an account that may not list
-# the organization it says: "You don't have permissions to access this resource."
+# Organizations uses this phrase only if the caller's policies do not allow the action. An account that may not list the
+# organization gets: "You don't have permissions to access this resource."
 BY_POLICY = "not authorized to perform"
 WHO = "the management account, or of a delegated administrator for a service"
 OTHERWISE = "or name the accounts in a file: --accounts FILE"
@@ -36,7 +36,7 @@ class AskOrganizations(Protocol):
 
 
 class Page(TypedDict):
-    """The field that every page of a listing has besides its rows; missing or empty on the last page."""
+    """The token for the next page, which every page has besides its rows. It is missing or empty on the last page."""
 
     NextToken: NotRequired[str]
 
@@ -45,7 +45,7 @@ P = TypeVar("P", bound=Page)
 
 
 class OrganizationReader:
-    """The organization of the account that `ask` reads."""
+    """Reads the organization of the account that `ask` uses."""
 
     def __init__(self, ask: AskOrganizations) -> None:
         self._ask = ask
@@ -53,8 +53,9 @@ class OrganizationReader:
     def accounts(self, ou: str | None = None, *, with_tags: bool = False) -> Iterator[OrgAccount]:
         """Yield each account with its state, as Organizations lists them.
 
-        `ou` is the ID of a unit or of the root; then only its accounts and those of the units below are listed. Tags
-        are read `with_tags` only, because that is one call per account. They have the form `KEY:VALUE`.
+        `ou` is the ID of an organizational unit or of the root. If given, only the accounts in this unit and in the
+        units below it are listed. With `with_tags`, tags are read in the form `KEY:VALUE`, which takes one call per
+        account.
 
         Raise AccessDenied if the caller may not list the accounts, UsageFault if there is no such unit, and AwsFault if
         the account is not in an organization.
@@ -109,7 +110,7 @@ class OrganizationReader:
             yield from ((row["Key"], row["Value"]) for row in page["Tags"])
 
     def _pages(self, call: Callable[["OrganizationsClient", Page], P], *, ou: str | None = None) -> Iterator[P]:
-        """Yield the pages of a listing. Raise AwsFault when the tokens form a loop."""
+        """Yield the pages of a listing. Raise AwsFault if a page token repeats."""
         start: Page = {}
         seen: set[str] = set()
         while True:
@@ -125,7 +126,7 @@ class OrganizationReader:
             start = {"NextToken": token}
 
     def _read(self, call: Callable[["OrganizationsClient"], T], *, ou: str | None = None) -> T:
-        """Make one call, and convert the errors that only Organizations has; `ou` is the unit that is read."""
+        """Make one call, and convert errors that are specific to Organizations. `ou` is the unit that is read."""
 
         def attempt(client: "OrganizationsClient") -> T:
             try:
@@ -142,7 +143,7 @@ def _call_from(call: Callable[["OrganizationsClient", Page], P], start: Page) ->
 
 
 def _raise_refusal(error: ClientError, ou: str | None) -> None:
-    """Raise mfa-kit's error for a refusal. Return if it is one that any service of AWS may answer with."""
+    """Raise mfa-kit's error for an error that is specific to Organizations. Return for any other error."""
     answer = error.response.get("Error", {})
     code, message = answer.get("Code", ""), one_line(answer.get("Message") or "").rstrip(". ")
     if code == NOT_IN_ONE:
@@ -166,6 +167,7 @@ def _account(row: "AccountTypeDef") -> OrgAccount:
     return OrgAccount(
         id=_checked_id(row.get("Id")),
         name=row.get("Name", ""),
+        # AWS announced the end of `Status` for September 2026, so it is only read if there is no `State`.
         state=_state(row.get("State") or row.get("Status")),
         email=row.get("Email"),
     )
@@ -178,5 +180,5 @@ def _checked_id(found: str | None) -> str:
 
 
 def _state(found: str | None) -> AccountState:
-    """Return a state. Organizations was to retire `Status` in September 2026, so it counts only without `State`."""
+    """Return the state with this name, or UNKNOWN."""
     return AccountState(found) if found in set(AccountState) else AccountState.UNKNOWN

@@ -1,4 +1,4 @@
-"""IAM's listings, page by page."""
+"""Reads IAM's listings page by page."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -9,7 +9,7 @@ from mfa_kit.core.errors import AwsFault
 if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
 
-# The most rows that IAM puts on a page.
+# The maximum number of rows that IAM puts on a page.
 PAGE = 1000
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ P = TypeVar("P", bound=Page)
 def pages(ask: Ask, call: Callable[["IAMClient", From], P]) -> Iterator[P]:
     """Yield the pages of a listing.
 
-    Raise AwsFault when the markers form a loop, or whatever `ask` raises for a page.
+    Raise AwsFault if a marker repeats, or the error that `ask` raises for a page.
     """
     start: From = {}
     while True:

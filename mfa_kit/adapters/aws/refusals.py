@@ -1,4 +1,4 @@
-"""Converts botocore's errors to mfa-kit's. The request and the body of the answer are not kept."""
+"""Converts botocore's errors to mfa-kit's. The request and the body of the response are not kept."""
 
 import traceback
 from collections.abc import Iterator
@@ -65,14 +65,14 @@ WITH_MFA = (
 # A refusal that says itself which policy caused it (IAM user guide, "Troubleshoot access denied error messages").
 BY_POLICY = ("service control policy", "resource control policy")
 CAUSES = (
-    "AWS does not say why; check that the role exists and trusts you, that your own policies allow sts:AssumeRole, the "
-    "external id, and whether the role requires MFA"
+    "AWS does not say why; check that the role exists, that its trust policy allows you, that your own policies allow "
+    "sts:AssumeRole, that the external ID is right, and whether the role requires MFA"
 )
 WRONG_CODE = "MultiFactorAuthentication failed"
 # Raised by botocore before a request is sent, when credentials cannot be renewed. A RuntimeError is known by its text.
 NOT_RENEWED = (CredentialRetrievalError, SSOTokenLoadError, TokenRetrievalError, UnauthorizedSSOTokenError)
 STILL_EXPIRED = "the refreshed credentials have also expired"
-# botocore raises ValueError in these modules if an answer has something else in place of a number or base64, and
+# botocore raises ValueError in these modules if a response has something else in place of a number or base64, and
 # RecursionError if the JSON of a policy is nested too deep.
 PARSERS = {"botocore.parsers", "botocore.handlers"}
 NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
@@ -83,13 +83,13 @@ NOT_IAM = "check the proxy, the network and --endpoint-url, and try again"
 
 @contextmanager
 def our_errors() -> Iterator[None]:
-    """Convert botocore's errors to mfa-kit's. The request and the body of the answer are not kept."""
+    """Convert botocore's errors to mfa-kit's. The request and the body of the response are not kept."""
     try:
         yield
     except ClientError as error:
         raise _refused(error) from None
     except SSLError as error:
-        # Any other failure is later than the certificate check, so the request may have been sent.
+        # Any other failure happens after the certificate check, so the request may have been sent.
         if "CERTIFICATE_VERIFY_FAILED" not in str(error):
             raise Unclear("no answer from AWS (SSLError)", "check the network and try again") from None
         raise AwsFault(f"AWS cannot be reached: {error}", "check the CA bundle and --endpoint-url") from None
@@ -106,7 +106,7 @@ def our_errors() -> Iterator[None]:
 
 
 def _of_botocore(error: Exception) -> Exception:
-    """Convert an exception that botocore raises without a class of its own. Return any other exception as it is."""
+    """Convert an exception for which botocore has no class of its own. Return any other exception unchanged."""
     if STILL_EXPIRED in str(error):
         return Expired("the credentials have expired and were not renewed", SIGN_IN)
     frames = traceback.walk_tb(error.__traceback__)
@@ -127,7 +127,7 @@ def is_wrong_code(error: ClientError) -> bool:
 
 
 def refused_role(error: ClientError, role: str) -> MfaKitError:
-    """Convert the refusal of an AssumeRole that mfa-kit itself sent. AWS has the same words for most of its causes."""
+    """Convert the refusal of an AssumeRole that mfa-kit itself sent. AWS's message is the same for most causes."""
     found = _answered(error)
     if not isinstance(found, AccessDenied):
         return found
@@ -142,10 +142,10 @@ def refused_role(error: ClientError, role: str) -> MfaKitError:
 
 
 def _refused(error: ClientError) -> MfaKitError:
-    """Convert an error answer to one of mfa-kit's errors."""
+    """Convert an error response to one of mfa-kit's errors."""
     found = _answered(error)
     if error.operation_name == "AssumeRole" and not isinstance(found, Throttled | Unclear):
-        # botocore sent it, to get credentials for a request that was then not sent.
+        # botocore itself sent this call to get credentials for another request, which was then not sent.
         return Expired(str(found), found.hint)
     return found
 
@@ -163,7 +163,7 @@ def _answered(error: ClientError) -> MfaKitError:
 
 
 def _kind_and_hint(code: str, message: str, *, status: int) -> tuple[type[MfaKitError], str]:
-    """Return the class of an error code, and the hint for it and its message."""
+    """Return the error class for an error code, and the hint for the code and its message."""
     kind, hint = CODES.get(code, (AwsFault, "look the code up in the IAM API reference"))
     if kind is AwsFault and status >= SERVER_ERROR:
         kind, hint = Unclear, "try again later"
@@ -171,7 +171,7 @@ def _kind_and_hint(code: str, message: str, *, status: int) -> tuple[type[MfaKit
 
 
 def _mfa_hint(kind: type[MfaKitError], message: str) -> str:
-    """Return the hint for a refusal due to missing MFA or a wrong code; empty for any other refusal."""
+    """Return the hint for a refusal due to missing MFA or a wrong code, or "" for any other refusal."""
     if kind is AccessDenied and any(said in message for said in WITHOUT_MFA):
         return WITH_MFA
     if WRONG_CODE in message:

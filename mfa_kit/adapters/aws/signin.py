@@ -1,7 +1,7 @@
 """Console sign-in: AWS's federation endpoint, and a local page that opens the console in a browser.
 
 IAM user guide, "Enable custom identity broker access to the AWS console". For 15 minutes a sign-in token is as powerful
-as a password. So it is kept in a file that only this user can read and that is removed after use.
+as a password, so it is kept in a file that only this user can read. The file is removed after use.
 """
 
 import html
@@ -23,7 +23,7 @@ from mfa_kit.core.loopback import is_loopback
 from mfa_kit.core.otp import Secret
 
 SECONDS = 20
-# Seconds for which a sign-in token is valid (IAM user guide).
+# How many seconds a sign-in token is valid (IAM user guide).
 GOOD = 15 * 60
 ISSUER = "mfa-kit"
 LONGEST = 1 << 16
@@ -38,7 +38,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Refuses redirects, because the request must not be sent to another server."""
 
     def redirect_request(self, *_: object) -> None:
-        """Follow no redirect: urllib then raises HTTPError for the answer."""
+        """Follow no redirect, so that urllib raises HTTPError for the response."""
         return
 
 
@@ -51,7 +51,7 @@ class _HttpsConnection(http.client.HTTPSConnection):
 
 
 class _BoundedHttp(urllib.request.HTTPHandler):
-    """Ends a slow or endless answer. The timeout of urllib limits only the silence between two reads."""
+    """Aborts a slow or endless response. urllib's timeout limits only the time between two reads."""
 
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         """Open an http address."""
@@ -59,7 +59,7 @@ class _BoundedHttp(urllib.request.HTTPHandler):
 
 
 class _BoundedHttps(urllib.request.HTTPSHandler):
-    """The same for https."""
+    """Aborts a slow or endless response over https."""
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         """Open an https address."""
@@ -77,7 +77,7 @@ def console_address(endpoint: str, session: Secret[str], *, destination: str) ->
 
 
 def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
-    """Request a sign-in token. Errors contain nothing of the request."""
+    """Request a sign-in token. Errors quote no part of the request."""
     local = is_loopback(endpoint)
     if not endpoint.startswith("https://") and not local:
         raise UsageFault(f"{endpoint} is not encrypted", "sign in to the console yourself")
@@ -98,7 +98,7 @@ def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
 
 @contextmanager
 def write_page(folder: Path, address: Secret[str]) -> Iterator[Path]:
-    """Write a page that opens an address, readable by this user only. It is removed at the end.
+    """Write a page that opens an address, and yield its path. Only this user can read it. It is removed at the end.
 
     A page left by a killed process is removed too, once its token has expired.
     """
