@@ -1,4 +1,4 @@
-"""The options of verbs that work in many accounts. They are parsed into one value."""
+"""The options of verbs that can work in many accounts. They are parsed into an AccountsChoice."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +23,7 @@ UNIT = re.compile(r"r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}")
 
 
 class Matching(click.ParamType[str]):
-    """Text that a pattern matches as a whole; `meaning` says what it is."""
+    """An option value that a pattern must match completely. `meaning` says in errors what the value should be."""
 
     name = "text"
 
@@ -50,7 +50,7 @@ UNIT_ID = many_option(
     "--ou",
     type=Matching(UNIT, "the ID of an organizational unit", "write an ID such as ou-abcd-12345678, or r-abcd"),
     metavar="ID",
-    help="Only the accounts in this organizational unit, and in those below it.",
+    help="Only accounts in this organizational unit and the units below it.",
 )
 INCLUDE = many_option("-a", "--include", multiple=True, metavar="NAME|ID", help="Only this account.")
 EXCLUDE = many_option("--exclude", multiple=True, metavar="NAME|ID", help="Leave this account out.")
@@ -58,19 +58,19 @@ TAG = many_option(
     *("-t", "--account-tag", "account_tags"),
     multiple=True,
     metavar="TAG",
-    help="Only accounts with this tag, such as env:prod; with several, with all of them.",
+    help="Only accounts with this tag, such as env:prod. Repeat to require several.",
 )
 EXTERNAL = many_option(
     "--external-id",
     type=Matching(EXTERNAL_ID, "an external ID", "use 2 to 1224 letters, digits and +=,.@:/-_"),
     metavar="ID",
-    help="External ID that the roles ask for.",
+    help="External ID that the roles' trust policies require.",
 )
 SOURCE = many_option(
     "--source-identity",
     type=Matching(SOURCE_IDENTITY, "a source identity", "use 2 to 64 letters, digits and +=,.@-_"),
     metavar="NAME",
-    help="Name to show in the CloudTrail of each account.",
+    help="Source identity to record in CloudTrail, such as your user name.",
 )
 PARALLEL = many_option(
     "--workers", "parallel", type=click.IntRange(1, 64), help=f"Accounts to work on at the same time [{WORKERS}]."
@@ -82,7 +82,7 @@ OUTPUT_DIR = many_option(
 
 
 def role_option(default: str | None) -> Callable[[F], F]:
-    """Return the option for the role in each account. Its parameter is `role_name`."""
+    """Return the option for the role to assume in each account. It sets the parameter `role_name`."""
     return many_option(
         "--role-name",
         type=Matching(ROLE_NAME, "the name of a role", "write a name such as mfa-kit-audit"),
@@ -96,13 +96,13 @@ def account_options(
 ) -> Callable[[F], F]:
     """Return a decorator that adds the options for many accounts to a verb.
 
-    `across` is the function that does the work of the verb in many accounts, as `module:function`. It is loaded and
-    called only if the command line chooses accounts, with the parameters of the verb and `accounts`.
+    `across` names the function that does the work of the verb in many accounts, as `module:function`. It is loaded and
+    called only if the command line selects accounts, and gets the parameters of the verb and `accounts`.
 
-    Without `across`, the verb itself gets `accounts`, an AccountsChoice, or None if it is to work in one account.
-    `role` is the default role, which is used if neither the command line nor the account names one. Pass `role=None`
-    for a verb that writes, `workers=False` if the verb has its own --workers, and `results=False` to leave out
-    --resume and --output-dir.
+    Without `across`, the verb itself gets `accounts`: an AccountsChoice, or None to work in one account. `role` is the
+    default role, used if neither the command line nor the account names a role. Pass `role=None` for a verb that
+    writes, `workers=False` for a verb that has its own option --workers, and `results=False` to omit --resume and
+    --output-dir.
     """
     added = [FILE, ORG, UNIT_ID, INCLUDE, EXCLUDE, TAG, role_option(role), EXTERNAL, SOURCE]
     added += [PARALLEL] if workers else []
@@ -159,9 +159,10 @@ NAMES: Mapping[str, str] = {
 
 
 def choose(values: Mapping[str, Any], *, role: str | None) -> AccountsChoice | None:
-    """Return what the options choose; None without --accounts and --org. Raise UsageFault for options that contradict.
+    """Return the AccountsChoice that the options make, or None without --accounts and --org.
 
-    `values` are the values of the options by the names of their parameters, and `role` is the default role.
+    `values` maps the names of parameters to values, and `role` is the default role. Raise UsageFault for options that
+    contradict each other.
     """
     file, org = values.get("in_file"), values.get("in_org")
     if not file and not org:
@@ -189,15 +190,15 @@ def choose(values: Mapping[str, Any], *, role: str | None) -> AccountsChoice | N
 
 
 def _check_together(values: Mapping[str, Any]) -> None:
-    """Raise UsageFault for options that do not go together."""
+    """Raise UsageFault for options that cannot be used together."""
     if values.get("in_file") and values.get("in_org"):
         raise UsageFault("--accounts and --org both choose the accounts", "give one of them")
     if values.get("ou") and not values.get("in_org"):
         raise UsageFault("--ou is for the accounts of an organization", "give --org instead of --accounts, or use -a")
     if options.given().account is not None:
         raise UsageFault(
-            "--account allows one account only, so it does not go with --accounts or --org",
-            "leave it out, also in the environment, or choose the account with --include",
+            "--account allows one account only, so it cannot be used with --accounts or --org",
+            "remove it, also from the environment, or choose the account with --include",
         )
     if values.get("resume") and not values.get("output_dir"):
-        raise UsageFault("--resume needs the folder of the results", "add --output-dir DIR")
+        raise UsageFault("--resume needs a folder for results", "add --output-dir DIR")

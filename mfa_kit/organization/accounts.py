@@ -17,7 +17,7 @@ SOURCE_IDENTITY = re.compile(r"(?!aws:)[\w+=,.@-]{2,64}", re.ASCII)
 class AccountState(StrEnum):
     """The state of an account (Organizations API reference, Account: State).
 
-    UNKNOWN is none of AWS's: the answer has no state, or one that mfa-kit does not know.
+    UNKNOWN is not a state of AWS. It means that the response has no state, or a state that mfa-kit does not know.
     """
 
     PENDING_ACTIVATION = "PENDING_ACTIVATION"
@@ -32,10 +32,10 @@ class AccountState(StrEnum):
 class OrgAccount:
     """An account that a command is to work in.
 
-    `state` is None if Organizations was not asked. `roles` are names or ARNs of roles that are assumed one after the
-    other, where only the last must be in this account; if empty, the command's default role is assumed. `profile` is
-    the AWS profile that is used instead of a role. `tags` are texts such as `env:prod`, and `variables` are values that
-    mfa-kit only carries along, both as in the file format of c7n-org.
+    `state` is None if the account comes from a file. `roles` are names or ARNs of roles that are assumed one after the
+    other; only the last role must be in this account. If `roles` is empty, the command's default role is assumed.
+    `profile` is an AWS profile that is used instead of a role. `tags` are texts such as `env:prod`, and `variables` are
+    values for other programs, both in the format of c7n-org.
     """
 
     id: str
@@ -59,5 +59,5 @@ class OrgAccount:
 
     @property
     def label(self) -> str:
-        """The account for messages: `NAME (ID)`, or the ID if it has no name."""
+        """The account's name in messages: `NAME (ID)`, or only the ID if it has no name."""
         return f"{self.name} ({self.id})" if self.name else self.id

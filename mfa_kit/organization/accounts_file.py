@@ -1,7 +1,7 @@
-"""Files that list accounts, in the format of c7n-org, as documents that JSON or YAML was parsed to.
+"""Converts accounts files, already parsed from JSON or YAML, to accounts, and accounts to new files.
 
-The format is that of `CONFIG_SCHEMA` in c7n_org/cli.py of Cloud Custodian, without other clouds. Two things differ: an
-account may have neither a role nor a profile, and a key that c7n-org would ignore is a fault.
+The format is `CONFIG_SCHEMA` in c7n_org/cli.py of Cloud Custodian, without other clouds, and with two differences: an
+account may have neither a role nor a profile, and a key that c7n-org would ignore is an error.
 """
 
 import math
@@ -14,23 +14,23 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts import ACCOUNT_ID, EXTERNAL_ID, ROLE_ARN, ROLE_NAME, OrgAccount
 
 T = TypeVar("T")
-# Keys of an account that are read. mfa-kit has no use for IGNORED, because IAM has no regions.
+# The keys of an account. mfa-kit ignores the keys in IGNORED, because IAM has no regions.
 KEYS = ("account_id", "name", "display_name", "email", "role", "profile", "external_id", "tags", "vars")
 IGNORED = ("org_id", "regions")
-# Keys at the top of a file, and those of c7n-org that list no AWS accounts.
+# The top-level keys of a file, and the keys under which c7n-org lists accounts of other clouds.
 TOP = ("accounts", "vars")
 OTHER_CLOUDS = ("subscriptions", "projects", "tenancies")
 # How deep values in `vars` may be nested.
 DEEPEST = 50
 FORMAT = "see docs/accounts-file.md, or write a file: mfa-kit accounts export -o FILE"
 
-# Returns the words for the place of an account in its file, or for the place of one of its keys. The first is number 0.
+# Describes where an account, or one of its keys, is in the file. The first account has the number 0.
 Locate = Callable[[int, str | None], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountFault:
-    """A fault of one account; `key` is None if it is one of the whole account."""
+    """An error in one account of a file. `key` is None if the error concerns the whole account."""
 
     place: str
     key: str | None
@@ -42,19 +42,19 @@ class AccountFault:
 
 @dataclass(frozen=True, slots=True)
 class ParsedAccounts:
-    """The accounts of a file that have no fault, and all faults of the others."""
+    """The accounts of a file that have no error, and the errors of all other accounts."""
 
     accounts: list[OrgAccount]
     faults: list[AccountFault]
 
 
 def number_accounts(index: int, _: str | None) -> str:
-    """Return the place of an account in a format without lines: `account 1` is the first."""
+    """Return the position of an account in a format without line numbers. The first account is `account 1`."""
     return f"account {index + 1}"
 
 
 def parse_accounts(document: object, *, locate: Locate = number_accounts) -> ParsedAccounts:
-    """Parse a document. Raise UsageFault if it has no list of accounts, or keys beside it that are unknown."""
+    """Parse a document. Raise UsageFault if it has no list of accounts or has unknown top-level keys."""
     items, shared = _top(document)
     accounts: list[OrgAccount] = []
     faults: list[AccountFault] = []
@@ -74,9 +74,9 @@ def parse_accounts(document: object, *, locate: Locate = number_accounts) -> Par
 
 
 def _top(document: object) -> tuple[list[object], dict[str, object]]:
-    """Return the accounts, not parsed, and the variables that all of them share."""
+    """Return the unparsed accounts, and the variables that all accounts share."""
     if not isinstance(document, dict) or not set(document) & {*TOP, *OTHER_CLOUDS}:
-        raise UsageFault("the file has no key 'accounts' at its top", FORMAT)
+        raise UsageFault("the file has no top-level key 'accounts'", FORMAT)
     for key in document:
         _check_top_key(key)
     items, shared = document.get("accounts"), document.get("vars", {})
@@ -92,12 +92,12 @@ def _check_top_key(key: object) -> None:
     if key in OTHER_CLOUDS:
         raise UsageFault(f"the file lists {key}, which are not AWS accounts", "remove them")
     if key not in TOP:
-        raise UsageFault(f"the file has an unknown key {_quoted(key)} at its top", "remove it, or move it to vars")
+        raise UsageFault(f"the file has the unknown top-level key {_quoted(key)}", "remove it, or move it to vars")
 
 
 @dataclass(slots=True, kw_only=True)
 class _Item:
-    """One account of a file, and its faults. Parsing continues after a fault, so every key is checked."""
+    """One account of a file, and its errors. Parsing continues after an error, so that every key is checked."""
 
     index: int
     value: object
@@ -106,7 +106,7 @@ class _Item:
     faults: list[AccountFault] = field(default_factory=list)
 
     def parse(self) -> OrgAccount | None:
-        """Return the account, or None if it has a fault."""
+        """Return the account, or None if it has an error."""
         if not isinstance(self.value, dict):
             self.faults.append(self.fault(None, "this is not an object with account_id"))
             return None
@@ -129,7 +129,7 @@ class _Item:
         return AccountFault(place=self.locate(self.index, key), key=key, what=what)
 
     def _check_keys(self, found: Mapping[object, object]) -> None:
-        """Record each unknown key: c7n-org ignores it, so a misspelled `role` would go unnoticed."""
+        """Record an error for each unknown key, because otherwise a misspelled `role` would go unnoticed."""
         for key in found:
             if key not in {*KEYS, *IGNORED}:
                 close = get_close_matches(str(key), KEYS, n=1)
@@ -144,7 +144,7 @@ class _Item:
     def _parse(
         self, found: Mapping[object, object], key: str, parse: Callable[[object], T], *, required: bool = False
     ) -> T | None:
-        """Return the value of a key; None if the key is missing, is null or has a fault, which is recorded."""
+        """Return a key's value, or None if it is missing, null or invalid. Record an error for an invalid value."""
         value = found.get(key)
         if value is None:
             if required:
@@ -161,25 +161,25 @@ class _Item:
         return names[0] or names[1] or ""
 
     def _check_role(self, account: OrgAccount) -> None:
-        """Record a role beside a profile, and a last role that is in another account: its session would work there."""
+        """Record an error if the account has both a role and a profile, or if its last role is in another account."""
         if account.roles and account.profile is not None:
-            self.faults.append(self.fault("profile", "the account has a role too; remove one of them"))
+            self.faults.append(self.fault("profile", "the account also has a role; remove one of the two"))
         arn = ROLE_ARN.fullmatch(account.roles[-1]) if account.roles else None
         if arn and account.id and arn["account"] != account.id:
-            what = f"the last role is in account {arn['account']}, and not in {account.id}; correct one of them"
+            what = (
+                f"the last role is in account {arn['account']}, not in {account.id}; correct the role or the account ID"
+            )
             self.faults.append(self.fault("role", what))
 
 
 def _quoted(value: object) -> str:
-    """Return text in quotation marks, shortened; and the name of the type of anything else."""
+    """Return text shortened and in quotation marks, or the type name of any other value."""
     return ascii(value[:60]) if isinstance(value, str) else type(value).__name__
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise UsageFault(
-            "the value is not text", "write a text, in quotation marks if it looks like a number or a date"
-        )
+        raise UsageFault("the value is not text", "write text, in quotation marks if it looks like a number or a date")
     return value.strip()
 
 
@@ -196,7 +196,7 @@ def _account_id(value: object) -> str:
 
 
 def _roles(value: object) -> tuple[str, ...]:
-    """Return a role, or a chain of roles. In a chain a name says nothing about the account, except the last one."""
+    """Return the roles of a chain, or a single role. All but the last role of a chain must be ARNs."""
     if not isinstance(value, list):
         return (_role(value),)
     if not value:
@@ -253,10 +253,11 @@ def _check_plain(value: object, *, above: frozenset[int], done: set[int]) -> Non
 
 
 def accounts_document(accounts: Iterable[OrgAccount], *, partition: str) -> dict[str, object]:
-    """Return accounts as the document that c7n-org reads, each with a role or a profile.
+    """Return accounts as a document that c7n-org can read, each with a role or a profile.
 
-    c7n-org puts a name of a role into an ARN of the partition `aws`, and names in a chain into none, so these are
-    written as ARNs. It needs a name for each account, which is then its ID.
+    c7n-org expands the name of a single role to an ARN in the partition `aws`, and does not expand names in a chain. In
+    other partitions and in chains, roles are therefore written as ARNs. c7n-org requires a name for each account, so an
+    account without a name gets its ID as the name.
     """
     return {"accounts": [_account_object(account, partition) for account in accounts]}
 

@@ -1,4 +1,4 @@
-"""Does the same work in many accounts. The failure of one account is its result, and the others continue."""
+"""Does the same work in many accounts. An account that fails still gets a result, and the others continue."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class VisitState(StrEnum):
-    """What came of the work in an account."""
+    """The outcome of the work in an account."""
 
     READ = "read"
     PARTLY = "partly read"
@@ -29,7 +29,7 @@ UNREAD = {VisitState.DENIED, VisitState.FAILED}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit(Generic[T]):
-    """What came of the work in one account: its result, or the reason why there is none and what to do."""
+    """The outcome of the work in one account: a result, or the reason why there is no result and what to do."""
 
     account: OrgAccount
     state: VisitState
@@ -38,7 +38,7 @@ class Visit(Generic[T]):
     hint: str = ""
 
     def mapped(self, change: Callable[[T], S]) -> "Visit[S]":
-        """Return the visit with another result, if it has one."""
+        """Return the visit with `change` applied to its result, if it has a result."""
         found = None if self.found is None else change(self.found)
         return Visit(account=self.account, state=self.state, found=found, why=self.why, hint=self.hint)
 
@@ -63,7 +63,7 @@ def visit_accounts(
 ) -> Generator[Visit[T], None, None]:
     """Do the work in each account, and yield what came of it, in the order in which the accounts are done.
 
-    `is_whole` says whether a result has everything, or whether something in the account could not be read.
+    `is_whole` says whether a result is complete, or whether a part of the account could not be read.
     """
 
     def visit(account: OrgAccount) -> Visit[T]:
@@ -94,6 +94,6 @@ def skipped(accounts: Iterable[OrgAccount]) -> list[Visit[T]]:
 
 
 def all_denied(visits: Sequence[Visit[T]]) -> bool:
-    """Whether every account that was tried denied the caller, so that the caller and not an account is the cause."""
+    """Whether every account that was tried denied access, so that the caller is the likely cause."""
     tried = [visit for visit in visits if visit.state is not VisitState.SKIPPED]
     return len(tried) > 1 and all(visit.state is VisitState.DENIED for visit in tried)

@@ -1,26 +1,26 @@
-"""The accounts that a command line chooses, and how mfa-kit works in them."""
+"""The options that select accounts, and the role that mfa-kit assumes in each."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-# The role of verbs that only read. `mfa-kit policy org-role` prints a template that creates it.
+# The default role for verbs that only read. `mfa-kit policy org-role` prints a template that creates it.
 AUDIT_ROLE = "mfa-kit-audit"
-# How many accounts are read at the same time.
+# The default number of accounts that are read at the same time.
 WORKERS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountsChoice:
-    """The options for many accounts: where the accounts are listed, which of them are chosen, and the role in each.
+    """The options for many accounts: where they are listed, which to select, and the role to assume in each.
 
-    The accounts are those in `file`. If it is None, they are those of the organization, or of its unit `ou` (the ID of
-    a unit or of the root) and the units below. `include` and `exclude` are IDs and names, and `tags` texts such as
-    `env:prod`.
+    `file` lists the accounts. If it is None, Organizations lists them: all accounts of the organization, or those in
+    the unit `ou` (the ID of a unit or of the root) and the units below it. `include` and `exclude` are account IDs and
+    names, and `tags` are texts such as `env:prod`.
 
-    `role_name` is assumed in accounts that name no role or profile, and with `replaces_roles` instead of the role that
-    an account names. It is None if the verb has no default. `external_id` and `source_identity` are sent with
-    AssumeRole. `workers` accounts are worked on at the same time. With `resume`, accounts that are complete in
-    `output_dir` are not read again.
+    `role_name` is assumed in accounts that have no role or profile. With `replaces_roles`, it also replaces the role of
+    the other accounts. It is None if the verb has no default role. `external_id` and `source_identity` are sent with
+    AssumeRole. `workers` is the number of accounts to work in at the same time. With `resume`, accounts that are
+    complete in `output_dir` are not read again.
     """
 
     file: Path | None = None
@@ -38,5 +38,5 @@ class AccountsChoice:
 
     @property
     def org(self) -> bool:
-        """Whether Organizations lists the accounts, and not a file."""
+        """Whether the accounts are listed by Organizations instead of a file."""
         return self.file is None

@@ -1,4 +1,4 @@
-"""What the use cases for many accounts need from outside."""
+"""The ports of the use cases for many accounts."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -10,14 +10,14 @@ class AccountFolders(Protocol):
     """The folder of a command's results, with a folder for each account."""
 
     def write(self, account: str, files: Mapping[str, str]) -> None:
-        """Write the folder of an account with these texts by file name, in place of an earlier one.
+        """Write the folder of an account, replacing an earlier folder. `files` maps file names to their texts.
 
-        Raise IntegrityFault if it cannot be written; then an earlier one is still there.
+        Raise IntegrityFault if the folder cannot be written; an earlier folder is then kept.
         """
         ...
 
     def write_file(self, name: str, text: str) -> None:
-        """Write a file about all accounts, in place of an earlier one. Raise IntegrityFault if that fails."""
+        """Write a file about all accounts, replacing an earlier file. Raise IntegrityFault if that fails."""
         ...
 
     def begin(self, at: float) -> None:

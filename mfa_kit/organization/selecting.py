@@ -1,4 +1,4 @@
-"""Chooses accounts by ID, name and tag, and the role in each."""
+"""Selects accounts by ID, name and tag, and the role to assume in each."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +15,9 @@ SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The accounts to work in, and the selected accounts that cannot be used now, whose `state` says why.
+    """The accounts to work in, and the selected accounts that are skipped because of their `state`.
 
-    Each chosen account has its role or its profile.
+    Each account to work in has a role or a profile.
     """
 
     chosen: tuple[OrgAccount, ...]
@@ -28,8 +28,8 @@ def select_accounts(accounts: Iterable[OrgAccount], choice: AccountsChoice) -> S
     """Return the accounts that match a choice, in the order in which they are listed.
 
     An account matches `include` and `exclude` by its ID or its name, and must have all of `tags`. Raise UsageFault for
-    an ID, name or tag that no account has, for a name that several have, if no account is left, and for accounts
-    without a role if the choice has none.
+    an ID, name or tag that no account has, for a name that several accounts have, if no account is left, and if an
+    account has no role and the choice has no default role.
     """
     listed = list(accounts)
     selected = _matching(listed, choice)
@@ -53,7 +53,7 @@ def _matching(listed: Sequence[OrgAccount], choice: AccountsChoice) -> list[OrgA
 
 
 def _named(option: str, names: Sequence[str], listed: Sequence[OrgAccount]) -> set[str]:
-    """Return the IDs of the accounts with these IDs or names. Raise UsageFault unless each is that of one account."""
+    """Return the IDs of the accounts with these IDs or names. Raise UsageFault unless each names one account."""
     found: set[str] = set()
     wrong: list[UsageFault] = []
     for name in dict.fromkeys(names):
@@ -96,14 +96,14 @@ def _raise_first(wrong: Sequence[UsageFault]) -> None:
 
 
 def _nearest(given: str, known: Iterable[str]) -> str:
-    """Return a hint with the known text that is closest to the given one; empty if none is close."""
+    """Return a hint with the known text that is most similar to `given`, or "" if none is similar."""
     lower = {text.lower(): text for text in known}
     close = get_close_matches(given.lower(), lower, n=1)
     return f"did you mean {lower[close[0]]!r}?" if close else ""
 
 
 def _with_role(account: OrgAccount, choice: AccountsChoice) -> OrgAccount:
-    """Return the account with the role to assume. A role that the command line names replaces the last of a chain."""
+    """Return the account with the role to assume. A role from the command line replaces the last role of a chain."""
     account = replace(account, external_id=choice.external_id or account.external_id)
     if account.profile is not None or choice.role_name is None or (account.roles and not choice.replaces_roles):
         return account
@@ -116,7 +116,7 @@ def _nothing_chosen(skipped: Sequence[OrgAccount], *, any_listed: bool) -> Usage
         return UsageFault(f"none of the selected accounts is ACTIVE: {states}", "select other accounts")
     if any_listed:
         return UsageFault(
-            "no account matches all of --include, --exclude and --account-tag", "leave one of these options out"
+            "no account matches all of --include, --exclude and --account-tag", "omit one of these options"
         )
     return UsageFault("there are no accounts to work in", "name a unit that has accounts, or another file")
 

@@ -1,14 +1,14 @@
-"""The words of results for many accounts."""
+"""Texts in the results for many accounts."""
 
 OURS, AWS = "mfa-kit ", "aws "
 
 
 def in_account(line: str, account: str) -> str:
-    """Return a line with the account that its command is for.
+    """Add the account to a line that suggests a command.
 
-    Without it, someone who has the credentials of another account would change the user of that name there. The
-    command of mfa-kit gets --account and refuses other accounts. The AWS CLI has no such option, so its commands get a
-    comment of the shell.
+    Without the account, someone with credentials for another account could change a user of the same name in it. A
+    command of mfa-kit gets the option --account, with which it refuses other accounts. The AWS CLI has no such option,
+    so its commands get a shell comment.
     """
     if line.startswith(AWS):
         return f"{line}  # in account {account}"

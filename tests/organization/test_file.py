@@ -139,18 +139,18 @@ def test_each_fault_has_its_line(tmp_path: Path) -> None:
         "line 5: unknown key 'rol'; did you mean 'role'?",
         'line 6, tags: the tags are not a list of texts; write ["env:prod", "team:web"]',
         "line 7: the account has no account_id",
-        "line 10, profile: the account has a role too; remove one of them",
+        "line 10, profile: the account also has a role; remove one of the two",
         "line 11, account_id: '1234-5678-9012' is not an account ID; write the 12 digits of the ID, without dashes",
         "line 12: this is not an object with account_id",
         "line 14, role: 'hub' in the chain of roles is not an ARN; write the ARN of each role",
         "line 15, external_id: the value is not an external ID; use 2 to 1224 letters, digits and +=,.@:/-_",
         "line 16, vars: the variables are not an object; write names with their values, or remove the key",
         "line 17: unknown key int; remove it, or move it to vars",
-        f"line 18, role: the last role is in account {ONE}, and not in 000000000003; correct one of them",
+        f"line 18, role: the last role is in account {ONE}, not in 000000000003; correct the role or the account ID",
         "line 21, account_id: 000000000004 is a duplicate of line 20",
-        "line 24, name: the value is not text; write a text, in quotation marks if it looks like a number or a date",
+        "line 24, name: the value is not text; write text, in quotation marks if it looks like a number or a date",
         "line 23, role: the list of roles is empty; write a role, or remove the key",
-        "line 27, email: the value is not text; write a text, in quotation marks if it looks like a number or a date",
+        "line 27, email: the value is not text; write text, in quotation marks if it looks like a number or a date",
         "line 26, role: 'a b' is not the name or ARN of a role; write a name, or arn:aws:iam::ACCOUNT:role/NAME",
     ]
 
@@ -161,15 +161,15 @@ def test_faults_of_json_have_the_number_of_the_account(tmp_path: Path) -> None:
     assert faults(tmp_path, json.dumps(document), "accounts.json") == [
         f"account 2, account_id: {ONE} is a duplicate of account 1",
         "account 3, account_id: the account has no account_id",
-        "account 3, role: the value is not text; write a text, in quotation marks if it looks like a number or a date",
+        "account 3, role: the value is not text; write text, in quotation marks if it looks like a number or a date",
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "the file has no key 'accounts' at its top"),
-        ("- account_id", "the file has no key 'accounts' at its top"),
+        ("", "the file has no top-level key 'accounts'"),
+        ("- account_id", "the file has no top-level key 'accounts'"),
         ("accounts: {}", "the file's 'accounts' is not a list with an account"),
         ("accounts: []", "the file's 'accounts' is not a list with an account"),
         ("vars: {}", "the file's 'accounts' is not a list with an account"),
@@ -182,7 +182,7 @@ def test_faults_of_json_have_the_number_of_the_account(tmp_path: Path) -> None:
             "'vars' at the top of the file: the variables are not an object",
         ),
         (f"accounts: [1]\nvars: {{a: {'[' * 99}{']' * 99}}}", "'vars' at the top of the file: a value contains itself"),
-        ("accounts: []\npolicies: []", "the file has an unknown key 'policies' at its top"),
+        ("accounts: []\npolicies: []", "the file has the unknown top-level key 'policies'"),
         ("subscriptions: []", "the file lists subscriptions, which are not AWS accounts"),
         ("accounts: []\naccounts: []", "line 2: the key 'accounts' occurs twice"),
         ("accounts:\n- name: a\n  name: b", "line 3: the key 'name' occurs twice"),
@@ -219,7 +219,7 @@ def test_merges_inside_each_other_do_not_fill_the_memory(tmp_path: Path) -> None
     bomb = "a0: &a0 {x: 1}\n" + "".join(
         f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 3)}]}}\n" for n in range(1, 60)
     )
-    assert faults(tmp_path, bomb) == ["the file has no key 'accounts' at its top"]
+    assert faults(tmp_path, bomb) == ["the file has no top-level key 'accounts'"]
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:

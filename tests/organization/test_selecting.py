@@ -178,7 +178,7 @@ def test_the_options_become_one_value(parse: Callable[..., AccountsChoice | None
         ("-a dev", "--include is for several accounts"),
         ("--workers 3", "--workers is for several accounts"),
         ("--resume --output-dir x", "--resume is for several accounts"),
-        ("--org --resume", "--resume needs the folder of the results"),
+        ("--org --resume", "--resume needs a folder for results"),
         ("--org --account 000000000001", "--account allows one account only"),
         ("--accounts f --account 000000000001", "--account allows one account only"),
         ("--org --ou ou-1", "'ou-1' is not the ID of an organizational unit"),

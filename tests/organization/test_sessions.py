@@ -109,7 +109,7 @@ def test_a_role_that_cannot_be_assumed_is_denied_with_the_causes(
     finally:
         account.state = before
     assert "cannot be assumed" in str(error.value)
-    assert "trusts you" in error.value.hint
+    assert "its trust policy allows you" in error.value.hint
 
 
 def test_a_session_is_renewed_before_it_expires(sessions: MemberSessions, org_lab: Lab) -> None:

@@ -1,4 +1,4 @@
-"""`mfa-kit lab run`. The lab listens on loopback only, and a command in it finds no other account."""
+"""`mfa-kit lab run`. The lab listens on loopback only, and a command in the lab can reach no other account."""
 
 from typing import Unpack
 

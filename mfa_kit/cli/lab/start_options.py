@@ -13,7 +13,9 @@ Function = TypeVar("Function", bound=Callable[..., object])
 FILE = click.Path(path_type=Path)
 OPTIONS = (
     click.option("--users", type=click.IntRange(0), help="Number of users of each new account [5]."),
-    click.option("--accounts", type=click.IntRange(0, 10000), help="Add an organization with so many member accounts."),
+    click.option(
+        "--accounts", type=click.IntRange(0, 10000), help="Add an organization with this many member accounts."
+    ),
     click.option("--from", "source", type=FILE, metavar="FILE", help="Start with the account in FILE, JSON or TOML."),
     click.option("--state", "folder", type=FILE, metavar="DIR", help="Keep the account in DIR between runs."),
     click.option("--latency", type=Number(600), default=0, metavar="S", help="Add S seconds to every response."),

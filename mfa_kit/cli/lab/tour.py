@@ -10,7 +10,7 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command(cls=Verb, needs_config=False)
 def tour(*, settings: Settings, output: Output) -> int:
-    """Show a first day in the lab: enroll, a mistyped code, a crash and the repair, revoke."""
+    """Show a first day in the lab: enroll, mistype a code, repair after a crash, and revoke."""
     failed = lab.tour(lambda text: output.prose(*text.split("\n")), person=settings.interaction)
     for title in failed:
         settings.progress.alert(f"this step failed: {title}")

@@ -1,4 +1,4 @@
-"""`mfa-kit audit` for many accounts: a table of accounts, one page for all of them, or a folder for each."""
+"""`mfa-kit audit` for many accounts, with a table, one page for all accounts, or a folder for each account."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ NARROW = ("account_name", "account", "state", "critical", "high", "unknown", "wi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Questions:
-    """What an audit asks of every account."""
+    """The rules and options with which every account is audited."""
 
     rules: Sequence[AuditRule]
     limits: Limits
@@ -177,7 +177,7 @@ def _print(
 
 
 def _row(visit: Visit[Audited], roots: Mapping[str, RootVerdict]) -> ResultRow:
-    """Return the row of an account: its failed rules by severity, its users without MFA, and its root user."""
+    """Return an account's row: the number of failed rules by severity and of users without MFA, and its root user."""
     found = visit.found.overview if visit.found else None
     return {
         **shared.account_cells(visit),

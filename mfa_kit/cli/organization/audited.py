@@ -1,4 +1,4 @@
-"""The audit of one account among many, as the table, the page and the folder of the account need it."""
+"""The audit of one account, as the output for many accounts needs it."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ from mfa_kit.cli.results import ResultRow
 class Audited:
     """The audit of one account.
 
-    `document` is the whole answer; it is None if only the figures are needed, so that a thousand accounts need little
-    memory. `failed` says whether it makes the command fail.
+    `document` is the complete result, or None if only the figures are needed, so that a thousand accounts need little
+    memory. `failed` says whether this account makes the command fail.
     """
 
     overview: AuditOverview

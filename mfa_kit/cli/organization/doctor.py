@@ -1,4 +1,4 @@
-"""`mfa-kit doctor` for many accounts: whether mfa-kit can get into each, and whether it can read what it needs."""
+"""`mfa-kit doctor` for many accounts checks whether mfa-kit can open each account and read what it needs."""
 
 from collections.abc import Callable, Sequence
 
@@ -21,7 +21,7 @@ ROWS = RowsOfAccounts(
 
 
 def diagnose_accounts(*, accounts: AccountsChoice, read_settings: Callable[[], Settings], output: Output) -> int:
-    """Check the way into many accounts. Return the exit code: 1 if something is wrong in one of them."""
+    """Check the access to many accounts. Return the exit code, which is 1 if any account has a problem."""
     wrong: list[str] = []
     settings = read_settings()
     with open_organization(settings, accounts) as organization:

@@ -49,7 +49,7 @@ class ReadAccount(NamedTuple):
 
 
 def organization_page(visits: "Sequence[Visit[Audited]]", *, caller: "Caller") -> str:
-    """Return the page."""
+    """Return the page, which lists the accounts with the worst results first."""
     read = sorted(
         (ReadAccount(visit.account, visit.found.overview) for visit in visits if visit.found), key=_worst_first
     )

@@ -1,4 +1,4 @@
-"""Commands for many accounts whose result is a list of rows, such as the devices of all users."""
+"""Prints the results of commands for many accounts that return rows, such as the devices of all users."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -12,9 +12,9 @@ from mfa_kit.wiring.organization import OpenAccount, Organization
 
 
 class RowsOfAccounts(NamedTuple):
-    """How the rows of accounts are printed: their schema, and the columns of a narrow window. `fields` names the cells.
+    """How the rows of many accounts are printed: their schema, and the columns to show in a narrow window.
 
-    `empty` is the text if no account has any row.
+    `fields` are the names of the cells of a row. `empty` is the text to print if no account has any rows.
     """
 
     schema: str
@@ -33,8 +33,8 @@ def print_rows(
 ) -> list[Visit[Sequence[ResultRow]]]:
     """Read each account, and print the rows of all of them. Return the visits.
 
-    A row begins with the account. An account that could not be read, or that is not active, has one row with its state.
-    Raise AwsFault if no account could be read.
+    Each row begins with the account. An account that could not be read, or that is not active, gets one row with its
+    state. Raise AwsFault if no account could be read.
     """
     with shared.visiting(organization, lambda account: read(organization.enter(account)), progress=progress) as visits:
         done = shared.in_order(visits)

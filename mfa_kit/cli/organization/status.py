@@ -1,4 +1,4 @@
-"""`mfa-kit status` for many accounts. It makes the calls of an audit, which are fewer than one per user."""
+"""`mfa-kit status` for many accounts. It makes the same calls as an audit, fewer than one per user."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from mfa_kit.wiring.audit import SnapshotSource
 from mfa_kit.wiring.organization import OpenAccount, open_organization, take_snapshot
 from mfa_kit.wiring.settings import Settings
 
-# Seconds. IAM makes no new credential report in less time.
+# The maximum age of a credential report in seconds, because IAM makes no new report in less time.
 REPORT_AGE = 4 * 3600.0
 ROWS = RowsOfAccounts(
     schema="status-account",

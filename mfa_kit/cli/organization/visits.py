@@ -1,4 +1,4 @@
-"""What the commands for many accounts share: progress, the rows of accounts that were not read, and the exit code."""
+"""Code that all commands for many accounts share: progress, rows of accounts that were not read, and the exit code."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,12 +41,12 @@ def _with_skipped(organization: Organization, visits: Iterable[Visit[T]]) -> Ite
 
 
 def account_cells(visit: Visit[T]) -> dict[str, str | None]:
-    """Return the cells with which every row of a result for many accounts begins."""
+    """Return the cells about the account, with which every row for many accounts begins."""
     return {"account": visit.account.id, "account_name": visit.account.name or None}
 
 
 def state_of(visit: Visit[T]) -> str:
-    """Return the state of an account for its row: `unknown` if it could not be read."""
+    """Return the state of an account for its row, which is `unknown` if the account could not be read."""
     return "unknown" if visit.state in UNREAD else visit.state
 
 
