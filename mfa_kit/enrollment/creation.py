@@ -38,8 +38,8 @@ TAG_VALUE = re.compile(r"[\w\s.:/=+@-]{0,256}")
 def create_device(entry: Entry, *, desk: Desk) -> Created:
     """Create a device and return its secret. Omit the tags if they are denied, and retry if a request got no response.
 
-    Only one device can have a name, so at most one of two requests takes effect, and the retry shows which one. A
-    device with this run's tag was made by a request without a response, so its secret is lost: the device is deleted
+    Only one device can have a name, so at most one of two requests takes effect, and the retry shows which request did.
+    A device with this run's tag was made by a request without a response, so its secret is lost: the device is deleted
     and created again. Raise Unclear if a request may have taken effect; after any other error nothing was made.
     """
     intent, tags = entry.intent, _tags(entry)

@@ -15,7 +15,7 @@ from mfa_kit.enrollment.recovery import settle_dead_runs
 
 
 def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str, maker: Maker = CREATING) -> Outcome:
-    """Settle the user's interrupted runs, and make a device unless the user already has one.
+    """Settle the user's interrupted runs, and make a device unless the user already has a device.
 
     If making the device fails, settle the half-made device or describe it in a note on the error, and raise
     MfaKitError.
@@ -48,7 +48,7 @@ def look_to_enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk) 
 
 
 def _skipped(wish: Wish, devices: Sequence[Device], *, caller: Caller, desk: Desk) -> Skipped | None:
-    """Return why a user with these devices gets no new one, and where their backups are; None if the user gets one."""
+    """Return why a user with these devices gets no new device, and where the backups are. Otherwise return None."""
     if wish.add or not devices:
         return None
     entries = [recorded_entry(device, wish.user, caller=caller, desk=desk) for device in devices]

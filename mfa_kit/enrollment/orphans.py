@@ -90,7 +90,7 @@ def find_waiting(account: str, found: Sequence[Orphan], *, desk: Desk) -> list[O
 def remove_orphans(
     found: Sequence[Orphan], *, account: str, older_than: float, limit: int, desk: Desk, lost: str | None = None
 ) -> Iterator[Cleaned]:
-    """Settle this computer's dead runs, then remove late devices and those of other computers; yield each result.
+    """Settle this computer's dead runs, then remove late devices and other computers' devices. Yield each result.
 
     `lost` is a key that dead runs should no longer wait for. Raise UsageFault before any change if more than `limit`
     devices would be removed.

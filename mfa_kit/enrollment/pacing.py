@@ -22,7 +22,7 @@ BUSY = (5, 10, 20, 40, 60)
 # Calls per second; AWS publishes no rate for IAM. The rate doubles each second until the first Throttling, which halves
 # it. Afterwards it grows a little each second, by at most a fiftieth per call, and a Throttling cuts it to CUT. After
 # QUIET seconds and QUIET_CALLS calls without a Throttling it doubles again, because other processes may have ended, or
-# AWS may allow a burst of calls again. If a call is then throttled, the rate returns to the last sustainable one.
+# AWS may allow a burst of calls again. If a call is then throttled, the rate returns to the last sustainable rate.
 FIRST_RATE = 10.0
 LEAST_RATE = 0.2
 GAIN = 0.4
@@ -94,8 +94,8 @@ class Pace:
     """Limits the calls of all workers of a rollout to one rate, which is found by trial.
 
     At most `at_once` calls are in progress; further workers can meanwhile do work that needs no response. When working
-    credentials expire, `renew` looks for new ones; all workers wait until it succeeds, and no call fails. After `stop`
-    no worker waits for credentials, and after `break_off` no worker makes calls.
+    credentials expire, `renew` looks for new credentials. All workers wait until it succeeds, and no call fails. After
+    `stop` no worker waits for credentials, and after `break_off` no worker makes calls.
     """
 
     def __init__(

@@ -169,7 +169,7 @@ def prove(
     shown_by: str = "the phone",
     instead: str = INSTEAD,
 ) -> int:
-    """Ask for one code, or for two consecutive ones; return the skew in steps, positive if the phone is ahead.
+    """Ask for one code or two consecutive codes, and return the skew in steps, positive if the phone is ahead.
 
     A code that is typed late looks like the code of a slow clock, so the smaller delay of the two codes counts.
     """

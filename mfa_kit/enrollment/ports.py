@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Inventory(Protocol):
-    """Reads from IAM. Reads have no effect, so an implementation may retry them itself."""
+    """Reads from IAM. Reads change nothing, so an implementation may retry them."""
 
     def caller(self) -> Caller:
-        """Return the identity of the credentials; this also sets the clock."""
+        """Return the identity of the credentials. The call also sets the clock."""
         ...
 
     def now(self) -> float:
@@ -24,7 +24,7 @@ class Inventory(Protocol):
         ...
 
     def offset(self) -> float:
-        """Seconds that AWS's clock is ahead of the local one, accurate to about one second."""
+        """How many seconds AWS's clock is ahead of the local clock, accurate to about one second."""
         ...
 
     def devices(self, user: str | None, *, patient: bool = True) -> list[Device]:
@@ -43,7 +43,7 @@ class Inventory(Protocol):
         ...
 
     def root_has_mfa(self) -> bool:
-        """Whether the account's root user has an MFA device; makes one attempt."""
+        """Whether the account's root user has an MFA device. The call is attempted once."""
         ...
 
     def spelled(self, user: str) -> str:
@@ -162,7 +162,7 @@ class Vault(Protocol):
         ...
 
     def place(self, intent: Intent, run: str) -> str | None:
-        """Return the path for a run's backup of a device, or None without one. Raise IntegrityFault if it exists."""
+        """Return the path for a run's backup, or None if none will be made. Raise IntegrityFault if it exists."""
         ...
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
@@ -223,8 +223,8 @@ class Desk:
     """The ports of every use case that writes.
 
     `carrier` returns the carrier for the device of a dead run, `sleep` waits for a number of seconds, and `dry` says
-    that nothing may be written. `on_keys` has the names of the methods that store secrets on keys, and `resumable`
-    those of the methods that can continue from a backup.
+    that nothing may be written. `on_keys` has the names of the methods that store secrets on keys. `resumable` has the
+    names of the methods that can continue from a backup.
     """
 
     inventory: Inventory

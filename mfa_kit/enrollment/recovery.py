@@ -31,8 +31,8 @@ def settle(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     """Settle a half-made entry and return its final state.
 
     The state is CONFIRMED if the device's Enable took effect, REVOKED for a revoke, otherwise UNDONE. The caller holds
-    the run's lock. Raise Unsettled if it is not certain that the device is this run's, or whether a request can still
-    take effect. Raise Unlisted if the device is assigned but not listed.
+    the run's lock. Raise Unsettled if it is not certain that this run made the device, or if a request may still take
+    effect. Raise Unlisted if the device is assigned but not listed.
     """
     once = _undo
     if entry.reached is Reached.REVOKING:
@@ -151,7 +151,7 @@ def _on_another_key(entry: Entry, *, desk: Desk) -> bool:
 
 
 def still_stands(entry: Entry, *, desk: Desk) -> bool:
-    """Return whether the user still has the device of an entry, and not another device of that name."""
+    """Return whether the user still has an entry's device, and not another device of the same name."""
     if not is_listed(entry.intent, desk=desk):
         return False
     virtual = DeviceType.of(entry.intent.serial) is DeviceType.VIRTUAL
@@ -160,7 +160,11 @@ def still_stands(entry: Entry, *, desk: Desk) -> bool:
 
 
 def record_confirmed(entry: Entry, *, desk: Desk) -> Reached:
-    """Record a device as confirmed. First record the device that it replaces as revoking, so a kill loses neither."""
+    """Record a device as confirmed.
+
+    The device that it replaces, if any, is recorded as revoking first, so that it is not forgotten if this process is
+    killed in between.
+    """
     if old := replaced_entry(entry, desk=desk):
         desk.journal.record(old.at(Reached.REVOKING))
     return desk.journal.record(entry.at(Reached.CONFIRMED)).reached
@@ -204,7 +208,7 @@ def _is_ours(entry: Entry, *, desk: Desk) -> bool | None:
 
 
 def _is_meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
-    """Whether an untagged device is the device to revoke, which is so if it has the recorded EnableDate."""
+    """Whether an untagged device is the device to revoke, because it has the recorded EnableDate."""
     serial, user = entry.intent.serial, entry.intent.user
     has = find_device(entry.intent, desk=desk) if entry.reached is Reached.REVOKING else None
     if has and has.since == entry.since:
@@ -223,7 +227,10 @@ def _is_meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
 
 
 def _may_still_arrive(entry: Entry, *, desk: Desk) -> bool:
-    """Return whether the entry's first request is less than 15 minutes old and unanswered, so may take effect."""
+    """Return whether the entry's first request got no response, but may still take effect.
+
+    A request may take effect for up to 15 minutes.
+    """
     return entry.reached is Reached.INTENT and desk.inventory.now() - entry.began < STILL_ON_ITS_WAY
 
 

@@ -28,7 +28,8 @@ Say = Callable[[str], None]
 class TourStep:
     """A step of the tour: the command, its expected status, what happened, and what the same command does on AWS.
 
-    `before` runs before the command. With `kill_after`, the command is killed after that operation has succeeded.
+    `before` runs before the command. `kill_after` names an operation of IAM; the command is killed when this operation
+    has succeeded.
     """
 
     title: str

@@ -20,7 +20,7 @@ IGNORED = ("org_id", "regions")
 # The top-level keys of a file, and the keys under which c7n-org lists accounts of other clouds.
 TOP = ("accounts", "vars")
 OTHER_CLOUDS = ("subscriptions", "projects", "tenancies")
-# How deep values in `vars` may be nested.
+# The maximum depth to which values in `vars` may be nested.
 DEEPEST = 50
 FORMAT = "see docs/accounts-file.md, or write a file: mfa-kit accounts export -o FILE"
 
@@ -237,9 +237,9 @@ def _variables(value: object) -> dict[str, object]:
 
 
 def _check_plain(value: object, *, above: frozenset[int], done: set[int]) -> None:
-    """Raise UsageFault for a value that JSON does not have. In YAML a list may contain itself, or one list many times.
+    """Raise UsageFault for a value that JSON cannot represent. In YAML, a list can contain itself.
 
-    `above` has the objects that contain this one, and `done` those that were checked.
+    `above` holds the IDs of the objects that contain this value, and `done` the IDs of the objects already checked.
     """
     if isinstance(value, dict | list):
         if id(value) in above or len(above) > DEEPEST:

@@ -53,7 +53,10 @@ def _matching(listed: Sequence[OrgAccount], choice: AccountsChoice) -> list[OrgA
 
 
 def _named(option: str, names: Sequence[str], listed: Sequence[OrgAccount]) -> set[str]:
-    """Return the IDs of the accounts with these IDs or names. Raise UsageFault unless each names one account."""
+    """Return the IDs of the accounts that `names` names by ID or name.
+
+    Raise UsageFault if a name does not match exactly one account.
+    """
     found: set[str] = set()
     wrong: list[UsageFault] = []
     for name in dict.fromkeys(names):
@@ -88,7 +91,7 @@ def _check_tags(tags: Sequence[str], listed: Sequence[OrgAccount]) -> None:
 
 
 def _raise_first(wrong: Sequence[UsageFault]) -> None:
-    """Raise the first fault, with the others as its notes."""
+    """Raise the first fault, with the other faults as its notes."""
     if wrong:
         for other in wrong[1:]:
             wrong[0].add_note(f"{other}: {other.hint}")

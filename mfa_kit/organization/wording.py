@@ -6,9 +6,9 @@ OURS, AWS = "mfa-kit ", "aws "
 def in_account(line: str, account: str) -> str:
     """Add the account to a line that suggests a command.
 
-    Without the account, someone with credentials for another account could change a user of the same name in it. A
-    command of mfa-kit gets the option --account, with which it refuses other accounts. The AWS CLI has no such option,
-    so its commands get a shell comment.
+    Without this, someone whose credentials belong to another account could change a user of the same name in that
+    account. A command of mfa-kit gets the option --account, with which it refuses other accounts. The AWS CLI has no
+    such option, so its commands get a shell comment.
     """
     if line.startswith(AWS):
         return f"{line}  # in account {account}"

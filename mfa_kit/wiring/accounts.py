@@ -70,8 +70,8 @@ def export_accounts(settings: Settings, choice: AccountsChoice, *, out: Path, wi
         ]
         if any(account.id == caller.account and account.profile is None for account in written):
             settings.progress.note(
-                f"mfa-kit uses these credentials in their own account, {caller.account}; other programs assume the role"
-                f" {choice.role_name} there"
+                f"these credentials belong to account {caller.account}, so no role is assumed there; other programs"
+                f" assume the role {choice.role_name}"
             )
         text = accounts_text(accounts_document(written, partition=caller.partition))
     if not settings.dry_run:

@@ -86,7 +86,7 @@ def backups_named(names: Iterable[str]) -> list[Backup]:
 
 
 def remove_backups(folder: Path | None, chosen: Sequence[Backup]) -> dict[Path, str]:
-    """Remove backups permanently; each removal is logged. Return those that could not be removed, with the reason."""
+    """Remove backups permanently; each removal is logged. Return the backups that remain, with the reason."""
     vault = open_age_files(folder, ())
     with open_ledger() as ledger:
         return pruning.remove(chosen, discard=vault.discard, log=ledger.called)

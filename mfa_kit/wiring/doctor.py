@@ -221,11 +221,11 @@ def endpoint(url: str) -> Diagnosis:
     host = urlsplit(url).hostname or ""
     if host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
         return Diagnosis("endpoint", Health.GOOD, url)
-    return Diagnosis("endpoint", Health.NOTED, f"{url}, not one of AWS's")
+    return Diagnosis("endpoint", Health.NOTED, f"{url}, not an AWS endpoint")
 
 
 def _resources(caller: Caller) -> dict[str, str]:
-    """Return the resource for each action: the caller's user or device, or those of a made-up user for a role."""
+    """Return the resource of each action: the caller's own user or device. For a role, the user is made up."""
     start = f"arn:{caller.partition}:iam::{caller.account}"
     user = caller.arn if caller.user else f"{start}:user/mfa-kit-doctor"
     device = f"{start}:mfa/{caller.user or 'mfa-kit-doctor'}"

@@ -42,7 +42,7 @@ class Identities:
         return passphrase
 
     def _ask_again(self, file: Path) -> bool:
-        """Return whether the user may type a passphrase again after a wrong one."""
+        """Return whether the user may type another passphrase after a wrong passphrase."""
         self._wrong += 1
         if self._descriptor is not None or self._wrong >= TRIES:
             return False

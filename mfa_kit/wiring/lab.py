@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Prints a line on standard output.
 Print = Callable[[str], None]
-# If one of these shells is started in the lab, a welcome message says that this is the lab.
+# If the command is one of these shells, mfa-kit prints a welcome message, which says that this is the lab.
 SHELLS = {"bash", "dash", "fish", "sh", "zsh"}
 WELCOME = "this is the lab: nothing here reaches AWS; leave it with: exit"
 

@@ -110,7 +110,7 @@ class OathKeys:
         """Return a Carrier that stores secrets on a key. If `key` is None, it uses the key named in a journal entry.
 
         `touch`: each code needs a touch. `asset` is the key's label in tags. `wait`: wait for the next code instead of
-        computing the previous one.
+        computing the previous code.
         """
         keys = self._keys
         from mfa_kit.adapters.oath import card

@@ -76,8 +76,8 @@ class Organization:
     def enter(self, account: OrgAccount, *, turn: "Retry | None" = None) -> OpenAccount:
         """Open an account, with the caller's credentials if it is the caller's account, otherwise with a session.
 
-        Each read call waits for its `turn`. If credentials have expired, `renew` of its IAM also loads the caller's own
-        ones again. Raise AccessDenied, or UsageFault if the credentials belong to another account.
+        Each read call waits for its `turn`. If credentials have expired, `renew` of the account's IAM also reloads the
+        caller's own credentials. Raise AccessDenied, or UsageFault if the credentials belong to another account.
         """
         from mfa_kit.adapters.aws.iam import Iam
 
@@ -204,9 +204,9 @@ def snapshot_file(snapshot: "Snapshot") -> dict[str, str]:
 def take_snapshot(
     opened: OpenAccount, organization: Organization, source: SnapshotSource, *, root: OrganizationRoot | None = None
 ) -> "Snapshot":
-    """Read an account as for an audit. Parts that cannot be read become holes of the snapshot.
+    """Read an account for an audit. Parts that cannot be read are recorded as holes in the snapshot.
 
-    With `root`, read also what the organization shows of the account's root user.
+    With `root`, also read what the organization shows about the account's root user.
     """
     from mfa_kit.adapters.aws.account import AccountReader
 
@@ -227,7 +227,7 @@ def take_snapshot(
 
 
 def root_of(organization: Organization) -> OrganizationRoot:
-    """Ask the caller's account about root of the other accounts."""
+    """Ask the caller's account about the root users of the other accounts."""
     return open_organization_root(organization.caller.account, organization.home, organization.sessions)
 
 

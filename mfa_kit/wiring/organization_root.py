@@ -1,4 +1,4 @@
-"""Open what the caller's account sees of root in the other accounts of its organization."""
+"""Opens what the caller's account can see of the root users in the other accounts of its organization."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrganizationRoot:
-    """Root of all accounts.
+    """What the caller's account can see of the root users of all accounts.
 
-    `home` is the ID of the caller's account, and `seen` what that account sees of centralized root access, or None if
-    that could not be read. Without the `reader` no session of root is possible.
+    `home` is the ID of the caller's account. `seen` is what this account can see of centralized root access, or None if
+    that could not be read. If `reader` is None, root sessions are not possible.
     """
 
     home: str
@@ -45,18 +45,18 @@ class OrganizationRoot:
         return read_central_root_access(iam.ask)
 
     def can_read(self, account: str) -> bool:
-        """Whether sessions of root are possible in an account."""
+        """Whether root sessions are possible in an account."""
         return self.reader is not None and account != self.home
 
     def posture(self, account: str) -> RootPosture:
-        """Return the posture of root in an account, without a role there."""
+        """Return the posture of an account's root user. This needs no role in the account."""
         if self.reader is None or account == self.home:
             return RootPosture(account=account, unread=("sessions of root are not possible in this account",))
         return self.reader.posture(account)
 
 
 def open_organization_root(home: str, iam: Iam, sessions: MemberSessions) -> OrganizationRoot:
-    """Ask the caller's account whether root is managed centrally. `iam` is that of the caller's account."""
+    """Ask the caller's account whether root is managed centrally. `iam` is the IAM of this account."""
     from mfa_kit.adapters.aws.member_root import MemberRootReader, read_central_root_access
 
     try:

@@ -90,7 +90,7 @@ def _identities(home: Path) -> list[Path]:
 
 
 def _new_passphrase(person: Interaction, descriptor: int | None) -> Secret[str]:
-    """Return the passphrase from a file descriptor. Without a descriptor, let the user choose one."""
+    """Return the passphrase from a file descriptor. Without a descriptor, let the user choose a passphrase."""
     if descriptor is None:
         return new_passphrase(person)
     line = _passphrase_on(descriptor)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.people import People
     from mfa_kit.adapters.ledger.ledger import Ledger
 
-# For each group of this many workers, one more worker encrypts while the others wait for responses.
+# For each group of this many workers, there is one more worker, so that encryption does not slow down the calls.
 ENCRYPTING = 4
 
 
@@ -56,7 +56,7 @@ class RolloutPorts:
         return Failures(self.ledger, plan=digest)
 
     def runs(self, digest: str) -> RolloutRuns:
-        """Return the recorded runs of a plan of several. `digest` is the SHA-256 of its file."""
+        """Return the recorded runs of one of several plans. `digest` is the SHA-256 of the plan's file in hex."""
         return RolloutRuns(self.ledger, plan=digest)
 
     def execution(self, *, workers: int, max_failures: int | None = None) -> Execution:
@@ -113,7 +113,7 @@ def assemble_ports(
     progress: Progress,
     oath_keys: OathKeys | None = None,
 ) -> RolloutPorts:
-    """Combine the ports of one account. `iam` waits for its turn in the same `pace`."""
+    """Combine the ports of one account. The calls of `iam` wait for their turn in the same `pace`."""
     from mfa_kit.adapters.aws.account import AccountReader
     from mfa_kit.adapters.aws.people import People
 
@@ -166,12 +166,12 @@ def read_plan(path: Path, methods: Methods, *, expected: str | None) -> tuple[Pl
 
 
 def plan_of(text: str, methods: Methods, *, name: str) -> Plan:
-    """Parse a plan. Raise UsageFault if the text is none; the message begins with `name`."""
+    """Parse a plan. Raise UsageFault, which begins with `name`, if the text is not a plan."""
     return parse_plan(text, methods=methods.in_rosters(), parse_key=parse_public_key, name=name)
 
 
 def read_reviewed(path: Path, *, expected: str | None, what: str = "plan") -> tuple[str, str]:
-    """Return the text of a file and its SHA-256. Raise UsageFault if it is not the `expected` one."""
+    """Return the text of a file and its SHA-256 in hex. Raise UsageFault if the SHA-256 is not `expected`."""
     text = rollout_files.read_text(path, hint=CREATE)
     digest = plan_digest(text)
     if expected is not None and expected.lower() != digest:
@@ -180,7 +180,7 @@ def read_reviewed(path: Path, *, expected: str | None, what: str = "plan") -> tu
 
 
 def open_results_folder(named: Path | None, plan: Path) -> Path:
-    """Create the folder for results; by default it is beside the plan. Raise UsageFault if that fails."""
+    """Create the folder for results, by default beside the plan. Raise UsageFault if that fails."""
     folder = named or plan.with_name(f"{plan.stem}-results")
     rollout_files.make_results_folder(folder)
     return folder

@@ -1,4 +1,4 @@
-"""A rollout in several accounts: the index and its plans as files, and the ports of each account with its own pace."""
+"""Opens a rollout in several accounts, each with its own pace, and reads and writes its index and plans."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,13 +22,13 @@ from mfa_kit.wiring.organization import Organization, open_organization
 from mfa_kit.wiring.rollout import RolloutPorts, assemble_ports, new_pace, plan_of, read_reviewed
 from mfa_kit.wiring.settings import Settings
 
-# Accounts that are worked on at the same time. Each has threads of its own.
+# The number of accounts to work in at the same time. Each account has its own threads.
 ACCOUNTS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRollouts:
-    """The accounts of a rollout. `workers` calls at a time are in progress in each of them."""
+    """The accounts of a rollout. In each account, up to `workers` calls are in progress at a time."""
 
     settings: Settings
     methods: Methods
@@ -51,7 +51,7 @@ class AccountRollouts:
         if caller.account != account.id:
             raise UsageFault(
                 f"the credentials for account {account.label} belong to account {caller.account}",
-                "correct its role or profile in the file of accounts",
+                "correct its role or profile in the accounts file",
             )
         return assemble_ports(
             self.settings,
@@ -75,7 +75,7 @@ class AccountRollouts:
 def open_account_rollouts(
     settings: Settings, methods: Methods, choice: AccountsChoice, *, vault: Vault, workers: int
 ) -> Iterator[AccountRollouts]:
-    """Open the caller's account and the ledger, and choose the accounts. Raise UsageFault if there are none."""
+    """Open the caller's account and the ledger, and select the accounts. Raise UsageFault if none are selected."""
     with open_organization(settings, replace(choice, workers=ACCOUNTS * workers)) as organization:
         yield AccountRollouts(
             settings=settings,
@@ -87,7 +87,7 @@ def open_account_rollouts(
 
 
 def read_index(path: Path, *, expected: str | None) -> RolloutIndex:
-    """Return an index. Raise UsageFault if the file is none, or not the one with the expected SHA-256."""
+    """Read an index. Raise UsageFault if the file is not an index, or does not have the expected SHA-256."""
     text, _ = read_reviewed(path, expected=expected, what="index")
     return parse_index(text, name=str(path))
 
@@ -110,7 +110,7 @@ def earlier_index(path: Path) -> RolloutIndex | None:
 
 
 def read_planned(path: Path, account: PlannedAccount, methods: Methods) -> Plan:
-    """Return the plan of an account; `path` is that of the index.
+    """Return the plan of an account. `path` is the path of the index.
 
     Raise UsageFault if the plan has changed since the index was written, or if it is for another account.
     """
@@ -127,12 +127,14 @@ def read_planned(path: Path, account: PlannedAccount, methods: Methods) -> Plan:
 
 
 def plans_folder(index: Path) -> Path:
-    """Return the folder for the plans of an index, beside it."""
+    """Return the folder for the plans of an index, which is beside the index."""
     return index.with_name(f"{index.stem}-plans")
 
 
 def write_index(path: Path, text: str, plans: Mapping[str, str]) -> None:
-    """Write plans by file name into their folder, and then the index: all or nothing, replacing an earlier index.
+    """Write plans into their folder, and then the index, or nothing if that fails. Replace an earlier index.
+
+    `plans` maps file names to texts.
 
     Raise UsageFault or IntegrityFault.
     """

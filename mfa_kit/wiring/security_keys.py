@@ -49,8 +49,8 @@ class SecurityKeys:
     """The FIDO keys that one command can reach. A command creates this object once.
 
     `mds` is a file of FIDO metadata (a BLOB), and `mds_root` the root certificate of its signature; they default to the
-    configured ones. A BLOB that is older than one used before needs `allow_older`. With `pin_stdin`, PINs are lines of
-    standard input; otherwise the user types them.
+    configured ones. A BLOB that is older than a BLOB used before needs `allow_older`. With `pin_stdin`, PINs are lines
+    of standard input; otherwise the user types them.
     """
 
     def __init__(
@@ -72,19 +72,19 @@ class SecurityKeys:
         return links.attached_names()
 
     def look(self) -> tuple[list[PluggedKey], Sequence[DeviceFault]]:
-        """Return the keys that can be opened, and the faults of the others."""
+        """Return the keys that can be opened, and the faults of the keys that cannot."""
         from mfa_kit.adapters.fido import links
 
         return links.find_keys()
 
     def find_same_device(self, reader: str) -> str | None:
-        """Return the place of the FIDO key that is the reader's card or on the same USB device; None if unknown."""
+        """Return the place of the FIDO key in this reader, or on the reader's USB device. Return None if unknown."""
         from mfa_kit.adapters.fido import same_device
 
         return same_device.find_same_device(reader)
 
     def open(self, wanted: str | None, *, relying_party: str | None = None) -> AbstractContextManager["FidoKey"]:
-        """Open the key whose place or serial is `wanted`, or the only key. Raise DeviceFault if it is not there."""
+        """Open the key whose place or serial is `wanted`, or the only key. Raise DeviceFault if it is not connected."""
         from mfa_kit.adapters.fido import key
 
         return key.open_key(wanted, tell=self._settings.progress.alert, relying_party=relying_party)

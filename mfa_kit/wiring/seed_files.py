@@ -60,7 +60,7 @@ def open_seed_file(path: Path, options: SeedFileOptions, *, settings: Settings) 
 
 
 def read_readings(path: Path) -> list[WrittenReading | DroppedRow]:
-    """Read a table of readings that were recorded elsewhere. Raise UsageFault or IntegrityFault for invalid ones."""
+    """Read a table of readings that were recorded elsewhere. Raise UsageFault or IntegrityFault if it is invalid."""
     from mfa_kit.adapters.seedfiles.files import decode_text, load_file
     from mfa_kit.adapters.seedfiles.sightings import read_written
 

@@ -17,7 +17,7 @@ def home() -> Path:
 
 
 def backup_dir(given: Path | None) -> Path:
-    """Return the folder of backups: the given one, else the configured one, else `backups` in mfa-kit's folder."""
+    """Return the given folder of backups, else the configured folder, else `backups` in mfa-kit's folder."""
     if given:
         return given
     said = config.load().backup_dir

@@ -48,7 +48,7 @@ class TokenRecords:
             )
 
     def tokens(self) -> tuple[list[StockedToken], dict[str, Sighting]]:
-        """Return the whole inventory by serial, and the last reading of each token that has one."""
+        """Return the whole inventory by serial, and the last reading of each token that has any readings."""
         with _inventory() as inventory:
             return inventory.tokens(), inventory.last_sightings()
 

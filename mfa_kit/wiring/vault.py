@@ -41,7 +41,7 @@ def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, given: 
 
 
 def configured_recipients() -> "list[Recipient]":
-    """Read the recipients of the configuration file. Raise UsageFault for the first invalid one."""
+    """Read the recipients in the configuration file. Raise UsageFault for the first invalid recipient."""
     return read_recipients(config.load().recipients, given=f"in {config.path()},")
 
 

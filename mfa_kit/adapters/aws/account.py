@@ -137,7 +137,7 @@ class AccountReader:
                 yield Device(row["SerialNumber"], _holder(row), _seconds(row.get("EnableDate")))
 
     def own_devices(self) -> list[Device]:
-        """Return the caller's own devices, with REPORTED_ROOT as their user. Call it as root only."""
+        """Return the caller's own devices, with REPORTED_ROOT as their user. The caller must be root."""
         rows = self._ask(lambda iam: iam.list_mfa_devices()["MFADevices"])
         return [Device(row["SerialNumber"], REPORTED_ROOT, _seconds(row.get("EnableDate"))) for row in rows]
 
@@ -213,7 +213,7 @@ def _seconds(at: datetime | None) -> float | None:
 
 
 def _text(document: "PolicyDocumentTypeDef") -> str:
-    """Return a policy as JSON text, because botocore has already parsed it."""
+    """Convert a policy document, which botocore has already parsed, back to JSON text."""
     return document if isinstance(document, str) else json.dumps(document)
 
 
@@ -265,7 +265,7 @@ def _role(row: "RoleDetailTypeDef") -> Entity:
 
 
 def _report(content: bytes, *, made: float) -> CredentialReport:
-    """Parse the report's CSV. A missing column or cell means that the report has an unknown form."""
+    """Parse the report's CSV. A missing column or cell means that the report has an unknown format."""
     try:
         rows = {row["user"]: _credentials(row) for row in csv.DictReader(io.StringIO(content.decode()))}
     except (KeyError, ValueError, OverflowError, csv.Error) as error:

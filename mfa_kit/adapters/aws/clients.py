@@ -73,12 +73,12 @@ class Clients:
 
     @property
     def credentials(self) -> Credentials | None:
-        """The credentials with which the clients sign; None if there are none."""
+        """The credentials with which the clients sign, or None."""
         return self.session.get_credentials()
 
     @property
     def own_keys(self) -> bool:
-        """Whether the credentials are a user's long-term keys and not those of a session."""
+        """Whether the credentials are a user's long-term keys and not session credentials."""
         found = self.credentials
         return found is not None and not found.get_frozen_credentials().token
 

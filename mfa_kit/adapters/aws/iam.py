@@ -152,7 +152,7 @@ class Iam:
 
     @contextmanager
     def _write(self, operation: str, *, user: str | None, serial: str | None) -> Iterator[None]:
-        """Run the body as one attempt to write, and report it to the observer with its request ID."""
+        """Run the `with` block as one attempt to write, and report it to the observer with its request ID."""
         self._last.request_id = None
         answer = "Unclear"
         try:
@@ -208,7 +208,7 @@ class Iam:
         return self._once(lambda: call(self._clients.iam))
 
     def devices(self, user: str | None, *, patient: bool = True) -> list[Device]:
-        """Return the devices of a user, or of the caller. Without `patient`, each page is attempted once."""
+        """Return the devices of a user, or of the caller. Without `patient`, no page is retried."""
         listed = pages(
             self.ask if patient else self._ask_once,
             lambda iam, start: iam.list_mfa_devices(UserName=user, **start) if user else iam.list_mfa_devices(**start),

@@ -1,7 +1,7 @@
 """Reads the root user of member accounts through centralized root access, and whether an organization uses it.
 
-The only calls are ListOrganizationsFeatures and AssumeRoot with the caller's credentials, and GetAccountSummary and
-ListMFADevices with those of a root session. The task policy of the session denies almost everything else.
+It only calls ListOrganizationsFeatures and AssumeRoot with the caller's credentials, and GetAccountSummary and
+ListMFADevices with the credentials of a root session. The session's task policy denies almost all other calls.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TASK = "IAMAuditRootUserCredentials"
-# The longest session of AssumeRoot in seconds (STS API reference).
+# The maximum duration of an AssumeRoot session in seconds (STS API reference).
 SESSION = 900
 ENABLE_SERVICE = "aws organizations enable-aws-service-access --service-principal iam.amazonaws.com"
 ENABLE_ALL = "# enable all features of the organization: AWS Organizations console, Settings"
-# What IAM's errors say about the account that asks (API ListOrganizationsFeatures, Errors).
+# What IAM's errors mean for the caller's account (IAM API reference, ListOrganizationsFeatures, Errors).
 PLACES = {
     "OrganizationNotFound": CentralRootAccess(place=OrganizationPlace.ALONE),
     "AccountNotManagementOrDelegatedAdministrator": CentralRootAccess(place=OrganizationPlace.MEMBER),
@@ -45,7 +45,7 @@ PLACES = {
 
 
 def read_central_root_access(ask: Ask) -> CentralRootAccess:
-    """Return the place of the caller's account, and the features of centralized root access that it may see.
+    """Return the role of the caller's account in its organization, and the root access features that it may see.
 
     Raise AccessDenied without iam:ListOrganizationsFeatures, and AwsFault for any other failure.
     """
@@ -60,15 +60,15 @@ def read_central_root_access(ask: Ask) -> CentralRootAccess:
 
 
 class Attempts(Protocol):
-    """Makes a read, possibly several times, and raises one of mfa-kit's errors."""
+    """Makes a read call, with retries if needed, and raises one of mfa-kit's errors."""
 
     def __call__(self, act: Callable[[], T]) -> T: ...
 
 
 class MemberRootReader:
-    """Reads the posture of root in member accounts.
+    """Reads the posture of the root users of member accounts.
 
-    `sessions` begin from credentials of the management account, or of an administrator of IAM in the same
+    `sessions` use credentials of the management account, or of a delegated administrator for IAM in the same
     organization. `attempts` makes each call. Any number of threads may use the reader.
     """
 
@@ -77,7 +77,7 @@ class MemberRootReader:
         self._task = f"arn:{sessions.hub.partition}:iam::aws:policy/root-task/{TASK}"
 
     def posture(self, account: str) -> RootPosture:
-        """Return the posture of an account's root user. If a call fails, its facts are missing, with the reason."""
+        """Return the posture of an account's root user. If a call fails, it has the reason instead of the facts."""
         try:
             credentials = self._attempts(lambda: self._assume_root(account))
         except MfaKitError as error:
@@ -105,7 +105,7 @@ class MemberRootReader:
 
 
 def _reason(error: MfaKitError) -> str:
-    """Return an error's words, for a refusal also what may be missing, because AWS does not say it."""
+    """Return an error's message. For a refusal, add what may be missing, because AWS does not say that."""
     if isinstance(error, AccessDenied):
         return f"{error} (docs/permissions.md says what the call needs)"
     return str(error)

@@ -132,7 +132,7 @@ class MemberSessions:
         self._limit, self._renewing = threading.Semaphore(wanted.workers), threading.Lock()
 
     def renew(self, known: Clients) -> None:
-        """Load the caller's own credentials again, unless another thread has replaced the `known` ones."""
+        """Load the caller's own credentials again, unless another thread has already replaced `known`."""
         with self._renewing:
             if self.hub is known:
                 self.hub = open_clients(self._wanted)
@@ -228,5 +228,5 @@ class MemberSessions:
 def _wrong_account(account: OrgAccount, found: str) -> NoReturn:
     raise UsageFault(
         f"the credentials for account {account.label} belong to account {found}",
-        "correct its role or profile in the file of accounts",
+        "correct its role or profile in the accounts file",
     )

@@ -143,7 +143,7 @@ def _call_from(call: Callable[["OrganizationsClient", Page], P], start: Page) ->
 
 
 def _raise_refusal(error: ClientError, ou: str | None) -> None:
-    """Raise mfa-kit's error for an error that is specific to Organizations. Return for any other error."""
+    """Convert and raise an error that is specific to Organizations. Return if the error is not specific to it."""
     answer = error.response.get("Error", {})
     code, message = answer.get("Code", ""), one_line(answer.get("Message") or "").rstrip(". ")
     if code == NOT_IN_ONE:

@@ -7,7 +7,7 @@ from mfa_kit.rollout.selection import ListedUser
 
 
 class People:
-    """The users of the account that `ask` reads."""
+    """Lists the users of the account that `ask` reads."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask

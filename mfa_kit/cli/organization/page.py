@@ -1,4 +1,4 @@
-"""The audit of many accounts as one HTML page: what to fix first, which accounts are worst, and a map of all checks."""
+"""Writes the audit of many accounts as one HTML page: what to fix first, the worst accounts, a map of all checks."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # The wide map needs more room than text, whose lines stay short.
 STYLE = "body { max-width: 72rem } p, details { max-width: 60rem }\n"
-# The numbers of accounts in the table of the worst, of checks in one of its rows, and of lines in an open list.
+# How many accounts the table of the worst accounts shows, how many checks a row of it, and how many lines an open list.
 WORST, SHOWN, OPEN = 10, 3, 10
 # The signs of the map, so that it can be read without colors.
 SIGNS: Final = {
@@ -36,7 +36,7 @@ SIGNS: Final = {
 SHORT_WAYS: Final = dict(
     zip(WAYS, ("key or passkey", "app or token", "kind unknown", "text message", "no MFA"), strict=True)
 )
-# Ways whose users need something better, which the map shows in their color.
+# The ways to sign in that are too weak. The map shows them in color.
 WEAK_WAYS: Final = frozenset(WAYS[2:])
 NOT_READ, PASSED = "not read", "passed"
 
@@ -102,7 +102,7 @@ def _lead(visits: "Sequence[Visit[Audited]]", read: Sequence[ReadAccount]) -> st
 
 
 def _reasons(visits: "Sequence[Visit[Audited]]", states: set[VisitState], said: str) -> Iterator[str]:
-    """List the accounts in these states, each with the reason, and what to do."""
+    """List the accounts in these states, each with the reason and what to do."""
     found = [visit for visit in visits if visit.state in states]
     if not found:
         return
@@ -146,7 +146,7 @@ def _by_severity(read: Sequence[ReadAccount]) -> str:
 
 
 def _coverage(read: Sequence[ReadAccount]) -> Iterator[str]:
-    """Chart how the users of all accounts sign in who have a console password."""
+    """Chart how the console users of all accounts sign in."""
     ways: Counter[str] = sum((Counter(each.overview.ways) for each in read), Counter())
     yield "<h2>How users sign in</h2>"
     if not ways:
@@ -229,7 +229,7 @@ def _map(read: Sequence[ReadAccount], rules: Sequence[AuditRule], columns: Seque
     marks = (html_mark(f"{SIGNS[name]} {name}", TONES[name]) for name in (*Severity, RuleResult.UNKNOWN))
     plain = (f"{SIGNS[result]} {result}" for result in (RuleResult.PASS, RuleResult.NOT_APPLICABLE))
     yield f"<p>{' '.join(marks)} {' &nbsp; '.join(plain)}</p>"
-    # All cells of one kind are the same, so each is made once.
+    # All cells of one kind are the same, so each kind is made only once.
     cells = {(rule.id, result): _check_cell(rule, result) for rule in rules for result in RuleResult}
     yield heat_map(
         "Account",

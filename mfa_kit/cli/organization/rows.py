@@ -49,7 +49,7 @@ def print_rows(
 
 
 def _rows(visit: Visit[Sequence[ResultRow]], fields: Sequence[str]) -> list[ResultRow]:
-    """Return the rows of an account. `why` is the reason for the row, or why the account has none."""
+    """Return the rows of an account. The cell `why` is a row's reason, or why the account has no rows."""
     names = [name for name in fields if name != "why"]
 
     def row(cells: ResultRow) -> ResultRow:

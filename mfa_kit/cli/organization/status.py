@@ -30,7 +30,8 @@ def show_accounts(
 ) -> int:
     """List the users of many accounts with their devices. Return the exit code.
 
-    Raise UsageFault for a user. `of_one_account` are options about backups, which a list of accounts does not show.
+    Raise UsageFault if a user is given, or an option in `of_one_account`. These options are about backups, which the
+    list of many accounts does not show.
     """
     if user or of_one_account["backup_dir"]:
         what = f"{user} is a user" if user else "--backup-dir is for the backups"

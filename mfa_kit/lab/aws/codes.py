@@ -125,7 +125,7 @@ class StsCodes:
     def check(self, serial: str, given: str, *, user: str, now: float, settings: LabSettings) -> None:
         """Accept each code once, if it is near the device's adjusted time. Raise AccessDenied for any other code.
 
-        After `sts_attempts` codes in a span, the error message is the one for an unknown device.
+        After `sts_attempts` codes in a span, the error message is the message for an unknown device.
         """
         seen = [one for one in self.bindings.get(serial, []) if one.at <= now - settings.propagation]
         window = int(now) // settings.sts_span

@@ -156,7 +156,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         return {entry.text("ContextKeyName"): entry.texts("ContextKeyValues") for entry in entries}
 
     def _simulate(self, documents: Sequence[str], context: Context) -> ActionResult:
-        """Evaluate each action on each resource."""
+        """Evaluate each action in the request on each resource in the request."""
         rows = [
             {
                 "EvalActionName": action,

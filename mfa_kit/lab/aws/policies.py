@@ -113,7 +113,7 @@ class Element:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyStatement:
-    """One statement of a policy document. `principals` are those of a trust policy, `*` for everyone."""
+    """One statement of a policy document. `principals` are a trust policy's principals; `*` means everyone."""
 
     effect: str
     actions: Element

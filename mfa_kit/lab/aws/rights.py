@@ -39,7 +39,7 @@ OF_ROOT = (
 # The parameter that names an entity, and the kind of that entity in an ARN.
 NAMED = (("UserName", "user"), ("GroupName", "group"), ("RoleName", "role"))
 CREATES = ("CreateGroup", "CreateRole", "CreateUser")
-# Operations that list one kind of entity, below a path if the request gives one.
+# Operations that list one kind of entity, below a path if the request has a path prefix.
 LISTS = {"ListGroups": "group", "ListRoles": "role", "ListUsers": "user", "ListVirtualMFADevices": "mfa"}
 # The only operations that credentials of GetSessionToken without MFA, and of GetFederationToken, may call.
 STS_ONLY = ("AssumeRole", "GetCallerIdentity")
@@ -178,7 +178,7 @@ def _mfa_keys(account: LabAccount, caller: Principal) -> dict[str, str]:
 
 
 def policies_of(holder: LabUser | Role | None) -> list[str]:
-    """Return the identity-based policies of a role or user as JSON. Those of a user include the policies of groups."""
+    """Return the identity-based policies of a role, or of a user and the user's groups, as JSON."""
     return [document for entity in _entities(holder) for document in _documents(entity)]
 
 
@@ -201,7 +201,7 @@ def default_version(policy: ManagedPolicy) -> str:
 
 
 class Layer(NamedTuple):
-    """One set of policies: its name in IAM's messages, its documents, and whether one of them must allow a request."""
+    """One set of policies: its name in IAM's messages, its documents, and whether a document must allow a request."""
 
     article: str
     kind: str

@@ -51,7 +51,7 @@ class LabRequestHandler(MotoRequestHandler):
 
 
 class CachingDispatcher(DomainDispatcherApplication):
-    """moto's dispatcher with a cache. moto lists its own folder for each request; this class does it once per host."""
+    """moto's dispatcher with a cache for each host. Without the cache, moto lists its own folder for each request."""
 
     def __init__(self, create_app: Callable[[SERVICE_NAMES], Flask]) -> None:
         super().__init__(create_app)
@@ -84,7 +84,7 @@ class _Call:
 
 
 class _FaultedCall:
-    """A call to which fault rules apply. `act` applies the next rule, or lets the service answer after the last one."""
+    """A call to which fault rules apply. `act` applies the next rule; after the last rule, the service answers."""
 
     def __init__(self, call: _Call, rules: Sequence[faults.FaultRule], *, faults: Faults) -> None:
         self._call, self._rules, self._faults = call, rules, faults

@@ -64,7 +64,7 @@ class Parameters:
         return cls(found if isinstance(found, Mapping) else {})
 
     def need(self, member: int | str, kind: type[T]) -> T:
-        """Return a member. Raise KeyError if it is missing, TypeError if it has another type."""
+        """Return a member. Raise KeyError if it is missing, or TypeError if it has another type."""
         value = self.members[member]
         if not isinstance(value, kind):
             raise TypeError(member)
@@ -110,7 +110,7 @@ class MakeCredentialRequest:
 
     @classmethod
     def parse(cls, request: Parameters) -> "MakeCredentialRequest":
-        """Parse the command's map. Raise KeyError for a missing member, TypeError for one of another type."""
+        """Parse the command's map. Raise KeyError for a missing member, or TypeError for a member of a wrong type."""
         options = request.inner(7)
         return cls(
             client_data_hash=request.need(1, bytes),
@@ -134,7 +134,7 @@ class GetAssertionRequest:
 
     @classmethod
     def parse(cls, request: Parameters) -> "GetAssertionRequest":
-        """Parse the command's map. Raise KeyError for a missing member, TypeError for one of another type."""
+        """Parse the command's map. Raise KeyError for a missing member, or TypeError for a member of a wrong type."""
         options = request.inner(5)
         presence = options.get("up", int)
         return cls(
