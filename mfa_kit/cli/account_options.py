@@ -141,7 +141,7 @@ def _name_next_command(choice: AccountsChoice) -> Iterator[None]:
         raise
 
 
-# The options by the names of their parameters.
+# Maps the names of parameters to their options.
 NAMES: Mapping[str, str] = {
     "in_file": "--accounts",
     "in_org": "--org",

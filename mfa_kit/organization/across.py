@@ -44,13 +44,13 @@ class Visit(Generic[T]):
 
 
 class RunEach(Protocol):
-    """Applies a function to the items, several at once, and yields the results as they come.
+    """Applies a function to several items at a time, and yields each result when it is ready.
 
     Closing the generator ends the work: nothing further is begun.
     """
 
     def __call__(self, function: Callable[[S], T], items: Iterable[S], /) -> Generator[T, None, None]:
-        """Yield the results."""
+        """Yield the result of each item when it is ready."""
         ...
 
 
@@ -81,7 +81,7 @@ def visit_accounts(
 
 
 def skipped(accounts: Iterable[OrgAccount]) -> list[Visit[T]]:
-    """Return the visits of accounts that are not active, where nothing is attempted.
+    """Return a visit for each account that is not active. No work is attempted in these accounts.
 
     An account whose state is not known may be active, so it counts as one that could not be read.
     """

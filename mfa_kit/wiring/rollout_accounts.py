@@ -39,7 +39,7 @@ class AccountRollouts:
     def enter(
         self, account: OrgAccount, *, progress: Progress, watch: Callable[[Pace], object] = lambda _: None
     ) -> RolloutPorts:
-        """Open an account, with a pace of its own, and ask AWS which account it is.
+        """Open an account with its own pace, and check its ID with AWS.
 
         `watch` gets the pace before the first call waits in it, so that a signal can stop this call too. Raise
         AccessDenied, or UsageFault if the credentials belong to another account.

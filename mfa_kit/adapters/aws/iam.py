@@ -60,7 +60,7 @@ FARTHEST = 900.0
 CONSOLE = 900
 # The ARN of a user, of root, or of a session of a role or federated user.
 CALLER = re.compile(r"arn:[\w-]+:(iam|sts)::\d{12}:.+", re.ASCII)
-# The condition key of a session with MFA, for a simulation.
+# The condition key that simulations set to represent a session with MFA.
 MFA_PRESENT: "ContextEntryTypeDef" = {
     "ContextKeyName": "aws:MultiFactorAuthPresent",
     "ContextKeyType": "boolean",
@@ -113,7 +113,7 @@ class Iam:
         return clients
 
     def renew(self, account: str) -> None:
-        """Load the current credentials. Raise Expired, or another error, when they do not work."""
+        """Load the current credentials. Raise Expired, or another error, if they do not work."""
         opened = self._open()
         with our_errors():
             found = opened.sts.get_caller_identity()["Account"]
@@ -143,7 +143,7 @@ class Iam:
         self._offset = offset if abs(offset) > RESOLUTION else 0.0
 
     def _read(self, act: Callable[[], T]) -> T:
-        """Make a read, and retry it when it is throttled or gets no answer. Reading twice is harmless."""
+        """Make a read call, and retry it if it is throttled or gets no response. Reading twice is harmless."""
         return read(partial(self._once, act), sleep=self._sleep, turn=self._turn)
 
     def _once(self, act: Callable[[], T]) -> T:

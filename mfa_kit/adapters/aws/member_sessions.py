@@ -75,7 +75,7 @@ def _signing(signer: _Signer) -> Iterator[None]:
 
 
 class _AccountClient:
-    """A shared client whose calls are signed for one account. Up to as many calls at a time as `limit` allows.
+    """A shared client whose calls are signed with the credentials of one account. `limit` limits parallel calls.
 
     After `stop`, a call is not made and raises KeyboardInterrupt.
     """
@@ -122,7 +122,7 @@ class MemberSessions:
     """
 
     def __init__(self, wanted: Connection, *, source_identity: str | None = None, stop: Stop | None = None) -> None:
-        """Open the caller's own credentials, asking for one code if they need MFA."""
+        """Load the caller's own credentials, and ask for a code if they need MFA."""
         self._wanted, self._source_identity, self.stop = wanted, source_identity, stop or Stop()
         self.hub = open_clients(wanted)
         self._iam, self._sts = create_shared_clients(wanted)
@@ -174,7 +174,7 @@ class MemberSessions:
         return role if role.startswith("arn:") else f"arn:{self.hub.partition}:iam::{account.id}:role/{role}"
 
     def _assumed(self, source: Credentials, role: str, external_id: str | None) -> tuple[RefreshableCredentials, str]:
-        """Return credentials of a role, which renew themselves, and the ARN of the session.
+        """Assume a role, and return credentials that renew themselves, and the ARN of the session.
 
         The quota of AssumeRole is that of the caller's account, so many accounts together may exceed it.
         """
@@ -208,7 +208,7 @@ class MemberSessions:
         return credentials, arn
 
     def _by_profile(self, account: OrgAccount, profile: str) -> tuple[Clients, Caller]:
-        """Begin a session with the credentials of a profile. Only STS can say which account they belong to."""
+        """Open a session with the credentials of a profile. STS says which account they belong to."""
 
         def identify() -> "GetCallerIdentityResponseTypeDef":
             with our_errors():

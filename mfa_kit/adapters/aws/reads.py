@@ -14,13 +14,13 @@ READ_PAUSES = (0.5, 1, 2, 4, 8)
 
 
 class Retry(Protocol):
-    """Calls a function up to several times. Returns the result of the last call, or raises its error."""
+    """Calls a function, and retries it after some errors. Returns the last result, or raises the last error."""
 
     def __call__(self, act: Callable[[], T]) -> T: ...
 
 
 def read(attempt: Callable[[], T], *, sleep: Callable[[float], None], turn: Retry | None = None) -> T:
-    """Make a read, and retry it when it is throttled or gets no answer. Reading twice is harmless.
+    """Make a read call, and retry it if it is throttled or gets no response. Reading twice is harmless.
 
     `attempt` raises mfa-kit's errors. `turn`, if given, makes each attempt, and retries itself what is throttled.
     """

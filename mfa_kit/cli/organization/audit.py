@@ -87,7 +87,7 @@ def audit_accounts(
                     folders.write(visit.account.id, _files(*visit.found))
                 done.append(visit.mapped(lambda found: _reduced(found[0], keeps=keeps)))
         done = shared.in_order(done)
-        # No role is needed for this, so it is known also of accounts that could not be entered.
+        # No role is needed for this, so it is also known for accounts that could not be opened.
         unread = [visit.account for visit in done if visit.state in UNREAD and root.can_read(visit.account.id)]
         roots = dict(organization.each(lambda account: (account.id, root.posture(account.id).verdict), unread))
         if folders:

@@ -25,7 +25,7 @@ def visiting(
     accounts: Sequence[OrgAccount] | None = None,
     is_whole: Callable[[T], bool] = lambda _: True,
 ) -> Iterator[Iterator[Visit[T]]]:
-    """Yield the visits of the chosen accounts (or of `accounts`) as they come, after those that are skipped.
+    """Yield an iterator of visits: first the skipped accounts, then the chosen ones (or `accounts`) as they finish.
 
     The work in all accounts ends with the context.
     """
