@@ -17,7 +17,7 @@ from mfa_kit.enrollment.pacing import InTurn, Patience
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.organization.ports import AccountFolders
+from mfa_kit.organization.folders import AccountFolders
 from mfa_kit.organization.selecting import Selection
 from mfa_kit.wiring.accounts import choose_accounts
 from mfa_kit.wiring.audit import SnapshotSource

@@ -17,7 +17,7 @@ from mfa_kit.cli.html.shell import (
     html_time,
     html_words,
 )
-from mfa_kit.cli.organization.page import organization_page
+from mfa_kit.cli.organization.accounts_page import organization_page
 from mfa_kit.core import otp
 from tests.chromium import DESKTOP, PHONE, Browser, chromium
 from tests.conftest import MfaKit

@@ -7,7 +7,7 @@ from html import unescape
 import pytest
 
 from mfa_kit.audit.finding import Severity
-from mfa_kit.cli.organization.page import organization_page
+from mfa_kit.cli.organization.accounts_page import organization_page
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import VisitState
 from tests.organization.visits import CALLER, made_visits

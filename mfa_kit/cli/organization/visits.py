@@ -66,12 +66,16 @@ def report_unread(visits: Sequence[Visit[T]], progress: Progress, *, home: str |
         raise _none_read(failed)
     if all_denied([visit for visit in visits if visit.account.id != home]):
         progress.alert("every account that needs a role denied access, so the cause is most likely the caller")
+    _alert_failed(failed, progress)
+    totals = ", ".join(f"{counts[state]} {state}" for state in VisitState if counts[state])
+    progress.note(f"{count_of(len(visits), 'account')}: {totals}")
+
+
+def _alert_failed(failed: Sequence[Visit[T]], progress: Progress) -> None:
     for visit in failed:
         progress.alert(f"not read: account {visit.account.label}: {visit.why}")
     for hint in dict.fromkeys(visit.hint for visit in failed if visit.hint):
         progress.alert(f"  try: {hint}")
-    totals = ", ".join(f"{counts[state]} {state}" for state in VisitState if counts[state])
-    progress.note(f"{count_of(len(visits), 'account')}: {totals}")
 
 
 def _none_read(failed: Sequence[Visit[T]]) -> AwsFault:

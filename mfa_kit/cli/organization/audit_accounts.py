@@ -11,16 +11,17 @@ from mfa_kit.audit.finding import DAY, AuditRule, Limits, Profile, Severity
 from mfa_kit.audit.overview import overview_of
 from mfa_kit.audit.registry import audit_snapshot, choose_rules, fails_at
 from mfa_kit.cli.organization import visits as shared
+from mfa_kit.cli.organization.accounts_page import organization_page
 from mfa_kit.cli.organization.audited import Audited
-from mfa_kit.cli.organization.page import organization_page
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import VERSION, ResultRow
 from mfa_kit.cli.rule_rows import audit_head, rule_row
 from mfa_kit.cli.snapshot_options import no_snapshot_of_many
+from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import UNREAD, Visit, VisitState
 from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.organization.ports import AccountFolders
+from mfa_kit.organization.folders import AccountFolders
 from mfa_kit.wiring.audit import SnapshotSource
 from mfa_kit.wiring.organization import (
     Organization,
@@ -30,6 +31,7 @@ from mfa_kit.wiring.organization import (
     snapshot_file,
     take_snapshot,
 )
+from mfa_kit.wiring.organization_root import OrganizationRoot
 from mfa_kit.wiring.settings import Settings
 
 AUDIT_FILE = "audit.json"
@@ -68,24 +70,11 @@ def audit_accounts(
         source=SnapshotSource(file=None, max_age=max_age, backup_dir=backup_dir),
         fail_on=Severity(fail_on),
     )
-    keeps = output.form in {"json", "jsonl"}
     with open_organization(settings, accounts) as organization, open_folders(accounts.output_dir) as folders:
+        root, home = root_of(organization), organization.caller.account
+        keeps = output.form in {"json", "jsonl"}
         done = _begin(organization, folders, questions, accounts, keeps=keeps) if folders else []
-        kept = {visit.account.id for visit in done}
-        left = [account for account in organization.selection.chosen if account.id not in kept]
-        root = root_of(organization)
-
-        def work(account: OrgAccount) -> tuple[Audited, Snapshot]:
-            snapshot = take_snapshot(organization.enter(account), organization, questions.source, root=root)
-            return _audited(snapshot, account, questions), snapshot
-
-        with shared.visiting(
-            organization, work, progress=settings.progress, accounts=left, is_whole=lambda found: not found[1].holes
-        ) as visits:
-            for visit in visits:
-                if folders and visit.found:
-                    folders.write(visit.account.id, _files(*visit.found))
-                done.append(visit.mapped(lambda found: _reduced(found[0], keeps=keeps)))
+        done += _audit_rest(done, organization, folders, questions, root, progress=settings.progress, keeps=keeps)
         done = shared.in_order(done)
         # No role is needed for this, so it is also known for accounts that could not be opened.
         unread = [visit.account for visit in done if visit.state in UNREAD and root.can_read(visit.account.id)]
@@ -93,11 +82,40 @@ def audit_accounts(
         if folders:
             _write_files(done, organization, folders, roots)
         if not roots:
-            shared.report_unread(done, settings.progress, home=organization.caller.account)
+            shared.report_unread(done, settings.progress, home=home)
         _print(done, organization, output, roots=roots)
         if roots:
-            shared.report_unread(done, settings.progress, home=organization.caller.account)
+            shared.report_unread(done, settings.progress, home=home)
     return shared.exit_code(done, findings=any(visit.found and visit.found.failed for visit in done))
+
+
+def _audit_rest(
+    done: Sequence[Visit[Audited]],
+    organization: Organization,
+    folders: AccountFolders | None,
+    questions: Questions,
+    root: OrganizationRoot,
+    *,
+    progress: LiveProgress,
+    keeps: bool,
+) -> list[Visit[Audited]]:
+    """Audit the chosen accounts that are not done, and write the folder of each as soon as it is read."""
+    kept = {visit.account.id for visit in done}
+    left = [account for account in organization.selection.chosen if account.id not in kept]
+
+    def work(account: OrgAccount) -> tuple[Audited, Snapshot]:
+        snapshot = take_snapshot(organization.enter(account), organization, questions.source, root=root)
+        return _audited(snapshot, account, questions), snapshot
+
+    found = []
+    with shared.visiting(
+        organization, work, progress=progress, accounts=left, is_whole=lambda result: not result[1].holes
+    ) as visits:
+        for visit in visits:
+            if folders and visit.found:
+                folders.write(visit.account.id, _files(*visit.found))
+            found.append(visit.mapped(lambda result: _reduced(result[0], keeps=keeps)))
+    return found
 
 
 def _begin(
