@@ -38,14 +38,14 @@ def read_json(text: str | bytes) -> Any:
 
 
 def object_of(value: object) -> Mapping[str, object]:
-    """Return a value of a document that must be an object. Raise TypeError if it is not."""
+    """Return a value of a JSON document unchanged. Raise TypeError if it is not an object."""
     if not isinstance(value, dict):
         raise TypeError("it is not an object")
     return value
 
 
 def list_of(value: object) -> list[object]:
-    """Return a value of a document that must be a list. Raise TypeError if it is not."""
+    """Return a value of a JSON document unchanged. Raise TypeError if it is not a list."""
     if not isinstance(value, list):
         raise TypeError("it is not a list")
     return value

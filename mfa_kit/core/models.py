@@ -312,7 +312,7 @@ class Backup:
 class Seal:
     """A recipient of a backup, from the time `since` to the time `until`, in Unix seconds.
 
-    `own` marks the recipient of the user's own copy.
+    `until` is None for a present recipient. `own` marks the recipient of the user's own copy.
     """
 
     backup: str

@@ -166,7 +166,7 @@ class _Card:
     def transmit(self, apdu: list[int], protocol: int | None = None) -> tuple[list[int], int, int]:
         """Send an APDU and return the response.
 
-        Raise DeviceFault if it does not arrive in time, or consists of endless parts without data.
+        Raise DeviceFault if it does not arrive in time, or if an empty part of it announces more data.
         """
         data, sw1, sw2 = self._deadline.wait(lambda: self._inner.transmit(apdu, protocol))
         if apdu[1] == GET_RESPONSE and sw1 == MORE and not data:
@@ -287,7 +287,7 @@ def _present() -> list[str]:
 def ask_readers(call: Callable[[], list[T]]) -> list[T]:
     """Make a call to the smart card service and return its list, or an empty list if the service is not running.
 
-    Raise DeviceFault if the service takes longer than a key may.
+    Raise DeviceFault if the service does not respond in time.
     """
     deadline = Deadline()
     deadline.start(PROMPT)

@@ -186,7 +186,8 @@ class AgeFiles:
         path = Path(entry.backup)
         if not _is_backup_of(path, entry):
             raise IntegrityFault(
-                f"the ledger names {path} as the backup of run {entry.run}, but that is impossible; it was not removed",
+                f"the ledger names {path} as the backup of run {entry.run}, which cannot have that path; "
+                "the file was not removed",
                 "find out who changed the ledger; then remove the right file yourself",
             )
         for copy in (path, own_copy(path)) if entry.intent.recipient else (path,):

@@ -18,7 +18,7 @@ LARGEST = 64 << 20
 # The first octets of spreadsheets: ZIP (xlsx, xlsm, ods, numbers), and compound files of older Excel versions (xls).
 SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 
-# The name of a plan in the folder of an index: the ID of the account, and the first digits of the hash.
+# The name of an account's plan in the folder of an index: the account ID and the first digits of the plan's hash.
 MEMBER = re.compile(r"[0-9]{12}-[0-9a-f]{8}\.json")
 
 
@@ -80,10 +80,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_set(path: Path, text: str, *, folder: Path, members: Mapping[str, str]) -> None:
-    """Write `members` by file name into a folder, and then a file that refers to them.
+    """Write the files in `members`, by name, into a folder, then write the file at `path`, which refers to them.
 
-    Until the last file is written, an earlier set stays valid, because the names of its members differ. Afterwards its
-    members are removed. If a write fails, the new members are removed. Raise UsageFault or IntegrityFault.
+    An earlier set remains valid until `path` is replaced, because its members have other names. Its members are removed
+    afterward. If a write fails, the new members are removed. Raise UsageFault or IntegrityFault as `write_text` does.
     """
     added: list[Path] = []
     try:
@@ -99,7 +99,7 @@ def write_set(path: Path, text: str, *, folder: Path, members: Mapping[str, str]
 
 
 def _remove(files: Iterable[Path]) -> None:
-    """Remove files, as far as that is possible. Files that stay are in no set."""
+    """Remove files. A file that cannot be removed is ignored, because no set refers to it."""
     for file in files:
         with suppress(OSError):
             file.unlink(missing_ok=True)

@@ -34,7 +34,7 @@ class _OneValuePerKey(Loader):  # type: ignore[misc]  # its base is chosen at ru
         node.value = list({_identity(key): (key, value) for key, value in node.value}.values())
 
 
-# A date stays text, as it is in JSON.
+# Dates remain strings, as they are in JSON.
 _OneValuePerKey.yaml_implicit_resolvers = {
     first: [row for row in rows if row[0] != TIMESTAMP] for first, rows in Loader.yaml_implicit_resolvers.items()
 }
@@ -79,9 +79,9 @@ def parse_yaml(text: str) -> tuple[object, Locate]:
 
 
 def _lines(root: yaml.Node | None) -> Iterator[tuple[tuple[int, str | None], str]]:
-    """Yield the line of each account and of each key in it.
+    """Yield a place and its line, such as `line 3`, for each account and each key in it.
 
-    A line comes after the account's index and, for a key, the key's name, otherwise None.
+    The place is the index of the account and the name of the key, which is None for the account itself.
     """
     for index, account in enumerate(_accounts(root)):
         yield (index, None), _line(account)

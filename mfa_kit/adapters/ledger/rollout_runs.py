@@ -1,4 +1,4 @@
-"""The runs that carried out a plan, in a table of the ledger, so that all devices of a plan can be removed."""
+"""The runs of each rollout plan, which the ledger stores so that all devices of a plan can be removed."""
 
 from mfa_kit.adapters.ledger.tables import Tables
 
@@ -6,13 +6,13 @@ BEGUN = "insert into rollout_runs (plan, run, at) values (?, ?, ?)"
 
 
 class RolloutRuns:
-    """The runs of one plan, which is identified by the digest of its file."""
+    """The runs of one plan. `plan` is the digest of the plan's file."""
 
     def __init__(self, tables: Tables, *, plan: str) -> None:
         self._tables, self._plan = tables, plan
 
     def record(self, run: str, *, at: float) -> None:
-        """Record a run before it begins, at a Unix time."""
+        """Record a run that is about to begin. `at` is a Unix time."""
         self._tables.write((BEGUN, [(self._plan, run, at)]))
 
     def all(self) -> set[str]:

@@ -60,9 +60,7 @@ class Unchained(Exception):
 def verify_signer(chain: Sequence[x509.Certificate], root: bytes, *, site: str | None, at: datetime) -> None:
     """Verify that a chain leads to the root, and that its first certificate is for the web server `site`.
 
-    Raise Unchained.
-
-    If `site` is None, the names and purposes in the first certificate do not matter.
+    Raise Unchained if one is wrong. If `site` is None, the names and purposes in the first certificate do not matter.
     """
     if not chain:
         raise Unchained("it has no certificate")
@@ -106,7 +104,7 @@ def _store(root: x509.Certificate) -> verification.Store:
 
 
 def _lenient(builder: verification.PolicyBuilder) -> verification.ClientVerifier:
-    """Return a verifier that requires issuers to be allowed to issue, and accepts any certificate as the first."""
+    """Return a verifier that accepts any first certificate if all issuers above it are allowed to issue."""
     anything = verification.ExtensionPolicy.permit_all()
     agnostic = verification.Criticality.AGNOSTIC
     authority = anything.require_present(x509.BasicConstraints, agnostic, None).may_be_present(

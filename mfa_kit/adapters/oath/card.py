@@ -232,7 +232,7 @@ class OathCard:
         if len(homes) > 1:
             raise Unreachable(
                 f"{len(homes)} keys may have the credential {intent.label}: {', '.join(key.where for key in homes)}",
-                "plug in only the right one",
+                "plug in only the right key",
             )
         if not homes:
             raise _silent(intent, wrong) or _absent(intent, found, wrong)
