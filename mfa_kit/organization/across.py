@@ -46,7 +46,7 @@ class Visit(Generic[T]):
 class RunEach(Protocol):
     """Applies a function to several items at a time, and yields each result when it is ready.
 
-    Closing the generator ends the work: nothing further is begun.
+    Closing the generator ends the work, and no further item is started.
     """
 
     def __call__(self, function: Callable[[S], T], items: Iterable[S], /) -> Generator[T, None, None]:
@@ -61,7 +61,7 @@ def visit_accounts(
     each: RunEach,
     is_whole: Callable[[T], bool] = lambda _: True,
 ) -> Generator[Visit[T], None, None]:
-    """Do the work in each account, and yield what came of it, in the order in which the accounts are done.
+    """Do the work in each account, and yield the outcomes in the order in which the accounts finish.
 
     `is_whole` says whether a result is complete, or whether a part of the account could not be read.
     """
@@ -83,7 +83,7 @@ def visit_accounts(
 def skipped(accounts: Iterable[OrgAccount]) -> list[Visit[T]]:
     """Return a visit for each account that is not active. No work is attempted in these accounts.
 
-    An account whose state is not known may be active, so it counts as one that could not be read.
+    An account whose state is unknown may be active, so it counts as an account that could not be read.
     """
     return [
         Visit(account=account, state=VisitState.FAILED, why="Organizations does not say whether the account is active")

@@ -118,7 +118,7 @@ def connect(
 def _ask_session_code(serial: str, settings: Settings, stop: Stop) -> str:
     """Ask the user for a code of the device that a profile names. Only AWS can check the code.
 
-    Ctrl-C interrupts the main thread only. A prompt in another thread ends at the next second of its countdown.
+    Ctrl-C interrupts only the main thread. A prompt in another thread ends at the next second of its countdown.
     """
 
     def now() -> float:

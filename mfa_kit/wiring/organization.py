@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 T = TypeVar("T")
 
-# So many accounts can use all threads for users. With the others waiting, each has its share at any time.
+# An account may use one of SHARES equal parts of the threads for users, or more if there are fewer accounts.
 SHARES = 4
 
 
@@ -129,7 +129,7 @@ class Organization:
 class SharedThreads:
     """Threads that all accounts share: a MapEach in which one account uses at most `share` threads at a time.
 
-    Otherwise a large or throttled account would use all of them, and the other accounts would wait for it.
+    Without this limit, a large or throttled account would use all threads, and the other accounts would wait for it.
     """
 
     def __init__(self, pool: ThreadPoolExecutor, *, share: int, stop: Stop) -> None:

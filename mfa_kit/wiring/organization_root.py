@@ -28,12 +28,12 @@ class OrganizationRoot:
     reader: MemberRootReader | None
 
     def central(self, account: OrgAccount, iam: Iam) -> CentralRootAccess:
-        """Return the place of an account in the organization.
+        """Return what is known about centralized root access for an account.
 
-        Its own IAM is asked if the caller's account cannot say it: an account of a file may be in another organization,
-        while one with a state was listed by the caller's.
+        The account's own IAM is asked if the caller's account cannot tell. An account from a file may be in another
+        organization. An account with a state was listed by the caller's organization.
 
-        Raise AccessDenied or another AwsFault if its IAM does not answer.
+        Raise AccessDenied or another AwsFault if the account's IAM does not answer.
         """
         from mfa_kit.adapters.aws.member_root import read_central_root_access
 

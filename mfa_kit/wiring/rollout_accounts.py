@@ -41,7 +41,7 @@ class AccountRollouts:
     ) -> RolloutPorts:
         """Open an account with its own pace, and check its ID with AWS.
 
-        `watch` gets the pace before the first call waits in it, so that a signal can stop this call too. Raise
+        `watch` is called with the pace before the first call, so that a signal can stop this call too. Raise
         AccessDenied, or UsageFault if the credentials belong to another account.
         """
         pace = new_pace(lambda: opened.iam.renew(account.id), workers=self.workers, progress=progress)
@@ -65,7 +65,7 @@ class AccountRollouts:
         )
 
     def devices(self, account: PlannedAccount) -> list[Entry]:
-        """Return the devices that this computer's runs of an account's plan made, and that are not removed yet."""
+        """Return the devices that this computer made for an account's plan and that have not been removed."""
         ledger = self.organization.ledger
         runs = RolloutRuns(ledger, plan=account.sha256).all()
         return entries_of_runs(runs, account=account.id, journal=ledger) if runs else []
@@ -93,7 +93,7 @@ def read_index(path: Path, *, expected: str | None) -> RolloutIndex:
 
 
 def earlier_index(path: Path) -> RolloutIndex | None:
-    """Return the index that a new one at this path would replace; None if there is no index.
+    """Return the index that a new index at this path would replace, or None if there is no index.
 
     Raise UsageFault if the file cannot be read, or if another version of mfa-kit made it.
     """
@@ -132,7 +132,7 @@ def plans_folder(index: Path) -> Path:
 
 
 def write_index(path: Path, text: str, plans: Mapping[str, str]) -> None:
-    """Write plans into their folder, and then the index, or nothing if that fails. Replace an earlier index.
+    """Write the plans into their folder, and then the index. Replace an earlier index. On failure, write nothing.
 
     `plans` maps file names to texts.
 

@@ -240,7 +240,7 @@ def test_the_account_of_the_credentials_has_their_profile(
     """The management account has no role that a StackSet deploys. Without a profile, a note says so."""
     done, accounts = export("-a", ACCOUNT)
     assert [account.roles for account in accounts] == [("mfa-kit-audit",)]
-    assert f"{ACCOUNT} is the account of these credentials" in " ".join(done.err.split())
+    assert f"these credentials belong to account {ACCOUNT}" in " ".join(done.err.split())
     (tmp_path / "accounts.json").unlink()
     keys = {name.lower(): organization.env[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
     lines = "\n".join(f"{name} = {value}" for name, value in keys.items())

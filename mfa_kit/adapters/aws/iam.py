@@ -119,7 +119,7 @@ class Iam:
             found = opened.sts.get_caller_identity()["Account"]
         if found != account:
             raise Expired(f"the credentials now belong to account {found}, not to {account}", SIGN_IN)
-        # Other threads use the clients at any moment, so they get them only after the check.
+        # Other threads may use the clients at any moment, so the new clients are only set after the check.
         self._clients, self._organizations = opened, None
 
     @property
@@ -288,7 +288,7 @@ class Iam:
     def run_of(self, serial: str) -> str | Mark:
         """Return the run that created a virtual device, from its tag.
 
-        Return UNTAGGED also when tags may not be read.
+        Return UNTAGGED also if the caller may not read tags.
         """
         try:
             run = self.tags(serial).get(RUN_TAG, "")
@@ -321,7 +321,7 @@ class Iam:
         return [row["SerialNumber"] for page in listed for row in page["VirtualMFADevices"]]
 
     def accepts(self, serial: str, code: str) -> bool:
-        """Whether STS accepts a code of a device of the caller. The code is then spent."""
+        """Whether STS accepts a code of the caller's device. This uses up the code."""
         with self._write("GetSessionToken", user=None, serial=serial):
             try:
                 self._clients.sts.get_session_token(SerialNumber=serial, TokenCode=code)

@@ -77,7 +77,7 @@ def _signing(signer: _Signer) -> Iterator[None]:
 class _AccountClient:
     """A shared client whose calls are signed with the credentials of one account. `limit` limits parallel calls.
 
-    After `stop`, a call is not made and raises KeyboardInterrupt.
+    After `stop`, a call raises KeyboardInterrupt without sending a request.
     """
 
     def __init__(self, client: BaseClient, limit: threading.Semaphore, credentials: Credentials, stop: Stop) -> None:
@@ -176,7 +176,7 @@ class MemberSessions:
     def _assumed(self, source: Credentials, role: str, external_id: str | None) -> tuple[RefreshableCredentials, str]:
         """Assume a role, and return credentials that renew themselves, and the ARN of the session.
 
-        The quota of AssumeRole is that of the caller's account, so many accounts together may exceed it.
+        All AssumeRole calls count toward the quota of the caller's account, so work in many accounts may exceed it.
         """
         wanted: AssumeRoleRequestTypeDef = {"RoleArn": role, "RoleSessionName": SESSION_NAME}
         if external_id is not None:
@@ -202,7 +202,7 @@ class MemberSessions:
                 "expiry_time": made["Expiration"].isoformat(),
             }
 
-        # The call that needs a renewal is itself retried, so a renewal is attempted once.
+        # A renewal is attempted only once, because the call that needs it is itself retried.
         first = read(renew, sleep=self.stop.sleep)
         credentials = RefreshableCredentials.create_from_metadata(first, refresh_using=renew, method="assume-role")
         return credentials, arn

@@ -1,4 +1,4 @@
-"""Makes a read call, again when it is throttled or not answered."""
+"""Makes read calls, and retries them if they are throttled or get no response."""
 
 import logging
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class Retry(Protocol):
 def read(attempt: Callable[[], T], *, sleep: Callable[[float], None], turn: Retry | None = None) -> T:
     """Make a read call, and retry it if it is throttled or gets no response. Reading twice is harmless.
 
-    `attempt` raises mfa-kit's errors. `turn`, if given, makes each attempt, and retries itself what is throttled.
+    `attempt` raises mfa-kit's errors. `turn`, if given, makes each attempt, and itself retries throttled attempts.
     """
     for pause in READ_PAUSES:
         try:

@@ -126,9 +126,9 @@ def _begin(
     *,
     keeps: bool,
 ) -> list[Visit[Audited]]:
-    """Begin a run, or continue the last one. Return the accounts that this run has read completely before.
+    """Begin a run, or continue the last run. Return the accounts that the run has already read completely.
 
-    Their rules are evaluated again, and the files with the answers are written again.
+    For these accounts, the rules are evaluated again and the files with the results are written again.
     """
     began = folders.began() if accounts.resume else None
     if began is None:
@@ -170,7 +170,7 @@ def _write_files(
     folders: AccountFolders,
     roots: Mapping[str, RootVerdict],
 ) -> None:
-    """Write the two files about all accounts. `roots` has the verdicts on root of accounts that were not read."""
+    """Write the two files about all accounts. `roots` has the verdicts on the root users of unread accounts."""
     rows = [_row(visit, roots) for visit in visits]
     summary = {"schema": "mfa-kit/audit-account", "version": VERSION, "rows": rows}
     folders.write_file("organization.json", json.dumps(summary) + "\n")

@@ -27,7 +27,7 @@ def visiting(
 ) -> Iterator[Iterator[Visit[T]]]:
     """Yield an iterator of visits: first the skipped accounts, then the chosen ones (or `accounts`) as they finish.
 
-    The work in all accounts ends with the context.
+    The work in all accounts ends when the context is left.
     """
     chosen = organization.selection.chosen if accounts is None else accounts
     visits = visit_accounts(chosen, work, each=organization.each, is_whole=is_whole)
@@ -56,7 +56,7 @@ def in_order(visits: Iterable[Visit[T]]) -> list[Visit[T]]:
 
 
 def report_unread(visits: Sequence[Visit[T]], progress: Progress, *, home: str | None = None) -> None:
-    """Print how many accounts were read, and each account that was not, with the reason.
+    """Print how many accounts were read, and each account that was not read, with the reason.
 
     `home` is the ID of the caller's own account, which needs no role. Raise AwsFault if no account could be read.
     """
