@@ -21,6 +21,7 @@ from mfa_kit.core.otp import Png, Seed
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import AccountState
+from mfa_kit.policy.org_role import READS
 from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import MfaKit, Result
 from tests.sizes import size
@@ -106,6 +107,13 @@ class Accounts:
         assert set(devices) <= set(serials.values())
         return {user for user, serial in serials.items() if serial in devices and self.lab.assigned(serial) == user}
 
+    def wrong_profile(self, number: str) -> Path:
+        """Write the AWS configuration with the profile `wrong`, whose credentials belong to an account."""
+        config = self.folder / "config"
+        arn = f"arn:aws:iam::{number}:role/{ROLE}"
+        config.write_text(f"[profile wrong]\nrole_arn = {arn}\ncredential_source = Environment\n")
+        return config
+
     def works(self) -> None:
         """Check that each user of each account has one device, and two copies of its secret that can be decrypted."""
         assert {number: self.enrolled(number) for number in self.ids} == {key: set(self.users) for key in self.ids}
@@ -187,6 +195,24 @@ def test_every_fault_of_a_row_s_account_is_named(accounts: Accounts) -> None:
     ):
         assert line in done.err, done.err
     assert not accounts.index.exists()
+
+
+def test_plan_and_status_need_only_the_role_that_reads(accounts: Accounts) -> None:
+    """They assume it by default. The template of `policy org-role` allows all their calls in its role."""
+    since = len(accounts.lab.calls)
+    for more in ((), ("--trust-report",)):
+        done = accounts.desk.run(
+            "rollout", "plan", accounts.roster(*accounts.everyone()), "-o", accounts.index, "--org", *more
+        )
+        assert done.code == 0, done.err
+    status = accounts.desk.run("rollout", "status", accounts.index, "--org", "--output", "jsonl")
+    assert Counter(row["outcome"] for row in rows(status)) == {"not started": USERS * ACCOUNTS}
+    selected = ("rollout", "plan", "--tag", "team=none", "-o", accounts.index, "--org")
+    assert "no account has users to plan for" in accounts.desk.run(*selected).err
+    calls = [call for call in accounts.lab.calls[since:] if call.account in accounts.ids]
+    assert not [call for call in calls if call.error == "AccessDenied"]
+    allowed = {line.text.removeprefix("iam:") for line in READS}
+    assert {call.operation for call in calls} - {"AssumeRole", "GetCallerIdentity"} <= allowed
 
 
 def test_a_row_needs_no_account_if_one_is_chosen(accounts: Accounts) -> None:
@@ -347,14 +373,12 @@ def test_an_account_that_answers_with_another_id_gets_no_write(accounts: Account
     """mfa-kit asks GetCallerIdentity in each account first. The others continue."""
     assert accounts.plan().code == 0
     first, second = accounts.ids[:2]
-    arn = f"arn:aws:iam::{second}:role/{ROLE}"
     file = accounts.folder / "accounts.json"
     listed = [{"account_id": number, "role": ROLE} for number in accounts.ids]
     listed[0]["profile"] = "wrong"
     del listed[0]["role"]
     file.write_text(json.dumps({"accounts": listed}))
-    config = accounts.folder / "config"
-    config.write_text(f"[profile wrong]\nrole_arn = {arn}\ncredential_source = Environment\n")
+    config = accounts.wrong_profile(second)
     since = len(accounts.lab.calls)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_CONFIG_FILE", str(config))
@@ -405,6 +429,19 @@ def test_if_no_account_works_the_exit_code_is_that_of_the_errors(accounts: Accou
     accounts.lab.faults.add("ListVirtualMFADevices", "denied", at="every")
     done = accounts.apply()
     assert (done.code, "no account worked" in done.err) == (4, True)
+
+
+def test_if_no_account_can_be_opened_the_exit_code_is_4(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is that of reads, although credentials of another account are an error of the file."""
+    first, second = accounts.ids[:2]
+    assert accounts.plan(f"{first},alice,{accounts.recipient}").code == 0
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(accounts.wrong_profile(second)))
+    file = accounts.folder / "accounts.json"
+    file.write_text(json.dumps({"accounts": [{"account_id": first, "profile": "wrong"}]}))
+    done = accounts.desk.run("rollout", "apply", accounts.index, "--accounts", file, "-r", accounts.recipient)
+    assert (done.code, f"belong to account {second}" in done.err) == (4, True), done.err
+    status = accounts.desk.run("rollout", "status", accounts.index, "--accounts", file)
+    assert (status.code, f"belong to account {second}" in status.err) == (4, True), status.err
 
 
 @pytest.mark.slow

@@ -135,11 +135,14 @@ def _raise_first_grave(works: Iterable[AccountWork]) -> None:
 
 
 def _raise_if_none_worked(works: Sequence[AccountWork]) -> None:
-    """Raise one error if all accounts have one: of their class if it is the same, because it has its exit code."""
+    """Raise one error if all accounts have one: of their class if it is the same, because it has its exit code.
+
+    If an account could not be opened, its class is AwsFault, as for verbs that read.
+    """
     errors = [work.error for work in works if work.error]
     if not errors or len(errors) < len(works):
         return
-    kinds = {type(error) for error in errors}
+    kinds = {type(work.error) if work.tally and work.error else AwsFault for work in works}
     kind = kinds.pop() if len(kinds) == 1 else AwsFault
     first = works[0]
     what = f"no account worked; {first.account.label}: {errors[0]}" if len(works) > 1 else str(errors[0])

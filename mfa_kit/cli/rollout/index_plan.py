@@ -94,8 +94,8 @@ def plan_accounts(
     """Write the plans of the chosen accounts and their index, and return the exit code.
 
     With a roster, accounts without rows are not read. An account that cannot be read has no plan. If none can be read,
-    raise AwsFault, and write nothing. Raise UsageFault if there is nobody to plan for, or if `rollout undo` still needs
-    the index that would be replaced.
+    raise AwsFault, and write nothing. Raise UsageFault if there are no users to plan for, or if `rollout undo` still
+    needs the index that would be replaced.
     """
     with wiring.open_account_rollouts(settings, METHODS, choice, vault=open_vault(), workers=wish.workers) as rollouts:
         _check_replaced(source.out, rollouts)

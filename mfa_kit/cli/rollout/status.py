@@ -22,7 +22,7 @@ from mfa_kit.wiring.vault import open_vault
 @shared_options.PLAN_FILE
 @options.BACKUP_DIR
 @shared_options.WORKERS
-@account_options(across="mfa_kit.cli.rollout.index_status:show_index", role=None, workers=False, results=False)
+@account_options(across="mfa_kit.cli.rollout.index_status:show_index", workers=False, results=False)
 def status(
     *,
     plan_file: Path,
