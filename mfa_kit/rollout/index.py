@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import PurePosixPath
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import list_of, object_of, read_json
 from mfa_kit.core.timestamps import checked_time, iso_time
 from mfa_kit.organization.accounts import ACCOUNT_ID
-from mfa_kit.rollout.plan import Action, Plan
+from mfa_kit.rollout.plan import Action
 
 SCHEMA = "mfa-kit/rollout-index"
 VERSION = 1
@@ -70,12 +69,12 @@ class RolloutIndex:
         return next((account for account in self.accounts if account.id == number), None)
 
 
-def plan_file_name(plan: Plan, digest: str) -> str:
-    """Return the name of an account's plan file.
+def plan_file_name(account: str, digest: str) -> str:
+    """Return the name of the plan file of an account ID. `digest` is the SHA-256 of the plan in hex.
 
     It depends on the content, so the plans of an earlier index stay unchanged until the new index is complete.
     """
-    return f"{plan.account}-{digest[:8]}.json"
+    return f"{account}-{digest[:8]}.json"
 
 
 def is_index(text: str) -> bool:
@@ -133,10 +132,17 @@ def _parse_account(found: Mapping[str, object]) -> PlannedAccount:
     number, digest, plan = str(found["id"]), str(found["sha256"]), str(found["plan"])
     if not ACCOUNT_ID.fullmatch(number) or not DIGEST.fullmatch(digest):
         raise ValueError("it is not the ID of an account, or not a hash")
-    if PurePosixPath(plan).is_absolute() or ".." in PurePosixPath(plan).parts:
-        raise ValueError("the plan is outside the folder of the index")
+    folder, _, name = plan.partition("/")
+    if name != plan_file_name(number, digest) or not _is_folder(folder):
+        raise ValueError("the plan has another file name, or is not in a folder beside the index")
     counts = {action: _count(users) for action, users in object_of(found["counts"]).items()}
     return PlannedAccount(id=number, name=str(found["name"]), plan=plan, sha256=digest, counts=counts)
+
+
+def _is_folder(name: str) -> bool:
+    """Whether a text can be the name of a folder. Raise UnicodeEncodeError, a ValueError, if no file can have it."""
+    name.encode("utf-8", "surrogateescape")
+    return name not in {"", ".", ".."} and "\0" not in name
 
 
 def _count(value: object) -> int:

@@ -127,8 +127,8 @@ def read_planned(path: Path, account: PlannedAccount, methods: Methods) -> Plan:
 
 
 def plans_folder(index: Path) -> Path:
-    """Return the folder for the plans of an index, which is beside the index."""
-    return index.with_name(f"{index.stem}-plans")
+    """Return the folder for the plans of an index, which is beside the index. No other index has it."""
+    return index.with_name(f"{index.name}-plans")
 
 
 def write_index(path: Path, text: str, plans: Mapping[str, str]) -> None:

@@ -303,7 +303,9 @@ def read_index(content: bytes) -> object:
 
 def indexes() -> list[bytes]:
     counts = dict.fromkeys(("enroll", "bench", "self", "staged", "skip", "blocked"), 1)
-    planned = PlannedAccount(id="0" * 12, name="hub", plan="index-plans/a.json", sha256="0" * 64, counts=counts)
+    planned = PlannedAccount(
+        id="0" * 12, name="hub", plan=f"i-plans/{'0' * 12}-{'0' * 8}.json", sha256="0" * 64, counts=counts
+    )
     unplanned = UnplannedAccount(id="1" * 12, name="", why="denied")
     whole = RolloutIndex(by="arn", planned_at=1.5e9, accounts=[planned], unplanned=[unplanned])
     return [index_text(whole).encode(), index_text(replace(whole, accounts=[], unplanned=[])).encode()]

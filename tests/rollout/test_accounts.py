@@ -302,6 +302,18 @@ def test_a_selection_that_matches_no_user_leaves_the_earlier_index(accounts: Acc
     assert {file: file.read_bytes() for file in accounts.folder.rglob("*.json")} == before
 
 
+def test_two_indexes_never_share_a_folder_of_plans(accounts: Accounts) -> None:
+    """Their names may differ in the ending only. The second one leaves the plans of the first one unchanged."""
+    first, second = accounts.folder / "q3.json", accounts.folder / "q3.idx"
+    row = f"{accounts.ids[0]},alice,"
+    assert accounts.plan(row, more=("-o", first)).code == 0
+    (before,) = accounts.folder.rglob("0*.json")
+    assert accounts.plan(row, more=("-o", second)).code == 0
+    assert before.exists()
+    done = accounts.desk.run("rollout", "status", first, "--org")
+    assert done.code == 0, done.err
+
+
 # Apply
 
 

@@ -18,7 +18,7 @@ from mfa_kit.rollout.index import (
 
 COUNTS = {"enroll": 2, "bench": 0, "self": 1, "staged": 0, "skip": 0, "blocked": 0}
 ACCOUNT = PlannedAccount(
-    id="000000000001", name="dev", plan="index-plans/000000000001-01234567.json", sha256="ab" * 32, counts=COUNTS
+    id="000000000001", name="dev", plan="i.json-plans/000000000001-abababab.json", sha256="ab" * 32, counts=COUNTS
 )
 INDEX = RolloutIndex(
     by="arn:aws:iam::000000000000:user/admin",
@@ -53,7 +53,16 @@ def test_the_counts_are_those_of_all_accounts() -> None:
         lambda index: index["accounts"][0].update(id="1"),
         lambda index: index["accounts"][0].update(sha256="AB" * 32),
         lambda index: index["accounts"][0].update(plan="/etc/passwd"),
-        lambda index: index["accounts"][0].update(plan="../plan.json"),
+        lambda index: index["accounts"][0].update(plan="../000000000001-abababab.json"),
+        lambda index: index["accounts"][0].update(plan="./000000000001-abababab.json"),
+        lambda index: index["accounts"][0].update(plan="000000000001-abababab.json"),
+        lambda index: index["accounts"][0].update(plan="/000000000001-abababab.json"),
+        lambda index: index["accounts"][0].update(plan="a/b/000000000001-abababab.json"),
+        lambda index: index["accounts"][0].update(plan="a\0b/000000000001-abababab.json"),
+        lambda index: index["accounts"][0].update(plan="\ud800/000000000001-abababab.json"),
+        lambda index: index["accounts"][0].update(plan="a/000000000002-abababab.json"),
+        lambda index: index["accounts"][0].update(plan="a/000000000001-cdcdcdcd.json"),
+        lambda index: index["accounts"][0].update(plan="a/000000000001-abababab.json\0"),
         lambda index: index["accounts"][0].update(counts={"enroll": "many"}),
     ],
 )

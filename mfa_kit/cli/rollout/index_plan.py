@@ -171,7 +171,7 @@ def _write(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings: Setti
         if visit.found and visit.found.steps:
             text = plan_text(visit.found)
             digest = plan_digest(text)
-            name = plan_file_name(visit.found, digest)
+            name = plan_file_name(visit.account.id, digest)
             written[visit.account.id] = _WrittenPlan(
                 plan=visit.found, text=text, digest=digest, name=name, place=f"{folder}/{name}"
             )
