@@ -29,18 +29,22 @@ UNREAD = {VisitState.DENIED, VisitState.FAILED}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit(Generic[T]):
-    """The outcome of the work in one account: a result, or the reason why there is no result and what to do."""
+    """The outcome of the work in one account: a result, or the reason why there is no result and what to do.
+
+    `code` is the exit code of an error, otherwise 0.
+    """
 
     account: OrgAccount
     state: VisitState
     found: T | None = None
     why: str = ""
     hint: str = ""
+    code: int = 0
 
     def mapped(self, change: Callable[[T], S]) -> "Visit[S]":
         """Return the visit with `change` applied to its result, if it has a result."""
         found = None if self.found is None else change(self.found)
-        return Visit(account=self.account, state=self.state, found=found, why=self.why, hint=self.hint)
+        return Visit(account=self.account, state=self.state, found=found, why=self.why, hint=self.hint, code=self.code)
 
 
 class RunEach(Protocol):
@@ -71,13 +75,17 @@ def visit_accounts(
             with only_our_errors():
                 found = work(account)
         except AccessDenied as error:
-            return Visit(account=account, state=VisitState.DENIED, why=str(error), hint=error.hint)
+            return _unread(account, VisitState.DENIED, error)
         except MfaKitError as error:
-            return Visit(account=account, state=VisitState.FAILED, why=str(error), hint=error.hint)
+            return _unread(account, VisitState.FAILED, error)
         state = VisitState.READ if is_whole(found) else VisitState.PARTLY
         return Visit(account=account, state=state, found=found)
 
     return each(visit, accounts)
+
+
+def _unread(account: OrgAccount, state: VisitState, error: MfaKitError) -> Visit[T]:
+    return Visit(account=account, state=state, why=str(error), hint=error.hint, code=error.exit_code)
 
 
 def skipped(accounts: Iterable[OrgAccount]) -> list[Visit[T]]:

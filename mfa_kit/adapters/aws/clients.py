@@ -1,7 +1,8 @@
 """Creates boto3's clients for IAM, STS and Organizations, sets their endpoints, and restricts their loggers."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -45,7 +46,8 @@ class Connection:
     """The user's settings for connections to AWS. None means boto3's default.
 
     `ask_code` asks for a code of the MFA device with the given serial when the credentials require one. `workers` is
-    the number of threads that use the clients, and `read_timeout` is how many seconds to wait for a response.
+    the number of threads that use the clients, and `read_timeout` is how many seconds to wait for a response. If
+    `mfa_serial` is given, it replaces the device of the profile.
     """
 
     profile: str | None = None
@@ -54,6 +56,7 @@ class Connection:
     ask_code: AskCode | None = None
     workers: int = 1
     read_timeout: float = 30
+    mfa_serial: str | None = None
 
 
 class Place(TypedDict):
@@ -95,16 +98,33 @@ class Clients:
 
 def open_clients(wanted: Connection) -> Clients:
     """Create the clients with the current credentials. Raise UsageFault for an invalid endpoint."""
+    session = open_session(wanted)
+    with _valid_endpoint(), our_errors():
+        return Clients(_iam(session, wanted), _sts(session, wanted), session)
+
+
+def open_session(wanted: Connection) -> boto3.Session:
+    """Find the current credentials, and ask for a code if they need one. Raise UsageFault for an invalid endpoint."""
     _quiet()
     bound_answers()
+    with _valid_endpoint(), our_errors():
+        core = _session(wanted.profile)
+        session = boto3.Session(botocore_session=core, region_name=wanted.region)
+        if wanted.ask_code:
+            _ask_by(wanted.ask_code, core)
+            session = _with_mfa(session, wanted, wanted.ask_code)
+        return session
+
+
+def profile_settings(profile: str) -> dict[str, Any]:
+    """Return the settings of a profile as botocore reads them."""
+    return dict(_session(profile).get_scoped_config())
+
+
+@contextmanager
+def _valid_endpoint() -> Iterator[None]:
     try:
-        with our_errors():
-            core = _session(wanted.profile)
-            session = boto3.Session(botocore_session=core, region_name=wanted.region)
-            if wanted.ask_code:
-                _ask_by(wanted.ask_code, core)
-                session = _with_mfa(session, wanted, wanted.ask_code)
-            return Clients(_iam(session, wanted), _sts(session, wanted), session)
+        yield
     except ValueError as error:
         # botocore raises ValueError for an invalid endpoint from the option, the environment or a profile.
         raise UsageFault(
@@ -194,11 +214,11 @@ def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> 
     """
     config = session._session.get_scoped_config()  # noqa: SLF001 - boto3 has no public access to the settings of a profile
     found = session.get_credentials()
-    if "mfa_serial" not in config or "role_arn" in config or found is None or found.method not in OWN_KEYS:
+    serial = wanted.mfa_serial or config.get("mfa_serial")
+    if serial is None or "role_arn" in config or found is None or found.method not in OWN_KEYS:
         return session
     if found.get_frozen_credentials().token:
         return session
-    serial = config["mfa_serial"]
     sts = _sts(session, wanted)
     made = Secret(sts.get_session_token(SerialNumber=serial, TokenCode=ask_code(serial))["Credentials"])
     return boto3.Session(

@@ -12,20 +12,15 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-import botocore.session
 from botocore.client import BaseClient
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import ClientError
 
-from mfa_kit.adapters.aws.clients import (
-    Clients,
-    Connection,
-    create_shared_clients,
-    open_clients,
-)
+from mfa_kit.adapters.aws.clients import Clients, Connection, create_shared_clients
+from mfa_kit.adapters.aws.own_credentials import OwnCredentials, ProfileRole
 from mfa_kit.adapters.aws.reads import read
 from mfa_kit.adapters.aws.refusals import our_errors, refused_role
-from mfa_kit.core.errors import AwsFault, UsageFault
+from mfa_kit.core.errors import AwsFault, Expired, UsageFault
 from mfa_kit.core.models import Caller
 from mfa_kit.core.stopping import Stop
 from mfa_kit.organization.accounts import OrgAccount
@@ -123,8 +118,9 @@ class MemberSessions:
 
     def __init__(self, wanted: Connection, *, source_identity: str | None = None, stop: Stop | None = None) -> None:
         """Load the caller's own credentials, and ask for a code if they need MFA."""
-        self._wanted, self._source_identity, self.stop = wanted, source_identity, stop or Stop()
-        self.hub = open_clients(wanted)
+        self._source_identity, self.stop = source_identity, stop or Stop()
+        self._own_credentials = OwnCredentials(wanted)
+        self.hub = self._own_credentials.open()
         self._iam, self._sts = create_shared_clients(wanted)
         for client in (self._iam, self._sts):
             client.meta.events.register("before-call", _sign)
@@ -135,7 +131,7 @@ class MemberSessions:
         """Load the caller's own credentials again, unless another thread has already replaced `known`."""
         with self._renewing:
             if self.hub is known:
-                self.hub = open_clients(self._wanted)
+                self.hub = self._own_credentials.open()
 
     def own_clients(self) -> Clients:
         """Return the shared clients for the caller's own account. Raise AwsFault if there are no credentials."""
@@ -154,6 +150,9 @@ class MemberSessions:
         for number, role in enumerate(account.roles, 1):
             external_id = account.external_id if number == len(account.roles) else None
             credentials, arn = self._assumed(credentials, self._role_arn(role, account), external_id)
+        return self._entered(account, credentials, arn)
+
+    def _entered(self, account: OrgAccount, credentials: Credentials, arn: str) -> tuple[Clients, Caller]:
         found = ASSUMED.fullmatch(arn)
         if found is None or found["account"] != account.id:
             _wrong_account(account, found["account"] if found else "unknown")
@@ -173,12 +172,14 @@ class MemberSessions:
     def _role_arn(self, role: str, account: OrgAccount) -> str:
         return role if role.startswith("arn:") else f"arn:{self.hub.partition}:iam::{account.id}:role/{role}"
 
-    def _assumed(self, source: Credentials, role: str, external_id: str | None) -> tuple[RefreshableCredentials, str]:
+    def _assumed(
+        self, source: Credentials, role: str, external_id: str | None, session_name: str | None = None
+    ) -> tuple[RefreshableCredentials, str]:
         """Assume a role, and return credentials that renew themselves, and the ARN of the session.
 
         All AssumeRole calls count toward the quota of the caller's account, so work in many accounts may exceed it.
         """
-        wanted: AssumeRoleRequestTypeDef = {"RoleArn": role, "RoleSessionName": SESSION_NAME}
+        wanted: AssumeRoleRequestTypeDef = {"RoleArn": role, "RoleSessionName": session_name or SESSION_NAME}
         if external_id is not None:
             wanted["ExternalId"] = external_id
         if self._source_identity is not None:
@@ -188,7 +189,7 @@ class MemberSessions:
         def renew() -> dict[str, str]:
             nonlocal arn
             self.stop.check()
-            with our_errors(), _signing(_Signer(source)):
+            with self._own_credentials.remembering(), our_errors(), _signing(_Signer(source)):
                 try:
                     answer = self._sts.assume_role(**wanted)
                 except ClientError as error:
@@ -214,15 +215,22 @@ class MemberSessions:
             with our_errors():
                 return found.sts.get_caller_identity()
 
-        with our_errors():
-            credentials = botocore.session.Session(profile=profile).get_credentials()
-            if credentials is None:
-                raise UsageFault(f"the profile {profile} has no credentials", "correct it in the file of accounts")
-        found = self.clients_with(credentials)
+        own = self._own_credentials.of_profile(profile)
+        if isinstance(own, ProfileRole):
+            return self._by_role_of_profile(account, own)
+        found = self.clients_with(own)
         identity = read(identify, sleep=self.stop.sleep)
         if identity["Account"] != account.id:
             _wrong_account(account, identity["Account"])
         return found, Caller(account.id, identity["Arn"])
+
+    def _by_role_of_profile(self, account: OrgAccount, own: ProfileRole) -> tuple[Clients, Caller]:
+        try:
+            made = self._assumed(own.source, own.role, own.external_id, own.session_name)
+        except Expired:
+            self._own_credentials.forget_sources()
+            raise
+        return self._entered(account, *made)
 
 
 def _wrong_account(account: OrgAccount, found: str) -> NoReturn:

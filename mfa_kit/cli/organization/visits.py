@@ -85,6 +85,8 @@ def _none_read(failed: Sequence[Visit[T]]) -> AwsFault:
     else:
         what = f"none of the accounts could be read; account {first.account.label}: {first.why}"
     error = AwsFault(what, first.hint)
+    if len(codes := {visit.code for visit in failed}) == 1:
+        (error.exit_code,) = codes
     for visit in failed[1:]:
         error.add_note(f"account {visit.account.label}: {visit.why}")
     return error

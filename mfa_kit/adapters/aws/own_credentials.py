@@ -1,0 +1,110 @@
+"""The user's own credentials, of one profile or of several: with one prompt at a time, and one code for each device.
+
+A session with MFA of a user's own keys may assume any number of roles. So the profiles of roles that have the same
+source profile and MFA device need one code, where the AWS CLI asks for one code for each role.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+
+from botocore.credentials import Credentials
+
+from mfa_kit.adapters.aws.clients import AskCode, Clients, Connection, open_clients, open_session, profile_settings
+from mfa_kit.adapters.aws.refusals import our_errors
+from mfa_kit.core.errors import MfaKitError, UsageFault
+from mfa_kit.core.otp import PERIOD
+
+# The settings of a profile of a role that needs a code (AWS CLI user guide, "Using an IAM role in the AWS CLI").
+ROLE_WITH_MFA = {"role_arn", "source_profile", "mfa_serial"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileRole:
+    """The role of a profile, and the session with MFA that may assume it."""
+
+    source: Credentials
+    role: str
+    external_id: str | None
+    session_name: str | None
+
+
+class OwnCredentials:
+    """Opens credentials that may need a code. Any number of threads may use it; one prompt at a time is shown.
+
+    A device is locked after several wrong codes. So for PERIOD seconds after a code did not help, the same error is
+    raised in place of a prompt for the same device. `clock` returns seconds.
+    """
+
+    def __init__(self, wanted: Connection, *, clock: Callable[[], float] = time.monotonic) -> None:
+        ask = partial(self._ask, wanted.ask_code) if wanted.ask_code else None
+        self._wanted, self._clock = replace(wanted, ask_code=ask), clock
+        self._lock, self._asked = threading.RLock(), threading.local()
+        self._refused: dict[str, tuple[float, MfaKitError]] = {}
+        self._sources: dict[tuple[str, str], Credentials] = {}
+
+    def open(self) -> Clients:
+        """Create the clients with the credentials of the command."""
+        with self._lock, self.remembering():
+            return open_clients(self._wanted)
+
+    def of_profile(self, profile: str) -> Credentials | ProfileRole:
+        """Return the credentials of a profile, or its role if a session with MFA may assume it.
+
+        Raise UsageFault if the profile has no credentials, and Declined if a code is needed and cannot be asked for.
+        """
+        with self._lock, self.remembering(), our_errors():
+            found = profile_settings(profile)
+            if found.keys() >= ROLE_WITH_MFA:
+                source = self._source(found["source_profile"], found["mfa_serial"])
+                if source is not None:
+                    return ProfileRole(
+                        source=source,
+                        role=found["role_arn"],
+                        external_id=found.get("external_id"),
+                        session_name=found.get("role_session_name"),
+                    )
+            credentials = open_session(replace(self._wanted, profile=profile)).get_credentials()
+            if credentials is None:
+                raise UsageFault(f"the profile {profile} has no credentials", "correct it in the file of accounts")
+            # botocore would get them at the first request, when another thread may show a prompt.
+            credentials.get_frozen_credentials()
+            return credentials
+
+    def forget_sources(self) -> None:
+        """Ask for a code again when a session with MFA is needed, because the present ones have expired."""
+        with self._lock:
+            self._sources.clear()
+
+    def _source(self, profile: str, serial: str) -> Credentials | None:
+        """Return a session with MFA for a profile's own keys. Return None if it has no such keys."""
+        known = self._sources.get((profile, serial))
+        if known is None and "role_arn" not in profile_settings(profile):
+            session = open_session(replace(self._wanted, profile=profile, mfa_serial=serial))
+            found = session.get_credentials()
+            # A session with MFA is new credentials, which boto3 was given as they are.
+            if found is not None and found.method == "explicit":
+                known = self._sources[profile, serial] = found
+        return known
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Remember an error after this thread asked for a code."""
+        self._asked.serial = None
+        try:
+            yield
+        except MfaKitError as error:
+            if self._asked.serial is not None:
+                self._refused[self._asked.serial] = self._clock() + PERIOD, error
+            raise
+
+    def _ask(self, ask: AskCode, serial: str) -> str:
+        with self._lock:
+            until, error = self._refused.get(serial, (0.0, None))
+            if error is not None and self._clock() < until:
+                raise type(error)(str(error), error.hint)
+            self._asked.serial = serial
+            return ask(serial)
