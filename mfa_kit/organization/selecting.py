@@ -39,7 +39,7 @@ def select_accounts(accounts: Iterable[OrgAccount], choice: AccountsChoice) -> S
         raise _nothing_chosen(skipped, any_listed=bool(listed))
     if unclear := [account for account in chosen if not account.roles and account.profile is None]:
         raise UsageFault(
-            f"{count_of(len(unclear), 'account')} without a role: {_labels(unclear)}",
+            f"{count_of(len(unclear), 'account')} without a role: {labels(unclear)}",
             "name the role to assume: --role-name NAME",
         )
     return Selection(tuple(chosen), tuple(skipped))
@@ -124,6 +124,7 @@ def _nothing_chosen(skipped: Sequence[OrgAccount], *, any_listed: bool) -> Usage
     return UsageFault("there are no accounts to work in", "name a unit that has accounts, or another file")
 
 
-def _labels(accounts: Sequence[OrgAccount]) -> str:
+def labels(accounts: Sequence[OrgAccount]) -> str:
+    """Return the labels of accounts for a message, or the first SHOWN of them and an ellipsis."""
     more = ", …" if len(accounts) > SHOWN else ""
     return ", ".join(account.label for account in accounts[:SHOWN]) + more

@@ -367,6 +367,49 @@ def test_an_account_without_a_plan_is_refused_by_name_and_never_entered(accounts
     assert out not in {call.account for call in accounts.lab.calls[since:]}
 
 
+def test_accounts_without_a_plan_are_named(accounts: Accounts) -> None:
+    """With those that could not be read, apply exits with 1. Those that only --org chooses are no error."""
+    first, unread = accounts.ids[:2]
+    accounts.lab.faults.add("ListUsers", "denied", at="every", account=unread)
+    assert accounts.plan(f"{first},alice,{accounts.recipient}", f"{unread},alice,").code == 1
+    accounts.lab.faults.clear()
+    commands = (
+        (1, accounts.command("apply", "-r", accounts.recipient)),
+        (0, accounts.command("status")),
+        (0, accounts.command("undo", "--yes", "--leave-without-mfa")),
+    )
+    for code, command in commands:
+        done = accounts.desk.run(*command)
+        assert done.code == code, done.err
+        assert f"no plan: account member-002 ({unread}) could not be read: " in done.err
+        assert f"not in {accounts.index}: {ACCOUNTS - 1} accounts: management (000000000000), member-003" in done.err
+    chosen = accounts.apply("--include", first)
+    assert (chosen.code, "no plan" in chosen.err) == (0, False), chosen.err
+
+
+def test_a_suspended_account_without_a_plan_is_no_error(accounts: Accounts) -> None:
+    """It is named. No user there can be enrolled, so apply exits with 0."""
+    accounts.lab.organization.records[accounts.ids[0]].state = AccountState.SUSPENDED
+    selection = ("rollout", "plan", "--only", "alice", "-o", accounts.index, "--org", "--exclude", "management")
+    assert accounts.desk.run(*selection).code == 0
+    done = accounts.apply("--accept-lockout")
+    assert (done.code, f"no plan: account member-001 ({accounts.ids[0]})" in done.err) == (0, True), done.err
+
+
+def test_an_account_of_the_file_that_is_not_in_the_index_is_refused(accounts: Accounts) -> None:
+    """Nothing begins, because the file names the accounts to work in. They can be left out by name."""
+    first, second = accounts.ids[:2]
+    assert accounts.plan(f"{first},alice,{accounts.recipient}").code == 0
+    file = accounts.folder / "accounts.json"
+    file.write_text(json.dumps({"accounts": [{"account_id": number, "role": ROLE} for number in (first, second)]}))
+    since = len(accounts.lab.calls)
+    apply = ("rollout", "apply", accounts.index, "--accounts", file, "-r", accounts.recipient)
+    refused = accounts.desk.run(*apply)
+    assert (refused.code, f"{accounts.index} has no plan for account {second}" in refused.err) == (2, True)
+    assert not accounts.calls(since, *WRITES)
+    assert accounts.desk.run(*apply, "--exclude", second).code == 0
+
+
 def test_an_account_of_the_index_that_is_gone_is_reported(accounts: Accounts) -> None:
     """Suspended accounts too. The others are done, and the exit code is 1."""
     assert accounts.plan().code == 0
@@ -641,6 +684,25 @@ def test_undo_needs_no_plan_file(accounts: Accounts) -> None:
     done = accounts.desk.run(*accounts.command("undo", "--yes", "--leave-without-mfa"))
     assert done.code == 0, done.err
     assert [len(accounts.enrolled(number)) for number in accounts.ids] == [0] * ACCOUNTS
+
+
+@pytest.mark.slow
+def test_undo_counts_only_the_devices_that_it_can_remove(accounts: Accounts) -> None:
+    """Those in suspended and unlisted accounts are named. If there are no others, the exit code is 2."""
+    first, second, third = accounts.ids[:3]
+    assert accounts.plan(*[f"{number},alice,{accounts.recipient}" for number in (first, second, third)]).code == 0
+    assert accounts.apply().code == 0
+    accounts.lab.organization.records[first].state = AccountState.SUSPENDED
+    del accounts.lab.organization.records[second]
+    undo = accounts.command("undo", "--leave-without-mfa")
+    dry = accounts.desk.run(*undo, "--dry-run")
+    assert "1 device in 1 account would be removed" in dry.err
+    assert f"not removed: 1 device in account member-001 ({first}): the account is SUSPENDED" in dry.err
+    assert f"not removed: 1 device in account member-002 ({second}): the account is not among those" in dry.err
+    assert accounts.desk.run(*undo, "--yes").code == 1
+    assert [len(accounts.enrolled(number)) for number in (first, third)] == [1, 0]
+    again = accounts.desk.run(*undo, "--yes")
+    assert (again.code, "are in accounts that cannot be used now" in again.err) == (2, True)
 
 
 def test_an_index_and_a_plan_are_told_apart(accounts: Accounts) -> None:

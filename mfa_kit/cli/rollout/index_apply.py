@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.account_results import exit_code, report_failed, show_accounts, show_users
-from mfa_kit.cli.rollout.index_work import PlannedWork, planned_works, read_plans
+from mfa_kit.cli.rollout.index_work import PlannedWork, check_file, planned_works, read_plans, report_without_plan
 from mfa_kit.cli.rollout.plan_run import PlanRun
 from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
@@ -69,7 +69,8 @@ def apply_in_accounts(
 def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Settings, output: Output) -> int:
     """Enroll the users of the chosen accounts, and return the exit code.
 
-    Nothing begins unless all plans are those of the index, and unless no user of any account would be locked out.
+    Nothing begins unless all plans are those of the index, and unless no user of any account would be locked out. The
+    code is at least 1 if an account could not be read when the index was made.
     """
     path = wanted.index_file
     index = wiring.read_index(path, expected=wanted.expected)
@@ -78,8 +79,11 @@ def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Setti
         name_next_command(),
         wiring.open_account_rollouts(settings, METHODS, choice, vault=wanted.vault, workers=wanted.workers) as rollouts,
     ):
-        planned = planned_works(path, index, plans, rollouts.organization.selection, choice)
+        selection = rollouts.organization.selection
+        planned = planned_works(path, index, plans, selection, choice)
+        check_file(path, index, selection, choice)
         _check_all(planned, wanted)
+        unplanned = report_without_plan(path, index, selection, choice, settings.progress)
         side = SideBySide(
             schema="rollout-apply-index",
             works=[each.work for each in planned],
@@ -109,7 +113,7 @@ def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Setti
             )
             show_accounts("rollout-apply-account", side.works, output=output)
         report_failed(side.works, settings.progress)
-        return 0 if settings.dry_run else exit_code(side.works, asked=asked)
+        return 0 if settings.dry_run else max(exit_code(side.works, asked=asked), int(unplanned))
 
 
 def _check_all(planned: list[PlannedWork], wanted: ApplyOptions) -> None:

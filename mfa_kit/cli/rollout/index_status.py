@@ -7,7 +7,7 @@ from mfa_kit.cli.organization.visits import account_cells, exit_code, in_order, 
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.account_progress import AccountProgress, account_words
-from mfa_kit.cli.rollout.index_work import planned_works, read_plans
+from mfa_kit.cli.rollout.index_work import planned_works, read_plans, report_without_plan
 from mfa_kit.cli.rollout.page import AccountStatus, index_page
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.rollout.tally import COLUMNS, result_row
@@ -37,10 +37,9 @@ def show_index(
     plans = read_plans(plan_file, index)
     vault = open_vault(backup_dir)
     with wiring.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=workers) as rollouts:
-        planned = {
-            each.planned.id: each
-            for each in planned_works(plan_file, index, plans, rollouts.organization.selection, accounts)
-        }
+        selection = rollouts.organization.selection
+        planned = {each.planned.id: each for each in planned_works(plan_file, index, plans, selection, accounts)}
+        report_without_plan(plan_file, index, selection, accounts, settings.progress)
 
         def look(account: OrgAccount) -> list[RowResult]:
             one = planned[account.id]

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.account_results import exit_code, report_failed, show_accounts, show_users
-from mfa_kit.cli.rollout.index_work import chosen_works
+from mfa_kit.cli.rollout.index_work import chosen_works, report_without_plan
 from mfa_kit.cli.rollout.running import name_next_command
-from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
+from mfa_kit.cli.rollout.side_by_side import AccountWork, OpenWork, SideBySide
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Entry
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.organization.choice import AccountsChoice
@@ -60,14 +59,17 @@ def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Setting
         name_next_command(),
         wiring.open_account_rollouts(settings, METHODS, choice, vault=wanted.vault, workers=wanted.workers) as rollouts,
     ):
-        chosen = chosen_works(path, index, rollouts.organization.selection, choice)
+        selection = rollouts.organization.selection
+        chosen = chosen_works(path, index, selection, choice)
+        report_without_plan(path, index, selection, choice, settings.progress)
         entries = {each.planned.id: rollouts.devices(each.planned) for each in chosen}
-        _confirm(path, list(entries.values()), settings=settings)
         for each in chosen:
             each.work.total = len(entries[each.planned.id])
+        works = [each.work for each in chosen if each.work.total]
+        _confirm(path, works, settings=settings)
         side = SideBySide(
             schema="rollout-undo-index",
-            works=[each.work for each in chosen if each.work.total],
+            works=works,
             rollouts=rollouts,
             progress=settings.progress,
             output=output,
@@ -95,16 +97,27 @@ def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Setting
         return 0 if settings.dry_run else exit_code(side.works, asked=asked)
 
 
-def _confirm(path: Path, entries: Sequence[Sequence[Entry]], *, settings: Settings) -> None:
-    """Ask whether the devices are to be removed. Raise UsageFault if there are none."""
-    total, accounts = sum(map(len, entries)), sum(map(bool, entries))
-    if not total:
+def _confirm(path: Path, works: Sequence[AccountWork], *, settings: Settings) -> None:
+    """Ask whether to remove the devices of these works. Raise UsageFault if none can be removed.
+
+    Devices in accounts that cannot be used are not counted. They are printed with the reason.
+    """
+    if not works:
         raise UsageFault(
             f"the ledger of this computer has no device of a run of {path} in these accounts",
             "see the runs here: mfa-kit ledger show; undo on the computer that applied it",
         )
-    devices = f"{count_of(total, 'device')} in {count_of(accounts, 'account')}"
+    for work in works:
+        if work.why:
+            devices = count_of(work.total, "device")
+            settings.progress.alert(f"not removed: {devices} in account {work.account.label}: {work.why}")
+    usable = [work.total for work in works if not work.why]
+    if not usable:
+        raise UsageFault(
+            f"all devices of the runs of {path} are in accounts that cannot be used now", "choose other accounts"
+        )
+    devices = f"{count_of(sum(usable), 'device')} in {count_of(len(usable), 'account')}"
     if settings.dry_run:
         settings.progress.note(f"{devices} would be removed")
     elif not settings.yes:
-        settings.interaction.confirm(f"{devices} will be removed", typed=str(total))
+        settings.interaction.confirm(f"{devices} will be removed", typed=str(sum(usable)))

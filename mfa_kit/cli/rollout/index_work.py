@@ -6,9 +6,11 @@ from pathlib import Path
 
 from mfa_kit.cli.rollout.side_by_side import AccountWork
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.interaction import Progress
+from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.organization.selecting import Selection
+from mfa_kit.organization.selecting import Selection, labels
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.wiring import rollout_accounts as wiring
@@ -55,7 +57,8 @@ def chosen_works(path: Path, index: RolloutIndex, selection: Selection, choice: 
     Raise UsageFault if --include names an account that is not in the index, or if no chosen account is in it.
     """
     selected = {account.id: account for account in (*selection.chosen, *selection.skipped)}
-    _check_included(path, index, [*selected.values()] if choice.include else [])
+    if choice.include:
+        _refuse(path, [account for account in selected.values() if index.find(account.id) is None])
     usable = {account.id for account in selection.chosen}
     found = [
         ChosenWork(
@@ -69,15 +72,48 @@ def chosen_works(path: Path, index: RolloutIndex, selection: Selection, choice: 
     return found
 
 
+def check_file(path: Path, index: RolloutIndex, selection: Selection, choice: AccountsChoice) -> None:
+    """Raise UsageFault if the file of --accounts has a chosen account that is not in the index."""
+    if choice.file:
+        _refuse(path, _not_in(index, selection))
+
+
+def report_without_plan(
+    path: Path, index: RolloutIndex, selection: Selection, choice: AccountsChoice, progress: Progress
+) -> bool:
+    """Print the chosen accounts that have no plan. Return whether users may be missing because of them.
+
+    Users may be missing in accounts that could not be read when the index was made, unless they are not active now. If
+    the options leave no account out, all of these accounts are printed.
+    """
+    closed = {account.id for account in selection.skipped}
+    chosen = {account.id for account in selection.chosen} | closed
+    unplanned = [each for each in index.unplanned if each.id in chosen or not is_narrowed(choice)]
+    for each in unplanned:
+        account = OrgAccount(id=each.id, name=each.name)
+        progress.alert(f"no plan: account {account.label} could not be read: {each.why}")
+    if others := _not_in(index, selection):
+        progress.note(f"not in {path}: {count_of(len(others), 'account')}: {labels(others)}")
+    return any(each.id not in closed for each in unplanned)
+
+
+def _not_in(index: RolloutIndex, selection: Selection) -> list[OrgAccount]:
+    """Return the chosen accounts that are not in the index, with or without a plan."""
+    known = {each.id for each in index.accounts} | {each.id for each in index.unplanned}
+    return [account for account in (*selection.chosen, *selection.skipped) if account.id not in known]
+
+
+def _refuse(path: Path, accounts: Sequence[OrgAccount]) -> None:
+    if accounts:
+        raise UsageFault(
+            f"{path} has no plan for account {labels(accounts)}",
+            "leave the account out with --exclude, or plan again with rows for it",
+        )
+
+
 def is_narrowed(choice: AccountsChoice) -> bool:
     """Whether the options choose only some of the listed accounts."""
     return bool(choice.include or choice.exclude or choice.tags or choice.ou)
-
-
-def _check_included(path: Path, index: RolloutIndex, included: Sequence[OrgAccount]) -> None:
-    unknown = [account.label for account in included if index.find(account.id) is None]
-    if unknown:
-        raise UsageFault(f"{path} has no plan for account {', '.join(unknown)}", "leave it out, or plan again")
 
 
 def _pairs(
