@@ -665,7 +665,7 @@ def test_a_key_is_chosen_at_the_terminal(mfa_kit: MfaKit, lab: Lab, user: str) -
     pcsc.plug(first, second)
     child = at_a_terminal(mfa_kit, "enroll", user, "--with", "oath", "--no-touch")
     number = child.expect(["1  YubiKey 5A 2222", "2  YubiKey 5A 2222"]) + 1
-    child.expect("are plugged in), 1 to 2: ")
+    child.expect_exact("(2 are plugged in), 1 to 2: ")
     child.sendline(str(number))
     child.expect("enrolled")
     child.expect(pexpect.EOF)
