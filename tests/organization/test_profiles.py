@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from mfa_kit.adapters.aws.clients import Connection
+from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.member_sessions import MemberSessions
 from mfa_kit.adapters.aws.own_credentials import OwnCredentials
-from mfa_kit.core.errors import AccessDenied, Declined, Expired
+from mfa_kit.core.errors import AccessDenied, Declined, Expired, NoSuchEntity
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.wording import in_account
 from tests.conftest import ACCOUNT, MfaKit
 from tests.lab.client import PERIOD, Aws, code, document, stop_the_clock
 
@@ -134,3 +136,32 @@ def test_without_a_terminal_an_account_that_needs_a_code_is_declined(desk: Desk,
     result = MfaKit(tmp_path / "desk").run("audit", "--accounts", file, "--no-input")
     assert result.code == Declined.exit_code, result.err
     assert desk.serial in result.err
+
+
+@pytest.mark.usefixtures("desk")
+def test_the_hint_for_an_account_that_was_not_read_names_it(tmp_path: Path) -> None:
+    """The command of the hint is for that account, and not for the one whose credentials the reader has."""
+    file = tmp_path / "accounts.json"
+    rows = [{"account_id": ACCOUNT, "name": "hub"}, {"account_id": MEMBERS[0], "name": "m1", "profile": "missing"}]
+    file.write_text(json.dumps({"accounts": rows}))
+    result = MfaKit(tmp_path / "desk").run("status", "--accounts", file)
+    assert f"aws sts get-caller-identity  # in account {MEMBERS[0]}" in result.err
+
+
+def test_each_command_of_a_hint_names_the_account() -> None:
+    """A hint may have several commands of mfa-kit; each of them refuses other accounts."""
+    hint = in_account("see who has what: mfa-kit status; mfa-kit orphans list", MEMBERS[0])
+    assert hint.count(f"--account {MEMBERS[0]}") == 2
+
+
+@pytest.mark.usefixtures("desk")
+def test_the_hints_of_doctor_name_the_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command in the column `hint` is for the account of its row."""
+
+    def fail(_: Iam) -> bool:
+        raise NoSuchEntity("there is no summary", "see who has what: mfa-kit status")
+
+    monkeypatch.setattr(Iam, "root_has_mfa", fail)
+    result = MfaKit(tmp_path / "desk").run("doctor", "--org", "--output", "json")
+    hints = {row["account"]: row["hint"] for row in json.loads(result.out)["rows"] if row["hint"]}
+    assert hints == {number: f"see who has what: mfa-kit status --account {number}" for number in (ACCOUNT, *MEMBERS)}

@@ -7,7 +7,8 @@ from mfa_kit.cli.organization.visits import exit_code
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.wiring.diagnosis import Health
+from mfa_kit.organization.wording import in_account
+from mfa_kit.wiring.diagnosis import Diagnosis, Health
 from mfa_kit.wiring.doctor import diagnose_account
 from mfa_kit.wiring.organization import OpenAccount, open_organization
 from mfa_kit.wiring.settings import Settings
@@ -29,10 +30,12 @@ def diagnose_accounts(*, accounts: AccountsChoice, read_settings: Callable[[], S
         def read(opened: OpenAccount) -> Sequence[ResultRow]:
             found = list(diagnose_account(opened.iam, opened.caller))
             wrong.extend(each.what for each in found if each.health is Health.BAD)
-            return [
-                {"check": each.what, "health": each.health, "found": each.found, "hint": each.hint or None}
-                for each in found
-            ]
+            return [_row(each, opened.account.id) for each in found]
 
         visits = print_rows(organization, read, ROWS, progress=settings.progress, output=output)
     return exit_code(visits, findings=bool(wrong))
+
+
+def _row(found: Diagnosis, account: str) -> ResultRow:
+    hint = in_account(found.hint, account) or None
+    return {"check": found.what, "health": found.health, "found": found.found, "hint": hint}

@@ -11,6 +11,7 @@ from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import UNREAD, Visit, VisitState, all_denied, skipped, visit_accounts
+from mfa_kit.organization.wording import in_account
 from mfa_kit.wiring.organization import Organization
 
 T = TypeVar("T")
@@ -72,10 +73,20 @@ def report_unread(visits: Sequence[Visit[T]], progress: Progress, *, home: str |
 
 
 def _alert_failed(failed: Sequence[Visit[T]], progress: Progress) -> None:
+    """Print each account with its reason.
+
+    A hint with a command follows its account, because the command names it. Each of the other hints is printed once.
+    """
     for visit in failed:
         progress.alert(f"not read: account {visit.account.label}: {visit.why}")
-    for hint in dict.fromkeys(visit.hint for visit in failed if visit.hint):
+        if (hint := _hint(visit)) != visit.hint:
+            progress.alert(f"  try: {hint}")
+    for hint in dict.fromkeys(visit.hint for visit in failed if visit.hint and _hint(visit) == visit.hint):
         progress.alert(f"  try: {hint}")
+
+
+def _hint(visit: Visit[T]) -> str:
+    return in_account(visit.hint, visit.account.id)
 
 
 def _none_read(failed: Sequence[Visit[T]]) -> AwsFault:
@@ -84,7 +95,7 @@ def _none_read(failed: Sequence[Visit[T]]) -> AwsFault:
         what = f"every account denied access, so the cause is most likely the caller: {first.why}"
     else:
         what = f"none of the accounts could be read; account {first.account.label}: {first.why}"
-    error = AwsFault(what, first.hint)
+    error = AwsFault(what, _hint(first))
     if len(codes := {visit.code for visit in failed}) == 1:
         (error.exit_code,) = codes
     for visit in failed[1:]:
