@@ -92,6 +92,8 @@ OF_VALUES = {
 }
 # A list whose table is made by the verb, or that has no table.
 NO_TABLE = {"audit-finding", "policy-onboard"}
+# Lists for many accounts, whose tables tests/organization prints from a real run.
+OF_ACCOUNTS = {"audit-account", "rollout-plan-account", "rollout-status-account"}
 
 
 def _columns(node: ast.expr) -> tuple[str, ...]:
@@ -159,7 +161,7 @@ def test_the_rows_here_have_the_fields_of_the_verb(schema: str) -> None:
 
 def test_every_list_has_a_row_here() -> None:
     """A new list gets one, so that its table is known to fit."""
-    assert {*NARROW} - NO_TABLE == {*ROWS}
+    assert {*NARROW} - NO_TABLE - OF_ACCOUNTS == {*ROWS}
 
 
 @pytest.mark.parametrize("wide", [True, False])

@@ -253,3 +253,15 @@ def test_an_account_of_unknown_state_counts_as_unread(org_kit: MfaKit, org_lab: 
         record.state = AccountState.ACTIVE
     assert result.code == 1
     assert "does not say whether the account is active" in result.err
+
+
+def test_the_tables_of_a_rollout_across_accounts_fit_80_columns(
+    org_kit: MfaKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan of each account, and the state of each user, are tables in a default window."""
+    monkeypatch.setattr(forms, "window_width", lambda _: 80)
+    index = tmp_path / "index.json"
+    for words in (("plan", "--only", "alice", "-o", index), ("status", index)):
+        lines = org_kit.run("rollout", *words, "--org").out.splitlines()
+        assert lines[0].startswith("ACCOUNT")
+        assert max(map(len, lines)) <= 80
