@@ -34,7 +34,7 @@ from mfa_kit.wiring.vault import open_vault
 
 ACTIONS = tuple(action.value for action in Action)
 SUMMARY = ("no_own_copy", "no_admin_backup", "keys_changed", "report_age_s", "api_calls", "estimated_s")
-NARROW = ("account_name", "account", "state", *ACTIONS, "no_own_copy")
+NARROW = ("account_name", "state", *ACTIONS, "no_own_copy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
