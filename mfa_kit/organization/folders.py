@@ -1,6 +1,6 @@
 """The ports of the use cases for many accounts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from mfa_kit.account.snapshot import Snapshot
@@ -20,12 +20,18 @@ class AccountFolders(Protocol):
         """Write a file about all accounts, replacing an earlier file. Raise IntegrityFault if that fails."""
         ...
 
-    def begin(self, at: float) -> None:
-        """Record that a run begins that reads every account. `at` is its time in Unix seconds by AWS's clock."""
+    def begin(self, at: float, options: Mapping[str, Sequence[str]]) -> None:
+        """Record that a run begins that reads every account. `at` is its time in Unix seconds by AWS's clock.
+
+        `options` are the choices of the command line that a command which continues the run must repeat.
+        """
         ...
 
-    def began(self) -> float | None:
-        """Return when the run began that the next one may continue, in Unix seconds; None without one."""
+    def began(self, options: Mapping[str, Sequence[str]]) -> float | None:
+        """Return when the run began that a command with these options may continue, in Unix seconds.
+
+        Return None if there is no run. Raise UsageFault if its options were different.
+        """
         ...
 
     def snapshot(self, account: str) -> Snapshot | None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files import rollout_files
 from mfa_kit.adapters.ledger.failures import Failures
-from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Caller
@@ -18,11 +17,9 @@ from mfa_kit.enrollment.backup_alone import BackupAlone
 from mfa_kit.enrollment.pacing import InTurn, Pace
 from mfa_kit.enrollment.ports import Desk, Vault
 from mfa_kit.rollout.execution import Execution
-from mfa_kit.rollout.index import is_index
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.plan_file import CREATE, parse_plan, plan_digest
 from mfa_kit.rollout.roster import Roster, parse_roster
-from mfa_kit.rollout.roster_accounts import RosterAccounts
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.desk import assemble_desk
 from mfa_kit.wiring.methods.recipe import Methods
@@ -35,6 +32,8 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.aws.people import People
     from mfa_kit.adapters.ledger.ledger import Ledger
+    from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns
+    from mfa_kit.rollout.roster_accounts import RosterAccounts
 
 # For each group of this many workers, there is one more worker, so that encryption does not slow down the calls.
 ENCRYPTING = 4
@@ -55,8 +54,10 @@ class RolloutPorts:
         """Return the records of a plan's failures. `digest` is the SHA-256 of the plan's file in hex."""
         return Failures(self.ledger, plan=digest)
 
-    def runs(self, digest: str) -> RolloutRuns:
+    def runs(self, digest: str) -> "RolloutRuns":
         """Return the recorded runs of one of several plans. `digest` is the SHA-256 of the plan's file in hex."""
+        from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns
+
         return RolloutRuns(self.ledger, plan=digest)
 
     def execution(self, *, workers: int, max_failures: int | None = None) -> Execution:
@@ -149,7 +150,7 @@ def parse_public_key(text: str) -> str:
     return key
 
 
-def read_roster(path: Path, methods: Methods, *, accounts: RosterAccounts | None = None) -> Roster:
+def read_roster(path: Path, methods: Methods, *, accounts: "RosterAccounts | None" = None) -> Roster:
     """Read a roster file, for one account or for several `accounts`. Raise UsageFault if it is not a roster."""
     text = rollout_files.read_text(path)
     return parse_roster(text, methods=methods.in_rosters(), parse_key=parse_public_key, accounts=accounts)
@@ -157,6 +158,8 @@ def read_roster(path: Path, methods: Methods, *, accounts: RosterAccounts | None
 
 def read_plan(path: Path, methods: Methods, *, expected: str | None) -> tuple[Plan, str]:
     """Return a plan and the SHA-256 of its file in hex. Raise UsageFault if `expected` is given and differs from it."""
+    from mfa_kit.rollout.index import is_index
+
     text, digest = read_reviewed(path, expected=expected)
     if is_index(text):
         raise UsageFault(

@@ -199,14 +199,16 @@ def test_resume_continues_the_last_run_and_none_before_it(org_kit: MfaKit, tmp_p
     assert {row["state"] for row in again} == {"read"}
 
 
-def test_the_answers_of_kept_accounts_are_written_again(org_kit: MfaKit, tmp_path: Path) -> None:
-    """The audit in the folder of an account is that of the last command, with its rules."""
+@pytest.mark.parametrize("other", [("--rule", "passwords"), ("-a", MEMBERS[0])])
+def test_resume_is_refused_for_other_accounts_or_rules(other: tuple[str, str], org_kit: MfaKit, tmp_path: Path) -> None:
+    """The files about all accounts would lose those that the command leaves out."""
     folder = tmp_path / "out"
     rows(org_kit, "audit", "--org", "--output-dir", folder, code=1)
-    kept = rows(org_kit, "audit", "--org", "--output-dir", folder, "--resume", "--rule", "passwords", code=1)
-    assert {row["state"] for row in kept} == {"kept"}
-    written = json.loads((folder / MEMBERS[0] / "audit.json").read_text())
-    assert [rule["rule"] for rule in written["rules"]] == ["passwords.policy"]
+    before = (folder / "organization.json").read_text()
+    result = org_kit.run("audit", "--org", "--output-dir", folder, "--resume", *other)
+    assert result.code == 2
+    assert "chose other accounts or rules" in result.err
+    assert (folder / "organization.json").read_text() == before
 
 
 def test_the_earlier_folder_stays_if_it_cannot_be_replaced(

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -60,19 +60,33 @@ class AccountFolders:
         with _writing(self.base / name), open_folder(self.base) as folder:
             replace_file(folder, name, text.encode())
 
-    def begin(self, at: float) -> None:
-        """Record that a run begins that reads every account. `at` is its time in Unix seconds by AWS's clock."""
+    def begin(self, at: float, options: Mapping[str, Sequence[str]]) -> None:
+        """Record that a run begins that reads every account. `at` is its time in Unix seconds by AWS's clock.
+
+        `options` are the choices of the command line that a command which continues the run must repeat.
+        """
         self.write_file(
-            RUN_FILE, json.dumps({"schema": "mfa-kit/audit-run", "version": 1, "began": iso_time(at)}) + "\n"
+            RUN_FILE,
+            json.dumps({"schema": "mfa-kit/audit-run", "version": 1, "began": iso_time(at), "options": options}) + "\n",
         )
 
-    def began(self) -> float | None:
-        """Return when the run began that the next one may continue, in Unix seconds; None without one."""
+    def began(self, options: Mapping[str, Sequence[str]]) -> float | None:
+        """Return when the run began that a command with these options may continue, in Unix seconds.
+
+        Return None if there is no run. Raise UsageFault if its options were different.
+        """
         try:
             found = read_json((self.base / RUN_FILE).read_bytes())
-            return datetime.fromisoformat(found["began"]).timestamp()
+            at = datetime.fromisoformat(found["began"]).timestamp()
+            same = found["options"] == {name: list(values) for name, values in options.items()}
         except (OSError, ValueError, LookupError, TypeError, OverflowError):
             return None
+        if not same:
+            raise UsageFault(
+                f"the run in {self.base} chose other accounts or rules",
+                "repeat its options with --resume, or name another --output-dir",
+            )
+        return at
 
     def snapshot(self, account: str) -> Snapshot | None:
         """Return the snapshot of an account that an earlier run wrote, or None if there is no complete one."""

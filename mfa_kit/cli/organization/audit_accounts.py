@@ -130,9 +130,17 @@ def _begin(
 
     For these accounts, the rules are evaluated again and the files with the results are written again.
     """
-    began = folders.began() if accounts.resume else None
+    options = {
+        "file": [str(accounts.file)] if accounts.file else [],
+        "ou": [accounts.ou] if accounts.ou else [],
+        "include": accounts.include,
+        "exclude": accounts.exclude,
+        "tags": accounts.tags,
+        "rules": [rule.id for rule in questions.rules],
+    }
+    began = folders.began(options) if accounts.resume else None
     if began is None:
-        folders.begin(organization.home.now())
+        folders.begin(organization.home.now(), options)
         return []
     kept = []
     for account in organization.selection.chosen:

@@ -66,7 +66,9 @@ def report_unread(visits: Sequence[Visit[T]], progress: Progress, *, home: str |
     if failed and len(failed) == len(visits) - counts[VisitState.SKIPPED]:
         raise _none_read(failed)
     if all_denied([visit for visit in visits if visit.account.id != home]):
-        progress.alert("every account that needs a role denied access, so the cause is most likely the caller")
+        progress.alert(
+            "every account that needs a role denied access, so the cause is most likely the caller or the role's name"
+        )
     _alert_failed(failed, progress)
     totals = ", ".join(f"{counts[state]} {state}" for state in VisitState if counts[state])
     progress.note(f"{count_of(len(visits), 'account')}: {totals}")

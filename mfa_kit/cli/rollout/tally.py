@@ -77,11 +77,15 @@ class Tally:
                 self.stop.set()
 
     def take(self, result: RowResult) -> None:
-        """Count a result, and show it on stderr: in the status line, or in a line of its own."""
+        """Count a result, and show it on stderr.
+
+        A result that needs attention gets a line of its own. Other results only change the status line if there is one.
+        """
         self.keep(result)
+        wrong = result.outcome in TO_RETRY
         counted = isinstance(self.progress, StatusLine | AccountProgress) and self.progress.refresh()
-        if not counted and self.output.form != "jsonl":
-            show = self.progress.alert if result.outcome in TO_RETRY else self.progress.note
+        if (wrong or not counted) and self.output.form != "jsonl":
+            show = self.progress.alert if wrong else self.progress.note
             show(": ".join(filter(None, [result.user, result.outcome.value, result.reason])))
 
     def line(self) -> str:
