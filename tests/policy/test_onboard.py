@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mfa_kit.account.reading import read_account
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
+from mfa_kit.adapters.aws.member_root import read_central_root_access
 from mfa_kit.audit import registry
 from mfa_kit.audit.finding import Limits, RuleResult
 from mfa_kit.core.errors import UsageFault
@@ -252,7 +254,12 @@ def _now(lab: Lab) -> Snapshot:
         lab.account.report = None
         iam = Iam(observe=lambda _: None)
         return read_account(
-            iam, AccountReader(iam.ask, now=iam.now), caller=iam.caller(), max_age=0, backups=lambda _: ()
+            iam,
+            AccountReader(iam.ask, now=iam.now),
+            caller=iam.caller(),
+            max_age=0,
+            backups=lambda _: (),
+            central_root=partial(read_central_root_access, iam.ask),
         )
 
 
