@@ -39,7 +39,7 @@ def test_two_keys_are_not_one(bus: Bus, maker: AttestationCa, desk: Desk) -> Non
     pcsc.plug(card)
     code, row, err = told(desk)
     assert (code, row) == (8, {})
-    assert "2 keys are plugged in" in err
+    assert "the key to use (2 are plugged in) must be chosen" in err
     assert "Maker Key, no serial, at /dev/hidraw0" in err
     assert f"YubiKey 5A, 12345678, at {pcsc.reader(0)}" in err
     code, row, err = told(desk, "--key", "/dev/hidraw0")
