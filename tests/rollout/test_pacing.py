@@ -212,7 +212,7 @@ def test_an_iam_that_accepts_nothing_for_ten_minutes_ends_the_run(world: World) 
     told: list[float] = []
 
     def work() -> None:
-        with pytest.raises(Throttled, match="nothing for 10 minutes"):
+        with pytest.raises(Throttled, match="accepted no call for 10 minutes"):
             turn(bucket.call)
         told.append(world.now)
 

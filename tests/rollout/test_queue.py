@@ -329,6 +329,6 @@ def test_time_in_which_nothing_was_asked_is_no_throttling() -> None:
 
     sleep(IDLE + 1)
     began = now
-    with pytest.raises(Throttled, match="accepted nothing"):
+    with pytest.raises(Throttled, match="accepted no call"):
         pace(refused)
     assert now - began > GIVE_UP

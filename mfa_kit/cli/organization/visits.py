@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from mfa_kit.cli.status_line import counting
-from mfa_kit.core.errors import AwsFault
+from mfa_kit.core.errors import AwsFault, Declined
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
@@ -98,8 +98,8 @@ def _none_read(failed: Sequence[Visit[T]]) -> AwsFault:
     else:
         what = f"none of the accounts could be read; account {first.account.label}: {first.why}"
     error = AwsFault(what, _hint(first))
-    if len(codes := {visit.code for visit in failed}) == 1:
-        (error.exit_code,) = codes
+    if {visit.code for visit in failed} == {Declined.exit_code}:
+        error.exit_code = Declined.exit_code
     for visit in failed[1:]:
         error.add_note(f"account {visit.account.label}: {visit.why}")
     return error
