@@ -266,4 +266,5 @@ def test_the_tables_of_a_rollout_across_accounts_fit_80_columns(
     for words in (("plan", "--only", "alice", "-o", index), ("status", index)):
         lines = org_kit.run("rollout", *words, "--org").out.splitlines()
         assert lines[0].startswith("ACCOUNT")
-        assert max(map(len, lines)) <= 80
+        # A path is not broken, so that it can be copied.
+        assert max(len(line) for line in lines if str(tmp_path) not in line) <= 80

@@ -437,6 +437,7 @@ def test_an_account_that_answers_with_another_id_gets_no_write(accounts: Account
     since = len(accounts.lab.calls)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_CONFIG_FILE", str(config))
+        patch.setenv("HOME", str(accounts.folder))  # the cache of the AWS CLI has sessions of another lab
         done = accounts.desk.run(
             "rollout", "apply", accounts.index, "--accounts", file, "-r", accounts.recipient, "--output", "json"
         )
@@ -491,6 +492,7 @@ def test_if_no_account_can_be_opened_the_exit_code_is_4(accounts: Accounts, monk
     first, second = accounts.ids[:2]
     assert accounts.plan(f"{first},alice,{accounts.recipient}").code == 0
     monkeypatch.setenv("AWS_CONFIG_FILE", str(accounts.wrong_profile(second)))
+    monkeypatch.setenv("HOME", str(accounts.folder))  # the cache of the AWS CLI has sessions of another lab
     file = accounts.folder / "accounts.json"
     file.write_text(json.dumps({"accounts": [{"account_id": first, "profile": "wrong"}]}))
     done = accounts.desk.run("rollout", "apply", accounts.index, "--accounts", file, "-r", accounts.recipient)
