@@ -497,6 +497,8 @@ def test_if_no_account_can_be_opened_the_exit_code_is_4(accounts: Accounts, monk
     file.write_text(json.dumps({"accounts": [{"account_id": first, "profile": "wrong"}]}))
     done = accounts.desk.run("rollout", "apply", accounts.index, "--accounts", file, "-r", accounts.recipient)
     assert (done.code, f"belong to account {second}" in done.err) == (4, True), done.err
+    # The session of the profile's role stays in memory.
+    assert not (accounts.folder / ".aws").exists()
     status = accounts.desk.run("rollout", "status", accounts.index, "--accounts", file)
     assert (status.code, f"belong to account {second}" in status.err) == (4, True), status.err
 

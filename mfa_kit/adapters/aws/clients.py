@@ -47,7 +47,8 @@ class Connection:
 
     `ask_code` asks for a code of the MFA device with the given serial when the credentials require one. `workers` is
     the number of threads that use the clients, and `read_timeout` is how many seconds to wait for a response. If
-    `mfa_serial` is given, it replaces the device of the profile.
+    `mfa_serial` is given, it replaces the device of the profile. `stored` says whether the session of a profile's role
+    is kept in the AWS CLI's cache on disk, so that the next command needs no new code.
     """
 
     profile: str | None = None
@@ -57,6 +58,7 @@ class Connection:
     workers: int = 1
     read_timeout: float = 30
     mfa_serial: str | None = None
+    stored: bool = True
 
 
 class Place(TypedDict):
@@ -111,7 +113,7 @@ def open_session(wanted: Connection) -> boto3.Session:
         core = _session(wanted.profile)
         session = boto3.Session(botocore_session=core, region_name=wanted.region)
         if wanted.ask_code:
-            _ask_by(wanted.ask_code, core)
+            _ask_by(wanted.ask_code, core, stored=wanted.stored)
             session = _with_mfa(session, wanted, wanted.ask_code)
         return session
 
@@ -199,10 +201,11 @@ def _check_encrypted(address: str) -> None:
         )
 
 
-def _ask_by(ask_code: AskCode, session: botocore.session.Session) -> None:
-    """Replace botocore's getpass prompt, and keep role sessions in the AWS CLI's cache for all processes."""
+def _ask_by(ask_code: AskCode, session: botocore.session.Session, *, stored: bool) -> None:
+    """Replace botocore's getpass prompt. If `stored`, keep role sessions in the AWS CLI's cache for all processes."""
     provider = session.get_component("credential_provider").get_provider("assume-role")
-    provider.cache = JSONFileCache(str(Path(CLI_CACHE).expanduser()))
+    if stored:
+        provider.cache = JSONFileCache(str(Path(CLI_CACHE).expanduser()))
     # botocore passes the prompt "Enter MFA code for SERIAL: ".
     provider._prompter = lambda text: ask_code(text.rpartition(" for ")[2].rstrip(": "))  # noqa: SLF001 - botocore has no public way to do this
 

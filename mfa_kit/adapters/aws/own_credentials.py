@@ -67,7 +67,7 @@ class OwnCredentials:
                         external_id=found.get("external_id"),
                         session_name=found.get("role_session_name"),
                     )
-            credentials = open_session(replace(self._wanted, profile=profile)).get_credentials()
+            credentials = open_session(replace(self._wanted, profile=profile, stored=False)).get_credentials()
             if credentials is None:
                 raise UsageFault(f"the profile {profile} has no credentials", "correct it in the file of accounts")
             # botocore would get them at the first request, when another thread may show a prompt.
@@ -83,7 +83,7 @@ class OwnCredentials:
         """Return a session with MFA for a profile's own keys. Return None if it has no such keys."""
         known = self._sources.get((profile, serial))
         if known is None and "role_arn" not in profile_settings(profile):
-            session = open_session(replace(self._wanted, profile=profile, mfa_serial=serial))
+            session = open_session(replace(self._wanted, profile=profile, mfa_serial=serial, stored=False))
             found = session.get_credentials()
             # A session with MFA is new credentials, which boto3 was given as they are.
             if found is not None and found.method == "explicit":
