@@ -14,7 +14,7 @@ SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class AccountSelection:
     """The accounts to work in, and the selected accounts that are skipped because of their `state`.
 
     Each account to work in has a role or a profile.
@@ -24,7 +24,7 @@ class Selection:
     skipped: tuple[OrgAccount, ...]
 
 
-def select_accounts(accounts: Iterable[OrgAccount], choice: AccountsChoice) -> Selection:
+def select_accounts(accounts: Iterable[OrgAccount], choice: AccountsChoice) -> AccountSelection:
     """Return the accounts that match a choice, in the order in which they are listed.
 
     An account matches `include` and `exclude` by its ID or its name, and must have all of `tags`. Raise UsageFault for
@@ -42,7 +42,7 @@ def select_accounts(accounts: Iterable[OrgAccount], choice: AccountsChoice) -> S
             f"{count_of(len(unclear), 'account')} without a role: {labels(unclear)}",
             "name the role to assume: --role-name NAME",
         )
-    return Selection(tuple(chosen), tuple(skipped))
+    return AccountSelection(tuple(chosen), tuple(skipped))
 
 
 def _matching(listed: Sequence[OrgAccount], choice: AccountsChoice) -> list[OrgAccount]:

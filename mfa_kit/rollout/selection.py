@@ -15,7 +15,7 @@ class ListedUser:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class UserSelection:
     """Conditions that select users: in one of the groups, with all of the tags, and every other condition that is set.
 
     IAM ignores the case of group names and tag keys, but not of paths and tag values (IAM user guide, "IAM and STS

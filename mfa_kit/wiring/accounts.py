@@ -10,7 +10,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.accounts_file import Locate, accounts_document
 from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.organization.selecting import Selection, select_accounts
+from mfa_kit.organization.selecting import AccountSelection, select_accounts
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.settings import Settings
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
 
 
-def choose_accounts(choice: AccountsChoice, iam: "Iam") -> Selection:
+def choose_accounts(choice: AccountsChoice, iam: "Iam") -> AccountSelection:
     """Return the accounts that the options select, from a file or Organizations. Raise UsageFault or AwsFault."""
     listed = list_organization(choice, iam) if choice.file is None else read_accounts_file(choice.file)
     return select_accounts(listed, choice)
@@ -50,7 +50,7 @@ def _parse_yaml(text: str) -> tuple[object, Locate]:
     return parse_yaml(text)
 
 
-def export_accounts(settings: Settings, choice: AccountsChoice, *, out: Path, with_tags: bool) -> Selection:
+def export_accounts(settings: Settings, choice: AccountsChoice, *, out: Path, with_tags: bool) -> AccountSelection:
     """Write the accounts of the organization that the options select to a new file, and return them.
 
     mfa-kit uses the caller's own credentials in the account that they belong to, because StackSets do not deploy roles

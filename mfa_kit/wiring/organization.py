@@ -18,7 +18,7 @@ from mfa_kit.enrollment.ports import Desk
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.folders import AccountFolders
-from mfa_kit.organization.selecting import Selection
+from mfa_kit.organization.selecting import AccountSelection
 from mfa_kit.wiring.accounts import choose_accounts
 from mfa_kit.wiring.audit import SnapshotSource
 from mfa_kit.wiring.aws import connect
@@ -67,7 +67,7 @@ class Organization:
     caller: Caller
     home: "Iam"
     ledger: "Ledger"
-    selection: Selection
+    selection: AccountSelection
     workers: int
     within: MapEach
     sessions: "MemberSessions"

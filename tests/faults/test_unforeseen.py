@@ -69,9 +69,9 @@ NOT_RAISED: dict[str, Sequence[str]] = {
         *("Turn.__call__", "AskOrganizations.__call__", "Attempts.__call__", "RunEach.__call__"),
     ),
     "only commands for many accounts use it, in the threads of Organization.each; what fails there is a result": (
-        *("AccountFolders.began of AccountFolders", "AccountFolders.begin of AccountFolders"),
-        *("AccountFolders.snapshot of AccountFolders", "AccountFolders.write of AccountFolders"),
-        *("AccountFolders.write_file of AccountFolders", "LiveProgress.showing of AccountProgress"),
+        *("AccountFolders.began of FoldersOnDisk", "AccountFolders.begin of FoldersOnDisk"),
+        *("AccountFolders.snapshot of FoldersOnDisk", "AccountFolders.write of FoldersOnDisk"),
+        *("AccountFolders.write_file of FoldersOnDisk", "LiveProgress.showing of AccountProgress"),
         *("Progress.alert of AccountProgress", "Progress.note of AccountProgress"),
         *("RosterAccounts.find of ChosenAccounts", "RosterAccounts.key of ChosenAccounts"),
     ),

@@ -15,7 +15,7 @@ from mfa_kit.cli.options import Noun, Verb
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts import AccountState, OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.organization.selecting import Selection, select_accounts
+from mfa_kit.organization.selecting import AccountSelection, select_accounts
 
 DEV = OrgAccount(id="000000000001", name="dev", tags=("env:dev", "team:web"), state=AccountState.ACTIVE)
 PROD = OrgAccount(id="000000000002", name="prod", tags=("env:prod", "team:web"), state=AccountState.ACTIVE)
@@ -24,7 +24,7 @@ TWIN = OrgAccount(id="000000000004", name="prod", state=None)
 LISTED = [DEV, PROD, OLD]
 
 
-def names(selection: Selection) -> tuple[list[str], list[str]]:
+def names(selection: AccountSelection) -> tuple[list[str], list[str]]:
     return [account.name for account in selection.chosen], [account.name for account in selection.skipped]
 
 

@@ -35,13 +35,13 @@ class AskOrganizations(Protocol):
     def __call__(self, call: Callable[["OrganizationsClient"], T]) -> T: ...
 
 
-class Page(TypedDict):
+class OrganizationsPage(TypedDict):
     """The token for the next page, which every page has besides its rows. It is missing or empty on the last page."""
 
     NextToken: NotRequired[str]
 
 
-P = TypeVar("P", bound=Page)
+P = TypeVar("P", bound=OrganizationsPage)
 
 
 class OrganizationReader:
@@ -109,14 +109,16 @@ class OrganizationReader:
         for page in self._pages(lambda client, start: client.list_tags_for_resource(ResourceId=account, **start)):
             yield from ((row["Key"], row["Value"]) for row in page["Tags"])
 
-    def _pages(self, call: Callable[["OrganizationsClient", Page], P], *, ou: str | None = None) -> Iterator[P]:
+    def _pages(
+        self, call: Callable[["OrganizationsClient", OrganizationsPage], P], *, ou: str | None = None
+    ) -> Iterator[P]:
         """Yield the pages of a listing. Raise AwsFault if a page token repeats."""
-        start: Page = {}
+        start: OrganizationsPage = {}
         seen: set[str] = set()
         while True:
             page = self._read(_call_from(call, start), ou=ou)
             yield page
-            head: Page = page
+            head: OrganizationsPage = page
             token = head.get("NextToken")
             if not token:
                 return
@@ -138,7 +140,9 @@ class OrganizationReader:
         return self._ask(attempt)
 
 
-def _call_from(call: Callable[["OrganizationsClient", Page], P], start: Page) -> Callable[["OrganizationsClient"], P]:
+def _call_from(
+    call: Callable[["OrganizationsClient", OrganizationsPage], P], start: OrganizationsPage
+) -> Callable[["OrganizationsClient"], P]:
     return lambda client: call(client, start)
 
 

@@ -21,7 +21,7 @@ class Ask(Protocol):
     def __call__(self, call: Callable[["IAMClient"], T]) -> T: ...
 
 
-class Page(TypedDict):
+class IamPage(TypedDict):
     """The fields that every page of a listing has besides its rows."""
 
     IsTruncated: bool
@@ -34,7 +34,7 @@ class From(TypedDict):
     Marker: NotRequired[str]
 
 
-P = TypeVar("P", bound=Page)
+P = TypeVar("P", bound=IamPage)
 
 
 def pages(ask: Ask, call: Callable[["IAMClient", From], P]) -> Iterator[P]:

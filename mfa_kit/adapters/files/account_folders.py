@@ -26,7 +26,7 @@ SNAPSHOT_FILE, RUN_FILE = "snapshot.json", "run.json"
 LEFT = re.compile(r"\.(\d{12})\.(?:partial|old)", re.ASCII)
 
 
-class AccountFolders:
+class FoldersOnDisk:
     """The folder for a command's results, which contains one subfolder per account. Folders are 0700 and files 0600."""
 
     def __init__(self, base: Path) -> None:
@@ -101,7 +101,7 @@ class AccountFolders:
 
 
 @contextmanager
-def account_folders(base: Path) -> Iterator[AccountFolders]:
+def account_folders(base: Path) -> Iterator[FoldersOnDisk]:
     """Create or open the folder for this process alone, and remove what a killed process left incomplete.
 
     Raise UsageFault if it cannot be used, or if another process is using it.
@@ -121,7 +121,7 @@ def account_folders(base: Path) -> Iterator[AccountFolders]:
             raise UsageFault(
                 f"the folder {base} cannot be used: {error.strerror}", "name a folder that you can write to"
             ) from None
-        yield AccountFolders(place)
+        yield FoldersOnDisk(place)
 
 
 def _clean(base: Path, account: str) -> None:

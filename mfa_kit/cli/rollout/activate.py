@@ -14,7 +14,7 @@ from mfa_kit.core.models import Entry
 from mfa_kit.core.otp import Created
 from mfa_kit.rollout.activate import activate_devices, staged_entries
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
-from mfa_kit.rollout.selection import Selection
+from mfa_kit.rollout.selection import UserSelection
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.backup_opening import opener
 from mfa_kit.wiring.identities import Identities
@@ -86,7 +86,7 @@ def _list_users(ports: RolloutPorts, groups: Sequence[str], named: set[str]) -> 
     """Return the lower-case names of the users to activate: in one of `groups`, and `named`. None means all users."""
     if not groups and not named:
         return None
-    selection = Selection(groups=tuple(groups))
+    selection = UserSelection(groups=tuple(groups))
     people = ports.people.users(details=bool(groups))
     names = {person.name.lower() for person in people if selection.matches(person, set())}
     return names & named if named else names

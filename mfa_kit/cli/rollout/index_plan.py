@@ -20,7 +20,7 @@ from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import Visit, VisitState
 from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.organization.selecting import Selection
+from mfa_kit.organization.selecting import AccountSelection
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, UnplannedAccount, index_text, plan_file_name
 from mfa_kit.rollout.plan import Action, Plan
 from mfa_kit.rollout.plan_file import plan_digest, plan_text
@@ -143,7 +143,7 @@ def _by_account(rows: Sequence[RosterRow], only: Sequence[str]) -> Mapping[str, 
     return found
 
 
-def _without_skipped(selection: Selection, rows: Mapping[str, list[RosterRow]] | None) -> Selection:
+def _without_skipped(selection: AccountSelection, rows: Mapping[str, list[RosterRow]] | None) -> AccountSelection:
     """Return a selection without skipped accounts if there is a roster, because it has no row of them."""
     return selection if rows is None else replace(selection, skipped=())
 

@@ -10,7 +10,7 @@ from mfa_kit.core.interaction import Progress
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.organization.selecting import Selection, labels
+from mfa_kit.organization.selecting import AccountSelection, labels
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.wiring import rollout_accounts as wiring
@@ -40,7 +40,7 @@ def read_plans(path: Path, index: RolloutIndex) -> dict[str, Plan]:
 
 
 def planned_works(
-    path: Path, index: RolloutIndex, plans: dict[str, Plan], selection: Selection, choice: AccountsChoice
+    path: Path, index: RolloutIndex, plans: dict[str, Plan], selection: AccountSelection, choice: AccountsChoice
 ) -> list[PlannedWork]:
     """Return the chosen accounts of an index, each with its plan. Raise UsageFault as `chosen_works` does."""
     found = []
@@ -51,7 +51,9 @@ def planned_works(
     return found
 
 
-def chosen_works(path: Path, index: RolloutIndex, selection: Selection, choice: AccountsChoice) -> list[ChosenWork]:
+def chosen_works(
+    path: Path, index: RolloutIndex, selection: AccountSelection, choice: AccountsChoice
+) -> list[ChosenWork]:
     """Return the chosen accounts of an index. Accounts that cannot be used have the reason. `total` is not known yet.
 
     Raise UsageFault if --include names an account that is not in the index, or if no chosen account is in it.
@@ -72,14 +74,14 @@ def chosen_works(path: Path, index: RolloutIndex, selection: Selection, choice: 
     return found
 
 
-def check_file(path: Path, index: RolloutIndex, selection: Selection, choice: AccountsChoice) -> None:
+def check_file(path: Path, index: RolloutIndex, selection: AccountSelection, choice: AccountsChoice) -> None:
     """Raise UsageFault if the file of --accounts has a chosen account that is not in the index."""
     if choice.file:
         _refuse(path, _not_in(index, selection))
 
 
 def report_without_plan(
-    path: Path, index: RolloutIndex, selection: Selection, choice: AccountsChoice, progress: Progress
+    path: Path, index: RolloutIndex, selection: AccountSelection, choice: AccountsChoice, progress: Progress
 ) -> bool:
     """Print the chosen accounts that have no plan. Return whether users may be missing because of them.
 
@@ -97,7 +99,7 @@ def report_without_plan(
     return any(each.id not in closed for each in unplanned)
 
 
-def _not_in(index: RolloutIndex, selection: Selection) -> list[OrgAccount]:
+def _not_in(index: RolloutIndex, selection: AccountSelection) -> list[OrgAccount]:
     """Return the chosen accounts that are not in the index, with or without a plan."""
     known = {each.id for each in index.accounts} | {each.id for each in index.unplanned}
     return [account for account in (*selection.chosen, *selection.skipped) if account.id not in known]

@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.rollout.selection import Selection
+from mfa_kit.rollout.selection import UserSelection
 
 
 def read_selection(
     *, groups: tuple[str, ...], path_prefix: str | None, tags: tuple[str, ...], without_mfa: bool
-) -> Selection:
+) -> UserSelection:
     """Return the selection of users that the options describe. Raise UsageFault for a malformed path or tag."""
-    return Selection(
+    return UserSelection(
         groups=groups,
         path_prefix=_parse_prefix(path_prefix),
         tags=tuple(map(_parse_tag, tags)),

@@ -10,7 +10,7 @@ from mfa_kit.cli.status_line import counting
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.rollout.plan import AccountListing, Action, DeviceLookup, Plan, make_plan
 from mfa_kit.rollout.roster import RosterRow, keep_users, key_fingerprint
-from mfa_kit.rollout.selection import ListedUser, Selection
+from mfa_kit.rollout.selection import ListedUser, UserSelection
 from mfa_kit.wiring.rollout import RolloutPorts
 
 # Seconds. IAM creates a new credential report only when the last one is older than this.
@@ -28,7 +28,7 @@ class PlanWish:
     """
 
     rows: Sequence[RosterRow] | None
-    selection: Selection
+    selection: UserSelection
     only: Sequence[str]
     trust_report: bool
     workers: int

@@ -16,7 +16,7 @@ from moto.utilities.utils import get_partition
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.backend import ACCOUNT, HOME_REGION, LabBackend, LabUser, new_id
 from mfa_kit.lab.aws.codes import LabSettings, StsCodes
-from mfa_kit.lab.aws.description import RootDevice, RootPosture
+from mfa_kit.lab.aws.description import DescribedRoot, RootDevice
 from mfa_kit.lab.aws.faults import Conditions
 from mfa_kit.lab.aws.mfa_devices import root_serial, user_fields
 from mfa_kit.lab.aws.wire import IamError
@@ -116,7 +116,7 @@ class LabAccount:
         self.membership: Membership | None = None
         self.sessions: dict[str, TemporaryCredentials] = {}
         self.sts_codes = StsCodes()
-        self.root = RootPosture()
+        self.root = DescribedRoot()
         self.lock = lock or threading.RLock()
         self.offset = 0.0
         # The Unix time and the bytes of the latest credential report.

@@ -47,7 +47,7 @@ class RootDevice:
 
 
 @dataclass(slots=True)
-class RootPosture:
+class DescribedRoot:
     """The root user's state, which the summary and the credential report show. Only AssumeRoot's sessions change it.
 
     `devices` are its MFA devices. If they are None, `mfa` says whether there is one, and `virtual` its kind.
@@ -157,7 +157,7 @@ class DescribedAccount:
     """
 
     alias: str | None
-    root: RootPosture
+    root: DescribedRoot
     password_policy: PasswordPolicy | None
     policies: Sequence[DescribedPolicy]
     groups: Sequence[DescribedEntity]
@@ -215,11 +215,11 @@ def parse_description(found: Mapping[str, object]) -> DescribedAccount:
     )
 
 
-def _root(row: CheckedRow) -> RootPosture:
-    root = RootPosture()
+def _root(row: CheckedRow) -> DescribedRoot:
+    root = DescribedRoot()
     if row.has("devices"):
         root.devices = [_root_device(each) for each in row.rows("devices", table="root_devices")]
-    for each in fields(RootPosture):
+    for each in fields(DescribedRoot):
         if row.has(each.name) and each.name != "devices":
             dated = TABLES["root"][each.name] is str
             setattr(root, each.name, row.date(each.name) if dated else row.get(each.name, int, 0))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from mfa_kit.lab.aws.account import ADMINISTRATOR, LabAccount
-from mfa_kit.lab.aws.description import RootPosture
+from mfa_kit.lab.aws.description import DescribedRoot
 from mfa_kit.lab.aws.organization import CREDENTIALS, SESSIONS, AccountRecord, LabOrganization
 
 # The role of AWS in each account that an organization creates (Organizations user guide).
@@ -84,9 +84,9 @@ def add_member(
     return organization.add(AccountRecord(account=account, name=name, email=email, parent=parent, tags=tags or {}))
 
 
-def without_credentials() -> RootPosture:
+def without_credentials() -> DescribedRoot:
     """Make the root user of a new member account, which has no credentials at all."""
-    return RootPosture(mfa=False, password=False)
+    return DescribedRoot(mfa=False, password=False)
 
 
 def sibling(management: LabAccount, number: str) -> LabAccount:

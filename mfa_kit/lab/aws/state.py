@@ -77,7 +77,7 @@ def date_text(at: datetime | None) -> str | None:
     return at.astimezone(UTC).isoformat() if at else None
 
 
-def _root(root: description.RootPosture) -> Row:
+def _root(root: description.DescribedRoot) -> Row:
     devices: Row = {"mfa": root.mfa, "virtual": root.virtual}
     if root.devices is not None:
         rows = [
