@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from mfa_kit.account.evaluator import UNREAD, WITH_MFA, Decision, RequestContext, demands_mfa, evaluate
 from mfa_kit.account.policy_texts import managed_policy, own_policies
-from mfa_kit.account.snapshot import AccessKey, Credentials, Entity, Snapshot
+from mfa_kit.account.records import AccessKey, Credentials, Entity
+from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.core.models import Device, DeviceType
 
 
@@ -132,7 +133,7 @@ def entity_policies(
 ) -> EntityPolicies:
     """Return the policies of an entity, together with those of its groups that are in `groups`."""
     holders = [entity, *(groups[name] for name in entity.groups if groups and name in groups)]
-    policies = [policy for holder in holders for policy in own_policies(holder, snapshot)]
+    policies = [policy for holder in holders for policy in own_policies(holder, snapshot.policies)]
     missing_group = [] if len(holders) > len(entity.groups) else ["a group of this user could not be read"]
     gaps = [*(policy.flaw for policy in policies if policy.flaw), *missing_group]
     boundary, flaw = _boundary(entity, snapshot)
@@ -151,7 +152,7 @@ def _boundary(entity: Entity, snapshot: Snapshot) -> tuple[str | None, str]:
     """
     if entity.boundary is None:
         return None, ""
-    policy = managed_policy(entity.boundary, snapshot)
+    policy = managed_policy(entity.boundary, snapshot.policies)
     return (UNREAD, policy.flaw) if policy.flaw else (policy.text, "")
 
 

@@ -3,11 +3,11 @@
 IAM stores no text that is not a policy. Another server may, and another program may have written the snapshot.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mfa_kit.account.evaluator import NOBODY, policy_flaw
-from mfa_kit.account.snapshot import Entity, Hole, Part, Snapshot
+from mfa_kit.account.records import Entity
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +21,20 @@ class PolicyText:
     flaw: str | None
 
 
-def own_policies(holder: Entity, snapshot: Snapshot) -> Iterator[PolicyText]:
-    """Yield the inline policies of a user, group or role, and then those that are attached to it."""
+def own_policies(holder: Entity, managed: Mapping[str, str]) -> Iterator[PolicyText]:
+    """Yield the inline policies of a user, group or role, and then those that are attached to it.
+
+    `managed` has the texts of managed policies by ARN.
+    """
     for name, text in holder.inline.items():
         yield PolicyText(text, _described(f"policy {name} of {_named(holder)}", text))
     for arn in holder.attached:
-        yield managed_policy(arn, snapshot)
+        yield managed_policy(arn, managed)
 
 
-def managed_policy(arn: str, snapshot: Snapshot) -> PolicyText:
-    """Return a managed policy, such as a permissions boundary."""
-    text = snapshot.policies.get(arn)
+def managed_policy(arn: str, managed: Mapping[str, str]) -> PolicyText:
+    """Return a managed policy, such as a permissions boundary. `managed` has the texts by ARN."""
+    text = managed.get(arn)
     if text is None:
         return PolicyText(None, f"the text of policy {arn} could not be read")
     return PolicyText(text, _described(f"policy {arn}", text))
@@ -47,19 +50,17 @@ def trust_text(role: Entity) -> str:
     return NOBODY if role.trust is None or trust_flaw(role) else role.trust
 
 
-def policy_holes(snapshot: Snapshot) -> tuple[Hole, ...]:
-    """Return a hole for each policy in use whose text is not a policy."""
-    return tuple(dict.fromkeys(_holes(snapshot)))
+def flaws_of(entity: Entity, managed: Mapping[str, str]) -> Iterator[str]:
+    """Yield why policies of an entity, its boundary or its trust policy cannot be evaluated. Unread texts are omitted.
 
-
-def _holes(snapshot: Snapshot) -> Iterator[Hole]:
-    for entity in (*snapshot.users, *snapshot.groups, *snapshot.roles):
-        boundary = [managed_policy(entity.boundary, snapshot)] if entity.boundary else []
-        for policy in (*own_policies(entity, snapshot), *boundary):
-            if policy.flaw and policy.text is not None:
-                yield Hole(Part.POLICIES, policy.flaw)
-        if flaw := trust_flaw(entity):
-            yield Hole(Part.POLICIES, flaw)
+    `managed` has the texts of managed policies by ARN.
+    """
+    boundary = [managed_policy(entity.boundary, managed)] if entity.boundary else []
+    for policy in (*own_policies(entity, managed), *boundary):
+        if policy.flaw and policy.text is not None:
+            yield policy.flaw
+    if flaw := trust_flaw(entity):
+        yield flaw
 
 
 def _described(policy: str, text: str) -> str | None:

@@ -6,9 +6,10 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from mfa_kit.account.account_users import AccountUser, account_users
-from mfa_kit.account.policy_texts import policy_holes
+from mfa_kit.account.policy_texts import flaws_of
+from mfa_kit.account.records import Credentials, Details
 from mfa_kit.account.root_posture import CentralRootAccess, RootPosture
-from mfa_kit.account.snapshot import Credentials, Details, DeviceBackup, Hole, Part, Snapshot
+from mfa_kit.account.snapshot import DeviceBackup, Hole, Part, Snapshot
 from mfa_kit.account.source import AccountSource
 from mfa_kit.core.errors import MfaKitError, NoSuchEntity
 from mfa_kit.core.models import ROOTLESS, Caller, Device, DeviceType, is_root
@@ -80,13 +81,11 @@ class _Reading:
         """Return a snapshot with the parts that are read for the whole account rather than for each user."""
         account = self._account
         report = self.part(Part.REPORT, lambda: account.report(max_age=max_age))
-        summary = self.part(Part.SUMMARY, account.summary)
+        summary = self.part(Part.SUMMARY, account.summary) or {}
         details = _joined(list(self.pages(Part.DETAILS, account.details())))
         virtual = tuple(self.pages(Part.VIRTUAL, account.virtual()))
         passwords = self.part(Part.PASSWORDS, account.password_policy)
-        root = None
-        if is_root(caller.arn) and caller.partition not in ROOTLESS:
-            root = self.part(Part.ROOT, account.own_devices)
+        root_devices = self._root_devices(caller)
         central = None
         if central_root is not None and caller.partition not in ROOTLESS:
             central = self.part(Part.CENTRAL_ROOT, central_root)
@@ -96,19 +95,30 @@ class _Reading:
             lab=caller.lab,
             caller=caller.arn,
             report=report,
-            summary=summary or {},
+            summary=summary,
             users=details.users,
             groups=details.groups,
             roles=details.roles,
             policies=details.policies,
             virtual=virtual,
             passwords=passwords,
-            root_devices=tuple(root) if root is not None else None,
+            root_devices=root_devices,
             backups=self.part(Part.BACKUPS, lambda: backups(virtual)) or (),
             central_root=central,
             holes=tuple(self.holes),
         )
-        if member_root is None or not snapshot.root.needs_session:
+        return self._with_member_root(snapshot, member_root) if member_root else snapshot
+
+    def _root_devices(self, caller: Caller) -> tuple[Device, ...] | None:
+        """Return the devices of root, which only root itself can list; None for any other caller."""
+        if not is_root(caller.arn) or caller.partition in ROOTLESS:
+            return None
+        found = self.part(Part.ROOT, self._account.own_devices)
+        return None if found is None else tuple(found)
+
+    def _with_member_root(self, snapshot: Snapshot, member_root: Callable[[], RootPosture]) -> Snapshot:
+        """Add what the organization's administrator sees of root, if the account does not show all that matters."""
+        if not snapshot.root.needs_session:
             return snapshot
         member = member_root()
         if member.unread:
@@ -129,6 +139,21 @@ class _Reading:
             return Hole(Part.REPORT, f"{when}: {error}", one.name)
 
         return {one.name: _updated(one.credentials, now) for one, now in self.of_each(users, read, hole)}
+
+    def update_report(
+        self, snapshot: Snapshot, afresh: Callable[[AccountUser], bool]
+    ) -> tuple[Snapshot, frozenset[str]]:
+        """Add the current credentials of the users whom the report lacks or `afresh` selects to the report.
+
+        Return the snapshot and the names of the users whom the report lacked. Without a report, nothing is read.
+        """
+        if snapshot.report is None:
+            return snapshot, frozenset()
+        users = account_users(snapshot)
+        newer = frozenset(one.name for one in users if one.credentials is None)
+        doubtful = [one for one in users if one.name in newer or afresh(one)]
+        rows = {**snapshot.report.users, **self.credentials(doubtful)}
+        return replace(snapshot, report=replace(snapshot.report, users=rows)), newer
 
     def devices(self, names: Sequence[str]) -> dict[str, tuple[Device, ...]]:
         """List the devices of users. A user who was deleted meanwhile has no device."""
@@ -184,17 +209,12 @@ def read_account(
     snapshot = reading.whole(
         caller, max_age=max_age, backups=backups, central_root=central_root, member_root=member_root
     )
-    newer: set[str] = set()
-    if snapshot.report is not None:
-        newer = {one.name for one in account_users(snapshot) if one.credentials is None}
-        doubtful = [one for one in account_users(snapshot) if one.credentials is None or afresh(one)]
-        rows = {**snapshot.report.users, **reading.credentials(doubtful)}
-        snapshot = replace(snapshot, report=replace(snapshot.report, users=rows))
-    unlisted = [
-        one.name
-        for one in account_users(snapshot)
-        if _has_unknown_devices(one) or afresh(one) or (one.name in newer and not one.devices)
-    ]
+    snapshot, newer = reading.update_report(snapshot, afresh)
+
+    def must_list(one: AccountUser) -> bool:
+        return _has_unknown_devices(one) or afresh(one) or (one.name in newer and not one.devices)
+
+    unlisted = [one.name for one in account_users(snapshot) if must_list(one)]
     snapshot = replace(snapshot, listed=reading.devices(unlisted))
     users = account_users(snapshot)
     keys = [device for one in users if one.admin for device in one.devices if device.type is DeviceType.FIDO2]
@@ -205,6 +225,13 @@ def read_account(
         at=inventory.now(),
         holes=(*reading.holes, *policy_holes(snapshot)),
     )
+
+
+def policy_holes(snapshot: Snapshot) -> tuple[Hole, ...]:
+    """Return a hole for each policy in use whose text is not a policy."""
+    entities = (*snapshot.users, *snapshot.groups, *snapshot.roles)
+    flaws = (flaw for entity in entities for flaw in flaws_of(entity, snapshot.policies))
+    return tuple(Hole(Part.POLICIES, flaw) for flaw in dict.fromkeys(flaws))
 
 
 def _has_unknown_devices(one: AccountUser) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from mfa_kit.account.evaluator import Decision, RequestContext
-    from mfa_kit.account.snapshot import AccountPasswordPolicy, CredentialReport, Credentials, Details, Entity
+    from mfa_kit.account.records import AccountPasswordPolicy, CredentialReport, Credentials, Details, Entity
     from mfa_kit.core.models import Device
 
 

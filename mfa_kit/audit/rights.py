@@ -6,7 +6,8 @@ from typing import assert_never
 from mfa_kit.account.account_users import AccountUser
 from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, principals_let_in
 from mfa_kit.account.policy_texts import trust_flaw, trust_text
-from mfa_kit.account.snapshot import AccessKey, AccountPasswordPolicy, Entity, Part
+from mfa_kit.account.records import AccessKey, AccountPasswordPolicy, Entity
+from mfa_kit.account.snapshot import Part
 from mfa_kit.account.wording import command, few
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Profile, Scene, Severity, Unsure, audit_rule
 from mfa_kit.core.models import is_root

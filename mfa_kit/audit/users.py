@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from mfa_kit.account.account_users import AccountUser, administers, entity_policies
 from mfa_kit.account.evaluator import WITH_MFA, principals_let_in
 from mfa_kit.account.policy_texts import trust_flaw, trust_text
-from mfa_kit.account.snapshot import Credentials, Entity, Part, Snapshot
+from mfa_kit.account.records import Credentials, Entity
+from mfa_kit.account.snapshot import Part, Snapshot
 from mfa_kit.account.wording import command, few
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Remark, Scene, Severity, Unsure, audit_rule
 from mfa_kit.core.models import DeviceType

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.account.evaluator import MFA, PLAIN_KEYS, WORK, IamStatement, covers_action, holds, policy_flaw, statements
-from mfa_kit.account.snapshot import Entity, Snapshot
+from mfa_kit.account.records import Entity
+from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.core.json_text import read_json
 
 # The actions that users need to enroll themselves.

@@ -13,7 +13,8 @@ from enum import StrEnum
 from mfa_kit.account.account_users import AccountUser, account_users, administers, entity_policies
 from mfa_kit.account.evaluator import principals_let_in
 from mfa_kit.account.policy_texts import trust_flaw, trust_text
-from mfa_kit.account.snapshot import Entity, Part, Snapshot
+from mfa_kit.account.records import Entity
+from mfa_kit.account.snapshot import Part, Snapshot
 from mfa_kit.account.wording import command
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import check_user

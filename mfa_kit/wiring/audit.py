@@ -9,8 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mfa_kit.account.device_backups import device_backups
-from mfa_kit.account.policy_texts import policy_holes
-from mfa_kit.account.reading import read_account
+from mfa_kit.account.reading import policy_holes, read_account
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.wiring import aws
 from mfa_kit.wiring.backup_records import backup_records

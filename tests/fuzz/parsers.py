@@ -19,7 +19,8 @@ from fido2 import cbor
 from fido2.webauthn import AttestationObject
 
 from mfa_kit.account.evaluator import statements
-from mfa_kit.account.snapshot import CredentialReport, Entity, Snapshot
+from mfa_kit.account.records import CredentialReport, Entity
+from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.fido.faults import GARBLED
 from mfa_kit.adapters.fido.statement import registration_of

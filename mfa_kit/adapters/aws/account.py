@@ -9,14 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mfa_kit.account.evaluator import Decision, RequestContext
-from mfa_kit.account.snapshot import (
-    AccessKey,
-    AccountPasswordPolicy,
-    CredentialReport,
-    Credentials,
-    Details,
-    Entity,
-)
+from mfa_kit.account.records import AccessKey, AccountPasswordPolicy, CredentialReport, Credentials, Details, Entity
 from mfa_kit.adapters.aws.pages import PAGE, Ask, pages
 from mfa_kit.core.errors import AwsFault, MfaKitError, NoSuchEntity
 from mfa_kit.core.models import REPORTED_ROOT, Device, is_root

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mfa_kit.account.snapshot import CredentialReport
+from mfa_kit.account.records import CredentialReport
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.status_line import counting

@@ -1,0 +1,84 @@
+"""What IAM reports about an account: its users, groups and roles, their credentials, and the password policy.
+
+These are only values, and none is a secret.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessKey:
+    """An access key as the credential report shows it, which is without its ID. Times are Unix seconds."""
+
+    active: bool
+    rotated: float | None = None
+    used: float | None = None
+    region: str | None = None
+    service: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """A row of the credential report.
+
+    `password_used` is None if the password was not used, or if the time of its last use is unknown.
+    """
+
+    arn: str
+    created: float
+    password: bool
+    password_used: float | None = None
+    password_changed: float | None = None
+    password_expires: float | None = None
+    mfa: bool = False
+    keys: tuple[AccessKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialReport:
+    """The credential report, with the Unix time at which IAM made it. Root has its own row, except in GovCloud."""
+
+    made: float
+    root: Credentials | None = None
+    users: Mapping[str, Credentials] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entity:
+    """A user, group or role, with its inline policies by name and the ARNs of its attached policies."""
+
+    name: str
+    arn: str
+    created: float | None = None
+    inline: Mapping[str, str] = field(default_factory=dict)
+    attached: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    boundary: str | None = None
+    trust: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """A page of users, groups and roles, and the texts of managed policies by ARN."""
+
+    users: tuple[Entity, ...] = ()
+    groups: tuple[Entity, ...] = ()
+    roles: tuple[Entity, ...] = ()
+    policies: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountPasswordPolicy:
+    """The account's password policy. Without one, IAM requires 8 characters of three kinds out of four."""
+
+    length: int = 8
+    upper: bool = False
+    lower: bool = False
+    numbers: bool = False
+    symbols: bool = False
+    max_age: int = 0
+    reuse: int = 0
+    may_change: bool = False
+    hard_expiry: bool = False
+    custom: bool = True
