@@ -1,6 +1,6 @@
 """The users of an account, with everything that a snapshot says about how they sign in.
 
-If data could not be read, the answer is None (unknown) and never yes or no.
+A fact that could not be read is None (unknown), never True or False.
 """
 
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ from mfa_kit.core.models import Device, DeviceType
 class EntityPolicies:
     """The policies of a user, group or role.
 
-    `documents` holds the texts of its own policies and of its groups' policies, and `boundary` the text of its
-    permissions boundary. `unread` is true if a policy is missing from `documents`, because its text could not be read
-    or is not a policy. `why` says which text is missing first, or what is wrong with the boundary; it is empty if
-    nothing is.
+    `documents` has the texts of the entity's own policies and of its groups' policies. `boundary` is the text of its
+    permissions boundary, or None. `unread` is true if a policy is missing from `documents`, because the text could not
+    be read or is not an IAM policy. `why` describes the first missing policy, or else what is wrong with the boundary.
+    It is empty if nothing is wrong.
     """
 
     documents: tuple[str, ...]
@@ -29,7 +29,7 @@ class EntityPolicies:
     why: str = ""
 
     def decide(self, action: str, resource: str, context: RequestContext, *, more: tuple[str, ...] = ()) -> Decision:
-        """Return whether these policies and the policy texts in `more` allow an action on a resource."""
+        """Return the decision of these policies and of the policy texts in `more` on an action and a resource."""
         return evaluate((*self.documents, *more), action, resource, context, boundary=self.boundary)
 
 
@@ -37,9 +37,9 @@ class EntityPolicies:
 class AccountUser:
     """A user of the account, with what is known about how this user signs in.
 
-    `devices` has the known devices, and `complete` says whether these are all. `mfa` says whether the user has a
-    device, or None if that is unknown. `credentials` is None if the report has no row for the user. `admin` is None if
-    the policies cannot be evaluated.
+    `devices` has the known devices, and `complete` is true if the user has no other device. `mfa` says whether the user
+    has a device, or None if that is unknown. `credentials` is None if the credential report has no row for the user.
+    `admin` says whether the user is an administrator, or None if the policies cannot be evaluated.
     """
 
     user: Entity
@@ -77,7 +77,7 @@ class AccountUser:
 
     @property
     def about(self) -> RequestContext:
-        """The condition keys that are part of every request of this user."""
+        """The condition keys, with their values, that are part of every request of this user."""
         return about(self.user)
 
     @property
@@ -124,14 +124,17 @@ def _has_mfa(row: Credentials | None, devices: tuple[Device, ...], *, complete: 
 
 
 def about(user: Entity) -> RequestContext:
-    """Return the condition keys that identify a user as the caller."""
+    """Return the condition keys, with their values, that identify a user as the caller."""
     return {"aws:username": user.name, "aws:PrincipalArn": user.arn, "aws:PrincipalType": "User"}
 
 
 def entity_policies(
     entity: Entity, snapshot: Snapshot, *, groups: Mapping[str, Entity] | None = None
 ) -> EntityPolicies:
-    """Return the policies of an entity, together with those of its groups that are in `groups`."""
+    """Return the policies of a user, group or role, and of its groups.
+
+    `groups` has the known groups by name. If one of the entity's groups is not in `groups`, the result is `unread`.
+    """
     holders = [entity, *(groups[name] for name in entity.groups if groups and name in groups)]
     policies = [policy for holder in holders for policy in own_policies(holder, snapshot.policies)]
     missing_group = [] if len(holders) > len(entity.groups) else ["a group of this user could not be read"]
@@ -157,10 +160,10 @@ def _boundary(entity: Entity, snapshot: Snapshot) -> tuple[str | None, str]:
 
 
 def administers(entity: Entity, policies: EntityPolicies) -> bool | None:
-    """Whether these policies let an entity do anything or grant itself that right, or None if that is unknown.
+    """Whether these policies let a user or role attach a policy to itself, or None if that is unknown.
 
-    The policies are evaluated for a session with MFA, because an administrator whose policies demand MFA is still an
-    administrator.
+    With this right an entity can give itself every other right, so it is an administrator. The policies are evaluated
+    for a session with MFA, because an administrator whose policies demand MFA is still an administrator.
     """
     context = {**about(entity), **WITH_MFA}
     kind = "Role" if ":role/" in entity.arn else "User"

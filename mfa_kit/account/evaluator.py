@@ -27,7 +27,7 @@ NO_MFA: RequestContext = {MFA: "false", MFA_AGE: None}
 WITH_MFA: RequestContext = {MFA: "true", MFA_AGE: "60"}
 # Samples that represent all work. A policy that demands MFA denies each of these without MFA, whatever else it allows.
 WORK = ("ec2:DescribeInstances", "s3:ListAllMyBuckets", "iam:CreateUser")
-# Actions that users need for their own sign-in. Policies about MFA leave them open, so they do not count as work.
+# Actions that users need for their own sign-in. Policies usually allow them without MFA, so they do not count as work.
 SIGN_IN = re.compile(
     r"sts:getsessiontoken|iam:(.*mfa.*|getuser|getloginprofile|changepassword|getaccountpasswordpolicy)"
 )
@@ -54,8 +54,9 @@ class Decision(StrEnum):
 class IamStatement:
     """One statement of a policy, with its lists as tuples.
 
-    `lines` holds the operator, key and values of each line of its Condition. `fills` says whether the version of the
-    policy supports policy variables. In an older version, `${...}` is literal text.
+    `but_actions` is its NotAction and `but_resources` its NotResource. `principals` has the kind and the name of each
+    principal. `lines` has the operator, key and values of each line of its Condition. `fills` says whether the version
+    of the policy supports policy variables. In an older version, `${...}` is literal text.
     """
 
     sid: str = ""
@@ -74,7 +75,7 @@ def _items(value: object) -> tuple[object, ...]:
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    """Return one text or a list of texts as a tuple. Raise TypeError for any other value."""
+    """Return a string or a list of strings as a tuple. Raise TypeError for any other value."""
     return tuple(_text(each) for each in _items(value))
 
 
@@ -85,7 +86,7 @@ def _text(value: object) -> str:
 
 
 def _values(value: object) -> tuple[str, ...]:
-    """Return the values of a line of a Condition, as texts. Raise TypeError for an object or null."""
+    """Return the values of a line of a Condition as strings. Raise TypeError for an object or null."""
     return tuple(str(each).lower() if isinstance(each, bool | int | float) else _text(each) for each in _items(value))
 
 
@@ -119,7 +120,7 @@ def _statement(row: Mapping[str, object], *, version: object) -> IamStatement:
 
 
 def _principals(value: object) -> tuple[tuple[str, str], ...]:
-    """Return the kind and the name of each principal; a bare name is of the kind AWS."""
+    """Return the kind and the name of each principal. A name without a kind has the kind `AWS`."""
     if isinstance(value, str):
         return (("AWS", value),)
     return tuple((kind, name) for kind, names in _mapping(value).items() for name in _texts(names))
@@ -137,13 +138,13 @@ def statements(document: str) -> tuple[IamStatement, ...]:
 
 
 def policy_flaw(document: str) -> str | None:
-    """Return why a text is not a policy, so that it cannot be evaluated, or None if it is one."""
+    """Return why a text is not an IAM policy, or None if the text is a policy."""
     return _parse(document)[1]
 
 
 @lru_cache(maxsize=4096)
 def _parse(document: str) -> tuple[tuple[IamStatement, ...], str | None]:
-    """Return the statements of a policy document, and why the text is not a policy, or None."""
+    """Return the statements of a policy document and None, or no statements and why the text is not a policy."""
     try:
         found = _mapping(read_json(document))
         rows = _items(found["Statement"])
@@ -240,14 +241,17 @@ def _filled(text: str, context: RequestContext) -> "str | _Anything | None":
 
 
 class _Anything:
-    """The value of an unknown key."""
+    """The type of ANYTHING, which stands for the value of a condition key that is unknown."""
 
 
 ANYTHING = _Anything()
 
 
 def _look(context: RequestContext, key: str) -> str | _Anything | None:
-    """Return the value of a condition key in any case, or ANYTHING for a key that is not in the context."""
+    """Return the value of a condition key, or ANYTHING for a key that is not in the context.
+
+    Upper and lower case are the same.
+    """
     wanted = key.lower()
     for name, value in context.items():
         if name.lower() == wanted:
@@ -256,7 +260,11 @@ def _look(context: RequestContext, key: str) -> str | _Anything | None:
 
 
 def _fill(statement: IamStatement, texts: Sequence[str], context: RequestContext) -> "tuple[list[str], bool]":
-    """Return texts with their policy variables replaced, and whether one of the texts could match anything."""
+    """Return texts with their policy variables replaced, and whether a text was left out.
+
+    A text is left out if one of its variables has no value or is unknown. The second value is true only for an unknown
+    variable, because the text could then match anything.
+    """
     if not statement.fills:
         return list(texts), False
     filled = [_filled(each, context) for each in texts]
@@ -284,7 +292,7 @@ def _operator(operator: str) -> str:
 
 
 def _holds_without_key(operator: str) -> bool:
-    """Whether a line holds for a request that does not have its key.
+    """Whether a line of a Condition holds for a request without the line's condition key.
 
     An absent key satisfies negated operators, ...IfExists and ForAllValues (IAM user guide, condition operators).
     """
@@ -309,7 +317,7 @@ def _matches(
 
 
 def _both(first: bool | None, second: bool | None) -> bool | None:
-    """Three-valued logical and."""
+    """Return the logical AND of two answers, each of which may be None (unknown)."""
     if first is False or second is False:
         return False
     return None if first is None or second is None else True
@@ -324,7 +332,7 @@ def holds(statement: IamStatement, context: RequestContext) -> bool | None:
 
 
 def covers_action(statement: IamStatement, action: str) -> bool:
-    """Whether a statement covers an action (`service:Name`, in any case)."""
+    """Whether a statement covers an action, such as `iam:CreateUser`. Upper and lower case are the same."""
     wanted = action.lower()
     if statement.but_actions:
         return not any(like(each.lower(), wanted) for each in statement.but_actions)
@@ -348,8 +356,8 @@ def evaluate(
 ) -> Decision:
     """Evaluate an action on a resource: an explicit deny wins over an allow, and an allow over the implicit deny.
 
-    Returns UNKNOWN if a condition that cannot be evaluated would decide the result. The resource `*` is covered only by
-    `*`. An allow counts only if the permissions boundary allows the action too.
+    Returns UNKNOWN if the result depends on a condition that cannot be evaluated. The resource `*` is covered only by
+    the pattern `*`. An allow counts only if the permissions boundary allows the action too.
     """
     verdict = _judged(documents, action, resource, context)
     if boundary is None or verdict is Decision.EXPLICIT:
@@ -387,8 +395,8 @@ def actions_named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
     """Return the actions and resources that a policy's statements allow or deny, as written.
 
     The result may contain patterns, such as `s3:Get*`. A policy that covers the pattern also covers each action that
-    the pattern matches, so a pattern can be evaluated like an action. For allowed actions, one action per service and
-    resource stands for the others. Actions for a user's own sign-in are left out.
+    the pattern matches, so a pattern can be evaluated like an action. Of the allowed actions, only the first one of
+    each service and resource is returned. Actions for a user's own sign-in are left out.
     """
     found: dict[tuple[str, str], tuple[str, str]] = {}
     for each in statements(document):

@@ -1,6 +1,7 @@
 """The texts of an account's policies, and why some of them cannot be evaluated.
 
-IAM stores no text that is not a policy. Another server may, and another program may have written the snapshot.
+IAM refuses a text that is not a policy. Such a text can still occur here, because another server may accept it, and
+because another program may have written the snapshot.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,9 +13,9 @@ from mfa_kit.account.records import Entity
 
 @dataclass(frozen=True, slots=True)
 class PolicyText:
-    """A policy.
+    """The text of a policy, and what is wrong with it.
 
-    `text` is None if it could not be read, and `flaw` says why it cannot be evaluated, or is None if it can.
+    `text` is None if it could not be read. `flaw` says why the policy cannot be evaluated, and is None if it can be.
     """
 
     text: str | None
@@ -22,7 +23,7 @@ class PolicyText:
 
 
 def own_policies(holder: Entity, managed: Mapping[str, str]) -> Iterator[PolicyText]:
-    """Yield the inline policies of a user, group or role, and then those that are attached to it.
+    """Yield the inline policies of a user, group or role, and then its attached policies.
 
     `managed` has the texts of managed policies by ARN.
     """
@@ -41,19 +42,19 @@ def managed_policy(arn: str, managed: Mapping[str, str]) -> PolicyText:
 
 
 def trust_flaw(role: Entity) -> str | None:
-    """Return why the trust policy of a role cannot be evaluated, or None if it can."""
+    """Return why the trust policy of a role cannot be evaluated, or None if it can be."""
     return _described(f"the trust policy of {_named(role)}", role.trust or NOBODY)
 
 
 def trust_text(role: Entity) -> str:
-    """Return the trust policy of a role. If it cannot be evaluated, return one that lets no principal in."""
+    """Return the trust policy of a role. If it cannot be evaluated, return a policy that lets no principal in."""
     return NOBODY if role.trust is None or trust_flaw(role) else role.trust
 
 
 def flaws_of(entity: Entity, managed: Mapping[str, str]) -> Iterator[str]:
-    """Yield why policies of an entity, its boundary or its trust policy cannot be evaluated. Unread texts are omitted.
+    """Yield why policies of an entity, its boundary or its trust policy cannot be evaluated.
 
-    `managed` has the texts of managed policies by ARN.
+    Policies whose text could not be read are left out. `managed` has the texts of managed policies by ARN.
     """
     boundary = [managed_policy(entity.boundary, managed)] if entity.boundary else []
     for policy in (*own_policies(entity, managed), *boundary):
@@ -64,9 +65,9 @@ def flaws_of(entity: Entity, managed: Mapping[str, str]) -> Iterator[str]:
 
 
 def _described(policy: str, text: str) -> str | None:
-    """Return a sentence that says why a text is not a policy, or None if it is one.
+    """Return a sentence that says why a text is not an IAM policy, or None if the text is a policy.
 
-    `policy` is the name of the policy, with which the sentence begins.
+    `policy` names the policy, and the sentence begins with it.
     """
     flaw = policy_flaw(text)
     return f"{policy} is not an IAM policy: {flaw}" if flaw else None

@@ -1,4 +1,7 @@
-"""Takes the snapshot of an account: reads each part once, and names the parts that could not be read. It only reads."""
+"""Takes the snapshot of an account: reads each part once, and lists the parts that could not be read.
+
+Nothing in the account is changed.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -23,19 +26,19 @@ class MapEach(Protocol):
     """Applies a function to each item and yields the results in order, like `map`, possibly several items at once."""
 
     def __call__(self, function: Callable[[S], T], items: Iterable[S], /) -> Iterable[T]:
-        """Yield the results."""
+        """Yield the result for each item, in the order of the items."""
         ...
 
 
 class _Reading:
-    """Reads parts of an account, and records a hole for each part that could not be read."""
+    """Reads parts of an account, and records a `Hole` for each part that could not be read."""
 
     def __init__(self, inventory: Inventory, account: AccountSource, each: MapEach) -> None:
         self.holes: list[Hole] = []
         self._inventory, self._account, self._each = inventory, account, each
 
     def part(self, part: Part, read: Callable[[], T], *, about: str | None = None) -> T | None:
-        """Return the result of `read`. If it fails, record a hole and return None."""
+        """Return the result of `read`. If `read` fails, record a `Hole` and return None."""
         try:
             return read()
         except MfaKitError as error:
@@ -43,7 +46,7 @@ class _Reading:
             return None
 
     def pages(self, part: Part, pages: Iterable[T]) -> Iterator[T]:
-        """Yield the pages. If one fails, record a hole and stop."""
+        """Yield the pages. If a page cannot be read, record a `Hole` and stop."""
         try:
             yield from pages
         except MfaKitError as error:
@@ -54,7 +57,7 @@ class _Reading:
     ) -> Iterator[tuple[S, T]]:
         """Yield each item with its result from `read`, reading several at once.
 
-        If `read` fails for an item, the item is skipped and the hole returned by `hole` is recorded.
+        If `read` fails for an item, the item is skipped, and the `Hole` that `hole` returns for it is recorded.
         """
 
         def attempt(item: S) -> T | MfaKitError:
@@ -78,7 +81,7 @@ class _Reading:
         central_root: Callable[[], CentralRootAccess] | None,
         member_root: Callable[[], RootPosture] | None,
     ) -> Snapshot:
-        """Return a snapshot with the parts that are read for the whole account rather than for each user."""
+        """Return a snapshot with the parts that are read once for the whole account, and not for each user."""
         account = self._account
         report = self.part(Part.REPORT, lambda: account.report(max_age=max_age))
         summary = self.part(Part.SUMMARY, account.summary) or {}
@@ -126,7 +129,10 @@ class _Reading:
         return replace(snapshot, member_root=member)
 
     def credentials(self, users: Sequence[AccountUser]) -> dict[str, Credentials]:
-        """Read the current passwords and keys of users. A user who was deleted meanwhile has neither."""
+        """Return the current passwords and keys of users, by user name.
+
+        A user who was deleted meanwhile has no password and no keys.
+        """
 
         def read(one: AccountUser) -> Credentials:
             try:
@@ -156,7 +162,7 @@ class _Reading:
         return replace(snapshot, report=replace(snapshot.report, users=rows)), newer
 
     def devices(self, names: Sequence[str]) -> dict[str, tuple[Device, ...]]:
-        """List the devices of users. A user who was deleted meanwhile has no device."""
+        """Return the devices of users, by user name. A user who was deleted meanwhile has no device."""
 
         def read(name: str) -> tuple[Device, ...]:
             try:
@@ -167,14 +173,14 @@ class _Reading:
         return dict(self.of_each(names, read, lambda name, error: Hole(Part.DEVICES, str(error), name)))
 
     def certifications(self, keys: Iterable[Device]) -> Mapping[str, tuple[str, ...]]:
-        """Read the certifications of security keys, by serial."""
+        """Return the certifications of security keys, by serial. A key that could not be read is left out."""
         read = {
             key.serial: self.part(Part.KEYS, partial(self._account.certifications, key), about=key.user) for key in keys
         }
         return {serial: found for serial, found in read.items() if found is not None}
 
     def must_change(self, names: Iterable[str]) -> Mapping[str, bool]:
-        """Read whether users have to choose a new password."""
+        """Return whether users have to choose a new password, by user name. Unreadable users are left out."""
         read = {name: self.part(Part.PROFILES, partial(self._account.must_change, name), about=name) for name in names}
         return {name: found for name, found in read.items() if found is not None}
 
@@ -192,18 +198,18 @@ def read_account(
     central_root: Callable[[], CentralRootAccess] | None = None,
     member_root: Callable[[], RootPosture] | None = None,
 ) -> Snapshot:
-    """Take a snapshot of the account. A part that cannot be read becomes a hole in the snapshot.
+    """Take a snapshot of the account. A part that cannot be read becomes a `Hole` in the snapshot.
 
     `max_age` is the maximum age of the credential report in seconds. IAM keeps a report for four hours, so the
     password, keys and devices of users created since then are read separately. `backups` returns the backups of virtual
     devices.
 
-    `passwords_of` selects users; whether they have to choose a new password is read too. `afresh` selects the users
-    whose password, keys and devices are read even if the report has them. The devices of other users are listed only if
-    no other part shows their types.
+    For the users that `passwords_of` selects, the snapshot also says whether they have to choose a new password. For
+    the users that `afresh` selects, password, keys and devices are read even if the report has them. The devices of
+    other users are listed only if no other part shows the types of these devices.
 
     `central_root` reads the place of the account in its organization. `member_root` reads what the organization's
-    administrator sees of root; it is called only if the account itself does not show all that matters.
+    administrator sees of root. It is called only if the account itself does not show all credentials of root.
     """
     reading = _Reading(inventory, account, each)
     snapshot = reading.whole(
@@ -237,9 +243,9 @@ def policy_holes(snapshot: Snapshot) -> tuple[Hole, ...]:
 def _has_unknown_devices(one: AccountUser) -> bool:
     """Whether a user's devices have to be listed, because the list of virtual devices does not show enough.
 
-    This is so if that list has no device of the user, or if the user is (or may be) an administrator. An administrator
-    should have more than one device, one of them resistant to phishing, and the list of virtual devices cannot show
-    that.
+    They have to be listed if the list of virtual devices has no device of the user, or if the user is (or may be) an
+    administrator. An administrator should have at least two devices, one of them resistant to phishing, and the list of
+    virtual devices cannot show whether this is so.
     """
     if one.complete:
         return False

@@ -1,6 +1,6 @@
 """What IAM reports about an account: its users, groups and roles, their credentials, and the password policy.
 
-These are only values, and none is a secret.
+None of these values is a secret.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessKey:
-    """An access key as the credential report shows it, which is without its ID. Times are Unix seconds."""
+    """An access key in the credential report, which does not contain the key's ID. Times are Unix seconds."""
 
     active: bool
     rotated: float | None = None
@@ -20,9 +20,9 @@ class AccessKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """A row of the credential report.
+    """A row of the credential report. Times are Unix seconds.
 
-    `password_used` is None if the password was not used, or if the time of its last use is unknown.
+    `password_used` is None if the password was never used, or if the time of its last use is unknown.
     """
 
     arn: str
@@ -46,7 +46,12 @@ class CredentialReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entity:
-    """A user, group or role, with its inline policies by name and the ARNs of its attached policies."""
+    """A user, group or role.
+
+    `inline` has the texts of its inline policies by name, and `attached` the ARNs of its attached policies. `groups`
+    has the names of a user's groups. `boundary` is the ARN of the permissions boundary, and `trust` the text of a
+    role's trust policy. `created` is in Unix seconds.
+    """
 
     name: str
     arn: str
@@ -60,7 +65,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """A page of users, groups and roles, and the texts of managed policies by ARN."""
+    """A page of iam:GetAccountAuthorizationDetails. `policies` has the texts of managed policies by ARN."""
 
     users: tuple[Entity, ...] = ()
     groups: tuple[Entity, ...] = ()
@@ -70,7 +75,11 @@ class Details:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountPasswordPolicy:
-    """The account's password policy. Without one, IAM requires 8 characters of three kinds out of four."""
+    """The account's password policy. `custom` is false if the account has none, and IAM's default applies.
+
+    The default is 8 characters of at least three of the four kinds. `max_age` is in days, and 0 means no limit. `reuse`
+    is the number of earlier passwords that users cannot choose again.
+    """
 
     length: int = 8
     upper: bool = False

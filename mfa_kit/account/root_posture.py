@@ -16,7 +16,7 @@ class OrganizationPlace(StrEnum):
 
     ALONE = "in no organization"
     MEMBER = "a member account"
-    # IAM gives the same answer to both.
+    # IAM gives the same answer to these two kinds of account.
     ADMINISTRATOR = "the management account or an administrator of IAM"
 
 
@@ -24,9 +24,9 @@ class OrganizationPlace(StrEnum):
 class CentralRootAccess:
     """The state of centralized root access in the account's organization (iam:ListOrganizationsFeatures).
 
-    `place` is the place of the account in it. `features` are the enabled features under AWS's names, or None if the
-    account cannot see them. `obstacle` says why no feature can be enabled yet, and `first` is the command that removes
-    the obstacle.
+    `place` is the place of the account in the organization. `features` has the names that AWS gives to the enabled
+    features, or None if the account cannot see the features. `obstacle` says why no feature can be enabled yet, and
+    `first` is the command that removes the obstacle.
     """
 
     place: OrganizationPlace
@@ -36,7 +36,7 @@ class CentralRootAccess:
 
     @property
     def manages_credentials(self) -> bool | None:
-        """Whether root's credentials in member accounts are managed centrally; None if this is not known."""
+        """Whether root's credentials in member accounts are managed centrally, or None if that is unknown."""
         return None if self.features is None else CREDENTIALS_MANAGEMENT in self.features
 
 
@@ -76,8 +76,9 @@ KINDS = {
 class RootPosture:
     """The credentials of an account's root user. A fact that could not be read is None.
 
-    The facts are those of iam:GetAccountSummary. `devices` are all MFA devices of root, which only a session of root
-    can list. Other sessions see whether one of them is `virtual`. `unread` has the reasons why facts are missing.
+    The facts come from iam:GetAccountSummary. `devices` has all MFA devices of root, which only a session of root can
+    list. `virtual` says whether root has a virtual device, which other sessions can see too. `unread` has the reasons
+    why facts are missing.
     """
 
     account: str
@@ -104,7 +105,7 @@ class RootPosture:
 
     @property
     def credentials(self) -> tuple[str, ...]:
-        """The credentials that root is known to have, in words, the worst first."""
+        """The credentials that root is known to have, as words for a message, the worst first."""
         known = (
             (self.access_keys, "access keys"),
             (self.password, self._password),
@@ -117,7 +118,7 @@ class RootPosture:
         return {True: "a password with MFA", False: "a password without MFA", None: "a password"}[self.mfa]
 
     def _kind(self) -> RootVerdict:
-        """Return the verdict on a root user with a password, judged by the MFA devices."""
+        """Return the verdict on a root user who has a password. It depends on the MFA devices."""
         if self.mfa is None:
             return RootVerdict.UNKNOWN
         if self.devices is None:
@@ -153,7 +154,7 @@ class RootPosture:
         if self.unread:
             return "; ".join(self.unread)
         if self.devices is not None:
-            return "IAM reports that root has MFA, and lists no device of a known type"
+            return "IAM reports that root has MFA, but lists no device of a known type"
         return "IAM did not report all facts about root"
 
 
@@ -165,7 +166,7 @@ def root_posture(
     virtual: bool | None = None,
     unread: tuple[str, ...] = (),
 ) -> RootPosture:
-    """Return the posture that an account summary shows. The summary is empty if it could not be read."""
+    """Return the posture of root that an account summary shows. `summary` is empty if it could not be read."""
 
     def fact(name: str) -> bool | None:
         return summary[name] > 0 if name in summary else None

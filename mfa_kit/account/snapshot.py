@@ -1,6 +1,6 @@
 """The snapshot of an account at one moment: users, groups, roles, their policies, their credentials, and devices.
 
-It has only values, and no secret. Each part that could not be read is listed as a hole.
+A snapshot contains no secret. Each part of the account that could not be read is in its list of holes.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from mfa_kit.core.models import REPORTED_ROOT, ROOTLESS, Device
 
 
 class Part(StrEnum):
-    """A part of the account that is read on its own. Each part may be a hole."""
+    """A part of the account that is read separately. If it cannot be read, the snapshot has a `Hole` for it."""
 
     REPORT = "credential report"
     SUMMARY = "account summary"
@@ -60,10 +60,11 @@ class DeviceBackup:
 class Snapshot:
     """The account at the moment `at`, in Unix seconds by AWS's clock.
 
-    `virtual` includes root's device, with REPORTED_ROOT as its user. `listed` holds the users whose devices were
-    listed, `certified` the certifications of security keys, and `must_change` whether users have to choose a new
-    password. `central_root` is None if it was not read. `member_root` has what the organization's administrator sees of
-    root in a member account. `lab` says whether the account is in a lab.
+    `virtual` includes root's device, with REPORTED_ROOT as its user. `listed` has all devices of the users whose
+    devices were listed, by user name. `certified` has the certifications of security keys, by serial. `must_change`
+    says whether a user has to choose a new password. `passwords` is the password policy. `central_root` is None if it
+    was not read. `member_root` is what the organization's administrator sees of root in a member account. `lab` says
+    whether the account is in a lab.
     """
 
     at: float
@@ -111,11 +112,11 @@ class Snapshot:
         return self.member_root.completed_by(own) if self.member_root else own
 
     def hole(self, *parts: Part, about: str | None = None) -> Hole | None:
-        """Return the first hole in these parts. With `about`, holes that concern only this user count too."""
+        """Return the first hole in these parts, or None. With `about`, holes that concern only this user count too."""
         return next((each for each in self.holes if each.part in parts and each.about in {None, about}), None)
 
 
 def unread_users(snapshot: Snapshot) -> list[str]:
-    """Return the parts that could not be read and may hide users, each with the reason."""
+    """Return the parts that could not be read and may contain more users, each with the reason."""
     holes = [hole for hole in snapshot.holes if hole.part in {Part.DETAILS, Part.REPORT}]
     return list(dict.fromkeys(f"the {hole.part}: {hole.why}" for hole in holes))

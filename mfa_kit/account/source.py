@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class AccountSource(Protocol):
-    """Reads an account, and writes nothing. An iterator raises at the page that fails."""
+    """Reads an account, and changes nothing. An iterator raises when it reaches a page that cannot be read."""
 
     def report(self, *, max_age: float) -> CredentialReport:
-        """Return the credential report. Ask IAM for a new one if it is older than `max_age` seconds."""
+        """Return the credential report. If it is older than `max_age` seconds, ask IAM for a new report first."""
         ...
 
     def credentials(self, user: Entity) -> Credentials:
@@ -23,7 +23,7 @@ class AccountSource(Protocol):
         ...
 
     def summary(self) -> Mapping[str, int]:
-        """Return the numbers of the account summary by name, such as `AccountMFAEnabled`."""
+        """Return the account summary: numbers by name, such as `AccountMFAEnabled`."""
         ...
 
     def details(self) -> Iterator[Details]:
@@ -53,5 +53,5 @@ class AccountSource(Protocol):
     def simulated(
         self, documents: Sequence[str], actions: Sequence[str], context: RequestContext
     ) -> dict[str, Decision]:
-        """Return SimulateCustomPolicy's decision on each action. Raise AccessDenied or AwsFault."""
+        """Return the decision of iam:SimulateCustomPolicy on each action. Raise AccessDenied or AwsFault on failure."""
         ...

@@ -13,5 +13,5 @@ def command(*words: str) -> str:
 
 
 def few(names: Sequence[str]) -> str:
-    """Return the first five names and how many more there are."""
+    """Return the first five names and the number of the others, such as `a, b, c, d, e and 3 more`."""
     return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} more" if len(names) > FEW else "")

@@ -9,7 +9,7 @@ from mfa_kit.audit.finding import DAY, Finding, NotApplicable, Observation, Scen
 
 # IAM and STS quotas: an account may have as many virtual devices as users.
 QUOTA = 5000
-IDENTITY = "# IDENTITY is the file that decrypts it:"
+IDENTITY = "# IDENTITY is the file of your private key:"
 
 
 @audit_rule("devices.orphans", Severity.LOW, "Every virtual device is assigned to a user", needs=(Part.VIRTUAL,))
@@ -58,7 +58,7 @@ def backups_there(scene: Scene) -> Iterator[Observation]:
                 subject=one.serial,
                 evidence=f"{where}: if {one.user} loses the device, the secret cannot be restored",
                 remedy=(
-                    "# look in other folders: mfa-kit status --backup-dir DIR; if there is none, replace the device:",
+                    "# look in other folders: mfa-kit status --backup-dir DIR; if none is found, replace the device:",
                     command("mfa-kit", "replace", one.user, "--with", "virtual"),
                 ),
             )

@@ -97,7 +97,7 @@ class Scene:
 
     @classmethod
     def of(cls, snapshot: Snapshot, limits: Limits) -> "Scene":
-        """Return the scene of a snapshot. Its users are assembled only once."""
+        """Return the scene of a snapshot. The users are computed here once, for all rules."""
         return cls(snapshot=snapshot, users=account_users(snapshot), limits=limits)
 
     def days(self, at: float) -> int:
@@ -135,7 +135,7 @@ class RuleAnswer:
 def audit_rule(
     name: str, severity: Severity, title: str, *, needs: tuple[Part, ...], references: tuple[str, ...] = ()
 ) -> Callable[[RuleBody], AuditRule]:
-    """Turn the decorated function into a rule."""
+    """Return a decorator that makes a rule of a function. `name` is the ID of the rule."""
     return lambda look: AuditRule(
         id=name, title=title, severity=severity, references=references, needs=needs, look=look
     )
@@ -144,7 +144,8 @@ def audit_rule(
 def answer_rule(rule: AuditRule, scene: Scene) -> RuleAnswer:
     """Return the answer of a rule.
 
-    Findings count even if parts of the account could not be read. Without findings, a hole makes the result unknown.
+    Findings count even if parts of the account could not be read. Without findings, a part that the rule needs and that
+    could not be read makes the result unknown.
     """
     seen = list(rule.look(scene))
     findings = tuple(each for each in seen if isinstance(each, Finding))
@@ -163,7 +164,7 @@ def answer_rule(rule: AuditRule, scene: Scene) -> RuleAnswer:
 
 
 def _unread(rule: AuditRule, scene: Scene) -> Iterator[Unsure]:
-    """Yield the parts that the rule needs and that could not be read for the whole account."""
+    """Yield each part that the rule needs and that could not be read for the account as a whole."""
     for hole in scene.snapshot.holes:
         if hole.part in rule.needs and hole.about is None:
             yield Unsure(f"the {hole.part}", hole.why)

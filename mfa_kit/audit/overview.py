@@ -1,4 +1,4 @@
-"""An audit of one account among many, reduced to the figures that are compared between accounts."""
+"""The audit of one account of an organization, reduced to the figures that are compared between accounts."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ class AuditOverview:
 
     @property
     def badness(self) -> tuple[int, ...]:
-        """The sort key of an account: its number of failed rules of each severity, then of unknown rules."""
+        """The sort key of an account: the numbers of failed rules by severity, worst first, then of unknown rules."""
         return (*(self.failed.get(severity, 0) for severity in Severity), self.unknown)
 
 
@@ -68,7 +68,7 @@ def overview_of(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> AuditOverv
 
 
 def sign_in_way(one: AccountUser) -> str:
-    """Return how a user signs in, as in WAYS, judged by the user's best known device."""
+    """Return how a user signs in, as one of WAYS. The best known device of the user decides."""
     if DeviceType.FIDO2 in one.types:
         return WAYS[0]
     if one.types - {DeviceType.SMS}:

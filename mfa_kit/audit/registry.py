@@ -54,7 +54,7 @@ def _is_named(rule: AuditRule, name: str) -> bool:
 
 
 def audit_snapshot(snapshot: Snapshot, rules: Sequence[AuditRule], limits: Limits) -> list[RuleAnswer]:
-    """Return the answer of each rule: failures first, by severity, then unknown results, then the rest."""
+    """Return the answers of the rules: failures first, then unknown results, then all others, each by severity."""
     scene = Scene.of(snapshot, limits)
     order = list(RuleResult)
     return sorted(
@@ -66,7 +66,7 @@ def audit_snapshot(snapshot: Snapshot, rules: Sequence[AuditRule], limits: Limit
 def fails_at(answers: Sequence[RuleAnswer], least: Severity) -> bool:
     """Whether a rule of at least this severity fails or is unknown.
 
-    Unknown counts as a failure, so that a gate never passes because something could not be read.
+    Unknown counts as a failure, so that a check in CI never passes because something could not be read.
     """
     open_ = {RuleResult.FAIL, RuleResult.UNKNOWN}
     return any(answer.result in open_ and answer.rule.severity.rank <= least.rank for answer in answers)

@@ -31,7 +31,7 @@ def groups_enforcement(scene: Scene) -> Iterator[Observation]:
         yield NotApplicable("no group has a user with a console password")
     for name, users in members.items():
         demanded = {one.name: one.demands_mfa for one in users}
-        free = [user for user, told in demanded.items() if told is False]
+        free = [user for user, demands in demanded.items() if demands is False]
         if free:
             yield Finding(
                 subject=name,
@@ -44,13 +44,13 @@ def groups_enforcement(scene: Scene) -> Iterator[Observation]:
 
 
 def _why_unknown(users: Sequence[AccountUser]) -> str:
-    """Return why the policies of these users cannot be evaluated: the first text that is missing, or a condition."""
+    """Return why the policies of these users cannot be evaluated: a text that could not be read, or a condition."""
     gaps = [one.policies.why for one in users if one.policies.why]
     return gaps[0] if gaps else "it depends on a condition that cannot be evaluated"
 
 
 def _console_members(scene: Scene) -> dict[str, list[AccountUser]]:
-    """Return for each group its users with a console password. A group may have none."""
+    """Return the users with a console password, by group name. The list of a group may be empty."""
     members: dict[str, list[AccountUser]] = {group.name: [] for group in scene.snapshot.groups}
     for one in scene.users:
         if one.password:
@@ -76,7 +76,7 @@ def _enforce(group: str, *, user_paths: bool) -> tuple[str, ...]:
     needs=(Part.DETAILS,),
 )
 def roles_trust(scene: Scene) -> Iterator[Observation]:
-    """Require that a role's trust policy demands MFA of users of this account. Services are exempt."""
+    """Require that the trust policy of each role demands MFA of users of this account. Services are exempt."""
     account = scene.snapshot.account
     seen = False
     for role in scene.snapshot.roles:
@@ -103,14 +103,14 @@ def roles_trust(scene: Scene) -> Iterator[Observation]:
 
 
 def _people(role: Entity, account: str, *, mfa: bool) -> set[str]:
-    """Return the people of this account whom a role's trust policy lets in, with or without MFA."""
+    """Return the principals of this account, other than services, that may assume a role with or without MFA."""
     contexts = (WITH_MFA,) if mfa else (PLAIN_KEYS, NO_MFA)
     found = {who for context in contexts for who in principals_let_in(trust_text(role), context)}
     return {name for kind, name in found if kind == "AWS" and _is_of_people(name, account)}
 
 
 def _is_of_people(principal: str, account: str) -> bool:
-    """Whether a principal covers users of this account: everyone, the account by number or ARN, or a user."""
+    """Whether a principal includes users of this account: it is `*`, the account's number or ARN, or a user's ARN."""
     if principal in {"*", account}:
         return True
     return f"::{account}:user/" in principal or (f"::{account}:" in principal and is_root(principal))
@@ -184,15 +184,16 @@ def passwords_policy(scene: Scene) -> Iterator[Observation]:
 
 def _weak(policy: AccountPasswordPolicy, profile: Profile) -> Iterator[str]:
     least = LENGTH[profile]
-    whose = "" if policy.custom else "there is none, and IAM's default requires only "
+    whose = "the minimum length is" if policy.custom else "no policy is set, and IAM's default minimum length is"
     if policy.length < least:
-        yield f"{whose}{policy.length} characters: {profile.upper()} requires {least}"
+        yield f"{whose} {policy.length}: {profile.upper()} requires {least}"
     match profile:
         case Profile.NIST:
             yield from _weak_by_nist(policy)
         case Profile.CIS:
             if policy.reuse < REUSE:
-                yield f"{policy.reuse or 'no'} earlier passwords are refused: CIS requires {REUSE}"
+                blocked = f"only the last {policy.reuse} passwords are" if policy.reuse else "no earlier password is"
+                yield f"{blocked} blocked from reuse: CIS requires {REUSE}"
         case _:
             assert_never(profile)
 
@@ -207,7 +208,7 @@ def _weak_by_nist(policy: AccountPasswordPolicy) -> Iterator[str]:
 
 
 def _set_policy(profile: Profile, policy: AccountPasswordPolicy | None) -> str:
-    """Return the command that sets a strong policy. Settings that it does not name return to IAM's defaults."""
+    """Return the command that sets a strong policy. Settings that are not in the command return to IAM's defaults."""
     length = max(LENGTH[profile], policy.length if policy and policy.custom else 0)
     return command(
         "aws",

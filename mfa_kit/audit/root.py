@@ -9,12 +9,13 @@ from mfa_kit.core.models import REPORTED_ROOT, DeviceType
 
 SUBJECT = "root"
 IN_CONSOLE = "# sign in as root; AWS has no API for this: Security credentials page, {}"
-# Deleting them takes a session of AssumeRoot for each credential; the console does it in one step.
+# The API needs a session of sts:AssumeRoot for each credential. The console deletes all credentials in one step.
 DELETE_CREDENTIALS = (
     "# sign in to the management account: IAM console, Root access management, {}, Delete root user credentials"
 )
 ENABLE_MANAGEMENT = "aws iam enable-organizations-root-credentials-management"
-# By whether the organization manages root credentials centrally; None if only the management account can see it.
+# Why root has no password. The key says whether the organization manages root credentials centrally. It is None if
+# this account cannot see that.
 WITHOUT_PASSWORD = {
     True: "root has no password, and centralized root access prevents its recovery",
     False: "root has no password; it can be recovered by email, because centralized root access is off",
@@ -23,7 +24,7 @@ WITHOUT_PASSWORD = {
 OUTSIDE = {
     OrganizationPlace.ALONE: "the account is in no organization",
     OrganizationPlace.MEMBER: "a member account cannot see this setting: audit the management account",
-    OrganizationPlace.ADMINISTRATOR: "this is the management account, which keeps its root, or an administrator of IAM",
+    OrganizationPlace.ADMINISTRATOR: "this is the management account or an administrator of IAM, not a plain member",
 }
 NO_ROOT = "accounts in this partition have no root user that signs in"
 
@@ -51,7 +52,7 @@ def _has_mfa(scene: Scene) -> bool | None:
 
 
 def _has_keys(scene: Scene) -> bool | None:
-    """Whether root has access keys, by the same sources."""
+    """Whether root has access keys, by the account summary or else the credential report. None means unknown."""
     snapshot = scene.snapshot
     if snapshot.root.access_keys is not None:
         return snapshot.root.access_keys
@@ -194,9 +195,9 @@ def root_central(scene: Scene) -> Iterator[Observation]:
 
 
 def _not_stored(scene: Scene) -> Iterator[Observation]:
-    """Yield why centralized root access is unknown, unless a hole says it."""
+    """Yield why centralized root access is unknown, unless the snapshot has a `Hole` with the reason."""
     if scene.snapshot.hole(Part.CENTRAL_ROOT) is None:
-        yield Unsure("organization", "the snapshot does not have it: take a new one with mfa-kit audit --snapshot")
+        yield Unsure("organization", "the snapshot does not show this: take a new one with mfa-kit audit --snapshot")
 
 
 @audit_rule(

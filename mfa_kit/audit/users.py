@@ -1,4 +1,4 @@
-"""Rules about people, and about users that are really programs."""
+"""Rules about users: people, and programs that have a user."""
 
 from collections.abc import Iterator
 
@@ -71,7 +71,7 @@ def admins_exist(scene: Scene) -> Iterator[Observation]:
 def _lets_people_administer(role: Entity, snapshot: Snapshot) -> tuple[bool | None, str]:
     """Return whether a principal other than a service may administer the account with a role.
 
-    The first value is None if that is unknown. The second then says why.
+    The first value is None if that is unknown. The second value is then the reason.
     """
     flaw = trust_flaw(role)
     if not flaw and not any(kind != "Service" for kind, _ in principals_let_in(trust_text(role), WITH_MFA)):
@@ -141,7 +141,7 @@ def admins_spare(scene: Scene) -> Iterator[Observation]:
             yield Unsure(one.name, UNTOLD)
         elif len(one.devices) < 2:  # noqa: PLR2004
             held = (
-                f"only one device, {one.devices[0].serial}, the loss of which would lock the user out"
+                f"only one device, {one.devices[0].serial}: its loss would lock the user out"
                 if one.devices
                 else "no device"
             )
@@ -163,7 +163,7 @@ def users_mfa(scene: Scene) -> Iterator[Observation]:
     """Require an MFA device for each user with a console password."""
     for one in scene.users:
         if one.credentials is None and scene.snapshot.report:
-            yield Unsure(one.name, "created after the credential report, so it does not include this user")
+            yield Unsure(one.name, "created after the credential report, so the report does not have this user")
         elif one.password and not one.mfa:
             yield Finding(subject=one.name, evidence="a console password and no MFA device", remedy=_enroll(one))
 

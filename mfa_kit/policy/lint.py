@@ -1,4 +1,7 @@
-"""Finds traps in policies about MFA. Each trap has its own function, which looks at the statements of one policy."""
+"""Finds traps in policies about MFA: statements that do not do what their author expects.
+
+Each trap has its own function, which looks at the statements of one policy.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,7 +40,11 @@ class Trap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadPolicy:
-    """A parsed policy, with its statements by name. `on` is what it is or will be attached to, or None if unknown."""
+    """A parsed policy. `statements` has each statement with its name, which is its Sid or `statement N`.
+
+    `on` is the kind of entity that has or will get the policy, and `partition` the account's partition. Each is None if
+    unknown.
+    """
 
     version: str | None
     statements: tuple[tuple[str, IamStatement], ...]
@@ -78,7 +85,10 @@ def _bool(read: ReadPolicy) -> Iterator[Trap]:
 
 
 def _stops_keys(statement: IamStatement, read: ReadPolicy) -> bool:
-    """Whether this or another forcing statement denies plain access keys the actions that the statement covers."""
+    """Whether requests with plain access keys are denied the actions that `statement` covers.
+
+    Each statement of the policy that denies requests without MFA counts.
+    """
     work = [action for action in WORK if covers_action(statement, action)] or statement.actions
     return any(
         holds(each, PLAIN_KEYS) is not False and all(covers_action(each, action) for action in work)
@@ -121,7 +131,7 @@ def _session(read: ReadPolicy) -> Iterator[Trap]:
 
 
 def _enrolling(read: ReadPolicy) -> Iterator[Trap]:
-    """Find enrollment actions that one statement allows, but another denies to users who have no device yet."""
+    """Find enrollment actions that a statement allows, but another statement denies to users who have no device yet."""
     allowed = [
         action for action in ENROLL if any(each.allow and covers_action(each, action) for _, each in read.statements)
     ]
@@ -217,7 +227,8 @@ TRAPS: tuple[Callable[[ReadPolicy], Iterator[Trap]], ...] = (
 def find_traps(document: str, *, on: Holder | None = None, partition: str | None = None) -> list[Trap]:
     """Return the traps in a policy. Raise UsageFault for text that is not a policy.
 
-    `on` is what the policy is attached to, and `partition` the partition of the account; None means unknown.
+    `on` is the kind of entity that has or will get the policy, and `partition` the account's partition. None means
+    unknown.
     """
     rows = statements(document)
     read = ReadPolicy(
@@ -230,7 +241,7 @@ def find_traps(document: str, *, on: Holder | None = None, partition: str | None
 
 
 def account_traps(snapshot: Snapshot) -> list[tuple[str, list[Trap]]]:
-    """Return the traps in the account's own policies that mention MFA, with a description of each policy.
+    """Return a description and the traps of each of the account's own policies that mention MFA.
 
     A text that is not a policy is reported as a trap, because it was not checked.
     """
@@ -248,7 +259,7 @@ def _grammar(flaw: str) -> Trap:
         name="grammar",
         statement="all",
         what=f"it is not an IAM policy, so it was not checked: {flaw}",
-        instead="a policy that IAM accepts, such as that of `mfa-kit policy show`",
+        instead="a policy that IAM accepts, such as the one that `mfa-kit policy show` prints",
     )
 
 
@@ -263,7 +274,7 @@ def about_mfa(document: str) -> bool:
 
 
 def policies_about_mfa(snapshot: Snapshot) -> Iterator[tuple[str, Holder, str]]:
-    """Yield the account's own policies that mention MFA: a description, what each is attached to, and its text."""
+    """Yield the account's own policies that mention MFA: a description, the kind of its holder, and the text."""
     for holder, entities in (
         (Holder.GROUP, snapshot.groups),
         (Holder.USER, snapshot.users),

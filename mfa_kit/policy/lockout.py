@@ -63,7 +63,8 @@ SHUT = {AccessState.LOCKED, AccessState.ENROLLS, AccessState.UNKNOWN}
 class UserAccess:
     """The access that a user would have with a console password or with access keys, and what to do first.
 
-    `way` is `console` or `access keys`. `already` says that today's policies already lock the user out.
+    `way` is `console` or `access keys`, `any` if the user's credentials are unknown, or `none` if there are none.
+    `already` is true if the user is locked out by the policies of today.
     """
 
     user: str
@@ -92,9 +93,9 @@ def users_in(snapshot: Snapshot, group: str | None) -> list[AccountUser]:
 
 
 def may_have_to_change(one: AccountUser) -> bool:
-    """Whether a new password may be required at the next sign-in.
+    """Whether a user may have to choose a new password at the next sign-in.
 
-    IAM requires one only if the password was set after its last use.
+    IAM requires a new password only if the current password was set after the last sign-in with a password.
     """
     row = one.credentials
     return bool(
@@ -128,8 +129,8 @@ def _access(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> list
 class _Work:
     """What a policy would do to a user's work.
 
-    `would` says whether it would stop all work, or None if that is unknown. `does` says whether today's policies
-    already deny all work. `lost` lists the actions that would be denied.
+    `would` says whether the policy would stop all work, or None if that is unknown. `does` says whether today's
+    policies already deny all work. `lost` lists the actions that would be denied, as text.
     """
 
     would: bool | None
@@ -153,7 +154,7 @@ def _work(one: AccountUser, more: tuple[str, ...], context: RequestContext) -> _
 def _lost(
     policies: EntityPolicies, more: tuple[str, ...], request: RequestContext
 ) -> tuple[bool | None, list[ActionOnResource]]:
-    """Return whether the policies in `more` would deny all actions that are allowed now, and which they would deny.
+    """Return whether the policies in `more` would deny all actions that are allowed now, and the denied actions.
 
     The first value is None if that is unknown.
     """
@@ -174,7 +175,7 @@ def _allowed(policies: EntityPolicies) -> list[ActionOnResource]:
 def _denied(
     policies: EntityPolicies, more: tuple[str, ...], request: RequestContext
 ) -> dict[ActionOnResource, Decision]:
-    """Return the actions that are allowed now and that `more` would or might deny."""
+    """Return the actions that are allowed now and that `more` would or might deny, with the decision on each."""
     others = [pair for text in more for pair in actions_named(text, allow=False)]
     decisions = {pair: evaluate(more, *pair, request) for pair in (*_allowed(policies), *others)}
     return {
@@ -229,7 +230,7 @@ def _console(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> Use
 
 
 def _unjudged(one: AccountUser) -> str:
-    """Return why it is unknown what the policies deny to a user."""
+    """Return the reason why the effect of the policies on a user is unknown."""
     return f"{UNJUDGED}{one.policies.why}" if one.policies.why else JUDGED
 
 
@@ -239,7 +240,7 @@ def _single(one: AccountUser) -> str:
 
 
 def _enroll(one: AccountUser) -> str:
-    """Return the command that adds a device. For a user with a device that cannot be used, it includes --add."""
+    """Return the command that adds a device. The command includes --add if the user has a device that IAM refuses."""
     return command("mfa-kit", "enroll", one.name, "--with", "virtual", *(["--add"] if one.devices else []))
 
 
@@ -258,7 +259,7 @@ def _changes_first(one: AccountUser, snapshot: Snapshot) -> bool | None:
 
 
 def _may_enroll(one: AccountUser, more: tuple[str, ...]) -> bool:
-    """Whether a user without MFA may create and enable a first device that is named after the user."""
+    """Whether a user without MFA may create and enable a first device that has the user's name."""
     start = one.user.arn.partition(":user/")[0]
     own = (("iam:CreateVirtualMFADevice", f"{start}:mfa/{one.name}"), ("iam:EnableMFADevice", one.user.arn))
     return all(_judged(one, more, action, on) is Decision.ALLOW for action, on in own)
@@ -304,7 +305,7 @@ def _keys(one: AccountUser, more: tuple[str, ...]) -> UserAccess:
 
 
 def administrators_left(found: Sequence[UserAccess], snapshot: Snapshot) -> list[str]:
-    """Return the administrators who would still have access, so that they could help the others."""
+    """Return the names of the administrators who would still have access and could help the other users."""
     judged = {access.user for access in found}
     open_to = {access.user for access in found if not access.shut and access.state is not AccessState.NO_WAY}
     return [

@@ -104,13 +104,13 @@ def colleague_steps(snapshot: Snapshot, user: str, group: str) -> list[SetupStep
         ),
         SetupStep(
             what="an initial password, which must be changed at the first sign-in",
-            why="you type it at a prompt, so it is not in the shell history; do not hand it over yet",
+            why="a prompt asks for the password, so it is not in the shell history; do not hand it over yet",
             state=_state(done=there is not None and there.password, known=known),
             commands=(password_prompt(user),),
         ),
         SetupStep(
             what="a device; hand over the password only after this step",
-            why="so the user has MFA at the first sign-in, and can change the password",
+            why="with the device, the user has MFA at the first sign-in and can change the password",
             state=_state(done=there is not None and there.mfa is True, known=known or there is not None),
             commands=(command("mfa-kit", "enroll", user, "--with", "virtual"),),
         ),
@@ -156,7 +156,7 @@ def _root(snapshot: Snapshot) -> list[SetupStep]:
     return [
         SetupStep(
             what="root: two MFA devices",
-            why="two security keys, stored in different places, for emergencies; only root can see how many it has",
+            why="two security keys, stored in different places, for emergencies; only root can list its own devices",
             state=_state(done=two),
             commands=(
                 "# sign in as root; AWS has no API for this: Security credentials page, Assign MFA device, twice",
@@ -194,9 +194,9 @@ def _passwords(snapshot: Snapshot) -> SetupStep:
 
 
 def _administering(everybody: Sequence[AccountUser], snapshot: Snapshot) -> str | None:
-    """Return the name of a group that makes its members administrators, or None if there is none.
+    """Return the name of a group whose policies make its members administrators, or None if no such group exists.
 
-    The group has the usual name, or a member who has a console password.
+    A group counts if it is named `administrators`, or if one of its members is an administrator with a password.
     """
     somebody = Entity(name="somebody", arn=f"arn:{snapshot.partition}:iam::{snapshot.account}:user/somebody")
     groups = {one.name: one for one in snapshot.groups}
@@ -270,7 +270,7 @@ def _role(snapshot: Snapshot, *, known: bool) -> SetupStep:
     trust = json.dumps(EC2_TRUST, separators=(",", ":"))
     return SetupStep(
         what="a role for EC2 instances, instead of access keys on them",
-        why="AWS rotates its credentials; attach the policies that the instances need",
+        why="AWS rotates the role's credentials; attach the policies that the instances need",
         state=_state(done=there, known=known),
         commands=(
             command("aws", "iam", "create-role", "--role-name", ROLE, "--assume-role-policy-document", trust),
@@ -287,7 +287,7 @@ def _devices(everybody: Sequence[AccountUser], snapshot: Snapshot) -> list[Setup
     return [
         SetupStep(
             what=f"a device for each user with a password: {len(bare)} have none",
-            why="users need one before a policy requires MFA",
+            why="users need a device before a policy requires MFA",
             state=StepState.UNKNOWN if unknown and not bare else _state(done=not bare),
             commands=tuple(command("mfa-kit", "enroll", one.name, "--with", "virtual") for one in bare),
         )
@@ -297,7 +297,7 @@ def _devices(everybody: Sequence[AccountUser], snapshot: Snapshot) -> list[Setup
 def _enforced(everybody: Sequence[AccountUser], *, known: bool) -> list[SetupStep]:
     """Return the last step, which attaches the policy to each group with console users.
 
-    Its commands do so only if no user would be locked out.
+    The commands attach it only if no user would be locked out.
     """
     groups = _groups_without_mfa(everybody)
     show = ["mfa-kit", "policy", "show", *(["--user-paths"] if any(one.has_path for one in everybody) else [])]
@@ -330,7 +330,7 @@ def _check_and_put(group: str) -> str:
 
 
 def _rest() -> SetupStep:
-    why = "it lists what is still open, and what is new"
+    why = "the audit lists the problems that are left, and new ones"
     return SetupStep(what="run the audit again", why=why, state=StepState.TO_DO, commands=("mfa-kit audit",))
 
 
@@ -340,5 +340,6 @@ def shell_script(steps: Sequence[SetupStep]) -> str:
     for number, step in enumerate(steps, 1):
         lines += ["", f"# {number}. {step.what} [{step.state}]", f"#    {step.why}"]
         lines += [f"# done: {line}" if step.state is StepState.DONE else line for line in step.commands]
-    # A line break in a name would end a comment and run the rest. Only a snapshot from another source can have one.
+    # After a line break in a name, the shell would run the text that follows. IAM allows no line break in a name, but a
+    # snapshot from another source may have one.
     return "\n".join(line.replace("\n", "\\n") for line in lines)

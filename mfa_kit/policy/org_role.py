@@ -12,7 +12,8 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.policy.texts import PolicyLine
 
 AUDIT_ROLE, ENROLL_ROLE = "mfa-kit-audit", "mfa-kit-enroll"
-# The template has these as AllowedPattern too. An ID of an organization: Organizations API reference, Organization.
+# The template has these patterns too, as AllowedPattern. The format of organization IDs is from the Organizations API
+# reference, Organization.
 HUB = r"^arn:aws[a-z-]*:iam::\d{12}:(root|(role|user)/[\w+=,.@/-]+)$"
 ORGANIZATION = r"^o-[a-z0-9]{10,32}$"
 USERS = r"^user/[\w+=,.@/*-]+$"
@@ -34,7 +35,7 @@ READS = (
     PolicyLine("iam:ListUsers", "compares a roster with the users"),
     PolicyLine("iam:ListVirtualMFADevices", "reads all virtual devices, also unassigned ones"),
 )
-# The actions of the enrolling role: on the whole account (FINDS), on users (ENROLLS) and on devices (MAKES).
+# The actions that the role for enrollment may take: on the account (FINDS), on users (ENROLLS), on devices (MAKES).
 FINDS = (
     PolicyLine("iam:GenerateCredentialReport", "makes a new credential report: rollout plan --without-mfa"),
     PolicyLine("iam:GetAccountAuthorizationDetails", "reads groups and tags: rollout plan --group and --tag"),
@@ -53,7 +54,7 @@ ENROLLS = (
 MAKES = (
     PolicyLine("iam:CreateVirtualMFADevice", "creates devices"),
     PolicyLine("iam:DeleteVirtualMFADevice", "deletes devices that are unfinished or revoked"),
-    PolicyLine("iam:ListMFADeviceTags", "shows whether an unfinished device is of this run"),
+    PolicyLine("iam:ListMFADeviceTags", "shows whether this run created an unfinished device"),
     PolicyLine("iam:TagMFADevice", "tags a device with its run when it is created"),
 )
 
@@ -62,10 +63,10 @@ MAKES = (
 class OrgRoleChoices:
     """The default values of the template's parameters.
 
-    `hub` is the ARN of the principal that may assume the roles, and `organization` the ID of the organization. Whoever
-    creates the stacks has to give them if they are None. `enroll` adds the role that enrolls, `require_mfa` requires
-    MFA when a role is assumed, and `users` limits the enrolling role to some users. Raise UsageFault for a
-    value that the template would refuse.
+    `hub` is the ARN of the principal that may assume the roles, and `organization` the ID of the organization. If one
+    of them is None, the parameter has no default, and CloudFormation requires a value when the stacks are created.
+    `enroll` adds the role for enrollment. `require_mfa` requires MFA when a role is assumed. `users` limits the role
+    for enrollment to some users. Raise UsageFault for a value that the template would refuse.
     """
 
     hub: str | None = None
@@ -84,7 +85,7 @@ class OrgRoleChoices:
 
 def _check(value: str | None, pattern: str, what: str, example: str) -> None:
     if value is not None and not re.search(pattern, value, re.ASCII):
-        raise UsageFault(f"{value!r} is not {what}", f"give one such as {example}")
+        raise UsageFault(f"{value!r} is not {what}", f"use a value such as {example}")
 
 
 def org_role_template(choices: OrgRoleChoices) -> tuple[str, list[PolicyLine]]:
@@ -143,7 +144,7 @@ def _parameters(choices: OrgRoleChoices) -> Iterator[str]:
     yield "Parameters:"
     yield from _parameter(
         "Hub",
-        "The principal that may assume the roles. The root of an account means everyone there whose policies allow it.",
+        "The principal that may assume the roles. An account's root stands for all whose policies allow AssumeRole.",
         default=choices.hub,
         pattern=HUB,
     )
@@ -185,7 +186,10 @@ def _switch(name: str, description: str, *, on: bool) -> Iterator[str]:
 
 
 def _role(name: str, description: str) -> Iterator[str]:
-    """Yield the properties of a role up to its policies. An hour is the longest session of a role in a chain."""
+    """Yield the properties of a role, without its policies.
+
+    The session lasts one hour, the longest that IAM allows for a role that is assumed by another role.
+    """
     yield "    Properties:"
     yield f"      RoleName: {name}"
     yield f"      Description: {description}"

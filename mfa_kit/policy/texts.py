@@ -58,7 +58,7 @@ ENROLLING = (
 CHANGING = (
     PolicyLine(
         "iam:ChangePassword",
-        "allows password changes without MFA, so that a required one works before the first device",
+        "allows password changes without MFA, so that a required change works before there is a device",
     ),
     PolicyLine("iam:GetAccountPasswordPolicy", "shows the rules for the new password"),
 )
@@ -116,7 +116,7 @@ def _create(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
     why = (
         "users can create one device, named after themselves; a second one needs an administrator"
         if choices.own_names
-        else "users can create devices with any name, because the console asks for one"
+        else "users can create devices with any name, because the console asks users for the name"
     )
     row = _allow("CreateOwnVirtualDevice", ["iam:CreateVirtualMFADevice"], [on])
     return row, [
@@ -139,10 +139,7 @@ def _manage(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
 
 
 def _password(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
-    """Return the statement that lets users change only their own password, and its lines.
-
-    The action that reads the password policy supports no resource except `*`.
-    """
+    """Return the statement that lets users change only their own password, and the lines that explain it."""
     row = _allow("ChangeOwnPassword", ["iam:ChangePassword"], _users(choices))
     return row, [PolicyLine("ChangeOwnPassword", "users change the initial password at the first sign-in")]
 
@@ -172,7 +169,7 @@ def _deny(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
 
 
 def first_sign_in_line(choices: PolicyChoices) -> PolicyLine:
-    """Return what the policy means for users who have to change their password."""
+    """Return the line that says what the policy means for users who have to change their password."""
     if choices.first_sign_in:
         return PolicyLine(
             "--first-sign-in", "users can change their password without MFA while this policy is attached"

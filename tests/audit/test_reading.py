@@ -145,7 +145,7 @@ def test_a_report_of_another_form_is_no_report(text: str) -> None:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (f"{COLUMNS}\n{ROW.rsplit(',', 5)[0]}".encode(), "cut short"),
+        (f"{COLUMNS}\n{ROW.rsplit(',', 5)[0]}".encode(), "is incomplete"),
         (f"{COLUMNS}\n{ROW}".encode() + b"\xc0", "documented columns"),
         (f"{COLUMNS}\n".encode() + b"x" * 200_000, "documented columns"),
     ],

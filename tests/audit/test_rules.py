@@ -158,14 +158,14 @@ FAULTS: list[tuple[str, Change, str, str]] = [
     ("roles.trust", role("ops", trust=trust({"AWS": "*"})), "ops", "*"),
     ("roles.trust", role("ops", trust=trust({"AWS": "arn:aws:iam::000000000000:user/alice"})), "ops", "user/alice"),
     ("roles.ec2", without_instances, "lab-admin", "no role for EC2 instances exists"),
-    ("passwords.policy", passwords(minimum_password_length=14), "password policy", "14 characters: NIST requires 15"),
+    ("passwords.policy", passwords(minimum_password_length=14), "password policy", "is 14: NIST requires 15"),
     ("passwords.policy", passwords(require_symbols=True), "password policy", "symbols: NIST"),
     ("passwords.policy", passwords(max_password_age=90), "password policy", "expire after 90 days"),
     (
         "passwords.policy",
         lambda found: found.pop("password_policy"),
         "password policy",
-        "IAM's default requires only 8",
+        "IAM's default minimum length is 8",
     ),
     ("devices.orphans", orphaned, "arn:aws:iam::000000000000:mfa/half-made", "unassigned"),
 ]
@@ -463,7 +463,10 @@ def test_passwords_by_cis() -> None:
     assert ask(snapshot, "passwords.policy", profile=Profile.CIS).result is RuleResult.PASS
     snapshot, _ = taken(changed(passwords(password_reuse_prevention=None, minimum_password_length=13)))
     said = [each.evidence for each in ask(snapshot, "passwords.policy", profile=Profile.CIS).findings]
-    assert said == ["13 characters: CIS requires 14", "no earlier passwords are refused: CIS requires 24"]
+    assert said == [
+        "the minimum length is 13: CIS requires 14",
+        "no earlier password is blocked from reuse: CIS requires 24",
+    ]
 
 
 def test_nobody_and_nothing() -> None:
