@@ -9,7 +9,7 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Backup, Call, Intent, Method
 from mfa_kit.core.otp import Created
 
-# The user name in backups of the root user. `check_user` refuses it for an IAM user.
+# The ID of an AWS account.
 ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 
 
@@ -41,11 +41,11 @@ def is_account(text: str) -> bool:
 
 
 def intent_in(opened: Opened, *, path_of: Callable[[str, str], str]) -> Intent:
-    """Return the device that a backup belongs to, as the intent to put its secret on another key.
+    """Return the device that a backup belongs to, as the intent with which its secret can be put on another key.
 
     The account and the user come from the path of the file, or from the label if the file was moved. `path_of` returns
-    the IAM path of a device, given its run and name. Users can change labels in their authenticator app, so
-    IntegrityFault is raised if neither the path nor the label names a device.
+    the IAM path of a device, given its run and name. Raise IntegrityFault if neither the path nor the label names a
+    device: users can change the label in their authenticator app.
     """
     device, account = device_and_account(opened.label)
     named = opened.named

@@ -31,7 +31,7 @@ class Drill(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drilled:
-    """The result of testing one backup. `fault` says why no code could be compared with it."""
+    """The result of testing one backup. `fault` says why the backup could not be compared with a code."""
 
     file: Path
     result: Drill
@@ -54,7 +54,10 @@ def drill_all(
     judge: Callable[[Intent, Opened], Drilled],
     record: Callable[[Path, Drill], None],
 ) -> Iterator[Drilled]:
-    """Decrypt each file, compare it with a code from its device, and record the result unless it was skipped."""
+    """Decrypt each file, and compare its secret with a code from the device.
+
+    Yield each result. Record the results of the files that were compared with a code.
+    """
     for file in files:
         try:
             opened = open_backup(file)
@@ -80,7 +83,7 @@ class PhoneDrill:
     now: Callable[[], float]
 
     def __call__(self, intent: Intent, opened: Opened) -> Drilled:
-        """Tell the user which device to use, and compare the codes that they type."""
+        """Print which device to use, and compare the codes that the user types with the backup."""
         self.person.say(f"type the code that the phone of {intent.user} now shows for {intent.name} ({opened.label})")
         result = judge_typed(opened.created.seed, now=self.now, interaction=self.person)
         return Drilled(file=opened.file, result=result)

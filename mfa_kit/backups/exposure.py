@@ -1,4 +1,4 @@
-"""The recipients of backups, and the backups that a lost key opens, according to the ledger."""
+"""The recipients of backups, and the backups that a lost key can decrypt, according to the ledger."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass

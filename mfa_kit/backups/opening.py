@@ -48,13 +48,14 @@ def restorable(
 
 
 def check_not_lost(device: str, run: str | None, *, losses: Iterable[str]) -> None:
-    """Raise UsageFault for a backup of a device that was reported lost, because its finder has the same codes.
+    """Raise UsageFault for a backup of a device that was reported lost, because the finder would see the same codes.
 
-    `losses` are the IDs of the runs that reported a device of that name lost. Reporting a device from elsewhere as lost
-    records a new run ID. A loss after the backup was made therefore means this device or a later one of the same name.
+    `run` is the run ID of the backup, or None if unknown; then any loss counts. `losses` has the IDs of the runs that
+    reported a device of this name as lost. Run IDs are sorted by time. A loss after the backup was made concerns this
+    device or a later device of the same name.
     """
     if any(run is None or loss >= run for loss in losses):
         raise UsageFault(
-            f"{device} was reported lost, and its finder would have the same codes",
+            f"{device} was reported lost, and whoever finds it would see the same codes",
             "give the user a new device: mfa-kit enroll USER",
         )

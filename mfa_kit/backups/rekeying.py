@@ -57,7 +57,7 @@ class SealRecords(Protocol):
     """The ledger's records of who can decrypt which backup. Backups are given by name."""
 
     def record_sealed(self, backups: Collection[str], recipients: Sequence[str]) -> None:
-        """Record that these recipients can decrypt the backups, or will be able to in a moment."""
+        """Record that these recipients can decrypt the backups. This is called before the files are written."""
         ...
 
     def withdraw_sealed(self, backups: Iterable[str]) -> None:
@@ -83,11 +83,11 @@ class AlreadyDone:
 
 @dataclass(frozen=True, slots=True)
 class OnRecord:
-    """The names of backups that the ledger records with the new recipients.
+    """The names of backups for which the ledger records the new recipients.
 
-    For those in `done`, it records only the new recipients. For those in `begun`, it also records old ones, because a
-    run may have been killed. A backup in `begun` counts as already re-encrypted only if one of the given identities
-    could decrypt the old version.
+    `done` has the backups with only the new recipients on record. `begun` has the backups with old recipients on record
+    too, because a run may have been killed. A backup in `begun` counts as already re-encrypted only if one of the given
+    identities could decrypt the old version.
     """
 
     done: frozenset[str]
@@ -95,9 +95,9 @@ class OnRecord:
 
     @classmethod
     def of(cls, known: Iterable[KnownRecipients], wanted: Iterable[str], *, given: Iterable[str | None]) -> "OnRecord":
-        """Sort backups by comparing their recorded recipients with the `wanted` ones.
+        """Return which backups are done or begun, by comparing their recorded recipients with the `wanted` recipients.
 
-        `given` are the recipients that belong to the given identities; None stands for an unknown recipient.
+        `given` has the recipients that belong to the given identities; None stands for an unknown recipient.
         """
         new, ours = frozenset(wanted), frozenset(each for each in given if each)
         recipients_of = {each.backup.name: frozenset(each.recipients or ()) for each in known}
@@ -159,8 +159,8 @@ def _rekey_again(backup: Backup, *, resealer: Resealer, on_record: OnRecord) -> 
 class Rekeying:
     """Re-encrypts backups in batches.
 
-    Before each batch, it records the new recipients in addition to the old ones. Afterwards it records only those who
-    can decrypt the files.
+    Before each batch, the new recipients are recorded in addition to the old recipients. After the batch, only the
+    recipients who can decrypt the files are on record.
     """
 
     resealer: Resealer

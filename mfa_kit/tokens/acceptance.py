@@ -20,8 +20,8 @@ DONE = ""
 class BoxTrial:
     """A box of tokens that is being tested.
 
-    As long as the seeds could be hex or base32, both readings of the file are kept, and its tokens are not in the
-    inventory.
+    If the seeds could be hex or base32, both decodings of the file are kept until a code shows which one is right. Only
+    then are the tokens added to the inventory.
     """
 
     def __init__(self, file: SeedFile, store: TokenStore, *, window: int, two: bool) -> None:
@@ -54,7 +54,7 @@ class BoxTrial:
         return self._serials.get(folded(serial))
 
     def codes_wanted(self, serial: str) -> int:
-        """Return how many codes to read at first. If one code is not enough, `judge` asks for a second."""
+        """Return how many codes to read at first. If one code is not enough, the verdict asks for a second code."""
         return 2 if self._two or not self._settled or serial not in self._keys else 1
 
     def judge(self, serial: str, codes: TypedCodes) -> Match | Mismatch | Undecided | None:
@@ -65,7 +65,7 @@ class BoxTrial:
         """
         if mistyped := matching.typing_error(codes):
             return mistyped
-        if self._two and len(codes.codes) < 2:  # noqa: PLR2004 - what --two says
+        if self._two and len(codes.codes) < 2:  # noqa: PLR2004 - the number in the option's name
             return Undecided(what="--two requires two codes, but only one was given", hint=matching.SECOND, second=True)
         if not self._settled:
             self._read(matching.settle_encoding(self._file, serial, codes, window=self._window))
@@ -73,7 +73,7 @@ class BoxTrial:
         if serial not in self._keys:
             if before and before.verdict is TokenVerdict.REJECTED:
                 return Undecided(
-                    what=f"AWS rejected it: {before.reason}", hint="let AWS check it again: --probe-user USER"
+                    what=f"AWS rejected this token: {before.reason}", hint="have AWS check it again: --probe-user USER"
                 )
             return matching.judge_display(codes)
         near = before.offset if before else None

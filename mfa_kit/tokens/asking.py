@@ -1,4 +1,4 @@
-"""Reads the codes that a token displays, from a person or from a script. The caller judges them."""
+"""Reads the codes that a token displays, from a person or from a script. A function of the caller checks them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,9 +26,10 @@ class CodeSource:
     piped: Callable[[], Sequence[str]] | None = None
 
     def read(self, judge: Callable[[TypedCodes], T | Undecided], *, count: int) -> tuple[TypedCodes, T | Undecided]:
-        """Read one or two codes, and judge them. A person types more codes until there is a verdict.
+        """Read one or two codes, and return them with the verdict of `judge`.
 
-        Raise Declined if the person types nothing, and UsageFault for a wrong number of lines.
+        A person types more codes until there is a verdict. Raise Declined if the person types nothing, and UsageFault
+        if standard input has a wrong number of lines.
         """
         if self.piped is None:
             answer = ask_codes(self.interaction, judge, count=count, now=self.now)

@@ -1,4 +1,4 @@
-"""Probes a token whose seed only AWS has: enables it for a user reserved for this, and removes it again."""
+"""Tests a token whose seed only AWS has: enables it for a user who is reserved for such tests, and removes it again."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,7 +32,7 @@ class TokenWithCodes:
         return replace(intent, name=self._serial, known_serial=self._serial)
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Never called, because AWS gives out no seed of a token."""
+        """Never called, because AWS does not give out the seed of a token."""
         raise AssertionError("AWS gives out no seed of a token")
 
     def codes(self, intent: Intent) -> Pair:
@@ -50,8 +50,8 @@ def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: 
     """Prove that AWS knows a token and accepts its codes. Raise the errors of `assign_token` otherwise.
 
     Raise UsageFault if the user has a device, so that a probe never uses a person's account or removes a person's
-    device. `runs` returns a new run ID. The token is removed in a run of its own, begun after the token was enabled, so
-    that a later command can tell which device that run removes.
+    device. `runs` returns a new run ID. The removal gets a second run ID, created after the token was enabled, so that
+    a later command can see which device the removal is about.
     """
     check_user(user)
     settle_dead_runs(caller.account, user, desk=desk)

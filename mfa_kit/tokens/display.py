@@ -43,7 +43,7 @@ class DisplayToken:
         return replace(intent, name=name, known_serial=self._serial)
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Never called, because AWS gives out no seed of a token."""
+        """Never called, because AWS does not give out the seed of a token."""
         raise AssertionError("AWS gives out no seed of a token")
 
     def codes(self, intent: Intent) -> Pair:

@@ -1,8 +1,9 @@
-"""Compares codes with seeds: proves that a token shows the codes of its seed, finds the token, or says why not.
+"""Compares codes with seeds: proves that a token shows the codes of its seed, finds a token, or explains a mismatch.
 
-The functions have no side effects: codes and their times go in, and verdicts come out. A match counts as proof only if
-it is unlikely to be a coincidence. `chance` returns the probability that random codes would match as close to the
-expected place. If it is above ENOUGH, nothing is decided and the user is asked for a second code.
+A place is a time step (TOTP) or a counter value (HOTP). A match counts as proof only if it is unlikely to be a
+coincidence: `chance` returns the probability that random codes match at least as close to the expected place. If this
+probability is above ENOUGH, nothing is decided, and the user is asked for a second code. The functions have no side
+effects.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,7 +28,7 @@ from mfa_kit.tokens.seeds import (
     folded,
 )
 
-# How many steps to search on either side of the expected one. Clocks have been seen to be 7 to 8 steps off after some
+# How many steps to search on either side of the expected step. The clocks of some tokens were 7 to 8 steps off after
 # years in a box.
 WINDOW = 20
 # How far a diagnosis searches: two days of 30 s steps, or a thousand presses.
@@ -35,14 +36,17 @@ FAR = {Factor.TOTP: 5760, Factor.HOTP: 1000}
 # A match that is a coincidence with at most this probability counts as proof.
 ENOUGH = 0.01
 SECOND = "type a second code, the next one on the display"
-# Two right codes at most this far apart were read in the same session, but some in between were missed.
+# If two right codes are at most this many steps apart, the person did not type the codes between them.
 MISSED = 10
 DAY = 86400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """The token shows the codes of its seed, `offset` steps (TOTP) or presses (HOTP) from the expected place."""
+    """The token shows the codes of its seed, `offset` steps (TOTP) or presses (HOTP) after the expected place.
+
+    `step` is the step or the counter value of the last code.
+    """
 
     token: Token
     offset: int
@@ -141,7 +145,7 @@ def chance(typed: TypedCodes, places: int) -> float:
 
 
 def typing_error(typed: TypedCodes) -> Undecided | None:
-    """Return why typed codes cannot be the codes of any token, or None if they can."""
+    """Return why the typed text cannot be the codes of any token, or None if it can be."""
     for code in typed.codes:
         if not (code.isascii() and code.isdecimal() and len(code) in DIGITS):
             return Undecided(
@@ -166,8 +170,8 @@ def verify_codes(
 ) -> Match | Mismatch | Undecided:
     """Return the verdict on the codes of a token whose serial is known.
 
-    `among` are the tokens for which it may have been mistaken. `near` is the last known offset of its clock in steps,
-    or None for the offset in the seed file. The farther from it the codes are found, the more likely they match by
+    `among` has the tokens that a person may have read by mistake. `near` is the last known offset of the clock in
+    steps, or None for the offset in the seed file. The farther a match is from this offset, the more likely it is a
     coincidence.
     """
     if said := typing_error(typed):
@@ -180,7 +184,7 @@ def verify_codes(
     if coincidence <= ENOUGH:
         return shown
     return Undecided(
-        what=f"{shown.words()}, unless by chance: one random code in {round(1 / coincidence)} matches in this range",
+        what=f"{shown.words()}, or it is chance: one random code in {round(1 / coincidence)} matches in this range",
         hint=SECOND,
         second=True,
     )
@@ -201,7 +205,7 @@ def find_tokens(keys: Iterable[SeededToken], typed: TypedCodes, *, window: int =
 def diagnose_mismatch(
     key: SeededToken, typed: TypedCodes, *, among: Sequence[SeededToken] = (), window: int = WINDOW
 ) -> Mismatch | Undecided:
-    """Return why a token does not show the codes of its seed: the first explanation that is no coincidence."""
+    """Return why a token does not show the codes of its seed: the first explanation that is hardly a coincidence."""
     turned = replace(typed, codes=typed.codes[::-1])
     if len(typed.codes) > 1 and search(key.token, key.seed, turned, window=window + 1):
         return Undecided(what="the codes were typed in the wrong order", hint="type the older one first")
@@ -219,7 +223,7 @@ def diagnose_mismatch(
         )
     if _missed(key, typed, window=window):
         return Undecided(
-            what="both codes are right, but the token showed others in between",
+            what="both codes are right, but the token showed other codes in between",
             hint="type two consecutive codes",
         )
     serial = key.token.serial
@@ -230,7 +234,7 @@ def diagnose_mismatch(
 
 
 def _missed(key: SeededToken, typed: TypedCodes, *, window: int) -> bool:
-    """Return whether both codes are right, but the token showed others in between."""
+    """Return whether both codes are right, but the token showed other codes in between."""
     first, *rest = typed.codes
     if not rest:
         return False
@@ -251,7 +255,7 @@ def _explanations(
 ) -> Iterator[tuple[str, str, int]]:
     """Yield the possible explanations of a mismatch: what is wrong, what to do, and the number of places searched.
 
-    The number of places shows how likely the explanation is a coincidence.
+    From the number of places, `chance` computes how likely the explanation is a coincidence.
     """
     token = key.token
     for what, other, seed in _misread(key, len(typed.codes[0])):
@@ -287,7 +291,7 @@ def _misread(key: SeededToken, digits: int) -> Iterator[tuple[str, Token, Seed]]
             yield what, replace(token, factor=Factor.TOTP, period=period), key.seed
     for digest in DIGESTS:
         if digest != token.digest:
-            what = f"its hash is {_hash(digest)}, but the file says {_hash(token.digest)} or no hash"
+            what = f"its hash is {_hash(digest)}, but the file says {_hash(token.digest)} or names no hash"
             yield what, replace(token, digest=digest), key.seed
     if key.other:
         yield "the seed was read in the wrong encoding", token, key.other
@@ -298,7 +302,7 @@ def _hash(digest: str) -> str:
 
 
 def settled_reading(file: SeedFile) -> Reading:
-    """Return the only reading of a file. Raise UsageFault if its seeds could be hex or base32."""
+    """Return the only decoding of a file. Raise UsageFault if its seeds could be hex or base32."""
     if len(file.readings) > 1:
         raise UsageFault(
             "the seeds of this file could be hex or base32",
@@ -310,7 +314,8 @@ def settled_reading(file: SeedFile) -> Reading:
 def settle_encoding(file: SeedFile, serial: str, typed: TypedCodes, *, window: int = WINDOW) -> SeedFile:
     """Decide between hex and base32 with codes from one token.
 
-    Return the file with only the reading in which that token shows these codes. Raise UsageFault if they do not decide.
+    Return the file with only the decoding in which the token shows these codes. Raise UsageFault if the codes do not
+    show which decoding is right.
     """
     if said := typing_error(typed):
         raise UsageFault(said.what, said.hint)
@@ -337,7 +342,7 @@ def token_named(keys: Iterable[SeededToken], serial: str) -> SeededToken | None:
 def judge_display(typed: TypedCodes) -> Undecided | None:
     """Check the display of a token whose seed only AWS has: two different codes of six digits.
 
-    Returns None if the display may be right.
+    Returns None if the codes may be right.
     """
     if said := typing_error(typed):
         return said

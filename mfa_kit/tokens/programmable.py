@@ -56,7 +56,7 @@ class CheckedToken:
 class ProgrammableToken:
     """A Carrier for a token that can be programmed with a seed. Its serial is stored in the device's tags.
 
-    The longest seed that its model stores is given, or the user is asked for it.
+    `capacity` is the length in bytes of the longest seed that the model stores. If it is None, the user is asked.
     """
 
     def __init__(self, serial: str, carrier: Carrier, *, capacity: int | None, interaction: Interaction) -> None:

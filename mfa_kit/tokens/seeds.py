@@ -1,4 +1,4 @@
-"""Values of display tokens: their data in a seed file, and the readings taken on this computer.
+"""Values of display tokens: their data in a seed file, and the codes that were read from them.
 
 Seeds are opaque. Messages about a seed file quote no cell except a serial, because any other cell may be a seed.
 """
@@ -109,7 +109,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeededToken:
-    """A token with its seed, and its row in the file. `other` is the seed as the other encoding would read it."""
+    """A token with its seed. `where` is its row in the file, and `other` the seed decoded with the other encoding."""
 
     token: Token
     seed: Seed
@@ -138,7 +138,7 @@ def joined_reasons(dropped: Sequence[DroppedRow]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """The rows of a file, read in one encoding."""
+    """A seed file, decoded with one encoding: its tokens, and the rows that were left out."""
 
     encoding: Encoding
     keys: tuple[SeededToken, ...]
@@ -149,7 +149,8 @@ class Reading:
 class SeedFile:
     """The contents of a seed file.
 
-    There are two readings if the rows fit both encodings. A code from a token then decides between them.
+    `readings` has two decodings if the seeds could be hex or base32. A code from a token then shows which one is right.
+    `bare` has the tokens whose seed only AWS has, and `notes` has remarks for the user.
     """
 
     layout: str
@@ -160,7 +161,7 @@ class SeedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypedCodes:
-    """One code or two consecutive ones, oldest first, and the Unix time at which the last one was displayed."""
+    """One code or two consecutive codes, oldest first, and the Unix time at which the last code was displayed."""
 
     codes: tuple[str, ...]
     at: float
@@ -168,7 +169,7 @@ class TypedCodes:
 
 @dataclass(frozen=True, slots=True)
 class WrittenReading:
-    """A reading from a table: its row, the token, and the codes that it showed."""
+    """A row of a table of readings: the row's position, the token's serial, and the codes that the token showed."""
 
     where: str
     serial: str
@@ -185,7 +186,11 @@ class TokenVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """One reading of a token, as the ledger stores it."""
+    """One reading of a token, as the ledger stores it.
+
+    `at` is a Unix time. `offset` is how many steps or presses the token is ahead, and `seconds` how many seconds its
+    clock is ahead. `reason` says why the token was rejected.
+    """
 
     serial: str
     at: float

@@ -663,7 +663,7 @@ def test_what_was_mistyped_at_the_desk_is_told_and_asked_for_again(
     assert [told.partition(";")[0] for told in desk.told[:3]] == [
         "not decided: that is not a code",
         "not decided: the same code was typed twice",
-        "not decided: both codes are right, but the token showed others in between",
+        "not decided: both codes are right, but the token showed other codes in between",
     ]
     assert (row["accepted"], row["rejected"], row["untested"]) == (1, 0, 2)
 
@@ -762,7 +762,10 @@ def test_what_aws_said_of_a_token_is_kept(
     file.write_text(f"{serial}\n")
     table.write_text(f"{serial},123456,654321\n")
     row = said(mfa_kit.run("token", "accept", file, "--readings", table, "--output", "json"))
-    assert (row["rejected"], row["not_taken"][0]["reason"].startswith("not decided: AWS rejected it")) == (1, True)
+    assert (row["rejected"], row["not_taken"][0]["reason"].startswith("not decided: AWS rejected this token")) == (
+        1,
+        True,
+    )
     refused = mfa_kit.run("enroll", user, "--with", "hardware-totp", "--serial", serial)
     assert f"mfa-kit verify token {serial} --probe-user USER" in refused.err
     made = Made(serial)
