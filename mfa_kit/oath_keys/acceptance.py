@@ -11,7 +11,7 @@ from mfa_kit.core.unforeseen import Note
 from mfa_kit.oath_keys.applet import OathApplet, PluggedOathKeys
 from mfa_kit.oath_keys.credential import OathKey
 
-# mfa-kit reserves this name. A credential with it was left by a verification that was killed.
+# mfa-kit reserves this name. A credential with this name was left by a verification that was killed.
 TEST = "mfa-kit:test"
 # The issuers of AWS credentials: mfa-kit's, and the one that authenticator apps read from AWS's QR code.
 ISSUERS = ("AWS", "Amazon Web Services")
@@ -75,7 +75,7 @@ def _take_away(keys: PluggedOathKeys, key: OathKey, error: BaseException) -> Non
             if TEST.encode() in applet.names():
                 applet.delete(TEST)
     except (DeviceFault, KeyboardInterrupt) as left:
-        again = "the next verify oath removes it"
+        again = "the next mfa-kit verify oath removes it"
         error.add_note(Note(f"{TEST} may be left on {key.description}: {str(left) or 'interrupted'}; {again}"))
 
 
@@ -117,8 +117,8 @@ def _firmware(key: OathKey, *, proven: bool) -> Iterator[Check]:
     An advisory is only a warning. The version passes only if the manufacturer is proven.
     """
     if key.firmware is None or not key.yubikey:
-        told = key.firmware or "not reported"
-        yield Check("firmware", Value.NOT_APPLICABLE, f"{told}; advisories are known only for YubiKeys")
+        reported = key.firmware or "not reported"
+        yield Check("firmware", Value.NOT_APPLICABLE, f"{reported}; advisories are known only for YubiKeys")
         return
     found = advisories(key.what, Version(*map(int, key.firmware.split("."))))
     passed = Value.PASS if proven else Value.NOT_APPLICABLE

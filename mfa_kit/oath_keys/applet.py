@@ -22,12 +22,12 @@ class OathApplet(Protocol):
     def held(self) -> dict[bytes, bool | None]:
         """Return the names of the credentials, and whether each requires a touch for its codes.
 
-        None means that the key does not say.
+        None means that the key does not report this.
         """
         ...
 
     def put(self, label: str, seed: Seed, *, touch: bool) -> None:
-        """Write a TOTP credential, replacing one with the same name."""
+        """Write a TOTP credential. It replaces a credential with the same name."""
         ...
 
     def code(self, label: str, at: float, *, touch: bool | None) -> str:
@@ -87,7 +87,7 @@ class LockableKeys(Protocol):
         ...
 
     def ask_new_password(self, key: OathKey) -> Secret[str]:
-        """Ask for a new password for a key, and return it. Raise UsageFault for an empty one."""
+        """Ask for a new password for a key, and return it. Raise UsageFault for an empty password."""
         ...
 
     def remember_password(self, key: OathKey, access: Secret[bytes]) -> None:

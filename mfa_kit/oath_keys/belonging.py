@@ -49,7 +49,7 @@ def check_virtual(device: Device) -> None:
     if device.type is not DeviceType.VIRTUAL:
         raise UsageFault(
             f"{device.serial} is not a virtual device, so its secret cannot be on a key",
-            "select another with --mfa-device",
+            "select another device with --mfa-device",
         )
 
 
@@ -64,9 +64,10 @@ def verify_device(
     seed: Seed | None,
     consecutive: ConsecutiveCodes,
 ) -> Proof | Refused:
-    """Check whether a plugged-in key is a user's device. AWS checks the code if the device is the caller's own.
+    """Check whether a plugged-in key has the secret of a user's device.
 
-    With `resync`, AWS checks two codes, for the device of any user, and stores the clock offset.
+    If the device belongs to the caller, AWS checks a code. With `resync`, AWS checks two codes, for a device of any
+    user, and stores the clock offset.
     """
     intent = intent_of(device.serial, user=device.user or "", account=caller.account, partition=caller.partition)
     claim, now = Claim(serial=device.serial, label=intent.label, seed=seed), desk.inventory.now

@@ -67,10 +67,10 @@ def _line(key: OathKey) -> str:
 
 
 def find_holder(keys: PluggedOathKeys, label: str, wanted: str | None) -> OathKey | None:
-    """Return the key that has the credential with this label: the named key, or the only key that has it.
+    """Return the key named `wanted`, or else the only key with the credential `label`, or None if no key has it.
 
     If a key without a password has the credential, keys with a password are not opened, so that the user is not asked
-    for the password of another user's key. Raise UsageFault if several keys have it.
+    for the password of another user's key. Raise UsageFault if several keys have the credential.
     """
     if wanted is not None:
         return keys.choose(wanted)

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 
 def ykman_finds(reader: str) -> bool:
-    """Whether ykman finds a key, which depends only on its reader's name (ykman.pcsc, YK_READER_NAME)."""
+    """Whether ykman finds the key in this reader. That depends only on the name (ykman.pcsc, YK_READER_NAME)."""
     return "yubico yubikey" in reader.lower()
 
 
 def remedy(what: str, command: str, *, reader: str) -> str:
-    """Return a hint that says how to do something.
+    """Return a hint to do `what` with `command`, which is a command of ykman.
 
-    It names a command of ykman if ykman finds the key in the reader, else the manufacturer's program.
+    If ykman does not find the key in the reader, the hint names the manufacturer's program instead.
     """
     return f"{what}: {command}" if ykman_finds(reader) else f"{what} with the manufacturer's program"
 

@@ -35,7 +35,7 @@ class AtConsole:
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         """Examine the key that is plugged in, and return the intent with the key's name.
 
-        Raise DeviceFault if it is refused.
+        Raise DeviceFault if the key is refused.
         """
         label = self._asset
         if self._examine:

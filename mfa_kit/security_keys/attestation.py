@@ -1,8 +1,8 @@
 """Checks whether a security key is genuine and suitable, with one registration, one assertion and a policy.
 
-Each rule is a function that takes the evidence and returns one line of a table. What a key says about itself never
-proves its model. A key without attestation, with self-attestation, or with a certificate that does not chain to a
-listed root does not count as genuine.
+Each rule is a function that takes the evidence and the policy, and returns one line of a table. What a key reports
+about itself never proves its model. A key without attestation, with self-attestation, or with a certificate that does
+not chain to a listed root does not count as genuine.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,7 +50,9 @@ SEVERITY = (Value.NOT_APPLICABLE, Value.PASS, Value.WARN, Value.FAIL)
 class Evidence:
     """Everything that the rules take into account.
 
-    `before` and `after` are what the key reported about itself before and after the two signatures.
+    `before` and `after` are what the key reported about itself before and after the two signatures. `source` is the
+    source of the metadata, or None without metadata. `at` is the Unix time of the examination. `verify` says whether
+    the key had to verify its user both times.
     """
 
     before: KeyInfo
@@ -80,7 +82,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examined:
-    """The verdict and its evidence."""
+    """The verdict on a key, and the evidence for the verdict."""
 
     answer: Proof | Refused
     evidence: Evidence
@@ -88,7 +90,7 @@ class Examined:
 
 @dataclass(frozen=True, slots=True)
 class SeenBefore:
-    """The key made one of the known credentials, which means that it was examined before."""
+    """The key was examined before, because it made one of the known credentials."""
 
     info: KeyInfo
 
@@ -150,7 +152,7 @@ def _published_of(
 
 
 def _can_verify(info: KeyInfo) -> bool:
-    """Whether the key can verify its user. Raise DeviceFault if it could, but its PIN was not set yet."""
+    """Whether the key can verify its user. Raise DeviceFault if this is not set up yet, so that a PIN is needed."""
     if info.verifies:
         return True
     if info.pin_set is False or info.options.get("uv") is False:

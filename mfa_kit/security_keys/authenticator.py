@@ -48,7 +48,7 @@ class StatementKind(StrEnum):
 class PluggedKey:
     """A key that can be opened.
 
-    `where` is a device node or a reader's name. It does not identify the key, because both change.
+    `where` is a device node or a reader's name. It does not identify the key, because nodes and names change.
     """
 
     where: str
@@ -159,7 +159,11 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataSource:
-    """The source of the metadata. `root` is the SHA-256 of the root certificate to which its signature chains."""
+    """The source of the metadata. `root` is the SHA-256 of the root certificate to which its signature chains.
+
+    `root` is None for unsigned metadata. `models` counts the entries, and `passed_over` the entries that could not be
+    read.
+    """
 
     name: str
     root: str | None

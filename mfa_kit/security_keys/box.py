@@ -11,7 +11,7 @@ from mfa_kit.security_keys.seen_keys import SeenKeys
 
 
 class KeyExaminer:
-    """Examines keys for one relying party, so that it recognizes a key that it has seen before.
+    """Examines keys, and recognizes a key that it has seen before, because all keys register with one relying party.
 
     `now` returns the Unix time, and `sleep` waits a number of seconds.
     """

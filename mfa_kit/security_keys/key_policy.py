@@ -47,7 +47,7 @@ def _lacking(policy: KeyPolicy, certifications: Mapping[str, str]) -> Iterator[s
     if policy.fips:
         levels = [said for name, said in certifications.items() if "FIPS" in name]
         if not any(level[-1:].isdecimal() and int(level[-1:]) >= policy.fips for level in levels):
-            yield f"the policy requires FIPS 140 level {policy.fips}, but IAM reports {levels or 'nothing'}"
+            yield f"the policy requires FIPS 140 level {policy.fips}, but IAM reports {', '.join(levels) or 'nothing'}"
 
 
 def _certified(wanted: str, said: str | None) -> bool:

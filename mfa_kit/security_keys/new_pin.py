@@ -47,7 +47,7 @@ class ShownPin:
         self._interaction.check(_page(Secret("0" * DIGITS)), instead=INSTEAD)
 
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
-        """Show a new PIN until the user presses Enter."""
+        """Return a new PIN, after it was shown until the user pressed Enter."""
         pin = self._random_digits(max(DIGITS, shortest))
         try:
             self._interaction.show(_page(pin), instead=INSTEAD)
@@ -78,7 +78,7 @@ class SealedPin:
 
     @property
     def kept(self) -> str:
-        """What happened to the PIN, as the end of a sentence."""
+        """What happened to the PIN, as the end of a sentence: `is encrypted in FILE`."""
         return f"is encrypted in {self._out}"
 
     def check(self) -> None:
@@ -86,7 +86,7 @@ class SealedPin:
         self._check_new(self._out)
 
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
-        """Encrypt a new PIN, together with the name of the key."""
+        """Return a new PIN, after it was encrypted into the file together with the name of the key."""
         pin = self._random_digits(max(DIGITS, shortest))
         key = f"{info.plugged.product or 'security key'}, {info.plugged.serial or 'no serial'}"
         self._seal(self._out, Secret(f"{pin.reveal()}\nPIN of {key}, {iso_time(self._now())}\n"))

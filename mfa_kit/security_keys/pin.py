@@ -1,6 +1,6 @@
 """Sets and changes the PIN of a security key, and resets a key. A PIN is sent only once and never guessed.
 
-A key's answer to a write is not trusted: the key is read again, and a new PIN is tried once.
+After a write, the key's answer is not trusted. What the key reports is read again, and a new PIN is tried once.
 """
 
 from collections.abc import Callable, Iterator
@@ -106,8 +106,8 @@ def set_pin_policy(
         after = key.info()
     if after.min_pin_length != (shortest or info.min_pin_length) or (force_change and not after.force_pin_change):
         raise DeviceFault(
-            "the key accepted the policy but did not apply it: "
-            f"{after.min_pin_length} characters, {'' if after.force_pin_change else 'no '}new PIN required",
+            "the key accepted the policy but did not apply it: its minimum PIN length is "
+            f"{after.min_pin_length}, and it requires {'a' if after.force_pin_change else 'no'} new PIN",
             "its firmware does not support this policy: use another key",
         )
     return after
@@ -119,7 +119,7 @@ def _check_policy(info: KeyInfo, *, shortest: int | None, force_change: bool) ->
         raise DeviceFault("this key does not support a PIN policy", "use a key with CTAP 2.1 and setMinPINLength")
     if shortest is not None and not info.min_pin_length <= shortest <= LONGEST_PIN:
         raise UsageFault(
-            f"PINs of this key have at least {info.min_pin_length} characters, and that can only be raised, "
+            f"the minimum PIN length of this key is {info.min_pin_length}; it can only be raised, "
             f"to at most {LONGEST_PIN}",
             "to lower it, reset the key, which erases it: mfa-kit key reset",
         )
@@ -128,7 +128,10 @@ def _check_policy(info: KeyInfo, *, shortest: int | None, force_change: bool) ->
 
 
 def confirm_by_name(what: str, info: KeyInfo, *, wanted: str | None, yes: bool, interaction: Interaction) -> None:
-    """Ask the user to type the key's serial, or its place if it has none. A script names the key and gives --yes."""
+    """Ask the user to confirm by typing the key's serial, or its path if it has no serial.
+
+    A script confirms with --yes and --key. Raise UsageFault for --yes without --key.
+    """
     if not yes:
         interaction.confirm(what, typed=info.plugged.serial or info.plugged.where, instead="--yes with --key")
     elif wanted is None:
@@ -197,7 +200,10 @@ def _fitting(pin: Pin, info: KeyInfo) -> Pin:
 
 
 def _proven(key: PinAuthenticator, pin: Pin) -> KeyInfo:
-    """Check a key after its PIN was written: it has a PIN, requires no new one, and accepts this one."""
+    """Check a key after its PIN was written, and return what the key reports about itself.
+
+    Raise DeviceFault if the key has no PIN, requires a new PIN, or does not accept this PIN.
+    """
     after = key.info()
     if not after.pin_set or after.force_pin_change:
         raise DeviceFault(

@@ -55,7 +55,7 @@ class TypedPins:
 
 
 class PipedPins:
-    """A script gives each PIN as a line. It never risks one of the last tries."""
+    """A script gives each PIN as a line. The last tries are never used, because no person can confirm that."""
 
     def __init__(self, read_line: Callable[[], Secret[str]]) -> None:
         self._read_line = read_line

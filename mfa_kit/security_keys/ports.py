@@ -35,11 +35,11 @@ class Authenticator(Protocol):
         ...
 
     def register(self, *, verify: bool, pin: Pin | None, known: Sequence[bytes] = ()) -> Registration | None:
-        """Make a non-resident credential after a touch. Return None if the key made one of the `known` ones before."""
+        """Make a non-resident credential after a touch. Return None if the key made one of the `known` credentials."""
         ...
 
     def assertion(self, *, verify: bool, pin: Pin | None) -> Assertion:
-        """Sign a challenge with the credential of the last registration, after a touch."""
+        """Have the key sign a challenge with the credential of the last registration, after a touch."""
         ...
 
 
@@ -104,7 +104,7 @@ class PluggedKeys(Protocol):
         ...
 
     def open(self, wanted: str | None, *, relying_party: str | None = None) -> AbstractContextManager[OpenedKey]:
-        """Open the key at a place or with a serial, or the only key. Raise DeviceFault if it is not plugged in.
+        """Open the key with this path or serial, or the only key. Raise DeviceFault if it is not plugged in.
 
         The key registers with this relying party, or else with a random one that does not exist.
         """

@@ -41,8 +41,8 @@ class KeyReset:
         losses = "its PIN, and its credentials for every site and account"
         confirm(f"{what} will be erased: {losses}", before)
         self._progress.alert("unplug the key now")
-        # Wait for this key to be removed, whatever else is unplugged. Keys present in the same check are not the one
-        # that comes back.
+        # Wait until this key is removed, whatever else is unplugged. The keys that are still plugged in at that moment
+        # are `others`, so they are not mistaken for the key that is plugged in again.
         [others] = self.wait_for(lambda: self._without(before.plugged.where), "the key was not unplugged")
         self._progress.alert("plug it in again within ten seconds, and touch it when asked")
         came = self.wait_for(lambda: self._places() - others, "no key was plugged in")
@@ -54,7 +54,7 @@ class KeyReset:
             return reset_key(opened)
 
     def wait_for(self, look: Callable[[], T], late: str) -> T:
-        """Wait until `look` returns something, and return it.
+        """Wait until `look` returns a true value, and return that value.
 
         After two minutes, raise a DeviceFault whose text begins with `late`.
         """
@@ -69,9 +69,9 @@ class KeyReset:
         return {each.where for each in self._keys.look()[0]}
 
     def _without(self, place: str) -> list[set[str]]:
-        """Return the places of all keys as the only item of a list, or an empty list.
+        """Return a list whose only item is the set of the paths of all keys.
 
-        The list is empty while there is still a key at `place`, so that `wait_for` continues.
+        While a key is still at `place`, the list is empty, so that `wait_for` continues.
         """
         places = self._places()
         return [] if place in places else [places]

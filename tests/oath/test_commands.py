@@ -554,7 +554,7 @@ def test_a_key_that_goes_in_the_middle_of_verify_oath_may_hold_what_was_written(
     done = mfa_kit.run("verify", "oath")
     assert done.code == 3
     assert "mfa-kit:test may be left on YubiKey 5A 12345678" in done.err
-    assert "the next verify oath removes it" in done.err
+    assert "the next mfa-kit verify oath removes it" in done.err
 
 
 def test_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
