@@ -234,7 +234,7 @@ def read_account(
 
 
 def policy_holes(snapshot: Snapshot) -> tuple[Hole, ...]:
-    """Return a hole for each policy in use whose text is not a policy."""
+    """Return a `Hole` for each policy in use whose text is not an IAM policy."""
     entities = (*snapshot.users, *snapshot.groups, *snapshot.roles)
     flaws = (flaw for entity in entities for flaw in flaws_of(entity, snapshot.policies))
     return tuple(Hole(Part.POLICIES, flaw) for flaw in dict.fromkeys(flaws))

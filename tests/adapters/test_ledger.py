@@ -138,7 +138,7 @@ def test_the_history_keeps_an_enrollment_beside_its_revocation(folder: Path) -> 
             ledger.record(noted.at(reached))
         leaving = replace(noted, purpose=Purpose.LOST)
         ledger.record(leaving.at(Reached.REVOKING))
-        assert told(ledger) == [("enrollment", "done"), ("revocation of a lost device", "under way")]
+        assert told(ledger) == [("enrollment", "done"), ("revocation of a lost device", "in progress")]
         ledger.record(noted.at(Reached.CONFIRMED))
         assert told(ledger) == [("enrollment", "done")]
         for reached in (Reached.REVOKING, Reached.REVOKED, Reached.REVOKED):
@@ -164,7 +164,7 @@ def test_the_ends_of_an_older_ledger_are_told_too(folder: Path, monkeypatch: pyt
         db.execute("insert into journal values (?, ?, ?, ?, ?, ?, ?)", row)
     db.close()
     with Ledger(folder) as ledger:
-        assert told(ledger) == [("enrollment", "done"), ("enrollment", "under way")]
+        assert told(ledger) == [("enrollment", "done"), ("enrollment", "in progress")]
         (left,) = ledger.dead("000000000000")
     assert (left.since, left.sealed) == (None, False)
 

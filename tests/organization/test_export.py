@@ -79,9 +79,9 @@ def test_an_empty_page_is_not_the_last_one() -> None:
 @pytest.mark.parametrize(
     ("answers", "kind", "said"),
     [
-        ({"Accounts": [row(1)], "NextToken": "same"}, AwsFault, "the listing of Organizations never ends"),
-        ({"Accounts": [{"Id": "12", "Name": "x"}]}, AwsFault, "Organizations answers with a malformed account ID"),
-        ({"Accounts": [{"Name": "x"}]}, AwsFault, "Organizations answers with a malformed account ID"),
+        ({"Accounts": [row(1)], "NextToken": "same"}, AwsFault, "Organizations returned the same page token twice"),
+        ({"Accounts": [{"Id": "12", "Name": "x"}]}, AwsFault, "Organizations returned an invalid account ID"),
+        ({"Accounts": [{"Name": "x"}]}, AwsFault, "Organizations returned an invalid account ID"),
     ],
 )
 @pytest.mark.usefixtures("at_lab")

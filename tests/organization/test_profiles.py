@@ -150,7 +150,7 @@ def test_the_hint_for_an_account_that_was_not_read_names_it(tmp_path: Path) -> N
 
 def test_each_command_of_a_hint_names_the_account() -> None:
     """A hint may have several commands of mfa-kit; each of them refuses other accounts."""
-    hint = in_account("see who has what: mfa-kit status; mfa-kit orphans list", MEMBERS[0])
+    hint = in_account("list the devices: mfa-kit status; mfa-kit orphans list", MEMBERS[0])
     assert hint.count(f"--account {MEMBERS[0]}") == 2
 
 

@@ -39,7 +39,7 @@ DECISIONS = {"allowed": Decision.ALLOW, "explicitDeny": Decision.EXPLICIT, "impl
 
 
 class AccountReader:
-    """An AccountSource that reads IAM through `ask`. `now` returns the time in Unix seconds."""
+    """An AccountSource that reads IAM. `ask` makes each call, and `now` returns the time in Unix seconds."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class AccountReader:
         self._ask, self._now, self._sleep = ask, now, sleep
 
     def report(self, *, max_age: float) -> CredentialReport:
-        """Return the credential report. A report older than `max_age` seconds is generated again."""
+        """Return the credential report. If it is older than `max_age` seconds, have IAM generate a new report."""
         found = self._present()
         if found is None or self._now() - found["GeneratedTime"].timestamp() > max_age:
             found = self._generated(found)
@@ -159,7 +159,7 @@ class AccountReader:
         )
 
     def must_change(self, user: str) -> bool:
-        """Whether a user must choose a new password at the next sign-in."""
+        """Return whether a user must choose a new password at the next sign-in."""
         profile = self._profile(user)
         return profile is not None and bool(profile.get("PasswordResetRequired"))
 
@@ -181,7 +181,7 @@ class AccountReader:
         rows = found["EvaluationResults"]
         if unknown := {row["EvalDecision"] for row in rows} - set(DECISIONS):
             raise AwsFault(
-                f"IAM's simulator answers with unknown decisions: {', '.join(unknown)}", "report this as a bug"
+                f"IAM's policy simulator returned unknown decisions: {', '.join(unknown)}", "report this as a bug"
             )
         return {row["EvalActionName"]: DECISIONS[row["EvalDecision"]] for row in rows}
 
@@ -266,7 +266,7 @@ def _report(content: bytes, *, made: float) -> CredentialReport:
             f"the credential report does not have the documented columns: {error}", "report this as a bug in mfa-kit"
         ) from None
     except (TypeError, AttributeError):
-        raise AwsFault("a row of the credential report is cut short", "report this as a bug in mfa-kit") from None
+        raise AwsFault("a row of the credential report is incomplete", "report this as a bug in mfa-kit") from None
     return CredentialReport(made=made, root=rows.pop(REPORTED_ROOT, None), users=rows)
 
 

@@ -42,12 +42,12 @@ class _BoundedStream(io.RawIOBase):
     def readinto(self, buffer: "Buffer", /) -> int | None:
         seconds = self._until - time.monotonic()
         if seconds <= 0:
-            raise TimeoutError("the answer takes too long")
+            raise TimeoutError("the response takes too long")
         self._sock.settimeout(min(seconds, self._silence))
         count = self._inner.readinto(buffer)
         self._left -= count or 0
         if self._left < 0:
-            raise OSError("the answer is too long")
+            raise OSError("the response is too long")
         return count
 
     def close(self) -> None:

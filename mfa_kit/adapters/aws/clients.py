@@ -1,4 +1,4 @@
-"""Creates boto3's clients for IAM, STS and Organizations, sets their endpoints, and restricts their loggers."""
+"""Creates boto3's clients for IAM, STS and Organizations, and keeps secrets out of their logs."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 # The AWS CLI caches role sessions in this folder. mfa-kit uses the same cache, so a second command does not ask for
 # another code.
 CLI_CACHE = "~/.aws/cli/cache"
-# botocore's providers of credentials that are stored in a profile. With such keys, mfa-kit may request a session with
-# MFA.
+# The names of botocore's providers that read access keys from a profile. With such keys, mfa-kit may request a session
+# with MFA.
 OWN_KEYS = ("shared-credentials-file", "config-file")
 # At DEBUG these loggers write request and response bodies, which contain the secret and both codes.
 LOUD = {"boto3", "botocore", "urllib3"}
@@ -202,7 +202,7 @@ def _check_encrypted(address: str) -> None:
 
 
 def _ask_by(ask_code: AskCode, session: botocore.session.Session, *, stored: bool) -> None:
-    """Replace botocore's getpass prompt. If `stored`, keep role sessions in the AWS CLI's cache for all processes."""
+    """Have botocore ask for codes with `ask_code`. If `stored`, keep role sessions in the AWS CLI's cache on disk."""
     provider = session.get_component("credential_provider").get_provider("assume-role")
     if stored:
         provider.cache = JSONFileCache(str(Path(CLI_CACHE).expanduser()))
@@ -211,9 +211,10 @@ def _ask_by(ask_code: AskCode, session: botocore.session.Session, *, stored: boo
 
 
 def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> boto3.Session:
-    """Return a session with MFA if the profile has a user's access keys and `mfa_serial`, which boto3 ignores.
+    """Return a session with MFA if the profile has a user's access keys and the setting `mfa_serial`.
 
-    The session is kept in memory only.
+    boto3 ignores `mfa_serial` for access keys. The session is kept in memory only. For any other profile, return
+    `session`.
     """
     config = session._session.get_scoped_config()  # noqa: SLF001 - boto3 has no public access to the settings of a profile
     found = session.get_credentials()
@@ -241,7 +242,7 @@ def moment(text: Any) -> datetime:
         found = _parsed(text)
         found.utctimetuple()  # raises OverflowError before the year 1 and after 9999
     except (ArithmeticError, OSError, RuntimeError, TypeError, ValueError):
-        raise ResponseParserError("an answer of AWS contains something that is not a time") from None
+        raise ResponseParserError("a response from AWS has an invalid time") from None
     return found
 
 

@@ -71,10 +71,10 @@ MFA_PRESENT: "ContextEntryTypeDef" = {
 class Iam:
     """The Inventory and Registrar of one account, with one pair of clients for up to `workers` threads.
 
-    `observe` is called for each write, whatever its result. `read_timeout` is how many seconds to wait for a response.
-    `ask_code` asks for a code of the MFA device with the given serial when the credentials require one. `turn`, if
-    given, makes the attempts of each read, so that a command that reads many users can limit its rate. `clients`
-    creates the pair of clients, and creates it again after credentials have expired.
+    `observe` is called after each write, also if the write failed. `read_timeout` is how many seconds to wait for a
+    response. `ask_code` asks for a code of the MFA device with the given serial when the credentials require a code.
+    `turn`, if given, makes the attempts of each read, so that a command that reads many users can limit its rate.
+    `clients` creates the pair of clients, and creates it again after credentials have expired.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Iam:
         return clients
 
     def renew(self, account: str) -> None:
-        """Load the current credentials. Raise Expired, or another error, if they do not work."""
+        """Load the credentials again. Raise Expired if they are of another account, or the error of a failed call."""
         opened = self._open()
         with our_errors():
             found = opened.sts.get_caller_identity()["Account"]
@@ -174,12 +174,12 @@ class Iam:
         identity = self._read(self._clients.sts.get_caller_identity)
         if abs(self._offset) > FARTHEST:
             raise AwsFault(
-                f"this computer's clock and AWS's differ by {abs(self._offset) / 60:,.0f} minutes",
+                f"this computer's clock and AWS's clock differ by {abs(self._offset) / 60:,.0f} minutes",
                 "set this computer's clock (timedatectl set-ntp true); if it is right, check the proxy",
             )
         account, arn = identity["Account"], identity["Arn"]
         if not CALLER.fullmatch(arn) or arn.split(":")[4] != account:
-            raise AwsFault(f"AWS answers with a malformed ARN of the caller: {one_line(arn)[:80]}", NOT_IAM)
+            raise AwsFault(f"AWS returned an invalid ARN for the caller: {one_line(arn)[:80]}", NOT_IAM)
         return Caller(account, arn)
 
     def now(self) -> float:
@@ -195,7 +195,7 @@ class Iam:
         return self._read(lambda: call(self._clients.iam))
 
     def ask_organizations(self, call: Callable[["OrganizationsClient"], T]) -> T:
-        """Make a read call with the Organizations client, as `ask` does with IAM's. The client is created once."""
+        """Make a read call with the Organizations client, with the retries of `ask`. The client is created once."""
         client = self._organizations = self._organizations or self._open_organizations()
         return self._read(lambda: call(client))
 
@@ -208,7 +208,7 @@ class Iam:
         return self._once(lambda: call(self._clients.iam))
 
     def devices(self, user: str | None, *, patient: bool = True) -> list[Device]:
-        """Return the devices of a user, or of the caller. Without `patient`, no page is retried."""
+        """Return the devices of a user, or of the caller if `user` is None. Without `patient`, no page is retried."""
         listed = pages(
             self.ask if patient else self._ask_once,
             lambda iam, start: iam.list_mfa_devices(UserName=user, **start) if user else iam.list_mfa_devices(**start),
@@ -217,7 +217,10 @@ class Iam:
         return [Device(row["SerialNumber"], row["UserName"], row["EnableDate"].timestamp()) for row in rows]
 
     def spelled(self, user: str) -> str:
-        """Return a user's name in IAM's spelling, or unchanged if the lookup is denied. Raise NoSuchEntity."""
+        """Return a user's name as IAM spells it. Raise NoSuchEntity if there is no such user.
+
+        If the caller may not look up users, the name is returned unchanged.
+        """
         try:
             return str(self.ask(lambda iam: iam.get_user(UserName=user)["User"]["UserName"]))
         except AccessDenied:
@@ -243,7 +246,10 @@ class Iam:
         return [row["UserName"] for page in listed for row in page["Users"]]
 
     def allowed(self, actions: Mapping[str, str]) -> dict[str, bool | None]:
-        """Return for each action whether the caller's own policies allow it on its resource; None if uncertain."""
+        """Return whether the caller's own policies allow each action on its resource, or None if that is unknown.
+
+        `actions` has the resource of each action.
+        """
         caller = self.caller()
         role = re.fullmatch(r"(arn:[^:]+):sts::(\d+):assumed-role/([^/]+)/.*", caller.arn)
         who = f"{role[1]}:iam::{role[2]}:role/{role[3]}" if role else caller.arn
@@ -288,7 +294,8 @@ class Iam:
     def run_of(self, serial: str) -> str | Mark:
         """Return the run that created a virtual device, from its tag.
 
-        Return UNTAGGED also if the caller may not read tags.
+        Return UNTAGGED if the device has no such tag, or if the caller may not read tags. Return ABSENT if the device
+        does not exist.
         """
         try:
             run = self.tags(serial).get(RUN_TAG, "")
@@ -334,9 +341,9 @@ class Iam:
     def console_session(self, *, user: str, policy: Mapping[str, object], role: str | None) -> Secret[str]:
         """Create credentials for the console, as the JSON that AWS's federation endpoint accepts, valid for 15 minutes.
 
-        The endpoint accepts only credentials of AssumeRole and of GetFederationToken, and the latter requires a user's
-        own long-term keys. No duration is sent for a role that is assumed from a session, because the endpoint refuses
-        such a session if it has a duration.
+        The endpoint accepts only credentials from AssumeRole or GetFederationToken. GetFederationToken requires a
+        user's own long-term keys. If a role is assumed from another session, no duration is requested, because the
+        endpoint would refuse the new session.
         """
         own_keys = self._clients.own_keys
         name = re.sub(r"[^\w+=,.@-]", "-", f"mfa-kit-{user}", flags=re.ASCII)
@@ -429,7 +436,7 @@ def _created(device: Secret["VirtualMFADeviceTypeDef"], *, label: str) -> Create
         seed = otp.from_base32(Secret(device.reveal()["Base32StringSeed"]))
     except ValueError:
         raise IntegrityFault(
-            "the secret in AWS's answer is not base32", "check --endpoint-url, because AWS's secrets are base32"
+            "the secret in AWS's response is not base32", "check --endpoint-url, because AWS's secrets are base32"
         ) from None
     try:
         uri = symbol.read(Png(device.reveal()["QRCodePNG"]))
@@ -438,6 +445,7 @@ def _created(device: Secret["VirtualMFADeviceTypeDef"], *, label: str) -> Create
         return Created(seed, key_uri.otpauth(seed, label=label))
     if key_uri.seed_of(uri) != seed:
         raise IntegrityFault(
-            "the secret in AWS's QR code differs from the one in its answer", "try again; report it if it happens again"
+            "AWS's response has one secret as text and another in the QR code",
+            "try again; report it if it happens again",
         )
     return Created(seed, uri)

@@ -45,7 +45,7 @@ PLACES = {
 
 
 def read_central_root_access(ask: Ask) -> CentralRootAccess:
-    """Return the role of the caller's account in its organization, and the root access features that it may see.
+    """Return the place of the caller's account in its organization, and the root access features that it may see.
 
     Raise AccessDenied without iam:ListOrganizationsFeatures, and AwsFault for any other failure.
     """
@@ -77,7 +77,7 @@ class MemberRootReader:
         self._task = f"arn:{sessions.hub.partition}:iam::aws:policy/root-task/{TASK}"
 
     def posture(self, account: str) -> RootPosture:
-        """Return the posture of an account's root user. If a call fails, it has the reason instead of the facts."""
+        """Return the posture of an account's root user. If a call fails, `unread` has the reason."""
         try:
             credentials = self._attempts(lambda: self._assume_root(account))
         except MfaKitError as error:
@@ -105,7 +105,7 @@ class MemberRootReader:
 
 
 def _reason(error: MfaKitError) -> str:
-    """Return an error's message. For a refusal, add what may be missing, because AWS does not say that."""
+    """Return an error's message. For a refusal, name the page with the needed permissions, because AWS does not."""
     if isinstance(error, AccessDenied):
         return f"{error} (docs/permissions.md says what the call needs)"
     return str(error)

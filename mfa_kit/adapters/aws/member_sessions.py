@@ -1,7 +1,7 @@
 """Opens sessions in many accounts, which share one IAM client and one STS client.
 
-A separate client for each account would take 2 ms and 2 MB. The shared clients have invalid credentials of their own,
-and each request is signed with the credentials of the account that it is for.
+A separate client for each account would take 2 ms and 2 MB. The shared clients have no valid credentials. Each request
+is signed with the credentials of the account that it concerns.
 """
 
 import re
@@ -37,7 +37,7 @@ SESSION_NAME = "mfa-kit"
 
 @dataclass(frozen=True, slots=True)
 class _Signer:
-    """Signs a request with the credentials of one account, and passes the response to the account's observer."""
+    """The credentials with which requests are signed, and the function that is called after each response, if any."""
 
     credentials: Credentials
     answered: Callable[..., None] | None = None
@@ -47,7 +47,7 @@ _SIGNER: ContextVar[_Signer | None] = ContextVar("signer", default=None)
 
 
 def _sign(*, context: dict[str, Any], **_: object) -> None:
-    """Sign a request with its account's credentials. botocore has no public way to choose them for each request."""
+    """Sign a request with its account's credentials. botocore has no public way to choose credentials per request."""
     signer = _SIGNER.get()
     if signer is None:
         raise LookupError("a request of a shared client has no account")
@@ -112,8 +112,8 @@ class _MemberClients(Clients):
 class MemberSessions:
     """Opens sessions in accounts with the caller's own credentials, and keeps the sessions in memory only.
 
-    `source_identity` is sent with each AssumeRole, so that CloudTrail names the person behind a session. `stop` ends
-    the calls and the pauses of all accounts.
+    `source_identity` is sent with each AssumeRole, so that CloudTrail records which person uses the session. `stop`
+    ends the calls and the pauses of all accounts.
     """
 
     def __init__(self, wanted: Connection, *, source_identity: str | None = None, stop: Stop | None = None) -> None:
@@ -140,8 +140,8 @@ class MemberSessions:
     def enter(self, account: OrgAccount) -> tuple[Clients, Caller]:
         """Open a session in an account by assuming its roles one after the other, or with its profile.
 
-        A role session is renewed before it expires. Raise AccessDenied with the possible causes, or UsageFault if the
-        credentials belong to another account.
+        A role session is renewed before it expires. Raise AccessDenied, with the possible causes, if a role cannot be
+        assumed, and UsageFault if the credentials belong to another account.
         """
         if account.profile is not None:
             return self._by_profile(account, account.profile)
@@ -209,7 +209,7 @@ class MemberSessions:
         return credentials, arn
 
     def _by_profile(self, account: OrgAccount, profile: str) -> tuple[Clients, Caller]:
-        """Open a session with the credentials of a profile. STS says which account they belong to."""
+        """Open a session with the credentials of a profile. Ask STS to which account they belong."""
 
         def identify() -> "GetCallerIdentityResponseTypeDef":
             with our_errors():

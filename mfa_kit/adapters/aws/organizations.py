@@ -36,7 +36,7 @@ class AskOrganizations(Protocol):
 
 
 class OrganizationsPage(TypedDict):
-    """The token for the next page, which every page has besides its rows. It is missing or empty on the last page."""
+    """The token for the next page, which a page has besides its rows. On the last page, it is missing or empty."""
 
     NextToken: NotRequired[str]
 
@@ -51,7 +51,7 @@ class OrganizationReader:
         self._ask = ask
 
     def accounts(self, ou: str | None = None, *, with_tags: bool = False) -> Iterator[OrgAccount]:
-        """Yield each account with its state, as Organizations lists them.
+        """Yield each account with its state, in the order of Organizations.
 
         `ou` is the ID of an organizational unit or of the root. If given, only the accounts in this unit and in the
         units below it are listed. With `with_tags`, tags are read in the form `KEY:VALUE`, which takes one call per
@@ -63,7 +63,7 @@ class OrganizationReader:
         seen: set[str] = set()
         for row in self._all() if ou is None else self._below(ou):
             account = _account(row)
-            # An account that is moved to another unit meanwhile is listed twice.
+            # An account is listed twice if it is moved to another unit during the listing.
             if account.id in seen:
                 continue
             seen.add(account.id)
@@ -123,7 +123,9 @@ class OrganizationReader:
             if not token:
                 return
             if token in seen:
-                raise AwsFault("the listing of Organizations never ends", "try again; report it if it happens again")
+                raise AwsFault(
+                    "Organizations returned the same page token twice", "try again; report it if it happens again"
+                )
             seen.add(token)
             start = {"NextToken": token}
 
@@ -179,7 +181,7 @@ def _account(row: "AccountTypeDef") -> OrgAccount:
 
 def _checked_id(found: str | None) -> str:
     if found is None or not ACCOUNT_ID.fullmatch(found):
-        raise AwsFault("Organizations answers with a malformed account ID", "check --endpoint-url")
+        raise AwsFault("Organizations returned an invalid account ID", "check --endpoint-url")
     return found
 
 

@@ -1,7 +1,7 @@
-"""The user's own credentials, of one profile or of several: with one prompt at a time, and one code for each device.
+"""The user's own credentials, from one or several profiles. Only one prompt at a time asks for a code.
 
-A session with MFA of a user's own keys may assume any number of roles. So the profiles of roles that have the same
-source profile and MFA device need one code, where the AWS CLI asks for one code for each role.
+A session with MFA may assume any number of roles. So if several profiles have roles with the same source profile and
+MFA device, they need only one code. The AWS CLI asks for one code per role.
 """
 
 import threading
@@ -33,10 +33,10 @@ class ProfileRole:
 
 
 class OwnCredentials:
-    """Opens credentials that may need a code. Any number of threads may use it; one prompt at a time is shown.
+    """Opens credentials that may need a code. Any number of threads may use it. Only one prompt at a time is shown.
 
-    A device is locked after several wrong codes. So for PERIOD seconds after a code did not help, the same error is
-    raised in place of a prompt for the same device. `clock` returns seconds.
+    AWS locks a device after several wrong codes. So after a code led to an error, the device's next prompt comes at the
+    earliest PERIOD seconds later. Until then, the same error is raised again. `clock` returns seconds.
     """
 
     def __init__(self, wanted: Connection, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -47,7 +47,7 @@ class OwnCredentials:
         self._sources: dict[tuple[str, str], Credentials] = {}
 
     def open(self) -> Clients:
-        """Create the clients with the credentials of the command."""
+        """Create clients with the credentials from the options of the command."""
         with self._lock, self.remembering():
             return open_clients(self._wanted)
 
@@ -70,29 +70,30 @@ class OwnCredentials:
             credentials = open_session(replace(self._wanted, profile=profile, stored=False)).get_credentials()
             if credentials is None:
                 raise UsageFault(f"the profile {profile} has no credentials", "correct it in the file of accounts")
-            # botocore would get them at the first request, when another thread may show a prompt.
+            # Load them now. Otherwise botocore would load them at the first request, and its prompt for a code could
+            # appear together with the prompt of another thread.
             credentials.get_frozen_credentials()
             return credentials
 
     def forget_sources(self) -> None:
-        """Ask for a code again when a session with MFA is needed, because the present ones have expired."""
+        """Forget the sessions with MFA, because they have expired. The next use asks for a code again."""
         with self._lock:
             self._sources.clear()
 
     def _source(self, profile: str, serial: str) -> Credentials | None:
-        """Return a session with MFA for a profile's own keys. Return None if it has no such keys."""
+        """Return a session with MFA for the access keys of a profile, or None if the profile has no access keys."""
         known = self._sources.get((profile, serial))
         if known is None and "role_arn" not in profile_settings(profile):
             session = open_session(replace(self._wanted, profile=profile, mfa_serial=serial, stored=False))
             found = session.get_credentials()
-            # A session with MFA is new credentials, which boto3 was given as they are.
+            # boto3's method is `explicit` only if `open_session` made a session with MFA.
             if found is not None and found.method == "explicit":
                 known = self._sources[profile, serial] = found
         return known
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
-        """Remember an error after this thread asked for a code."""
+        """If the `with` block raises an error after this thread asked for a code, remember the error for the device."""
         self._asked.serial = None
         try:
             yield

@@ -22,7 +22,7 @@ class Retry(Protocol):
 def read(attempt: Callable[[], T], *, sleep: Callable[[float], None], turn: Retry | None = None) -> T:
     """Make a read call, and retry it if it is throttled or gets no response. Reading twice is harmless.
 
-    `attempt` raises mfa-kit's errors. `turn`, if given, makes each attempt, and itself retries throttled attempts.
+    `attempt` raises mfa-kit's errors. `turn`, if given, makes each attempt. It retries throttled attempts itself.
     """
     for pause in READ_PAUSES:
         try:

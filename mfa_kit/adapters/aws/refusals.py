@@ -39,7 +39,7 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
     "AccessDenied": (AccessDenied, "ask an administrator for the permission; docs/permissions.md lists what is needed"),
     "ConcurrentModification": (errors.Busy, "wait some minutes and try again"),
     "DeleteConflict": (errors.Conflict, "deactivate the device first"),
-    "EntityAlreadyExists": (errors.AlreadyExists, "see who has what: mfa-kit status; mfa-kit orphans list"),
+    "EntityAlreadyExists": (errors.AlreadyExists, "list the devices: mfa-kit status; mfa-kit orphans list"),
     "EntityTemporarilyUnmodifiable": (errors.Busy, "wait some minutes and try again"),
     "ExpiredToken": (Expired, SIGN_IN),
     "InvalidAuthenticationCode": (errors.InvalidCode, "check the clock that the codes come from and try again"),
@@ -48,8 +48,8 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
         ("InvalidAction", "NotImplemented", "UnknownOperation", "UnsupportedOperation"),
         (errors.NoSuchOperation, "check --endpoint-url: this server is not AWS"),
     ),
-    "LimitExceeded": (AwsFault, "raise the quota in Service Quotas, or delete what is not used"),
-    "NoSuchEntity": (NoSuchEntity, "check the name; names of users are listed by: aws iam list-users"),
+    "LimitExceeded": (AwsFault, "raise the quota in Service Quotas, or delete devices that are not used"),
+    "NoSuchEntity": (NoSuchEntity, "check the name; to list the users: aws iam list-users"),
     "RequestExpired": (AwsFault, "set this machine's clock"),
     "SignatureDoesNotMatch": (AwsFault, "check the secret access key and this machine's clock"),
     "Throttling": (Throttled, "try again later"),
@@ -62,21 +62,22 @@ WITHOUT_MFA = ("explicit deny", "authenticated with an MFA device")
 WITH_MFA = (
     "if a policy requires MFA, use credentials with MFA, such as a profile with mfa_serial; see docs/credentials.md"
 )
-# A refusal that says itself which policy caused it (IAM user guide, "Troubleshoot access denied error messages").
+# Phrases in a refusal that names its cause (IAM user guide, "Troubleshoot access denied error messages").
 BY_POLICY = ("service control policy", "resource control policy")
 CAUSES = (
     "AWS does not say why; check that the role exists, that its trust policy allows you, that your own policies allow "
     "sts:AssumeRole, that the external ID is right, and whether the role requires MFA"
 )
 WRONG_CODE = "MultiFactorAuthentication failed"
-# Raised by botocore before a request is sent, when credentials cannot be renewed. A RuntimeError is known by its text.
+# Raised by botocore before a request is sent, when credentials cannot be renewed. botocore also raises a RuntimeError
+# with the text STILL_EXPIRED.
 NOT_RENEWED = (CredentialRetrievalError, SSOTokenLoadError, TokenRetrievalError, UnauthorizedSSOTokenError)
 STILL_EXPIRED = "the refreshed credentials have also expired"
-# botocore raises ValueError in these modules if a response has something else in place of a number or base64, and
-# RecursionError if the JSON of a policy is nested too deep.
+# In these modules, botocore raises ValueError if a number or base64 in a response is invalid, and RecursionError if the
+# JSON of a policy is nested too deep.
 PARSERS = {"botocore.parsers", "botocore.handlers"}
 NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
-# RFC 9110, 15.6: from this status on the server failed, and the request may have taken effect.
+# RFC 9110, 15.6: with this or a higher status the server failed, and the request may have taken effect.
 SERVER_ERROR = 500
 NOT_IAM = "check the proxy, the network and --endpoint-url, and try again"
 
@@ -98,7 +99,7 @@ def our_errors() -> Iterator[None]:
     except (HTTPClientError, ResponseParserError) as error:
         raise _no_answer(error) from None
     except NOT_RENEWED as error:
-        raise Expired(f"there are no credentials any more: {str(error).rstrip('. ')}", SIGN_IN) from None
+        raise Expired(f"the credentials cannot be renewed: {str(error).rstrip('. ')}", SIGN_IN) from None
     except BotoCoreError as error:
         raise _unusable(error) from None
     except (RuntimeError, ValueError) as error:
@@ -117,7 +118,7 @@ def _of_botocore(error: Exception) -> Exception:
 def _no_answer(error: Exception) -> Unclear:
     """Convert a failure after which it is unknown whether the request took effect."""
     if isinstance(error, ResponseParserError):
-        return Unclear("something other than IAM answered, because its answer cannot be parsed", NOT_IAM)
+        return Unclear("the response cannot be parsed, so it is not from IAM", NOT_IAM)
     return Unclear(f"no answer from AWS ({type(error).__name__})", "check the network and try again")
 
 
@@ -155,8 +156,8 @@ def _answered(error: ClientError) -> MfaKitError:
     code, message = one_line(answer.get("Code") or "?"), one_line(answer.get("Message") or "").rstrip(". ")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code == str(status):
-        # botocore takes the status as the code when the body is HTML or empty. IAM always answers with XML.
-        return Unclear(f"something other than IAM answered: HTTP {status} {message}", NOT_IAM)
+        # If the body is HTML or empty, botocore uses the status as the code. IAM always sends XML.
+        return Unclear(f"the response is not from IAM: HTTP {status} {message}", NOT_IAM)
     code = code.removesuffix("Exception") if code.removesuffix("Exception") in CODES else code
     kind, hint = _kind_and_hint(code, message, status=status)
     return kind(f"AWS answers {code}: {message or 'without a message'}", hint)
@@ -175,7 +176,7 @@ def _mfa_hint(kind: type[MfaKitError], message: str) -> str:
     if kind is AccessDenied and any(said in message for said in WITHOUT_MFA):
         return WITH_MFA
     if WRONG_CODE in message:
-        return "each code works once and for a minute: wait for the next one, and check mfa_serial in the profile"
+        return "each code works once and for a minute: wait for the next code, and check mfa_serial in the profile"
     return ""
 
 

@@ -1,7 +1,7 @@
-"""Console sign-in: AWS's federation endpoint, and a local page that opens the console in a browser.
+"""Gets a sign-in token from AWS's federation endpoint, and writes a page that opens the console with the token.
 
-IAM user guide, "Enable custom identity broker access to the AWS console". For 15 minutes a sign-in token is as powerful
-as a password, so it is kept in a file that only this user can read. The file is removed after use.
+Source: IAM user guide, "Enable custom identity broker access to the AWS console". For 15 minutes a sign-in token is as
+powerful as a password, so it is kept in a file that only this user can read. The file is removed after use.
 """
 
 import html
@@ -30,7 +30,7 @@ LONGEST = 1 << 16
 PAGE = """<!doctype html>
 <meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>mfa-kit</title>
 <meta http-equiv="refresh" content="0; url={address}">
-<p>Opening the AWS console. <a href="{address}">Go on</a> if nothing happens.</p>
+<p>Opening the AWS console. <a href="{address}">Open it here</a> if nothing happens.</p>
 """
 
 
@@ -69,7 +69,7 @@ class _BoundedHttps(urllib.request.HTTPSHandler):
 def console_address(endpoint: str, session: Secret[str], *, destination: str) -> Secret[str]:
     """Return an address that opens the console signed in. `session` is the JSON that the endpoint accepts.
 
-    Raise AwsFault when the endpoint refuses it or does not answer.
+    Raise AwsFault if the endpoint refuses the session or does not respond.
     """
     token = _token(endpoint, session)
     asked = {"Action": "login", "Issuer": ISSUER, "Destination": destination, "SigninToken": token.reveal()}

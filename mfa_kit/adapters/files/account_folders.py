@@ -30,11 +30,11 @@ class FoldersOnDisk:
     """The folder for a command's results, which contains one subfolder per account. Folders are 0700 and files 0600."""
 
     def __init__(self, base: Path) -> None:
-        """Use an existing folder. Call `account_folders` to open it for this process alone."""
+        """Use an existing folder, which `account_folders` opened and locked."""
         self.base = base
 
     def write(self, account: str, files: Mapping[str, str]) -> None:
-        """Write an account's subfolder, replacing an earlier one. `files` maps file names to their texts.
+        """Write an account's subfolder, which replaces an earlier subfolder. `files` maps file names to their texts.
 
         Raise IntegrityFault if it cannot be written. The earlier subfolder then remains.
         """
@@ -53,7 +53,7 @@ class FoldersOnDisk:
                 _clean(self.base, account)
 
     def write_file(self, name: str, text: str) -> None:
-        """Write a file that covers all accounts, replacing an earlier one.
+        """Write a file about all accounts, which replaces an earlier file with this name.
 
         Raise IntegrityFault if it cannot be written.
         """
@@ -61,9 +61,9 @@ class FoldersOnDisk:
             replace_file(folder, name, text.encode())
 
     def begin(self, at: float, options: Mapping[str, Sequence[str]]) -> None:
-        """Record that a run begins that reads every account. `at` is its time in Unix seconds by AWS's clock.
+        """Record that a run begins, which will read every account. `at` is the time in Unix seconds by AWS's clock.
 
-        `options` are the choices of the command line that a command which continues the run must repeat.
+        `options` has the options of the command line that a later command must repeat to continue the run.
         """
         self.write_file(
             RUN_FILE,
@@ -71,9 +71,9 @@ class FoldersOnDisk:
         )
 
     def began(self, options: Mapping[str, Sequence[str]]) -> float | None:
-        """Return when the run began that a command with these options may continue, in Unix seconds.
+        """Return when the recorded run began, in Unix seconds, or None if no run is recorded.
 
-        Return None if there is no run. Raise UsageFault if its options were different.
+        Raise UsageFault if the run had other options, because a command with `options` may not continue it.
         """
         try:
             found = read_json((self.base / RUN_FILE).read_bytes())
@@ -89,7 +89,7 @@ class FoldersOnDisk:
         return at
 
     def snapshot(self, account: str) -> Snapshot | None:
-        """Return the snapshot of an account that an earlier run wrote, or None if there is no complete one."""
+        """Return the snapshot of an account that an earlier run wrote, or None if there is no complete snapshot."""
         file = self.base / account / SNAPSHOT_FILE
         if not file.is_file():
             return None
@@ -102,9 +102,9 @@ class FoldersOnDisk:
 
 @contextmanager
 def account_folders(base: Path) -> Iterator[FoldersOnDisk]:
-    """Create or open the folder for this process alone, and remove what a killed process left incomplete.
+    """Create or open the folder, lock it for this process, and remove incomplete subfolders of a killed process.
 
-    Raise UsageFault if it cannot be used, or if another process is using it.
+    Raise UsageFault if the folder cannot be used, or if another process is using it.
     """
     place = base.resolve()
     with ExitStack() as stack:
@@ -125,9 +125,9 @@ def account_folders(base: Path) -> Iterator[FoldersOnDisk]:
 
 
 def _clean(base: Path, account: str) -> None:
-    """Remove what an interrupted write left of an account's subfolder, and put the earlier one back if none is there.
+    """Remove the files of an interrupted write of an account's subfolder.
 
-    Raise OSError.
+    If the account has no subfolder now, put its earlier subfolder back. Raise OSError if that fails.
     """
     new, old, place = (base / name for name in (f".{account}.partial", f".{account}.old", account))
     if old.exists() and not place.exists():

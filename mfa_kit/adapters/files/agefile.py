@@ -54,9 +54,10 @@ def _decrypted(path: Path, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
 
 
 def seal_text(path: Path, text: Secret[str], to: Sequence[str], to_files: Sequence[Path]) -> None:
-    """Encrypt a short text to a new file. Raise IntegrityFault if it cannot be written; no file is left behind.
+    """Encrypt a short text into a new file. `to` and the lines of `to_files` are the recipients' public keys.
 
-    `to` and the lines of `to_files` are public keys. Raise UsageFault if one of them is not a recipient.
+    Raise UsageFault if a key is not a recipient, and IntegrityFault if the file cannot be written. No incomplete file
+    remains.
     """
     recipients = parse_recipients(to, to_files)
     write_new(path, pyrage.encrypt(text.reveal().encode(), [each.key for each in recipients]))
@@ -79,7 +80,7 @@ class AgeFiles:
         """
         if self._to:
             path = self.new(intent.account, intent.user, intent.name, run=run).path
-            if os.path.lexists(path):  # an undo removes the file, so it must not be someone else's
+            if os.path.lexists(path):  # an undo would remove a file that this run did not write
                 raise IntegrityFault(
                     f"{path} already exists", "move it away, because mfa-kit never overwrites a backup"
                 )
@@ -98,7 +99,7 @@ class AgeFiles:
         return [each.text for each in self._to]
 
     def find(self, entry: Entry) -> str | None:
-        """Return the path of a run's backup, else the path of the user's own copy, or None if neither exists."""
+        """Return the path of a run's backup, or else of the user's own copy, or None if neither exists."""
         usual = self.new(entry.intent.account, entry.intent.user, entry.intent.name, run=entry.run)
         places = [*([Path(entry.backup)] if entry.backup else []), usual.path]
         if entry.intent.recipient:
@@ -214,9 +215,9 @@ class AgeFiles:
 
 
 def _is_backup_of(path: Path, entry: Entry) -> bool:
-    """Return whether a path ends as the path of this run's backup does, whatever the backup folder is.
+    """Return whether a path has the account, user and file name of this run's backup. The folder above may be any.
 
-    Other users may have changed the ledger, and mfa-kit removes the files that the ledger names.
+    This is checked because mfa-kit removes the file, and another program may have changed the path in the ledger.
     """
     intent = entry.intent
     usual = new_backup(Path("/"), account=intent.account, user=intent.user, device=intent.name, run=entry.run).path

@@ -20,7 +20,7 @@ from mfa_kit.disk import whole_files
 from mfa_kit.disk.folders import open_plain_folder
 
 MAGIC = b"age-encryption.org/v1"
-# An encrypted identity or QR code has a few kilobytes, so a file of more than a megabyte is neither.
+# An encrypted identity or QR code has a few kilobytes. A file with more than a megabyte is something else.
 LARGEST = 1 << 20
 # The header of a file that is encrypted with a passphrase has about 150 octets.
 LONGEST_HEADER = 4096
@@ -130,16 +130,17 @@ def _ssh(file: Path, text: Secret[bytes]) -> Identity:
 
 
 def recipients_of(keys: Secret[list[Identity]]) -> list[str | None]:
-    """Return the recipient of each identity, or None for an SSH key, because pyrage does not return its recipient."""
+    """Return the recipient of each identity, or None for an SSH key, whose recipient pyrage does not return."""
     return [str(key.to_public()) if isinstance(key, pyrage.x25519.Identity) else None for key in keys.reveal()]
 
 
 def split_by_recipients(
     keys: Secret[list[Identity]], recipients: Iterable[str]
 ) -> tuple[Secret[list[Identity]], Secret[list[Identity]] | None]:
-    """Return the identities whose public keys are not among the recipients, then those whose public keys are.
+    """Split identities into old ones, which do not belong to a recipient, and new ones, which belong to a recipient.
 
-    If all public keys are among them, both results contain all identities. If none is, the second result is None.
+    Return the old and the new identities. If all are new, both results contain all identities. If none is new, the
+    second result is None.
     """
     texts, own = frozenset(recipients), recipients_of(keys)
     others = Secret([key for key, text in zip(keys.reveal(), own, strict=True) if text not in texts])

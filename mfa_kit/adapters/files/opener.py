@@ -30,7 +30,10 @@ class BackupOpener:
         return picture
 
     def checked_picture(self, file: Path) -> Png:
-        """Return the picture in a backup. Raise IntegrityFault, as `open` does, if it has no QR code of a device."""
+        """Return the picture in a backup.
+
+        Raise IntegrityFault if the file cannot be decrypted or has no QR code of a device.
+        """
         picture = self.picture(file)
         read_device(picture)
         return picture

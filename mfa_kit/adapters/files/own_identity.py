@@ -1,7 +1,7 @@
 """The identity of this computer: a file that is encrypted with a passphrase, and a file with its public key.
 
-The public key is written only after mfa-kit proved that the identity, unlocked with the passphrase, decrypts what is
-encrypted to that key. The name of the file proves nothing, and backups that are encrypted to a wrong key are lost.
+The public key is also part of the identity file's name. But anyone can rename a file, and backups that are encrypted to
+a wrong key are lost. So the public key file is written only after mfa-kit decrypted a test message with the identity.
 """
 
 import os
@@ -29,7 +29,7 @@ def own_identities(home: Path) -> list[Path]:
 
 
 def recipient_in_name(file: Path) -> str:
-    """Return the recipient in the name of an identity file. Nothing proves that the file contains its identity."""
+    """Return the recipient in the name of an identity file. The file may contain another identity."""
     return file.stem.removeprefix(PREFIX)
 
 
@@ -39,12 +39,12 @@ def unused_recipient() -> str:
 
 
 def public_key_file(file: Path) -> Path:
-    """Return the path of the public key file that goes with an identity file."""
+    """Return the path of the public key file that belongs to an identity file."""
     return file.with_suffix(".pub")
 
 
 def create_own_identity(home: Path, passphrase: Secret[str]) -> tuple[Path, str]:
-    """Create an identity, and prove that it decrypts what is encrypted to it. Return its file and its recipient."""
+    """Create an identity, and test it as `prove` does. Return the identity file and the recipient."""
     identity = NewIdentity()
     file = home / f"{PREFIX}{identity.recipient}.age"
     write_new(file, identity.encrypted(passphrase))
@@ -52,7 +52,7 @@ def create_own_identity(home: Path, passphrase: Secret[str]) -> tuple[Path, str]
 
 
 def proven_recipient(file: Path) -> str | None:
-    """Return the recipient that was proven for an identity file, or None if none was.
+    """Return the recipient of an identity file that was tested before, or None if the file was not tested.
 
     Raise UsageFault if other users could have written the identity file or its public key file, or if the two do not
     match.
@@ -71,7 +71,7 @@ def proven_recipient(file: Path) -> str | None:
 
 
 def prove(file: Path, passphrase: Secret[str]) -> str:
-    """Prove that an identity file decrypts what is encrypted to the recipient in its name, and record the recipient.
+    """Test that an identity file decrypts a message to the recipient in its name, and write its public key file.
 
     Raise UsageFault for a wrong passphrase, and IntegrityFault if the file contains another identity.
     """

@@ -47,7 +47,7 @@ def read_image(file: IO[bytes]) -> Png:
 
 
 def shred_image(image: ImageFile) -> int:
-    """Overwrite a file, sync it to disk and remove it. Return how many other hard links it has.
+    """Overwrite a picture file, sync it to disk and remove it. Return how many other hard links to it exist.
 
     Raise IntegrityFault if that fails, or if the file was replaced after it was read.
     """

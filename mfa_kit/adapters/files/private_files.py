@@ -14,16 +14,17 @@ from mfa_kit.disk.folders import make_folder, open_plain_folder
 def write_new(path: Path, data: whole_files.Content, *, folders: bool = False) -> None:
     """Write a new file with mode 0600, and sync it to disk. With `folders`, also create missing folders.
 
-    Raise IntegrityFault if it exists or cannot be written; no file is left behind.
+    Raise IntegrityFault if the file exists or cannot be written. No incomplete file remains.
     """
     with faults_of(path), (make_folder if folders else open_plain_folder)(path.parent) as folder:
         create_private(folder, path.name, data)
 
 
 def create_private(folder: int, name: str, data: whole_files.Content) -> None:
-    """Create a file.
+    """Create a file in an open folder.
 
-    Its temporary name depends only on its name, so a later run finds the file that a killed run left.
+    The file is written under a temporary name first. The temporary name depends only on `name`, so a later run finds
+    the temporary file of a killed run.
     """
     whole_files.create_file(folder, name, data, partial=whole_files.partial_name(name))
 

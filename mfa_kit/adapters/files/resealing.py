@@ -7,9 +7,10 @@ from mfa_kit.core.otp import Secret
 
 
 class AgeResealer:
-    """Decrypts backups with old identities, and encrypts them to the new recipients, which are those of the vault.
+    """Decrypts backups with old identities, and encrypts them to the recipients of the vault (the new recipients).
 
-    A given identity is new if its public key is a new recipient, otherwise it is old. If all are new, all are tried.
+    An identity is new if its public key is one of the new recipients. The other identities are old. If all identities
+    are new, `reseal` uses all of them.
     """
 
     def __init__(self, vault: AgeFiles, identities: Secret[list[Identity]]) -> None:
@@ -30,14 +31,14 @@ class AgeResealer:
         return recipients_of(self._all)
 
     def reseal(self, backup: Backup) -> bool:
-        """Encrypt a backup that an old identity can decrypt to the new recipients.
+        """Decrypt a backup with an old identity, and encrypt it to the new recipients.
 
         Return whether one of the identities can decrypt the new file.
         """
         return self._vault.rekey(backup, self._old, proof=self._all)
 
     def reseal_with_new(self, backup: Backup) -> bool:
-        """Encrypt a backup that only a new identity can decrypt to the new recipients. Return the same as `reseal`."""
+        """Decrypt a backup with a new identity, and encrypt it to the new recipients. Return the same as `reseal`."""
         return self._vault.rekey(backup, self._new_identities(), proof=self._all)
 
     def check_opens(self, backup: Backup) -> None:

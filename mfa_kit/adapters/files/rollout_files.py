@@ -25,8 +25,8 @@ MEMBER = re.compile(r"[0-9]{12}-[0-9a-f]{8}\.json")
 def read_text(path: Path, *, hint: str = "give a roster as a CSV or JSON Lines file") -> str:
     """Return the text of a roster or a plan.
 
-    Raise UsageFault if the file cannot be read or is not text. `hint` is the error's hint if the file cannot be
-    read. If the file is not text, the message contains the number of the line.
+    Raise UsageFault if the file cannot be read (with the hint `hint`) or is not text. If it is not text, the message
+    contains the number of the line.
     """
     try:
         with path.open("rb") as file:
@@ -49,7 +49,7 @@ def read_text(path: Path, *, hint: str = "give a roster as a CSV or JSON Lines f
 
 
 def make_results_folder(folder: Path) -> None:
-    """Create the folder for results, before there is a result. Raise UsageFault if no file can be written in it."""
+    """Create the folder for results. Raise UsageFault if no file can be written in it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -61,7 +61,7 @@ def make_results_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file with mode 0600, replacing an earlier one.
+    """Write a file with mode 0600. It replaces an earlier file with this name.
 
     Raise UsageFault if the path is a folder, a link, a pipe or a device, and IntegrityFault if it cannot be written.
     """
@@ -80,10 +80,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_set(path: Path, text: str, *, folder: Path, members: Mapping[str, str]) -> None:
-    """Write the files in `members`, by name, into a folder, then write the file at `path`, which refers to them.
+    """Write the texts in `members`, by file name, into a folder. Then write the file at `path`, which refers to them.
 
-    An earlier set remains valid until `path` is replaced, because its members have other names. Its members are removed
-    afterward. If a write fails, the new members are removed. Raise UsageFault or IntegrityFault as `write_text` does.
+    The members of an earlier set have other names, so that set remains valid until `path` is replaced. Its members are
+    removed afterward. If a write fails, the new members are removed. Raise UsageFault or IntegrityFault as `write_text`
+    does.
     """
     added: list[Path] = []
     try:

@@ -21,8 +21,8 @@ class _OneValuePerKey(Loader):  # type: ignore[misc]  # its base is chosen at ru
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Replace merge keys (`<<`) with the entries that they merge. PyYAML calls this for each mapping.
 
-        A mapping's own value overrides a merged one. Duplicates are dropped, because otherwise a few nested merges
-        would fill the memory.
+        A mapping's own value overrides a merged value. Duplicate entries are dropped, because otherwise a few nested
+        merges would fill the memory.
         """
         seen: set[object] = set()
         for key, _ in node.value:

@@ -27,7 +27,7 @@ DRILL = "insert into drills (at, backup, result) values (?, ?, ?)"
 
 
 class BackupRecords:
-    """Records the recipients and the tests of backups. `now` is the time of new records, in Unix seconds."""
+    """Records the recipients and the tests of backups. New records get the time `now`, in Unix seconds."""
 
     def __init__(self, tables: Tables, *, now: float) -> None:
         self._tables, self._now = tables, now
@@ -64,7 +64,7 @@ class BackupRecords:
         self._tables.write((DRILL, [(self._now, backup, result)]))
 
     def drills(self) -> dict[str, float]:
-        """Return when each backup last produced a correct code in a test, in Unix seconds."""
+        """Return when each backup last passed a test, in Unix seconds. The keys are names of backups."""
         sql = "select backup, max(at) from drills where result = 'proved' group by backup"
         return dict(self._tables.select(sql, types="text time"))
 
@@ -82,7 +82,7 @@ class BackupRecords:
         return {backup for (backup,) in rows if backup}
 
     def losses(self, account: str | None, devices: Collection[str]) -> list[str]:
-        """Return the IDs of runs that reported a device with one of these names lost.
+        """Return the IDs of the runs that reported a device with one of these names as lost.
 
         If `account` is None, runs of every account are returned.
         """

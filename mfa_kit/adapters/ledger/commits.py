@@ -16,7 +16,8 @@ from dataclasses import dataclass
 class Change:
     """A change that is committed completely or not at all: SQL statements, each with the values of its rows.
 
-    A `light` change need not be synced to disk by its commit. `written` says whether it is committed.
+    The commit of a `light` change need not wait until the change is on disk. `written` says whether the change is
+    committed.
     """
 
     statements: Sequence[tuple[str, Iterable[Sequence[object]]]]
@@ -33,9 +34,9 @@ class Commits:
         self._level: bool | None = None  # the value last passed to _set_level; None if unknown
 
     def write(self, change: Change) -> None:
-        """Commit a change, and return when it is committed.
+        """Commit a change, and return after the commit. Raise sqlite3.Error if the change cannot be committed.
 
-        Raise sqlite3.Error if that fails. Other changes are not affected.
+        A failure does not affect the changes of other threads.
         """
         self._waiting.append(change)
         try:
@@ -47,9 +48,9 @@ class Commits:
                 self._waiting.remove(change)
 
     def _write_waiting(self, change: Change) -> None:
-        """Commit all waiting changes together. If that fails, commit only this one.
+        """Commit all waiting changes together. If that fails, commit only `change`.
 
-        Other threads then do the same with their own changes.
+        The other threads then commit their own changes in the same way.
         """
         together = [each for each in self._waiting.copy() if not each.written]
         with suppress(sqlite3.Error):
@@ -76,7 +77,7 @@ class Commits:
             change.written = True
 
     def _set_level(self, *, light: bool) -> None:
-        """Set whether commits wait for the disk. In WAL mode, light ones do not (SQLite, "PRAGMA synchronous")."""
+        """Set whether commits wait for the disk. In WAL mode, light commits do not (SQLite, "PRAGMA synchronous")."""
         if light is not self._level:
             self._level = None
             self._database.execute(f"pragma synchronous = {'normal' if light else 'full'}")

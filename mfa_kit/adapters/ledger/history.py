@@ -19,25 +19,25 @@ HISTORY = """
     )) order by at
 """
 HISTORY_TYPES = "time text text text? text? text? text?"
-# Readable words for the purpose of a run and for how far it has progressed.
+# Readable words for the purpose of a run and for its progress.
 WORDS: dict[str, str] = {
     Purpose.ENROLL: "enrollment",
     Purpose.REVOKE: "revocation",
-    Purpose.ADD: "backup of a device that was there",
+    Purpose.ADD: "backup of an existing device",
     Purpose.LOST: "revocation of a lost device",
-    Reached.INTENT: "asked for, and not answered",
+    Reached.INTENT: "started, result unknown",
     Reached.CREATED: "half-made",
     Reached.STAGED: "staged, to be enabled later",
-    Reached.ENABLED: "done, and not yet confirmed",
+    Reached.ENABLED: "enabled, not yet confirmed",
     Reached.CONFIRMED: "done",
-    Reached.UNDONE: "undone, nothing is left",
-    Reached.REVOKING: "under way",
+    Reached.UNDONE: "undone",
+    Reached.REVOKING: "in progress",
     Reached.REVOKED: "done",
 }
 
 
 def happened(rows: Iterable[SqlRow]) -> list[LogLine]:
-    """Convert rows of HISTORY to log lines. Codes that have no words, such as names of IAM operations, are kept."""
+    """Convert rows of HISTORY to log lines. A code that is not in WORDS, such as an IAM operation, is not changed."""
     return [
         LogLine(
             at=at,

@@ -31,16 +31,19 @@ def is_there(path: Path) -> bool:
 
 
 def check_owner(path: Path, status: os.stat_result) -> None:
-    """Raise IntegrityFault if other users can write to the ledger, because mfa-kit removes files named in it."""
+    """Raise IntegrityFault if other users can write to the ledger.
+
+    They could make mfa-kit remove files, because it removes backups by the paths in the ledger.
+    """
     fault = fault_of_owner(path, status) or fault_of_owner(path.parent, path.parent.stat())
     if fault:
         raise IntegrityFault(*fault)
 
 
 def find_fault(path: Path) -> LedgerFault | None:
-    """Return why the ledger at a path cannot be used.
+    """Return why the ledger at a path cannot be used, or None if it can be used.
 
-    Return None if it is intact, is owned by the user and is not locked.
+    A ledger can be used if it is intact, is owned by the user and is not locked.
     """
     if owner := fault_of_owner(path, path.stat()) or fault_of_owner(path.parent, path.parent.stat()):
         return LedgerFault(*owner)

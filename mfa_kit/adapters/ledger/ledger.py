@@ -41,7 +41,7 @@ WAIT, PATIENCE = 10.0, 60.0
 class Ledger:
     """The Journal and the log of calls. Methods may be called from any thread.
 
-    They raise IntegrityFault if the file cannot be used.
+    Every method raises IntegrityFault if the file cannot be used.
     """
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
@@ -113,7 +113,7 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Release the locks of all runs, as the end of the process would, and close the database."""
+        """Release the locks of all runs, as happens when the process ends, and close the database."""
         for run in self._locks.held:
             self._release(run)
         self._db.close()
@@ -142,7 +142,7 @@ class Ledger:
     def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
         """Yield the unfinished entries of an account whose runs' processes have ended.
 
-        While an entry is processed, this process holds its run's lock.
+        Until the caller asks for the next entry, this process holds the lock of the entry's run.
         """
         with self._faults():
             entries = self._entries(OPEN)
@@ -153,7 +153,10 @@ class Ledger:
                         yield from self._entries(f"{OPEN} and run = ? and serial = ?", entry.run, entry.intent.serial)
 
     def find(self, serial: str, *, run: str | None = None) -> Entry | None:
-        """Return a run's entry for a device. Without a run, return the last entry that was not undone or revoked."""
+        """Return a run's entry for a device, or None.
+
+        Without a run, return the last entry for the device that is not undone or revoked.
+        """
         with self._faults():
             if run is not None:
                 found = self._entries("serial = ? and run = ?", serial, run)
@@ -180,7 +183,10 @@ class Ledger:
 
     @contextmanager
     def _borrowed(self, run: str) -> Iterator[bool]:
-        """Yield True and hold the run's lock as this process's own, or yield False if the run's process is alive."""
+        """Yield whether this process could take a run's lock, and hold the lock until the end of the context.
+
+        False means that the run's process is alive.
+        """
         if not self._locks.try_to_hold(run):
             yield False
             return
@@ -199,8 +205,8 @@ class Ledger:
     def called(self, *calls: Call) -> None:
         """Append API calls or decryptions of backups to the event log, all of them or none.
 
-        During a run this does not wait for the disk. The next record of the run's progress waits for it, and also syncs
-        these rows.
+        During a run this does not wait for the disk. The next record of the run's progress waits for the disk, and then
+        these rows are on disk too.
         """
         at = self._clock()
         self._write(
@@ -218,8 +224,8 @@ class Ledger:
     def lightly(self) -> Iterator[None]:
         """Write many rows without waiting for the disk each time.
 
-        A row survives the end of this process immediately. It is sure to survive a power cut only after the context
-        ends.
+        Each row is safe from the end of this process as soon as it is written. It is safe from a power cut only after
+        the context ends.
         """
         with self._faults(), self._lock:
             self._light = True

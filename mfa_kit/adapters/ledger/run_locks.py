@@ -30,8 +30,8 @@ class RunLocks:
     def hold(self, run: str, *, wait: float, doing: str) -> None:
         """Take a run's lock.
 
-        If it is not free within `wait` seconds, raise IntegrityFault, whose message says which process holds it and, in
-        the words of `doing`, what that process does.
+        Raise IntegrityFault if the lock is not free within `wait` seconds. The message names the process that holds the
+        lock, followed by `doing`, which says what that process does.
         """
         if run not in self._held:
             self._held[run] = self.wait_for(run, wait=wait, doing=doing)
@@ -60,9 +60,9 @@ class RunLocks:
     def _take(self, name: str, *, wait: float) -> int:
         """Take a lock, and write this process's ID into its file.
 
-        Raise BlockingIOError if it is not free in `wait` seconds.
+        Raise BlockingIOError if the lock is not free within `wait` seconds.
         """
-        # A file gets this name and is removed later, so the name must be a run ID.
+        # The name comes from the ledger's file, and a file with this name is created and removed. So check it.
         if name != MIGRATION and not RUN.fullmatch(name):
             raise IntegrityFault(f"{name!r} is not a run ID", "report this")
         path, until = self._folder / name, time.monotonic() + wait
@@ -90,8 +90,8 @@ class RunLocks:
     def wait_for(self, name: str, *, wait: float, doing: str) -> int:
         """Take a lock and return the descriptor of its file.
 
-        Raise IntegrityFault if it is not free within `wait` seconds. The message names the process that holds it and
-        what it does (`doing`).
+        Raise IntegrityFault if the lock is not free within `wait` seconds. The message names the process that holds the
+        lock, followed by `doing`, which says what that process does.
         """
         try:
             return self._take(name, wait=wait)

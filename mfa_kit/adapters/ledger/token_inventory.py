@@ -21,8 +21,8 @@ HELD = """
         and intent ->> '$.kind' in ('programmable', 'hardware-totp')
     order by at, run
 """
-# A reading counts only for the seed that the token had. Of the readings for the same seed, the latest counts, in
-# whatever order they were recorded.
+# A reading counts only for the seed that the token had at that time. Of the readings with the same seed, the latest
+# one counts, even if it was not recorded last.
 PROVED = """
     from sightings s where s.serial = tokens.serial and s.fingerprint = {fingerprint}
     order by s.at desc, s.id desc limit 1
@@ -67,7 +67,7 @@ class TokenInventory:
     def stock(self, tokens: Sequence[tuple[Token, str]]) -> StockCounts:
         """Add tokens, each with the fingerprint of its seed. Return how many are new, known, or have a different seed.
 
-        A token with a different seed than before is untested again, unless it was tested with that seed.
+        A token with a different seed than before becomes untested, unless it was already tested with the new seed.
         """
         rows = self._tables.select("select serial, fingerprint from tokens", types="text text")
         before, there = {folded(row[0]): row for row in rows}, {row[0] for row in rows}
@@ -105,7 +105,7 @@ class TokenInventory:
         return StockCounts(new=new, known=known, reseeded=len(tokens) - new - known)
 
     def token(self, serial: str) -> StockedToken | None:
-        """Return the token with this serial in any spelling, or None."""
+        """Return the token with this serial, or None. Case and spaces in the serial do not matter."""
         serials = (row[0] for row in self._tables.select("select serial from tokens", types="text"))
         spelled = [each for each in serials if folded(each) == folded(serial)]
         return next(iter(self._stocked("serial = ?", *spelled[:1])), None) if spelled else None
@@ -142,7 +142,7 @@ class TokenInventory:
         return {serial: user for serial, user in devices.values() if user}
 
     def record(self, *seen: Sighting) -> None:
-        """Record readings, and give each token the result of its newest one. Unknown serials are skipped."""
+        """Record readings, and give each token the verdict of its latest reading. Unknown serials are skipped."""
         self._tables.write(
             (SIGHT, [(s.at, s.verdict, s.offset, s.seconds, s.reason, s.serial) for s in seen]),
             (JUDGE, [(s.serial,) for s in seen]),
