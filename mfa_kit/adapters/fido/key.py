@@ -130,14 +130,14 @@ class FidoKey:
             ctap = Ctap2(self._device)
             client_pin = ClientPin(ctap)
             if not CredentialManagement.is_supported(ctap.info):
-                raise DeviceFault("this key cannot count its credentials", "its manufacturer's tool may be able to")
+                raise DeviceFault("this key cannot count its credentials", "count them with the manufacturer's tool")
             token = client_pin.get_pin_token(pin.reveal(), ClientPin.PERMISSION.CREDENTIAL_MGMT)
             management = CredentialManagement(ctap, client_pin.protocol, token)
             counted, fields = management.get_metadata(), CredentialManagement.RESULT
             return int(counted[fields.EXISTING_CRED_COUNT]), int(counted[fields.MAX_REMAINING_COUNT])
 
     def set_pin(self, new: Pin) -> None:
-        """Set the first PIN. Raise DeviceFault if the key already has a PIN or rejects this one."""
+        """Set the first PIN. Raise DeviceFault if the key already has a PIN or rejects the new PIN."""
         with key_faults(), self._new_pin():
             ClientPin(Ctap2(self._device)).set_pin(new.reveal())
 
@@ -159,7 +159,7 @@ class FidoKey:
         with key_faults(), self._pin_errors():
             ctap = Ctap2(self._device)
             if not Config.is_supported(ctap.info):
-                raise DeviceFault("this key cannot be configured", "its manufacturer's tool may be able to")
+                raise DeviceFault("this key cannot be configured", "try the manufacturer's tool, or use another key")
             if pin:
                 client_pin = ClientPin(ctap)
                 token = client_pin.get_pin_token(pin.reveal(), ClientPin.PERMISSION.AUTHENTICATOR_CFG)
@@ -187,8 +187,8 @@ class FidoKey:
     def register(self, *, verify: bool, pin: Pin | None, known: Sequence[bytes] = ()) -> Registration | None:
         """Create a non-resident credential with direct attestation. This requires a touch.
 
-        Return None if the key created one of the `known` credentials for this relying party, which means that it was
-        examined before.
+        Return None if the key created one of the `known` credentials for this relying party. Such a key was examined
+        before.
         """
         server = self._server()
         options, state = server.register_begin(
@@ -320,7 +320,8 @@ class FidoKey:
             left, replug = ClientPin(Ctap2(self._device)).get_pin_retries()
             what = f"{left} {'try is' if left == 1 else 'tries are'} left"
             if code == CtapError.ERR.PIN_AUTH_BLOCKED:
-                # The third wrong PIN in a row, or a later one. Older keys do not distinguish the two cases.
+                # The PIN was wrong for the third time in a row, or the key already waits to be unplugged. Older keys
+                # report the same error for both.
                 happened, hint = SAYINGS[code]
                 raise DeviceFault(f"{happened}; {what}", hint) from None
             raise DeviceFault(
@@ -355,7 +356,7 @@ def _requirement(*, verify: bool) -> UserVerificationRequirement:
 
 
 def _info(place: PluggedKey, info: Info, *, u2f: tuple[str, ...], device_version: Version | None) -> KeyInfo:
-    # python-fido2 counts down from these values, so a huge one would keep it busy.
+    # python-fido2 counts down from these values, so it would not end soon if a value were huge.
     if not 0 <= info.max_creds_in_list <= MOST_LISTED or info.max_msg_size < SMALLEST_MESSAGE:
         raise ValueError("max_creds_in_list or max_msg_size is out of range")
     # A PIN that mfa-kit generates has the minimum length.

@@ -166,7 +166,7 @@ class _Card:
     def transmit(self, apdu: list[int], protocol: int | None = None) -> tuple[list[int], int, int]:
         """Send an APDU and return the response.
 
-        Raise DeviceFault if it does not arrive in time, or if an empty part of it announces more data.
+        Raise DeviceFault if the response does not arrive in time, or if an empty part of it announces more data.
         """
         data, sw1, sw2 = self._deadline.wait(lambda: self._inner.transmit(apdu, protocol))
         if apdu[1] == GET_RESPONSE and sw1 == MORE and not data:
@@ -245,13 +245,13 @@ def _wants_finger(request: bytes) -> bool:
 def _wants_finger_u2f(request: bytes) -> bool:
     """Return whether a U2F command requires a touch.
 
-    Register does, and so does authenticate unless it only checks a key handle.
+    Register requires a touch. Authenticate requires a touch unless it only checks a key handle.
     """
     return request[1:2] == b"\x01" or (request[1:2] == b"\x02" and request[2:3] != b"\x07")
 
 
 def find_keys() -> tuple[list[PluggedKey], list[DeviceFault]]:
-    """Return the keys that can be opened, and a fault for each key that cannot.
+    """Return the keys that can be opened, and a fault for each key that cannot be opened.
 
     A key that appears on USB and in a reader is listed once, on USB.
     """
@@ -325,7 +325,8 @@ class FoundKey:
 
 def _found() -> tuple[list[FoundKey], list[DeviceFault]]:
     usb = [_on_usb(each) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
-    # A key on USB may also be a reader, which has the key's own name. Each key on USB hides one such reader.
+    # A key on USB may also appear as a reader, whose name begins with the key's product name. So one such reader is
+    # skipped for each key on USB.
     names = [each.place.product for each in usb if each.place.product]
     cards, wrong = [], []
     for reader in _readers():

@@ -1,6 +1,6 @@
 """Checks an attestation statement (WebAuthn Level 3, 8): its type, and whether its signature is valid.
 
-Whether its certificates are trusted is decided elsewhere.
+Whether the certificates are trusted is decided in adapters/metadata.
 """
 
 import warnings

@@ -50,7 +50,7 @@ REASONS = {
     "critical extension": "a certificate has an unknown critical extension",
     "required extension": "a certificate lacks a required extension",
 }
-NOT_LISTED = "its certificate was not issued under a root listed for it"
+NOT_LISTED = "its certificate was not issued under a root that is listed for the model"
 
 
 class Unchained(Exception):
@@ -60,7 +60,7 @@ class Unchained(Exception):
 def verify_signer(chain: Sequence[x509.Certificate], root: bytes, *, site: str | None, at: datetime) -> None:
     """Verify that a chain leads to the root, and that its first certificate is for the web server `site`.
 
-    Raise Unchained if one is wrong. If `site` is None, the names and purposes in the first certificate do not matter.
+    Raise Unchained otherwise. If `site` is None, the names and purposes in the first certificate do not matter.
     """
     if not chain:
         raise Unchained("it has no certificate")
@@ -76,7 +76,7 @@ def verify_signer(chain: Sequence[x509.Certificate], root: bytes, *, site: str |
 
 
 def verify_chain(chain: Sequence[x509.Certificate], root: bytes, *, at: datetime) -> None:
-    """Verify that each certificate was issued by the next one, and the last one by the root. Raise Unchained.
+    """Verify that each certificate was issued by the next one, and the last one by the root. Raise Unchained otherwise.
 
     The root may also be one of the chain's own certificates (FIDO Metadata Statements, attestationRootCertificates). A
     root is trusted whatever its dates are, and even without BasicConstraints.
@@ -128,7 +128,8 @@ def _reason(error: verification.VerificationError, site: str | None) -> str:
 def _restated(path: Sequence[x509.Certificate], *, root_valid_at: datetime | None) -> Iterator[x509.Certificate]:
     """Return certificates with the same contents, signed with temporary keys in the form that RFC 5280 requires.
 
-    The last one becomes a root that may issue certificates. If `root_valid_at` is given, it is valid at that time.
+    The last certificate becomes a root that may issue certificates. If `root_valid_at` is given, the root is valid at
+    that time.
     """
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in path]
     for number, certificate in enumerate(path):

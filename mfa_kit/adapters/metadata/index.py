@@ -107,8 +107,8 @@ class MetadataIndex:
             named = f"AAGUID {registration.aaguid}" if registration.aaguid else "this U2F certificate"
             return Untrusted(reason=f"the metadata lists no model for {named}")
         verdicts = [self._judged(registration, chain, each, at) for each in entries]
-        # The key is genuine if the roots of one entry verify it. The other entries of the model are kept, because their
-        # statuses count too.
+        # The key is genuine if its chain leads to a root of one entry. The other entries of the model are kept, because
+        # their statuses count too.
         best = next((each for each in verdicts if isinstance(each, Trusted)), verdicts[0])
         return replace(best, others=tuple(each for each in entries if each is not best.model))
 
@@ -179,7 +179,7 @@ def _root_of(chain: Sequence[x509.Certificate], model: Model, *, at: datetime) -
         except Unchained as error:
             reason = f"{model.name}: {error}"
         except GARBLED:
-            reason = f"{model.name}: a root listed for it cannot be read"
+            reason = f"{model.name}: a root that is listed for the model cannot be read"
         else:
             return root
     return Untrusted(reason=reason, model=model)
@@ -241,7 +241,7 @@ def _open(
     tell: Callable[[str], None],
     name: str,
 ) -> MetadataIndex:
-    """Open the index of a file with its present content. Build the index if there is none."""
+    """Open the index that was built from a file's present content, or build it. `read` returns the content."""
     try:
         stat = path.stat()
     except OSError as error:

@@ -43,7 +43,7 @@ def _seen(file: Path, root: str) -> int | None:
         return None
     except OSError as error:
         raise IntegrityFault(
-            f"{file} cannot be read: {error.strerror}", f"make it yours: chown $USER {quote(str(file))}"
+            f"{file} cannot be read: {error.strerror}", f"change its owner: sudo chown $USER {quote(str(file))}"
         ) from None
     numbers = []
     for line in lines:

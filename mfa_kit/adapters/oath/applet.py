@@ -1,6 +1,6 @@
 """An open YKOATH applet: sends its commands, and converts its responses to values and errors.
 
-Status words are not trusted: the module reads back whatever it can. This module writes secrets to a card. YKOATH:
+Status words are not trusted: whatever can be read back is read back. This module writes secrets to a card. Source:
 https://docs.yubico.com/yesdk/users-manual/application-oath/oath-protocol.html
 """
 
@@ -35,7 +35,8 @@ from mfa_kit.oath_keys.credential import OathKey, remedy
 # Seconds in which the user can touch a key, and the remaining seconds at which they are reminded.
 TOUCH = 30.0
 TOUCH_TOLD = (20, 10, 5)
-# The reminders for a command that may or may not require a touch. If it takes longer than a second, it requires one.
+# The reminders for a command that may or may not require a touch. After one second without a response, the key is
+# assumed to wait for a touch.
 UNASKED = (TOUCH - 1, *TOUCH_TOLD)
 # pico-fido's response to CALCULATE ALL with 254 credentials.
 TOO_MANY = {SW.WRONG_LENGTH}
@@ -125,14 +126,14 @@ class Applet:
         A key that does not support version 1 returns a plain list. The values are then None.
         """
         names = self.names()
-        told: dict[bytes, bool | None] = {
+        found: dict[bytes, bool | None] = {
             row[1:-1]: bool(row[-1] & TOUCH_REQUIRED) for row in self._list(LIST_VERSION_1) if row
         }
-        return told if set(told) == set(names) else dict.fromkeys(names)
+        return found if set(found) == set(names) else dict.fromkeys(names)
 
     @contextmanager
     def _touched(self, marks: tuple[float, ...]) -> Iterator[None]:
-        """Allow a command the time for a touch, and count down the seconds.
+        """Give the command in the `with` block enough time for a touch, and count down the seconds.
 
         Raise DeviceFault if the key reports that it was not touched.
         """
@@ -146,7 +147,7 @@ class Applet:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Allow a write the time for a touch, if the key may require one.
+        """Give the write in the `with` block enough time for a touch, if the key may require a touch.
 
         The user is asked to touch the key when the write takes longer than a second.
         """
@@ -214,11 +215,11 @@ class Applet:
                 raise _untouched() from None
 
     def delete(self, label: str) -> None:
-        """Send DELETE, and check that the credential is gone. Raise DeviceFault if it is not."""
+        """Send DELETE, and check the result. Raise DeviceFault if the key still has the credential."""
         name = without_controls(self.wire.reader)
         cannot = DeviceFault(
             f"the key in {name} did not delete {label}",
-            "delete it with the manufacturer's program; its device no longer exists",
+            "delete this credential with the manufacturer's program, because it is no longer used",
         )
         with card_faults(self.wire.reader):
             try:
@@ -257,7 +258,7 @@ class Applet:
                 ) from None
 
     def set_key(self, key: Secret[bytes] | None) -> None:
-        """Set the password with an access key, or remove the password for None (SET CODE)."""
+        """Set the access key, and with it the password (SET CODE). None removes the password."""
         with card_faults(self.wire.reader):
             if key is None:
                 self._session.unset_key()

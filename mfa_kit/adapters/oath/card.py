@@ -50,10 +50,11 @@ def compute_pair(
     judge: Callable[[int, str], None] = lambda _step, _code: None,
     sleep: Callable[[float], None] | None = None,
 ) -> Pair:
-    """Return the codes of the previous and the current step, counted from the last touch.
+    """Return two consecutive codes: those of the previous and the current step at the time of the last touch.
 
-    `sleep` waits for the next step, if given. If a step ends while the user touches the key, one more touch is needed,
-    because IAM stores the clock offset of the pair that it accepts.
+    `judge` is called with each step and its code. If `sleep` is given, it waits for the next step after the first code.
+    If a step ends while the user touches the key, the code of the next step is computed too, which takes one more
+    touch. Otherwise IAM would store a wrong clock offset.
     """
     shown: dict[int, str] = {}
 
@@ -133,9 +134,10 @@ class OathCard:
             )
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Write the credential, and check that it is stored, requires a touch if requested, and replaced no other one.
+        """Write the credential, and check the result.
 
-        A credential that an interrupted run wrote is kept, and its codes are checked later.
+        Raise DeviceFault if the credential is not stored or does not require a touch as requested, or if another
+        credential is lost. A credential that an interrupted run wrote is kept, and its codes are checked later.
         """
         key, label = self._chosen(), intent.label
         with self._keys.open(key) as applet:
@@ -226,7 +228,7 @@ class OathCard:
         self._delete(entry.intent.label, self._home(entry.intent))
 
     def _home(self, intent: Intent) -> OathKey:
-        """Return the key of an interrupted run. If it is not plugged in, raise DeviceFault that asks for it."""
+        """Return the key of an interrupted run. If it is not plugged in, raise a DeviceFault that asks for the key."""
         found, wrong = self._keys.look()
         homes = _homes(intent, found) or self._holding(intent, found)
         if len(homes) > 1:
@@ -241,8 +243,8 @@ class OathCard:
     def _holding(self, intent: Intent, found: list[OathKey]) -> list[OathKey]:
         """Return the keys that have a credential with the intent's label.
 
-        This is needed if another computer wrote the credential, and only its label is known here. Otherwise, return
-        an empty list.
+        If the intent has the key's identity (`card`), return an empty list. Without it, another computer wrote the
+        credential, and only the label is known here.
         """
         if intent.card is not None:
             return []
@@ -274,7 +276,7 @@ def _silent(intent: Intent, wrong: list[DeviceFault]) -> DeviceFault | None:
 
 
 def _absent(intent: Intent, found: list[OathKey], wrong: list[DeviceFault]) -> DeviceFault:
-    """Return an error that asks for the key of an interrupted run, by the name that people use for it.
+    """Return an error that asks for the key of an interrupted run, by its asset label or serial number.
 
     Its notes describe the keys that are plugged in instead.
     """

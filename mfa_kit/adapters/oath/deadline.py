@@ -17,8 +17,8 @@ LAST = 6.0
 class DeadlineThread:
     """A thread for calls that may hang. Waiting for a call has a time limit. Ctrl-C ends the wait, but not the call."""
 
-    # Threads with an interrupted call that is still running. After a timeout, a call is not waited for again. The list
-    # is shared by the whole process, because such a call keeps the card busy for the whole process.
+    # Threads with an interrupted call that is still running. A call that reached its time limit is not in the list. The
+    # list is shared by the whole process, because such a call keeps the card busy for the whole process.
     stuck: ClassVar[list["DeadlineThread"]] = []
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class DeadlineThread:
         raise TimeoutError
 
     def await_stuck(self) -> bool:
-        """Wait for an interrupted call, as long as the call itself was allowed to take. Return whether it ended."""
+        """Wait for an interrupted call, at most until its own time limit. Return whether the call has ended."""
         self.thread.join(max(0.0, self._until - time.monotonic()) + LAST)
         return not self.thread.is_alive()
 

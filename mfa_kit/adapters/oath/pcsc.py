@@ -55,8 +55,8 @@ NONSENSE = (CommandError, NotSupportedError, ValueError, LookupError, TypeError,
 def with_le(apdu: bytes, *, t0: bool = False) -> bytes:
     """Return the command with Le added (ISO 7816-4, 5.1), if its response contains data.
 
-    yubikit omits Le, and CanoKey's firmware then sends no data. The result is a short APDU, because no data here is
-    longer. With T=0, a command with data cannot have Le (ISO 7816-3, 12.2.5).
+    yubikit omits Le, and CanoKey's firmware then sends no data. The result is always a short APDU, because the data is
+    never too long for it. With T=0, a command with data cannot have Le (ISO 7816-3, 12.2.5).
     """
     if apdu[1] not in WITH_DATA:
         return apdu
@@ -70,7 +70,7 @@ def with_le(apdu: bytes, *, t0: bool = False) -> bytes:
 class Wire(SmartCardConnection):
     """A connection for yubikit over pyscard, in shared mode.
 
-    It is in a transaction, so that other programs wait and cannot select another applet.
+    The connection holds a PC/SC transaction, so that other programs wait and cannot select another applet.
     """
 
     def __init__(self, reader: str) -> None:
@@ -222,7 +222,7 @@ def _holders() -> str:
 
 
 def reader_states() -> list[tuple[str, bool]]:
-    """Return the name of each reader and whether it reports a card, or nothing without PC/SC.
+    """Return the name of each reader and whether it reports a card, or an empty list if PC/SC is not available.
 
     No command is sent to a card.
     """

@@ -93,7 +93,7 @@ def seeded_token(where: str, token: Token, seed: Seed, other: Seed | None = None
 
 
 def gather_reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]) -> Reading:
-    """Return the tokens that were found and the dropped rows with their reasons.
+    """Return a `Reading` with the tokens that were found, and the dropped rows with their reasons.
 
     If a serial occurs twice, the second row is dropped. If the two rows differ in the seed or in a parameter, both are
     dropped. Different spellings of a serial are equal, because people and scanners spell it differently.
@@ -151,11 +151,12 @@ def decode_rows(
     *,
     fixed: Encoding | None = None,
 ) -> tuple[Reading, ...]:
-    """Decode all rows, and return a reading for each possible encoding.
+    """Decode all rows, and return a `Reading` for each possible encoding.
 
-    The encoding is that of the format (`fixed`), else the one that the user gave (`wanted`), else the only one that
-    fits all rows, else both. Inexact base32 is accepted if the user gave base32, or if hex is possible too, because a
-    code then decides. Raise IntegrityFault if some rows can only be hex and others only base32.
+    The encoding is that of the format (`fixed`), or else the user's (`wanted`), or else the only encoding that fits all
+    rows, or else both. Inexact base32 is accepted if the user gave base32. It is also accepted if hex is possible too,
+    because a code of a token then shows which encoding is right. Raise IntegrityFault if some rows can only be hex and
+    others only base32.
     """
     decoded = [
         _DecodedRow(row, decode_hex(row.text), decode_base32_leniently(row.text), decode_base32(row.text) is not None)
@@ -171,7 +172,7 @@ def decode_rows(
 
 
 def _fitting(decoded: Sequence[_DecodedRow]) -> tuple[Encoding, ...]:
-    """Return the encodings that fit all rows. Raise IntegrityFault if there is none."""
+    """Return the encodings that fit all rows. Raise IntegrityFault if no encoding fits."""
     proofs = {each.only: each.row for each in reversed(decoded)}
     hexed, lettered = proofs.get(Encoding.HEX), proofs.get(Encoding.BASE32)
     if hexed and lettered:

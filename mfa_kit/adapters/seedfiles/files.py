@@ -29,7 +29,7 @@ WRAPPED = (
     (b"-----BEGIN AGE", "encrypted with age", "decrypt it: age --decrypt -i IDENTITY FILE"),
 )
 
-# An entry of SafeWord's .dat file, which is LDIF. It does not say where a token's counter or clock is.
+# An entry of SafeWord's .dat file, which is LDIF. It does not contain the state of a token's counter or clock.
 SAFEWORD = re.compile(r"^(dn:\s*scc|scc(AuthenticatorId|TokenData)\b)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -73,8 +73,8 @@ def load_file(path: Path) -> bytes:
 def read_seed_file(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None = None) -> SeedFile:
     """Return the tokens in a seed file, and each rejected row with the reason.
 
-    `unlock` asks for the secret that decrypts it, `now` is in Unix seconds, and `wanted` is the encoding that the user
-    gave. Raise IntegrityFault if the file is damaged or not a seed file, and UsageFault if it cannot be decrypted.
+    `unlock` asks for the secret that decrypts the file, `now` is in Unix seconds, and `wanted` is the encoding that the
+    user gave. Raise IntegrityFault if the file is damaged or not a seed file, and UsageFault if it cannot be decrypted.
     """
     for magic, what, hint in WRAPPED:
         if content.startswith(magic):

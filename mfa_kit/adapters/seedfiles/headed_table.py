@@ -50,16 +50,17 @@ NAMES = {
 # Fields for which a table may have more than one column without harm.
 HARMLESS = {"maker", "model", "id", "user"}
 FIELDS = {name: field for field, names in NAMES.items() for name in names}
-# A column with an unknown name that matches this may affect how codes are computed. The two exceptions are columns of
-# PSKC that do not.
+# If a column has an unknown name that matches this pattern, it may affect how codes are computed. The pattern excludes
+# two columns of PSKC that do not.
 TELLING = re.compile(
     r"(?!challenge|cryptomodule).*(digit|length|len$|period|interval|step|seconds|refresh|hash|algo|crypt|hmac|sha\d"
     r"|digest|type|mode(?!l)|factor|hotp|totp|counter|drift|encod|format)"
 )
-# In a damaged header, a cell is treated as a seed if it has at least this many letters and digits, or letters alone.
+# A cell of a damaged header is treated as a seed if it has at least WITH_DIGITS letters and digits, or at least LETTERS
+# letters and no digit.
 WITH_DIGITS, LETTERS = 10, 24
 LONGEST_NAME = 40
-# Values of the column that says whether a code includes a check digit. With these values it does not.
+# Values of the column that says whether a code includes a check digit. These values mean that it does not.
 UNCHECKED = {"", "false", "0", "no"}
 # Values that occur in rows and are never the name of a column.
 VALUE = re.compile(r"\d+|[ht]otp|(hmac-?)?sha-?\d+", re.ASCII | re.IGNORECASE)

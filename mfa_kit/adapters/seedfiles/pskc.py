@@ -161,7 +161,7 @@ def _alone(element: Element) -> Iterator[str]:
 
 
 def _parts(key: Element) -> Iterator[str]:
-    """Yield the names of the parts of a key that are read. Any other element has no such parts."""
+    """Yield the names of the parts of a key that are read. For any other element, yield nothing."""
     for part in key:
         if part.tag in PARTS:
             yield DRAFT.get(part.get("Name", "").lower(), part.tag)
@@ -228,7 +228,7 @@ def _deciphered(cipher: str) -> None:
 
 
 def _open(container: PSKC, unlock: Unlock) -> str:
-    """Ask for the passphrase or key, and set the container's key. Return which of the two was asked for.
+    """Ask for the passphrase or key, and set the container's key. Return "passphrase" or "pre-shared key".
 
     Raise UsageFault if the key is not hex, and IntegrityFault if no key can be derived from the passphrase or the
     derivation exceeds a limit.
@@ -285,7 +285,7 @@ def _key(where: str, key: PskcKey, factor: Factor) -> SeededToken | DroppedRow:
         model=key.model or "",
     )
     seed = Seed(key.secret or b"")
-    # Some vendors encode the hex digits of a seed as base64, so the seed may have a second reading, which is tried if
+    # Some vendors encode the hex digits of a seed as base64. So the seed may have a second decoding, which is tried if
     # codes do not match.
     return encoding.seeded_token(where, token, seed, decode_hex(_latin(seed)))
 

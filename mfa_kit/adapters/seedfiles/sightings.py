@@ -13,7 +13,8 @@ from mfa_kit.tokens.seeds import DroppedRow, TypedCodes, WrittenReading
 # Some displays show a code as two groups of digits.
 CODE = re.compile(r"\d{6,9}|\d{3,5} \d{3,4}", re.ASCII)
 PLAIN = re.compile(r"[A-Za-z ]+")
-# RFC 4226 was published in 2005, so no reading is older. A reading may be slightly in the future if its clock was fast.
+# RFC 4226 was published in 2005, so no reading is older. If the other computer's clock was fast, a reading may be up to
+# AHEAD seconds in the future.
 FIRST = datetime(2005, 1, 1, tzinfo=UTC).timestamp()
 AHEAD = 60
 
