@@ -1,7 +1,7 @@
 """Runs a command against a lab: its environment, its signals, and its exit status.
 
-The command never reaches production. Whatever the caller has set, a child inherits nothing that could lead an AWS
-client to another account, another endpoint or a proxy.
+The command never reaches a real account. It does not inherit the variables of the caller that could lead an AWS client
+to another account, another endpoint or a proxy.
 """
 
 import os
@@ -63,7 +63,7 @@ def device_environment(caller: Mapping[str, str], devices: Mapping[str, str]) ->
 
 
 def child_environment(lab: Mapping[str, str], *, caller: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return the caller's environment with the lab's variables and without any that could lead to AWS."""
+    """Return the caller's environment with the lab's variables, without the variables that could lead to AWS."""
     return _without(caller, PREFIXES) | dict(lab) | {"MFA_KIT_HOME": str(home)}
 
 
@@ -95,8 +95,9 @@ def run_command(command: Sequence[str], env: Mapping[str, str]) -> int:
 def _receiving(first: SignalReceiver) -> Iterator[Callable[[SignalReceiver], None]]:
     """Catch the signals that only this process gets, even before the child exists.
 
-    Yield a function that replaces the receiver. The terminal sends Ctrl-C to the child too. This process catches the
-    signal instead of ignoring it, because a child would inherit the ignored signal.
+    Yield a function that replaces the receiver `first`. The terminal sends Ctrl-C to the child too, so this process
+    does nothing on Ctrl-C. It catches the signal instead of ignoring it, because a child would inherit the ignored
+    signal.
     """
     receivers = [first]
     before = {number: signal.signal(number, lambda number, _: receivers[-1](number)) for number in PASSED_ON}
@@ -110,7 +111,7 @@ def _receiving(first: SignalReceiver) -> Iterator[Callable[[SignalReceiver], Non
 
 @contextmanager
 def unwind_on_signals() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP clean up folders and processes, as Ctrl-C does. An ignored signal stays ignored."""
+    """On SIGTERM and SIGHUP, clean up folders and processes as on Ctrl-C. An ignored signal stays ignored."""
 
     def end(number: int, _frame: object) -> None:
         for each in before:
@@ -134,13 +135,16 @@ def variables_to_unset(caller: Mapping[str, str], ours: Mapping[str, str]) -> li
 
 
 def shell_exports(env: Mapping[str, str], *, unset: Sequence[str]) -> str:
-    """Write an environment as commands of a POSIX shell."""
+    """Return an environment as commands of a POSIX shell. The variables in `unset` are unset first."""
     lines = [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
     return "\n".join([*(f"unset {name}" for name in unset), *lines])
 
 
 def marked_shell(command: Sequence[str], home: Path) -> list[str]:
-    """Return the command. If it is `bash` without arguments, its prompt will show that it runs in the lab."""
+    """Return the command. For `bash` without arguments, add an option so that its prompt shows the lab.
+
+    The option names a startup file, which is written to `home`.
+    """
     if [Path(each).name for each in command] != ["bash"]:
         return list(command)
     file = home / "lab.bashrc"

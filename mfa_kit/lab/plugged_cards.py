@@ -55,7 +55,7 @@ def _cards(count: int, serial: int, touch_delay: float) -> list[YkoathCard]:
 
 
 def _on_end(act: Callable[..., object]) -> None:
-    """Call `act` when a signal is to end the process. The signals are not blocked, because pcscd would inherit that."""
+    """Call `act` on each signal that ends a lab. Signals are not blocked instead, because pcscd would inherit that."""
     for end in child.ENDS:
         signal.signal(end, act)
 

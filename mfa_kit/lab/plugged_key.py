@@ -39,8 +39,8 @@ def plug_in_key(
     """Plug in a key, run a command, and return its status.
 
     Without a command, keep the key plugged in until Ctrl-C and return 0. `touch` is the time in seconds until the key's
-    button is touched; None means never. Raise DeviceFault if this computer can plug in the key neither on USB nor in a
-    reader.
+    button is touched; None means never. `publish` is a folder for metadata about the key, or None. Raise DeviceFault if
+    the key can be simulated neither on USB nor in a reader.
     """
     maker = AttestationCa(now=time.time())
     model = KeyModel(aaguid=None, versions=("U2F_V2",)) if u2f else KeyModel()

@@ -11,7 +11,7 @@ from mfa_kit.core.json_text import read_json
 from mfa_kit.lab.token_of_lab import token_in
 
 LONGEST = 1 << 20
-HINT = "run it under `mfa-kit lab run`, or export what `mfa-kit lab serve` prints"
+HINT = "run it under `mfa-kit lab run`, or export the variables that `mfa-kit lab serve` prints"
 
 
 def ask_lab(method: str, path: str, payload: Mapping[str, object], *, env: Mapping[str, str]) -> Any:
@@ -37,7 +37,7 @@ def ask_lab(method: str, path: str, payload: Mapping[str, object], *, env: Mappi
     except (urllib.error.URLError, OSError) as error:
         raise UsageFault(f"the lab does not answer: {getattr(error, 'reason', error)}", HINT) from None
     except ValueError:
-        raise UsageFault("something other than a lab answers at this endpoint", HINT) from None
+        raise UsageFault("the server at this endpoint is not a lab", HINT) from None
 
 
 def _refusal(body: bytes) -> UsageFault:
@@ -46,4 +46,4 @@ def _refusal(body: bytes) -> UsageFault:
         reason = read_json(body)
         return UsageFault(str(reason["error"]), str(reason.get("hint") or HINT))
     except (ValueError, KeyError, TypeError, AttributeError):
-        return UsageFault("something other than a lab answers at this endpoint", HINT)
+        return UsageFault("the server at this endpoint is not a lab", HINT)

@@ -46,7 +46,7 @@ class LabOptions:
 
 @contextmanager
 def running_lab(options: LabOptions) -> Iterator[tuple[Lab, Path]]:
-    """Run a lab. Yield it and its MFA_KIT_HOME. With a folder, save the account there when the lab ends."""
+    """Run a lab. Yield the lab and its MFA_KIT_HOME. With a folder, save the account there when the lab ends."""
     with ExitStack() as stack:
         if options.folder is None:
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mfa-kit-lab-")))
@@ -75,7 +75,10 @@ def running_lab(options: LabOptions) -> Iterator[tuple[Lab, Path]]:
 
 
 def _start(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
-    """Return the users to create and the initial account, stored or described; None for a new account."""
+    """Return the users to create, and the description of the initial account, or None for a new account.
+
+    The description comes from the folder, or else from the option --from.
+    """
     kept = options.folder / ACCOUNT_FILE if options.folder else None
     if kept is not None and kept.exists():
         if options.source or (options.users, options.accounts) != (None, None):
@@ -87,7 +90,7 @@ def _start(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
 
 
 def _new(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
-    """Return the users to create and the description for an account that is not stored in a folder."""
+    """Return the same as `_start`, for an account that is not stored in a folder."""
     if options.source is None:
         return child.user_names(USERS if options.users is None else options.users), None
     if options.accounts is not None:
@@ -128,7 +131,7 @@ def _settings(given: Sequence[str]) -> LabSettings:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock a folder. Raise UsageFault while another lab uses it, or if it cannot be created."""
+    """Lock a folder. Raise UsageFault if another lab uses it, or if it cannot be created."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,7 +1,7 @@
-"""Recognizes a lab by a variable that has its loopback endpoint and a token that only labs have.
+"""Recognizes a lab by an environment variable with its loopback endpoint and a token that only labs have.
 
-An account number proves nothing, because other simulators use the same number. Credentials prove nothing either,
-because users of a lab have their own.
+The account number does not identify a lab, because other simulators use the same number. Credentials do not identify it
+either, because each user of a lab has different credentials.
 """
 
 import re
@@ -31,7 +31,7 @@ def lab_variable(endpoint: str, secret_access_key: str) -> str:
 
 
 def token_in(env: Mapping[str, str]) -> str | None:
-    """Return the token in the environment of a lab; None in any other environment.
+    """Return the token in the environment of a lab, or None for any other environment.
 
     Every variable that chooses an endpoint must name the lab's endpoint.
     """
@@ -50,5 +50,5 @@ def is_lab(env: Mapping[str, str]) -> bool:
 
 
 def speaks_to_lab(endpoint_url: str, env: Mapping[str, str]) -> bool:
-    """Return whether an endpoint belongs to the lab of this environment, whatever credentials are used."""
+    """Return whether an endpoint belongs to the lab of this environment. The credentials do not matter."""
     return is_lab({**env, "AWS_ENDPOINT_URL": endpoint_url})

@@ -42,7 +42,7 @@ class TourStep:
 
 
 def _mistype(lab: Lab, say: Say) -> None:
-    """Send two codes that no device shows, as a user who mistypes would."""
+    """Send two wrong codes, as a user does who mistypes."""
     iam: Any = botocore.session.get_session().create_client(
         "iam",
         endpoint_url=lab.url,

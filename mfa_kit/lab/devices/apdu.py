@@ -15,7 +15,7 @@ ATR_NFC = bytes.fromhex("3b8d80018073c021c057597562694b657955")
 
 
 class StatusWord(IntEnum):
-    """Status words of ISO 7816-4, YKOATH and U2F raw messages. The low bits of RETRIES and MORE are a count."""
+    """Status words of ISO 7816-4, YKOATH and U2F raw messages. The low bits of RETRIES and MORE are a number."""
 
     OK = 0x9000
     MORE = 0x6100
@@ -104,7 +104,7 @@ class LongResponse:
         return self.start(self._left)
 
     def hold(self, data: bytes) -> bytes:
-        """Announce a response without sending any of it, which answers a command whose Le is taken as 0."""
+        """Announce a response without sending any of it. This answers a command whose Le counts as 0."""
         self._left = data
         return stalled() if data else StatusWord.OK.to_bytes(2)
 

@@ -1,6 +1,6 @@
 """The certificate authority of a security key manufacturer, which issues valid and faulty certificates and metadata.
 
-It follows FIDO Metadata Service 3 and WebAuthn Level 3, 8.2.1. Arguments of the methods select what is wrong with a
+Sources: FIDO Metadata Service 3, and WebAuthn Level 3, 8.2.1. Arguments of the methods select the fault of a
 certificate.
 """
 

@@ -31,9 +31,9 @@ class ClientPin:
     """The PIN of one security key.
 
     `hash` is LEFT(SHA-256(PIN), 16), or None while no PIN is set. `length` is the PIN's length in code points. With
-    `stays_blocked`, a key whose PIN is blocked keeps reporting this until it gets the right PIN, even after it was
-    unplugged (pico-fido). `wrong_pin` is the status that answers a wrong PIN. `tries` counts the PINs that were sent,
-    right or wrong; tests read it.
+    `stays_blocked`, a key whose PIN is blocked reports this until it gets the right PIN, even after it was unplugged
+    (pico-fido). `wrong_pin` is the status for a wrong PIN. `tries` counts the PINs that were sent, right or wrong, for
+    tests.
     """
 
     hash: bytes | None = None
@@ -51,7 +51,10 @@ class ClientPin:
     _key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
 
     def power_up(self) -> None:
-        """Reset what a key loses when unplugged: consecutive wrong PINs, pinUvAuthToken and key agreement key."""
+        """Reset the state that a key loses when it is unplugged.
+
+        This is the count of consecutive wrong PINs, the pinUvAuthToken and the key agreement key.
+        """
         self._was_blocked = self.stays_blocked and self._blocked
         self.wrong_in_a_row = 0
         self.token = os.urandom(32)
@@ -106,7 +109,7 @@ class ClientPin:
         return {2: secret.encrypt(self.token)}
 
     def _check(self, secret: "_SharedSecret", sent: bytes) -> None:
-        """Check an encrypted PIN hash and count the attempt. Raise CtapRefusal if it is wrong or the PIN is blocked."""
+        """Check an encrypted PIN hash and count the attempt. Raise CtapRefusal for a wrong or blocked PIN."""
         if self.hash is None:
             raise CtapRefusal(CtapStatus.PIN_NOT_SET)
         if self.retries == 0:

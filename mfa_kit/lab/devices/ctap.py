@@ -124,7 +124,7 @@ class MakeCredentialRequest:
 
 @dataclass(frozen=True, slots=True)
 class GetAssertionRequest:
-    """The parameters of authenticatorGetAssertion (CTAP 2.1, 6.2). `presence` is whether it requests a touch."""
+    """The parameters of authenticatorGetAssertion (CTAP 2.1, 6.2). `presence` says whether a touch is requested."""
 
     rp_id: str
     client_data_hash: bytes

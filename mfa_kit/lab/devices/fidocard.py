@@ -1,7 +1,7 @@
 """A security key that is used as a smart card: FIDO over NFC and CCID (CTAP 2.1, 11.3).
 
-It takes command APDUs and returns response APDUs, which reader.py transports. Until the key is touched, it answers with
-status 9100, and the client asks again with NFCCTAP_GETRESPONSE.
+The card takes command APDUs and returns response APDUs, which reader.py transports. Until the key is touched, the card
+answers with status 9100, and the client asks again with NFCCTAP_GETRESPONSE.
 """
 
 import threading
@@ -40,8 +40,8 @@ class FidoCard:
     """A security key in a reader.
 
     The key stops answering at APDU number `mute_at`, and is pulled out at APDU number `pulled_at`. The first APDU has
-    number 1; 0 means never. `wrong_pin` is the status word that answers a wrong PIN (pico-fido: 6431). With `stalls`,
-    each response to a CTAP2 command announces more data and never sends it.
+    number 1; 0 means never. `wrong_pin` is the status word for a wrong PIN (pico-fido: 6431). With `stalls`, each
+    response to a CTAP2 command announces more data that is never sent.
     """
 
     def __init__(

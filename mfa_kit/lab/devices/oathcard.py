@@ -1,7 +1,7 @@
 """A simulated YKOATH card: a YubiKey's OATH applet, optionally with the deviations of real firmware.
 
-https://docs.yubico.com/yesdk/users-manual/application-oath/oath-protocol.html (YKOATH). The card takes command APDUs
-and returns response APDUs, which reader.py transports.
+Source: https://docs.yubico.com/yesdk/users-manual/application-oath/oath-protocol.html (YKOATH). The card takes command
+APDUs and returns response APDUs, which reader.py transports.
 """
 
 import hmac
@@ -70,11 +70,11 @@ class Quirks:
     """How a card differs from the protocol page.
 
     Instructions are given as INS octets, and APDUs as their number since `log` was cleared. `endless`, `stalls`,
-    `garbage` and `refuses` replace the responses to the instructions in them; `stalls` announces data forever and never
-    sends any. `untouched` and `cannot_compute` are status words. The card is pulled out at an APDU with the instruction
-    `pulled_by`, before APDU number `pulled_before` or after APDU number `pulled_after`. With `strict_le`, a missing Le
-    counts as 0 (CanoKey). With more than `most_at_once` credentials, the response to CALCULATE ALL is too long
-    (pico-fido).
+    `garbage` and `refuses` name instructions that get another response: one that never ends, one that announces data
+    but never sends any, a malformed one, or a status word. `untouched` and `cannot_compute` are status words. The card
+    is pulled out at an APDU with the instruction `pulled_by`, before APDU number `pulled_before` or after APDU number
+    `pulled_after`. With `strict_le`, a missing Le counts as 0 (CanoKey). With more than `most_at_once` credentials, the
+    response to CALCULATE ALL is too long (pico-fido).
     """
 
     strict_le: bool = False
@@ -122,8 +122,8 @@ def tlvs(data: bytes) -> Iterator[tuple[int, bytes]]:
 class YkoathCard:
     """A simulated YKOATH card.
 
-    `touch_delay` is the time in seconds until its button is touched, and `touch_limit` the time that the card waits for
-    it. Tests read `credentials`, which holds the credentials by name, and `log`, which has the INS octet of each APDU
+    `touch_delay` is the time in seconds until the card's button is touched, and `touch_limit` the time that the card
+    waits for the touch. For tests, `credentials` has the credentials by name, and `log` the INS octet of each APDU
     since `log.clear()`.
     """
 
@@ -369,7 +369,7 @@ class YkoathCard:
         return self._code(name, fields[CHALLENGE], truncate=bool(apdu.p2))
 
     def _wait_for_touch(self) -> None:
-        """Wait for a touch. Raise ApduRefusal if none comes, Pulled if the card is removed."""
+        """Wait for a touch. Raise ApduRefusal if the card is not touched, and Pulled if it is removed."""
         self.on_touch()
         if self.quirks.untouched:
             self.gone.wait(self.touch_limit)

@@ -1,4 +1,4 @@
-"""Virtual card readers: a private pcscd with Debian's vpcd drivers, for cards in this process. Linux and root only.
+"""Virtual card readers: a private pcscd with Debian's vpcd drivers, for cards in this process. Needs Linux and root.
 
 This pcscd runs in a mount namespace with a private /run and private drivers, so it finds no other pcscd, no polkit and
 no real reader. It also runs in a network namespace, because vpcd listens on all addresses without authentication.
@@ -41,8 +41,8 @@ LONGEST_NAME, MOST = 120, 8
 START, TICK = 20.0, 0.05
 # How many seconds to wait until pcscd exits. It never exits while its driver waits for a card that was removed.
 END = 5.0
-# NOTICED is the time in seconds within which pcscd sees a new card, twice its polling interval. It looks at a card
-# twice before it powers the card.
+# NOTICED is the time in seconds within which pcscd sees a new card: twice its polling interval. UNNOTICED is how often
+# pcscd may look at a card without powering it. It looks twice before it powers a card.
 NOTICED, UNNOTICED = 0.9, 3
 YUBIKEY = "Yubico YubiKey OTP+FIDO+CCID"
 # The shell enters the folder first, because the mounts may hide it.
@@ -53,7 +53,10 @@ exec setpriv --pdeathsig TERM pcscd --foreground $4 --config "$2/readers"
 
 
 class SimulatedCard(Protocol):
-    """A card for a virtual reader, which sets `gone` when it removes the card, and `powered` when pcscd powers it."""
+    """A card for a virtual reader, which sets two events of the card.
+
+    The reader sets `gone` when it removes the card, and `powered` when pcscd has powered the card.
+    """
 
     atr: bytes
     gone: threading.Event
@@ -156,7 +159,7 @@ class Readers:
         return {"PCSCLITE_CSOCK_NAME": str(self.socket)}
 
     def insert(self, card: SimulatedCard, reader: int = 0) -> None:
-        """Insert a card, and wait until pcscd has powered it, about half a second. Raise DeviceFault if it does not."""
+        """Insert a card, and wait about half a second until pcscd has powered it. Raise DeviceFault if it does not."""
         # If a card is pulled in the middle of an exchange, pcscd may not notice. It then looks at the next card without
         # powering it, until it sees the reader empty. A card stays in until pcscd has looked at it UNNOTICED times,
         # because pcscd may be powering it now.
@@ -193,7 +196,10 @@ class Readers:
         return seat
 
     def swap(self, card: SimulatedCard, reader: int = 0) -> bool:
-        """Replace the card in a reader; pcscd notices only at the next power-up. Return False for an empty reader."""
+        """Replace the card in a reader. Return False if the reader is empty.
+
+        pcscd does not notice the new card until the next power-up.
+        """
         seat = self._seats.get(reader)
         if seat is None or not seat.alive:
             return False
@@ -246,13 +252,13 @@ def _check_requirements() -> None:
     if lacks:
         raise DeviceFault(
             f"virtual readers need {', '.join(lacks)}",
-            "apt-get install --no-install-recommends pcscd vsmartcard-vpcd, then rm /etc/reader.conf.d/vpcd, "
-            "because that reader listens on all addresses",
+            "install them: apt-get install --no-install-recommends pcscd vsmartcard-vpcd; then remove "
+            "/etc/reader.conf.d/vpcd, because that reader listens on all addresses",
         )
 
 
 def _check_names(names: Sequence[str]) -> None:
-    """Raise UsageFault for names that pcscd refuses, or if its 16 slots are too few: each reader needs two."""
+    """Raise UsageFault for names that pcscd refuses, or for too many readers: each needs 2 of pcscd's 16 slots."""
     for name in names:
         if not 0 < len(name.encode()) <= LONGEST_NAME or '"' in name or not name.strip() or "\n" in name:
             raise UsageFault(

@@ -52,7 +52,7 @@ class Touch(Protocol):
     """Reports whether the key was touched. Each transport implements it."""
 
     def wait(self) -> None:
-        """Return when the key is touched. Raise CtapRefusal if it is not, or if the platform cancels."""
+        """Wait until the key is touched. Raise CtapRefusal if it is not touched, or if the platform cancels."""
         ...
 
     def ready(self) -> bool:
@@ -100,9 +100,9 @@ class KeyBehavior:
 class SimulatedKey:
     """A simulated security key.
 
-    `issued` is its attestation certificate with the private key, and `chain` holds the CA certificates that follow in
-    an attestation. `resident` holds the relying party ID and the credential ID of each resident credential.
-    `registered` counts all credentials; tests read it.
+    `issued` is its attestation certificate with the private key, and `chain` has the CA certificates that follow it in
+    an attestation. `resident` has the relying party ID and the credential ID of each resident credential. `registered`
+    counts all credentials, for tests.
     """
 
     def __init__(
@@ -292,7 +292,7 @@ class SimulatedKey:
         self.client_pin.configure(parameters.get(1, int), force_change=bool(parameters.get(3, int)))
 
     def _verify_token(self, request: Parameters, message: bytes) -> None:
-        """Raise CtapRefusal unless member 4, with the protocol in member 3, is a message's pinUvAuthParam."""
+        """Raise CtapRefusal unless member 4 of a request is a message's pinUvAuthParam. Member 3 is its protocol."""
         mac = request.get(4, bytes)
         if mac is None:
             raise CtapRefusal(CtapStatus.PUAT_REQUIRED)

@@ -27,7 +27,9 @@ def open_uhid() -> int:
     try:
         return os.open(NODE, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        raise DeviceFault(f"{NODE}: {error.strerror}", "run it as root, after `modprobe uhid`") from None
+        raise DeviceFault(
+            f"{NODE} cannot be opened: {error.strerror}", "run it as root, after `modprobe uhid`"
+        ) from None
 
 
 class Uhid:
@@ -59,7 +61,7 @@ class Uhid:
         os.eventfd_write(self._stopped, 1)
 
     def receive(self, timeout: float | None) -> bytes | None:
-        """Return the next packet that a program wrote, or None if there is none within `timeout` seconds."""
+        """Return the next packet that a program wrote, or None after `timeout` seconds. Raise EOFError after `stop`."""
         while ready := select.select([self._handle, self._stopped], [], [], timeout)[0]:
             if self._stopped in ready:
                 raise EOFError
