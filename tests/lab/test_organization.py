@@ -14,7 +14,6 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab import remote
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.description import RootDevice
-from mfa_kit.lab.aws.members import sibling
 from mfa_kit.lab.aws.organization import IAM_SERVICE
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import AccountState
@@ -476,7 +475,7 @@ def test_a_closed_account_answers_nobody(lab: Lab, admin: Aws) -> None:
 def test_the_organization_of_the_caller_is_a_condition_key(lab: Lab, admin: Aws) -> None:
     """aws:PrincipalOrgID is that of the caller's account. An account outside the organization has none."""
     organization = lab.organization
-    outsider = sibling(organization.management, "999999999999")
+    outsider = organization.management.sibling("999999999999")
     organization.outside[outsider.id] = outsider
     outsider.add_user("mallory").policies["all"] = document({"Action": "*", "Resource": "*"})
     key = outsider.backend.create_access_key("mallory")

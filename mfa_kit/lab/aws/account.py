@@ -124,6 +124,10 @@ class LabAccount:
         self.lag = 0.0
         self.views: list[tuple[float, Listings]] = []
 
+    def sibling(self, number: str) -> "LabAccount":
+        """Make an empty account of the same lab: with the same region, settings and lock."""
+        return LabAccount(region=self.region, settings=self.settings, number=number, lock=self.lock)
+
     def now(self) -> float:
         """Return the current time of AWS's clock as a Unix time."""
         return time.time() + self.offset

@@ -11,9 +11,9 @@ from dataclasses import astuple, dataclass, field
 
 import pyotp
 
-from mfa_kit.lab.aws.wire import IamError
-
 PERIOD = 30
+# The messages with which STS refuses a code.
+WRONG = "MultiFactorAuthentication failed with invalid MFA one time pass code. "
 UNABLE = (
     "MultiFactorAuthentication failed, unable to validate MFA code.  "
     "Please verify your MFA serial number is valid and associated with this user."
@@ -77,19 +77,19 @@ class DeviceCodes:
     skew: int = 0
     last: int = -1
 
-    def pair(self, first: str, second: str, *, now: float, settings: LabSettings) -> None:
+    def accept_pair(self, first: str, second: str, *, now: float, settings: LabSettings) -> bool:
         """Accept two consecutive codes that both come after the last pair, and store their offset.
 
-        Raise InvalidAuthenticationCode for any other pair. A refused attempt changes nothing. The search starts at the
-        device's adjusted time, nearest first.
+        Return False for any other pair. A refused attempt changes nothing. The search starts at the device's adjusted
+        time, nearest first.
         """
         here = int(now) // PERIOD
         for offset in nearest_first(self.skew, behind=settings.pair_behind, ahead=settings.pair_ahead):
             at = here + offset
             if at - 1 > self.last and at > 0 and code(self.secret, at) == second and code(self.secret, at - 1) == first:
                 self.skew, self.last = offset, at
-                return
-        raise IamError("InvalidAuthenticationCode", "Authentication code for device is not valid.")
+                return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +122,22 @@ class StsCodes:
         """Record that IAM assigned or unassigned a device. STS sees the change `propagation` seconds later."""
         self.bindings.setdefault(serial, []).append(Binding(now, user, codes.secret, codes.skew))
 
-    def check(self, serial: str, given: str, *, user: str, now: float, settings: LabSettings) -> None:
-        """Accept each code once, if it is near the device's adjusted time. Raise AccessDenied for any other code.
+    def refusal(self, serial: str, given: str, *, user: str, now: float, settings: LabSettings) -> str:
+        """Accept each code once, if it is near the device's adjusted time, and return "".
 
-        After `sts_attempts` codes in a span, the error message is the message for an unknown device.
+        Return STS's message for any other code. After `sts_attempts` codes in a span, it is the message for an unknown
+        device.
         """
         seen = [one for one in self.bindings.get(serial, []) if one.at <= now - settings.propagation]
         window = int(now) // settings.sts_span
         start, count = self.tries.get(serial, (window, 0))
         count = count if start == window else 0
         if not seen or seen[-1].user != user or count >= settings.sts_attempts:
-            raise IamError("AccessDenied", UNABLE)
+            return UNABLE
         self.tries[serial] = (window, count + 1)
         secret, here = seen[-1].secret, int(now) // PERIOD + seen[-1].skew
         for at in range(here - settings.sts_window, here + settings.sts_window + 1):
             if (secret, at) not in self.used and code(secret, at) == given:
                 self.used.add((secret, at))
-                return
-        raise IamError("AccessDenied", "MultiFactorAuthentication failed with invalid MFA one time pass code. ")
+                return ""
+        return WRONG

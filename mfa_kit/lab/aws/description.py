@@ -62,6 +62,11 @@ class DescribedRoot:
     password_last_used: datetime | None = None
     devices: Sequence[RootDevice] | None = None
 
+    @classmethod
+    def without_credentials(cls) -> "DescribedRoot":
+        """Make the root user of a new member account, which has no credentials at all."""
+        return cls(mfa=False, password=False)
+
     def held(self) -> Sequence[RootDevice]:
         """Return the root user's MFA devices."""
         if self.devices is not None:

@@ -129,12 +129,14 @@ class LabIam(Directory):
 
     def _accept_codes(self, serial: str) -> None:
         """Accept the two codes of the request. Raise InvalidAuthenticationCode if they do not match."""
-        self.backend.codes(serial).pair(
+        accepted = self.backend.codes(serial).accept_pair(
             self.operation.text("AuthenticationCode1"),
             self.operation.text("AuthenticationCode2"),
             now=self.account.now(),
             settings=self.account.settings,
         )
+        if not accepted:
+            raise IamError("InvalidAuthenticationCode", "Authentication code for device is not valid.")
 
     # Tags of virtual devices.
 

@@ -175,6 +175,14 @@ class LabOrganization(Mapping[str, LabAccount]):
         return [full, *found]
 
 
+def new_organization(management: LabAccount) -> LabOrganization:
+    """Make an organization of one account, which manages root access centrally. Only its root is a parent."""
+    organization = LabOrganization(management)
+    organization.add(AccountRecord(account=management, name="management", email="management@example.com"))
+    organization.features = {CREDENTIALS, SESSIONS}
+    return organization
+
+
 @dataclass(frozen=True, slots=True)
 class _Membership:
     """The place of an account in its organization, as request contexts and the evaluation of policies need it."""

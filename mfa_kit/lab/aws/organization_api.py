@@ -17,6 +17,7 @@ from mfa_kit.core.json_text import read_json
 from mfa_kit.lab.aws import rights, wire
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.auth import authenticate
+from mfa_kit.lab.aws.json_wire import json_error, json_response
 from mfa_kit.lab.aws.organization import FULL_ACCESS, AccountRecord, LabOrganization
 from mfa_kit.lab.aws.wire import HttpResponse, IamError, OperationRequest
 from mfa_kit.organization.accounts import AccountState
@@ -47,12 +48,12 @@ class LabOrganizations:
         """Answer one request, under the account's lock."""
         with self.account.lock:
             try:
-                return wire.json_response(HTTPStatus.OK, self._act(request))
+                return json_response(HTTPStatus.OK, self._act(request))
             except IamError as error:
-                return wire.json_error(error.code, error.message)
+                return json_error(error.code, error.message)
             except Exception:  # noqa: BLE001 - a failure of the lab is a 500 to the client, as it is in AWS
                 traceback.print_exc()
-                return wire.json_error("InternalFailure", "The request processing has failed.")
+                return json_error("InternalFailure", "The request processing has failed.")
 
     def _act(self, request: Request) -> Answer:
         """Check a request and run its operation. Return the fields of its output."""

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.builder import build_account
+from mfa_kit.lab.aws.default_roles import add_default_roles
+from mfa_kit.lab.aws.description import DescribedRoot
 from mfa_kit.lab.aws.description_rows import DOCUMENT, FORM, OF_THE_FILE, CheckedRow
-from mfa_kit.lab.aws.members import add_default_roles, new_organization, sibling, without_credentials
-from mfa_kit.lab.aws.organization import CREDENTIALS, SESSIONS, AccountRecord, LabOrganization
+from mfa_kit.lab.aws.organization import CREDENTIALS, SESSIONS, AccountRecord, LabOrganization, new_organization
 from mfa_kit.lab.aws.policies import parse_statements
 from mfa_kit.organization.accounts import AccountState
 
@@ -80,7 +81,7 @@ def _add_account(organization: LabOrganization, row: CheckedRow) -> None:
         raise UsageFault(f"{number!r} is not an account ID", "give 12 digits")
     if organization.find(number) is not None:
         raise UsageFault(f"the account {number} is described twice", "remove one of the descriptions")
-    account = sibling(organization.management, number)
+    account = organization.management.sibling(number)
     _build(account, row)
     if not row.has("roles"):
         add_default_roles(account, organization.management)
@@ -109,7 +110,7 @@ def _build(account: LabAccount, row: CheckedRow) -> None:
     except UsageFault as error:
         raise UsageFault(f"account {account.id}: {error}", error.hint) from None
     if not row.has("root"):
-        account.root = without_credentials()
+        account.root = DescribedRoot.without_credentials()
 
 
 def _one_of(value: str, choices: tuple[str, ...]) -> str:

@@ -1,14 +1,15 @@
 """IAM's operations on centralized root access, and those that sessions of AssumeRoot may call about a root user."""
 
 from moto.core.responses import ActionResult, EmptyResult
+from moto.iam.responses import IamResponse
 
-from mfa_kit.lab.aws.iam import LabIam
+from mfa_kit.lab.aws.auth import AuthorizedResponse
 from mfa_kit.lab.aws.organization import CREDENTIALS, IAM_SERVICE, SESSIONS
 from mfa_kit.lab.aws.wire import IamError
 
 
-class RootAccess(LabIam):
-    """All operations of IAM in the lab."""
+class RootAccess(AuthorizedResponse, IamResponse):
+    """A mixin for LabIam. It answers calls about root itself, and leaves calls about users to the next class."""
 
     # Features of centralized root access.
 

@@ -17,9 +17,11 @@ from mfa_kit.lab.aws.builder import build_account
 from mfa_kit.lab.aws.codes import DeviceCodes, LabSettings
 from mfa_kit.lab.aws.control import register_fido
 from mfa_kit.lab.aws.faults import Faults
-from mfa_kit.lab.aws.members import add_members, new_organization
+from mfa_kit.lab.aws.iam import LabIam
+from mfa_kit.lab.aws.members import add_members
 from mfa_kit.lab.aws.mfa_devices import HardwareToken
-from mfa_kit.lab.aws.organization import LabOrganization
+from mfa_kit.lab.aws.organization import LabOrganization, new_organization
+from mfa_kit.lab.aws.organization_api import LabOrganizations
 from mfa_kit.lab.aws.organization_builder import build_organization
 from mfa_kit.lab.aws.root_access import RootAccess
 from mfa_kit.lab.aws.sts import LabSts
@@ -43,6 +45,10 @@ def _listening(port: int) -> socket.socket:
         ) from None
     ours.listen(128)
     return ours
+
+
+class WholeIam(RootAccess, LabIam):
+    """All operations of IAM in the lab."""
 
 
 class Lab:
@@ -77,7 +83,12 @@ class Lab:
             self.organization = new_organization(self.account)
             add_members(self.organization, accounts, users=user_names(users_per_account))
         self.admin = self.account.admin_key()
-        self.application = LabApplication(self.organization, self.faults, services={"iam": RootAccess, "sts": LabSts})
+        self.application = LabApplication(
+            self.organization,
+            self.faults,
+            services={"iam": WholeIam, "sts": LabSts},
+            organizations=LabOrganizations,
+        )
         with _listening(port) as ours:
             self.url = f"http://{HOST}:{ours.getsockname()[1]}"
             self.server = make_server(

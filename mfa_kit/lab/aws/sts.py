@@ -188,7 +188,10 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         user = self.caller.user
         if not serial or not code or user is None:
             raise IamError("AccessDenied", UNABLE)
-        self.account.sts_codes.check(serial, code, user=user.id, now=self.account.now(), settings=self.account.settings)
+        account = self.account
+        refusal = account.sts_codes.refusal(serial, code, user=user.id, now=account.now(), settings=account.settings)
+        if refusal:
+            raise IamError("AccessDenied", refusal)
         return True
 
     def _may(self, action: str, role: Role, *, mfa: bool) -> bool:

@@ -1,13 +1,13 @@
 """The wire formats of AWS: requests, responses, errors, SigV4 signatures, checks of parameters, and paging.
 
-IAM and STS use the query protocol, and Organizations uses JSON. Nothing here depends on a particular operation.
+IAM and STS use the query protocol. json_wire.py has the answers of Organizations, which uses JSON. Nothing here depends
+on a particular operation.
 """
 
 import base64
 import binascii
 import hashlib
 import hmac
-import json
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,8 +19,6 @@ from urllib.parse import parse_qsl, quote
 from xml.sax.saxutils import escape
 
 from botocore.model import ListShape, Shape, StringShape, StructureShape
-
-from mfa_kit.core.json_text import read_json
 
 NAMESPACE = {"iam": "https://iam.amazonaws.com/doc/2010-05-08/", "sts": "https://sts.amazonaws.com/doc/2011-06-15/"}
 # The HTTP status of errors, as in the API references. Errors that are not listed here have status 400.
@@ -34,21 +32,6 @@ STATUS = {
     **dict.fromkeys(("InternalFailure", "ServiceFailure"), 500),
     "NotImplemented": 501,
 }
-# The error codes of the JSON protocol that differ from the query protocol (Organizations API reference, "Common
-# Errors").
-JSON_CODES = {
-    "AccessDenied": "AccessDeniedException",
-    "ConcurrentModification": "ConcurrentModificationException",
-    "ExpiredToken": "ExpiredTokenException",
-    "IncompleteSignature": "IncompleteSignatureException",
-    "InvalidClientTokenId": "UnrecognizedClientException",
-    "MissingAuthenticationToken": "MissingAuthenticationTokenException",
-    "ServiceFailure": "ServiceException",
-    "SignatureDoesNotMatch": "InvalidSignatureException",
-    "Throttling": "TooManyRequestsException",
-    "ValidationError": "InvalidInputException",
-}
-
 
 T = TypeVar("T")
 
@@ -67,18 +50,6 @@ class HttpResponse(NamedTuple):
     status: str
     headers: Sequence[tuple[str, str]]
     body: bytes
-
-    @property
-    def error_code(self) -> str:
-        """The error code that the service returned, or "" for success."""
-        if self.status[0] not in "45":
-            return ""
-        return self.body.partition(b"<Code>")[2].partition(b"</Code>")[0].decode() or _json_code(self.body)
-
-
-def _json_code(body: bytes) -> str:
-    """Return the error code of a JSON response, or "" for any other body."""
-    return str(read_json(body).get("__type", "")) if body.startswith(b"{") else ""
 
 
 # With this response, the server closes the connection without answering.
@@ -164,18 +135,9 @@ def error_response(service: str, code: str, message: str) -> tuple[int, bytes]:
     return status, body.encode()
 
 
-def json_response(status: HTTPStatus, fields: Mapping[str, object]) -> HttpResponse:
-    """Make a response of the JSON protocol."""
-    body = json.dumps(fields).encode()
-    headers = [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))]
-    return HttpResponse(f"{status.value} {status.phrase}", [*headers, ("x-amzn-RequestId", new_request_id())], body)
-
-
-def json_error(code: str, message: str) -> HttpResponse:
-    """Make an error response of the JSON protocol. The status is 400, or 5xx if the service failed."""
-    status = HTTPStatus(STATUS.get(code, 400))
-    shown = status if status >= HTTPStatus.INTERNAL_SERVER_ERROR else HTTPStatus.BAD_REQUEST
-    return json_response(shown, {"__type": JSON_CODES.get(code, code), "Message": message})
+def error_code(body: bytes) -> str:
+    """Return the error code in the XML body of an error response, or "" if it has none."""
+    return body.partition(b"<Code>")[2].partition(b"</Code>")[0].decode()
 
 
 def parse_authorization(header: str) -> Signature:

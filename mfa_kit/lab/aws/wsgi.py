@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.utils import formatdate
+from typing import Protocol
 from urllib.parse import parse_qs
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -18,26 +19,35 @@ from moto.core.utils import convert_to_flask_response
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.wrappers import Request as WsgiRequest
 
-from mfa_kit.lab.aws import control, faults, signin, wire
+from mfa_kit.lab.aws import control, faults, json_wire, signin, wire
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.auth import AuthorizedResponse
 from mfa_kit.lab.aws.faults import Faults
 from mfa_kit.lab.aws.organization import LabOrganization
-from mfa_kit.lab.aws.organization_api import SERVICE, LabOrganizations
 from mfa_kit.lab.aws.wire import LOST, HttpResponse, LoggedCall
 
 # Only these headers of moto are sent. With moto's CORS headers, a web page could read the lab's responses.
 SENT = ("content-type", "content-length", "x-amzn-requestid")
 STS = ("AssumeRole", "AssumeRoot", "GetCallerIdentity", "GetFederationToken", "GetSessionToken")
-# The prefix of the X-Amz-Target header in calls to Organizations.
-TARGET = "AWSOrganizations"
+# Organizations, and the prefix of the X-Amz-Target header in calls to it.
+ORGANIZATIONS, TARGET = "organizations", "AWSOrganizations"
 # The name of the threads that perform delayed calls.
 LATE_CALL = "late call of the lab"
 
 # Makes the response object for one request from the caller's account and the lab's organization.
 LabService = Callable[[LabAccount, LabOrganization], AuthorizedResponse]
+# Makes the object that answers one call to Organizations, for the same two.
+OrganizationsService = Callable[[LabAccount, LabOrganization], "JsonService"]
 # Answers a request without applying faults.
 Inner = Callable[[WSGIEnvironment], HttpResponse]
+
+
+class JsonService(Protocol):
+    """A service that uses the JSON protocol."""
+
+    def answer(self, request: WsgiRequest, /) -> HttpResponse:
+        """Answer one request."""
+        ...
 
 
 class LabRequestHandler(MotoRequestHandler):
@@ -121,10 +131,17 @@ class _FaultedCall:
 class LabApplication:
     """The lab's WSGI application. For each request it applies the due faults, sends a response, and writes the log."""
 
-    def __init__(self, organization: LabOrganization, faults: Faults, *, services: Mapping[str, LabService]) -> None:
+    def __init__(
+        self,
+        organization: LabOrganization,
+        faults: Faults,
+        *,
+        services: Mapping[str, LabService],
+        organizations: OrganizationsService,
+    ) -> None:
         """Serve the given services, by their botocore names. Any other service of moto answers NotImplemented."""
         self.account, self.organization = organization.management, organization
-        self.faults, self.services = faults, services
+        self.faults, self.services, self.organizations = faults, services, organizations
         self.calls: list[LoggedCall] = []
         self.signin = signin.SigninEndpoint(organization)
         self.control = control.Control(organization, faults, self.calls)
@@ -148,7 +165,7 @@ class LabApplication:
 
     def _organizations(self, environ: WSGIEnvironment) -> HttpResponse:
         """Answer a call to Organizations."""
-        return LabOrganizations(environ["lab.account"], self.organization).answer(WsgiRequest(environ))
+        return self.organizations(environ["lab.account"], self.organization).answer(WsgiRequest(environ))
 
     def _moto(self, environ: WSGIEnvironment) -> HttpResponse:
         """Let moto's dispatcher answer. An exception in it becomes InternalFailure, with a traceback on stderr."""
@@ -192,7 +209,7 @@ class LabApplication:
         call, operation = self._call(environ, body)
         account.apply(self.faults.conditions(number))
         response = _FaultedCall(call, self.faults.due(operation, number), faults=self.faults).answer()
-        error = "lost" if response is LOST else response.error_code
+        error = "lost" if response is LOST else _error_code(response)
         self.calls.append(LoggedCall(operation, key, error, time.monotonic() - began, number))
         self.faults.note_listing(operation)
         return response
@@ -201,7 +218,7 @@ class LabApplication:
         """Return a call and the name of its operation."""
         service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")
         if service.startswith(TARGET):
-            return _Call(environ, SERVICE, inner=self._organizations), operation
+            return _Call(environ, ORGANIZATIONS, inner=self._organizations), operation
         fields = parse_qs(body.decode("utf-8", "replace")) or parse_qs(environ.get("QUERY_STRING", ""))
         operation = fields.get("Action", [""])[0]
         return _Call(environ, "sts" if operation in STS else "iam", inner=self._moto), operation
@@ -218,10 +235,17 @@ def _view_error(code: str, message: str) -> TYPE_RESPONSE:
     return status, {"Content-Type": "text/xml"}, body
 
 
+def _error_code(response: HttpResponse) -> str:
+    """Return the error code that the service returned, or "" for success."""
+    if response.status[0] not in "45":
+        return ""
+    return (json_wire.json_error_code if response.body.startswith(b"{") else wire.error_code)(response.body)
+
+
 def _error(service: str, code: str, message: str) -> HttpResponse:
     """Return an error response in the wire format of a service."""
-    if service == SERVICE:
-        return wire.json_error(code, message)
+    if service == ORGANIZATIONS:
+        return json_wire.json_error(code, message)
     status, body = wire.error_response(service, code, message)
     size = str(len(body))
     headers = [("Content-Type", "text/xml"), ("Content-Length", size), ("x-amzn-RequestId", wire.new_request_id())]

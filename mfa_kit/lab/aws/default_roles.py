@@ -1,0 +1,66 @@
+"""The roles of a new account in an organization: those that mfa-kit assumes, and AWS's own."""
+
+import json
+from functools import cache
+
+from mfa_kit.lab.aws.account import ADMINISTRATOR, LabAccount
+
+# The role of AWS in each account that an organization creates (Organizations user guide).
+ACCESS_ROLE = "OrganizationAccountAccessRole"
+# What the two roles of mfa-kit in each account may do (docs/permissions.md).
+AUDIT_ROLE, ENROLL_ROLE = "mfa-kit-audit", "mfa-kit-enroll"
+AUDIT = (
+    "GenerateCredentialReport",
+    "GetAccountAuthorizationDetails",
+    "GetAccountPasswordPolicy",
+    "GetAccountSummary",
+    "GetCredentialReport",
+    "GetLoginProfile",
+    "GetMFADevice",
+    "ListAccessKeys",
+    "ListMFADeviceTags",
+    "ListMFADevices",
+    "ListOrganizationsFeatures",
+    "ListUsers",
+    "ListVirtualMFADevices",
+)
+ENROLL = (
+    "CreateVirtualMFADevice",
+    "DeactivateMFADevice",
+    "DeleteVirtualMFADevice",
+    "EnableMFADevice",
+    "GenerateCredentialReport",
+    "GetAccountAuthorizationDetails",
+    "GetCredentialReport",
+    "GetMFADevice",
+    "GetUser",
+    "ListMFADeviceTags",
+    "ListMFADevices",
+    "ListUsers",
+    "ListVirtualMFADevices",
+    "ResyncMFADevice",
+    "TagMFADevice",
+)
+
+
+def add_default_roles(account: LabAccount, management: LabAccount) -> None:
+    """Add the roles that mfa-kit assumes and AWS's own, which trust the management account."""
+    trust = _trust(management.partition, management.id)
+    for name, policy in ((AUDIT_ROLE, _allow(AUDIT)), (ENROLL_ROLE, _allow(ENROLL)), (ACCESS_ROLE, ADMINISTRATOR)):
+        role = account.backend.create_role(name, trust, "/", None, "", [], "3600")
+        role.policies["allow"] = policy
+
+
+@cache
+def _trust(partition: str, management: str) -> str:
+    """Return a trust policy for an account, as JSON. Accounts share the text, so it is parsed once."""
+    who = {"AWS": f"arn:{partition}:iam::{management}:root"}
+    statement = {"Effect": "Allow", "Principal": who, "Action": ["sts:AssumeRole", "sts:SetSourceIdentity"]}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+@cache
+def _allow(operations: tuple[str, ...]) -> str:
+    """Return a policy that allows operations of IAM, as JSON."""
+    statement = {"Effect": "Allow", "Action": [f"iam:{name}" for name in operations], "Resource": "*"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
