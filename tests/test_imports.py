@@ -4,6 +4,7 @@ A string that names a module, alone or as `module:function`, counts as an import
 """
 
 import ast
+import inspect
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ import pytest
 
 from mfa_kit.cli.main import COMMANDS, cli
 from mfa_kit.cli.options import Rows
+from mfa_kit.cli.output import load
 
 ROOT = Path(__file__).parents[1]
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
@@ -92,13 +94,13 @@ def upward(found: Graph) -> set[tuple[str, str]]:
     }
 
 
-def places(rows: Rows) -> Iterator[str]:
-    """Yield the place of every command of the table."""
+def verbs(rows: Rows) -> Iterator[tuple[str, str]]:
+    """Yield the place of every command of the table, and that of its function for many accounts, "" if it has none."""
     for row in rows.values():
         if isinstance(row.held, str):
-            yield row.held
+            yield row.held, row.across
         else:
-            yield from places(row.held)
+            yield from verbs(row.held)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,8 @@ def whole() -> Graph:
 
 def test_the_table_of_commands_is_a_list_of_imports(whole: Graph) -> None:
     """Each place of a command is found, and every string that looks like a place is known."""
-    assert {place.partition(":")[0] for place in places(COMMANDS)} <= whole["mfa_kit.cli.main"]
+    places = {place for row in verbs(COMMANDS) for place in row if place}
+    assert {place.partition(":")[0] for place in places} <= whole["mfa_kit.cli.main"]
 
 
 def test_every_place_of_the_table_is_a_command() -> None:
@@ -123,6 +126,14 @@ def test_every_place_of_the_table_is_a_command() -> None:
                 yield from commands(found)
 
     assert all(isinstance(found, click.Command) for found in commands(cli))
+
+
+def test_a_verb_has_the_options_for_many_accounts_if_it_has_a_function_for_them() -> None:
+    """The function takes what the options give."""
+    for place, across in verbs(COMMANDS):
+        command = load(place)
+        assert any("--accounts" in param.opts for param in command.params) is bool(across), place
+        assert not across or "accounts" in inspect.signature(load(across)).parameters
 
 
 def test_no_modules_import_each_other(whole: Graph) -> None:

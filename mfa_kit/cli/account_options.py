@@ -91,16 +91,14 @@ def role_option(default: str | None) -> Callable[[F], F]:
     )
 
 
-def account_options(
-    *, across: str | None = None, role: str | None = AUDIT_ROLE, workers: bool = True, results: bool = True
-) -> Callable[[F], F]:
+def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, results: bool = True) -> Callable[[F], F]:
     """Return a decorator that adds the options for many accounts to a verb.
 
-    `across` names the function that does the work of the verb in many accounts, as `module:function`. It is loaded and
-    called only if the command line selects accounts, and gets the parameters of the verb and `accounts`.
+    The table of commands names the function that does the work of the verb in many accounts (`across`). It is loaded
+    and called only if the command line selects accounts, and gets the parameters of the verb and `accounts`.
 
-    Without `across`, the verb itself gets `accounts`: an AccountsChoice, or None to work in one account. `role` is the
-    default role, used if neither the command line nor the account names a role. Pass `role=None` for a verb that
+    A verb without such a function gets `accounts` itself: an AccountsChoice, or None to work in one account. `role` is
+    the default role, used if neither the command line nor the account names a role. Pass `role=None` for a verb that
     writes, `workers=False` for a verb that has its own option --workers, and `results=False` to omit --resume and
     --output-dir.
     """
@@ -113,7 +111,8 @@ def account_options(
         def parse_choice(**values: Any) -> Any:
             own = {name: values.pop(name) for name in NAMES if name in values}
             accounts = choose(own, role=role)
-            if across is None:
+            across = _function_across()
+            if not across:
                 return function(accounts=accounts, **values)
             if accounts is None:
                 return function(**values)
@@ -127,6 +126,12 @@ def account_options(
         return found
 
     return add
+
+
+def _function_across() -> str:
+    """Return the place of the function that does the work of the called verb in many accounts, "" if it has none."""
+    verb = click.get_current_context().command
+    return verb.across if isinstance(verb, options.Verb) else ""
 
 
 @contextmanager

@@ -43,7 +43,7 @@ from mfa_kit.wiring.settings import Settings
 @MAX_AGE
 @BACKUP_DIR
 @DRILLED_WITHIN
-@account_options(across="mfa_kit.cli.organization.audit_accounts:audit_accounts")
+@account_options()
 def audit(
     *,
     rules: tuple[str, ...],

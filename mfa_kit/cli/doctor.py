@@ -15,7 +15,7 @@ from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=Verb)
-@account_options(across="mfa_kit.cli.organization.doctor_accounts:diagnose_accounts", results=False)
+@account_options(results=False)
 def doctor(*, read_settings: Callable[[], Settings], output: Output) -> int:
     """Check credentials, clock, permissions, folders and terminal. The exit code is 1 if something is wrong.
 

@@ -29,8 +29,16 @@ COMMANDS: Rows = {
         },
         "Practice without AWS, on a local IAM simulator.",
     ),
-    "doctor": Row("Check this computer's setup before you start.", "mfa_kit.cli.doctor:doctor"),
-    "status": Row("List users and their MFA devices.", "mfa_kit.cli.status:status"),
+    "doctor": Row(
+        "Check this computer's setup before you start.",
+        "mfa_kit.cli.doctor:doctor",
+        across="mfa_kit.cli.organization.doctor_accounts:diagnose_accounts",
+    ),
+    "status": Row(
+        "List users and their MFA devices.",
+        "mfa_kit.cli.status:status",
+        across="mfa_kit.cli.organization.status_accounts:show_accounts",
+    ),
     "enroll": Row("Give a user an MFA device.", "mfa_kit.cli.enroll:enroll"),
     "verify": Row(
         "Check a key or token, or a user's device.",
@@ -49,20 +57,38 @@ COMMANDS: Rows = {
     "rollout": Row(
         "Enroll many users from a roster: plan, apply, station, undo.",
         {
-            "plan": Row("Compare a roster with IAM, and write a plan.", "mfa_kit.cli.rollout.plan:plan"),
-            "apply": Row("Enroll the users of a plan.", "mfa_kit.cli.rollout.apply:apply"),
+            "plan": Row(
+                "Compare a roster with IAM, and write a plan.",
+                "mfa_kit.cli.rollout.plan:plan",
+                across="mfa_kit.cli.rollout.index_plan:plan_in_accounts",
+            ),
+            "apply": Row(
+                "Enroll the users of a plan.",
+                "mfa_kit.cli.rollout.apply:apply",
+                across="mfa_kit.cli.rollout.index_apply:apply_in_accounts",
+            ),
             "activate": Row("Enable staged devices.", "mfa_kit.cli.rollout.activate:activate"),
             "station": Row("Enroll users in person, one after another.", "mfa_kit.cli.rollout.station:station"),
             "bench": Row("", "mfa_kit.cli.rollout.station:bench"),
-            "status": Row("Show the state of each user of a plan.", "mfa_kit.cli.rollout.status:status"),
-            "undo": Row("Remove the devices that a run created.", "mfa_kit.cli.rollout.undo:undo"),
+            "status": Row(
+                "Show the state of each user of a plan.",
+                "mfa_kit.cli.rollout.status:status",
+                across="mfa_kit.cli.rollout.index_status:show_index",
+            ),
+            "undo": Row(
+                "Remove the devices that a run created.",
+                "mfa_kit.cli.rollout.undo:undo",
+                across="mfa_kit.cli.rollout.index_undo:undo_in_accounts",
+            ),
         },
     ),
     "orphans": Row(
         "Explain and remove unassigned devices.",
         {
             "list": Row(
-                "List unassigned devices and where they come from.", "mfa_kit.cli.orphans.list_orphans:list_orphans"
+                "List unassigned devices and where they come from.",
+                "mfa_kit.cli.orphans.list_orphans:list_orphans",
+                across="mfa_kit.cli.orphans.list_accounts:list_accounts",
             ),
             "clean": Row("Settle interrupted runs; remove old unassigned devices.", "mfa_kit.cli.orphans.clean:clean"),
         },
@@ -127,7 +153,11 @@ COMMANDS: Rows = {
         },
         text="Import, list and accept display tokens: seed files, the inventory, acceptance tests.",
     ),
-    "audit": Row("Check the account for MFA problems without changing it.", "mfa_kit.cli.audit:audit"),
+    "audit": Row(
+        "Check the account for MFA problems without changing it.",
+        "mfa_kit.cli.audit:audit",
+        across="mfa_kit.cli.organization.audit_accounts:audit_accounts",
+    ),
     "accounts": Row(
         "Write the accounts of an organization to a file.",
         {"export": Row("Write the accounts of the organization to a file.", "mfa_kit.cli.accounts.export:export")},
@@ -137,7 +167,11 @@ COMMANDS: Rows = {
         {
             "show": Row("Print a policy that requires MFA.", "mfa_kit.cli.policy.show_policy:show_policy"),
             "lint": Row("Find traps in policies that mention MFA.", "mfa_kit.cli.policy.lint:lint"),
-            "lockout": Row("List the users whom a policy would lock out.", "mfa_kit.cli.policy.lockout:lockout"),
+            "lockout": Row(
+                "List the users whom a policy would lock out.",
+                "mfa_kit.cli.policy.lockout:lockout",
+                across="mfa_kit.cli.policy.lockout_accounts:try_in_accounts",
+            ),
             "onboard": Row("Print the commands that set up MFA safely.", "mfa_kit.cli.policy.onboard:onboard"),
             "org-role": Row(
                 "Print the roles for the accounts of an organization.", "mfa_kit.cli.policy.org_role:org_role"

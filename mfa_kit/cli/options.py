@@ -1,6 +1,5 @@
 """The options that every verb takes, before or after its name, and the command classes Verb and Noun."""
 
-import importlib
 import inspect
 import math
 import re
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from mfa_kit.cli import colors, environment, messages
-from mfa_kit.cli.output import FORMS, HTML, Output
+from mfa_kit.cli.output import FORMS, HTML, Output, load
 from mfa_kit.core.errors import MfaKitError, UsageFault
 
 if TYPE_CHECKING:
@@ -150,12 +149,14 @@ class Row(NamedTuple):
     """A row of the table of commands: its line in the list of commands, and its function or its own rows.
 
     `held` is the function as `module:function`, or the rows of a group. `text` is the help of a group, if it differs
-    from the line. A command without a line is not listed.
+    from the line. A command without a line is not listed. `across` is the function that does the work of the command in
+    many accounts, for commands that have `account_options`.
     """
 
     line: str
     held: "str | Rows"
     text: str = ""
+    across: str = ""
 
 
 Rows = Mapping[str, Row]
@@ -320,8 +321,10 @@ class Verb(click.Command):
     invalid.
 
     Without `needs_config`, the verb works even if that file is invalid, because backups must be decryptable in an
-    emergency.
+    emergency. `across` is that of the verb's row in the table of commands.
     """
+
+    across = ""
 
     def __init__(self, *args: Any, html: bool = False, needs_config: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -379,8 +382,9 @@ class Noun(click.Group):
             return super().get_command(ctx, cmd_name)
         if not isinstance(row.held, str):
             return Noun(cmd_name, help=row.text or row.line, rows=row.held)
-        module, _, name = row.held.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
+        command: click.Command = load(row.held)
+        if isinstance(command, Verb):
+            command.across = row.across
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

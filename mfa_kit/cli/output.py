@@ -91,8 +91,7 @@ class Output(NamedTuple):
         load(FORMS[self.form])(results._replace(wide=self.wide, search=self.search, color=self.color))
 
 
-def load(place: str) -> Callable[..., Any]:
-    """Return the function at `module:function`."""
+def load(place: str) -> Any:
+    """Return the function or command at `module:name`."""
     module, _, name = place.partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return function
+    return getattr(importlib.import_module(module), name)

@@ -31,7 +31,7 @@ AT_ONCE = 8
 @click.argument("user", required=False)
 @options.BACKUP_DIR
 @options.DRILLED_WITHIN
-@account_options(across="mfa_kit.cli.organization.status_accounts:show_accounts", results=False)
+@account_options(results=False)
 def status(
     *,
     user: str | None,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.files import accounts_file
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.accounts_file import Locate, accounts_document
@@ -34,8 +35,6 @@ def list_organization(choice: AccountsChoice, iam: "Iam", *, with_tags: bool = F
 
 def read_accounts_file(path: Path) -> Sequence[OrgAccount]:
     """Return the accounts in a file in c7n-org's format. Raise UsageFault, whose notes list all errors in the file."""
-    from mfa_kit.adapters.files import accounts_file
-
     return accounts_file.read_accounts_file(path, parse_yaml=_parse_yaml)
 
 
@@ -56,8 +55,6 @@ def export_accounts(settings: Settings, choice: AccountsChoice, *, out: Path, wi
     mfa-kit uses the caller's own credentials in the account that they belong to, because StackSets do not deploy roles
     to the management account. If the credentials come from a profile, the file names the profile for this account.
     """
-    from mfa_kit.adapters.files.accounts_file import accounts_text
-
     check_new(out)
     with connect(settings) as (iam, _, caller):
         with settings.progress.showing("listing accounts"):
@@ -73,7 +70,7 @@ def export_accounts(settings: Settings, choice: AccountsChoice, *, out: Path, wi
                 f"these credentials belong to account {caller.account}, so no role is assumed there; other programs"
                 f" assume the role {choice.role_name}"
             )
-        text = accounts_text(accounts_document(written, partition=caller.partition))
+        text = accounts_file.accounts_text(accounts_document(written, partition=caller.partition))
     if not settings.dry_run:
         write_new_file(out, text)
     return found

@@ -9,7 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mfa_kit.account.device_backups import device_backups
-from mfa_kit.account.reading import policy_holes, read_account
+from mfa_kit.account.reading import MapEach, policy_holes, read_account
+from mfa_kit.adapters.aws.account import AccountReader
+from mfa_kit.adapters.files import snapshots
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.wiring import aws
 from mfa_kit.wiring.backup_records import backup_records
@@ -21,8 +23,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mfa_kit.account.account_users import AccountUser
+    from mfa_kit.account.root_posture import CentralRootAccess, RootPosture
     from mfa_kit.account.snapshot import Snapshot
     from mfa_kit.account.source import AccountSource
+    from mfa_kit.adapters.aws.iam import Iam
+    from mfa_kit.adapters.ledger.ledger import Ledger
+    from mfa_kit.core.models import Caller
+    from mfa_kit.enrollment.ports import Vault
     from mfa_kit.wiring.settings import Settings
 
 # The number of parallel requests. IAM does not publish its rate limits, but it is known to accept this many.
@@ -53,8 +60,6 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
 
     Raise UsageFault if the file is not a snapshot, or the error that AWS returns.
     """
-    from mfa_kit.adapters.files import snapshots
-
     if source.file is not None and source.file.exists():
         found = snapshots.read_snapshot(source.file)
         settings.progress.note(
@@ -65,35 +70,60 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
     if source.file is not None:
         check_new(source.file)
     with aws.connect(settings) as (iam, ledger, caller):
-        from mfa_kit.adapters.aws.account import AccountReader
         from mfa_kit.adapters.aws.member_root import read_central_root_access
 
-        account = AccountReader(iam.ask, now=iam.now)
+        central_root = partial(read_central_root_access, iam.ask)
         with ThreadPoolExecutor(AT_ONCE) as pool, settings.progress.showing("reading the account"):
-            found = read_account(
+            found = read_snapshot(
                 iam,
-                account,
-                caller=caller,
-                max_age=source.max_age,
-                backups=lambda devices: device_backups(
-                    devices,
-                    journal=ledger,
-                    vault=open_vault(source.backup_dir),
-                    records=backup_records(ledger),
-                ),
+                caller,
+                source,
+                ledger=ledger,
+                vault=partial(open_vault, source.backup_dir),
                 each=pool.map,
-                passwords_of=source.passwords_of,
-                afresh=source.afresh,
-                central_root=partial(read_central_root_access, iam.ask)
-                if source.central_root or source.file is not None
-                else None,
+                central_root=central_root if source.central_root or source.file is not None else None,
             )
         if source.file is not None:
             snapshots.write_snapshot(found, source.file)
             settings.progress.note(
                 f"stored the snapshot in {source.file}; keep it private: it shows which users are weakly protected"
             )
-        yield found, account
+        yield found, account_source(iam)
+
+
+def read_snapshot(
+    iam: Iam,
+    caller: Caller,
+    source: SnapshotSource,
+    *,
+    ledger: Ledger,
+    vault: Callable[[], Vault],
+    each: MapEach,
+    central_root: Callable[[], CentralRootAccess] | None,
+    member_root: Callable[[], RootPosture] | None = None,
+) -> Snapshot:
+    """Read an account as `source` says. Parts that cannot be read are recorded as holes in the snapshot.
+
+    If `vault` fails to open the folder of backups, the backups are a hole. `each` applies a function to several users
+    at a time. `central_root` and `member_root` are as in `read_account`.
+    """
+    return read_account(
+        iam,
+        account_source(iam),
+        caller=caller,
+        max_age=source.max_age,
+        backups=lambda devices: device_backups(devices, journal=ledger, vault=vault(), records=backup_records(ledger)),
+        each=each,
+        passwords_of=source.passwords_of,
+        afresh=source.afresh,
+        central_root=central_root,
+        member_root=member_root,
+    )
+
+
+def account_source(iam: Iam) -> AccountSource:
+    """Return what reads the parts of the account of an IAM."""
+    return AccountReader(iam.ask, now=iam.now)
 
 
 def chosen_partition(settings: Settings, name: str | None) -> str | None:

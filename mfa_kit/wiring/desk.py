@@ -21,6 +21,7 @@ from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
 if TYPE_CHECKING:
+    from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.ledger.ledger import Ledger
 
 
@@ -59,6 +60,28 @@ def assemble_desk(
     )
 
 
+def desk_of(
+    settings: Settings,
+    methods: Methods,
+    *,
+    iam: "Iam",
+    ledger: "Ledger",
+    vault: Vault | None = None,
+    oath_keys: OathKeys | None = None,
+) -> Desk:
+    """Return the desk of one account for one user at a time. `vault` is by default the configured folder."""
+    return assemble_desk(
+        settings,
+        methods,
+        inventory=iam,
+        registrar=InTurn(iam, Patience(sleep=settings.sleep, progress=settings.progress)),
+        vault=vault or open_vault(),
+        ledger=ledger,
+        sleep=settings.sleep,
+        oath_keys=oath_keys,
+    )
+
+
 @contextmanager
 def open_desk(
     settings: Settings, methods: Methods, *, vault: Vault | None = None, oath_keys: OathKeys | None = None
@@ -69,16 +92,4 @@ def open_desk(
     """
     vault = vault or open_vault()
     with connect(settings) as (iam, ledger, caller):
-        yield (
-            assemble_desk(
-                settings,
-                methods,
-                inventory=iam,
-                registrar=InTurn(iam, Patience(sleep=settings.sleep, progress=settings.progress)),
-                vault=vault,
-                ledger=ledger,
-                sleep=settings.sleep,
-                oath_keys=oath_keys,
-            ),
-            caller,
-        )
+        yield desk_of(settings, methods, iam=iam, ledger=ledger, vault=vault, oath_keys=oath_keys), caller

@@ -5,35 +5,20 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from mfa_kit.account.device_backups import device_backups
-from mfa_kit.account.reading import MapEach, read_account
+from mfa_kit.account.reading import MapEach
 from mfa_kit.core.models import Caller
 from mfa_kit.core.stopping import Stop
-from mfa_kit.enrollment.pacing import InTurn, Patience
-from mfa_kit.enrollment.ports import Desk
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.organization.folders import AccountFolders
 from mfa_kit.organization.selecting import AccountSelection
 from mfa_kit.wiring.accounts import choose_accounts
-from mfa_kit.wiring.audit import SnapshotSource
 from mfa_kit.wiring.aws import connect
-from mfa_kit.wiring.backup_records import backup_records
-from mfa_kit.wiring.desk import assemble_desk
-from mfa_kit.wiring.methods.recipe import Methods
-from mfa_kit.wiring.organization_root import OrganizationRoot, open_organization_root
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from mfa_kit.account.snapshot import Snapshot
-    from mfa_kit.account.source import AccountSource
     from mfa_kit.adapters.aws.clients import Clients, Connection
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.aws.member_sessions import MemberSessions
@@ -180,72 +165,3 @@ def open_organization(settings: Settings, choice: AccountsChoice) -> Iterator[Or
             sessions=opened[-1],
             stop=stop,
         )
-
-
-@contextmanager
-def open_folders(base: "Path | None") -> Iterator[AccountFolders | None]:
-    """Create or open the folder for results, and yield it, or None if `base` is None. Raise UsageFault on failure."""
-    if base is None:
-        yield None
-        return
-    from mfa_kit.adapters.files.account_folders import account_folders
-
-    with account_folders(base) as folders:
-        yield folders
-
-
-def snapshot_file(snapshot: "Snapshot") -> dict[str, str]:
-    """Return the name and the text of a snapshot's file, for the folder of its account."""
-    from mfa_kit.adapters.files import account_folders, snapshots
-
-    return {account_folders.SNAPSHOT_FILE: snapshots.snapshot_text(snapshot)}
-
-
-def take_snapshot(
-    opened: OpenAccount, organization: Organization, source: SnapshotSource, *, root: OrganizationRoot | None = None
-) -> "Snapshot":
-    """Read an account for an audit. Parts that cannot be read are recorded as holes in the snapshot.
-
-    With `root`, also read what the organization shows about the account's root user.
-    """
-    from mfa_kit.adapters.aws.account import AccountReader
-
-    account = opened.account.id
-    ledger, vault = organization.ledger, open_vault(source.backup_dir)
-    return read_account(
-        opened.iam,
-        AccountReader(opened.iam.ask, now=opened.iam.now),
-        caller=opened.caller,
-        max_age=source.max_age,
-        backups=lambda devices: device_backups(devices, journal=ledger, vault=vault, records=backup_records(ledger)),
-        each=organization.within,
-        passwords_of=source.passwords_of,
-        afresh=source.afresh,
-        central_root=partial(root.central, opened.account, opened.iam) if root else None,
-        member_root=partial(root.posture, account) if root and root.can_read(account) else None,
-    )
-
-
-def root_of(organization: Organization) -> OrganizationRoot:
-    """Ask the caller's account about the root users of the other accounts."""
-    return open_organization_root(organization.caller.account, organization.home, organization.sessions)
-
-
-def source_at_home(organization: Organization) -> "AccountSource":
-    """Return the AccountSource of the caller's own account."""
-    from mfa_kit.adapters.aws.account import AccountReader
-
-    return AccountReader(organization.home.ask, now=organization.home.now)
-
-
-def account_desk(settings: Settings, methods: Methods, opened: OpenAccount, organization: Organization) -> Desk:
-    """Return the desk for one account, with the ledger and the folder of backups of this computer."""
-    return assemble_desk(
-        settings,
-        methods,
-        inventory=opened.iam,
-        registrar=InTurn(opened.iam, Patience(sleep=settings.sleep, progress=settings.progress)),
-        vault=open_vault(),
-        ledger=organization.ledger,
-        sleep=settings.sleep,
-    )

@@ -10,20 +10,24 @@ from mfa_kit.core.errors import MfaKitError
 from mfa_kit.organization.accounts import OrgAccount
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.aws.member_root import MemberRootReader
     from mfa_kit.adapters.aws.member_sessions import MemberSessions
+    from mfa_kit.adapters.aws.pages import Ask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrganizationRoot:
     """What the caller's account can see of the root users of all accounts.
 
-    `home` is the ID of the caller's account. `seen` is what this account can see of centralized root access, or None if
-    that could not be read. If `reader` is None, root sessions are not possible.
+    `home` is the ID of the caller's account. `ask` asks an IAM about centralized root access. `seen` is its answer for
+    the caller's account, or None if that could not be read. If `reader` is None, root sessions are not possible.
     """
 
     home: str
+    ask: Callable[[Ask], CentralRootAccess]
     seen: CentralRootAccess | None
     reader: MemberRootReader | None
 
@@ -35,14 +39,12 @@ class OrganizationRoot:
 
         Raise AccessDenied or another AwsFault if the account's IAM does not answer.
         """
-        from mfa_kit.adapters.aws.member_root import read_central_root_access
-
         if self.seen is not None and account.id == self.home:
             return self.seen
         listed = account.state is not None
         if self.seen is not None and listed and self.seen.place is OrganizationPlace.ADMINISTRATOR:
             return as_member(self.seen)
-        return read_central_root_access(iam.ask)
+        return self.ask(iam.ask)
 
     def can_read(self, account: str) -> bool:
         """Whether root sessions are possible in an account."""
@@ -57,11 +59,12 @@ class OrganizationRoot:
 
 def open_organization_root(home: str, iam: Iam, sessions: MemberSessions) -> OrganizationRoot:
     """Ask the caller's account whether root is managed centrally. `iam` is the IAM of this account."""
-    from mfa_kit.adapters.aws.member_root import MemberRootReader, read_central_root_access
+    from mfa_kit.adapters.aws import member_root
 
+    ask = member_root.read_central_root_access
     try:
-        seen = read_central_root_access(iam.ask)
+        seen = ask(iam.ask)
     except MfaKitError:
-        return OrganizationRoot(home=home, seen=None, reader=None)
-    reader = MemberRootReader(sessions, attempts=lambda act: iam.ask(lambda _: act()))
-    return OrganizationRoot(home=home, seen=seen, reader=reader if seen.manages_credentials else None)
+        return OrganizationRoot(home=home, ask=ask, seen=None, reader=None)
+    reader = member_root.MemberRootReader(sessions, attempts=lambda act: iam.ask(lambda _: act()))
+    return OrganizationRoot(home=home, ask=ask, seen=seen, reader=reader if seen.manages_credentials else None)

@@ -109,7 +109,12 @@ def earlier_index(path: Path) -> RolloutIndex | None:
         ) from None
 
 
-def read_planned(path: Path, account: PlannedAccount, methods: Methods) -> Plan:
+def read_plans(path: Path, index: RolloutIndex, methods: Methods) -> dict[str, Plan]:
+    """Return all plans of an index by account. Raise UsageFault if one has changed."""
+    return {account.id: _read_planned(path, account, methods) for account in index.accounts}
+
+
+def _read_planned(path: Path, account: PlannedAccount, methods: Methods) -> Plan:
     """Return the plan of an account. `path` is the path of the index.
 
     Raise UsageFault if the plan has changed since the index was written, or if it is for another account.

@@ -23,14 +23,8 @@ from mfa_kit.organization.across import UNREAD, Visit, VisitState
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.folders import AccountFolders
 from mfa_kit.wiring.audit import SnapshotSource
-from mfa_kit.wiring.organization import (
-    Organization,
-    open_folders,
-    open_organization,
-    root_of,
-    snapshot_file,
-    take_snapshot,
-)
+from mfa_kit.wiring.organization import Organization, open_organization
+from mfa_kit.wiring.organization_audit import open_folders, root_of, snapshot_file, take_snapshot
 from mfa_kit.wiring.organization_root import OrganizationRoot
 from mfa_kit.wiring.settings import Settings
 

@@ -12,7 +12,8 @@ from mfa_kit.core.models import Device
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.wiring.audit import SnapshotSource
-from mfa_kit.wiring.organization import OpenAccount, open_organization, take_snapshot
+from mfa_kit.wiring.organization import OpenAccount, open_organization
+from mfa_kit.wiring.organization_audit import take_snapshot
 from mfa_kit.wiring.settings import Settings
 
 # The maximum age of a credential report in seconds, because IAM makes no new report in less time.

@@ -9,8 +9,9 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.enrollment.orphans import find_orphans, find_waiting
 from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.wiring.desk import desk_of
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.organization import OpenAccount, account_desk, open_organization
+from mfa_kit.wiring.organization import OpenAccount, open_organization
 from mfa_kit.wiring.settings import Settings
 
 ROWS = RowsOfAccounts(
@@ -26,7 +27,7 @@ def list_accounts(*, older_than: float, accounts: AccountsChoice, settings: Sett
     with open_organization(settings, accounts) as organization:
 
         def read(opened: OpenAccount) -> Sequence[ResultRow]:
-            desk = account_desk(settings, METHODS, opened, organization)
+            desk = desk_of(settings, METHODS, iam=opened.iam, ledger=organization.ledger)
             found = find_orphans(desk=desk)
             found += find_waiting(opened.caller.account, found, desk=desk)
             now = opened.iam.now()

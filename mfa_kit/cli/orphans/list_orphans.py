@@ -14,7 +14,7 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command("list", cls=options.Verb)
 @OLDER_THAN
-@account_options(across="mfa_kit.cli.orphans.list_accounts:list_accounts", results=False)
+@account_options(results=False)
 def list_orphans(*, older_than: float, settings: Settings, output: Output) -> int:
     """List unassigned devices: who created them, how old they are, and whether `orphans clean` removes them."""
     with open_desk(settings, METHODS) as (desk, caller):

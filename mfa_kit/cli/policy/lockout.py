@@ -39,7 +39,7 @@ from mfa_kit.wiring.settings import Settings
 @click.option("--all", "everybody", is_flag=True, help="Also list users for whom nothing would change.")
 @SNAPSHOT
 @MAX_AGE
-@account_options(across="mfa_kit.cli.policy.lockout_accounts:try_in_accounts", results=False)
+@account_options(results=False)
 def lockout(
     *,
     document: Path | None,

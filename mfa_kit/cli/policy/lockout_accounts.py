@@ -18,8 +18,9 @@ from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.wording import in_account
 from mfa_kit.policy.lockout import access_with, may_have_to_change
 from mfa_kit.policy.texts import force_mfa
-from mfa_kit.wiring.audit import SnapshotSource
-from mfa_kit.wiring.organization import OpenAccount, open_organization, source_at_home, take_snapshot
+from mfa_kit.wiring.audit import SnapshotSource, account_source
+from mfa_kit.wiring.organization import OpenAccount, open_organization
+from mfa_kit.wiring.organization_audit import take_snapshot
 from mfa_kit.wiring.settings import Settings
 
 ROWS = RowsOfAccounts(
@@ -69,7 +70,7 @@ def try_in_accounts(
         visits = print_rows(organization, read, ROWS, progress=settings.progress, output=output)
         with settings.progress.showing("comparing with IAM's policy simulator"):
             tried = text or force_mfa(organization.caller.partition)
-            compared = compared_lines(tried, source_at_home(organization))
+            compared = compared_lines(tried, account_source(organization.home))
         for line in compared:
             settings.progress.note(line)
     _refuse(shut, unread)

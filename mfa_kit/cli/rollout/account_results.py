@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.rollout.side_by_side import AccountWork
+from mfa_kit.cli.rollout.account_work import AccountWork
 from mfa_kit.cli.rollout.tally import FAULTY, outcome_name, result_row
 from mfa_kit.core.errors import AwsFault, IntegrityFault, Lockout
 from mfa_kit.core.interaction import Progress

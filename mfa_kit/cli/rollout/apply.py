@@ -33,7 +33,7 @@ from mfa_kit.wiring.vault import open_vault
 @shared_options.EXPECTED
 @shared_options.RESULTS
 @shared_options.WORKERS
-@account_options(across="mfa_kit.cli.rollout.index_apply:apply_in_accounts", role=None, workers=False, results=False)
+@account_options(role=None, workers=False, results=False)
 def apply(
     *,
     plan_file: Path,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.account_results import exit_code, report_failed, show_accounts, show_users
-from mfa_kit.cli.rollout.index_work import PlannedWork, check_file, planned_works, read_plans, report_without_plan
+from mfa_kit.cli.rollout.index_work import PlannedWork, check_file, planned_works, report_without_plan
 from mfa_kit.cli.rollout.plan_run import PlanRun
 from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
@@ -74,7 +74,7 @@ def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Setti
     """
     path = wanted.index_file
     index = wiring.read_index(path, expected=wanted.expected)
-    plans = read_plans(path, index)
+    plans = wiring.read_plans(path, index, METHODS)
     with (
         name_next_command(),
         wiring.open_account_rollouts(settings, METHODS, choice, vault=wanted.vault, workers=wanted.workers) as rollouts,
@@ -87,7 +87,9 @@ def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Setti
         side = SideBySide(
             schema="rollout-apply-index",
             works=[each.work for each in planned],
-            rollouts=rollouts,
+            enter=rollouts.enter,
+            accounts=wiring.ACCOUNTS,
+            workers=wanted.workers,
             progress=settings.progress,
             output=output,
             max_failures=wanted.max_failures,

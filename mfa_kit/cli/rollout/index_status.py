@@ -7,7 +7,7 @@ from mfa_kit.cli.organization.visits import account_cells, exit_code, in_order, 
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.account_progress import AccountProgress, account_words
-from mfa_kit.cli.rollout.index_work import planned_works, read_plans, report_without_plan
+from mfa_kit.cli.rollout.index_work import planned_works, report_without_plan
 from mfa_kit.cli.rollout.page import AccountStatus, index_page
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.rollout.tally import COLUMNS, result_row
@@ -34,7 +34,7 @@ def show_index(
 ) -> int:
     """Print the state of each user of the chosen accounts, and return the exit code."""
     index = wiring.read_index(plan_file, expected=None)
-    plans = read_plans(plan_file, index)
+    plans = wiring.read_plans(plan_file, index, METHODS)
     vault = open_vault(backup_dir)
     with wiring.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=workers) as rollouts:
         selection = rollouts.organization.selection
@@ -48,7 +48,7 @@ def show_index(
             return look_up_status(
                 one.plan,
                 holders=ports.execution(workers=workers).list_holders(),
-                look=lambda users: look_up_counted(users, ports, workers=workers, progress=progress),
+                look=lambda users: look_up_counted(users, ports.desk, workers=workers, progress=progress),
                 failures=ports.failures(one.planned.sha256).by_user(),
                 desk=ports.desk,
             )

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.account_results import exit_code, report_failed, show_accounts, show_users
+from mfa_kit.cli.rollout.account_work import AccountWork
 from mfa_kit.cli.rollout.index_work import chosen_works, report_without_plan
 from mfa_kit.cli.rollout.running import name_next_command
-from mfa_kit.cli.rollout.side_by_side import AccountWork, OpenWork, SideBySide
+from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import Vault
@@ -70,7 +71,9 @@ def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Setting
         side = SideBySide(
             schema="rollout-undo-index",
             works=works,
-            rollouts=rollouts,
+            enter=rollouts.enter,
+            accounts=wiring.ACCOUNTS,
+            workers=wanted.workers,
             progress=settings.progress,
             output=output,
         )

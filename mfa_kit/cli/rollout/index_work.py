@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfa_kit.cli.rollout.side_by_side import AccountWork
+from mfa_kit.cli.rollout.account_work import AccountWork
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.text import count_of
@@ -13,8 +13,6 @@ from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.selecting import AccountSelection, labels
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex
 from mfa_kit.rollout.plan import Plan
-from mfa_kit.wiring import rollout_accounts as wiring
-from mfa_kit.wiring.methods.registry import METHODS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +30,6 @@ class PlannedWork:
     planned: PlannedAccount
     plan: Plan
     work: AccountWork
-
-
-def read_plans(path: Path, index: RolloutIndex) -> dict[str, Plan]:
-    """Return all plans of an index by account. Raise UsageFault if one has changed."""
-    return {account.id: wiring.read_planned(path, account, METHODS) for account in index.accounts}
 
 
 def planned_works(

@@ -35,7 +35,7 @@ from mfa_kit.wiring.vault import open_vault
     help="Use the credential report (up to 4 hours old) instead of looking up each user.",
 )
 @shared_options.WORKERS
-@account_options(across="mfa_kit.cli.rollout.index_plan:plan_in_accounts", workers=False, results=False)
+@account_options(workers=False, results=False)
 def plan(
     *,
     roster: Path | None,

@@ -10,18 +10,18 @@ from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.cli.status_line import counting
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.unforeseen import Note
+from mfa_kit.enrollment.ports import Desk
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.row_status import look_up_devices
-from mfa_kit.wiring.rollout import RolloutPorts
 
 
 def look_up_counted(
-    users: Sequence[str], ports: RolloutPorts, *, workers: int, progress: LiveProgress
+    users: Sequence[str], desk: Desk, *, workers: int, progress: LiveProgress
 ) -> dict[str, tuple[str, ...]]:
     """Return the result of `look_up_devices`, and show how many users have been looked up."""
     with counting(progress, "looking up users", users, len(users)) as counted:
-        return look_up_devices(counted, desk=ports.desk, workers=workers)
+        return look_up_devices(counted, desk=desk, workers=workers)
 
 
 @contextmanager

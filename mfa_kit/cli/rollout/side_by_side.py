@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from typing import Protocol
 
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.rollout.account_progress import AccountProgress, account_words
+from mfa_kit.cli.rollout.account_progress import AccountProgress
+from mfa_kit.cli.rollout.account_work import AccountWork
 from mfa_kit.cli.rollout.tally import Tally
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.core.errors import IntegrityFault, MfaKitError
@@ -21,43 +21,16 @@ from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring.rollout import RolloutPorts
-from mfa_kit.wiring.rollout_accounts import ACCOUNTS, AccountRollouts
 
 
-@dataclass(slots=True, kw_only=True)
-class AccountWork:
-    """The work in one account, and what came of it so far.
+class EnterAccount(Protocol):
+    """Opens the ports of an account, as `AccountRollouts.enter` does."""
 
-    `total` is the number of its users. `why` says why nothing is attempted there. `tally` is None until the account is
-    open, and `error` is why its work ended early. `run` and `results` are those of `apply`.
-    """
-
-    account: OrgAccount
-    total: int
-    why: str = ""
-    tally: Tally | None = None
-    error: MfaKitError | None = None
-    run: str | None = None
-    results: Path | None = None
-
-    @property
-    def cells(self) -> ResultRow:
-        """The cells with which each row of this account begins."""
-        return {"account": self.account.id, "account_name": self.account.name or None}
-
-    @property
-    def found(self) -> Sequence[RowResult]:
-        """The results of the users so far."""
-        return self.tally.results if self.tally else ()
-
-    @property
-    def left(self) -> int:
-        """Number of users without a result."""
-        return self.total - len(self.found)
-
-    def in_words(self, text: str) -> str:
-        """Return a text whose commands name the account."""
-        return account_words(text, self.account.id)
+    def __call__(
+        self, account: OrgAccount, *, progress: AccountProgress, watch: Callable[[Pace], object]
+    ) -> RolloutPorts:
+        """Return the ports. Call `watch` with their pace before the first call to AWS."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +55,17 @@ class OpenWork:
 class SideBySide:
     """The works of one command. `schema` is that of a row that is printed at once.
 
+    `enter` opens an account. `accounts` are in work at a time, and each has as many `workers`.
+
     `act` does the work in an account that was opened. An error ends the work in this account only, except that a
     failure of this computer's disk, or a result that cannot be printed, stops all.
     """
 
     schema: str
     works: Sequence[AccountWork]
-    rollouts: AccountRollouts
+    enter: EnterAccount
+    accounts: int
+    workers: int
     progress: LiveProgress
     output: Output
     max_failures: int | None = None
@@ -112,7 +89,7 @@ class SideBySide:
             self.progress.showing(self.line),
             stop_on_signals(self._stop, self._stop_all, break_off=self._break_off) as asked,
         ):
-            for _ in Workers(act=work_in, number=ACCOUNTS, stop=self._stop).work_through(todo):
+            for _ in Workers(act=work_in, number=self.accounts, stop=self._stop).work_through(todo):
                 pass
         return asked.is_set()
 
@@ -147,8 +124,8 @@ class SideBySide:
                 self._stop_all()
 
     def _enter(self, work: AccountWork, progress: AccountProgress) -> OpenWork:
-        ports = self.rollouts.enter(work.account, progress=progress, watch=self._watch)
-        execution = ports.execution(workers=self.rollouts.workers, max_failures=self.max_failures)
+        ports = self.enter(work.account, progress=progress, watch=self._watch)
+        execution = ports.execution(workers=self.workers, max_failures=self.max_failures)
         work.tally = Tally(
             self.schema,
             total=work.total,

@@ -187,7 +187,7 @@ def _look_up_results(
         plan,
         holders=ports.execution(workers=WORKERS).list_holders(),
         look=lambda named: look_up_counted(
-            [user for user in named if user in users], ports, workers=WORKERS, progress=progress
+            [user for user in named if user in users], ports.desk, workers=WORKERS, progress=progress
         ),
         failures=ports.failures(digest).by_user(),
         desk=ports.desk,

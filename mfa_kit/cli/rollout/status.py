@@ -22,7 +22,7 @@ from mfa_kit.wiring.vault import open_vault
 @shared_options.PLAN_FILE
 @options.BACKUP_DIR
 @shared_options.WORKERS
-@account_options(across="mfa_kit.cli.rollout.index_status:show_index", workers=False, results=False)
+@account_options(workers=False, results=False)
 def status(
     *,
     plan_file: Path,
@@ -39,7 +39,7 @@ def status(
             found = look_up_status(
                 plan,
                 holders=ports.execution(workers=workers).list_holders(),
-                look=lambda users: look_up_counted(users, ports, workers=workers, progress=settings.progress),
+                look=lambda users: look_up_counted(users, ports.desk, workers=workers, progress=settings.progress),
                 failures=ports.failures(digest).by_user(),
                 desk=ports.desk,
             )

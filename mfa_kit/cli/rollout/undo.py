@@ -24,7 +24,7 @@ from mfa_kit.wiring.vault import open_vault
 @click.option("--leave-without-mfa", is_flag=True, help="Also remove a user's last device.")
 @options.BACKUP_DIR
 @shared_options.WORKERS
-@account_options(across="mfa_kit.cli.rollout.index_undo:undo_in_accounts", role=None, workers=False, results=False)
+@account_options(role=None, workers=False, results=False)
 def undo(
     *,
     run: str,

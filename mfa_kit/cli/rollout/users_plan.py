@@ -85,7 +85,7 @@ def _lookup(
 ) -> DeviceLookup:
     """Return a lookup of users' devices: in IAM, or in a report. A report has no serials, so a phrase replaces them."""
     if trusted is None:
-        return lambda users: look_up_counted(users, ports, workers=workers, progress=progress)
+        return lambda users: look_up_counted(users, ports.desk, workers=workers, progress=progress)
     with_mfa = {name for name, each in trusted.users.items() if each.mfa}
     return lambda users: {user: ("a device according to the credential report",) for user in users if user in with_mfa}
 

@@ -1,0 +1,48 @@
+"""The work of a rollout in one account among several, and what came of it so far."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.rollout.account_progress import account_words
+from mfa_kit.cli.rollout.tally import Tally
+from mfa_kit.core.errors import MfaKitError
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.rollout.outcomes import RowResult
+
+
+@dataclass(slots=True, kw_only=True)
+class AccountWork:
+    """The work in one account, and what came of it so far.
+
+    `total` is the number of its users. `why` says why nothing is attempted there. `tally` is None until the account is
+    open, and `error` is why its work ended early. `run` and `results` are those of `apply`.
+    """
+
+    account: OrgAccount
+    total: int
+    why: str = ""
+    tally: Tally | None = None
+    error: MfaKitError | None = None
+    run: str | None = None
+    results: Path | None = None
+
+    @property
+    def cells(self) -> ResultRow:
+        """The cells with which each row of this account begins."""
+        return {"account": self.account.id, "account_name": self.account.name or None}
+
+    @property
+    def found(self) -> Sequence[RowResult]:
+        """The results of the users so far."""
+        return self.tally.results if self.tally else ()
+
+    @property
+    def left(self) -> int:
+        """Number of users without a result."""
+        return self.total - len(self.found)
+
+    def in_words(self, text: str) -> str:
+        """Return a text whose commands name the account."""
+        return account_words(text, self.account.id)

@@ -1,0 +1,56 @@
+"""Reads the accounts of an organization for an audit, and opens the folder for the results."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.adapters.files import snapshots
+from mfa_kit.adapters.files.account_folders import SNAPSHOT_FILE, account_folders
+from mfa_kit.organization.folders import AccountFolders
+from mfa_kit.wiring.audit import SnapshotSource, read_snapshot
+from mfa_kit.wiring.organization import OpenAccount, Organization
+from mfa_kit.wiring.organization_root import OrganizationRoot, open_organization_root
+from mfa_kit.wiring.vault import open_vault
+
+
+@contextmanager
+def open_folders(base: Path | None) -> Iterator[AccountFolders | None]:
+    """Create or open the folder for results, and yield it, or None if `base` is None. Raise UsageFault on failure."""
+    if base is None:
+        yield None
+        return
+    with account_folders(base) as folders:
+        yield folders
+
+
+def snapshot_file(snapshot: Snapshot) -> dict[str, str]:
+    """Return the name and the text of a snapshot's file, for the folder of its account."""
+    return {SNAPSHOT_FILE: snapshots.snapshot_text(snapshot)}
+
+
+def take_snapshot(
+    opened: OpenAccount, organization: Organization, source: SnapshotSource, *, root: OrganizationRoot | None = None
+) -> Snapshot:
+    """Read an account for an audit. Parts that cannot be read are recorded as holes in the snapshot.
+
+    With `root`, also read what the organization shows about the account's root user.
+    """
+    account = opened.account.id
+    vault = open_vault(source.backup_dir)
+    return read_snapshot(
+        opened.iam,
+        opened.caller,
+        source,
+        ledger=organization.ledger,
+        vault=lambda: vault,
+        each=organization.within,
+        central_root=partial(root.central, opened.account, opened.iam) if root else None,
+        member_root=partial(root.posture, account) if root and root.can_read(account) else None,
+    )
+
+
+def root_of(organization: Organization) -> OrganizationRoot:
+    """Ask the caller's account about the root users of the other accounts."""
+    return open_organization_root(organization.caller.account, organization.home, organization.sessions)
