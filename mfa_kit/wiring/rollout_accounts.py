@@ -64,6 +64,10 @@ class AccountRollouts:
             progress=progress,
         )
 
+    def record_run(self, account: PlannedAccount, run: str, *, at: float) -> None:
+        """Record that a run of an account's plan begins. `at` is its time in Unix seconds by AWS's clock."""
+        RolloutRuns(self.organization.ledger, plan=account.sha256).record(run, at=at)
+
     def devices(self, account: PlannedAccount) -> list[Entry]:
         """Return the devices that this computer made for an account's plan and that have not been removed."""
         ledger = self.organization.ledger

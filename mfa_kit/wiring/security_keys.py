@@ -124,8 +124,8 @@ class SecurityKeys:
     @contextmanager
     def metadata(self) -> Iterator["MetadataIndex | None"]:
         """Yield the metadata from the options, the configuration or the packaged copy, or None if there is none."""
+        from mfa_kit.adapters.metadata import index
         from mfa_kit.adapters.metadata.blob import read_certificate
-        from mfa_kit.adapters.metadata.index import open_packaged, open_signed
 
         blob, root = self._metadata_files()
         if root and not blob:
@@ -133,7 +133,7 @@ class SecurityKeys:
         cache, tell = home() / "cache", self._settings.progress.note
         anchor = read_certificate(root) if root else None
         opened = (
-            open_signed(
+            index.open_signed(
                 blob,
                 cache=cache,
                 at=time.time(),
@@ -143,7 +143,7 @@ class SecurityKeys:
                 allow_older=self._allow_older,
             )
             if blob
-            else open_packaged(cache=cache, tell=tell)
+            else index.open_packaged(cache=cache, tell=tell)
         )
         try:
             yield opened

@@ -42,7 +42,7 @@ def open_seed_file(path: Path, options: SeedFileOptions, *, settings: Settings) 
     read.
     """
     try:
-        from mfa_kit.adapters.seedfiles.files import load_file, read_seed_file
+        from mfa_kit.adapters.seedfiles import files
     except ModuleNotFoundError as error:
         raise UsageFault(
             f"seed files need {error.name}, which is not installed", "pip install 'mfa-kit[tokens]'"
@@ -56,16 +56,15 @@ def open_seed_file(path: Path, options: SeedFileOptions, *, settings: Settings) 
         return settings.interaction.ask_secret(f"the {what} of {path.name}", instead="--unlock-fd N")
 
     harden()
-    return read_seed_file(load_file(path), unlock, now=time.time(), wanted=options.encoding)
+    return files.read_seed_file(files.load_file(path), unlock, now=time.time(), wanted=options.encoding)
 
 
 def read_readings(path: Path) -> list[WrittenReading | DroppedRow]:
     """Read a table of readings that were recorded elsewhere. Raise UsageFault or IntegrityFault if it is invalid."""
-    from mfa_kit.adapters.seedfiles.files import decode_text, load_file
-    from mfa_kit.adapters.seedfiles.sightings import read_written
+    from mfa_kit.adapters.seedfiles import files, sightings
 
     try:
-        rows = read_written(decode_text(load_file(path)), now=time.time())
+        rows = sightings.read_written(files.decode_text(files.load_file(path)), now=time.time())
     except (UsageFault, IntegrityFault) as error:
         raise type(error)(f"no readings can be read from {path.name}: {error}", COLUMNS) from None
     bad = [row for row in rows if isinstance(row, DroppedRow)]

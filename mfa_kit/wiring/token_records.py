@@ -5,26 +5,22 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files import private_files
+from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens.seeds import SeededToken, Sighting, StockCounts, StockedToken, Token
 from mfa_kit.wiring.this_computer import home
 
-if TYPE_CHECKING:
-    from mfa_kit.adapters.ledger.token_inventory import TokenInventory
-
 FINGERPRINTS = "fingerprint.key"
 OCTETS = 32
 
 
 @contextmanager
-def _inventory() -> Iterator["TokenInventory"]:
+def _inventory() -> Iterator[TokenInventory]:
     from mfa_kit.adapters.ledger.ledger import Ledger
-    from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 
     with Ledger(home()) as ledger:
         yield TokenInventory(ledger, now=time.time())

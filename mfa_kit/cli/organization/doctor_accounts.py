@@ -8,8 +8,8 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.wording import in_account
+from mfa_kit.wiring.account_diagnosis import diagnose_account
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
-from mfa_kit.wiring.doctor import diagnose_account
 from mfa_kit.wiring.organization import OpenAccount, open_organization
 from mfa_kit.wiring.settings import Settings
 

@@ -105,7 +105,7 @@ def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Setti
             if settings.dry_run:
                 _foresee(one, opened)
             else:
-                _apply_in(one, opened, folder=base / one.planned.id, staged=wanted.staged)
+                _apply_in(one, opened, rollouts, folder=base / one.planned.id, staged=wanted.staged)
 
         try:
             asked = side.do(act)
@@ -138,7 +138,9 @@ def _foresee(one: PlannedWork, opened: OpenWork) -> None:
     opened.take_all((each for each in found), opened.tally.take)
 
 
-def _apply_in(one: PlannedWork, opened: OpenWork, *, folder: Path, staged: bool) -> None:
+def _apply_in(
+    one: PlannedWork, opened: OpenWork, rollouts: wiring.AccountRollouts, *, folder: Path, staged: bool
+) -> None:
     """Carry out the plan of an account, and write its results."""
     ports = opened.ports
     files.open_results_folder(folder, folder)
@@ -152,7 +154,7 @@ def _apply_in(one: PlannedWork, opened: OpenWork, *, folder: Path, staged: bool)
         folder=folder,
         staged=staged,
     )
-    ports.runs(this.digest).record(this.run, at=ports.desk.inventory.now())
+    rollouts.record_run(one.planned, this.run, at=ports.desk.inventory.now())
     one.work.run = this.run
     opened.tally.progress.note(f"run {this.run}")
     try:
