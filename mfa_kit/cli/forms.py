@@ -1,6 +1,5 @@
 """Prints results on stdout: as a table for people, as JSON with a schema name and version, as JSON lines, or as CSV."""
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +7,8 @@ import click
 
 from mfa_kit.cli.colors import COLUMNS, paint, paint_columns
 from mfa_kit.cli.fitting import GAP, LEAST, aligned, fitted_table, hanging, heading, window_width, wrapped
-from mfa_kit.cli.results import VERSION, Cell, Results
+from mfa_kit.cli.json_document import json_document
+from mfa_kit.cli.results import Cell, Results
 from mfa_kit.core.csv_text import csv_lines
 from mfa_kit.core.text import one_line
 
@@ -25,16 +25,6 @@ def write_table(results: Results) -> None:
         click.echo("\n".join(paint_columns(lines) if results.color else lines))
     else:
         click.echo(results.empty)
-
-
-def json_document(results: Results) -> str:
-    """Return one object on one line, with the name and version of its schema. A list is stored in `rows`.
-
-    If the results have a `search`, return only the part that it finds.
-    """
-    fields = results.rows[0] if results.single else {"rows": results.rows}
-    document = {"schema": f"mfa-kit/{results.schema}", "version": VERSION, **fields}
-    return json.dumps(results.search(document) if results.search else document)
 
 
 def write_json(results: Results) -> None:

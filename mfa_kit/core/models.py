@@ -17,6 +17,7 @@ LABEL = re.compile(r"[\w .:/=+@-]{1,64}")
 DEVICE_NAME = re.compile(r"[\w+=,.@-]{1,226}", re.ASCII)
 PATH = re.compile(r"/|/[\x21-\x7f]+/", re.ASCII)
 PATH_LENGTH = 512
+ACCOUNT_ID = re.compile(r"[0-9]{12}")
 # A run ID becomes part of file names, but a tag may contain any text. Only text that matches this is accepted as a run
 # ID.
 RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-ACCOUNT_ID = re.compile(r"[0-9]{12}")
+from mfa_kit.core.models import ACCOUNT_ID
+
 # The name of a role, which may have a path before it (IAM API reference, CreateRole), and the ARN of a role.
 ROLE_NAME = re.compile(r"(?!arn:)(?:[!-.0-~]+/){0,100}[\w+=,.@-]{1,64}", re.ASCII)
 ROLE_ARN = re.compile(rf"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>\d{{12}}):role/{ROLE_NAME.pattern}", re.ASCII)

@@ -11,7 +11,8 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.organization.accounts import ACCOUNT_ID, EXTERNAL_ID, ROLE_ARN, ROLE_NAME, OrgAccount
+from mfa_kit.core.models import ACCOUNT_ID
+from mfa_kit.organization.accounts import EXTERNAL_ID, ROLE_ARN, ROLE_NAME, OrgAccount
 
 T = TypeVar("T")
 # The keys of an account. mfa-kit ignores the keys in IGNORED, because IAM has no regions.

@@ -13,21 +13,12 @@ from mfa_kit.enrollment.ports import Desk
 from mfa_kit.enrollment.recovery import settle_each
 from mfa_kit.rollout.execution import FATAL, Execution, confirm_devices, run_row
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
-from mfa_kit.rollout.plan import Plan, PlanStep, devices_by_user
+from mfa_kit.rollout.plan import Plan, PlanStep, check_account, devices_by_user
 from mfa_kit.rollout.row_status import entries_by_serial, known_hardware, result_without_work
 from mfa_kit.rollout.workers import Workers
 
 # The number of names in a message. Longer lists do not fit on one line.
 SHOWN = 5
-
-
-def check_account(plan: Plan, caller: Caller) -> None:
-    """Raise UsageFault if the plan was made for another account."""
-    if plan.account != caller.account:
-        raise UsageFault(
-            f"the plan is for account {plan.account}, but these credentials are for {caller.account}",
-            "choose another --profile, or make a new plan",
-        )
 
 
 def check_plan(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool, sealed: bool) -> None:

@@ -9,8 +9,8 @@ from datetime import datetime
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import list_of, object_of, read_json
+from mfa_kit.core.models import ACCOUNT_ID
 from mfa_kit.core.timestamps import checked_time, iso_time
-from mfa_kit.organization.accounts import ACCOUNT_ID
 from mfa_kit.rollout.plan import Action
 
 SCHEMA = "mfa-kit/rollout-index"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import STAGED_TAG, VIRTUAL, Caller, Device, Intent, Mark, Reached
 from mfa_kit.enrollment.devices import delete_command
 from mfa_kit.enrollment.ports import Desk
@@ -144,6 +145,15 @@ def devices_by_user(holders: Mapping[str, str | None]) -> dict[str, tuple[str, .
 
 # Returns the serials of these users' devices. Users without a device may be missing from the result.
 DeviceLookup = Callable[[Sequence[str]], Mapping[str, tuple[str, ...]]]
+
+
+def check_account(plan: Plan, caller: Caller) -> None:
+    """Raise UsageFault if the plan was made for another account."""
+    if plan.account != caller.account:
+        raise UsageFault(
+            f"the plan is for account {plan.account}, but these credentials are for {caller.account}",
+            "choose another --profile, or make a new plan",
+        )
 
 
 def make_plan(

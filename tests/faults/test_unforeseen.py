@@ -67,6 +67,7 @@ NOT_RAISED: dict[str, Sequence[str]] = {
     "functions implement it, and call the ports at which this test raises": (
         *("Ask.__call__", "ConsecutiveCodes.__call__", "Make.__call__", "MapEach.__call__", "Retry.__call__"),
         *("Turn.__call__", "AskOrganizations.__call__", "Attempts.__call__", "RunEach.__call__"),
+        "EnterAccount.__call__",
     ),
     "only commands for many accounts use it, in the threads of Organization.each; what fails there is a result": (
         *("AccountFolders.began of FoldersOnDisk", "AccountFolders.begin of FoldersOnDisk"),
@@ -79,6 +80,7 @@ NOT_RAISED: dict[str, Sequence[str]] = {
     "pyscard implements it": ("CardReader.createConnection",),
     "it is inside the lab, which has no secret of an account": (
         *("FaultyCall.act", "FaultyCall.act_later", "FaultyCall.deny", "FaultyCall.refuse", "PacketWire.receive"),
+        "JsonService.answer",
         *("Membership.control_policies", "Membership.is_open", "Membership.management_id", "Membership.path"),
         *(
             "Membership.organization_id",

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict, TypeVar
 from botocore.exceptions import ClientError
 
 from mfa_kit.core.errors import AccessDenied, AwsFault, UsageFault
+from mfa_kit.core.models import ACCOUNT_ID
 from mfa_kit.core.text import one_line
-from mfa_kit.organization.accounts import ACCOUNT_ID, AccountState, OrgAccount
+from mfa_kit.organization.accounts import AccountState, OrgAccount
 
 if TYPE_CHECKING:
     from mypy_boto3_organizations import OrganizationsClient

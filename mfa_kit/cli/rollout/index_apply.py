@@ -12,7 +12,8 @@ from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
 from mfa_kit.cli.rollout.tally import check_backup_folder
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.rollout.apply import check_account, check_copies
+from mfa_kit.rollout.apply import check_copies
+from mfa_kit.rollout.plan import check_account
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring import rollout as files
 from mfa_kit.wiring import rollout_accounts as wiring

@@ -21,11 +21,11 @@ from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import Visit, VisitState
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.selecting import AccountSelection
+from mfa_kit.rollout.chosen_accounts import ChosenAccounts
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, UnplannedAccount, index_text, plan_file_name
 from mfa_kit.rollout.plan import Action, Plan
 from mfa_kit.rollout.plan_file import plan_digest, plan_text
 from mfa_kit.rollout.roster import RosterRow, keep_users
-from mfa_kit.rollout.roster_accounts import ChosenAccounts
 from mfa_kit.wiring import rollout_accounts as wiring
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.rollout_accounts import AccountRollouts

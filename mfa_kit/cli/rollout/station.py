@@ -16,11 +16,10 @@ from mfa_kit.cli.rollout.session import INSTEAD, StationSession
 from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, result_files
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.enrollment.ports import Carrier, Maker
-from mfa_kit.rollout.apply import check_account
 from mfa_kit.rollout.key_holders import KeyHolders
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
-from mfa_kit.rollout.plan import Plan, PlanStep
+from mfa_kit.rollout.plan import Plan, PlanStep, check_account
 from mfa_kit.rollout.roster import RosterRow, keep_users
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.rollout.station import DONE, StationQueue, StationRuns, station_steps

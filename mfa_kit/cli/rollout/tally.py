@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
-from mfa_kit.cli.forms import json_document
+from mfa_kit.cli.json_document import json_document
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow, Results
 from mfa_kit.cli.rollout.account_progress import AccountProgress

@@ -1,0 +1,38 @@
+"""The accounts that the rows of a roster may name if --accounts or --org chooses several."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.rollout.roster_accounts import lost_zeros
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenAccounts:
+    """The accounts that --accounts or --org chose, and the selected ones that cannot be used now."""
+
+    chosen: Sequence[OrgAccount]
+    skipped: Sequence[OrgAccount] = ()
+
+    def find(self, cell: str) -> str:
+        """Return the ID of the chosen account with this ID or name; of the only one if the cell is empty."""
+        if not cell:
+            if len(self.chosen) == 1:
+                return self.chosen[0].id
+            raise UsageFault("the cell is empty", "write the ID or the name of an account")
+        found = [account for account in self.chosen if account.is_called(cell)]
+        if len(found) == 1:
+            return found[0].id
+        if found:
+            raise UsageFault(f"{len(found)} accounts are named {cell[:80]!a}", "write the ID instead")
+        for account in self.skipped:
+            if account.is_called(cell):
+                raise UsageFault(f"account {account.label} is {account.state}", "remove the row")
+        raise UsageFault(
+            f"{cell[:80]!a} is not one of the chosen accounts", f"check the ID or the name{lost_zeros(cell)}"
+        )
+
+    def key(self, account: str | None) -> str | None:
+        """Return the account: users of different accounts may have the same name."""
+        return account
