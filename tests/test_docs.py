@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core import errors, models
 from tests.cheap_scrypt import cheap_scrypt
 from tests.conftest import bare
@@ -219,7 +219,7 @@ def test_every_table_and_column_of_the_ledger_is_told(tmp_path: Path) -> None:
     """The columns are those of a new ledger."""
     text = section("## The ledger")
     parts = dict(re.findall(r"^\*\*`(\w+)`\*\*(.*?)(?=^\*\*`|\Z)", text, re.MULTILINE | re.DOTALL))
-    Ledger(tmp_path).close()
+    sqlite_ledger(tmp_path).close()
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db:
         tables = {name for (name,) in db.execute("select name from sqlite_schema where type = 'table'")}
         columns = {table: {row[1] for row in db.execute(f"pragma table_info({table})")} for table in tables}

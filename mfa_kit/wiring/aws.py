@@ -17,8 +17,9 @@ from mfa_kit.core.stopping import Stop
 from mfa_kit.core.text import one_line
 from mfa_kit.enrollment.phone import ask_until
 from mfa_kit.lab.token_of_lab import speaks_to_lab
+from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import harden, home
+from mfa_kit.wiring.this_computer import harden
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.clients import Clients, Connection
@@ -92,15 +93,13 @@ def connect(
 
     `workers`, `turn`, `clients` and `stop` are as in `open_iam`.
     """
-    from mfa_kit.adapters.ledger.ledger import Ledger
-
     harden()
     if settings.debug:
         handler = logging.StreamHandler()
         handler.setFormatter(OneLineFormatter("%(asctime)s %(name)s: %(message)s"))
         logging.basicConfig(handlers=[handler])
         logging.getLogger("mfa_kit").setLevel(logging.DEBUG)
-    with Ledger(home()) as ledger:
+    with open_ledger() as ledger:
         iam = open_iam(settings, ledger.called, workers=workers, turn=turn, clients=clients, stop=stop)
         # Other simulators use the lab's account number too, so the environment decides whether this is the lab.
         caller = replace(iam.caller(), lab=speaks_to_lab(iam.endpoint_url, os.environ))

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 def open_ledger() -> "Ledger":
     """Open the ledger, and create it if there is none. Raise IntegrityFault if it cannot be used."""
-    from mfa_kit.adapters.ledger.ledger import Ledger
+    from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 
-    return Ledger(home())
+    return sqlite_ledger(home())
 
 
 def history(user: str | None, since: float) -> "list[LogLine]":

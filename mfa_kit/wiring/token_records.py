@@ -12,6 +12,7 @@ from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens.seeds import SeededToken, Sighting, StockCounts, StockedToken, Token
+from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.this_computer import home
 
 FINGERPRINTS = "fingerprint.key"
@@ -20,9 +21,7 @@ OCTETS = 32
 
 @contextmanager
 def _inventory() -> Iterator[TokenInventory]:
-    from mfa_kit.adapters.ledger.ledger import Ledger
-
-    with Ledger(home()) as ledger:
+    with open_ledger() as ledger:
         yield TokenInventory(ledger, now=time.time())
 
 

@@ -7,12 +7,13 @@ import pytest
 
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import Entry, Intent, Purpose, Reached, Seal
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path) as ledger:
+    with sqlite_ledger(tmp_path) as ledger:
         yield ledger
 
 

@@ -18,12 +18,13 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.adapters.ledger import ledger as module
+from mfa_kit.adapters.ledger import sqlite_database as module
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.integrity import find_fault
 from mfa_kit.adapters.ledger.journal_rows import intent_json
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.migrations import MIGRATIONS
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Call, Entry, Intent, Method, Purpose, Reached
 from mfa_kit.lab.aws.server import Lab
@@ -35,10 +36,10 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from mfa_kit.adapters.ledger.journal_rows import intent_json
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import Entry, Intent, Reached
 intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
-with Ledger(Path(sys.argv[1])) as ledger:
+with sqlite_ledger(Path(sys.argv[1])) as ledger:
     ledger.record(Entry(run=sys.argv[2], intent=intent, reached=Reached(sys.argv[3])))
     print("noted", flush=True)
     sys.stdin.read()
@@ -60,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ledger(folder: Path) -> Iterator[Ledger]:
-    with Ledger(folder) as ledger:
+    with sqlite_ledger(folder) as ledger:
         yield ledger
 
 
@@ -92,7 +93,7 @@ def test_everything_is_private_whatever_the_umask(tmp_path: Path) -> None:
     """SQLite's own files beside the database are private too."""
     before = os.umask(0)
     try:
-        with Ledger(tmp_path / "a" / "desk") as ledger:
+        with sqlite_ledger(tmp_path / "a" / "desk") as ledger:
             ledger.record(entry())
             modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a").rglob("*")}
     finally:
@@ -114,9 +115,9 @@ def test_what_is_noted_is_read_again_by_the_next_process(folder: Path) -> None:
         since=1795651200.0,
         sealed=True,
     )
-    with Ledger(folder) as ledger:
+    with sqlite_ledger(folder) as ledger:
         ledger.record(noted)
-    with Ledger(folder) as ledger:
+    with sqlite_ledger(folder) as ledger:
         assert ledger.find(noted.intent.serial, run=noted.run) == noted
         assert list(ledger.dead("000000000000")) == [noted]
 
@@ -132,7 +133,7 @@ def test_an_entry_goes_on_in_its_own_row(ledger: Ledger) -> None:
 
 def test_the_history_keeps_an_enrollment_beside_its_revocation(folder: Path) -> None:
     """A run's row has only its latest state. Earlier results still appear in the history, in words."""
-    with Ledger(folder) as ledger:
+    with sqlite_ledger(folder) as ledger:
         noted = entry()
         for reached in (Reached.INTENT, Reached.CREATED, Reached.CREATED, Reached.CONFIRMED, Reached.CONFIRMED):
             ledger.record(noted.at(reached))
@@ -156,14 +157,14 @@ def test_the_ends_of_an_older_ledger_are_told_too(folder: Path, monkeypatch: pyt
     """An older ledger recorded only the last state of each row, so only that end is listed."""
     with monkeypatch.context() as patch:
         patch.setattr(module, "MIGRATIONS", MIGRATIONS[:2])
-        Ledger(folder).close()
+        sqlite_ledger(folder).close()
     db = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
     for number, reached in enumerate(("confirmed", "revoking")):
         old = entry(intent=intent(name=f"alice-{number}"))
         row = (old.run, old.intent.serial, "enroll", reached, intent_json(old.intent), None, number)
         db.execute("insert into journal values (?, ?, ?, ?, ?, ?, ?)", row)
     db.close()
-    with Ledger(folder) as ledger:
+    with sqlite_ledger(folder) as ledger:
         assert told(ledger) == [("enrollment", "done"), ("enrollment", "in progress")]
         (left,) = ledger.dead("000000000000")
     assert (left.since, left.sealed) == (None, False)
@@ -203,13 +204,13 @@ def test_a_ledger_that_is_being_brought_up_to_date_for_too_long_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise one hanging process would make all others hang."""
-    Ledger(folder).close()
+    sqlite_ledger(folder).close()
     monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, "create table more (x);"))
     monkeypatch.setattr(module, "PATIENCE", 0.0)
     with (folder / "runs" / "migration").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(IntegrityFault, match=f"process {os.getpid()} is bringing the ledger up to date"):
-            Ledger(folder)
+            sqlite_ledger(folder)
 
 
 @pytest.mark.parametrize(
@@ -226,9 +227,9 @@ def test_a_ledger_that_is_being_brought_up_to_date_for_too_long_is_told(
 def test_what_is_half_made_and_what_stands(reached: Reached, half_made: bool, stands: bool, folder: Path) -> None:
     """`dead` returns unfinished entries. Without a run, `find` returns those that stand; with a run, any entry."""
     noted = entry(reached=reached)
-    with Ledger(folder) as ledger:
+    with sqlite_ledger(folder) as ledger:
         ledger.record(noted)
-    with Ledger(folder) as ledger:
+    with sqlite_ledger(folder) as ledger:
         assert list(ledger.dead("000000000000")) == [noted] * half_made
         assert ledger.find(noted.intent.serial) == (noted if stands else None)
         assert ledger.find(noted.intent.serial, run=noted.run) == noted
@@ -237,10 +238,10 @@ def test_what_is_half_made_and_what_stands(reached: Reached, half_made: bool, st
 def test_the_dead_are_asked_for_by_account_and_user(folder: Path) -> None:
     """Entries of another account or another user are not returned."""
     alice, bob, other = entry(), entry(intent=intent(user="bob")), entry(intent=intent(account="111111111111"))
-    with Ledger(folder) as ledger:
+    with sqlite_ledger(folder) as ledger:
         for each in (alice, bob, other):
             ledger.record(each)
-    with Ledger(folder) as ledger:
+    with sqlite_ledger(folder) as ledger:
         assert list(ledger.dead("000000000000")) == [alice, bob]
         assert list(ledger.dead("000000000000", user="bob")) == [bob]
         assert list(ledger.dead("111111111111")) == [other]
@@ -267,9 +268,9 @@ def test_a_run_lives_as_long_as_its_process(ledger: Ledger, holder: Callable[...
 
 def test_while_a_dead_run_is_settled_it_lives_again(folder: Path, ledger: Ledger) -> None:
     """Two processes on one computer do not settle the same run at once."""
-    with Ledger(folder) as gone:
+    with sqlite_ledger(folder) as gone:
         noted = gone.record(entry())
-    with Ledger(folder) as other:
+    with sqlite_ledger(folder) as other:
         for each in ledger.dead("000000000000"):
             assert other.lives(each.run)
             assert list(other.dead("000000000000")) == []
@@ -280,18 +281,18 @@ def test_while_a_dead_run_is_settled_it_lives_again(folder: Path, ledger: Ledger
 
 def test_a_run_that_was_settled_meanwhile_is_passed_over(folder: Path, ledger: Ledger) -> None:
     """The entry is read again once the lock is taken."""
-    with Ledger(folder) as gone:
+    with sqlite_ledger(folder) as gone:
         first, second = gone.record(entry()), gone.record(entry(intent=intent(user="bob")))
     found = ledger.dead("000000000000")
     assert next(found) == first
-    with Ledger(folder) as other:
+    with sqlite_ledger(folder) as other:
         other.record(second.at(Reached.UNDONE))
     assert list(found) == []
 
 
 def test_a_lock_goes_with_its_run_where_nobody_will_ask_for_it(folder: Path) -> None:
     """The files of unfinished entries stay, because their locks show whether the run is dead."""
-    with Ledger(folder) as ledger:
+    with sqlite_ledger(folder) as ledger:
         done, left = ledger.record(entry(reached=Reached.CONFIRMED)), ledger.record(entry())
         assert {path.name for path in (folder / "runs").iterdir()} == {"migration", done.run, left.run}
     assert {path.name for path in (folder / "runs").iterdir()} == {"migration", left.run}
@@ -328,7 +329,7 @@ def test_a_lock_whose_file_went_is_taken_anew(folder: Path, ledger: Ledger, monk
 
     monkeypatch.setattr(fcntl, "flock", late)
     ledger.record(noted)
-    with Ledger(folder) as other:
+    with sqlite_ledger(folder) as other:
         assert other.lives(noted.run)
 
 
@@ -357,7 +358,7 @@ def test_threads_share_one_ledger(ledger: Ledger) -> None:
 def test_the_history_is_in_order_and_by_user_and_time(folder: Path) -> None:
     """A call on a device belongs to the user whose run created the device, even if the call names no user."""
     clock = iter(range(100, 200))
-    with Ledger(folder, clock=lambda: next(clock)) as ledger:
+    with sqlite_ledger(folder, clock=lambda: next(clock)) as ledger:
         ledger.called(Call(operation="Create", user="alice", serial=intent().serial, request_id="r1", answer="OK"))
         ledger.record(entry())
         ledger.called(Call(operation="Delete", user=None, serial=intent().serial, request_id="r2", answer="Conflict"))
@@ -377,7 +378,7 @@ def test_a_hundred_and_eighty_processes_open_a_new_ledger_at_once(folder: Path) 
 import os, sys
 from pathlib import Path
 from mfa_kit.adapters.ledger.journal_rows import intent_json
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import Call
 children = []
 for number in range(60):
@@ -387,7 +388,7 @@ for number in range(60):
         try:
             while not Path(sys.argv[2]).exists():
                 pass
-            with Ledger(Path(sys.argv[1])) as ledger:
+            with sqlite_ledger(Path(sys.argv[1])) as ledger:
                 ledger.called(Call(operation="Open", user=None, serial=None, request_id=None, answer="OK"))
             code = 0
         finally:
@@ -408,18 +409,18 @@ sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
     for mother in mothers:
         mother.communicate()
     assert [mother.returncode for mother in mothers] == [0, 0, 0]
-    with Ledger(folder) as ledger:
+    with sqlite_ledger(folder) as ledger:
         assert len(ledger.history()) == 180
 
 
 def test_an_old_ledger_is_brought_up_to_date_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each migration runs once, in order, and existing rows stay."""
-    with Ledger(folder) as ledger:
+    with sqlite_ledger(folder) as ledger:
         noted = ledger.record(entry())
     before = len(MIGRATIONS)
     monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, "create table more (x);", "alter table more add y;"))
     for _ in range(2):
-        with Ledger(folder) as ledger:
+        with sqlite_ledger(folder) as ledger:
             assert ledger.find(noted.intent.serial) == noted
     with sqlite3.connect(folder / "ledger.sqlite") as db:
         assert db.execute("pragma user_version").fetchone() == (before + 2,)
@@ -429,23 +430,23 @@ def test_an_old_ledger_is_brought_up_to_date_once(folder: Path, monkeypatch: pyt
 
 def test_a_migration_that_fails_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A migration and its number are one transaction."""
-    Ledger(folder).close()
+    sqlite_ledger(folder).close()
     monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, "create table more (x); create table journal (x);"))
     with pytest.raises(IntegrityFault, match="table journal already exists"):
-        Ledger(folder)
+        sqlite_ledger(folder)
     monkeypatch.undo()
-    with Ledger(folder) as ledger:
+    with sqlite_ledger(folder) as ledger:
         assert ledger.history() == []
 
 
 def test_a_ledger_of_a_newer_version_is_not_touched(folder: Path) -> None:
     """The error says what to upgrade."""
-    Ledger(folder).close()
+    sqlite_ledger(folder).close()
     db = sqlite3.connect(folder / "ledger.sqlite")
     db.execute("pragma user_version = 99")
     db.close()
     with pytest.raises(IntegrityFault, match="written by a newer mfa-kit") as caught:
-        Ledger(folder)
+        sqlite_ledger(folder)
     assert "upgrade" in caught.value.hint
 
 
@@ -455,19 +456,19 @@ def test_a_damaged_ledger_says_how_to_go_on(octets: bytes, folder: Path) -> None
     folder.mkdir()
     (folder / "ledger.sqlite").write_bytes(octets)
     with pytest.raises(IntegrityFault, match="is damaged") as caught:
-        Ledger(folder)
+        sqlite_ledger(folder)
     assert "mv " in caught.value.hint
     assert (folder / "ledger.sqlite").read_bytes() == octets
 
 
 def test_a_row_that_is_damaged_says_how_to_go_on(folder: Path) -> None:
     """The row was edited by hand."""
-    with Ledger(folder) as ledger:
+    with sqlite_ledger(folder) as ledger:
         noted = ledger.record(entry())
     db = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
     for column, value in (("verb", "sing"), ("intent", json.dumps({"user": "alice"})), ("intent", "{")):
         db.execute(f"update journal set {column} = ?", (value,))
-        with Ledger(folder) as ledger, pytest.raises(IntegrityFault, match="is damaged") as caught:
+        with sqlite_ledger(folder) as ledger, pytest.raises(IntegrityFault, match="is damaged") as caught:
             ledger.find(noted.intent.serial)
         assert "mv " in caught.value.hint
     db.close()
@@ -492,12 +493,12 @@ def test_a_row_that_is_damaged_says_how_to_go_on(folder: Path) -> None:
 )
 def test_a_value_of_another_type_says_how_to_go_on(change: str, read: Callable[[Ledger], object], folder: Path) -> None:
     """SQLite stores any value in any column, so each value is checked when it is read."""
-    with Ledger(folder) as ledger:
+    with sqlite_ledger(folder) as ledger:
         ledger.record(entry(reached=Reached.CONFIRMED))
         ledger.called(Call(operation="OpenBackup", user="a", serial=None, request_id=None, answer="OK", file="/a"))
     with contextlib.closing(sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)) as db:
         db.execute(change)
-    with Ledger(folder) as ledger, pytest.raises(IntegrityFault, match="is damaged") as caught:
+    with sqlite_ledger(folder) as ledger, pytest.raises(IntegrityFault, match="is damaged") as caught:
         read(ledger)
     assert "mv " in caught.value.hint
 
@@ -509,11 +510,11 @@ def records(ledger: Ledger) -> BackupRecords:
 @pytest.mark.parametrize("name", [".", "ledger.sqlite"])
 def test_a_ledger_that_others_can_write_is_refused(name: str, folder: Path) -> None:
     """The ledger names files to remove and devices to delete. The doctor reports it too."""
-    with Ledger(folder):
+    with sqlite_ledger(folder):
         pass
     (folder / name).chmod(0o777)
     with pytest.raises(IntegrityFault, match="can be written by other users") as caught:
-        Ledger(folder)
+        sqlite_ledger(folder)
     assert "chmod go-w" in caught.value.hint
     fault = find_fault(folder / "ledger.sqlite")
     assert fault
@@ -524,18 +525,18 @@ def test_a_ledger_that_others_can_write_is_refused(name: str, folder: Path) -> N
 @pytest.mark.parametrize("name", [".", "ledger.sqlite"])
 def test_a_ledger_of_another_user_is_refused(name: str, folder: Path) -> None:
     """Its owner can write it, whatever its mode."""
-    with Ledger(folder):
+    with sqlite_ledger(folder):
         pass
     os.chown(folder / name, NOBODY, NOBODY)
     with pytest.raises(IntegrityFault, match="belongs to another user") as caught:
-        Ledger(folder)
+        sqlite_ledger(folder)
     assert "chown 0" in caught.value.hint
 
 
 def test_a_locked_ledger_says_who_may_hold_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error comes after a wait, which the test shortens."""
     monkeypatch.setattr(module, "WAIT", 0.05)
-    with Ledger(folder) as ledger:
+    with sqlite_ledger(folder) as ledger:
         db = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
         db.execute("begin immediate")
         with pytest.raises(IntegrityFault, match="database is locked") as caught:
@@ -583,7 +584,7 @@ def overheard(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[L
     with monkeypatch.context() as patch:
         patch.setattr(module, "WAIT", 0.05)
         patch.setattr(sqlite3, "connect", connect)
-        ledger = Ledger(folder)
+        ledger = sqlite_ledger(folder)
     with ledger:
         yield ledger, made[0]
 
@@ -617,7 +618,7 @@ def test_ctrl_c_while_the_ledger_is_waited_for_leaves_it_free(
     with pytest.raises(KeyboardInterrupt):
         ledger.called(CALL)
     noted = ledger.record(entry())
-    with Ledger(folder) as other:
+    with sqlite_ledger(folder) as other:
         assert other.find(noted.intent.serial) == noted
         other.record(entry())
 
@@ -639,7 +640,7 @@ def test_a_symlink_in_place_of_our_own_is_refused(what: str, folder: Path) -> No
     folder.mkdir()
     (folder / what).symlink_to(folder.parent / "elsewhere")
     with pytest.raises(IntegrityFault, match="cannot be used"):
-        Ledger(folder)
+        sqlite_ledger(folder)
     assert not (folder.parent / "elsewhere").exists()
 
 
@@ -647,7 +648,7 @@ def test_a_file_in_place_of_the_folder_is_told(folder: Path) -> None:
     """The hint names the variable that chooses another folder."""
     folder.touch()
     with pytest.raises(IntegrityFault, match="cannot be used") as caught:
-        Ledger(folder)
+        sqlite_ledger(folder)
     assert "MFA_KIT_HOME" in caught.value.hint
 
 
@@ -671,7 +672,7 @@ def test_without_the_rights_it_is_told_and_iam_is_as_it_was(
 
 def test_a_schema_that_is_not_utf_8_is_damage(tmp_path: Path) -> None:
     """SQLite quotes the schema in its error, and Python cannot decode that."""
-    with Ledger(tmp_path):
+    with sqlite_ledger(tmp_path):
         pass
     file = tmp_path / "ledger.sqlite"
     with contextlib.closing(sqlite3.connect(file)) as db:
@@ -681,7 +682,7 @@ def test_a_schema_that_is_not_utf_8_is_damage(tmp_path: Path) -> None:
     assert damaged != content
     file.write_bytes(damaged)
     with pytest.raises(IntegrityFault, match="is damaged"):
-        Ledger(tmp_path)
+        sqlite_ledger(tmp_path)
     fault = find_fault(file)
     assert fault
     assert "damaged" in fault.what

@@ -9,7 +9,7 @@ import pytest
 
 from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.recipients import parse_recipients
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import Backup, Entry, Intent
 from mfa_kit.core.otp import Seed
 from mfa_kit.qr_codes import key_uri
@@ -62,7 +62,7 @@ def own(desk: MfaKit, user: str, recipient: str) -> Backup:
     vault = AgeFiles(desk.home / "backups", [])
     intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user, recipient=recipient)
     entry = Entry(run=RUN, intent=intent, backup=vault.place(intent, RUN))
-    with Ledger(desk.home) as ledger:
+    with sqlite_ledger(desk.home) as ledger:
         recorded(vault, ledger).seal(entry, key_uri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))
     [found] = [each for each in kit.list_backups(desk.home / "backups", own=True) if "users" in each.path.parts]
     return found

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.recipients import parse_recipients
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.cli.terminal import Nobody
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, Entry, Intent, Purpose, Reached
@@ -36,7 +36,7 @@ def rows(desk: MfaKit, *words: str | Path) -> list[dict[str, Any]]:
 
 def revoked(desk: MfaKit, backup: Backup, purpose: Purpose = Purpose.REVOKE) -> None:
     intent = Intent(account=ACCOUNT, partition="aws", user=backup.user, name=backup.device)
-    with Ledger(desk.home) as ledger:
+    with sqlite_ledger(desk.home) as ledger:
         ledger.record(Entry(run=RUN, intent=intent, purpose=purpose, reached=Reached.REVOKED, backup=str(backup.path)))
 
 

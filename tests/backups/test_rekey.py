@@ -18,7 +18,7 @@ from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
 from mfa_kit.adapters.files.identities import UnlockedIdentity, read_identities
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Backup
 from mfa_kit.core.otp import Png, Secret
@@ -223,7 +223,7 @@ def many(desk: MfaKit, key: Pair) -> list[Backup]:
     """Encrypt more than a batch of backups, and record their recipients."""
     with ThreadPoolExecutor(16) as pool:
         files = list(pool.map(lambda number: sealed(desk, f"u{number:03}", key.recipient), range(250)))
-    with Ledger(desk.home) as ledger:
+    with sqlite_ledger(desk.home) as ledger:
         BackupRecords(ledger, now=1.0).record_sealed([each.name for each in files], [key.recipient])
     return files
 
@@ -241,7 +241,7 @@ def test_killed_at_any_moment_it_is_finished_by_the_next_run(desk: MfaKit, old: 
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert process.returncode in {-signal.SIGKILL, 0}  # it may have finished before the kill
-        with Ledger(desk.home) as ledger:
+        with sqlite_ledger(desk.home) as ledger:
             seals = BackupRecords(ledger, now=2.0).seals()
         for each in files:
             may = {seal.recipient for seal in seals if seal.backup == each.name and seal.until is None}
@@ -250,7 +250,7 @@ def test_killed_at_any_moment_it_is_finished_by_the_next_run(desk: MfaKit, old: 
     assert row["rekeyed"] + row["already_done"] == len(files)
     assert all(opened_by(each.path, keys) == 1 for each in files)
     assert not list((desk.home / "backups").rglob(".*"))
-    with Ledger(desk.home) as ledger:
+    with sqlite_ledger(desk.home) as ledger:
         assert {seal.recipient for seal in BackupRecords(ledger, now=3.0).seals() if seal.until is None} == {
             new.recipient
         }
@@ -268,7 +268,7 @@ def test_ctrl_c_leaves_a_record_of_what_was_done(desk: MfaKit, old: Pair, new: P
     process.communicate()
     assert process.returncode in {130, 0}
     keys = read_identities([old.file]), read_identities([new.file])
-    with Ledger(desk.home) as ledger:
+    with sqlite_ledger(desk.home) as ledger:
         seals = [each for each in BackupRecords(ledger, now=2.0).seals() if each.until is None]
     told = {each.backup: each.recipient for each in seals}
     assert len(seals) == len(told) == len(files)
@@ -282,7 +282,7 @@ def test_broken_off_it_is_on_record_for_whom_each_may_be(
     """After a second Ctrl-C, files encrypted but not yet counted are still known, and the next run continues."""
     files = [sealed(desk, f"u{number}", old.recipient) for number in range(40)]
     files[0].path.write_bytes(b"no age file")
-    with Ledger(desk.home) as ledger:
+    with sqlite_ledger(desk.home) as ledger:
         BackupRecords(ledger, now=1.0).record_sealed([each.name for each in files], [old.recipient])
 
     def broken(items: Sequence[Backup], **_: object) -> Iterator[Backup]:
@@ -295,7 +295,7 @@ def test_broken_off_it_is_on_record_for_whom_each_may_be(
     keys = read_identities([old.file]), read_identities([new.file])
     anew = {each.name for each in files[1:] if opened_by(each.path, keys) == 1}
     assert len(anew) > 1
-    with Ledger(desk.home) as ledger:
+    with sqlite_ledger(desk.home) as ledger:
         seals = BackupRecords(ledger, now=2.0).seals()
     assert anew <= {seal.backup for seal in seals if seal.recipient == new.recipient and seal.until is None}
     files[0].path.unlink()

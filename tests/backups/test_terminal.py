@@ -15,7 +15,7 @@ import pytest
 import qrcode
 from PIL import Image
 
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import Entry, Intent, Purpose, Reached
 from mfa_kit.core.otp import Png, Seed
 from mfa_kit.lab.aws.server import Lab
@@ -308,7 +308,7 @@ def test_the_phone_of_a_lost_device_is_not_shown_its_code(desk: Desk) -> None:
     backup = desk.enroll()
     run = backup.name.removeprefix("alice-").removesuffix(".png.age")
     intent = Intent(account=ACCOUNT, partition="aws", user="alice", name="alice")
-    with Ledger(desk.home) as ledger:
+    with sqlite_ledger(desk.home) as ledger:
         ledger.record(Entry(run=run, intent=intent, purpose=Purpose.LOST, reached=Reached.REVOKED))
     window = desk.window("backup", "restore", str(backup), "-i", "id.txt", "--to", "phone")
     assert window.end() == 2

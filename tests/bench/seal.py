@@ -13,6 +13,7 @@ import pyrage
 from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.cli.main import GARBAGE_AT
 from mfa_kit.core.models import Entry, Intent, Reached, run_id
 from mfa_kit.core.otp import KeyUri, Seed
@@ -43,7 +44,7 @@ def cpu(act: Callable[..., object], *values: object) -> float:
 
 
 def open_ledger(folder: Path) -> None:
-    Ledger(folder).close()
+    sqlite_ledger(folder).close()
 
 
 def journal(ledger: Ledger, entry: Entry) -> None:
@@ -64,7 +65,7 @@ def main() -> int:
         seconds = time.monotonic() - began
         new = min(cpu(open_ledger, folder) for folder in folders)
         again = min(cpu(open_ledger, folder) for folder in folders)
-        with Ledger(folders[0]) as ledger:
+        with sqlite_ledger(folders[0]) as ledger:
             noted = min(cpu(journal, ledger, entry) for entry, _ in entries(vault, RUNS))
     return show(
         "seal",

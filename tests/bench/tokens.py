@@ -39,12 +39,12 @@ IMPORT = """
 import sys, tempfile, time
 from pathlib import Path
 from mfa_kit.core import otp
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.adapters.seedfiles import files
 from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 from mfa_kit.core.otp import Secret
 (reading,) = files.read_seed_file(files.load_file(Path(sys.argv[1])), None, now=time.time()).readings
-with tempfile.TemporaryDirectory() as home, Ledger(Path(home)) as ledger:
+with tempfile.TemporaryDirectory() as home, sqlite_ledger(Path(home)) as ledger:
     mark = Secret(bytes(32))
     came = TokenInventory(ledger, now=0.0).stock([(key.token, otp.fingerprint(key.seed, mark)) for key in reading.keys])
 assert came.new == 10_000

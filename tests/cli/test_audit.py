@@ -18,7 +18,7 @@ import pytest
 from mfa_kit.account.evaluator import Decision
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.lab.aws.server import Lab
 from tests.audit.conftest import changed, sound
 from tests.audit.test_rules import FIDO, group, passwords, user
@@ -268,7 +268,7 @@ def test_backups_of_this_desk(mfa_kit: MfaKit, users: Callable[[], str], recipie
     mfa_kit.run("backup", "verify", "-i", identity_file, file)
     assert told() == kept
     assert told("--drilled-within", "0s") == {**kept, "backups.drilled": [serial]}
-    with Ledger(mfa_kit.home) as ledger:
+    with sqlite_ledger(mfa_kit.home) as ledger:
         BackupRecords(ledger, now=time.time() + 60).record_drill("/".join(file.parts[-3:]), "proved")
     assert told("--drilled-within", "0s") == kept
     file.unlink()

@@ -14,6 +14,7 @@ from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core import models
 from mfa_kit.core.models import Caller, Outcome, Purpose, Reached
 from mfa_kit.enrollment import revoke as revocation
@@ -99,7 +100,7 @@ def at(at_lab: Lab, home: Path, iam: tuple[Iam, Observer], recipient: str) -> At
     @contextmanager
     def sit(*, cut: Cut | None = None, to: Sequence[str] = (recipient,)) -> Iterator[At]:
         cut, person, (client, observer) = cut or Cut(), Person(), iam
-        with Ledger(home) as ledger:
+        with sqlite_ledger(home) as ledger:
             before, observer.to = observer.to, ledger.called
 
             def carrier() -> Carrier:

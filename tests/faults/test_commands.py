@@ -11,7 +11,7 @@ import boto3
 import pyrage
 import pytest
 
-from mfa_kit.adapters.ledger import ledger
+from mfa_kit.adapters.ledger import sqlite_database
 from mfa_kit.cli import main
 from mfa_kit.core import models, otp
 from mfa_kit.lab.aws.server import Lab
@@ -79,7 +79,7 @@ def test_a_lost_device_goes_first_and_its_sessions_are_told(
     assert writes == ["DeactivateMFADevice", "DeleteVirtualMFADevice", "CreateVirtualMFADevice", "EnableMFADevice"]
     assert err.index("aws:TokenIssueTime") < err.index("aws signin batch-revoke-sessions")
     assert judge.works(user, home) == [f"{ARN}{user}-2"]
-    with ledger.Ledger(home) as book:
+    with sqlite_database.sqlite_ledger(home) as book:
         ends = [(each.what, each.device) for each in book.history(user=user) if each.answer == "done"]
     lost = ("revocation of a lost device", ARN + user)
     assert ends == [("enrollment", ARN + user), lost, ("enrollment", f"{ARN}{user}-2")]
@@ -149,12 +149,12 @@ def test_a_dry_run_settles_nothing(
     """It does not settle what a dead run left: the journal, IAM and the disk are unchanged."""
     words = ["revoke", user, "--leave-without-mfa"] if verb == "revoke" else made(verb, user)
     nursery.run(["enroll"], user, home, at=12)
-    with ledger.Ledger(home) as book:
+    with sqlite_database.sqlite_ledger(home) as book:
         before = (book.find(ARN + user), lab.serials(), set((home / "backups").rglob("*")))
     seen = len(lab.calls)
     run(*words, "--dry-run")
     assert not [call.operation for call in lab.calls[seen:] if not call.operation.startswith(("Get", "List"))]
-    with ledger.Ledger(home) as book:
+    with sqlite_database.sqlite_ledger(home) as book:
         assert (book.find(ARN + user), lab.serials(), set((home / "backups").rglob("*"))) == before
     assert before[0]
     assert before[0].reached is models.Reached.CREATED
@@ -208,7 +208,7 @@ def test_a_refused_revoke_leaves_things_as_before(
     code, _, err = run("revoke", user, "--yes", "--leave-without-mfa")
     assert (code, "AccessDenied" in err) == (4, True)
     assert judge.works(user, home) == [ARN + user]
-    with ledger.Ledger(home) as book:
+    with sqlite_database.sqlite_ledger(home) as book:
         entry = book.find(ARN + user)
         assert entry is not None
         assert entry.reached is models.Reached.CONFIRMED
@@ -314,7 +314,7 @@ def test_a_ledger_that_is_locked_while_enrolling_ends_in_a_known_state(
     lab: Lab,
 ) -> None:
     """Another program has locked the database: the exit code is 5 with a hint, and the next run repairs the rest."""
-    monkeypatch.setattr(ledger, "WAIT", 0.1)
+    monkeypatch.setattr(sqlite_database, "WAIT", 0.1)
     run("ledger", "show")
     other = sqlite3.connect(home / "ledger.sqlite", isolation_level=None)
     other.execute("begin immediate")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from tests.conftest import ACCOUNT, MfaKit
 from tests.sizes import sample
 from tests.tokens import boxes
@@ -58,7 +58,7 @@ def test_a_value_of_another_type_in_any_column_is_5_and_no_bug(used: MfaKit) -> 
     """Each column of each table that has rows gets each value in turn."""
     file = used.home / "ledger.sqlite"
     before = file.with_name("before")
-    with Ledger(used.home) as ledger:
+    with sqlite_ledger(used.home) as ledger:
         assert ledger.made(ACCOUNT)
     with closing(sqlite3.connect(file)) as db:
         db.execute("pragma wal_checkpoint(truncate)")

@@ -19,7 +19,7 @@ from typing import Any
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.recipients import parse_recipients
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core import models
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import VIRTUAL, Call, Caller, Intent, Method, Purpose
@@ -134,7 +134,7 @@ def at_desk(
     """Open a desk whose ports, including the carriers of dead runs, are wrapped by the cut."""
     cut = cut or Cut()
     notes = Notes()
-    with Ledger(home) as ledger:
+    with sqlite_ledger(home) as ledger:
         iam, observer = shared
         observer.to = ledger.called
         vault = AgeFiles(home / "backups", parse_recipients([recipient]))

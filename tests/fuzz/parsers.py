@@ -28,7 +28,7 @@ from mfa_kit.adapters.files import identities, picture, recipients, rollout_file
 from mfa_kit.adapters.files.accounts_file import accounts_text
 from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 from mfa_kit.adapters.metadata import blob
 from mfa_kit.adapters.metadata.index import build_index
@@ -169,7 +169,7 @@ def read_ledger(content: bytes) -> object:
             old.unlink()
     (home / "ledger.sqlite").write_bytes(content)
     (home / "ledger.sqlite").chmod(0o600)
-    with Ledger(home, clock=lambda: NOW) as ledger:
+    with sqlite_ledger(home, clock=lambda: NOW) as ledger:
         backups, tokens = BackupRecords(ledger, now=NOW), TokenInventory(ledger, now=NOW)
         made = [*ledger.made("000000000000"), *ledger.dead("000000000000")]
         return (

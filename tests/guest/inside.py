@@ -23,7 +23,7 @@ from typing import Any
 
 from mfa_kit.adapters.aws import iam
 from mfa_kit.adapters.fido import key as fido_key
-from mfa_kit.adapters.ledger import ledger
+from mfa_kit.adapters.ledger import sqlite_database
 from mfa_kit.adapters.metadata import index as mds
 from mfa_kit.cli.main import run
 from mfa_kit.lab.aws.server import Lab
@@ -53,7 +53,7 @@ address=$(sed -n 's/.*url=\\([^"]*\\)".*/\\1/p' "$file" | sed 's/&amp;/\\&/g')
 busybox wget -q -O - "$address" >>"$HOME/page"
 """
 # These modules are loaded before the users are forked.
-LOADED = (iam, ledger, mds, fido_key)
+LOADED = (iam, sqlite_database, mds, fido_key)
 FOUND: dict[str, Any] = {}
 
 

@@ -9,7 +9,7 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.backup_names import backup_at
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import Reached
 from mfa_kit.core.otp import Png, Secret, Seed
 from mfa_kit.lab.aws.server import Lab
@@ -79,7 +79,7 @@ class Rollout:
         assert {user: len(seeds) for user, seeds in found.items() if user in serials} == dict.fromkeys(serials, copies)
         for user, serial in serials.items():
             assert found[user] == [Seed(self.lab.seed(serial))] * copies
-        with Ledger(self.desk.home) as ledger:
+        with sqlite_ledger(self.desk.home) as ledger:
             reached = {entry.intent.user: entry.reached for entry in ledger.made(ACCOUNT)}
             assert list(ledger.dead(ACCOUNT)) == []
         assert {reached[user] for user in serials} == {Reached.CONFIRMED}

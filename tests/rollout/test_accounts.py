@@ -15,7 +15,7 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.backup_names import backup_at
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import Reached
 from mfa_kit.core.otp import Png, Seed
 from mfa_kit.lab.aws.codes import LabSettings
@@ -128,7 +128,7 @@ class Accounts:
             for user in self.users
         }
         assert seeds == expected
-        with Ledger(self.desk.home) as ledger:
+        with sqlite_ledger(self.desk.home) as ledger:
             for number in self.ids:
                 assert {entry.reached for entry in ledger.made(number)} == {Reached.CONFIRMED}
                 assert list(ledger.dead(number)) == []
@@ -541,7 +541,7 @@ def test_ctrl_c_ends_all_accounts_in_order_and_the_same_command_continues(accoun
     assert "to continue: mfa-kit rollout apply" in err
     enrolled = {(row["account"], row["user"]) for row in map(json.loads, out.splitlines()) if row.get("user")}
     assert 0 < len(enrolled) < USERS * ACCOUNTS
-    with Ledger(accounts.desk.home) as ledger:
+    with sqlite_ledger(accounts.desk.home) as ledger:
         for number in accounts.ids:
             assert list(ledger.dead(number)) == []
             assert {entry.intent.user for entry in ledger.made(number)} == accounts.enrolled(number)

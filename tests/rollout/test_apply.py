@@ -12,7 +12,7 @@ from typing import Any
 import pyrage
 import pytest
 
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import Reached
 from tests.conftest import ACCOUNT, MfaKit
 from tests.rollout.conftest import Rollout
@@ -186,7 +186,7 @@ def test_a_backup_that_does_not_open_is_that_users_failure(rollout: Rollout, peo
     identity.write_text(str(rollout.identity))
     done = rollout.desk.run("rollout", "activate", "-i", identity)
     assert (done.code, f"{bad}: failed" in done.err, f"{good}: enrolled" in done.err) == (1, True, True)
-    with Ledger(rollout.desk.home) as ledger:
+    with sqlite_ledger(rollout.desk.home) as ledger:
         assert {entry.intent.user: entry.reached for entry in ledger.made(ACCOUNT)} == {
             bad: Reached.STAGED,
             good: Reached.CONFIRMED,
@@ -381,7 +381,7 @@ def test_ctrl_c_begins_no_further_user_and_ends_those_in_flight(
     assert "finishing what is in progress" in err
     done = [row["user"] for row in map(json.loads, out.splitlines()) if row["outcome"] == "enrolled"]
     assert 0 < len(done) < len(users)
-    with Ledger(rollout.desk.home) as ledger:
+    with sqlite_ledger(rollout.desk.home) as ledger:
         assert list(ledger.dead(ACCOUNT)) == []
         assert {entry.intent.user for entry in ledger.made(ACCOUNT)} == set(done)
     left = len(users) - len(done)
@@ -416,7 +416,7 @@ def test_a_second_ctrl_c_breaks_off_and_the_next_run_goes_on(rollout: Rollout, p
     assert "mfa-kit: interrupted\n  note: to continue: mfa-kit rollout apply " in err
     again = (rollout.results / "failed.csv").read_text().splitlines()
     assert [row[0] for row in csv.reader(again)] == ["user", *users]
-    with Ledger(rollout.desk.home) as ledger:
+    with sqlite_ledger(rollout.desk.home) as ledger:
         begun = {entry.intent.user for entry in ledger.made(ACCOUNT)}
     assert begun
     assert outcomes(rollout) == {user: "half-made" if user in begun else "not started" for user in users}

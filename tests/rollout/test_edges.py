@@ -13,7 +13,7 @@ import pytest
 from mfa_kit.adapters.aws import people as pages
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.cli import status_line
 from mfa_kit.cli.status_line import StatusLine
 from mfa_kit.core.models import Entry, Intent, Purpose, Reached
@@ -195,7 +195,7 @@ def test_an_undo_that_was_killed_goes_on(rollout: Rollout, people: People) -> No
     users = people(3)
     rollout.plan(*rollout.own(users))
     run = json.loads(rollout.apply("--output", "json").out)["run"]
-    with Ledger(rollout.desk.home) as other:
+    with sqlite_ledger(rollout.desk.home) as other:
         first, second, _ = (entry for entry in other.made(ACCOUNT) if entry.run == run)
         for entry in (first, second):
             other.record(replace(entry, purpose=Purpose.REVOKE, reached=Reached.REVOKING))
@@ -213,7 +213,7 @@ def test_a_run_that_is_at_work_is_not_touched(rollout: Rollout, people: People, 
     (user,) = people(1)
     rollout.plan(user)
     run = json.loads(rollout.apply("--stage", "--output", "json").out)["run"]
-    with Ledger(rollout.desk.home) as other:
+    with sqlite_ledger(rollout.desk.home) as other:
         (entry,) = [each for each in other.made(ACCOUNT) if each.run == run]
         other.record(entry)
         for verb in (("activate", "-i", identity_file), ("undo", run, "--yes")):
@@ -226,7 +226,7 @@ def test_the_status_tells_of_a_user_who_is_in_the_making(rollout: Rollout, peopl
     (user,) = people(1)
     rollout.plan(*rollout.own([user]))
     intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user)
-    with Ledger(rollout.desk.home) as other:
+    with sqlite_ledger(rollout.desk.home) as other:
         other.record(Entry(run="20260101T000000Z-00000000", intent=intent, reached=Reached.INTENT))
         assert standing(rollout) == {user: "half-made"}
 
@@ -236,7 +236,7 @@ def test_what_is_enabled_and_not_noted_yet_is_in_the_making(rollout: Rollout, pe
     (user,) = people(1)
     rollout.plan(*rollout.own([user]))
     assert rollout.apply().code == 0
-    with Ledger(rollout.desk.home) as other:
+    with sqlite_ledger(rollout.desk.home) as other:
         (entry,) = (each for each in other.made(ACCOUNT) if each.intent.user == user)
         other.record(entry.at(Reached.CREATED))
         assert standing(rollout) == {user: "half-made"}

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import Reached
 from mfa_kit.lab.aws.mfa_devices import Display
 from mfa_kit.lab.aws.server import Lab
@@ -98,7 +98,7 @@ def holds(lab: Lab, card: YkoathCard, *users: str) -> None:
 
 
 def nothing_is_half_made(rollout: Rollout) -> None:
-    with Ledger(rollout.desk.home) as ledger:
+    with sqlite_ledger(rollout.desk.home) as ledger:
         assert list(ledger.dead(ACCOUNT)) == []
 
 
@@ -504,7 +504,7 @@ def test_at_a_terminal_keys_are_seen_while_a_line_may_be_typed(rollout: Rollout,
 
 
 def entries(rollout: Rollout) -> list[Any]:
-    with Ledger(rollout.desk.home) as ledger:
+    with sqlite_ledger(rollout.desk.home) as ledger:
         return list(ledger.made(ACCOUNT))
 
 

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.files.backup_names import find_backups
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core import otp
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Reached
@@ -89,7 +89,7 @@ class Desks(RuleBasedStateMachine):
         for user in self.users:
             assert {self.lab.assigned(serial) for serial in self.serials(user)} == {user}
         for home in ("one", "two"):
-            with Ledger(self.folder / home) as ledger:
+            with sqlite_ledger(self.folder / home) as ledger:
                 for backup in find_backups(self.folder / home / "backups"):
                     entry = ledger.find(f"{ARN}{backup.device}", run=backup.run)
                     assert entry is not None

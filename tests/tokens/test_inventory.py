@@ -8,6 +8,7 @@ import pytest
 
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.migrations import MIGRATIONS
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import DeviceType, Entry, Intent, Method, Reached
@@ -18,7 +19,7 @@ NOW = 1_800_000_000.0
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path) as ledger:
+    with sqlite_ledger(tmp_path) as ledger:
         yield ledger
 
 
@@ -165,7 +166,7 @@ def test_a_ledger_of_the_first_version_gets_the_tables(tmp_path: Path) -> None:
         old.executescript(f"{MIGRATIONS[0]} pragma user_version = 1;")
         old.execute("insert into events (at, operation, answer) values (1, 'x', 'OK')")
     old.close()
-    with Ledger(tmp_path) as ledger:
+    with sqlite_ledger(tmp_path) as ledger:
         TokenInventory(ledger, now=NOW).stock([(T1, "f1")])
         assert len(ledger.history()) == 1
 

@@ -4,7 +4,6 @@ When a backup is encrypted again without one of its recipients, that recipient s
 old file may still exist. The copy that is encrypted only to its user is a separate file with its own name.
 """
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -13,17 +12,15 @@ from mfa_kit.core.models import Seal
 
 OWN = "users/"
 SEAL = """
-    insert into seals (backup, recipient, since) select ?1, ?2, ?3
-    where not exists (select 1 from seals where backup = ?1 and recipient = ?2 and until is null)
+    insert into seals (backup, recipient, since) select $1, $2, cast($3 as double precision)
+    where not exists (select 1 from seals where backup = $1 and recipient = $2 and until is null)
 """
-WITHDRAW = "delete from seals where backup = ? and since = ?"
-LEAVE_OUT = """
-    update seals set until = ?
-    where backup = ? and until is null and recipient not in (select value from json_each(?))
-"""
+WITHDRAW = "delete from seals where backup = $1 and since = $2"
+# The recipients that remain are `$3` and so on.
+LEAVE_OUT = "update seals set until = $1 where backup = $2 and until is null and recipient not in ({})"
 CONFIRMED = "select distinct serial from journal where reached = 'confirmed'"
 OPENED = "select file, max(at) from events where operation = 'OpenBackup' and answer = 'OK' group by file"
-DRILL = "insert into drills (at, backup, result) values (?, ?, ?)"
+DRILL = "insert into drills (at, backup, result) values ($1, $2, $3)"
 
 
 class BackupRecords:
@@ -47,7 +44,8 @@ class BackupRecords:
 
     def record_only(self, backups: Iterable[str], recipients: Sequence[str]) -> None:
         """Record that from now on only these recipients can decrypt the backups."""
-        self._tables.write((LEAVE_OUT, [(self._now, backup, json.dumps(recipients)) for backup in backups]))
+        sql = LEAVE_OUT.format(", ".join(f"${number}" for number in range(3, len(recipients) + 3)))
+        self._tables.write((sql, [(self._now, backup, *recipients) for backup in backups]))
 
     def seals(self) -> list[Seal]:
         """Return the recorded recipients of all backups, sorted by backup and recipient."""
@@ -87,7 +85,7 @@ class BackupRecords:
         If `account` is None, runs of every account are returned.
         """
         rows = self._tables.select(
-            "select run, intent ->> '$.name' from journal where verb = 'lost' and ?1 in (intent ->> '$.account', '')",
+            "select run, intent ->> 'name' from journal where verb = 'lost' and $1 in (intent ->> 'account', '')",
             (account or "",),
             types="text text?",
         )
@@ -99,7 +97,7 @@ class BackupRecords:
         The path is part of the credential's name on an OATH key.
         """
         rows = self._tables.select(
-            "select intent ->> '$.path' from journal where run = ? and intent ->> '$.name' = ?",
+            "select intent ->> 'path' from journal where run = $1 and intent ->> 'name' = $2",
             (run, device),
             types="text?",
         )

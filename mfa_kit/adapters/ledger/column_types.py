@@ -1,9 +1,8 @@
 """Checks the types of values that are read from the ledger, because SQLite stores any value in any column."""
 
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 
-from mfa_kit.adapters.ledger.tables import SqlRow
+from mfa_kit.adapters.ledger.tables import DamagedRow, SqlRow
 from mfa_kit.tokens.seeds import Factor, TokenVerdict
 
 
@@ -23,7 +22,7 @@ TYPES: Mapping[str, Callable[[object], bool]] = {
 
 
 def check_types(rows: Iterable[SqlRow], types: str) -> None:
-    """Raise sqlite3.DatabaseError if a value does not have the type of its column.
+    """Raise DamagedRow if a value does not have the type of its column.
 
     `types` has one word per column, each a key of TYPES. A `?` after a word allows null.
     """
@@ -31,4 +30,4 @@ def check_types(rows: Iterable[SqlRow], types: str) -> None:
     for row in rows:
         for value, (fits, may_be_null) in zip(row, checks, strict=True):
             if not (fits(value) or (may_be_null and value is None)):
-                raise sqlite3.DatabaseError("a column has a value that mfa-kit does not write")
+                raise DamagedRow("a column has a value that mfa-kit does not write")

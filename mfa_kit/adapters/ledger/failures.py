@@ -4,8 +4,8 @@ from mfa_kit.adapters.ledger.tables import Tables
 from mfa_kit.rollout.outcomes import Failure
 
 FAILED = """
-    insert into failures (plan, user, at, cause, reason) values (?, ?, ?, ?, ?)
-    on conflict (plan, user) do update set at = excluded.at, cause = excluded.cause, reason = excluded.reason
+    insert into failures (plan, "user", at, cause, reason) values ($1, $2, $3, $4, $5)
+    on conflict (plan, "user") do update set at = excluded.at, cause = excluded.cause, reason = excluded.reason
 """
 
 
@@ -22,6 +22,6 @@ class Failures:
     def by_user(self) -> dict[str, Failure]:
         """Return the last failure of each user who has one. The keys are user names."""
         rows = self._tables.select(
-            "select user, cause, reason from failures where plan = ?", (self._plan,), types="text text text"
+            'select "user", cause, reason from failures where plan = $1', (self._plan,), types="text text text"
         )
         return {user: Failure(user=user, cause=cause, reason=reason) for user, cause, reason in rows}

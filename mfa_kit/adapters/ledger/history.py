@@ -6,16 +6,17 @@ from mfa_kit.adapters.ledger.tables import SqlRow
 from mfa_kit.core.models import LogLine, Purpose, Reached
 
 HISTORY = """
-    select at, what, answer, user, device, file, reference from (
-        select at, operation as what, answer, user, serial as device, file, request_id as reference from events
+    select at, what, answer, "user", device, file, reference from (
+        select at, operation as what, answer, "user", serial as device, file, request_id as reference from events
         union all
-        select ends.at, ends.verb, ends.reached, json_extract(intent, '$.user'), serial, backup, run
+        select ends.at, ends.verb, ends.reached, intent ->> 'user', serial, backup, run
             from ends join journal using (run, serial)
         union all
-        select at, verb, reached, json_extract(intent, '$.user'), serial, backup, run from journal
+        select at, verb, reached, intent ->> 'user', serial, backup, run from journal
             where reached not in ('confirmed', 'undone', 'revoked')
-    ) where at >= :since and (:user is null or user = :user or user is null and device in (
-        select serial from journal where json_extract(intent, '$.user') = :user
+    ) as happened
+    where at >= $1 and (cast($2 as text) is null or "user" = $2 or "user" is null and device in (
+        select serial from journal where intent ->> 'user' = $2
     )) order by at
 """
 HISTORY_TYPES = "time text text text? text? text? text?"

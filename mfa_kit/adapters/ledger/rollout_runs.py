@@ -2,7 +2,7 @@
 
 from mfa_kit.adapters.ledger.tables import Tables
 
-BEGUN = "insert into rollout_runs (plan, run, at) values (?, ?, ?)"
+BEGUN = "insert into rollout_runs (plan, run, at) values ($1, $2, $3)"
 
 
 class RolloutRuns:
@@ -17,5 +17,5 @@ class RolloutRuns:
 
     def all(self) -> set[str]:
         """Return the IDs of all runs of the plan on this computer."""
-        rows = self._tables.select("select run from rollout_runs where plan = ?", (self._plan,), types="text")
+        rows = self._tables.select("select run from rollout_runs where plan = $1", (self._plan,), types="text")
         return {run for (run,) in rows}

@@ -1,19 +1,91 @@
-"""The interface of the ledger for modules of this package that have their own tables."""
+"""The interfaces of the ledger: its tables, for modules with tables of their own, and the database that holds them.
 
-from collections.abc import Iterable, Sequence
+Every statement is written once, for both databases: parameters are `$1`, `$2`, and so on, words that PostgreSQL
+reserves are quoted, and parameters whose type PostgreSQL cannot infer are cast.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-# A row from SQLite. The types of its values depend on the statement.
+# A row from the database. The types of its values depend on the statement.
 SqlRow = tuple[Any, ...]
+# A statement with the values of its rows.
+RowChange = tuple[str, Iterable[Sequence[object]]]
+
+
+class DamagedRow(Exception):
+    """A row has a value that mfa-kit does not write. `Database.faults` converts it to IntegrityFault."""
 
 
 class Tables(Protocol):
-    """The ledger as a database. Methods raise IntegrityFault if its file cannot be used."""
+    """The ledger as tables. Methods raise IntegrityFault if its database cannot be used."""
 
     def select(self, sql: str, values: Sequence[object] = (), *, types: str) -> list[SqlRow]:
         """Run a select statement and return the rows. `types` names the type of each column, as in `check_types`."""
         ...
 
-    def write(self, *changes: tuple[str, Iterable[Sequence[object]]]) -> None:
-        """Write rows, all of them or none. Each change is a statement with the values of its rows."""
+    def write(self, *changes: RowChange) -> None:
+        """Write rows, all of them or none."""
+        ...
+
+
+class Database(Protocol):
+    """The database of a ledger, and the locks of its runs. Methods may be called from any thread.
+
+    They raise IntegrityFault if the database cannot be used.
+    """
+
+    # The statement that records how far an entry has progressed, with the values of `Ledger.record`.
+    record: str
+
+    def faults(self) -> AbstractContextManager[None]:
+        """Convert errors of the database, and DamagedRow, to IntegrityFault."""
+        ...
+
+    def select(self, sql: str, values: Sequence[object] = ()) -> list[SqlRow]:
+        """Run a select statement and return the rows."""
+        ...
+
+    def write(self, *changes: RowChange, run: str | None = None) -> None:
+        """Write rows, all of them or none, and return when they survive a power cut.
+
+        If they are rows of a run, the process holds the run's lock.
+        """
+        ...
+
+    def log(self, *changes: RowChange) -> None:
+        """Write rows as `write` does. During a run they need not survive a power cut before the run's next row."""
+        ...
+
+    def hold(self, run: str, *, doing: str) -> None:
+        """Take a run's lock until the process ends. Raise IntegrityFault if it is not free within some seconds.
+
+        The message says who holds it, and in the words of `doing` what that process does.
+        """
+        ...
+
+    def try_to_hold(self, run: str) -> bool:
+        """Try to take the lock of another run. Return False if its process may be alive, or is this one."""
+        ...
+
+    def release(self, run: str, *, finished: Callable[[], bool]) -> None:
+        """Release a run's lock. If the run is `finished`, nobody will ask for the lock again."""
+        ...
+
+    @property
+    def left_held(self) -> tuple[str, ...]:
+        """The IDs of the runs that must be released before the database is closed."""
+        ...
+
+    def check(self) -> None:
+        """End the process if it no longer holds the locks of its runs. Called before each write to IAM."""
+        ...
+
+    def lightly(self) -> AbstractContextManager[None]:
+        """Until the context ends, rows need not survive a power cut."""
+        ...
+
+    def close(self) -> None:
+        """Close the database, which releases all locks."""
         ...

@@ -14,11 +14,11 @@ FIELD_TYPES = "text factor text integer integer integer text text integer intege
 STATE = "fingerprint, verdict, reason"
 # The journal's devices that are tokens or are stored on a token: the device, the token and its user, oldest first.
 HELD = """
-    select serial, coalesce(intent ->> '$.hardware', serial),
-        case when reached in ('confirmed', 'revoking') then intent ->> '$.user' end
+    select serial, coalesce(intent ->> 'hardware', serial),
+        case when reached in ('confirmed', 'revoking') then intent ->> 'user' end
     from journal
     where reached not in ('intent', 'undone')
-        and intent ->> '$.kind' in ('programmable', 'hardware-totp')
+        and intent ->> 'kind' in ('programmable', 'hardware-totp')
     order by at, run
 """
 # A reading counts only for the seed that the token had at that time. Of the readings with the same seed, the latest
@@ -28,26 +28,29 @@ PROVED = """
     order by s.at desc, s.id desc limit 1
 """
 STOCK = f"""
-    insert into tokens ({FIELDS}, {STATE}, at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'untested', '', ?)
+    insert into tokens ({FIELDS}, {STATE}, at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'untested', '', $12)
     on conflict (serial) do update set
         factor = excluded.factor, digest = excluded.digest, digits = excluded.digits, period = excluded.period,
         counter = excluded.counter, maker = excluded.maker, model = excluded.model, octets = excluded.octets,
-        capacity = max(capacity, excluded.capacity), at = excluded.at,
-        verdict = case when fingerprint = excluded.fingerprint then verdict
+        capacity = case when tokens.capacity > excluded.capacity then tokens.capacity else excluded.capacity end,
+        at = excluded.at,
+        verdict = case when tokens.fingerprint = excluded.fingerprint then tokens.verdict
             else coalesce((select s.verdict {PROVED.format(fingerprint="excluded.fingerprint")}), 'untested') end,
-        reason = case when fingerprint = excluded.fingerprint then reason
+        reason = case when tokens.fingerprint = excluded.fingerprint then tokens.reason
             else coalesce((select s.reason {PROVED.format(fingerprint="excluded.fingerprint")}), '') end,
         fingerprint = excluded.fingerprint
 """  # noqa: S608 - names of our own columns
 SIGHT = """
-    insert into sightings (at, serial, fingerprint, verdict, offset, seconds, reason)
-    select ?, serial, fingerprint, ?, ?, ?, ? from tokens where serial = ?
+    insert into sightings (at, serial, fingerprint, verdict, "offset", seconds, reason)
+    select cast($1 as double precision), serial, fingerprint, $2, cast($3 as bigint), cast($4 as bigint), $5
+    from tokens where serial = $6
 """
 JUDGE = f"""
     update tokens set (verdict, reason) = (select s.verdict, s.reason {PROVED.format(fingerprint="tokens.fingerprint")})
-    where serial = ?
+    where serial = $1
 """  # noqa: S608 - names of our own columns
-RESPELL = ("update tokens set serial = ? where serial = ?", "update sightings set serial = ? where serial = ?")
+RESPELL = ("update tokens set serial = $1 where serial = $2", "update sightings set serial = $1 where serial = $2")
 
 
 def _signed(counter: int) -> int:
@@ -108,7 +111,7 @@ class TokenInventory:
         """Return the token with this serial, or None. Case and spaces in the serial do not matter."""
         serials = (row[0] for row in self._tables.select("select serial from tokens", types="text"))
         spelled = [each for each in serials if folded(each) == folded(serial)]
-        return next(iter(self._stocked("serial = ?", *spelled[:1])), None) if spelled else None
+        return next(iter(self._stocked("serial = $1", *spelled[:1])), None) if spelled else None
 
     def tokens(self) -> list[StockedToken]:
         """Return the whole inventory, sorted by serial."""
@@ -150,7 +153,7 @@ class TokenInventory:
 
     def sightings(self, serial: str) -> list[Sighting]:
         """Return the readings of a token with its present seed, oldest first."""
-        return self._seen("serial = ?", serial)
+        return self._seen("serial = $1", serial)
 
     def last_sightings(self) -> dict[str, Sighting]:
         """Return the last reading of each token that has been read with its present seed."""
@@ -158,7 +161,7 @@ class TokenInventory:
 
     def _seen(self, where: str, *values: str) -> list[Sighting]:
         rows = self._tables.select(
-            "select serial, s.at, s.verdict, s.offset, s.seconds, s.reason from sightings s"  # noqa: S608
+            'select serial, s.at, s.verdict, s."offset", s.seconds, s.reason from sightings s'  # noqa: S608
             f" join tokens t using (serial, fingerprint) where {where} order by s.at, s.id",
             values,
             types="text time verdict integer? integer? text",

@@ -1,0 +1,174 @@
+"""The ledger of one computer: a SQLite file, and a file lock for each run.
+
+A run holds its lock until its process ends, even if the process is killed.
+"""
+
+import os
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from shlex import quote
+
+from mfa_kit.adapters.ledger.commits import Change, Commits
+from mfa_kit.adapters.ledger.integrity import check_owner
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.migrations import MIGRATIONS
+from mfa_kit.adapters.ledger.run_locks import MIGRATION, RunLocks
+from mfa_kit.adapters.ledger.tables import DamagedRow, RowChange, SqlRow
+from mfa_kit.core.errors import IntegrityFault
+
+# Seconds to wait for another process that is writing or holds a run's lock (WAIT), or that migrates the file
+# (PATIENCE).
+WAIT, PATIENCE = 10.0, 60.0
+
+
+def sqlite_ledger(folder: Path, *, clock: Callable[[], float] = time.time) -> Ledger:
+    """Open the ledger in a folder of this computer, and create it if there is none. Raise IntegrityFault."""
+    return Ledger(SqliteDatabase(folder), clock=clock)
+
+
+@cache
+def _numbered(sql: str) -> str:
+    """Return a statement with SQLite's form of numbered parameters, `?1`, because SQLite takes `$1` for a name."""
+    return re.sub(r"\$(\d)", r"?\1", sql)
+
+
+class SqliteDatabase:
+    """A Database in a SQLite file. If the file is of an older version, it is migrated when it is opened."""
+
+    record = """
+        insert into journal (run, serial, verb, reached, intent, backup, at, since, sealed)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        on conflict (run, serial) do update set verb = excluded.verb, reached = excluded.reached, at = excluded.at,
+            since = excluded.since, sealed = excluded.sealed, backup = coalesce(excluded.backup, journal.backup)
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._lock = threading.Lock()
+        self._path, runs = folder / "ledger.sqlite", folder / "runs"
+        self._locks = RunLocks(runs)
+        self._light = False
+        with self.faults():
+            for missing in reversed([each for each in (runs, *runs.parents) if not each.exists()]):
+                missing.mkdir(mode=0o700, exist_ok=True)
+            # SQLite gives its auxiliary files the same mode as the database, so create the database first, with mode
+            # 0600.
+            file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                check_owner(self._path, os.fstat(file))
+            finally:
+                os.close(file)
+            self._db = sqlite3.connect(self._path, isolation_level=None, timeout=WAIT, check_same_thread=False)
+            self._commits = Commits(self._db, self._lock)
+            try:
+                self._migrate()
+            except BaseException:
+                # Close the database on any exception, including Ctrl-C, because the caller has no reference to it yet.
+                self._db.close()
+                raise
+
+    def _migrate(self) -> None:
+        self._db.execute("pragma synchronous = full")
+        if self._version() < len(MIGRATIONS):
+            # SQLite does not wait for another process that is switching to WAL, so processes that open the ledger at
+            # the same time take turns.
+            lock = self._locks.wait_for(MIGRATION, wait=PATIENCE, doing="is bringing the ledger up to date")
+            try:
+                self._db.execute("pragma journal_mode = wal")
+                for number in range(self._version(), len(MIGRATIONS)):
+                    self._db.executescript(
+                        f"begin immediate; {MIGRATIONS[number]} pragma user_version = {number + 1}; commit"
+                    )
+            finally:
+                os.close(lock)
+        if self._version() > len(MIGRATIONS):
+            raise IntegrityFault(
+                f"{self._path} was written by a newer mfa-kit", "upgrade this one: pip install -U mfa-kit"
+            )
+
+    def _version(self) -> int:
+        return int(self._db.execute("pragma user_version").fetchone()[0])
+
+    @contextmanager
+    def faults(self) -> Iterator[None]:
+        """Convert errors of SQLite and the disk to IntegrityFault."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            hint = f"end other mfa-kit runs, and check the free space and the permissions of {self._path.parent}"
+            raise IntegrityFault(f"the ledger {self._path} cannot be used: {error}", hint) from None
+        except (sqlite3.DatabaseError, DamagedRow, UnicodeDecodeError) as error:
+            aside = f"mv {quote(str(self._path))} {quote(f'{self._path}.broken')}"
+            hint = f"move the file away, because IAM still knows every device: {aside}"
+            raise IntegrityFault(f"the ledger {self._path} is damaged: {error}", hint) from None
+        except OSError as error:
+            hint = "check the permissions and the free space, or set MFA_KIT_HOME to another folder"
+            raise IntegrityFault(f"the ledger {self._path} cannot be used: {error.strerror}", hint) from None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def select(self, sql: str, values: Sequence[object] = ()) -> list[SqlRow]:
+        """Run a select statement and return the rows."""
+        with self.faults(), self._lock:
+            return self._db.execute(_numbered(sql), values).fetchall()
+
+    def write(self, *changes: RowChange, run: str | None = None) -> None:
+        """Write rows, all of them or none, and return when they are synced to disk."""
+        self._write(*changes, light=self._light and run is None)
+
+    def log(self, *changes: RowChange) -> None:
+        """Write rows. During a run this does not wait for the disk; the run's next row does, and syncs these too."""
+        self._write(*changes, light=self._light or bool(self._locks.held))
+
+    def _write(self, *changes: RowChange, light: bool) -> None:
+        change = Change([(_numbered(sql), list(rows)) for sql, rows in changes], light=light)
+        with self.faults():
+            self._commits.write(change)
+
+    def hold(self, run: str, *, doing: str) -> None:
+        """Take a run's lock. Raise IntegrityFault if another process holds it for longer than WAIT."""
+        with self.faults(), self._lock:
+            self._locks.hold(run, wait=WAIT, doing=doing)
+
+    def try_to_hold(self, run: str) -> bool:
+        """Try to take the lock of another run."""
+        with self.faults():
+            return self._locks.try_to_hold(run)
+
+    def release(self, run: str, *, finished: Callable[[], bool]) -> None:
+        """Release a run's lock. If the run is finished, also remove the lock's file."""
+        if finished():
+            with suppress(OSError):
+                self._locks.forget(run)
+        self._locks.release(run)
+
+    @property
+    def left_held(self) -> tuple[str, ...]:
+        """The IDs of the runs whose locks this process holds. The files of some are removed with the locks."""
+        return self._locks.held
+
+    def check(self) -> None:
+        """Do nothing, because a file lock cannot be lost."""
+
+    @contextmanager
+    def lightly(self) -> Iterator[None]:
+        """Write many rows without waiting for the disk each time.
+
+        Each row is safe from the end of this process as soon as it is written. It is safe from a power cut only after
+        the context ends.
+        """
+        with self.faults(), self._lock:
+            self._light = True
+        try:
+            yield
+        finally:
+            self._light = False
+            with self.faults(), self._lock:
+                self._db.execute("pragma wal_checkpoint(passive)").fetchall()
