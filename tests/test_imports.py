@@ -16,7 +16,7 @@ import pytest
 
 from mfa_kit.cli.main import COMMANDS, cli
 from mfa_kit.cli.options import Rows
-from mfa_kit.cli.output import load
+from mfa_kit.cli.output import load_place
 
 ROOT = Path(__file__).parents[1]
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
@@ -131,9 +131,9 @@ def test_every_place_of_the_table_is_a_command() -> None:
 def test_a_verb_has_the_options_for_many_accounts_if_it_has_a_function_for_them() -> None:
     """The function takes what the options give."""
     for place, across in verbs(COMMANDS):
-        command = load(place)
+        command = load_place(place)
         assert any(param.name == "in_file" for param in command.params) is bool(across), place
-        assert not across or "accounts" in inspect.signature(load(across)).parameters
+        assert not across or "accounts" in inspect.signature(load_place(across)).parameters
 
 
 def test_no_modules_import_each_other(whole: Graph) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from mfa_kit.cli import options
-from mfa_kit.cli.output import load
+from mfa_kit.cli.output import load_place
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.unforeseen import Note
 from mfa_kit.organization.accounts import EXTERNAL_ID, ROLE_NAME, SOURCE_IDENTITY
@@ -117,7 +117,7 @@ def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, resu
             if accounts is None:
                 return function(**values)
             with _name_next_command(accounts):
-                return load(across)(accounts=accounts, **values)
+                return load_place(across)(accounts=accounts, **values)
 
         verb: Any = parse_choice
         for option in reversed(added):

@@ -37,7 +37,7 @@ COMMANDS: Rows = {
     "status": Row(
         "List users and their MFA devices.",
         "mfa_kit.cli.status:status",
-        across="mfa_kit.cli.organization.status_accounts:show_accounts",
+        across="mfa_kit.cli.organization.status_accounts:status_in_accounts",
     ),
     "enroll": Row("Give a user an MFA device.", "mfa_kit.cli.enroll:enroll"),
     "verify": Row(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from mfa_kit.cli import colors, environment, messages
-from mfa_kit.cli.output import FORMS, HTML, Output, load
+from mfa_kit.cli.output import FORMS, HTML, Output, load_place
 from mfa_kit.core.errors import MfaKitError, UsageFault
 
 if TYPE_CHECKING:
@@ -382,7 +382,7 @@ class Noun(click.Group):
             return super().get_command(ctx, cmd_name)
         if not isinstance(row.held, str):
             return Noun(cmd_name, help=row.text or row.line, rows=row.held)
-        command: click.Command = load(row.held)
+        command: click.Command = load_place(row.held)
         if isinstance(command, Verb):
             command.across = row.across
         return command

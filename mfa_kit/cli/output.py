@@ -50,7 +50,7 @@ class Output(NamedTuple):
             raise click.UsageError(f"this command has no output form {form!r}; choose from {', '.join(FORMS)}.", ctx)
         if query and not form.startswith("json"):
             raise UsageFault("--query works only with --output json or jsonl", "add --output json")
-        return cls(form, wide, load(QUERY)(query) if query else None)
+        return cls(form, wide, load_place(QUERY)(query) if query else None)
 
     @property
     def is_html(self) -> bool:
@@ -88,10 +88,10 @@ class Output(NamedTuple):
         forms.write_prose(lines, wide=self.wide, painted=painted if self.color else ())
 
     def _write(self, results: Results) -> None:
-        load(FORMS[self.form])(results._replace(wide=self.wide, search=self.search, color=self.color))
+        load_place(FORMS[self.form])(results._replace(wide=self.wide, search=self.search, color=self.color))
 
 
-def load(place: str) -> Any:
+def load_place(place: str) -> Any:
     """Return the function or command at `module:name`."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)

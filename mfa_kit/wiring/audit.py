@@ -74,7 +74,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
 
         central_root = partial(read_central_root_access, iam.ask)
         with ThreadPoolExecutor(AT_ONCE) as pool, settings.progress.showing("reading the account"):
-            found = read_snapshot(
+            found = snapshot_of_account(
                 iam,
                 caller,
                 source,
@@ -91,7 +91,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
         yield found, account_source(iam)
 
 
-def read_snapshot(
+def snapshot_of_account(
     iam: Iam,
     caller: Caller,
     source: SnapshotSource,

@@ -9,7 +9,7 @@ from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.adapters.files import snapshots
 from mfa_kit.adapters.files.account_folders import SNAPSHOT_FILE, account_folders
 from mfa_kit.organization.folders import AccountFolders
-from mfa_kit.wiring.audit import SnapshotSource, read_snapshot
+from mfa_kit.wiring.audit import SnapshotSource, snapshot_of_account
 from mfa_kit.wiring.organization import OpenAccount, Organization
 from mfa_kit.wiring.organization_root import OrganizationRoot, open_organization_root
 from mfa_kit.wiring.vault import open_vault
@@ -39,7 +39,7 @@ def take_snapshot(
     """
     account = opened.account.id
     vault = open_vault(source.backup_dir)
-    return read_snapshot(
+    return snapshot_of_account(
         opened.iam,
         opened.caller,
         source,

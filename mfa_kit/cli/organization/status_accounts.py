@@ -26,7 +26,7 @@ ROWS = RowsOfAccounts(
 )
 
 
-def show_accounts(
+def status_in_accounts(
     *, user: str | None, accounts: AccountsChoice, settings: Settings, output: Output, **of_one_account: object
 ) -> int:
     """List the users of many accounts with their devices. Return the exit code.

@@ -23,7 +23,7 @@ def state_of(work: AccountWork) -> str:
     return "done"
 
 
-def reason_of(work: AccountWork) -> str | None:
+def why_not_done(work: AccountWork) -> str | None:
     """Return why the work in an account was not done."""
     if work.error:
         return work.in_words("; ".join(filter(None, [str(work.error), work.error.hint])))
@@ -35,7 +35,7 @@ def account_row(work: AccountWork) -> ResultRow:
     return {
         **work.cells,
         "state": state_of(work),
-        "why": reason_of(work),
+        "why": why_not_done(work),
         "run": work.run,
         "results": str(work.results) if work.results else None,
         "users": work.total,
@@ -97,14 +97,14 @@ def _counted_row(work: AccountWork, shown: Iterable[RowOutcome]) -> ResultRow:
 
 def _empty(work: AccountWork) -> ResultRow:
     """Return the row of an account without results of users."""
-    state = RowResult(user="", outcome=RowOutcome.NOT_STARTED, reason=reason_of(work) or "")
+    state = RowResult(user="", outcome=RowOutcome.NOT_STARTED, reason=why_not_done(work) or "")
     return {**work.cells, **result_row(state)}
 
 
 def report_failed(works: Iterable[AccountWork], progress: Progress) -> None:
     """Print each account whose work ended early, or was not begun, with the reason."""
     for work in works:
-        if reason := reason_of(work):
+        if reason := why_not_done(work):
             progress.alert(f"{state_of(work)}: account {work.account.label}: {reason}")
 
 

@@ -11,7 +11,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.account_progress import AccountProgress
 from mfa_kit.cli.rollout.plan_input import check_files, read_selection
-from mfa_kit.cli.rollout.roster_rows import read_rows
+from mfa_kit.cli.rollout.roster_rows import read_roster_rows
 from mfa_kit.cli.rollout.shared_options import split_names
 from mfa_kit.cli.rollout.users_plan import PlanWish, note_surprises, plan_summary, plan_users
 from mfa_kit.core.errors import UsageFault
@@ -103,7 +103,9 @@ def plan_accounts(
         rows = None
         if source.file:
             known = ChosenAccounts(selection.chosen, selection.skipped)
-            rows = _by_account(read_rows(source.file, source.skip_bad, settings=settings, accounts=known), wish.only)
+            rows = _by_account(
+                read_roster_rows(source.file, source.skip_bad, settings=settings, accounts=known), wish.only
+            )
         accounts = [each for each in selection.chosen if rows is None or each.id in rows]
 
         def work(account: OrgAccount) -> Plan:

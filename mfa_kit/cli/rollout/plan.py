@@ -10,7 +10,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.plan_input import check_files, read_selection
-from mfa_kit.cli.rollout.roster_rows import read_rows
+from mfa_kit.cli.rollout.roster_rows import read_roster_rows
 from mfa_kit.cli.rollout.users_plan import PlanWish, note_surprises, plan_summary, plan_users
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.plan_file import plan_digest, plan_text
@@ -58,7 +58,7 @@ def plan(
     selection = read_selection(groups=groups, path_prefix=path_prefix, tags=tags, without_mfa=without_mfa)
     check_files(roster, out, skip_bad, selects=any([groups, tags, without_mfa, path_prefix]), only=only)
     wish = PlanWish(
-        rows=read_rows(roster, skip_bad, settings=settings) if roster else None,
+        rows=read_roster_rows(roster, skip_bad, settings=settings) if roster else None,
         selection=selection,
         only=shared_options.split_names(only),
         trust_report=trust_report,

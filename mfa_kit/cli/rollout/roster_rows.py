@@ -12,7 +12,7 @@ from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 
-def read_rows(
+def read_roster_rows(
     file: Path, skip_bad: Path | None, *, settings: Settings, accounts: RosterAccounts | None = None
 ) -> list[RosterRow]:
     """Return the rows of a roster, for one account or for several `accounts`.
