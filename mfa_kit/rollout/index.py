@@ -12,12 +12,10 @@ from mfa_kit.core.json_text import list_of, object_of, read_json
 from mfa_kit.core.models import ACCOUNT_ID
 from mfa_kit.core.timestamps import checked_time, iso_time
 from mfa_kit.rollout.plan import Action
+from mfa_kit.rollout.plan_file import INDEX_SCHEMA
 
-SCHEMA = "mfa-kit/rollout-index"
 VERSION = 1
 CREATE = "create it: mfa-kit rollout plan ROSTER --accounts FILE -o INDEX"
-# `index_text` writes the schema first. Looking only there is quick, because a plan may have some megabytes.
-BEGIN = re.compile(rf'\s*\{{\s*"schema"\s*:\s*"{re.escape(SCHEMA)}"')
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -77,15 +75,10 @@ def plan_file_name(account: str, digest: str) -> str:
     return f"{account}-{digest[:8]}.json"
 
 
-def is_index(text: str) -> bool:
-    """Whether a text is an index, of any version."""
-    return BEGIN.match(text) is not None
-
-
 def index_text(index: RolloutIndex) -> str:
     """Return the text of an index: JSON with an account per line."""
     head = {
-        "schema": SCHEMA,
+        "schema": INDEX_SCHEMA,
         "version": VERSION,
         "by": index.by,
         "made": iso_time(index.planned_at),
@@ -112,7 +105,7 @@ def parse_index(text: str, *, name: str = "this file") -> RolloutIndex:
 
 
 def _parse(found: Mapping[str, object]) -> RolloutIndex:
-    if (found["schema"], found["version"]) != (SCHEMA, VERSION):
+    if (found["schema"], found["version"]) != (INDEX_SCHEMA, VERSION):
         raise ValueError("it has another schema or version")
     accounts = [_parse_account(object_of(each)) for each in list_of(found["accounts"])]
     if len({account.id for account in accounts}) < len(accounts):

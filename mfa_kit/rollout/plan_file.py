@@ -1,6 +1,7 @@
 """Write and read plan files: a JSON object with a summary for people, then one row per line (docs/formats.md)."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
@@ -11,9 +12,16 @@ from mfa_kit.rollout.plan import Action, Plan, PlanStep, action_of
 from mfa_kit.rollout.roster import RosterRow, key_fingerprint, parse_roster, row_cells
 from mfa_kit.rollout.roster_method import RosterMethod
 
-SCHEMA = "mfa-kit/rollout-plan"
+SCHEMA, INDEX_SCHEMA = "mfa-kit/rollout-plan", "mfa-kit/rollout-index"
 VERSION = 1
+# An index begins with its schema. Looking only there is quick, because a plan may have some megabytes.
+INDEX_BEGIN = re.compile(rf'\s*\{{\s*"schema"\s*:\s*"{re.escape(INDEX_SCHEMA)}"')
 CREATE = "create a plan: mfa-kit rollout plan ROSTER -o PLAN"
+
+
+def is_index(text: str) -> bool:
+    """Whether a text is an index of the plans of several accounts, of any version, and not a plan."""
+    return INDEX_BEGIN.match(text) is not None
 
 
 def plan_text(plan: Plan) -> str:

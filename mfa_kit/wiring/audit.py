@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.account.device_backups import device_backups
 from mfa_kit.account.reading import MapEach, policy_holes, read_account
-from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.files import snapshots
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.wiring import aws
@@ -123,6 +122,8 @@ def snapshot_of_account(
 
 def account_source(iam: Iam) -> AccountSource:
     """Return what reads the parts of the account of an IAM."""
+    from mfa_kit.adapters.aws.account import AccountReader
+
     return AccountReader(iam.ask, now=iam.now)
 
 

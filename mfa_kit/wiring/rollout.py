@@ -18,7 +18,7 @@ from mfa_kit.enrollment.pacing import InTurn, Pace
 from mfa_kit.enrollment.ports import Desk, Vault
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.plan import Plan
-from mfa_kit.rollout.plan_file import CREATE, parse_plan, plan_digest
+from mfa_kit.rollout.plan_file import CREATE, is_index, parse_plan, plan_digest
 from mfa_kit.rollout.roster import Roster, parse_roster
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.desk import assemble_desk
@@ -151,8 +151,6 @@ def read_roster(path: Path, methods: Methods, *, accounts: "RosterAccounts | Non
 
 def read_plan(path: Path, methods: Methods, *, expected: str | None) -> tuple[Plan, str]:
     """Return a plan and the SHA-256 of its file in hex. Raise UsageFault if `expected` is given and differs from it."""
-    from mfa_kit.rollout.index import is_index
-
     text, digest = read_reviewed(path, expected=expected)
     if is_index(text):
         raise UsageFault(

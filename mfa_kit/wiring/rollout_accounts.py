@@ -14,8 +14,9 @@ from mfa_kit.enrollment.pacing import Pace
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, is_index, parse_index
+from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, parse_index
 from mfa_kit.rollout.plan import Plan
+from mfa_kit.rollout.plan_file import is_index
 from mfa_kit.rollout.undo import entries_of_runs
 from mfa_kit.wiring.methods.recipe import Methods
 from mfa_kit.wiring.organization import Organization, open_organization

@@ -12,9 +12,9 @@ from mfa_kit.rollout.index import (
     RolloutIndex,
     UnplannedAccount,
     index_text,
-    is_index,
     parse_index,
 )
+from mfa_kit.rollout.plan_file import is_index
 
 COUNTS = {"enroll": 2, "bench": 0, "self": 1, "staged": 0, "skip": 0, "blocked": 0}
 ACCOUNT = PlannedAccount(
