@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from mfa_kit.core.text import one_line
 
-# A spreadsheet treats a cell that begins with one of these as a formula. Where the decimal separator is a comma, a
-# spreadsheet also splits cells at semicolons, even inside quotation marks.
+# A spreadsheet treats a cell that begins with =, +, - or @ as a formula. In countries whose decimal separator is a
+# comma, it also splits cells at semicolons, even inside quotation marks.
 FORMULA = re.compile(r"(?P<before>^|[;\t])(?=[=+\-@])")
 DISARMED = re.compile(r"(?P<before>^|[;\t])'(?=[=+\-@])")
 

@@ -11,7 +11,7 @@ MfaKitError
 │   ├── Busy             another change is in progress, and IAM asks to wait
 │   ├── Expired          the credentials have expired; the request had no effect
 │   ├── Unclear          no response, or a 5xx: the request may have taken effect; check before retrying
-│   └── Unsettled        a half-made device can be neither completed nor removed now
+│   └── Unsettled        a half-made device cannot be completed or removed now
 │       └── Unlisted     the device is assigned, but IAM does not list it on its user yet
 ├── IntegrityFault (5)   a problem with a backup or the ledger
 │   └── OthersSeal       the backup is intact, but encrypted to other identities
@@ -54,7 +54,7 @@ class Lost(DeviceFault):
 
 
 class Unreachable(DeviceFault):
-    """The key may be plugged in but cannot be used. Nothing was changed."""
+    """The key cannot be used, although it may be plugged in. Nothing was changed."""
 
 
 class AwsFault(MfaKitError):
@@ -104,7 +104,7 @@ class Unclear(AwsFault):
 
 
 class Unsettled(AwsFault):
-    """A half-made device can be neither completed nor removed now, and stays as it is."""
+    """A half-made device cannot be completed or removed now, so it stays as it is."""
 
 
 class Unlisted(Unsettled):

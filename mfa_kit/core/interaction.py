@@ -64,7 +64,7 @@ class Interaction(Protocol):
         ...
 
     def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
-        """Ask twice for a new PIN or passphrase, again and again until both entries match, and return it."""
+        """Ask twice for a new PIN or passphrase, repeat that until both entries match, and return the entry."""
         ...
 
     def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
@@ -83,7 +83,7 @@ class Interaction(Protocol):
         ...
 
     def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
-        """Return the typed line, stripped, or the value of `comes` if it returns one before the user presses Enter.
+        """Wait until the user presses Enter or `comes` returns a value. Return the typed line, stripped, or that value.
 
         `comes` is called about three times per second. It returns None while there is no value.
         """

@@ -22,7 +22,7 @@ ACCOUNT_ID = re.compile(r"[0-9]{12}")
 # ID.
 RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 
-# Tags of a device: the run that created it, its user, and the hardware that stores it.
+# Tags of a device: the run that created it, its user, its enrollment method, and the hardware that stores its secret.
 RUN_TAG = "mfa-kit:run"
 USER_TAG = "mfa-kit:user"
 KIND_TAG = "mfa-kit:kind"
@@ -193,12 +193,13 @@ class Intent:
     method: Method = VIRTUAL
     path: str = "/"
     known_serial: str | None = None  # for a token or security key, whose serial IAM does not derive from the name
-    # the hardware that stores it, by the name that people use: a key's serial or asset label, or a token's serial
+    # the name that people use for the hardware that stores the secret: a key's serial or asset label, or a token's
+    # serial
     hardware: str | None = None
-    card: str | None = None  # identifies the same key to programs: the identity of its OATH applet
-    replaces: str | None = None  # the serial of the device to remove once this one works
-    replaces_run: str | None = None  # the run that created the device to remove, according to the journal
-    replaces_since: float | None = None  # when the device to remove was enabled, in Unix seconds
+    card: str | None = None  # the identity of the key's OATH applet, by which mfa-kit recognizes the key
+    replaces: str | None = None  # the serial of the old device, which is removed once the new device works
+    replaces_run: str | None = None  # the run that created the old device, according to the journal
+    replaces_since: float | None = None  # when the old device was enabled, in Unix seconds
     recipient: str | None = None  # the user's own public key; one copy of the backup is encrypted to it alone
     tags: tuple[tuple[str, str], ...] = ()  # additional tags for the device
     staged: bool = False  # create and back up now, enable later
@@ -228,7 +229,10 @@ class Intent:
 
     @property
     def label(self) -> str:
-        """The name of the credential on an OATH key: unambiguous, but short, because a key allows only 64 octets."""
+        """The name of the credential on an OATH key.
+
+        It is unambiguous, but short because a key allows only 64 octets.
+        """
         return f"AWS:{self.path[1:]}{self.name}@{self.account}"
 
     def on(self, *, hardware: str, card: str | None = None) -> "Intent":
@@ -241,8 +245,8 @@ class Entry:
     """The journal's entry for one device of one run.
 
     `answered_here` means that this process received IAM's response about the device. `looked_for` means that this
-    process waited for IAM to list the device, and IAM did not. Neither is stored. `since` is IAM's EnableDate of the
-    device to revoke, in Unix seconds. `sealed` means that the backup was written.
+    process waited for IAM to list the device, but IAM did not list it. These two fields are not stored. `since` is
+    IAM's EnableDate of the device to revoke, in Unix seconds. `sealed` means that the backup was written.
     """
 
     run: str
@@ -313,7 +317,7 @@ class Backup:
 class Seal:
     """A recipient of a backup, from the time `since` to the time `until`, in Unix seconds.
 
-    `until` is None for a present recipient. `own` marks the recipient of the user's own copy.
+    `until` is None if the file is still encrypted to the recipient. `own` marks the recipient of the user's own copy.
     """
 
     backup: str
@@ -424,7 +428,7 @@ def check_label(text: str) -> str:
     Raise UsageFault if it has characters that a tag's value cannot contain, because labels are stored in tags.
     """
     if not LABEL.fullmatch(text):
-        raise UsageFault(f"{text!a} is not a valid label", "use up to 64 letters, digits, blanks and .:/=+@-_")
+        raise UsageFault(f"{text!a} is not a valid label", "use up to 64 letters, digits, spaces and .:/=+@-_")
     return text
 
 

@@ -13,8 +13,8 @@ DIGITS = 6
 # RFC 4226, 5.1: a counter has eight octets.
 COUNTERS = 2**64
 
-# Accepted clock skew in steps. STS accepts codes up to two steps off [recorded]; allowing two here would leave no
-# margin.
+# Accepted clock skew in steps. Recordings of AWS show that STS accepts codes up to two steps off. Accepting two steps
+# here would leave no margin.
 WITHIN = 1
 # How many steps to search for the code of a wrong clock: a little more than an hour, because a phone may have missed a
 # change to daylight saving time. Each step raises the chance that a typo is mistaken for a wrong clock by one in a
@@ -162,7 +162,7 @@ class Mistake:
     hint: str
 
 
-SAME = Mistake("that is the same code again", "wait until the next one is shown")
+SAME = Mistake("that is the same code again", "wait until the next code is shown")
 
 
 def digits(typed: str) -> str | Mistake:
@@ -202,7 +202,7 @@ def diagnose(
     if after is not None and found == after:
         return SAME
     if after is not None and found < after:
-        return Mistake("that code is older than the one before", "type the current code")
+        return Mistake("that code is older than the previous code", "type the current code")
     if abs(drift) > within and found - 1 != after:
         return _off(drift, shown_by)
     return found

@@ -1,10 +1,10 @@
-"""Ends work in several threads: what waits or begins another call raises KeyboardInterrupt there."""
+"""Ends work in several threads: a thread that waits or is about to make a call raises KeyboardInterrupt."""
 
 import threading
 
 
 class Stop:
-    """Whether the work is to end. Any number of threads may use it."""
+    """A request to end the work. Any number of threads may check it."""
 
     def __init__(self) -> None:
         self._set = threading.Event()
@@ -14,11 +14,11 @@ class Stop:
         self._set.set()
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if the work is to end."""
+        """Raise KeyboardInterrupt if `set` was called."""
         if self._set.is_set():
             raise KeyboardInterrupt
 
     def sleep(self, seconds: float) -> None:
-        """Wait for a number of seconds. Raise KeyboardInterrupt as soon as the work is to end."""
+        """Wait for a number of seconds. Raise KeyboardInterrupt as soon as `set` is called."""
         if self._set.wait(seconds):
             raise KeyboardInterrupt

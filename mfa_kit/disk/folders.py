@@ -24,9 +24,10 @@ def open_folder(folder: Path) -> Iterator[int]:
 
 @contextmanager
 def make_folder(base: Path, *below: str) -> Iterator[int]:
-    """Open the folder `below` a base and yield its file descriptor. Missing folders are created.
+    """Open a folder and yield its file descriptor. Missing folders are created.
 
-    No symlink is followed at or below the base.
+    `below` are the names of the folders from `base` down to the one that is opened. No symlink is followed at `base` or
+    below it.
     """
     for missing in reversed([each for each in base.parents if not each.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
@@ -47,9 +48,10 @@ def make_folder(base: Path, *below: str) -> Iterator[int]:
 
 @contextmanager
 def open_plain_folder(base: Path, *below: str) -> Iterator[int]:
-    """Open the existing folder `below` a base and yield its file descriptor.
+    """Open an existing folder and yield its file descriptor.
 
-    No symlink is followed at or below the base.
+    `below` are the names of the folders from `base` down to the one that is opened. No symlink is followed at `base` or
+    below it.
     """
     if not base.joinpath(*below).is_dir():
         raise FileNotFoundError(errno.ENOENT, "its folder does not exist")

@@ -1,7 +1,7 @@
 """Writes files that appear under their names complete or not at all, have mode 0600, and survive a power cut.
 
 A file is written and synced under another name in its folder, then renamed in one step. Folders are passed as open file
-descriptors (see `folders`). When a function raises OSError, it leaves nothing behind.
+descriptors (see `folders`). If a function raises OSError, it leaves no new or partly written file behind.
 """
 
 import os
@@ -20,7 +20,8 @@ Content = bytes | Secret[bytes]
 def partial_name(name: str, mark: str = "") -> str:
     """Return the name that a file has while it is written. It is short enough for any file system.
 
-    Without a mark, the result depends only on the name, so a later process finds the file that a killed process left.
+    `mark` makes the name unique to a process. Without it, the result depends only on `name`, so a later process finds
+    the partial file that a killed process left.
     """
     return f".{name[-60:]}{mark}.partial"
 
@@ -55,7 +56,7 @@ def replacing_file(folder: int, name: str, data: Content, *, partial: str | None
 
 
 def read_all(file: int, most: int = -1) -> bytes:
-    """Read an open file, at most `most` octets if given, and close it."""
+    """Read and close an open file. Return its contents, or its first `most` octets if `most` is given."""
     with os.fdopen(file, "rb") as opened:
         return opened.read(most)
 

@@ -14,10 +14,10 @@ OTHER_MAKERS = (
 
 
 def assign_token(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-    """Enable a token whose seed AWS already has, with the two codes that the carrier reads. Raise MfaKitError.
+    """Enable a token whose seed AWS already has, with two codes that the carrier returns. Raise MfaKitError.
 
-    Nothing is created, so nothing has to be deleted after an error. If the request gets no response, IAM's list of the
-    user's devices shows whether it took effect.
+    No device is created, so no device has to be deleted after an error. If the request gets no response, IAM's list of
+    the user's devices shows whether it took effect.
     """
     entry = desk.journal.record(Entry(run=run, intent=intent))
     sent = False
@@ -53,7 +53,7 @@ def _explain(error: BaseException, intent: Intent) -> BaseException:
     match error:
         case NoSuchEntity():
             return DeviceFault(
-                f"AWS does not know a token with the serial {intent.serial}",
+                f"AWS has no token with the serial {intent.serial}",
                 f"compare it with the serial printed on the token; {OTHER_MAKERS}",
             )
         case InvalidCode():

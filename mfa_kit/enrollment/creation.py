@@ -38,9 +38,9 @@ TAG_VALUE = re.compile(r"[\w\s.:/=+@-]{0,256}")
 def create_device(entry: Entry, *, desk: Desk) -> Created:
     """Create a device and return its secret. Omit the tags if they are denied, and retry if a request got no response.
 
-    Only one device can have a name, so at most one of two requests takes effect, and the retry shows which request did.
-    A device with this run's tag was made by a request without a response, so its secret is lost: the device is deleted
-    and created again. Raise Unclear if a request may have taken effect; after any other error nothing was made.
+    Two devices cannot have the same name, so a retry fails if the first request took effect. In that case the existing
+    device has this run's tag, and its secret is lost with the response, so the device is deleted and created again.
+    Raise Unclear if a request may have taken effect. After any other error, no device was created.
     """
     intent, tags = entry.intent, _tags(entry)
     lost: Unclear | None = None
@@ -49,7 +49,7 @@ def create_device(entry: Entry, *, desk: Desk) -> Created:
             return desk.registrar.create(intent, tags)
         except Unclear as error:
             lost = error
-            desk.progress.note(f"{error}; checking whether {intent.serial} was created")
+            desk.progress.note(f"{error}; trying again, which also shows whether {intent.serial} was created")
             desk.sleep(attempt + 1)
         except (AwsFault, Throttled) as refused:
             if isinstance(refused, AccessDenied) and tags:
@@ -84,7 +84,7 @@ def _raise_refusal(refused: AwsFault | Throttled, intent: Intent, *, desk: Desk)
 
 
 def _name_taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
-    """Return the error for a name that is taken. Its hint has no delete command if this computer made the device."""
+    """Return the error for a name that is taken. If this computer made the device, the hint has no delete command."""
     run = desk.inventory.run_of(intent.serial)
     made = desk.journal.find(intent.serial, run=run) if isinstance(run, str) else None
     if made and made.is_half_made and desk.journal.lives(made.run):
@@ -102,13 +102,13 @@ def _name_taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
         )
     return AlreadyExists(
         f"an MFA device named {intent.name} already exists and is not assigned to {intent.user}",
-        "choose another --name, or see whose device it is: mfa-kit orphans list; "
+        "choose another --name, or find the user of the device: mfa-kit orphans list; "
         f"to delete it if it is unused: {delete_command(intent.serial)}",
     )
 
 
 def _free_name(entry: Entry, *, desk: Desk) -> bool:
-    """Delete an entry's device if its run created it and lost its secret. Return whether the device's name is free."""
+    """Delete the device of an entry if the entry's run created it. Return whether the device's name is free now."""
     serial = entry.intent.serial
     try:
         if desk.inventory.run_of(serial) != entry.run:
@@ -117,6 +117,6 @@ def _free_name(entry: Entry, *, desk: Desk) -> bool:
     except NoSuchEntity:  # another process or user deleted it
         return True
     except MfaKitError as error:
-        desk.progress.alert(f"{serial} was created by this run and cannot be deleted: {error}")
+        desk.progress.alert(f"this run created {serial}, but cannot delete it: {error}")
         return False
     return True

@@ -1,4 +1,4 @@
-"""Reads the MFA devices of a user, who made each device, and whether this computer has its backup."""
+"""Reads the MFA devices of a user. For each device, finds which computer made it and whether a backup is here."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +9,7 @@ from mfa_kit.enrollment.ports import Desk
 
 
 class MadeBy(StrEnum):
-    """The maker of a device, according to the ledger and the device's tags."""
+    """The computer that made a device, according to the ledger and the device's tags."""
 
     HERE = "this desk"
     ELSEWHERE = "another desk"
@@ -20,8 +20,8 @@ class MadeBy(StrEnum):
 class DeviceStatus:
     """One device of a user. If `device` is None, the user has no device.
 
-    `made` says which computer made it, and `backup` where its backup is, if it is on this computer. `certifications`
-    are the levels that IAM reports for a security key.
+    `made` says which computer made the device. `backup` is the path of its backup, or None if the backup is not on this
+    computer. `certifications` are the levels that IAM reports for a security key.
     """
 
     user: str
@@ -49,7 +49,7 @@ def read_status_while_there(user: str, *, caller: Caller, desk: Desk) -> list[De
 
 
 def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> DeviceStatus:
-    """Return the status of a device. The run in its tags distinguishes it from an earlier device of the same name."""
+    """Return the status of a device. The run ID in its tags distinguishes it from earlier devices of the same name."""
     entry = recorded_entry(device, user, caller=caller, desk=desk)
     ours = desk.journal.find(device.serial, run=entry.run) if entry else None
     made = MadeBy.ELSEWHERE if entry else MadeBy.UNKNOWN
@@ -65,7 +65,7 @@ def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> DeviceStat
 
 
 def _certifications(device: Device, user: str, *, desk: Desk) -> tuple[str, ...] | None:
-    """Return a security key's certifications from IAM, or None for other devices and if reading them is denied."""
+    """Return a security key's certifications from IAM. Return None for another device, or if IAM denies the request."""
     if device.type is not DeviceType.FIDO2:
         return None
     try:
@@ -75,7 +75,10 @@ def _certifications(device: Device, user: str, *, desk: Desk) -> tuple[str, ...]
 
 
 def recorded_entry(device: Device, user: str, *, caller: Caller, desk: Desk) -> Entry | None:
-    """Return the journal's entry for a device, or an entry built from its tags; None if neither names a run."""
+    """Return the journal's entry for a user's device, or an entry built from its tags.
+
+    Return None if the journal has no entry for this user, and the tags contain no run ID.
+    """
     tagged = desk.inventory.run_of(device.serial) if device.type is DeviceType.VIRTUAL else Mark.UNTAGGED
     run = tagged if isinstance(tagged, str) else None
     if (entry := desk.journal.find(device.serial, run=run)) and entry.intent.user == user:

@@ -37,7 +37,7 @@ def is_listed(intent: Intent, *, desk: Desk) -> bool:
 
 
 def wait_until_listed(intent: Intent, *, desk: Desk) -> bool:
-    """Wait up to 30 s until IAM lists a device for its user, because its lists lag. Return whether it lists it."""
+    """Wait up to 30 s until IAM lists a device for its user, because IAM's lists lag. Return whether it is listed."""
     if is_listed(intent, desk=desk):
         return True
     desk.progress.note(f"IAM does not list {intent.serial} yet; checking again for up to {sum(PAUSES)} s")
@@ -49,12 +49,12 @@ def wait_until_listed(intent: Intent, *, desk: Desk) -> bool:
 
 
 def device_names(device: Device) -> set[str]:
-    """Return the values of `--mfa-device` that name a device: its serial or ARN, and its name with and without path."""
+    """Return the values of `--mfa-device` that select a device: its serial or ARN, the end of its ARN, and its name."""
     return {device.serial, device.serial.rpartition("/")[2], device.name}
 
 
 def choose_device(user: str, wanted: str | None, *, devices: Sequence[Device]) -> Device:
-    """Return the device with the name `wanted`, as in `device_names`. If `wanted` is None, return the only device.
+    """Return the device that `wanted` selects (see `device_names`). If `wanted` is None, return the only device.
 
     Raise UsageFault unless exactly one device matches.
     """
@@ -70,7 +70,7 @@ def choose_device(user: str, wanted: str | None, *, devices: Sequence[Device]) -
 
 
 def check_room(
-    user: str, devices: Sequence[Device], *, what: str = "the most that IAM allows", or_else: str = ""
+    user: str, devices: Sequence[Device], *, what: str = "the maximum that IAM allows", or_else: str = ""
 ) -> None:
     """Raise UsageFault if a user cannot have more devices.
 

@@ -15,10 +15,10 @@ from mfa_kit.enrollment.recovery import settle_dead_runs
 
 
 def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str, maker: Maker = CREATING) -> Outcome:
-    """Settle the user's interrupted runs, and make a device unless the user already has a device.
+    """Settle the user's interrupted runs, and make a device unless the user already has one.
 
-    If making the device fails, settle the half-made device or describe it in a note on the error, and raise
-    MfaKitError.
+    Return Skipped if no device was made. If making the device fails, settle the half-made device or describe it in a
+    note of the error, and raise MfaKitError.
     """
     check_user(wish.user)
     settled = settle_dead_runs(caller.account, wish.user, desk=desk)
@@ -39,7 +39,7 @@ def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str
 def look_to_enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk) -> Intent | Skipped:
     """Return the device to make for a user, or the reason to make none. Changes nothing. Raise MfaKitError.
 
-    The device's name is not looked up, because CreateVirtualMFADevice changes nothing if the name is taken.
+    Does not check whether the device's name is taken, because CreateVirtualMFADevice then changes nothing.
     """
     devices = desk.inventory.devices(wish.user)
     return _skipped(wish, devices, caller=caller, desk=desk) or plan_device(
@@ -61,7 +61,7 @@ def _skipped(wish: Wish, devices: Sequence[Device], *, caller: Caller, desk: Des
 
 
 def _skipped_meanwhile(wish: Wish, *, caller: Caller, desk: Desk) -> Skipped | None:
-    """Return a Skipped if another process has just enrolled the user; None if not, or if IAM refuses the request."""
+    """Return Skipped if another process has just enrolled the user. Otherwise, or if IAM refuses, return None."""
     with suppress(MfaKitError):
         return _skipped(wish, desk.inventory.devices(wish.user), caller=caller, desk=desk)
     return None

@@ -1,7 +1,7 @@
-"""Register a security key. IAM has no API for it: the user does it in the console, and mfa-kit polls IAM's list.
+"""Register a security key. IAM has no API for that: the user does it in the console, and mfa-kit polls IAM's list.
 
-mfa-kit writes nothing to IAM here. AWS does not return the credential ID, so mfa-kit matches the key in IAM with the
-key at hand only by the time of the registration and by the name.
+mfa-kit writes nothing to IAM here. AWS does not return the credential ID. mfa-kit therefore assumes that the connected
+key is the key in IAM that has the right name and registration time.
 """
 
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -36,7 +36,7 @@ T = TypeVar("T")
 PACE, SLOWEST = 2.0, 30.0
 # The remaining time is printed when it reaches one of these numbers of seconds.
 MARKS = (30, 60, 120, 180, 240, 300, 420, 600, 900, 1200, 1800, 3600)
-JOINED = "AWS does not return the credential ID, so mfa-kit matches the key by time and name only"
+JOINED = "AWS does not return the credential ID, so mfa-kit matches the key only by the time and the name"
 
 
 class Hosts(NamedTuple):
@@ -58,8 +58,9 @@ HOSTS = {
 class ConsoleWatch:
     """Polls IAM's list until it shows the security key that a person registers in the console.
 
-    `page` opens the console or prints its address, and cleans up afterwards. `lacking` returns the requirements of a
-    policy that the key's certifications in IAM do not meet. The watch lasts `seconds`, measured by `clock`.
+    `page` opens the console or prints its address, and cleans up afterwards. `lacking` takes the key's certifications
+    in IAM, and returns a sentence for each requirement of a policy that they do not meet. The watch lasts `seconds`,
+    measured by `clock`.
     """
 
     page: Callable[[Intent], AbstractContextManager[None]]
@@ -86,7 +87,7 @@ class ConsoleWatch:
 
     @property
     def maker(self) -> Maker:
-        """The steps of an enrollment that waits for the user with this watch."""
+        """A Maker that registers a key with this watch."""
         return Maker(self.make, registration_steps)
 
     def _report(self, entry: Entry, device: Device, *, desk: Desk) -> Enrolled:
@@ -110,7 +111,7 @@ class ConsoleWatch:
 
 
 def registration_steps(intent: Intent, _backup: str | None) -> list[str]:
-    """Return the steps that register a security key, in words."""
+    """Return the steps that register a security key, one sentence each, for a dry run."""
     return [
         "verify the connected key, unless --skip-key-check is given",
         f"print what to click in the console: a security key named {intent.name} for {intent.user}",
@@ -163,12 +164,12 @@ def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | 
         case _:
             serials = ", ".join(device.serial for device in keys)
             raise AwsFault(
-                f"{len(keys)} new security keys appeared at once, and {len(named)} are named {name}: {serials}",
-                "remove the wrong ones: mfa-kit revoke … --mfa-device ARN; none of them is in the journal",
+                f"{len(keys)} new security keys appeared at once, of which {len(named)} are named {name}: {serials}",
+                "remove the unwanted keys: mfa-kit revoke USER --mfa-device ARN; mfa-kit recorded none of the keys",
             )
     for other in new:
         if other != device:
-            desk.progress.alert(f"warning: {other.serial} is also new; this computer did not register it")
+            desk.progress.alert(f"warning: {other.serial} is also new, but was not registered by this command")
     return device
 
 
@@ -218,8 +219,8 @@ def missing_devices(user: str, devices: Sequence[Device], *, keys: int) -> list[
 def session_policy(*, account: str, partition: str, user: str) -> dict[str, object]:
     """Return the policy of the console session, which can only view one user and assign MFA devices to that user.
 
-    The resource matches any path, because listings of devices do not contain the user's path. A user name is unique in
-    its account.
+    The resource matches any path, because IAM's lists of devices do not contain the user's path. That is safe, because
+    a user name is unique in its account.
     """
     start = f"arn:{partition}:iam::{account}:user"
     actions = [f"iam:{action}" for action in ("GetUser", "ListMFADevices", "GetMFADevice", "EnableMFADevice")]
@@ -228,7 +229,7 @@ def session_policy(*, account: str, partition: str, user: str) -> dict[str, obje
 
 
 def click_instructions(intent: Intent, *, address: str | None) -> list[str]:
-    """Return four lines of instructions. `address` is the user's page in the console; None if it is not known."""
+    """Return four instructions, one per line. `address` is the user's page in the console; None if it is not known."""
     there = f"open {address}" if address else f"open IAM, Users, {intent.user} in the console of {intent.partition},"
     return [
         f"1  {there} as a user who may change {intent.user}'s MFA",
@@ -239,7 +240,7 @@ def click_instructions(intent: Intent, *, address: str | None) -> list[str]:
 
 
 def root_click_instructions(name: str, *, address: str | None) -> list[str]:
-    """Return four lines of instructions for root. `address` is root's page in the console; None if it is not known."""
+    """Return four instructions for root, one per line. `address` is root's page in the console; None if not known."""
     there = f"open {address}" if address else "open My security credentials in the console,"
     return [
         f"1  {there} signed in as root, with its email address and password",
@@ -268,15 +269,16 @@ def enroll_root(
 ) -> RootEnrolled | Skipped:
     """Print instructions, and wait until root has the key. Return Skipped if root already has MFA.
 
-    A session of root sees the key in root's own list; any other caller sees only the account summary. Raise UsageFault
-    in a partition without root users, and AwsFault after `seconds`, measured by `clock`.
+    If the caller is root, the key is found in root's list of devices. Other callers cannot read that list, and find out
+    from the account summary. Raise UsageFault in a partition without root users, and AwsFault after `seconds`, measured
+    by `clock`.
     """
     if caller.partition in ROOTLESS:
         raise UsageFault("AWS GovCloud has no root user", "use the linked account in the commercial partition")
     own = is_root(caller.arn)
     before = set(serials_of(desk.inventory.devices(None))) if own else set()
     if desk.inventory.root_has_mfa() and not (own and add):
-        more = "--add adds one more" if own else "only a session of root shows whether another one is registered"
+        more = "--add adds one more" if own else "only root's own credentials show whether another device is registered"
         return Skipped(user=ROOT, reason=f"already has MFA; {more}", serials=tuple(sorted(before)))
     for line in root_click_instructions(name, address=address):
         desk.progress.alert(line)

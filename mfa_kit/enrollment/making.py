@@ -20,7 +20,7 @@ CONFIRM_STEP = "confirm that IAM lists it"
 
 
 def make_device(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-    """Make and confirm a device. On failure, settle it or describe it in a note, and raise MfaKitError."""
+    """Make and confirm a device. On failure, settle it or describe it in a note of the error. Raise MfaKitError."""
     return confirm_enabled(create_and_enable(intent, carrier, desk=desk, run=run), desk=desk)
 
 
@@ -105,8 +105,8 @@ def confirm_enabled(entry: Entry, *, desk: Desk) -> Enrolled:
 def settle_failed_enable(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> Entry | None:
     """Settle a device after its Enable request failed. Return its entry if the device is enabled nevertheless.
 
-    Return None if the caller has to raise the error again: the device is not enabled, or the error does not come from
-    mfa-kit (such as a Ctrl-C).
+    Return None if the caller has to raise the error again, because the device is not enabled, or because the error is
+    not an MfaKitError (such as a Ctrl-C).
     """
     enabled = _settle_after(entry, carrier, error, desk=desk)
     serial, user = entry.intent.serial, entry.intent.user
@@ -119,13 +119,13 @@ def settle_failed_enable(entry: Entry, carrier: Carrier, error: BaseException, *
 
 
 def _settle_after(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> Entry | None:
-    """Settle a device after an error. Return its entry if the device is enabled nevertheless.
+    """Settle a device after an error. Return its entry if the device is enabled nevertheless, otherwise None.
 
-    If the device cannot be settled, add a note that says so to the error.
+    If the device cannot be settled, add the reason to the error as a note.
     """
     try:
-        # Without this message, a Ctrl-C has no visible effect while IAM is slow, and users press Ctrl-C again. A worker
-        # thread is only interrupted by the second Ctrl-C, so it prints nothing.
+        # Without this message, a Ctrl-C has no visible effect while IAM is slow, and users press Ctrl-C again. Worker
+        # threads do not print it, because only a second Ctrl-C interrupts them.
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             desk.progress.note(
                 f"cancelling: removing {entry.intent.serial} from AWS first. Press Ctrl-C again to stop immediately"

@@ -1,4 +1,4 @@
-"""Unassigned virtual devices: which run made each, and which of them may be removed."""
+"""Unassigned virtual devices: the run that made each device, and whether the device may be removed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,10 @@ class Orphan:
     key: str | None = None
 
     def goes(self, *, older_than: float, now: float) -> bool:
-        """Whether `clean` removes this device. Another computer's device must be more than `older_than` seconds old."""
+        """Return whether `orphans clean` removes this device.
+
+        Another computer's device must be more than `older_than` seconds old.
+        """
         if self.standing is OrphanStanding.DESK:
             return self.since is not None and now - self.since > older_than
         return self.standing in {OrphanStanding.DEAD, OrphanStanding.LATE, OrphanStanding.ON_KEY}
@@ -51,7 +54,7 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleaned:
-    """The result for one device: `ended` says what happened to it, and `error` why it still exists."""
+    """The result for one device: `ended` says what happened to it. If it still exists, `error` says why."""
 
     serial: str
     ended: str
@@ -66,7 +69,7 @@ def find_orphans(*, desk: Desk) -> list[Orphan]:
 def find_waiting(account: str, found: Sequence[Orphan], *, desk: Desk) -> list[Orphan]:
     """Return the credentials that this computer's dead runs left on keys, and whose devices no longer exist in IAM.
 
-    The unassigned devices in `found` are not returned again. Makes up to two calls per dead run.
+    Credentials of the devices in `found` are left out. Makes up to two calls to IAM per dead run.
     """
     known = {(orphan.serial, orphan.run) for orphan in found}
     return [
@@ -90,10 +93,10 @@ def find_waiting(account: str, found: Sequence[Orphan], *, desk: Desk) -> list[O
 def remove_orphans(
     found: Sequence[Orphan], *, account: str, older_than: float, limit: int, desk: Desk, lost: str | None = None
 ) -> Iterator[Cleaned]:
-    """Settle this computer's dead runs, then remove late devices and other computers' devices. Yield each result.
+    """Settle this computer's dead runs, then remove the devices for which `Orphan.goes` is true. Yield each result.
 
-    `lost` is a key that dead runs should no longer wait for. Raise UsageFault before any change if more than `limit`
-    devices would be removed.
+    `lost` is the serial or label of a lost key, for which dead runs no longer wait. Raise UsageFault before any change
+    if more than `limit` devices would be removed.
     """
     now = desk.inventory.now()
     going = [orphan for orphan in found if orphan.goes(older_than=older_than, now=now)]

@@ -16,19 +16,21 @@ from mfa_kit.enrollment.ports import Registrar
 
 T = TypeVar("T")
 
-# Seconds. AWS asks to wait "several minutes" after ConcurrentModification and EntityTemporarilyUnmodifiable.
+# The pauses before each retry, in seconds. AWS asks to wait "several minutes" after ConcurrentModification and
+# EntityTemporarilyUnmodifiable, which raise Busy.
 THROTTLED = (1, 2, 4, 8, 15, 30)
 BUSY = (5, 10, 20, 40, 60)
-# Calls per second; AWS publishes no rate for IAM. The rate doubles each second until the first Throttling, which halves
-# it. Afterwards it grows a little each second, by at most a fiftieth per call, and a Throttling cuts it to CUT. After
-# QUIET seconds and QUIET_CALLS calls without a Throttling it doubles again, because other processes may have ended, or
-# AWS may allow a burst of calls again. If a call is then throttled, the rate returns to the last sustainable rate.
+# Rates are in calls per second. AWS publishes no rate for IAM. The rate doubles each second until the first Throttling,
+# which halves it. Afterwards it grows a little each second, by at most a fiftieth per call, and a Throttling cuts it to
+# CUT. After QUIET seconds and QUIET_CALLS calls without a Throttling it doubles again, because other processes may have
+# ended, or AWS may allow a burst of calls again. If a call is then throttled, the rate returns to the last rate that
+# AWS accepted.
 FIRST_RATE = 10.0
 LEAST_RATE = 0.2
 GAIN = 0.4
 FIRST_CUT, CUT = 0.5, 0.75
 QUIET, QUIET_CALLS = 4.0, 10
-# Threads wake up late. A call that is at most this many seconds late still counts as on time.
+# Threads may wake up late. A call that is at most this many seconds late still counts as on time.
 LATE = 0.25
 # A throttled rollout ends after this many seconds without an accepted call.
 GIVE_UP = 600.0
@@ -39,7 +41,7 @@ SIGNED_OUT = 5.0
 
 
 class Turn(Protocol):
-    """Waits and makes one attempt. Makes another attempt only if IAM certainly did nothing."""
+    """Waits and makes one attempt. Makes another attempt only if it is certain that IAM changed nothing."""
 
     def __call__(self, act: Callable[[], T]) -> T: ...
 
@@ -72,7 +74,10 @@ class InTurn:
 
 
 class Patience:
-    """Retries a throttled or busy call after increasing pauses, which it prints. Finally raises the last error."""
+    """Retries a call that raises Throttled or Busy, after increasing pauses. Prints each pause.
+
+    After the last pause, raises the call's error.
+    """
 
     def __init__(self, *, sleep: Callable[[float], None], progress: Progress) -> None:
         self._sleep, self._progress = sleep, progress
@@ -93,9 +98,9 @@ class Patience:
 class Pace:
     """Limits the calls of all workers of a rollout to one rate, which is found by trial.
 
-    At most `at_once` calls are in progress; further workers can meanwhile do work that needs no response. When working
-    credentials expire, `renew` looks for new credentials. All workers wait until it succeeds, and no call fails. After
-    `stop` no worker waits for credentials, and after `break_off` no worker makes calls.
+    At most `at_once` calls are in progress at any time. When credentials that worked before expire, all workers wait
+    while one worker calls `renew` until it succeeds, so no call fails. After `stop`, workers do not wait for
+    credentials. After `break_off`, workers make no calls.
     """
 
     def __init__(
@@ -148,7 +153,7 @@ class Pace:
                 return done
 
     def _begin(self) -> None:
-        """Restart the give-up period after a pause without calls, for example while the station waits for a person."""
+        """Restart the period of GIVE_UP after a pause without calls, such as when the station waits for a person."""
         with self._lock:
             now = self._clock()
             if now - self._asked > IDLE:
@@ -176,7 +181,10 @@ class Pace:
             return 0.0
 
     def _grow(self, *, waited: bool) -> None:
-        """Record an accepted call. A rate that is not fully used proves nothing, so it does not grow."""
+        """Record an accepted call, and raise the rate if the call had to wait for its slot.
+
+        Without a wait the rate was not fully used, so the accepted call does not show that AWS accepts that rate.
+        """
         with self._lock:
             now = self._clock()
             since, self._grew, self._accepted, self._ever = now - self._grew, now, now, True
@@ -207,11 +215,14 @@ class Pace:
         return self._sound if self._quiet(now) else self.rate * CUT
 
     def _quiet(self, now: float) -> bool:
-        """Whether there was no Throttling for QUIET seconds, and for the time that QUIET_CALLS calls take."""
+        """Return whether there was no Throttling for QUIET seconds, and for the time that QUIET_CALLS calls take."""
         return now - self._cut >= max(QUIET, QUIET_CALLS / self._sound)
 
     def _sign_in(self, began: float, error: Expired) -> None:
-        """Wait until credentials work again. One worker checks for all. Raise the error if no call ever succeeded."""
+        """Wait until credentials work again. One worker checks for all workers.
+
+        Raise the error if no call ever succeeded, or after `stop`.
+        """
         with self._signing_in:
             if not self._ever:
                 raise error

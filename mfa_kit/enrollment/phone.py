@@ -1,7 +1,7 @@
 """A phone as a Carrier: the user scans a QR code and types the codes that the app shows.
 
-The typed codes prove the skew, in steps, between the phone and AWS. The pair for IAM is computed with that skew just
-before each request. Slow typing, throttling and queues therefore do no harm, and IAM stores the phone's true skew.
+The typed codes show the skew, in steps, between the clocks of the phone and AWS. The pair for IAM is computed with that
+skew just before each request. Slow typing, throttling and queues therefore do no harm, and IAM stores the true skew.
 """
 
 from collections.abc import Callable
@@ -18,10 +18,10 @@ from mfa_kit.core.otp import Created, KeyUri, Mistake, Pair, Secret, Seed, Symbo
 T = TypeVar("T")
 
 INSTEAD = "--codes generated with -r RECIPIENT"
-# Advice is printed after this many mistakes in a row.
+# Advice is printed each time after this many mistakes.
 PATIENCE = 3
 ADVICE = (
-    "three wrong codes: check that you are reading the entry of this device and that its clock is set automatically. "
+    "three wrong codes: check that you are reading this device's entry, and that the clock is set automatically. "
     "To start over, press Ctrl-C; nothing will be left in AWS"
 )
 # The length of AWS's secrets in octets, from which the size of the QR code is known before the secret exists.
@@ -46,7 +46,7 @@ class QrFile(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhoneProof:
-    """How the secret gets into the phone, and how many `typed` codes (1 or 2) prove that it is there.
+    """How the secret gets into the phone, and how many codes the user types to prove it (`typed`, 1 or 2).
 
     `shown_by` names the phone in messages. `scan` is the prompt with the QR code, and `grouped` adds the secret as
     text. With `picture`, the QR code is written to a file. `instead` names the options to use without a terminal, and
@@ -96,7 +96,7 @@ class Phone:
         return intent
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Keep the secret in memory. If a file for the QR code was requested, write it."""
+        """Keep the secret in memory. If a file with the QR code was requested, write the file."""
         self._created[intent.serial] = created
         if self._proof.picture:
             self._proof.picture.write(created.uri)
@@ -152,7 +152,7 @@ class Phone:
         except UsageFault as small:
             if not self._sealed:
                 raise
-            self._interaction.say(f"{small}; decrypt the backup in another window, and scan that:")
+            self._interaction.say(f"{small}; decrypt the backup in another window, and scan its QR code:")
             self._interaction.say("mfa-kit backup list; mfa-kit backup show FILE -i IDENTITY -o qr.png")
 
     def _parts(self, intent: Intent, seed: Seed) -> list[Secret[str]]:
@@ -171,7 +171,7 @@ def prove(
 ) -> int:
     """Ask for one code or two consecutive codes, and return the skew in steps, positive if the phone is ahead.
 
-    A code that is typed late looks like the code of a slow clock, so the smaller delay of the two codes counts.
+    A code that is typed late looks like the code of a slow clock, so the smaller delay of the two codes is returned.
     """
     before: tuple[int, int] | None = None
 
@@ -188,12 +188,15 @@ def prove(
         if before is not None and found[0] == before[0] + 1:
             return max(found[1], before[1])
         if before is not None:
-            interaction.say("you missed a code in between, so this one counts as the first")
+            interaction.say("you missed a code in between, so the code that you just typed counts as the first")
         before = found
 
 
 def ask_pair(*, now: Callable[[], float], interaction: Interaction, instead: str) -> Pair:
-    """Ask for two consecutive codes of a device whose secret only AWS has: six digits each, and different."""
+    """Ask for two consecutive codes of a device whose secret only AWS has.
+
+    Without the secret, only their form is checked: each has six digits, they differ, and at most APART seconds passed.
+    """
     before: tuple[str, float] | None = None
 
     def judge(typed: str) -> tuple[str, float] | Mistake:
@@ -208,7 +211,7 @@ def ask_pair(*, now: Callable[[], float], interaction: Interaction, instead: str
         if before is not None and found[1] - before[1] < APART:
             return Pair(before[0], found[0])
         if before is not None:
-            interaction.say("more than a minute passed in between, so this one counts as the first")
+            interaction.say("more than a minute passed in between, so the code that you just typed counts as the first")
         before = found
 
 
@@ -220,7 +223,10 @@ def ask_until(
     interaction: Interaction,
     instead: str,
 ) -> T:
-    """Ask until a code is right, and return the result of `judge`. After three mistakes in a row, print advice."""
+    """Ask for a code until `judge` returns no Mistake, and return that result.
+
+    Print advice after each third mistake.
+    """
     mistakes = count(1)
     while True:
         found = judge(interaction.ask_code(prompt, instead=instead, left=lambda: otp.PERIOD - now() % otp.PERIOD))

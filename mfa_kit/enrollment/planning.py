@@ -15,8 +15,9 @@ from mfa_kit.enrollment.ports import Carrier, Desk
 class Wish:
     """A request to enroll a user, from the command line or a roster.
 
-    `name` is the name of the device; None selects a free name based on the user's. `add` allows another device for a
-    user who has one. `recipient` is the user's own public key for the backup. `tags` are added to the device in IAM.
+    `name` is the name of the device. If it is None, a free name is derived from the user's name. `add` allows another
+    device for a user who has one. `recipient` is the user's own public key for the backup. `tags` are added to the
+    device in IAM.
     """
 
     user: str
@@ -33,9 +34,9 @@ def plan_device(
 ) -> Intent:
     """Return the device to make for a user who has these `devices`.
 
-    `going` is the serial of a device that is removed first. Its name is used again only if the wish asks for it: a
-    deactivate request without a response may still take effect, and would then deactivate the new device. Raise
-    UsageFault, or an error of the carrier or the vault.
+    `going` is the serial of a device that is removed first. The new device gets the same name only if the wish asks for
+    that name, because a deactivate request without a response may still take effect, and would then deactivate the new
+    device. Raise UsageFault, or an error of the carrier or the vault.
     """
     check_room(wish.user, devices)
     has = {serial for device in devices for serial in (device.serial, device.serial.removesuffix(_id(device)))}

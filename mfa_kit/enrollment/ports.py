@@ -16,7 +16,7 @@ class Inventory(Protocol):
     """Reads from IAM. Reads change nothing, so an implementation may retry them."""
 
     def caller(self) -> Caller:
-        """Return the identity of the credentials. The call also sets the clock."""
+        """Return the identity of the credentials. The response also gives AWS's time, which `now` and `offset` use."""
         ...
 
     def now(self) -> float:
@@ -30,7 +30,7 @@ class Inventory(Protocol):
     def devices(self, user: str | None, *, patient: bool = True) -> list[Device]:
         """Return the devices of a user, or of the caller. Raise NoSuchEntity if the user does not exist.
 
-        A caller that polls passes `patient=False`, for one attempt that may raise Throttled or Unclear.
+        With `patient=False`, which is for polling, make only one attempt, which may raise Throttled or Unclear.
         """
         ...
 
@@ -55,7 +55,7 @@ class Inventory(Protocol):
         ...
 
     def allowed(self, actions: Mapping[str, str]) -> dict[str, bool | None]:
-        """Return for each action whether the caller's own policies allow it, or None if IAM cannot tell.
+        """Return for each action whether the caller's own policies allow it, or None if IAM does not report it.
 
         `actions` maps each action to its resource.
         """
@@ -70,18 +70,24 @@ class Inventory(Protocol):
         ...
 
     def accepts(self, serial: str, code: str) -> bool:
-        """Whether AWS accepts a code of one of the caller's own devices (sts:GetSessionToken). This spends the code."""
+        """Return whether AWS accepts a code of one of the caller's own devices (sts:GetSessionToken).
+
+        Each code can be used only once.
+        """
         ...
 
     def run_of(self, serial: str) -> str | Mark:
-        """Return the run that made a virtual device, from its tag, or UNTAGGED, also if reading tags is denied."""
+        """Return the ID of the run that made a virtual device, from its tag.
+
+        Return UNTAGGED if it has no such tag or if reading tags is denied, and ABSENT if the device does not exist.
+        """
         ...
 
 
 class Registrar(Protocol):
-    """Writes MFA devices. Each call is one attempt; the caller decides what to do after a failure.
+    """Writes MFA devices. Each method makes one attempt; the caller decides what to do after a failure.
 
-    Each raises AccessDenied, Throttled, Busy, Unclear, or an error named in its docstring.
+    Each method may raise AccessDenied, Throttled, Busy or Unclear, and the errors named in its docstring.
     """
 
     def create(self, intent: Intent, tags: dict[str, str]) -> Created:
@@ -127,7 +133,10 @@ class Carrier(Protocol):
         ...
 
     def reach(self, entry: Entry) -> None:
-        """Raise Unreachable if the hardware is here, but a removal would fail. Absent hardware is not an error."""
+        """Raise Unreachable if the hardware is here, but cannot be used to remove the secret.
+
+        Absent hardware is not an error.
+        """
         ...
 
     def remove(self, entry: Entry) -> None:
@@ -139,7 +148,7 @@ class Make(Protocol):
     """A function that makes a device."""
 
     def __call__(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-        """Make the device. On failure, settle it or describe it in a note, and raise MfaKitError."""
+        """Make the device. On failure, settle it or describe it in a note of the error. Raise MfaKitError."""
         ...
 
 
@@ -158,11 +167,14 @@ class Vault(Protocol):
     """Writes, finds and removes encrypted backups."""
 
     def check(self) -> None:
-        """Raise MfaKitError if a backup could not be written; changes no existing file."""
+        """Check that a backup can be written, without changing existing files. Raise MfaKitError if it cannot."""
         ...
 
     def place(self, intent: Intent, run: str) -> str | None:
-        """Return the path for a run's backup, or None if none will be made. Raise IntegrityFault if it exists."""
+        """Return the path for a run's backup, or None if the run makes no backup.
+
+        Raise IntegrityFault if a file with this path exists.
+        """
         ...
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
@@ -194,7 +206,7 @@ class Journal(Protocol):
     """The durable record of the devices that runs on this computer make or remove, and how far each run got."""
 
     def record(self, entry: Entry) -> Entry:
-        """Record durably how far an entry has come, and return it. The first record of a run takes the run's lock."""
+        """Store an entry durably, and return it. The first entry of a run takes the run's lock."""
         ...
 
     def find(self, serial: str, *, run: str | None = None) -> Entry | None:
@@ -222,9 +234,9 @@ class Journal(Protocol):
 class Desk:
     """The ports of every use case that writes.
 
-    `carrier` returns the carrier for the device of a dead run, `sleep` waits for a number of seconds, and `dry` says
-    that nothing may be written. `on_keys` has the names of the methods that store secrets on keys. `resumable` has the
-    names of the methods that can continue from a backup.
+    `carrier` returns the carrier for the device of a dead run. `sleep` waits for a number of seconds. In a dry run,
+    `dry` is true, and nothing may be written. `on_keys` has the names of the methods that store secrets on keys.
+    `resumable` has the names of the methods that can continue from a backup.
     """
 
     inventory: Inventory

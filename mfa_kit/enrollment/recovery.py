@@ -52,14 +52,14 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     """Delete what was made, unless an Enable took effect.
 
     IAM is asked to delete the device before any copy of the secret is removed, because an Enable without a response may
-    still take effect. DeleteConflict shows that it did. The user's devices are listed first, so a device whose Enable
-    already took effect is not deleted.
+    still take effect. If the Enable took effect, the delete request fails with DeleteConflict. The user's devices are
+    listed first, so a device whose Enable already took effect is not deleted.
     """
     intent = entry.intent
     if DeviceType.of(intent.serial) is not DeviceType.VIRTUAL:
         return _look(entry, carrier, desk=desk)
     mine = _is_ours(entry, desk=desk)
-    if mine is False and entry.reached is Reached.CREATED:  # tags lag too, so missing tags alone prove nothing
+    if mine is False and entry.reached is Reached.CREATED:  # IAM may return tags late, so missing tags prove nothing
         mine = entry.answered_here or is_listed(intent, desk=desk)
     if mine:
         if is_listed(intent, desk=desk):
@@ -71,7 +71,7 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
                 return record_confirmed(entry, desk=desk)
             raise Unlisted(
                 f"{intent.serial} is assigned, but IAM does not list it for {intent.user}",
-                f"check again later: mfa-kit enroll {quote(intent.user)} settles it",
+                f"run this later, which finishes the enrollment: mfa-kit enroll {quote(intent.user)}",
             ) from None
     return remove_copies(entry, carrier, Reached.UNDONE, mine=mine, desk=desk)
 
@@ -131,8 +131,8 @@ def _delete(intent: Intent, otherwise: str = "", *, desk: Desk) -> None:
 def remove_copies(entry: Entry, carrier: Carrier, reached: Reached, *, mine: bool | None = True, desk: Desk) -> Reached:
     """Remove the copies of a secret once no Enable request can use it. Record the entry as `reached`.
 
-    If `mine` is None, another run has since made a device of this name, whose credential may be on the same key. The
-    credential is then kept, unless the journal shows that the other run uses another key.
+    If `mine` is None, another run has since made a device of this name, and its credential may be on the same key. In
+    that case the credential is kept, unless the journal shows that the other run uses another key.
     """
     if mine is None and entry.intent.hardware and not _on_another_key(entry, desk=desk):
         desk.progress.note(
@@ -151,7 +151,7 @@ def _on_another_key(entry: Entry, *, desk: Desk) -> bool:
 
 
 def still_stands(entry: Entry, *, desk: Desk) -> bool:
-    """Return whether the user still has an entry's device, and not another device of the same name."""
+    """Return whether the user still has the device of an entry. A later device of the same name does not count."""
     if not is_listed(entry.intent, desk=desk):
         return False
     virtual = DeviceType.of(entry.intent.serial) is DeviceType.VIRTUAL
@@ -162,8 +162,8 @@ def still_stands(entry: Entry, *, desk: Desk) -> bool:
 def record_confirmed(entry: Entry, *, desk: Desk) -> Reached:
     """Record a device as confirmed.
 
-    The device that it replaces, if any, is recorded as revoking first, so that it is not forgotten if this process is
-    killed in between.
+    If the device replaces an older device, the older device is recorded as revoking first, so that its removal is not
+    forgotten if this process is killed in between.
     """
     if old := replaced_entry(entry, desk=desk):
         desk.journal.record(old.at(Reached.REVOKING))
@@ -184,8 +184,8 @@ def replaced_entry(entry: Entry, *, desk: Desk) -> Entry | None:
 def _is_ours(entry: Entry, *, desk: Desk) -> bool | None:
     """Return whether the entry's run made the device with its serial, or None if another run made it.
 
-    ARNs are reused, so the device's tags decide. Raise Unsettled if they do not show it, or if the device may still be
-    created.
+    ARNs are reused, so the device's tags decide. Raise Unsettled if the tags do not name a run, or if the device may
+    still be created.
     """
     serial = entry.intent.serial
     virtual = DeviceType.of(serial) is DeviceType.VIRTUAL  # other kinds of devices have no tags
@@ -208,7 +208,10 @@ def _is_ours(entry: Entry, *, desk: Desk) -> bool | None:
 
 
 def _is_meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
-    """Whether an untagged device is the device to revoke, because it has the recorded EnableDate."""
+    """Return whether an untagged device is the device to revoke, because it has the recorded EnableDate.
+
+    Raise Unsettled if it has another EnableDate, or if it is a virtual device without a user.
+    """
     serial, user = entry.intent.serial, entry.intent.user
     has = find_device(entry.intent, desk=desk) if entry.reached is Reached.REVOKING else None
     if has and has.since == entry.since:
@@ -221,7 +224,7 @@ def _is_meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
     if virtual:
         raise Unsettled(
             f"{serial} has no tag that shows whether run {entry.run} created it",
-            f"if you know that it is unused: {delete_command(serial)}{_resume_hint(entry)}",
+            f"if you know that it is unused, delete it: {delete_command(serial)}{_resume_hint(entry)}",
         )
     return False
 
@@ -229,7 +232,7 @@ def _is_meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
 def _may_still_arrive(entry: Entry, *, desk: Desk) -> bool:
     """Return whether the entry's first request got no response, but may still take effect.
 
-    A request may take effect for up to 15 minutes.
+    A request may take effect up to 15 minutes after it was sent.
     """
     return entry.reached is Reached.INTENT and desk.inventory.now() - entry.began < STILL_ON_ITS_WAY
 
@@ -246,7 +249,7 @@ class LostDevice:
         raise UsageFault(f"{intent.name} is lost", "enroll another device")
 
     def codes(self, intent: Intent) -> Pair:
-        """Raise UsageFault, because nobody can read the codes of a lost device."""
+        """Raise UsageFault, because the codes of a lost device cannot be read."""
         raise UsageFault(f"{intent.name} is lost", "enroll another device")
 
     def reach(self, entry: Entry) -> None:
@@ -266,8 +269,8 @@ def settle_each(
 ) -> Iterator[tuple[Entry, Reached | MfaKitError]]:
     """Settle the dead runs of a user or of all users, and yield each entry with its final state or the error.
 
-    `leave_assigned` skips a revoke if the user still has the device. `lost` is the serial of hardware that counts as
-    lost, so it need not be inserted. In a dry run nothing is settled.
+    `leave_assigned` skips a revoke if the user still has the device. `lost` is the serial or label of a lost key, which
+    therefore need not be inserted. In a dry run nothing is settled.
     """
     if desk.dry:
         return
@@ -289,7 +292,7 @@ def _settled(entry: Entry, *, desk: Desk, lost: str | None) -> Reached:
     except DeviceFault as absent:
         if lost is None or lost != entry.intent.hardware:
             raise
-        desk.progress.note(f"{absent}; it counts as lost")
+        desk.progress.note(f"{absent}; the key counts as lost")
         return settle(entry, LostDevice(), desk=desk)
 
 
@@ -300,6 +303,6 @@ def settle_dead_runs(account: str, user: str, *, desk: Desk) -> list[tuple[Entry
         if isinstance(ended, MfaKitError):
             desk.progress.alert(f"run {entry.run} is not settled: {ended}; {ended.hint}")
         else:
-            desk.progress.note(f"run {entry.run} was interrupted; {entry.intent.serial} is {ended} now")
+            desk.progress.note(f"run {entry.run} was interrupted; {entry.intent.serial} is now {ended}")
         settled.append((entry, ended))
     return settled

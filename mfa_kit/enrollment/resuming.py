@@ -23,8 +23,8 @@ def resume_device(
     """Enable the half-made device of a dead run, with the secret from its backup. `opened` decrypts the backup.
 
     IAM accepts only codes of the device's own secret, which proves that the backup belongs to the device. If the method
-    stores secrets on a key, the secret is stored on the key of that run. Raise UsageFault if there is no such device,
-    and NoSuchEntity if it has been deleted.
+    stores secrets on a key, the secret is stored on the key that the dead run used. Raise UsageFault if there is no
+    such device, and NoSuchEntity if it has been deleted.
     """
     check_user(user)
     for entry in desk.journal.dead(caller.account, user=user):
@@ -32,7 +32,7 @@ def resume_device(
             seat = carrier if entry.intent.card is None else carrier_of(entry, desk=desk)
             return confirm_enabled(enable_sealed(entry, seat, opened(entry), desk=desk), desk=desk)
     raise UsageFault(
-        f"there is no half-made device of {user} with a backup here",
+        f"{user} has no half-made device with a backup on this computer",
         f"start over: mfa-kit enroll {quote(user)} --with virtual",
     )
 
@@ -52,7 +52,7 @@ def enable_sealed(entry: Entry, carrier: Carrier, created: Created, *, desk: Des
             desk.registrar.enable(intent, lambda: carrier.codes(intent))
         except NoSuchEntity as gone:
             remove_copies(entry, carrier, Reached.UNDONE, desk=desk)
-            gone.hint = f"start over, because it was deleted: mfa-kit enroll {quote(intent.user)} --with virtual"
+            gone.hint = f"the device was deleted, so start over: mfa-kit enroll {quote(intent.user)} --with virtual"
             raise
         except (AlreadyExists, Unclear) as error:
             if not wait_until_listed(intent, desk=desk):
@@ -62,7 +62,10 @@ def enable_sealed(entry: Entry, carrier: Carrier, created: Created, *, desk: Des
 
 
 def _prove(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> None:
-    """Raise Unsettled unless an enabled device is this run's: by its tag, or because IAM accepts the backup's codes."""
+    """Raise Unsettled unless the run of `entry` made the enabled device.
+
+    The device's tag shows it. If there is no such tag, it is proved if IAM accepts the codes of the backup.
+    """
     intent = entry.intent
     match desk.inventory.run_of(intent.serial):
         case entry.run:
@@ -76,7 +79,7 @@ def _prove(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> N
                 raise Unsettled(
                     f"{intent.serial} is enabled, and IAM rejects the codes of this backup",
                     "try again in two minutes, because IAM accepts no code twice; if IAM rejects them again, the "
-                    "backup is of another device, so replace this one: "
+                    "backup belongs to another device, so replace the enabled device: "
                     f"mfa-kit replace {quote(intent.user)} --mfa-device {quote(intent.name)}",
                 ) from None
         case _:

@@ -52,7 +52,7 @@ class Replaced:
 def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> Entry:
     """Return the entry of a device that a user has now: from this computer's journal, or built from IAM's data.
 
-    A device without a run in its tags, made by another tool or by a run that could not set tags, is recorded under
+    If the device's tags contain no run ID (another tool made it, or a run that could not set tags), the entry gets
     `now`, a run ID of the current time. Raise UsageFault if the journal has that run's device under another user.
     """
     user = device.user or ""
@@ -78,8 +78,8 @@ def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> 
 def _look_again(entry: Entry, *, desk: Desk) -> Entry:
     """Look up the device again just before the removal, because a prompt may take long. Raise Unsettled if it changed.
 
-    If the user no longer has the device, return the entry unchanged: `settle` finds out whether the device was deleted
-    or is another user's now.
+    If the user no longer has the device, return the entry unchanged. `settle` then finds out whether the device was
+    deleted or assigned to another user.
     """
     has = find_device(entry.intent, desk=desk)
     if has is None:
@@ -93,7 +93,7 @@ def _look_again(entry: Entry, *, desk: Desk) -> Entry:
 
 
 def _with_key(intent: Intent, tags: dict[str, str], *, on_keys: Container[str]) -> Intent:
-    """Return the intent with the key that the tags name, because another computer put the credential on that key."""
+    """Return the intent with the key that the tags name, if another computer put the credential on a key."""
     if tags.get(KIND_TAG) not in on_keys:
         return intent
     intent = replace(intent, method=Method(tags[KIND_TAG]))
@@ -112,10 +112,10 @@ def look_to_revoke(
 ) -> Entry:
     """Settle the user's dead runs, look up the device to remove, and return its entry for `retire`.
 
-    `wanted` names the device, as in `choose_device`. If settling finished an interrupted revoke of the device, its
-    entry is REVOKED. With `lost`, if the user has no device, the entry may be that of an earlier revoke, which removed
-    the device from IAM and still waits for its key. Raise UsageFault, Lockout for the last device of a user, or the
-    error of an interrupted revoke that cannot finish.
+    `wanted` selects the device, as in `choose_device`. If settling has just finished an interrupted revoke of the
+    device, the returned entry is REVOKED. With `lost`, if the user has no device, the entry may belong to an earlier
+    revoke that removed the device from IAM but still waits for the key to be inserted. Raise UsageFault, Lockout for
+    the last device of a user, or the error of an interrupted revoke that cannot finish.
     """
     check_user(user)
     settled = settle_dead_runs(caller.account, user, desk=desk)
@@ -127,7 +127,7 @@ def look_to_revoke(
     device = choose_device(user, wanted, devices=devices)
     if len(devices) == 1 and not leave_without_mfa:
         raise Lockout(
-            f"{device.serial} is the last MFA device of {user}; anyone with the password could then enroll one",
+            f"{device.serial} is the last MFA device of {user}; without it, anyone with the password could enroll one",
             f"replace it (mfa-kit replace {quote(user)}), or add --leave-without-mfa",
         )
     return entry_of_device(device, caller=caller, desk=desk, now=run)
@@ -203,11 +203,11 @@ def _revoked(entry: Entry, *, purpose: Purpose, desk: Desk) -> Revoked:
 
 
 def _continues_note(entry: Entry) -> str:
-    return f"{entry.intent.serial} is being removed; the next command for {entry.intent.user} continues the removal"
+    return f"{entry.intent.serial} is partly removed; the next command for {entry.intent.user} continues the removal"
 
 
 def removal_steps(entry: Entry, *, lost: bool, desk: Desk) -> list[str]:
-    """Return the steps of `retire` in words, in order, for a dry run."""
+    """Return the steps of `retire`, one sentence each, in order, for a dry run."""
     intent = entry.intent
     virtual = DeviceType.of(intent.serial) is DeviceType.VIRTUAL
     return [
@@ -230,8 +230,8 @@ def look_to_replace(
 ) -> tuple[Intent, Entry | None]:
     """Settle the user's dead runs, and return the device to make and the entry of the device to remove.
 
-    The entry is None if a lost device no longer exists, as when an interrupted command is run again. `wanted` names the
-    device to remove, as in `choose_device`. Raise UsageFault.
+    The entry is None if a lost device no longer exists, which happens when an interrupted command is run again.
+    `wanted` selects the device to remove, as in `choose_device`. Raise UsageFault.
     """
     check_user(wish.user)
     settle_dead_runs(caller.account, wish.user, desk=desk)
@@ -256,7 +256,7 @@ def look_to_replace(
 def replace_device(
     intent: Intent, old: Entry | None, carrier: Carrier, *, lost: bool, desk: Desk, run: str, maker: Maker = CREATING
 ) -> Replaced:
-    """Make a new device, and remove the old one when the new one works. A lost device is removed first."""
+    """Make a new device, and remove the old device after the new one works. A lost device is removed first."""
     if lost or old is None:
         gone = retire(old, purpose=Purpose.LOST, desk=desk) if old else None
         ending = gone.end_sessions if gone else _note_session_commands(intent.user, desk=desk)
@@ -266,7 +266,7 @@ def replace_device(
             if gone:
                 error.add_note(
                     Note(
-                        f"{gone.serial} was already removed; see what is left: mfa-kit status {quote(intent.user)}; "
+                        f"{gone.serial} was already removed; check the rest: mfa-kit status {quote(intent.user)}; "
                         f"then enroll another: mfa-kit enroll {quote(intent.user)} --add"
                     )
                 )
@@ -301,7 +301,7 @@ def session_commands(user: str, *, at: float) -> tuple[str, ...]:
     older = {"DateLessThan": {"aws:TokenIssueTime": since}}
     deny = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": older}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
-    # In quotation marks, because the path of a user may have characters that a shell expands.
+    # The ARN is in quotation marks, because the path of a user may have characters that a shell expands.
     arn = f'"$(aws iam get-user --user-name {quote(user)} --query User.Arn --output text)"'
     attach = f"aws iam put-user-policy --user-name {quote(user)} --policy-name EndOlderSessions"
     return (

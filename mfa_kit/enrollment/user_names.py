@@ -8,9 +8,9 @@ from mfa_kit.enrollment.ports import Inventory
 def resolve_user(text: str, *, caller: Caller, inventory: Inventory, must_exist: bool = False) -> str:
     """Return the user for a name, an ARN or `@me`, as IAM spells it. Raise UsageFault for any other text.
 
-    User names in IAM are case-insensitive; the journal, tags and backups are case-sensitive. With `must_exist`, raise
-    NoSuchEntity for a user whom IAM does not know. Without it, return the name as given, so that commands can remove
-    what a deleted user left behind.
+    User names in IAM are case-insensitive, but the journal, tags and backups are case-sensitive. If the user does not
+    exist, raise NoSuchEntity with `must_exist`. Without `must_exist`, return the name as given, so that commands can
+    remove the keys and backups of a deleted user.
     """
     name = _plain_name(text, caller=caller)
     if caller.user and name.lower() == caller.user.lower():
@@ -37,5 +37,5 @@ def _plain_name(text: str, *, caller: Caller) -> str:
         raise UsageFault(f"{text} is not in this account, {caller.account}", "choose another --profile")
     resource = text.removeprefix(here)
     if resource != ROOT and not resource.startswith("user/"):
-        raise UsageFault(f"{text} is not a user", "name an IAM user: only users have MFA devices of their own")
+        raise UsageFault(f"{text} is not a user", "name an IAM user, because roles and groups have no MFA devices")
     return resource.rpartition("/")[2]

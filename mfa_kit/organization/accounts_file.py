@@ -25,7 +25,7 @@ OTHER_CLOUDS = ("subscriptions", "projects", "tenancies")
 DEEPEST = 50
 FORMAT = "see docs/accounts-file.md, or write a file: mfa-kit accounts export -o FILE"
 
-# Describes where an account, or one of its keys, is in the file. The first account has the number 0.
+# Returns where the account with this index, or one of its keys, is in the file. The first account has the index 0.
 Locate = Callable[[int, str | None], str]
 
 
@@ -91,7 +91,7 @@ def _top(document: object) -> tuple[list[object], dict[str, object]]:
 
 def _check_top_key(key: object) -> None:
     if key in OTHER_CLOUDS:
-        raise UsageFault(f"the file lists {key}, which are not AWS accounts", "remove them")
+        raise UsageFault(f"the file lists {key}, which are not AWS accounts", f"remove {key} from the file")
     if key not in TOP:
         raise UsageFault(f"the file has the unknown top-level key {_quoted(key)}", "remove it, or move it to vars")
 
@@ -109,7 +109,7 @@ class _Item:
     def parse(self) -> OrgAccount | None:
         """Return the account, or None if it has an error."""
         if not isinstance(self.value, dict):
-            self.faults.append(self.fault(None, "this is not an object with account_id"))
+            self.faults.append(self.fault(None, "the account is not an object with account_id"))
             return None
         found: dict[object, object] = self.value
         self._check_keys(found)
@@ -197,7 +197,7 @@ def _account_id(value: object) -> str:
 
 
 def _roles(value: object) -> tuple[str, ...]:
-    """Return the roles of a chain, or a single role. All but the last role of a chain must be ARNs."""
+    """Return one role, or the roles of a chain. In a chain, each role except the last must be an ARN."""
     if not isinstance(value, list):
         return (_role(value),)
     if not value:
@@ -256,9 +256,9 @@ def _check_plain(value: object, *, above: frozenset[int], done: set[int]) -> Non
 def accounts_document(accounts: Iterable[OrgAccount], *, partition: str) -> dict[str, object]:
     """Return accounts as a document that c7n-org can read, each with a role or a profile.
 
-    c7n-org expands the name of a single role to an ARN in the partition `aws`, and does not expand names in a chain. In
-    other partitions and in chains, roles are therefore written as ARNs. c7n-org requires a name for each account, so an
-    account without a name gets its ID as the name.
+    c7n-org expands the name of a single role to an ARN in the partition `aws`. It does not expand names in a chain of
+    roles. In other partitions and in chains, roles are therefore written as ARNs. c7n-org requires a name for each
+    account, so an account without a name gets its ID as the name.
     """
     return {"accounts": [_account_object(account, partition) for account in accounts]}
 

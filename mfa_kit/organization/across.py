@@ -50,7 +50,7 @@ class Visit(Generic[T]):
 class RunEach(Protocol):
     """Applies a function to several items at a time, and yields each result when it is ready.
 
-    Closing the generator ends the work, and no further item is started.
+    If the generator is closed, no further item is started.
     """
 
     def __call__(self, function: Callable[[S], T], items: Iterable[S], /) -> Generator[T, None, None]:
@@ -67,7 +67,7 @@ def visit_accounts(
 ) -> Generator[Visit[T], None, None]:
     """Do the work in each account, and yield the outcomes in the order in which the accounts finish.
 
-    `is_whole` says whether a result is complete, or whether a part of the account could not be read.
+    `is_whole` returns False for a result that lacks a part of the account that could not be read.
     """
 
     def visit(account: OrgAccount) -> Visit[T]:
@@ -102,6 +102,6 @@ def skipped(accounts: Iterable[OrgAccount]) -> list[Visit[T]]:
 
 
 def all_denied(visits: Sequence[Visit[T]]) -> bool:
-    """Whether every account that was tried denied access, so that the caller is the likely cause."""
+    """Return whether several accounts were tried and all denied access, so that the caller is the likely cause."""
     tried = [visit for visit in visits if visit.state is not VisitState.SKIPPED]
     return len(tried) > 1 and all(visit.state is VisitState.DENIED for visit in tried)

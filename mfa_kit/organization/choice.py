@@ -11,7 +11,7 @@ WORKERS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountsChoice:
-    """The options for many accounts: where they are listed, which to select, and the role to assume in each.
+    """The options for many accounts: who lists the accounts, which accounts to select, and the role to assume in each.
 
     `file` lists the accounts. If it is None, Organizations lists them: all accounts of the organization, or those in
     the unit `ou` (the ID of a unit or of the root) and the units below it. `include` and `exclude` are account IDs and

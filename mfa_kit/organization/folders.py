@@ -21,16 +21,16 @@ class AccountFolders(Protocol):
         ...
 
     def begin(self, at: float, options: Mapping[str, Sequence[str]]) -> None:
-        """Record that a run begins that reads every account. `at` is its time in Unix seconds by AWS's clock.
+        """Record that a run begins, which reads every account. `at` is its time in Unix seconds by AWS's clock.
 
-        `options` are the choices of the command line that a command which continues the run must repeat.
+        `options` are the command-line options. A command that continues this run must have the same options.
         """
         ...
 
     def began(self, options: Mapping[str, Sequence[str]]) -> float | None:
-        """Return when the run began that a command with these options may continue, in Unix seconds.
+        """Return when the earlier run began that this command can continue, in Unix seconds.
 
-        Return None if there is no run. Raise UsageFault if its options were different.
+        Return None if there is no earlier run. Raise UsageFault if its options differ from `options`.
         """
         ...
 

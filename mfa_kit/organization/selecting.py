@@ -53,7 +53,7 @@ def _matching(listed: Sequence[OrgAccount], choice: AccountsChoice) -> list[OrgA
 
 
 def _named(option: str, names: Sequence[str], listed: Sequence[OrgAccount]) -> set[str]:
-    """Return the IDs of the accounts that `names` names by ID or name.
+    """Return the IDs of the accounts whose IDs or names are in `names`.
 
     Raise UsageFault if a name does not match exactly one account.
     """
@@ -82,7 +82,7 @@ def _check_tags(tags: Sequence[str], listed: Sequence[OrgAccount]) -> None:
         [
             UsageFault(
                 f"--account-tag: no account has the tag {tag!r}",
-                _nearest(tag, known) or "write a tag as in the file, or as KEY:VALUE with --org",
+                _nearest(tag, known) or "write the tag as it is in the file, or as KEY:VALUE with --org",
             )
             for tag in dict.fromkeys(tags)
             if tag not in known
@@ -121,7 +121,7 @@ def _nothing_chosen(skipped: Sequence[OrgAccount], *, any_listed: bool) -> Usage
         return UsageFault(
             "no account matches all of --include, --exclude and --account-tag", "omit one of these options"
         )
-    return UsageFault("there are no accounts to work in", "name a unit that has accounts, or another file")
+    return UsageFault("no accounts were found", "choose an organizational unit that has accounts, or another file")
 
 
 def labels(accounts: Sequence[OrgAccount]) -> str:

@@ -20,7 +20,8 @@ VARINT_OCTETS, MORE = 10, 128
 PARAMETERS, BATCH_SIZE, BATCH_INDEX = 1, 3, 4
 # Fields of OtpParameters.
 SECRET, NAME, ISSUER, ALGORITHM, DIGITS, TYPE = range(1, 7)
-# Protocol values that AWS uses or that an app may omit: SHA-1, six digits, TOTP. The period is always 30 seconds.
+# The values of ALGORITHM, DIGITS and TYPE that AWS supports: SHA-1, six digits, TOTP. An app may omit the first two,
+# which leaves 0. The period is always 30 seconds.
 SHA1, SIX, TOTP = (0, 1), (0, 1), 2
 
 Value = int | Secret[bytes]

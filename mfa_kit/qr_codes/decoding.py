@@ -1,4 +1,4 @@
-"""Decodes pictures of QR codes within limits, because anyone can make a picture that costs minutes and gigabytes.
+"""Decodes pictures of QR codes within limits, because a malicious picture could take minutes and gigabytes of memory.
 
 Pillow and zxing-cpp do the work. The size and header of a picture are checked before any of its pixels are decoded.
 """
@@ -16,18 +16,19 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.hardening import harden
 from mfa_kit.core.otp import KeyUri, Png
 
-# Pillow's own limit warns on stderr. The limits below are lower and are checked when a picture is opened.
+# Pillow's own limit would print a warning on stderr. The limits below are lower, and are checked when a picture is
+# opened.
 Image.MAX_IMAGE_PIXELS = None
 # The formats of screenshots and cameras. Pillow reads more formats, and starts external programs for some.
 PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 QR_CODES = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
 MEGA = 1_000_000
-# A picture up to this size is decoded within a second, whatever it shows.
+# A picture with at most this many pixels is decoded within a second, whatever it shows.
 QUICK = MEGA
 # WebP, transparent pictures and rare color modes need several times the memory of a photograph, so their pixel limit is
 # divided by this.
 COSTLY, USUAL = 3, {"1", "L", "P", "RGB"}
-# A transparent picture is copied several times in memory, so a larger one is scaled down first.
+# Decoding copies a transparent picture several times in memory, so one with more pixels than this is scaled down first.
 TRANSPARENT = 12 * MEGA
 
 

@@ -1,7 +1,8 @@
 """Reads and writes key URIs (`otpauth://`). They are written as AWS writes them.
 
-The format is Google Authenticator's wiki page "Key Uri Format". Programs differ in how they read and write it, so this
-module accepts every variation that cannot change a code: unknown parameters, spellings, and grouped secrets.
+Google Authenticator's wiki page "Key Uri Format" defines the format. Programs read and write it in different ways, so
+this module accepts every difference that cannot change a code: unknown parameters, other spellings, and secrets in
+groups.
 """
 
 import base64
@@ -124,7 +125,7 @@ def _number(text: str | None, default: int) -> int:
 
 
 def _names(path: str, issuer: str) -> tuple[str, str, str]:
-    """Return the issuer before the label, the effective issuer, and the account's name.
+    """Return the issuer in the label, the effective issuer, and the account's name.
 
     The issuer parameter, if present, is the effective issuer, because authenticator apps show it.
     """

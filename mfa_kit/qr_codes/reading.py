@@ -8,7 +8,7 @@ from mfa_kit.qr_codes import authenticator_export, decoding, key_uri
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundAccounts:
-    """The key URIs of the accounts in a QR code that AWS could use, and their labels.
+    """The accounts in a QR code whose codes AWS could accept: their key URIs and labels.
 
     In the export of an authenticator app, `total` counts all accounts, and `picture` is the number of the QR code, such
     as "1 of 2". Any other QR code contains one account.

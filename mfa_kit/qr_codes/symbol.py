@@ -22,15 +22,15 @@ SCALE = 5
 TEXT = 16
 LINE = 21
 WIDTH = 460
-# Every mask is valid. Choosing the best of the eight would mean drawing the symbol eight times, and it is read back
-# anyway.
+# Every mask is valid. Choosing the best of the eight masks would mean drawing the symbol eight times. It is not
+# necessary, because each symbol is read back.
 MASK = 2
 # The shortest run of characters for which a denser mode saves more than its header costs. Base32 has such a mode.
 SEGMENT = 6
-# Values of SEGMENT to try for a screen. Which value gives the smallest symbol depends on the names in the URI.
+# Values of SEGMENT to try for a screen. The value that gives the smallest symbol depends on the names in the URI.
 SEGMENTS = range(4, 11)
 # Up to this version, a symbol on a screen has its whole quiet zone, and takes at most 45 columns and 23 lines. The next
-# version has half the quiet zone, and so takes no more.
+# version has half the quiet zone, so it does not need more room.
 WHOLE_VERSION, SCREEN_BORDER = 5, 2
 HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
 

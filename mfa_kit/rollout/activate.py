@@ -1,4 +1,4 @@
-"""Enable the devices that `apply` has staged: created, with their secrets encrypted, and not yet assigned to a user."""
+"""Enable devices that `apply` has staged: created, with an encrypted backup, but not yet assigned to a user."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 
@@ -13,7 +13,7 @@ from mfa_kit.rollout.workers import Workers
 
 
 def staged_entries(*, account: str, users: Iterable[str] | None, desk: Desk) -> list[Entry]:
-    """Return the devices that are staged on this computer, for these users or for all users."""
+    """Return the devices that this computer has staged. `users` limits them to these users; None means all users."""
     wanted = None if users is None else {user.lower() for user in users}
     return [
         entry
@@ -27,8 +27,8 @@ def activate_devices(
 ) -> Generator[RowResult, None, None]:
     """Enable staged devices with the secrets from their backups, and yield one result per device.
 
-    A second call continues where the first one stopped. Raise UsageFault if a run that staged one of the devices is
-    still in progress.
+    After an interruption, a second call continues with the remaining devices. Raise UsageFault if a run that staged one
+    of the devices is still in progress.
     """
     take_over_runs(entries, desk=desk)
     enabled: list[Entry] = []

@@ -24,7 +24,8 @@ SHOWN = 5
 def check_plan(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool, sealed: bool) -> None:
     """Raise UsageFault or Lockout if `apply_plan` must not start. Changes nothing.
 
-    `sealed`: there are recipients for all backups, so not only the users can decrypt them.
+    `sealed` means that all backups have a recipient other than the user, so the users are not the only ones who can
+    decrypt them.
     """
     check_account(plan, caller)
     check_copies(plan.shut_out, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
@@ -33,7 +34,7 @@ def check_plan(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool
 def check_copies(shut_out: Sequence[str], *, staged: bool, accept_lockout: bool, sealed: bool) -> None:
     """Raise UsageFault or Lockout if users without a copy of their secret (`shut_out`) must not get a device.
 
-    `sealed` as in `check_plan`.
+    `sealed` has the same meaning as in `check_plan`.
     """
     if staged and not sealed:
         raise UsageFault(
@@ -50,7 +51,7 @@ def check_copies(shut_out: Sequence[str], *, staged: bool, accept_lockout: bool,
         raise Lockout(
             f"{count_of(len(shut_out), 'user')} would be locked out at the next sign-in, because they have no copy of "
             f"their secret: {shown}",
-            "add their public keys to the roster, or --stage now and activate later, or --accept-lockout",
+            "add their public keys to the roster, use --stage now and activate later, or use --accept-lockout",
         )
 
 
@@ -59,8 +60,8 @@ def apply_plan(
 ) -> Generator[RowResult, None, None]:
     """Settle what interrupted runs left, then enroll each user who has no device yet. Yield one result per user.
 
-    A second call continues where the first one stopped. At the end, IAM's list of the account's virtual devices
-    confirms the new ones, and a warning names each that is missing from it.
+    After an interruption, a second call continues with the remaining users. At the end, the new devices are looked up
+    in IAM's list of virtual devices. A warning is printed for each device that is not in the list.
     """
     unsettled = _settle_dead_runs(plan, desk=desk)
     ours = entries_by_serial(plan.account, desk=desk)
@@ -85,8 +86,9 @@ def apply_plan(
 def _settle_dead_runs(plan: Plan, *, desk: Desk) -> list[str]:
     """Settle what interrupted runs left, and return a message for each device that could not be settled.
 
-    A CreateVirtualMFADevice request without a response may still take effect. Once this run has created the user's
-    device of the same name, it no longer can, so `apply_plan` settles again at the end.
+    A device cannot be settled while a CreateVirtualMFADevice request without a response may still take effect. After
+    this run has created the user's device of the same name, the request can no longer take effect. `apply_plan`
+    therefore settles again at the end.
     """
     return [
         f"run {entry.run} is not settled: {ended}; {ended.hint}"
@@ -96,7 +98,7 @@ def _settle_dead_runs(plan: Plan, *, desk: Desk) -> list[str]:
 
 
 def _unconfirmed(entries: Iterable[Entry], *, desk: Desk) -> list[Entry]:
-    """Return devices that interrupted runs enabled but did not confirm. A run that is still alive confirms its own."""
+    """Return devices that dead runs enabled but did not confirm. A run that is alive confirms its devices itself."""
     found = [entry for entry in entries if entry.reached is Reached.ENABLED]
     living = {run for run in {entry.run for entry in found} if desk.journal.lives(run)}
     return [entry for entry in found if entry.run not in living]
@@ -155,7 +157,10 @@ class _Making:
         return RowResult.of_error(intent, error, run=self.run)
 
     def _result_of_other(self, intent: Intent) -> RowResult:
-        """Return the result for a user whom another process enrolled; with the backup if it runs on this computer."""
+        """Return the result for a user whom another process enrolled.
+
+        It contains the backup if that process runs on this computer.
+        """
         entry = entries_by_serial(intent.account, desk=self.desk).get(intent.serial)
         if entry and entry.run != self.run:
             what = "enrolled by another run on this computer in the meantime"

@@ -1,7 +1,7 @@
 """Code that apply, activate and undo share: how they process many users, and how they confirm enabled devices.
 
-An error that affects one user becomes that user's result. A run ends early only if this computer's disk fails, if AWS
-keeps throttling, or if the credentials expire.
+If one user cannot be processed, the error becomes that user's result and the others continue. A run ends early only if
+this computer's disk fails, if AWS keeps throttling, or if the credentials expire.
 """
 
 import threading
@@ -41,7 +41,10 @@ class Execution:
 
 
 def run_row(intent: Intent, act: Callable[[], RowResult], *, run: str | None) -> RowResult:
-    """Return the result of `act` for a row. An unexpected exception makes only this row fail; the rollout continues."""
+    """Return the result of `act` for a row. After an unexpected exception, return a failure.
+
+    One such exception therefore does not end the rollout.
+    """
     try:
         with only_our_errors():
             return act()
@@ -50,7 +53,7 @@ def run_row(intent: Intent, act: Callable[[], RowResult], *, run: str | None) ->
 
 
 def confirm_devices(enabled: Sequence[Entry], *, desk: Desk, execution: Execution) -> list[Entry]:
-    """Wait up to 30 s until IAM lists each device for its user. Record those as confirmed, and return the others.
+    """Wait up to 30 s until IAM lists each device for its user. Record listed devices as confirmed; return the others.
 
     IAM's list of all virtual devices is used, which takes fewer calls than a list for each user.
     """

@@ -1,4 +1,4 @@
-"""An index of the plans of several accounts. It has the hash of each plan, so its own hash covers all of them."""
+"""An index of the plans of several accounts. It contains the hash of each plan, so its own hash covers all plans."""
 
 import json
 import re
@@ -40,7 +40,7 @@ class PlannedAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnplannedAccount:
-    """A chosen account that has no plan because it could not be read. `why` is a sentence."""
+    """A chosen account that has no plan, because mfa-kit could not read the account. `why` is a sentence."""
 
     id: str
     name: str
@@ -49,7 +49,10 @@ class UnplannedAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutIndex:
-    """The plans that one command made at `planned_at` (Unix seconds). `by` is the ARN that all sessions began from."""
+    """The plans that one command made at `planned_at` (Unix seconds).
+
+    `by` is the ARN of the caller, who assumed the roles in the accounts. `unplanned` are the accounts without a plan.
+    """
 
     by: str
     planned_at: float
@@ -63,14 +66,14 @@ class RolloutIndex:
         return {action.value: found[action.value] for action in Action}
 
     def find(self, number: str) -> PlannedAccount | None:
-        """Return the account with an ID, None if it is not in the index."""
+        """Return the account with an ID, or None if it is not in the index."""
         return next((account for account in self.accounts if account.id == number), None)
 
 
 def plan_file_name(account: str, digest: str) -> str:
     """Return the name of the plan file of an account ID. `digest` is the SHA-256 of the plan in hex.
 
-    It depends on the content, so the plans of an earlier index stay unchanged until the new index is complete.
+    The name depends on the content of the plan, so a new plan does not overwrite the plan of an earlier index.
     """
     return f"{account}-{digest[:8]}.json"
 
@@ -97,7 +100,7 @@ def _lines(name: str, items: Sequence[str]) -> str:
 
 
 def parse_index(text: str, *, name: str = "this file") -> RolloutIndex:
-    """Parse an index. Raise UsageFault if it is not one of this version; the message begins with `name`."""
+    """Parse an index. Raise UsageFault for any other text or another version; the message begins with `name`."""
     try:
         return _parse(object_of(read_json(text)))
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -124,16 +127,16 @@ def _parse(found: Mapping[str, object]) -> RolloutIndex:
 def _parse_account(found: Mapping[str, object]) -> PlannedAccount:
     number, digest, plan = str(found["id"]), str(found["sha256"]), str(found["plan"])
     if not ACCOUNT_ID.fullmatch(number) or not DIGEST.fullmatch(digest):
-        raise ValueError("it is not the ID of an account, or not a hash")
+        raise ValueError("the account ID or the hash is invalid")
     folder, _, name = plan.partition("/")
     if name != plan_file_name(number, digest) or not _is_folder(folder):
-        raise ValueError("the plan has another file name, or is not in a folder beside the index")
+        raise ValueError("the plan's file name is wrong, or its folder is not beside the index")
     counts = {action: _count(users) for action, users in object_of(found["counts"]).items()}
     return PlannedAccount(id=number, name=str(found["name"]), plan=plan, sha256=digest, counts=counts)
 
 
 def _is_folder(name: str) -> bool:
-    """Whether a text can be the name of a folder. Raise UnicodeEncodeError, a ValueError, if no file can have it."""
+    """Return whether a text can be the name of a folder. Raise UnicodeEncodeError, a ValueError, if it has no bytes."""
     name.encode("utf-8", "surrogateescape")
     return name not in {"", ".", ".."} and "\0" not in name
 

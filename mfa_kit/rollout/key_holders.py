@@ -14,8 +14,8 @@ from mfa_kit.rollout.key_slot import InsertedKey
 class KeyHolders:
     """Finds the user of a key in this computer's journal, on the key itself, and in the tags that other computers set.
 
-    `virtual` lists all virtual devices of the account. Tags are read once per device: at first those of the devices of
-    the queue's `users`, later those of each device that is new in the list.
+    `virtual` lists all virtual devices of the account. Tags are read once per device: first the tags of the devices of
+    the queue's `users`, later the tags of each device that is new in the list.
     """
 
     desk: Desk
@@ -25,7 +25,7 @@ class KeyHolders:
     _denied: bool = False
 
     def find_holder(self, key: InsertedKey, intent: Intent) -> str | None:
-        """Return a sentence that says who has this key; None if the key is free or the user of the intent has it."""
+        """Return a sentence that names the user of this key; None if it is free or belongs to the intent's user."""
         return self._in_journal(key, intent) or _on_key(key, intent) or self._in_tags(key, intent)
 
     def _in_journal(self, key: InsertedKey, intent: Intent) -> str | None:
@@ -70,7 +70,7 @@ class KeyHolders:
 
 
 def _on_key(key: InsertedKey, intent: Intent) -> str | None:
-    """Return a sentence that lists the key's other credentials for this account; None if it has none.
+    """Return a sentence that lists the key's credentials of other devices in this account; None if it has none.
 
     The label of a credential names its device.
     """

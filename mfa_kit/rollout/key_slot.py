@@ -12,8 +12,8 @@ from mfa_kit.core.errors import MfaKitError
 class InsertedKey:
     """A key that is inserted. Its `identity` is unique among the inserted keys; its `serial` need not be.
 
-    `description` is the key's name in messages, and `where` its place. `labels` are the names of its credentials, as
-    far as the key reports them.
+    `description` is the key's name in messages. `where` is the name of its reader or the path of its USB device.
+    `labels` are the names of the credentials that the key reports.
     """
 
     identity: str
@@ -37,17 +37,18 @@ class KeySlot(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A sentence for the person at the station, used when not exactly one key was inserted."""
+    """A sentence for the person at the station that says why no key can be used now, such as two inserted keys."""
 
     text: str
 
 
 @dataclass(slots=True, kw_only=True)
 class SlotWatch:
-    """Watches a slot. A key that was inserted from the start, or was used, counts only after it has been removed.
+    """Watches a slot for the next key. Keys that were there at the start or were used must be removed first.
 
-    `inside` has the inserted keys, and `wrong` messages about other devices, both at the last look. `used` has the
-    identities of the keys that do not count. `polled`: `poll` has reported the current state.
+    `inside` are the inserted keys, and `wrong` are messages about unusable devices, both from the last call of `look`.
+    `used` has the identities of inserted keys that `poll` does not return. `polled` means that `poll` has reported the
+    current state.
     """
 
     slot: KeySlot
@@ -70,7 +71,10 @@ class SlotWatch:
         self.used &= {key.identity for key in self.inside}
 
     def poll(self) -> InsertedKey | Notice | None:
-        """Return the key that was inserted, or a notice if it was not a single key; None while nothing changes."""
+        """Return the new key, or a notice if several keys or an unusable device were inserted.
+
+        Return None if nothing has changed since the last call.
+        """
         if self.polled and self.slot.state() == self.state:
             return None
         before = self.wrong
@@ -88,13 +92,16 @@ class SlotWatch:
         return Notice("; ".join(wrong)) if wrong else None
 
     def find_again(self, key: InsertedKey) -> InsertedKey | None:
-        """Return the current state of a key; None if it was removed."""
+        """Read the inserted keys again, and return the one with this key's identity; None if it was removed."""
         with suppress(MfaKitError):
             self._look()
         return next((each for each in self.inside if each.identity == key.identity), None)
 
     def take_only(self) -> InsertedKey | Notice:
-        """Return the only inserted key, even a used one, because the person confirmed it. Else return a notice."""
+        """Return the only inserted key, even if it was used, because the person confirmed it.
+
+        Otherwise return a notice.
+        """
         try:
             self._look()
         except MfaKitError as error:

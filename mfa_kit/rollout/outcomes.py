@@ -60,7 +60,7 @@ class RowResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """The last failure of a user under one plan, as stored in the ledger; `cause` and `reason` as in RowResult."""
+    """The last failure of a user of a plan, as the ledger stores it. `cause` and `reason` are those of RowResult."""
 
     user: str
     cause: str

@@ -20,7 +20,7 @@ PAGE = 1000
 
 
 class Action(StrEnum):
-    """The action for a row; the value is its word in plan files and counts."""
+    """The action for a row. Its value is the word for the action in plan files and counts."""
 
     ENROLL = "enroll"
     STATION = "bench"
@@ -32,10 +32,11 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanStep:
-    """One row of a plan. `repair`: an interrupted run on this computer left a half-made device, which is settled first.
+    """One row of a plan, and the action for it.
 
-    `devices` are the serials of the user's devices. `key_before` is the fingerprint of the user's previous public key,
-    if the roster has another one: the key to which this computer last encrypted a backup for the user.
+    `repair` means that an interrupted run on this computer left a half-made device, which is settled first. `devices`
+    are the serials of the user's devices. `key_before` is the fingerprint of the public key to which this computer last
+    encrypted a backup for the user. It is empty if that key is also in the roster.
     """
 
     row: RosterRow
@@ -47,12 +48,12 @@ class PlanStep:
 
     @property
     def user(self) -> str:
-        """The user's name; spelled as in IAM if the user exists."""
+        """The user's name, spelled as in IAM if the user exists."""
         return self.row.user
 
     @property
     def by_apply(self) -> bool:
-        """Whether `apply` makes the row's device, possibly after it has settled a half-made one."""
+        """Whether `apply` makes the row's device, possibly after settling a half-made device."""
         return self.row.kind.unattended and self.open
 
     @property
@@ -63,7 +64,7 @@ class PlanStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The steps for one account, from what IAM listed at `planned_at` (Unix seconds) for the caller with the ARN `by`.
+    """The steps for one account, based on IAM's lists at `planned_at` (Unix seconds). `by` is the ARN of the caller.
 
     `report_age` is the age in seconds of the credential report, if the plan is based on one.
     """
@@ -76,7 +77,7 @@ class Plan:
     report_age: float | None = None
 
     def intent_of(self, row: RosterRow, *, staged: bool = False) -> Intent:
-        """Return the device to make for a row. A row whose user enrolls themselves counts as a virtual device."""
+        """Return the device to make for a row. If users enroll themselves, a virtual device is assumed."""
         return Intent(
             account=self.account,
             partition=self.partition,
@@ -108,13 +109,13 @@ class Plan:
 
     @property
     def calls(self) -> int:
-        """Number of API calls of `apply` if nothing fails: two per user, and the listings before and after."""
+        """The number of API calls of `apply` if none fails: two per user, and the lists of devices before and after."""
         making = self.steps_of_apply
         return 2 * len(making) + 2 * (1 + len(self.steps) // PAGE) if making else 0
 
     @property
     def seconds(self) -> float:
-        """Estimated run time of `apply` in seconds."""
+        """The estimated run time of `apply` in seconds."""
         return self.calls * CALL_SECONDS / WORKERS
 
 
@@ -165,7 +166,10 @@ def make_plan(
     desk: Desk,
     report_age: float | None = None,
 ) -> Plan:
-    """Compare a roster with IAM. `look` looks up the devices of users without a virtual device. Changes nothing."""
+    """Compare a roster with IAM, and return the plan. Changes nothing.
+
+    `look` looks up the devices of users who have no virtual device.
+    """
     users, has = listing.users, devices_by_user(listing.holders)
     named = [replace(row, user=found.name) if (found := users.get(row.user.lower())) else row for row in rows]
     has |= look([row.user for row in named if row.user.lower() in users and row.user not in has])
@@ -203,7 +207,7 @@ def _plan_step(row: RosterRow, plan: Plan, listing: AccountListing, has: tuple[s
 
 
 def action_of(kind: RosterMethod) -> Action:
-    """Return the action for a row of this method, if nothing prevents it."""
+    """Return the action for a row of this method whose user has no device and whose device name is free."""
     if kind.method is None:
         return Action.SELF
     return Action.ENROLL if kind.unattended else Action.STATION
@@ -224,10 +228,13 @@ def _judge_unassigned(row: RosterRow, serial: str, *, desk: Desk) -> PlanStep:
 
 
 def _describe_stranger(serial: str, run: str | None, *, desk: Desk) -> str:
-    """Return a sentence about an unassigned device that another computer or tool made. `run` is the run in its tag."""
+    """Return a sentence about an unassigned device that another computer or tool made.
+
+    `run` is the run ID in the device's tag, or None.
+    """
     if run and STAGED_TAG in desk.inventory.tags(serial):
         return f"another computer has staged {serial}; on that computer, use `rollout activate` or `rollout undo {run}`"
     if run:
         return f"another computer left {serial} half-made, or is creating it now: mfa-kit orphans list"
-    what = f"the name is taken by {serial}, which is not assigned"
+    what = f"the name is taken by {serial}, which is not assigned to a user"
     return f"{what}; choose another name, or delete it if it is unused: {delete_command(serial)}"

@@ -65,9 +65,10 @@ def plan_digest(text: str) -> str:
 def parse_plan(
     text: str, *, methods: Iterable[RosterMethod], parse_key: Callable[[str], str], name: str = "this file"
 ) -> Plan:
-    """Parse a plan file; its rows are checked like those of a roster. `methods` and `parse_key` as in `parse_roster`.
+    """Parse a plan file. Its rows are checked like those of a roster.
 
-    Raise UsageFault if the text is not a plan of this version; the message begins with `name`.
+    `methods` and `parse_key` are those of `parse_roster`. Raise UsageFault if the text is not a plan of this version;
+    the message begins with `name`.
     """
     try:
         return _parse(object_of(read_json(text)), methods=methods, parse_key=parse_key)
@@ -95,7 +96,10 @@ def _parse(found: Mapping[str, object], *, methods: Iterable[RosterMethod], pars
 
 
 def _parse_step(row: RosterRow, fields: Mapping[str, object]) -> PlanStep:
-    """Parse a step. Raise ValueError if its action does not fit its method, because only one of them was edited."""
+    """Parse a step.
+
+    Raise ValueError if its action does not fit its method, because somebody edited only one of them.
+    """
     action, repair, meant = Action(str(fields["action"])), fields.get("repair") is True, action_of(row.kind)
     others = {Action.ENROLL, Action.STATION, Action.SELF} - {meant}
     if action in others or (repair and (action is not Action.BLOCKED or meant is Action.SELF)):

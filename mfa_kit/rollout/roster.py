@@ -1,4 +1,4 @@
-"""Rosters: which user gets which device. Parsing returns the valid rows, and all faults of the others."""
+"""Rosters: which user gets which device. Parsing returns the valid rows, and all faults of the other rows."""
 
 import base64
 import re
@@ -29,10 +29,10 @@ ARN = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):user/(?:.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RosterRow:
-    """One user of a roster, and the device to make: its method (`kind`), name, path, tags and the token's serial.
+    """One user of a roster, and the device to make: its method (`kind`), name, path, tags and, for a token, serial.
 
-    `recipient` is the user's public key, to which their backup is encrypted. `asset` is a label for the key or token.
-    `account` is the ID of the account, if the row or the ARN of the user names it.
+    `recipient` is the user's public key, to which a copy of the backup is encrypted. `asset` is a label for the key or
+    token. `account` is the account ID in the row or in the user's ARN, if there is one.
     """
 
     user: str
@@ -61,10 +61,10 @@ def parse_roster(
     parse_key: Callable[[str], str],
     accounts: RosterAccounts | None = None,
 ) -> Roster:
-    """Parse a roster in which these methods are allowed. The result also has the faults of all rows.
+    """Parse a roster. Its rows may have these `methods`, or `self`. The result also has the faults of all rows.
 
-    `parse_key` returns a public key without its comment, or raises UsageFault. `accounts` are those that rows may name;
-    by default the roster is for one account. Raise UsageFault if the text is not a roster.
+    `parse_key` returns a public key without its comment, or raises UsageFault. `accounts` are the accounts that rows
+    may name; by default, the roster is for one account. Raise UsageFault if the text is not a roster.
     """
     accounts = accounts or OneAccount()
     read = read_rows(text)
@@ -88,7 +88,7 @@ def parse_roster(
 def _find_duplicate(
     read: ReadRow, seen: dict[tuple[str | None, str], ReadRow], account: str | None
 ) -> CellFault | None:
-    """Remember the user of a row; return a fault if an earlier row has the same user of the account, in any case."""
+    """Remember the user of a row in `seen`. Return a fault if an earlier row has the same user, ignoring case."""
     name = _user_name(read.cells.get("user", ""))
     first = seen.setdefault((account, name.lower()), read) if USER_NAME.fullmatch(name) else read
     if first is read:
@@ -133,7 +133,7 @@ class _Cells:
         return None if self.faults else row
 
     def _parse_account(self) -> str | None:
-        """Return the ID of the account that the row is for, which its cell or the ARN of the user names."""
+        """Return the account ID from the row's `account` cell or from the user's ARN. Record a fault if they differ."""
         cell = self.read.cells.get(ACCOUNT, "")
         arn = ARN.fullmatch(self.read.cells.get("user", ""))
         in_arn = arn["account"] if arn else ""
@@ -143,11 +143,14 @@ class _Cells:
             self._add_fault(ACCOUNT if cell or not arn else "user", f"{error}; {error.hint}")
             return None
         if in_arn and found != in_arn:
-            self._add_fault(ACCOUNT, f"the row is for account {found}, but the user's ARN is for {in_arn}; correct one")
+            self._add_fault(
+                ACCOUNT,
+                f"the row is for account {found}, but the user's ARN is for {in_arn}; correct one of them",
+            )
         return found
 
     def _parse(self, column: str, parse: Callable[[str], T], *, required: bool = False) -> T | None:
-        """Return the value of a cell; None if the cell is empty or has a fault, which is recorded."""
+        """Return the value of a cell. If the cell has a fault, record it. Return None for a fault or an empty cell."""
         cell = self.read.cells.get(column, "")
         if not cell and not required:
             return None
@@ -163,7 +166,7 @@ class _Cells:
 
 
 def _without_private_keys(cells: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the cells of a faulty row, except those that may contain a private key: they are not copied anywhere."""
+    """Return the cells of a faulty row without those that may contain a private key, so that no key is copied."""
     return {
         name: cell
         for name, cell in cells.items()
@@ -172,13 +175,13 @@ def _without_private_keys(cells: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _user_name(cell: str) -> str:
-    """Return the user's name, which may be given as an ARN."""
+    """Return the user's name from a cell with a name or an ARN."""
     return found["user"] if (found := ARN.fullmatch(cell)) else cell
 
 
 def _parse_user(cell: str) -> str:
     if cell == REPORTED_ROOT:
-        raise UsageFault("this is the root user, not an IAM user", "give it MFA with: mfa-kit enroll --root")
+        raise UsageFault("this is the root user, not an IAM user", "remove the row, and use: mfa-kit enroll --root")
     check_user(user := _user_name(cell))
     return user
 
@@ -204,7 +207,7 @@ def _parse_serial(cell: str) -> str:
 
 
 def _parse_tags(cell: str) -> Tags:
-    """Parse tags written as `K=V;K=V`. Raise UsageFault if they are not, or if a tag is not allowed."""
+    """Parse tags written as `K=V;K=V`. Raise UsageFault for any other text, or for a tag that is not allowed."""
     pairs = [part.strip().partition("=") for part in cell.split(";") if part.strip()]
     tags = {key: value for key, equals, value in pairs if equals}
     if len({key.lower() for key in tags}) < len(pairs) or len(tags) > MOST_TAGS:
@@ -219,7 +222,7 @@ def _parse_tags(cell: str) -> Tags:
 
 
 def row_cells(row: RosterRow) -> dict[str, str]:
-    """Return a row as the cells of a roster, by column. `parse_roster` parses them to the same row."""
+    """Return a row as the cells of a roster, by column. `parse_roster` parses the cells to the same row."""
     return {
         "user": row.user,
         "kind": row.kind.name,
@@ -233,7 +236,7 @@ def row_cells(row: RosterRow) -> dict[str, str]:
 
 
 def key_fingerprint(recipient: str) -> str:
-    """Return the fingerprint of a key: for an SSH key as `ssh-keygen -l` prints it, for an age key the key itself."""
+    """Return the fingerprint of a public key: for SSH, as `ssh-keygen -l` prints it; for age, the key itself."""
     if not recipient.startswith("ssh-"):
         return recipient
     import hashlib  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
@@ -247,7 +250,7 @@ def keep_users(rows: Sequence[RosterRow], users: Sequence[str]) -> list[RosterRo
     wanted = {user.lower() for user in users}
     if missing := wanted - {row.user.lower() for row in rows}:
         raise UsageFault(
-            f"--only names users who are not in the roster, the plan or the selection: {', '.join(sorted(missing))}",
+            f"users of --only are not in the roster, the plan or the selection: {', '.join(sorted(missing))}",
             "check the spelling, or remove these names from --only",
         )
     return [row for row in rows if row.user.lower() in wanted]

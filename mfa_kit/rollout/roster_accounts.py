@@ -1,4 +1,4 @@
-"""The accounts that the rows of a roster name, and a roster of one account. chosen_accounts.py is for several."""
+"""Finds the accounts that the rows of a roster name, for a roster of one account. For several: chosen_accounts.py."""
 
 import re
 from typing import Protocol
@@ -11,7 +11,7 @@ SHORT = re.compile(r"[1-9][0-9]{1,10}")
 
 
 class RosterAccounts(Protocol):
-    """The accounts of a roster."""
+    """Finds the accounts that the rows of a roster name."""
 
     def find(self, cell: str) -> str | None:
         """Return the ID of the account in a cell; None if the cell is empty and this is allowed.
@@ -21,15 +21,21 @@ class RosterAccounts(Protocol):
         ...
 
     def key(self, account: str | None) -> str | None:
-        """Return the part of a user's identity that is their account. Two rows of the same user are a fault."""
+        """Return the part of a row's identity that is its account.
+
+        Rows with the same key and user name are duplicates.
+        """
         ...
 
 
 class OneAccount:
-    """A rollout of one account, whose ID is not known yet. Each name is one user."""
+    """A rollout of one account, whose ID is not known yet. Rows with the same user name are duplicates."""
 
     def find(self, cell: str) -> str | None:
-        """Return the ID in a cell. The plan blocks the rows of other accounts."""
+        """Return the account ID in a cell; None if the cell is empty.
+
+        Rows of other accounts are blocked later, in the plan.
+        """
         if not cell:
             return None
         if not ACCOUNT_ID.fullmatch(cell):
@@ -37,10 +43,10 @@ class OneAccount:
         return cell
 
     def key(self, _: str | None) -> str | None:
-        """Return None: all rows are for one account."""
+        """Return None, because all rows are for one account."""
         return None
 
 
 def lost_zeros(cell: str) -> str:
-    """Return a hint for digits that are too few for an ID."""
+    """Return the end of a hint for a number that is too short for an account ID, or "" for other text."""
     return ", with the leading zeros, which spreadsheets remove" if SHORT.fullmatch(cell) else ""

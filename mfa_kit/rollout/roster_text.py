@@ -1,6 +1,6 @@
 """Convert the text of rosters, CSV or JSON, to rows of cells, and rows of cells to CSV.
 
-Rosters are untrusted: unknown columns are dropped unread, and the output contains nothing that a terminal, a page or a
+Rosters are untrusted. Unknown columns are ignored, and the output contains nothing that a terminal, an HTML page or a
 spreadsheet would interpret.
 """
 
@@ -24,10 +24,10 @@ WRONG, SURPLUS = "wrong", "surplus"
 # The AWS console uses these column names in its file of new users.
 CONSOLE_COLUMNS = {"user name": "user"}
 SEPARATORS = ",;\t"
-# One JSON document: an array, or the output of `aws iam list-users`. Any other JSON has an object on each line.
+# Matches a JSON array or the output of `aws iam list-users`. Any other JSON must have one object per line.
 JSON_DOCUMENT = re.compile(r'\s*(\[|\{\s*"Users"\s*:)')
 IAM_USER = "UserName"
-# Excel obeys a first line `sep=;`. It reads a cell ="0123" as text, and so keeps the zero.
+# Excel takes the separator from a first line such as `sep=;`. It treats a cell ="0123" as text, which keeps the zero.
 EXCEL_SEPARATOR = re.compile(r'\s*"?sep=([,;\t])"?[,;\t]*\r?\n', re.IGNORECASE)
 EXCEL_TEXT = re.compile(r'="(.*)"', re.DOTALL)
 
@@ -46,7 +46,7 @@ class ReadRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellFault:
-    """A fault of one cell, or of a whole row; `cells` has the known cells of the row as they were read."""
+    """A fault of one cell, or of a whole row if `column` is None. `cells` are the known cells of the row, unchanged."""
 
     line: int
     column: str | None
@@ -76,7 +76,7 @@ def _read_json_document(text: str) -> Iterator[ReadRow | CellFault]:
         raise UsageFault(f"the roster is not JSON: {error}", "write a JSON array, or one object per line") from None
     items = found.get("Users") if isinstance(found, dict) else found
     if not isinstance(items, list):
-        raise UsageFault("the roster's Users is not a JSON array", "use the output of `aws iam list-users`")
+        raise UsageFault("'Users' in the roster is not a JSON array", "use the output of `aws iam list-users`")
     for number, item in enumerate(items, 1):
         yield _json_row(number, {"user": item} if isinstance(item, str) else item, unit="item")
 
@@ -112,12 +112,12 @@ def _json_cell(value: object) -> str:
 
 
 def _join_tags(value: object) -> object:
-    """Convert a JSON object of tags to the form of a CSV cell; any other value is returned unchanged."""
+    """Convert a JSON object of tags to the text of a CSV cell, `K=V;K=V`. Return any other value unchanged."""
     return ";".join(f"{key}={each}" for key, each in value.items()) if isinstance(value, dict) else value
 
 
 def _read_csv(text: str) -> Iterator[ReadRow | CellFault]:
-    """Read CSV as Excel, Sheets and LibreOffice write it: the separator is the most frequent one in the header."""
+    """Read CSV as Excel, Sheets and LibreOffice write it. The most frequent separator in the header is used."""
     names: list[str] | None = None
     fault: CellFault | None = None
     for each in _split_csv(text):
@@ -170,7 +170,7 @@ def _header(cells: Sequence[str], line: int) -> list[str]:
 def _csv_row(names: Sequence[str], cells: Sequence[str], line: int) -> ReadRow | CellFault:
     ours = {name: _plain_cell(cell) for name, cell in zip(names, cells, strict=False) if name in READ}
     if any(cells[len(names) :]):
-        what = f"the row has {len(cells)} cells, and the header has {len(names)}"
+        what = f"the row has {len(cells)} cells, but the header has {len(names)}"
         # The console's file of new users has passwords, which could be in a surplus cell of a shifted row.
         if not set(names) - {*READ, WRONG, SURPLUS}:
             ours[SURPLUS] = ",".join(cells[len(names) :])
@@ -186,12 +186,12 @@ def _plain_cell(cell: str) -> str:
 
 
 def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
-    """Write CSV that is safe to open in a spreadsheet."""
+    """Return CSV with these columns that is safe to open in a spreadsheet."""
     return csv_lines([columns, *([row.get(name, "") for name in columns] for row in rows)])
 
 
 def faults_table(faults: Sequence[CellFault]) -> str:
-    """Write the faulty rows as a roster to correct. Each row appears once, with its original cells."""
+    """Return the faulty rows as the CSV of a roster to correct. Each row appears once, with its original cells."""
     rows: dict[int, dict[str, str]] = {}
     for fault in faults:
         row = rows.setdefault(fault.line, {**fault.cells, WRONG: ""})

@@ -1,4 +1,4 @@
-"""The status of the rows of a plan, from the journal and IAM. Nothing else is stored, so it is always current."""
+"""The status of the rows of a plan, from the journal and IAM. It is not stored, so it is always current."""
 
 from collections.abc import Iterable, Mapping
 from threading import Event
@@ -12,7 +12,7 @@ from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, devices_b
 from mfa_kit.rollout.workers import Workers
 
 STANDS = {Reached.ENABLED, Reached.CONFIRMED}
-# Outcome and reason of a row for which `apply` makes nothing. If the reason is empty, the plan's is used.
+# The outcome and reason of a row for which `apply` makes no device. If the reason is empty, the plan's reason is used.
 WITHOUT_WORK = {
     Action.SELF: (RowOutcome.WAITING, ""),
     Action.STATION: (RowOutcome.WAITING, "to be enrolled in person: mfa-kit rollout station"),
@@ -23,7 +23,7 @@ WITHOUT_WORK = {
 
 
 def look_up_devices(users: Iterable[str], *, desk: Desk, workers: int) -> dict[str, tuple[str, ...]]:
-    """Return the serials of each user's devices from IAM; none for a deleted user. `workers` requests run at a time."""
+    """Return the serials of each user's devices from IAM; () for a deleted user. `workers` requests run at a time."""
 
     def look_up(user: str) -> tuple[str, tuple[str, ...]]:
         try:
@@ -40,7 +40,10 @@ def entries_by_serial(account: str, *, desk: Desk) -> dict[str, Entry]:
 
 
 def known_hardware(entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
-    """Return the security keys and tokens enrolled on this computer, by user. They are not among virtual devices."""
+    """Return the security keys and tokens that this computer enrolled, by user.
+
+    IAM's list of virtual devices lacks them.
+    """
     return {
         entry.intent.user: (entry.intent.serial,)
         for entry in entries
@@ -53,7 +56,7 @@ def result_without_work(
 ) -> RowResult | None:
     """Return the result of a row that needs no work; None if a device has to be made.
 
-    `has` are the serials of the user's devices; `ours` are the entries of this computer by serial.
+    `has` are the serials of the user's devices. `ours` are this computer's journal entries by serial.
     """
     if has and step.action is not Action.SKIP:
         return result_of_devices(step, has, ours, desk=desk)
@@ -68,10 +71,10 @@ def result_without_work(
 
 
 def result_of_devices(step: PlanStep, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk) -> RowResult:
-    """Return the result for a user who has devices; `has` and `ours` as in `result_without_work`.
+    """Return the result for a user who has devices. `has` and `ours` are those of `result_without_work`.
 
-    It is "enrolled" if a device was made on this computer and its backup is here, or if the user had to enroll
-    themselves. Otherwise it is "skipped".
+    The result is "enrolled" if this computer made one of the devices and has its backup, or if the plan lets users
+    enroll themselves. Otherwise it is "skipped".
     """
     for serial in has:
         entry = ours.get(serial)
@@ -80,12 +83,12 @@ def result_of_devices(step: PlanStep, has: tuple[str, ...], ours: Mapping[str, E
     if step.action is Action.SELF:
         return RowResult(user=step.user, outcome=RowOutcome.ENROLLED, reason="enrolled themselves", device=has[0])
     seeded = any(DeviceType.of(serial) is DeviceType.VIRTUAL for serial in has)
-    what = f"has {', '.join(has)}{', and this computer has no backup of it' if seeded else ''}"
+    what = f"has {', '.join(has)}{', of which this computer has no backup' if seeded else ''}"
     return RowResult(user=step.user, outcome=RowOutcome.SKIPPED, reason=what, device=has[0])
 
 
 def _is_restorable(entry: Entry, user: str, *, desk: Desk) -> bool:
-    """Whether an entry's device is enabled for this user. If it has a backup, that must be on this computer too."""
+    """Return whether an entry's device is enabled for this user, and its backup, if it has one, is on this computer."""
     stands = entry.intent.user == user and entry.reached in STANDS
     return stands and (entry.backup is None or bool(desk.vault.find(entry)))
 
@@ -98,7 +101,10 @@ def look_up_status(
     failures: Mapping[str, Failure],
     desk: Desk,
 ) -> list[RowResult]:
-    """Return the status of every row. `holders` has the user of each virtual device; `look` as in `make_plan`."""
+    """Return the status of every row. `holders` has the user of each virtual device by serial.
+
+    `look` looks up the devices of users who have no virtual device. `failures` are the last failures by user.
+    """
     has = devices_by_user(holders)
     has |= look([step.user for step in plan.steps if step.user not in has and step.action is not Action.BLOCKED])
     ours = entries_by_serial(plan.account, desk=desk)
@@ -117,7 +123,7 @@ def _row_status(
     desk: Desk,
 ) -> RowResult:
     making = _half_made(ours.get(plan.intent_of(step.row).serial))
-    # A device that a run is still making may already be assigned to its user.
+    # A run may have assigned the device to its user already, although the run is not finished.
     on_its_user = making is not None and making.intent.serial in has
     found = None if on_its_user else result_without_work(step, plan, has, ours, desk=desk)
     failed_before = failure is not None and step.open

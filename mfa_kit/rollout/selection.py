@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedUser:
-    """A user as IAM lists them; groups and tags are set only if they were requested."""
+    """A user in IAM's list. `groups` and `tags` are set only if they were requested."""
 
     name: str
     path: str = "/"
@@ -16,7 +16,7 @@ class ListedUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserSelection:
-    """Conditions that select users: in one of the groups, with all of the tags, and every other condition that is set.
+    """Conditions for selecting users. A user must be in one of `groups`, have all of `tags`, and meet the others.
 
     IAM ignores the case of group names and tag keys, but not of paths and tag values (IAM user guide, "IAM and STS
     quotas" and "Tags for IAM resources").
@@ -33,7 +33,7 @@ class UserSelection:
         return bool(self.groups or self.tags)
 
     def matches(self, user: ListedUser, passwords: Container[str]) -> bool:
-        """Whether a user is selected. `passwords` has the users with a console password; only they need MFA."""
+        """Return whether a user is selected. `passwords` are the users with a console password, for `without_mfa`."""
         return (
             user.path.startswith(self.path_prefix)
             and (not self.groups or bool(_lower(self.groups) & _lower(user.groups)))

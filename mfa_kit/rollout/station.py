@@ -1,7 +1,7 @@
 """The station: which users of a plan are enrolled in person, and in which order.
 
-IAM, the journal and the key show which rows are done and which user has a key. Nothing else is stored, so a person can
-return to a plan, or continue it at another computer.
+IAM, the journal and the keys show which rows are done and which user has which key. The station stores nothing else, so
+a person can return to a plan later, or continue it on another computer.
 """
 
 from collections.abc import Callable, Collection, Container, Sequence
@@ -21,18 +21,21 @@ from mfa_kit.rollout.roster import RosterRow
 
 
 class StationMethods(Protocol):
-    """What a station session needs from the methods that create devices in person."""
+    """The functions that a station session needs for methods that enroll users in person."""
 
     def call(self, row: RosterRow) -> str:
         """Return the prompt that names the user and asks for the key, token or phone of the row."""
         ...
 
     def slot(self, row: RosterRow) -> KeySlot | None:
-        """Return the slot for the keys of a row's method; None if the method uses none."""
+        """Return the slot for the keys of a row's method; None if the method uses no keys."""
         ...
 
     def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[Carrier, Maker]:
-        """Return the carrier and maker of a row's device on a key. Raise UsageFault or DeviceFault; changes nothing."""
+        """Return the carrier and maker of a row's device. `key` is the inserted key, or None. Changes nothing.
+
+        Raise UsageFault or DeviceFault.
+        """
         ...
 
 
@@ -42,7 +45,8 @@ DONE = {RowOutcome.ENROLLED, RowOutcome.SKIPPED}
 def station_steps(plan: Plan, methods: Collection[str], users: Container[str]) -> list[PlanStep]:
     """Return the steps of these users that still need a device, in the plan's order.
 
-    Only steps of these `methods` (names) are returned; without any, the steps that `apply` leaves for a station.
+    If `methods` is empty, return only the steps that `apply` does not do. Otherwise return only the steps of these
+    methods (by name).
     """
     return [
         step
@@ -53,26 +57,29 @@ def station_steps(plan: Plan, methods: Collection[str], users: Container[str]) -
 
 @dataclass(slots=True, kw_only=True)
 class StationQueue:
-    """Steps in order, and their results by user. `at` is the index of the current step; after the last, the length."""
+    """Steps in order, and their results by user. `at` is the index of the current step, or the length at the end."""
 
     steps: Sequence[PlanStep]
     results: dict[str, RowResult] = field(default_factory=dict)
     at: int = 0
 
     def call_next(self) -> PlanStep | None:
-        """Go to the first step from the current one that is not done, and return it; None if there is none."""
+        """Advance to the first step that is not done, and return it. If all further steps are done, return None.
+
+        The current step counts too.
+        """
         while self.at < len(self.steps) and self.is_done(self.steps[self.at]):
             self.at += 1
         return self.steps[self.at] if self.at < len(self.steps) else None
 
     def is_done(self, step: PlanStep) -> bool:
-        """Whether the user of a step has a device. A failed step is not done."""
+        """Return whether the user of a step has a device. A failed step is not done."""
         result = self.results.get(step.user)
         return result is not None and result.outcome in DONE
 
     @property
     def place(self) -> str:
-        """Position of the current step, such as `2 of 3`."""
+        """The position of the current step, such as `2 of 3`."""
         return f"{self.at + 1} of {len(self.steps)}"
 
     @property
@@ -81,15 +88,15 @@ class StationQueue:
         return [step for step in self.steps if not self.is_done(step)]
 
     def record(self, result: RowResult) -> None:
-        """Store the result of a step; it replaces an earlier one."""
+        """Store the result of a step. It replaces an earlier result of the same user."""
         self.results[result.user] = result
 
     def skip(self) -> None:
-        """Go to the next step; the current one stays undone."""
+        """Go to the next step. The current step is not marked as done."""
         self.at += 1
 
     def go_back(self) -> bool:
-        """Go back to the last step before this one that is not done. Return False if there is none."""
+        """Go back to the nearest earlier step that is not done. Return False if there is no such step."""
         before = [number for number in range(self.at) if not self.is_done(self.steps[number])]
         if before:
             self.at = before[-1]
@@ -100,8 +107,8 @@ class StationQueue:
 class StationRuns:
     """The runs of one session. After an attempt that could not be settled, the next attempt gets a new run.
 
-    `left` has the entries that could not be settled; no other process may settle them while this one is alive. `new_id`
-    returns a run ID.
+    `left` are the entries that could not be settled. This process holds the locks of their runs, so no other process
+    can settle them until it ends. `new_id` returns a run ID. `ids` are the run IDs so far.
     """
 
     new_id: Callable[[], str]
@@ -109,7 +116,10 @@ class StationRuns:
     left: list[Entry] = field(default_factory=list)
 
     def settle_left(self, intent: Intent, card: str | None, *, desk: Desk) -> bool:
-        """Settle earlier attempts for a device or on the inserted key, if possible. Return whether any was settled."""
+        """Try to settle earlier attempts for the same device or on the same key.
+
+        Return whether one or more were settled.
+        """
         before = len(self.left)
         for entry in [*self.left]:
             if entry.intent.serial == intent.serial or entry.intent.card == card is not None:
@@ -122,13 +132,13 @@ class StationRuns:
         return len(self.left) < before
 
     def run_of_next_try(self) -> str:
-        """Return the run ID for the next attempt: a new one if the last run left a half-made device."""
+        """Return the run ID for the next attempt: a new run ID if the last run left a half-made device."""
         if not self.ids or any(entry.run == self.ids[-1] for entry in self.left):
             self.ids.append(self.new_id())
         return self.ids[-1]
 
     def keep_left(self, intent: Intent, *, desk: Desk) -> None:
-        """Check whether a failed attempt left a half-made device, and keep its entry."""
+        """Check whether a failed attempt left a half-made device. If so, keep its entry in `left`."""
         entry = desk.journal.find(intent.serial, run=self.ids[-1]) if self.ids else None
         if entry and entry.is_half_made and entry not in self.left:
             self.left.append(entry)
@@ -137,7 +147,7 @@ class StationRuns:
 def enroll_in_person(
     intent: Intent, carrier: Carrier, *, caller: Caller, desk: Desk, run: str, maker: Maker
 ) -> Outcome:
-    """Make the device of a row, as `enroll` does. Raise MfaKitError after settling or recording what was half-made."""
+    """Make the device of a row with `enroll`. Raise MfaKitError after settling or recording a half-made device."""
     wish = Wish(
         user=intent.user,
         method=intent.method,

@@ -15,7 +15,7 @@ from mfa_kit.rollout.workers import Workers
 
 
 def entries_of_run(run: str, *, account: str, desk: Desk) -> list[Entry]:
-    """Return the devices that a run enabled or staged, and those that it was removing when its process ended.
+    """Return the devices that a run enabled or staged, and the devices that it was removing when its process ended.
 
     Raise UsageFault if this computer has no device of the run on record.
     """
@@ -23,13 +23,13 @@ def entries_of_run(run: str, *, account: str, desk: Desk) -> list[Entry]:
     if not found:
         raise UsageFault(
             f"the ledger of this computer has no device of run {run}",
-            "see the runs here: mfa-kit ledger show; undo any other run on the computer that made it",
+            "see this computer's runs: mfa-kit ledger show; undo other runs on the computer that made them",
         )
     return found
 
 
 def entries_of_runs(runs: Container[str], *, account: str, journal: Journal) -> list[Entry]:
-    """Return the devices that these runs enabled or staged, and those that were being removed when a process ended."""
+    """Return the devices that these runs enabled or staged, and those whose removal was interrupted."""
     dead = journal.dead(account)
     leaving = (entry for entry in dead if (entry.purpose, entry.reached) == (Purpose.REVOKE, Reached.REVOKING))
     return [entry for entry in (*journal.made(account), *leaving) if entry.run in runs]
@@ -40,8 +40,8 @@ def undo_devices(
 ) -> Generator[RowResult, None, None]:
     """Remove exactly the devices of these entries, and yield one result per device.
 
-    A user's last device is removed only with `leave_without_mfa`. Raise UsageFault if the run that made them is still
-    in progress.
+    A user's last device is removed only with `leave_without_mfa`. Raise UsageFault if a run that made one of the
+    devices is still in progress.
     """
     take_over_runs(entries, desk=desk)
 
@@ -67,7 +67,10 @@ def undo_devices(
 
 
 def _is_last(entry: Entry, *, desk: Desk) -> bool:
-    """Whether a device is the user's only one. False for a deleted user, whose staged device may still exist."""
+    """Return whether a device is the user's only device.
+
+    Return False for a deleted user, whose staged device may still exist.
+    """
     with suppress(NoSuchEntity):
         return look_up_serials(entry.intent.user, inventory=desk.inventory) == (entry.intent.serial,)
     return False

@@ -1,4 +1,4 @@
-"""Threads that process many rows. Results are yielded as they arrive; after a stop, rows in progress are finished."""
+"""Threads that process many rows. Results are yielded as they arrive. After a stop, rows in progress are finished."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator

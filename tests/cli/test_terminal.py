@@ -179,7 +179,7 @@ def test_a_prompt_beside_a_symbol_is_printed_when_it_is_read(sat: Sat) -> None:
     shown.show(Symbol("█" * 30), instead="-x")
     sat.type("123456\n")
     assert shown.ask_code("code", instead="-x", left=lambda: 7) == "123456"
-    shown.say("that is the same code again: wait until the next one is shown")
+    shown.say("that is the same code again: wait until the next code is shown")
     assert shown.ask_unless("insert a key", lambda: "a key", instead="-x") == "a key"
     shown.say("remove it")
     written = sat.seen + sat.written()

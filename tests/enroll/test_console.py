@@ -343,7 +343,7 @@ def test_root_is_watched_by_the_accounts_summary(at: AtDesk, lab: Lab, monkeypat
         assert any("signed in as root" in line for line in desk.person.said)
         again = as_root(desk.desk, desk.caller, slept=desk.person.slept)
     assert isinstance(again, Skipped)
-    assert "only a session of root shows" in again.reason
+    assert "only root's own credentials show" in again.reason
 
 
 def test_a_root_that_gets_no_key_is_told(at: AtDesk, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,7 +144,7 @@ def test_after_a_gap_the_second_code_is_the_first() -> None:
     """A missed step does not block the user."""
     who = person(-1, (1, 1), (1, 2))
     assert drift(who) == 0
-    assert "you missed a code in between, so this one counts as the first" in who.said
+    assert "you missed a code in between, so the code that you just typed counts as the first" in who.said
 
 
 @pytest.mark.parametrize(("mistakes", "advices"), [(2, 0), (3, 1), (5, 1), (6, 2)])
@@ -286,4 +286,4 @@ def test_two_codes_that_are_far_apart_cannot_be_neighbors() -> None:
     """The second code then counts as the first."""
     who = person(0, (3, 3), (1, 4))
     assert phone.ask_pair(now=who.clock, interaction=who, instead="-") == Pair(SHOWN.at(STEP + 3), SHOWN.at(STEP + 4))
-    assert "more than a minute passed in between, so this one counts as the first" in who.said
+    assert "more than a minute passed in between, so the code that you just typed counts as the first" in who.said

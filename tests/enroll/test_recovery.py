@@ -312,7 +312,9 @@ def test_an_interrupted_revoke_says_that_it_goes_on(at: AtDesk, user: str, users
     number = step_of("registrar.delete", at, lambda desk: desk.revoke(other, other))
     with at(cut=Cut(at=number, act=raiser(first := KeyboardInterrupt()))) as desk, pytest.raises(KeyboardInterrupt):
         desk.revoke(user, user)
-    assert first.__notes__ == [f"{serial_of(user)} is being removed; the next command for {user} continues the removal"]
+    assert first.__notes__ == [
+        f"{serial_of(user)} is partly removed; the next command for {user} continues the removal"
+    ]
 
 
 @pytest.mark.parametrize(

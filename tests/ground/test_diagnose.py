@@ -79,7 +79,7 @@ def test_the_first_code_again_is_no_second_one() -> None:
 
 def test_a_code_older_than_the_first_is_told() -> None:
     """Both codes were right, but in the wrong order."""
-    assert "older than the one before" in said(typed(-1), after=0)
+    assert "older than the previous code" in said(typed(-1), after=0)
 
 
 @pytest.mark.parametrize("late", [0, 1, 2, 40])

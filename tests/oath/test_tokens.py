@@ -309,7 +309,7 @@ def test_a_person_at_a_terminal_waits_for_the_next_display(
     child.sendline(display.shows(began))
     child.expect("second code: ")
     child.sendline(display.shows(began))
-    child.expect("the same code again: wait until the next one is shown")
+    child.expect("the same code again: wait until the next code is shown")
     child.expect(r"next code in +\d+ s")
     child.expect(r"next code in +\d+ s")
     child.sendline(display.shows(began + 30))
@@ -337,7 +337,7 @@ def test_a_token_that_drifted_is_set_right_by_a_resync(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "code", "told"),
-    [(404, 3, "does not know a token"), (403, 4, ", or the token itself"), (400, 4, "does not exist")],
+    [(404, 3, "has no token with the serial"), (403, 4, ", or the token itself"), (400, 4, "does not exist")],
 )
 def test_the_lab_refuses_unknown_tokens_as_it_is_set(status: int, code: int, told: str, mfa_kit: MfaKit) -> None:
     """IAM's answer is not documented, so the lab can give each of them. Each is explained."""

@@ -82,7 +82,7 @@ def test_a_name_of_several_accounts_is_an_error() -> None:
 
 def test_an_empty_selection_is_an_error() -> None:
     """The error says whether nothing was listed, nothing matches, or nothing is ACTIVE."""
-    with pytest.raises(UsageFault, match="there are no accounts to work in"):
+    with pytest.raises(UsageFault, match="no accounts were found"):
         select_accounts([], AccountsChoice())
     assert fault(AccountsChoice(include=("dev",), tags=("env:prod",)))[0].startswith("no account matches all of")
     assert fault(AccountsChoice(include=("old",)))[0] == (

@@ -94,7 +94,7 @@ def test_another_machine_says_who_is_enabled_without_a_copy_there(
     other = MfaKit(tmp_path / "other", rollout.desk.env)
     done = other.process("rollout", "apply", rollout.file, "-r", rollout.recipient)
     assert done.code == 0
-    assert done.err.count("and this computer has no backup of it") == len(users)
+    assert done.err.count("of which this computer has no backup") == len(users)
     for file in (rollout.desk.home / "backups").rglob(f"{users[0]}-*"):
         file.unlink()
     assert rollout.apply().code == 0

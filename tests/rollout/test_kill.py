@@ -79,7 +79,7 @@ def test_two_desks_share_a_plan_and_one_is_killed(rollout: Rollout, people: Call
     assert {rollout.lab.assigned(f"arn:aws:iam::000000000000:mfa/{user}") for user in users} == set(users)
     assert out.count("\n") == len(users)
     for side in (last, again):
-        assert side.out.count('"outcome": "enrolled"') + side.out.count("this computer has no backup of it") == len(
+        assert side.out.count('"outcome": "enrolled"') + side.out.count("of which this computer has no backup") == len(
             users
         )
     assert last.out.count('"outcome": "enrolled"') + again.out.count('"outcome": "enrolled"') == len(users)

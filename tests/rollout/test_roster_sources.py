@@ -45,7 +45,7 @@ def test_a_fault_of_an_array_names_the_item() -> None:
         ('[{"user": "ada"}', "the roster is not JSON: line 1 is not valid JSON"),
         ('[{"user": "ada", "user": "bob"}]', "the roster is not JSON: it has the key 'user' twice"),
         ('{"Users": [], "Users": []}', "the roster is not JSON: it has the key 'Users' twice"),
-        ('{"Users": {"UserName": "ada"}}', "the roster's Users is not a JSON array"),
+        ('{"Users": {"UserName": "ada"}}', "'Users' in the roster is not a JSON array"),
         ("[" * 100_000, "the roster is not JSON: it is nested too deep"),
     ],
 )  # fmt: skip

@@ -363,7 +363,7 @@ def test_who_is_enrolled_meanwhile_is_passed_over(rollout: Rollout, people: Peop
     assert done.code == 1
     assert outcomes(rollout) == {a: "enrolled", b: "skipped", c: "failed", d: "skipped"}
     assert two.credentials == {}
-    assert "and this computer has no backup of it" not in done.err
+    assert "of which this computer has no backup" not in done.err
 
 
 def test_a_look_that_fails_does_not_end_the_sitting(rollout: Rollout, people: People, lab: Lab) -> None:

@@ -383,7 +383,7 @@ def test_a_probe_that_aws_refuses_is_a_no(mfa_kit: MfaKit, sold: Made, user: str
     assert (result.code, said(result)["outcome"]) == (1, "refused")
     codes("123456", "654321")
     unknown = mfa_kit.run("verify", "token", "GAHT99999999", "--codes-stdin", "--probe-user", user, "--output", "json")
-    assert "does not know a token with the serial GAHT99999999" in said(unknown)["reason"]
+    assert "has no token with the serial with the serial GAHT99999999" in said(unknown)["reason"]
 
 
 def test_a_probe_on_a_person_is_refused(mfa_kit: MfaKit, user: str, codes: Callable[..., None], recipient: str) -> None:
