@@ -23,7 +23,7 @@ UNIT = re.compile(r"r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}")
 
 
 class Matching(click.ParamType[str]):
-    """An option value that a pattern must match completely. `meaning` says in errors what the value should be."""
+    """An option value that a pattern must match completely. `meaning` is the name of such a value in errors."""
 
     name = "text"
 
@@ -38,7 +38,7 @@ class Matching(click.ParamType[str]):
 
 
 def many_option(*names: str, **how: Any) -> Callable[[F], F]:
-    """Return an option that help lists under TITLE."""
+    """Return an option that the help lists under the title TITLE."""
     return click.option(*names, cls=options.TitledOption, title=TITLE, **how)
 
 
@@ -52,13 +52,13 @@ UNIT_ID = many_option(
     metavar="ID",
     help="Only accounts in this organizational unit and the units below it.",
 )
-INCLUDE = many_option("-a", "--include", multiple=True, metavar="NAME|ID", help="Only this account.")
-EXCLUDE = many_option("--exclude", multiple=True, metavar="NAME|ID", help="Leave this account out.")
+INCLUDE = many_option("-a", "--include", multiple=True, metavar="NAME|ID", help="Only this account (repeatable).")
+EXCLUDE = many_option("--exclude", multiple=True, metavar="NAME|ID", help="Leave out this account (repeatable).")
 TAG = many_option(
     *("-t", "--account-tag", "account_tags"),
     multiple=True,
     metavar="TAG",
-    help="Only accounts with this tag, such as env:prod. Repeat to require several.",
+    help="Only accounts with this tag, such as env:prod. Repeat it to require several.",
 )
 EXTERNAL = many_option(
     "--external-id",
@@ -136,7 +136,10 @@ def _function_across() -> str:
 
 @contextmanager
 def _name_next_command(choice: AccountsChoice) -> Iterator[None]:
-    """Add the command that continues to a KeyboardInterrupt, if the accounts that were read are in a folder."""
+    """After Ctrl-C, add a note to the KeyboardInterrupt with the command that continues the work.
+
+    Without a folder of results, there is no note, because the work cannot be continued.
+    """
     try:
         yield
     except KeyboardInterrupt as interrupted:
@@ -164,15 +167,17 @@ NAMES: Mapping[str, str] = {
 
 
 def choose(values: Mapping[str, Any], *, role: str | None) -> AccountsChoice | None:
-    """Return the AccountsChoice that the options make, or None without --accounts and --org.
+    """Return the AccountsChoice for these options, or None without --accounts and --org.
 
     `values` maps the names of parameters to values, and `role` is the default role. Raise UsageFault for options that
-    contradict each other.
+    cannot be used together.
     """
     file, org = values.get("in_file"), values.get("in_org")
     if not file and not org:
         if given := next((option for name, option in NAMES.items() if values.get(name)), None):
-            raise UsageFault(f"{given} is for several accounts", "add --org, or --accounts FILE")
+            raise UsageFault(
+                f"{given} is only for several accounts", "add --org or --accounts FILE, or omit the option"
+            )
         return None
     _check_together(values)
     named = values.get("role_name")
@@ -203,7 +208,7 @@ def _check_together(values: Mapping[str, Any]) -> None:
     if options.given().account is not None:
         raise UsageFault(
             "--account allows one account only, so it cannot be used with --accounts or --org",
-            "remove it, also from the environment, or choose the account with --include",
+            "remove --account, also from the environment, or choose the account with --include",
         )
     if values.get("resume") and not values.get("output_dir"):
         raise UsageFault("--resume needs a folder for results", "add --output-dir DIR")

@@ -22,14 +22,14 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command(cls=Verb, html=True)
 @click.option(
-    "--rule", "rules", multiple=True, metavar="ID", help="Only this rule, or all rules of a subject (root, admins ...)."
+    "--rule", "rules", multiple=True, metavar="ID", help="Only this rule, or all rules of a subject such as root."
 )
 @click.option(
     "--fail-on",
     type=click.Choice([str(severity) for severity in Severity]),
     default="low",
     show_default=True,
-    help="Exit with 1 if a rule of this severity or worse fails or is unknown.",
+    help="Exit with 1 if a rule of this or a worse severity fails or is unknown.",
 )
 @click.option(
     "--password-profile",
@@ -58,7 +58,7 @@ def audit(
 ) -> int:
     """Check an account for MFA problems: root, administrators, users, groups, roles, passwords and backups.
 
-    mfa-kit changes nothing in the account. A rule never passes if something that it needs could not be read.
+    mfa-kit changes nothing in the account. If mfa-kit cannot read the data for a rule, the rule does not pass.
     """
     wanted = choose_rules(rules)
     limits = Limits(profile=Profile(advice), drilled=drilled_within / DAY)
@@ -78,7 +78,7 @@ def audit(
 
 
 def _write(snapshot: Snapshot, answers: Sequence[RuleAnswer], output: Output) -> None:
-    """Print the answers: a paragraph per rule in the table form, one document in JSON, otherwise a line per finding."""
+    """Print the answers: as a table, one paragraph per rule; in JSON, one document; otherwise one line per finding."""
     match output.form:
         case "table":
             for answer in answers:
@@ -115,7 +115,7 @@ def _print_paragraph(answer: RuleAnswer, output: Output) -> None:
 
 
 def _finding_rows(answer: RuleAnswer) -> list[ResultRow]:
-    """Return a row for each finding and each unknown subject, or one row for a rule that has neither."""
+    """Return a row for each finding and each unknown subject. If a rule has none of them, return one row."""
     lines = [(RuleResult.FAIL, each.subject, each.evidence, " ; ".join(each.remedy)) for each in answer.findings]
     lines += [(RuleResult.UNKNOWN, each.subject, each.why, "") for each in answer.unsure]
     return [

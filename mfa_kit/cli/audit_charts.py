@@ -1,4 +1,4 @@
-"""Parts shared by the pages of an audit: the colors of severities and results, and the chart of how users sign in."""
+"""Parts of the HTML pages of audits: the colors of severities and results, and the chart of how users sign in."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -33,7 +33,7 @@ def audit_figure(title: str, chart: str) -> str:
 def sign_in_chart(ways: Mapping[str, int]) -> str:
     """Return a chart with a bar for each way in which users with a console password sign in (WAYS).
 
-    `ways` counts the users, of whom there must be at least one.
+    `ways` maps each way to its number of users. There must be at least one user.
     """
     total = sum(ways.values())
     bars = [

@@ -12,7 +12,7 @@ from mfa_kit.cli.html.chart import Bar, bar_chart, ring
 from mfa_kit.cli.html.shell import html_page, html_table, html_text, html_time, html_words
 from mfa_kit.wiring.aws import account_label
 
-# How many names a row of the summary shows.
+# The number of subjects, such as users, that a row of the summary names.
 SHOWN = 3
 
 
@@ -84,7 +84,7 @@ def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:
     if not total:
         yield "<p>No user is known to have a console password.</p>"
         return
-    yield f"<p>{total} users have a console password. Each user is counted by the best known device.</p>"
+    yield f"<p>{total} users have a console password. A user with several devices counts once, by the strongest.</p>"
     yield sign_in_chart(ways)
 
 

@@ -46,7 +46,7 @@ def can_color() -> bool:
 
 
 def paint(text: str) -> str:
-    """Return a word in its color, ignoring spaces around it. Return any other text as it is."""
+    """Return a word of STYLES in its color, ignoring spaces around the word. Return any other text unchanged."""
     style = STYLES.get(text.strip().lower())
     return click.style(text, **style) if style else text
 

@@ -5,9 +5,9 @@ from mfa_kit.wiring.settings import Settings
 
 
 def confirm_removal(entry: Entry, *, when: str, settings: Settings) -> None:
-    """Have the user type the name of the device to remove, unless --yes is given. Raise Declined otherwise.
+    """Ask the user to type the name of the device to remove, unless --yes is given. Raise Declined if they do not.
 
-    `when` says when the device will be removed, as the end of a sentence.
+    `when` is the end of the prompt's sentence, and says when the device will be removed.
     """
     if not settings.yes:
         settings.interaction.confirm(

@@ -92,12 +92,15 @@ def enroll(
             for line in recipe.usage(outcome.intent, context):
                 desk.progress.note(line)
         output.one("enroll", _row(outcome))
-        # The device is enabled, but IAM does not report a property that a policy requires.
+        # The exit code is 1 if the key is enabled, but IAM does not report a certification that the policy requires.
         return int(isinstance(outcome, Enrolled) and bool(outcome.registered and outcome.registered.missing))
 
 
 def _planned_row(planned: Intent | Skipped, run: str, maker: Maker, *, desk: Desk) -> ResultRow:
-    """Return the result of a dry run: the device and the steps to make it. A token sold for AWS gets no backup."""
+    """Return the result row of a dry run: the device, and the steps that would make the device.
+
+    A token sold for AWS gets no backup.
+    """
     if isinstance(planned, Skipped):
         return _row(planned)
     backup = desk.vault.place(planned, run) if planned.known_serial is None else None
@@ -114,7 +117,9 @@ def _planned_row(planned: Intent | Skipped, run: str, maker: Maker, *, desk: Des
 def _enroll_root(method_options: Options, *, name: str | None, add: bool, settings: Settings) -> ResultRow:
     """Wait until root has a security key. Raise UsageFault for any other method."""
     if not isinstance(method_options, Fido2Options):
-        raise UsageFault("AWS has no API to enroll root", f"register a security key: {ROOT} --with fido2")
+        raise UsageFault(
+            "AWS has no API to enroll root", f"register a security key: mfa-kit enroll {ROOT} --with fido2"
+        )
     with open_desk(settings, METHODS) as (desk, caller):
         outcome = fido_console.enroll_root(
             name or "root-key", add=add, seconds=method_options.timeout, caller=caller, desk=desk

@@ -1,6 +1,6 @@
-"""The environment variables of options: which options have one, and its name.
+"""The environment variables of options: which options have a variable, and the variable's name.
 
-Only the options listed here have one, so a new option has none until it is added to a list.
+Only options in COMMON and ALLOWED have a variable. A new option has no variable until it is added to one of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -64,7 +64,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
 
 
 def bind(ctx: click.Context, params: Sequence[click.Parameter]) -> list[click.Parameter]:
-    """Return the parameters after setting the environment variable of each option, or None if it has none."""
+    """Return the parameters unchanged. First tell click the environment variable of each option that has one."""
     for param in params:
         if isinstance(param, click.Option):
             param.allow_from_autoenv = False  # click would use the name of the function's parameter
@@ -86,6 +86,6 @@ def long_name(option: click.Parameter) -> str:
 
 
 def source(ctx: click.Context, param: click.Parameter) -> str:
-    """Return the name of the variable from which a parameter was read, or an empty text if it was not."""
+    """Return the name of the environment variable that gave a parameter its value, or "" if none did."""
     from_it = ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.ENVIRONMENT
     return param.envvar if from_it and isinstance(param.envvar, str) else ""

@@ -9,8 +9,8 @@ from itertools import zip_longest
 from typing import TextIO
 
 GAP = "  "
-# Columns are made narrower in three steps. First no word is broken, and no column gets narrower than PROSE. Then words
-# are broken too. In the last step, columns may get as narrow as LEAST.
+# Columns are made narrower in up to three steps. In the first step, no word is broken, and no column becomes narrower
+# than PROSE. In the second step, words may be broken. In the last step, columns may become as narrow as LEAST.
 PROSE, LEAST = 16, 8
 ARN = re.compile(r"arn:[^\s:]+:[^\s:]+:[^\s:]*:[^\s:]*:([^\s,]+)")
 # Keeps only the name of a device or user: `mfa/team/alice` becomes alice. The ARN of root has no such part.
@@ -38,7 +38,7 @@ def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
 
 
 def fitted_table(rows: Sequence[Mapping[str, str]], names: Sequence[str], width: int) -> list[str]:
-    """Return a table of these columns that is at most `width` wide, if possible."""
+    """Return the lines of a table with these columns, at most `width` wide if possible."""
     cells = [[heading(name) for name in names], *([shorter(row[name]) for name in names] for row in rows)]
     columns = list(zip(*cells, strict=True))
     widths = _widths([max(map(len, column)) for column in columns], [max(map(_word, each)) for each in columns], width)
@@ -46,7 +46,7 @@ def fitted_table(rows: Sequence[Mapping[str, str]], names: Sequence[str], width:
 
 
 def heading(name: str) -> str:
-    """Return the name of a column as its heading."""
+    """Return the heading of a column: its name in upper case, with spaces."""
     return name.replace("_", " ").upper()
 
 
@@ -59,14 +59,14 @@ def shorter(cell: str) -> str:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Return a text as lines of whole words. A word that is too long is not broken, so that it can be copied."""
+    """Return a text as lines of whole words. A long word is not broken, so that a user can copy it."""
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def hanging(line: str, width: int) -> list[str]:
     """Return a line wrapped at words, with the following lines indented by two more columns.
 
-    A command at the end starts on a new line, so that it can be copied.
+    A command at the end starts on a new line, so that a user can copy the command.
     """
     if len(line) <= width:
         return [line.rstrip()]
@@ -80,7 +80,7 @@ def hanging(line: str, width: int) -> list[str]:
 
 
 def window_width(stream: TextIO) -> int:
-    """Return the number of columns of a terminal. A pipe or a file has no limit."""
+    """Return the number of columns of a stream's terminal. For a pipe or a file, return sys.maxsize."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or sys.maxsize
     except (OSError, ValueError):
@@ -103,7 +103,10 @@ def _word(cell: str) -> int:
 
 
 def _widths(widest: Sequence[int], words: Sequence[int], width: int) -> list[int]:
-    """Return the widths of the columns after narrowing the widest ones until the table fits into `width`."""
+    """Return the widths of the columns. The widest columns are narrowed until the table fits into `width`.
+
+    `widest` has the width of each column's widest cell, and `words` that of its longest word.
+    """
     widths, room = [*widest], width - len(GAP) * (len(widest) - 1)
     prose, least_of_all = [min(PROSE, each) for each in widest], [min(LEAST, each) for each in widest]
     for least in ([*map(max, words, prose)], prose, least_of_all):

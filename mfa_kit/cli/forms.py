@@ -14,7 +14,7 @@ from mfa_kit.core.text import one_line
 
 
 def write_table(results: Results) -> None:
-    """Print one result as a line per field, or a list as a line per result below a line of column names."""
+    """Print one result with a line per field, or a list with a line per result below the names of the columns."""
     width = sys.maxsize if results.wide else window_width(sys.stdout)
     if results.single:
         fields = {name: text for name, value in results.rows[0].items() if (text := _text(value))}
@@ -28,7 +28,7 @@ def write_table(results: Results) -> None:
 
 
 def write_json(results: Results) -> None:
-    """Print the results as one JSON object. A list is stored in `rows`."""
+    """Print the results as one JSON object. A list is in the field `rows`."""
     click.echo(json_document(results))
 
 
@@ -39,7 +39,7 @@ def write_json_lines(results: Results) -> None:
 
 
 def write_csv(results: Results) -> None:
-    """Print a line of column names, then a line per result. Cells are escaped so that a spreadsheet runs no formula.
+    """Print a line of column names, then a line per result. A spreadsheet does not run formulas in the cells.
 
     Without results, nothing is printed.
     """
@@ -51,7 +51,7 @@ def write_csv(results: Results) -> None:
 def _table(rows: Sequence[Mapping[str, str]], narrow: Sequence[str], width: int) -> Sequence[str]:
     """Return the lines of a table, one per row, without empty columns.
 
-    If they are wider than `width`, return a table of the `narrow` columns with shorter cells.
+    If the lines are wider than `width`, return a table of the `narrow` columns with shorter cells.
     """
     names = [name for name in rows[0] if any(row[name] for row in rows)]
     lines = aligned([list(map(heading, names)), *([row[name] for name in names] for row in rows)])
@@ -63,7 +63,8 @@ def _table(rows: Sequence[Mapping[str, str]], narrow: Sequence[str], width: int)
 def _write_fields(row: Mapping[str, str], width: int, *, color: bool) -> None:
     """Print a line per field. Long values are wrapped at words.
 
-    If a word, such as a checksum, is too wide for the column of values, it starts closer to the name if it then fits.
+    A word that is too wide for the column of values, such as a checksum, starts closer to the field's name if that
+    makes it fit.
     """
     names = max(map(len, row)) + len(GAP)
     for name, value in row.items():

@@ -15,7 +15,7 @@ from mfa_kit.cli.options import Noun, Row, Rows
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.unforeseen import STOPS, InternalError, innermost, notes_of
 
-# Import contracts and tests count each function named in this tree as an import.
+# Import contracts and tests treat each function named in this tree as an import.
 COMMANDS: Rows = {
     "lab": Row(
         "Practice without AWS and without hardware.",
@@ -210,11 +210,14 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 class Program(Noun):
     """The program as a click command.
 
-    click would take any EOFError for Ctrl-D, and any broken pipe for a closed output; `invoke` prevents that.
+    click would treat any EOFError as Ctrl-D, and any broken pipe as a closed output. `invoke` prevents that.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command. Raise InternalError for an EOFError or OSError, unless writing the result caused it."""
+        """Run a command.
+
+        Raise InternalError in place of an EOFError or OSError, unless it occurred while writing output.
+        """
         try:
             return super().invoke(ctx)
         except (EOFError, OSError) as error:
@@ -246,7 +249,7 @@ def run(args: list[str] | None = None) -> int:
         return INTERRUPTED
     except MfaKitError as error:
         return _failed(error)
-    except BaseException as error:  # noqa: BLE001 - the one door out: what we did not foresee is our bug
+    except BaseException as error:  # noqa: BLE001 - every other exception is a bug of mfa-kit, and is reported
         return _unforeseen(error, sys.argv[1:] if args is None else args)
     return code if isinstance(code, int) else 0
 
@@ -255,7 +258,7 @@ def _unforeseen(error: BaseException, args: list[str]) -> int:
     if isinstance(error, STOPS):
         raise error
     if isinstance(error, UnicodeEncodeError) and any(SURROGATE.search(word) for word in args):
-        # Python accepts arguments with bytes that are not UTF-8. They would fail later, where the argument is used.
+        # Python accepts arguments with bytes that are not UTF-8. The error occurs later, when the argument is used.
         return _failed(UsageFault("a name or an option contains bytes that are not UTF-8", "check its spelling"))
     return _unwritten(error) if isinstance(error, OSError) and _echoing(error) else _failed(InternalError.of(error))
 
@@ -272,14 +275,14 @@ def _echoing(error: BaseException) -> bool:
 
 
 def _fill() -> None:
-    """Open the null device in place of closed standard streams, because the next opened file would take their place."""
+    """Open the null device for closed standard streams, because the next opened file would get their descriptors."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
 
 
 def _width() -> int:
-    """Return the width of help pages, as click computes it. click uses shutil, which is slow to import."""
+    """Return the width of help pages, computed as click does. click's own code imports shutil, which is slow."""
     try:
         columns = int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size().columns
     except (OSError, ValueError):  # there is no terminal
@@ -290,7 +293,7 @@ def _width() -> int:
 def _unwritten(error: OSError) -> int:
     """Report that click could not write the result, for example on a full disk. Return the exit code.
 
-    The errors of other files are reported by the adapters.
+    The adapters report the errors of other files.
     """
     messages.discard(sys.stdout)
     messages.print_error(
@@ -302,7 +305,7 @@ def _unwritten(error: OSError) -> int:
 def _report_unraised(happened: Any) -> None:
     """Report an exception that ended a thread or a callback, instead of the traceback that Python would print.
 
-    `happened` is what Python gives to `threading.excepthook` and `sys.unraisablehook`.
+    `happened` is the argument that Python passes to `threading.excepthook` and `sys.unraisablehook`.
     """
     error = happened.exc_value
     if error is not None and not isinstance(error, STOPS):

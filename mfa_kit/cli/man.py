@@ -74,7 +74,7 @@ def _options(options: Sequence[click.Parameter], context: click.Context) -> Iter
 
 
 def _text(text: str) -> Iterator[str]:
-    r"""Yield the paragraphs of a help text. As in the help, a paragraph that starts with \b keeps its lines."""
+    r"""Yield a help text as lines of roff. As in the help, a paragraph that starts with \b keeps its line breaks."""
     for paragraph in re.split(r"\n\s*\n", text.strip()):
         kept = paragraph.lstrip().startswith("\b")
         lines = [line.strip() for line in paragraph.replace("\b", "").strip().splitlines()]

@@ -37,7 +37,7 @@ def _print_line(line: str) -> None:
 def discard(stream: TextIO) -> None:
     """Discard what a stream has buffered and everything written to it later.
 
-    Otherwise Python would flush the buffer at exit and report the failure.
+    Otherwise Python would flush the buffer at exit, and print a second error.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -58,12 +58,12 @@ class StderrProgress:
         _print_line(text)
 
     def showing(self, text: str | Callable[[], str]) -> AbstractContextManager[None]:
-        """Do nothing, because without a terminal there is no line to redraw."""
+        """Show nothing, because without a terminal no line can be redrawn."""
         return nullcontext()
 
 
 def with_bar(items: Sequence[T], doing: str, *, plain: bool) -> Iterator[T]:
-    """Yield the items while a bar on stderr shows progress. Without a terminal, no bar is shown."""
+    """Yield the items while a bar on stderr shows the progress. Without a terminal or with `plain`, no bar is shown."""
     if plain or not sys.stderr.isatty():
         yield from items
         return

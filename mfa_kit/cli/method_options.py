@@ -1,4 +1,4 @@
-"""Options of enrollment methods: build click options from a dataclass, and the dataclass from their values."""
+"""Builds click options from the fields of a method's dataclass, and the dataclass from the options' values."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
@@ -22,7 +22,7 @@ def click_options(kind: type[Options]) -> list[click.Option]:
 
 
 def built(kind: type[Options], values: Mapping[str, object]) -> Options:
-    """Build the options of a method from values by name. Names of other options are ignored."""
+    """Build the options of a method from `values`, by name. Values of other options are ignored."""
     build: Callable[..., Options] = kind
     return build(**{each.name: _value(each, values[each.name]) for each in fields(kind) if each.name in values})
 
@@ -38,7 +38,7 @@ def _value(declared: Field[Any], value: object) -> object:
 
 
 def _type(declared: Field[Any]) -> object:
-    """Return the type of a field; for an optional field, the type without None."""
+    """Return the type of a field. For an optional field, return the type without None."""
     return next((each for each in get_args(declared.type) if each is not type(None)), declared.type)
 
 

@@ -16,23 +16,23 @@ from mfa_kit.wiring.methods.registry import METHODS
 
 EPILOG = (
     "USER is a name, an ARN, or @me.\n\n\b\n"
-    "Kinds, each with options of its own (see mfa-kit enroll --with KIND --help):\n"
+    "Kinds of devices (for the options of a kind, see mfa-kit enroll --with KIND --help):\n"
     + "\n".join(f"  {name:<14}{recipe.help}" for name, recipe in METHODS.items())
 )
-KEY = "write --with fido2 for a security key, or --with oath for its codes"
-# With this option no method is required, because the half-made device already has one.
+KEY = "write --with fido2 for a security key, or --with oath for a key that shows codes"
+# With this option no method is required, because the half-made device already has a method.
 RESUME = "--resume"
 # With this option there is no USER argument, because root is not an IAM user.
 ROOT = "--root"
-# Keys in the context of a command line: the method given with --with, and whether --root is given.
+# Keys in click's context: the method given with --with, and whether --root is given.
 METHOD_NAME, FOR_ROOT = f"{__name__}.method", f"{__name__}.root"
 
 
 class MethodVerb(options.Verb):
     """A Verb that takes the options of the method given with `--with`.
 
-    Its function receives their values as `method_options`. An option of another method is an error that names that
-    method.
+    Its function receives the values of these options as `method_options`. For an option of another method, the error
+    names the other method.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -51,7 +51,7 @@ class MethodVerb(options.Verb):
         return left
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the options of the method, then the common options. Without a method, use the options of virtual."""
+        """Return the options of the method, then the verb's other options. The default method is `virtual`."""
         recipe = _recipe(ctx, otherwise=VIRTUAL.name)
         params = super().get_params(ctx)
         if ctx.meta.get(FOR_ROOT):
@@ -59,14 +59,14 @@ class MethodVerb(options.Verb):
         return [*environment.bind(ctx, click_options(recipe.options) if recipe else ()), *params]
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Combine the values of the method's options into one object."""
+        """Combine the values of the method's options into the parameter `method_options`, and run the command."""
         recipe = METHODS[ctx.meta[METHOD_NAME]]
         values = {option.name: ctx.params.pop(option.name or "") for option in click_options(recipe.options)}
         ctx.params["method_options"] = built(recipe.options, values)
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the options. If no method is given, list those of each method in a section of its own."""
+        """List the options. If no method is given, list the options of each method in a separate section."""
         if _recipe(ctx):
             super().format_options(ctx, formatter)
             return
@@ -115,10 +115,10 @@ def _check_method(name: str) -> None:
 
 
 def _fault_of(error: click.NoSuchOption) -> Exception:
-    """Return a fault that names the method of the option; return the error itself for an unknown option."""
+    """Return a UsageFault that names the method of the option. For an unknown option, return the error unchanged."""
     for name, recipe in METHODS.items():
         if any(error.option_name in option.opts for option in click_options(recipe.options)):
-            return UsageFault(f"{error.option_name} belongs to --with {name}", f"leave it out, or write --with {name}")
+            return UsageFault(f"{error.option_name} belongs to --with {name}", f"omit it, or write --with {name}")
     return error
 
 
@@ -136,7 +136,7 @@ DEVICE_OPTIONS = (
 
 
 def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the argument and the options that all verbs that make a device share."""
+    """Add the argument USER, and the options that all verbs that make a device share."""
     for decorate in reversed(DEVICE_OPTIONS):
         function = decorate(function)
     return function

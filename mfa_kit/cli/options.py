@@ -30,7 +30,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 class Number(click.FloatRange):
     """A parameter type: a number from 0 up to a maximum.
 
-    click's own range accepts nan, because nan is neither below nor above any limit.
+    click's FloatRange also accepts nan, because nan is not below or above any limit.
     """
 
     def __init__(self, most: float = 1e6) -> None:
@@ -91,7 +91,7 @@ class AccountId(click.ParamType[str]):
 
 
 class TitledOption(click.Option):
-    """An option that the help of a command lists under a title of its own."""
+    """An option that the help of a command lists under a separate title."""
 
     def __init__(self, *args: Any, title: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -127,7 +127,7 @@ DRILLED_WITHIN = click.option(
     default="90d",
     show_default=True,
     metavar="AGE",
-    help="Report devices whose backup was not tested for this long.",
+    help="Report devices whose backup was not tested in this time.",
 )
 
 
@@ -146,7 +146,7 @@ def identity(*, required: bool) -> Callable[[Any], Any]:
 
 
 class Row(NamedTuple):
-    """A row of the table of commands: its line in the list of commands, and its function or its own rows.
+    """A row of the table of commands. `line` is the description of the command in the list of commands.
 
     `held` is the function as `module:function`, or the rows of a group. `text` is the help of a group, if it differs
     from the line. A command without a line is not listed. `across` is the function that does the work of the command in
@@ -189,17 +189,17 @@ def given() -> Flags:
 
 
 def command_line() -> str:
-    """Return the command that is being run, quoted for a shell. It has no secret, because options never have one."""
+    """Return the command that is being run, quoted for a shell. It contains no secret, because no option takes one."""
     return shlex.join(["mfa-kit", *click.get_current_context().meta[ARGUMENTS]])
 
 
 def form() -> str:
-    """Return the output form that the command line asks for."""
+    """Return the output form that the command line names, or "table"."""
     return given().output or "table"
 
 
 def common(*, needs_config: bool = True) -> "Settings":
-    """Return the settings from the command line, or else from the configuration file.
+    """Return the settings from the command line. The configuration file has their defaults.
 
     Without `needs_config`, an invalid configuration file is ignored with a note.
     """
@@ -233,9 +233,9 @@ def common(*, needs_config: bool = True) -> "Settings":
 
 
 def _configuration(on_fault: Callable[[MfaKitError], None]) -> "Config":
-    """Return the configuration file.
+    """Return the values in the configuration file.
 
-    If it is invalid, call `on_fault`, which may raise, and then return a configuration in which nothing is set.
+    If the file is invalid, call `on_fault`, which may raise. If it does not raise, return the defaults.
     """
     from mfa_kit.wiring import config
 
@@ -247,7 +247,7 @@ def _configuration(on_fault: Callable[[MfaKitError], None]) -> "Config":
 
 
 def _has_color() -> bool:
-    """Return whether tables have colors on this terminal."""
+    """Return whether tables are printed with colors."""
     return colors.can_color() and not given().plain and not _configuration(lambda _: None).plain
 
 
@@ -284,7 +284,7 @@ def _common(*forms: str) -> list[click.Parameter]:
 def write_options(
     ctx: click.Context, formatter: click.HelpFormatter, params: Sequence[click.Parameter], title: str = "Options"
 ) -> None:
-    """List the command's own options, without the common ones."""
+    """List the options in `params` that are not common options, under a title."""
     own = [p for p in params if isinstance(p, click.Option) and p.name not in Flags._fields]
     rows = [row for p in own if (row := p.get_help_record(ctx))]
     if rows:
@@ -293,7 +293,7 @@ def write_options(
 
 
 def write_common_options(ctx: click.Context, formatter: click.HelpFormatter, params: Sequence[click.Parameter]) -> None:
-    """List the common options: the program's help explains them, and the help of a command only names them."""
+    """List the common options. The help of the program explains them; the help of a command only names them."""
     common_ones = [param for param in params if param.name in Flags._fields]
     if ctx.parent:
         with formatter.section("Common options (explained by mfa-kit --help)"):
@@ -305,7 +305,7 @@ def write_common_options(ctx: click.Context, formatter: click.HelpFormatter, par
 
 @contextmanager
 def _where(ctx: click.Context) -> Iterator[None]:
-    """Add the command to click's usage errors, because click's parser sometimes leaves it out."""
+    """Add the context of the command to click's usage errors, because click's parser sometimes omits the context."""
     try:
         yield
     except click.UsageError as error:
@@ -316,9 +316,8 @@ def _where(ctx: click.Context) -> Iterator[None]:
 class Verb(click.Command):
     """A command that does something. With `html`, its result can also be an HTML page.
 
-    If the function has a parameter `settings` or `output`, it receives those of the command line. If it has a parameter
-    `read_settings`, it receives a function that returns the settings, and that raises if the configuration file is
-    invalid.
+    The verb's function may have the parameters `settings` and `output`. A parameter `read_settings` receives a function
+    that returns the settings, or raises an error if the configuration file is invalid.
 
     Without `needs_config`, the verb works even if that file is invalid, because backups must be decryptable in an
     emergency. `across` is that of the verb's row in the table of commands.
@@ -334,7 +333,7 @@ class Verb(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         if given().quiet and given().debug:
             raise click.UsageError("give either --quiet or --verbose", ctx)
-        # The form may be given before the verb, so this is the first place that knows both.
+        # The form may be given before the verb, so it can be checked only here, where the verb is known too.
         flags = given()
         output = Output.of(flags.output, ctx, html=self.html, wide=flags.wide, query=flags.query)
         wanted = inspect.signature(self.callback).parameters if self.callback else {}
@@ -347,7 +346,7 @@ class Verb(click.Command):
         return super().invoke(ctx)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the parameters after giving each option its environment variable."""
+        """Return the parameters, with the environment variables of their options."""
         return environment.bind(ctx, super().get_params(ctx))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -364,7 +363,7 @@ class Verb(click.Command):
 
 
 class Noun(click.Group):
-    """A command that only holds verbs. Each verb is in its own file, which is imported when the verb is called."""
+    """A group of verbs. Each verb is in its own file, which is imported when the verb is called."""
 
     command_class = Verb
 
@@ -388,12 +387,12 @@ class Noun(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands with their lines from the table, so that listing them imports no verb."""
+        """List the commands with their lines from the table, so that no verb has to be imported."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, row.line) for name, row in self.rows.items() if row.line])
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the parameters after giving each option its environment variable."""
+        """Return the parameters, with the environment variables of their options."""
         return environment.bind(ctx, super().get_params(ctx))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

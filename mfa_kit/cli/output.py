@@ -22,14 +22,14 @@ FORMS: Mapping[str, str] = {
 }
 # An HTML page. Only some verbs have one, and each makes its own.
 HTML = "html"
-# Loads the function that compiles `--query`, and with it jmespath.
+# The function that compiles `--query`. Loading it also loads jmespath.
 QUERY = "mfa_kit.cli.query:compile_query"
 
 
 class Output(NamedTuple):
     """The output of a verb: prints to stdout in the chosen form.
 
-    `search` returns the part of a JSON document to print.
+    `search` returns the part of a JSON document to print. `wide` prints full values even if they do not fit the window.
     """
 
     form: str
@@ -72,14 +72,14 @@ class Output(NamedTuple):
     ) -> None:
         """Print a list of results, which all have the same fields. A table without results shows `empty`.
 
-        `narrow` names the columns to show in a window that has no room for all of them.
+        `narrow` names the columns to show if the window has no room for all columns.
 
         Without `header`, the rows continue a CSV that was begun earlier.
         """
         self._write(Results(schema, rows, empty=empty, header=header, narrow=narrow))
 
     def text(self, text: str) -> None:
-        """Print a page or a script unchanged. It has to end with a line break."""
+        """Print a page or a script unchanged. The text has to end with a line break."""
         click.echo(text, nl=False)
 
     def prose(self, *lines: str, painted: Sequence[str] = ()) -> None:

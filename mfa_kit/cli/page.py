@@ -1,4 +1,4 @@
-"""The layout of the screen while a QR code is shown: the symbol, and beside it the messages and the prompt."""
+"""The layout of the screen while a QR code is shown: the symbol on the left, messages and prompt beside it."""
 
 import textwrap
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Size(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Page:
-    """What is on the screen: a symbol, secrets as text, the latest messages, and the prompt below its countdown.
+    """The content of the screen: a symbol, secrets as text, the latest messages, a countdown, and the prompt below it.
 
     The last line of the window stays free, so that the line break after an answer does not scroll the page.
     """
@@ -57,9 +57,10 @@ class Page:
         return self.window.columns - self.left
 
     def rows(self) -> Secret[list[tuple[str, str]]]:
-        """Return each line of the window: its part of the symbol, and the text beside it, except the last text.
+        """Return the lines of the window as pairs: a line of the symbol, and the text beside it. Omit the last text.
 
-        The last text, which may be a prompt, is written once and after all others, because scripts wait for it.
+        The last text may be the prompt. `end` returns it, so that it is written once and after all other texts, because
+        scripts wait for it.
         """
         symbol = Secret(self.symbol.reveal().splitlines() if self.needs.fits(self.window) else [])
         beside = Secret(self._beside().reveal()[:-1])
@@ -67,14 +68,14 @@ class Page:
         return Secret([(line, text) for line, text, _ in pairs.reveal()][: self.window.lines])
 
     def end(self) -> tuple[int, str]:
-        """Return the line with the last text, counted from 1, and that text."""
+        """Return the number of the line with the last text, counted from 1, and the text."""
         lines = self._beside()
         return len(lines.reveal()), (lines.reveal() or [""])[-1]
 
     def _beside(self) -> Secret[list[str]]:
         """Return the lines beside the symbol: the secrets, and as many of the latest messages as fit.
 
-        If the window has become too small, return the size that is needed, and the prompt.
+        If the window is now too small for the symbol, return a line with the required size, and the prompt.
         """
         if not self.needs.fits(self.window):
             return Secret(self._wrapped([f"enlarge the window to {self.needs}", *self.prompt]))
@@ -83,5 +84,5 @@ class Page:
         return Secret([*fixed.reveal(), *lines[len(fixed.reveal()) + 1 - self.window.lines :]])
 
     def _wrapped(self, texts: Sequence[str]) -> list[str]:
-        """Return lines of whole words. Only a word that is wider than the column is broken."""
+        """Return the texts as lines of whole words. Only a word that is wider than the column is broken."""
         return [line for text in texts for line in textwrap.wrap(text, self.width, break_on_hyphens=False)]

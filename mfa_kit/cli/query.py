@@ -24,7 +24,7 @@ def compile_query(expression: str) -> Callable[[object], object]:
         except JMESPathError as error:
             raise UsageFault(
                 f"--query cannot be applied to the result: {_first_line(error)}",
-                "run `mfa-kit ledger show` to see what was done, and leave out --query to see the whole result",
+                "to see what was done: mfa-kit ledger show; to see the whole result, omit --query",
             ) from None
         return found
 

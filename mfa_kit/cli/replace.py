@@ -75,7 +75,7 @@ def replace(
             output.one("replace", {**row, "steps": _steps(intent, old, run, equipment.maker, lost=lost, desk=desk)})
             return
         if old:
-            when = "before the new one is created" if lost else "after the new one works"
+            when = "before the new device is created" if lost else "after the new device works"
             confirm_removal(old, when=when, settings=settings)
         done = revoke.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run, maker=equipment.maker)
         row |= {
@@ -83,7 +83,7 @@ def replace(
             "revoked": done.revoked.serial if done.revoked else None,
             "listed": done.enrolled.listed,
         }
-        if lost and output.form != "table":  # with a table, the commands were already printed for people
+        if lost and output.form != "table":  # with a table, the commands were already printed on stderr
             row["end_sessions"] = done.end_sessions
         for line in recipe.usage(done.enrolled.intent, context):
             desk.progress.note(line)

@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeAlias
 
 # The version of all schemas.
 VERSION = 1
-# A value of a result. Nested values are for JSON. If a row has no value under a name, the cell is None.
+# A value of a result. Nested values are for JSON. None means that the row has no value for this name.
 Cell: TypeAlias = "str | float | Sequence[Cell] | Mapping[str, Cell] | None"
 ResultRow: TypeAlias = "Mapping[str, Cell]"
 
@@ -14,9 +14,9 @@ class Results(NamedTuple):
     """One result (`single`), or a list of results with the same fields. No result contains a secret.
 
     `schema` is the name of the schema without `mfa-kit/`. A table without results shows `empty`. Without `header`, the
-    rows continue a CSV that was begun earlier. If the window has no room for all columns, a table shows only those in
-    `narrow` (all if `narrow` is empty) and shortens cells, unless it is `wide`. `search` returns the part of a JSON
-    document to print. With `color`, a table has colors.
+    rows continue a CSV that was begun earlier. If the window has no room for all columns and `wide` is not set, a table
+    has shorter cells, and only the columns in `narrow` (all columns if `narrow` is empty). `search` returns the part of
+    a JSON document to print. With `color`, a table has colors.
     """
 
     schema: str

@@ -20,12 +20,12 @@ from mfa_kit.wiring.settings import Settings
 @click.argument("user")
 @options.DEVICE
 @click.option(
-    "--lost", is_flag=True, help="The device is lost: do not ask for its key, and print how to end its sessions."
+    "--lost", is_flag=True, help="The device is lost: do not ask for the key, and print how to end its sessions."
 )
 @click.option(
     "--leave-without-mfa",
     is_flag=True,
-    help="Also remove the last device: anyone with the password can then enroll one.",
+    help="Also remove the last device. Anyone with the password can then enroll one.",
 )
 @PASSWORD_STDIN
 def revoke(
@@ -62,9 +62,9 @@ def revoke(
             row["steps"] = use_case.removal_steps(entry, lost=lost, desk=desk)
         else:
             if entry.reached is not Reached.REVOKED:  # settling may have finished an interrupted revoke of the device
-                confirm_removal(entry, when="for good", settings=settings)
+                confirm_removal(entry, when="permanently", settings=settings)
             done = use_case.retire(entry, purpose=Purpose.LOST if lost else Purpose.REVOKE, desk=desk)
             row["outcome"] = "revoked"
-            if lost and output.form != "table":  # with a table, the commands were already printed for people
+            if lost and output.form != "table":  # with a table, the commands were already printed on stderr
                 row["end_sessions"] = done.end_sessions
         output.one("revoke", row)

@@ -8,7 +8,7 @@ from mfa_kit.organization.wording import in_account
 
 
 def audit_head(snapshot: Snapshot) -> ResultRow:
-    """Return the account, the caller, the times, and the parts that could not be read."""
+    """Return the row about the account: its ID, the caller, the times, and the parts that could not be read."""
     return {
         "account": snapshot.account,
         "caller": snapshot.caller,
@@ -19,9 +19,9 @@ def audit_head(snapshot: Snapshot) -> ResultRow:
 
 
 def rule_row(answer: RuleAnswer, *, account: str | None = None) -> ResultRow:
-    """Return the answer of a rule with its findings.
+    """Return the row of a rule's answer, with its findings.
 
-    With `account`, the commands that fix the findings name that account, because the reader may use the credentials of
+    With `account`, the commands that fix the findings name that account, because the reader may have the credentials of
     another account.
     """
     return {

@@ -1,4 +1,4 @@
-"""Orderly stop: Ctrl-C and SIGTERM let the work in progress finish and prevent new work from starting."""
+"""Stops work in an orderly way: after Ctrl-C or SIGTERM, work in progress is finished and no new work is started."""
 
 import os
 import signal
@@ -15,9 +15,9 @@ def stop_on_signals(
 ) -> Iterator[Event]:
     """Set `stop` and call `also` on the first SIGINT or SIGTERM.
 
-    On the second, call `break_off` and raise KeyboardInterrupt.
+    On the second signal, call `break_off` and raise KeyboardInterrupt.
 
-    Yield an event that is set only by a signal, while other code may also set `stop`.
+    Yield an event that only a signal sets. `stop` may also be set by other code.
     """
     asked = Event()
 
@@ -27,7 +27,7 @@ def stop_on_signals(
             raise KeyboardInterrupt
         asked.set()
         stop.set()
-        with suppress(OSError):  # the signal may interrupt a write to the stream, so write to the descriptor
+        with suppress(OSError):  # the signal may interrupt a write to sys.stderr, so write to its descriptor
             os.write(2, f"{chr(10) * os.isatty(2)}{ENDING}\n".encode())
         for act in also:
             act()

@@ -21,17 +21,17 @@ MAX_AGE = click.option(
     type=Age(),
     default="4h",
     show_default=True,
-    help="Request a new credential report if the last one is older. IAM makes one every 4h at most.",
+    help="Request a new credential report if the last report is older. IAM makes a new report every 4h at most.",
 )
 
 
 def note_unread_users(snapshot: Snapshot, progress: Progress) -> None:
-    """Note the parts that could not be read and may hide users from a result."""
+    """Print each part that could not be read, because users in it may be missing from the result."""
     for why in unread_users(snapshot):
         progress.alert(f"not read: {why}")
 
 
 def no_snapshot_of_many(file: Path | None) -> None:
-    """Raise UsageFault for --snapshot with many accounts, because a snapshot is of one account."""
+    """Raise UsageFault for --snapshot with many accounts, because a snapshot contains one account."""
     if file is not None:
         raise UsageFault("--snapshot is for one account", "to write a snapshot of each account: --output-dir DIR")

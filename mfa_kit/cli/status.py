@@ -1,4 +1,4 @@
-"""`mfa-kit status`: list users and their MFA devices, including users without any."""
+"""`mfa-kit status`: list users and their MFA devices, including users without a device."""
 
 import time
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
-# How many threads look up users. IAM does not publish its rate limits, but is known to accept this many.
+# The number of threads that look up users. IAM does not publish its rate limits, but is known to accept this many.
 AT_ONCE = 8
 
 
@@ -71,7 +71,7 @@ def status(
 def _row(has: use_case.DeviceStatus, drills: Mapping[str, float], *, since: float) -> ResultRow:
     """Return the row of one device, or of a user without devices.
 
-    `drills` has the time of the last test of each backup, by its name. A test of the backup is due if the last one was
+    `drills` has the time of the last test of each backup, by the backup's name. A test is due if the last test was
     before `since`. Times are Unix seconds.
     """
     device, backup = has.device, None

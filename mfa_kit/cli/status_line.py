@@ -26,8 +26,8 @@ LONG = 3.0
 class StatusLine(StderrProgress):
     """Progress as one line on stderr that is redrawn. Notes are printed above it.
 
-    Operations may be nested and in several threads; the line shows the operation that began last. While a prompt is on
-    the screen, the line is not drawn.
+    Operations may be nested and run in several threads. The line shows the operation that began last. While a prompt is
+    on the screen, the line is not drawn.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class StatusLine(StderrProgress):
 
     @contextmanager
     def showing(self, text: str | Callable[[], str]) -> Iterator[None]:
-        """Show a text while the context lasts.
+        """Show a text until the context ends.
 
         A string is followed by the elapsed seconds. A function returns the text for each redraw.
         """
@@ -71,7 +71,7 @@ class StatusLine(StderrProgress):
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
-        """Do not draw the line while the context lasts."""
+        """Do not draw the line until the context ends."""
         with self._lock:
             self._prompts += 1
             self._erase()
@@ -108,7 +108,7 @@ class StatusLine(StderrProgress):
 
 @contextmanager
 def counting(progress: LiveProgress, doing: str, items: Iterable[T], total: int | None = None) -> Iterator[Iterator[T]]:
-    """Yield an iterator over the items; while the context lasts, show how many it has returned."""
+    """Yield an iterator over the items. Until the context ends, show how many items it has returned."""
     done = 0
 
     def count() -> Iterator[T]:
@@ -126,13 +126,13 @@ STATUS = StatusLine()
 
 
 def find_progress(*, plain: bool, quiet: bool = False) -> LiveProgress:
-    """Return the status line. With `plain` or `quiet`, or without a terminal, return progress without one."""
+    """Return the status line. With `plain` or `quiet`, or without a terminal, return progress that prints lines."""
     still = plain or quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb"
     return StderrProgress(quiet=quiet) if still else STATUS
 
 
 def countdown_sleep(*, plain: bool) -> Callable[[float], None]:
-    """Return a sleep function (in seconds) that counts down long waits on the status line, if there is one."""
+    """Return a function that waits for a number of seconds, and counts down long waits if there is a status line."""
     progress = find_progress(plain=plain)
 
     def sleep(seconds: float) -> None:

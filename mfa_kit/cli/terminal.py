@@ -1,8 +1,8 @@
 """The only module that uses the terminal. It asks questions on /dev/tty, so pipes do not interfere.
 
 All control sequences of the program are in this file and in status_line.py. Secrets are shown on the alternate screen.
-They are erased line by line, because a terminal multiplexer keeps a screen that is erased as a whole. When no question
-may be asked, `Nobody` takes the place of the terminal and raises Declined.
+They are erased line by line, because a terminal multiplexer keeps the content of a screen that is erased at once. If no
+question may be asked, `Nobody` is used instead of the terminal, and raises Declined.
 """
 
 import math
@@ -37,18 +37,19 @@ TRIES = 3
 # Seconds between two checks for an event that can replace a typed line.
 LOOK = 0.3
 # Control sequences of xterm, which all terminal emulators and multiplexers support. The black and white of a QR code
-# come from the color cube, because a theme may replace the first sixteen colors.
+# are colors 16 and 231, because a theme may change the first sixteen colors.
 SCREEN, BACK = "\x1b[?1049h\x1b[H", "\x1b[r\x1b[0m\x1b[?1049l"
 BLACK_ON_WHITE, PLAIN = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
 LINE_ABOVE, RETURN = "\x1b7\x1b[A\x1b[{}G", "\x1b[K\x1b8"
-# Columns for an answer after a prompt. If both do not fit on one line, the line above cannot be the countdown.
+# The number of columns for an answer after a prompt. If the prompt and the answer need more than one line, the
+# countdown cannot be redrawn in the line above.
 ANSWER = 12
 # The signals that end a process and can be caught.
 FATAL = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Nobody:
-    """The Interaction of a command that may not ask questions, or has no terminal. `why` is part of its errors."""
+    """The Interaction of a command that may not ask questions, or has no terminal. Its errors contain `why`."""
 
     def __init__(self, why: str) -> None:
         self._why = why
@@ -100,11 +101,11 @@ class Nobody:
 
 
 class Terminal:
-    """A person at the terminal with the descriptor `tty`.
+    """The user at the terminal with the file descriptor `tty`.
 
-    The kernel edits the typed line, so no redraw affects it. While a QR code is shown, `_page` has everything that is
-    on the screen: the code, and the texts beside it. With `plain`, and in a window that is too narrow for that, the
-    texts are below the code.
+    The kernel edits the typed line, so redrawing the screen does not change it. While a QR code is shown, `_page` has
+    the whole content of the screen: the code, and the texts beside it. With `plain`, or in a window that is too narrow
+    for both, the texts are below the code.
     """
 
     def __init__(self, tty: int, *, plain: bool) -> None:
@@ -124,7 +125,7 @@ class Terminal:
         return self._page.width if self._page else self._window().columns or sys.maxsize
 
     def say(self, text: str) -> None:
-        """Print a text, wrapped to the window, or to the part of it beside a QR code."""
+        """Print a text, wrapped to the width of the window, or of the space beside a QR code."""
         if self._page:
             self._page.messages.append(printable(text))
             return self._draw(self._page)
@@ -160,7 +161,7 @@ class Terminal:
         return Secret(self._line(prompt, echo=False).rstrip("\n"))
 
     def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
-        """Return a secret that the user typed twice. Ask until both are the same and not empty."""
+        """Return a secret that the user typed twice. Ask until both entries are the same and not empty."""
         while True:
             first = self.ask_secret(prompt, instead=instead)
             if first == Secret(""):
@@ -171,7 +172,7 @@ class Terminal:
                 self.say("the two entries differ; type both again")
 
     def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
-        """Raise Declined unless `typed` is typed."""
+        """Raise Declined unless the user types the word `typed`."""
         self.say(what)
         if self._line(f"type {typed} to continue").strip() != typed:
             raise Declined(f"{typed} was not typed, so nothing was done", f"type {typed}, or use {instead}")
@@ -192,7 +193,7 @@ class Terminal:
         self._line(prompt)
 
     def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
-        """Return the first value of `comes` that is not None, or the typed line if the user types one first."""
+        """Return the first value of `comes` that is not None, or the typed line if the user presses Enter first."""
         came: list[T] = []
 
         def look() -> bool:
@@ -217,13 +218,13 @@ class Terminal:
             for part in parts
             for line in part.reveal().splitlines()
         ]
-        # From here on only the lines below scroll, so the secrets stay in place.
+        # From now on, only the lines below the secrets scroll, so the secrets stay visible.
         return self._write(SCREEN + "".join(rows) + f"\x1b[{high + 1};{lines}r\x1b[{high + 1};1H")
 
     def _page_of(self, parts: Sequence[Secret[str]]) -> Page | None:
         """Return the page that shows a symbol and the other parts.
 
-        Return None if no part is a symbol, or if nothing may be redrawn.
+        Return None if the first part is not a symbol, or if the screen must not be redrawn.
         """
         match parts:
             case [Symbol() as symbol, *texts] if self._redraws and os.environ.get("TERM", "dumb") != "dumb":
@@ -235,7 +236,7 @@ class Terminal:
         return page if page and page.needs.fits(page.window) else None
 
     def _draw(self, page: Page) -> None:
-        """Draw the whole page, because a long answer or a new size of the window may have damaged it."""
+        """Draw the whole page, because a long answer or a resized window may have damaged the screen."""
         page.window = self._window()
         rows, (last, text) = page.rows(), page.end()
         drawn = "".join(
@@ -322,12 +323,12 @@ class Terminal:
             self._write("\n".join(self._wrapped(prompt)) + " ")
 
     def _typed(self, tick: Callable[[], None] | None, until: Callable[[], bool] | None) -> bool:
-        """Wait for a line. Return whether the user typed one.
+        """Wait until the user has typed a line. Return False if `until` returned true first.
 
-        If the size of the window changes, the page is drawn again. What was typed since the prompt is then dropped,
-        because terminals move it to different places.
+        If the size of the window changes, the page is drawn again. An unfinished line is then discarded, because each
+        terminal moves it to a different place.
         """
-        # The wait always has a timeout, because a signal that arrives just before `select` would not end it.
+        # The wait always has a timeout, because a signal that arrives just before `select` would not end the wait.
         pause = LOOK if until or self._page else 1
         while not select.select([self._tty], [], [], pause)[0]:
             if self._page and self._page.window != self._window():
@@ -341,9 +342,9 @@ class Terminal:
 
     @contextmanager
     def _mode(self, *, echo: bool) -> Iterator[None]:
-        """Let the kernel edit a line. Keys typed before the prompt are dropped.
+        """Let the kernel edit a line until the context ends. Keys typed before the prompt are discarded.
 
-        The keys that suspend and quit are disabled, because a secret would stay on the screen.
+        The keys that suspend or quit the process are disabled, because a secret would stay on the screen.
         """
         before = termios.tcgetattr(self._tty)
         mode = termios.tcgetattr(self._tty)
@@ -368,7 +369,8 @@ class Terminal:
 def _catch_fatal_signals(act: Callable[[int, object], None]) -> Handlers:
     """Call `act` on the signals that end the process, and return the previous handlers.
 
-    A signal that is ignored stays ignored, as under nohup. Only the main thread can have handlers.
+    Signals that are ignored, such as under nohup, stay ignored. Only the main thread can set handlers, so other threads
+    do nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         return {}
@@ -386,7 +388,7 @@ def _restore_handlers(handlers: Handlers) -> None:
 
 @cache
 def find_person(*, plain: bool, no_input: bool) -> Interaction:
-    """Return the person at the terminal of this process, or Nobody."""
+    """Return the terminal of this process. With `no_input`, or if there is no terminal, return Nobody."""
     if no_input:
         return Nobody("--no-input forbids prompts")
     try:

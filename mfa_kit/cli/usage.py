@@ -1,4 +1,4 @@
-"""Turns click's errors into mfa-kit's own: one sentence and one hint."""
+"""Turns click's errors into errors of mfa-kit, with one sentence and one hint."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ MEANING = {"RECIPIENT": "an age1… or SSH public key"}
 
 
 def usage_fault(error: click.UsageError) -> UsageFault:
-    """Return what is wrong with the command line, with a hint, worded like all other errors."""
+    """Return an error of mfa-kit for an error of click."""
     ctx = error.ctx or click.Context(click.Command("mfa-kit"), info_name="mfa-kit")
     what, hint = _what_and_hint(error, ctx)
     return UsageFault(what, hint)
@@ -27,7 +27,7 @@ def usage_fault(error: click.UsageError) -> UsageFault:
 
 @singledispatch
 def _what_and_hint(error: click.UsageError, ctx: click.Context) -> tuple[str, str]:
-    """Return what is wrong and a hint. Each function below handles one class of click's errors."""
+    """Return the message and the hint. Each function below handles one class of click's errors."""
     extra = EXTRA.fullmatch(error.message)
     if extra and ctx.command.name == "enroll" and "user" in ctx.params:
         return _several_users(ctx, extra[1].split())
@@ -99,9 +99,9 @@ def _several_users(ctx: click.Context, more: Sequence[str]) -> tuple[str, str]:
 
 
 def nearest(given: str, known: Iterable[str], *, before: str = "", otherwise: str) -> str:
-    """Return a hint with the known name that the user probably meant, or else `otherwise`.
+    """Return a hint with the known name that is most similar to `given`. If no name is similar, return `otherwise`.
 
-    `before` is what the user types before the name.
+    `before` is the text that the user types before the name.
     """
     close = get_close_matches(given, known, n=1)
     return f"{before}{close[0]}, if that is what you meant" if close else otherwise
@@ -120,7 +120,7 @@ def _name(param: click.Parameter) -> str:
 
 
 def _form(param: click.Parameter, ctx: click.Context) -> str:
-    """Return an option with its value, as the user types them."""
+    """Return an option with a placeholder for its value, as in a usage line."""
     if isinstance(param, click.Option) and param.is_flag:
         return _name(param)
     takes = _listed(param.type) if isinstance(param.type, click.Choice) else param.make_metavar(ctx)

@@ -1,4 +1,4 @@
-"""Lists the accounts that a command works in, from a file or from Organizations, and writes new accounts files."""
+"""Lists the accounts in which a command works, from a file or from Organizations, and writes new accounts files."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ def choose_accounts(choice: AccountsChoice, iam: "Iam") -> AccountSelection:
 
 
 def list_organization(choice: AccountsChoice, iam: "Iam", *, with_tags: bool = False) -> Iterable[OrgAccount]:
-    """Yield the accounts of the organization, with their tags if the options select by tag or with `with_tags`."""
+    """Yield the accounts of the organization. Their tags are read with `with_tags`, or if the options select by tag."""
     from mfa_kit.adapters.aws.organizations import OrganizationReader
 
     return OrganizationReader(iam.ask_organizations).accounts(choice.ou, with_tags=with_tags or bool(choice.tags))
@@ -52,8 +52,9 @@ def _parse_yaml(text: str) -> tuple[object, Locate]:
 def export_accounts(settings: Settings, choice: AccountsChoice, *, out: Path, with_tags: bool) -> AccountSelection:
     """Write the accounts of the organization that the options select to a new file, and return them.
 
-    mfa-kit uses the caller's own credentials in the account that they belong to, because StackSets do not deploy roles
-    to the management account. If the credentials come from a profile, the file names the profile for this account.
+    In the caller's own account, mfa-kit uses the caller's credentials instead of a role, because StackSets do not
+    deploy roles to the management account. If the credentials come from a profile, the file therefore names the profile
+    for this account.
     """
     check_new(out)
     with connect(settings) as (iam, _, caller):

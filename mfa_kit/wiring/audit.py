@@ -1,4 +1,4 @@
-"""Opens a snapshot of the account, which is taken now or read from a file, and chooses the AWS partition."""
+"""Takes a snapshot of the account, or reads one from a file, and chooses the AWS partition."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotSource:
-    """Where a snapshot comes from, and what is read for it.
+    """The file of a snapshot, and which data is read from AWS.
 
-    `file` is an existing snapshot to read, or a new file to write. `max_age` is the maximum age of the credential
-    report in seconds. For the users that `passwords_of` selects, mfa-kit also reads whether they have to change their
-    password. For the users that `afresh` selects, it reads password, keys and devices from IAM even if the report has
-    them. `central_root` also reads whether an organization manages root centrally; a stored snapshot always has this.
+    `file` is an existing snapshot to read, or a new file to write. If it is None, the snapshot is not stored. `max_age`
+    is the maximum age of the credential report in seconds. For the users that `passwords_of` selects, mfa-kit also
+    reads whether they have to change their password. For the users that `afresh` selects, it reads their password, keys
+    and devices from IAM even if the report has them. With `central_root`, or if the snapshot is stored, it also reads
+    whether an organization manages root centrally.
     """
 
     file: Path | None
@@ -128,7 +129,7 @@ def account_source(iam: Iam) -> AccountSource:
 
 
 def chosen_partition(settings: Settings, name: str | None) -> str | None:
-    """Return the named partition, or else the configured region's partition, or None if no region is configured.
+    """Return the partition `name`. If `name` is None, return the partition of the configured region, or None.
 
     Raise UsageFault for a partition, a region or a profile that does not exist.
     """

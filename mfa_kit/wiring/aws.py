@@ -39,8 +39,8 @@ class OneLineFormatter(logging.Formatter):
 def load_boto3() -> None:
     """Load boto3, and exclude its objects from garbage collection, because they live until exit (docs/decisions/007).
 
-    Call this before zxing-cpp is imported. Otherwise the types of zxing-cpp are excluded too, and it prints a line at
-    exit for each of them.
+    Call this before zxing-cpp is imported. Otherwise the types of zxing-cpp are excluded too, and for each of these
+    types zxing-cpp prints a line at exit.
     """
     if "boto3" not in sys.modules and "zxingcpp" not in sys.modules:
         import boto3  # noqa: F401 - adapters use it
@@ -59,9 +59,10 @@ def open_iam(
 ) -> "Iam":
     """Open IAM with the credentials from the options and the environment.
 
-    If a profile needs a code, the user is asked for it. `observe` is called for each write. Up to `workers` calls may
-    be in progress at a time, and each call waits for its `turn`. `clients` replaces the function that creates the
-    clients, for commands that also open sessions in other accounts. `stop` ends pauses and prompts in all threads.
+    If a profile needs an MFA code, the user is asked for the code. `observe` is called for each write. Up to `workers`
+    calls may be in progress at a time. `turn`, if given, makes each read: it waits and may retry. `clients` replaces
+    the function that creates the clients, for commands that also open sessions in other accounts. `stop` ends pauses
+    and prompts in all threads.
     """
     from mfa_kit.adapters.aws.clients import open_clients
     from mfa_kit.adapters.aws.iam import Iam
@@ -91,7 +92,7 @@ def connect(
 ) -> Iterator[tuple["Iam", "Ledger", Caller]]:
     """Open AWS and the ledger, and identify the caller. Raise UsageFault if the account differs from --account.
 
-    `workers`, `turn`, `clients` and `stop` are as in `open_iam`.
+    `workers`, `turn`, `clients` and `stop` are those of `open_iam`.
     """
     harden()
     if settings.debug:
@@ -115,7 +116,7 @@ def connect(
 
 
 def _ask_session_code(serial: str, settings: Settings, stop: Stop) -> str:
-    """Ask the user for a code of the device that a profile names. Only AWS can check the code.
+    """Ask the user for a code of the MFA device that a profile names. Only AWS can check the code.
 
     Ctrl-C interrupts only the main thread. A prompt in another thread ends at the next second of its countdown.
     """
@@ -129,15 +130,15 @@ def _ask_session_code(serial: str, settings: Settings, stop: Stop) -> str:
         f"code of {serial}",
         now=now,
         interaction=settings.interaction,
-        instead="credentials that need no code, such as those of a session, or of a role without mfa_serial",
+        instead="credentials that need no code, such as a session's, or a role's without mfa_serial",
     )
 
 
 def account_label(account: str, *, lab: bool) -> str:
-    """Return an account number for messages, with a remark if the account is a lab's."""
+    """Return an account number for messages, with a remark if the account belongs to a lab."""
     return f"{account} (LAB, nothing here is real)" if lab else account
 
 
 def clock_difference(offset: float) -> str:
-    """Describe how far this computer's clock is off. `offset` is how many seconds AWS's clock is ahead of it."""
+    """Describe the error of this computer's clock. `offset` is how many seconds AWS's clock is ahead of it."""
     return f"this computer's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} AWS's"

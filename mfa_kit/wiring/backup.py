@@ -45,7 +45,7 @@ def show_backup(file: Path, identities: Identities, out: Path) -> None:
 
 
 def verify_backups(files: Iterable[Path], identities: Identities) -> list[Verified]:
-    """Decrypt each file, and return a result for each: the label of its device, or why the file cannot be used."""
+    """Decrypt each file, and return one result per file: the label of its device, or why the file cannot be used."""
     with open_opener(identities) as (opener_, ledger), ledger.lightly():
         return list(opening.verify_files(files, opener_.open))
 
@@ -53,7 +53,7 @@ def verify_backups(files: Iterable[Path], identities: Identities) -> list[Verifi
 def drill_backups(
     files: Iterable[Path], identities: Identities, judge: Callable[[Intent, Opened], Drilled]
 ) -> list[Drilled]:
-    """Decrypt each file, let `judge` compare its codes with its device's codes, and record and return the results."""
+    """Decrypt each file, let `judge` compare its codes with those of its device, and record and return the results."""
     with open_opener(identities) as (opener_, ledger):
         return list(
             drill.drill_all(
@@ -86,7 +86,7 @@ def backups_named(names: Iterable[str]) -> list[Backup]:
 
 
 def remove_backups(folder: Path | None, chosen: Sequence[Backup]) -> dict[Path, str]:
-    """Remove backups permanently; each removal is logged. Return the backups that remain, with the reason."""
+    """Remove backups permanently, and log each removal. Return the paths of backups that remain, with the reason."""
     vault = open_age_files(folder, ())
     with open_ledger() as ledger:
         return pruning.remove(chosen, discard=vault.discard, log=ledger.called)

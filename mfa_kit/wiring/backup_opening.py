@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_opener(identities: Identities) -> Iterator[tuple["BackupOpener", "Ledger"]]:
-    """Read the identities, and yield an opener of backups and the ledger, in which each decryption is logged."""
+    """Read the identities, and yield an opener of backups and the ledger. The ledger logs each decryption."""
     harden()
     secrets = identities.read()
     with open_ledger() as ledger:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def backup_records(ledger: "Ledger") -> BackupRecords:
-    """Return the records of backups in a ledger. New records are stamped with the time of this call."""
+    """Return the records of backups in a ledger. New records get the time of this call."""
     return BackupRecords(ledger, now=time.time())
 
 

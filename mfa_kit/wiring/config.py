@@ -14,7 +14,8 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.disk.ownership import fault_of_owner
 
 NAME = "config.toml"
-# The start of an age identity. An identity in the file is refused, because `config show` and errors would print it.
+# The start of an age identity. A configuration file with an identity is refused, because `config show` and errors would
+# print the identity.
 IDENTITY = b"AGE-SECRET-KEY-"
 
 
@@ -57,8 +58,8 @@ def path() -> Path:
 def load() -> Config:
     """Read the file and return its values, or return the defaults if there is no file.
 
-    Raise UsageFault if other users can write the file or if its content is not valid, IntegrityFault if it cannot be
-    read.
+    Raise UsageFault if other users can write the file, or if its content is not valid. Raise IntegrityFault if it
+    cannot be read.
     """
     file = path()
     try:
@@ -74,7 +75,7 @@ def _trusted(file: Path) -> bytes:
     """Return the content of the file. Raise UsageFault unless only the user or root can write it and its folder."""
     with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-            raise UsageFault(f"{file} is not a file", "move it away, and write a file in its place")
+            raise UsageFault(f"{file} is not a regular file", "move it away, and write a file in its place")
         for checked, status in ((file, os.fstat(opened.fileno())), (file.parent, file.parent.stat())):
             if fault := fault_of_owner(checked, status):
                 raise UsageFault(*fault)
@@ -116,7 +117,7 @@ def _check(key: str, value: object, file: Path) -> None:
 
 
 def _correction(key: str) -> str:
-    """Return a hint that suggests a valid key for an unknown one."""
+    """Return a hint that suggests a valid key in place of an unknown key."""
     from difflib import get_close_matches  # only where a key is wrong
 
     close = get_close_matches(key, KEYS, n=1)

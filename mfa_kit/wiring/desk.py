@@ -88,7 +88,7 @@ def open_desk(
 ) -> Iterator[tuple[Desk, Caller]]:
     """Open a desk for one user at a time, and yield it with the caller.
 
-    A verb that uses OATH keys itself passes its `oath_keys`, so that a password is asked for only once.
+    A verb that uses OATH keys itself passes its `oath_keys`, so that the user types each password only once.
     """
     vault = vault or open_vault()
     with connect(settings) as (iam, ledger, caller):

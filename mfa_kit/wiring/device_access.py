@@ -19,7 +19,7 @@ READ_WRITE_OF_GROUP = stat.S_IRGRP | stat.S_IWGRP
 
 
 def diagnose_device_access() -> Iterator[Diagnosis]:
-    """Yield whether this user may use the keys on USB, and whether the smart card service works."""
+    """Yield the results for this user's access to keys on USB, and for the smart card service."""
     if sys.platform == "win32":  # pragma: no cover - not verified
         yield _elevation()
     elif sys.platform == "darwin":  # pragma: no cover - not verified
@@ -52,7 +52,7 @@ def _node(node: str, *, rule: bool) -> Diagnosis:
         return Diagnosis(
             what,
             Health.BAD,
-            f"the kernel has a key, but {node} does not exist here",
+            f"a key is connected, but its device node {node} does not exist here",
             f"pass it to the container: --device {node}",
         )
     group = _group(status.st_gid)
@@ -66,7 +66,9 @@ def _node(node: str, *, rule: bool) -> Diagnosis:
         )
     name, groups = _me()
     if status.st_gid in groups:
-        return Diagnosis(what, Health.BAD, found, f"sign in again: you joined the group {group} after you signed in")
+        return Diagnosis(
+            what, Health.BAD, found, f"sign in again, because you joined the group {group} after you signed in"
+        )
     return Diagnosis(
         what, Health.BAD, found, f"sudo usermod --append --groups {quote(group)} {quote(name)}; then sign in again"
     )
@@ -102,8 +104,8 @@ def _readers() -> Diagnosis:
     try:
         names = [without_controls(name) for name in pcsc.reader_names()]
     except DeviceFault as fault:
-        # Without readers the service is not needed, so it is not a problem if the service does not run. If it runs but
-        # refuses or does not answer, that is a problem.
+        # Without readers the service is not needed, so it is not a problem if the service does not run. It is a problem
+        # if the service runs, but refuses or does not answer.
         return Diagnosis(what, Health.BAD if pcsc.service_listens() else Health.NOTED, str(fault), fault.hint)
     return Diagnosis(what, Health.GOOD, ", ".join(names) or "the service works; no reader is plugged in")
 

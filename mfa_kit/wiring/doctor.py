@@ -28,14 +28,14 @@ BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
 # This variable names a file to which OpenSSL and Python write the keys of TLS connections. The keys decrypt recorded
 # traffic.
 KEY_LOG = "SSLKEYLOGFILE"
-# Columns and lines for the QR code of a device with a short name, and the prompts beside it.
+# The columns and lines that the QR code of a device with a short name and the prompts beside it need.
 WINDOW = (71, 24)
 
 
 def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnosis]:
     """Yield every line of the table, ordered so that earlier failures explain later ones.
 
-    `read_settings` reads the configuration file; if it raises, that becomes the last line.
+    `read_settings` reads the configuration file. If it raises an error, the error becomes the last line.
     """
     yield Diagnosis("mfa-kit", Health.GOOD, f"{__version__}, Python {platform.python_version()}, {platform.system()}")
     yield from _extras()
@@ -96,7 +96,7 @@ def _ledger(path: Path) -> Diagnosis:
 
 
 def _environment(env: Mapping[str, str]) -> Iterator[Diagnosis]:
-    """Yield the environment variables that redirect or expose requests.
+    """Yield a line for each environment variable that redirects or exposes requests.
 
     Only the host of a proxy's URL is shown, because the URL may contain a password.
     """
@@ -107,10 +107,10 @@ def _environment(env: Mapping[str, str]) -> Iterator[Diagnosis]:
     for name in BUNDLES:
         if value := env.get(name):
             there = Path(value).is_file()
-            hint = "" if there else f"unset {name}, or name a file"
+            hint = "" if there else f"unset {name}, or set it to a file that exists"
             yield Diagnosis("CA bundle", Health.NOTED if there else Health.BAD, f"{name} {value}", hint)
     if value := env.get(KEY_LOG):
-        found = f"{KEY_LOG} {value}: the keys that decrypt TLS connections are written there"
+        found = f"{KEY_LOG} {value}: programs write the keys of TLS connections to this file"
         yield Diagnosis("TLS key log", Health.BAD, found, f"unset {KEY_LOG}")
 
 
@@ -177,7 +177,7 @@ def _clock(offset: float) -> Diagnosis:
     """Report how far this computer's clock is off. `offset` is in seconds, and 0 if the difference is negligible."""
     if not offset:
         return Diagnosis("clock", Health.GOOD, "same as AWS")
-    hint = "set the clock (mfa-kit uses AWS's time for codes, other programs do not)"
+    hint = "set the clock (mfa-kit computes codes with AWS's time, but other programs do not)"
     return Diagnosis("clock", Health.NOTED, aws.clock_difference(offset), hint)
 
 
@@ -189,14 +189,14 @@ def _rights(allowed: Mapping[str, bool | None]) -> Iterator[Diagnosis]:
             case True:
                 yield Diagnosis(action, Health.GOOD, "allowed")
             case False:
-                hint = "docs/permissions.md says which commands need it"
+                hint = "docs/permissions.md says which commands need this permission"
                 yield Diagnosis(action, Health.BAD, "denied", hint)
             case None:
                 yield Diagnosis(action, Health.UNKNOWN, unsaid)
 
 
 def endpoint(url: str) -> Diagnosis:
-    """Describe whether an IAM endpoint is one of AWS's own, by its host name."""
+    """Return the line for the IAM endpoint. Its host name shows whether it belongs to AWS."""
     host = urlsplit(url).hostname or ""
     if host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
         return Diagnosis("endpoint", Health.GOOD, url)
@@ -204,7 +204,7 @@ def endpoint(url: str) -> Diagnosis:
 
 
 def _resources(caller: Caller) -> dict[str, str]:
-    """Return the resource of each action: the caller's own user or device. For a role, the user is made up."""
+    """Return the resource of each action: the caller's own user or device. For a role, a made-up user name is used."""
     start = f"arn:{caller.partition}:iam::{caller.account}"
     user = caller.arn if caller.user else f"{start}:user/mfa-kit-doctor"
     device = f"{start}:mfa/{caller.user or 'mfa-kit-doctor'}"

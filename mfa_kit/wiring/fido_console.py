@@ -22,9 +22,10 @@ from mfa_kit.wiring.this_computer import home
 def open_console_page(
     intent: Intent, *, inventory: Inventory, progress: Progress, signed_in: bool, role: str | None
 ) -> Iterator[None]:
-    """Print instructions. With `signed_in`, open the page in the browser, in a session that is already signed in.
+    """Print instructions. With `signed_in`, also open the console page in the browser, already signed in.
 
-    The session belongs to `role` (an ARN). If `role` is None, it is created with the caller's access keys.
+    The console session belongs to `role` (an ARN). If `role` is None, the session is created with the caller's access
+    keys.
     """
     hosts = _hosts(inventory, intent.partition)
     address = hosts and f"{hosts.console}/iam/home#/users/details/{quote(intent.user)}?section=security_credentials"
@@ -50,8 +51,7 @@ def watch_console(
 ) -> ConsoleWatch:
     """Return a ConsoleWatch, which waits up to `seconds` seconds until a person registers a key in the console.
 
-    `lacking` returns the requirements of a policy that the key's certifications in IAM do not meet. `signed_in` and
-    `role` are as in `open_console_page`.
+    `lacking` is that of ConsoleWatch. `signed_in` and `role` are those of `open_console_page`.
     """
     page = partial(open_console_page, inventory=inventory, progress=progress, signed_in=signed_in, role=role)
     return ConsoleWatch(page=page, lacking=lacking, seconds=seconds, clock=time.monotonic)
@@ -59,7 +59,7 @@ def watch_console(
 
 @runtime_checkable
 class ConsoleSource(Protocol):
-    """An inventory that also knows the address of the console and creates sessions in it. Every desk has one."""
+    """An inventory that also knows IAM's endpoint and creates console sessions. The inventory of each desk is one."""
 
     endpoint_url: str
 
@@ -77,7 +77,7 @@ def _console(inventory: Inventory) -> ConsoleSource:
 
 
 def _hosts(inventory: Inventory, partition: str) -> Hosts | None:
-    """Return the host names of a partition's sign-in and console, or of the lab's; None if they are unknown."""
+    """Return the hosts of a partition's sign-in page and console, or those of the lab; None if they are unknown."""
     endpoint = _console(inventory).endpoint_url
     if is_loopback(endpoint):
         return Hosts(f"{endpoint}/federation", f"{endpoint}/console")
@@ -91,25 +91,30 @@ def _open_signed_in(
 ) -> Iterator[None]:
     """Open the page in a session of 15 minutes that can only manage one user's MFA.
 
-    The browser gets a local file that redirects to the page; the file is then removed. Raise UsageFault if the address
-    is not known or no browser opens.
+    The browser opens a local file that redirects to the page. The file is removed when the context ends. Raise
+    UsageFault if the address is not known or no browser opens.
     """
     import webbrowser
 
     from mfa_kit.adapters.aws import signin
 
     if hosts is None or destination is None:
-        raise UsageFault(f"the sign-in address of partition {intent.partition} is not known", "sign in yourself")
+        raise UsageFault(
+            f"the sign-in address of partition {intent.partition} is not known", "sign in to the console yourself"
+        )
     policy = fido_console.session_policy(account=intent.account, partition=intent.partition, user=intent.user)
     session = _console(inventory).console_session(user=intent.user, policy=policy, role=role)
     with signin.write_page(home(), signin.console_address(hosts.signin, session, destination=destination)) as file:
         if not webbrowser.open(file.as_uri()):
-            raise UsageFault("no browser could be opened", "sign in yourself, or set BROWSER")
+            raise UsageFault("no browser could be opened", "sign in to the console yourself, or set BROWSER")
         yield
 
 
 def enroll_root(name: str, *, add: bool, seconds: float, caller: Caller, desk: Desk) -> RootEnrolled | Skipped:
-    """Print instructions for root, and wait up to `seconds` until root has the key. Return Skipped if root has MFA."""
+    """Print instructions for root, and wait up to `seconds` until root has the key.
+
+    Return Skipped if root already has MFA.
+    """
     hosts = _hosts(desk.inventory, caller.partition)
     return fido_console.enroll_root(
         name,

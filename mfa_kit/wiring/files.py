@@ -29,7 +29,7 @@ def read_secret_line() -> Secret[str]:
     line = Secret(sys.stdin.buffer.readline(LONGEST_SECRET))
     with suppress(UnicodeDecodeError):
         return Secret(line.reveal().decode().rstrip("\r\n"))
-    raise UsageFault("the line on stdin is not in UTF-8, so it was not used", "write it in UTF-8")
+    raise UsageFault("the line on stdin is not UTF-8, so it was not used", "encode it in UTF-8")
 
 
 def write_new_file(path: Path, data: bytes | Secret[bytes]) -> None:
@@ -42,7 +42,7 @@ def check_new(path: Path) -> None:
     """Raise UsageFault or IntegrityFault if a new file cannot be written here. Call this before long work begins."""
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise UsageFault(f"there is no folder {folder}", "create it first, or name a file in another folder")
+        raise UsageFault(f"there is no folder {folder}", "create it, or name a file in another folder")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageFault(f"{folder} is not a folder that you can write to", "name a file in another folder")
     if os.path.lexists(path):

@@ -21,7 +21,8 @@ INSTEAD = "--passphrase-fd N, or an identity without a passphrase: -i FILE"
 class Identities:
     """Identity files, and the source of their passphrases.
 
-    A passphrase is the first line of a file descriptor, which is read once. Without a descriptor, the user types it.
+    A passphrase is the first line of a file descriptor, which is read once. Without a descriptor, the user types the
+    passphrase.
     """
 
     def __init__(self, files: Sequence[Path], *, passphrase_fd: int | None, person: Interaction) -> None:
@@ -30,7 +31,7 @@ class Identities:
         self._wrong = 0
 
     def read(self) -> "Secret[list[Identity]]":
-        """Read the identities of all files. Raise UsageFault if a file has none, or cannot be decrypted."""
+        """Read the identities of all files. Raise UsageFault if a file contains no identity, or cannot be decrypted."""
         from mfa_kit.adapters.files.identities import read_identities
 
         return read_identities(self.files, self._passphrase_of, retry=self._ask_again)

@@ -17,7 +17,7 @@ Shred = Callable[[], int]
 
 
 def read_picture(image: str, person: Interaction) -> tuple[DevicePicture, Shred | None]:
-    """Read the QR code of an image; return its device and a function that shreds the file. `-` is stdin.
+    """Read the QR code of an image. Return its device, and a function that shreds the file (None for stdin, `-`).
 
     Raise UsageFault if the image cannot be read, and IntegrityFault if it has no QR code of a device.
     """

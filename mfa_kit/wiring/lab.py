@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Prints a line on standard output.
 Print = Callable[[str], None]
-# If the command is one of these shells, mfa-kit prints a welcome message, which says that this is the lab.
+# If the command is one of these shells, mfa-kit prints a message that says that this is the lab.
 SHELLS = {"bash", "dash", "fish", "sh", "zsh"}
 WELCOME = "this is the lab: nothing here reaches AWS; leave it with: exit"
 
@@ -93,7 +93,7 @@ def plug_in_cards(
 def open_box(
     tell: Print, *, count: int, readers: Sequence[str], serial: int, touch_delay: float, progress: Progress
 ) -> None:
-    """Simulate a box of `count` OATH keys until Ctrl-C.
+    """Simulate a box with `count` OATH keys until Ctrl-C.
 
     Each line of stdin is the number of a key to plug in, or to remove if it is already plugged in.
     """
@@ -128,7 +128,7 @@ def plug_in_key(
 def _running(
     *, region: str | None = None, port: int = 0, **choices: Unpack[LabChoices]
 ) -> Iterator[tuple["Lab", Path]]:
-    """Run a lab; yield it and its MFA_KIT_HOME. Raise UsageFault if the extra `lab` is not installed."""
+    """Run a lab, and yield the lab and its MFA_KIT_HOME. Raise UsageFault if the extra `lab` is not installed."""
     try:
         from mfa_kit.lab import session
     except ModuleNotFoundError as error:

@@ -17,6 +17,6 @@ def open_ledger() -> "Ledger":
 
 
 def history(user: str | None, since: float) -> "list[LogLine]":
-    """Return the log since a Unix time, for one user or for all, oldest first."""
+    """Return the lines of the log since a Unix time, oldest first. If `user` is None, return those of all users."""
     with open_ledger() as ledger:
         return ledger.history(user=user, since=since)

@@ -7,7 +7,10 @@ from mfa_kit.core.errors import UsageFault
 
 
 def write_pages(folder: Path, pages: Mapping[str, str]) -> None:
-    """Write each page to the file with its name in a folder, replacing an older page. Raise UsageFault on failure."""
+    """Write manual pages to a folder, replacing older pages. `pages` maps file names to texts.
+
+    Raise UsageFault on failure.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, page in pages.items():

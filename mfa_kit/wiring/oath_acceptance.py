@@ -1,4 +1,4 @@
-"""Helpers for `verify oath` and `verify user`: a random seed, a check of a key's maker, and consecutive codes."""
+"""Functions for `verify oath` and `verify user`: a random seed, a check of a key's maker, and consecutive codes."""
 
 import secrets
 from collections.abc import Callable
@@ -34,8 +34,8 @@ def check_maker(key: OathKey, fido: SecurityKeys) -> Check:
 def consecutive_codes(applet: OathApplet, label: str, *, touch: bool | None, now: Callable[[], float]) -> Pair:
     """Return a credential's codes for the previous and the current time step. The user may have to touch the key.
 
-    `now` determines the current time step after the last touch. `touch` says whether touches are needed, and is None if
-    that is unknown.
+    `now` is called after the last touch, to find the current time step. `touch` says whether touches are needed; None
+    means that this is unknown.
     """
     from mfa_kit.adapters.oath import card
 

@@ -26,7 +26,7 @@ for _library in ("yubikit", "smartcard"):
 
 
 class OathKeys:
-    """The OATH keys that one command can reach. A command creates one object, so it asks for each password once.
+    """The OATH keys that one command can use. A command creates one such object, so the user types each password once.
 
     With `password_stdin`, passwords are lines of standard input; otherwise the user types them.
     """
@@ -68,11 +68,11 @@ class OathKeys:
         self._keys.remember_password(key, access)
 
     def look(self) -> tuple[list[OathKey], Sequence[DeviceFault]]:
-        """Return the keys that answer, and the faults of the readers in which no key answers."""
+        """Return the keys that answer, and an error for each reader in which no key answers."""
         return self._keys.look()
 
     def seen(self, identity: str) -> OathKey | None:
-        """Return the key with this identity from an earlier look."""
+        """Return the key with this identity if an earlier call found it, otherwise None."""
         return self._keys.seen.get(identity)
 
     def state(self) -> object:
@@ -93,7 +93,7 @@ class OathKeys:
     def open(self, key: OathKey) -> AbstractContextManager["Applet"]:
         """Open the OATH applet of a key, and unlock it with its password.
 
-        Raise DeviceFault if another key is in its place now.
+        Raise DeviceFault if the key was replaced by another key.
         """
         return self._keys.open(key)
 
@@ -109,8 +109,8 @@ class OathKeys:
     ) -> "OathCard":
         """Return a Carrier that stores secrets on a key. If `key` is None, it uses the key named in a journal entry.
 
-        `touch`: each code needs a touch. `asset` is the key's label in tags. `wait`: wait for the next code instead of
-        computing the previous code.
+        `touch` means that each code needs a touch of the key. `asset` is the key's label in tags. `wait` means that the
+        carrier waits for the next code instead of computing the previous code.
         """
         keys = self._keys
         from mfa_kit.adapters.oath import card

@@ -1,4 +1,4 @@
-"""Opens the selected accounts of an organization, each with its own credentials and several at the same time."""
+"""Opens the selected accounts of an organization, several at the same time. Each account has its own credentials."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 T = TypeVar("T")
 
-# An account may use one of SHARES equal parts of the threads for users, or more if there are fewer accounts.
+# An account may use 1/SHARES of the threads for users. If there are fewer accounts than SHARES, they share all threads
+# equally.
 SHARES = 4
 
 
@@ -43,10 +44,11 @@ class OpenAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Organization:
-    """The accounts to work in.
+    """The accounts in which a command works.
 
-    `caller` is the identity that opens all sessions, and `home` is the IAM of its account. `within` applies a function
-    to several users of an account at a time, in threads that all accounts share. `stop` ends the work in all threads.
+    `caller` is the identity that opens all sessions, and `home` is the IAM of the caller's account. `within` applies a
+    function to several users of an account at a time, in threads that all accounts share. `stop` ends the work in all
+    threads.
     """
 
     caller: Caller
@@ -61,7 +63,7 @@ class Organization:
     def enter(self, account: OrgAccount, *, turn: "Retry | None" = None) -> OpenAccount:
         """Open an account, with the caller's credentials if it is the caller's account, otherwise with a session.
 
-        Each read call waits for its `turn`. If credentials have expired, `renew` of the account's IAM also reloads the
+        Each read waits for its `turn`. When credentials have expired, `renew` of the account's IAM also reloads the
         caller's own credentials. Raise AccessDenied, or UsageFault if the credentials belong to another account.
         """
         from mfa_kit.adapters.aws.iam import Iam
@@ -112,7 +114,7 @@ class Organization:
 
 
 class SharedThreads:
-    """Threads that all accounts share: a MapEach in which one account uses at most `share` threads at a time.
+    """Threads that all accounts share. It is a MapEach, in which one account uses at most `share` threads at a time.
 
     Without this limit, a large or throttled account would use all threads, and the other accounts would wait for it.
     """
@@ -137,7 +139,7 @@ class SharedThreads:
 
 @contextmanager
 def open_organization(settings: Settings, choice: AccountsChoice) -> Iterator[Organization]:
-    """Open the caller's account and the ledger, and select the accounts. Raise UsageFault if none are selected."""
+    """Open the caller's account and the ledger, and select the accounts. Raise UsageFault if no account is selected."""
     from mfa_kit.adapters.aws.member_sessions import MemberSessions
 
     opened: list[MemberSessions] = []

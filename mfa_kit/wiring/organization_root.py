@@ -1,4 +1,4 @@
-"""Opens what the caller's account can see of the root users in the other accounts of its organization."""
+"""Reads what the caller's account can see of the root users in the other accounts of its organization."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class OrganizationRoot:
     def central(self, account: OrgAccount, iam: Iam) -> CentralRootAccess:
         """Return what is known about centralized root access for an account.
 
-        The account's own IAM is asked if the caller's account cannot tell. An account from a file may be in another
-        organization. An account with a state was listed by the caller's organization.
+        The account's own IAM is asked if the caller's account cannot know it, because an account from a file may be in
+        another organization. An account with a state is in the caller's organization, because Organizations listed it.
 
         Raise AccessDenied or another AwsFault if the account's IAM does not answer.
         """
@@ -47,11 +47,11 @@ class OrganizationRoot:
         return self.ask(iam.ask)
 
     def can_read(self, account: str) -> bool:
-        """Whether root sessions are possible in an account."""
+        """Return whether root sessions are possible in an account."""
         return self.reader is not None and account != self.home
 
     def posture(self, account: str) -> RootPosture:
-        """Return the posture of an account's root user. This needs no role in the account."""
+        """Return the facts about an account's root user. This needs no role in the account."""
         if self.reader is None or account == self.home:
             return RootPosture(account=account, unread=("sessions of root are not possible in this account",))
         return self.reader.posture(account)

@@ -1,7 +1,7 @@
 """Backups protected by a passphrase. They are encrypted to this computer's identity, which the passphrase decrypts.
 
-Only the identity therefore needs scrypt, which takes seconds by design. `age -d -i` can decrypt both the identity and
-the backups.
+Therefore scrypt, which takes seconds by design, is needed only for the identity and not for each backup. `age -d -i`
+can decrypt both the identity and the backups.
 """
 
 from pathlib import Path
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 WAITS = "waiting for another mfa-kit process, which creates this computer's identity or changes its passphrase"
 WHY_ASKED = (
-    "the backup will be encrypted to this computer's identity; mfa-kit checks once that your passphrase opens it"
+    "the backup will be encrypted to this computer's identity; mfa-kit checks once that your passphrase decrypts the "
+    "identity"
 )
 PROTECTING = "protecting the identity with your passphrase ..."
 INSTEAD = "--passphrase-fd N"
@@ -31,8 +32,9 @@ INSTEAD = "--passphrase-fd N"
 def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
     """Return the recipient of this computer's identity, which is created on first use.
 
-    Before an identity file is used the first time, the user is asked for the passphrase, to check that it decrypts the
-    identity of this recipient. A passphrase from `passphrase_fd` is checked each time. Raise UsageFault if it is wrong.
+    Before an identity file is used for the first time, the user is asked for the passphrase, to check that the
+    passphrase decrypts the file and that its identity belongs to the recipient. A passphrase from `passphrase_fd` is
+    checked each time. Raise UsageFault if it is wrong.
     """
     from mfa_kit.adapters.files import own_identity as own
 
@@ -78,7 +80,7 @@ def _only_identity(home: Path) -> Path | None:
     if len(found) > 1:
         raise UsageFault(
             f"there are {len(found)} identities with a passphrase in {home}",
-            "move all but one to another folder, or name recipients with -r",
+            "move all except one to another folder, or name recipients with -r",
         )
     return found[0] if found else None
 
@@ -119,7 +121,7 @@ def own_identity(file: Path | None) -> Path:
     """
     if file is not None:
         if not file.is_file():
-            raise UsageFault(f"there is no file {file}", "name the identity file that your passphrase opens")
+            raise UsageFault(f"there is no file {file}", "name the identity file that your passphrase decrypts")
         return file.absolute()
     found = _identities(this_computer.home().absolute())
     if len(found) == 1:

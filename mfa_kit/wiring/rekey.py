@@ -16,7 +16,7 @@ from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.this_computer import backup_dir, harden
 from mfa_kit.wiring.vault import open_age_files, read_recipients
 
-# Most of the time for a file is spent waiting for the disk, so many threads wait in parallel.
+# Threads spend most of their time waiting for the disk, so many threads work in parallel.
 THREADS = 32
 
 
@@ -31,9 +31,9 @@ def rekey(
 ) -> Rekeyed:
     """Re-encrypt each backup of a folder to exactly these recipients. A backup that fails remains unchanged.
 
-    `until` returns a context in which a Ctrl-C sets the event. After that, no further backup is started, and
-    KeyboardInterrupt is raised when the backups in progress are finished. `counted` yields the backups and shows the
-    progress.
+    `until` returns a context in which a Ctrl-C sets the event. After the event is set, no further backup is started,
+    and KeyboardInterrupt is raised when the backups in progress are finished. `counted` yields the same backups and
+    shows the progress.
     """
     from mfa_kit.adapters.files.resealing import AgeResealer
 

@@ -1,4 +1,4 @@
-"""Opens the ports of a rollout, whose AWS calls share one pace, and reads and writes rosters, plans and results."""
+"""Opens the ports of a rollout, and reads and writes rosters, plans and results. All AWS calls share one pace."""
 
 import threading
 import time
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.ledger.ledger import Ledger
     from mfa_kit.rollout.roster_accounts import RosterAccounts
 
-# For each group of this many workers, there is one more worker, so that encryption does not slow down the calls.
+# One worker is added per this many workers, so that encryption does not slow down the calls.
 ENCRYPTING = 4
 
 
@@ -50,11 +50,11 @@ class RolloutPorts:
     ledger: "Ledger"
 
     def failures(self, digest: str) -> Failures:
-        """Return the records of a plan's failures. `digest` is the SHA-256 of the plan's file in hex."""
+        """Return the ledger's records of a plan's failures. `digest` is the SHA-256 of the plan's file in hex."""
         return Failures(self.ledger, plan=digest)
 
     def execution(self, *, workers: int, max_failures: int | None = None) -> Execution:
-        """Return an Execution with `workers` threads, and some more that encrypt while others wait for responses."""
+        """Return an Execution with `workers` threads, plus some threads that encrypt while others wait for AWS."""
         return Execution(
             virtual=self.account.virtual,
             carrier=lambda: BackupAlone(self.desk.inventory.now),
@@ -91,7 +91,7 @@ def open_rollout(
 
 
 def new_pace(renew: Callable[[], object], *, workers: int, progress: Progress) -> Pace:
-    """Return the pace of the calls in one account. `renew` looks for new credentials after they have expired."""
+    """Return the pace of the calls in one account. `renew` loads new credentials after the old ones have expired."""
     return Pace(clock=time.monotonic, sleep=time.sleep, progress=progress, renew=renew, at_once=workers)
 
 
@@ -133,7 +133,10 @@ def assemble_ports(
 
 
 def parse_public_key(text: str) -> str:
-    """Return a recipient without its comment. UsageFault does not quote the text, which may be a private key."""
+    """Return a recipient without its comment. Raise UsageFault, without quoting the text, if it is not a public key.
+
+    The text is not quoted, because it may be a private key.
+    """
     key = " ".join(text.split()[:2]) if text.startswith("ssh-") else text
     try:
         read_recipients([key])
@@ -165,7 +168,10 @@ def plan_of(text: str, methods: Methods, *, name: str) -> Plan:
 
 
 def read_reviewed(path: Path, *, expected: str | None, what: str = "plan") -> tuple[str, str]:
-    """Return the text of a file and its SHA-256 in hex. Raise UsageFault if the SHA-256 is not `expected`."""
+    """Return the text of a file and its SHA-256 in hex. Raise UsageFault if `expected` is another SHA-256.
+
+    `what` names the kind of file in the error.
+    """
     text = rollout_files.read_text(path, hint=CREATE)
     digest = plan_digest(text)
     if expected is not None and expected.lower() != digest:

@@ -42,7 +42,7 @@ class AccountRollouts:
     ) -> RolloutPorts:
         """Open an account with its own pace, and check its ID with AWS.
 
-        `watch` is called with the pace before the first call, so that a signal can stop this call too. Raise
+        `watch` is called with the pace before the first AWS call, so that a signal can stop this call too. Raise
         AccessDenied, or UsageFault if the credentials belong to another account.
         """
         pace = new_pace(lambda: opened.iam.renew(account.id), workers=self.workers, progress=progress)
@@ -80,7 +80,7 @@ class AccountRollouts:
 def open_account_rollouts(
     settings: Settings, methods: Methods, choice: AccountsChoice, *, vault: Vault, workers: int
 ) -> Iterator[AccountRollouts]:
-    """Open the caller's account and the ledger, and select the accounts. Raise UsageFault if none are selected."""
+    """Open the caller's account and the ledger, and select the accounts. Raise UsageFault if no account is selected."""
     with open_organization(settings, replace(choice, workers=ACCOUNTS * workers)) as organization:
         yield AccountRollouts(
             settings=settings,
@@ -92,7 +92,7 @@ def open_account_rollouts(
 
 
 def read_index(path: Path, *, expected: str | None) -> RolloutIndex:
-    """Read an index. Raise UsageFault if the file is not an index, or does not have the expected SHA-256."""
+    """Read an index. Raise UsageFault if the file is not an index, or if `expected` is another SHA-256."""
     text, _ = read_reviewed(path, expected=expected, what="index")
     return parse_index(text, name=str(path))
 
@@ -132,12 +132,12 @@ def _read_planned(path: Path, account: PlannedAccount, methods: Methods) -> Plan
         )
     plan = plan_of(text, methods, name=str(file))
     if plan.account != account.id:
-        raise UsageFault(f"{file} is a plan for account {plan.account}, and not for {account.id}", "plan again")
+        raise UsageFault(f"{file} is a plan for account {plan.account}, not for {account.id}", "plan again")
     return plan
 
 
 def plans_folder(index: Path) -> Path:
-    """Return the folder for the plans of an index, which is beside the index. No other index has it."""
+    """Return the folder for the plans of an index. The folder is beside the index, and belongs to this index only."""
     return index.with_name(f"{index.name}-plans")
 
 

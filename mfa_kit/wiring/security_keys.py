@@ -37,7 +37,11 @@ for _library in ("fido2", "smartcard"):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewPinOptions:
-    """The options for a key's new PIN: whether it is generated, to whom it is encrypted, and the output file."""
+    """The options for a key's new PIN.
+
+    `generate` means that mfa-kit generates it. `to` and `to_files` are the recipients to which it is encrypted, and
+    `out` is the output file.
+    """
 
     generate: bool
     to: Sequence[str]
@@ -46,11 +50,11 @@ class NewPinOptions:
 
 
 class SecurityKeys:
-    """The FIDO keys that one command can reach. A command creates this object once.
+    """The FIDO keys that one command can use. A command creates one such object.
 
-    `mds` is a file of FIDO metadata (a BLOB), and `mds_root` the root certificate of its signature; they default to the
-    configured ones. A BLOB that is older than a BLOB used before needs `allow_older`. With `pin_stdin`, PINs are lines
-    of standard input; otherwise the user types them.
+    `mds` is a file of FIDO metadata (a BLOB), and `mds_root` is the file of the root certificate of its signature.
+    Their defaults are the configured files. A BLOB that is older than a BLOB used before needs `allow_older`. With
+    `pin_stdin`, PINs are lines of standard input; otherwise the user types them.
     """
 
     def __init__(
@@ -72,13 +76,13 @@ class SecurityKeys:
         return links.attached_names()
 
     def look(self) -> tuple[list[PluggedKey], Sequence[DeviceFault]]:
-        """Return the keys that can be opened, and the faults of the keys that cannot."""
+        """Return the keys that can be opened, and an error for each key that cannot be opened."""
         from mfa_kit.adapters.fido import links
 
         return links.find_keys()
 
     def find_same_device(self, reader: str) -> str | None:
-        """Return the place of the FIDO key in this reader, or on the reader's USB device. Return None if unknown."""
+        """Return the place of the FIDO key that is the same device as the card in a reader; None if there is none."""
         from mfa_kit.adapters.fido import same_device
 
         return same_device.find_same_device(reader)
@@ -90,7 +94,7 @@ class SecurityKeys:
         return key.open_key(wanted, tell=self._settings.progress.alert, relying_party=relying_party)
 
     def infos(self) -> tuple[list[KeyInfo], Sequence[MfaKitError]]:
-        """Return what each key reports about itself, and the faults of keys that report nothing."""
+        """Return what each key reports about itself, and an error for each key that reports nothing."""
         found, faults = self.look()
         infos, wrong = [], [*faults]
         for each in found:
@@ -117,7 +121,10 @@ class SecurityKeys:
             return info, published.model(info.aaguid) if published else None
 
     def pins(self) -> NewPinEntry:
-        """Return the source of PINs: stdin with `pin_stdin`, else the user. Protects this process's memory before."""
+        """Return the source of PINs: stdin with `pin_stdin`, otherwise the user.
+
+        First protect this process's memory.
+        """
         harden()
         return PipedPins(read_secret_line) if self._pin_stdin else TypedPins(self._settings.interaction)
 
@@ -152,7 +159,10 @@ class SecurityKeys:
                 opened.close()
 
     def _metadata_files(self) -> tuple[Path | None, Path | None]:
-        """Return the files of the BLOB and its root. A configured root certificate is only for the configured BLOB."""
+        """Return the files of the BLOB and of its root certificate.
+
+        The configured root certificate is used only with the configured BLOB.
+        """
         config = self._settings.config
         if self._mds:
             return self._mds, self._mds_root
@@ -171,7 +181,10 @@ class SecurityKeys:
             return opened.source(), opened.named(named) if named else []
 
     def examiner(self, metadata: Metadata | None, policy: KeyPolicy, seen: SeenKeys | None = None) -> KeyExaminer:
-        """Return the examiner for one key or a box of keys. It recognizes keys in `seen`, and adds others to it."""
+        """Return the examiner for one key or a box of keys.
+
+        It recognizes the keys in `seen`, and adds other keys to it.
+        """
         return KeyExaminer(
             self,
             metadata,
@@ -193,11 +206,11 @@ class SecurityKeys:
         return read_key_policy(file)
 
     def lacking(self, policy: KeyPolicy, certifications: Mapping[str, str]) -> tuple[str, ...]:
-        """Return the requirements of a policy that the certifications of a key in IAM do not meet."""
+        """Return a sentence for each requirement of a policy that the certifications of a key in IAM do not meet."""
         return lacking(policy, certifications)
 
     def resetter(self) -> KeyReset:
-        """Return an object that resets a key: it waits until the key was unplugged and plugged in again."""
+        """Return an object that resets a key. It first waits until the key has been unplugged and plugged in again."""
         return KeyReset(self, progress=self._settings.progress, clock=time.monotonic, sleep=time.sleep)
 
     def new_pin(self, options: NewPinOptions) -> NewPinSource:

@@ -1,4 +1,4 @@
-"""Read seed files and readings of display tokens, and codes from standard input or the user."""
+"""Read seed files, tables of readings of display tokens, and codes from standard input or the user."""
 
 import sys
 import time
@@ -24,10 +24,10 @@ COLUMNS = "write one row per token: serial, code[, second code][, time]; the tim
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedFileOptions:
-    """The options of a verb that reads a seed file: the encoding of its seeds, and the source of its passphrase or key.
+    """The options of a verb that reads a seed file: how its seeds are encoded, and the source of its passphrase or key.
 
     The passphrase or key is the first line of stdin with `unlock_stdin`, or of the file descriptor `unlock_fd`.
-    Otherwise the user types it.
+    Otherwise the user types the passphrase or key.
     """
 
     encoding: Encoding | None = None
@@ -49,7 +49,7 @@ def open_seed_file(path: Path, options: SeedFileOptions, *, settings: Settings) 
         ) from None
 
     def unlock(what: str) -> Secret[str]:
-        """Return the passphrase or pre-shared key that decrypts the file; `what` names it."""
+        """Return the passphrase or pre-shared key that decrypts the file. `what` names it in the prompt."""
         descriptor = sys.stdin.fileno() if options.unlock_stdin else options.unlock_fd
         if descriptor is not None:
             return read_secret(descriptor)
@@ -83,5 +83,5 @@ def _read_codes() -> list[str]:
 
 
 def now() -> float:
-    """Return this computer's time in Unix seconds, with which the clocks of tokens are compared."""
+    """Return this computer's time in Unix seconds. The clocks of tokens are compared with it."""
     return time.time()

@@ -12,7 +12,8 @@ class Settings:
     """Settings that every verb gets.
 
     `interaction` asks the user at the terminal, or raises Declined if there is no terminal. `sleep` waits for a number
-    of seconds and shows a countdown. `whole_names`: messages name the caller by its ARN.
+    of seconds and shows a countdown. With `whole_names`, messages contain the caller's ARN instead of the caller's
+    name.
     """
 
     interaction: Interaction
@@ -33,5 +34,5 @@ class Settings:
 
     @property
     def still(self) -> bool:
-        """Whether lines on stderr must not be redrawn, which --plain requests and --quiet implies."""
+        """Whether lines on stderr must not be redrawn, because of --plain or --quiet."""
         return self.plain or self.quiet

@@ -1,4 +1,4 @@
-"""The inventory of display tokens on this computer, for the verbs and methods that use it."""
+"""The inventory of display tokens that this computer's ledger contains, for verbs and enrollment methods."""
 
 import secrets
 import time
@@ -32,9 +32,10 @@ class TokenRecords:
     """
 
     def stock(self, keys: Sequence[SeededToken], bare: Sequence[Token]) -> StockCounts:
-        """Add tokens, with a seed (`keys`) or without (`bare`). Return how many are new, known, or have another seed.
+        """Add tokens with a seed (`keys`) and without a seed (`bare`).
 
-        Only fingerprints of the seeds are stored.
+        Return counts of new, known and conflicting tokens. A token conflicts if the inventory has another seed for its
+        serial. Only fingerprints of the seeds are stored.
         """
         with _inventory() as inventory:
             mark = _fingerprint_key()
@@ -43,7 +44,7 @@ class TokenRecords:
             )
 
     def tokens(self) -> tuple[list[StockedToken], dict[str, Sighting]]:
-        """Return the whole inventory by serial, and the last reading of each token that has any readings."""
+        """Return all tokens in the order of their serials, and the last reading of each token that has readings."""
         with _inventory() as inventory:
             return inventory.tokens(), inventory.last_sightings()
 
@@ -58,7 +59,10 @@ class TokenRecords:
             inventory.record(*seen)
 
     def sightings_of(self, key: SeededToken) -> list[Sighting]:
-        """Return the earlier readings of a token, or none if the inventory has another seed for its serial."""
+        """Return the earlier readings of a token.
+
+        Return no readings if the inventory has another seed for its serial.
+        """
         with _inventory() as inventory:
             known = inventory.token(key.token.serial)
             if known is None or known.fingerprint != otp.fingerprint(key.seed, _fingerprint_key()):
@@ -66,13 +70,16 @@ class TokenRecords:
             return inventory.sightings(known.token.serial)
 
     def capacity_of(self, serial: str) -> int:
-        """Return the length in octets of the longest seed that fits into a token, or 0 if that is unknown."""
+        """Return the length, in octets, of the longest seed that a token can store, or 0 if that is unknown."""
         with _inventory() as inventory:
             known = inventory.token(serial)
         return known.token.capacity if known else 0
 
     def keep(self, token: Token, seed: Seed | None, seen: Sighting) -> bool:
-        """Record a reading, and add its token if it is new. Return False if the inventory has another seed for it."""
+        """Record a reading, and add its token if the token is new.
+
+        Record nothing and return False if the inventory has another seed for the token.
+        """
         mark = otp.fingerprint(seed, _fingerprint_key()) if seed else ""
         with _inventory() as inventory:
             known = inventory.token(token.serial)
@@ -91,10 +98,10 @@ def check_free(serial: str, user: str) -> None:
 
 
 def _fingerprint_key() -> Secret[bytes]:
-    """Return this computer's key for the fingerprints of seeds; create it on first use.
+    """Return this computer's key for the fingerprints of seeds. Create the key on first use.
 
-    Without the key, the fingerprints in the ledger cannot be used to test guessed seeds. Raise IntegrityFault if it
-    cannot be read.
+    Without the key, the fingerprints in the ledger cannot be used to test guessed seeds. Raise IntegrityFault if the
+    key cannot be read.
     """
     path = home() / FINGERPRINTS
     if not path.exists():

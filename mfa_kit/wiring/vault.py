@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def open_vault(folder: Path | None = None, *, to: Sequence[str] = (), to_files: Sequence[Path] = ()) -> Vault:
-    """Return the vault for a folder and recipients. Values that are not given come from the configuration file.
+    """Return the vault for a folder and recipients. The configuration file has the defaults of both.
 
     Raise UsageFault for text that is not a recipient.
     """
@@ -33,7 +33,7 @@ def open_age_files(folder: Path | None, recipients: "Sequence[Recipient]") -> "A
 def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, given: str = "-r") -> "list[Recipient]":
     """Parse public keys from texts and from files. Raise UsageFault for text that is not a public key.
 
-    `given` names the source of `texts` in the error, such as an option.
+    `given` is the option or file that `texts` come from, for the error.
     """
     from mfa_kit.adapters.files import recipients
 

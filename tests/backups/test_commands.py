@@ -267,7 +267,7 @@ def test_what_is_not_on_record_is_not_passed_over(desk: MfaKit, old: Pair, pair:
     sealed(desk, "alice", old.recipient)
     done = desk.run("backup", "exposed", "-r", pair("third").recipient, "--output", "json")
     assert [(each["user"], each["recorded"]) for each in json.loads(done.out)["rows"]] == [("alice", False)]
-    assert "the recipients of 1 of these backups are not recorded" in done.err
+    assert "no record of the recipients of 1 of these backups" in done.err
     desk.run("backup", "rekey", "-i", old.file, "-r", old.recipient)
     done = desk.run("backup", "exposed", "-r", pair("third").recipient)
     assert (done.out, done.err) == ("no backup was encrypted to this key\n", "")

@@ -177,7 +177,7 @@ def test_a_device_that_another_tool_made_is_added_and_revoked_with_its_backup(de
     assert json.loads(window.printed("out"))["shredded"] is True
     assert not (desk.folder / "shot.png").exists()
     assert "copies may remain on an SSD" in window.printed("err")
-    assert "hard links to the file: 1; their content" in window.printed("err")
+    assert "has 1 other names (hard links), whose content" in window.printed("err")
     assert (desk.folder / "linked.png").read_bytes() != made["QRCodePNG"]
     [device] = json.loads(desk.run("status", "alice", "--output", "json").stdout)["rows"]
     assert (device["backup"], device["made"]) == (str(backup), "unknown")
@@ -387,7 +387,7 @@ def test_a_passphrase_is_changed_and_the_backups_are_not_touched(desk: Desk) -> 
     change(right, "the old words", "the new words")
     assert right.end() == 0
     assert json.loads(right.printed("out"))["identity"] == str(identity)
-    assert "still open with the old passphrase" in right.printed("err")
+    assert "the old passphrase still decrypts older copies" in right.printed("err")
     assert backup.read_bytes() == before
     assert sorted(path.suffix for path in desk.home.glob("identity-*")) == [".age", ".pub"]
     for words, code in (("the old words", 2), ("the new words", 0)):

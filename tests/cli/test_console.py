@@ -247,7 +247,10 @@ def test_in_another_partition_nothing_is_opened_and_no_session_is_made(
         pass
     said = capsys.readouterr().err
     assert f"1  open IAM, Users, {user} in the console of aws-iso," in said
-    assert "the page is not opened: the sign-in address of partition aws-iso is not known; sign in yourself" in said
+    assert (
+        "the page is not opened: the sign-in address of partition aws-iso is not known; sign in to the console yourself"
+        in said
+    )
     assert len(at_lab.calls) == before
 
 

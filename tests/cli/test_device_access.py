@@ -74,7 +74,9 @@ def test_a_key_that_may_not_be_opened_is_told_with_its_cause(node: Node, how: di
 def test_a_member_who_has_not_signed_in_since_is_told(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """The group database lists the user, but this session does not have the group."""
     monkeypatch.setattr(os, "getgrouplist", lambda *_: [GROUP])
-    assert node(gid=GROUP, mode=0o660).hint == f"sign in again: you joined the group {GROUP} after you signed in"
+    assert (
+        node(gid=GROUP, mode=0o660).hint == f"sign in again, because you joined the group {GROUP} after you signed in"
+    )
 
 
 def test_a_user_without_a_name_is_told_of_the_group(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

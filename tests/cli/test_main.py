@@ -198,7 +198,7 @@ MADE = ["enroll", "alice", "--with", "virtual"]
         (
             ["enroll", "alice", "--with", "yubikey"],
             "there is no kind of device 'yubikey'",
-            "write --with fido2 for a security key, or --with oath for its codes",
+            "write --with fido2 for a security key, or --with oath for a key that shows codes",
         ),
         (
             [*MADE, "-r"],

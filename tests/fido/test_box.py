@@ -59,7 +59,7 @@ def test_a_box_gives_a_line_a_key_and_a_tally(box: Box, maker: AttestationCa, de
     rows = [json.loads(line) for line in done.out.splitlines()]
     assert [(row["verdict"], row["asset"]) for row in rows] == [("proof", "BOX-1"), ("refused", "BOX-2")]
     assert (done.code, good.registered) == (1, 1)
-    assert "this key was already checked; it is not counted again" in done.err
+    assert "this key was already checked, so it is not counted again" in done.err
     assert "set a PIN first" in done.err
     assert "1 not judged, 1 proof, 1 refused" in done.err
 

@@ -351,7 +351,7 @@ def test_key_metadata_shows_what_is_known(desk: Desk, maker: AttestationCa, tmp_
     old = publish(tmp_path, maker, entries, next_update=due, number=8)
     assert json.loads(desk.run("key", "metadata", *old.options, "--output", "json").out)["current"] is False
     done = desk.run("key", "metadata", "green", *published.options)
-    assert (done.code, "nothing is published about green" in done.out) == (1, True)
+    assert (done.code, "the metadata has no model green" in done.out) == (1, True)
 
 
 def test_the_configuration_names_the_metadata_and_its_root(desk: Desk, maker: AttestationCa, tmp_path: Path) -> None:

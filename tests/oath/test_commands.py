@@ -77,7 +77,7 @@ def test_of_a_key_that_ykman_does_not_find_its_makers_program_is_told(mfa_kit: M
     pcsc.plug(None, YkoathCard(management=False))
     done = mfa_kit.run("enroll", user, "--with", "oath", "--no-touch")
     assert done.code == 0, done.err
-    assert f"use the program of the key's maker; the code has the name {LABEL.format(user)}" in done.err
+    assert f"use the program of the key's maker, and look for the name {LABEL.format(user)}" in done.err
     assert "ykman" not in done.err
 
 

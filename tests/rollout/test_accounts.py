@@ -419,7 +419,7 @@ def test_an_account_of_the_index_that_is_gone_is_reported(accounts: Accounts) ->
     done = accounts.apply("--output", "json")
     assert done.code == 1, done.err
     states = {row["account"]: (row["state"], row["why"]) for row in json.loads(done.out)["accounts"]}
-    assert states[gone] == ("skipped", "the account is not among those that are listed")
+    assert states[gone] == ("skipped", "the account is not listed any more")
     assert states[suspended] == ("skipped", "the account is SUSPENDED")
     assert accounts.outcomes(accounts.ids[-1]) == Counter(enrolled=USERS)
 
@@ -702,7 +702,7 @@ def test_undo_counts_only_the_devices_that_it_can_remove(accounts: Accounts) -> 
     dry = accounts.desk.run(*undo, "--dry-run")
     assert "1 device in 1 account would be removed" in dry.err
     assert f"not removed: 1 device in account member-001 ({first}): the account is SUSPENDED" in dry.err
-    assert f"not removed: 1 device in account member-002 ({second}): the account is not among those" in dry.err
+    assert f"not removed: 1 device in account member-002 ({second}): the account is not listed any more" in dry.err
     assert accounts.desk.run(*undo, "--yes").code == 1
     assert [len(accounts.enrolled(number)) for number in (first, third)] == [1, 0]
     again = accounts.desk.run(*undo, "--yes")

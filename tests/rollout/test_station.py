@@ -277,7 +277,7 @@ def test_a_row_can_be_skipped_and_gone_back_to(rollout: Rollout, people: People,
     assert called == [f"insert the key for {user}" for user in (a, a, b, b, c, a, c, c, a)]
     assert f"end of the list, 2 not done ({a}, {c})" in done.err
     assert "there is no earlier row to go back to" in done.err
-    assert "'what' is not an answer here: type s to skip" in done.err
+    assert "'what' is not a valid answer: type s to skip" in done.err
 
 
 def test_a_station_continues_after_quitting(rollout: Rollout, people: People) -> None:
@@ -493,7 +493,7 @@ def test_at_a_terminal_keys_are_seen_while_a_line_may_be_typed(rollout: Rollout,
     again = window(rollout)
     again.see(f"insert the key for {users[1]} (2 of 2;")
     again.type("?")
-    again.see("is not an answer here: type s to skip")
+    again.see("is not a valid answer: type s to skip")
     pcsc.plug(two)
     again.see(f"{users[1]}: enrolled")
     assert again.end() == 0

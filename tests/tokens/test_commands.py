@@ -352,7 +352,7 @@ def test_a_token_that_aws_sold_is_judged_by_its_display(mfa_kit: MfaKit, codes: 
     assert (result.code, row["outcome"], row["checked"]) == (
         0,
         "display-only",
-        "it shows two different codes of six digits",
+        "the token shows two different codes of six digits",
     )
     assert "only AWS has the seed" in row["not_checked"]
     codes("123456", "123456")
@@ -373,7 +373,7 @@ def test_a_probe_lets_aws_judge_and_leaves_nothing(
 ) -> None:
     codes(*two(sold, at=time.time()))
     result = mfa_kit.run("verify", "token", sold.serial, "--codes-stdin", "--probe-user", user, "--output", "json")
-    assert (result.code, said(result)["aws"]) == (0, "AWS knows it and accepted its codes")
+    assert (result.code, said(result)["aws"]) == (0, "AWS knows this token and accepted its codes")
     assert at_lab.assigned(sold.serial) is None
 
 

@@ -51,7 +51,7 @@ def add(
 ) -> None:
     """Encrypt an existing QR code (console screenshot, app export) as a backup.
 
-    You type a code from the device, which proves that the picture belongs to it.
+    You type a code from the device, to prove that the picture belongs to the device.
     """
     _check_usage(user, root=root, image=image, shred=shred)
     settings.interaction.check(instead=adding.INSTEAD)
@@ -85,10 +85,10 @@ def add(
 
 
 def _check_usage(user: str | None, *, root: bool, image: str, shred: bool) -> None:
-    """Raise UsageFault for options that exclude each other."""
+    """Raise UsageFault for options that cannot be used together."""
     if (user is None) is not root:
         raise UsageFault(
-            "give either a USER or --root", "add the user's name, or --root for the device of the root user"
+            "give either a USER or --root", "add the user's name, or use --root for the device of the root user"
         )
     if shred and image == images.STDIN:
         raise UsageFault("a picture on stdin cannot be overwritten", "give the file: --image FILE")
@@ -102,4 +102,4 @@ def _put_away(image: str, shred: images.Shred | None, progress: Progress) -> Non
     other_names = shred()
     progress.alert(f"{image} was overwritten and removed; {NO_PROMISE}")
     if other_names:
-        progress.alert(f"hard links to the file: {other_names}; their content is overwritten too")
+        progress.alert(f"the file has {other_names} other names (hard links), whose content was overwritten too")

@@ -11,6 +11,6 @@ def of_user(user: str | None, found: Sequence[Backup]) -> list[Backup]:
 
 
 def without_copies(found: Sequence[Backup]) -> list[Backup]:
-    """Return the backups without the users' own copies of backups that are in the list themselves."""
+    """Return the backups. If a backup and the user's own copy of it are in the list, leave out the copy."""
     first = {each.name: each for each in reversed(found)}
     return [each for each in found if first[each.name] is each]

@@ -1,4 +1,4 @@
-"""`mfa-kit backup drill`."""
+"""`mfa-kit backup drill`: test backups with codes of their devices."""
 
 import time
 from pathlib import Path
@@ -49,7 +49,7 @@ def drill(
 ) -> int:
     """Test FILES, or all backups: compare a code from each device with its backup. The ledger records the results.
 
-    The exit code is 1 unless at least one backup passes and none differs.
+    The exit code is 0 if at least one backup passes and no backup differs from its device, otherwise 1.
     """
     judge: PhoneDrill | KeyDrill
     if source == "phone":

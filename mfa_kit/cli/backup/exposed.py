@@ -1,4 +1,4 @@
-"""`mfa-kit backup exposed`."""
+"""`mfa-kit backup exposed`: list the devices to replace after a private key was lost."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from mfa_kit.wiring.vault import recipient_text
 @click.option("-r", "--recipient", required=True, metavar="RECIPIENT", help="The lost key: age1… or an SSH public key.")
 @BACKUP_DIR
 def exposed(*, recipient: str, backup_dir: Path | None, settings: Settings, output: Output) -> None:
-    """List the devices to replace after a private key was lost, including those with a re-encrypted backup."""
+    """List the devices to replace after a private key was lost, even if their backups have been re-encrypted."""
     with backups.open_records() as records:
         seals, gone = records.seals(), {backup_name(Path(path)) for path in records.gone()}
     here = without_copies(backups.list_backups(backup_dir, own=True))
@@ -29,7 +29,7 @@ def exposed(*, recipient: str, backup_dir: Path | None, settings: Settings, outp
     text = recipient_text(recipient)
     found = find_exposed(text, [*here, *elsewhere], seals, gone=gone)
     if unknown := sum(each.since is None for each in found):
-        settings.progress.alert(f"the recipients of {unknown} of these backups are not recorded on this computer")
+        settings.progress.alert(f"this computer has no record of the recipients of {unknown} of these backups")
     if found:
         settings.progress.note("replace each device: mfa-kit replace USER --mfa-device DEVICE")
     rows = [_row(each, is_here=each.backup.name in names) for each in found]

@@ -1,4 +1,4 @@
-"""`mfa-kit backup list`."""
+"""`mfa-kit backup list`: list the backups on this computer."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`mfa-kit backup passphrase`."""
+"""`mfa-kit backup passphrase`: change the passphrase of an identity."""
 
 from pathlib import Path
 
@@ -26,6 +26,6 @@ def passphrase(*, file: Path | None, settings: Settings, output: Output) -> None
     person.say(wiring.PROTECTING)
     unlocked.reencrypt(new)
     settings.progress.note(
-        f"older copies of {identity} still open with the old passphrase; replace them with this file"
+        f"the old passphrase still decrypts older copies of {identity}; replace them with the new file"
     )
     output.one("backup-passphrase", {"identity": str(identity), "outcome": "changed"})

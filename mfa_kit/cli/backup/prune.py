@@ -1,4 +1,4 @@
-"""`mfa-kit backup prune`."""
+"""`mfa-kit backup prune`: remove backups that are no longer needed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +49,7 @@ def prune(*, days: int | None, backup_dir: Path | None, settings: Settings, outp
 
 
 def _confirm(found: Sequence[tuple[Backup, Why]], person: Interaction) -> None:
-    """List the backups, and ask the user to confirm their removal. Raise Declined otherwise."""
+    """List the backups, and ask the user to confirm their removal. Raise Declined without the confirmation."""
     for backup, why in found:
         person.say(f"{backup.path}: {why}")
     person.confirm(f"this removes {len(found)} backups permanently", typed="prune")

@@ -1,4 +1,4 @@
-"""`mfa-kit backup recipients`."""
+"""`mfa-kit backup recipients`: show who can decrypt which backup."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ UNKNOWN = (
 @click.argument("user", required=False)
 @BACKUP_DIR
 def recipients(*, user: str | None, backup_dir: Path | None, settings: Settings, output: Output) -> None:
-    """Show who can open which backup, as recorded on this computer."""
+    """Show who can decrypt which backup, as recorded on this computer."""
     with backups.open_records() as records:
         seals = records.seals()
     found = of_user(user, without_copies(backups.list_backups(backup_dir, own=True)))

@@ -1,4 +1,4 @@
-"""`mfa-kit backup rekey`."""
+"""`mfa-kit backup rekey`: encrypt all backups to other recipients."""
 
 from functools import partial
 from pathlib import Path
@@ -69,7 +69,7 @@ def rekey(
 
 
 def _warn(done: Rekeyed, progress: Progress) -> None:
-    """Warn about new files that no identity can open, and about older copies of the files."""
+    """Warn about new files that none of the given identities can decrypt, and about older copies of the files."""
     if done.unopened:
         progress.alert(
             f"none of your identities can open {done.unopened} of the new files, so they were not checked; "

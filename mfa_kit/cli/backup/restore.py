@@ -1,4 +1,4 @@
-"""`mfa-kit backup restore`."""
+"""`mfa-kit backup restore`: put the secret of a backup on another phone or key."""
 
 import time
 from dataclasses import replace
@@ -53,7 +53,7 @@ def restore(
 ) -> None:
     """Put the secret in FILE on another phone or key, which then shows the same codes as the first.
 
-    A device that was reported lost is refused, because its finder has the same codes.
+    If the device was reported lost, mfa-kit refuses, because anyone who finds the device sees the same codes.
     """
     identities = Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
     if kind == "phone":

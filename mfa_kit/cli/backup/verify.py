@@ -1,4 +1,4 @@
-"""`mfa-kit backup verify`."""
+"""`mfa-kit backup verify`: check that backups can be decrypted and contain a QR code for AWS."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def verify(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Check that FILES can be decrypted and contain a QR code for AWS. The exit code is 5 if any of them fails."""
+    """Check that FILES can be decrypted and contain a QR code for AWS. The exit code is 5 if a file fails the check."""
     if everything == bool(files):
         raise UsageFault("give either FILES or --all", "name the files, or use --all for all backups on this computer")
     chosen = [each.path for each in backups.list_backups(backup_dir)] if everything else files

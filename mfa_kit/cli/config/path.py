@@ -1,4 +1,4 @@
-"""`mfa-kit config path`."""
+"""`mfa-kit config path`: print the path of the configuration file."""
 
 import click
 
@@ -10,7 +10,7 @@ from mfa_kit.wiring import config
 
 @click.command(cls=Verb)
 def path(*, output: Output) -> None:
-    """Print the path of the configuration file, which need not exist."""
+    """Print the path of the configuration file. The file need not exist."""
     place = str(config.path())
     if output.form == "table":
         # The path is the only output, so that a script can use it: "$(mfa-kit config path)".

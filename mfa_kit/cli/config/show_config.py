@@ -1,4 +1,4 @@
-"""`mfa-kit config show`."""
+"""`mfa-kit config show`: print the settings in the configuration file."""
 
 from dataclasses import asdict
 

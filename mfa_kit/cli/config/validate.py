@@ -1,4 +1,4 @@
-"""`mfa-kit config validate`."""
+"""`mfa-kit config validate`: check the configuration file."""
 
 import click
 

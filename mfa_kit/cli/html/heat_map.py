@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mfa_kit.cli.html.shell import Tone, html_text
 
-# Borders would not move with headings that stay in view, so the cells are separated by the background.
+# Borders would scroll away from headings that stay in view, so the background separates the cells instead.
 STYLE = """
   .map { overflow: auto; max-height: 90vh; margin: .6rem 0; font-size: 13px; line-height: 20px }
   .map table { width: auto; border-spacing: 1px; border-collapse: separate }
@@ -33,7 +33,7 @@ STYLE = """
 class MapColumn(NamedTuple):
     """A column of a heat map: its name, and a title that explains it.
 
-    The name is written upwards unless the column is `wide`. A column that `starts` a group has space before it.
+    The name runs upward unless the column is `wide`. A column that `starts` a group has space before it.
     """
 
     name: str

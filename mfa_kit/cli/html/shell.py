@@ -1,4 +1,4 @@
-"""The frame of every HTML page: a single file without scripts or external resources, also suited to printing."""
+"""The frame of every HTML page. A page is a single file without scripts or external resources, and can be printed."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from mfa_kit.core.text import one_line
 from mfa_kit.core.timestamps import iso_time
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-# Light colors are dark enough for white text, and dark-mode colors light enough for black text (WCAG 2, 4.5 to 1).
+# Each color has a contrast of 4.5 to 1 (WCAG 2) with the text on it: white in light mode, black in dark mode.
 STYLE = """
   :root { --ink: #1a1a1a; --soft: #595959; --line: #d5d5d5; --back: #fff; --code: #f4f4f4; --on: #fff }
   .bad { --tone: #8b0a1a } .warn { --tone: #b8400c } .mild { --tone: #8a6100 } .calm { --tone: #4a5a6a }
@@ -59,7 +59,7 @@ STYLE = """
     details::details-content { content-visibility: visible; block-size: auto }
   }
 """
-# Long words, such as ARNs, may be broken after these characters.
+# Words longer than LONGEST_WORD, such as ARNs, may be broken after the characters in AFTER.
 LONGEST_WORD = 20
 AFTER = re.compile(r"(?<=[/:@._=,-])(?=\w)")
 
@@ -97,7 +97,7 @@ def html_words(value: str) -> str:
 
 
 def html_time(at: float) -> str:
-    """Return a Unix time as HTML: in the time zone of this computer, and also in UTC if that differs."""
+    """Return a Unix time as HTML: in the time zone of this computer, and also in UTC if the two differ."""
     here = datetime.fromtimestamp(at, UTC).astimezone()
     there = iso_time(at)
     if not here.utcoffset():

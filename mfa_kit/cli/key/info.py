@@ -49,7 +49,7 @@ def info(
     row, failed = _read(chosen)
     if len(failed) == len(chosen.details):
         raise failed[0]
-    # An interface that does not answer may belong to the chosen key.
+    # A reader or USB device that does not answer may belong to the chosen key.
     silent = [each for each in plugged.faults if wanted is None or any(place in str(each) for place in chosen.where)]
     wrong = [*failed, *silent]
     others = [each for each in plugged.faults if each not in silent]
@@ -60,7 +60,7 @@ def info(
 
 
 def _read(chosen: KeyRow) -> tuple[dict[str, Cell], list[MfaKitError]]:
-    """Return the details of a key from each interface (FIDO, OATH), and the faults of those without details."""
+    """Return the details of a key from each interface (FIDO, OATH), and an error for each interface without details."""
     row: dict[str, Cell] = chosen.common()
     failed: list[MfaKitError] = []
     for details in chosen.details:
@@ -91,7 +91,7 @@ def _no_key(wanted: str | None, plugged: PluggedRows) -> MfaKitError:
     if named:
         return named[0]
     what = "no key is plugged in" if wanted is None else f"no key {wanted} is plugged in"
-    fault = DeviceFault(what, "plug it in and try again; to see what is plugged in: mfa-kit key list")
+    fault = DeviceFault(what, "plug the key in and try again; to see the connected keys: mfa-kit key list")
     for row in plugged.rows:
         fault.add_note(f"plugged in: {_line(row)}")
     for each in faults:

@@ -51,7 +51,7 @@ def list_keys(*, watch: bool, settings: Settings, output: Output) -> None:
 def _print_list(
     rows: Sequence[ResultRow], faults: Sequence[MfaKitError], *, output: Output, progress: Progress
 ) -> None:
-    """Print the keys, and the faults on stderr. If there are only faults, raise the first one."""
+    """Print the keys on stdout, and the errors on stderr. If there are errors but no keys, raise the first error."""
     complain(faults if rows else faults[1:], progress)
     named = [{**row, "serial": row["serial"] or "no serial"} for row in rows]
     output.many("key-list", named if output.form == "table" else rows, empty="no keys", narrow=NARROW)

@@ -22,7 +22,7 @@ from mfa_kit.wiring.settings import Settings
 def metadata(
     *, model: str | None, mds: Path | None, mds_root: Path | None, allow_older: bool, settings: Settings, output: Output
 ) -> int:
-    """Show the FIDO metadata of MODEL, or the age of the metadata. The exit code is 1 if the model is not in it.
+    """Show the FIDO metadata of MODEL, or the age of the metadata. The exit code is 1 if MODEL is not found.
 
     MODEL is a part of the model's name, its AAGUID or a key identifier.
     """
@@ -30,7 +30,7 @@ def metadata(
     if model is None:
         output.one("key-metadata-source", _source_row(source))
         return 0
-    output.many("key-metadata", [_model_row(each) for each in models], empty=f"nothing is published about {model}")
+    output.many("key-metadata", [_model_row(each) for each in models], empty=f"the metadata has no model {model}")
     return 0 if models else 1
 
 

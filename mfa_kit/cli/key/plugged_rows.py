@@ -9,9 +9,9 @@ from mfa_kit.core.errors import MfaKitError, NoApplet
 
 @dataclass(frozen=True, slots=True)
 class PluggedRows:
-    """The keys that were found, and the faults of keys that could not be read.
+    """The keys that were found (`rows`), and an error for each key that could not be read (`faults`).
 
-    `missing` has the errors of kinds of keys that cannot be searched at all.
+    `missing` has an error for each kind of key for which mfa-kit cannot search at all.
     """
 
     rows: list[KeyRow]
@@ -20,9 +20,9 @@ class PluggedRows:
 
 
 def look(sources: Sequence[KeySource]) -> PluggedRows:
-    """Return the keys of all sources, and the faults.
+    """Return the keys of all sources, and the errors.
 
-    A card without an OATH applet counts as a fault only if no key was found.
+    The error of a card without an OATH applet is left out if a key was found.
     """
     found: list[KeyRow] = []
     faults: list[MfaKitError] = []
@@ -39,10 +39,10 @@ def look(sources: Sequence[KeySource]) -> PluggedRows:
 
 
 def _joined(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
-    """Add the rows of one more source to the keys found so far, and merge the two rows of a key that is in both.
+    """Return the keys found so far and those of one more source. Two rows of the same key become one row.
 
-    Two rows with the same serial are one key if they come from different sources, and two keys if they come from the
-    same source.
+    Two rows with the same serial are one key if they come from different sources. If they come from the same source,
+    they are two keys.
     """
     joined, free = [*found], list(range(len(found)))
     for row in rows:
@@ -58,7 +58,7 @@ def _joined(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
 def _same(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyRow]) -> int | None:
     """Return the index of the row in `others` that is the same key as `row`, or None if there is none.
 
-    It has the same place or serial, or is on the same device. `rows` are all rows of the source of `row`.
+    The same key has the same place or serial, or is on the same device. `rows` are all rows of the source of `row`.
     """
     by_place = [number for number, other in others if set(row.where) & set(other.where)]
     by_serial = [number for number, other in others if row.serial and row.serial == other.serial]
@@ -70,10 +70,10 @@ def _same(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyR
 
 
 def _by_name(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyRow]) -> int | None:
-    """Return the index of the only row whose key has a name that starts this row's reader name, or None.
+    """Return the index of the only row in `others` whose key's name is the start of this row's reader name.
 
-    The reader of a USB key is the key itself, so the reader's name starts with the key's name. The result is None if no
-    row matches or several do.
+    The reader of a USB key is the key itself, so the reader's name starts with the key's name. Return None if no row
+    matches, or if several rows match.
     """
     named = [(number, other) for number, other in others if _named_after(row, other)]
     if len(named) != 1 or sum(_named_after(each, named[0][1]) for each in rows) != 1:

@@ -1,4 +1,4 @@
-"""The kinds of keys for `key list` and `key info`. Each kind is a KeySource; to add a kind, add a source."""
+"""The kinds of keys for `key list` and `key info`. Each kind is a KeySource. To add a kind, add a KeySource."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,10 +19,11 @@ ALGORITHMS = {-7: "ES256", -8: "EdDSA", -35: "ES384", -36: "ES512", -37: "PS256"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow:
-    """A key in a list: the fields that every source has, and `own` fields, whose names begin with `fido_` or `oath_`.
+    """A key in a list. The fields of only one source are in `own`; their names begin with `fido_` or `oath_`.
 
-    `names` are names for `--key` in addition to the serial and the places. `details` has one function per source, which
-    reads more from the key. `beside` returns the place of another source's key on the same device, or None.
+    `where` are the key's places: the names of its readers, or the paths of its USB devices. `names` are names for
+    `--key` in addition to the serial and the places. `details` has one function per source, which reads more from the
+    key. `beside` returns the place of the same device in another source, or None.
     """
 
     key: str
@@ -36,7 +37,7 @@ class KeyRow:
     beside: Callable[[], str | None] = lambda: None
 
     def answers_to(self, name: str) -> bool:
-        """Whether a name is exactly the key's serial, one of its places or another of its names."""
+        """Return whether a name is the key's serial, one of its places or one of its `names`."""
         return name in {self.serial, *self.where, *self.names}
 
     def joined(self, other: "KeyRow") -> "KeyRow":
@@ -71,7 +72,7 @@ class KeySource(Protocol):
     """A kind of key, such as FIDO keys, and the way to find the keys of this kind."""
 
     def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
-        """Return the keys of this kind that are plugged in, and the faults of those that cannot be read."""
+        """Return the connected keys of this kind, and an error for each key that cannot be read."""
         ...
 
     def state(self) -> object:
@@ -80,13 +81,16 @@ class KeySource(Protocol):
 
 
 class FidoSource:
-    """FIDO security keys. With `count`, their details include the number of resident credentials; this needs a PIN."""
+    """FIDO security keys.
+
+    With `count`, their details include the number of resident credentials, which needs the PIN.
+    """
 
     def __init__(self, keys: SecurityKeys, *, count: bool = False) -> None:
         self._keys, self._count = keys, count
 
     def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
-        """Return a row per key, and the faults of the keys without a row."""
+        """Return a row per key, and an error for each key without a row."""
         infos, faults = self._keys.infos()
         return [_fido_row(info, details=partial(self._details, info.plugged.where)) for info in infos], faults
 
@@ -101,13 +105,16 @@ class FidoSource:
 
 
 class OathSource:
-    """Keys with an OATH applet. `beside` returns the place of the FIDO key on the device of a reader, or None."""
+    """Keys with an OATH applet.
+
+    `beside` takes a reader, and returns the place of the same device as a FIDO key, or None.
+    """
 
     def __init__(self, keys: OathKeys, *, beside: Callable[[str], str | None]) -> None:
         self._keys, self._beside = keys, beside
 
     def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
-        """Return a row per key, and the faults of the readers without a row."""
+        """Return a row per key, and an error for each reader without a row."""
         found, faults = self._keys.look()
         return [self._row(key) for key in found], faults
 
@@ -181,6 +188,6 @@ def _oath_row(key: OathKey) -> KeyRow:
 
 
 def complain(faults: Sequence[MfaKitError], progress: Progress) -> None:
-    """Print faults of keys on stderr, each with its hint."""
+    """Print errors of keys on stderr, each with its hint."""
     for fault in faults:
         progress.alert(f"{fault}; {fault.hint}")

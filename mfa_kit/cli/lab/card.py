@@ -1,4 +1,4 @@
-"""`mfa-kit lab card`."""
+"""`mfa-kit lab card`: plug simulated OATH keys into readers."""
 
 import click
 
@@ -15,7 +15,7 @@ from mfa_kit.wiring import lab
     multiple=True,
     default=("Yubico YubiKey OTP+FIDO+CCID",),
     show_default=True,
-    help="Name of a reader. Repeat it for several.",
+    help="Name of a reader. Repeat it for several readers.",
 )
 @click.option(
     "--serial",
@@ -30,7 +30,7 @@ from mfa_kit.wiring import lab
     type=click.IntRange(0, 99),
     default=0,
     metavar="N",
-    help="Keep N keys in a box. Type a number here to plug that key in or pull it out.",
+    help="Simulate a box of N keys. Type a key's number to plug it in or to remove it.",
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def card(*, command: tuple[str, ...], readers: tuple[str, ...], serial: int, touch_delay: float, box: int) -> int:
@@ -41,7 +41,7 @@ def card(*, command: tuple[str, ...], readers: tuple[str, ...], serial: int, tou
     """
     if box and command:
         raise UsageFault(
-            "--box cannot be used with COMMAND, because you plug the keys of a box in by hand",
+            "--box cannot be used with COMMAND, because you type which key to plug in",
             "run COMMAND in another terminal",
         )
     if not box:

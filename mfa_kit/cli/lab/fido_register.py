@@ -1,4 +1,4 @@
-"""`mfa-kit lab fido-register`."""
+"""`mfa-kit lab fido-register`: register a FIDO key in the lab."""
 
 import click
 
@@ -10,5 +10,5 @@ from mfa_kit.wiring import lab
 @click.argument("user")
 @click.argument("name")
 def fido_register(*, user: str, name: str) -> None:
-    """Register a FIDO key NAME for USER in the lab. On AWS only the console can do that."""
+    """Register a FIDO key NAME for USER in the lab. In AWS, only the console can register keys."""
     click.echo(lab.register_fido_key(user, name))

@@ -1,4 +1,4 @@
-"""`mfa-kit lab key`."""
+"""`mfa-kit lab key`: plug in a simulated security key."""
 
 import sys
 from pathlib import Path
@@ -19,9 +19,9 @@ from mfa_kit.wiring import lab
 )
 @click.option("--touch", type=Number(600), default=0, metavar="S", help="Seconds until the key is touched.")
 @click.option("--never-touched", is_flag=True, help="The key is never touched.")
-@click.option("--u2f", is_flag=True, help="A key that supports only U2F.")
+@click.option("--u2f", is_flag=True, help="The key supports only U2F.")
 @click.option("--pin-stdin", is_flag=True, help="Read the key's PIN from stdin, one line.")
-@click.option("--reader", is_flag=True, help="Use a smart card reader even where USB is possible.")
+@click.option("--reader", is_flag=True, help="Use a smart card reader even if USB is possible.")
 @click.option("--publish", type=FILE, metavar="DIR", help="Write metadata that lists the key: blob.jwt and root.der.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def key(
@@ -35,10 +35,10 @@ def key(
     reader: bool,
     publish: Path | None,
 ) -> int:
-    """Plug in a security key, for COMMAND or until Ctrl-C. Linux and root only.
+    """Plug in a simulated security key, for COMMAND or until Ctrl-C. Linux and root only.
 
-    It is on USB if the kernel has /dev/uhid, else in a reader of a private pcscd. Outside a lab, COMMAND gets no AWS
-    credentials.
+    The key is on USB if the kernel has /dev/uhid, otherwise in a reader of a private pcscd. Outside a lab, COMMAND gets
+    no AWS credentials.
     """
     return lab.plug_in_key(
         click.echo,

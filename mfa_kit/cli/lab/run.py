@@ -1,4 +1,7 @@
-"""`mfa-kit lab run`. The lab listens on loopback only, and a command in the lab can reach no other account."""
+"""`mfa-kit lab run`: run a command in a new lab. The lab listens only on loopback.
+
+The command gets no AWS credentials except those of the lab.
+"""
 
 from typing import Unpack
 
@@ -15,5 +18,5 @@ from mfa_kit.wiring.settings import Settings
 @start_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(*, command: tuple[str, ...], settings: Settings, **choices: Unpack[LabChoices]) -> int:
-    """Run COMMAND in a new lab: `mfa-kit lab run -- COMMAND`. The exit code is that of COMMAND."""
+    """Run COMMAND in a new lab: `mfa-kit lab run -- COMMAND`. The exit code is COMMAND's exit code."""
     return lab.run(command, region=settings.region, progress=settings.progress, **choices)

@@ -1,4 +1,4 @@
-"""`mfa-kit lab serve`."""
+"""`mfa-kit lab serve`: run a lab until Ctrl-C."""
 
 from typing import Unpack
 

@@ -33,7 +33,7 @@ OPTIONS = (
 
 
 def start_options(function: Function) -> Function:
-    """Add the options to a verb, which gets their values as LabChoices."""
+    """Add the options to a verb. The verb gets their values as LabChoices."""
     for option in reversed(OPTIONS):
         function = option(function)
     return function

@@ -1,4 +1,4 @@
-"""`mfa-kit lab tour`."""
+"""`mfa-kit lab tour`: a guided tour of mfa-kit in a new lab."""
 
 import click
 
@@ -10,7 +10,7 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command(cls=Verb, needs_config=False)
 def tour(*, settings: Settings, output: Output) -> int:
-    """Show a first day in the lab: enroll, mistype a code, repair after a crash, and revoke."""
+    """Take a tour in a new lab: enroll a user, mistype a code, repair after a crash, and revoke the device."""
     failed = lab.tour(lambda text: output.prose(*text.split("\n")), person=settings.interaction)
     for title in failed:
         settings.progress.alert(f"this step failed: {title}")

@@ -1,4 +1,4 @@
-"""`mfa-kit ledger export`."""
+"""`mfa-kit ledger export`: print the ledger as JSON Lines."""
 
 import click
 
@@ -11,5 +11,5 @@ from mfa_kit.cli.output import Output
 @history.USER
 @history.SINCE
 def export(*, user: str | None, since: float, output: Output) -> None:
-    """Print the ledger as JSON Lines. `reference` is the requestID in CloudTrail."""
+    """Print the ledger as JSON Lines. For a call to AWS, `reference` is its requestID in CloudTrail."""
     output._replace(form="jsonl").many("ledger", history.history_rows(user, since), empty="")

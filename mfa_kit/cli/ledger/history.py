@@ -1,6 +1,6 @@
 """The options and rows of the commands that print the ledger.
 
-The ledger is this computer's own record and not evidence. CloudTrail is evidence, and the request IDs refer to it.
+The ledger is this computer's own record, so it is not evidence. CloudTrail is evidence. It has the same request IDs.
 """
 
 from dataclasses import asdict

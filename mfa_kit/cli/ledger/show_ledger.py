@@ -1,4 +1,4 @@
-"""`mfa-kit ledger show`."""
+"""`mfa-kit ledger show`: show what mfa-kit did on this computer."""
 
 import click
 

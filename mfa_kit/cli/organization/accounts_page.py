@@ -1,4 +1,4 @@
-"""Writes the audit of many accounts as one HTML page: what to fix first, the worst accounts, a map of all checks."""
+"""Makes an HTML page of the audit of many accounts: what to fix first, the worst accounts, and a map of all checks."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 # The wide map needs more room than text, whose lines stay short.
 STYLE = "body { max-width: 72rem } p, details { max-width: 60rem }\n"
-# How many accounts the table of the worst accounts shows, how many checks a row of it, and how many lines an open list.
+# The maximum number of accounts in the table of the worst accounts, of checks in a row of this table, and of lines in a
+# list that is open from the start.
 WORST, SHOWN, OPEN = 10, 3, 10
 # The signs of the map, so that it can be read without colors.
 SIGNS: Final = {
@@ -42,7 +43,7 @@ NOT_READ, PASSED = "not read", "passed"
 
 
 class ReadAccount(NamedTuple):
-    """An account that was read, and its figures."""
+    """An account that was read, and the figures of its audit."""
 
     account: OrgAccount
     overview: AuditOverview
@@ -82,7 +83,7 @@ def _times(read: Sequence[ReadAccount]) -> str:
 
 
 def _worst_of(overview: AuditOverview) -> str:
-    """Return the severity of the worst failed check, or else whether a check is unknown."""
+    """Return the severity of the worst failed check. If no check failed, return "unknown" or "passed"."""
     failed = [severity for severity in Severity if overview.failed.get(severity)]
     return failed[0] if failed else RuleResult.UNKNOWN if overview.unknown else PASSED
 
@@ -93,7 +94,7 @@ def _lead(visits: "Sequence[Visit[Audited]]", read: Sequence[ReadAccount]) -> st
     said = [f"<b>{worst[PASSED]} of {tried} passed every check</b>"]
     if severities := [severity for severity in Severity if worst[severity]]:
         failed = sum(worst[severity] for severity in severities)
-        said.append(f"{failed} failed ({worst[severities[0]]} a {severities[0]} check)")
+        said.append(f"{failed} failed a check ({worst[severities[0]]} of them a {severities[0]} check)")
     if worst[RuleResult.UNKNOWN]:
         said.append(f"{worst[RuleResult.UNKNOWN]} have checks that could not be evaluated")
     if unread := sum(states[state] for state in UNREAD):
@@ -152,7 +153,8 @@ def _coverage(read: Sequence[ReadAccount]) -> Iterator[str]:
     if not ways:
         yield "<p>No user is known to have a console password.</p>"
         return
-    yield f"<p>{count_of(ways.total(), 'user')} have a console password. Each user is counted by the best known device."
+    yield f"<p>{count_of(ways.total(), 'user')} have a console password. A user with several devices is "
+    yield "counted once, by the strongest device."
     yield "The map below has these numbers for each account.</p>"
     yield sign_in_chart(ways)
 
@@ -182,7 +184,7 @@ def _worst(read: Sequence[ReadAccount], rules: Sequence[AuditRule]) -> Iterator[
     listed = [each for each in read if _worst_of(each.overview) in set(Severity)][:WORST]
     if listed:
         yield "<h2>Worst accounts first</h2>"
-        yield "<p>To see what is wrong there, and the commands that fix it, repeat the audit with "
+        yield "<p>To see the findings of an account and the commands that fix them, repeat the audit with "
         yield "<code>--include ID</code>.</p>"
         yield html_table(
             ("Account", "Failed", "Without MFA", "Worst checks"),
@@ -229,7 +231,7 @@ def _map(read: Sequence[ReadAccount], rules: Sequence[AuditRule], columns: Seque
     marks = (html_mark(f"{SIGNS[name]} {name}", TONES[name]) for name in (*Severity, RuleResult.UNKNOWN))
     plain = (f"{SIGNS[result]} {result}" for result in (RuleResult.PASS, RuleResult.NOT_APPLICABLE))
     yield f"<p>{' '.join(marks)} {' &nbsp; '.join(plain)}</p>"
-    # All cells of one kind are the same, so each kind is made only once.
+    # All cells for the same rule and result are the same, so each of them is made only once.
     cells = {(rule.id, result): _check_cell(rule, result) for rule in rules for result in RuleResult}
     yield heat_map(
         "Account",
@@ -249,14 +251,17 @@ def _map(read: Sequence[ReadAccount], rules: Sequence[AuditRule], columns: Seque
 
 
 def _way_cell(way: str, count: int) -> str:
-    """Return the cell for a number of users. It is empty if there are none."""
+    """Return the cell for a number of users. The cell is empty if the number is 0."""
     if not count:
         return map_cell()
     return map_cell(str(count), tone=WAY_TONES[way] if way in WEAK_WAYS else None)
 
 
 def _check_cell(rule: AuditRule, result: RuleResult) -> str:
-    """Return the cell of a check. Failed and unknown checks have a color, and say which check it is."""
+    """Return the cell of a check.
+
+    Cells of failed and unknown checks have a color, and the check's ID as their title.
+    """
     match result:
         case RuleResult.FAIL:
             return map_cell(SIGNS[rule.severity], tone=TONES[rule.severity], title=rule.id)

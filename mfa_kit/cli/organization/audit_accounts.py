@@ -1,4 +1,4 @@
-"""`mfa-kit audit` for many accounts, with a table, one page for all accounts, or a folder for each account."""
+"""`mfa-kit audit` for many accounts. It prints a table or one HTML page, and can write a folder for each account."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ def audit_accounts(
         done = _begin(organization, folders, questions, accounts, keeps=keeps) if folders else []
         done += _audit_rest(done, organization, folders, questions, root, progress=settings.progress, keeps=keeps)
         done = shared.in_order(done)
-        # No role is needed for this, so it is also known for accounts that could not be opened.
+        # Reading root in this way needs no role in the account, so it also works for accounts that could not be opened.
         unread = [visit.account for visit in done if visit.state in UNREAD and root.can_read(visit.account.id)]
         roots = dict(organization.each(lambda account: (account.id, root.posture(account.id).verdict), unread))
         if folders:
@@ -93,7 +93,10 @@ def _audit_rest(
     progress: LiveProgress,
     keeps: bool,
 ) -> list[Visit[Audited]]:
-    """Audit the chosen accounts that are not done, and write the folder of each as soon as it is read."""
+    """Audit the chosen accounts that are not in `done`. Write the folder of each account as soon as it is read.
+
+    Return their visits. With `keeps`, the visits contain the complete results.
+    """
     kept = {visit.account.id for visit in done}
     left = [account for account in organization.selection.chosen if account.id not in kept]
 
@@ -120,9 +123,10 @@ def _begin(
     *,
     keeps: bool,
 ) -> list[Visit[Audited]]:
-    """Begin a run, or continue the last run. Return the accounts that the run has already read completely.
+    """Begin a run, or with --resume continue the last run. Return visits of the accounts that it read completely.
 
-    For these accounts, the rules are evaluated again and the files with the results are written again.
+    For these accounts, the rules are evaluated again and the files with the results are written again. With `keeps`,
+    the visits contain the complete results.
     """
     options = {
         "file": [str(accounts.file)] if accounts.file else [],
@@ -172,7 +176,7 @@ def _write_files(
     folders: AccountFolders,
     roots: Mapping[str, RootVerdict],
 ) -> None:
-    """Write the two files about all accounts. `roots` has the verdicts on the root users of unread accounts."""
+    """Write organization.json and audit.html. `roots` has the verdicts on the root users of unread accounts, by ID."""
     rows = [_row(visit, roots) for visit in visits]
     summary = {"schema": "mfa-kit/audit-account", "version": VERSION, "rows": rows}
     folders.write_file("organization.json", json.dumps(summary) + "\n")
@@ -197,7 +201,7 @@ def _print(
 
 
 def _row(visit: Visit[Audited], roots: Mapping[str, RootVerdict]) -> ResultRow:
-    """Return an account's row: the number of failed rules by severity and of users without MFA, and its root user."""
+    """Return an account's row: counts of failed rules by severity and of users without MFA, and the root verdict."""
     found = visit.found.overview if visit.found else None
     return {
         **shared.account_cells(visit),

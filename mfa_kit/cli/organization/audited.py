@@ -1,4 +1,4 @@
-"""The audit of one account, as the output for many accounts needs it."""
+"""The audit of one account, for the output of many accounts."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ from mfa_kit.cli.results import ResultRow
 class Audited:
     """The audit of one account.
 
-    `document` is the complete result, or None if only the figures are needed, so that a thousand accounts need little
-    memory. `failed` says whether this account makes the command fail.
+    `document` is the complete result. It is None if only the figures (`overview`) are needed, which saves memory with a
+    thousand accounts. `failed` says whether the exit code of the command is 1 because of this account.
     """
 
     overview: AuditOverview

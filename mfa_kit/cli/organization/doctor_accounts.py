@@ -1,4 +1,4 @@
-"""`mfa-kit doctor` for many accounts checks whether mfa-kit can open each account and read what it needs."""
+"""`mfa-kit doctor` for many accounts: check whether mfa-kit can open each account and read its devices."""
 
 from collections.abc import Callable, Sequence
 

@@ -31,7 +31,7 @@ def print_rows(
     progress: LiveProgress,
     output: Output,
 ) -> list[Visit[Sequence[ResultRow]]]:
-    """Read each account, and print the rows of all of them. Return the visits.
+    """Read each account with `read`, and print the rows of all accounts. Return the visits.
 
     Each row begins with the account. An account that could not be read, or that is not active, gets one row with its
     state. Raise AwsFault if no account could be read.
@@ -49,7 +49,10 @@ def print_rows(
 
 
 def _rows(visit: Visit[Sequence[ResultRow]], fields: Sequence[str]) -> list[ResultRow]:
-    """Return the rows of an account. The cell `why` is a row's reason, or why the account has no rows."""
+    """Return the rows of an account.
+
+    The cell `why` is a row's own reason, or the reason why the account has no rows.
+    """
     names = [name for name in fields if name != "why"]
 
     def row(cells: ResultRow) -> ResultRow:

@@ -31,8 +31,8 @@ def status_in_accounts(
 ) -> int:
     """List the users of many accounts with their devices. Return the exit code.
 
-    Raise UsageFault if a user is given, or an option in `of_one_account`. These options are about backups, which the
-    list of many accounts does not show.
+    Raise UsageFault if `user` or --backup-dir is given, because they are only for one account. `of_one_account` are the
+    options that the list of many accounts does not use.
     """
     if user or of_one_account["backup_dir"]:
         what = f"{user} is a user" if user else "--backup-dir is for the backups"
@@ -49,7 +49,7 @@ def status_in_accounts(
 
 
 def _user_rows(one: AccountUser) -> list[ResultRow]:
-    """Return a row for each device of a user, or one row if the user has none or its devices are unknown."""
+    """Return a row for each device of a user, or one row if the user has no device or the devices are unknown."""
     return [_row(one, device) for device in one.devices] or [_row(one, None)]
 
 

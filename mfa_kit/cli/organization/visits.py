@@ -1,4 +1,4 @@
-"""Code that all commands for many accounts share: progress, rows of accounts that were not read, and the exit code."""
+"""Code that all commands for many accounts share: progress, reports of unread accounts, and the exit code."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,7 +26,9 @@ def visiting(
     accounts: Sequence[OrgAccount] | None = None,
     is_whole: Callable[[T], bool] = lambda _: True,
 ) -> Iterator[Iterator[Visit[T]]]:
-    """Yield an iterator of visits: first the skipped accounts, then the chosen ones (or `accounts`) as they finish.
+    """Yield an iterator of visits: first those of skipped accounts, then those of chosen accounts as they finish.
+
+    `accounts` replaces the chosen accounts. `is_whole` is that of `visit_accounts`.
 
     The work in all accounts ends when the context is left.
     """
@@ -42,12 +44,12 @@ def _with_skipped(organization: Organization, visits: Iterable[Visit[T]]) -> Ite
 
 
 def account_cells(visit: Visit[T]) -> dict[str, str | None]:
-    """Return the cells about the account, with which every row for many accounts begins."""
+    """Return the account's ID and name. Every row for many accounts begins with these cells."""
     return {"account": visit.account.id, "account_name": visit.account.name or None}
 
 
 def state_of(visit: Visit[T]) -> str:
-    """Return the state of an account for its row, which is `unknown` if the account could not be read."""
+    """Return the text for a row's `state`. For an account that could not be read, it is `unknown`."""
     return "unknown" if visit.state in UNREAD else visit.state
 
 
@@ -77,7 +79,8 @@ def report_unread(visits: Sequence[Visit[T]], progress: Progress, *, home: str |
 def _alert_failed(failed: Sequence[Visit[T]], progress: Progress) -> None:
     """Print each account with its reason.
 
-    A hint with a command follows its account, because the command names it. Each of the other hints is printed once.
+    A hint with a command is printed after its account, because the command names the account. Any other hint is printed
+    once at the end.
     """
     for visit in failed:
         progress.alert(f"not read: account {visit.account.label}: {visit.why}")

@@ -32,12 +32,12 @@ EMPTY = "nothing to remove"
     metavar="N",
     help="Refuse to remove more than N devices.",
 )
-@click.option("--lost", metavar="KEY", help="Do not wait for this key (serial or label): it is lost or was reset.")
+@click.option("--lost", metavar="KEY", help="Do not wait for this key (serial or label), which is lost or was reset.")
 @PASSWORD_STDIN
 def clean(
     *, older_than: float, limit: int, lost: str | None, password_stdin: bool, settings: Settings, output: Output
 ) -> None:
-    """Remove unassigned devices: those of interrupted runs here, and old ones that other computers created."""
+    """Remove unassigned devices: those of interrupted runs here, and old devices that other computers created."""
     oath_keys = OathKeys(settings, password_stdin=password_stdin)
     with open_desk(settings, METHODS, oath_keys=oath_keys) as (desk, caller):
         with settings.progress.showing("reading unassigned devices"):
@@ -67,7 +67,7 @@ def clean(
 def _confirm(going: Sequence[Orphan], *, settings: Settings, progress: Progress) -> None:
     """Ask the user to confirm by typing how many of these devices other computers created.
 
-    Nothing is asked if there are none. Raise Declined if the user does not confirm.
+    If other computers created none of them, ask nothing. Raise Declined if the user does not confirm.
     """
     others = sum(each.standing is OrphanStanding.DESK for each in going)
     if not others:
@@ -75,7 +75,7 @@ def _confirm(going: Sequence[Orphan], *, settings: Settings, progress: Progress)
     for each in going:
         progress.note(f"to be removed: {each.serial}, {each.standing}")
     settings.interaction.confirm(
-        f"according to their tags, other computers created {others} of these", typed=str(others)
+        f"according to their tags, other computers created {others} of these devices", typed=str(others)
     )
 
 

@@ -1,4 +1,4 @@
-"""`mfa-kit orphans list`: list unassigned devices, and say which ones `orphans clean` removes."""
+"""`mfa-kit orphans list`: list unassigned devices, and which of them `orphans clean` would remove."""
 
 import click
 
@@ -16,7 +16,7 @@ from mfa_kit.wiring.settings import Settings
 @OLDER_THAN
 @account_options(results=False)
 def list_orphans(*, older_than: float, settings: Settings, output: Output) -> int:
-    """List unassigned devices: who created them, how old they are, and whether `orphans clean` removes them."""
+    """List unassigned devices: who created them, how old they are, and whether `orphans clean` would remove them."""
     with open_desk(settings, METHODS) as (desk, caller):
         with settings.progress.showing("reading unassigned devices"):
             found = find_orphans(desk=desk)

@@ -17,7 +17,7 @@ OLDER_THAN = click.option(
 
 
 def orphan_row(orphan: Orphan, *, older_than: float, now: float) -> ResultRow:
-    """Return the row of one device. `older_than` is the option's value in seconds; `now` is in Unix seconds."""
+    """Return the row of one device. `older_than` is the value of --older-than in seconds; `now` is in Unix seconds."""
     return {
         "device": orphan.serial,
         "standing": orphan.standing,

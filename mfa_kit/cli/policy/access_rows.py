@@ -11,7 +11,7 @@ UNCHANGED = {AccessState.FINE, AccessState.NO_WAY}
 
 
 def access_row(access: UserAccess) -> ResultRow:
-    """Return the row for a user's access with a console password or with access keys."""
+    """Return the row for one way in which a user gets access: a console password or access keys."""
     return {
         "user": access.user,
         "way": access.way,
@@ -23,7 +23,10 @@ def access_row(access: UserAccess) -> ResultRow:
 
 
 def locked_out(found: Iterable[UserAccess], *, self_enroll: bool) -> set[str]:
-    """Return the users who would or might be locked out. With `self_enroll`, those who can enroll do not count."""
+    """Return the users who would or might be locked out.
+
+    With `self_enroll`, leave out users who can enroll themselves.
+    """
     spared = {AccessState.ENROLLS} if self_enroll else set()
     return {access.user for access in found if access.shut and access.state not in spared}
 

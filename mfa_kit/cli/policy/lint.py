@@ -1,4 +1,4 @@
-"""`mfa-kit policy lint`."""
+"""`mfa-kit policy lint`: find traps in policies that mention MFA."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ def lint(
 
 
 def _write(linted: Sequence[tuple[str, Sequence[Trap]]], output: Output) -> int:
-    """Print the traps of each policy, with the name of the policy. Return the exit code."""
+    """Print the traps of each policy, with the name of the policy. Return the exit code, 1 if there are traps."""
     rows = [
         {"policy": where, "statement": trap.statement, "trap": trap.name, "what": trap.what, "instead": trap.instead}
         for where, traps in linted

@@ -1,4 +1,4 @@
-"""`mfa-kit policy lockout`."""
+"""`mfa-kit policy lockout`: list users who would lose access if a policy were attached."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -84,18 +84,18 @@ def _write(found: Sequence[UserAccess], output: Output) -> None:
 
 
 def _refuse(snapshot: Snapshot, found: Sequence[UserAccess], *, self_enroll: bool) -> None:
-    """Raise Lockout if a user would be locked out, or if that cannot be ruled out."""
+    """Raise Lockout if a user would be locked out, or if that is not known because some users could not be read."""
     shut = locked_out(found, self_enroll=self_enroll)
     if shut:
         error = Lockout(
             f"{len(shut)} of {len({access.user for access in found})} users would (or might) be locked out",
-            "do what the FIRST column says for each of them, then run this again",
+            "run the command in the FIRST column for each of them, then run this again",
         )
         if not administrators_left(found, snapshot):
-            error.add_note("no administrator would still have access to help them")
+            error.add_note("no administrator would still have access, so no one could help these users")
         raise error
     if why := unread_users(snapshot):
         raise Lockout(
-            f"users may be missing because this could not be read: {why[0]}",
-            "make sure that it can be read (docs/permissions.md), then run this again",
+            f"users may be missing, because mfa-kit could not read this: {why[0]}",
+            "get the missing permission (docs/permissions.md), then run this again",
         )

@@ -78,15 +78,18 @@ def try_in_accounts(
 
 
 def _refuse(shut: Counter[str], unread: Sequence[str]) -> None:
-    """Raise Lockout if a user of any account would be locked out, or if that cannot be ruled out."""
+    """Raise Lockout if a user of any account would be locked out, or if that is not known.
+
+    `shut` counts the users who would be locked out by account. `unread` are reasons why users may be missing.
+    """
     if total := shut.total():
         where = [label for label, number in shut.items() if number]
         raise Lockout(
             f"{count_of(total, 'user')} in {count_of(len(where), 'account')} would (or might) be locked out",
-            "do what the FIRST column says for each of them, then run this again",
+            "run the command in the FIRST column for each of them, then run this again",
         )
     if unread:
         raise Lockout(
-            f"users may be missing because this could not be read: {unread[0]}",
-            "make sure that it can be read (docs/permissions.md), then run this again",
+            f"users may be missing, because mfa-kit could not read this: {unread[0]}",
+            "get the missing permission (docs/permissions.md), then run this again",
         )

@@ -1,4 +1,4 @@
-"""`mfa-kit policy onboard`."""
+"""`mfa-kit policy onboard`: print the commands that set up MFA."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command(cls=Verb)
 @click.option("--user", metavar="NAME", help="Set up one new colleague instead of the whole account.")
-@click.option("--group", metavar="NAME", help="The group that the colleague joins.")
+@click.option("--group", metavar="NAME", help="The group that the new colleague joins.")
 @click.option("--admin", metavar="NAME", default="admin", show_default=True, help="Name of the first administrator.")
 @SNAPSHOT
 @MAX_AGE
@@ -31,7 +31,7 @@ def onboard(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Print the commands that set up MFA, in an order that locks no user out, for you to read and run."""
+    """Print the commands that set up MFA, in an order that locks no user out. Read them, then run them yourself."""
     if (user is None) != (group is None):
         raise UsageFault("--user and --group must be given together", "give both: --user NAME --group GROUP")
     with open_snapshot(settings, SnapshotSource(file=file, max_age=max_age)) as (snapshot, _):

@@ -1,4 +1,4 @@
-"""`mfa-kit policy org-role`."""
+"""`mfa-kit policy org-role`: print a CloudFormation template of the roles for an organization's accounts."""
 
 import click
 
@@ -32,8 +32,8 @@ def org_role(
 ) -> None:
     """Print the roles that mfa-kit needs in each account of an organization, as a CloudFormation template.
 
-    The template is printed on stdout, and an explanation of its lines on stderr. Options set the defaults of its
-    parameters.
+    The template is printed on stdout, and an explanation of its lines on stderr. The options set the defaults of the
+    template's parameters.
     """
     choices = OrgRoleChoices(hub=hub, organization=organization, enroll=enroll, require_mfa=require_mfa, users=users)
     template, lines = org_role_template(choices)

@@ -24,11 +24,12 @@ def read_policy(file: Path) -> str:
         ) from None
     except UnicodeDecodeError:
         raise UsageFault(
-            f"{file} is not an IAM policy: it is not UTF-8", "print one with: mfa-kit policy show"
+            f"{file} is not an IAM policy: it is not UTF-8", "to print a policy: mfa-kit policy show"
         ) from None
     if len(text) > LONGEST:
         raise UsageFault(
-            f"{file} is not an IAM policy: it is larger than {LONGEST >> 20} MiB", "print one with: mfa-kit policy show"
+            f"{file} is not an IAM policy: it is larger than {LONGEST >> 20} MiB",
+            "to print a policy: mfa-kit policy show",
         )
     find_traps(text)
     return text

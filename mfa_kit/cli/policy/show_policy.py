@@ -1,4 +1,4 @@
-"""`mfa-kit policy show`."""
+"""`mfa-kit policy show`: print a policy that requires MFA."""
 
 import json
 
@@ -21,7 +21,7 @@ from mfa_kit.wiring.settings import Settings
 )
 @click.option("--first-sign-in", is_flag=True, help="Let users change their password before they have a device.")
 @click.option("--user-paths", is_flag=True, help="Support users with a path, such as /team/.")
-@click.option("--own-names", is_flag=True, help="Let users name devices only after themselves.")
+@click.option("--own-names", is_flag=True, help="Let users create only devices that have their user name.")
 @click.option(
     "--partition", metavar="NAME", help="AWS partition: aws, aws-us-gov, aws-cn ... [default: from the region]."
 )

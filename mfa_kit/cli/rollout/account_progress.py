@@ -1,4 +1,4 @@
-"""The messages of one account among several: each line begins with the account, and commands carry --account."""
+"""Messages about one of several accounts. Each line begins with the account, and commands in it have --account."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -8,12 +8,12 @@ from mfa_kit.cli.status_line import StatusLine
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.organization.wording import in_account
 
-# These commands work on the index, so they are the same for all accounts.
+# These commands work on the index of all accounts, so they get no --account.
 OF_ALL = ("mfa-kit rollout apply", "mfa-kit rollout status")
 
 
 def account_words(text: str, account: str) -> str:
-    """Return a message whose commands, in its parts between semicolons, name the account."""
+    """Add --account to the commands in a message, in which parts are separated by semicolons. Return the message."""
     named = f"--account {account}"
     return "; ".join(
         part if named in part or any(command in part for command in OF_ALL) else in_account(part, account)
@@ -23,7 +23,7 @@ def account_words(text: str, account: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountProgress:
-    """Progress of the account with this ID and label. Its lines may be mixed with those of other accounts."""
+    """Progress of the account with this ID and label. Its lines may be printed between those of other accounts."""
 
     progress: LiveProgress
     id: str
@@ -38,11 +38,11 @@ class AccountProgress:
         self.progress.alert(self._line(text))
 
     def showing(self, _: str | Callable[[], str]) -> AbstractContextManager[None]:
-        """Show nothing: the status line is that of all accounts."""
+        """Show nothing, because the status line is about all accounts."""
         return nullcontext()
 
     def refresh(self) -> bool:
-        """Draw the status line of all accounts now. Return whether there is one."""
+        """Draw the status line of all accounts now. Return whether there is a status line."""
         return isinstance(self.progress, StatusLine) and self.progress.refresh()
 
     def _line(self, text: str) -> str:

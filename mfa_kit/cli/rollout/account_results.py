@@ -1,4 +1,4 @@
-"""What came of a rollout in several accounts: a row per account, the rows of all users, and the exit code."""
+"""The results of a rollout in several accounts: a row per account, the rows of all users, and the exit code."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 
 
 def state_of(work: AccountWork) -> str:
-    """Return the state of an account in one word or two."""
+    """Return the state of an account: skipped, failed, stopped, not started or done."""
     if work.why:
         return "skipped"
     if work.error:
@@ -31,7 +31,7 @@ def why_not_done(work: AccountWork) -> str | None:
 
 
 def account_row(work: AccountWork) -> ResultRow:
-    """Return the row of an account, without its counts."""
+    """Return the row of an account, without the counts per outcome."""
     return {
         **work.cells,
         "state": state_of(work),
@@ -58,7 +58,7 @@ def counts_of(works: Iterable[AccountWork]) -> Counter[RowOutcome]:
 
 
 def show_accounts(schema: str, works: Sequence[AccountWork], *, output: Output) -> None:
-    """Print a row per account, in a table and in JSON Lines, where the rows of the users are printed already."""
+    """In a table and in JSON Lines, print a row per account. The other forms are printed by `show_users`."""
     shown = _shown(works)
     rows = [_counted_row(work, shown) for work in works]
     if output.form == "jsonl":
@@ -70,9 +70,9 @@ def show_accounts(schema: str, works: Sequence[AccountWork], *, output: Output) 
 
 
 def show_users(schema: str, works: Sequence[AccountWork], *, output: Output, head: ResultRow) -> None:
-    """Print the rows of all users, in JSON and in CSV. JSON also has `head`, the counts, and the rows of the accounts.
+    """In JSON and CSV, print the rows of all users. JSON also has `head`, the counts, and a row per account.
 
-    In CSV, an account without users that have a result has one row.
+    In CSV, an account without results of users has one row.
     """
     if output.form == "json":
         total, shown = counts_of(works), _shown(works)
@@ -85,7 +85,7 @@ def show_users(schema: str, works: Sequence[AccountWork], *, output: Output, hea
 
 
 def _shown(works: Iterable[AccountWork]) -> list[RowOutcome]:
-    """Return the outcomes that any user has, in their order."""
+    """Return the outcomes that at least one user has, in the order of RowOutcome."""
     total = counts_of(works)
     return [outcome for outcome in RowOutcome if total[outcome]]
 
@@ -102,7 +102,7 @@ def _empty(work: AccountWork) -> ResultRow:
 
 
 def report_failed(works: Iterable[AccountWork], progress: Progress) -> None:
-    """Print each account whose work ended early, or was not begun, with the reason."""
+    """Print each account whose work failed or was skipped, with the reason."""
     for work in works:
         if reason := why_not_done(work):
             progress.alert(f"{state_of(work)}: account {work.account.label}: {reason}")
@@ -111,8 +111,7 @@ def report_failed(works: Iterable[AccountWork], progress: Progress) -> None:
 def exit_code(works: Sequence[AccountWork], *, asked: bool) -> int:
     """Return the exit code. Raise KeyboardInterrupt if users are left because the user `asked` for a stop.
 
-    Raise the error of an account if results could not be printed, if this computer's disk failed, or if no account
-    worked.
+    Raise an account's error if results could not be printed, if this computer's disk failed, or if all accounts failed.
     """
     _raise_first_grave(works)
     if asked and any(work.left for work in works):
@@ -126,7 +125,7 @@ def exit_code(works: Sequence[AccountWork], *, asked: bool) -> int:
 
 
 def _raise_first_grave(works: Iterable[AccountWork]) -> None:
-    """Raise the first error that is not one of an account: of the output, or of this computer's disk."""
+    """Raise the first error that concerns all accounts: one of the output, or of this computer's disk."""
     for work in works:
         if work.tally and work.tally.unheard:
             raise work.tally.unheard
@@ -135,9 +134,9 @@ def _raise_first_grave(works: Iterable[AccountWork]) -> None:
 
 
 def _raise_if_none_worked(works: Sequence[AccountWork]) -> None:
-    """Raise one error if all accounts have one: of their class if it is the same, because it has its exit code.
+    """If all accounts failed, raise one error. If their errors have the same class, it has that class and exit code.
 
-    If an account could not be opened, its class is AwsFault, as for verbs that read.
+    Otherwise, or if an account could not be opened, its class is AwsFault, as for verbs that read.
     """
     errors = [work.error for work in works if work.error]
     if not errors or len(errors) < len(works):
@@ -145,5 +144,5 @@ def _raise_if_none_worked(works: Sequence[AccountWork]) -> None:
     kinds = {type(work.error) if work.tally and work.error else AwsFault for work in works}
     kind = kinds.pop() if len(kinds) == 1 else AwsFault
     first = works[0]
-    what = f"no account worked; {first.account.label}: {errors[0]}" if len(works) > 1 else str(errors[0])
+    what = f"all accounts failed; {first.account.label}: {errors[0]}" if len(works) > 1 else str(errors[0])
     raise kind(what, first.in_words(errors[0].hint))

@@ -83,7 +83,10 @@ def activate(
 
 
 def _list_users(ports: RolloutPorts, groups: Sequence[str], named: set[str]) -> set[str] | None:
-    """Return the lower-case names of the users to activate: in one of `groups`, and `named`. None means all users."""
+    """Return the lower-case names of the users to activate, or None for all users.
+
+    They are in one of `groups`, if any are given, and in `named`, if any are given.
+    """
     if not groups and not named:
         return None
     selection = UserSelection(groups=tuple(groups))

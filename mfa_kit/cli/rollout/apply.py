@@ -1,4 +1,4 @@
-"""`mfa-kit rollout apply`: enroll the users of a plan, and write a result for each of them."""
+"""`mfa-kit rollout apply`: enroll the users of a plan, and write a result for each user."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from mfa_kit.wiring.vault import open_vault
 @click.option(
     "--accept-lockout",
     is_flag=True,
-    help="Also enroll users who have no public key; you hand out the secrets.",
+    help="Also enroll users who have no public key. You give them their secrets.",
 )
 @click.option("--max-failures", type=click.IntRange(0), metavar="N", help="Stop when more than N users have failed.")
 @shared_options.EXPECTED

@@ -25,7 +25,7 @@ from mfa_kit.wiring.vault import open_vault
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyOptions:
-    """The options of `apply` for an index. `results` is the folder that gets a folder for each account."""
+    """The options of `apply` for an index. `results` is the folder in which each account gets a folder."""
 
     index_file: Path
     vault: Vault
@@ -70,7 +70,7 @@ def apply_in_accounts(
 def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Settings, output: Output) -> int:
     """Enroll the users of the chosen accounts, and return the exit code.
 
-    Nothing begins unless all plans are those of the index, and unless no user of any account would be locked out. The
+    Before any work begins, all plans are compared with the index, and users who would be locked out are looked for. The
     code is at least 1 if an account could not be read when the index was made.
     """
     path = wanted.index_file
@@ -120,7 +120,7 @@ def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Setti
 
 
 def _check_all(planned: list[PlannedWork], wanted: ApplyOptions) -> None:
-    """Raise UsageFault or Lockout if the rollout must not start in one of the accounts."""
+    """Raise UsageFault or Lockout if the rollout must not start, because of a user in any of the accounts."""
     usable = [each for each in planned if not each.work.why]
     check_copies(
         [f"{user} in {each.work.account.label}" for each in usable for user in each.plan.shut_out],
@@ -132,7 +132,7 @@ def _check_all(planned: list[PlannedWork], wanted: ApplyOptions) -> None:
 
 
 def _foresee(one: PlannedWork, opened: OpenWork) -> None:
-    """Report the state of each user, as with --dry-run."""
+    """Report the state of each user, for --dry-run."""
     found = look_up_status(
         one.plan, holders=opened.execution.list_holders(), look=lambda _: {}, failures={}, desk=opened.ports.desk
     )

@@ -39,7 +39,7 @@ NARROW = ("account_name", "state", *ACTIONS, "no_own_copy")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RosterSource:
-    """The files of the command: the roster if there is one, the file for its rows with errors, and the index."""
+    """The files of the command: the roster, if there is one (`file`), its rows with errors, and the index (`out`)."""
 
     file: Path | None
     skip_bad: Path | None
@@ -48,7 +48,7 @@ class RosterSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _WrittenPlan:
-    """The plan of an account, as text with its digest, and its path relative to the folder of the index."""
+    """The plan of an account, its text and the SHA-256 of the text. `place` is its path from the index's folder."""
 
     plan: Plan
     text: str
@@ -93,9 +93,9 @@ def plan_accounts(
 ) -> int:
     """Write the plans of the chosen accounts and their index, and return the exit code.
 
-    With a roster, accounts without rows are not read. An account that cannot be read has no plan. If none can be read,
-    raise AwsFault, and write nothing. Raise UsageFault if there are no users to plan for, or if `rollout undo` still
-    needs the index that would be replaced.
+    With a roster, accounts without rows are not read. An account that cannot be read has no plan. If no account can be
+    read, write nothing and raise AwsFault. Raise UsageFault if there are no users to plan for, or if `rollout undo`
+    still needs the index that would be replaced.
     """
     with wiring.open_account_rollouts(settings, METHODS, choice, vault=open_vault(), workers=wish.workers) as rollouts:
         _check_replaced(source.out, rollouts)
@@ -127,7 +127,7 @@ def plan_accounts(
 
 
 def _check_replaced(out: Path, rollouts: AccountRollouts) -> None:
-    """Raise UsageFault if the file is the index of runs whose devices are still there, because undo needs it."""
+    """Raise UsageFault if `out` is the index of runs whose devices still exist, because undo needs this index."""
     earlier = wiring.earlier_index(out)
     devices = sum(len(rollouts.devices(account)) for account in earlier.accounts) if earlier else 0
     if devices:
@@ -138,7 +138,7 @@ def _check_replaced(out: Path, rollouts: AccountRollouts) -> None:
 
 
 def _by_account(rows: Sequence[RosterRow], only: Sequence[str]) -> Mapping[str, list[RosterRow]]:
-    """Return rows by the ID of their account: those of `only`, if it has any names."""
+    """Return rows by the ID of their account. If `only` has names, keep only the rows of these users."""
     found: dict[str, list[RosterRow]] = defaultdict(list)
     for row in keep_users(rows, only) if only else rows:
         found[row.account or ""].append(row)
@@ -155,18 +155,21 @@ def _progress(account: OrgAccount, progress: LiveProgress) -> AccountProgress:
 
 
 def _check_only(only: Sequence[str], visits: Iterable[Visit[Plan]]) -> None:
-    """Raise UsageFault for a name that is in no account. Nothing is known about accounts that could not be read."""
+    """Raise UsageFault for a name that is in none of the accounts that could be read."""
     there = {step.user.lower() for visit in visits if visit.found for step in visit.found.steps}
     missing = sorted({name.lower() for name in only} - there)
     if missing:
         raise UsageFault(
-            f"--only names users who are in none of the accounts that were read: {', '.join(missing)}",
+            f"users of --only are in none of the accounts that were read: {', '.join(missing)}",
             "check the spelling, or remove these names from --only",
         )
 
 
 def _write(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings: Settings, output: Output) -> None:
-    """Write the plans that have rows, and the index, and print the summary. Raise UsageFault if there are no plans."""
+    """Write the plans that have rows and the index, and print the summary.
+
+    Raise UsageFault if there is no such plan.
+    """
     folder = wiring.plans_folder(out).name
     written: dict[str, _WrittenPlan] = {}
     for visit in visits:
@@ -217,7 +220,7 @@ def _index(visits: Sequence[Visit[Plan]], written: Mapping[str, _WrittenPlan], *
 
 
 def _row(visit: Visit[Plan], written: _WrittenPlan | None, *, whole: bool) -> ResultRow:
-    """Return the row of an account. Its cells are empty if it has no plan."""
+    """Return the row of an account. If the account has no plan, the cells about the plan are None."""
     plan = visit.found
     counts = plan.counts if plan else {}
     summary = plan_summary(plan, whole=whole) if plan else {}

@@ -80,7 +80,7 @@ def _print(
 
 
 def _rows(visit: Visit[list[RowResult]]) -> Sequence[ResultRow]:
-    """Return the rows of an account's users; one row with the reason if the account was not read."""
+    """Return the rows of an account's users. If the account was not read, return one row with the reason."""
     cells = account_cells(visit)
     if visit.found is None:
         return [{**cells, **dict.fromkeys(COLUMNS), "outcome": state_of(visit), "reason": visit.why}]

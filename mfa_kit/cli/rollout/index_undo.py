@@ -1,4 +1,4 @@
-"""`mfa-kit rollout undo` for an index: remove the devices that its runs made, in several accounts at the same time."""
+"""`mfa-kit rollout undo` for an index: remove the devices that its runs made, in several accounts at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,7 +52,8 @@ def undo_in_accounts(
 def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Settings, output: Output) -> int:
     """Remove the devices that this computer made for the plans of an index, and return the exit code.
 
-    The index has the hashes of the plans, which the ledger has for each run, so the plans themselves are not read.
+    The index contains the hashes of the plans, and the ledger has the hash of each run's plan. The plans themselves are
+    therefore not read.
     """
     path = wanted.index_file
     index = wiring.read_index(path, expected=None)
@@ -101,14 +102,14 @@ def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Setting
 
 
 def _confirm(path: Path, works: Sequence[AccountWork], *, settings: Settings) -> None:
-    """Ask whether to remove the devices of these works. Raise UsageFault if none can be removed.
+    """Ask the user to confirm the removal of the devices. Raise UsageFault if no device can be removed.
 
-    Devices in accounts that cannot be used are not counted. They are printed with the reason.
+    Devices in accounts that cannot be used are not counted. These accounts are printed with the reason.
     """
     if not works:
         raise UsageFault(
             f"the ledger of this computer has no device of a run of {path} in these accounts",
-            "see the runs here: mfa-kit ledger show; undo on the computer that applied it",
+            "see this computer's runs: mfa-kit ledger show; or undo on the computer that applied the index",
         )
     for work in works:
         if work.why:

@@ -1,4 +1,4 @@
-"""Which accounts of an index a command works in: those that have a plan and are chosen."""
+"""Finds the accounts of an index in which a command works: accounts that are chosen and have a plan."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from mfa_kit.rollout.plan import Plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenWork:
-    """A chosen account of the index. Its plan is not read."""
+    """A chosen account of the index, without its plan."""
 
     planned: PlannedAccount
     work: AccountWork
@@ -76,10 +76,10 @@ def check_file(path: Path, index: RolloutIndex, selection: AccountSelection, cho
 def report_without_plan(
     path: Path, index: RolloutIndex, selection: AccountSelection, choice: AccountsChoice, progress: Progress
 ) -> bool:
-    """Print the chosen accounts that have no plan. Return whether users may be missing because of them.
+    """Print the chosen accounts that have no plan. Return whether users of these accounts may be missing.
 
-    Users may be missing in accounts that could not be read when the index was made, unless they are not active now. If
-    the options leave no account out, all of these accounts are printed.
+    Users may be missing if an account could not be read when the index was made, unless it is no longer active. If the
+    options choose all accounts, all accounts that could not be read are printed.
     """
     closed = {account.id for account in selection.skipped}
     chosen = {account.id for account in selection.chosen} | closed
@@ -107,14 +107,17 @@ def _refuse(path: Path, accounts: Sequence[OrgAccount]) -> None:
 
 
 def is_narrowed(choice: AccountsChoice) -> bool:
-    """Whether the options choose only some of the listed accounts."""
+    """Return whether the options choose only some of the listed accounts."""
     return bool(choice.include or choice.exclude or choice.tags or choice.ou)
 
 
 def _pairs(
     index: RolloutIndex, selected: dict[str, OrgAccount], *, narrowed: bool
 ) -> Iterator[tuple[PlannedAccount, OrgAccount]]:
-    """Yield the accounts of an index that are selected; if the options leave none out, also those that are missing."""
+    """Yield each selected account of an index, as it is in the index and as it was listed.
+
+    If the options choose all accounts, also yield accounts of the index that are not listed any more.
+    """
     for planned in index.accounts:
         account = selected.get(planned.id)
         if account is None and not narrowed:
@@ -126,4 +129,4 @@ def _pairs(
 def _why_not(account: OrgAccount, usable: set[str]) -> str:
     if account.id in usable:
         return ""
-    return f"the account is {account.state}" if account.state else "the account is not among those that are listed"
+    return f"the account is {account.state}" if account.state else "the account is not listed any more"

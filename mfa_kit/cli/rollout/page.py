@@ -22,7 +22,7 @@ TONES = {
     RowOutcome.BLOCKED: Tone.WARN,
     RowOutcome.FAILED: Tone.BAD,
 }
-# The explanation after the word of an outcome in the chart. The other outcomes need none.
+# The explanation after an outcome in the chart. The other outcomes need no explanation.
 MEANS = {
     RowOutcome.ENROLLED: ", has a device now",
     RowOutcome.STAGED: ", device created but not enabled yet",
@@ -37,9 +37,9 @@ URGENT = (RowOutcome.FAILED, RowOutcome.BLOCKED, RowOutcome.HALF_MADE)
 
 
 def status_page(plan: Plan, results: Sequence[RowResult], *, at: float, lab: bool) -> str:
-    """Return the page: how many users have a device, which rows are open and why, and which are done.
+    """Return the page: how many users have a device, which rows are open and why, and which rows are done.
 
-    `at` is the time of the status in Unix seconds. `lab` says whether the account is a lab's.
+    `at` is the time of the status in Unix seconds. `lab` says whether the account belongs to a lab.
     """
     counts = Counter(result.outcome for result in results)
     failed = [result for result in results if result.outcome is RowOutcome.FAILED]
@@ -62,7 +62,7 @@ def status_page(plan: Plan, results: Sequence[RowResult], *, at: float, lab: boo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountStatus:
-    """The results of the users of an account; None if it could not be read, and `why` not."""
+    """The results of the users of an account. If it could not be read, they are None, and `why` is the reason."""
 
     label: str
     results: Sequence[RowResult] | None
@@ -77,7 +77,7 @@ class AccountStatus:
 def index_page(index: RolloutIndex, accounts: Sequence[AccountStatus], *, at: float, lab: bool) -> str:
     """Return the page for several accounts: how many users have a device, in all and in each account, and open rows.
 
-    `lab` says whether the accounts are a lab's.
+    `at` is the time of the status in Unix seconds. `lab` says whether the accounts belong to a lab.
     """
     every = [result for account in accounts for result in account.results or ()]
     done = sum(result.outcome in DONE for result in every)
@@ -116,7 +116,7 @@ def _chart(counts: Counter[RowOutcome], total: int) -> str:
 
 
 def _percent(part: int, total: int) -> str:
-    """Format a share as a percentage; less than one percent is not shown as zero."""
+    """Return a share as a percentage. A share below one percent is shown as `<1 %`."""
     return "<1 %" if 100 * part < total else f"{100 * part / total:.0f} %"
 
 

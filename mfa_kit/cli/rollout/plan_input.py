@@ -1,4 +1,4 @@
-"""What `rollout plan` compares with IAM: a roster, or a selection of users, and the files that it writes."""
+"""Parses the options of `rollout plan`: the selection of users and the files."""
 
 import os
 from collections import Counter
@@ -25,8 +25,8 @@ def read_selection(
 def check_files(roster: Path | None, out: Path, skip_bad: Path | None, *, selects: bool, only: str | None) -> None:
     """Check the files of a plan.
 
-    Raise click.UsageError unless there is either a roster or a selection; `only` may be added to either. Raise
-    UsageFault if two files have the same path.
+    Raise click.UsageError if there is no roster and no selection, or if there are both. `only` may be added to either
+    of them, or be the whole selection. Raise UsageFault if two files have the same path.
     """
     if selects if roster else not (selects or only):
         raise click.UsageError(
@@ -41,7 +41,7 @@ def check_files(roster: Path | None, out: Path, skip_bad: Path | None, *, select
 
 
 def _parse_prefix(text: str | None) -> str:
-    """Return an IAM path; for no text, the path that matches all users. Raise UsageFault without a leading slash."""
+    """Return the IAM path, or "/" for None, which matches all users. Raise UsageFault without a leading slash."""
     if not text:
         return "/"
     if not text.startswith("/"):

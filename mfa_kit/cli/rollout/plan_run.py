@@ -1,4 +1,4 @@
-"""One run of `rollout apply` in one account: its failures are recorded, and its results written to files."""
+"""One run of `rollout apply` in one account. It records failures in the ledger, and writes the files of results."""
 
 from collections.abc import Generator
 from contextlib import suppress
@@ -19,7 +19,10 @@ INTERRUPTED = "interrupted; to see the result: mfa-kit rollout status"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRun:
-    """A run, by its ID. `digest` is the SHA-256 of the plan's file, and `folder` is for the files of results."""
+    """A run with this ID.
+
+    `digest` is the SHA-256 of the plan's file. `folder` is the folder for the files of results.
+    """
 
     run: str
     plan: Plan
@@ -41,9 +44,9 @@ class PlanRun:
         self.tally.take(result)
 
     def finish(self) -> Path | None:
-        """Write the files. Return their folder, or None if this run has no results, so those of an earlier run stay.
+        """Write the files of results, and return their folder. Raise IntegrityFault if they cannot be written.
 
-        Raise IntegrityFault if they cannot be written.
+        If this run has no results, keep the files of an earlier run, and return None.
         """
         self._keep_broken_off()
         if not self.tally.results and (self.folder / "results.csv").exists():
@@ -53,7 +56,10 @@ class PlanRun:
         return self.folder
 
     def _keep_broken_off(self) -> None:
-        """Add a "half-made" result for each user who has no result, but may have a device, as after a second Ctrl-C."""
+        """Add a "half-made" result for each user who has no result, but may have a device.
+
+        This happens after a second Ctrl-C.
+        """
         if not self.tally.left:
             return
         known = self.tally.by_user

@@ -1,4 +1,4 @@
-"""Reads the rows of a roster, and reports those with errors."""
+"""Reads the rows of a roster, and reports rows with errors."""
 
 from pathlib import Path
 
@@ -17,8 +17,8 @@ def read_roster_rows(
 ) -> list[RosterRow]:
     """Return the rows of a roster, for one account or for several `accounts`.
 
-    If it has faults, raise UsageFault with all of them as notes. With `skip_bad`, write the faulty rows to that file
-    instead, and return the others.
+    If the roster has faults, raise UsageFault with all faults as notes. With `skip_bad`, write the faulty rows to that
+    file instead, and return the other rows.
     """
     found = wiring.read_roster(file, METHODS, accounts=accounts)
     if found.faults and skip_bad:
@@ -28,12 +28,12 @@ def read_roster_rows(
             what += f"; see {skip_bad}"
         settings.progress.alert(what)
         for fault in found.faults:
-            if not fault.cells:  # the row could not be read, so the file has no cells of it
+            if not fault.cells:  # the row could not be read, so it is not in the file
                 settings.progress.alert(str(fault))
     elif found.faults:
         error = UsageFault(
             f"{file} has {count_of(len(found.faults), 'error')}",
-            "fix them, or skip those rows with --skip-bad FILE",
+            "fix the errors, or skip these rows with --skip-bad FILE",
         )
         for fault in found.faults:
             error.add_note(str(fault))

@@ -26,7 +26,7 @@ def look_up_counted(
 
 @contextmanager
 def name_next_command() -> Iterator[None]:
-    """Add a note to a KeyboardInterrupt: the command that continues the work, which is the same command again."""
+    """After Ctrl-C, add a note to the KeyboardInterrupt with the command that continues the work: the same command."""
     try:
         yield
     except KeyboardInterrupt as interrupted:
@@ -44,7 +44,7 @@ def take_results(
 ) -> bool:
     """Process each result as it arrives; return whether Ctrl-C or SIGTERM requested a stop.
 
-    `take` processes a result; by default the tally does. A second signal raises KeyboardInterrupt.
+    `take` processes a result; its default is the tally's `take`. A second signal raises KeyboardInterrupt.
     """
     pace = tally.pace
     # Results that are printed to the terminal show the progress, so there is no status line.

@@ -30,11 +30,11 @@ SHOWN = 5
 
 @dataclass(slots=True, kw_only=True)
 class StationSession:
-    """One person working through a queue.
+    """A session of one person who works through a queue.
 
-    `holders` finds the user of a key, and `watches` has the watch for inserted keys by method. `reasons` has the reason
-    why a step was left, by user. `lacking`: for some security key, IAM does not report a property that a policy
-    requires.
+    `holders` finds the user of a key. `watches` has the watch for inserted keys of each method. `reasons` has the
+    reason why a user's step was left. `lacking` means that IAM does not report a certification of a security key that a
+    policy requires.
     """
 
     plan: Plan
@@ -52,7 +52,7 @@ class StationSession:
     lacking: bool = False
 
     def work(self) -> None:
-        """Handle one step after another, until none is left or the person quits."""
+        """Handle one step after another, until no step is left or the person quits."""
         while True:
             step = self.queue.call_next()
             if step is None and not self._go_back_from_end():
@@ -61,7 +61,7 @@ class StationSession:
                 return
 
     def close(self) -> None:
-        """Add a result to the tally for each step that is left: its last failure, or "not started" with the reason."""
+        """For each step that is left, add a result to the tally: its last failure, or "not started" with the reason."""
         for step in self.queue.left:
             result = self.queue.results.get(step.user)
             reason = self.reasons.get(step.user, "")
@@ -71,14 +71,17 @@ class StationSession:
         """After the last step, ask whether to go back to a step that is not done. Return False to end the session."""
         left = [step.user for step in self.queue.left]
         shown = ", ".join(["…"] * (len(left) > SHOWN) + left[-SHOWN:])
-        prompt = f"end of the list, {len(left)} not done ({shown}); b to go back, Enter to finish"
+        prompt = f"end of the list, {len(left)} not done ({shown}); type b to go back, or press Enter to finish"
         answer = self.person.ask_unless(prompt, lambda: None, instead=INSTEAD) if left else ""
         if answer in BACK:
             self.queue.go_back()
         return answer not in {"", *QUIT}
 
     def _end_without_work(self, step: PlanStep) -> bool:
-        """Return whether a step needs no work, because its user has a device or was deleted. Record the result."""
+        """Return whether a step needs no work, because its user has a device or was deleted.
+
+        If so, record the result.
+        """
         try:
             has = look_up_serials(step.user, inventory=self.desk.inventory)
         except NoSuchEntity as gone:
@@ -124,7 +127,7 @@ class StationSession:
         elif word in QUIT:
             return False
         else:
-            self.person.say(f"{word!a} is not an answer here: {ANSWERS}")
+            self.person.say(f"{word!a} is not a valid answer: {ANSWERS}")
         return True
 
     def _watch(self, row: RosterRow) -> SlotWatch | None:
@@ -164,7 +167,7 @@ class StationSession:
             self._say_remove(step)
 
     def _claim(self, key: InsertedKey, watch: SlotWatch, intent: Intent) -> bool:
-        """Settle what earlier attempts left on a key. Return False, with a message, if another user has the key."""
+        """Settle earlier attempts on a key. If another user has the key, print a message and return False."""
         watch.used.add(key.identity)
         if self.runs.settle_left(intent, key.identity, desk=self.desk):
             key = watch.find_again(key) or key
@@ -199,7 +202,7 @@ class StationSession:
         self.tally.progress.alert(
             "you can remove the key now"
             if self.queue.is_done(step)
-            else "remove the key, then insert it again or use another one; or press Enter to try this one again"
+            else "remove the key, then insert it or another key; or press Enter to try this key again"
         )
 
     def _end(self, result: RowResult) -> None:

@@ -42,5 +42,5 @@ def backup_options(function: F) -> F:
 
 
 def split_names(only: str | None) -> list[str]:
-    """Return the user names in `--only A,B`; an empty result means that the option was not given."""
+    """Return the user names in `--only A,B`, or an empty list if the option was not given."""
     return [name.strip() for name in (only or "").split(",") if name.strip()]

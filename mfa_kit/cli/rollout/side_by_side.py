@@ -1,4 +1,7 @@
-"""Work in several accounts at the same time. Each has its own threads and pace, so a slow one holds up no other."""
+"""Work in several accounts at the same time.
+
+Each account has its own threads and pace, so a slow account does not delay the others.
+"""
 
 import threading
 import time
@@ -35,7 +38,7 @@ class EnterAccount(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenWork:
-    """An account whose work has begun. `take` takes a result of a user and reports it."""
+    """An account whose work has begun. All accounts share the `lock`, so results are processed one at a time."""
 
     work: AccountWork
     ports: RolloutPorts
@@ -44,7 +47,7 @@ class OpenWork:
     lock: threading.Lock
 
     def take_all(self, results: Generator[RowResult, None, None], take: Callable[[RowResult], None]) -> None:
-        """Give each result to `take` as it arrives, one at a time among all accounts."""
+        """Call `take` with each result as it arrives. Only one result of all accounts is processed at a time."""
         with closing(results):
             for result in results:
                 with self.lock:
@@ -53,7 +56,7 @@ class OpenWork:
 
 @dataclass(slots=True, kw_only=True)
 class SideBySide:
-    """The works of one command. `schema` is that of a row that is printed at once.
+    """The work of one command in all its accounts. `schema` is the schema of a user's result.
 
     `enter` opens an account. `accounts` are in work at a time, and each has as many `workers`.
 
@@ -76,9 +79,9 @@ class SideBySide:
     _open: list[OpenWork] = field(default_factory=list)
 
     def do(self, act: Callable[[OpenWork], None]) -> bool:
-        """Do all works, and return whether Ctrl-C or SIGTERM requested a stop. A second one raises KeyboardInterrupt.
+        """Call `act` for each account after it was opened. Return whether Ctrl-C or SIGTERM requested a stop.
 
-        Works with a reason not to be attempted are left out.
+        A second signal raises KeyboardInterrupt. Accounts with a `why` are left out.
         """
         todo = [work for work in self.works if not work.why]
 
@@ -94,7 +97,7 @@ class SideBySide:
         return asked.is_set()
 
     def line(self) -> str:
-        """Return how far the work is, as a status line."""
+        """Return the status line: the users and accounts that are done, the failures, and the rate."""
         tallies = [work.tally for work in self.works if work.tally]
         rate = sum(tally.made for tally in tallies) / max(time.monotonic() - self.began, 0.001)
         users, left = sum(work.total for work in self.works), sum(work.left for work in self.works)
@@ -118,7 +121,7 @@ class SideBySide:
         except KeyboardInterrupt:
             if work.tally:
                 raise
-            # A stop ended the call that enters the account, where nothing is in progress yet.
+            # A stop interrupted the opening of the account, where no work is in progress yet.
         else:
             if opened.tally.unheard:
                 self._stop_all()
@@ -138,12 +141,12 @@ class SideBySide:
         opened = OpenWork(work=work, ports=ports, execution=execution, tally=work.tally, lock=self._lock)
         self._entering.remove(ports.pace)
         self._open.append(opened)
-        if self._stop.is_set():  # it may have been set before the account was in the list
+        if self._stop.is_set():  # the stop may have come before the account was in the list
             self._stop_all()
         return opened
 
     def _watch(self, pace: Pace) -> None:
-        """Add the pace of an account that is being entered, so that a stop ends its calls."""
+        """Add the pace of an account that is being opened, so that a stop ends its calls."""
         self._entering.append(pace)
         if self._stop.is_set():
             pace.break_off()

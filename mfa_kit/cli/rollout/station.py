@@ -38,7 +38,7 @@ WORKERS = 8
 
 
 class StationVerb(options.Verb):
-    """A verb with the options of every station method, except those whose value comes from the row or the key."""
+    """A verb with the options of all station methods, except options whose values come from the row or the key."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the verb's own options, then those of the methods, then --help."""
@@ -47,7 +47,7 @@ class StationVerb(options.Verb):
 
     @cached_property
     def _of_methods(self) -> list[click.Option]:
-        """The options of the station methods, created once because click asks for the parameters several times."""
+        """The options of the station methods. They are cached, because click asks for the parameters several times."""
         of_method = {
             option.name: option
             for recipe in METHODS.values()
@@ -64,7 +64,7 @@ class StationVerb(options.Verb):
     "kinds",
     multiple=True,
     type=click.Choice([name for name, recipe in METHODS.items() if recipe.call]),
-    help="Only rows of this kind [all except virtual]. With virtual, users enroll their phones here, not with `apply`.",
+    help="Only rows of this kind [all except virtual]. With virtual, users enroll their phones at the station.",
 )
 @shared_options.ONLY
 @shared_options.backup_options
@@ -141,7 +141,7 @@ def station(
 class _Methods:
     """The methods of this station, with the options from the command line. Implements `StationMethods`.
 
-    Options about one device get their value from the row and the inserted key.
+    Options for a single device get their values from the row and the inserted key.
     """
 
     def __init__(self, options: Mapping[str, object], context: Context) -> None:
@@ -152,11 +152,11 @@ class _Methods:
         return METHODS[row.kind.name].call.format(user=row.user, serial=row.serial)
 
     def slot(self, row: RosterRow) -> KeySlot | None:
-        """Return the slot for the keys of a row's method; None if the method uses none."""
+        """Return the slot for the keys of a row's method; None if the method uses no keys."""
         return self._options_of(row, None).slot(self._context)
 
     def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[Carrier, Maker]:
-        """Return the carrier and maker of a row's device on this key."""
+        """Return the carrier and maker of a row's device. `key` is the inserted key, or None."""
         equipment = self._options_of(row, key).equip(self._context)
         return equipment.carrier, equipment.maker
 
@@ -165,7 +165,7 @@ class _Methods:
         return built(METHODS[row.kind.name].options, {**self._options, **single})
 
 
-# This was the command's name in the last release. Help does not list it.
+# `bench` was the name of this command in the last release. The help does not list it.
 bench = copy.copy(station)
 bench.name, bench.hidden = "bench", True
 
@@ -180,7 +180,7 @@ def _users(plan: Plan, only: str | None) -> set[str]:
 def _look_up_results(
     plan: Plan, steps: Sequence[PlanStep], *, ports: RolloutPorts, digest: str, progress: LiveProgress
 ) -> dict[str, RowResult]:
-    """Return the status of each user of the plan. IAM is asked only about the users of these steps."""
+    """Return the status of each user of the plan, by user name. Only the users of `steps` are looked up one by one."""
     users = {step.user for step in steps}
     found = look_up_status(
         plan,
@@ -195,7 +195,7 @@ def _look_up_results(
 
 
 def _queue_of(steps: Sequence[PlanStep], before: dict[str, RowResult]) -> StationQueue:
-    """Return the queue of these steps, with the results of those that are done or that failed in an earlier session."""
+    """Return the queue of these steps, with the results of steps that are done or failed in an earlier session."""
     ended = [before[step.user] for step in steps if before[step.user].outcome in {*DONE, RowOutcome.FAILED}]
     return StationQueue(steps=steps, results={result.user: result for result in ended})
 
@@ -203,14 +203,14 @@ def _queue_of(steps: Sequence[PlanStep], before: dict[str, RowResult]) -> Statio
 def _keep_known(
     steps: Sequence[PlanStep], queue: StationQueue, before: dict[str, RowResult], *, tally: Tally, all_rows: bool
 ) -> None:
-    """Add the results of the steps that are already done to the tally; with `all_rows`, those of all steps."""
+    """Add the results of steps that are already done to the tally. With `all_rows`, add the results of all steps."""
     for step in steps:
         if all_rows or queue.is_done(step):
             tally.keep(before[step.user])
 
 
 def _greet(queue: StationQueue, progress: Progress) -> None:
-    """Print how many rows are already done, or that the plan has no row for the station."""
+    """If rows are already done, print how many. If the plan has no row for the station, print a note."""
     done = len(queue.steps) - len(queue.left)
     if not queue.steps:
         progress.note("no one in this plan needs a key or token; to enroll phone users in person, add --with virtual")

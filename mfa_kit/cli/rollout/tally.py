@@ -29,10 +29,11 @@ MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED, RowOutcome.REVOKED}
 
 @dataclass(slots=True)
 class Tally:
-    """The results of one command that works on `total` rows. `made` and `failed` count rows, `began` is its start.
+    """The results of one command that works on `total` rows.
 
-    `cells` begin each row that is printed at once. If a result cannot be printed, `unheard` is the error and `stop` is
-    set, so that no further row is started. When the rows in progress are finished, `exit_code` raises `unheard`.
+    `made` and `failed` count rows. `began` is the time at which the command began, on the monotonic clock. In JSON
+    Lines, `cells` are the first cells of each row. If a result cannot be printed, `unheard` is the error, and `stop` is
+    set so that no further row is started. When the rows in progress are finished, `exit_code` raises `unheard`.
     """
 
     schema: str
@@ -51,7 +52,7 @@ class Tally:
 
     @property
     def left(self) -> int:
-        """Number of rows without a result."""
+        """The number of rows without a result."""
         return self.total - len(self.results)
 
     @property
@@ -60,7 +61,7 @@ class Tally:
         return {result.user: result for result in self.results}
 
     def keep(self, result: RowResult) -> None:
-        """Count a result without reporting progress. In JSON Lines output it is printed at once.
+        """Count a result without reporting progress. In JSON Lines, print the result at once.
 
         Raise OSError if it cannot be printed and there is no `stop`.
         """
@@ -79,7 +80,8 @@ class Tally:
     def take(self, result: RowResult) -> None:
         """Count a result, and show it on stderr.
 
-        A result that needs attention gets a line of its own. Other results only change the status line if there is one.
+        A result that needs attention is printed on a separate line. Other results only change the status line, or are
+        printed if there is no status line.
         """
         self.keep(result)
         wrong = result.outcome in TO_RETRY
@@ -100,7 +102,7 @@ class Tally:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of rows per outcome, in the order of the outcomes. A row without a result counts as not started."""
+        """The number of rows per outcome, in the order of RowOutcome. A row without a result counts as not started."""
         found = Counter(result.outcome for result in self.results)
         found[RowOutcome.NOT_STARTED] += self.left
         return {outcome_name(outcome): found[outcome] for outcome in RowOutcome if found[outcome]}
@@ -121,12 +123,12 @@ class Tally:
 
 
 def outcome_name(outcome: RowOutcome) -> str:
-    """Return an outcome as the name of a column with its count."""
+    """Return the name of the column that has the count of an outcome, such as `half_made`."""
     return outcome.value.replace("-", "_").replace(" ", "_")
 
 
 def result_row(result: RowResult) -> dict[str, str | None]:
-    """Return a result as a row for output; an empty cell is None."""
+    """Return a result as a row for output. Empty cells are None."""
     return {name: getattr(result, name) or None for name in COLUMNS}
 
 
@@ -148,7 +150,7 @@ def exit_code(tally: Tally, *, asked: bool = False) -> int:
 
 
 def check_backup_folder(vault: Vault, steps: Sequence[PlanStep]) -> None:
-    """Raise UsageFault if backups cannot be written. Without a recipient none is written, so nothing is checked."""
+    """Raise UsageFault if backups cannot be written. Without recipients there are no backups, so nothing is checked."""
     if vault.recipients() or any(step.row.recipient for step in steps):
         vault.check()
 
@@ -158,8 +160,8 @@ def result_files(
 ) -> dict[str, str]:
     """Return the texts of the result files by file name. `called` are the users whom the command had to enroll.
 
-    results.csv and results.json have a row for every user of the plan. failed.csv is a roster of all users to try
-    again: their row failed, is blocked or half-made, or the command ended before they were enrolled.
+    results.csv and results.json have a row for every user of the plan. failed.csv is a roster of the users to try
+    again: those whose row failed, or is blocked or half-made, and those who were not enrolled before the command ended.
     """
     results = [found.get(step.user) or RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED) for step in plan.steps]
     rows = [result_row(result) for result in results]

@@ -34,7 +34,10 @@ def undo(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Remove exactly the devices that RUN created, or, with --accounts or --org, all runs of the index RUN."""
+    """Remove the devices that RUN created.
+
+    With --accounts or --org, RUN is an index: remove the devices of its runs.
+    """
     vault = open_vault(backup_dir)
     progress = settings.progress
     with (

@@ -13,7 +13,7 @@ from mfa_kit.rollout.roster import RosterRow, keep_users, key_fingerprint
 from mfa_kit.rollout.selection import ListedUser, UserSelection
 from mfa_kit.wiring.rollout import RolloutPorts
 
-# Seconds. IAM creates a new credential report only when the last one is older than this.
+# IAM creates a new credential report only if the last report is more than this many seconds old.
 REPORT_AGE = 4 * 3600
 # The number of names in a table cell. Longer lists do not fit on one line.
 SHOWN = 20
@@ -21,10 +21,11 @@ SHOWN = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanWish:
-    """The users to plan for: the `rows` of a roster, or those of the selection. `only` are the names to keep, if any.
+    """The users to plan for: the users in `rows` of a roster, or the selected users if `rows` is None.
 
-    With `trust_report`, the credential report says who has a device. `workers` users are looked up at a time. With
-    `several`, this is one of several accounts, where the selection may match no user, and `only` name others.
+    If `only` has names, other users are left out. With `trust_report`, the credential report says who has a device.
+    `workers` users are looked up at a time. `several` means that this is one of several accounts. The selection may
+    then match no user of the account, and `only` may name users of other accounts.
     """
 
     rows: Sequence[RosterRow] | None
@@ -41,7 +42,10 @@ class PlanWish:
 
 
 def plan_users(wish: PlanWish, ports: RolloutPorts, *, progress: LiveProgress) -> Plan:
-    """Compare the users with IAM. Raise UsageFault if `only` names a user who is not among them."""
+    """Compare the users with IAM, and return the plan.
+
+    Raise UsageFault if `only` names a user who is not among them.
+    """
     with progress.showing("reading the credential report"):
         report = ports.account.report(max_age=REPORT_AGE) if wish.by_report else None
     with counting(progress, "reading users", ports.people.users(details=wish.selection.by_details)) as counted:
@@ -73,7 +77,10 @@ def _select_rows(
 
 
 def _kept(wish: PlanWish, rows: Sequence[RosterRow]) -> Sequence[RosterRow]:
-    """Return the rows of the users in `only`, if it names any. Raise UsageFault for a name without a row."""
+    """Return the rows. If `only` has names, return only the rows of these users.
+
+    Raise UsageFault for a name without a row, unless there are several accounts.
+    """
     if wish.several and wish.only:
         wanted = {name.lower() for name in wish.only}
         return [row for row in rows if row.user.lower() in wanted]
@@ -83,7 +90,10 @@ def _kept(wish: PlanWish, rows: Sequence[RosterRow]) -> Sequence[RosterRow]:
 def _lookup(
     ports: RolloutPorts, trusted: CredentialReport | None, *, workers: int, progress: LiveProgress
 ) -> DeviceLookup:
-    """Return a lookup of users' devices: in IAM, or in a report. A report has no serials, so a phrase replaces them."""
+    """Return a function that looks up users' devices: in IAM, or in the report `trusted` if it is not None.
+
+    The report has no serials, so a phrase replaces them.
+    """
     if trusted is None:
         return lambda users: look_up_counted(users, ports.desk, workers=workers, progress=progress)
     with_mfa = {name for name, each in trusted.users.items() if each.mfa}
@@ -104,7 +114,7 @@ def _key(row: RosterRow) -> str:
 
 
 def plan_summary(new_plan: Plan, *, whole: bool) -> ResultRow:
-    """Return the part of the summary after the counts. With `whole`, for JSON output, lists are not shortened."""
+    """Return the fields of the summary that follow the counts. With `whole`, for JSON, lists are not shortened."""
     keys = [step for step in new_plan.steps if step.row.recipient]
     return {
         "no_own_copy": new_plan.shut_out if whole else _shorten(new_plan.shut_out),

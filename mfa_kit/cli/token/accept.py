@@ -47,7 +47,7 @@ def accept(
 ) -> int:
     """Test a box of tokens: type each serial number and its code. An empty serial number ends the session.
 
-    To continue later, run the same command again. With --no-input, it shows the results so far without asking.
+    To continue later, run the same command again. With --no-input, the command shows the results so far without asking.
     """
     if settings.dry_run:
         raise UsageFault(
@@ -80,8 +80,8 @@ def _print_box(
 ) -> None:
     """Print the results of a box.
 
-    `refused` are the written readings without a verdict. `left_out` are the rows of the seed file that were rejected,
-    so that their tokens are not in the box.
+    `refused` are rows of the table of readings that gave no verdict. `left_out` are rows of the seed file that were
+    rejected, so their tokens are not in the box.
     """
     if left_out:
         said = f"rows of the seed file that were not imported: {len(left_out)}; {joined_reasons(left_out)}"
@@ -118,7 +118,7 @@ def _row(one: Token, seen: Sighting | None) -> ResultRow:
 
 
 def _clocks(box: Box) -> ResultRow:
-    """Return how many clocks were read, and the slowest, the median and the fastest offset in seconds."""
+    """Return how many clocks were read, and the smallest (slowest), median and largest offset in seconds."""
     return {
         "clocks": len(box.offsets),
         "slowest_s": box.offsets[0] if box.offsets else None,

@@ -13,6 +13,6 @@ def dropped_rows(dropped: Sequence[DroppedRow]) -> list[ResultRow]:
 
 
 def note_dropped(dropped: Sequence[DroppedRow], progress: Progress) -> None:
-    """Print each rejected row on stderr, because some forms of output have no place for it."""
+    """Print each rejected row on stderr, for output forms that have no place for rejected rows."""
     for each in dropped:
         progress.alert(f"{each.where}: {each.reason}")

@@ -1,4 +1,7 @@
-"""`mfa-kit token import`. Seeds are read from the vendor's file each time and are not stored."""
+"""`mfa-kit token import`: read a seed file into the inventory.
+
+Seeds are not stored. Each command that needs them reads the vendor's file again.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,7 +31,7 @@ from mfa_kit.wiring.settings import Settings
     "--programmable",
     type=click.IntRange(1, 128),
     metavar="OCTETS",
-    help="The tokens can be programmed with seeds of up to OCTETS bytes.",
+    help="The tokens can be programmed with seeds of up to this many octets.",
 )
 @click.option("--prove", metavar="SERIAL", help="Decide between hex and base32 with two codes from this token.")
 @CODES_STDIN
@@ -68,12 +71,15 @@ def import_tokens(
 
 
 def _proved(found: SeedFile, serial: str, *, codes: CodeSource, window: int) -> SeedFile:
-    """Decide between hex and base32 with two codes from one token. Return the file with the right reading."""
+    """Decide with two codes of one token whether seeds are hex or base32. Return the file with the right reading only.
+
+    Raise UsageFault if the codes do not decide it.
+    """
     if not any(matching.token_named(each.keys, serial) for each in found.readings):
         raise UsageFault(f"this file has no seed for {serial}", "check the serial number: --prove SERIAL")
 
     def judge(typed: TypedCodes) -> SeedFile | Undecided:
-        """Return the file with only the reading that gives these codes."""
+        """Return the file with only the reading whose seed gives these codes."""
         return matching.typing_error(typed) or matching.settle_encoding(found, serial, typed, window=window)
 
     _, verdict = codes.read(judge, count=2)
@@ -83,7 +89,7 @@ def _proved(found: SeedFile, serial: str, *, codes: CodeSource, window: int) -> 
 
 
 def _usability(tokens: Sequence[Token]) -> ResultRow:
-    """Return how many tokens AWS can use, and how many it cannot use for which reason."""
+    """Return how many tokens AWS can use, and for each reason how many it cannot use."""
     uses = [aws_use(each) for each in tokens]
     unusable = Counter(each.why for each in uses if each.device_type is None)
     return {

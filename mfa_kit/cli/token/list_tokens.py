@@ -1,4 +1,4 @@
-"""`mfa-kit token list`."""
+"""`mfa-kit token list`: list the inventory of tokens."""
 
 import click
 

@@ -14,7 +14,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FILE = click.Path(path_type=Path, dir_okay=False)
-# Two months of 30 s steps. A token whose clock is further off is broken, not slow.
+# Two months of 30 s steps. If a token's clock is off by more than that, the token is broken.
 MOST_STEPS = 175_200
 # The number of characters of the longest duration that is accepted.
 LONGEST = len("5256000s")
@@ -46,7 +46,7 @@ SEED_FILE_OPTIONS = (
         "encoding",
         type=click.Choice([Encoding.HEX.value, Encoding.BASE32.value]),
         callback=lambda _ctx, _param, value: Encoding(value) if value else None,
-        help="Encoding of the seeds, if the rows themselves do not show it.",
+        help="Encoding of the seeds, if the file does not show it.",
     ),
     click.option("--unlock-stdin", is_flag=True, help="Read the file's passphrase or pre-shared key from stdin."),
     click.option("--unlock-fd", type=int, metavar="N", help="Read the passphrase or key from this file descriptor."),

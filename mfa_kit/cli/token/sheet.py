@@ -14,7 +14,7 @@ TONES = {
     TokenVerdict.UNTESTED: Tone.OFF,
 }
 STYLE = " .sign { margin-top: 2.5rem } "
-# This many empty bins in a row, or more, become one line of the chart.
+# At least this many consecutive empty bins are shown as one line of the chart.
 GAP = 2
 
 
@@ -60,7 +60,7 @@ def _row(token: Token, seen: Sighting | None) -> tuple[str, ...]:
 
 
 def _clocks(offsets: Sequence[int]) -> Iterator[str]:
-    """Yield a chart that shows how many tokens have which clock offset.
+    """Yield a chart with the number of tokens for each clock offset.
 
     A negative offset means that the clock is behind.
     """
@@ -73,7 +73,7 @@ def _clocks(offsets: Sequence[int]) -> Iterator[str]:
 
 
 def _bars(bins: Sequence[tuple[int, int]]) -> Iterator[Bar]:
-    """Yield a bar per bin, but only one bar of length zero for several empty bins in a row."""
+    """Yield a bar per bin. Consecutive empty bins, at least GAP of them, get one bar of length zero together."""
     for empty, some in groupby(bins, key=lambda one: not one[1]):
         group = list(some)
         if empty and len(group) >= GAP:

@@ -14,9 +14,9 @@ def check_rows(answer: Proof | Refused) -> list[ResultRow]:
 
 
 def print_answer(schema: str, subject: ResultRow, answer: Proof | Refused, output: Output) -> int:
-    """Print the checks; in JSON also the fields of `subject`, which say what was verified. Return the exit code.
+    """Print the checks, and return the exit code: 0 for Proof, 1 for Refused.
 
-    The exit code is 0 for a proof, and 1 if the answer is "refused".
+    In JSON, also print the fields of `subject`, which say what was verified.
     """
     proven, rows = isinstance(answer, Proof), check_rows(answer)
     if output.form == "json":

@@ -35,7 +35,7 @@ from mfa_kit.wiring.settings import Settings
 @ALLOW_OLDER
 @click.option("--watch", is_flag=True, help="Check one key after another, until Ctrl-C.")
 @click.option(
-    "--asset", metavar="LABEL", help="Your label for the key in the receipt. With --watch, a number is added."
+    "--asset", metavar="LABEL", help="Your label for the key, for the receipt. With --watch, a number is added to it."
 )
 @PIN_STDIN
 def verify_fido2(
@@ -51,7 +51,7 @@ def verify_fido2(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Check whether a security key is genuine and suitable. This takes two touches and leaves nothing on the key."""
+    """Check whether a security key is genuine and suitable. You touch the key twice. Nothing is stored on the key."""
     policy = read_key_policy(require)
     if watch and (wanted or pin_stdin):
         raise UsageFault("--watch checks many keys, so --key and --pin-stdin cannot be used", "omit these options")
@@ -77,7 +77,7 @@ def _print(examined: Examined, *, asset: str | None, output: Output) -> None:
 
 
 class _Box:
-    """A box of keys that are examined one after another until the user stops, with a tally of the results."""
+    """Examines a box of keys one after another until the user stops, and counts the results."""
 
     def __init__(self, examiner: KeyExaminer, *, asset: str | None, output: Output, progress: Progress) -> None:
         self._examiner, self._asset, self._output, self._progress = examiner, asset, output, progress
@@ -86,7 +86,7 @@ class _Box:
     def work(self) -> int:
         """Examine keys as they are plugged in, until Ctrl-C.
 
-        Return the exit code: 1 if a key was refused or could not be examined, else 0.
+        Return the exit code: 1 if a key was refused or could not be examined, otherwise 0.
         """
         gone: PluggedKey | None = None
         while True:
@@ -108,14 +108,14 @@ class _Box:
             messages.print_error(str(fault), hint=fault.hint)
             return
         if isinstance(examined, SeenBefore):
-            self._progress.alert("this key was already checked; it is not counted again")
+            self._progress.alert("this key was already checked, so it is not counted again")
             return
         self._tally["proof" if isinstance(examined.answer, Proof) else "refused"] += 1
         self._print_line(examined, asset)
 
     @property
     def _judged(self) -> int:
-        """The number of keys with a verdict, each of which has a line in the output."""
+        """The number of keys with a verdict. Each of them has a line in the output."""
         return self._tally["proof"] + self._tally["refused"]
 
     def _print_line(self, examined: Examined, asset: str | None) -> None:

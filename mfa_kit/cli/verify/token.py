@@ -79,7 +79,7 @@ def verify_token(
         return _verify_without_seed(serial, probe_user, codes=codes, settings=settings, output=output)
     if probe_user:
         raise UsageFault(
-            "--probe-user is for tokens that AWS sold, whose seeds are in no file",
+            "--probe-user is for tokens that AWS sold, which have no seed file",
             "omit --seeds or --probe-user",
         )
     opening = SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
@@ -95,7 +95,7 @@ def verify_token(
 def _check_listed(found: SeedFile, serial: str, *, file: Path) -> None:
     """Raise UsageFault unless the file has a seed for the token with this serial."""
     if any(folded(each.serial) == folded(serial) for each in found.bare):
-        raise UsageFault(f"{file.name} has no seed of {serial}, because only AWS has it", "omit --seeds")
+        raise UsageFault(f"{file.name} has no seed of {serial}, because only AWS has that seed", "omit --seeds")
     if not any(matching.token_named(each.keys, serial) for each in found.readings):
         lost = joined_reasons(found.readings[0].dropped if found.readings else ())
         raise UsageFault(
@@ -107,7 +107,7 @@ def _check_listed(found: SeedFile, serial: str, *, file: Path) -> None:
 def _verify_without_seed(
     serial: str, probe_user: str | None, *, codes: CodeSource, settings: Settings, output: Output
 ) -> int:
-    """Check the display of a token that AWS sold. With a probe user, AWS checks its codes too."""
+    """Check the display of a token that AWS sold. If `probe_user` is given, AWS also checks its codes."""
     if not probe_user and not sold_by_aws(serial):
         raise UsageFault(
             f"{serial} does not look like a token that AWS sold, so it can be checked only with its seed file",
@@ -131,7 +131,7 @@ def _verify_without_seed(
             refused = Mismatch(what=str(error), hint=error.hint)
             kept = TokenRecords().keep(sold, None, matching.sighting_of(serial, refused, at=typed.at))
             return _print(serial, refused, kept=kept, output=output)
-    why = "AWS knows it and accepted its codes"
+    why = "AWS knows this token and accepted its codes"
     taken = Sighting(serial=serial, at=typed.at, verdict=TokenVerdict.ACCEPTED, reason=why)
     kept = TokenRecords().keep(sold, None, taken)
     output.one("verify-token", {"outcome": "proved", "serial": serial, "aws": why, "kept": kept})
@@ -143,7 +143,8 @@ def _judged(
 ) -> tuple[SeededToken, Match | Mismatch] | Undecided:
     """Check the codes of a token against its seed.
 
-    Raise UsageFault if the codes do not decide whether the seed is hex or base32.
+    Return Undecided if the codes were mistyped or prove nothing. Raise UsageFault if they do not decide whether the
+    seed is hex or base32.
     """
     if mistyped := matching.typing_error(typed):
         return mistyped
@@ -178,7 +179,7 @@ def _print(
     sightings: Sequence[Sighting] = (),
     kept: bool = False,
 ) -> int:
-    """Print a verdict and return the exit code: 1 unless the token was accepted."""
+    """Print a verdict, and return the exit code: 1 for Mismatch and Undecided, otherwise 0."""
     named: ResultRow = {"serial": serial} if serial else {}
     match verdict:
         case Match():
@@ -191,8 +192,8 @@ def _print(
             row = {
                 "outcome": "display-only",
                 **named,
-                "checked": "it shows two different codes of six digits",
-                "not_checked": "whether AWS accepts them; only AWS has the seed, so add --probe-user USER",
+                "checked": "the token shows two different codes of six digits",
+                "not_checked": "whether AWS accepts the codes; only AWS has the seed, so add --probe-user USER",
             }
         case _:
             assert_never(verdict)
@@ -201,7 +202,7 @@ def _print(
 
 
 def _clock(shown: Match, sightings: Sequence[Sighting]) -> ResultRow:
-    """Return the cells about a token's clock and about its use with AWS. Offsets are in seconds and in steps."""
+    """Return the cells about a token's clock and its use with AWS. Offsets are in seconds and in steps."""
     drift = drift_of(sightings, period=shown.token.period)
     token = replace(shown.token, capacity=TokenRecords().capacity_of(shown.token.serial))
     return {
@@ -215,9 +216,9 @@ def _clock(shown: Match, sightings: Sequence[Sighting]) -> ResultRow:
 
 
 def _find_token(file: SeedFile, *, codes: CodeSource, window: int, output: Output) -> int:
-    """Print the tokens that show the two codes, and return the exit code: 1 if there is none.
+    """Print the tokens that show two codes, and return the exit code: 1 if no token shows them.
 
-    If the seeds of the file may be hex or base32, both readings are searched.
+    If the seeds of the file may be hex or base32, tokens of both readings are searched.
     """
 
     def judge(typed: TypedCodes) -> list[Match] | Undecided:

@@ -23,7 +23,9 @@ from mfa_kit.wiring.settings import Settings
 @click.command("user", cls=Verb)
 @click.argument("user")
 @DEVICE
-@click.option("--key", "wanted_key", metavar="SERIAL|READER", help="The key to use, if several hold the credential.")
+@click.option(
+    "--key", "wanted_key", metavar="SERIAL|READER", help="The key to use, if several keys contain the credential."
+)
 @click.option("--resync", is_flag=True, help="Let AWS check two codes and store the clock offset.")
 @click.option("--backup", type=Path, metavar="FILE", help="Compare the code with the secret in this backup.")
 @click.option(
@@ -46,8 +48,8 @@ def verify_user(
 ) -> int:
     """Check that the plugged-in key is USER's MFA device.
 
-    AWS checks a code if the device is your own. For another user's device, only the label is checked; to check the code
-    too, add --backup or --resync.
+    If the device is your own, AWS checks a code. For another user's device, only the label is checked. To check the
+    code too, add --backup or --resync.
     """
     identities = Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
     with open_desk(settings, METHODS) as (desk, caller):

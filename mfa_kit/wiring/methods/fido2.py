@@ -68,7 +68,7 @@ class Fido2Options(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return the carrier, which examines the key first, and the steps that register the key in the console."""
+        """Return the carrier, which first verifies the key, and the maker, which waits until the key is registered."""
         from mfa_kit.security_keys.at_console import AtConsole
         from mfa_kit.wiring.fido_console import watch_console
 
@@ -118,7 +118,7 @@ class SecurityKeySlot:
         return self._keys.state()
 
     def look(self) -> tuple[list[InsertedKey], Sequence[MfaKitError]]:
-        """Return the inserted keys, and the faults of keys that cannot be opened."""
+        """Return the inserted keys, and an error for each key that cannot be opened."""
         found, wrong = self._keys.look()
         return [
             InsertedKey(

@@ -26,7 +26,7 @@ class OathSlot:
         return self._keys.state()
 
     def look(self) -> tuple[list[InsertedKey], Sequence[DeviceFault]]:
-        """Return the inserted keys, and the faults of cards that are not usable keys."""
+        """Return the inserted keys, and an error for each card that is not a usable key."""
         found, faults = self._keys.look()
         return [
             InsertedKey(
@@ -88,18 +88,18 @@ class OathOptions(Options):
 
 
 def _of_dead(context: Context) -> Carrier:
-    """Return the carrier for interrupted runs, which finds the key that a run's journal entry names."""
+    """Return the carrier for interrupted runs. It finds the key that the journal entry of a run names."""
     return context.oath_keys.card(None, now=context.inventory.now)
 
 
 def _usage(intent: Intent, context: Context) -> Sequence[str]:
-    """Return lines that say how to get codes from the key. ykman is suggested if it recognizes the reader's name."""
+    """Return lines that say how to get codes from the key. They name ykman if ykman works with the key's reader."""
     key = context.oath_keys.seen(intent.card or "")
     code = f"ykman oath accounts code --single {shlex.quote(intent.label)}"
     ykman = key is None or key.ykman
     return [
         "to get a code when the console asks for one: "
-        + (code if ykman else f"use the program of the key's maker; the code has the name {intent.label}"),
+        + (code if ykman else f"use the program of the key's maker, and look for the name {intent.label}"),
         "for the AWS CLI, which asks for the code, and aws-vault, which runs mfa_process, add to ~/.aws/config:",
         f"  mfa_serial = {intent.serial}",
         f"  mfa_process = {code if ykman else 'the command of that program'}",

@@ -24,9 +24,9 @@ OPTION = "option"
 class Option:
     """How an option of a method looks on the command line. The dataclass field has its type, name and default.
 
-    `single`: the option concerns one device; a command that makes many devices takes the value from the roster and the
-    inserted key instead. `off` is the flag that turns it off. `read`: its value is the path of a file to read. `least`
-    and `most` are the limits of a number.
+    `single` means that the option concerns one device. Commands that make many devices do not have it, because they
+    take the value from the roster or the inserted key. `off` is the flag that turns the option off. `read` means that
+    its value is the path of a file to read. `least` and `most` are the limits of a number.
     """
 
     help: str
@@ -48,13 +48,13 @@ def option(
     least: int | None = None,
     most: int | None = None,
 ) -> dict[str, Option]:
-    """Return the metadata of a dataclass field that is an option; the arguments are the fields of Option."""
+    """Return the metadata of a dataclass field that is an option. The arguments are the fields of Option."""
     return {OPTION: Option(help=help, metavar=metavar, single=single, off=off, read=read, least=least, most=most)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a method gets from its command. `given_away` holds the security keys that the command gave to users."""
+    """The parts of a command that a method uses. `given_away` are the security keys that the command gave to users."""
 
     settings: Settings
     inventory: Inventory
@@ -64,7 +64,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equipment:
-    """The parts that make one device: the carrier stores its secret, and the maker runs the steps in order."""
+    """The parts that make one device: the carrier stores its secret, and the maker carries out the steps in order."""
 
     carrier: Carrier
     maker: Maker
@@ -107,11 +107,12 @@ def _nothing(_intent: Intent, _context: Context) -> Sequence[str]:
 class Recipe:
     """One enrollment method: its texts on the command line, its options, and how it makes a device.
 
-    `about` is printed at the start of the help of `--with METHOD`. `how` says how a roster names the method, or is None
-    if a roster cannot. `call` is the prompt at the station, with the placeholders `{user}` and `{serial}`; the station
-    cannot use a method without it. `of_dead` returns the carrier for interrupted runs. `on_key`: the secret is on a
-    key, which must be inserted when the device is removed. `resumable`: a half-made device can be continued from its
-    encrypted backup. `usage` returns lines that say how to use a device.
+    `about` is printed at the start of the help of `--with METHOD`. `how` describes the method for rosters; it is None
+    if a roster cannot name the method. `call` is the prompt at the station, with the placeholders `{user}` and
+    `{serial}`. If `call` is empty, the station cannot use the method. `of_dead` returns the carrier for interrupted
+    runs. `on_key` means that the secret is on a key, which must be inserted when the device is removed. `resumable`
+    means that a half-made device can be completed from its encrypted backup. `usage` returns lines that say how to use
+    a device.
     """
 
     method: Method
@@ -129,7 +130,7 @@ class Recipe:
 class Methods(Mapping[str, Recipe]):
     """Maps each method's name to its recipe. A recipe is imported when it is looked up.
 
-    `places` says where each recipe is, as `module:NAME`.
+    `places` maps each method's name to the place of its recipe, as `module:NAME`.
     """
 
     def __init__(self, places: Mapping[str, str]) -> None:
@@ -155,7 +156,7 @@ class Methods(Mapping[str, Recipe]):
         return [recipe.how for recipe in recipes if recipe.how]
 
     def carrier_finder(self, context: Context) -> Callable[[Intent], Carrier]:
-        """Return a function that finds the carrier for an interrupted run by the method in the run's intent."""
+        """Return a function that takes the intent of an interrupted run and returns the carrier for its method."""
 
         def find(intent: Intent) -> Carrier:
             recipe = self.get(intent.method.name)
@@ -165,7 +166,7 @@ class Methods(Mapping[str, Recipe]):
 
 
 class _Names(Container[str]):
-    """The names of the methods for which `true` returns True. A method is imported when its name is looked up."""
+    """The names of the methods for whose recipes `true` returns True. A recipe is imported when it is looked up."""
 
     def __init__(self, methods: Methods, true: Callable[[Recipe], bool]) -> None:
         self._methods, self._true = methods, true

@@ -1,4 +1,4 @@
-"""Carriers for display tokens. They refuse a token that another user has or that a check rejected."""
+"""Carriers for display tokens. They refuse a token that belongs to another user or that a check rejected."""
 
 from mfa_kit.enrollment.phone import Phone, PhoneProof
 from mfa_kit.enrollment.ports import Carrier
@@ -11,7 +11,7 @@ from mfa_kit.wiring.token_records import check_free
 
 
 def read_display(serial: str, context: Context) -> Carrier:
-    """Return the carrier for a token with a fixed seed. A person types the codes from its display."""
+    """Return the carrier for a token with a fixed seed. The user types the codes from its display."""
     settings = context.settings
     token = DisplayToken(
         serial, now=context.inventory.now, interaction=settings.interaction, progress=settings.progress
@@ -20,9 +20,9 @@ def read_display(serial: str, context: Context) -> Carrier:
 
 
 def burn_seed(serial: str, context: Context, *, capacity: int | None, show_secret: bool) -> Carrier:
-    """Return the carrier for a programmable token. A person programs the token with the seed in the QR code.
+    """Return the carrier for a programmable token. The user programs the token with the seed in the QR code.
 
-    `capacity` is the maximum length of a seed in octets for its model; if None, the person is asked.
+    `capacity` is the maximum length of a seed, in octets, that the token can store. If it is None, the user is asked.
     """
     harden()
     person = context.settings.interaction

@@ -19,7 +19,7 @@ from mfa_kit.wiring.this_computer import harden
 
 
 class Codes(StrEnum):
-    """Where the codes for EnableMFADevice come from: the user types two or one, or mfa-kit generates them."""
+    """The source of the codes for EnableMFADevice: the user types two codes or one code, or mfa-kit generates them."""
 
     TYPED = "typed"
     ONE = "one"
@@ -27,7 +27,7 @@ class Codes(StrEnum):
 
 
 class PlainPicture:
-    """A QR code in a new file; `remove` deletes only a file that `write` created."""
+    """A QR code in a new file. `remove` deletes the file only if `write` created it."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._written = str(path), False
@@ -54,7 +54,7 @@ class VirtualOptions(Options):
     codes: Codes = field(
         default=Codes.TYPED,
         metadata=option(
-            help="typed: two consecutive codes from the phone. one: only the first of them, to save time. "
+            help="typed: two consecutive codes from the phone. one: only one code, to save time. "
             "generated: computed by mfa-kit; the encrypted backup is the only copy of the secret."
         ),
     )
@@ -76,12 +76,12 @@ class VirtualOptions(Options):
         return self.codes is Codes.GENERATED
 
     def equip(self, context: Context) -> Equipment:
-        """Return the carrier for the source of codes given with `--codes`."""
+        """Return the carrier for the source of codes that `--codes` chose. Raise UsageFault if options conflict."""
         if self.backup_alone:
             if self.qr_file or self.show_secret:
                 raise UsageFault(
                     "with --codes generated, neither the QR code nor the secret is shown",
-                    "omit --qr-file and --show-secret, and open the backup: mfa-kit backup show; or use --codes typed",
+                    "omit --qr-file and --show-secret, and use mfa-kit backup show; or use --codes typed",
                 )
             return Equipment(carrier=BackupAlone(context.inventory.now), maker=CREATING)
         harden()

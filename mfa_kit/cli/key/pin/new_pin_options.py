@@ -21,7 +21,7 @@ OPTIONS = (
     click.option(
         "--generate",
         is_flag=True,
-        help="Generate a PIN of digits. It is shown once, or with -r and -o written to an encrypted file.",
+        help="Generate a PIN of digits. It is shown once. With -r and -o, it is written to an encrypted file.",
     ),
     click.option(
         "-r",
@@ -47,7 +47,7 @@ OPTIONS = (
 
 
 def new_pin_options(function: Callable[P, R]) -> Callable[P, R]:
-    """Add the options for the key, for PINs on stdin, and for a generated PIN (the fields of NewPinOptions)."""
+    """Add these options to a verb: the key, PINs on stdin, and a generated PIN (the fields of NewPinOptions)."""
     for decorate in reversed(OPTIONS):
         function = decorate(function)
     return function

@@ -28,7 +28,7 @@ def pin_policy(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Set the minimum PIN length of a FIDO key, or require a new PIN at its next use."""
+    """Set the minimum PIN length of a FIDO key, or require a new PIN before the key is used again."""
     if shortest is None and not force_change:
         raise UsageFault("key pin policy needs an option", "add --min-length N, --force-change, or both")
     keys = SecurityKeys(settings, pin_stdin=pin_stdin)
