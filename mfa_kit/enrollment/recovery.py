@@ -303,6 +303,6 @@ def settle_dead_runs(account: str, user: str, *, desk: Desk) -> list[tuple[Entry
         if isinstance(ended, MfaKitError):
             desk.progress.alert(f"run {entry.run} is not settled: {ended}; {ended.hint}")
         else:
-            desk.progress.note(f"run {entry.run} was interrupted; {entry.intent.serial} is now {ended}")
+            desk.progress.note(f"run {entry.run} was interrupted; {entry.intent.serial} is {ended} now")
         settled.append((entry, ended))
     return settled

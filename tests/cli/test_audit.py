@@ -55,8 +55,8 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MfaKit:
     return MfaKit(tmp_path / "desk")
 
 
-def test_a_sound_account_is_told_so(kit: Kit) -> None:
-    """The exit code is 0. There is a line per rule, and the age of the report."""
+def test_an_account_without_findings_exits_with_0(kit: Kit) -> None:
+    """The exit code is 0. Each rule has a line, and the age of the report is printed."""
     done = kit("audit")
     assert done.code == 0, done.out
     assert len(done.out.splitlines()) == 27
@@ -64,7 +64,7 @@ def test_a_sound_account_is_told_so(kit: Kit) -> None:
 
 
 def test_findings_make_the_exit_code_one(kit: Kit) -> None:
-    """Findings at or above --fail-on count."""
+    """Findings at or above the severity of --fail-on count."""
     weak = changed(passwords(require_symbols=True))
     assert kit("audit", description=weak).code == 1
     assert kit("audit", "--fail-on", "medium", description=weak).code == 1
@@ -72,16 +72,16 @@ def test_findings_make_the_exit_code_one(kit: Kit) -> None:
     assert kit("audit", "--rule", "root", description=weak).code == 0
 
 
-def test_a_hole_makes_the_exit_code_one(kit: Kit) -> None:
-    """Standard error names the missing part."""
+def test_a_part_that_cannot_be_read_makes_the_exit_code_one(kit: Kit) -> None:
+    """Standard error names the part that could not be read."""
     done = kit("audit", "--rule", "passwords.policy", denied=("GetAccountPasswordPolicy",))
     assert done.code == 1
     assert done.out.startswith("UNKNOWN")
     assert "not read: password policy: AWS answers AccessDenied" in done.err
 
 
-def test_json_has_all_of_it(kit: Kit) -> None:
-    """Rules, findings with their remedies, unknown results, missing parts, and times."""
+def test_json_has_everything(kit: Kit) -> None:
+    """It has the rules, findings with their remedies, unknown results, unread parts and times."""
     done = kit(
         "audit", "--output", "json", description=changed(passwords(require_symbols=True)), denied=("ListMFADevices",)
     )
@@ -94,8 +94,8 @@ def test_json_has_all_of_it(kit: Kit) -> None:
     assert rules["root.mfa"]["references"] == ["CIS 3.0 1.5", "FSBP IAM.9"]
 
 
-def test_csv_and_json_lines_have_a_line_a_finding(kit: Kit) -> None:
-    """A rule without a finding has a line too."""
+def test_csv_and_json_lines_have_a_line_per_finding(kit: Kit) -> None:
+    """A rule without a finding also has a line."""
     weak = changed(passwords(require_symbols=True, max_password_age=30))
     lines = kit(
         "audit", "--rule", "passwords", "--rule", "root.mfa", "--output", "csv", description=weak
@@ -105,7 +105,7 @@ def test_csv_and_json_lines_have_a_line_a_finding(kit: Kit) -> None:
     assert [(row["schema"], row["result"]) for row in rows] == [("mfa-kit/audit-finding", "pass")]
 
 
-def test_html_is_for_the_audit_alone(kit: Kit) -> None:
+def test_only_audit_has_the_form_html(kit: Kit) -> None:
     """The option works before and after the verb. Other verbs refuse it in both places."""
     assert kit("audit", "--output", "html").out.startswith("<!DOCTYPE html>")
     assert kit("--output", "html", "audit").out.startswith("<!DOCTYPE html>")
@@ -116,7 +116,7 @@ def test_html_is_for_the_audit_alone(kit: Kit) -> None:
 
 
 def test_a_snapshot_is_made_once_and_then_read(kit: Kit, tmp_path: Path, offline: MfaKit) -> None:
-    """The result without AWS is the same."""
+    """The result from the stored snapshot, without AWS, is the same."""
     file = tmp_path / "account.json"
     weak = changed(passwords(require_symbols=True))
     made = kit("audit", "--snapshot", file, "--output", "json", description=weak)
@@ -159,7 +159,7 @@ def hostile(kit: Kit, tmp_path: Path) -> Path:
     return file
 
 
-def test_no_name_drives_a_page(hostile: Path, offline: MfaKit) -> None:
+def test_names_cannot_add_markup_to_a_page(hostile: Path, offline: MfaKit) -> None:
     """Names are escaped. The page has no script, and loads nothing from elsewhere."""
     out = offline.run("audit", "--snapshot", hostile, "--output", "html").out
     page = Page(out)
@@ -170,20 +170,20 @@ def test_no_name_drives_a_page(hostile: Path, offline: MfaKit) -> None:
     assert {"svg", "circle", "i", "pre", "details"} <= set(page.tags)
 
 
-def test_a_page_says_that_it_is_of_a_lab(kit: Kit) -> None:
-    """Its readers do not see the terminal on which it was made."""
+def test_the_page_of_a_lab_says_so(kit: Kit) -> None:
+    """Readers of the page do not see the terminal on which it was made."""
     page = kit("audit", "--rule", "root", "--output", "html").out
     assert page.count("account 000000000000 (LAB, nothing here is real)<") == 2
 
 
-def test_no_name_adds_a_command_to_those_of_a_safe_start(hostile: Path, offline: MfaKit) -> None:
-    """A line break in a name could otherwise end a comment."""
+def test_names_cannot_add_a_command_to_onboard(hostile: Path, offline: MfaKit) -> None:
+    """A line break in a name could otherwise end a comment in the shell script."""
     done = offline.run("policy", "onboard", "--snapshot", hostile)
     assert "\\ntouch it" in done.out
     assert not [line for line in done.out.splitlines() if line.startswith("touch it")]
 
 
-def test_a_standard_input_that_is_closed_is_told(tmp_path: Path) -> None:
+def test_a_closed_standard_input_is_reported(tmp_path: Path) -> None:
     """Some jobs have no standard input."""
     line = f"exec {shlex.join([sys.executable, '-m', 'mfa_kit', 'policy', 'lint', '-'])} <&-"
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -196,7 +196,7 @@ def test_a_standard_input_that_is_closed_is_told(tmp_path: Path) -> None:
     [("audit",), ("audit", "--output", "csv"), ("policy", "lockout"), ("policy", "onboard"), ("policy", "lint")],
     ids=" ".join,
 )
-def test_no_name_drives_a_terminal(line: tuple[str, ...], hostile: Path, offline: MfaKit) -> None:
+def test_names_cannot_control_a_terminal(line: tuple[str, ...], hostile: Path, offline: MfaKit) -> None:
     """Control and bidirectional characters are written as escapes."""
     done = offline.run(*line, "--snapshot", hostile)
     assert done.code in {0, 1, 6}
@@ -205,7 +205,7 @@ def test_no_name_drives_a_terminal(line: tuple[str, ...], hostile: Path, offline
 
 
 def test_the_page_of_an_account_with_every_kind_of_device(kit: Kit) -> None:
-    """Each user is counted once, under their best device."""
+    """Each user is counted once, under their strongest device."""
     sms = {"kind": "token", "serial": "arn:aws:iam::000000000000:sms-mfa/s"}
     everybody = changed(None)
     for name, devices in {"f": [FIDO], "s": [sms], "n": []}.items():
@@ -231,8 +231,8 @@ def test_the_page_of_an_account_with_every_kind_of_device(kit: Kit) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_folded_is_printed(kit: Kit, tmp_path: Path) -> None:
-    """A rule with two hundred findings takes one line on the screen, and several pages in print."""
+def test_folded_details_are_printed_on_paper(kit: Kit, tmp_path: Path) -> None:
+    """On the screen, a rule with two hundred findings takes one line. On paper, it takes several pages."""
     described = sound()
     described["users"] += [{"name": f"user{number:03}", "groups": []} for number in range(200)]
     page = tmp_path / "audit.html"
@@ -252,7 +252,9 @@ def test_what_is_folded_is_printed(kit: Kit, tmp_path: Path) -> None:
     assert len(re.findall(rb"/Type /Page\b", paper.read_bytes())) > 5
 
 
-def test_backups_of_this_desk(mfa_kit: MfaKit, users: Callable[[], str], recipient: str, identity_file: Path) -> None:
+def test_the_audit_knows_the_tests_of_each_backup(
+    mfa_kit: MfaKit, users: Callable[[], str], recipient: str, identity_file: Path
+) -> None:
     """The ledger and the folder show whether a backup was never opened, opened, not tested, tested, or removed."""
     name = users()
     serial = f"arn:aws:iam::000000000000:mfa/{name}"
@@ -278,10 +280,10 @@ def test_backups_of_this_desk(mfa_kit: MfaKit, users: Callable[[], str], recipie
     assert (unknown.code, unknown.out[:7]) == (1, "UNKNOWN")
 
 
-def test_a_device_that_went_to_somebody_else_has_no_backup_of_ours(
+def test_a_device_reassigned_to_another_user_has_no_backup(
     mfa_kit: MfaKit, users: Callable[[], str], recipient: str, at_lab: Lab
 ) -> None:
-    """The ledger has it as another user's device."""
+    """The ledger has the device as another user's."""
     first, second = users(), users()
     serial = f"arn:aws:iam::000000000000:mfa/{first}"
     mfa_kit.run("enroll", first, "--with", "virtual", "--codes", "generated", "-r", recipient)
@@ -303,7 +305,7 @@ def test_another_account_is_refused(kit: Kit) -> None:
 
 
 def test_show_prints_a_policy_and_explains_it(offline: MfaKit) -> None:
-    """The JSON is on stdout, and the reason for every line on stderr. No credentials are needed."""
+    """The JSON is on stdout, and the reason for each line on stderr. No credentials are needed."""
     done = offline.run("policy", "show")
     assert json.loads(done.out)["Statement"][-1]["Sid"] == "DenyAllExceptListedIfNoMFA"
     assert "BoolIfExists: requests with plain access keys do not have this condition key" in done.err
@@ -318,8 +320,8 @@ def test_show_prints_a_policy_and_explains_it(offline: MfaKit) -> None:
         ((), "aws"),
     ],
 )
-def test_show_is_of_the_partition(flags: tuple[str, ...], partition: str, offline: MfaKit) -> None:
-    """It is the named partition, or that of the region."""
+def test_show_uses_the_chosen_partition(flags: tuple[str, ...], partition: str, offline: MfaKit) -> None:
+    """The partition is the named one, or that of the region."""
     assert f'"arn:{partition}:iam::*:mfa/*"' in offline.run("policy", "show", *flags).out
 
 
@@ -328,13 +330,13 @@ def test_show_is_of_the_partition(flags: tuple[str, ...], partition: str, offlin
     [("--region", "nowhere"), ("--partition", "aws-moon"), ("--profile", "nobody")],
     ids=" ".join,
 )
-def test_a_partition_that_there_is_none_of_is_refused(flags: tuple[str, ...], offline: MfaKit) -> None:
-    """mfa-kit does not guess another one."""
+def test_an_unknown_partition_is_refused(flags: tuple[str, ...], offline: MfaKit) -> None:
+    """mfa-kit does not guess another partition."""
     assert offline.run("policy", "show", *flags).code == 2
 
 
 def test_lint_of_a_file(offline: MfaKit, tmp_path: Path) -> None:
-    """The exit code is 0 without a trap, 1 with one, and 2 if the file is not a policy."""
+    """The exit code is 0 without traps, 1 with a trap, and 2 if the file is not a policy."""
     file = tmp_path / "policy.json"
     file.write_text(offline.run("policy", "show", "--first-sign-in", "--user-paths").out)
     assert offline.run("policy", "lint", file, "--on", "group").code == 0
@@ -347,8 +349,8 @@ def test_lint_of_a_file(offline: MfaKit, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["x" * ((1 << 20) + 1), "[" * 100_000], ids=["long", "deep"])
-def test_what_is_far_from_a_policy_is_refused(offline: MfaKit, tmp_path: Path, text: str) -> None:
-    """mfa-kit reads no more than the maximum length of a policy."""
+def test_a_file_longer_than_any_policy_is_refused(offline: MfaKit, tmp_path: Path, text: str) -> None:
+    """mfa-kit does not read more than the maximum length of a policy."""
     file = tmp_path / "policy.json"
     file.write_text(text)
     for args in (("lint", file), ("lockout", "--policy", file)):
@@ -357,14 +359,14 @@ def test_what_is_far_from_a_policy_is_refused(offline: MfaKit, tmp_path: Path, t
     assert offline.run("policy", "lint", "/dev/zero").code == 2
 
 
-def test_a_snapshot_that_could_not_be_kept_is_refused_before_anything_is_asked(offline: MfaKit, tmp_path: Path) -> None:
-    """Otherwise the account would be read in vain."""
+def test_an_unwritable_snapshot_file_is_refused_first(offline: MfaKit, tmp_path: Path) -> None:
+    """Otherwise mfa-kit would read the account and then lose the result."""
     done = offline.run("audit", "--snapshot", tmp_path / "none" / "account.json")
     assert (done.code, "there is no folder" in done.err) == (2, True)
 
 
 def test_lint_of_an_account(kit: Kit) -> None:
-    """Each customer policy that mentions MFA is checked, wherever it is attached."""
+    """Each customer policy that mentions MFA is checked, even if it is not attached."""
     done = kit("policy", "lint")
     assert done.code == 1
     assert "group people, policy force-mfa" in done.out
@@ -376,8 +378,8 @@ def weak(name: str = "bob", **more: Any) -> dict[str, Any]:
     return description
 
 
-def test_lockout_ends_with_six_while_anybody_would_be(kit: Kit) -> None:
-    """Users are listed by name with the reason. If none would be locked out, the exit code is 0."""
+def test_lockout_exits_with_6_if_a_user_would_be_locked_out(kit: Kit) -> None:
+    """Users are listed by name with the reason. If no user would be locked out, the exit code is 0."""
     done = kit("policy", "lockout", "--group", "people", description=weak())
     assert done.code == 6
     assert re.search(r"^bob +console +locked out", done.out, re.MULTILINE)
@@ -389,15 +391,15 @@ def test_lockout_ends_with_six_while_anybody_would_be(kit: Kit) -> None:
     assert {row["user"] for row in json.loads(everybody.out)["rows"]} == {"alice", "bob"}
 
 
-def test_whoever_may_enroll_himself_may_be_let_pass(kit: Kit) -> None:
-    """An option has to allow it."""
+def test_users_who_can_enroll_themselves_can_be_ignored(kit: Kit) -> None:
+    """The option --self-enroll is needed."""
     described = weak(password_last_used="2026-11-01T00:00:00+00:00", password_changed="2026-10-01T00:00:00+00:00")
     assert kit("policy", "lockout", "--group", "people", description=described).code == 6
     assert kit("policy", "lockout", "--group", "people", "--self-enroll", description=described).code == 0
 
 
-def test_lockout_of_a_policy_of_ones_own(kit: Kit, tmp_path: Path) -> None:
-    """The policy is read from a file. The result is compared with IAM's simulator, which agrees here."""
+def test_lockout_tries_a_policy_from_a_file(kit: Kit, tmp_path: Path) -> None:
+    """The result is compared with IAM's policy simulator, which agrees here."""
     file = tmp_path / "policy.json"
     file.write_text(json.dumps({"Statement": [{"Effect": "Deny", "Action": "s3:*", "Resource": "*"}]}))
     done = kit("policy", "lockout", "--policy", file, description=weak())
@@ -410,27 +412,27 @@ def test_lockout_of_a_policy_of_ones_own(kit: Kit, tmp_path: Path) -> None:
     assert "not compared with IAM's policy simulator: AWS answers AccessDenied" in denied.err
 
 
-def test_a_simulator_that_judges_otherwise_is_told(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests with different results are listed, because one of the two must be wrong."""
+def test_a_simulator_that_disagrees_is_reported(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests with different results are listed, because one of the two results must be wrong."""
     monkeypatch.setattr(AccountReader, "simulated", lambda *_: {"ec2:DescribeInstances": Decision.EXPLICIT})
     said = kit("policy", "lockout", "--group", "people").err
     assert "disagrees: ec2:DescribeInstances (session with MFA): IAM says explicit deny, mfa-kit says" in said
 
 
-def test_nobody_who_could_help_is_a_note(kit: Kit) -> None:
-    """The lab's admin has only access keys, so no one is left if the policy applies to all."""
+def test_a_note_says_if_no_administrator_is_left(kit: Kit) -> None:
+    """The lab's admin has only access keys, so no administrator is left if the policy applies to all users."""
     assert "no administrator would still have access" in kit("policy", "lockout", description=weak()).err
 
 
-def test_without_the_users_there_is_no_all_clear(kit: Kit) -> None:
-    """The exit code is 6, and the missing part is named."""
+def test_lockout_exits_with_6_if_users_are_unreadable(kit: Kit) -> None:
+    """The message names the part that could not be read."""
     done = kit("policy", "lockout", denied=("GetAccountAuthorizationDetails",))
     assert done.code == 6
     assert "could not be read: the account authorization details" in done.err
 
 
-def test_onboard_prints_what_a_person_runs(kit: Kit) -> None:
-    """The steps are a script or rows. The colleague is given by name and group."""
+def test_onboard_prints_the_commands_to_run(kit: Kit) -> None:
+    """They are printed as a shell script or as rows. The new colleague is given by name and group."""
     done = kit("policy", "onboard")
     assert (done.code, done.out.splitlines()[0]) == (
         0,

@@ -31,7 +31,7 @@ def backup(mfa_kit: MfaKit, user: str, recipient: str) -> Path:
     return Path(json.loads(done.out)["backup"])
 
 
-def test_backups_are_listed_with_what_their_paths_tell(backup: Path, mfa_kit: MfaKit, user: str) -> None:
+def test_backups_are_listed_from_their_paths(backup: Path, mfa_kit: MfaKit, user: str) -> None:
     """No backup is decrypted."""
     [row] = json.loads(mfa_kit.run("backup", "list", "--output", "json").out)["rows"]
     run = backup.name.removeprefix(f"{user}-").removesuffix(".png.age")
@@ -42,15 +42,15 @@ def test_backups_are_listed_with_what_their_paths_tell(backup: Path, mfa_kit: Mf
     assert str(backup) in table[1]
 
 
-def test_where_there_are_none_that_is_told(mfa_kit: MfaKit, tmp_path: Path) -> None:
-    """The message names the folder; in JSON the list is empty."""
+def test_an_empty_folder_of_backups_is_reported(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """The message names the folder. In JSON, the list is empty."""
     assert mfa_kit.run("backup", "list").out == f"no backups in {mfa_kit.home / 'backups'}\n"
     done = mfa_kit.run("backup", "list", "--backup-dir", tmp_path, "--output", "json")
     assert json.loads(done.out) == {"schema": "mfa-kit/backup-list", "version": 1, "rows": []}
 
 
-def test_a_folder_that_is_not_there_has_no_list(mfa_kit: MfaKit, tmp_path: Path) -> None:
-    """A misspelled or unmounted folder is not treated as an empty one, not even if it comes from the configuration."""
+def test_a_missing_folder_is_an_error(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """A misspelled or unmounted folder is not treated as an empty folder, even if the configuration names it."""
     done = mfa_kit.run("backup", "list", "--backup-dir", tmp_path / "other")
     assert (done.code, done.out) == (2, "")
     assert f"there is no folder {tmp_path / 'other'}" in done.err
@@ -62,7 +62,7 @@ def test_a_folder_that_is_not_there_has_no_list(mfa_kit: MfaKit, tmp_path: Path)
 def test_show_writes_the_picture_to_a_new_private_file(
     backup: Path, mfa_kit: MfaKit, identity_file: Path, tmp_path: Path, lab: Lab, user: str
 ) -> None:
-    """The picture contains the unencrypted secret, and a warning says so."""
+    """The picture contains the unencrypted secret. A warning says so."""
     out = tmp_path / "qr.png"
     done = mfa_kit.run("backup", "show", backup, "-i", identity_file, "-o", out)
     assert done.code == 0
@@ -74,13 +74,15 @@ def test_show_writes_the_picture_to_a_new_private_file(
     assert "already exists" in again.err
 
 
-def test_show_is_not_for_stdout(backup: Path, mfa_kit: MfaKit, identity_file: Path) -> None:
-    """In a terminal's history or a pipe, the picture would not be secret any more."""
+def test_show_does_not_write_to_stdout(backup: Path, mfa_kit: MfaKit, identity_file: Path) -> None:
+    """In a terminal's history or in a pipe, the picture would no longer be secret."""
     done = mfa_kit.run("backup", "show", backup, "-i", identity_file, "-o", "-")
     assert (done.code, done.out) == (2, "")
 
 
-def test_verify_opens_each_and_tells_its_label(backup: Path, mfa_kit: MfaKit, identity_file: Path, user: str) -> None:
+def test_verify_decrypts_each_file_and_prints_its_label(
+    backup: Path, mfa_kit: MfaKit, identity_file: Path, user: str
+) -> None:
     """Nothing is written."""
     done = mfa_kit.run("backup", "verify", backup, backup, "-i", identity_file, "--output", "json")
     rows = json.loads(done.out)["rows"]
@@ -112,7 +114,7 @@ def test_verify_tries_every_file(
 
 
 @pytest.mark.parametrize("out", ["missing/qr.png", "missing/deeper/qr.png"])
-def test_a_picture_of_a_seed_makes_no_folders(
+def test_show_does_not_create_folders(
     out: str, backup: Path, mfa_kit: MfaKit, identity_file: Path, tmp_path: Path
 ) -> None:
     """If the folder is misspelled, nothing is written there, and the backup is not decrypted."""
@@ -137,7 +139,7 @@ def piped(text: str) -> Iterator[int]:
 
 
 def test_a_script_gives_a_passphrase_on_a_file_descriptor(mfa_kit: MfaKit, user: str) -> None:
-    """The passphrase protects this computer's new identity, and decrypts backups. age can decrypt the identity too."""
+    """The passphrase protects this computer's new identity, and decrypts backups. age can also decrypt the identity."""
     enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--no-input", "--output", "json"]
     with piped(f"{PASSPHRASE}\n") as number:
         done = mfa_kit.process(*enroll, "--passphrase-fd", str(number), pass_fds=[number], env=cheap_scrypt())
@@ -157,8 +159,8 @@ def test_a_script_gives_a_passphrase_on_a_file_descriptor(mfa_kit: MfaKit, user:
 
 
 @pytest.mark.usefixtures("cheap_passphrases")
-def test_of_several_at_once_the_first_makes_the_identity(mfa_kit: MfaKit, user: str) -> None:
-    """The other processes wait, so that this computer has one identity, which decrypts all of their backups."""
+def test_only_one_of_several_processes_creates_the_identity(mfa_kit: MfaKit, user: str) -> None:
+    """The other processes wait. So this computer has one identity, which decrypts the backups of all processes."""
     enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--output", "json", "--passphrase-fd"]
     with piped(PASSPHRASE) as number:
         with wait_and_hold(mfa_kit.home, waiting=lambda: None):
@@ -181,8 +183,8 @@ def test_of_several_at_once_the_first_makes_the_identity(mfa_kit: MfaKit, user: 
         (None, "no secret can be"),
     ],
 )
-def test_a_passphrase_that_is_none_makes_nothing(given: str | None, said: str, mfa_kit: MfaKit, user: str) -> None:
-    """An empty line, invalid text, or a closed descriptor: nothing is created."""
+def test_an_invalid_passphrase_creates_no_identity(given: str | None, said: str, mfa_kit: MfaKit, user: str) -> None:
+    """An empty line, text that is not UTF-8, and a closed descriptor are errors."""
     enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--passphrase-fd"]
     read, write = os.pipe()
     os.write(write, (given or "").encode("latin-1"))
@@ -198,8 +200,8 @@ def test_a_passphrase_that_is_none_makes_nothing(given: str | None, said: str, m
     assert not list(mfa_kit.home.glob("identity*"))
 
 
-def test_a_passphrase_is_read_once_for_all_that_it_opens(mfa_kit: MfaKit, user: str) -> None:
-    """It decrypts two identities. A wrong passphrase is reported without being repeated."""
+def test_a_passphrase_is_read_once_for_all_identities(mfa_kit: MfaKit, user: str) -> None:
+    """It decrypts two identities. The error about a wrong passphrase does not quote it."""
     enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--output", "json", "--passphrase-fd"]
     with piped(PASSPHRASE) as number:
         done = mfa_kit.process(*enroll, str(number), pass_fds=[number], env=cheap_scrypt())
@@ -216,10 +218,10 @@ def test_a_passphrase_is_read_once_for_all_that_it_opens(mfa_kit: MfaKit, user: 
 
 
 @pytest.mark.parametrize("verb", [["show", "-o", "out.png"]])
-def test_what_does_not_open_is_told(
+def test_a_backup_that_cannot_be_decrypted_is_an_error(
     verb: list[str], backup: Path, mfa_kit: MfaKit, identity_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The exit codes are those of the table, and nothing is written."""
+    """The exit codes are those of docs/exit-codes.md, and nothing is written."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other.txt").write_text(f"{pyrage.x25519.Identity.generate()}\n")
     (tmp_path / "nonsense.txt").write_text("nonsense")
@@ -239,10 +241,10 @@ def test_what_does_not_open_is_told(
     assert not (tmp_path / "out.png").exists()
 
 
-def test_what_is_no_qr_code_for_aws_does_not_verify(
+def test_a_file_without_a_qr_code_for_aws_fails_verify(
     mfa_kit: MfaKit, identity_file: Path, recipient: str, tmp_path: Path
 ) -> None:
-    """Debian's age encrypted it by hand: it can be decrypted, but is not one of mfa-kit's backups."""
+    """Debian's age encrypted the file by hand. It can be decrypted, but mfa-kit did not make it."""
     sealed = tmp_path / "x.png.age"
     subprocess.run([judge("age"), "-r", recipient, "-o", sealed], input=b"hello", check=True)
     done = mfa_kit.run("backup", "verify", sealed, "-i", identity_file)
@@ -250,10 +252,10 @@ def test_what_is_no_qr_code_for_aws_does_not_verify(
     assert "not a picture" in done.out
 
 
-def test_a_file_that_others_may_not_see_is_written_where_we_may_write(
+def test_an_unreadable_parent_folder_is_a_usage_error(
     nobody: Nobody, identity_file: Path, user: str, recipient: str
 ) -> None:
-    """An unprivileged user uses a home in a folder of another user. Files that are out of reach are usage errors."""
+    """An unprivileged user has a home below a folder of another user. Files that cannot be reached are usage errors."""
     words = ("--with", "virtual", "--codes", "generated", "-r", recipient, "--output", "json")
     backup = json.loads(nobody.process("enroll", user, *words).out)["backup"]
     keys = nobody.home.parent / "identity.txt"
@@ -268,10 +270,10 @@ def test_a_file_that_others_may_not_see_is_written_where_we_may_write(
     assert "cannot be read: Permission denied" in done.err
 
 
-def test_the_ledger_remembers_calls_openings_and_runs(
+def test_the_ledger_lists_calls_decryptions_and_runs(
     backup: Path, mfa_kit: MfaKit, identity_file: Path, user: str
 ) -> None:
-    """Each has its reference; failed ones are included."""
+    """Each entry has its reference. Failed calls are listed too."""
     mfa_kit.run("backup", "verify", backup, "-i", identity_file)
     mfa_kit.run("backup", "verify", identity_file, "-i", identity_file)
     rows = [json.loads(line) for line in mfa_kit.run("ledger", "export").out.splitlines()]
@@ -290,7 +292,7 @@ def test_the_ledger_remembers_calls_openings_and_runs(
 
 
 @pytest.mark.usefixtures("backup")
-def test_the_ledger_is_asked_from_a_time_on(mfa_kit: MfaKit) -> None:
+def test_the_ledger_can_be_listed_from_a_time_on(mfa_kit: MfaKit) -> None:
     """The start is a date, a time or an age."""
     for since in ("1d", "1h", "2020-01-01", "2020-01-01T10:00+02:00"):
         assert len(mfa_kit.run("ledger", "export", "--since", since).out.splitlines()) == 3
@@ -298,7 +300,7 @@ def test_the_ledger_is_asked_from_a_time_on(mfa_kit: MfaKit) -> None:
 
 
 def test_an_empty_ledger_says_so(mfa_kit: MfaKit) -> None:
-    """Read-only requests are not logged."""
+    """Requests that only read are not logged."""
     assert mfa_kit.run("backup", "verify", "x", "-i", "x").code == 2
     assert mfa_kit.run("ledger", "show").out == "no entries\n"
 
@@ -314,7 +316,7 @@ def planted(mfa_kit: MfaKit, *, recipient: str, mode: int = 0o600) -> Path:
 
 @pytest.mark.usefixtures("cheap_passphrases")
 @pytest.mark.parametrize(("mode", "code", "said"), [(0o600, 5, "cannot decrypt what"), (0o622, 2, "other users")])
-def test_the_name_of_an_identity_is_no_proof(
+def test_the_file_name_of_an_identity_is_not_trusted(
     mode: int, code: int, said: str, mfa_kit: MfaKit, user: str, recipient: str
 ) -> None:
     """Otherwise the backup would be lost, or readable for the person who put the file there."""
@@ -330,10 +332,10 @@ def test_the_name_of_an_identity_is_no_proof(
 @pytest.mark.usefixtures("cheap_passphrases")
 @pytest.mark.parametrize("name", ["identity", "public key"])
 @pytest.mark.parametrize("change", ["owner", "mode", "symlink"])
-def test_a_recipient_is_read_from_files_of_ours(
+def test_a_recipient_file_of_another_user_is_refused(
     name: str, change: str, mfa_kit: MfaKit, user: str, tmp_path: Path, lab: Lab
 ) -> None:
-    """Other users could put their own recipient there, and every later backup would be encrypted to it."""
+    """Another user could put their own recipient there, and every later backup would be encrypted to it."""
     mfa_kit.home.mkdir(mode=0o700)
     file, _ = create_own_identity(mfa_kit.home, Secret(PASSPHRASE))
     file = file if name == "identity" else file.with_suffix(".pub")
@@ -352,8 +354,8 @@ def test_a_recipient_is_read_from_files_of_ours(
     assert f"arn:aws:iam::{ACCOUNT}:mfa/{user}" not in lab.serials()
 
 
-def test_a_public_key_that_is_not_the_identity_s_is_refused(mfa_kit: MfaKit, user: str, recipient: str) -> None:
-    """mfa-kit writes the public key after a proof, so there is no valid reason for a change."""
+def test_a_changed_public_key_file_is_refused(mfa_kit: MfaKit, user: str, recipient: str) -> None:
+    """mfa-kit wrote the public key after it had decrypted the identity, so there is no valid reason for a change."""
     mfa_kit.home.mkdir(mode=0o700)
     file, _ = create_own_identity(mfa_kit.home, Secret(PASSPHRASE))
     file.with_suffix(".pub").write_text(f"{recipient}\n")
@@ -363,8 +365,8 @@ def test_a_public_key_that_is_not_the_identity_s_is_refused(mfa_kit: MfaKit, use
 
 
 @pytest.mark.usefixtures("cheap_passphrases")
-def test_a_passphrase_that_would_take_hours_is_not_tried(tmp_path: Path, mfa_kit: MfaKit) -> None:
-    """The header of a file gives the work factor."""
+def test_an_identity_with_a_huge_work_factor_is_refused(tmp_path: Path, mfa_kit: MfaKit) -> None:
+    """The work factor in the file's header would make each attempt take hours."""
     file = tmp_path / "identity.age"
     whole = NewIdentity().encrypted(Secret(PASSPHRASE))
     for work in (b"21", b"99", b"999999999999"):

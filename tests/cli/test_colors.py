@@ -35,7 +35,7 @@ def on_terminal(mfa_kit: MfaKit) -> Callable[..., str]:
 
 
 def test_a_table_on_a_terminal_has_colors(on_terminal: Callable[..., str]) -> None:
-    """Without the colors it is the same text."""
+    """Without its colors, the table is the same text."""
     colored = on_terminal("doctor", "-q")
     assert "\x1b[32mok\x1b[0m" in colored
     words = [line.split()[:3] for line in COLOR.sub("", colored).splitlines()]
@@ -54,22 +54,20 @@ def test_a_table_on_a_terminal_has_colors(on_terminal: Callable[..., str]) -> No
     ],
     ids=str,
 )
-def test_there_are_no_colors_if_they_are_not_wanted(
-    words: list[str], env: dict[str, str], on_terminal: Callable[..., str]
-) -> None:
-    """The other forms are for programs."""
+def test_colors_can_be_turned_off(words: list[str], env: dict[str, str], on_terminal: Callable[..., str]) -> None:
+    """The forms for programs never have colors."""
     assert "\x1b" not in on_terminal("doctor", "-q", *words, **env)
 
 
 def test_the_configuration_can_turn_colors_off(mfa_kit: MfaKit, on_terminal: Callable[..., str]) -> None:
-    """The key `plain` applies to verbs that do not need the file too."""
+    """The key `plain` also applies to verbs that do not need the configuration file."""
     mfa_kit.home.mkdir(mode=0o700)
     (mfa_kit.home / "config.toml").write_text("plain = true\n")
     assert "\x1b" not in on_terminal("doctor", "-q")
 
 
 def test_a_pipe_gets_no_colors(mfa_kit: MfaKit) -> None:
-    """TERM says that a terminal could show them."""
+    """TERM says that the terminal can show colors, but stdout is a pipe."""
     done = mfa_kit.process("doctor", env={"TERM": "xterm-256color"})
     assert " ok " in done.out
     assert "\x1b" not in done.out
@@ -78,7 +76,7 @@ def test_a_pipe_gets_no_colors(mfa_kit: MfaKit) -> None:
 def test_columns_are_aligned_and_names_are_not_colored(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Colors have no width. A user may be named like an outcome."""
+    """Colors do not change the width of a column. A user may have the name of an outcome."""
     monkeypatch.setattr("click.utils.should_strip_ansi", lambda *_: False)  # stdout is not a terminal here
     rows = [{"outcome": "failed", "user": "failed"}, {"outcome": "ok", "user": "b"}]
     Output("table", color=True).many("x", rows, empty="")
@@ -92,6 +90,6 @@ def test_columns_are_aligned_and_names_are_not_colored(
 
 @pytest.mark.parametrize("word", [*RuleResult, *Severity, *Value, *RowOutcome, *Health])
 def test_each_result_severity_and_outcome_has_a_style(word: str) -> None:
-    """`-` in `doctor` means that there is nothing to judge."""
+    """Only `-` in `doctor` has no style, because it is neither good nor bad."""
     assert word in STYLES or word == "-"
     assert COLOR.sub("", paint(word)) == word

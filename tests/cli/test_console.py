@@ -39,7 +39,7 @@ STARTS = 3
 
 
 class Browser:
-    """Stands in for a desktop's browser: it opens the page, and its user registers a key."""
+    """Stands in for a desktop's browser. It opens the page, and the user registers a key."""
 
     def __init__(self, lab: Lab, user: str) -> None:
         self.lab, self.user = lab, user
@@ -78,7 +78,7 @@ def browser(at_lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch) -> Browser:
 def test_the_page_signs_in_for_one_users_mfa_and_is_gone_afterwards(
     mfa_kit: MfaKit, browser: Browser, user: str, at_lab: Lab
 ) -> None:
-    """Its file has mode 0600. Its credentials come from GetFederationToken, with a policy for that user."""
+    """The page's file has mode 0600. Its credentials come from GetFederationToken, with a policy for that user."""
     done = mfa_kit.run("enroll", user, *ENROLL, "--open", "--output", "json")
     assert done.code == 0, done.err
     assert browser.page
@@ -100,7 +100,7 @@ def test_the_page_signs_in_for_one_users_mfa_and_is_gone_afterwards(
 
 @pytest.mark.usefixtures("browser")
 def test_the_call_for_the_session_is_in_the_ledger(mfa_kit: MfaKit, user: str) -> None:
-    """Its request ID refers to CloudTrail."""
+    """Its request ID is the one in CloudTrail."""
     mfa_kit.run("enroll", user, *ENROLL, "--open")
     rows = json.loads(mfa_kit.run("ledger", "show", "--user", user, "--output", "json").out)["rows"]
     [row] = [row for row in rows if row["what"] == "GetFederationToken"]
@@ -133,7 +133,7 @@ def with_session(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def later(lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Register the key during the first wait, because no browser does it."""
+    """Register the key during the first wait, because this test has no browser."""
     monkeypatch.setattr(fido_console, "PACE", 0.05)
     told = kit.open_console_page  # called when the instructions have been printed
 
@@ -144,7 +144,7 @@ def later(lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kit, "open_console_page", page)
 
 
-def test_credentials_of_get_session_token_open_nothing_and_are_not_sent(
+def test_session_token_credentials_are_not_sent_to_sign_in(
     mfa_kit: MfaKit, user: str, at_lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """AWS would refuse them. The address is printed, and mfa-kit continues to wait."""
@@ -158,10 +158,10 @@ def test_credentials_of_get_session_token_open_nothing_and_are_not_sent(
     assert "GetFederationToken" not in {call.operation for call in at_lab.calls[calls:]}
 
 
-def test_without_a_browser_the_page_is_told_and_the_file_is_gone(
+def test_without_a_browser_the_address_is_printed(
     mfa_kit: MfaKit, user: str, at_lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An SSH session has no browser."""
+    """An SSH session has no browser. The file with the page is removed."""
     monkeypatch.setattr(webbrowser, "open", lambda _: False)
     later(at_lab, user, monkeypatch)
     done = mfa_kit.run("enroll", user, *ENROLL, "--open")
@@ -170,8 +170,8 @@ def test_without_a_browser_the_page_is_told_and_the_file_is_gone(
     assert list(mfa_kit.home.glob("*.html")) == []
 
 
-def test_the_page_of_a_process_that_was_killed_goes_with_the_next_one(tmp_path: Path) -> None:
-    """The page of a process that is alive stays, and so does any other file."""
+def test_the_next_process_removes_the_page_of_a_killed_one(tmp_path: Path) -> None:
+    """The page of a living process stays, and so does any other file."""
     left, good, mine = (tmp_path / name for name in ("console-1.html", "console-2.html", "mine.html"))
     for path in (left, good, mine):
         path.write_text("")
@@ -189,8 +189,8 @@ def test_the_page_of_a_process_that_was_killed_goes_with_the_next_one(tmp_path: 
         ("http://127.0.0.1:{closed}/federation", "returned no sign-in token: URLError"),
     ],
 )
-def test_an_endpoint_that_cannot_be_asked_is_told_without_the_session(endpoint: str, why: str) -> None:
-    """The error contains no part of it."""
+def test_an_unreachable_endpoint_is_reported_without_secrets(endpoint: str, why: str) -> None:
+    """The error contains no part of the session's credentials."""
     with socket.socket() as closed:  # the port is bound, but nothing listens
         closed.bind(("127.0.0.1", 0))
         endpoint = endpoint.format(closed=closed.getsockname()[1])
@@ -201,7 +201,7 @@ def test_an_endpoint_that_cannot_be_asked_is_told_without_the_session(endpoint: 
 
 @pytest.mark.usefixtures("at_lab")
 def test_the_session_may_give_one_user_a_device_and_nothing_else(users: Callable[[], str]) -> None:
-    """The policy is enforced on a role that has all permissions."""
+    """The policy limits even a role that has all permissions."""
     one, other = users(), users()
     iam = boto3.Session().client("iam")
     role = iam.create_role(RoleName=f"all-{one}", AssumeRolePolicyDocument=TRUST)["Role"]
@@ -232,14 +232,14 @@ def test_the_session_may_give_one_user_a_device_and_nothing_else(users: Callable
     ],
 )
 def test_the_hosts_of_a_partition(partition: str, signs_in: str, is_at: str) -> None:
-    """The source is AWS's own guides."""
+    """The host names are those in AWS's guides."""
     assert fido_console.HOSTS[partition] == (signs_in, is_at)
 
 
 def test_in_another_partition_nothing_is_opened_and_no_session_is_made(
     user: str, at_lab: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The instructions are plain, because users of other partitions have their own way to sign in."""
+    """The instructions name no address, because other partitions have other ways to sign in."""
     iam = Iam(observe=lambda _: None, endpoint_url="https://iam.example.org")
     intent = Intent(user=user, name=user, account="000000000000", partition="aws-iso", method=FIDO2)
     before = len(at_lab.calls)
@@ -254,22 +254,24 @@ def test_in_another_partition_nothing_is_opened_and_no_session_is_made(
     assert len(at_lab.calls) == before
 
 
-def test_help_begins_with_what_iam_lacks(mfa_kit: MfaKit) -> None:
-    """The introduction comes before the options."""
+def test_help_begins_with_the_introduction_of_the_method(mfa_kit: MfaKit) -> None:
+    """It says that IAM has no API to register a security key."""
     lines = mfa_kit.run("enroll", "--with", "fido2", "--help").out.splitlines()
     assert lines[2].strip().startswith("IAM has no API to register a security key")
 
 
 def test_a_dry_run_says_what_would_be_done(mfa_kit: MfaKit, user: str) -> None:
-    """The key need not be inserted, and the command does not wait."""
+    """The key need not be connected, and the command does not wait."""
     done = mfa_kit.run("enroll", user, "--with", "fido2", "--dry-run", "--output", "json")
     row = json.loads(done.out)
     assert (row["outcome"], row["kind"], len(row["steps"])) == ("planned", "fido2", 3)
     assert row["device"].endswith(f":u2f/user/{user}/{user}")
 
 
-def test_root_is_no_user(mfa_kit: MfaKit, user: str, at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--root` replaces USER, and works only with a security key."""
+def test_root_needs_the_option_and_a_security_key(
+    mfa_kit: MfaKit, user: str, at_lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--root` replaces USER. Another method is a usage error."""
     monkeypatch.setattr(at_lab.account.root, "mfa", False)
     timely = mfa_kit.run("enroll", "--root", "--with", "fido2", "--timeout", "1")
     assert (timely.code, "root's key is not registered" in timely.err) == (4, True)
@@ -279,8 +281,8 @@ def test_root_is_no_user(mfa_kit: MfaKit, user: str, at_lab: Lab, monkeypatch: p
     assert mfa_kit.run("enroll", user, "--root", "--with", "fido2").code == 2
 
 
-def test_root_that_gets_a_key_is_told(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An admin sees it only in the account summary."""
+def test_the_key_of_root_is_reported(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An administrator sees only in the account summary that root has MFA."""
     looks = iter((False, True))
     monkeypatch.setattr(fido_console, "PACE", 0.05)
     monkeypatch.setattr(Iam, "root_has_mfa", lambda _: next(looks))
@@ -288,8 +290,8 @@ def test_root_that_gets_a_key_is_told(mfa_kit: MfaKit, monkeypatch: pytest.Monke
     assert (row["outcome"], row["user"], row["device"]) == ("enrolled", "root", None)
 
 
-def test_status_tells_a_keys_certifications(mfa_kit: MfaKit, user: str, at_lab: Lab) -> None:
-    """Each key takes one call, other devices none."""
+def test_status_shows_the_certifications_of_a_key(mfa_kit: MfaKit, user: str, at_lab: Lab) -> None:
+    """One call is made for each security key, and none for other devices."""
     at_lab.register_fido(user, "desk-key")
     before = len(at_lab.calls)
     [row] = json.loads(mfa_kit.run("status", user, "--output", "json").out)["rows"]
@@ -299,7 +301,7 @@ def test_status_tells_a_keys_certifications(mfa_kit: MfaKit, user: str, at_lab: 
 
 @pytest.mark.slow
 @pytest.mark.timeout(420)
-def test_a_real_browser_comes_to_the_console_signed_in(
+def test_a_real_browser_reaches_the_console_signed_in(
     mfa_kit: MfaKit, browser: Browser, users: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Debian's Chromium follows the page to the redirect. Its command line contains the file name, but no token."""
@@ -334,7 +336,7 @@ def test_a_real_browser_comes_to_the_console_signed_in(
     assert is_at_console(), seen[-1]
 
 
-def test_the_login_address_is_as_the_guide_writes_it(at_lab: Lab, user: str) -> None:
+def test_the_login_address_is_the_one_in_the_guide(at_lab: Lab, user: str) -> None:
     """It has Action, Issuer, Destination and SigninToken, and no SessionDuration."""
     iam = Iam(observe=lambda _: None)
     session = iam.console_session(user=user, policy={"Statement": []}, role=None)

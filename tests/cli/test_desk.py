@@ -46,22 +46,20 @@ def written(mfa_kit: MfaKit, text: str) -> Path:
     return file
 
 
-def test_the_configuration_is_where_the_desk_is(mfa_kit: MfaKit) -> None:
-    """It is in $MFA_KIT_HOME, so a lab does not use its caller's configuration."""
+def test_the_configuration_is_in_mfa_kit_home(mfa_kit: MfaKit) -> None:
+    """So a lab does not use its caller's configuration."""
     assert mfa_kit.run("config", "path").out == f"{mfa_kit.home / 'config.toml'}\n"
 
 
-def test_without_mfa_kit_home_it_is_where_the_platform_keeps_configuration(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """On Linux this is the XDG folder."""
+def test_the_configuration_is_in_the_platforms_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without $MFA_KIT_HOME, that is the default. On Linux it is the XDG folder."""
     monkeypatch.delenv("MFA_KIT_HOME", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert config.path() == tmp_path / "mfa-kit" / "config.toml"
 
 
-def test_every_key_is_read(mfa_kit: MfaKit) -> None:
-    """The page on configuration documents them."""
+def test_every_configuration_key_is_read(mfa_kit: MfaKit) -> None:
+    """docs/configuration.md documents the keys."""
     written(mfa_kit, CONFIG)
     assert config.load() == config.Config(
         profile="desk",
@@ -87,7 +85,7 @@ def test_every_key_is_read(mfa_kit: MfaKit) -> None:
         ("recipients = ['nonsense']", "an age recipient"),
     ],
 )
-def test_what_is_wrong_in_it_is_told(text: str, said: str, mfa_kit: MfaKit) -> None:
+def test_a_fault_in_the_configuration_is_named(text: str, said: str, mfa_kit: MfaKit) -> None:
     """The message names the key and the valid values."""
     written(mfa_kit, text)
     done = mfa_kit.run("config", "validate")
@@ -96,21 +94,21 @@ def test_what_is_wrong_in_it_is_told(text: str, said: str, mfa_kit: MfaKit) -> N
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602])
-def test_a_file_that_others_can_write_is_refused(mode: int, mfa_kit: MfaKit) -> None:
+def test_a_configuration_that_others_can_write_is_refused(mode: int, mfa_kit: MfaKit) -> None:
     """The file decides to which recipients secrets are encrypted."""
     written(mfa_kit, CONFIG).chmod(mode)
     with pytest.raises(UsageFault, match="can be written by other users"):
         config.load()
 
 
-def test_a_sticky_file_that_others_can_write_is_refused_too(mfa_kit: MfaKit) -> None:
+def test_the_sticky_bit_of_a_file_does_not_help(mfa_kit: MfaKit) -> None:
     """The sticky bit protects the files in a folder, but has no effect on a file itself."""
     written(mfa_kit, CONFIG).chmod(0o1602)
     with pytest.raises(UsageFault, match="can be written by other users"):
         config.load()
 
 
-def test_a_pipe_in_the_place_of_the_file_is_not_waited_for(mfa_kit: MfaKit) -> None:
+def test_a_pipe_as_configuration_file_does_not_block(mfa_kit: MfaKit) -> None:
     written(mfa_kit, CONFIG).unlink()
     os.mkfifo(mfa_kit.home / "config.toml", 0o600)
     # prevents a reader from waiting for a writer
@@ -124,8 +122,8 @@ def test_a_pipe_in_the_place_of_the_file_is_not_waited_for(mfa_kit: MfaKit) -> N
 
 
 @pytest.mark.parametrize("line", ['recipients = ["{}"]', 'recipients = "{}"', '"{}" = 1', "# {}"])
-def test_what_opens_backups_is_refused_and_not_shown(mfa_kit: MfaKit, line: str) -> None:
-    """If a user confuses the two halves of a key, the private one is not printed."""
+def test_an_identity_in_the_configuration_is_not_shown(mfa_kit: MfaKit, line: str) -> None:
+    """If a user confuses the two halves of a key pair, the private key is refused and not printed."""
     secret = "AGE-SECRET-KEY-1" + "Q" * 58
     written(mfa_kit, line.format(secret))
     done = mfa_kit.run("config", "show")
@@ -134,15 +132,15 @@ def test_what_opens_backups_is_refused_and_not_shown(mfa_kit: MfaKit, line: str)
     assert secret not in done.err
 
 
-def test_a_folder_that_others_can_write_is_refused(mfa_kit: MfaKit) -> None:
-    """They could replace the file."""
+def test_a_configuration_folder_that_others_can_write_is_refused(mfa_kit: MfaKit) -> None:
+    """Other users could replace the file."""
     written(mfa_kit, CONFIG).parent.chmod(0o777)
     with pytest.raises(UsageFault, match="can be written by other users"):
         config.load()
 
 
-def test_a_file_of_another_user_is_refused(nobody: Nobody) -> None:
-    """A file of root is accepted."""
+def test_a_configuration_of_another_user_is_refused(nobody: Nobody) -> None:
+    """A file that belongs to root is accepted."""
     nobody.home.mkdir(mode=0o755)
     (nobody.home / "config.toml").write_text("plain = true\n", "utf-8")
     assert nobody.process("config", "show").code == 0
@@ -152,8 +150,8 @@ def test_a_file_of_another_user_is_refused(nobody: Nobody) -> None:
     assert "belongs to another user" in done.err
 
 
-def test_a_file_that_cannot_be_read_is_no_empty_one(nobody: Nobody) -> None:
-    """Its recipients would be ignored without a message."""
+def test_an_unreadable_configuration_is_an_error(nobody: Nobody) -> None:
+    """Otherwise mfa-kit would ignore its recipients without a message."""
     nobody.home.mkdir(mode=0o755)
     (nobody.home / "config.toml").touch(mode=0o600)
     assert nobody.process("config", "show").code == IntegrityFault.exit_code
@@ -162,21 +160,21 @@ def test_a_file_that_cannot_be_read_is_no_empty_one(nobody: Nobody) -> None:
 def test_the_configured_recipients_and_folder_are_used(
     mfa_kit: MfaKit, user: str, recipient: str, tmp_path: Path
 ) -> None:
-    """A script need not name them."""
+    """A script need not repeat them as options."""
     written(mfa_kit, f'recipients = ["{recipient}"]\nbackup-dir = "{tmp_path}/sealed"\n')
     done = mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated")
     assert done.code == 0, done.err
     assert len(list((tmp_path / "sealed").rglob("*.age"))) == 1
 
 
-def test_the_doctor_finds_a_healthy_desk_healthy(mfa_kit: MfaKit) -> None:
-    """The exit code is 0, and nothing is wrong or unknown."""
+def test_the_doctor_finds_no_fault_in_a_good_setup(mfa_kit: MfaKit) -> None:
+    """The exit code is 0, and no line is wrong or unknown."""
     done = mfa_kit.process("doctor", "--output", "json", start_new_session=True)
     assert done.code == 0, done.out
     assert {row["state"] for row in json.loads(done.out)["rows"]} == {"ok", "-"}
 
 
-def test_the_doctor_tells_wrong_credentials(mfa_kit: MfaKit) -> None:
+def test_the_doctor_reports_wrong_credentials(mfa_kit: MfaKit) -> None:
     """It prints AWS's error code and a hint, after the rest of the table."""
     done = mfa_kit.process("doctor", env={"AWS_ACCESS_KEY_ID": "AKIAWRONG"}, start_new_session=True)
     assert done.code == 1
@@ -184,8 +182,8 @@ def test_the_doctor_tells_wrong_credentials(mfa_kit: MfaKit) -> None:
 
 
 @pytest.mark.parametrize("text", ["nonsense", "recipients = ['age1nonsense']"])
-def test_the_doctor_tells_a_configuration_that_is_refused(text: str, mfa_kit: MfaKit) -> None:
-    """It is one line of the table. Its recipients are checked too, before a user is waiting at the desk."""
+def test_the_doctor_reports_an_invalid_configuration(text: str, mfa_kit: MfaKit) -> None:
+    """It is one line of the table. The recipients in it are checked too."""
     written(mfa_kit, text)
     done = mfa_kit.run("doctor", "--output", "json")
     assert done.code == 1
@@ -193,7 +191,7 @@ def test_the_doctor_tells_a_configuration_that_is_refused(text: str, mfa_kit: Mf
 
 
 def test_the_doctor_reports_what_exposes_requests(mfa_kit: MfaKit, tmp_path: Path) -> None:
-    """A log of TLS keys, a CA bundle of a profile, and a proxy that is no URL."""
+    """It reports a log of TLS keys, a CA bundle of a profile, and a proxy that is not a URL."""
     config = tmp_path / "aws"
     config.write_text("[profile desk]\nca_bundle = /nowhere/ca.pem\n")
     env = {
@@ -209,8 +207,8 @@ def test_the_doctor_reports_what_exposes_requests(mfa_kit: MfaKit, tmp_path: Pat
     assert found["proxy"]["found"] == "HTTPS_PROXY is not a URL" or "NO_PROXY" in found["proxy"]["found"]
 
 
-def test_the_doctor_keeps_a_proxy_s_password(mfa_kit: MfaKit) -> None:
-    """Only the host of the proxy's address is printed."""
+def test_the_doctor_does_not_print_a_proxy_s_password(mfa_kit: MfaKit) -> None:
+    """Only the host in the proxy's URL is printed."""
     proxies = {"HTTPS_PROXY": "http://me:hunter2@proxy.example:3128", "AWS_CA_BUNDLE": "/nowhere"}
     done = mfa_kit.process("doctor", env=proxies, start_new_session=True)
     assert "HTTPS_PROXY proxy.example" in done.out
@@ -218,14 +216,14 @@ def test_the_doctor_keeps_a_proxy_s_password(mfa_kit: MfaKit) -> None:
     assert done.code == 1
 
 
-def test_the_doctor_tells_another_account(mfa_kit: MfaKit) -> None:
-    """The check applies if an account was given."""
+def test_the_doctor_reports_another_account(mfa_kit: MfaKit) -> None:
+    """The check is done only if --account is given."""
     done = mfa_kit.process("doctor", "--account", "111122223333", start_new_session=True)
     assert done.code == 1
     assert "111122223333 is required" in done.out
 
 
-def test_the_doctor_tells_folders_that_are_not_ours_alone(nobody: Nobody) -> None:
+def test_the_doctor_reports_folders_that_others_can_read(nobody: Nobody) -> None:
     """A folder that cannot be inspected is reported too."""
     nobody.home.mkdir(mode=0o700)
     (nobody.home / "backups").mkdir(mode=0o700)
@@ -324,8 +322,8 @@ def test_what_the_doctor_calls_allowed_iam_allows(statements: list[Any], mfa_kit
     assert done.code == int("wrong" in said.values())
 
 
-def test_what_mfa_decides_is_unknown_to_the_doctor(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
-    """The policy is AWS's sample that requires MFA. What no condition can allow is reported as denied nevertheless."""
+def test_actions_that_depend_on_mfa_are_unknown(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """The policy is AWS's sample that requires MFA. An action that is denied even with MFA is reported as denied."""
     # The sample denies everything that it does not list, including a simulation.
     force = json.loads(SELF_MANAGE)["Statement"][3]
     force["NotAction"].append("iam:SimulatePrincipalPolicy")
@@ -336,8 +334,8 @@ def test_what_mfa_decides_is_unknown_to_the_doctor(mfa_kit: MfaKit, lab: Lab, us
     assert "depends on a condition, such as MFA" in done.out
 
 
-def test_what_iam_does_not_say_is_unknown(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
-    """Minimal policies omit iam:SimulatePrincipalPolicy, so this alone is not a failure."""
+def test_actions_are_unknown_if_simulation_is_denied(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """Minimal policies omit iam:SimulatePrincipalPolicy, so this is not an error."""
     _, done = doctored(mfa_kit, lab, user, *json.loads(SELF_MANAGE)["Statement"][:3])
     assert set(actions(done).values()) == {"unknown"}
     assert "unknown without iam:SimulatePrincipalPolicy" in done.out
@@ -350,15 +348,15 @@ def ledger(mfa_kit: MfaKit) -> dict[str, str]:
     return found
 
 
-def test_the_doctor_opens_the_ledger(mfa_kit: MfaKit) -> None:
-    """It also checks the ledger. If there is none yet, a line says so, and none is created."""
+def test_the_doctor_checks_the_ledger(mfa_kit: MfaKit) -> None:
+    """If there is no ledger yet, a line says so, and none is created."""
     assert (ledger(mfa_kit)["state"], (mfa_kit.home / "ledger.sqlite").exists()) == ("-", False)
     assert mfa_kit.run("ledger", "show").code == 0
     before = (mfa_kit.home / "ledger.sqlite").read_bytes()
     assert (ledger(mfa_kit)["state"], (mfa_kit.home / "ledger.sqlite").read_bytes()) == ("ok", before)
 
 
-def test_the_doctor_tells_a_ledger_that_cannot_be_used(mfa_kit: MfaKit) -> None:
+def test_the_doctor_reports_an_unusable_ledger(mfa_kit: MfaKit) -> None:
     """It is locked, from a newer mfa-kit, of another program, not a database, damaged inside, or a folder."""
     mfa_kit.run("ledger", "show")
     file = mfa_kit.home / "ledger.sqlite"
@@ -384,7 +382,7 @@ def test_the_doctor_tells_a_ledger_that_cannot_be_used(mfa_kit: MfaKit) -> None:
     assert (found["state"], "unable to open" in found["found"], bool(found["hint"])) == ("wrong", True, True)
 
 
-def test_an_endpoint_of_aws_is_told_from_another() -> None:
+def test_the_doctor_recognizes_endpoints_of_aws() -> None:
     """A host name that only resembles AWS's does not count."""
     assert doctor.endpoint("https://iam.amazonaws.com").health is diagnosis.Health.GOOD
     assert doctor.endpoint("https://iam.cn-north-1.amazonaws.com.cn").health is diagnosis.Health.GOOD
@@ -399,7 +397,7 @@ def test_an_endpoint_of_aws_is_told_from_another() -> None:
         ("fish", ["--no-config", "-c", "source - && complete -c mfa-kit"]),
     ],
 )
-def test_a_shell_takes_its_completion(shell: str, words: list[str], mfa_kit: MfaKit) -> None:
+def test_each_shell_accepts_its_completion_script(shell: str, words: list[str], mfa_kit: MfaKit) -> None:
     """Each shell runs its own script."""
     script = mfa_kit.run("completion", shell).out
     done = subprocess.run([judge(shell), *words], input=script, capture_output=True, text=True, check=False)
@@ -435,7 +433,7 @@ def test_commands_options_and_choices_are_completed(words: list[str], wanted: st
 
 
 def test_users_are_not_completed(mfa_kit: MfaKit, user: str, lab: Lab) -> None:
-    """Users type names in full, because completion never calls AWS."""
+    """Completion never calls AWS, so users type names in full."""
     before = len(lab.calls)
     assert completed(mfa_kit, "enroll", user[:2]).strip() == ""
     assert len(lab.calls) == before
@@ -443,8 +441,8 @@ def test_users_are_not_completed(mfa_kit: MfaKit, user: str, lab: Lab) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_every_manual_page_is_right_to_man(mfa_kit: MfaKit, tmp_path: Path) -> None:
-    """`man` has no warnings, and shows the same text as the help."""
+def test_man_accepts_every_manual_page(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """`man` prints no warnings, and shows the same text as the help."""
     assert mfa_kit.run("man", "--dir", tmp_path / "man1").code == 0
     pages = sorted((tmp_path / "man1").iterdir())
     assert {"mfa-kit.1", "mfa-kit-enroll.1", "mfa-kit-backup-verify.1"} <= {page.name for page in pages}
@@ -464,8 +462,8 @@ def test_the_page_of_enroll_has_the_options_of_every_kind(mfa_kit: MfaKit, tmp_p
     assert page.index("Of \\-\\-with virtual") < page.index("\\-\\-qr\\-file")
 
 
-def test_a_folder_that_takes_no_page_is_told(mfa_kit: MfaKit, tmp_path: Path) -> None:
-    """A file is in the way."""
+def test_a_folder_for_manual_pages_that_fails_is_reported(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """A file has the name of the folder."""
     (tmp_path / "file").touch()
     assert mfa_kit.run("man", "--dir", tmp_path / "file" / "man1").code == 2
     assert mfa_kit.run("man").out.startswith(".TH MFA\\-KIT 1")
@@ -473,8 +471,8 @@ def test_a_folder_that_takes_no_page_is_told(mfa_kit: MfaKit, tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_an_identity_sealed_by_a_passphrase_opens_with_age(tmp_path: Path) -> None:
-    """Debian's age asks on its terminal, as it does for `age -p`."""
+def test_age_decrypts_an_identity_with_a_passphrase(tmp_path: Path) -> None:
+    """Debian's age asks for the passphrase on its terminal, as it does for `age -p`."""
     made = NewIdentity()
     (tmp_path / "identity.age").write_bytes(made.encrypted(Secret("correct horse")))
     recipient = pyrage.x25519.Recipient.from_str(made.recipient)
@@ -501,8 +499,8 @@ print(made.recipient, end="")
 
 
 @pytest.mark.timeout(180)
-def test_a_sealed_identity_opens_with_its_passphrase_alone(tmp_path: Path) -> None:
-    """With another passphrase, a message says that it is wrong."""
+def test_an_identity_needs_its_own_passphrase(tmp_path: Path) -> None:
+    """For another passphrase, a message says that it is wrong."""
     seal = [sys.executable, "-c", SEAL, f"{tmp_path}/identity.age"]
     made = subprocess.run(seal, env={**bare(), **cheap_scrypt()}, check=True, capture_output=True, text=True)
     opened = read_identities([tmp_path / "identity.age"], lambda _: Secret("correct horse"))
@@ -513,8 +511,8 @@ def test_a_sealed_identity_opens_with_its_passphrase_alone(tmp_path: Path) -> No
         read_identities([tmp_path / "identity.age"])
 
 
-def test_a_terminal_is_not_stdin(mfa_kit: MfaKit, user: str) -> None:
-    """A pipe on stdin answers no question. The terminal is /dev/tty, and here there is none."""
+def test_a_pipe_on_stdin_answers_no_question(mfa_kit: MfaKit, user: str) -> None:
+    """Questions are asked on /dev/tty, and this process has no terminal."""
     ours, theirs = pty.openpty()
     done = mfa_kit.process("enroll", user, "--with", "virtual", stdin=theirs, start_new_session=True)
     os.close(ours)
@@ -523,8 +521,8 @@ def test_a_terminal_is_not_stdin(mfa_kit: MfaKit, user: str) -> None:
     assert "there is no terminal" in done.err
 
 
-def test_a_plain_picture_is_never_written_over_a_file(mfa_kit: MfaKit, user: str, tmp_path: Path) -> None:
-    """The command is refused before any request to AWS except the one for the caller's identity."""
+def test_qr_file_never_overwrites_a_file(mfa_kit: MfaKit, user: str, tmp_path: Path) -> None:
+    """The command is refused after the request for the caller's identity, before any other request to AWS."""
     (tmp_path / "qr.png").touch()
     done = mfa_kit.run("enroll", user, "--with", "virtual", "--qr-file", tmp_path / "qr.png")
     assert done.code == 2
@@ -532,18 +530,18 @@ def test_a_plain_picture_is_never_written_over_a_file(mfa_kit: MfaKit, user: str
 
 
 @pytest.mark.parametrize("words", [["--qr-file", "qr.png"], ["--show-secret"]])
-def test_with_generated_codes_nothing_is_shown_and_that_is_said(
+def test_generated_codes_refuse_to_show_a_picture(
     words: list[str], mfa_kit: MfaKit, user: str, recipient: str, lab: Lab
 ) -> None:
-    """A user who asks for a picture gets a message that there is none."""
+    """The message says that no QR code is shown with --codes generated."""
     done = mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient, *words)
     assert done.code == 2
     assert "neither the QR code nor the secret is shown" in done.err
     assert f"arn:aws:iam::000000000000:mfa/{user}" not in lab.serials()
 
 
-def test_a_file_that_comes_before_the_plain_picture_stays(tmp_path: Path) -> None:
-    """It is neither overwritten nor removed when the run is settled. A picture that mfa-kit wrote is removed."""
+def test_a_file_that_appears_before_qr_file_is_kept(tmp_path: Path) -> None:
+    """It is not overwritten, and not removed when the run is settled. A picture that mfa-kit wrote is removed."""
     uri = key_uri.otpauth(Seed(bytes(40)), label="alice@000000000000")
     theirs, ours = PlainPicture(tmp_path / "theirs.png"), PlainPicture(tmp_path / "ours.png")
     (tmp_path / "theirs.png").write_text("somebody's")
@@ -560,8 +558,8 @@ def test_a_file_that_comes_before_the_plain_picture_stays(tmp_path: Path) -> Non
     assert (tmp_path / "ours.png").exists()
 
 
-def test_a_rehearsal_makes_no_identity(mfa_kit: MfaKit, user: str) -> None:
-    """--dry-run shows the place of the backup, and asks for no passphrase."""
+def test_a_dry_run_creates_no_identity(mfa_kit: MfaKit, user: str) -> None:
+    """--dry-run shows the path of the backup, and asks for no passphrase."""
     done = mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", "--passphrase", "--dry-run")
     assert done.code == 0, done.err
     assert ".png.age" in done.out
@@ -569,7 +567,7 @@ def test_a_rehearsal_makes_no_identity(mfa_kit: MfaKit, user: str) -> None:
 
 
 def test_resync_without_a_backup_says_so(mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path) -> None:
-    """The hint says where to look. --dry-run asks no questions."""
+    """The hint says where to look. With --dry-run, no codes are asked for."""
     mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
     for backup in mfa_kit.home.rglob("*.age"):
         backup.unlink()
@@ -579,8 +577,8 @@ def test_resync_without_a_backup_says_so(mfa_kit: MfaKit, user: str, recipient: 
     assert "planned" in mfa_kit.run("resync", user, "--dry-run").out
 
 
-def test_the_doctor_tells_a_folder_that_cannot_be_looked_at(nobody: Nobody) -> None:
-    """Its parent folder has no permissions."""
+def test_the_doctor_reports_a_folder_it_cannot_inspect(nobody: Nobody) -> None:
+    """The parent folder has no permissions."""
     nobody.home.mkdir(mode=0o700)
     closed = nobody.home.parent / "closed"
     (closed / "backups").mkdir(parents=True)
@@ -594,6 +592,6 @@ def test_the_doctor_tells_a_folder_that_cannot_be_looked_at(nobody: Nobody) -> N
     assert done.code == 1
 
 
-def test_a_foreign_completion_class_is_refused(mfa_kit: MfaKit) -> None:
+def test_completion_for_another_shell_is_a_usage_error(mfa_kit: MfaKit) -> None:
     """An unsupported shell is a usage error."""
     assert mfa_kit.run("completion", "tcsh").code == 2

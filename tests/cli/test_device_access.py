@@ -62,8 +62,8 @@ def node(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     ],
     ids=["no-rule", "not-plugged-in-again", "group-may-not-write", "not-in-the-group"],
 )
-def test_a_key_that_may_not_be_opened_is_told_with_its_cause(node: Node, how: dict[str, int], hint: str) -> None:
-    """The line has node, group and mode, as shown by `ls`."""
+def test_an_inaccessible_key_is_reported_with_the_cause(node: Node, how: dict[str, int], hint: str) -> None:
+    """The line has the node, its group and its mode, as `ls` shows them."""
     found = node(**how)
     assert found.health is Health.BAD
     assert "is a key that you cannot open: group" in found.found
@@ -71,23 +71,23 @@ def test_a_key_that_may_not_be_opened_is_told_with_its_cause(node: Node, how: di
     assert found.hint.startswith(hint)
 
 
-def test_a_member_who_has_not_signed_in_since_is_told(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The group database lists the user, but this session does not have the group."""
+def test_a_user_who_joined_the_group_since_sign_in_is_told_so(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The group database lists the user, but the current session does not have the group."""
     monkeypatch.setattr(os, "getgrouplist", lambda *_: [GROUP])
     assert (
         node(gid=GROUP, mode=0o660).hint == f"sign in again, because you joined the group {GROUP} after you signed in"
     )
 
 
-def test_a_user_without_a_name_is_told_of_the_group(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In containers, a user may have a number without an entry."""
+def test_a_user_id_without_a_name_gets_a_hint_too(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container, the user ID may have no entry in the user database."""
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
     assert "--groups tty USER" in node(gid=grp.getgrnam("tty").gr_gid, mode=0o660).hint
 
 
 @pytest.mark.usefixtures("rules")
-def test_a_key_of_the_kernel_that_has_no_node_here_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a container, all of sysfs is visible."""
+def test_a_key_without_a_device_node_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container, sysfs shows all keys, but a device node may be missing."""
     place = tmp_path / "sys" / "hidraw7" / "device"
     place.mkdir(parents=True)
     (place / "report_descriptor").write_bytes(FIDO)
@@ -96,8 +96,8 @@ def test_a_key_of_the_kernel_that_has_no_node_here_is_told(tmp_path: Path, monke
     assert (found.health, found.hint) == (Health.BAD, "pass it to the container: --device /dev/hidraw7")
 
 
-def test_a_key_that_may_be_opened_is_told_too(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The line names the rule."""
+def test_an_accessible_key_is_reported_too(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table also names the udev rule."""
     (rules / device_access.RULE).touch()
     (tmp_path / "hidraw7").touch()
     monkeypatch.setattr(links, "device_nodes", lambda: [str(tmp_path / "hidraw7")])
@@ -107,10 +107,10 @@ def test_a_key_that_may_be_opened_is_told_too(rules: Path, tmp_path: Path, monke
 
 
 @pytest.mark.parametrize(("listening", "state"), [(True, Health.BAD), (False, Health.NOTED)])
-def test_a_smart_card_service_is_wrong_when_it_is_there_and_refuses(
+def test_a_smart_card_service_that_refuses_is_wrong(
     monkeypatch: pytest.MonkeyPatch, listening: bool, state: Health
 ) -> None:
-    """Over SSH polkit refuses it. Without readers it is not needed. tests/oath/test_rules.py has a real refusal."""
+    """Over SSH, polkit refuses it. Without readers it is not needed. tests/oath/test_rules.py has a real refusal."""
 
     def refusing() -> list[str]:
         raise DeviceFault("the smart card service rejects this session", "polkit decides who may use cards")
@@ -125,14 +125,16 @@ def test_a_smart_card_service_is_wrong_when_it_is_there_and_refuses(
     ("names", "told"),
     [(["Reader\x1b[2J one", "two"], "Reader[2J one, two"), ([], "the service works; no reader is plugged in")],
 )
-def test_readers_are_named_in_clean_words(monkeypatch: pytest.MonkeyPatch, names: list[str], told: str) -> None:
-    """The manufacturer chooses a reader's name, so control characters are removed."""
+def test_names_of_readers_have_no_control_characters(
+    monkeypatch: pytest.MonkeyPatch, names: list[str], told: str
+) -> None:
+    """The manufacturer chooses the name of a reader."""
     monkeypatch.setattr(pcsc, "reader_names", lambda: names)
     *_, found = device_access.diagnose_device_access()
     assert (found.health, found.found) == (Health.GOOD, told)
 
 
-def test_without_the_extra_the_doctor_names_it(mfa_kit: MfaKit, tmp_path: Path) -> None:
+def test_the_doctor_names_the_missing_extra(mfa_kit: MfaKit, tmp_path: Path) -> None:
     """Smart cards need pyscard. The rest of the table is printed nevertheless."""
     (tmp_path / "smartcard.py").write_text("raise ImportError\n")
     done = mfa_kit.process("doctor", "--output", "json", env={"PYTHONPATH": str(tmp_path)}, start_new_session=True)

@@ -48,7 +48,7 @@ def result(out: str) -> dict[str, Any]:
     return row
 
 
-def test_what_was_made_is_told_as_json(enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab) -> None:
+def test_an_enrollment_is_printed_as_json(enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab) -> None:
     """Standard output has one object with schema and version, and nothing else."""
     done = mfa_kit.run(*enroll, "--output", "json")
     assert done.code == 0
@@ -69,7 +69,7 @@ def test_what_was_made_is_told_as_json(enroll: list[str], mfa_kit: MfaKit, user:
     assert lab.assigned(row["device"]) == user
 
 
-def test_debians_programs_use_what_was_made(
+def test_debians_programs_can_use_the_backup(
     enroll: list[str], mfa_kit: MfaKit, user: str, identity_file: Path, tmp_path: Path
 ) -> None:
     """Debian's age decrypts the backup, zbarimg reads it, and IAM accepts oathtool's next pair of codes."""
@@ -97,7 +97,7 @@ def test_debians_programs_use_what_was_made(
 
 
 def test_the_caller_is_shown_before_anything_else(enroll: list[str], mfa_kit: MfaKit, lab: Lab) -> None:
-    """The account and the caller are printed, with the lab marked as such, even if the command is refused."""
+    """The account and the caller are printed, even if the command is refused. A lab is marked as a lab."""
     lab.faults.add("ListMFADevices", "denied")
     done = mfa_kit.run(*enroll)
     assert done.code == 4
@@ -108,7 +108,10 @@ def test_the_caller_is_shown_before_anything_else(enroll: list[str], mfa_kit: Mf
 
 @pytest.mark.parametrize("words", [["--account="], ["--account", f" {ACCOUNT}"]])
 def test_a_malformed_account_is_refused(words: list[str], enroll: list[str], mfa_kit: MfaKit, lab: Lab) -> None:
-    """It is a usage error, before any call to AWS. An empty value is one too: a script may have an unset variable."""
+    """It is a usage error, before any call to AWS.
+
+    So is an empty value, because a script may have an unset variable.
+    """
     before = len(lab.calls)
     done = mfa_kit.run(*enroll, *words)
     assert (done.code, "is not an AWS account ID" in done.err, len(lab.calls)) == (2, True, before)
@@ -124,16 +127,16 @@ def test_any_other_account_is_refused(enroll: list[str], mfa_kit: MfaKit, user: 
     assert serial_of(user) not in lab.serials()
 
 
-def test_the_account_that_was_meant_is_taken(enroll: list[str], mfa_kit: MfaKit) -> None:
-    """It is given by its number."""
+def test_the_account_given_with_account_is_accepted(enroll: list[str], mfa_kit: MfaKit) -> None:
+    """--account has its ID."""
     assert mfa_kit.run(*enroll, "--account", ACCOUNT).code == 0
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(200, "behind"), (-200, "ahead of")])
-def test_a_wrong_clock_is_told_and_not_refused(
+def test_a_wrong_clock_is_reported_but_accepted(
     seconds: int, said: str, enroll: list[str], mfa_kit: MfaKit, lab: Lab
 ) -> None:
-    """The time of the response makes this accurate to about a second."""
+    """The difference is accurate to about a second, because the response has AWS's time."""
     lab.faults.add("*", "clock", seconds=seconds)
     done = mfa_kit.run(*enroll)
     assert done.code == 0
@@ -153,8 +156,8 @@ def test_a_user_who_has_a_device_is_skipped(enroll: list[str], mfa_kit: MfaKit, 
     assert added["device"] == serial_of(f"{user}-2")
 
 
-def test_a_dry_run_tells_each_step_and_does_none(enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab) -> None:
-    """The output has the places of all files."""
+def test_a_dry_run_prints_each_step(enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab) -> None:
+    """Nothing is changed. The output has the paths of all files."""
     before = len(lab.calls)
     done = mfa_kit.run(*enroll, "--dry-run", "--output", "json")
     row = result(done.out)
@@ -165,8 +168,8 @@ def test_a_dry_run_tells_each_step_and_does_none(enroll: list[str], mfa_kit: Mfa
     assert not (mfa_kit.home / "backups").exists()
 
 
-def test_one_user_however_the_name_is_typed(mfa_kit: MfaKit, user: str, recipient: str) -> None:
-    """The device, the backup's folder, status and revoke use the name as IAM spells it."""
+def test_user_names_are_used_as_iam_spells_them(mfa_kit: MfaKit, user: str, recipient: str) -> None:
+    """The device, the folder of the backup, status and revoke have this spelling."""
     enroll = ["enroll", user.upper(), "--with", "virtual", "--codes", "generated", "-r", recipient]
     row = result(mfa_kit.run(*enroll, "--output", "json").out)
     assert (row["user"], row["device"]) == (user, serial_of(user))
@@ -177,25 +180,25 @@ def test_one_user_however_the_name_is_typed(mfa_kit: MfaKit, user: str, recipien
     assert not Path(row["backup"]).exists()
 
 
-def test_a_table_is_for_people(enroll: list[str], mfa_kit: MfaKit, user: str) -> None:
-    """There is one line per field; empty fields are omitted."""
+def test_a_table_has_one_line_per_field(enroll: list[str], mfa_kit: MfaKit, user: str) -> None:
+    """Empty fields are omitted."""
     out = mfa_kit.run(*enroll).out
     assert f"user     {user}\n" in out
     assert f"device   {serial_of(user)}\n" in out
     assert "None" not in out
 
 
-def test_csv_has_a_head(enroll: list[str], mfa_kit: MfaKit, user: str) -> None:
-    """It is followed by one row."""
+def test_csv_has_a_header(enroll: list[str], mfa_kit: MfaKit, user: str) -> None:
+    """One row follows."""
     [row] = csv.DictReader(io.StringIO(mfa_kit.run(*enroll, "--output", "csv").out))
     assert (row["outcome"], row["user"], row["listed"]) == ("enrolled", user, "yes")
 
 
 @pytest.mark.parametrize("form", [["--output", "json"], ["--output=json"]])
-def test_common_flags_may_stand_before_and_after_the_verb(
+def test_common_options_work_before_and_after_the_verb(
     form: list[str], enroll: list[str], mfa_kit: MfaKit, users: Callable[[], str]
 ) -> None:
-    """The last one counts."""
+    """If an option is given twice, the last value is used."""
     for line in ([*form, *enroll], [*enroll, *form], ["--output", "csv", *enroll, *form]):
         user = users()
         done = mfa_kit.run(*[user if word == enroll[1] else word for word in line])
@@ -204,10 +207,10 @@ def test_common_flags_may_stand_before_and_after_the_verb(
     assert result(done.out)["outcome"] == "planned"
 
 
-def test_the_endpoint_and_the_region_may_be_given_by_flags(
+def test_endpoint_and_region_can_be_options(
     enroll: list[str], mfa_kit: MfaKit, user: str, monkeypatch: pytest.MonkeyPatch, lab: Lab
 ) -> None:
-    """The aws command has the same options."""
+    """The AWS CLI has the same options."""
     for name in ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name)
     done = mfa_kit.run(*enroll, "--endpoint-url", lab.url, "--region", "us-east-1")
@@ -215,8 +218,8 @@ def test_the_endpoint_and_the_region_may_be_given_by_flags(
     assert lab.assigned(serial_of(user)) == user
 
 
-def test_debug_tells_request_ids_and_no_more(enroll: list[str], mfa_kit: MfaKit) -> None:
-    """They are on stderr, and the same as in the ledger."""
+def test_debug_prints_request_ids_but_no_secrets(enroll: list[str], mfa_kit: MfaKit) -> None:
+    """The request IDs are on stderr, and are the same as in the ledger."""
     done = mfa_kit.process(*enroll, "--debug")
     assert done.code == 0
     ids = [line.split()[-1] for line in done.err.splitlines() if "CreateVirtualMFADevice answered 200" in line]
@@ -229,12 +232,12 @@ def test_debug_tells_request_ids_and_no_more(enroll: list[str], mfa_kit: MfaKit)
 
 
 def test_me_is_the_caller(mfa_kit: MfaKit, recipient: str) -> None:
-    """It is for users at their own computer."""
+    """@me is for users who enroll themselves."""
     done = mfa_kit.run("enroll", "@me", *VIRTUAL, "-r", recipient, "--dry-run", "--output", "json")
     assert result(done.out)["user"] == "lab-admin"
 
 
-def test_recipients_come_from_a_file_too(
+def test_recipients_can_come_from_a_file(
     mfa_kit: MfaKit, user: str, recipient: str, tmp_path: Path, identity_file: Path
 ) -> None:
     """`-R` and `--backup-dir` are relative to the current folder."""
@@ -293,7 +296,7 @@ BAD: list[tuple[str, list[str], int, str]] = [
 def test_bad_input_is_one_sentence_and_one_hint_and_changes_nothing(
     words: list[str], code: int, said: str, mfa_kit: MfaKit, user: str, recipient: str, lab: Lab
 ) -> None:
-    """The exit code is that of the table; IAM and the disk are unchanged."""
+    """The exit code is that of docs/exit-codes.md. IAM and the disk are unchanged."""
     before = lab.serials()
     line = [user if word == "USER" else word for word in words]
     done = mfa_kit.run("enroll", *line, *VIRTUAL, "-r", recipient)
@@ -307,7 +310,9 @@ def test_bad_input_is_one_sentence_and_one_hint_and_changes_nothing(
     assert {path.name for path in mfa_kit.home.rglob("*") if path.is_file()} <= {"ledger.sqlite", "migration"}
 
 
-def test_a_full_user_is_an_error_only_with_add(enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab) -> None:
+def test_a_user_with_eight_devices_is_an_error_only_with_add(
+    enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab
+) -> None:
     """Without --add, the user is skipped."""
     iam = Iam(observe=lambda _: None)
     for number in range(8):
@@ -322,8 +327,8 @@ def test_a_full_user_is_an_error_only_with_add(enroll: list[str], mfa_kit: MfaKi
     assert lab.serials() == before
 
 
-def test_a_taken_name_is_told(enroll: list[str], mfa_kit: MfaKit, users: Callable[[], str]) -> None:
-    """It belongs to another user."""
+def test_a_taken_name_is_reported(enroll: list[str], mfa_kit: MfaKit, users: Callable[[], str]) -> None:
+    """Another user's device has the name."""
     other = users()
     assert mfa_kit.run(*enroll).code == 0
     done = mfa_kit.run("enroll", other, *enroll[2:], "--name", enroll[1])
@@ -344,10 +349,10 @@ def test_a_taken_name_is_told(enroll: list[str], mfa_kit: MfaKit, users: Callabl
         ("EnableMFADevice", "error-before", 4),
     ],
 )
-def test_what_goes_wrong_in_the_middle_changes_nothing(
+def test_an_error_in_the_middle_changes_nothing(
     operation: str, fault: str, code: int, enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab
 ) -> None:
-    """There is one error with one hint, and the exit code of the table; no device and no backup is left."""
+    """There is one error with one hint and its exit code. No device and no backup is left."""
     lab.faults.add(operation, fault, at="every" if fault != "expired" or operation == "GetCallerIdentity" else "next")
     done = mfa_kit.run(*enroll)
     assert done.code == code
@@ -357,7 +362,7 @@ def test_what_goes_wrong_in_the_middle_changes_nothing(
     assert not list(mfa_kit.home.rglob("*.age*"))
 
 
-def test_without_credentials_it_is_told(enroll: list[str], mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_reported(enroll: list[str], mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hint says where to look."""
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
@@ -367,7 +372,7 @@ def test_without_credentials_it_is_told(enroll: list[str], mfa_kit: MfaKit, monk
     assert "aws sts get-caller-identity" in done.err
 
 
-def test_without_a_network_it_is_told(enroll: list[str], mfa_kit: MfaKit) -> None:
+def test_an_unreachable_endpoint_is_reported(enroll: list[str], mfa_kit: MfaKit) -> None:
     """Nothing listens on the port, so the request fails at once."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -376,8 +381,10 @@ def test_without_a_network_it_is_told(enroll: list[str], mfa_kit: MfaKit) -> Non
     assert "AWS cannot be reached" in done.err
 
 
-def test_govcloud_without_a_region_is_told(enroll: list[str], mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a region it works, in its own partition."""
+def test_govcloud_without_a_region_is_reported(
+    enroll: list[str], mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a region, the command works, in its own partition."""
     with Lab(users=[enroll[1]], region="us-gov-west-1") as lab:
         for name, value in lab.env.items():
             monkeypatch.setenv(name, value)
@@ -393,7 +400,7 @@ def test_govcloud_without_a_region_is_told(enroll: list[str], mfa_kit: MfaKit, m
 def test_a_listing_that_lags_is_success_with_a_warning(
     enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The exit code is 0, and the next run closes the entry."""
+    """The exit code is 0, and the next run closes the journal entry."""
     monkeypatch.setattr("time.sleep", lambda _: None)
     lab.faults.add("*", "lag", seconds=600)
     done = mfa_kit.run(*enroll, "--output", "json")
@@ -405,7 +412,7 @@ def test_a_listing_that_lags_is_success_with_a_warning(
 
 
 @pytest.mark.parametrize("mode", [0o500, 0o000, 0o600])
-def test_a_folder_that_may_not_be_written_is_refused_beforehand(
+def test_an_unwritable_folder_is_refused_beforehand(
     mode: int, nobody: Nobody, user: str, recipient: str, lab: Lab
 ) -> None:
     """An unprivileged user cannot write the folder, cannot create it in its parent, or cannot even list the parent."""
@@ -423,15 +430,13 @@ def test_a_folder_that_may_not_be_written_is_refused_beforehand(
     assert serial_of(user) not in lab.serials()
 
 
-def test_where_nothing_is_sealed_no_folder_is_asked_for(mfa_kit: MfaKit, user: str) -> None:
+def test_without_a_backup_the_folder_is_not_checked(mfa_kit: MfaKit, user: str) -> None:
     """A security key has no secret to back up."""
     done = mfa_kit.run("enroll", user, "--with", "fido2", "--backup-dir", "/dev/null", "--dry-run")
     assert done.code == 0, done.err
 
 
-def test_a_closed_folder_below_is_found_when_sealing_and_undone(
-    nobody: Nobody, user: str, recipient: str, lab: Lab
-) -> None:
+def test_an_unwritable_account_folder_undoes_the_device(nobody: Nobody, user: str, recipient: str, lab: Lab) -> None:
     """The account's folder belongs to another user, so the created device is deleted again."""
     folder = nobody.home.parent / "backups"
     (folder / ACCOUNT).mkdir(parents=True)
@@ -444,7 +449,7 @@ def test_a_closed_folder_below_is_found_when_sealing_and_undone(
 
 
 def test_an_unprivileged_user_enrolls(nobody: Nobody, user: str, recipient: str, lab: Lab) -> None:
-    """It is the control of the tests above."""
+    """Control for the tests above."""
     done = nobody.process("enroll", user, *VIRTUAL, "-r", recipient)
     assert done.code == 0, done.err
     assert lab.assigned(serial_of(user)) == user
@@ -475,7 +480,7 @@ def test_no_space_for_the_backup_undoes_the_device(
     assert not list(small.rglob("*.age*"))
 
 
-def test_the_options_of_a_kind_are_refused_by_the_others(mfa_kit: MfaKit) -> None:
+def test_options_of_another_method_are_refused(mfa_kit: MfaKit) -> None:
     """The error names the option and its method."""
     for line in (["--with", "fido2", "--codes", "generated"], ["--codes", "generated", "--with=fido2"]):
         done = mfa_kit.run("enroll", "alice", *line)
@@ -483,13 +488,13 @@ def test_the_options_of_a_kind_are_refused_by_the_others(mfa_kit: MfaKit) -> Non
         assert "--codes belongs to --with virtual" in done.err
 
 
-def test_each_row_leads_to_the_method_of_its_name() -> None:
+def test_each_row_of_the_registry_has_its_method() -> None:
     """Rosters use the same names."""
     assert [recipe.method.name for recipe in METHODS.values()] == list(METHODS)
     assert [recipe.how.name for recipe in METHODS.values() if recipe.how] == list(METHODS)[:-1]
 
 
-def test_a_kind_pays_for_no_other() -> None:
+def test_a_method_imports_no_code_of_other_methods() -> None:
     """The code of a virtual device imports nothing for keys, tokens, rollouts and audits, which are slow to load."""
     script = "import mfa_kit.wiring.methods.virtual, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], env=bare(), capture_output=True, text=True, check=True)
@@ -498,7 +503,7 @@ def test_a_kind_pays_for_no_other() -> None:
     assert loaded & {"account", "audit", "oath_keys", "rollout.plan", "security_keys.attestation", "tokens"} == set()
 
 
-def test_help_of_a_kind_shows_its_options(mfa_kit: MfaKit) -> None:
+def test_help_of_a_method_shows_its_options(mfa_kit: MfaKit) -> None:
     """It also lists the methods."""
     done = mfa_kit.run("enroll", "--with", "virtual", "--help")
     assert done.code == 0

@@ -70,7 +70,10 @@ VARIABLES = {
 
 
 def test_each_option_has_a_variable_or_a_reason_to_have_none() -> None:
-    """A new option is added to one of the lists. No list names an option that does not exist, or one twice."""
+    """A new option must be added to one of the lists.
+
+    No list names an option that does not exist, or an option twice.
+    """
     listed = EXCEPTED + Counter(environment.ALLOWED | environment.COMMON)
     assert NAMES - set(listed) == set()
     assert set(listed) - NAMES == {"--help"} - NAMES
@@ -78,7 +81,7 @@ def test_each_option_has_a_variable_or_a_reason_to_have_none() -> None:
 
 
 def test_no_option_that_looks_unsafe_has_a_variable() -> None:
-    """Each word of its name and of its help is looked up in the list of unsafe words."""
+    """Each word of an option's name and help is looked up in the list of unsafe words."""
     found = {
         environment.long_name(option)
         for _, option in OPTIONS
@@ -89,14 +92,14 @@ def test_no_option_that_looks_unsafe_has_a_variable() -> None:
 
 @pytest.mark.parametrize("name", ["--yes", "--accept-lockout", "--leave-without-mfa", "--pin-stdin", "--identity"])
 def test_an_excepted_option_has_no_variable_anywhere(name: str) -> None:
-    """It has no variable of mfa-kit's, and none that click would read by itself."""
+    """mfa-kit sets no variable for it, and click does not read one by itself."""
     found = [option for _, option in OPTIONS if environment.long_name(option) == name]
     assert found
     assert not any(option.envvar or option.allow_from_autoenv for option in found)
 
 
 def test_no_two_options_share_a_variable_and_none_has_another_use() -> None:
-    """Other variables of mfa-kit are listed as reserved."""
+    """The other variables of mfa-kit are listed as reserved."""
     names = {name for name, _, _ in VARIABLES}
     assert len(names) == len(VARIABLES)
     used = {name for file in PACKAGE.rglob("*.py") for name in re.findall(r"\bMFA_KIT_[A-Z_]+\b", file.read_text())}
@@ -124,7 +127,7 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def test_a_variable_is_used_and_the_command_line_wins(mfa_kit: MfaKit, variables: Callable[..., None]) -> None:
-    """An empty variable counts as not set."""
+    """An empty variable counts as unset."""
     table = mfa_kit.run("ledger", "show").out
     variables(OUTPUT="json")
     assert json.loads(mfa_kit.run("ledger", "show").out)["rows"] == []
@@ -134,7 +137,10 @@ def test_a_variable_is_used_and_the_command_line_wins(mfa_kit: MfaKit, variables
 
 
 def test_flags_and_repeated_options_have_variables(variables: Callable[..., None]) -> None:
-    """A flag takes 1 and 0. An option that can be repeated takes several values, separated by spaces."""
+    """The variable of a flag is 1 or 0.
+
+    For an option that can be repeated, it has several values, separated by spaces.
+    """
     parent = next(context for context, _ in OPTIONS if context.command_path == "mfa-kit rollout")
     plan = parent.command.get_command(parent, "plan") if isinstance(parent.command, click.Group) else None
     assert plan
@@ -145,7 +151,7 @@ def test_flags_and_repeated_options_have_variables(variables: Callable[..., None
 
 
 def test_a_variable_with_a_wrong_value_is_named(mfa_kit: MfaKit, variables: Callable[..., None]) -> None:
-    """The user did not type an option, so the error names the variable."""
+    """The error names the variable, because the user did not type the option."""
     variables(ROLLOUT_STATUS_WORKERS="many")
     done = mfa_kit.run("rollout", "status", "plan.json")
     assert (done.code, "mfa-kit: MFA_KIT_ROLLOUT_STATUS_WORKERS: " in done.err) == (2, True)
@@ -154,8 +160,10 @@ def test_a_variable_with_a_wrong_value_is_named(mfa_kit: MfaKit, variables: Call
     assert (done.code, "mfa-kit: MFA_KIT_OUTPUT does not take 'poem'\n" in done.err) == (2, True)
 
 
-def test_a_variable_never_confirms(mfa_kit: MfaKit, user: str, recipient: str, variables: Callable[..., None]) -> None:
-    """The device stays, because nobody could be asked."""
+def test_a_variable_cannot_confirm_a_removal(
+    mfa_kit: MfaKit, user: str, recipient: str, variables: Callable[..., None]
+) -> None:
+    """The device is kept, because the user could not be asked."""
     enrolled = mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
     assert enrolled.code == 0
     variables(YES="1", REVOKE_YES="1", LEAVE_WITHOUT_MFA="1", REVOKE_LEAVE_WITHOUT_MFA="1", NO_INPUT="1")

@@ -139,7 +139,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Desk:
-    """A folder with the files that WORDS names, the values in braces there, and the environment of its lab."""
+    """A folder with the files that WORDS names, values for the braces in them, and the environment of a lab."""
 
     folder: Path
     values: dict[str, str]
@@ -205,13 +205,13 @@ def desk(recipient: str, identity_file: Path, tmp_path_factory: pytest.TempPathF
         yield desk
 
 
-def test_each_command_is_tried() -> None:
-    """A new command is a new row."""
+def test_each_command_has_a_row_here() -> None:
+    """A new command needs a new row."""
     assert sorted(WORDS) == sorted(verbs(COMMANDS))
 
 
 def test_the_folder_has_the_base_dependencies_only(site: Path) -> None:
-    """Otherwise nothing would be missing, or everything."""
+    """Otherwise the tests below would find nothing missing, or everything."""
     for module, there in [("boto3", True), ("fido2", True), ("ykman", False), ("moto", False), ("pskc", False)]:
         words, env = [sys.executable, "-S", "-c", f"import {module}"], {"PYTHONPATH": str(site)}
         done = subprocess.run(words, env=env, check=False, capture_output=True)
@@ -221,7 +221,7 @@ def test_the_folder_has_the_base_dependencies_only(site: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", WORDS)
 def test_no_command_ends_in_a_bug_without_the_extras(verb: str, site: Path, desk: Desk) -> None:
-    """A command that can do nothing without an extra exits with 2 and prints the command that installs it."""
+    """A command that can do nothing without an extra exits with 2 and prints the command that installs the extra."""
     code, out = desk.run(WORDS[verb], site=site, terminal=verb in AT_TERMINAL)
     assert code != InternalError.exit_code, out
     assert "internal error" not in out
@@ -234,6 +234,6 @@ def test_no_command_ends_in_a_bug_without_the_extras(verb: str, site: Path, desk
 
 @pytest.mark.parametrize("verb", ["enroll ann", "replace dan"])
 def test_a_method_names_its_extra(verb: str, site: Path, desk: Desk) -> None:
-    """Nothing is created or removed before."""
+    """Nothing is created or removed before the error."""
     code, out = desk.run(f"{verb} --with oath --yes", site=site)
     assert (code, "try: pip install 'mfa-kit[oath]'" in out) == (2, True), out

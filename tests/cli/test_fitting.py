@@ -23,7 +23,7 @@ APPLY = f"mfa-kit rollout apply p.json -r age1{'q' * 58}"
     ],
 )  # fmt: skip
 def test_a_command_at_the_end_can_be_copied(line: str, prose: str, command: str) -> None:
-    """It begins a line of its own, is broken only between its words, and the shell joins its lines."""
+    """The command starts on a new line and is broken only between its words. The shell joins its lines."""
     lines = hanging(line, 80)
     assert max(map(len, lines)) <= 80
     start = 1 if prose else 0
@@ -33,21 +33,21 @@ def test_a_command_at_the_end_can_be_copied(line: str, prose: str, command: str)
     assert done.stdout.splitlines() == shlex.split(command)
 
 
-def test_a_command_in_the_middle_is_prose() -> None:
-    """What follows it must not look like a part of it."""
+def test_a_command_within_a_sentence_is_wrapped_as_prose() -> None:
+    """Otherwise the words after it would look like a part of it."""
     line = f"try: undo the run: mfa-kit rollout undo RUN, or enroll {'the users ' * 5}again"
     assert hanging(line, 60)[0] == "try: undo the run: mfa-kit rollout undo RUN, or enroll the"
 
 
 def test_a_wide_path_in_a_cell_is_broken_after_a_slash() -> None:
-    """So are ARNs after a colon, and other words only if there is no other way."""
+    """An ARN is broken after a colon. Other words are broken only if there is no other way."""
     rows = [{"check": "configuration", "found": "/home/administrator/mfa-kit/config.toml, does not exist"}]
     lines = fitted_table(rows, ["check", "found"], 45)
     assert [line[15:] for line in lines[1:]] == ["/home/administrator/mfa-kit/", "config.toml, does not exist"]
 
 
 def test_a_checksum_fits_beside_its_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """It begins further to the left than the other values if it needs to."""
+    """If it needs the space, it begins further to the left than the other values."""
     monkeypatch.setattr(forms, "window_width", lambda _: 80)
     forms.write_table(Results("plan", [{"plan": "p.json", "sha256": "a" * 64, "no_admin_backup": 2}], single=True))
     assert capsys.readouterr().out.splitlines() == [

@@ -20,7 +20,7 @@ BLOCK = "Common options (explained by mfa-kit --help):\n"
     ],
 )
 def test_commands_are_in_the_order_of_work(words: tuple[str, ...], order: list[str], mfa_kit: MfaKit) -> None:
-    """They are not in alphabetical order, and no line is cut off."""
+    """The order is not alphabetical, and no line is cut off."""
     page = mfa_kit.run(*words, "--help").out
     listed = [line.split()[0] for line in page.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()]
     assert [name for name in listed if name in order] == order
@@ -28,7 +28,7 @@ def test_commands_are_in_the_order_of_work(words: tuple[str, ...], order: list[s
 
 
 def test_the_help_of_a_verb_only_names_the_common_options(mfa_kit: MfaKit) -> None:
-    """The program's help explains each."""
+    """The help of the program explains each of them."""
     block = mfa_kit.run("status", "--help").out.partition(BLOCK)[2]
     explained = mfa_kit.run("--help").out.partition("Common options:\n")[2]
     names = block.split()
@@ -38,7 +38,7 @@ def test_the_help_of_a_verb_only_names_the_common_options(mfa_kit: MfaKit) -> No
 
 
 @pytest.mark.parametrize("verb", ["enroll", "replace"])
-def test_the_options_of_each_method_are_in_a_section_of_their_own(verb: str, mfa_kit: MfaKit) -> None:
+def test_the_options_of_each_method_are_in_one_section(verb: str, mfa_kit: MfaKit) -> None:
     """With --with, only the options of that method are listed."""
     page = mfa_kit.run(verb, "--help").out
     for name, recipe in METHODS.items():
@@ -48,7 +48,7 @@ def test_the_options_of_each_method_are_in_a_section_of_their_own(verb: str, mfa
 
 
 def test_the_help_of_completion_has_the_lines_of_each_shell(mfa_kit: MfaKit) -> None:
-    """They can be copied as they are, because nothing is wrapped."""
+    """They can be copied, because no line is wrapped."""
     lines = [line.strip() for line in mfa_kit.run("completion", "--help").out.splitlines()]
     assert "mfa-kit completion bash >$d/mfa-kit" in lines
     assert 'mfa-kit completion zsh >"${fpath[1]}/_mfa-kit"' in lines

@@ -87,13 +87,13 @@ def fault(line: str) -> str | None:
         ("rollout plan --out plan.json", "no option --out"),
     ],
 )
-def test_a_wrong_command_line_is_found(line: str, said: str | None) -> None:
-    """A verb or an option that does not exist is found."""
+def test_the_check_finds_a_wrong_command_line(line: str, said: str | None) -> None:
+    """It finds a verb or an option that does not exist."""
     assert fault(line) == said
 
 
 def test_each_command_line_in_a_text_exists() -> None:
-    """Covers hints, messages, help texts, docstrings and commands in findings."""
+    """Hints, messages, help texts, docstrings and commands in findings are checked."""
     found = list(command_lines())
     assert len(found) > 100
     assert [(file, line, said) for file, line in found if (said := fault(line))] == []

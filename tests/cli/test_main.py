@@ -47,7 +47,7 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
 
 
 class Panic(BaseException):
-    """What pyo3 raises when code in Rust panics is not an Exception either."""
+    """Stands in for the exception that pyo3 raises when Rust code panics. It is not an Exception."""
 
 
 ERRORS = [each for each in vars(errors).values() if isinstance(each, type) and each is not errors.MfaKitError]
@@ -57,7 +57,7 @@ ERRORS = [each for each in vars(errors).values() if isinstance(each, type) and e
 def test_an_error_is_a_sentence_a_hint_its_notes_and_its_exit_code(
     kind: type[errors.MfaKitError], mfa_kit: MfaKit, raising: Callable[[BaseException], None]
 ) -> None:
-    """It is on stderr, without a traceback; stdout is empty."""
+    """They are on stderr, without a traceback; stdout is empty."""
     error = kind("it rains", "take an umbrella")
     error.add_note("it may hail")
     raising(error)
@@ -66,7 +66,7 @@ def test_an_error_is_a_sentence_a_hint_its_notes_and_its_exit_code(
     assert done.err == "mfa-kit: it rains\n  try: take an umbrella\n  note: it may hail\n"
 
 
-def test_what_we_did_not_foresee_is_told_without_its_message(
+def test_an_unexpected_error_is_reported_without_its_message(
     mfa_kit: MfaKit, raising: Callable[[BaseException], None]
 ) -> None:
     """The message may contain a secret. The type and the place are enough for a bug report."""
@@ -81,10 +81,10 @@ def test_what_we_did_not_foresee_is_told_without_its_message(
 @pytest.mark.parametrize(
     "error", [PermissionError(13, "Permission denied", "/some/file"), OSError(5, "Input/output error")]
 )
-def test_what_the_system_refuses_apart_from_the_result_is_our_bug_too(
+def test_an_os_error_outside_the_output_is_a_bug(
     error: OSError, mfa_kit: MfaKit, raising: Callable[[BaseException], None]
 ) -> None:
-    """An OSError with or without a file name is a bug. Only one from click's output means an unwritten result."""
+    """An OSError from click's output means that the result could not be written. Any other OSError is a bug."""
     raising(error)
     done = mfa_kit.run("doctor")
     assert done.code == 70
@@ -96,7 +96,7 @@ def test_what_the_system_refuses_apart_from_the_result_is_our_bug_too(
 def test_an_interrupt_is_130_with_its_notes(
     error: BaseException, mfa_kit: MfaKit, raising: Callable[[BaseException], None]
 ) -> None:
-    """Devices that could not be settled are reported too."""
+    """The notes also name devices that could not be settled."""
     error.add_note("a device is left")
     raising(error)
     done = mfa_kit.run("doctor")
@@ -124,8 +124,8 @@ def test_an_interrupt_is_130_with_its_notes(
     ],
     ids=" ".join,
 )
-def test_what_cannot_be_meant_is_a_usage_error(words: list[str], mfa_kit: MfaKit) -> None:
-    """Exit code 2, with one message and one hint on stderr. Nothing is opened."""
+def test_an_invalid_command_line_is_a_usage_error(words: list[str], mfa_kit: MfaKit) -> None:
+    """The exit code is 2, with one message and one hint on stderr. No connection is opened."""
     done = mfa_kit.run(*words)
     assert (done.code, done.out) == (2, "")
     what, hint = done.err.splitlines()
@@ -231,8 +231,11 @@ MADE = ["enroll", "alice", "--with", "virtual"]
     ],
     ids=lambda words: " ".join(words) if isinstance(words, list) else "",
 )
-def test_a_usage_error_says_what_was_probably_meant(words: list[str], what: str, hint: str, mfa_kit: MfaKit) -> None:
-    """The hint is the nearest verb, option or value; otherwise the valid ones, or where to find them."""
+def test_a_usage_error_suggests_the_nearest_name(words: list[str], what: str, hint: str, mfa_kit: MfaKit) -> None:
+    """The hint is the nearest verb, option or value.
+
+    Without one, it lists the valid names or says where to find them.
+    """
     done = mfa_kit.run(*words)
     assert (done.code, done.out, done.err) == (2, "", f"mfa-kit: {what}\n  try: {hint}\n")
 
@@ -255,7 +258,7 @@ def test_a_usage_error_says_what_was_probably_meant(words: list[str], what: str,
         "key info --key ODD",
     ],
 )
-def test_bytes_that_are_not_utf8_are_named(words: str, mfa_kit: MfaKit) -> None:
+def test_arguments_that_are_not_utf8_are_reported(words: str, mfa_kit: MfaKit) -> None:
     """Python keeps such bytes of an argument as lone surrogates, which no request can contain."""
     done = mfa_kit.run(*words.replace("ODD", "a\udcff").split(), "--no-input")
     assert done.code not in {0, 1, 70}, done.err
@@ -263,20 +266,20 @@ def test_bytes_that_are_not_utf8_are_named(words: str, mfa_kit: MfaKit) -> None:
 
 
 def test_a_noun_alone_shows_its_verbs(mfa_kit: MfaKit) -> None:
-    """It is on stderr, because there is no result."""
+    """The list is on stderr, because there is no result."""
     done = mfa_kit.run("backup")
     assert (done.code, done.out) == (2, "")
     assert "Usage: mfa-kit backup" in done.err
 
 
 def test_the_version_is_the_constant(mfa_kit: MfaKit) -> None:
-    """Standard output contains nothing else."""
+    """Standard output contains only the version."""
     assert mfa_kit.run("--version").out == f"mfa-kit {__version__}\n"
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help_lists_the_verbs(flag: str, mfa_kit: MfaKit) -> None:
-    """Each verb has its line."""
+    """Each verb has one line."""
     done = mfa_kit.run(flag)
     assert done.code == 0
     for name, row in COMMANDS.items():
@@ -301,8 +304,8 @@ def modules(mfa_kit: MfaKit, script: str) -> set[str]:
     return set(done.stderr.split())
 
 
-def test_help_of_the_program_loads_nothing_but_words(mfa_kit: MfaKit) -> None:
-    """No use case, wiring or adapter is imported, and no slow module besides those that click imports."""
+def test_help_of_the_program_imports_only_texts(mfa_kit: MfaKit) -> None:
+    """No use case, wiring or adapter is imported, and no slow module except those that click imports."""
     script = "from mfa_kit.cli.main import run\nassert {run(['--help']), run(['--version'])} == {0}"
     loaded = modules(mfa_kit, f"import sys\n{script}")
     ours = {name for name in loaded if name.startswith("mfa_kit.")}
@@ -318,14 +321,14 @@ def test_help_of_the_program_loads_nothing_but_words(mfa_kit: MfaKit) -> None:
 
 @pytest.mark.parametrize("columns", ["60", "400", "wide", "1"])
 def test_help_is_as_wide_as_click_makes_it(columns: str, mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The width is that of the terminal, up to 80 columns. Without a terminal, `COLUMNS` decides."""
+    """The width is that of the terminal, up to 80 columns. Without a terminal, the variable COLUMNS decides."""
     monkeypatch.setenv("COLUMNS", columns)
     said = main.cli.get_help(click.Context(main.cli, info_name="mfa-kit", help_option_names=["-h", "--help"]))
     assert mfa_kit.run("--help").out == f"{said}\n"
 
 
 def test_the_module_runs_as_the_command_does(mfa_kit: MfaKit) -> None:
-    """`python -m mfa_kit` works, and its exit code is that of the process."""
+    """`python -m mfa_kit` works, and exits with the exit code of the command."""
     assert mfa_kit.process("--version").out == f"mfa-kit {__version__}\n"
     assert mfa_kit.process("sing").code == 2
 
@@ -347,20 +350,20 @@ BAD = "\x1b[2J\x1b]0;gone\x07\u202e\u2066\u200b\x9b31m\r"
     ],
 )
 def test_control_and_bidi_characters_never_reach_the_terminal(words: list[str], mfa_kit: MfaKit) -> None:
-    """Any argument may contain them."""
+    """Any argument may contain such characters."""
     done = mfa_kit.run(*words)
     assert done.code in {2, 4}
     assert not {char for char in done.err + done.out if char != "\n" and not char.isprintable()}
 
 
-def test_printable_text_is_left_alone() -> None:
-    """Names in other scripts and line ends stay; control characters are escaped."""
+def test_printable_text_is_unchanged() -> None:
+    """Names in other scripts and line ends are kept. Control characters are escaped."""
     assert printable("Zoë 東京 …\n") == "Zoë 東京 …\n"
     assert printable("\x1b[1m\u202e\x9b") == "\\x1b[1m\\u202e\\x9b"
 
 
-def test_a_full_disk_behind_stdout_is_told(mfa_kit: MfaKit) -> None:
-    """The kernel itself raises ENOSPC. The changes in AWS stay."""
+def test_a_full_disk_behind_stdout_is_reported(mfa_kit: MfaKit) -> None:
+    """The kernel itself raises ENOSPC. The changes in AWS are kept."""
     with Path("/dev/full").open("w") as full:
         done = mfa_kit.process("ledger", "show", stdout=full)
     assert done.code == 5
@@ -370,8 +373,8 @@ def test_a_full_disk_behind_stdout_is_told(mfa_kit: MfaKit) -> None:
     ]
 
 
-def test_a_reader_who_has_enough_is_no_error_to_talk_about(mfa_kit: MfaKit) -> None:
-    """The pipe is closed before mfa-kit writes."""
+def test_a_closed_pipe_prints_no_error(mfa_kit: MfaKit) -> None:
+    """The reader closes the pipe before mfa-kit writes."""
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as pipe:
@@ -379,8 +382,8 @@ def test_a_reader_who_has_enough_is_no_error_to_talk_about(mfa_kit: MfaKit) -> N
     assert (done.code, done.err) == (1, "")
 
 
-def test_nobody_listening_does_not_break_the_work(mfa_kit: MfaKit, user: str, recipient: str, lab: Lab) -> None:
-    """Standard error is a full disk and stdout is closed: the device is enrolled nevertheless."""
+def test_unwritable_streams_do_not_stop_the_work(mfa_kit: MfaKit, user: str, recipient: str, lab: Lab) -> None:
+    """Standard error is a full disk and stdout is closed. The device is enrolled nevertheless."""
     enroll = [sys.executable, "-m", "mfa_kit", "enroll", user, "--with", "virtual", "--codes", "generated"]
     command = subprocess.list2cmdline([*enroll, "-r", recipient])
     done = subprocess.run(
@@ -396,8 +399,8 @@ def test_nobody_listening_does_not_break_the_work(mfa_kit: MfaKit, user: str, re
     ("words", "streams", "code"),
     [("status", ">&-", 0), ("status", "2>&-", 0), ("verify token GAHT12345678 --codes-stdin", "<&-", 2)],
 )
-def test_a_stream_that_is_closed_leads_nowhere(mfa_kit: MfaKit, words: str, streams: str, code: int) -> None:
-    """A service manager may start mfa-kit in this way. No file that is opened later gets a standard stream's number."""
+def test_closed_standard_streams_are_replaced(mfa_kit: MfaKit, words: str, streams: str, code: int) -> None:
+    """A service manager may start mfa-kit in this way. No opened file may get the number of a standard stream."""
     done = subprocess.run(
         ["/bin/sh", "-c", f"exec {subprocess.list2cmdline([sys.executable])} -m mfa_kit {words} {streams}"],
         env={**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home)},
@@ -418,7 +421,7 @@ def slow_enable(lab: Lab) -> Iterator[Lab]:
 
 @pytest.mark.slow
 def test_ctrl_c_settles_and_is_130(mfa_kit: MfaKit, user: str, recipient: str, slow_enable: Lab) -> None:
-    """SIGINT reaches a real process during a request to IAM. The device is deleted, or reported as enabled."""
+    """A real process gets SIGINT during a request to IAM. The device is deleted, or reported as enabled."""
     serial = f"arn:aws:iam::000000000000:mfa/{user}"
     process = mfa_kit.start("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
     wait_for(lambda: serial in slow_enable.serials() and bool(list(mfa_kit.home.rglob("*.age"))))
@@ -432,7 +435,9 @@ def test_ctrl_c_settles_and_is_130(mfa_kit: MfaKit, user: str, recipient: str, s
 
 
 @pytest.mark.slow
-def test_ctrl_c_tells_what_it_could_not_settle(mfa_kit: MfaKit, user: str, recipient: str, slow_enable: Lab) -> None:
+def test_ctrl_c_reports_a_device_that_was_not_settled(
+    mfa_kit: MfaKit, user: str, recipient: str, slow_enable: Lab
+) -> None:
     """The note has a command for an administrator, and the next run settles the device."""
     serial = f"arn:aws:iam::000000000000:mfa/{user}"
     slow_enable.faults.add("DeleteVirtualMFADevice", "denied", at="every")
@@ -451,8 +456,8 @@ def test_ctrl_c_tells_what_it_could_not_settle(mfa_kit: MfaKit, user: str, recip
     assert slow_enable.assigned(serial) == user
 
 
-def test_on_a_terminal_too_nothing_raw_is_shown(mfa_kit: MfaKit) -> None:
-    """On a terminal, click would pass escape sequences through."""
+def test_escape_sequences_do_not_reach_a_terminal(mfa_kit: MfaKit) -> None:
+    """The library click would pass them through to a terminal."""
     env = {**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm-256color"}
     words = ["-m", "mfa_kit", "backup", "list", "\x1b[31mbob", "\u202ecarol"]
     with pexpect.spawn(sys.executable, words, env=env, encoding="utf-8", timeout=120) as child:
@@ -471,7 +476,7 @@ def test_the_process_ends_with_the_code_of_the_command(monkeypatch: pytest.Monke
     assert caught.value.code == 2
 
 
-def test_a_process_ends_without_a_word(mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path) -> None:
+def test_a_process_prints_nothing_at_exit(mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path) -> None:
     """Some libraries print objects that were not collected at exit, and many are excluded from collection."""
     enroll = mfa_kit.process("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
     status = mfa_kit.process("status", user)
@@ -482,10 +487,10 @@ def test_a_process_ends_without_a_word(mfa_kit: MfaKit, user: str, recipient: st
 
 
 @pytest.mark.parametrize("error", [EOFError("canary"), BrokenPipeError(errno.EPIPE, "canary"), Panic("canary")])
-def test_what_click_or_python_would_take_for_something_else_is_an_internal_error(
+def test_exceptions_that_click_would_misread_are_internal_errors(
     error: BaseException, mfa_kit: MfaKit, raising: Callable[[BaseException], None]
 ) -> None:
-    """An EOFError is not a Ctrl-D, a broken pipe within is not a closed output, and a panic is no Exception."""
+    """Such an exception is an EOFError that is not Ctrl-D, a broken pipe that is not stdout, or a panic in Rust."""
     error.add_note("canary")
     error.add_note(Note("a device is left"))
     raising(error)
@@ -497,18 +502,18 @@ def test_what_click_or_python_would_take_for_something_else_is_an_internal_error
 
 
 @pytest.mark.parametrize("error", [SystemExit(9), GeneratorExit("canary")])
-def test_a_stop_is_not_an_error(
+def test_system_exit_is_not_an_error(
     error: BaseException, mfa_kit: MfaKit, raising: Callable[[BaseException], None]
 ) -> None:
-    """Python ends the process with it."""
+    """SystemExit ends the process."""
     raising(error)
     with pytest.raises(type(error)):
         mfa_kit.run("doctor")
 
 
 @pytest.mark.parametrize("where", ["thread", "callback", "exit"])
-def test_what_ends_a_thread_or_a_callback_is_named_without_its_message(where: str, mfa_kit: MfaKit) -> None:
-    """Python would print the message and the source."""
+def test_an_exception_in_a_thread_is_named_without_its_message(where: str, mfa_kit: MfaKit) -> None:
+    """Python itself would print the message and the source line."""
     script = f"""
 import atexit, threading
 from mfa_kit.cli import main

@@ -105,8 +105,8 @@ def test_no_option_takes_a_secret_as_its_value() -> None:
     ],
     ids=lambda option: option.opts[-1],
 )
-def test_an_option_that_takes_a_secret_is_seen(option: click.Parameter) -> None:
-    """Its name or its metavar shows it, in upper or lower case."""
+def test_the_check_finds_an_option_that_takes_a_secret(option: click.Parameter) -> None:
+    """The option's name or metavar has an unsafe word, in upper or lower case."""
     assert could_be_secret(option)
 
 
@@ -121,8 +121,8 @@ def test_an_option_that_takes_a_secret_is_seen(option: click.Parameter) -> None:
     ],
     ids=lambda option: option.opts[-1],
 )
-def test_an_option_that_says_where_a_secret_is_is_none(option: click.Parameter) -> None:
-    """It takes a descriptor, a file or a choice."""
+def test_an_option_for_the_place_of_a_secret_is_allowed(option: click.Parameter) -> None:
+    """It takes a descriptor, a file or a fixed choice."""
     assert not could_be_secret(option)
 
 
@@ -160,7 +160,7 @@ VERBS = {words: command for words, command in COMMANDS.items() if not isinstance
 
 @pytest.mark.parametrize("words", VERBS)
 def test_a_verb_reads_each_of_its_parameters(words: str) -> None:
-    """Options, arguments, settings and output are checked, because an option that is never read has no effect."""
+    """Options, arguments, settings and output are checked. An option that is never read has no effect."""
     command = VERBS[words]
     assert command.callback
     function = inspect.unwrap(command.callback)
@@ -176,8 +176,8 @@ def test_a_verb_reads_each_of_its_parameters(words: str) -> None:
     assert rest == set()
 
 
-def test_each_choice_of_accounts_is_read() -> None:
-    """A field of the value that the options for many accounts are parsed into would otherwise have no effect."""
+def test_each_field_of_accounts_choice_is_read() -> None:
+    """Otherwise an option for many accounts would have no effect."""
     places = [
         *(PACKAGE / "organization").rglob("*.py"),
         *(PACKAGE / "wiring").rglob("*.py"),
@@ -195,7 +195,7 @@ def test_a_method_reads_each_of_its_options(name: str) -> None:
     assert {each.name for each in fields(options)} - read == set()
 
 
-def test_a_parameter_that_is_never_read_is_seen() -> None:
+def test_the_check_finds_a_parameter_that_is_never_read() -> None:
     """A parameter that is only assigned counts as never read."""
 
     def verb(first: str, *, second: str, settings: object, output: object, **others: object) -> object:  # noqa: ARG001

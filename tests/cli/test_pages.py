@@ -102,7 +102,7 @@ def pages(mfa_kit: MfaKit, users: Callable[[], str], recipient: str, tmp_path: P
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
 def test_a_page_can_be_read(browser: Browser, pages: dict[str, str], width: int, dark: bool) -> None:
-    """Nothing is outside the window, no word is split, and the contrast of text and charts is that of WCAG 2, AA."""
+    """All content is inside the window, no word is split, and the contrast of text and charts meets WCAG 2, AA."""
     for name, page in pages.items():
         browser.show(page, width=width, dark=dark)
         browser.ask("document.querySelectorAll('details').forEach((each) => each.open = true)")
@@ -119,8 +119,8 @@ def test_a_page_can_be_read(browser: Browser, pages: dict[str, str], width: int,
 
 
 @pytest.mark.slow
-def test_the_measures_find_what_they_look_for(browser: Browser) -> None:
-    """A page that cannot be read fails each of them."""
+def test_each_measure_fails_on_a_bad_page(browser: Browser) -> None:
+    """The page of this test has each of the faults."""
     bad = '<p style="width:3em;word-break:break-all;color:#999;font-size:9px">incomprehensible</p>'
     chart = '<span class="bar"><i style="background:#eee;width:900px"></i></span>'
     browser.show(html_page("bad", [bad, chart]), width=PHONE)
@@ -134,7 +134,7 @@ def test_the_measures_find_what_they_look_for(browser: Browser) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
 def test_the_heads_of_a_map_stay_in_view(browser: Browser, width: int) -> None:
-    """The map of 1,000 accounts scrolls in its own box, and its heads of rows and columns do not."""
+    """The map of 1,000 accounts scrolls in its own box, and its headings of rows and columns do not scroll."""
     browser.show(organization_page(made_visits(1000), caller=CALLER), width=width)
     assert browser.ask("document.documentElement.scrollWidth <= innerWidth")
     corner = """((box) => { box.scrollTo(300, 9000);
@@ -159,8 +159,8 @@ def test_paper_is_white() -> None:
         ("UTC", "1970-01-01T00:00:00Z"),
     ],
 )
-def test_a_time_is_local_and_of_utc(monkeypatch: pytest.MonkeyPatch, zone: str, said: str) -> None:
-    """Readers of a page may be in other zones than its author."""
+def test_a_time_is_local_and_in_utc(monkeypatch: pytest.MonkeyPatch, zone: str, said: str) -> None:
+    """Readers of a page may be in other time zones than its author."""
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
@@ -179,10 +179,10 @@ def test_each_list_of_checks_has_the_severity(pages: dict[str, str]) -> None:
     assert listed.count("<tr><td") == len(re.findall(rf'data-head="Severity"><[^>]*>{severity}<', listed)) > 0
 
 
-def test_a_page_is_of_a_lab_by_its_token_alone(
+def test_only_the_lab_token_marks_a_page_as_a_lab(
     mfa_kit: MfaKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Other simulators use the same account number. A snapshot keeps where it was taken."""
+    """Other simulators use the same account number. A stored snapshot says whether it was taken in a lab."""
     lab, other = tmp_path / "lab.json", tmp_path / "other.json"
     mfa_kit.run("audit", "--rule", "root", "--snapshot", lab)
     monkeypatch.delenv("MFA_KIT_LAB")

@@ -21,7 +21,7 @@ ROW: dict[str, Any] = {"user": "alice", "last_seen": None, "fine": True, "device
 HOSTILE = ("=cmd()", "+1", "-1", "@x", "\x1b[2J", "a\nb", "\u202e", "a\tb")
 
 
-def test_a_table_of_one_is_a_line_a_field(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_of_one_result_has_a_line_per_field(capsys: pytest.CaptureFixture[str]) -> None:
     """Unknown and empty fields are omitted, and do not make the table wider."""
     Output("table").one("x", {**ROW, "backups_of_all_devices": ()})
     assert capsys.readouterr().out.splitlines() == [
@@ -32,8 +32,8 @@ def test_a_table_of_one_is_a_line_a_field(capsys: pytest.CaptureFixture[str]) ->
     ]
 
 
-def test_a_table_of_many_has_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    """It has headers, and no trailing spaces."""
+def test_a_table_of_many_results_has_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    """It has headings, and no trailing spaces."""
     Output("table").many("x", [ROW, {**ROW, "user": "b", "fine": False}], empty="none")
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
@@ -43,8 +43,8 @@ def test_a_table_of_many_has_columns(capsys: pytest.CaptureFixture[str]) -> None
     ]
 
 
-def test_a_column_stands_where_a_row_has_something_in_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """A column that is empty in every row is omitted."""
+def test_empty_columns_are_omitted(capsys: pytest.CaptureFixture[str]) -> None:
+    """A column is shown if at least one row has a value in it."""
     Output("table").many("x", [ROW, {**ROW, "last_seen": "now"}], empty="none")
     assert capsys.readouterr().out.splitlines()[0] == "USER   LAST SEEN  FINE  DEVICES  DAYS"
 
@@ -64,7 +64,7 @@ def at_a_terminal(kit: MfaKit, *words: str, columns: int) -> list[str]:
 
 @pytest.mark.parametrize("columns", [500, 60])
 def test_a_table_fits_the_window(columns: int, mfa_kit: MfaKit) -> None:
-    """Where the window has no room for a cell, the cell continues on the next line of its column."""
+    """If a cell is too long for its column, it continues on the next line of the column."""
     head, *lines = at_a_terminal(mfa_kit, "doctor", columns=columns)
     assert head.split() == ["CHECK", "STATE", "FOUND", "HINT"]
     assert max(map(len, lines)) <= columns
@@ -77,7 +77,7 @@ def test_a_table_fits_the_window(columns: int, mfa_kit: MfaKit) -> None:
 
 
 def test_the_first_line_names_the_caller(mfa_kit: MfaKit) -> None:
-    """A terminal gets the name, so that the line fits 80 columns. A pipe gets the ARN, and a terminal with --wide."""
+    """On a terminal it has the caller's name, so that it fits 80 columns. In a pipe or with --wide, it has the ARN."""
     as_whom, arn = "account 000000000000 (LAB, nothing here is real) as ", "arn:aws:iam::000000000000:user/lab-admin"
     first, *_ = at_a_terminal(mfa_kit, "status", columns=80)
     assert first == as_whom + "lab-admin"
@@ -87,14 +87,14 @@ def test_the_first_line_names_the_caller(mfa_kit: MfaKit) -> None:
 
 
 def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each verb has its own words for it; scripts get no output."""
+    """Each verb has its own sentence. The forms for scripts print nothing."""
     for output, said in (("table", "none\n"), ("csv", ""), ("jsonl", "")):
         Output(output).many("x", [], empty="none")
         assert capsys.readouterr().out == said
 
 
 def test_json_names_its_schema(capsys: pytest.CaptureFixture[str]) -> None:
-    """JSON and JSON Lines begin with the schema and its version."""
+    """Objects in JSON and JSON Lines begin with the schema and its version."""
     Output("json").one("x", ROW)
     one = json.loads(capsys.readouterr().out)
     assert one == {"schema": "mfa-kit/x", "version": 1, **ROW, "devices": ["a", "b"]}
@@ -107,7 +107,7 @@ def test_json_names_its_schema(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("value", HOSTILE)
 @pytest.mark.parametrize("output", ["table", "csv", "json", "jsonl"])
-def test_a_hostile_value_drives_neither_terminal_nor_spreadsheet(
+def test_values_cannot_control_a_terminal_or_spreadsheet(
     value: str, output: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Names may come from anywhere."""
@@ -126,7 +126,7 @@ def upper(results: Results) -> None:
 
 
 def test_a_form_is_a_function_and_a_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """All results can then be printed in it."""
+    """With these, all results can be printed in a new form."""
     monkeypatch.setattr("mfa_kit.cli.output.FORMS", {**FORMS, "upper": f"{__name__}:upper"})
     found = Output.of("upper", click.Context(click.Command("x")), html=False)
     found.one("x", {"a": 1})
@@ -135,15 +135,15 @@ def test_a_form_is_a_function_and_a_row(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 @pytest.mark.parametrize(("form", "html"), [("yaml", True), ("html", False)])
-def test_a_form_that_a_result_has_not_is_refused(form: str, html: bool) -> None:
-    """Only some verbs can print a page."""
+def test_html_is_refused_if_a_verb_has_no_page(form: str, html: bool) -> None:
+    """Only some verbs can make a page."""
     with pytest.raises(click.UsageError, match=f"this command has no output form '{form}'"):
         Output.of(form, click.Context(click.Command("x")), html=html)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("30m", 1800), ("24h", 86400), ("7d", 604800)])
 def test_an_age_is_a_number_and_a_unit(text: str, seconds: float) -> None:
-    """It is given in seconds. Values that are already converted are unchanged."""
+    """It is converted to seconds. A value that is already converted is unchanged."""
     assert options.Age().convert(text, None, None) == seconds
     assert options.Age().convert(seconds + 0.5, None, None) == seconds + 0.5
     assert options.Moment().convert(seconds + 0.5, None, None) == seconds + 0.5
@@ -158,13 +158,13 @@ def test_an_age_is_a_number_and_a_unit(text: str, seconds: float) -> None:
         ("2026-11-25T10:00+02:00", 1795593600),
     ],
 )
-def test_a_moment_is_utc_unless_it_says_otherwise(text: str, at: float) -> None:
+def test_a_time_without_an_offset_is_utc(text: str, at: float) -> None:
     """The format is ISO 8601."""
     assert options.Moment().convert(text, None, None) == at
 
 
 @pytest.mark.parametrize("text", ["", "d", "7", "7w", "-7d", "1.5h", "²d", "yesterday"])
-def test_what_is_no_length_of_time_is_refused(text: str) -> None:
+def test_an_invalid_length_of_time_is_refused(text: str) -> None:
     """The error says how to write one."""
     for kind in (options.Age(), options.Moment()):
         with pytest.raises(UsageFault) as caught:

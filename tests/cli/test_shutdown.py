@@ -9,7 +9,7 @@ from mfa_kit.cli.shutdown import ENDING, stop_on_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_ends_in_order_and_the_second_breaks_off(
+def test_the_first_signal_finishes_and_the_second_stops_now(
     number: signal.Signals, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The work may already have been stopped for another reason. The message is printed once."""

@@ -138,7 +138,7 @@ FOLDERS = {schema: folder for schema, _, folder in lists()}
 def test_every_table_fits_80_columns(
     schema: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It stays a table: the first line has the names of the columns, and no line is a field of its own."""
+    """The first line has the names of the columns, and the table does not become a list of fields."""
     monkeypatch.setattr(forms, "window_width", lambda _: 80)
     row = ROWS[schema]
     Output("table").many(schema, [row, row], empty="", narrow=NARROW[schema])  # type: ignore[list-item]
@@ -150,7 +150,7 @@ def test_every_table_fits_80_columns(
 
 @pytest.mark.parametrize("schema", ROWS)
 def test_the_rows_here_have_the_fields_of_the_verb(schema: str) -> None:
-    """A field that is new, renamed or gone has to be changed here too, so that its table is known to fit."""
+    """A new, renamed or removed field has to be changed here too, so that the width of its table is tested."""
     names = tuple(ROWS[schema])
     if schema in OF_VALUES:
         assert names == OF_VALUES[schema]
@@ -160,13 +160,13 @@ def test_the_rows_here_have_the_fields_of_the_verb(schema: str) -> None:
 
 
 def test_every_list_has_a_row_here() -> None:
-    """A new list gets one, so that its table is known to fit."""
+    """A new list needs a row here, so that the width of its table is tested."""
     assert {*NARROW} - NO_TABLE - OF_ACCOUNTS == {*ROWS}
 
 
 @pytest.mark.parametrize("wide", [True, False])
 def test_wide_shows_everything(wide: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without --wide, names take the place of ARNs and of paths."""
+    """Without --wide, names replace ARNs and paths."""
     monkeypatch.setattr(forms, "window_width", lambda _: 80)
     row = ROWS["backup-list"]
     Output("table", wide=wide).many("backup-list", [row], empty="")  # type: ignore[list-item]
@@ -174,7 +174,7 @@ def test_wide_shows_everything(wide: bool, monkeypatch: pytest.MonkeyPatch, caps
 
 
 def test_prose_is_wrapped_at_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A rule of the audit and its findings fit, below each other; only a command stays whole."""
+    """The lines of an audit's findings are wrapped; only a command at the end of a line stays whole."""
     monkeypatch.setattr(forms, "window_width", lambda _: 80)
     line = f"    {USER}: {SAID}, and {SAID}"
     Output("table").prose("short", line)

@@ -36,7 +36,7 @@ QUESTIONS: dict[str, Callable[[Interaction], object]] = {
 
 @dataclass
 class Sat:
-    """A terminal with a person, and the test's end of it."""
+    """A terminal with a simulated user, and the test's end of the terminal."""
 
     ours: int
     theirs: int
@@ -81,42 +81,42 @@ def sat(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sat]:
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_nobody_answers_any_question(question: str) -> None:
-    """The hint is the option with the same meaning, and the exit code is 8."""
+def test_without_a_terminal_every_question_is_declined(question: str) -> None:
+    """The hint names the option with the same meaning, and the exit code is 8."""
     with pytest.raises(Declined, match="but there is nobody") as caught:
         QUESTIONS[question](Nobody("there is nobody"))
     assert caught.value.hint == "use -x"
     assert caught.value.exit_code == 8
 
 
-def test_nobody_is_told_nothing() -> None:
-    """Without a terminal, `say` prints nothing, and there is nothing to clear."""
+def test_without_a_terminal_say_and_clear_do_nothing() -> None:
+    """`say` prints nothing, and there is nothing to clear."""
     nobody = Nobody("there is nobody")
     nobody.say("hello")
     nobody.clear()
 
 
-def test_no_input_finds_nobody_at_a_terminal_too() -> None:
+def test_no_input_declines_questions_at_a_terminal_too() -> None:
     """The option takes precedence over a terminal."""
     with pytest.raises(Declined, match="--no-input"):
         terminal.find_person(plain=False, no_input=True).check(instead="-x")
 
 
-def test_no_terminal_is_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A process of cron has no terminal."""
+def test_a_process_without_a_terminal_declines_questions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A cron job has no terminal."""
     monkeypatch.setattr(terminal, "TTY", str(tmp_path / "none"))
     with pytest.raises(Declined, match="no terminal"):
         terminal.find_person.__wrapped__(plain=False, no_input=False).check(instead="-x")
 
 
-def test_a_number_of_the_list_is_chosen(sat: Sat) -> None:
+def test_an_option_is_chosen_by_its_number(sat: Sat) -> None:
     """For any other input, the question is repeated."""
     sat.type("0\n", "x\n", "2\n")
     assert sat.terminal.choose("one", ["a", "b"], instead="-x") == 1
 
 
-def test_a_line_is_read_unless_something_comes_before(sat: Sat, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The source is polled. When it has a value, a partly typed line is dropped."""
+def test_a_value_can_replace_a_typed_line(sat: Sat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source of values is polled. When it returns a value, a partly typed line is discarded."""
     monkeypatch.setattr(terminal, "LOOK", 0.01)
     sat.type(" s \n")
     assert sat.terminal.ask_unless("a key", lambda: None, instead="-x") == "s"
@@ -125,7 +125,7 @@ def test_a_line_is_read_unless_something_comes_before(sat: Sat, monkeypatch: pyt
     assert sat.terminal.ask_unless("a key", lambda: next(looks), instead="-x") == "a key"
 
 
-def test_an_interrupt_ends_its_line(sat: Sat, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_the_line_of_the_prompt(sat: Sat, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next message starts on a new line."""
 
     def interrupt() -> None:
@@ -137,7 +137,7 @@ def test_an_interrupt_ends_its_line(sat: Sat, monkeypatch: pytest.MonkeyPatch) -
     assert sat.written() == "a key: \r\n"
 
 
-def test_three_answers_that_are_none_are_no_choice(sat: Sat) -> None:
+def test_three_invalid_answers_end_a_choice(sat: Sat) -> None:
     """mfa-kit does not guess."""
     sat.type("0\n", "3\n", "\n")
     with pytest.raises(Declined, match="nothing was chosen") as caught:
@@ -145,14 +145,14 @@ def test_three_answers_that_are_none_are_no_choice(sat: Sat) -> None:
     assert caught.value.hint == "type a number from 1 to 2, or use -x"
 
 
-def test_a_new_secret_is_typed_twice_and_is_something(sat: Sat) -> None:
+def test_a_new_secret_is_typed_twice_and_not_empty(sat: Sat) -> None:
     """The question is repeated until both entries match."""
     sat.type("\n", "one\n", "two\n", "three\n", "three\n")
     assert sat.terminal.ask_new_secret("PIN", instead="-x") == Secret("three")
 
 
 def test_a_secret_is_not_echoed(sat: Sat) -> None:
-    """The terminal's previous settings are restored."""
+    """The terminal's previous settings are restored afterwards."""
     before = termios.tcgetattr(sat.theirs)
     sat.type("hunter2\n")
     assert sat.terminal.ask_secret("PIN", instead="-x") == Secret("hunter2")
@@ -167,14 +167,14 @@ def test_the_end_of_input_is_an_interrupt(sat: Sat) -> None:
         sat.terminal.ask_code("code", instead="-x")
 
 
-def test_a_code_is_asked_for_without_a_countdown_too(sat: Sat) -> None:
-    """The clock may be unknown. Surrounding spaces are removed."""
+def test_a_code_can_be_asked_for_without_a_countdown(sat: Sat) -> None:
+    """The time may be unknown. Spaces around the code are removed."""
     sat.type(" 123456 \n")
     assert sat.terminal.ask_code("code", instead="-x") == "123456"
 
 
-def test_a_prompt_beside_a_symbol_is_printed_when_it_is_read(sat: Sat) -> None:
-    """It is printed once, after the keys before it were dropped. A script that waits for it then loses no key."""
+def test_a_prompt_beside_a_symbol_is_printed_once(sat: Sat) -> None:
+    """It is printed after keys that were typed earlier are discarded, so a script that waits for it loses no key."""
     shown = sat.terminal
     shown.show(Symbol("█" * 30), instead="-x")
     sat.type("123456\n")
@@ -186,7 +186,7 @@ def test_a_prompt_beside_a_symbol_is_printed_when_it_is_read(sat: Sat) -> None:
     assert [written.count(prompt) for prompt in ("code:", "insert a key:")] == [1, 1]
 
 
-def test_plain_tells_the_seconds_once(sat: Sat) -> None:
+def test_plain_prints_the_seconds_once(sat: Sat) -> None:
     """It prints one line, without control sequences."""
     sat.plain = True
     sat.type("123456\n")
@@ -196,10 +196,10 @@ def test_plain_tells_the_seconds_once(sat: Sat) -> None:
 
 
 @pytest.mark.parametrize(("prompt", "redrawn"), [("code", 2), ("code of " + "x" * 80, 0)])
-def test_the_seconds_are_redrawn_where_the_question_has_one_line(
+def test_the_countdown_is_redrawn_for_one_line_prompts_only(
     prompt: str, redrawn: int, sat: Sat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The line above a wrapped question is part of the question."""
+    """The line above a wrapped prompt is part of the prompt."""
     looks, wait = iter(range(2)), select.select
 
     def nothing_at_first(*given: Any) -> Any:
@@ -211,7 +211,7 @@ def test_the_seconds_are_redrawn_where_the_question_has_one_line(
     assert (sat.seen + sat.written()).count("next code in  7 s") == 1 + redrawn
 
 
-def test_what_has_no_room_is_not_shown(sat: Sat) -> None:
+def test_a_secret_that_does_not_fit_is_not_shown(sat: Sat) -> None:
     """The error has the required size."""
     with pytest.raises(UsageFault, match="a window of 100x6 "):
         sat.terminal.show(Secret("x" * 100), instead="-x")
@@ -219,8 +219,8 @@ def test_what_has_no_room_is_not_shown(sat: Sat) -> None:
         sat.terminal.check(Secret("\n".join("x" * 40)), instead="-x")
 
 
-def test_to_clear_twice_does_no_harm(sat: Sat) -> None:
-    """If nothing is shown, nothing is written."""
+def test_clear_without_a_secret_does_nothing(sat: Sat) -> None:
+    """If no secret is shown, nothing is written."""
     shown = sat.terminal
     shown.show(SECRET, instead="-x")
     shown.clear()
@@ -231,15 +231,15 @@ def test_to_clear_twice_does_no_harm(sat: Sat) -> None:
 
 @pytest.fixture
 def told(sat: Sat) -> Iterator[list[object]]:
-    """Handle SIGTERM as a rollout does, and record the terminal's settings at that time."""
+    """Handle SIGTERM as a rollout does, and record the terminal's settings at that moment."""
     modes: list[object] = []
     before = signal.signal(signal.SIGTERM, lambda *_: modes.append(termios.tcgetattr(sat.theirs)))
     yield modes
     signal.signal(signal.SIGTERM, before)
 
 
-def test_when_nothing_is_shown_any_more_signals_are_heard_as_before(sat: Sat, told: list[object]) -> None:
-    """A command with many parts continues to handle them and stops in order."""
+def test_after_clear_signals_have_their_former_handlers(sat: Sat, told: list[object]) -> None:
+    """A rollout continues to handle them and stops in order."""
     shown = sat.terminal
     shown.show(SECRET, instead="-x")
     shown.show(SECRET, instead="-x")
@@ -248,18 +248,18 @@ def test_when_nothing_is_shown_any_more_signals_are_heard_as_before(sat: Sat, to
     assert len(told) == 1
 
 
-def test_a_signal_wipes_what_is_shown_and_then_does_what_it_did_before(sat: Sat, told: list[object]) -> None:
-    """The signal then has its previous effect."""
+def test_a_signal_first_erases_the_secret(sat: Sat, told: list[object]) -> None:
+    """The signal then has its former effect."""
     sat.terminal.show(SECRET, instead="-x")
     signal.raise_signal(signal.SIGTERM)
     assert sat.written().endswith(terminal.BACK)
     assert len(told) == 1
 
 
-def test_a_signal_at_a_question_finds_the_terminal_as_it_was(
+def test_a_signal_at_a_prompt_restores_the_terminal(
     sat: Sat, told: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next user of the terminal can suspend programs, and sees what is typed."""
+    """The next program on the terminal echoes input and can be suspended."""
     before = termios.tcgetattr(sat.theirs)
     monkeypatch.setattr(terminal, "LOOK", 0.01)
 
@@ -271,7 +271,7 @@ def test_a_signal_at_a_question_finds_the_terminal_as_it_was(
     assert told == [before]
 
 
-def test_what_is_ignored_stays_ignored(sat: Sat) -> None:
+def test_ignored_signals_stay_ignored(sat: Sat) -> None:
     """For example, nohup makes a process ignore SIGHUP."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     shown = sat.terminal
@@ -282,7 +282,7 @@ def test_what_is_ignored_stays_ignored(sat: Sat) -> None:
     assert heard is signal.SIG_IGN
 
 
-def test_a_question_of_a_thread_leaves_signals_alone(sat: Sat, told: list[object]) -> None:
+def test_a_prompt_in_a_thread_does_not_change_signal_handlers(sat: Sat, told: list[object]) -> None:
     """Only the main thread can handle signals."""
     answers: list[str] = []
     asking = threading.Thread(target=lambda: answers.append(sat.terminal.ask_code("code", instead="-x")))
@@ -296,14 +296,14 @@ def test_a_question_of_a_thread_leaves_signals_alone(sat: Sat, told: list[object
 
 
 def test_sentences_are_wrapped_at_words(sat: Sat) -> None:
-    """Includes narrow windows. A long ARN is not split."""
+    """Narrow windows are tested too. A long ARN is not split."""
     termios.tcsetwinsize(sat.theirs, (30, 20))
     sat.terminal.say("a sentence of some words arn:aws:iam::000000000000:mfa/alice")
     assert sat.written().split("\r\n")[:2] == ["a sentence of some", "words"]
 
 
 def test_prompts_are_wrapped_at_words(sat: Sat) -> None:
-    """The answer is typed after the last word."""
+    """The user types the answer after the last word."""
     termios.tcsetwinsize(sat.theirs, (30, 20))
     sat.type("x\n")
     assert sat.terminal.ask_code("a prompt of some more words", instead="-x") == "x"
@@ -311,7 +311,7 @@ def test_prompts_are_wrapped_at_words(sat: Sat) -> None:
 
 
 @pytest.mark.parametrize("text", ["\x1b[31mred", "\u202eabc", "\x07"])
-def test_what_is_said_drives_no_terminal(text: str, sat: Sat) -> None:
+def test_messages_cannot_control_the_terminal(text: str, sat: Sat) -> None:
     """Control and bidirectional characters are escaped, in prompts and in messages."""
     sat.terminal.say(text)
     sat.type("x\n")
