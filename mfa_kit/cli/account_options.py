@@ -94,8 +94,8 @@ def role_option(default: str | None) -> Callable[[F], F]:
 def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, results: bool = True) -> Callable[[F], F]:
     """Return a decorator that adds the options for many accounts to a verb.
 
-    The table of commands names the function that does the work of the verb in many accounts (`across`). It is loaded
-    and called only if the command line selects accounts, and gets the parameters of the verb and `accounts`.
+    The table of commands names the function that does the work of the verb in many accounts (`across`). The function is
+    loaded and called only if the command line selects accounts. Its parameters are those of the verb, and `accounts`.
 
     A verb without such a function gets `accounts` itself: an AccountsChoice, or None to work in one account. `role` is
     the default role, used if neither the command line nor the account names a role. Pass `role=None` for a verb that
@@ -129,7 +129,7 @@ def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, resu
 
 
 def _function_across() -> str:
-    """Return the place of the function that does the work of the called verb in many accounts, "" if it has none."""
+    """Return the place of the called verb's function for many accounts, or "" if the verb has no such function."""
     verb = click.get_current_context().command
     return verb.across if isinstance(verb, options.Verb) else ""
 

@@ -148,9 +148,9 @@ def identity(*, required: bool) -> Callable[[Any], Any]:
 class Row(NamedTuple):
     """A row of the table of commands. `line` is the description of the command in the list of commands.
 
-    `held` is the function as `module:function`, or the rows of a group. `text` is the help of a group, if it differs
-    from the line. A command without a line is not listed. `across` is the function that does the work of the command in
-    many accounts, for commands that have `account_options`.
+    `held` is the command's function as `module:function`, or the rows of a group. `text` is the help of a group, if it
+    differs from the line. A command whose `line` is empty is not listed. `across` is the function that does the work of
+    a command with `account_options` in many accounts.
     """
 
     line: str
@@ -319,8 +319,8 @@ class Verb(click.Command):
     The verb's function may have the parameters `settings` and `output`. A parameter `read_settings` receives a function
     that returns the settings, or raises an error if the configuration file is invalid.
 
-    Without `needs_config`, the verb works even if that file is invalid, because backups must be decryptable in an
-    emergency. `across` is that of the verb's row in the table of commands.
+    Without `needs_config`, the verb works even if the configuration file is invalid. Verbs that decrypt backups need
+    this in an emergency. `across` has the value in the verb's row of the table of commands.
     """
 
     across = ""

@@ -1,4 +1,4 @@
-"""The accounts that the rows of a roster may name if --accounts or --org chooses several."""
+"""Finds the account that a row of a roster names, if --accounts or --org chooses the accounts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +10,16 @@ from mfa_kit.rollout.roster_accounts import lost_zeros
 
 @dataclass(frozen=True, slots=True)
 class ChosenAccounts:
-    """The accounts that --accounts or --org chose, and the selected ones that cannot be used now."""
+    """The accounts that --accounts or --org chose. `skipped` are selected accounts that cannot be used now."""
 
     chosen: Sequence[OrgAccount]
     skipped: Sequence[OrgAccount] = ()
 
     def find(self, cell: str) -> str:
-        """Return the ID of the chosen account with this ID or name; of the only one if the cell is empty."""
+        """Return the ID of the chosen account with this ID or name.
+
+        If the cell is empty and only one account is chosen, return the ID of that account.
+        """
         if not cell:
             if len(self.chosen) == 1:
                 return self.chosen[0].id
@@ -34,5 +37,5 @@ class ChosenAccounts:
         )
 
     def key(self, account: str | None) -> str | None:
-        """Return the account: users of different accounts may have the same name."""
+        """Return the account ID, because users of different accounts may have the same name."""
         return account

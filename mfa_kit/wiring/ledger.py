@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def open_ledger() -> "Ledger":
-    """Open the ledger, and create it if there is none. Raise IntegrityFault if it cannot be used."""
+    """Open the ledger, or create it if it does not exist. Raise IntegrityFault if it cannot be used."""
     from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 
     return sqlite_ledger(home())

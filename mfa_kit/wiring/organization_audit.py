@@ -35,7 +35,7 @@ def take_snapshot(
 ) -> Snapshot:
     """Read an account for an audit. Parts that cannot be read are recorded as holes in the snapshot.
 
-    With `root`, also read what the organization shows about the account's root user.
+    With `root`, also read what the caller's account can see of this account's root user.
     """
     account = opened.account.id
     vault = open_vault(source.backup_dir)
@@ -52,5 +52,5 @@ def take_snapshot(
 
 
 def root_of(organization: Organization) -> OrganizationRoot:
-    """Ask the caller's account about the root users of the other accounts."""
+    """Return a reader of the root users of the other accounts, with the permissions of the caller's account."""
     return open_organization_root(organization.caller.account, organization.home, organization.sessions)

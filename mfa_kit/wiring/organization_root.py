@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class OrganizationRoot:
     """What the caller's account can see of the root users of all accounts.
 
-    `home` is the ID of the caller's account. `ask` asks an IAM about centralized root access. `seen` is its answer for
-    the caller's account, or None if that could not be read. If `reader` is None, root sessions are not possible.
+    `home` is the ID of the caller's account. `ask` reads the state of centralized root access from an account's IAM.
+    `seen` is this state for the caller's account, or None if it could not be read. If `reader` is None, root sessions
+    are not possible.
     """
 
     home: str
@@ -58,7 +59,10 @@ class OrganizationRoot:
 
 
 def open_organization_root(home: str, iam: Iam, sessions: MemberSessions) -> OrganizationRoot:
-    """Ask the caller's account whether root is managed centrally. `iam` is the IAM of this account."""
+    """Ask whether the organization manages root centrally, and return the reader of root users.
+
+    `home` is the ID of the caller's account, and `iam` its IAM.
+    """
     from mfa_kit.adapters.aws import member_root
 
     ask = member_root.read_central_root_access

@@ -115,7 +115,7 @@ def earlier_index(path: Path) -> RolloutIndex | None:
 
 
 def read_plans(path: Path, index: RolloutIndex, methods: Methods) -> dict[str, Plan]:
-    """Return all plans of an index by account. Raise UsageFault if one has changed."""
+    """Return all plans of an index by account ID. Raise UsageFault if a plan has changed."""
     return {account.id: _read_planned(path, account, methods) for account in index.accounts}
 
 

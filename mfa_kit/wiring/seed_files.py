@@ -60,7 +60,10 @@ def open_seed_file(path: Path, options: SeedFileOptions, *, settings: Settings) 
 
 
 def read_readings(path: Path) -> list[WrittenReading | DroppedRow]:
-    """Read a table of readings that were recorded elsewhere. Raise UsageFault or IntegrityFault if it is invalid."""
+    """Read a table of readings that someone recorded without mfa-kit. Raise UsageFault or IntegrityFault if invalid.
+
+    A row that cannot be used is returned as a DroppedRow.
+    """
     from mfa_kit.adapters.seedfiles import files, sightings
 
     try:

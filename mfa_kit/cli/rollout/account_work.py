@@ -14,10 +14,11 @@ from mfa_kit.rollout.outcomes import RowResult
 
 @dataclass(slots=True, kw_only=True)
 class AccountWork:
-    """The work in one account, and what came of it so far.
+    """The work in one account, and its results so far.
 
-    `total` is the number of its users. `why` says why nothing is attempted there. `tally` is None until the account is
-    open, and `error` is why its work ended early. `run` and `results` are those of `apply`.
+    `total` is the number of its users. If no work is attempted in the account, `why` is the reason. `tally` is None
+    until the account is open. `error` is the error that ended its work early. `apply` sets the ID of its run, and the
+    folder of its results.
     """
 
     account: OrgAccount
@@ -40,9 +41,9 @@ class AccountWork:
 
     @property
     def left(self) -> int:
-        """Number of users without a result."""
+        """The number of users without a result."""
         return self.total - len(self.found)
 
     def in_words(self, text: str) -> str:
-        """Return a text whose commands name the account."""
+        """Return a text with the account added to its commands."""
         return account_words(text, self.account.id)

@@ -146,7 +146,10 @@ def _by_account(rows: Sequence[RosterRow], only: Sequence[str]) -> Mapping[str, 
 
 
 def _without_skipped(selection: AccountSelection, rows: Mapping[str, list[RosterRow]] | None) -> AccountSelection:
-    """Return a selection without skipped accounts if there is a roster, because it has no row of them."""
+    """Return the selection.
+
+    If there is a roster, leave out skipped accounts, because the roster has no rows for them.
+    """
     return selection if rows is None else replace(selection, skipped=())
 
 

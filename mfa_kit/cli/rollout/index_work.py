@@ -47,7 +47,7 @@ def planned_works(
 def chosen_works(
     path: Path, index: RolloutIndex, selection: AccountSelection, choice: AccountsChoice
 ) -> list[ChosenWork]:
-    """Return the chosen accounts of an index. Accounts that cannot be used have the reason. `total` is not known yet.
+    """Return the chosen accounts of an index. If an account cannot be used, its `why` is set. `total` is always 0.
 
     Raise UsageFault if --include names an account that is not in the index, or if no chosen account is in it.
     """
@@ -68,7 +68,7 @@ def chosen_works(
 
 
 def check_file(path: Path, index: RolloutIndex, selection: AccountSelection, choice: AccountsChoice) -> None:
-    """Raise UsageFault if the file of --accounts has a chosen account that is not in the index."""
+    """Raise UsageFault if a chosen account in the file of --accounts is not in the index."""
     if choice.file:
         _refuse(path, _not_in(index, selection))
 

@@ -58,10 +58,11 @@ class OpenWork:
 class SideBySide:
     """The work of one command in all its accounts. `schema` is the schema of a user's result.
 
-    `enter` opens an account. `accounts` are in work at a time, and each has as many `workers`.
+    `enter` opens an account. `accounts` is the number of accounts to work in at the same time, and `workers` the number
+    of threads in each account.
 
-    `act` does the work in an account that was opened. An error ends the work in this account only, except that a
-    failure of this computer's disk, or a result that cannot be printed, stops all.
+    An error ends the work in one account only. A failure of this computer's disk, or a result that cannot be printed,
+    stops the work in all accounts.
     """
 
     schema: str
