@@ -153,7 +153,7 @@ def read_roster(path: Path, methods: Methods, *, accounts: "RosterAccounts | Non
 
 
 def read_plan(path: Path, methods: Methods, *, expected: str | None) -> tuple[Plan, str]:
-    """Return a plan and the SHA-256 of its file in hex. Raise UsageFault if `expected` is given and differs from it."""
+    """Return a plan and the SHA-256 of its file in hex. Raise UsageFault if `expected` is another SHA-256."""
     text, digest = read_reviewed(path, expected=expected)
     if is_index(text):
         raise UsageFault(

@@ -24,7 +24,7 @@ def state_of(work: AccountWork) -> str:
 
 
 def why_not_done(work: AccountWork) -> str | None:
-    """Return why the work in an account was not done."""
+    """Return why the work in an account failed or was skipped, or None."""
     if work.error:
         return work.in_words("; ".join(filter(None, [str(work.error), work.error.hint])))
     return work.why or None
@@ -96,7 +96,7 @@ def _counted_row(work: AccountWork, shown: Iterable[RowOutcome]) -> ResultRow:
 
 
 def _empty(work: AccountWork) -> ResultRow:
-    """Return the row of an account without results of users."""
+    """Return the CSV row of an account without results of users, with the reason."""
     state = RowResult(user="", outcome=RowOutcome.NOT_STARTED, reason=why_not_done(work) or "")
     return {**work.cells, **result_row(state)}
 
