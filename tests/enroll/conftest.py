@@ -31,7 +31,7 @@ from tests.faults.worker import Cut, Observer
 
 @dataclass
 class Person:
-    """Records what is said to the user. A pause does not wait, but calls `while_waiting`."""
+    """Records the messages to the user. A pause does not wait, but calls `while_waiting`."""
 
     said: list[str] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
@@ -85,7 +85,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def iam(lab: Lab) -> tuple[Iam, Observer]:
-    """Return one pair of clients for all desks of the session, because clients are slow to create."""
+    """Return one pair of clients for all desks of the test session, because clients are slow to create."""
     observer = Observer()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in lab.env.items():
@@ -95,7 +95,7 @@ def iam(lab: Lab) -> tuple[Iam, Observer]:
 
 @pytest.fixture
 def at(at_lab: Lab, home: Path, iam: tuple[Iam, Observer], recipient: str) -> AtDesk:  # noqa: ARG001 - for its end
-    """Open the desk of this test; the cut wraps each port."""
+    """Open the desk of this test. The cut wraps each port."""
 
     @contextmanager
     def sit(*, cut: Cut | None = None, to: Sequence[str] = (recipient,)) -> Iterator[At]:

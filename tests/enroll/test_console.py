@@ -22,7 +22,7 @@ from tests.enroll.conftest import At, AtDesk
 
 
 class Key:
-    """A key for which no hardware is needed."""
+    """A security key for tests that need no hardware."""
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         return intent.on(hardware="BOX-7")
@@ -78,8 +78,8 @@ def once(act: Callable[[], object], *, after: int = 1) -> Callable[[], None]:
     return waiting
 
 
-def test_a_key_that_is_registered_is_found_journaled_and_told(at: AtDesk, lab: Lab, user: str) -> None:
-    """The output has IAM's certifications, the local description of the key, and how the two were matched."""
+def test_a_registered_key_is_found_recorded_and_reported(at: AtDesk, lab: Lab, user: str) -> None:
+    """The output has IAM's certifications, the local description of the key, and how mfa-kit recognized the key."""
     opened: list[str] = []
     with at() as desk:
         desk.person.while_waiting = once(lambda: lab.register_fido(user, user), after=3)
@@ -97,7 +97,7 @@ def test_a_key_that_is_registered_is_found_journaled_and_told(at: AtDesk, lab: L
 
 
 def test_nothing_is_written_to_iam(at: AtDesk, lab: Lab, user: str) -> None:
-    """Only the person in the console writes."""
+    """Only the person in the console changes IAM."""
     with at() as desk:
         desk.person.while_waiting = once(lambda: lab.register_fido(user, user))
         before = len(lab.calls)
@@ -107,8 +107,8 @@ def test_nothing_is_written_to_iam(at: AtDesk, lab: Lab, user: str) -> None:
     assert "GetMFADevice" in asked
 
 
-def test_throttling_makes_the_looks_rarer_and_ends(at: AtDesk, lab: Lab, user: str) -> None:
-    """Each poll takes one call. Polls are 2 to 30 seconds apart, and get faster again."""
+def test_throttling_makes_polls_rarer_for_a_time(at: AtDesk, lab: Lab, user: str) -> None:
+    """Each poll takes one call. Polls are 2 to 30 seconds apart, and become faster again."""
     with at() as desk:
         maker = watch(desk, seconds=600)
         looks: list[int] = []
@@ -128,8 +128,8 @@ def test_throttling_makes_the_looks_rarer_and_ends(at: AtDesk, lab: Lab, user: s
     assert {later - sooner for sooner, later in pairwise(looks)} == {1}
 
 
-def test_time_that_is_up_is_told_and_nothing_is_journaled(at: AtDesk, user: str) -> None:
-    """The countdown is printed first."""
+def test_a_timeout_is_reported_and_nothing_is_recorded(at: AtDesk, user: str) -> None:
+    """The remaining time is printed before."""
     with at() as desk:
         with pytest.raises(AwsFault, match="no new security key after 60 s"):
             registering(desk, user, watch(desk))
@@ -138,7 +138,7 @@ def test_time_that_is_up_is_told_and_nothing_is_journaled(at: AtDesk, user: str)
     assert [line.partition(", ")[2] for line in waited] == [f"{left} s left; press Ctrl-C to stop" for left in (60, 30)]
 
 
-def test_another_name_is_taken_and_told(at: AtDesk, lab: Lab, user: str) -> None:
+def test_a_key_with_another_name_is_accepted_and_reported(at: AtDesk, lab: Lab, user: str) -> None:
     """A person in the console can type any name."""
     with at() as desk:
         desk.person.while_waiting = once(lambda: lab.register_fido(user, "my-key"))
@@ -148,7 +148,7 @@ def test_another_name_is_taken_and_told(at: AtDesk, lab: Lab, user: str) -> None
     assert any(f"is named my-key, not {user}" in line for line in desk.person.said)
 
 
-def test_of_several_new_keys_the_named_one_is_taken(at: AtDesk, lab: Lab, user: str) -> None:
+def test_of_several_new_keys_the_one_with_the_name_is_used(at: AtDesk, lab: Lab, user: str) -> None:
     """The other keys are reported."""
     with at() as desk:
         desk.person.while_waiting = once(lambda: (lab.register_fido(user, "other"), lab.register_fido(user, user)))
@@ -159,10 +159,10 @@ def test_of_several_new_keys_the_named_one_is_taken(at: AtDesk, lab: Lab, user: 
 
 
 @pytest.mark.parametrize("names", [("one", "two"), ("same", "same")])
-def test_several_new_keys_that_cannot_be_told_apart_are_none(
+def test_several_new_keys_without_the_name_are_an_error(
     at: AtDesk, lab: Lab, user: str, names: tuple[str, str]
 ) -> None:
-    """All of them are named, and none is recorded in the journal."""
+    """The error lists all of them, and none is recorded in the journal."""
     with at() as desk:
         desk.person.while_waiting = once(lambda: [lab.register_fido(user, name) for name in names])
         with pytest.raises(AwsFault, match="2 new security keys appeared at once"):
@@ -170,7 +170,7 @@ def test_several_new_keys_that_cannot_be_told_apart_are_none(
         assert all(desk.ledger.find(device.serial) is None for device in desk.desk.inventory.devices(user))
 
 
-def test_a_new_device_that_is_no_key_is_told_beside_the_key(at: AtDesk, lab: Lab, user: str) -> None:
+def test_a_new_device_that_is_not_a_key_is_reported(at: AtDesk, lab: Lab, user: str) -> None:
     """An authenticator app that appears at the same time is not mistaken for the key."""
     with at() as desk:
 
@@ -187,8 +187,8 @@ def test_a_new_device_that_is_no_key_is_told_beside_the_key(at: AtDesk, lab: Lab
 
 
 @pytest.mark.parametrize("finished", [False, True])
-def test_a_ctrl_c_looks_once_more(at: AtDesk, lab: Lab, user: str, *, finished: bool) -> None:
-    """A registered key is recorded; other new devices are reported."""
+def test_after_ctrl_c_the_list_is_read_once_more(at: AtDesk, lab: Lab, user: str, *, finished: bool) -> None:
+    """If the key is registered, it is recorded. Other new devices are reported."""
 
     def stop() -> None:
         if finished:
@@ -205,8 +205,8 @@ def test_a_ctrl_c_looks_once_more(at: AtDesk, lab: Lab, user: str, *, finished: 
     assert [entry.reached for entry in found if entry] == ([Reached.CONFIRMED] if finished else [])
 
 
-def test_a_ctrl_c_while_iam_does_not_answer_says_so(at: AtDesk, lab: Lab, user: str) -> None:
-    """The result is then unknown."""
+def test_after_ctrl_c_a_failed_check_is_reported(at: AtDesk, lab: Lab, user: str) -> None:
+    """The message says that the result is unknown."""
 
     def stop() -> None:
         lab.faults.add("ListMFADevices", "denied")
@@ -219,15 +219,15 @@ def test_a_ctrl_c_while_iam_does_not_answer_says_so(at: AtDesk, lab: Lab, user: 
     assert "cannot check" in stopped.value.__notes__[0]
 
 
-def test_a_user_who_goes_meanwhile_ends_the_wait(at: AtDesk, lab: Lab, user: str) -> None:
-    """Without the user, there is nothing to wait for."""
+def test_the_wait_ends_if_the_user_is_deleted(at: AtDesk, lab: Lab, user: str) -> None:
+    """A deleted user cannot register a key."""
     with at() as desk:
         desk.person.while_waiting = once(lambda: lab.account.backend.delete_user(user))
         with pytest.raises(NoSuchEntity):
             registering(desk, user, watch(desk))
 
 
-def test_certifications_that_iam_does_not_tell_are_a_warning(at: AtDesk, lab: Lab, user: str) -> None:
+def test_unreadable_certifications_are_a_warning(at: AtDesk, lab: Lab, user: str) -> None:
     """The key is enabled, even if other data cannot be read."""
     with at() as desk:
         desk.person.while_waiting = once(lambda: lab.register_fido(user, user))
@@ -243,8 +243,8 @@ def test_certifications_that_iam_does_not_tell_are_a_warning(at: AtDesk, lab: La
     ]
 
 
-def test_a_policy_that_iams_word_does_not_meet_is_told(at: AtDesk, lab: Lab, user: str) -> None:
-    """The key is enabled nevertheless, because removing it is the user's decision."""
+def test_certifications_that_violate_the_policy_are_reported(at: AtDesk, lab: Lab, user: str) -> None:
+    """The key stays enabled, because the user decides whether to remove it."""
     with at() as desk:
         desk.person.while_waiting = once(lambda: lab.register_fido(user, user))
         made = registering(desk, user, replace(watch(desk), lacking=lambda found: (f"not enough: {found['FIDO']}",)))
@@ -254,8 +254,8 @@ def test_a_policy_that_iams_word_does_not_meet_is_told(at: AtDesk, lab: Lab, use
     assert "warning: not enough: L1" in desk.person.said
 
 
-def test_where_the_console_is_not_known_it_is_said_in_words() -> None:
-    """No incomplete address is printed for a partition without a published one."""
+def test_an_unknown_console_is_described_in_words() -> None:
+    """No incomplete address is printed for a partition without a published address."""
     intent = Intent(user="alice", name="alice", account="000000000000", partition="aws-iso", method=FIDO2)
     first, *_ = fido_console.click_instructions(intent, address=None)
     assert first == "1  open IAM, Users, alice in the console of aws-iso, as a user who may change alice's MFA"
@@ -275,13 +275,13 @@ def device(kind: str, name: str = "x") -> Device:
         ([device("u2f/user/alice"), device("mfa")], 2, []),
     ],
 )
-def test_what_a_user_with_a_key_should_have_besides(devices: list[Device], keys: int, said: list[str]) -> None:
+def test_a_user_with_only_a_key_gets_warnings(devices: list[Device], keys: int, said: list[str]) -> None:
     """STS accepts no security keys, and a single device is too few."""
     warnings = fido_console.missing_devices("alice", devices, keys=keys)
     assert [each in line for each, line in zip(said, warnings, strict=True)] == [True] * len(said)
 
 
-def test_a_name_that_a_key_has_is_not_suggested_again(at: AtDesk, lab: Lab, user: str) -> None:
+def test_the_name_of_an_existing_key_is_not_used_again(at: AtDesk, lab: Lab, user: str) -> None:
     """IAM appends an ID to the names of keys, so comparing whole names would not find the collision."""
     lab.register_fido(user, user)
     with at() as desk:
@@ -307,7 +307,7 @@ def test_a_device_is_replaced_by_a_key(at: AtDesk, lab: Lab, user: str) -> None:
 
 
 def test_a_key_is_replaced_by_another_device_and_revoked(at: AtDesk, lab: Lab, user: str) -> None:
-    """Deactivating is enough, because IAM then deletes a security key itself."""
+    """Deactivating the key is enough, because IAM then deletes it."""
     serial = lab.register_fido(user, "desk-key")
     with at() as desk:
         wish = Wish(user=user)
@@ -320,7 +320,7 @@ def test_a_key_is_replaced_by_another_device_and_revoked(at: AtDesk, lab: Lab, u
 
 
 def test_a_key_is_revoked_by_its_name(at: AtDesk, lab: Lab, user: str) -> None:
-    """The ID that IAM appended to the name is not required."""
+    """The ID that IAM appended to the name can be omitted."""
     lab.register_fido(user, "desk-key")
     with at() as desk:
         desk.revoke(user, "desk-key")
@@ -333,8 +333,8 @@ def as_root(desk: Desk, caller: Caller, *, add: bool = False, slept: list[float]
     )
 
 
-def test_root_is_watched_by_the_accounts_summary(at: AtDesk, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An admin can see that root has MFA, but not which device."""
+def test_the_account_summary_shows_that_root_has_a_key(at: AtDesk, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An administrator can see that root has MFA, but not which device."""
     monkeypatch.setattr(lab.account.root, "mfa", False)
     with at() as desk:
         desk.person.while_waiting = once(lambda: setattr(lab.account.root, "mfa", True))
@@ -346,15 +346,15 @@ def test_root_is_watched_by_the_accounts_summary(at: AtDesk, lab: Lab, monkeypat
     assert "only root's own credentials show" in again.reason
 
 
-def test_a_root_that_gets_no_key_is_told(at: AtDesk, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wait ends at its time limit."""
+def test_a_timeout_for_root_is_an_error(at: AtDesk, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait ends after its time limit."""
     monkeypatch.setattr(lab.account.root, "mfa", False)
     with at() as desk, pytest.raises(AwsFault, match="root's key is not registered"):
         as_root(desk.desk, desk.caller, slept=desk.person.slept)
 
 
 class OfRoot:
-    """An inventory as a session of root sees it. The lab has no root sessions."""
+    """An inventory that behaves as for a session of root. The lab has no root sessions."""
 
     def __init__(self, *devices: str) -> None:
         self.found = list(devices)
@@ -392,14 +392,14 @@ def test_a_session_of_root_lists_roots_own_devices(at: AtDesk) -> None:
 
 
 def test_there_is_no_root_in_govcloud(at: AtDesk) -> None:
-    """A GovCloud account belongs to an account of the commercial partition, which has the root user."""
+    """A GovCloud account is linked to an account of the commercial partition, which has the root user."""
     caller = Caller("000000000000", "arn:aws-us-gov:iam::000000000000:user/admin")
     with at() as desk, pytest.raises(UsageFault, match="no root user"):
         as_root(desk.desk, caller, slept=[])
 
 
-def test_a_lost_key_goes_first(at: AtDesk, lab: Lab, user: str) -> None:
-    """It does not have to be plugged in."""
+def test_a_lost_key_is_removed_first(at: AtDesk, lab: Lab, user: str) -> None:
+    """The lost key does not have to be plugged in."""
     lab.register_fido(user, "desk-key")
     with at() as desk:
         how = {"caller": desk.caller, "desk": desk.desk, "run": desk.run()}

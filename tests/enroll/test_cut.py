@@ -1,6 +1,6 @@
-"""Cut enroll by an exception before and after each call of each port, in the run and while it is being settled.
+"""Interrupts enroll by an exception before and after each call of each port, in the run and while it is being settled.
 
-tests/faults cuts by SIGKILL.
+tests/faults interrupts by SIGKILL.
 """
 
 import errno
@@ -37,7 +37,7 @@ def raiser(error: BaseException) -> Callable[[], None]:
 def test_an_exception_at_any_step_leaves_one_working_device_or_none(
     what: str, after: bool, at: AtDesk, users: Callable[[], str], judge: Judge, home: Path
 ) -> None:
-    """The state is right at once, not only after the next run, and that run succeeds."""
+    """The state is right immediately, not only after the next run. The next run succeeds."""
     whole = Cut()
     with at(cut=whole) as desk:
         desk.enroll(users())
@@ -61,7 +61,7 @@ def test_an_exception_at_any_step_leaves_one_working_device_or_none(
 
 
 def _own(user: str, home: Path, place: Path) -> None:
-    """Let the judge see only the backups of one user."""
+    """Give the judge a folder with the backups of only one user."""
     link = place / "backups"
     link.mkdir(parents=True, exist_ok=True)
     for path in (home / "backups" / "000000000000" / user).glob("*"):
@@ -73,10 +73,10 @@ def _own(user: str, home: Path, place: Path) -> None:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("what", EXCEPTIONS)
-def test_an_exception_while_settling_is_a_note_and_the_next_run_goes_on(
+def test_an_exception_while_settling_becomes_a_note(
     what: str, after: bool, at: AtDesk, users: Callable[[], str], judge: Judge, at_lab: Lab, tmp_path: Path
 ) -> None:
-    """The first error is raised, whatever the second one is."""
+    """The first error is raised, whatever the second error is. The next run continues."""
 
     def refused(user: str, cut: Cut) -> MfaKitError:
         at_lab.faults.add("EnableMFADevice", "denied")
@@ -102,10 +102,10 @@ def test_an_exception_while_settling_is_a_note_and_the_next_run_goes_on(
         assert len(judge.works(user, place)) == 1, cut.steps
 
 
-def test_a_second_ctrl_c_right_behind_the_first_is_a_note_on_it(
+def test_a_second_ctrl_c_becomes_a_note_of_the_first(
     at: AtDesk, users: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second Ctrl-C is a note even while mfa-kit prints what it does. The next run continues."""
+    """The first Ctrl-C may come while mfa-kit prints a message. The next run continues."""
     user, whole = users(), Cut()
 
     def note(_: Person, text: str) -> None:

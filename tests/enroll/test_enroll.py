@@ -1,4 +1,4 @@
-"""Enrolling at a desk: the order of the steps, refusals before anything is made, and the output."""
+"""Tests of enrolling a user: the order of the steps, refusals before anything is made, and the output."""
 
 import time
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def serial_of(name: str) -> str:
     return f"arn:aws:iam::000000000000:mfa/{name}"
 
 
-def test_the_steps_come_in_the_order_of_the_design(at: AtDesk, user: str, judge: Judge, home: Path) -> None:
+def test_the_steps_of_an_enrollment_are_in_order(at: AtDesk, user: str, judge: Judge, home: Path) -> None:
     """Settle, look, intent, create, created, encrypt, install, enable, confirm."""
     cut = Cut()
     with at(cut=cut) as desk:
@@ -68,7 +68,7 @@ def test_the_steps_come_in_the_order_of_the_design(at: AtDesk, user: str, judge:
     assert judge.works(user, home) == [serial_of(user)]
 
 
-def test_it_takes_six_round_trips_and_no_sleep(at: AtDesk, user: str, at_lab: Lab) -> None:
+def test_an_enrollment_takes_six_requests_and_no_sleep(at: AtDesk, user: str, at_lab: Lab) -> None:
     """Caller, list, create, enable, list. No step waits."""
     before = len(at_lab.calls)
     with at() as desk:
@@ -83,8 +83,8 @@ def test_it_takes_six_round_trips_and_no_sleep(at: AtDesk, user: str, at_lab: La
     ]
 
 
-def test_the_device_bears_run_user_and_kind(at: AtDesk, user: str) -> None:
-    """Other computers can thus see whose device it is."""
+def test_the_device_has_tags_for_run_user_and_kind(at: AtDesk, user: str) -> None:
+    """Other computers can thus find the user of the device."""
     with at() as desk:
         outcome = desk.enroll(user)
         assert isinstance(outcome, Enrolled)
@@ -92,8 +92,8 @@ def test_the_device_bears_run_user_and_kind(at: AtDesk, user: str) -> None:
     assert tags == {"mfa-kit:run": outcome.run, "mfa-kit:user": user, "mfa-kit:kind": "virtual"}
 
 
-def test_a_user_name_that_no_tag_may_hold_is_left_out(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """A user name may contain a comma, a tag value may not. The run tag is set nevertheless."""
+def test_a_user_name_with_a_comma_is_left_out_of_the_tags(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """A user name may contain a comma, but a tag value may not. The run tag is set nevertheless."""
     at_lab.add_user(f"{user},comma")
     with at() as desk:
         outcome = desk.enroll(f"{user},comma")
@@ -101,10 +101,10 @@ def test_a_user_name_that_no_tag_may_hold_is_left_out(at: AtDesk, user: str, at_
         assert set(desk.desk.inventory.tags(outcome.intent.serial)) == {"mfa-kit:run", "mfa-kit:kind"}
 
 
-def test_where_tags_are_denied_the_device_is_made_without(
+def test_without_permission_for_tags_the_device_has_none(
     at: AtDesk, user: str, at_lab: Lab, judge: Judge, home: Path
 ) -> None:
-    """Tags need a permission of their own, which minimal policies omit."""
+    """Tags need a separate permission, which minimal policies omit."""
     at_lab.faults.add("CreateVirtualMFADevice", "denied")
     with at() as desk:
         outcome = desk.enroll(user)
@@ -113,8 +113,8 @@ def test_where_tags_are_denied_the_device_is_made_without(
     assert judge.works(user, home) == [serial_of(user)]
 
 
-def test_where_tags_are_denied_and_enable_fails_the_device_goes(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Without a tag, the device is this run's because the process received the response to its Create."""
+def test_an_untagged_device_is_deleted_if_enable_fails(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """The device belongs to this run, because the process received the response to its Create."""
     at_lab.faults.add("CreateVirtualMFADevice", "denied")
     at_lab.faults.add("EnableMFADevice", "denied")
     with at() as desk:
@@ -125,7 +125,7 @@ def test_where_tags_are_denied_and_enable_fails_the_device_goes(at: AtDesk, user
 
 
 def test_a_user_who_has_a_device_is_skipped(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Nothing is written, and the user's devices are listed."""
+    """Nothing is written. The result lists the user's devices."""
     with at() as desk:
         first = desk.enroll(user)
         before = len(at_lab.calls)
@@ -140,8 +140,8 @@ def test_a_user_who_has_a_device_is_skipped(at: AtDesk, user: str, at_lab: Lab) 
     assert [call.operation for call in at_lab.calls[before:]] == ["ListMFADevices", "ListMFADeviceTags"]
 
 
-def test_a_user_whom_another_process_enrolls_meanwhile_is_skipped_with_the_backup(at: AtDesk, user: str) -> None:
-    """IAM gives the name to one of them. The other one reports the device and its backup."""
+def test_a_user_enrolled_by_another_process_is_skipped(at: AtDesk, user: str) -> None:
+    """IAM gives the name to one of the two. The other process reports the device and its backup."""
     with at() as other:
         made: list[Outcome] = []
         cut = Cut(at=ORDER.index("registrar.create") + 1, act=lambda: made.append(other.enroll(user)))
@@ -153,8 +153,8 @@ def test_a_user_whom_another_process_enrolls_meanwhile_is_skipped_with_the_backu
     assert (outcome.serials, outcome.backups) == ((serial_of(user),), (first.backup,))
 
 
-def test_a_name_that_another_process_takes_for_the_user_is_an_error_with_the_backup(at: AtDesk, user: str) -> None:
-    """With --add, a user who has a device is not skipped."""
+def test_with_add_a_name_taken_by_another_process_is_an_error(at: AtDesk, user: str) -> None:
+    """With --add, a user who has a device is not skipped. The error names the backup."""
     with at() as other:
         made: list[Outcome] = []
         cut = Cut(at=ORDER.index("registrar.create") + 1, act=lambda: made.append(other.enroll(user)))
@@ -167,7 +167,7 @@ def test_a_name_that_another_process_takes_for_the_user_is_an_error_with_the_bac
 
 
 def test_one_more_device_gets_the_next_free_name(at: AtDesk, user: str, judge: Judge, home: Path) -> None:
-    """Names are USER, then USER-2 and so on; a gap is filled."""
+    """Names are USER, then USER-2 and so on. A gap is filled."""
     with at() as desk:
         for _ in range(3):
             desk.enroll(user, add=True)
@@ -179,7 +179,7 @@ def test_one_more_device_gets_the_next_free_name(at: AtDesk, user: str, judge: J
 
 
 def test_a_ninth_device_is_refused_before_anything_is_made(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """IAM allows eight devices of any kind."""
+    """IAM allows eight devices per user, of all kinds together."""
     with at() as desk:
         for _ in range(8):
             desk.enroll(user, add=True)
@@ -191,8 +191,8 @@ def test_a_ninth_device_is_refused_before_anything_is_made(at: AtDesk, user: str
     assert at_lab.serials() == before
 
 
-def test_a_name_that_the_user_has_already_is_refused(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """The check comes before a request that IAM would refuse."""
+def test_a_name_that_the_user_already_has_is_refused(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """IAM would refuse it too, but mfa-kit checks first."""
     with at() as desk:
         desk.enroll(user)
         before = len(at_lab.calls)
@@ -201,7 +201,7 @@ def test_a_name_that_the_user_has_already_is_refused(at: AtDesk, user: str, at_l
     assert [call.operation for call in at_lab.calls[before:]] == ["ListMFADevices"]
 
 
-def test_a_name_that_somebody_else_has_is_left_alone(
+def test_a_device_of_another_user_with_the_name_is_kept(
     at: AtDesk, users: Callable[[], str], at_lab: Lab, judge: Judge, home: Path
 ) -> None:
     """Create itself finds the collision and changes nothing. The hint has the command that deletes an unused device."""
@@ -230,7 +230,7 @@ def test_a_name_that_somebody_else_has_is_left_alone(
         ({"name": "x" * 226}, UsageFault),
     ],
 )
-def test_what_cannot_be_made_is_refused_before_the_journal(
+def test_an_invalid_request_is_refused_before_the_journal(
     wish: dict[str, str], kind: type[MfaKitError], at: AtDesk, user: str, at_lab: Lab, home: Path
 ) -> None:
     """IAM and the disk are unchanged."""
@@ -254,10 +254,10 @@ def test_without_a_backup_generated_codes_are_refused(at: AtDesk, user: str, at_
 
 @pytest.mark.parametrize("call", ["ListMFADevices", "CreateVirtualMFADevice", "EnableMFADevice"])
 @pytest.mark.parametrize("fault", ["denied", "expired"])
-def test_a_refusal_in_the_middle_leaves_things_as_they_were(
+def test_a_refusal_in_the_middle_changes_nothing(
     call: str, fault: str, at: AtDesk, user: str, at_lab: Lab, home: Path
 ) -> None:
-    """Each call is refused once; the error is IAM's."""
+    """Each call is refused once. The error is IAM's."""
     at_lab.faults.add(call, fault, at="every")
     with at() as desk, pytest.raises(AwsFault):
         desk.enroll(user)
@@ -268,10 +268,13 @@ def test_a_refusal_in_the_middle_leaves_things_as_they_were(
     assert not list(home.rglob("*.age"))
 
 
-def test_a_lost_create_whose_device_may_not_be_deleted_is_told(
+def test_a_lost_create_that_cannot_be_deleted_is_reported(
     at: AtDesk, user: str, at_lab: Lab, judge: Judge, home: Path
 ) -> None:
-    """The secret is lost and the device remains. Its entry stays open; the hint has a command for an admin."""
+    """The secret is lost and the device remains.
+
+    Its entry stays open, and the hint has a command for an administrator.
+    """
     at_lab.faults.add("CreateVirtualMFADevice", "lost-after")
     at_lab.faults.add("DeleteVirtualMFADevice", "denied", at="every")
     with at() as desk, pytest.raises(Unclear) as caught:
@@ -285,7 +288,7 @@ def test_a_lost_create_whose_device_may_not_be_deleted_is_told(
     assert judge.works(user, home) == [serial_of(user)]
 
 
-def test_a_lost_create_whose_tags_cannot_be_read_is_not_called_undone(
+def test_a_lost_create_with_unreadable_tags_stays_open(
     at: AtDesk, user: str, at_lab: Lab, judge: Judge, home: Path
 ) -> None:
     """Credentials may expire in between. If the device's state is not known, its entry stays open."""
@@ -301,7 +304,7 @@ def test_a_lost_create_whose_tags_cannot_be_read_is_not_called_undone(
     assert judge.works(user, home) == [serial_of(user)]
 
 
-def test_a_lost_create_that_is_gone_when_looked_for_is_made_again(at: AtDesk, user: str, at_lab: Lab) -> None:
+def test_a_lost_create_that_was_deleted_is_made_again(at: AtDesk, user: str, at_lab: Lab) -> None:
     """Another process deleted the device between two requests of mfa-kit."""
     at_lab.faults.add("CreateVirtualMFADevice", "lost-after")
 
@@ -317,7 +320,7 @@ def test_a_lost_create_that_is_gone_when_looked_for_is_made_again(at: AtDesk, us
     assert isinstance(outcome, Enrolled)
 
 
-def test_a_name_taken_while_an_answer_was_lost_is_not_ours(at: AtDesk, users: Callable[[], str], at_lab: Lab) -> None:
+def test_a_name_taken_by_another_computer_is_left_alone(at: AtDesk, users: Callable[[], str], at_lab: Lab) -> None:
     """The first request never arrived, and another computer took the name. Its device is left alone."""
     user, other = users(), users()
     at_lab.faults.add("CreateVirtualMFADevice", "lost-before")
@@ -334,7 +337,7 @@ def test_a_name_taken_while_an_answer_was_lost_is_not_ours(at: AtDesk, users: Ca
 
 
 @pytest.mark.parametrize("fault", ["lost-before", "lost-after", "error-before", "error-after"])
-def test_an_answer_to_enable_that_is_lost_is_looked_into(
+def test_an_enable_without_a_response_is_checked(
     fault: str, at: AtDesk, user: str, at_lab: Lab, judge: Judge, home: Path
 ) -> None:
     """mfa-kit never repeats it with the same codes. IAM's list shows whether it took effect."""
@@ -393,7 +396,7 @@ def test_a_lost_enable_that_is_listed_only_later_is_success_with_a_warning(
 
 
 def test_a_listing_that_fails_at_the_end_is_success_with_a_warning(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """The device is enabled, whatever the listing returns."""
+    """The device is enabled, whatever the request for the list returns."""
     at_lab.faults.add("ListMFADevices", "denied", at=2)
     with at() as desk:
         outcome = desk.enroll(user)
@@ -402,7 +405,7 @@ def test_a_listing_that_fails_at_the_end_is_success_with_a_warning(at: AtDesk, u
     assert not outcome.listed
 
 
-def test_codes_are_computed_anew_for_each_attempt(at: AtDesk, user: str, at_lab: Lab) -> None:
+def test_codes_are_computed_again_for_each_attempt(at: AtDesk, user: str, at_lab: Lab) -> None:
     """They are computed when the request is sent, not when the wait begins."""
     at_lab.faults.add("EnableMFADevice", "throttle", at=1)
     at_lab.faults.add("EnableMFADevice", "throttle", at=1)
@@ -413,8 +416,8 @@ def test_codes_are_computed_anew_for_each_attempt(at: AtDesk, user: str, at_lab:
     assert cut.steps.count("carrier.codes") == cut.steps.count("registrar.enable") > 1
 
 
-def test_an_account_that_stays_throttled_is_told_with_its_own_exit_code(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """The error comes after a minute of waiting; nothing was made."""
+def test_throttling_that_does_not_end_exits_with_7(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """The error comes after a minute of waiting. Nothing was made."""
     at_lab.faults.add("CreateVirtualMFADevice", "throttle", at="every")
     with at() as desk:
         with pytest.raises(Throttled):
@@ -424,8 +427,8 @@ def test_an_account_that_stays_throttled_is_told_with_its_own_exit_code(at: AtDe
     assert serial_of(user) not in at_lab.serials()
 
 
-def test_a_change_of_somebody_elses_is_waited_for(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """AWS asks to retry; the codes are then new."""
+def test_a_concurrent_change_is_waited_for(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """AWS asks to retry. The codes of the second attempt are new."""
     for operation in ("CreateVirtualMFADevice", "EnableMFADevice"):
         at_lab.faults.add(operation, "busy")
     cut = Cut()
@@ -449,10 +452,8 @@ def test_codes_are_for_awss_time(seconds: int, at: AtDesk, user: str, at_lab: La
     assert at_lab.account.backend.codes(serial_of(user)).skew == 0
 
 
-def test_a_name_that_another_process_of_this_desk_takes_now_is_not_to_be_deleted(
-    at: AtDesk, user: str, at_lab: Lab
-) -> None:
-    """The hint has no delete command, and the device remains."""
+def test_no_delete_command_for_a_device_being_created_here(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Another process on this computer is creating the device, so the device remains."""
     told: list[AlreadyExists] = []
 
     class Meanwhile(Cut):
@@ -469,8 +470,8 @@ def test_a_name_that_another_process_of_this_desk_takes_now_is_not_to_be_deleted
     assert at_lab.assigned(serial_of(user)) == user
 
 
-def test_what_an_earlier_run_left_is_a_note_on_a_later_error(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """The note appears on any later error."""
+def test_an_unsettled_run_is_a_note_on_a_later_error(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """The note is added to any later error."""
     at_lab.faults.add("CreateVirtualMFADevice", "denied", at=1)
     at_lab.faults.add("CreateVirtualMFADevice", "lost-after", at=2)
     with at() as desk, pytest.raises(Unclear):
@@ -503,7 +504,7 @@ def test_a_broken_backup_folder_leaves_iam_as_it_was(at: AtDesk, user: str, at_l
     ],
 )
 def test_a_user_is_a_name_an_arn_or_me(text: str, caller: Caller, user: str, at: AtDesk) -> None:
-    """A user's path is not part of the name."""
+    """The path of a user is not part of the name."""
     with at() as desk:
         assert resolve_user(text, caller=caller, inventory=desk.desk.inventory) == user
 
@@ -518,7 +519,7 @@ def test_a_user_is_a_name_an_arn_or_me(text: str, caller: Caller, user: str, at:
         ("arn:aws:iam::123456789012:group/user/bob", "is not a user"),
     ],
 )
-def test_what_is_no_user_here_is_told(text: str, said: str, at: AtDesk) -> None:
+def test_text_that_is_not_a_user_is_an_error(text: str, said: str, at: AtDesk) -> None:
     """The hint says what to give instead."""
     with at() as desk, pytest.raises(UsageFault, match=said) as caught:
         resolve_user(text, caller=ROLE, inventory=desk.desk.inventory)
@@ -526,23 +527,23 @@ def test_what_is_no_user_here_is_told(text: str, said: str, at: AtDesk) -> None:
 
 
 @pytest.mark.parametrize("text", ["{user}", "{USER}", "arn:aws:iam::000000000000:user/{USER}"])
-def test_a_user_is_spelled_as_iam_does(text: str, user: str, at: AtDesk) -> None:
+def test_a_user_name_is_spelled_as_in_iam(text: str, user: str, at: AtDesk) -> None:
     """User names in IAM are case-insensitive, so a name typed in another case is the same user."""
     with at() as desk:
         text = text.format(user=user, USER=user.upper())
         assert resolve_user(text, caller=desk.caller, inventory=desk.desk.inventory) == user
 
 
-def test_ones_own_name_is_not_looked_up(at: AtDesk, at_lab: Lab) -> None:
-    """STS has already returned it in IAM's spelling."""
+def test_the_callers_name_is_not_looked_up(at: AtDesk, at_lab: Lab) -> None:
+    """STS has already returned the name in IAM's spelling."""
     with at() as desk:
         before = len(at_lab.calls)
         assert resolve_user("LAB-admin", caller=desk.caller, inventory=desk.desk.inventory) == "lab-admin"
         assert len(at_lab.calls) == before
 
 
-def test_a_name_stays_as_typed_where_iam_may_not_be_asked(user: str, at: AtDesk, at_lab: Lab) -> None:
-    """Minimal policies omit iam:GetUser, and enrolling works without it."""
+def test_without_get_user_a_name_stays_as_typed(user: str, at: AtDesk, at_lab: Lab) -> None:
+    """Minimal policies omit iam:GetUser. Enrolling works without it."""
     at_lab.faults.add("GetUser", "denied", at="every")
     with at() as desk:
         assert resolve_user(user.upper(), caller=desk.caller, inventory=desk.desk.inventory) == user.upper()
@@ -552,7 +553,7 @@ def test_a_name_stays_as_typed_where_iam_may_not_be_asked(user: str, at: AtDesk,
 def test_a_user_whom_iam_does_not_know_gets_no_device(
     verb: str, mfa_kit: MfaKit, at_lab: Lab, recipient: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """GetUser decides. Another server may list no devices for such a user instead of an error."""
+    """GetUser decides. Another server may return an empty list of devices for such a user instead of an error."""
     monkeypatch.setattr(Iam, "devices", lambda *_, **__: [])
     before = len(at_lab.calls)
     done = mfa_kit.run(verb, "Nobody.of.this.name", "--with", "virtual", "--codes", "generated", "-r", recipient)
@@ -560,8 +561,8 @@ def test_a_user_whom_iam_does_not_know_gets_no_device(
     assert {call.operation for call in at_lab.calls[before:]} <= {"GetCallerIdentity", "GetUser"}
 
 
-def test_a_look_touches_nothing(at: AtDesk, user: str, at_lab: Lab, home: Path) -> None:
-    """It returns the device that would be made, and the steps in words."""
+def test_look_to_enroll_changes_nothing(at: AtDesk, user: str, at_lab: Lab, home: Path) -> None:
+    """It returns the device that would be made. The maker describes the steps in words."""
     before = at_lab.serials()
     with at() as desk:
         intent = look_to_enroll(Wish(user=user), desk.carrier(), caller=desk.caller, desk=desk.desk)
@@ -574,7 +575,7 @@ def test_a_look_touches_nothing(at: AtDesk, user: str, at_lab: Lab, home: Path) 
     assert not (home / "backups").exists()
 
 
-def test_the_backup_alone_forgets_a_seed_and_only_that(user: str) -> None:
+def test_the_carrier_backup_alone_forgets_one_seed(user: str) -> None:
     """Removing a secret that was never installed is harmless."""
     carrier = BackupAlone(lambda: 59.0)
     intent = Intent(account="000000000000", partition="aws", user=user, name=user)

@@ -64,7 +64,7 @@ def standing(desk: At, serial: str) -> OrphanStanding | None:
 
 
 def clean(desk: At, *serials: str) -> dict[str, tuple[str, MfaKitError | None]]:
-    """Clean only these devices, because other tests may have left some in this account."""
+    """Clean only these devices, because other tests may have left unassigned devices in this account."""
     found = [each for each in orphans.find_orphans(desk=desk.desk) if each.serial in serials]
     done = orphans.remove_orphans(found, account=desk.caller.account, older_than=DAY, limit=50, desk=desk.desk)
     return {each.serial: (each.ended, each.error) for each in done}
@@ -95,10 +95,10 @@ def begun(desk: At, user: str, reached: Reached) -> models.Entry:
         (Reached.CONFIRMED, False, OrphanStanding.FOREIGN),
     ],
 )
-def test_what_the_journal_and_the_tag_say(
+def test_the_state_follows_from_the_journal_and_the_tag(
     reached: Reached, tagged: bool, said: OrphanStanding, at: AtDesk, user: str, aws: Any
 ) -> None:
-    """Among this computer's own devices, half-made ones are settled; staged and deactivated ones stay."""
+    """Of this computer's own devices, half-made ones are settled; staged and deactivated ones stay."""
     with at() as desk:
         entry = begun(desk, user, reached)
     serial = stray(aws, user, **({"run": entry.run, "user": user} if tagged else {}))
@@ -110,8 +110,8 @@ def test_what_the_journal_and_the_tag_say(
 
 
 @pytest.mark.parametrize("tagged", [True, False])
-def test_what_a_process_is_making_is_alive(tagged: bool, at: AtDesk, user: str, aws: Any) -> None:
-    """The run's lock shows this, with or without tags. `clean` leaves the device alone."""
+def test_a_device_that_a_process_is_making_is_alive(tagged: bool, at: AtDesk, user: str, aws: Any) -> None:
+    """The run's lock shows it, with or without tags. `clean` leaves the device alone."""
     with at() as desk:
         entry = models.Entry(run=desk.run(), intent=half_made(user))
         desk.ledger.record(entry.at(Reached.CREATED))
@@ -132,7 +132,7 @@ def test_what_a_process_is_making_is_alive(tagged: bool, at: AtDesk, user: str, 
     ],
     ids=["old", "staged", "young", "no run", "no tag"],
 )
-def test_what_tags_alone_say(
+def test_the_state_follows_from_tags_alone(
     tags: dict[str, str], said: OrphanStanding, goes: bool, at: AtDesk, users: Callable[[], str], aws: Any
 ) -> None:
     """The devices are not in this computer's journal."""
@@ -142,8 +142,8 @@ def test_what_tags_alone_say(
         assert clean(desk, serial) == ({serial: ("deleted", None)} if goes else {})
 
 
-def test_where_tags_may_not_be_read_nothing_is_ours(at: AtDesk, user: str, aws: Any, at_lab: Lab) -> None:
-    """A device stays if it could belong to anyone."""
+def test_devices_with_unreadable_tags_are_kept(at: AtDesk, user: str, aws: Any, at_lab: Lab) -> None:
+    """Such a device could belong to anyone."""
     serial = stray(aws, user, run=LONG_AGO)
     at_lab.faults.add("ListMFADeviceTags", "denied", at="every")
     with at() as desk:
@@ -151,8 +151,8 @@ def test_where_tags_may_not_be_read_nothing_is_ours(at: AtDesk, user: str, aws: 
         assert clean(desk, serial) == {}
 
 
-def test_what_goes_while_we_look_is_no_orphan(at: AtDesk, user: str, aws: Any) -> None:
-    """The device is deleted between the listing and the request for its tags."""
+def test_a_device_deleted_meanwhile_is_not_an_orphan(at: AtDesk, user: str, aws: Any) -> None:
+    """The device is deleted between the request for the list and the request for its tags."""
     serial = stray(aws, user, run=LONG_AGO)
 
     class Meanwhile(Cut):
@@ -175,10 +175,10 @@ def test_what_goes_while_we_look_is_no_orphan(at: AtDesk, user: str, aws: Any) -
         ("assigned", "registrar.delete", "assigned in the meantime; kept"),
     ],
 )
-def test_what_changes_before_it_is_deleted_is_told(
+def test_a_device_that_changed_meanwhile_is_reported(
     what: str, step: str, ended: str, at: AtDesk, user: str, aws: Any, at_lab: Lab
 ) -> None:
-    """The device is checked again just before it is deleted, and IAM decides the rest."""
+    """The device is checked again just before the deletion. After that, IAM's response decides."""
     serial = stray(aws, user, run=LONG_AGO)
 
     def change() -> None:
@@ -191,7 +191,7 @@ def test_what_changes_before_it_is_deleted_is_told(
                 give(aws, at_lab, serial, user)
 
     class When(Cut):
-        """Acts at the first step of this name after the listing."""
+        """Acts at the first step of this name after the devices were listed."""
 
         listed = False
 
@@ -209,8 +209,8 @@ def test_what_changes_before_it_is_deleted_is_told(
     assert (at_lab.assigned(serial) == user) is (what == "assigned")
 
 
-def test_what_cannot_be_deleted_now_is_told_and_the_others_go(at: AtDesk, users: Callable[[], str], aws: Any) -> None:
-    """Each is reported with its error."""
+def test_a_device_that_cannot_be_deleted_is_reported(at: AtDesk, users: Callable[[], str], aws: Any) -> None:
+    """The other devices are deleted. Each failure is reported with its error."""
     one, two = (stray(aws, users(), run=LONG_AGO) for _ in range(2))
 
     class Once(Cut):
@@ -227,7 +227,7 @@ def test_what_cannot_be_deleted_now_is_told_and_the_others_go(at: AtDesk, users:
 
 
 @pytest.mark.usefixtures("aws")
-def test_a_staged_device_is_left_by_its_own_desk_too(at: AtDesk, user: str) -> None:
+def test_a_staged_device_is_kept_on_its_own_computer_too(at: AtDesk, user: str) -> None:
     """It waits for `rollout activate`."""
     with at() as desk:
         intent = look_to_enroll(Wish(user=user), desk.carrier(), caller=desk.caller, desk=desk.desk)
@@ -238,7 +238,7 @@ def test_a_staged_device_is_left_by_its_own_desk_too(at: AtDesk, user: str) -> N
         assert clean(desk, ARN + user) == {}
 
 
-def test_a_dead_run_that_cannot_be_settled_is_told(at: AtDesk, user: str, aws: Any) -> None:
+def test_a_dead_run_that_cannot_be_settled_is_reported(at: AtDesk, user: str, aws: Any) -> None:
     """Its device still exists, and the reason is reported."""
     with at() as desk:
         entry = begun(desk, user, Reached.CREATED)
@@ -277,7 +277,7 @@ def strange(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
 
 
 def test_a_device_with_an_unusual_path_is_foreign(mfa_kit: MfaKit, strange: Lab) -> None:
-    """The others of the account are listed too."""
+    """The other devices of the account are listed too."""
     listed = mfa_kit.run("orphans", "list", "--output", "json")
     assert listed.code == 0, listed.err
     rows = json.loads(listed.out)["rows"]
@@ -285,10 +285,10 @@ def test_a_device_with_an_unusual_path_is_foreign(mfa_kit: MfaKit, strange: Lab)
     assert len(rows) == len(STRANGE) + 1
 
 
-def test_a_device_with_an_unusual_path_ends_no_command(
+def test_a_device_with_an_unusual_path_stops_no_command(
     mfa_kit: MfaKit, strange: Lab, recipient: str, tmp_path: Path
 ) -> None:
-    """It is in every listing of the account, and one of them has the name of a backup's device."""
+    """It is in every list of the account's devices, and one such device has the name of a backup's device."""
     strange.add_user("strange0")
     path = AgeFiles(mfa_kit.home / "backups", []).new(ACCOUNT, "gone", "strange0", run="20250101T000000Z-0a1b2c3d").path
     path.parent.mkdir(parents=True)

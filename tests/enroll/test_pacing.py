@@ -1,4 +1,4 @@
-"""Waiting before a write: requests that certainly had no effect are repeated, unclear ones never."""
+"""Tests of waiting before a write: requests that certainly had no effect are repeated, unclear requests never."""
 
 from collections.abc import Iterable
 
@@ -53,7 +53,7 @@ def each_call(patient: InTurn) -> None:
     patient.delete("s")
 
 
-def test_what_succeeds_is_not_waited_for() -> None:
+def test_a_call_that_succeeds_does_not_wait() -> None:
     """Each call is passed on unchanged."""
     inner, person = Scripted([]), Person()
     each_call(InTurn(inner, Patience(sleep=person.sleep, progress=person)))
@@ -68,8 +68,8 @@ def test_what_succeeds_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize(("kind", "pauses"), [(Throttled, THROTTLED), (Busy, BUSY)])
-def test_what_was_refused_for_now_is_tried_again_and_said(kind: type[MfaKitError], pauses: tuple[int, ...]) -> None:
-    """The pauses get longer, and finally the error is raised."""
+def test_throttled_and_busy_calls_are_retried_with_messages(kind: type[MfaKitError], pauses: tuple[int, ...]) -> None:
+    """The pauses get longer. Finally the error is raised."""
     inner, person = Scripted([kind("wait", "a while")] * (len(pauses) + 1)), Person()
     with pytest.raises(kind, match="wait"):
         InTurn(inner, Patience(sleep=person.sleep, progress=person)).delete("s")
@@ -77,7 +77,7 @@ def test_what_was_refused_for_now_is_tried_again_and_said(kind: type[MfaKitError
     assert person.said == [f"wait; trying again in {pause} s" for pause in pauses]
 
 
-def test_codes_are_asked_for_after_the_waiting() -> None:
+def test_codes_are_computed_after_the_wait() -> None:
     """Old codes are never sent again."""
     inner, person = Scripted([Throttled("wait", ""), Busy("wait", "")]), Person()
     numbers = iter(range(100))
@@ -86,8 +86,8 @@ def test_codes_are_asked_for_after_the_waiting() -> None:
     assert person.slept == [THROTTLED[0], BUSY[0]]
 
 
-def test_what_is_unclear_goes_up_at_once() -> None:
-    """The request may have taken effect. The caller looks and decides."""
+def test_an_unclear_result_is_not_retried() -> None:
+    """The request may have taken effect. The caller checks and decides."""
     inner, person = Scripted([Unclear("no answer", "")]), Person()
     with pytest.raises(Unclear):
         each_call(InTurn(inner, Patience(sleep=person.sleep, progress=person)))

@@ -35,10 +35,7 @@ class Clock:
 
 @dataclass
 class Person:
-    """Answers each prompt with the code of a step, or with words.
-
-    Of a pair, the first number is how many steps pass before the answer, and the second is the step.
-    """
+    """Records the messages to the user. A pause does not wait, but calls `while_waiting`."""
 
     clock: Clock
     answers: Iterator[int | str | tuple[int, int]]
@@ -128,19 +125,17 @@ def carrier(who: Person, **way: object) -> Phone:
     [((-1, 0), 0), ((0, 1), 1), ((-1, (1, 0)), -1), ((0, (1, 1)), 0), ((-1, (2, 0)), -1), ((0, (9, 1)), 0)],
     ids=str,
 )
-def test_of_two_codes_the_one_that_is_less_behind_tells_the_drift(
-    answers: tuple[int | tuple[int, int], ...], found: int
-) -> None:
-    """A code that is typed late looks like a slow clock, never like a fast one."""
+def test_the_code_that_is_less_late_gives_the_skew(answers: tuple[int | tuple[int, int], ...], found: int) -> None:
+    """A code that is typed late looks like the code of a slow clock, never like that of a fast clock."""
     assert drift(person(*answers)) == found
 
 
-def test_one_code_proves_phone_seed_and_clock() -> None:
+def test_one_code_is_enough_with_codes_one() -> None:
     """In a queue of people, one code is enough to show the skew."""
     assert drift(person(-1), typed=1) == -1
 
 
-def test_after_a_gap_the_second_code_is_the_first() -> None:
+def test_after_a_gap_the_second_code_counts_as_the_first() -> None:
     """A missed step does not block the user."""
     who = person(-1, (1, 1), (1, 2))
     assert drift(who) == 0
@@ -148,22 +143,22 @@ def test_after_a_gap_the_second_code_is_the_first() -> None:
 
 
 @pytest.mark.parametrize(("mistakes", "advices"), [(2, 0), (3, 1), (5, 1), (6, 2)])
-def test_every_third_mistake_in_a_row_is_answered_with_what_else_to_try(mistakes: int, advices: int) -> None:
+def test_every_third_mistake_prints_advice(mistakes: int, advices: int) -> None:
     """The question is then asked again."""
     who = person(*["nonsense"] * mistakes, -1, 0)
     drift(who)
     assert who.said.count(phone.ADVICE) == advices
 
 
-def test_a_right_code_ends_a_row_of_mistakes() -> None:
-    """Two mistakes before the first code and two after it do not count as three in a row."""
+def test_a_right_code_ends_a_series_of_mistakes() -> None:
+    """Two mistakes before the first code and two mistakes after it do not count as three in a row."""
     who = person("x", "x", -1, "x", "x", 0)
     drift(who)
     assert phone.ADVICE not in who.said
 
 
-def test_the_pair_is_of_the_moment_when_it_leaves() -> None:
-    """It is computed for the phone's clock. The user is asked once, even if a throttled request repeats."""
+def test_the_pair_is_computed_just_before_the_request() -> None:
+    """The phone's clock is used. The user is asked once, even if a throttled request is repeated."""
     who = person(-1, 0)
     made = carrier(who)
     assert made.codes(INTENT) == Pair(SHOWN.at(STEP - 1), SHOWN.at(STEP))
@@ -172,7 +167,7 @@ def test_the_pair_is_of_the_moment_when_it_leaves() -> None:
 
 
 @pytest.mark.parametrize(("way", "shown"), [({}, ["Symbol"]), ({"grouped": True}, ["Symbol", "Secret"])], ids=str)
-def test_what_is_shown_is_gone_when_the_codes_match(way: dict[str, bool], shown: list[str]) -> None:
+def test_the_qr_code_is_erased_when_the_codes_match(way: dict[str, bool], shown: list[str]) -> None:
     """The secret as text is shown only on request."""
     who = person()
     made = carrier(who, **way)
@@ -189,8 +184,8 @@ def test_what_is_shown_is_gone_when_the_codes_match(way: dict[str, bool], shown:
     assert who.screen == []
 
 
-def test_what_is_shown_is_gone_after_an_interrupt() -> None:
-    """Happens before any further output."""
+def test_the_qr_code_is_erased_after_an_interrupt() -> None:
+    """It is erased before any further output."""
     who = person()
 
     def answers() -> Iterator[int]:
@@ -203,7 +198,7 @@ def test_what_is_shown_is_gone_after_an_interrupt() -> None:
     assert who.screen == []
 
 
-def test_without_a_person_nothing_begins() -> None:
+def test_without_a_terminal_nothing_begins() -> None:
     """The error names the options for scripts."""
     with pytest.raises(Declined) as caught:
         carrier(person(alone=True)).check(INTENT, sealed=True)
@@ -211,14 +206,14 @@ def test_without_a_person_nothing_begins() -> None:
 
 
 def test_a_small_window_is_refused_before_anything_is_made() -> None:
-    """The error names alternatives that need no window."""
+    """The error names options that need no window."""
     with pytest.raises(UsageFault) as caught:
         carrier(person(small=True)).check(INTENT, sealed=False)
     assert "--qr-file" in caught.value.hint
 
 
-def test_a_small_window_does_where_the_backup_is_sealed() -> None:
-    """The user scans the backup instead, and the codes are asked for as usual."""
+def test_a_small_window_is_enough_if_there_is_a_backup() -> None:
+    """The user scans the QR code of the backup instead, and the codes are asked for as usual."""
     who = person(-1, 0, small=True)
     made = carrier(who)
     made.check(INTENT, sealed=True)
@@ -226,8 +221,8 @@ def test_a_small_window_does_where_the_backup_is_sealed() -> None:
     assert any("backup show" in each for each in who.said)
 
 
-def test_a_window_that_became_small_since_ends_it() -> None:
-    """Without an encrypted backup, there is nothing to scan."""
+def test_a_window_that_became_too_small_is_an_error() -> None:
+    """Without an encrypted backup, there is no other QR code to scan."""
     who = person()
     made = carrier(who)
     made.check(INTENT, sealed=False)
@@ -236,8 +231,8 @@ def test_a_window_that_became_small_since_ends_it() -> None:
         made.codes(INTENT)
 
 
-def test_a_plain_file_is_asked_for_written_and_named() -> None:
-    """It is then not shown on the screen."""
+def test_a_qr_file_is_confirmed_written_and_named() -> None:
+    """The QR code is then not shown on the screen."""
     who, file = person("yes", -1, 0), File()
     made = Phone(who.clock, interaction=who, draw=lambda *_: Symbol("█"), proof=PhoneProof(picture=file))
     made.check(INTENT, sealed=False)
@@ -248,7 +243,7 @@ def test_a_plain_file_is_asked_for_written_and_named() -> None:
     assert who.said[-1] == "alice.png contains the secret unencrypted: delete it now"
 
 
-def test_a_plain_file_goes_with_its_device() -> None:
+def test_a_qr_file_is_removed_with_its_device() -> None:
     """A file that this run did not write stays."""
     who, file = person(), File(there=True)
     made = Phone(who.clock, interaction=who, draw=lambda *_: Symbol("█"), proof=PhoneProof(picture=file))
@@ -259,8 +254,8 @@ def test_a_plain_file_goes_with_its_device() -> None:
     assert [kept, file.there] == [True, False]
 
 
-def test_a_plain_file_goes_when_its_codes_do_not_come() -> None:
-    """The file is removed even if the device cannot be deleted now, so that nothing is settled."""
+def test_a_qr_file_is_removed_if_no_codes_are_typed() -> None:
+    """The file is removed even if the device cannot be deleted now."""
     who, file = person(), File()
 
     def answers() -> Iterator[int]:
@@ -275,14 +270,14 @@ def test_a_plain_file_goes_when_its_codes_do_not_come() -> None:
     assert not file.there
 
 
-def test_two_codes_of_an_unknown_seed_are_six_digits_not_the_same_and_soon_after_each_other() -> None:
+def test_codes_of_an_unknown_seed_are_checked_by_form_and_time() -> None:
     """More cannot be checked, because only AWS has the secret."""
     who = person("111111", "111111", "x", "222222")
     assert phone.ask_pair(now=who.clock, interaction=who, instead="-") == Pair("111111", "222222")
     assert sum("the same code again" in each for each in who.said) == 1
 
 
-def test_two_codes_that_are_far_apart_cannot_be_neighbors() -> None:
+def test_two_codes_that_are_far_apart_are_not_consecutive() -> None:
     """The second code then counts as the first."""
     who = person(0, (3, 3), (1, 4))
     assert phone.ask_pair(now=who.clock, interaction=who, instead="-") == Pair(SHOWN.at(STEP + 3), SHOWN.at(STEP + 4))

@@ -1,4 +1,4 @@
-"""Cases of `settle` against the lab: whether a device is this run's, whether an Enable took effect, what stays open."""
+"""Cases of `settle` in the lab: whose device it is, whether an Enable took effect, which entries stay open."""
 
 import time
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def entry_of(user: str, *, seconds_ago: float = 0, **how: Any) -> Entry:
 
 
 def make(desk: At, entry: Entry, *, run: str | None = "its own", enabled_for: str | None = None) -> Created:
-    """Make the device of an entry, with its run, another run or no run in the tags; optionally enable it."""
+    """Make the device of an entry. Its tags have its own run, another run or no run. Enable it if requested."""
     tags = {RUN_TAG: entry.run if run == "its own" else run} if run else {}
     created = desk.desk.registrar.create(entry.intent, tags)
     if enabled_for:
@@ -56,7 +56,7 @@ def settled(desk: At, entry: Entry) -> Reached:
     return reached
 
 
-def test_a_half_made_device_goes_with_its_backup(at: AtDesk, user: str, at_lab: Lab) -> None:
+def test_a_half_made_device_is_deleted_with_its_backup(at: AtDesk, user: str, at_lab: Lab) -> None:
     """The device is deleted in IAM before the copies are removed."""
     with at() as desk:
         entry = entry_of(user)
@@ -74,21 +74,21 @@ def place(desk: At, entry: Entry) -> str | None:
     return desk.desk.vault.place(entry.intent, entry.run)
 
 
-def test_a_device_whose_enable_won_stands(at: AtDesk, user: str) -> None:
-    """The listing shows it before anything is deleted."""
+def test_a_device_whose_enable_took_effect_is_kept(at: AtDesk, user: str) -> None:
+    """IAM's list shows it before anything is deleted."""
     with at() as desk:
         entry = entry_of(user)
         make(desk, entry, enabled_for=user)
         assert settled(desk, entry) is Reached.CONFIRMED
 
 
-def test_a_device_that_is_gone_is_undone(at: AtDesk, user: str) -> None:
+def test_a_device_that_no_longer_exists_is_undone(at: AtDesk, user: str) -> None:
     """It does not matter which process deleted it."""
     with at() as desk:
         assert settled(desk, entry_of(user)) is Reached.UNDONE
 
 
-def test_a_device_that_goes_while_we_look_is_undone(at: AtDesk, user: str, at_lab: Lab) -> None:
+def test_a_device_deleted_meanwhile_is_undone(at: AtDesk, user: str, at_lab: Lab) -> None:
     """The Delete finds that it no longer exists."""
     with at() as desk:
         entry = entry_of(user)
@@ -99,10 +99,8 @@ def test_a_device_that_goes_while_we_look_is_undone(at: AtDesk, user: str, at_la
 
 
 @pytest.mark.parametrize("answered_here", [False, True])
-def test_another_runs_device_of_the_same_name_is_not_touched(
-    answered_here: bool, at: AtDesk, user: str, at_lab: Lab
-) -> None:
-    """ARNs are reused; only this run's copies are removed."""
+def test_another_runs_device_of_the_same_name_is_kept(answered_here: bool, at: AtDesk, user: str, at_lab: Lab) -> None:
+    """ARNs are reused. Only this run's copies of its secret are removed."""
     with at() as desk:
         entry = entry_of(user, answered_here=answered_here)
         make(desk, entry, run=OTHER_RUN)
@@ -110,8 +108,8 @@ def test_another_runs_device_of_the_same_name_is_not_touched(
     assert serial_of(user) in at_lab.serials()
 
 
-def test_an_untagged_device_goes_only_where_its_create_was_answered_here(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Otherwise nothing shows whose it is: the entry stays open, and the hint has a command for an administrator."""
+def test_an_untagged_device_is_deleted_only_after_a_response(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Without a response to Create, no data shows which run made it. The hint has a command for an administrator."""
     with at() as desk:
         entry = entry_of(user)
         make(desk, entry, run=None)
@@ -123,8 +121,8 @@ def test_an_untagged_device_goes_only_where_its_create_was_answered_here(at: AtD
     assert serial_of(user) not in at_lab.serials()
 
 
-def test_a_create_without_an_answer_may_arrive_for_a_quarter_of_an_hour(at: AtDesk, user: str) -> None:
-    """After that it is considered lost."""
+def test_a_create_without_a_response_is_lost_after_15_minutes(at: AtDesk, user: str) -> None:
+    """Until then, it may still take effect."""
     with at() as desk:
         with pytest.raises(Unsettled, match="may still take effect") as caught:
             settled(desk, entry_of(user, reached=Reached.INTENT, seconds_ago=14 * 60))
@@ -132,7 +130,7 @@ def test_a_create_without_an_answer_may_arrive_for_a_quarter_of_an_hour(at: AtDe
         assert settled(desk, entry_of(user, reached=Reached.INTENT, seconds_ago=16 * 60)) is Reached.UNDONE
 
 
-def test_a_user_who_is_gone_has_no_device(at: AtDesk, user: str, at_lab: Lab) -> None:
+def test_a_deleted_user_has_no_device(at: AtDesk, user: str, at_lab: Lab) -> None:
     """The device that was made for the user is removed nevertheless."""
     with at() as desk:
         entry = entry_of(user)
@@ -142,8 +140,8 @@ def test_a_user_who_is_gone_has_no_device(at: AtDesk, user: str, at_lab: Lab) ->
     assert serial_of(user) not in at_lab.serials()
 
 
-def test_a_listing_that_lags_is_waited_for(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """IAM refuses the Delete, so the Enable took effect; IAM lists the device a moment later."""
+def test_settle_waits_for_a_list_that_lags(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """IAM refuses the Delete, so the Enable took effect. IAM lists the device a moment later."""
     with at() as desk:
         entry = entry_of(user)
         at_lab.faults.add("*", "lag", seconds=600)
@@ -153,8 +151,8 @@ def test_a_listing_that_lags_is_waited_for(at: AtDesk, user: str, at_lab: Lab) -
         assert desk.person.slept == [1]
 
 
-def test_a_device_that_is_assigned_and_never_listed_stays_open(at: AtDesk, users: Callable[[], str]) -> None:
-    """It was assigned to another user, or IAM is very late. mfa-kit does not decide this."""
+def test_an_assigned_device_that_is_never_listed_stays_open(at: AtDesk, users: Callable[[], str]) -> None:
+    """It was assigned to another user, or IAM is very late. mfa-kit does not guess."""
     user, other = users(), users()
     with at() as desk:
         entry = entry_of(user)
@@ -164,7 +162,7 @@ def test_a_device_that_is_assigned_and_never_listed_stays_open(at: AtDesk, users
         assert sum(desk.person.slept) == 30
 
 
-def test_an_answer_that_is_lost_while_settling_is_asked_for_again(at: AtDesk, user: str, at_lab: Lab) -> None:
+def test_a_lost_response_while_settling_is_retried(at: AtDesk, user: str, at_lab: Lab) -> None:
     """All requests of `settle` may be repeated. If no response comes, mfa-kit gives up and the entry stays open."""
     with at() as desk:
         entry = entry_of(user)
@@ -178,7 +176,7 @@ def test_an_answer_that_is_lost_while_settling_is_asked_for_again(at: AtDesk, us
         assert settled(desk, entry) is Reached.UNDONE
 
 
-def test_a_delete_that_is_denied_is_told_with_its_command(at: AtDesk, user: str, at_lab: Lab) -> None:
+def test_a_denied_delete_is_reported_with_a_command(at: AtDesk, user: str, at_lab: Lab) -> None:
     """If there is a backup, the hint also says how to continue with the device."""
     with at() as desk:
         entry = entry_of(user)
@@ -193,8 +191,8 @@ def test_a_delete_that_is_denied_is_told_with_its_command(at: AtDesk, user: str,
         assert "--resume" in caught.value.hint
 
 
-def test_a_revoke_goes_on_to_its_end(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """The next run finishes it, even if half of it was done already."""
+def test_an_interrupted_revoke_is_finished(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """The next run finishes it, even if half of its steps were already done."""
     with at() as desk:
         entry = entry_of(user, reached=Reached.REVOKING, purpose=Purpose.REVOKE)
         make(desk, entry, enabled_for=user)
@@ -223,10 +221,8 @@ def since(desk: At, user: str) -> float | None:
 
 
 @pytest.mark.parametrize("kind", ["virtual", "token"])
-def test_a_revoke_goes_on_with_the_device_that_was_enabled_when_it_began(
-    kind: str, at: AtDesk, user: str, at_lab: Lab
-) -> None:
-    """Without a tag, IAM's EnableDate distinguishes it from one enabled later. The local clock is not used."""
+def test_a_revoke_continues_only_with_the_same_enable_date(kind: str, at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Without a tag, IAM's EnableDate distinguishes the device from one that was enabled later."""
     with at() as desk:
         entry = entry_of(user, seconds_ago=-7200, reached=Reached.REVOKING)
         if kind == "token":
@@ -245,7 +241,7 @@ def test_a_revoke_goes_on_with_the_device_that_was_enabled_when_it_began(
         assert desk.desk.inventory.devices(user) == []
 
 
-def test_a_device_that_changed_while_a_person_was_asked_is_not_taken(at: AtDesk, user: str, at_lab: Lab) -> None:
+def test_a_device_that_changed_during_the_prompt_is_kept(at: AtDesk, user: str, at_lab: Lab) -> None:
     """Another device now has its name, so nothing is changed or recorded."""
     with at() as desk:
         make(desk, entry_of(user), run=None, enabled_for=user)
@@ -260,7 +256,7 @@ def test_a_device_that_changed_while_a_person_was_asked_is_not_taken(at: AtDesk,
     assert serial_of(user) not in at_lab.serials()
 
 
-def test_a_device_that_went_while_a_person_was_asked_counts_as_done(at: AtDesk, user: str, at_lab: Lab) -> None:
+def test_a_device_removed_during_the_prompt_counts_as_done(at: AtDesk, user: str, at_lab: Lab) -> None:
     """It does not matter which process removed it."""
     with at() as desk:
         make(desk, entry_of(user), enabled_for=user)
@@ -287,8 +283,8 @@ def replaced(desk: At, user: str, *, lost: bool) -> revoke.Replaced:
     return revoke.replace_device(intent, old, desk.carrier(), lost=lost, desk=desk.desk, run=desk.run())
 
 
-def test_a_backup_goes_with_its_device_though_the_journal_was_lost(at: AtDesk, user: str, home: Path) -> None:
-    """The backup has the run ID that is in the tag, even if another computer made it and the folder is shared."""
+def test_a_backup_is_removed_even_if_the_journal_was_lost(at: AtDesk, user: str, home: Path) -> None:
+    """The backup's file name has the run ID of the tag, even if another computer made it and the folder is shared."""
     with at() as desk:
         desk.enroll(user)
         (backup,) = (home / "backups").rglob("*.png.age")
@@ -303,7 +299,7 @@ def test_a_backup_goes_with_its_device_though_the_journal_was_lost(at: AtDesk, u
     assert not backup.exists()
 
 
-def test_an_interrupted_revoke_says_that_it_goes_on(at: AtDesk, user: str, users: Callable[[], str]) -> None:
+def test_an_interrupted_revoke_says_how_it_continues(at: AtDesk, user: str, users: Callable[[], str]) -> None:
     """A deactivated device is not assigned again."""
     other = users()
     with at() as desk:
@@ -320,10 +316,10 @@ def test_an_interrupted_revoke_says_that_it_goes_on(at: AtDesk, user: str, users
 @pytest.mark.parametrize(
     ("lost", "step"), [(True, "carrier.codes"), (False, "registrar.deactivate")], ids=["lost", "works yet"]
 )
-def test_an_interrupted_replacement_says_what_stands(
+def test_an_interrupted_replacement_names_both_devices(
     lost: bool, step: str, at: AtDesk, user: str, users: Callable[[], str], at_lab: Lab
 ) -> None:
-    """A lost device is removed first; a working one is removed when the new one works."""
+    """A lost device is removed first. A working device is removed when the new device works."""
     other = users()
     with at() as desk:
         desk.enroll(user)
@@ -337,8 +333,8 @@ def test_an_interrupted_replacement_says_what_stands(
     assert (at_lab.assigned(new) if new in at_lab.serials() else None) == (None if lost else user)
 
 
-def test_a_revoke_of_an_untagged_device_whose_delete_is_not_answered_ends(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """It was seen on its user just before, so the result is certain."""
+def test_a_revoke_of_an_untagged_device_survives_a_lost_delete(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """The user had the device just before, so the result is certain."""
     with at() as desk:
         make(desk, entry_of(user), run=None, enabled_for=user)
         at_lab.faults.add("DeleteVirtualMFADevice", "error-before")
@@ -346,10 +342,10 @@ def test_a_revoke_of_an_untagged_device_whose_delete_is_not_answered_ends(at: At
     assert serial_of(user) not in at_lab.serials()
 
 
-def test_a_device_that_the_journal_has_as_another_users_is_told(
+def test_a_device_recorded_for_another_user_is_reported(
     at: AtDesk, users: Callable[[], str], at_lab: Lab, home: Path
 ) -> None:
-    """Someone reassigned it by other means. The row, the backup and IAM stay unchanged, and the command is printed."""
+    """Someone assigned it by other means. The journal, the backup and IAM stay unchanged, and a command is printed."""
     alice, bob = users(), users()
     with at() as desk:
         desk.enroll(alice)
@@ -368,7 +364,7 @@ def test_a_device_that_the_journal_has_as_another_users_is_told(
         assert list((home / "backups").rglob("*.age"))
 
 
-def test_the_journal_s_user_may_be_written_in_another_case(at: AtDesk, user: str) -> None:
+def test_the_journal_s_user_may_have_another_case(at: AtDesk, user: str) -> None:
     """User names in IAM are case-insensitive."""
     with at() as desk:
         desk.enroll(user)
@@ -377,9 +373,7 @@ def test_the_journal_s_user_may_be_written_in_another_case(at: AtDesk, user: str
         assert revoke.entry_of_device(typed, caller=desk.caller, desk=desk.desk, now=desk.run()).intent.user == user
 
 
-def test_a_backup_whose_folder_is_not_there_keeps_its_entry_open(
-    at: AtDesk, user: str, at_lab: Lab, home: Path
-) -> None:
+def test_a_missing_backup_folder_keeps_the_entry_open(at: AtDesk, user: str, at_lab: Lab, home: Path) -> None:
     """The device is removed. The next command removes the backup when the folder is available again."""
     with at() as desk:
         desk.enroll(user)
@@ -394,8 +388,8 @@ def test_a_backup_whose_folder_is_not_there_keeps_its_entry_open(
     assert not list(home.rglob("*.age"))
 
 
-def test_a_revoke_of_an_untagged_device_whose_user_is_gone_says_what_to_do(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Its user is no longer known."""
+def test_an_untagged_device_of_a_deleted_user_gets_a_hint(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Without a tag and a user, mfa-kit cannot know whether the device is the intended one."""
     with at() as desk:
         make(desk, entry_of(user), run=None)
         at_lab.account.backend.delete_user(user)
@@ -404,7 +398,7 @@ def test_a_revoke_of_an_untagged_device_whose_user_is_gone_says_what_to_do(at: A
         assert "delete-virtual-mfa-device" in caught.value.hint
 
 
-def test_what_is_no_virtual_device_has_no_tags_to_read(at: AtDesk, user: str, at_lab: Lab) -> None:
+def test_a_token_is_recognized_without_tags(at: AtDesk, user: str, at_lab: Lab) -> None:
     """A token is deactivated if it is certainly the intended one, and never deleted."""
     intent = models.intent_of("GAHT12345678", user=user, account=ACCOUNT, partition="aws")
     before = len(at_lab.calls)
@@ -422,10 +416,10 @@ def test_what_is_no_virtual_device_has_no_tags_to_read(at: AtDesk, user: str, at
 
 @pytest.mark.parametrize("tagged", [True, False], ids=["tagged", "untagged"])
 @pytest.mark.parametrize("known", [True, False], ids=["filed here", "filed elsewhere"])
-def test_when_a_replacement_stands_the_old_device_goes(
+def test_the_old_device_is_removed_after_a_killed_replacement(
     known: bool, tagged: bool, at: AtDesk, user: str, at_lab: Lab
 ) -> None:
-    """The old device is removed even if the run was killed in between, and wherever it was made."""
+    """It is removed even if another computer made it."""
     with at() as desk:
         old = entry_of(user, reached=Reached.CONFIRMED)
         make(desk, old, run="its own" if tagged else None, enabled_for=user)
@@ -454,8 +448,8 @@ def test_when_a_replacement_stands_the_old_device_goes(
     assert serial_of(user) not in at_lab.serials()
 
 
-def test_a_seed_that_is_restored_is_the_devices(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Create's response equals the secret in the lab. This is the control for the tests above."""
+def test_the_secret_in_the_lab_is_that_of_the_response(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """The response to Create equals the secret in the lab. That is the control for the tests above."""
     with at() as desk:
         created = make(desk, entry_of(user))
         assert created.seed == Seed(at_lab.seed(serial_of(user)))
@@ -465,7 +459,7 @@ def test_a_seed_that_is_restored_is_the_devices(at: AtDesk, user: str, at_lab: L
 
 
 class Unseen(Cut):
-    """Tags lag behind the device: IAM reports that it does not exist."""
+    """Tags lag behind the device, so IAM reports that the device does not exist."""
 
     def step(self, name: str, call: Callable[[], Any]) -> Any:
         self.steps.append(name)
@@ -473,9 +467,7 @@ class Unseen(Cut):
 
 
 @pytest.mark.parametrize("enabled", [True, False], ids=["enabled", "not enabled"])
-def test_a_created_device_whose_tags_are_absent_is_looked_for(
-    enabled: bool, at: AtDesk, user: str, at_lab: Lab
-) -> None:
+def test_a_created_device_with_missing_tags_is_looked_up(enabled: bool, at: AtDesk, user: str, at_lab: Lab) -> None:
     """Its Create got a response, so IAM's list and the response to Delete decide, not the tags alone."""
     with at(cut=Unseen()) as desk:
         entry = entry_of(user, backup=place(desk, entry_of(user)), answered_here=True)
@@ -485,16 +477,16 @@ def test_a_created_device_whose_tags_are_absent_is_looked_for(
     assert (serial_of(user) in at_lab.serials()) is enabled
 
 
-def test_what_a_dead_run_enabled_is_found_though_its_tags_are_absent(at: AtDesk, user: str) -> None:
-    """IAM lists it on the user for whom that run made it."""
+def test_an_enabled_device_with_missing_tags_is_found(at: AtDesk, user: str) -> None:
+    """IAM lists it for the user for whom that run made it."""
     with at(cut=Unseen()) as desk:
         entry = entry_of(user)
         make(desk, entry, enabled_for=user)
         assert settled(desk, entry) is Reached.CONFIRMED
 
 
-def test_a_dry_desk_settles_nothing(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """It does not even look at what a dead run left."""
+def test_a_dry_run_does_not_settle_dead_runs(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """No request to IAM is made for it."""
     with at() as desk:
         entry = entry_of(user)
         make(desk, entry)
@@ -506,12 +498,12 @@ def test_a_dry_desk_settles_nothing(at: AtDesk, user: str, at_lab: Lab) -> None:
 
 
 def cleaned(desk: At) -> list[Cleaned]:
-    """Run `clean` without an orphan in the listing. It settles dead runs nevertheless."""
+    """Run `clean` without an orphan in the list. It settles dead runs nevertheless."""
     return list(remove_orphans([], account=ACCOUNT, older_than=0, limit=0, desk=desk.desk))
 
 
-def test_a_clean_leaves_a_revoke_alone_whose_device_its_user_has(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """`clean` removes no assigned device. If it has been deactivated by other means, the revoke continues."""
+def test_clean_skips_a_revoke_of_an_assigned_device(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """`clean` removes no assigned device. If the device was deactivated by other means, the revoke continues."""
     with at() as desk:
         entry = entry_of(user, reached=Reached.REVOKING, purpose=Purpose.REVOKE)
         make(desk, entry, enabled_for=user)
@@ -524,8 +516,8 @@ def test_a_clean_leaves_a_revoke_alone_whose_device_its_user_has(at: AtDesk, use
     assert serial_of(user) not in at_lab.serials()
 
 
-def test_nothing_of_a_lost_device_need_be_plugged_in_or_installed(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """The carrier of its method is not even requested."""
+def test_a_lost_device_needs_neither_hardware_nor_library(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """The carrier of its method is not requested."""
     with at() as desk:
         entry = entry_of(user, reached=Reached.REVOKING, purpose=Purpose.LOST)
         entry = replace(entry, intent=entry.intent.on(hardware="12345678"))
@@ -537,7 +529,7 @@ def test_nothing_of_a_lost_device_need_be_plugged_in_or_installed(at: AtDesk, us
     assert serial_of(user) not in at_lab.serials()
 
 
-def test_a_lost_device_takes_no_seed_and_gives_no_code(user: str) -> None:
+def test_a_lost_device_stores_no_secret_and_shows_no_code(user: str) -> None:
     """The error asks for another device."""
     entry, gone = entry_of(user), LostDevice()
     assert gone.check(entry.intent, sealed=True) == entry.intent

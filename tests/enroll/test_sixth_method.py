@@ -63,7 +63,7 @@ def run(mfa_kit: MfaKit, tmp_path: Path) -> Callable[..., Result]:
 
 
 def test_help_lists_the_method_and_its_options(run: Callable[..., Result]) -> None:
-    """It appears in the list of methods, on its own page, and among the options of the station."""
+    """The method is in the list of methods and has its own help. The station has its options."""
     listed = run("enroll", "--help").out
     assert "slip          a slip of paper" in listed
     assert "programmable|slip" in listed
@@ -71,8 +71,10 @@ def test_help_lists_the_method_and_its_options(run: Callable[..., Result]) -> No
     assert "slip" in run("rollout", "station", "--help").out
 
 
-def test_a_user_is_enrolled_by_it(run: Callable[..., Result], user: str, recipient: str, at_lab: Lab) -> None:
-    """Its option takes effect. Its name is in the result, in the tags and in the ledger."""
+def test_a_user_is_enrolled_with_the_new_method(
+    run: Callable[..., Result], user: str, recipient: str, at_lab: Lab
+) -> None:
+    """The method's option takes effect. The method's name is in the result, in the tags and in the ledger."""
     words = ("enroll", user, "--with", "slip", "--color", "blue", "-r", recipient, "--output", "json")
     done = run(*words)
     assert done.code == 0, done.err
@@ -85,13 +87,13 @@ def test_a_user_is_enrolled_by_it(run: Callable[..., Result], user: str, recipie
     assert run("revoke", user, "--yes", "--leave-without-mfa").code == 0
 
 
-def test_its_options_are_refused_by_the_others(run: Callable[..., Result], user: str) -> None:
+def test_other_methods_refuse_its_options(run: Callable[..., Result], user: str) -> None:
     """The error names the option and its method."""
     done = run("enroll", user, "--with", "virtual", "--color", "blue")
     assert (done.code, "--color belongs to --with slip" in done.err) == (2, True)
 
 
-def test_a_roster_and_a_plan_can_name_it(run: Callable[..., Result], user: str, tmp_path: Path) -> None:
+def test_a_roster_and_a_plan_can_name_the_new_method(run: Callable[..., Result], user: str, tmp_path: Path) -> None:
     """An unknown word is refused, with a list of the methods. A row with the new method is left for the station."""
     roster, plan = tmp_path / "roster.csv", tmp_path / "plan.json"
     roster.write_text(f"user,kind\n{user},stone\n")

@@ -37,7 +37,7 @@ def opened(lab: Lab) -> Callable[[Entry], Created]:
 
 
 def half_made(at: AtDesk, lab: Lab, user: str) -> None:
-    """Leave a device that could be neither enabled nor deleted, and its encrypted backup."""
+    """Leave a device that could not be enabled or deleted, and its encrypted backup."""
     lab.faults.add("EnableMFADevice", "denied")
     lab.faults.add("DeleteVirtualMFADevice", "denied")
     with at() as desk, pytest.raises(AccessDenied):
@@ -45,13 +45,13 @@ def half_made(at: AtDesk, lab: Lab, user: str) -> None:
     lab.faults.clear()
 
 
-def test_who_has_none_is_told(at: AtDesk, user: str) -> None:
+def test_a_user_without_devices_has_one_line(at: AtDesk, user: str) -> None:
     """The output is one line."""
     with at() as desk:
         assert read_status(user, caller=desk.caller, desk=desk.desk) == [DeviceStatus(user=user)]
 
 
-def test_who_left_since_all_were_listed_has_nothing(at: AtDesk, user: str) -> None:
+def test_a_user_deleted_since_the_list_is_skipped(at: AtDesk, user: str) -> None:
     """A deleted user is an error if named, and is skipped in a status of all users."""
     with at() as desk:
         with pytest.raises(NoSuchEntity):
@@ -60,7 +60,7 @@ def test_who_left_since_all_were_listed_has_nothing(at: AtDesk, user: str) -> No
         assert read_status_while_there(user, caller=desk.caller, desk=desk.desk) == [DeviceStatus(user=user)]
 
 
-def test_what_iam_does_not_tell_of_a_key_is_left_out(at: AtDesk, lab: Lab, user: str) -> None:
+def test_unreadable_certifications_are_left_out(at: AtDesk, lab: Lab, user: str) -> None:
     """Without permission to read a key's certifications, the key is listed nevertheless."""
     lab.register_fido(user, "key")
     lab.faults.add("GetMFADevice", "denied")
@@ -70,7 +70,7 @@ def test_what_iam_does_not_tell_of_a_key_is_left_out(at: AtDesk, lab: Lab, user:
     assert (found.device.type, found.certifications) == (DeviceType.FIDO2, None)
 
 
-def test_a_device_of_this_desk_is_told_with_its_backup(at: AtDesk, user: str) -> None:
+def test_a_device_of_this_computer_has_its_backup(at: AtDesk, user: str) -> None:
     """The journal has the device, and the file exists."""
     with at() as desk:
         made = desk.enroll(user)
@@ -81,7 +81,7 @@ def test_a_device_of_this_desk_is_told_with_its_backup(at: AtDesk, user: str) ->
     assert found.device.serial == serial_of(user)
 
 
-def test_a_device_of_another_desk_is_told_by_its_tag(at: AtDesk, user: str, home: Path) -> None:
+def test_a_device_of_another_computer_is_known_by_its_tag(at: AtDesk, user: str, home: Path) -> None:
     """There is no journal entry and no backup."""
     with at() as desk:
         desk.enroll(user)
@@ -91,7 +91,7 @@ def test_a_device_of_another_desk_is_told_by_its_tag(at: AtDesk, user: str, home
     assert (found.made, found.backup) == (MadeBy.ELSEWHERE, None)
 
 
-def test_an_untagged_device_is_of_an_unknown_maker(at: AtDesk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_untagged_device_has_an_unknown_maker(at: AtDesk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another tool made it, or reading tags is denied. Another user's journal entry of that name is ignored."""
     with at() as desk:
         desk.enroll(user)
@@ -101,7 +101,7 @@ def test_an_untagged_device_is_of_an_unknown_maker(at: AtDesk, user: str, monkey
     assert (found.made, found.backup) == (MadeBy.UNKNOWN, None)
 
 
-def test_resync_gives_iam_two_codes(at: AtDesk, user: str, lab: Lab) -> None:
+def test_resync_sends_iam_two_codes(at: AtDesk, user: str, lab: Lab) -> None:
     """IAM accepts them."""
     with at() as desk:
         desk.enroll(user)
@@ -117,7 +117,7 @@ def test_resync_gives_iam_two_codes(at: AtDesk, user: str, lab: Lab) -> None:
     ["arn:aws:iam::000000000000:u2f/user/a/key-X", "arn:aws:iam::000000000000:sms-mfa/a"],
     ids=["fido2", "sms"],
 )
-def test_what_has_no_clock_is_not_resynced(serial: str, at: AtDesk, user: str) -> None:
+def test_a_device_without_codes_cannot_be_resynced(serial: str, at: AtDesk, user: str) -> None:
     """The user is not asked for codes."""
     with at() as desk, pytest.raises(UsageFault, match="which shows no codes"):
         resync_device(user, Device(serial, user), lambda: pytest.fail("asked"), desk=desk.desk)
@@ -128,7 +128,7 @@ def test_what_has_no_clock_is_not_resynced(serial: str, at: AtDesk, user: str) -
     [("lost-after", Unclear, "may have accepted the codes"), ("", InvalidCode, "accepts no code twice")],
     ids=["lost", "spent"],
 )
-def test_what_resync_cannot_know_is_said(
+def test_an_unclear_resync_is_reported_and_not_repeated(
     fault: str, error: type[MfaKitError], told: str, at: AtDesk, user: str, lab: Lab
 ) -> None:
     """The same pair is never sent again, because IAM accepts it only once."""
@@ -144,7 +144,7 @@ def test_what_resync_cannot_know_is_said(
     assert told in " ".join([caught.value.hint, *getattr(caught.value, "__notes__", [])])
 
 
-def test_a_half_made_device_is_gone_on_with_from_its_backup(at: AtDesk, at_lab: Lab, user: str) -> None:
+def test_a_half_made_device_is_enabled_from_its_backup(at: AtDesk, at_lab: Lab, user: str) -> None:
     """No new device or backup is made."""
     half_made(at, at_lab, user)
     with at() as desk:
@@ -154,14 +154,14 @@ def test_a_half_made_device_is_gone_on_with_from_its_backup(at: AtDesk, at_lab: 
     assert at_lab.assigned(serial_of(user)) == user
 
 
-def test_without_something_half_made_there_is_nothing_to_go_on_with(at: AtDesk, user: str, at_lab: Lab) -> None:
+def test_resume_without_a_half_made_device_is_an_error(at: AtDesk, user: str, at_lab: Lab) -> None:
     """The hint says how to start over."""
     with at() as desk, pytest.raises(UsageFault) as caught:
         resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
     assert f"mfa-kit enroll {user}" in caught.value.hint
 
 
-def test_what_has_no_backup_here_is_passed_over(at: AtDesk, at_lab: Lab, user: str, home: Path) -> None:
+def test_a_half_made_device_without_a_backup_is_skipped(at: AtDesk, at_lab: Lab, user: str, home: Path) -> None:
     """Its secret is lost, so it can only be deleted."""
     half_made(at, at_lab, user)
     for backup in home.rglob("*.age"):
@@ -170,8 +170,8 @@ def test_what_has_no_backup_here_is_passed_over(at: AtDesk, at_lab: Lab, user: s
         resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
 
 
-def test_a_device_that_was_deleted_since_is_forgotten(at: AtDesk, at_lab: Lab, user: str, home: Path) -> None:
-    """Its backup is removed too, because no Enable can put it to use any more."""
+def test_resume_of_a_deleted_device_removes_its_backup(at: AtDesk, at_lab: Lab, user: str, home: Path) -> None:
+    """No Enable can use the backup any more."""
     half_made(at, at_lab, user)
     with at() as desk:
         desk.desk.registrar.delete(serial_of(user))
@@ -183,8 +183,8 @@ def test_a_device_that_was_deleted_since_is_forgotten(at: AtDesk, at_lab: Lab, u
     assert not list((home / "backups").rglob("*.age"))
 
 
-def test_an_enable_that_won_since_is_seen(at: AtDesk, at_lab: Lab, user: str) -> None:
-    """It is confirmed without asking the user for codes."""
+def test_resume_of_an_enabled_device_confirms_it(at: AtDesk, at_lab: Lab, user: str) -> None:
+    """The user is not asked for codes."""
     half_made(at, at_lab, user)
     with at() as desk:
         enable(desk, at_lab, user)
@@ -195,7 +195,7 @@ def test_an_enable_that_won_since_is_seen(at: AtDesk, at_lab: Lab, user: str) ->
     assert cut.steps == []
 
 
-def test_another_runs_device_of_that_name_is_not_taken_for_it(at: AtDesk, at_lab: Lab, user: str) -> None:
+def test_resume_does_not_confuse_devices_of_one_name(at: AtDesk, at_lab: Lab, user: str) -> None:
     """Names are reused: this backup does not belong to the user's current device."""
     half_made(at, at_lab, user)
     with at() as desk:
@@ -208,7 +208,7 @@ def test_another_runs_device_of_that_name_is_not_taken_for_it(at: AtDesk, at_lab
         assert desk.reached(serial_of(user)) is Reached.CREATED
 
 
-def test_an_enabled_device_without_a_tag_is_proved_by_its_seed(at: AtDesk, at_lab: Lab, user: str) -> None:
+def test_an_enabled_untagged_device_is_proved_by_its_codes(at: AtDesk, at_lab: Lab, user: str) -> None:
     """IAM accepts no codes of another secret: ResyncMFADevice is called with a pair from the backup."""
     at_lab.faults.add("CreateVirtualMFADevice", "denied")
     half_made(at, at_lab, user)
@@ -218,10 +218,8 @@ def test_an_enabled_device_without_a_tag_is_proved_by_its_seed(at: AtDesk, at_la
         assert desk.reached(serial_of(user)) is Reached.CONFIRMED
 
 
-def test_an_enabled_device_without_a_tag_and_of_another_seed_is_told(
-    at: AtDesk, at_lab: Lab, user: str, home: Path
-) -> None:
-    """It is not taken for the run's own device, and its backup stays."""
+def test_an_untagged_device_with_another_secret_is_reported(at: AtDesk, at_lab: Lab, user: str, home: Path) -> None:
+    """It is not taken for the run's own device, and the backup stays."""
     at_lab.faults.add("CreateVirtualMFADevice", "denied")
     half_made(at, at_lab, user)
     with at() as desk:
@@ -236,7 +234,7 @@ def test_an_enabled_device_without_a_tag_and_of_another_seed_is_told(
     assert list((home / "backups").rglob("*.age"))
 
 
-def test_what_was_burned_into_a_token_is_not_gone_on_with(at: AtDesk, at_lab: Lab, user: str) -> None:
+def test_a_programmable_token_cannot_be_resumed(at: AtDesk, at_lab: Lab, user: str) -> None:
     """Its codes come from the display, not from a phone, a key or the backup."""
     half_made(at, at_lab, user)
     with at() as desk:
@@ -257,7 +255,7 @@ def enable(desk: At, lab: Lab, user: str) -> None:
     )
 
 
-def test_a_lost_answer_is_looked_up(at: AtDesk, at_lab: Lab, user: str) -> None:
+def test_an_enable_without_a_response_is_looked_up(at: AtDesk, at_lab: Lab, user: str) -> None:
     """The device is enabled nevertheless."""
     half_made(at, at_lab, user)
     at_lab.faults.add("EnableMFADevice", "lost-after")
@@ -267,7 +265,7 @@ def test_a_lost_answer_is_looked_up(at: AtDesk, at_lab: Lab, user: str) -> None:
         assert desk.reached(serial_of(user)) is Reached.CONFIRMED
 
 
-def test_a_request_that_never_acted_leaves_it_half_made(at: AtDesk, at_lab: Lab, user: str) -> None:
+def test_a_lost_request_leaves_the_device_half_made(at: AtDesk, at_lab: Lab, user: str) -> None:
     """The enrollment can be resumed again."""
     half_made(at, at_lab, user)
     at_lab.faults.add("EnableMFADevice", "lost-before")
