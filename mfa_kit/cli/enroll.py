@@ -117,9 +117,7 @@ def _planned_row(planned: Intent | Skipped, run: str, maker: Maker, *, desk: Des
 def _enroll_root(method_options: Options, *, name: str | None, add: bool, settings: Settings) -> ResultRow:
     """Wait until root has a security key. Raise UsageFault for any other method."""
     if not isinstance(method_options, Fido2Options):
-        raise UsageFault(
-            "AWS has no API to enroll root", f"register a security key: mfa-kit enroll {ROOT} --with fido2"
-        )
+        raise UsageFault("AWS has no API to enroll root", f"register a security key: {ROOT} --with fido2")
     with open_desk(settings, METHODS) as (desk, caller):
         outcome = fido_console.enroll_root(
             name or "root-key", add=add, seconds=method_options.timeout, caller=caller, desk=desk

@@ -35,7 +35,10 @@ class Clock:
 
 @dataclass
 class Person:
-    """Records the messages to the user. A pause does not wait, but calls `while_waiting`."""
+    """Answers each prompt with the code of a step, or with words.
+
+    Of a pair, the first number is the number of steps that pass before the answer, and the second is the code's step.
+    """
 
     clock: Clock
     answers: Iterator[int | str | tuple[int, int]]

@@ -1,4 +1,4 @@
-"""Fixtures for a rollout at the lab: rosters and plans in a folder, and checks of IAM, the journal and the backups."""
+"""Fixtures for a rollout in the lab: rosters and plans in a folder, and checks of IAM, the journal and the backups."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ PAGED = {"ListUsers", "ListVirtualMFADevices"}
 
 @dataclass
 class Rollout:
-    """A person's folder with rosters and plans, a desk, and the identities that decrypt the backups."""
+    """A folder with rosters and plans, a desk, and the identities that decrypt the backups."""
 
     folder: Path
     desk: MfaKit
@@ -61,12 +61,15 @@ class Rollout:
         return self.desk.run("rollout", "apply", self.file, "-r", self.recipient, *more)
 
     def asked(self, since: int) -> list[str]:
-        """Return the operations after the first so many calls. A listing counts once, since other tests add pages."""
+        """Return the operations after the first `since` calls.
+
+        A list counts once, because other tests may add pages to it.
+        """
         names = [call.operation for call in self.lab.calls[since:]]
         return [name for name, before in zip(names, ["", *names], strict=False) if name != before or name not in PAGED]
 
     def works(self, users: Iterable[str], *, copies: int = 2) -> None:
-        """Check that each of these users has one device, and that every copy of its one backup has its secret."""
+        """Check that each of these users has one device, and that every copy of its only backup contains its secret."""
         serials = {user: f"arn:aws:iam::{ACCOUNT}:mfa/{user}" for user in users}
         assert {user: self.lab.assigned(serial) for user, serial in serials.items()} == {user: user for user in users}
         files = [each for each in (self.desk.home / "backups").rglob("*") if each.is_file()]

@@ -17,7 +17,7 @@ SEEN = 20.0
 
 
 class AtStation(Person):
-    """Acts at each prompt, in order: types a line, or moves keys and waits until that is noticed."""
+    """Acts at each prompt, in order: types a line, or moves keys and waits until the program notices."""
 
     def __init__(self, *acts: "str | Act", codes: Iterable[str] = ()) -> None:
         super().__init__(codes)
@@ -42,7 +42,7 @@ class AtStation(Person):
 
     @contextmanager
     def there(self) -> Iterator[None]:
-        """Take the place of the person at the terminal; check at the end that every act was used."""
+        """Replace the person at the terminal, and check at the end that every act was used."""
         with mock.patch.object(terminal, "find_person", return_value=self):
             yield
         left = list(self._acts)

@@ -35,7 +35,7 @@ WRITES = ("CreateVirtualMFADevice", "EnableMFADevice", "DeactivateMFADevice", "D
 
 @dataclass
 class Accounts:
-    """A person's folder with a roster and an index, and a lab with an organization."""
+    """A folder with a roster and an index, and a lab with an organization."""
 
     folder: Path
     desk: MfaKit
@@ -59,7 +59,7 @@ class Accounts:
         return [user.name for user in self.lab.organization[self.ids[0]].backend.users.values()]
 
     def everyone(self) -> list[str]:
-        """Return a row for each user of each account."""
+        """Return a roster row for each user of each account."""
         return [f"{number},{user},{self.recipient}" for number in self.ids for user in self.users]
 
     def roster(self, *rows: str, columns: str = "account,user,recipient") -> Path:
@@ -96,12 +96,12 @@ class Accounts:
             return Counter(row["outcome"] for row in csv.DictReader(file))
 
     def calls(self, since: int, *operations: str) -> Counter[str]:
-        """Return the successful calls per account after the first so many."""
+        """Return the successful calls per account after the first `since` calls."""
         found = self.lab.calls[since:]
         return Counter(call.account for call in found if call.operation in operations and not call.error)
 
     def enrolled(self, number: str) -> set[str]:
-        """Return the users of an account with a device, each of which has their name."""
+        """Return the users of an account who have a device. The device has the name of the user."""
         serials = {user: f"arn:aws:iam::{number}:mfa/{user}" for user in self.users}
         devices = self.lab.organization[number].backend.virtual_mfa_devices
         assert set(devices) <= set(serials.values())
@@ -171,7 +171,7 @@ def test_each_account_gets_a_plan_and_the_index_has_their_hashes(accounts: Accou
 
 
 def test_every_fault_of_a_row_s_account_is_named(accounts: Accounts) -> None:
-    """The same user of two accounts is no duplicate, but the same user of one account, by name and by ID, is."""
+    """A user name in two accounts is not a duplicate. A user name in one account, given by name and by ID, is."""
     first, second = accounts.ids[:2]
     accounts.lab.organization.records[accounts.ids[2]].state = AccountState.SUSPENDED
     done = accounts.plan(
@@ -198,7 +198,7 @@ def test_every_fault_of_a_row_s_account_is_named(accounts: Accounts) -> None:
 
 
 def test_plan_and_status_need_only_the_role_that_reads(accounts: Accounts) -> None:
-    """They assume it by default. The template of `policy org-role` allows all their calls in its role."""
+    """They assume it by default. The template of `policy org-role` allows all their calls."""
     since = len(accounts.lab.calls)
     for more in ((), ("--trust-report",)):
         done = accounts.desk.run(
@@ -216,7 +216,7 @@ def test_plan_and_status_need_only_the_role_that_reads(accounts: Accounts) -> No
 
 
 def test_a_row_needs_no_account_if_one_is_chosen(accounts: Accounts) -> None:
-    """Then all users are in this account."""
+    """All users are then in this account."""
     done = accounts.plan(",alice,", ",bob,", more=("--include", "member-004"))
     assert done.code == 0, done.err
     assert [each["id"] for each in accounts.document()["accounts"]] == [accounts.ids[3]]
@@ -232,7 +232,7 @@ def test_skipped_rows_keep_their_account(accounts: Accounts) -> None:
 
 
 def test_a_selection_works_in_each_account(accounts: Accounts) -> None:
-    """Accounts without such a user get no plan."""
+    """Accounts without a selected user get no plan."""
     since = len(accounts.lab.calls)
     done = accounts.desk.run(
         *("rollout", "plan", "--only", "bob", "-o", accounts.index, "--org", "--role-name", ROLE, "--output", "jsonl")
@@ -247,7 +247,7 @@ def test_a_selection_works_in_each_account(accounts: Accounts) -> None:
 
 
 def test_an_account_that_cannot_be_read_has_no_plan(accounts: Accounts) -> None:
-    """The others do. The index and the result say why, and the exit code is 1."""
+    """The other accounts have a plan. The index and the result have the reason, and the exit code is 1."""
     denied = accounts.ids[1]
     accounts.lab.faults.add("ListUsers", "denied", at="every", account=denied)
     done = accounts.plan(more=("--output", "jsonl"))
@@ -258,7 +258,7 @@ def test_an_account_that_cannot_be_read_has_no_plan(accounts: Accounts) -> None:
 
 
 def test_a_disk_that_fills_up_leaves_the_earlier_index(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of the new plans remains, and the plans of the earlier index are unchanged."""
+    """No new plan remains, and the plans of the earlier index are unchanged."""
     assert accounts.plan().code == 0
     before = {file: file.read_bytes() for file in accounts.folder.rglob("*.json")}
     real, written = os.fsync, []
@@ -278,7 +278,7 @@ def test_a_disk_that_fills_up_leaves_the_earlier_index(accounts: Accounts, monke
 
 @pytest.mark.slow
 def test_an_index_whose_devices_can_be_undone_is_not_replaced(accounts: Accounts) -> None:
-    """The plans stay too. After undo, and in another file, a new index is written."""
+    """Its plans stay too. After undo, or in another file, a new index is written."""
     row = f"{accounts.ids[0]},alice,{accounts.recipient}"
     assert accounts.plan(row).code == 0
     assert accounts.apply().code == 0
@@ -303,7 +303,10 @@ def test_a_selection_that_matches_no_user_leaves_the_earlier_index(accounts: Acc
 
 
 def test_two_indexes_never_share_a_folder_of_plans(accounts: Accounts) -> None:
-    """Their names may differ in the ending only. The second one leaves the plans of the first one unchanged."""
+    """The names of the two indexes may differ only in the ending.
+
+    The second index leaves the plans of the first unchanged.
+    """
     first, second = accounts.folder / "q3.json", accounts.folder / "q3.idx"
     row = f"{accounts.ids[0]},alice,"
     assert accounts.plan(row, more=("-o", first)).code == 0
@@ -339,7 +342,7 @@ def test_everyone_is_enrolled_once_in_each_account(accounts: Accounts) -> None:
 
 
 def test_a_plan_that_was_changed_is_refused(accounts: Accounts) -> None:
-    """Nothing begins, in no account. The index can be pinned by its own hash."""
+    """No account is changed. --expect-sha256 compares the index with the hash that was reviewed."""
     done = accounts.plan(more=("--output", "json"))
     digest = json.loads(done.out)["sha256"]
     since = len(accounts.lab.calls)
@@ -356,7 +359,7 @@ def test_a_plan_that_was_changed_is_refused(accounts: Accounts) -> None:
 
 
 def test_an_account_without_a_plan_is_refused_by_name_and_never_entered(accounts: Accounts) -> None:
-    """Without a name, the accounts of the index are those that are worked in."""
+    """Without --include, only the accounts of the index are opened."""
     assert accounts.plan().code == 0
     out = accounts.ids[-1]
     accounts.change(lambda index: index["accounts"].pop())
@@ -368,7 +371,7 @@ def test_an_account_without_a_plan_is_refused_by_name_and_never_entered(accounts
 
 
 def test_accounts_without_a_plan_are_named(accounts: Accounts) -> None:
-    """With those that could not be read, apply exits with 1. Those that only --org chooses are no error."""
+    """If they could not be read, apply exits with 1. If they are new in the organization, apply exits with 0."""
     first, unread = accounts.ids[:2]
     accounts.lab.faults.add("ListUsers", "denied", at="every", account=unread)
     assert accounts.plan(f"{first},alice,{accounts.recipient}", f"{unread},alice,").code == 1
@@ -388,7 +391,7 @@ def test_accounts_without_a_plan_are_named(accounts: Accounts) -> None:
 
 
 def test_a_suspended_account_without_a_plan_is_no_error(accounts: Accounts) -> None:
-    """It is named. No user there can be enrolled, so apply exits with 0."""
+    """The account is named. No user in it can be enrolled, so apply exits with 0."""
     accounts.lab.organization.records[accounts.ids[0]].state = AccountState.SUSPENDED
     selection = ("rollout", "plan", "--only", "alice", "-o", accounts.index, "--org", "--exclude", "management")
     assert accounts.desk.run(*selection).code == 0
@@ -397,7 +400,7 @@ def test_a_suspended_account_without_a_plan_is_no_error(accounts: Accounts) -> N
 
 
 def test_an_account_of_the_file_that_is_not_in_the_index_is_refused(accounts: Accounts) -> None:
-    """Nothing begins, because the file names the accounts to work in. They can be left out by name."""
+    """The file names the accounts to enroll, so nothing begins. --exclude leaves such an account out."""
     first, second = accounts.ids[:2]
     assert accounts.plan(f"{first},alice,{accounts.recipient}").code == 0
     file = accounts.folder / "accounts.json"
@@ -411,7 +414,7 @@ def test_an_account_of_the_file_that_is_not_in_the_index_is_refused(accounts: Ac
 
 
 def test_an_account_of_the_index_that_is_gone_is_reported(accounts: Accounts) -> None:
-    """Suspended accounts too. The others are done, and the exit code is 1."""
+    """So is a suspended account. The other accounts are done, and the exit code is 1."""
     assert accounts.plan().code == 0
     gone, suspended = accounts.ids[0], accounts.ids[1]
     del accounts.lab.organization.records[gone]
@@ -425,7 +428,7 @@ def test_an_account_of_the_index_that_is_gone_is_reported(accounts: Accounts) ->
 
 
 def test_an_account_that_answers_with_another_id_gets_no_write(accounts: Accounts) -> None:
-    """mfa-kit asks GetCallerIdentity in each account first. The others continue."""
+    """mfa-kit first calls GetCallerIdentity in each account. The other accounts continue."""
     assert accounts.plan().code == 0
     first, second = accounts.ids[:2]
     file = accounts.folder / "accounts.json"
@@ -449,8 +452,8 @@ def test_an_account_that_answers_with_another_id_gets_no_write(accounts: Account
 
 
 @pytest.mark.slow
-def test_a_lockout_in_one_account_stops_all(accounts: Accounts) -> None:
-    """It is judged for all accounts before anything begins, and names the users with their account."""
+def test_a_lockout_in_one_account_stops_the_whole_rollout(accounts: Accounts) -> None:
+    """All accounts are checked before anything begins. The error names the users with their accounts."""
     assert accounts.plan(*accounts.everyone()[:-1], f"{accounts.ids[-1]},{accounts.users[-1]},").code == 0
     since = len(accounts.lab.calls)
     done = accounts.apply()
@@ -464,7 +467,7 @@ def test_a_lockout_in_one_account_stops_all(accounts: Accounts) -> None:
 
 @pytest.mark.slow
 def test_the_failure_of_an_account_ends_that_account_only(accounts: Accounts) -> None:
-    """A denied account and one whose session expires are reported with a reason. The same command does the rest."""
+    """A denied account and an account whose session expires are reported. The same command then does the rest."""
     assert accounts.plan().code == 0
     denied, expired = accounts.ids[:2]
     accounts.lab.faults.add("ListVirtualMFADevices", "denied", at="every", account=denied)
@@ -480,7 +483,7 @@ def test_the_failure_of_an_account_ends_that_account_only(accounts: Accounts) ->
 
 
 def test_if_no_account_works_the_exit_code_is_that_of_the_errors(accounts: Accounts) -> None:
-    """All of them are denied here."""
+    """All accounts are denied here."""
     assert accounts.plan().code == 0
     accounts.lab.faults.add("ListVirtualMFADevices", "denied", at="every")
     done = accounts.apply()
@@ -488,7 +491,7 @@ def test_if_no_account_works_the_exit_code_is_that_of_the_errors(accounts: Accou
 
 
 def test_if_no_account_can_be_opened_the_exit_code_is_4(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is that of reads, although credentials of another account are an error of the file."""
+    """Verbs that read exit with 4 too, although the error is a wrong profile in the accounts file."""
     first, second = accounts.ids[:2]
     assert accounts.plan(f"{first},alice,{accounts.recipient}").code == 0
     monkeypatch.setenv("AWS_CONFIG_FILE", str(accounts.wrong_profile(second)))
@@ -504,8 +507,8 @@ def test_if_no_account_can_be_opened_the_exit_code_is_4(accounts: Accounts, monk
 
 
 @pytest.mark.slow
-def test_a_throttled_account_slows_no_other(accounts: Accounts) -> None:
-    """AWS refuses all its calls until the others are done. None of theirs is refused."""
+def test_a_throttled_account_does_not_slow_other_accounts(accounts: Accounts) -> None:
+    """AWS refuses all its calls until the other accounts are done. None of their calls is refused."""
     assert accounts.plan().code == 0
     slow, others = accounts.ids[0], accounts.ids[1:]
     accounts.lab.faults.add("CreateVirtualMFADevice", "throttle", at="every", account=slow)
@@ -526,7 +529,7 @@ def test_a_throttled_account_slows_no_other(accounts: Accounts) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_ends_all_accounts_in_order_and_the_same_command_continues(accounts: Accounts) -> None:
-    """Users in progress are finished, and none is half-made. Exit code 130 names the command."""
+    """Users in progress are finished, and no device is half-made. The exit code is 130, and a note has the command."""
     assert accounts.plan().code == 0
     accounts.lab.faults.add("*", "latency", at="every", seconds=0.1)
     since = len(accounts.lab.calls)
@@ -551,7 +554,7 @@ def test_ctrl_c_ends_all_accounts_in_order_and_the_same_command_continues(accoun
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_an_account_that_is_being_entered(accounts: Accounts) -> None:
+def test_ctrl_c_ends_an_account_that_is_being_opened(accounts: Accounts) -> None:
     """AWS throttles its first call, which would be repeated for ten minutes. The users of other accounts are done."""
     assert accounts.plan().code == 0
     slow, since = accounts.ids[0], len(accounts.lab.calls)
@@ -572,7 +575,7 @@ def test_ctrl_c_ends_an_account_that_is_being_entered(accounts: Accounts) -> Non
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_after_any_kill_everyone_is_enrolled_once(accounts: Accounts) -> None:
-    """SIGKILL in the middle; the same command settles what is half-made in each account, and does the rest."""
+    """After SIGKILL in the middle, the same command settles half-made devices in each account, and does the rest."""
     assert accounts.plan().code == 0
     since, total = len(accounts.lab.calls), USERS * ACCOUNTS
     command = accounts.command("apply", "-r", accounts.recipient, "--output", "jsonl")
@@ -597,7 +600,7 @@ def test_after_any_kill_everyone_is_enrolled_once(accounts: Accounts) -> None:
 
 @pytest.mark.slow
 def test_credentials_that_expire_pause_all_accounts_until_a_new_sign_in(accounts: Accounts) -> None:
-    """The new keys are in the profile. Each account begins a new session with them, and no user fails."""
+    """The new keys are written to the profile. Each account begins a new session with them, and no user fails."""
     assert accounts.plan().code == 0
     keys, lab = accounts.folder / "credentials", accounts.lab
     old = lab.account.admin_key()
@@ -640,7 +643,7 @@ def write_keys(file: Path, key: Any) -> None:
 
 @pytest.mark.slow
 def test_status_shows_the_users_of_all_accounts(accounts: Accounts) -> None:
-    """An account that cannot be read has one row, and the exit code is 1. The page has them too."""
+    """An account that cannot be read has one row, and the exit code is 1. The HTML page shows the same."""
     assert accounts.plan().code == 0
     assert accounts.apply("--include", "member-001").code == 0
     accounts.lab.faults.add("ListVirtualMFADevices", "denied", at="every", account=accounts.ids[1])
@@ -655,8 +658,11 @@ def test_status_shows_the_users_of_all_accounts(accounts: Accounts) -> None:
 
 
 @pytest.mark.slow
-def test_undo_removes_what_the_runs_made_in_all_accounts_or_in_some(accounts: Accounts) -> None:
-    """Devices that are a user's last need --leave-without-mfa. Those of other commands stay."""
+def test_undo_removes_the_devices_of_all_runs_of_an_index(accounts: Accounts) -> None:
+    """It works in all accounts or in chosen ones.
+
+    A user's last device needs --leave-without-mfa. Other devices stay.
+    """
     assert accounts.plan().code == 0
     first = accounts.ids[0]
     assert accounts.apply().code == 0
@@ -692,7 +698,7 @@ def test_undo_needs_no_plan_file(accounts: Accounts) -> None:
 
 @pytest.mark.slow
 def test_undo_counts_only_the_devices_that_it_can_remove(accounts: Accounts) -> None:
-    """Those in suspended and unlisted accounts are named. If there are no others, the exit code is 2."""
+    """Devices in suspended and unlisted accounts are reported. If there are no others, the exit code is 2."""
     first, second, third = accounts.ids[:3]
     assert accounts.plan(*[f"{number},alice,{accounts.recipient}" for number in (first, second, third)]).code == 0
     assert accounts.apply().code == 0
@@ -709,8 +715,8 @@ def test_undo_counts_only_the_devices_that_it_can_remove(accounts: Accounts) -> 
     assert (again.code, "are in accounts that cannot be used now" in again.err) == (2, True)
 
 
-def test_an_index_and_a_plan_are_told_apart(accounts: Accounts) -> None:
-    """An index needs the accounts, and a plan must not get them."""
+def test_an_index_and_a_plan_are_distinguished(accounts: Accounts) -> None:
+    """An index needs --accounts or --org, and a plan must not have them."""
     assert accounts.plan().code == 0
     alone = accounts.desk.run("rollout", "apply", accounts.index, "-r", accounts.recipient)
     assert (alone.code, "is an index of several accounts" in alone.err) == (2, True)
@@ -720,7 +726,7 @@ def test_an_index_and_a_plan_are_told_apart(accounts: Accounts) -> None:
 
 
 def test_dry_runs_write_nothing(accounts: Accounts) -> None:
-    """Neither files nor devices."""
+    """Dry runs write no files and make no devices."""
     assert accounts.plan(more=("--dry-run",)).code == 0
     assert not accounts.index.exists()
     assert accounts.plan().code == 0

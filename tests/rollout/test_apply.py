@@ -29,8 +29,8 @@ def writes(rollout: Rollout, since: int) -> Counter[str]:
     return Counter(name for name in rollout.asked(since) if not name.startswith(("Get", "List")))
 
 
-def test_everybody_is_enrolled_with_a_copy_of_his_own(rollout: Rollout, people: People) -> None:
-    """There is another copy for the admins. Enrolling takes two calls per user, and the listings."""
+def test_every_user_is_enrolled_with_an_own_copy(rollout: Rollout, people: People) -> None:
+    """There is another copy for the admins. Enrolling takes two calls per user, and the lists of devices."""
     users = people(20)
     rollout.plan(*rollout.own(users))
     since = len(rollout.lab.calls)
@@ -43,8 +43,8 @@ def test_everybody_is_enrolled_with_a_copy_of_his_own(rollout: Rollout, people: 
     assert {f"{user}: enrolled" for user in users} <= set(done.err.splitlines())
 
 
-def test_without_r_nobody_but_the_user_has_a_copy(rollout: Rollout, people: People) -> None:
-    """The user's copy is then the backup."""
+def test_without_r_only_the_user_has_a_copy(rollout: Rollout, people: People) -> None:
+    """The user's copy is then the only backup."""
     users = people(2)
     rollout.plan(*rollout.own(users))
     assert rollout.desk.run("rollout", "apply", rollout.file).code == 0
@@ -57,8 +57,8 @@ def rows(rollout: Rollout) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_users_copy_opens_with_his_key_and_the_other_with_the_admins(rollout: Rollout, people: People) -> None:
-    """Neither key decrypts the other copy."""
+def test_each_copy_is_decrypted_only_by_its_recipient(rollout: Rollout, people: People) -> None:
+    """The user's key does not decrypt the admins' copy, and the admins' key does not decrypt the user's."""
     (user,) = people(1)
     his = pyrage.x25519.Identity.generate()
     rollout.plan(f"{user},{his.to_public()}")
@@ -73,7 +73,7 @@ def test_the_users_copy_opens_with_his_key_and_the_other_with_the_admins(rollout
 
 
 def test_a_second_run_makes_nothing(rollout: Rollout, people: People) -> None:
-    """The result of each user names the run that enrolled them."""
+    """The result of each user has the ID of the run that enrolled them."""
     users = people(3)
     rollout.plan(*rollout.own(users))
     assert rollout.apply().code == 0
@@ -84,10 +84,8 @@ def test_a_second_run_makes_nothing(rollout: Rollout, people: People) -> None:
     assert {row["reason"][:6] for row in rows(rollout)} == {"by run"}
 
 
-def test_another_machine_says_who_is_enabled_without_a_copy_there(
-    rollout: Rollout, people: People, tmp_path: Path
-) -> None:
-    """So does this computer when the copy has been removed."""
+def test_another_computer_reports_users_without_a_local_copy(rollout: Rollout, people: People, tmp_path: Path) -> None:
+    """The same is true on this computer when the copy has been removed."""
     users = people(2)
     rollout.plan(*rollout.own(users))
     assert rollout.apply().code == 0
@@ -102,7 +100,7 @@ def test_another_machine_says_who_is_enabled_without_a_copy_there(
 
 
 def test_tags_and_names_of_the_roster_reach_iam(rollout: Rollout, people: People) -> None:
-    """mfa-kit adds its own tags to them."""
+    """mfa-kit adds its own tags to the tags of the roster."""
     (user,) = people(1)
     rollout.plan(
         f"{user},{rollout.recipient},{user}-totp,/staff/,team=a b;cost=1", columns="user,recipient,name,path,tags"
@@ -118,7 +116,7 @@ def test_tags_and_names_of_the_roster_reach_iam(rollout: Rollout, people: People
 
 
 def test_a_user_without_a_copy_is_not_enrolled(rollout: Rollout, people: People) -> None:
-    """The exit code is 6 and nothing is made, unless the lockout is accepted."""
+    """The exit code is 6 and nothing is made, unless --accept-lockout is given."""
     own, shut_out = people(2)
     rollout.plan(*rollout.own([own]), shut_out)
     since = len(rollout.lab.calls)
@@ -129,17 +127,17 @@ def test_a_user_without_a_copy_is_not_enrolled(rollout: Rollout, people: People)
     assert outcomes(rollout) == {own: "enrolled", shut_out: "enrolled"}
 
 
-def test_a_seed_that_would_be_nowhere_is_refused(rollout: Rollout, people: People) -> None:
-    """A user has no recipient in the roster and -r is missing, so it is refused even with --accept-lockout."""
+def test_a_secret_without_any_backup_is_refused(rollout: Rollout, people: People) -> None:
+    """The user has no recipient in the roster and there is no -r, so even --accept-lockout does not help."""
     rollout.plan(*people(1))
     done = rollout.desk.run("rollout", "apply", rollout.file, "--accept-lockout")
     assert (done.code, "no one could open 1 backup: " in done.err) == (2, True)
 
 
-def test_staged_devices_are_made_and_sealed_and_enabled_later(
+def test_staged_devices_are_created_and_enabled_later(
     rollout: Rollout, people: People, identity_file: Path, mfa_kit: MfaKit
 ) -> None:
-    """Users are not asked for a code before; no computer treats the devices as orphans; a second run stages nothing."""
+    """No sign-in asks for a code before. No computer treats them as orphans. A second run stages nothing."""
     users = people(3)
     rollout.plan(*users)
     assert rollout.desk.run("rollout", "apply", rollout.file, "--stage").code == 2
@@ -165,7 +163,7 @@ def test_staged_devices_are_made_and_sealed_and_enabled_later(
     assert outcomes(rollout) == dict.fromkeys(users, "enrolled")
 
 
-def test_another_desk_leaves_staged_devices_alone(rollout: Rollout, people: People, tmp_path: Path) -> None:
+def test_another_computer_keeps_staged_devices(rollout: Rollout, people: People, tmp_path: Path) -> None:
     """However old they are, their tag says that they are staged."""
     (user,) = people(1)
     rollout.plan(user)
@@ -175,8 +173,8 @@ def test_another_desk_leaves_staged_devices_alone(rollout: Rollout, people: Peop
     assert f"arn:aws:iam::{ACCOUNT}:mfa/{user}" in rollout.lab.serials()
 
 
-def test_a_backup_that_does_not_open_is_that_users_failure(rollout: Rollout, people: People, tmp_path: Path) -> None:
-    """The others are activated, and this user's device stays staged."""
+def test_a_backup_that_cannot_be_decrypted_fails_one_user(rollout: Rollout, people: People, tmp_path: Path) -> None:
+    """The devices of other users are activated, and this user's device stays staged."""
     bad, good = people(2)
     rollout.plan(bad, good)
     assert rollout.apply("--stage").code == 0
@@ -196,8 +194,8 @@ def test_a_backup_that_does_not_open_is_that_users_failure(rollout: Rollout, peo
 # Undo
 
 
-def test_undo_takes_away_exactly_what_a_run_made(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
-    """Removing a user's last device is refused without an option for it; staged devices are removed too."""
+def test_undo_removes_exactly_the_devices_of_a_run(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
+    """A user's last device needs --leave-without-mfa. Staged devices are removed too."""
     first, second, other = people(3)
     rollout.plan(*rollout.own([first, second]))
     run = json.loads(rollout.apply("--output", "json").out)["run"]
@@ -220,8 +218,8 @@ def test_undo_takes_away_exactly_what_a_run_made(rollout: Rollout, people: Peopl
     rollout.works([other])
 
 
-def test_a_staged_run_is_undone(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
-    """Its devices are not assigned, so no user is left without one."""
+def test_a_staged_run_can_be_undone(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
+    """Its devices are not assigned, so no user loses a device."""
     users = people(2)
     rollout.plan(*users)
     run = json.loads(rollout.apply("--stage", "--output", "json").out)["run"]
@@ -236,8 +234,8 @@ def test_a_staged_run_is_undone(rollout: Rollout, people: People, mfa_kit: MfaKi
 # Failures
 
 
-def test_one_users_failure_is_a_row(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
-    """The others are enrolled. failed.csv is a roster; the reason is reported, and kept for the status."""
+def test_the_failure_of_one_user_is_one_row(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
+    """The other users are enrolled. failed.csv is a roster. The reason is printed, and kept for `rollout status`."""
     users = people(4)
     rollout.plan(*rollout.own(users))
     rollout.lab.faults.add("EnableMFADevice", "denied", at=2)
@@ -257,8 +255,8 @@ def test_one_users_failure_is_a_row(rollout: Rollout, people: People, mfa_kit: M
     assert {row["outcome"] for row in status} == {"enrolled"}
 
 
-def test_too_many_failures_stop_it(rollout: Rollout, people: People) -> None:
-    """Beyond the limit, the rows in progress finish and no others are started."""
+def test_too_many_failures_stop_a_rollout(rollout: Rollout, people: People) -> None:
+    """Beyond the limit, rows in progress are finished and no others are started."""
     users = people(6)
     rollout.plan(*rollout.own(users))
     rollout.lab.faults.add("CreateVirtualMFADevice", "denied", at="every")
@@ -268,7 +266,7 @@ def test_too_many_failures_stop_it(rollout: Rollout, people: People) -> None:
     assert Counter(outcomes(rollout).values())["not started"] >= 3
 
 
-def test_a_run_in_which_nothing_came_leaves_the_results_of_the_one_before(rollout: Rollout, people: People) -> None:
+def test_a_run_without_results_keeps_the_earlier_files(rollout: Rollout, people: People) -> None:
     """The files do not list enrolled users as not started."""
     users = people(2)
     rollout.plan(*rollout.own(users))
@@ -278,10 +276,10 @@ def test_a_run_in_which_nothing_came_leaves_the_results_of_the_one_before(rollou
     assert outcomes(rollout) == dict.fromkeys(users, "enrolled")
 
 
-def test_results_that_cannot_be_written_are_told_before_anything_is_made(
+def test_an_unwritable_results_folder_is_an_error_first(
     rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file is in the way, or the folder belongs to another user."""
+    """A file has the name of the folder, or the folder belongs to another user. Nothing is made."""
     rollout.plan(*rollout.own(people(1)))
     since = len(rollout.lab.calls)
     done = rollout.apply("--results", str(rollout.file))
@@ -293,7 +291,7 @@ def test_results_that_cannot_be_written_are_told_before_anything_is_made(
 
 
 def test_results_that_cannot_be_printed_end_the_run_in_order(rollout: Rollout, people: People) -> None:
-    """Rows in progress finish, and the files list their users as enrolled, not as not started."""
+    """Rows in progress are finished. The files list their users as enrolled, not as not started."""
     users = people(12)
     rollout.plan(*rollout.own(users))
     rollout.lab.faults.add("EnableMFADevice", "latency", seconds=0.5, at="every")
@@ -308,9 +306,7 @@ def test_results_that_cannot_be_printed_end_the_run_in_order(rollout: Rollout, p
     assert outcomes(rollout) == {user: "enrolled" if user in enrolled else "not started" for user in users}
 
 
-def test_a_folder_for_the_users_own_copies_is_looked_at_before_anything_is_made(
-    rollout: Rollout, people: People
-) -> None:
+def test_the_backup_folder_is_checked_first(rollout: Rollout, people: People) -> None:
     """The folder is checked even if only the users can decrypt their copies. Without a backup, no folder is needed."""
     users = people(2)
     rollout.plan(*rollout.own(users))
@@ -322,7 +318,7 @@ def test_a_folder_for_the_users_own_copies_is_looked_at_before_anything_is_made(
 
 
 def test_a_disk_that_is_full_ends_the_run(rollout: Rollout, people: People) -> None:
-    """It would fail for all users, so none is marked as failed; nothing is left in IAM."""
+    """The error would repeat for all users, so no user is marked as failed. Nothing is left in IAM."""
     users = people(3)
     rollout.plan(*rollout.own(users))
     (rollout.desk.home / "backups").mkdir(parents=True)
@@ -334,7 +330,7 @@ def test_a_disk_that_is_full_ends_the_run(rollout: Rollout, people: People) -> N
 
 
 def test_credentials_that_expire_pause_the_run_and_fail_no_row(rollout: Rollout, people: People) -> None:
-    """It continues by itself as soon as they work again."""
+    """The run continues by itself as soon as the credentials work again."""
     users = people(12)
     rollout.plan(*rollout.own(users))
     since = len(rollout.lab.calls)
@@ -355,8 +351,8 @@ def test_credentials_that_expire_pause_the_run_and_fail_no_row(rollout: Rollout,
     rollout.works(users)
 
 
-def test_credentials_that_never_worked_are_told_at_once(rollout: Rollout, people: People) -> None:
-    """There is nothing to continue with."""
+def test_credentials_that_never_worked_are_an_error_at_once(rollout: Rollout, people: People) -> None:
+    """Waiting for them would not help."""
     rollout.plan(*rollout.own(people(1)))
     rollout.lab.faults.add("*", "expired", at="every")
     done = rollout.apply()
@@ -364,10 +360,13 @@ def test_credentials_that_never_worked_are_told_at_once(rollout: Rollout, people
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_begins_no_further_user_and_ends_those_in_flight(
+def test_ctrl_c_finishes_users_in_progress_and_starts_no_other(
     rollout: Rollout, people: People, number: signal.Signals
 ) -> None:
-    """Exit code 130, even if a row is blocked. Results are written, nothing is half-made; a second run continues."""
+    """The exit code is 130, even if a row is blocked.
+
+    Results are written, no device is half-made, and a second run continues.
+    """
     users = people(40)
     rollout.plan(*rollout.own(users), "nobody-of-that-name")
     rollout.lab.faults.add("*", "latency", at="every", seconds=0.05)
@@ -395,7 +394,7 @@ def test_ctrl_c_begins_no_further_user_and_ends_those_in_flight(
 
 
 @pytest.mark.slow
-def test_a_second_ctrl_c_breaks_off_and_the_next_run_goes_on(rollout: Rollout, people: People) -> None:
+def test_a_second_ctrl_c_stops_at_once_and_the_next_run_continues(rollout: Rollout, people: People) -> None:
     """It ends any wait, here for a throttle that would last ten minutes or more.
 
     The results do not list users whose row was started as not started.
@@ -426,7 +425,7 @@ def test_a_second_ctrl_c_breaks_off_and_the_next_run_goes_on(rollout: Rollout, p
 
 
 @pytest.mark.slow
-def test_a_throttle_that_tightens_in_mid_run_fails_nobody(rollout: Rollout, people: People) -> None:
+def test_a_lower_rate_limit_in_mid_run_fails_no_user(rollout: Rollout, people: People) -> None:
     """Throttled requests are repeated, with current codes."""
     users = people(24)
     rollout.plan(*rollout.own(users))
@@ -443,7 +442,7 @@ def test_a_throttle_that_tightens_in_mid_run_fails_nobody(rollout: Rollout, peop
     rollout.works(users)
 
 
-def test_a_lost_answer_is_looked_up(rollout: Rollout, people: People) -> None:
+def test_an_enable_without_a_response_is_looked_up(rollout: Rollout, people: People) -> None:
     """As with `enroll`, the device is enabled nevertheless, with the secret in the backup."""
     users = people(3)
     rollout.plan(*rollout.own(users))
@@ -454,7 +453,7 @@ def test_a_lost_answer_is_looked_up(rollout: Rollout, people: People) -> None:
     rollout.works(users)
 
 
-def test_a_dry_run_writes_nothing(rollout: Rollout, people: People) -> None:
+def test_a_dry_run_of_apply_writes_nothing(rollout: Rollout, people: People) -> None:
     """It prints which users would be enrolled."""
     users = people(2)
     rollout.plan(*rollout.own(users))
@@ -465,8 +464,8 @@ def test_a_dry_run_writes_nothing(rollout: Rollout, people: People) -> None:
     assert not rollout.results.exists()
 
 
-def test_results_can_be_had_in_each_form(rollout: Rollout, people: People) -> None:
-    """JSON Lines as they arrive, one JSON object, or CSV."""
+def test_results_can_be_printed_in_each_form(rollout: Rollout, people: People) -> None:
+    """JSON Lines are printed as they arrive; one JSON object and CSV at the end."""
     users = people(2)
     rollout.plan(*rollout.own(users))
     lines = [json.loads(line) for line in rollout.apply("--output", "jsonl").out.splitlines()]
@@ -481,8 +480,8 @@ def test_results_can_be_had_in_each_form(rollout: Rollout, people: People) -> No
 # Users who enroll themselves, and status
 
 
-def test_who_enrolls_by_himself_is_tracked(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
-    """Nothing is made for them. As soon as IAM lists a device of any kind, they count as enrolled."""
+def test_users_who_enroll_themselves_are_tracked(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
+    """No device is made for them. As soon as IAM lists a device of any kind, they count as enrolled."""
     missing, virtual = people(2)
     rollout.plan(f"{missing},self", f"{virtual},self", columns="user,kind")
     since = len(rollout.lab.calls)
@@ -497,7 +496,7 @@ def test_who_enrolls_by_himself_is_tracked(rollout: Rollout, people: People, mfa
     ]
 
 
-def test_the_status_tells_all_states_apart(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
+def test_the_status_distinguishes_all_states(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
     """Enrolled, failed with the reason, not started, staged, skipped, blocked."""
     done, failed, left, has = people(4)
     rollout.lab.register_fido(has, "key")
@@ -525,7 +524,7 @@ def test_the_status_tells_all_states_apart(rollout: Rollout, people: People, mfa
     assert "(20 %)" in page
 
 
-def test_a_page_escapes_what_a_plan_says(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
+def test_a_page_escapes_the_texts_of_a_plan(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
     """A plan file may have been edited. The page loads nothing from elsewhere and runs no script."""
     rollout.plan(*rollout.own(people(1)), "ghost")
     evil = '<script>alert(1)</script>\\u202e"'
@@ -541,7 +540,7 @@ def test_a_page_escapes_what_a_plan_says(rollout: Rollout, people: People, mfa_k
     assert "http" not in page.replace("http-equiv", "")
 
 
-def test_results_never_reach_the_columns_that_are_not_ours(rollout: Rollout, people: People) -> None:
+def test_results_never_contain_unknown_columns(rollout: Rollout, people: People) -> None:
     """A password in the roster is not in any file that is written."""
     (good,) = people(1)
     rollout.plan(f"{good},hunter2,{rollout.recipient}", "ghost,hunter2,", columns="user,Password,recipient")

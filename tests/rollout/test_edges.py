@@ -1,4 +1,4 @@
-"""Situations in a rollout: another computer, lagging listings, a run that is alive, a throttle that never ends."""
+"""Rare situations in a rollout: another computer, lists that lag, a run that is alive, a throttle that never ends."""
 
 import json
 import os
@@ -49,10 +49,10 @@ def stale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AccountReader, "virtual", lambda _: iter(()))
 
 
-def test_where_the_backup_of_another_process_in_this_folder_is_is_told(
+def test_the_backup_of_another_process_is_reported(
     rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other process enrolls the user after this one has looked."""
+    """The other process enrolls the user after this process has listed the devices."""
     (user,) = people(1)
     rollout.plan(*rollout.own([user]))
     create, others = Iam.create, ["enroll", user, "--with", "virtual", "--codes", "generated", "-r", rollout.recipient]
@@ -73,8 +73,8 @@ def test_where_the_backup_of_another_process_in_this_folder_is_is_told(
 
 
 @pytest.mark.usefixtures("stale")
-def test_who_was_enrolled_by_another_desk_in_between_is_no_failure(rollout: Rollout, people: People, aws: Aws) -> None:
-    """The list was older. IAM says that the name is taken, and its tags whose device it is."""
+def test_a_user_enrolled_by_another_computer_is_no_failure(rollout: Rollout, people: People, aws: Aws) -> None:
+    """The list was older. IAM refuses the name, and the tags of the device name its user."""
     (user,) = people(1)
     rollout.plan(*rollout.own([user]))
     aws.enrolled(user)
@@ -86,10 +86,8 @@ def test_who_was_enrolled_by_another_desk_in_between_is_no_failure(rollout: Roll
 
 
 @pytest.mark.usefixtures("stale")
-def test_a_name_that_is_taken_is_a_failure_also_where_nobody_may_look(
-    rollout: Rollout, people: People, aws: Aws
-) -> None:
-    """It is then not known whose device it is."""
+def test_a_taken_name_with_unreadable_tags_is_a_failure(rollout: Rollout, people: People, aws: Aws) -> None:
+    """mfa-kit then cannot know whose device it is."""
     (user,) = people(1)
     rollout.plan(*rollout.own([user]))
     aws.enrolled(user)
@@ -98,7 +96,7 @@ def test_a_name_that_is_taken_is_a_failure_also_where_nobody_may_look(
     assert rows(rollout)[user]["cause"] == "AlreadyExists"
 
 
-def test_listings_that_lag_are_waited_for(rollout: Rollout, people: People) -> None:
+def test_a_rollout_waits_for_lists_that_lag(rollout: Rollout, people: People) -> None:
     """A device is recorded as enabled, not as confirmed, until IAM lists it."""
     users = people(2)
     rollout.plan(*rollout.own(users))
@@ -108,10 +106,10 @@ def test_listings_that_lag_are_waited_for(rollout: Rollout, people: People) -> N
     rollout.works(users)
 
 
-def test_what_is_not_listed_is_told_and_confirmed_by_the_next_run(
+def test_an_unlisted_device_is_confirmed_by_the_next_run(
     rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The device works nevertheless."""
+    """The device works nevertheless, and a warning is printed."""
     users = people(2)
     rollout.plan(*rollout.own(users))
     with monkeypatch.context() as patch:
@@ -123,8 +121,8 @@ def test_what_is_not_listed_is_told_and_confirmed_by_the_next_run(
     rollout.works(users)
 
 
-def test_what_stays_unsettled_is_told_again_at_the_end(rollout: Rollout, people: People) -> None:
-    """The message says what to do about it; the user's row says why they were not enrolled."""
+def test_an_unsettled_run_is_reported_again_at_the_end(rollout: Rollout, people: People) -> None:
+    """The message says what to do about it. The user's row says why they were not enrolled."""
     (user,) = people(1)
     rollout.plan(*rollout.own([user]))
     rollout.lab.faults.add("EnableMFADevice", "lost-before", at="every")
@@ -142,7 +140,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_throttle_that_never_yields_ends_with_exit_code_7(rollout: Rollout, people: People) -> None:
+def test_endless_throttling_exits_with_7(rollout: Rollout, people: People) -> None:
     """No user is marked as failed and nothing is left half-made. A second run continues."""
     users = people(3)
     rollout.plan(*rollout.own(users))
@@ -157,7 +155,7 @@ def test_a_throttle_that_never_yields_ends_with_exit_code_7(rollout: Rollout, pe
 
 
 @pytest.mark.usefixtures("impatient")
-def test_activation_and_undo_end_so_too(rollout: Rollout, people: People, identity_file: Path) -> None:
+def test_endless_throttling_ends_activate_and_undo_too(rollout: Rollout, people: People, identity_file: Path) -> None:
     """A second run continues."""
     users = people(2)
     rollout.plan(*users)
@@ -177,7 +175,7 @@ def test_activation_and_undo_end_so_too(rollout: Rollout, people: People, identi
 
 
 @pytest.mark.parametrize("operation", ["ListMFADevices", "DeactivateMFADevice"])
-def test_what_may_not_be_undone_is_that_users_failure(rollout: Rollout, people: People, operation: str) -> None:
+def test_a_device_that_cannot_be_undone_fails_one_row(rollout: Rollout, people: People, operation: str) -> None:
     """The other devices are undone."""
     users = people(2)
     rollout.plan(*rollout.own(users))
@@ -190,7 +188,7 @@ def test_what_may_not_be_undone_is_that_users_failure(rollout: Rollout, people: 
     assert (again.code, json.loads(again.out)["counts"]) == (0, {"revoked": 1})
 
 
-def test_an_undo_that_was_killed_goes_on(rollout: Rollout, people: People) -> None:
+def test_a_killed_undo_is_continued(rollout: Rollout, people: People) -> None:
     """It includes the devices that were being removed."""
     users = people(3)
     rollout.plan(*rollout.own(users))
@@ -208,7 +206,7 @@ def test_an_undo_that_was_killed_goes_on(rollout: Rollout, people: People) -> No
     assert not {serial for serial in rollout.lab.serials() if serial.rpartition("/")[2] in users}
 
 
-def test_a_run_that_is_at_work_is_not_touched(rollout: Rollout, people: People, identity_file: Path) -> None:
+def test_undo_refuses_a_run_in_progress(rollout: Rollout, people: People, identity_file: Path) -> None:
     """Its process might be about to enable a device that undo would remove."""
     (user,) = people(1)
     rollout.plan(user)
@@ -221,7 +219,7 @@ def test_a_run_that_is_at_work_is_not_touched(rollout: Rollout, people: People, 
             assert (done.code, f"run {run} is still in progress" in done.err) == (2, True)
 
 
-def test_the_status_tells_of_a_user_who_is_in_the_making(rollout: Rollout, people: People) -> None:
+def test_the_status_shows_a_half_made_device(rollout: Rollout, people: People) -> None:
     """The run is alive, or was killed."""
     (user,) = people(1)
     rollout.plan(*rollout.own([user]))
@@ -231,8 +229,8 @@ def test_the_status_tells_of_a_user_who_is_in_the_making(rollout: Rollout, peopl
         assert standing(rollout) == {user: "half-made"}
 
 
-def test_what_is_enabled_and_not_noted_yet_is_in_the_making(rollout: Rollout, people: People) -> None:
-    """The status does not say that their secret has no copy."""
+def test_an_enabled_but_unrecorded_device_is_half_made(rollout: Rollout, people: People) -> None:
+    """The status does not say that the secret has no copy."""
     (user,) = people(1)
     rollout.plan(*rollout.own([user]))
     assert rollout.apply().code == 0
@@ -242,15 +240,15 @@ def test_what_is_enabled_and_not_noted_yet_is_in_the_making(rollout: Rollout, pe
         assert standing(rollout) == {user: "half-made"}
 
 
-def test_a_user_who_is_gone_has_no_device(rollout: Rollout, people: People, aws: Aws) -> None:
-    """The status continues with the others."""
+def test_the_status_of_a_deleted_user_has_no_device(rollout: Rollout, people: People, aws: Aws) -> None:
+    """The status continues with the other users."""
     gone, there = people(2)
     rollout.plan(*rollout.own([gone, there]))
     aws.iam.delete_user(UserName=gone)
     assert standing(rollout) == {gone: "not started", there: "not started"}
 
 
-def test_users_are_read_by_pages(rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_users_on_all_pages_are_read(rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of pages does not matter."""
     monkeypatch.setattr(pages, "PAGE", 2)
     users = people(5)
@@ -258,32 +256,32 @@ def test_users_are_read_by_pages(rollout: Rollout, people: People, monkeypatch: 
     assert {row["action"] for row in json.loads(rollout.file.read_text())["rows"]} == {"enroll"}
 
 
-def test_a_file_that_is_too_large_is_no_roster(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not read completely."""
+def test_a_file_that_is_too_large_is_refused(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """mfa-kit does not read the whole file."""
     monkeypatch.setattr("mfa_kit.adapters.files.rollout_files.LARGEST", 10)
     done = rollout.desk.run("rollout", "plan", rollout.roster("alice"), "-o", rollout.file)
     assert (done.code, "is larger than 0 MB" in done.err) == (2, True)
 
 
-def test_a_plan_that_cannot_be_written_is_told(rollout: Rollout, people: People, tmp_path: Path) -> None:
+def test_an_unwritable_plan_is_an_error(rollout: Rollout, people: People, tmp_path: Path) -> None:
     """No partial file is left."""
     (tmp_path / "file").touch()
     done = rollout.desk.run("rollout", "plan", rollout.roster(*people(1)), "-o", tmp_path / "file" / "plan.json")
     assert (done.code, "cannot be written" in done.err) == (5, True)
 
 
-def test_a_plan_is_not_written_in_the_place_of_a_folder(
+def test_a_plan_never_replaces_a_folder(
     rollout: Rollout, people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same holds for a path without a file name."""
+    """A path without a file name is refused too."""
     monkeypatch.chdir(tmp_path)
     done = rollout.desk.run("rollout", "plan", rollout.roster(*people(1)), "-o", ".")
     assert (done.code, ". is a folder" in done.err) == (2, True)
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/stdout")])
-def test_a_plan_is_not_written_in_the_place_of_a_pipe_or_a_link(rollout: Rollout, make: Callable[[Path], None]) -> None:
-    """The file that is moved there would replace it; as root, even /dev/stdout."""
+def test_a_plan_never_replaces_a_pipe_or_a_link(rollout: Rollout, make: Callable[[Path], None]) -> None:
+    """Otherwise root could replace even /dev/stdout by a file."""
     make(path := rollout.folder / "there")
     before = path.lstat().st_ino
     done = rollout.desk.run("rollout", "plan", rollout.roster("alice"), "-o", path)
@@ -295,16 +293,16 @@ def test_a_plan_is_not_written_in_the_place_of_a_pipe_or_a_link(rollout: Rollout
     ("more", "said"),
     [((), "for these users"), (("--only", "Typo,"), "staged on this computer for typo\n")],
 )
-def test_nothing_staged_is_nothing_to_do(
+def test_activate_without_staged_devices_is_no_error(
     rollout: Rollout, identity_file: Path, more: tuple[str, ...], said: str
 ) -> None:
-    """A message says so, and it is not an error."""
+    """A message says that no device is staged."""
     done = rollout.desk.run("rollout", "activate", "-i", identity_file, *more)
     assert (done.code, done.out.split(), said in done.err) == (0, ["users", "0"], True)
 
 
-def test_each_of_a_users_staged_devices_is_told(rollout: Rollout, people: People, identity_file: Path) -> None:
-    """Two plans staged them under two names."""
+def test_each_staged_device_of_a_user_has_a_row(rollout: Rollout, people: People, identity_file: Path) -> None:
+    """Two plans staged devices for the user under two names."""
     (user,) = people(1)
     names = {f"{user}-one", f"{user}-two"}
     for name in names:
@@ -317,7 +315,7 @@ def test_each_of_a_users_staged_devices_is_told(rollout: Rollout, people: People
 
 
 class Screen(StatusLine):
-    """Keeps the line that would be redrawn."""
+    """Keeps the last text of the line that would be redrawn."""
 
     drawn: ClassVar[list[str]] = []
 
@@ -325,10 +323,8 @@ class Screen(StatusLine):
         self.drawn.append(text)
 
 
-def test_a_line_on_the_terminal_tells_how_far_it_is(
-    rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It shows done, failed, users per second, time left and the pace."""
+def test_the_status_line_shows_the_progress(rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the users done and failed, users per second, the time left and the pace."""
     monkeypatch.setattr(status_line, "find_progress", lambda **_: Screen())
     Screen.drawn.clear()
     users = people(3)

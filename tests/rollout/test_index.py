@@ -35,7 +35,7 @@ def test_an_index_is_read_back_as_it_was_written() -> None:
         assert parse_index(index_text(index)) == index
 
 
-def test_the_counts_are_those_of_all_accounts() -> None:
+def test_the_counts_of_an_index_are_those_of_all_accounts() -> None:
     """They come before the accounts, for the person who reviews the index."""
     two = RolloutIndex(by="", planned_at=0.0, accounts=[ACCOUNT, ACCOUNT])
     assert json.loads(index_text(two))["counts"] == {action: 2 * number for action, number in COUNTS.items()}
@@ -66,7 +66,7 @@ def test_the_counts_are_those_of_all_accounts() -> None:
         lambda index: index["accounts"][0].update(counts={"enroll": "many"}),
     ],
 )
-def test_what_is_no_index_is_refused(change: Callable[[dict[str, Any]], object]) -> None:
+def test_text_that_is_not_an_index_is_refused(change: Callable[[dict[str, Any]], object]) -> None:
     """The message begins with the name of the file."""
     document = json.loads(index_text(INDEX))
     change(document)

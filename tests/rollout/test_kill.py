@@ -24,10 +24,8 @@ def enrolled(lab: Lab, since: int) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_everybody_is_enrolled_once_whatever_kills_the_rollout(
-    rollout: Rollout, people: Callable[[int], list[str]]
-) -> None:
-    """SIGKILL at random moments. The next run settles what a dead run left half-made."""
+def test_everybody_is_enrolled_once_after_any_kills(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
+    """SIGKILL comes at random moments. The next run settles devices that a dead run left half-made."""
     users = people(USERS)
     rollout.plan(*rollout.own(users))
     lab, since, kills = rollout.lab, len(rollout.lab.calls), 0
@@ -55,8 +53,8 @@ def test_everybody_is_enrolled_once_whatever_kills_the_rollout(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_desks_share_a_plan_and_one_is_killed(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
-    """IAM gives each name only once, so no user gets two devices, and each computer knows which ones the other made."""
+def test_two_computers_share_a_plan_and_one_is_killed(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
+    """IAM gives each name only once, so no user gets two devices. Each computer knows the devices of the other."""
     users = people(SHARED)
     rollout.plan(*rollout.own(users))
     other = MfaKit(rollout.folder / "other", rollout.desk.env)

@@ -1,4 +1,4 @@
-"""The pace of a rollout in virtual time: many workers, a throttle, and only the clock that they use to sleep."""
+"""Tests of the pace of a rollout in simulated time: many workers, a throttle, and one clock that sleeps advance."""
 
 import heapq
 import threading
@@ -16,7 +16,7 @@ LATENCY, WORK, WORKERS = 0.04, 0.02, 8
 
 
 class World:
-    """Virtual time. One thread runs at a time; a thread that sleeps wakes the one whose time comes next."""
+    """Simulated time. One thread runs at a time. A thread that sleeps wakes the thread whose time comes next."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -61,14 +61,14 @@ class World:
         threading.Thread(target=run, daemon=True).start()
 
     def run(self) -> float:
-        """Let all threads finish; return the time at the end."""
+        """Let all threads finish, and return the time at the end."""
         self.hand_on()
         assert self._over.wait(60), "a thread waits for what is not in this world"
         return self.now
 
 
 class Places:
-    """A semaphore in virtual time; with one place it is a lock."""
+    """A semaphore in simulated time. With one place, it is a lock."""
 
     def __init__(self, world: World, places: int = 1) -> None:
         self._world, self._free = world, places
@@ -93,7 +93,7 @@ class Places:
 
 
 class Bucket:
-    """A throttle: a number of calls per second, and a burst. It refuses further calls without effect."""
+    """A throttle with a number of calls per second, and a burst. It refuses further calls, which have no effect."""
 
     def __init__(self, world: World, rate: float, burst: float) -> None:
         self._world, self.rate, self._burst = world, rate, burst
@@ -140,8 +140,11 @@ def desk(world: World, bucket: Bucket, users: int) -> None:
         world.start(work)
 
 
-def test_a_rollout_takes_little_more_than_a_throttle_allows(world: World) -> None:
-    """300 users at 20 calls per second with a burst of 40: at most 1.1 times the ideal time, and below 5 % refused."""
+def test_a_rollout_nearly_reaches_the_rate_of_a_throttle(world: World) -> None:
+    """For 300 users at 20 calls per second and a burst of 40, it takes at most 1.1 times the ideal time.
+
+    Below 5 % are refused.
+    """
     bucket = Bucket(world, 20, 40)
     desk(world, bucket, 300)
     took = world.run()
@@ -150,7 +153,7 @@ def test_a_rollout_takes_little_more_than_a_throttle_allows(world: World) -> Non
     assert len(bucket.refused) < 0.05 * 600
 
 
-def test_three_desks_share_a_throttle(world: World) -> None:
+def test_three_computers_share_a_throttle(world: World) -> None:
     """They notice each other only because IAM throttles them. When one ends, the others use its share."""
     bucket = Bucket(world, 20, 40)
     for _ in range(3):
@@ -161,7 +164,7 @@ def test_three_desks_share_a_throttle(world: World) -> None:
 
 
 @pytest.mark.parametrize("rate", [5, 2, 0.5])
-def test_a_throttle_that_tightens_is_followed(world: World, rate: float) -> None:
+def test_a_lower_limit_is_followed(world: World, rate: float) -> None:
     """The limit drops to a quarter or less during the run. The rest is fully used, and few calls are refused."""
     bucket = Bucket(world, 20, 40)
     desk(world, bucket, 150)
@@ -177,7 +180,7 @@ def test_a_throttle_that_tightens_is_followed(world: World, rate: float) -> None
     assert len([at for at in bucket.refused if at > 8]) < 0.5 * len([at for at in bucket.accepted if at > 8])
 
 
-def test_a_throttle_that_widens_is_found(world: World) -> None:
+def test_a_higher_limit_is_found(world: World) -> None:
     """After some seconds without a refusal, the rate doubles again."""
     bucket = Bucket(world, 2, 4)
     desk(world, bucket, 300)
@@ -190,7 +193,7 @@ def test_a_throttle_that_widens_is_found(world: World) -> None:
     assert world.run() < 60
 
 
-def test_no_more_calls_are_out_than_were_asked_for(world: World) -> None:
+def test_calls_in_progress_are_limited(world: World) -> None:
     """The number of workers does not matter."""
     turn, out, most = pace(world, at_once=3), 0, 0
 
@@ -207,7 +210,7 @@ def test_no_more_calls_are_out_than_were_asked_for(world: World) -> None:
 
 
 def test_an_iam_that_accepts_nothing_for_ten_minutes_ends_the_run(world: World) -> None:
-    """It does not end earlier, and the error is the Throttling."""
+    """The run does not end earlier, and the error is the Throttling."""
     bucket = Bucket(world, 0, 0)
     told: list[float] = []
 
@@ -222,7 +225,7 @@ def test_an_iam_that_accepts_nothing_for_ten_minutes_ends_the_run(world: World) 
     assert GIVE_UP < told[0] < GIVE_UP + 10
 
 
-def test_what_is_under_way_elsewhere_is_waited_for_and_then_told(world: World) -> None:
+def test_a_busy_call_is_retried_and_then_raised(world: World) -> None:
     """IAM says that the request had no effect, and asks to wait."""
     calls: list[float] = []
 
@@ -241,8 +244,8 @@ def test_what_is_under_way_elsewhere_is_waited_for_and_then_told(world: World) -
     assert calls[-1] >= sum(BUSY)
 
 
-def test_what_is_unclear_is_not_tried_again(world: World) -> None:
-    """It may have taken effect. The caller looks first."""
+def test_an_unclear_call_is_not_retried(world: World) -> None:
+    """The call may have taken effect. The caller checks first."""
     turn, calls = pace(world), []
 
     def call() -> None:
@@ -258,7 +261,7 @@ def test_what_is_unclear_is_not_tried_again(world: World) -> None:
     assert len(calls) == 1
 
 
-def test_one_worker_waits_for_credentials_and_the_others_for_him(world: World) -> None:
+def test_one_worker_renews_credentials_for_all(world: World) -> None:
     """The expiry is reported once, new credentials are tried every few seconds, and no call fails."""
     until, tried, done = 60.0, [], []
 
@@ -289,8 +292,8 @@ def test_one_worker_waits_for_credentials_and_the_others_for_him(world: World) -
     assert world.notes[-1] == "the credentials work again"
 
 
-def test_nobody_waits_for_credentials_after_the_stop(world: World) -> None:
-    """Ctrl-C ends the pause; the row keeps its state."""
+def test_no_worker_waits_for_credentials_after_a_stop(world: World) -> None:
+    """Ctrl-C ends the pause. The row keeps its state."""
 
     def renew() -> None:
         raise Expired("the credentials have expired", "sign in again")
@@ -318,8 +321,8 @@ def test_nobody_waits_for_credentials_after_the_stop(world: World) -> None:
     assert not turn.paused
 
 
-def test_nobody_calls_after_a_break_off(world: World) -> None:
-    """Workers that wait for a slot, a place or a throttle stop too, and so do later ones. Calls in progress finish."""
+def test_no_worker_makes_calls_after_break_off(world: World) -> None:
+    """Workers that wait for a slot, a place or a throttle stop too. Calls in progress are finished."""
     turn, calls, ends = pace(world, at_once=2), list[float](), list[str]()
 
     def call() -> None:

@@ -29,8 +29,8 @@ def actions(rollout: Rollout) -> dict[str, str]:
     return {user: row["action"] for user, row in steps(rollout).items()}
 
 
-def test_a_plan_says_what_becomes_of_each_user(rollout: Rollout, people: People, aws: Aws) -> None:
-    """To enroll, skipped with the existing device, blocked with the reason, made at a station, waited for."""
+def test_a_plan_has_an_action_for_each_user(rollout: Rollout, people: People, aws: Aws) -> None:
+    """To enroll, skipped with the device, blocked with the reason, left for a station, waiting for the user."""
     new, has, fido, taken, orphan, desk, alone, late = people(8)
     aws.enrolled(has)
     key = rollout.lab.register_fido(fido, "key")
@@ -64,8 +64,8 @@ def test_a_plan_says_what_becomes_of_each_user(rollout: Rollout, people: People,
     assert found["x"]["reason"] == "the user is in account 123456789012, not in 000000000000"
 
 
-def test_each_user_without_a_virtual_device_is_looked_up_and_nobody_else(rollout: Rollout, people: People) -> None:
-    """Planning takes two listings, the caller's identity, and one call per user of the roster who may have a key."""
+def test_only_users_without_a_virtual_device_are_looked_up(rollout: Rollout, people: People) -> None:
+    """Planning takes two lists, the caller's identity, and one call per user of the roster who may have a key."""
     users = people(3)
     since = len(rollout.lab.calls)
     rollout.plan(*rollout.own(users))
@@ -82,15 +82,15 @@ def test_users_without_a_copy_are_named(rollout: Rollout, people: People) -> Non
     assert json.loads(rollout.file.read_text())["shut_out"] == [none]
 
 
-def test_calls_and_time_are_told(rollout: Rollout, people: People) -> None:
-    """Two calls per user, and the listings before and after."""
+def test_a_plan_estimates_calls_and_time(rollout: Rollout, people: People) -> None:
+    """Two calls per user, and the lists of devices before and after."""
     users = people(20)
     done = json.loads(rollout.plan(*rollout.own(users), more=["--output", "json"]).out)
     assert (done["enroll"], done["api_calls"], done["estimated_s"]) == (20, 42, 4)
 
 
-def test_a_roster_that_is_wrong_stops_everything_at_once(rollout: Rollout, people: People) -> None:
-    """Every fault is reported; AWS is not asked and nothing is written."""
+def test_a_roster_with_errors_stops_the_plan(rollout: Rollout, people: People) -> None:
+    """Every fault is reported. No call is made to AWS, and nothing is written."""
     users = people(2)
     since = len(rollout.lab.calls)
     roster = rollout.roster(f"{users[0]},age1wrong", "al ice,", f"{users[1]},AGE-SECRET-KEY-1ABC")
@@ -120,8 +120,8 @@ def test_wrong_rows_can_be_skipped_and_corrected(rollout: Rollout, people: Peopl
 @pytest.mark.parametrize(
     ("out", "bad"), [("roster.csv", "bad.csv"), ("plan.json", "roster.csv"), ("plan.json", "plan.json")]
 )
-def test_no_file_is_written_in_the_place_of_another(rollout: Rollout, out: str, bad: str) -> None:
-    """A roster would be replaced by its faulty rows."""
+def test_two_files_of_a_plan_may_not_be_the_same(rollout: Rollout, out: str, bad: str) -> None:
+    """Otherwise the roster would be replaced by its faulty rows."""
     path = rollout.roster("al ice", "bob")
     before = path.read_text()
     done = rollout.desk.run(
@@ -132,7 +132,7 @@ def test_no_file_is_written_in_the_place_of_another(rollout: Rollout, out: str, 
     assert path.read_text() == before
 
 
-def test_a_path_without_a_slash_is_told(rollout: Rollout) -> None:
+def test_a_path_without_a_slash_is_refused(rollout: Rollout) -> None:
     """No IAM user can have such a path, so the plan would be empty."""
     done = rollout.desk.run("rollout", "plan", "--path-prefix", "team/", "-o", rollout.file)
     assert (done.code, "--path-prefix /team/" in done.err, rollout.file.exists()) == (2, True, False)
@@ -148,7 +148,7 @@ def test_a_path_without_a_slash_is_told(rollout: Rollout) -> None:
         (b"PK\x03\x04\x14", "r.csv is a spreadsheet, which mfa-kit cannot read\n  try: save it as CSV"),
     ],
 )
-def test_a_file_that_is_no_roster_is_told(rollout: Rollout, content: bytes | None, said: str) -> None:
+def test_a_file_that_is_not_a_roster_is_refused(rollout: Rollout, content: bytes | None, said: str) -> None:
     """The error names the line, if there is one."""
     path = rollout.folder / "r.csv"
     if content is not None:
@@ -167,8 +167,11 @@ def test_excels_unicode_text_is_read(rollout: Rollout, people: People) -> None:
     assert steps(rollout)[user]["name"] == "x"
 
 
-def test_a_public_key_that_changed_is_told(rollout: Rollout, people: People, identity: pyrage.x25519.Identity) -> None:
-    """It is compared with that of the user's last device, even if removed. SSH keys are shown as in ssh-keygen."""
+def test_a_changed_public_key_is_reported(rollout: Rollout, people: People, identity: pyrage.x25519.Identity) -> None:
+    """It is compared with the key of the user's last device, even a removed one.
+
+    SSH keys are shown as in ssh-keygen.
+    """
     changed, same = people(2)
     rollout.plan(*rollout.own([changed, same]))
     assert rollout.apply().code == 0
@@ -223,8 +226,8 @@ def test_users_can_be_selected_in_iam(
     assert set(actions(rollout)) == {chosen["plain"], chosen[who]}
 
 
-def test_a_selection_that_fits_nobody_is_told_and_the_root_of_paths_fits_all(rollout: Rollout, people: People) -> None:
-    """The plan is written nevertheless."""
+def test_a_selection_without_users_prints_a_message(rollout: Rollout, people: People) -> None:
+    """The plan is written nevertheless. The path / selects all users."""
     users = people(2)
     select = ("rollout", "plan", "-o", rollout.file)
     nobody = rollout.desk.run(*select, "--group", "no-such-group")
@@ -234,8 +237,8 @@ def test_a_selection_that_fits_nobody_is_told_and_the_root_of_paths_fits_all(rol
     assert set(users) <= set(actions(rollout))
 
 
-def test_users_without_mfa_are_those_with_a_password_and_no_device(rollout: Rollout, people: People, aws: Aws) -> None:
-    """The credential report says which users have a password. Users with old data are looked up, unless trusted."""
+def test_without_mfa_selects_passwords_without_a_device(rollout: Rollout, people: People, aws: Aws) -> None:
+    """The credential report lists passwords. Users whose data is old are looked up, unless --trust-report is given."""
     rollout.lab.account.report = None
     with_password, without, since, before = people(4)
     for user in (with_password, since, before):
@@ -258,8 +261,8 @@ def test_users_without_mfa_are_those_with_a_password_and_no_device(rollout: Roll
 
 
 @pytest.mark.parametrize("more", [(), ("--group", "g", "ROSTER"), ("--tag", "nokey"), ("--only", "")])
-def test_a_roster_or_a_selection_is_asked_for(rollout: Rollout, more: tuple[str, ...]) -> None:
-    """Neither of them, or both, is an error."""
+def test_a_plan_needs_either_a_roster_or_a_selection(rollout: Rollout, more: tuple[str, ...]) -> None:
+    """Giving neither of them, or both, is an error."""
     given = [str(rollout.roster("x")) if word == "ROSTER" else word for word in more]
     assert rollout.desk.run("rollout", "plan", "-o", rollout.file, *given).code == 2
 
@@ -287,8 +290,8 @@ def test_a_dry_run_writes_no_plan(rollout: Rollout, people: People) -> None:
         lambda plan: f"[{plan}]",
     ],
 )
-def test_a_plan_is_read_as_warily_as_a_roster(rollout: Rollout, people: People, spoil: Callable[[str], str]) -> None:
-    """It may have been edited, on purpose or by accident."""
+def test_a_plan_is_checked_like_a_roster(rollout: Rollout, people: People, spoil: Callable[[str], str]) -> None:
+    """A plan may have been edited, on purpose or by accident."""
     rollout.plan(*rollout.own(people(1)))
     rollout.file.write_text(spoil(rollout.file.read_text()))
     done = rollout.apply()
@@ -296,7 +299,7 @@ def test_a_plan_is_read_as_warily_as_a_roster(rollout: Rollout, people: People, 
 
 
 def test_only_the_plan_that_was_reviewed_is_applied(rollout: Rollout, people: People) -> None:
-    """It is identified by the SHA-256 of its file, which `plan` prints."""
+    """--expect-sha256 has the SHA-256 of its file, which `plan` prints."""
     done = rollout.plan(*rollout.own(people(1)), more=["--output", "json"])
     digest = json.loads(done.out)["sha256"]
     refused = rollout.apply("--expect-sha256", "0" * 64)
@@ -305,7 +308,7 @@ def test_only_the_plan_that_was_reviewed_is_applied(rollout: Rollout, people: Pe
 
 
 def test_a_plan_of_another_account_is_refused(rollout: Rollout, people: People) -> None:
-    """Nothing has been made yet."""
+    """No device has been made yet."""
     rollout.plan(*rollout.own(people(1)))
     rollout.file.write_text(rollout.file.read_text().replace("000000000000", "123456789012"))
     done = rollout.apply()
@@ -313,7 +316,7 @@ def test_a_plan_of_another_account_is_refused(rollout: Rollout, people: People) 
 
 
 def test_the_orphan_of_a_dead_run_is_shown_and_repaired(rollout: Rollout, people: People) -> None:
-    """It exists when the plan is made. `apply` settles it first, and then enrolls."""
+    """The half-made device exists when the plan is made. `apply` settles it first, and then enrolls the user."""
     (user,) = people(1)
     rollout.plan(*rollout.own([user]))
     faults = rollout.lab.faults
@@ -327,8 +330,8 @@ def test_the_orphan_of_a_dead_run_is_shown_and_repaired(rollout: Rollout, people
     rollout.works([user])
 
 
-def test_what_another_desk_left_or_staged_is_told_apart(rollout: Rollout, people: People, tmp_path: Path) -> None:
-    """The tags say whose it is; this computer's own staged devices wait for activation."""
+def test_devices_of_another_computer_block_a_row(rollout: Rollout, people: People, tmp_path: Path) -> None:
+    """The tags say who made the device. This computer's own staged devices wait for activation."""
     staged, left = people(2)
     other = MfaKit(tmp_path / "other", rollout.desk.env)
     rollout.plan(*rollout.own([staged]))

@@ -38,8 +38,8 @@ def step(user: str, kind: RosterMethod, action: Action = Action.STATION, **more:
     return PlanStep(row=RosterRow(user=user, kind=kind), action=action, **more)
 
 
-def test_the_rows_are_those_that_apply_leaves_or_of_the_kinds_that_are_asked_for() -> None:
-    """They are in the plan's order, without users who have a device, wait, or are blocked."""
+def test_the_station_gets_rows_that_apply_leaves() -> None:
+    """With --with, it gets the rows of these methods. Users who have a device, wait or are blocked are left out."""
     steps = [
         step("a", OATH),
         step("b", VIRTUAL, Action.ENROLL),
@@ -57,7 +57,7 @@ def test_the_rows_are_those_that_apply_leaves_or_of_the_kinds_that_are_asked_for
     assert [each.by_apply for each in steps] == [each.user == "b" for each in steps]
 
 
-def test_a_queue_calls_who_is_not_done_and_goes_back_to_nobody_else() -> None:
+def test_a_queue_calls_only_users_who_are_not_done() -> None:
     """A failed row can be called again."""
     queue = StationQueue(steps=[step(user, OATH) for user in "abc"])
     queue.record(RowResult(user="a", outcome=RowOutcome.SKIPPED))
@@ -78,7 +78,7 @@ def test_a_queue_calls_who_is_not_done_and_goes_back_to_nobody_else() -> None:
 
 @dataclass
 class Tray:
-    """A slot whose contents a test sets; None means that the service does not run."""
+    """A slot whose contents a test sets. None means that the smart card service does not run."""
 
     things: list[InsertedKey] | None = field(default_factory=list)
     wrong: list[MfaKitError] = field(default_factory=list)
@@ -109,7 +109,7 @@ def watch(tray: Tray) -> SlotWatch:
     return watch
 
 
-def test_one_that_comes_counts_and_is_told_once(tray: Tray, watch: SlotWatch) -> None:
+def test_an_inserted_key_is_reported_once(tray: Tray, watch: SlotWatch) -> None:
     """Nothing is reported until something changes."""
     assert watch.poll() is None
     tray.has(key(1))
@@ -117,7 +117,7 @@ def test_one_that_comes_counts_and_is_told_once(tray: Tray, watch: SlotWatch) ->
     assert watch.poll() is None
 
 
-def test_a_key_that_was_used_counts_again_when_it_was_out(tray: Tray, watch: SlotWatch) -> None:
+def test_a_used_key_counts_again_after_it_was_removed(tray: Tray, watch: SlotWatch) -> None:
     """Another key beside it counts at once."""
     tray.has(key(1))
     watch.poll()
@@ -131,7 +131,7 @@ def test_a_key_that_was_used_counts_again_when_it_was_out(tray: Tray, watch: Slo
     assert watch.poll() == key(1)
 
 
-def test_a_key_that_came_while_nobody_asked_is_not_missed(tray: Tray, watch: SlotWatch) -> None:
+def test_a_key_inserted_between_two_polls_is_not_missed(tray: Tray, watch: SlotWatch) -> None:
     """It was inserted while the previous row was in progress."""
     tray.has(key(1))
     watch.poll()
@@ -141,7 +141,7 @@ def test_a_key_that_came_while_nobody_asked_is_not_missed(tray: Tray, watch: Slo
     assert watch.poll() == key(2)
 
 
-def test_what_cannot_be_used_is_told_when_it_comes(tray: Tray, watch: SlotWatch) -> None:
+def test_an_unusable_device_is_reported_when_inserted(tray: Tray, watch: SlotWatch) -> None:
     """It is not reported again when something else changes."""
     tray.wrong = [DeviceFault("the card has no applet", "use another")]
     tray.has()
@@ -153,7 +153,7 @@ def test_what_cannot_be_used_is_told_when_it_comes(tray: Tray, watch: SlotWatch)
     assert watch.poll() == key(1)
 
 
-def test_a_service_that_ends_meanwhile_is_told(tray: Tray, watch: SlotWatch) -> None:
+def test_a_smart_card_service_that_ends_is_reported(tray: Tray, watch: SlotWatch) -> None:
     """The keys then count as removed. At the start, a missing service is an error."""
     tray.has(key(1))
     watch.poll()
@@ -167,7 +167,7 @@ def test_a_service_that_ends_meanwhile_is_told(tray: Tray, watch: SlotWatch) -> 
 
 @dataclass
 class World:
-    """Test double for everything that KeyHolders, StationRuns and settle use."""
+    """A test double for everything that KeyHolders, StationRuns and settle use."""
 
     entries: list[Entry] = field(default_factory=list)
     devices_of: dict[str, list[Device]] = field(default_factory=dict)
@@ -211,7 +211,10 @@ ALICE = intent("alice")
     "found", [{"card": "id1"}, {"card": "other", "hardware": "77"}, {"hardware": "77"}], ids=["card", "reset", "serial"]
 )
 def test_the_journal_knows_a_key_while_iam_lists_its_device(found: dict[str, Any]) -> None:
-    """Removing the device without mfa-kit frees its key, unless it is half-made. A user's own key is not refused."""
+    """If the device is removed without mfa-kit, its key is free, unless the device is half-made.
+
+    A user's own key is accepted.
+    """
     world = World([entry("bob", **found)])
     thing = key(1, serial="77")
     assert world.holders().find_holder(thing, ALICE) is None
@@ -225,13 +228,13 @@ def test_the_journal_knows_a_key_while_iam_lists_its_device(found: dict[str, Any
 
 
 def test_a_key_without_a_serial_is_not_taken_for_another() -> None:
-    """Two keys without a serial are not the same key."""
+    """Two keys without a serial are different keys."""
     world = World([entry("bob", card="id9")])
     world.devices_of["bob"] = [Device(intent("bob").serial, "bob")]
     assert world.holders().find_holder(key(1), ALICE) is None
 
 
-def test_what_a_key_holds_for_this_account_is_somebodys() -> None:
+def test_a_key_with_credentials_of_this_account_is_in_use() -> None:
     """Credentials of other accounts and brands, and those of the same user, do not count."""
     holders = World().holders()
     assert holders.find_holder(key(1, f"AWS:bob@{ACCOUNT}"), ALICE) == f"it contains AWS:bob@{ACCOUNT}"
@@ -241,7 +244,7 @@ def test_what_a_key_holds_for_this_account_is_somebodys() -> None:
     )
 
 
-def test_tags_are_read_of_the_queues_users_and_of_what_comes_later() -> None:
+def test_tags_are_read_for_queued_users_and_new_devices() -> None:
     """Tags are read once per device. A device that was removed belongs to no user."""
     old, bobs, new = (Device(intent(name).serial, name) for name in ("old", "bob", "new"))
     world = World(
@@ -263,8 +266,8 @@ def test_tags_are_read_of_the_queues_users_and_of_what_comes_later() -> None:
     assert of("gone") is None
 
 
-def test_a_try_that_is_left_gets_a_new_run_and_waits_for_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remains of other devices are not touched. If settling fails, that is reported."""
+def test_an_unsettled_attempt_is_followed_by_a_new_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half-made devices of other users are kept. If settling fails, that is reported."""
     names = iter("AB")
     runs = StationRuns(new_id=lambda: next(names))
     left = Entry(run="A", intent=intent("bob", card="id1"), reached=Reached.CREATED)
@@ -298,7 +301,7 @@ def test_a_try_that_is_left_gets_a_new_run_and_waits_for_its_key(monkeypatch: py
     assert (settled, runs.left, runs.run_of_next_try()) == ([left], [], "B")
 
 
-def test_time_in_which_nothing_was_asked_is_no_throttling() -> None:
+def test_an_idle_station_does_not_count_as_throttled() -> None:
     """If a person takes half an hour for a key, the run does not end with "AWS accepted no call for 10 minutes"."""
     now = 0.0
 

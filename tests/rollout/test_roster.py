@@ -62,16 +62,16 @@ def test_every_column_is_read() -> None:
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_what_excel_saves_is_read(separator: str) -> None:
-    """A BOM, its separators, CRLF, trailing blanks, empty rows, capitals in the header, quoted newlines."""
+def test_files_saved_by_excel_are_read(separator: str) -> None:
+    """A BOM, other separators, CRLF, trailing spaces, empty rows, capitals in the header, quoted line breaks."""
     lines = ["User,Name,Remark ", "alice , a1,", ",,", '"bob",b1,"two\r\nlines"', "carol,c1,x", ",,"]
     text = "\ufeff" + "\r\n".join(lines).replace(",", separator) + "\r\n"
     assert [(row.user, row.name) for row in read(text).rows] == [("alice", "a1"), ("bob", "b1"), ("carol", "c1")]
     assert wrong(text.replace("carol", "ca rol")) == [(6, "user")]
 
 
-def test_every_wrong_cell_is_named_by_line_and_column_at_once() -> None:
-    """All faults can then be fixed at once."""
+def test_every_wrong_cell_is_named_by_line_and_column() -> None:
+    """All faults are reported at once, so that all can be fixed at once."""
     text = (
         "user,kind,name,path,recipient,serial,asset,tags\n"
         "al ice,phone,a b,x,nokey,short,\u202eevil,nokey\n"
@@ -88,7 +88,7 @@ def test_every_wrong_cell_is_named_by_line_and_column_at_once() -> None:
     assert all(str(one).startswith(f"line {one.line}") and one.what.isprintable() for one in read(text).faults)
 
 
-def test_duplicates_and_case_twins_are_found() -> None:
+def test_duplicate_users_are_found_ignoring_case() -> None:
     """IAM ignores case, so they would be one user. They are found even if one of the rows has another fault."""
     assert wrong("user,kind\nalice,phone\nALICE,\n") == [(2, "kind"), (3, "user")]
     found = read("user\nalice\nbob\nalice\nAlice\narn:aws:iam::123456789012:user/team/BOB\n").faults
@@ -99,8 +99,8 @@ def test_duplicates_and_case_twins_are_found() -> None:
     ]
 
 
-def test_a_user_may_be_named_by_his_arn() -> None:
-    """The account is then known too."""
+def test_a_user_may_be_given_as_an_arn() -> None:
+    """The row's account is then known too."""
     (row,) = read("user\narn:aws:iam::123456789012:user/team/alice\n").rows
     assert (row.user, row.account) == ("alice", "123456789012")
 
@@ -114,14 +114,14 @@ def test_a_user_may_be_named_by_his_arn() -> None:
         ("user,user\na,b\n", "column user twice"),
     ],
 )
-def test_what_is_no_roster_is_refused(text: str, said: str) -> None:
+def test_text_that_is_not_a_roster_is_refused(text: str, said: str) -> None:
     """The error names no row."""
     with pytest.raises(UsageFault, match=said):
         read(text)
 
 
-def test_csv_that_breaks_off_is_wrong_from_there_on() -> None:
-    """The rows before it are read. With --skip-bad, a message says that more rows may be missing."""
+def test_broken_csv_is_read_up_to_the_fault() -> None:
+    """The rows before the fault are read. With --skip-bad, a message says that more rows may be missing."""
     found = read('user\nalice\n"bo"b\ncarol\n')
     assert [row.user for row in found.rows] == ["alice"]
     assert [one.line for one in found.faults] == [3]
@@ -130,13 +130,13 @@ def test_csv_that_breaks_off_is_wrong_from_there_on() -> None:
 
 @pytest.mark.parametrize("line", ["[1]", "{", '{"user": 3}', '{"user": "a", "tags": [1]}', '{"user": "a b"}'])
 def test_wrong_json_is_named_by_line(line: str) -> None:
-    """The lines around it are read."""
+    """The lines before and after it are read."""
     text = f'{{"user": "alice"}}\n\n{line}\n{{"user": "bob"}}'
     assert [row.user for row in read(text).rows] == ["alice", "bob"]
     assert [number for number, _ in wrong(text)] == [3]
 
 
-def test_columns_that_are_not_ours_are_dropped() -> None:
+def test_unknown_columns_are_dropped() -> None:
     """The console's file of new credentials contains passwords and secret keys."""
     text = "User,Password,Secret access key,Kind\nal ice,hunter2,wJalr,\nbob,hunter3,bPxRf,\n"
     found = read(text)
@@ -146,7 +146,7 @@ def test_columns_that_are_not_ours_are_dropped() -> None:
 
 
 def test_the_consoles_file_of_new_users_is_a_roster() -> None:
-    """Its column is called `User name`, with or without keys. An additional column `user` is an error."""
+    """Its column is called `User name`. It may have keys. An additional column `user` is an error."""
     for rest in ("Password,Console sign-in URL", "Password,Access key ID,Secret access key,Console login link"):
         assert [row.user for row in read(f"\ufeffUser name,{rest}\r\nalice,hunter2,x\r\n").rows] == ["alice"]
     with pytest.raises(UsageFault, match="column user twice"):
@@ -154,7 +154,7 @@ def test_the_consoles_file_of_new_users_is_a_roster() -> None:
 
 
 def test_bad_rows_are_written_as_a_roster_to_correct() -> None:
-    """Their faults are in a column that is ignored. Once corrected, the file is a valid roster."""
+    """Their faults are in a column that is ignored. After the corrections, the file is a valid roster."""
     text = faults_table(read("user,name,kind\nal ice,a,nokind\nbob,b,\ncarol,b b,\n").faults)
     assert [number for number, _ in wrong(text)] == [2, 2, 3]
     corrected = text.replace("al ice", "alice").replace("nokind", "").replace("b b", "bb")
@@ -170,7 +170,7 @@ def test_bad_rows_are_written_as_a_roster_to_correct() -> None:
         "user,recipient\nal ice,{}\n",
     ],
 )
-def test_whatever_is_wrong_with_a_row_its_private_key_is_not_copied(text: str) -> None:
+def test_a_private_key_in_a_faulty_row_is_not_copied(text: str) -> None:
     """A public key is copied."""
     assert "SECRET" not in faults_table(read(text.format("AGE-SECRET-KEY-1ABC")).faults)
     assert "unclear" not in faults_table(read(text.format("unclear")).faults)
@@ -188,7 +188,7 @@ def test_whatever_is_wrong_with_a_row_its_private_key_is_not_copied(text: str) -
     ],
 )
 def test_faulty_rows_keep_their_original_cells(text: str, cells: dict[str, str]) -> None:
-    """The admin corrects what they wrote, also if it was not text or did not fit the header."""
+    """The admin corrects the original text, even if a cell was not text or did not fit the header."""
     (row,) = csv.DictReader(io.StringIO(faults_table(read(text).faults)))
     assert {name: row[name] for name in cells} == cells
 
@@ -205,15 +205,15 @@ def test_kinds_ignore_case() -> None:
 
 
 @pytest.mark.parametrize("line", ["sep=;\n", '"sep=;"\r\n', "SEP=;;;\n"])
-def test_the_line_with_which_excel_names_the_separator_is_obeyed(line: str) -> None:
-    """The line counts in line numbers. It decides even if the header contains more of another separator."""
+def test_excels_separator_line_is_used(line: str) -> None:
+    """The line counts in line numbers. Its separator is used even if another one is more frequent in the header."""
     found = read(f"\ufeff{line}user;remark,a,b,c\nal ice;\nbob;\n")
     assert [row.user for row in found.rows] == ["bob"]
     assert [fault.line for fault in found.faults] == [3]
 
 
 @pytest.mark.parametrize("cell", ['="0123456789"', '"=""0123456789"""'])
-def test_a_number_that_excel_keeps_as_text_has_its_zero(cell: str) -> None:
+def test_a_number_kept_as_text_has_its_leading_zero(cell: str) -> None:
     """Excel writes such a cell as a formula."""
     (row,) = read(f"user,serial\nalice,{cell}\n").rows
     assert row.serial == "0123456789"
@@ -252,7 +252,7 @@ def apart(rows: Iterable[RosterRow]) -> list[RosterRow]:
 
 
 @given(st.lists(ROWS, min_size=1).map(apart))
-def test_what_we_write_is_a_roster_and_computes_nothing(rows: list[RosterRow]) -> None:
+def test_a_written_roster_reads_back_and_runs_no_formula(rows: list[RosterRow]) -> None:
     """`failed.csv` gives the same rows when it is read, although cells that look like formulas were escaped."""
     text = csv_table(COLUMNS, [roster.row_cells(row) for row in rows])
     assert read(text).rows == rows
@@ -263,8 +263,8 @@ def test_what_we_write_is_a_roster_and_computes_nothing(rows: list[RosterRow]) -
 @given(
     st.text() | st.lists(st.lists(st.text())).map(lambda lines: "user,name,tags\n" + "\n".join(map(",".join, lines)))
 )
-def test_no_text_breaks_the_parser_and_nothing_that_drives_a_terminal_comes_out(text: str) -> None:
-    """Fuzzed: whatever the input, rows and messages contain only printable text."""
+def test_any_text_gives_printable_rows_and_messages(text: str) -> None:
+    """Fuzzed: whatever the input is, rows and messages contain only printable text."""
     try:
         found = read(text)
     except UsageFault as error:

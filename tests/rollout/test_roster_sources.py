@@ -1,4 +1,4 @@
-"""Rosters from other programs: JSON arrays, what the AWS CLI lists, and the credential report."""
+"""Rosters from other programs: JSON arrays, lists of the AWS CLI, and the credential report."""
 
 import json
 
@@ -24,13 +24,16 @@ USERS = [
 
 @pytest.mark.parametrize("indent", [None, 4])
 @pytest.mark.parametrize("found", [{"Users": USERS}, USERS, ["ada", "bob"], [{"user": "ada"}, {"user": "bob"}]])
-def test_what_the_aws_cli_lists_is_a_roster(found: object, indent: int | None) -> None:
-    """The whole answer, `--query Users`, and `--query Users[].UserName`. The path of a user is not that of a device."""
+def test_lists_of_the_aws_cli_are_rosters(found: object, indent: int | None) -> None:
+    """The whole answer, `--query Users`, and `--query Users[].UserName`.
+
+    A user's path is not used as the device's path.
+    """
     assert read(json.dumps(found, indent=indent)).rows == [RosterRow(user="ada"), RosterRow(user="bob")]
 
 
 def test_a_fault_of_an_array_names_the_item() -> None:
-    """On one line, all items would have the same number of a line."""
+    """All items may be on the same line, so a line number would not help."""
     found = read(json.dumps([{"user": "ada"}, {"user": "b ob"}, 5, {"user": "Ada"}, {"user": "cyd", "name": 7}]))
     assert [row.user for row in found.rows] == ["ada"]
     said = [str(fault) for fault in found.faults]
@@ -55,7 +58,7 @@ def test_json_that_is_no_roster_is_refused_with_the_reason(text: str, what: str)
 
 
 def test_the_credential_report_is_a_roster_except_for_root() -> None:
-    """IAM's report begins with root, and root is no user."""
+    """IAM's report begins with root, which is not an IAM user."""
     report = (
         "user,arn,user_creation_time,password_enabled,mfa_active\n"
         "<root_account>,arn:aws:iam::111122223333:root,2015-03-07T05:14:03+00:00,not_supported,false\n"

@@ -1,7 +1,7 @@
 """A rollout with MiniStack, an IAM by other authors: it parses requests, pages and tags in its own way.
 
-Features that it lacks are not tested: it accepts any codes, and it has no ListMFADeviceTags. Its seeds are hexadecimal,
-which is not base32, so the test replaces them.
+Features that it lacks are not tested: it accepts any codes, and it has no ListMFADeviceTags. Its seeds are
+hexadecimal, which is not base32, so the test replaces them.
 """
 
 import json
@@ -69,8 +69,11 @@ def client(env: dict[str, str]) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_a_rollout_at_another_iam(ministack: dict[str, str], tmp_path: Path) -> None:
-    """It is planned, applied, shown and undone. This can reveal an error that mfa-kit and its lab have in common."""
+def test_a_rollout_works_with_another_iam(ministack: dict[str, str], tmp_path: Path) -> None:
+    """It is planned, applied, shown and undone.
+
+    The test can reveal an error that mfa-kit and its lab have in common.
+    """
     iam = client(ministack)
     for user in (*USERS, "has", "self"):
         iam.create_user(UserName=user)

@@ -1,4 +1,4 @@
-"""The station: simulated keys are inserted into and removed from a real PC/SC service, with every kind of mistake."""
+"""Tests of the station: simulated keys are plugged into and removed from a real PC/SC service, with many mistakes."""
 
 import base64
 import csv
@@ -54,7 +54,7 @@ def keys(*serials: int) -> list[YkoathCard]:
 
 
 def put(*cards: YkoathCard | None, first: Callable[[], object] = lambda: None) -> Act:
-    """Have only these keys in the readers, after all others are out and another action was taken."""
+    """Leave only these keys in the readers. `first` is called while the readers are empty."""
 
     def last() -> None:
         first()
@@ -64,12 +64,12 @@ def put(*cards: YkoathCard | None, first: Callable[[], object] = lambda: None) -
 
 
 def have(*cards: YkoathCard) -> Act:
-    """Have only these keys in the readers."""
+    """Leave only these keys in the readers."""
     return (partial(pcsc.plug, *cards),)
 
 
 def station(rollout: Rollout, *acts: str | Act, codes: Iterable[str] = (), more: tuple[str | Path, ...] = ()) -> Result:
-    """Work through the plan with these acts."""
+    """Work through the plan, with these acts of the person."""
     person = AtStation(*acts, codes=codes)
     with person.there():
         done = rollout.desk.run("rollout", "station", rollout.file, "--no-touch", *more)
@@ -78,7 +78,7 @@ def station(rollout: Rollout, *acts: str | Act, codes: Iterable[str] = (), more:
 
 @contextmanager
 def sitting_at(home: Path) -> Iterator[None]:
-    """Sit at another computer."""
+    """Use another folder for mfa-kit's files, as at another computer."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MFA_KIT_HOME", str(home))
         yield
@@ -102,7 +102,7 @@ def nothing_is_half_made(rollout: Rollout) -> None:
         assert list(ledger.dead(ACCOUNT)) == []
 
 
-def test_each_user_gets_the_key_that_is_put_in_for_him(rollout: Rollout, people: People, lab: Lab) -> None:
+def test_each_user_gets_the_key_that_was_inserted(rollout: Rollout, people: People, lab: Lab) -> None:
     """It has IAM's secret, and the tags identify it. Results are printed one per line, and written as by apply."""
     users, cards = people(2), keys(1001, 1002)
     rollout.plan(f"{users[0]},oath,,team=a", f"{users[1]},oath,desk-7", columns="user,kind,asset,tags")
@@ -125,8 +125,8 @@ def test_each_user_gets_the_key_that_is_put_in_for_him(rollout: Rollout, people:
     assert done.err.count("you can remove the key now") == 2
 
 
-def test_a_key_that_somebody_has_is_refused(rollout: Rollout, people: People, lab: Lab) -> None:
-    """The journal knows it from this run, although it was wiped. The next key is accepted."""
+def test_a_key_of_another_user_is_refused(rollout: Rollout, people: People, lab: Lab) -> None:
+    """The journal knows it from this run, although the key was wiped. The next key is accepted."""
     users, (one, two) = people(2), keys(1001, 1002)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     done = station(rollout, put(one), put(one, first=one.credentials.clear), put(two))
@@ -137,10 +137,10 @@ def test_a_key_that_somebody_has_is_refused(rollout: Rollout, people: People, la
 
 
 @pytest.mark.parametrize(("wiped", "said"), [(False, "it contains AWS:"), (True, " (arn:aws:iam::000000000000:mfa/")])
-def test_a_key_of_another_desk_is_refused(
+def test_a_key_assigned_by_another_computer_is_refused(
     rollout: Rollout, people: People, lab: Lab, tmp_path: Path, wiped: bool, said: str
 ) -> None:
-    """It is recognized by its credentials, and once it is empty, by the tags."""
+    """It is recognized by its credentials. Once it is empty, it is recognized by the tags."""
     users, (one, two) = people(2), keys(1001, 1002)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     there = Rollout(rollout.folder, MfaKit(tmp_path / "other", rollout.desk.env), lab, rollout.identity)
@@ -156,10 +156,10 @@ def test_a_key_of_another_desk_is_refused(
     assert outcomes(rollout) == {users[0]: "skipped", users[1]: "enrolled"}
 
 
-def test_another_desk_that_works_now_is_seen_by_its_tags(
+def test_a_device_made_meanwhile_is_known_by_its_tags(
     rollout: Rollout, people: People, lab: Lab, tmp_path: Path
 ) -> None:
-    """It made a device since the last look, for a user who is not in this plan."""
+    """Another computer made it since the last list, for a user who is not in this plan."""
     (*users, other), (one, two, three) = people(3), keys(1001, 1002, 1003)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
 
@@ -177,7 +177,7 @@ def test_another_desk_that_works_now_is_seen_by_its_tags(
     holds(lab, three, users[1])
 
 
-def test_tags_that_may_not_be_read_are_told_once(rollout: Rollout, people: People, lab: Lab, tmp_path: Path) -> None:
+def test_unreadable_tags_are_reported_once(rollout: Rollout, people: People, lab: Lab, tmp_path: Path) -> None:
     """The credentials on the key still count."""
     (first, second, third), (one, two) = people(3), keys(1001, 1002)
     card = YkoathCard()
@@ -202,9 +202,7 @@ def mended(card: YkoathCard) -> None:
 
 
 @pytest.mark.parametrize("when", [PUT, CALCULATE])
-def test_a_key_that_is_pulled_out_midway_goes_on_when_it_is_back(
-    rollout: Rollout, people: People, lab: Lab, when: int
-) -> None:
+def test_a_removed_key_continues_when_it_is_back(rollout: Rollout, people: People, lab: Lab, when: int) -> None:
     """The half-made device is settled first and no row is lost. The failure is not final."""
     (user,), (card,) = people(1), keys(1001)
     rollout.plan(f"{user},oath", columns=KEYS)
@@ -216,8 +214,8 @@ def test_a_key_that_is_pulled_out_midway_goes_on_when_it_is_back(
     nothing_is_half_made(rollout)
 
 
-def test_a_key_that_is_lost_midway_is_not_waited_for(rollout: Rollout, people: People, lab: Lab) -> None:
-    """Another key replaces it under a new run. When the lost key turns up, it is cleaned and given to the next user."""
+def test_a_lost_key_is_replaced_by_another_key(rollout: Rollout, people: People, lab: Lab) -> None:
+    """The other key gets a new run. When the lost key turns up, it is cleaned and given to the next user."""
     users, (lost, other) = people(2), keys(1001, 1002)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     lost.quirks.pulled_by = CALCULATE
@@ -228,8 +226,8 @@ def test_a_key_that_is_lost_midway_is_not_waited_for(rollout: Rollout, people: P
     nothing_is_half_made(rollout)
 
 
-def test_what_was_in_before_is_left_alone_until_somebody_says_so(rollout: Rollout, people: People, lab: Lab) -> None:
-    """It may be the admin's own key. Two keys inserted at once are refused."""
+def test_a_key_inserted_from_the_start_needs_enter(rollout: Rollout, people: People, lab: Lab) -> None:
+    """It may be the admin's own key. Two keys that are inserted at once are refused."""
     users, (own, two, three) = people(2), keys(1001, 1002, 1003)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     pcsc.plug(own)
@@ -250,7 +248,7 @@ def test_what_was_in_before_is_left_alone_until_somebody_says_so(rollout: Rollou
     holds(lab, three, users[1])
 
 
-def test_enter_takes_the_only_key_that_is_in(rollout: Rollout, people: People, lab: Lab) -> None:
+def test_enter_uses_the_only_inserted_key(rollout: Rollout, people: People, lab: Lab) -> None:
     """If the first user's key is already inserted, it need not be removed."""
     (user,), (card,) = people(1), keys(1001)
     rollout.plan(f"{user},oath", columns=KEYS)
@@ -263,8 +261,8 @@ def test_enter_takes_the_only_key_that_is_in(rollout: Rollout, people: People, l
     assert "no key is inserted" in done.err
 
 
-def test_a_row_can_be_skipped_and_gone_back_to(rollout: Rollout, people: People, lab: Lab) -> None:
-    """Going back leads to the last row before it that is not done, even from the end."""
+def test_a_row_can_be_skipped_and_called_again(rollout: Rollout, people: People, lab: Lab) -> None:
+    """Typing b goes back to the last row that is not done, even from the end."""
     (a, b, c), cards = people(3), keys(1001, 1002, 1003)
     rollout.plan(*[f"{user},oath" for user in (a, b, c)], columns=KEYS)
     done = station(
@@ -305,10 +303,10 @@ def test_a_station_continues_after_quitting(rollout: Rollout, people: People) ->
     assert outcomes(rollout) == {a: "enrolled", b: "failed", c: "enrolled"}
 
 
-def test_ctrl_c_gives_up_a_row_and_the_next_one_all(
+def test_ctrl_c_cancels_a_row_and_a_second_one_the_session(
     rollout: Rollout, people: People, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is left of the row, and the results are written."""
+    """Nothing of the row is left, and the results are written."""
     (user,), (card,) = people(1), keys(1001)
     rollout.plan(f"{user},oath", columns=KEYS)
 
@@ -333,8 +331,8 @@ def test_ctrl_c_gives_up_a_row_and_the_next_one_all(
     nothing_is_half_made(rollout)
 
 
-def test_a_token_is_read_for_its_user_and_for_no_other(rollout: Rollout, people: People, lab: Lab) -> None:
-    """The roster has its serial. A second row with the same serial fails, and apply knows about the first one."""
+def test_a_token_is_enrolled_for_one_user_only(rollout: Rollout, people: People, lab: Lab) -> None:
+    """The roster has its serial. A second row with the same serial fails, and apply knows about the first row."""
     users, display = people(2), Display(base64.b32encode(bytes(range(20))).decode())
     lab.add_token("GAHT55500001", display.secret)
     rollout.plan(*[f"{user},hardware-totp,GAHT55500001" for user in users], columns="user,kind,serial")
@@ -350,7 +348,7 @@ def test_a_token_is_read_for_its_user_and_for_no_other(rollout: Rollout, people:
     nothing_is_half_made(rollout)
 
 
-def test_who_is_enrolled_meanwhile_is_passed_over(rollout: Rollout, people: People, lab: Lab) -> None:
+def test_a_user_enrolled_meanwhile_is_passed_over(rollout: Rollout, people: People, lab: Lab) -> None:
     """Another computer enrolls a user before or after their row is called. The row of a deleted user fails."""
     (a, b, c, d), (one, two) = people(4), keys(1001, 1002)
     rollout.plan(*[f"{user},oath" for user in (a, b, c, d)], columns=KEYS)
@@ -366,7 +364,7 @@ def test_who_is_enrolled_meanwhile_is_passed_over(rollout: Rollout, people: Peop
     assert "of which this computer has no backup" not in done.err
 
 
-def test_a_look_that_fails_does_not_end_the_sitting(rollout: Rollout, people: People, lab: Lab) -> None:
+def test_a_failed_lookup_does_not_end_the_session(rollout: Rollout, people: People, lab: Lab) -> None:
     """The error is shown, and the row is called nevertheless."""
     (user,), (card,) = people(1), keys(1001)
     rollout.plan(f"{user},oath", columns=KEYS)
@@ -377,8 +375,8 @@ def test_a_look_that_fails_does_not_end_the_sitting(rollout: Rollout, people: Pe
     holds(lab, card, user)
 
 
-def test_a_desk_whose_disk_fails_ends_with_results(rollout: Rollout, people: People, lab: Lab) -> None:
-    """The exit code is 5, and the row leaves nothing behind. The session ends, because the next row would fail too."""
+def test_a_failing_disk_ends_the_session_with_results(rollout: Rollout, people: People, lab: Lab) -> None:
+    """The exit code is 5, and nothing of the row is left. The session ends, because the next row would fail too."""
     users, (card,) = people(2), keys(1001)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     folder = rollout.folder / "backups"
@@ -392,7 +390,7 @@ def test_a_desk_whose_disk_fails_ends_with_results(rollout: Rollout, people: Peo
     nothing_is_half_made(rollout)
 
 
-def test_what_a_dead_desk_left_is_settled_with_its_key(rollout: Rollout, people: People, lab: Lab) -> None:
+def test_a_device_of_a_dead_session_is_settled_with_its_key(rollout: Rollout, people: People, lab: Lab) -> None:
     """The station settles it even if the plan was made later. The plan then mentions it."""
     (user,), (card,) = people(1), keys(1001)
     card.quirks.pulled_by = CALCULATE
@@ -410,7 +408,7 @@ def test_what_a_dead_desk_left_is_settled_with_its_key(rollout: Rollout, people:
     nothing_is_half_made(rollout)
 
 
-def test_apply_leaves_the_stations_rows_and_the_station_those_of_apply(rollout: Rollout, people: People) -> None:
+def test_apply_and_station_leave_each_others_rows(rollout: Rollout, people: People) -> None:
     """Each of them writes the status of all rows."""
     (phone, key), (card,) = people(2), keys(1001)
     rollout.plan(f"{phone},virtual", f"{key},oath", columns=KEYS)
@@ -424,8 +422,11 @@ def test_apply_leaves_the_stations_rows_and_the_station_those_of_apply(rollout: 
 
 
 @pytest.mark.parametrize("verb", ["station", "bench"])
-def test_a_dry_run_shows_the_queue_and_asks_nobody(rollout: Rollout, people: People, verb: str) -> None:
-    """Nothing is written, locally or in IAM. The command's earlier name works, is not listed, and says so."""
+def test_a_dry_run_shows_the_queue_without_prompts(rollout: Rollout, people: People, verb: str) -> None:
+    """Nothing is written, locally or in IAM.
+
+    The command's former name `bench` works, is not listed, and prints a note.
+    """
     users = people(2)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     done = rollout.desk.run("rollout", verb, rollout.file, "--dry-run", "--output", "json")
@@ -437,8 +438,11 @@ def test_a_dry_run_shows_the_queue_and_asks_nobody(rollout: Rollout, people: Peo
     assert "  bench" not in rollout.desk.run("rollout", "--help").out
 
 
-def test_bad_input_has_its_own_answers(rollout: Rollout, people: People) -> None:
-    """No terminal: 8; wrong plan or user: 2; no smart card service: 3. An empty queue is not an error."""
+def test_bad_input_has_its_own_exit_codes(rollout: Rollout, people: People) -> None:
+    """Without a terminal it is 8, for a wrong plan or user 2, without a smart card service 3.
+
+    An empty queue is no error.
+    """
     (user,) = people(1)
     rollout.plan(f"{user},oath", columns=KEYS)
     command = ("rollout", "station", rollout.file)
@@ -470,8 +474,8 @@ def window(rollout: Rollout, *more: str) -> Window:
     return Window(command, env=environment(rollout), cwd=rollout.folder, apart=False)
 
 
-def test_at_a_terminal_keys_are_seen_while_a_line_may_be_typed(rollout: Rollout, people: People, lab: Lab) -> None:
-    """A key is plugged in, touched and enrolled. The process is killed in the next row; a second run continues."""
+def test_at_a_terminal_keys_are_noticed_during_a_prompt(rollout: Rollout, people: People, lab: Lab) -> None:
+    """A key is plugged in, touched and enrolled. The process is killed in the next row, and a second run continues."""
     users, (one, two) = people(2), keys(1001, 1002)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     shown = window(rollout)

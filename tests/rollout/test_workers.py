@@ -1,4 +1,4 @@
-"""Workers over rows, without a rollout."""
+"""Tests of the worker threads, without a rollout."""
 
 import threading
 
@@ -7,8 +7,8 @@ import pytest
 from mfa_kit.rollout.workers import Workers
 
 
-def test_workers_end_when_not_all_can_be_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their results are not consumed. They start nothing further, and finish the rows in progress."""
+def test_workers_end_if_a_thread_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No result is consumed. The workers start no further rows, and finish the rows in progress."""
     start, stop, begun = threading.Thread.start, threading.Event(), list[int]()
 
     def act(row: int) -> None:

@@ -96,6 +96,6 @@ def _refuse(snapshot: Snapshot, found: Sequence[UserAccess], *, self_enroll: boo
         raise error
     if why := unread_users(snapshot):
         raise Lockout(
-            f"users may be missing, because mfa-kit could not read this: {why[0]}",
+            f"users may be missing, because this could not be read: {why[0]}",
             "get the missing permission (docs/permissions.md), then run this again",
         )

@@ -90,6 +90,6 @@ def _refuse(shut: Counter[str], unread: Sequence[str]) -> None:
         )
     if unread:
         raise Lockout(
-            f"users may be missing, because mfa-kit could not read this: {unread[0]}",
+            f"users may be missing, because this could not be read: {unread[0]}",
             "get the missing permission (docs/permissions.md), then run this again",
         )
