@@ -42,7 +42,7 @@ def _why_no_root(scene: Scene) -> str | None:
 
 
 def _has_mfa(scene: Scene) -> bool | None:
-    """Whether root has MFA, by the account summary or else the credential report, or None if neither could be read."""
+    """Whether root has MFA, from the account summary or else the credential report. None if neither could be read."""
     snapshot = scene.snapshot
     if snapshot.root.mfa is not None:
         return snapshot.root.mfa
@@ -52,7 +52,7 @@ def _has_mfa(scene: Scene) -> bool | None:
 
 
 def _has_keys(scene: Scene) -> bool | None:
-    """Whether root has access keys, by the account summary or else the credential report. None means unknown."""
+    """Whether root has access keys, from the account summary or else the credential report. None means unknown."""
     snapshot = scene.snapshot
     if snapshot.root.access_keys is not None:
         return snapshot.root.access_keys

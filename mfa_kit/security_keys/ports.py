@@ -100,7 +100,7 @@ class PluggedKeys(Protocol):
         ...
 
     def look(self) -> tuple[Sequence[PluggedKey], Sequence[MfaKitError]]:
-        """Return the keys that can be opened, and the faults of those that cannot."""
+        """Return the keys that can be opened, and the faults of the keys that cannot be opened."""
         ...
 
     def open(self, wanted: str | None, *, relying_party: str | None = None) -> AbstractContextManager[OpenedKey]:

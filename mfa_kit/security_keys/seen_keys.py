@@ -18,5 +18,5 @@ class SeenKeys:
         return SeenKeys(self.relying_party, self.credentials)
 
     def become(self, other: "SeenKeys") -> None:
-        """Replace the keys of this object with those of another."""
+        """Replace the keys of this object with the keys of another object."""
         self.relying_party, self.credentials = other.relying_party, other.credentials

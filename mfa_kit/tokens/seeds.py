@@ -130,7 +130,7 @@ class DroppedRow:
 
 
 def joined_reasons(dropped: Sequence[DroppedRow]) -> str:
-    """Join the reasons of rows into one sentence. If there are many, give the first ones and count the others."""
+    """Join the reasons of rows into one text. If there are many, give the first ones and the number of the others."""
     said = [f"{each.where}: {each.reason}" for each in dropped[:TOLD]]
     more = len(dropped) - TOLD
     return "; ".join([*said, f"and {more} more"] if more > 0 else said)

@@ -445,7 +445,7 @@ def test_a_ledger_of_a_newer_version_is_not_touched(folder: Path) -> None:
     db = sqlite3.connect(folder / "ledger.sqlite")
     db.execute("pragma user_version = 99")
     db.close()
-    with pytest.raises(IntegrityFault, match="written by a newer mfa-kit") as caught:
+    with pytest.raises(IntegrityFault, match="written by a newer version of mfa-kit") as caught:
         sqlite_ledger(folder)
     assert "upgrade" in caught.value.hint
 

@@ -365,7 +365,7 @@ def test_the_doctor_reports_an_unusable_ledger(mfa_kit: MfaKit) -> None:
         assert "database is locked" in ledger(mfa_kit)["found"]
         db.execute("rollback")
         db.execute("pragma user_version = 999")
-    assert "belongs to a newer mfa-kit" in ledger(mfa_kit)["found"]
+    assert "was written by a newer version of mfa-kit" in ledger(mfa_kit)["found"]
     with contextlib.closing(sqlite3.connect(file)) as db:
         db.execute("drop table events")
     assert "belongs to another program" in ledger(mfa_kit)["found"]

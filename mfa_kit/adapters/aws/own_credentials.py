@@ -35,8 +35,8 @@ class ProfileRole:
 class OwnCredentials:
     """Opens credentials that may need a code. Any number of threads may use it. Only one prompt at a time is shown.
 
-    AWS locks a device after several wrong codes. So after a code led to an error, the device's next prompt comes at the
-    earliest PERIOD seconds later. Until then, the same error is raised again. `clock` returns seconds.
+    AWS locks a device after several wrong codes. So if a code led to an error, no other code of that device is asked
+    for during the next PERIOD seconds, and the same error is raised again. `clock` returns seconds.
     """
 
     def __init__(self, wanted: Connection, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -52,7 +52,7 @@ class OwnCredentials:
             return open_clients(self._wanted)
 
     def of_profile(self, profile: str) -> Credentials | ProfileRole:
-        """Return the credentials of a profile, or its role if a session with MFA may assume it.
+        """Return the credentials of a profile. If its role needs a code, return the role and the session with MFA.
 
         Raise UsageFault if the profile has no credentials, and Declined if a code is needed and cannot be asked for.
         """

@@ -174,7 +174,7 @@ def shortened(text: object) -> str:
 
 
 def all_shortened(texts: Sequence[object]) -> tuple[str, ...]:
-    """Return the texts, each shortened as by `shortened`."""
+    """Return each text as `shortened` returns it."""
     return tuple(shortened(text) for text in texts)
 
 

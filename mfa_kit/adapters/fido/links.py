@@ -132,7 +132,7 @@ class CardConnection(Protocol):
     """The part of pyscard's card connection that is used here."""
 
     def connect(self, *, disposition: int) -> object:
-        """Connect to the card. Raise pyscard's errors."""
+        """Connect to the card. Raise an error of pyscard if that fails."""
         ...
 
     def transmit(self, apdu: list[int], protocol: int | None = None) -> tuple[list[int], int, int]:

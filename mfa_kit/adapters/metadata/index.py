@@ -241,7 +241,7 @@ def _open(
     tell: Callable[[str], None],
     name: str,
 ) -> MetadataIndex:
-    """Open the index that was built from a file's present content, or build it. `read` returns the content."""
+    """Open the index that was built from a file's present content, or build it. `read` reads and verifies the file."""
     try:
         stat = path.stat()
     except OSError as error:

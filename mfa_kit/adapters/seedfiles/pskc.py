@@ -306,7 +306,7 @@ def _latin(seed: Seed) -> Secret[str]:
 
 
 def _forbidden(key: PskcKey, now: float) -> str:
-    """Return why the key's policy forbids its use (RFC 6030, 5), or an empty string if it does not."""
+    """Return why the key's policy forbids its use (RFC 6030, 5), or an empty string if the policy allows it."""
     policy = key.policy
     if policy.unknown_policy_elements:
         return "its policy has unknown elements, so it may not be used (RFC 6030, 5)"

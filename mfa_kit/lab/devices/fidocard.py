@@ -125,7 +125,7 @@ class FidoCard:
             return bytes([UPNEEDED]) + StatusWord.UPDATE.to_bytes(2)
 
     def wait(self) -> None:
-        """Return if the key was touched. Raise CtapRefusal after a timeout or a cancel, otherwise _NotYet."""
+        """Return if the key was touched. Raise CtapRefusal after a timeout or cancel, and _NotYet before the touch."""
         if self._canceled:
             raise CtapRefusal(CtapStatus.KEEPALIVE_CANCEL)
         if time.monotonic() > self._asked + PATIENCE:
