@@ -195,7 +195,7 @@ class AgeFiles:
             self._remove(copy, sealed=entry.sealed)
 
     def _remove(self, path: Path, *, sealed: bool) -> None:
-        with faults_of(path):
+        with faults_of(path, "removed"):
             try:
                 folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             except (FileNotFoundError, NotADirectoryError):

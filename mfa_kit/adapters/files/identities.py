@@ -187,9 +187,10 @@ class UnlockedIdentity:
 def unlock_identity(file: Path, passphrase: Secret[str]) -> UnlockedIdentity:
     """Decrypt an identity file.
 
-    Raise WrongPassphrase, UsageFault if it cannot be used, or IntegrityFault if it cannot be read.
+    Raise WrongPassphrase if the passphrase is wrong or the file is damaged, UsageFault if decryption would take too
+    long, and IntegrityFault if the file cannot be read.
     """
-    with faults_of(file):
+    with faults_of(file, "read"):
         whole = Secret(whole_files.read_all(os.open(file, whole_files.READING), LARGEST + 1))
     _check_work(file, whole)
     return UnlockedIdentity(file, whole, _decrypt_with_passphrase(file, whole, passphrase))

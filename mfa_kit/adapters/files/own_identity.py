@@ -107,7 +107,7 @@ def _read_ours(file: Path) -> bytes:
     except FileNotFoundError:
         raise
     except OSError:
-        with faults_of(file):
+        with faults_of(file, "read"):
             raise
     status = os.fstat(opened)
     content = whole_files.read_all(opened, LARGEST + 1)

@@ -30,8 +30,8 @@ def create_private(folder: int, name: str, data: whole_files.Content) -> None:
 
 
 @contextmanager
-def faults_of(path: Path) -> Iterator[None]:
-    """Convert an OSError for a file or folder to IntegrityFault."""
+def faults_of(path: Path, failed: str = "written") -> Iterator[None]:
+    """Convert an OSError for a file or folder to IntegrityFault. `failed` is the past participle for the message."""
     try:
         yield
     except FileExistsError:
@@ -39,8 +39,10 @@ def faults_of(path: Path) -> Iterator[None]:
             f"{path} already exists", "choose another name, because files are never overwritten"
         ) from None
     except OSError as error:
-        hint = "check the folder's permissions and the free space, or use another folder"
-        raise IntegrityFault(f"{path} cannot be written: {reason_of(error)}", hint) from None
+        hint = "check the permissions of the file and of its folder"
+        if failed == "written":
+            hint = "check the folder's permissions and the free space, or use another folder"
+        raise IntegrityFault(f"{path} cannot be {failed}: {reason_of(error)}", hint) from None
 
 
 def reason_of(error: Exception) -> str:
