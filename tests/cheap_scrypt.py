@@ -19,7 +19,7 @@ SOURCE = Path(__file__).with_suffix(".c")
 
 @cache
 def cheap_scrypt() -> dict[str, str]:
-    """Return the variable for the environment of a process; none in a full run, and none without a compiler."""
+    """Return the variable for a process's environment. It is empty in a full run, or without a compiler."""
     compiler = shutil.which("gcc")
     if FULL or not compiler:
         return {}

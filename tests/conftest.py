@@ -48,14 +48,14 @@ settings.load_profile("steady")
 
 
 def without(reason: str) -> Any:
-    """Skip a test because this machine lacks a part. In CI that is a failure."""
+    """Skip a test because this computer lacks a program or device. In CI, fail the test."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 def judge(program: str) -> str:
-    """Return the path of a Debian program."""
+    """Return the path of a program of Debian."""
     return shutil.which(program) or without(f"{program} is not installed")
 
 
@@ -80,7 +80,8 @@ def _home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 def _signals_are_heard() -> Iterator[None]:
     """Restore the default signal handling.
 
-    Tests in the background or under nohup start with signals ignored, and so would every process they start.
+    Tests in the background or under nohup start with ignored signals, and every process that they start would ignore
+    them too.
     """
     heard: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
     heard |= dict.fromkeys((signal.SIGQUIT, signal.SIGHUP), signal.SIG_DFL)
@@ -106,7 +107,7 @@ def at_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
 
 
 def users_of(lab: Lab) -> Callable[[], str]:
-    """Return a function that creates a new user at each call."""
+    """Return a function that creates another user at each call."""
     numbers = count(1)
 
     def make() -> str:
@@ -146,7 +147,7 @@ def identity_file(identity: pyrage.x25519.Identity, tmp_path_factory: pytest.Tem
 
 @pytest.fixture
 def cheap_passphrases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what this process encrypts with a passphrase cost milliseconds, but in a full run."""
+    """Make encryption with a passphrase take milliseconds in this process, except in a full run."""
     if cheap_scrypt():
         monkeypatch.setattr(pyrage.passphrase, "encrypt", seal)
 
@@ -197,7 +198,7 @@ class MfaKit:
 
 
 def bare() -> dict[str, str]:
-    """Return the environment of a child: nothing from the caller except the variables that coverage needs."""
+    """Return the environment of a child process: none of the caller's variables except those that coverage needs."""
     kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     return {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "PYTHONPATH": str(ROOT), **kept}
 
@@ -211,7 +212,7 @@ def mfa_kit(at_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mfa
 
 
 def _runs_as_nobody(python: str, path: str) -> bool:
-    """Whether an unprivileged user can run the package in that folder with that interpreter."""
+    """Return whether an unprivileged user can run the package in that folder with that interpreter."""
     try:
         subprocess.run(
             [python, "-c", f"import boto3, pyrage, mfa_kit; assert mfa_kit.__file__.startswith({path!r})"],

@@ -40,7 +40,10 @@ def shared() -> Readers:
 
 
 def plug(*cards: SimulatedCard | None) -> Readers:
-    """Insert the given cards into the readers, empty the other readers, and wait until PC/SC's clients see it."""
+    """Insert the given cards into the readers and empty the other readers.
+
+    Return when the PC/SC clients see the change.
+    """
     readers = shared()
     wanted = [*cards, *[None] * (TOLD - len(cards))]
     for number, card in enumerate(wanted):
@@ -57,7 +60,7 @@ def plug(*cards: SimulatedCard | None) -> Readers:
 
 
 def clear() -> None:
-    """Remove the cards that a test has left in the readers, if there are readers."""
+    """Remove the cards that a test left in the readers, if there are any readers."""
     if shared.cache_info().currsize:
         plug()
 

@@ -31,7 +31,7 @@ TOOL = (sys.executable, "-m", "mfa_kit")
 
 
 def session(folder: Path) -> str:
-    """Return the screen as SVG while a phone is enrolled, at the question for the first code."""
+    """Return the screen as SVG during an enrollment with a phone, at the question for the first code."""
     with Lab(users=("alice",)) as lab:
         window = Window(
             [*TOOL, "enroll", "alice", "--with", "virtual"], env=environment(lab, folder), cwd=folder, size=(80, 24)
@@ -69,13 +69,13 @@ def audit(folder: Path) -> str:
 
 
 def words(text: str) -> str:
-    """Return the words that have to stay the same, without symbols, numbers and spaces."""
+    """Return the words that must not change, without symbols, numbers and spaces."""
     shown = re.sub(r"(?s)<style>.*?</style>|<[^>]*>|\d{8}T\d{6}Z-[0-9a-f]{8}", " ", text)
     return " ".join(re.findall(r"[A-Za-z]{2,}", shown))
 
 
 def text_of(file: Path) -> str:
-    """Return the text that a picture was made of."""
+    """Return the text from which a picture was made."""
     if file.suffix == ".png":
         with Image.open(file) as picture:
             return str(picture.info["text"])

@@ -13,7 +13,7 @@ Case = TypeVar("Case")
 
 
 def size(few: int, full: int, variable: str = "") -> int:
-    """Return how many cases to try: the number in the environment variable, else `full` or `few`."""
+    """Return the number of cases to try: the value of the environment variable, else `full` or `few`."""
     return int(os.environ.get(variable) or (full if FULL else few))
 
 

@@ -53,19 +53,19 @@ class Block:
 
     @property
     def script(self) -> str:
-        """The commands without their output."""
+        """Return the commands without their output."""
         if self.info.startswith("bash"):
             return "\n".join(self.lines)
         return "\n".join(line[2:] for line in self.lines if line.startswith(("$ ", "> ")))
 
     @property
     def run(self) -> re.Match[str] | None:
-        """How the block is run: in which lab, if any. None for a block that is not run."""
+        """Return how the block is run, including its lab. None for a block that is not run."""
         return RUN.fullmatch(self.info)
 
     @property
     def printed(self) -> re.Pattern[str] | None:
-        """The expected output of a transcript; None for a block that is not a transcript."""
+        """Return the expected output of a transcript. None for a block that is not a transcript."""
         if self.info.startswith("bash"):
             return None
         shown = [line for line in self.lines if not line.startswith(("$ ", "> "))]
@@ -105,15 +105,15 @@ def broken(page: str) -> Iterator[str]:
             yield target
 
 
-def test_every_block_says_what_becomes_of_it() -> None:
-    """A command in the documentation is run, or has a reason not to be. A misspelled tag is an error."""
+def test_every_block_is_run_or_has_a_reason_not_to_be_run() -> None:
+    """A misspelled tag is an error."""
     unknown = [block.place for page in PAGES for block in blocks(page) if not block.run]
     refused = [block.place for page in PAGES for block in blocks(page) if REFUSED.fullmatch(block.info)]
     assert unknown == refused
 
 
 def in_lab(shown: Sequence[Block]) -> list[str]:
-    """Return the command that runs another one in the lab of a page; nothing if the page needs no lab."""
+    """Return the command that runs another command in the lab of a page, or nothing if the page needs no lab."""
     labs = [block.run for block in shown if block.run and block.run["lab"]]
     if not labs:
         return []
@@ -126,7 +126,7 @@ def in_lab(shown: Sequence[Block]) -> list[str]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", [page for page in PAGES if any(block.run for block in blocks(page))])
 def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
-    """They run in order, as a reader would type them, and print what the page shows."""
+    """The commands run in order, as a reader would type them, and print the output that the page shows."""
     shown = [block for block in blocks(page) if block.run]
     script = tmp_path / "page.sh"
     script.write_text(
@@ -163,11 +163,11 @@ def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_between_pages_resolve(page: str) -> None:
-    """The target is a file of this repository, and a heading in it if the link names one."""
+    """The target of a link is a file of this repository, and a heading in it if the link names one."""
     assert list(broken(page)) == []
 
 
-def test_the_page_of_commands_is_what_the_program_says() -> None:
+def test_the_page_of_commands_is_up_to_date() -> None:
     """A script writes the page, so it cannot list an option that was removed."""
     done = subprocess.run(
         [sys.executable, ROOT / ".ci/commands.py", "--check"], capture_output=True, text=True, check=False
@@ -215,7 +215,7 @@ def test_every_error_is_in_the_table_with_its_exit_code() -> None:
     assert told == {name: code for name, code in found.items() if name != "MfaKitError"}
 
 
-def test_every_table_and_column_of_the_ledger_is_told(tmp_path: Path) -> None:
+def test_every_table_and_column_of_the_ledger_is_documented(tmp_path: Path) -> None:
     """The columns are those of a new ledger."""
     text = section("## The ledger")
     parts = dict(re.findall(r"^\*\*`(\w+)`\*\*(.*?)(?=^\*\*`|\Z)", text, re.MULTILINE | re.DOTALL))
@@ -228,14 +228,14 @@ def test_every_table_and_column_of_the_ledger_is_told(tmp_path: Path) -> None:
         assert [name for name in sorted(names) if f"`{name}`" not in parts[table]] == [], table
 
 
-def test_every_state_verb_and_field_of_the_journal_is_told() -> None:
-    """The page has each word that a reader finds in the file. In the JSON of an intent the method is called `kind`."""
+def test_every_state_verb_and_field_of_the_ledger_is_documented() -> None:
+    """The page has each word that is in the file. In the JSON of an intent, the method has the name `kind`."""
     names = {each.name for each in fields(models.Intent)} - {"method"} | {"kind"}
     for word in (*models.Reached, *models.Purpose, *names):
         assert f"`{word}`" in section("## The ledger"), word
 
 
-def test_every_tag_is_told() -> None:
+def test_every_tag_is_documented() -> None:
     """IAM is shared, so other tools and computers see the tags."""
     tags = {value for name, value in vars(models).items() if name.endswith("_TAG")}
     assert tags == set(re.findall(r"^\| `(mfa-kit:\w+)` \|", section("## Tags"), re.MULTILINE))

@@ -188,7 +188,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def test_a_copy_of_the_package_keeps_each_contract(copy: Path) -> None:
-    """The planted imports below are thus the only reason for a failure."""
+    """So a failure of the copy below has no other reason than the added imports."""
     done = lint_imports(copy, *CONTRACTS)
     assert done.returncode == 0, done.stdout
     for contract in CONTRACTS.values():
@@ -224,8 +224,8 @@ def test_a_planted_cycle_breaks_its_contract(copy: Path, module: str, imported: 
     assert "No cycles are allowed in mfa_kit" in done.stdout
 
 
-def test_a_new_package_is_given_a_layer(copy: Path) -> None:
-    """Otherwise no contract would apply to it."""
+def test_a_new_package_must_have_a_layer(copy: Path) -> None:
+    """Without a layer, no contract would apply to the package."""
     (copy / "mfa_kit" / "attic.py").touch()
     done = lint_imports(copy, "layers")
     assert done.returncode == 1
@@ -245,7 +245,7 @@ def test_every_package_that_does_no_io_is_under_the_pure_contract() -> None:
 
 
 def nodes() -> Iterator[tuple[str, str, ast.AST]]:
-    """Yield each node of the package with its file and its function, `Class.method`, empty at the top of a file."""
+    """Yield each syntax node of the package with its file and its function, `Class.method`, or "" outside functions."""
 
     def walk(node: ast.AST, file: str, names: tuple[str, ...]) -> Iterator[tuple[str, str, ast.AST]]:
         for child in ast.iter_child_nodes(node):
@@ -266,12 +266,12 @@ def users_of(name: str) -> set[tuple[str, str]]:
     }
 
 
-def test_a_bare_secret_is_looked_at_only_where_the_list_says() -> None:
+def test_secrets_are_revealed_only_in_the_listed_functions() -> None:
     """`reveal` returns the value of a Seed, a key URI or a PNG."""
     assert users_of("reveal") == REVEALS
 
 
-def test_a_key_uri_is_made_only_where_the_list_says() -> None:
+def test_key_uris_are_made_only_in_the_listed_functions() -> None:
     """The URI contains the secret."""
     assert users_of("otpauth") == KEY_URIS
 
@@ -314,7 +314,7 @@ def test_every_error_says_what_to_do() -> None:
 
 
 def test_one_function_ends_the_process() -> None:
-    """All other code raises, so that half-made devices are settled."""
+    """All other code raises exceptions, so that half-made devices are settled."""
     ways = {"sys.exit", "os._exit", "os.abort", "exit", "quit", "SystemExit"}
     found = {
         (file, function)
@@ -329,7 +329,7 @@ SLOW_IMPORTS = {"import ctypes", "import hashlib", "import hmac"}
 
 
 def test_only_the_command_line_imports_inside_functions() -> None:
-    """The import graph is thus visible at the top of the files, except for a few slow modules of Python."""
+    """So all imports are visible at the top of the files, except for a few slow modules of Python."""
     late = {
         file
         for file, function, node in nodes()
@@ -389,7 +389,7 @@ def helps() -> dict[tuple[str, ...], tuple[str, set[str]]]:
 
 
 @pytest.mark.parametrize("words", VERBS, ids=" ".join)
-def test_help_waits_for_no_heavy_library(
+def test_help_imports_no_slow_library(
     words: tuple[str, ...], helps: dict[tuple[str, ...], tuple[str, set[str]]]
 ) -> None:
     """Help prints at once. Libraries for AWS, keys and databases are imported only by the code that uses them."""
@@ -399,8 +399,8 @@ def test_help_waits_for_no_heavy_library(
     assert not imported & HEAVY
 
 
-def test_the_program_waits_for_no_heavy_library() -> None:
-    """The check covers everything that `python -m mfa_kit` imports from its start."""
+def test_the_start_of_the_program_imports_no_slow_library() -> None:
+    """The check covers everything that `python -m mfa_kit` imports at its start."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "mfa_kit", "enroll", "--help"],
         env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
@@ -448,7 +448,7 @@ def unquoted(code: str) -> list[str]:
 
 
 def test_values_in_printed_commands_are_quoted() -> None:
-    """A user copies them into a shell, and names and paths may come from someone else."""
+    """Users copy these commands into a shell, and the names and paths in them may come from someone else."""
     assert unquoted('f"remove it: rm {file}"') == ["file"]
     assert unquoted('f"move it: mv {quote(file)} {file}.other"') == ["file"]
     assert unquoted('f"remove it: rm {quote(file)}; {x}"') == []

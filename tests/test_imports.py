@@ -68,7 +68,7 @@ def siblings(found: Graph) -> Iterator[Graph]:
 
 
 def cycle(found: Graph) -> list[str]:
-    """Return one cycle, with its first name repeated at the end, or nothing."""
+    """Return one cycle of imports with its first name repeated at the end, or nothing."""
     try:
         TopologicalSorter(found).prepare()
     except CycleError as error:
@@ -114,7 +114,7 @@ def test_the_table_of_commands_is_a_list_of_imports(whole: Graph) -> None:
     assert {place.partition(":")[0] for place in places} <= whole["mfa_kit.cli.main"]
 
 
-def test_every_place_of_the_table_is_a_command() -> None:
+def test_every_entry_of_the_table_is_a_command() -> None:
     """The module exists, and its function is a click command."""
 
     def commands(group: click.Group) -> Iterator[click.Command | None]:
@@ -173,7 +173,7 @@ def in_a_cycle(found: Graph, module: str) -> bool:
         ("tokens.seeds", 'PLACE = "mfa_kit.policy.lint"', {"layer"}),
     ],
 )
-def test_a_planted_name_is_seen(whole: Graph, module: str, planted: str, wrong: set[str]) -> None:
+def test_an_added_name_in_a_string_is_found(whole: Graph, module: str, planted: str, wrong: set[str]) -> None:
     """A name in a string closes a cycle through the table of commands, and may not lead to a higher layer."""
     name = f"mfa_kit.{module}"
     text = (ROOT / f"{name.replace('.', '/')}.py").read_text("utf-8")
@@ -183,7 +183,7 @@ def test_a_planted_name_is_seen(whole: Graph, module: str, planted: str, wrong: 
     assert seen | ({"layer"} if upward(found) - upward(whole) else set()) == wrong
 
 
-def test_two_packages_that_import_each_other_by_different_modules_are_seen() -> None:
+def test_two_packages_that_import_each_other_are_found() -> None:
     """No module is in a cycle, but neither package works without the other."""
     found = {"p.a.one": {"p.b.one"}, "p.b.two": {"p.a.two"}, "p.a.two": set[str](), "p.b.one": set[str]()}
     assert cycle(found) == []

@@ -28,13 +28,13 @@ GOES_ON = {
 
 @pytest.fixture(params=["c7f9663"])
 def folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of an older version, and put the current program on the PATH."""
+    """Return the folder of an older version. `mfa-kit` on the PATH is the present version."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
     return DATA / str(request.param)
 
 
 def facts(answer: Any) -> Any:
-    """Return a result in which texts for people are replaced by whether there is any, without newer fields."""
+    """Return a result without newer fields. Texts for people are replaced by True or False: whether there is a text."""
     match answer:
         case dict():
             kept = {name: value for name, value in answer.items() if name not in NEWER}
@@ -45,8 +45,8 @@ def facts(answer: Any) -> Any:
             return answer
 
 
-def test_all_of_it_is_read_as_before(folder: Path) -> None:
-    """Runs of every state, calls, backups for age and SSH, staged and half-made devices, tokens, a plan."""
+def test_a_folder_of_an_older_version_is_read_as_before(folder: Path) -> None:
+    """It has runs of every state, calls, backups for age and SSH, staged and half-made devices, tokens, and a plan."""
     expected = json.loads((folder / "expected.json").read_text("utf-8"))
     found = run(folder, READS)
     assert {name: answer["code"] for name, answer in found.items()} == dict.fromkeys(READS, 0)
@@ -54,7 +54,7 @@ def test_all_of_it_is_read_as_before(folder: Path) -> None:
         assert facts(found[name]) == facts(expected[name]), name
 
 
-def test_the_work_goes_on(folder: Path) -> None:
+def test_work_continues_in_a_folder_of_an_older_version(folder: Path) -> None:
     """Staged devices are enabled, half-made ones are removed, and backups are rekeyed and can be decrypted.
 
     The folder has moved, so a backup that should be removed is reported, with exit code 5.

@@ -143,7 +143,7 @@ def _written(value: object) -> str:
 
 
 def test_the_search_finds_what_it_looks_for() -> None:
-    """Otherwise a search without results would prove nothing."""
+    """If the search found nothing in any text, its results would prove nothing."""
     seed = bytes(range(60, 100))
     for form in forms(seed):
         assert secrets_in(b"xx" + form + b"xx", seed)
@@ -153,10 +153,10 @@ def test_the_search_finds_what_it_looks_for() -> None:
     assert not secrets_in(b"nothing", seed)
 
 
-def test_a_run_tells_and_writes_no_secret(
+def test_a_run_prints_and_writes_no_secret(
     mfa_kit: MfaKit, user: str, recipient: str, lab: Lab, loud: Watched, identity_file: Path
 ) -> None:
-    """stdout, stderr, all log records, the ledger and all files, for enroll, backup verify and the ledger's verbs."""
+    """The test searches stdout, stderr, all log records, the ledger and all files of several commands."""
     done = mfa_kit.run("enroll", user, *VIRTUAL, "-r", recipient, "--debug", "--output", "json")
     assert done.code == 0
     seed = lab.seed(serial_of(user))
@@ -174,10 +174,10 @@ def test_a_run_tells_and_writes_no_secret(
 
 
 @pytest.mark.slow
-def test_no_local_of_our_frames_shows_a_secret(
+def test_no_local_variable_shows_a_secret(
     mfa_kit: MfaKit, user: str, recipient: str, lab: Lab, identity_file: Path
 ) -> None:
-    """No line may show one, so a traceback with locals cannot either, wherever an exception is raised."""
+    """At no line of mfa-kit do local variables show a secret. So a traceback with locals cannot show one either."""
     with Frames() as frames:
         done = mfa_kit.run("enroll", user, *VIRTUAL, "-r", recipient, "--output", "json")
         backup = json.loads(done.out)["backup"]
@@ -226,7 +226,7 @@ def test_an_exception_at_any_step_shows_no_secret(
         seeds: list[bytes] = []
 
         class Telling(Cut):
-            """Fails after a step. The secret is read from the lab before settling may delete the device."""
+            """Fails after a step. Reads the secret from the lab before the device may be deleted."""
 
             def act_now(self, user: str = user, seeds: list[bytes] = seeds) -> None:
                 with suppress(Exception):
@@ -245,10 +245,10 @@ def test_an_exception_at_any_step_shows_no_secret(
             assert not secrets_in(text.encode(), seed), whole.steps[number - 1]
 
 
-def test_a_failing_run_tells_no_secret(
+def test_a_failing_run_prints_no_secret(
     mfa_kit: MfaKit, user: str, recipient: str, lab: Lab, loud: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message of a bug at the worst place contains the secret, and is not printed."""
+    """The exception's message contains the secret, as in a bug at the worst place, and is not printed."""
     seeds: list[bytes] = []
 
     def broken(_self: BackupAlone, _intent: Any, created: Created) -> None:
@@ -264,7 +264,7 @@ def test_a_failing_run_tells_no_secret(
 
 @pytest.fixture
 def waiting(nobody: Nobody, user: str, recipient: str, lab: Lab) -> Iterator[subprocess.Popen[str]]:
-    """Start an unprivileged user's enroll that has a secret and waits for IAM."""
+    """Start an enroll of an unprivileged user that holds a secret and waits for IAM."""
     lab.faults.add("EnableMFADevice", "latency", seconds=60)
     words = ("enroll", user, *VIRTUAL, "-r", recipient)
     process = nobody.start(*words, before=CORES, user=None, group=None, extra_groups=None)
@@ -327,7 +327,7 @@ def test_a_crash_leaves_no_core(waiting: subprocess.Popen[str], nobody: Nobody) 
     assert set(nobody.home.parent.rglob("core*")) == cores
 
 
-def test_the_walls_stand_before_the_first_seed(
+def test_protection_is_active_before_the_first_seed(
     mfa_kit: MfaKit, user: str, recipient: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When IAM receives the Create, core files and access to the process are already disabled."""

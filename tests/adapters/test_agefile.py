@@ -77,15 +77,15 @@ def opened(path: Path, identity: Path) -> Png:
     return Png(done.stdout)
 
 
-def test_age_opens_what_is_sealed_to_a_key_of_age(vault: AgeFiles, identity_file: Path) -> None:
-    """The picture in it contains AWS's URI."""
+def test_age_decrypts_a_backup_for_an_age_recipient(vault: AgeFiles, identity_file: Path) -> None:
+    """The picture in the backup contains AWS's URI."""
     entry = entry_in(vault)
     vault.seal(entry, URI)
     assert symbol.read(opened(place_of(entry), identity_file)) == URI
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa"])
-def test_age_opens_what_is_sealed_to_a_key_of_ssh(kind: str, ssh_keys: Path, tmp_path: Path) -> None:
+def test_age_decrypts_a_backup_for_an_ssh_recipient(kind: str, ssh_keys: Path, tmp_path: Path) -> None:
     """Both kinds of SSH keys that age supports are tested. mfa-kit decrypts with the same private keys."""
     vault = AgeFiles(tmp_path, parse_recipients([(ssh_keys / f"{kind}.pub").read_text().strip()]))
     entry = entry_in(vault)
@@ -95,8 +95,8 @@ def test_age_opens_what_is_sealed_to_a_key_of_ssh(kind: str, ssh_keys: Path, tmp
     assert symbol.read(ours) == URI
 
 
-def test_each_recipient_opens_it_alone(ssh_keys: Path, identity_file: Path, recipient: str, tmp_path: Path) -> None:
-    """`-r` and `-R` add up. Comments and blank lines are skipped."""
+def test_each_recipient_can_decrypt_alone(ssh_keys: Path, identity_file: Path, recipient: str, tmp_path: Path) -> None:
+    """Recipients of `-r` and `-R` are combined. Comments and blank lines are skipped."""
     listed = tmp_path / "recipients.txt"
     listed.write_text(f"# the safe\n\n  {(ssh_keys / 'ed25519.pub').read_text()}\n#{recipient}\n")
     vault = AgeFiles(tmp_path / "backups", parse_recipients([recipient], [listed]))
@@ -119,7 +119,7 @@ def test_files_and_folders_are_private_whatever_the_umask(tmp_path: Path, recipi
     assert [path.name for path in modes if path.is_file()] == [f"alice-{RUN}.png.age"]
 
 
-def test_a_backup_never_goes_over_another_file(vault: AgeFiles) -> None:
+def test_a_backup_never_overwrites_another_file(vault: AgeFiles) -> None:
     """The existing file stays, and no partial file is left beside it."""
     entry = entry_in(vault)
     place_of(entry).parent.mkdir(parents=True)
@@ -130,7 +130,7 @@ def test_a_backup_never_goes_over_another_file(vault: AgeFiles) -> None:
     assert list(place_of(entry).parent.iterdir()) == [place_of(entry)]
 
 
-def test_a_backup_never_goes_through_a_symlink(vault: AgeFiles, tmp_path: Path) -> None:
+def test_a_backup_is_not_written_through_a_symlink(vault: AgeFiles, tmp_path: Path) -> None:
     """A symlink to a missing target is refused too."""
     entry = entry_in(vault)
     place_of(entry).parent.mkdir(parents=True)
@@ -154,8 +154,8 @@ def test_a_symlinked_folder_is_refused(level: str, vault: AgeFiles, tmp_path: Pa
 
 
 @pytest.mark.parametrize("target", ["elsewhere", "nowhere"])
-def test_a_symlink_as_the_folder_is_seen_before_anything_is_made(target: str, vault: AgeFiles, tmp_path: Path) -> None:
-    """The target of the symlink may exist or not."""
+def test_a_symlink_as_the_folder_is_refused_before_any_write(target: str, vault: AgeFiles, tmp_path: Path) -> None:
+    """The symlink is refused, whether its target exists or not."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "backups").symlink_to(tmp_path / target)
     with pytest.raises(UsageFault, match="is a symlink"):
@@ -163,9 +163,7 @@ def test_a_symlink_as_the_folder_is_seen_before_anything_is_made(target: str, va
 
 
 @pytest.mark.parametrize("below", ["", "deep/er"])
-def test_a_file_in_place_of_the_folder_is_seen_before_anything_is_made(
-    below: str, recipient: str, tmp_path: Path
-) -> None:
+def test_a_file_in_place_of_the_folder_is_refused_before_any_write(below: str, recipient: str, tmp_path: Path) -> None:
     """A path below the file is refused too."""
     (tmp_path / "file").touch()
     # Without recipients, users may still have their own copies there.
@@ -174,8 +172,8 @@ def test_a_file_in_place_of_the_folder_is_seen_before_anything_is_made(
             AgeFiles(tmp_path / "file" / below, to).check()
 
 
-def test_a_file_may_lie_at_the_root_of_a_file_system(tmp_path: Path) -> None:
-    """In a container, files may be at the root."""
+def test_a_file_can_be_in_the_root_folder(tmp_path: Path) -> None:
+    """In a container, files may be in the root folder."""
     if os.geteuid() != 0:
         without("chroot needs root")
     script = (
@@ -187,8 +185,8 @@ def test_a_file_may_lie_at_the_root_of_a_file_system(tmp_path: Path) -> None:
     assert (tmp_path / "qr.png").read_bytes() == b"picture"
 
 
-def test_without_a_recipient_nothing_is_sealed(tmp_path: Path) -> None:
-    """Then there is no path and no file, and nothing to check."""
+def test_without_a_recipient_no_backup_is_written(tmp_path: Path) -> None:
+    """Without a recipient there is no path and no file, and nothing to check."""
     vault = AgeFiles(tmp_path / "nowhere" / "backups", [])
     entry = entry_in(vault)
     assert entry.backup is None
@@ -199,7 +197,7 @@ def test_without_a_recipient_nothing_is_sealed(tmp_path: Path) -> None:
 
 
 def test_only_this_runs_file_is_removed(vault: AgeFiles) -> None:
-    """Its partial file is removed too. Removing it twice is harmless."""
+    """The partial file of the run is removed too. Removing the same backup twice is harmless."""
     entry, other = entry_in(vault), entry_in(vault, run="20261125T000000Z-ffffffff")
     vault.seal(entry, URI)
     vault.seal(other, URI)
@@ -219,7 +217,7 @@ def test_only_this_runs_file_is_removed(vault: AgeFiles) -> None:
         "../alice/alice-20261125T000000Z-0a1b2c3d.png.age",
     ],
 )
-def test_what_a_changed_ledger_names_is_not_removed(name: str, vault: AgeFiles) -> None:
+def test_a_path_in_a_changed_ledger_is_not_removed(name: str, vault: AgeFiles) -> None:
     """Only a path that the run's own backup can have is removed."""
     entry = entry_in(vault)
     vault.seal(entry, URI)
@@ -236,14 +234,17 @@ def test_what_a_changed_ledger_names_is_not_removed(name: str, vault: AgeFiles) 
     assert place_of(entry).exists()
 
 
-def test_removing_where_there_is_no_folder_is_harmless(vault: AgeFiles) -> None:
+def test_removing_from_a_missing_folder_is_harmless(vault: AgeFiles) -> None:
     """A run may end before its first file is written."""
     vault.remove(entry_in(vault))
 
 
 @pytest.mark.parametrize("gone", ["backups", "backups/000000000000/alice"], ids=["whole", "mount point left"])
-def test_a_folder_that_is_not_there_is_no_folder_without_the_backup(gone: str, vault: AgeFiles, tmp_path: Path) -> None:
-    """A folder may be on a stick that was pulled out. This is reported, and when it is back, the backup is removed."""
+def test_a_missing_folder_does_not_count_as_a_removed_backup(gone: str, vault: AgeFiles, tmp_path: Path) -> None:
+    """A folder may be on a USB stick that was unplugged.
+
+    The missing folder is an error, and a later attempt removes the backup.
+    """
     entry = replace(entry_in(vault), sealed=True)
     vault.seal(entry, URI)
     (tmp_path / gone).rename(tmp_path / "unmounted")
@@ -256,8 +257,8 @@ def test_a_folder_that_is_not_there_is_no_folder_without_the_backup(gone: str, v
     vault.remove(entry)
 
 
-def test_new_folders_outlast_a_power_cut(recipient: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each folder that got a new folder in it is synced, also above the folder of backups."""
+def test_new_folders_survive_a_power_failure(recipient: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each folder in which a folder was created is synced, also above the backup folder."""
     synced: set[str] = set()
     fsync = os.fsync
 
@@ -275,7 +276,7 @@ def test_new_folders_outlast_a_power_cut(recipient: str, tmp_path: Path, monkeyp
 def test_a_file_whose_folder_cannot_be_synced_is_not_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file might be gone after a power cut, so it does not count as written."""
+    """The file might be gone after a power failure, so it does not count as written."""
 
     def broken(opened: int) -> None:
         if stat.S_ISDIR(os.fstat(opened).st_mode):
@@ -287,8 +288,8 @@ def test_a_file_whose_folder_cannot_be_synced_is_not_left_behind(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_an_earlier_try_left_half_written_is_written_anew(vault: AgeFiles, identity_file: Path) -> None:
-    """Without this, O_EXCL would block the run that left the partial file."""
+def test_a_partial_file_of_an_earlier_attempt_is_replaced(vault: AgeFiles, identity_file: Path) -> None:
+    """Otherwise, O_EXCL would make every later attempt of the run fail."""
     entry = entry_in(vault)
     place_of(entry).parent.mkdir(parents=True)
     place_of(entry).with_name(f".{place_of(entry).name}.partial").write_text("half")
@@ -297,7 +298,7 @@ def test_what_an_earlier_try_left_half_written_is_written_anew(vault: AgeFiles, 
     assert list(place_of(entry).parent.iterdir()) == [place_of(entry)]
 
 
-def test_the_caption_tells_what_it_is_and_how_to_use_it(vault: AgeFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_caption_describes_the_picture_and_its_use(vault: AgeFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     """The caption has the account, user, device and date, in words."""
     captions: list[str] = []
     draw = symbol.png
@@ -313,8 +314,8 @@ def test_the_caption_tells_what_it_is_and_how_to_use_it(vault: AgeFiles, monkeyp
 
 
 @given(NAMES, NAMES, NAMES, NAMES)
-def test_distinct_names_have_distinct_places(user: str, name: str, other_user: str, other_name: str) -> None:
-    """They differ also on a file system that ignores case, and never lead outside the folder."""
+def test_different_names_have_different_paths(user: str, name: str, other_user: str, other_name: str) -> None:
+    """The paths differ also on a file system that ignores case, and are always inside the folder."""
     vault = AgeFiles(Path("/backups"), parse_recipients([str(pyrage.x25519.Identity.generate().to_public())]))
     one, other = vault.place(intent_of(user, name), RUN), vault.place(intent_of(other_user, other_name), RUN)
     assert one
@@ -338,8 +339,8 @@ def test_a_part_of_a_path_is_percent_encoded(text: str, part: str) -> None:
     assert encoded(text) == part
 
 
-def test_a_name_that_is_too_long_for_a_file_is_refused_beforehand(vault: AgeFiles) -> None:
-    """File systems allow 255 octets."""
+def test_a_name_that_is_too_long_for_a_file_is_refused_first(vault: AgeFiles) -> None:
+    """File systems allow names of at most 255 octets."""
     assert vault.place(intent(name="a" * 221), RUN)
     with pytest.raises(UsageFault, match="too long for the name of a backup file") as caught:
         vault.place(intent(name="a" * 222), RUN)
@@ -347,8 +348,8 @@ def test_a_name_that_is_too_long_for_a_file_is_refused_beforehand(vault: AgeFile
 
 
 @pytest.mark.parametrize("name", ["a" * 221, "A" * 73])
-def test_the_longest_names_are_sealed(name: str, vault: AgeFiles) -> None:
-    """A partial file has a shorter name."""
+def test_the_longest_names_can_be_backed_up(name: str, vault: AgeFiles) -> None:
+    """The name of the partial file is shorter than that of the backup."""
     entry = entry_in(vault, name=name, user="U" * 64)
     vault.seal(entry, URI)
     assert [path.name for path in place_of(entry).parent.iterdir()] == [place_of(entry).name]
@@ -394,7 +395,7 @@ BAD_RSA = [(b"", b""), (b"\x03", b""), (b"\x01\x00\x01", bytes(10)), (b"\x03", b
         *(ssh_text(b"ssh-rsa", *numbers) for numbers in BAD_RSA),
     ],
 )
-def test_what_is_no_recipient_is_told(text: str) -> None:
+def test_a_text_that_is_not_a_recipient_is_refused(text: str) -> None:
     """The error shows the text and a valid form."""
     with pytest.raises(UsageFault, match="is not a recipient") as caught:
         parse_recipients([text])
@@ -402,8 +403,8 @@ def test_what_is_no_recipient_is_told(text: str) -> None:
     assert "age1" in caught.value.hint
 
 
-def test_a_bad_line_in_a_file_of_recipients_is_told_by_its_number(tmp_path: Path, recipient: str) -> None:
-    """The error omits the text of the line, because it may be anything."""
+def test_an_invalid_line_in_a_recipient_file_is_named_by_number(tmp_path: Path, recipient: str) -> None:
+    """The error has the number of the line, but not its text, because the text may be a secret."""
     listed = tmp_path / "recipients.txt"
     listed.write_text(f"# one\n{recipient}\n\nnonsense\n")
     with pytest.raises(UsageFault, match=f"{listed}, line 4 is not a recipient"):
@@ -411,26 +412,26 @@ def test_a_bad_line_in_a_file_of_recipients_is_told_by_its_number(tmp_path: Path
 
 
 @pytest.mark.parametrize("octets", [b"", b"# nobody\n\n", b"\n"])
-def test_a_file_of_no_recipients_is_refused(octets: bytes, tmp_path: Path) -> None:
-    """Such a backup could not be decrypted."""
+def test_a_file_without_recipients_is_refused(octets: bytes, tmp_path: Path) -> None:
+    """A backup without a recipient could not be decrypted."""
     (tmp_path / "none.txt").write_bytes(octets)
     with pytest.raises(UsageFault, match="contains no recipient"):
         parse_recipients([], [tmp_path / "none.txt"])
 
 
 @pytest.mark.parametrize("name", ["missing.txt", "", "latin.txt"])
-def test_a_file_of_recipients_that_cannot_be_read_is_told(name: str, tmp_path: Path) -> None:
-    """The file is missing, a folder, or not text."""
+def test_an_unreadable_recipient_file_is_an_error(name: str, tmp_path: Path) -> None:
+    """Cases: a missing file, a folder, and a file that is not text."""
     (tmp_path / "latin.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(UsageFault, match="cannot be read") as caught:
         parse_recipients([], [tmp_path / name])
     assert "-R" in caught.value.hint
 
 
-def test_an_identity_given_as_recipient_is_refused_without_repeating_it(
+def test_an_identity_as_recipient_is_refused_and_not_printed(
     identity: pyrage.x25519.Identity, tmp_path: Path, ssh_keys: Path
 ) -> None:
-    """An identity is secret, so the message contains no part of it, wherever it was given."""
+    """An identity is secret, so the message contains no part of it, for `-r` and for `-R`."""
     (tmp_path / "listed.txt").write_text(f"{identity}\n")
     private = (ssh_keys / "ed25519").read_text()
     for texts, files in (
@@ -456,8 +457,10 @@ def test_tag_recipients_alone_are_refused(recipient: str) -> None:
     assert len(parse_recipients([TAG, recipient])) == 2
 
 
-def test_beside_a_tag_recipient_age_still_opens_it(recipient: str, identity_file: Path, tmp_path: Path) -> None:
-    """Debian's age skips the stanza that it does not know."""
+def test_age_decrypts_a_backup_that_also_has_a_tag_recipient(
+    recipient: str, identity_file: Path, tmp_path: Path
+) -> None:
+    """Debian's age skips the stanza of a type that it does not know."""
     vault = AgeFiles(tmp_path, parse_recipients([recipient, TAG]))
     entry = entry_in(vault)
     vault.seal(entry, URI)
@@ -468,7 +471,7 @@ def test_beside_a_tag_recipient_age_still_opens_it(recipient: str, identity_file
     "octets",
     [b"", b"# only a comment\n", b"AGE-SECRET-KEY-1QQQQ\n", b"\xff\xff", b"-----BEGIN OPENSSH PRIVATE KEY-----\nx"],
 )
-def test_a_file_without_a_usable_identity_is_told(octets: bytes, tmp_path: Path) -> None:
+def test_a_file_without_a_usable_identity_is_an_error(octets: bytes, tmp_path: Path) -> None:
     """The error quotes nothing from the file."""
     (tmp_path / "identity.txt").write_bytes(octets)
     with pytest.raises(UsageFault, match="contains no usable identity") as caught:
@@ -477,8 +480,8 @@ def test_a_file_without_a_usable_identity_is_told(octets: bytes, tmp_path: Path)
 
 
 @pytest.mark.parametrize("how", [["-t", "ed25519"], ["-t", "rsa", "-m", "PEM"]], ids=["openssh", "pem"])
-def test_an_ssh_key_with_a_passphrase_is_told(how: list[str], tmp_path: Path) -> None:
-    """mfa-kit does not ask for its passphrase; age does."""
+def test_an_ssh_key_with_a_passphrase_is_an_error(how: list[str], tmp_path: Path) -> None:
+    """mfa-kit does not ask for the passphrase of an SSH key. The hint names age, which does."""
     arguments: list[str | Path] = ["-q", *how, "-N", "secret words", "-f", tmp_path / "key"]
     subprocess.run([judge("ssh-keygen"), *arguments], check=True)
     with pytest.raises(UsageFault, match="is an SSH key with a passphrase") as caught:
@@ -493,20 +496,20 @@ def sealed(folder: Path, recipient: str) -> Path:
     return place_of(entry)
 
 
-def test_an_identity_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    """The error contains its name."""
+def test_a_missing_identity_file_is_an_error(tmp_path: Path) -> None:
+    """The error contains the name of the file."""
     with pytest.raises(UsageFault, match="No such file"):
         read_identities([tmp_path / "identity.txt"])
 
 
-def test_a_backup_for_others_says_so(tmp_path: Path, recipient: str) -> None:
-    """The backup is intact but encrypted to other recipients."""
+def test_a_backup_for_other_recipients_is_an_error(tmp_path: Path, recipient: str) -> None:
+    """The message says that the backup is intact but encrypted to other recipients."""
     path = sealed(tmp_path, recipient)
     with pytest.raises(IntegrityFault, match="encrypted to a different key"):
         open_backup(path, Secret([pyrage.x25519.Identity.generate()]))
 
 
-def test_a_damaged_backup_says_so(tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity) -> None:
+def test_a_damaged_backup_is_an_error(tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity) -> None:
     """The file is cut short, or one bit is flipped."""
     path = sealed(tmp_path, recipient)
     whole = path.read_bytes()
@@ -517,8 +520,10 @@ def test_a_damaged_backup_says_so(tmp_path: Path, recipient: str, identity: pyra
 
 
 @pytest.mark.parametrize("octets", [b"", b"\x89PNG", b"-----BEGIN AGE ENCRYPTED FILE-----", bytes(LARGEST + 1)])
-def test_what_is_no_age_file_is_no_backup(octets: bytes, tmp_path: Path, identity: pyrage.x25519.Identity) -> None:
-    """A large file is not read into memory."""
+def test_a_file_of_another_format_is_not_a_backup(
+    octets: bytes, tmp_path: Path, identity: pyrage.x25519.Identity
+) -> None:
+    """A file that is too large is not read into memory."""
     (tmp_path / "a.png.age").write_bytes(octets)
     with pytest.raises(IntegrityFault, match="is not a backup"):
         open_backup(tmp_path / "a.png.age", Secret([identity]))
@@ -527,7 +532,7 @@ def test_what_is_no_age_file_is_no_backup(octets: bytes, tmp_path: Path, identit
 def test_a_backup_is_not_read_through_a_symlink(
     tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity
 ) -> None:
-    """A missing backup is reported too."""
+    """A missing backup is an error too."""
     (tmp_path / "link").symlink_to(sealed(tmp_path, recipient))
     for name in ("link", "missing"):
         with pytest.raises(IntegrityFault, match="cannot be read"):
@@ -552,8 +557,8 @@ def test_backups_are_found_by_their_paths(vault: AgeFiles, tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("open_umask")
-def test_a_new_file_is_private_and_never_over_another(tmp_path: Path) -> None:
-    """Pictures that the user asked for are written this way."""
+def test_a_new_file_is_private_and_overwrites_none(tmp_path: Path) -> None:
+    """Pictures that the user asked for are written by this function."""
     write_new(tmp_path / "qr.png", b"one")
     assert stat.S_IMODE((tmp_path / "qr.png").stat().st_mode) == 0o600
     with pytest.raises(IntegrityFault, match="already exists"):
@@ -574,7 +579,7 @@ def test_an_armored_backup_is_read(change: Any, recipient: str, identity_file: P
 
 
 @pytest.mark.parametrize("body", [b"", b"!!!!", b"AAAA", b"YWdlLWVuY3J5cHRpb24ub3JnL3YxCg=="])
-def test_damaged_armor_is_a_sentence(body: bytes, identity_file: Path, tmp_path: Path) -> None:
+def test_damaged_armor_is_an_error_message(body: bytes, identity_file: Path, tmp_path: Path) -> None:
     damaged = b"-----BEGIN AGE ENCRYPTED FILE-----\n%s\n-----END AGE ENCRYPTED FILE-----\n" % body
     (tmp_path / "backup.png.age").write_bytes(damaged)
     with pytest.raises(IntegrityFault, match=r"is not an age file|is damaged"):
@@ -582,7 +587,7 @@ def test_damaged_armor_is_a_sentence(body: bytes, identity_file: Path, tmp_path:
 
 
 def test_an_armored_identity_asks_for_its_passphrase(tmp_path: Path) -> None:
-    """Its work is limited too, although the header cannot be seen in the armor."""
+    """The scrypt work factor is checked too, although the header is encoded in the armor."""
     identity, file = pyrage.x25519.Identity.generate(), tmp_path / "identity"
     file.write_bytes(pyrage.passphrase.encrypt(f"{identity}\n".encode(), "correct horse", armored=True))
     (found,) = read_identities([file], lambda _: Secret("correct horse")).reveal()

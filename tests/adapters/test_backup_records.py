@@ -17,8 +17,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield ledger
 
 
-def test_a_seal_is_on_record_from_the_first_time_on(ledger: Ledger) -> None:
-    """Recording it again changes nothing."""
+def test_a_backup_is_recorded_once(ledger: Ledger) -> None:
+    """Recording the same backup again changes nothing."""
     BackupRecords(ledger, now=1.0).record_sealed(["x", "y"], ["a"])
     BackupRecords(ledger, now=2.0).record_sealed(["x"], ["a", "b"])
     assert BackupRecords(ledger, now=3.0).seals() == [
@@ -28,7 +28,7 @@ def test_a_seal_is_on_record_from_the_first_time_on(ledger: Ledger) -> None:
     ]
 
 
-def test_who_was_left_out_stays_on_record(ledger: Ledger) -> None:
+def test_a_removed_recipient_stays_recorded(ledger: Ledger) -> None:
     """A recipient that is added again gets a second row."""
     BackupRecords(ledger, now=1.0).record_sealed(["x", "y"], ["a", "b"])
     BackupRecords(ledger, now=2.0).record_only(["x"], ["b"])
@@ -40,7 +40,7 @@ def test_who_was_left_out_stays_on_record(ledger: Ledger) -> None:
     ]
 
 
-def test_what_did_not_come_to_be_is_taken_back(ledger: Ledger) -> None:
+def test_records_of_unwritten_backups_are_removed(ledger: Ledger) -> None:
     """Records of backups that were not written after all are removed; earlier records stay."""
     BackupRecords(ledger, now=1.0).record_sealed(["x"], ["a"])
     later = BackupRecords(ledger, now=2.0)
@@ -49,7 +49,7 @@ def test_what_did_not_come_to_be_is_taken_back(ledger: Ledger) -> None:
     assert [(each.backup, each.recipient) for each in later.seals()] == [("x", "a"), ("y", "a"), ("y", "b")]
 
 
-def test_a_users_own_copy_is_a_file_of_its_own(ledger: Ledger) -> None:
+def test_a_users_own_copy_is_a_separate_file(ledger: Ledger) -> None:
     """Encrypting the backup again does not remove a recipient from the user's own copy."""
     BackupRecords(ledger, now=1.0).record_sealed(["x"], ["a"], own="alice")
     BackupRecords(ledger, now=2.0).record_sealed(["x"], ["b"])
@@ -61,7 +61,7 @@ def test_a_users_own_copy_is_a_file_of_its_own(ledger: Ledger) -> None:
     ]
 
 
-def test_only_a_right_code_is_a_drill(ledger: Ledger) -> None:
+def test_only_a_correct_code_counts_as_a_drill(ledger: Ledger) -> None:
     """Of several tests that succeeded, the last one counts."""
     for at, result in ((1.0, "proved"), (2.0, "proved"), (3.0, "differs")):
         BackupRecords(ledger, now=at).record_drill("x", result)
@@ -69,8 +69,11 @@ def test_only_a_right_code_is_a_drill(ledger: Ledger) -> None:
     assert BackupRecords(ledger, now=5.0).drills() == {"x": 2.0}
 
 
-def test_the_journal_tells_who_lost_what_and_what_is_gone(ledger: Ledger) -> None:
-    """Losses are found by device name, and by account where it is known. The IAM path of an own device is found too."""
+def test_the_ledger_lists_lost_and_removed_devices(ledger: Ledger) -> None:
+    """Losses are found by device name, and by account if the account is known.
+
+    The IAM path of an own device is found too.
+    """
     intent = Intent(account="000000000000", partition="aws", user="alice", name="phone", path="/desk/")
     run = "20261125T000000Z-0a1b2c3d"
     entry = Entry(run=run, intent=intent, reached=Reached.CONFIRMED, backup="/b/x.png.age")

@@ -49,7 +49,7 @@ def written(database: sqlite3.Connection) -> list[int]:
     return [number for (number,) in database.execute("select number from rows order by number")]
 
 
-def test_changes_that_wait_for_a_commit_share_the_next_one(database: sqlite3.Connection) -> None:
+def test_waiting_changes_share_the_next_commit(database: sqlite3.Connection) -> None:
     """Each thread continues only when its own change is committed."""
     lock, statements = threading.Lock(), list[str]()
     database.set_trace_callback(statements.append)
@@ -68,7 +68,7 @@ def test_a_change_that_cannot_be_written_fails_alone(database: sqlite3.Connectio
 
 
 def test_a_change_is_written_as_a_whole_or_not_at_all(database: sqlite3.Connection) -> None:
-    """Nothing remains of one whose second statement fails."""
+    """If the second statement of a change fails, nothing of the change remains."""
     commits = Commits(database, threading.Lock())
     with pytest.raises(sqlite3.IntegrityError):
         commits.write(Change([(ROW, [(1,), (2,)]), (ROW, [(1,)])], light=True))

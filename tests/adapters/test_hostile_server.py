@@ -88,8 +88,8 @@ def trickle_headers(handler: http.server.BaseHTTPRequestHandler) -> None:
 
 @pytest.mark.parametrize("answer", [trickle, trickle_headers])
 @pytest.mark.usefixtures("at_lab")
-def test_a_slow_answer_ends_at_its_deadline(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the deadline, botocore would wait for the whole answer, because the server keeps sending."""
+def test_a_slow_response_ends_at_its_deadline(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the deadline, botocore would wait for the whole response, because the server keeps sending."""
     monkeypatch.setattr(bounds, "DEADLINE", 0.2)
     given_up: list[int] = []
 
@@ -107,8 +107,8 @@ def test_a_slow_answer_ends_at_its_deadline(answer: Answer, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("answer", [trickle, trickle_headers])
-def test_a_slow_answer_to_a_sign_in_ends_at_its_deadline(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not an answer of IAM, but has the same bounds."""
+def test_a_slow_sign_in_response_ends_at_its_deadline(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sign-in endpoint is not IAM, but its responses have the same limits."""
     monkeypatch.setattr(bounds, "DEADLINE", 0.2)
     given_up = threading.Event()
 
@@ -125,8 +125,8 @@ def test_a_slow_answer_to_a_sign_in_ends_at_its_deadline(answer: Answer, monkeyp
 
 
 @pytest.mark.usefixtures("at_lab")
-def test_an_endless_answer_ends_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more than the limit is kept in memory."""
+def test_an_endless_response_ends_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most the limit is kept in memory."""
     monkeypatch.setattr(bounds, "LONGEST", 1 << 20)
     with (
         serve(lambda handler: send(handler, 200, XML + b" " * (2 << 20))) as address,
@@ -136,15 +136,18 @@ def test_an_endless_answer_ends_at_its_limit(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("at_lab")
-def test_an_answer_within_the_bounds_is_read() -> None:
-    """An answer that is shorter than the limit is read, although it has a lot of white space."""
+def test_a_response_below_the_limit_is_read() -> None:
+    """A response that is shorter than the limit is read, although it has a lot of white space."""
     with serve(lambda handler: send(handler, 200, XML + b" " * (1 << 20))) as address:
         assert open_iam(address).caller().user == "ada"
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy"])
 def test_no_proxy_is_used_for_loopback(name: str, at_lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy would see the secret, because plain http is allowed there. IAM, the sign-in and the lab are asked."""
+    """A proxy would see the secret, because plain http is allowed for loopback.
+
+    Tested for IAM, the sign-in and the lab.
+    """
     seen: list[str] = []
     with serve(lambda handler: seen.append(handler.path)) as proxy:
         monkeypatch.delenv("no_proxy", raising=False)
@@ -160,7 +163,7 @@ def test_no_proxy_is_used_for_loopback(name: str, at_lab: Lab, user: str, monkey
 @pytest.mark.parametrize("minutes", [-16, 16, 60 * 24 * 365 * 20, -60 * 24 * 365 * 50])
 @pytest.mark.usefixtures("at_lab")
 def test_a_clock_that_is_far_off_is_refused(minutes: int) -> None:
-    """Codes for such a time would make a device that the user's phone cannot use."""
+    """With codes for such a time, the user's phone could not be used with the device."""
     date = formatdate(time.time() + 60 * minutes, usegmt=True)
     with (
         serve(lambda handler: send(handler, 200, XML, date=date)) as address,
@@ -174,8 +177,8 @@ def test_a_clock_that_is_far_off_is_refused(minutes: int) -> None:
     "date", ["", "Thu, 01 Jan 1970 00:00:00", "Fri, 31 Dec 9999 23:59:59 -9999", "1e400", "x" * 999]
 )
 @pytest.mark.usefixtures("at_lab")
-def test_a_strange_date_is_ignored_or_refused(date: str) -> None:
-    """It never ends the program with an internal error."""
+def test_an_unusual_date_header_is_ignored_or_refused(date: str) -> None:
+    """No value of the Date header ends the program with an internal error."""
     with serve(lambda handler: send(handler, 200, XML, date=date)) as address:
         try:
             assert open_iam(address).caller().user == "ada"
@@ -185,8 +188,8 @@ def test_a_strange_date_is_ignored_or_refused(date: str) -> None:
 
 @pytest.mark.parametrize("status", [200, 404, 500, 502, 503])
 @pytest.mark.usefixtures("at_lab")
-def test_a_page_of_html_is_not_an_answer_of_iam(status: int) -> None:
-    """A proxy's error page or a sign-in page of the network is named as what it is."""
+def test_an_html_page_is_not_a_response_of_iam(status: int) -> None:
+    """The error says that the response is not from IAM, but from a proxy or a sign-in page, for example."""
     page = b"<html><head><title>Sign in</title></head><body>Welcome<br></body></html>"
     with (
         serve(lambda handler: send(handler, status, page, "text/html")) as address,
@@ -198,7 +201,7 @@ def test_a_page_of_html_is_not_an_answer_of_iam(status: int) -> None:
 
 
 def test_a_request_id_is_one_line_of_the_log(mfa_kit: MfaKit) -> None:
-    """It may come from a server that is not AWS, and --debug prints it."""
+    """The request ID may come from a server that is not AWS, and --debug prints it."""
     named = b"<ResponseMetadata><RequestId>a&#10;mfa-kit: all is well&#x202e;</RequestId></ResponseMetadata>"
     answer = XML.replace(b"</GetCallerIdentityResponse>", named + b"</GetCallerIdentityResponse>")
     with serve(lambda handler: send(handler, 200, answer)) as address:
@@ -235,8 +238,8 @@ def test_a_request_id_is_one_line_of_the_log(mfa_kit: MfaKit) -> None:
     ],
 )
 @pytest.mark.usefixtures("at_lab")
-def test_parsers_may_differ_on_what_is_loopback(address: str) -> None:
-    """One parser may read 127.0.0.1 where the one that connects reads another host, so such an address is refused."""
+def test_an_address_that_two_parsers_read_differently_is_refused(address: str) -> None:
+    """One parser may read 127.0.0.1 while the parser of the HTTP client reads another host."""
     assert not is_loopback(address)
     with pytest.raises(UsageFault):
         open_iam(address or "http://")
@@ -249,6 +252,6 @@ def test_parsers_may_differ_on_what_is_loopback(address: str) -> None:
     "address",
     ["http://localhost", "http://127.0.0.1:5000/", "https://127.8.9.1/x", "http://[::1]:1", "HTTP://LOCALHOST:1"],
 )
-def test_plain_addresses_of_loopback_are_known(address: str) -> None:
+def test_plain_loopback_addresses_are_recognized(address: str) -> None:
     """A loopback address is recognized with any port and any path."""
     assert is_loopback(address)

@@ -66,14 +66,14 @@ def made(desk: Desk, user: str, **tags: str) -> otp.Created:
     return desk.iam.create(intent(user), tags)
 
 
-def test_the_caller_is_told(desk: Desk) -> None:
+def test_the_caller_is_returned(desk: Desk) -> None:
     """STS returns the caller, through the same endpoint."""
     caller = desk.iam.caller()
     assert (caller.account, caller.arn, caller.user) == ("000000000000", ADMIN, "lab-admin")
 
 
-def test_a_device_is_made_enabled_used_and_taken_away(desk: Desk, user: str, at_lab: Lab) -> None:
-    """Each write is made once, and each read reflects it."""
+def test_a_device_is_created_enabled_used_and_deleted(desk: Desk, user: str, at_lab: Lab) -> None:
+    """Each write is made once, and each read returns the new state."""
     serial = intent(user).serial
     assert desk.iam.devices(user) == []
     assert desk.iam.run_of(serial) is Mark.ABSENT
@@ -116,15 +116,15 @@ def test_a_picture_of_another_seed_is_refused(desk: Desk, user: str, monkeypatch
         made(desk, user)
 
 
-def test_a_seed_that_is_no_base32_is_told(desk: Desk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An IAM other than AWS's may send anything. The error does not repeat it."""
+def test_a_seed_that_is_not_base32_is_an_error(desk: Desk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An IAM other than AWS's may send anything. The error does not contain the text."""
     monkeypatch.setattr("mfa_kit.lab.aws.mfa_devices.new_base32_seed", lambda: "0189" * 16)
     with pytest.raises(IntegrityFault, match="is not base32") as told:
         made(desk, user)
     assert "0189" not in f"{told.value}{told.value.hint}"
 
 
-def test_an_empty_seed_is_told(desk: Desk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_seed_is_an_error(desk: Desk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Anyone can compute the codes of an empty secret."""
     monkeypatch.setattr("mfa_kit.lab.aws.mfa_devices.new_base32_seed", lambda: "")
     with pytest.raises(IntegrityFault, match="is not base32"):
@@ -139,8 +139,8 @@ def test_without_a_picture_an_equivalent_uri_is_made(desk: Desk, user: str, monk
     assert created.uri == key_uri.otpauth(created.seed, label=f"{user}@000000000000")
 
 
-def test_each_write_is_told_with_its_request_id(desk: Desk, user: str) -> None:
-    """The request ID leads to CloudTrail, also for a request that was refused."""
+def test_each_write_is_reported_with_its_request_id(desk: Desk, user: str) -> None:
+    """With the request ID, the request is found in CloudTrail, also if it was refused."""
     made(desk, user)
     with pytest.raises(AlreadyExists):
         made(desk, user)
@@ -154,7 +154,7 @@ def test_each_write_is_told_with_its_request_id(desk: Desk, user: str) -> None:
     assert first != second
 
 
-def test_a_write_that_is_interrupted_is_not_told_as_done(desk: Desk, user: str) -> None:
+def test_an_interrupted_write_is_not_reported_as_done(desk: Desk, user: str) -> None:
     """It is unknown whether the write took effect."""
 
     def interrupt(**_: object) -> None:
@@ -166,8 +166,8 @@ def test_a_write_that_is_interrupted_is_not_told_as_done(desk: Desk, user: str) 
     assert [call.answer for call in desk.calls] == ["Unclear"]
 
 
-def test_a_write_that_is_not_answered_has_no_request_id(desk: Desk, user: str, at_lab: Lab) -> None:
-    """It must not get the request ID of an earlier call either."""
+def test_a_write_without_a_response_has_no_request_id(desk: Desk, user: str, at_lab: Lab) -> None:
+    """The request ID of an earlier call is not used either."""
     desk.iam.caller()
     at_lab.faults.add("CreateVirtualMFADevice", "lost-after")
     with pytest.raises(errors.Unclear):
@@ -199,8 +199,8 @@ def refused(desk: Desk, user: str, other: str) -> Iterator[tuple[type[MfaKitErro
     )
 
 
-def test_what_iam_refuses_becomes_our_error(desk: Desk, users: Any, at_lab: Lab) -> None:
-    """The error has one sentence with IAM's code and, where there is one, a hint. Each case makes one request."""
+def test_an_error_of_iam_becomes_an_mfa_kit_error(desk: Desk, users: Any, at_lab: Lab) -> None:
+    """The error has one sentence with IAM's code and in most cases a hint. Each case makes one request."""
     for kind, word, act in refused(desk, users(), users()):
         before = len(at_lab.calls)
         with pytest.raises(kind, match=word) as caught:
@@ -227,7 +227,7 @@ def test_what_iam_refuses_becomes_our_error(desk: Desk, users: Any, at_lab: Lab)
 def test_a_write_is_one_attempt(
     fault: str, kind: type[MfaKitError], code: int, desk: Desk, user: str, at_lab: Lab
 ) -> None:
-    """After a fault the caller decides whether to try again, because that takes new codes."""
+    """After a fault the caller decides whether to try again, because a second attempt needs new codes."""
     at_lab.faults.add("CreateVirtualMFADevice", fault, at="every")
     before = len(at_lab.calls)
     with pytest.raises(kind) as caught:
@@ -254,15 +254,15 @@ def test_a_read_is_tried_again(fault: str, desk: Desk, user: str, at_lab: Lab) -
 
 @pytest.mark.parametrize("fault", ["denied", "expired"])
 def test_a_read_that_is_refused_is_not_tried_again(fault: str, desk: Desk, user: str, at_lab: Lab) -> None:
-    """A second attempt would be refused too."""
+    """A second request would be refused too."""
     at_lab.faults.add("ListMFADevices", fault)
     with pytest.raises(AwsFault):
         desk.iam.devices(user)
     assert desk.slept == []
 
 
-def test_tags_that_may_not_be_read_count_as_none(desk: Desk, user: str, at_lab: Lab) -> None:
-    """Tags that cannot be read prove nothing."""
+def test_tags_that_cannot_be_read_count_as_absent(desk: Desk, user: str, at_lab: Lab) -> None:
+    """Such tags prove nothing."""
     made(desk, user, **{RUN_TAG: "20261125T000000Z-00000001"})
     at_lab.faults.add("ListMFADeviceTags", "denied")
     assert desk.iam.run_of(intent(user).serial) is Mark.UNTAGGED
@@ -275,14 +275,14 @@ def test_a_device_without_a_run_is_untagged(desk: Desk, user: str) -> None:
 
 
 @pytest.mark.parametrize("claim", ["../../.ssh/known_hosts", "20261125T000000Z-../../x", "20261125T000000Z-0000000G"])
-def test_a_tag_that_looks_like_no_run_id_names_no_run(claim: str, desk: Desk, user: str) -> None:
-    """A run ID names files, and anyone who may tag a device can write any value."""
+def test_a_tag_that_is_not_a_run_id_is_ignored(claim: str, desk: Desk, user: str) -> None:
+    """A run ID is part of file names, and anyone who may tag a device can write any value."""
     made(desk, user, **{RUN_TAG: claim})
     assert desk.iam.run_of(intent(user).serial) is Mark.UNTAGGED
 
 
 @pytest.mark.parametrize("seconds", [-250, 100])
-def test_the_clock_is_awss(seconds: int, desk: Desk, at_lab: Lab) -> None:
+def test_the_clock_is_that_of_aws(seconds: int, desk: Desk, at_lab: Lab) -> None:
     """The offset comes from the Date header of the last answer, in whole seconds and delayed by the network."""
     at_lab.faults.add("*", "clock", seconds=seconds)
     began = time.time()
@@ -293,8 +293,8 @@ def test_the_clock_is_awss(seconds: int, desk: Desk, at_lab: Lab) -> None:
     assert began - 0.01 < now - desk.iam.offset() < ended + 0.01
 
 
-def test_an_offset_below_the_headers_resolution_is_none(desk: Desk) -> None:
-    """The header has whole seconds, and the answer spent time on the network."""
+def test_an_offset_below_the_resolution_of_the_header_is_zero(desk: Desk) -> None:
+    """The header has whole seconds, and the response needed time on the network."""
     # On a slow computer an answer may take long to arrive.
     for _ in range(20):
         desk.iam.caller()
@@ -303,7 +303,9 @@ def test_an_offset_below_the_headers_resolution_is_none(desk: Desk) -> None:
     assert desk.iam.offset() == 0
 
 
-def test_an_answer_without_a_date_leaves_the_clock(desk: Desk, at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_response_without_a_date_does_not_change_the_clock(
+    desk: Desk, at_lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The last known offset stays."""
     at_lab.faults.add("*", "clock", seconds=100)
     desk.iam.caller()
@@ -314,7 +316,7 @@ def test_an_answer_without_a_date_leaves_the_clock(desk: Desk, at_lab: Lab, monk
     assert desk.iam.offset() == before
 
 
-def test_an_answer_that_takes_too_long_is_unclear(user: str, at_lab: Lab) -> None:
+def test_a_response_that_takes_too_long_is_unclear(user: str, at_lab: Lab) -> None:
     """The request may have taken effect."""
     desk = Desk(read_timeout=0.2)
     at_lab.faults.add("CreateVirtualMFADevice", "latency", seconds=0.5)
@@ -332,7 +334,7 @@ def test_an_answer_that_takes_too_long_is_unclear(user: str, at_lab: Lab) -> Non
 )
 @pytest.mark.usefixtures("at_lab")
 def test_plain_http_is_for_loopback_only(address: str) -> None:
-    """Otherwise secrets would be sent unencrypted."""
+    """For any other host, secrets would be sent unencrypted."""
     with pytest.raises(UsageFault, match="is not encrypted") as caught:
         Desk(endpoint_url=address)
     assert "https" in caught.value.hint
@@ -340,14 +342,14 @@ def test_plain_http_is_for_loopback_only(address: str) -> None:
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1", "https://192.0.2.1"])
 @pytest.mark.usefixtures("at_lab")
-def test_loopback_and_https_are_taken(address: str) -> None:
-    """No request is made yet."""
+def test_loopback_and_https_are_accepted(address: str) -> None:
+    """The check makes no request."""
     assert Desk(endpoint_url=address).iam.endpoint_url == address
 
 
 @pytest.mark.parametrize("address", ["lab", "127.0.0.1:5000", "http://", "http://[::1", "http:///path"])
 @pytest.mark.usefixtures("at_lab")
-def test_what_is_no_address_is_told(address: str) -> None:
+def test_a_text_that_is_not_an_address_is_refused(address: str) -> None:
     """The error is a usage fault, because the user gave the address."""
     with pytest.raises(UsageFault) as caught:
         Desk(endpoint_url=address)
@@ -355,7 +357,7 @@ def test_what_is_no_address_is_told(address: str) -> None:
 
 
 @pytest.mark.usefixtures("at_lab")
-def test_a_closed_port_is_told_and_nothing_is_unclear(user: str) -> None:
+def test_a_closed_port_is_a_clear_fault(user: str) -> None:
     """Nothing was sent, so nothing can have taken effect."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -374,7 +376,7 @@ def test_a_closed_port_is_told_and_nothing_is_unclear(user: str) -> None:
     ],
     ids=["certificate", "broken"],
 )
-def test_tls_that_breaks_may_have_let_a_request_through(said: str, kind: type[MfaKitError]) -> None:
+def test_a_tls_error_may_come_after_a_request(said: str, kind: type[MfaKitError]) -> None:
     """If the certificate is refused, no request was sent. OpenSSL's message shows which failure it was."""
     with pytest.raises(kind) as caught, our_errors():
         raise SSLError(endpoint_url="https://iam.amazonaws.com", error=OSError(said))
@@ -395,15 +397,15 @@ def test_govcloud_without_its_region_says_what_to_give(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("last", [{"IsTruncated": True, "Marker": "again"}, {"IsTruncated": True}])
-def test_a_listing_that_does_not_come_to_an_end_is_told(last: Any, desk: Desk) -> None:
-    """The last page names itself, or no next page."""
+def test_a_listing_without_an_end_is_an_error(last: Any, desk: Desk) -> None:
+    """The last page names itself as the next one, or says that there is more and names no next page."""
     with pytest.raises(AwsFault, match="the same page marker twice"):
         list(pages(desk.iam.ask, lambda _iam, _start: last))
 
 
 @pytest.mark.usefixtures("at_lab")
-def test_a_region_that_is_none_is_a_mistake_of_usage() -> None:
-    """No request was made."""
+def test_an_invalid_region_is_a_usage_error() -> None:
+    """The error comes before any request."""
     with pytest.raises(UsageFault, match="'no region!' doesn't match") as caught:
         Desk(region="no region!")
     assert "--region" in caught.value.hint
@@ -411,8 +413,8 @@ def test_a_region_that_is_none_is_a_mistake_of_usage() -> None:
 
 @pytest.mark.parametrize("missing", ["credentials", "profile"])
 @pytest.mark.usefixtures("at_lab")
-def test_what_botocore_cannot_find_is_told(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error has botocore's own words and the command that shows more."""
+def test_what_botocore_cannot_find_is_an_error(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error has botocore's own message and the command that shows more."""
     how = {"profile": "none"} if missing == "profile" else {}
     if missing == "credentials":
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
@@ -423,7 +425,7 @@ def test_what_botocore_cannot_find_is_told(missing: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("at_lab")
-def test_a_wrong_secret_key_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_secret_key_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """The hint says that a wrong clock may be the reason, too."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong" * 8)
     with pytest.raises(AwsFault, match="SignatureDoesNotMatch") as caught:
@@ -443,8 +445,8 @@ def test_every_code_of_the_table_has_its_class_and_exit_code(code: str) -> None:
 
 
 @pytest.mark.parametrize(("status", "kind"), [(400, AwsFault), (500, errors.Unclear), (503, errors.Unclear)])
-def test_a_code_that_is_not_in_the_table_is_told_as_it_is(status: int, kind: type[MfaKitError]) -> None:
-    """From status 500 on, the request may have taken effect."""
+def test_an_unknown_error_code_is_shown_unchanged(status: int, kind: type[MfaKitError]) -> None:
+    """If the status is 500 or more, the request may have taken effect."""
     answer: Any = {"Error": {"Code": "Odd"}, "ResponseMetadata": {"HTTPStatusCode": status}}
     with pytest.raises(kind, match="AWS answers Odd: without a message") as caught, our_errors():
         raise ClientError(answer, "X")
@@ -453,8 +455,8 @@ def test_a_code_that_is_not_in_the_table_is_told_as_it_is(status: int, kind: typ
 
 
 @pytest.mark.usefixtures("at_lab")
-def test_the_loggers_that_would_tell_bodies_are_pinned(user: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Their earlier level does not matter, and existing loggers below them are covered too."""
+def test_loggers_of_request_bodies_are_disabled(user: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Their earlier level does not matter, and loggers that already exist below them are disabled too."""
     names = ("botocore", "botocore.parsers", "botocore.endpoint", "urllib3", "urllib3.connectionpool", "boto3")
     before = {name: logging.getLogger(name).level for name in names}
     try:
@@ -474,17 +476,17 @@ def test_the_loggers_that_would_tell_bodies_are_pinned(user: str, caplog: pytest
             logging.getLogger(name).setLevel(level)
 
 
-def test_the_log_tells_operations_and_request_ids(desk: Desk, user: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_operations_and_request_ids(desk: Desk, user: str, caplog: pytest.LogCaptureFixture) -> None:
     """The log is the output of --debug."""
     caplog.set_level(logging.DEBUG, module.__name__)
     made(desk, user)
     assert f"CreateVirtualMFADevice answered 200, request {desk.calls[0].request_id}" in caplog.text
 
 
-def test_an_iam_that_is_not_awss_is_found_by_profile(
+def test_the_endpoint_of_another_iam_is_read_from_the_profile(
     at_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """boto3 reads the profiles of the shared configuration."""
+    """boto3 reads the endpoint from the profile in the shared configuration."""
     keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     lines = "\n".join(f"{key.lower()} = {at_lab.env[key]}" for key in keys)
     (tmp_path / "credentials").write_text(f"[desk]\n{lines}\n")
@@ -515,12 +517,12 @@ def test_a_time_is_read_as_botocore_reads_it(said: Any) -> None:
 @pytest.mark.parametrize(
     "said", ["soon", "", None, "1e999", "inf", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"]
 )
-def test_an_answer_with_something_else_than_a_time_is_not_read(said: Any) -> None:
+def test_a_response_with_an_invalid_time_is_not_read(said: Any) -> None:
     with pytest.raises(ResponseParserError, match="not a time"):
         moment(said)
 
 
-def test_an_opaque_uri_stays_opaque(desk: Desk, user: str) -> None:
+def test_a_secret_uri_is_not_printed(desk: Desk, user: str) -> None:
     """Logging the result of create by mistake is harmless."""
     created = made(desk, user)
     assert repr(created) == "Created(seed=Seed(…), uri=KeyUri(…))"
@@ -536,8 +538,8 @@ def test_an_opaque_uri_stays_opaque(desk: Desk, user: str) -> None:
         (400, "UnsupportedOperation"),
     ],
 )
-def test_a_server_without_tags_of_devices_is_one_where_they_cannot_be_read(at_lab: Lab, status: int, code: str) -> None:
-    """Other servers than AWS lack ListMFADeviceTags. Then a device is known by the moment of its creation."""
+def test_a_server_without_device_tags_counts_as_unreadable_tags(at_lab: Lab, status: int, code: str) -> None:
+    """Servers other than AWS lack ListMFADeviceTags. There, a device is identified by the time of its creation."""
     answer = f"<ErrorResponse><Error><Code>{code}</Code><Message>no</Message></Error></ErrorResponse>"
     iam = Iam(observe=lambda _: None, sleep=lambda _: None)
 
@@ -553,7 +555,7 @@ def test_a_server_without_tags_of_devices_is_one_where_they_cannot_be_read(at_la
 
 
 def test_credentials_of_another_account_are_not_used(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a new sign-in to the wrong account, other threads go on with the credentials that they had."""
+    """After a new sign-in to the wrong account, other threads keep using their earlier credentials."""
     iam = Iam(observe=lambda _: None, sleep=lambda _: None)
     before = iam.caller().account
     with Lab(accounts=1) as other:

@@ -103,8 +103,8 @@ def test_everything_is_private_whatever_the_umask(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
 
 
-def test_what_is_noted_is_read_again_by_the_next_process(folder: Path) -> None:
-    """All fields of an entry and its intent are stored, except those that only this process needs."""
+def test_a_recorded_entry_is_read_by_the_next_process(folder: Path) -> None:
+    """All fields of an entry and its intent are stored, except the fields that only this process needs."""
     noted = entry(
         intent=intent(
             name="desk", path="/p/", method=Method("virtual"), replaces="GAHT1", replaces_run="r", replaces_since=1.5
@@ -122,7 +122,7 @@ def test_what_is_noted_is_read_again_by_the_next_process(folder: Path) -> None:
         assert list(ledger.dead("000000000000")) == [noted]
 
 
-def test_an_entry_goes_on_in_its_own_row(ledger: Ledger) -> None:
+def test_an_entry_is_updated_in_its_own_row(ledger: Ledger) -> None:
     """A run has one row for each device. Intent and backup stay as they were first recorded."""
     first = entry(backup="/b")
     for reached in (Reached.INTENT, Reached.CREATED, Reached.CONFIRMED):
@@ -153,8 +153,8 @@ def told(ledger: Ledger) -> list[tuple[str, str]]:
     return [(each.what, each.answer) for each in ledger.history()]
 
 
-def test_the_ends_of_an_older_ledger_are_told_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An older ledger recorded only the last state of each row, so only that end is listed."""
+def test_results_of_an_older_ledger_are_listed_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older ledger recorded only the last state of each row, so only that state is listed."""
     with monkeypatch.context() as patch:
         patch.setattr(module, "MIGRATIONS", MIGRATIONS[:2])
         sqlite_ledger(folder).close()
@@ -170,10 +170,10 @@ def test_the_ends_of_an_older_ledger_are_told_too(folder: Path, monkeypatch: pyt
     assert (left.since, left.sealed) == (None, False)
 
 
-def test_a_run_that_another_process_holds_is_waited_for_and_then_told(
+def test_a_run_of_another_process_is_an_error_after_a_wait(
     ledger: Ledger, holder: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error names the process and how to end it. The row stays as that process left it."""
+    """The error names the process and says how to end it. That process's row is not changed."""
     run = next(RUNS)
     process = holder(run)
     monkeypatch.setattr(module, "WAIT", 0.2)
@@ -187,10 +187,10 @@ def test_a_run_that_another_process_holds_is_waited_for_and_then_told(
     assert ledger.lives(run)
 
 
-def test_a_holder_that_cannot_be_told_is_another_process(
+def test_an_unknown_holder_is_named_another_process(
     folder: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lock's file could not be written, or is gone by now."""
+    """The process ID could not be written to the lock file, or the file was removed."""
     noted = entry()
     monkeypatch.setattr(module, "WAIT", 0.0)
     with (folder / "runs" / noted.run).open("w") as lock:
@@ -224,8 +224,11 @@ def test_a_ledger_that_is_being_brought_up_to_date_for_too_long_is_told(
         (Reached.REVOKED, False, False),
     ],
 )
-def test_what_is_half_made_and_what_stands(reached: Reached, half_made: bool, stands: bool, folder: Path) -> None:
-    """`dead` returns unfinished entries. Without a run, `find` returns those that stand; with a run, any entry."""
+def test_half_made_and_complete_entries(reached: Reached, half_made: bool, stands: bool, folder: Path) -> None:
+    """`dead` returns unfinished entries.
+
+    Without a run, `find` returns the complete ones. With a run, it returns any entry.
+    """
     noted = entry(reached=reached)
     with sqlite_ledger(folder) as ledger:
         ledger.record(noted)
@@ -235,7 +238,7 @@ def test_what_is_half_made_and_what_stands(reached: Reached, half_made: bool, st
         assert ledger.find(noted.intent.serial, run=noted.run) == noted
 
 
-def test_the_dead_are_asked_for_by_account_and_user(folder: Path) -> None:
+def test_unfinished_entries_are_found_by_account_and_user(folder: Path) -> None:
     """Entries of another account or another user are not returned."""
     alice, bob, other = entry(), entry(intent=intent(user="bob")), entry(intent=intent(account="111111111111"))
     with sqlite_ledger(folder) as ledger:
@@ -254,8 +257,8 @@ def test_a_run_of_this_process_is_not_dead(ledger: Ledger) -> None:
     assert list(ledger.dead("000000000000")) == []
 
 
-def test_a_run_lives_as_long_as_its_process(ledger: Ledger, holder: Callable[..., subprocess.Popen[str]]) -> None:
-    """After kill -9 no other cleanup is needed."""
+def test_a_run_is_alive_as_long_as_its_process(ledger: Ledger, holder: Callable[..., subprocess.Popen[str]]) -> None:
+    """After kill -9 nothing else has to be removed."""
     run = next(RUNS)
     process = holder(run)
     assert ledger.lives(run)
@@ -266,7 +269,7 @@ def test_a_run_lives_as_long_as_its_process(ledger: Ledger, holder: Callable[...
     assert [each.run for each in ledger.dead("000000000000")] == [run]
 
 
-def test_while_a_dead_run_is_settled_it_lives_again(folder: Path, ledger: Ledger) -> None:
+def test_a_run_that_is_being_settled_counts_as_alive(folder: Path, ledger: Ledger) -> None:
     """Two processes on one computer do not settle the same run at once."""
     with sqlite_ledger(folder) as gone:
         noted = gone.record(entry())
@@ -299,8 +302,8 @@ def test_a_lock_goes_with_its_run_where_nobody_will_ask_for_it(folder: Path) -> 
 
 
 @pytest.mark.parametrize("run", ["../gone", "20261125T000000Z-../../gone", ""])
-def test_what_is_no_run_id_names_no_lock(run: str, ledger: Ledger, folder: Path) -> None:
-    """The lock is a file that is created and later removed, so its name must not lead to another file."""
+def test_a_text_that_is_not_a_run_id_has_no_lock(run: str, ledger: Ledger, folder: Path) -> None:
+    """The lock is a file that is created and later removed, so its name must not be that of another file."""
     (folder / "gone").touch()
     with pytest.raises(IntegrityFault, match="is not a run ID"):
         ledger.record(entry(run=run))
@@ -317,8 +320,11 @@ def test_what_is_no_run_id_names_no_lock(run: str, ledger: Ledger, folder: Path)
     assert {path.name for path in (folder / "runs").iterdir()} == {"migration"}
 
 
-def test_a_lock_whose_file_went_is_taken_anew(folder: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process ended between open and lock, and removed the file. Later processes would not see a lock on it."""
+def test_a_lock_on_a_removed_file_is_repeated(folder: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process removed the file between open and lock.
+
+    Later processes would not see a lock on a removed file.
+    """
     noted = entry()
     flock = fcntl.flock
 
@@ -356,7 +362,7 @@ def test_threads_share_one_ledger(ledger: Ledger) -> None:
 
 
 def test_the_history_is_in_order_and_by_user_and_time(folder: Path) -> None:
-    """A call on a device belongs to the user whose run created the device, even if the call names no user."""
+    """A call on a device belongs to the user of the run that created the device, even if the call names no user."""
     clock = iter(range(100, 200))
     with sqlite_ledger(folder, clock=lambda: next(clock)) as ledger:
         ledger.called(Call(operation="Create", user="alice", serial=intent().serial, request_id="r1", answer="OK"))
@@ -413,7 +419,7 @@ sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
         assert len(ledger.history()) == 180
 
 
-def test_an_old_ledger_is_brought_up_to_date_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_ledger_is_migrated_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each migration runs once, in order, and existing rows stay."""
     with sqlite_ledger(folder) as ledger:
         noted = ledger.record(entry())
@@ -451,8 +457,8 @@ def test_a_ledger_of_a_newer_version_is_not_touched(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("octets", [b"no database " * 100, b"SQLite format 3\0" + bytes(4096)])
-def test_a_damaged_ledger_says_how_to_go_on(octets: bytes, folder: Path) -> None:
-    """The user moves it away by hand; mfa-kit never does."""
+def test_the_error_for_a_damaged_ledger_has_a_command(octets: bytes, folder: Path) -> None:
+    """The command moves the ledger away. mfa-kit never moves it."""
     folder.mkdir()
     (folder / "ledger.sqlite").write_bytes(octets)
     with pytest.raises(IntegrityFault, match="is damaged") as caught:
@@ -461,7 +467,7 @@ def test_a_damaged_ledger_says_how_to_go_on(octets: bytes, folder: Path) -> None
     assert (folder / "ledger.sqlite").read_bytes() == octets
 
 
-def test_a_row_that_is_damaged_says_how_to_go_on(folder: Path) -> None:
+def test_the_error_for_a_damaged_row_has_a_command(folder: Path) -> None:
     """The row was edited by hand."""
     with sqlite_ledger(folder) as ledger:
         noted = ledger.record(entry())
@@ -491,7 +497,9 @@ def test_a_row_that_is_damaged_says_how_to_go_on(folder: Path) -> None:
         ("insert into drills values (1, 'x', 'a', 'proved')", lambda ledger: records(ledger).drills()),
     ],
 )
-def test_a_value_of_another_type_says_how_to_go_on(change: str, read: Callable[[Ledger], object], folder: Path) -> None:
+def test_the_error_for_a_value_of_another_type_has_a_command(
+    change: str, read: Callable[[Ledger], object], folder: Path
+) -> None:
     """SQLite stores any value in any column, so each value is checked when it is read."""
     with sqlite_ledger(folder) as ledger:
         ledger.record(entry(reached=Reached.CONFIRMED))
@@ -533,7 +541,7 @@ def test_a_ledger_of_another_user_is_refused(name: str, folder: Path) -> None:
     assert "chown 0" in caught.value.hint
 
 
-def test_a_locked_ledger_says_who_may_hold_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_locked_ledger_says_who_may_hold_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error comes after a wait, which the test shortens."""
     monkeypatch.setattr(module, "WAIT", 0.05)
     with sqlite_ledger(folder) as ledger:
@@ -592,10 +600,8 @@ def overheard(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[L
 CALL = Call(operation="X", user=None, serial=None, request_id=None, answer="OK")
 
 
-def test_a_state_waits_for_the_disk_and_a_call_of_its_run_does_not(
-    overheard: tuple[Ledger, Overheard], folder: Path
-) -> None:
-    """The same holds after a call that could not be recorded."""
+def test_only_a_change_of_state_waits_for_the_disk(overheard: tuple[Ledger, Overheard], folder: Path) -> None:
+    """A call is written without a sync. The same is true after a call that could not be recorded."""
     ledger, db = overheard
     ledger.called(CALL)
     ledger.record(entry())
@@ -609,10 +615,8 @@ def test_a_state_waits_for_the_disk_and_a_call_of_its_run_does_not(
     assert db.levels == [("events", "full"), ("journal", "full"), ("events", "normal"), ("journal", "full")]
 
 
-def test_ctrl_c_while_the_ledger_is_waited_for_leaves_it_free(
-    overheard: tuple[Ledger, Overheard], folder: Path
-) -> None:
-    """Later records are visible to other processes, and those can write too."""
+def test_ctrl_c_during_a_wait_leaves_the_ledger_unlocked(overheard: tuple[Ledger, Overheard], folder: Path) -> None:
+    """Later records are visible to other processes, and other processes can write too."""
     ledger, db = overheard
     db.cut = True
     with pytest.raises(KeyboardInterrupt):
@@ -623,7 +627,7 @@ def test_ctrl_c_while_the_ledger_is_waited_for_leaves_it_free(
         other.record(entry())
 
 
-def test_a_disk_that_is_full_is_told_and_written_to_when_there_is_room(overheard: tuple[Ledger, Overheard]) -> None:
+def test_a_full_disk_is_an_error_until_there_is_space(overheard: tuple[Ledger, Overheard]) -> None:
     """SQLite ends the transaction itself when the disk is full."""
     ledger, db = overheard
     db.execute("pragma max_page_count = 1")
@@ -635,7 +639,7 @@ def test_a_disk_that_is_full_is_told_and_written_to_when_there_is_room(overheard
 
 
 @pytest.mark.parametrize("what", ["ledger.sqlite", "runs"])
-def test_a_symlink_in_place_of_our_own_is_refused(what: str, folder: Path) -> None:
+def test_a_symlink_in_place_of_the_ledger_is_refused(what: str, folder: Path) -> None:
     """Nothing is written to the symlink's target."""
     folder.mkdir()
     (folder / what).symlink_to(folder.parent / "elsewhere")
@@ -644,7 +648,7 @@ def test_a_symlink_in_place_of_our_own_is_refused(what: str, folder: Path) -> No
     assert not (folder.parent / "elsewhere").exists()
 
 
-def test_a_file_in_place_of_the_folder_is_told(folder: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_an_error(folder: Path) -> None:
     """The hint names the variable that chooses another folder."""
     folder.touch()
     with pytest.raises(IntegrityFault, match="cannot be used") as caught:
@@ -655,10 +659,10 @@ def test_a_file_in_place_of_the_folder_is_told(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "mode"), [("desk", 0o500), ("desk", 0o000), ("desk/ledger.sqlite", 0o400), ("desk/runs", 0o500)]
 )
-def test_without_the_rights_it_is_told_and_iam_is_as_it_was(
+def test_without_permissions_there_is_an_error_and_no_request(
     what: str, mode: int, nobody: Nobody, user: str, recipient: str, lab: Lab
 ) -> None:
-    """An unprivileged user meets a folder or file that is read-only, or not readable at all."""
+    """An unprivileged user has a folder or file that is read-only or not readable. IAM is not changed."""
     assert nobody.process("ledger", "show").code == 0
     path = nobody.home.parent / what
     path.chmod(mode)

@@ -10,14 +10,14 @@ from mfa_kit.adapters.files import picture
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 
 
-def test_what_is_larger_than_any_photograph_is_not_read_on() -> None:
+def test_a_file_larger_than_any_photograph_is_not_read() -> None:
     """An endless pipe is not read to its end either."""
     with pytest.raises(UsageFault, match="larger than 20 MB"):
         picture.read_image(io.BytesIO(bytes(picture.LARGEST + 1)))
 
 
 def test_a_picture_is_overwritten_and_removed(tmp_path: Path) -> None:
-    """The length stays the same. Other names of the file show the overwritten content, and they are counted."""
+    """The length stays the same. Hard links to the file show the overwritten content, and their number is returned."""
     file, other = tmp_path / "a.png", tmp_path / "b.png"
     before = bytes(picture.CHUNK + 5)
     file.write_bytes(before)
@@ -28,8 +28,8 @@ def test_a_picture_is_overwritten_and_removed(tmp_path: Path) -> None:
     assert other.read_bytes()[:20] != before[:20] != other.read_bytes()[-20:]
 
 
-def test_another_file_than_was_read_is_not_shredded(tmp_path: Path) -> None:
-    """Another file was put in its place after the picture was read."""
+def test_a_file_that_was_replaced_is_not_overwritten(tmp_path: Path) -> None:
+    """After the picture was read, another file was put in its place."""
     file = tmp_path / "a.png"
     file.write_bytes(b"seed")
     plain = picture.load_image(file)
@@ -41,7 +41,7 @@ def test_another_file_than_was_read_is_not_shredded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("instead", ["nothing", "link"])
-def test_what_cannot_be_shredded_is_told(instead: str, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_overwritten_is_an_error(instead: str, tmp_path: Path) -> None:
     """The error gives the reason. A symlink is not followed."""
     file, other = tmp_path / "a.png", tmp_path / "b.png"
     file.write_bytes(b"seed")

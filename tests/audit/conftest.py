@@ -77,7 +77,7 @@ def taken(
     backups: Callable[[tuple[Device, ...]], tuple[DeviceBackup, ...]] = lambda _: (),
     **how: Any,
 ) -> tuple[Snapshot, Lab]:
-    """Take a snapshot of a described account, of the member account if it has one.
+    """Take a snapshot of a described account, or of its member account.
 
     Operations are denied every time, or at one call.
     """

@@ -72,8 +72,8 @@ def reader(answers: Answers, slept: list[float] | None = None) -> AccountReader:
 STARTED, COMPLETE = {"State": "STARTED"}, {"State": "COMPLETE"}
 
 
-def test_a_young_report_is_taken_as_it_is() -> None:
-    """IAM throttles the creation of reports."""
+def test_a_recent_report_is_used_as_it_is() -> None:
+    """No new report is requested, because IAM throttles the creation of reports."""
     answers = Answers(get_credential_report=[report(hours=3)])
     found = reader(answers).report(max_age=4 * 3600)
     assert answers.asked == ["get_credential_report"]
@@ -92,7 +92,7 @@ def test_a_young_report_is_taken_as_it_is() -> None:
     ],
     ids=["none", "expired", "in progress", "old"],
 )
-def test_another_report_is_asked_for_and_waited_for(first: Any) -> None:
+def test_a_new_report_is_requested_and_waited_for(first: Any) -> None:
     """A new report is requested if there is none, or if the existing one is too old."""
     slept: list[float] = []
     soon = AwsFault("AWS answers ReportInProgress: Unknown")
@@ -104,10 +104,10 @@ def test_another_report_is_asked_for_and_waited_for(first: Any) -> None:
     assert len(slept) == 2
 
 
-def test_an_old_report_is_not_taken_for_the_new_one() -> None:
+def test_an_old_report_does_not_count_as_the_new_one() -> None:
     """IAM may return the old report while it makes the new one.
 
-    A complete report that is no younger is the best available.
+    If IAM says that it is complete, the old one is used.
     """
     slept: list[float] = []
     old = report(hours=5)
@@ -118,8 +118,8 @@ def test_an_old_report_is_not_taken_for_the_new_one() -> None:
     assert reader(answers).report(max_age=0).made == old["GeneratedTime"].timestamp()
 
 
-def test_a_report_that_never_comes_is_not_waited_for_without_end() -> None:
-    """After a minute the report becomes a hole."""
+def test_a_report_that_never_comes_is_unread_after_a_minute() -> None:
+    """After a minute, the report counts as a part that could not be read."""
     missing = AwsFault("AWS answers ReportNotPresent: Unknown")
     answers = Answers(get_credential_report=[missing] * 99, generate_credential_report=[STARTED] * 99)
     slept: list[float] = []
@@ -128,15 +128,15 @@ def test_a_report_that_never_comes_is_not_waited_for_without_end() -> None:
     assert sum(slept) == 60
 
 
-def test_what_is_not_about_the_report_is_raised() -> None:
-    """Errors such as a denial are raised, and no report is made."""
+def test_other_errors_than_those_of_the_report_are_raised() -> None:
+    """Errors such as a denial are raised, and no report is requested."""
     answers = Answers(get_credential_report=[AwsFault("AWS answers AccessDenied: no")])
     with pytest.raises(AwsFault, match="AccessDenied"):
         reader(answers).report(max_age=0)
 
 
 @pytest.mark.parametrize("text", ["user,arn\nalice,x", f"{COLUMNS}\n{ROW.replace('2026-01-02T03:04:05Z', 'soon')}"])
-def test_a_report_of_another_form_is_no_report(text: str) -> None:
+def test_a_report_of_another_form_is_refused(text: str) -> None:
     """A missing column or an invalid date is rejected."""
     with pytest.raises(AwsFault, match="does not have the documented columns"):
         reader(Answers(get_credential_report=[report(text)])).report(max_age=9e9)
@@ -150,30 +150,30 @@ def test_a_report_of_another_form_is_no_report(text: str) -> None:
         (f"{COLUMNS}\n".encode() + b"x" * 200_000, "documented columns"),
     ],
 )
-def test_a_damaged_report_is_no_report(content: bytes, what: str) -> None:
-    """A row that ends early, text that is not UTF-8, and a cell without end."""
+def test_a_damaged_report_is_refused(content: bytes, what: str) -> None:
+    """Cases: a row that ends early, text that is not UTF-8, and a cell without an end."""
     answer = {**report(""), "Content": content}
     with pytest.raises(AwsFault, match=what):
         reader(Answers(get_credential_report=[answer])).report(max_age=9e9)
 
 
-def test_who_has_no_password_has_none_to_change() -> None:
+def test_a_user_without_a_password_has_none_to_change() -> None:
     """IAM returns no login profile for a user without a password."""
     answers = Answers(get_login_profile=[NoSuchEntity("")])
     assert reader(answers).must_change("alice") is False
 
 
-def test_the_callers_own_devices_are_roots() -> None:
-    """ListMFADevices without a user name, as in a session of root."""
+def test_a_session_of_root_lists_its_own_devices() -> None:
+    """In a session of root, ListMFADevices is called without a user name."""
     rows = [{"SerialNumber": "GAHT12345678", "EnableDate": NOW}]
     answers = Answers(list_mfa_devices=[{"MFADevices": rows}])
     assert reader(answers).own_devices() == [Device("GAHT12345678", REPORTED_ROOT, NOW.timestamp())]
 
 
 def test_the_whole_account_is_read_in_few_requests() -> None:
-    """The requests are the pages, ten more, and one for each user whose device types nothing else shows.
+    """One request for each page, ten more, and one for each user whose types of devices are in no listing.
 
-    The listing of virtual devices shows most of them.
+    Most types are in the listing of virtual devices.
     """
 
     def many(found: dict[str, Any]) -> None:
@@ -199,7 +199,7 @@ def later(lab: Lab) -> None:
     admin.iam.create_access_key(UserName="emil")
 
 
-def test_users_who_came_since_the_report_are_asked_about() -> None:
+def test_users_created_after_the_report_are_requested() -> None:
     """IAM keeps a report for four hours, and a rollout may create users within that time."""
     snapshot, _ = taken(sound(), first=later)
     assert snapshot.report
@@ -210,8 +210,11 @@ def test_users_who_came_since_the_report_are_asked_about() -> None:
     assert [each.subject for each in answer.findings] == ["dora"]
 
 
-def test_the_devices_of_users_who_came_since_the_report_are_listed() -> None:
-    """Only this listing shows a security key. The report has no row that says whether the user has MFA."""
+def test_devices_of_users_created_after_the_report_are_listed() -> None:
+    """Only this listing shows a security key.
+
+    The report has no row for the user, and so does not say whether the user has MFA.
+    """
 
     def with_key(lab: Lab) -> None:
         later(lab)
@@ -234,8 +237,8 @@ def after(lab: Lab) -> None:
         change(UserName=name, AccessKeyId=key["AccessKeyId"], **status)
 
 
-def test_of_chosen_users_the_report_is_not_believed() -> None:
-    """Keys and passwords are current, and their last use comes from the report."""
+def test_for_chosen_users_the_report_is_not_enough() -> None:
+    """Keys and passwords are requested anew, and only their last use comes from the report."""
     described = sound()
     for number, name in enumerate(("bob", "carl", "dan")):
         used = {"id": f"AKIAAAAAAAAAAAAAAAA{number}", "secret": "s", "last_used": ago(3)}
@@ -255,7 +258,7 @@ def test_of_chosen_users_the_report_is_not_believed() -> None:
     assert (believed.report.users["bob"].password, len(believed.report.users["carl"].keys)) == (False, 1)
 
 
-def test_whoever_is_gone_when_he_is_asked_about_has_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_deleted_before_the_request_has_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """A user who was deleted meanwhile has neither a password nor keys."""
 
     def gone(_: AccountReader, user: Any) -> Any:
@@ -267,7 +270,7 @@ def test_whoever_is_gone_when_he_is_asked_about_has_nothing(monkeypatch: pytest.
     assert (snapshot.report.users["alice"].password, snapshot.holes) == (False, ())
 
 
-def test_who_cannot_be_asked_about_is_a_hole_of_his_own() -> None:
+def test_a_user_who_cannot_be_read_is_named_as_unread() -> None:
     """The user's credentials are unknown, not absent."""
     snapshot, _ = taken(sound(), "ListAccessKeys", first=later)
     assert [(hole.part, hole.about) for hole in snapshot.holes] == [(Part.REPORT, "dora"), (Part.REPORT, "emil")]
@@ -275,16 +278,16 @@ def test_who_cannot_be_asked_about_is_a_hole_of_his_own() -> None:
     assert (answer.result, [each.subject for each in answer.unsure]) == (RuleResult.UNKNOWN, ["dora", "emil"])
 
 
-def test_who_is_asked_about_a_new_password() -> None:
-    """Only users who have not signed in since their password was set are asked about."""
+def test_which_users_are_asked_about_a_new_password() -> None:
+    """Only users who have not signed in since their password was set have to change it."""
     new = user("bob", password=True, password_reset_required=True)
     snapshot, lab = taken(changed(new), passwords_of=may_have_to_change)
     assert snapshot.must_change == {"bob": True}
     assert [call.operation for call in lab.calls].count("GetLoginProfile") == 1
 
 
-def test_a_user_who_is_gone_meanwhile_has_no_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user whose devices cannot be listed is a separate hole."""
+def test_a_user_deleted_meanwhile_has_no_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user whose devices cannot be listed is named as unread."""
 
     def devices(_: Iam, name: str) -> list[Device]:
         raise NoSuchEntity("gone") if name == "bob" else AwsFault("throttled")
@@ -296,7 +299,7 @@ def test_a_user_who_is_gone_meanwhile_has_no_devices(monkeypatch: pytest.MonkeyP
 
 
 class Rooted:
-    """An account as a session of root sees it: a little of each part."""
+    """An account as a session of root sees it, with a few of each kind of entity."""
 
     def __init__(self, *own: Device) -> None:
         self.own = list(own)
@@ -334,8 +337,8 @@ class Rooted:
         (["GAHT12345678"], RuleResult.PASS),
     ],
 )
-def test_a_session_of_roots_tells_all_of_its_devices(serials: list[str], result: RuleResult) -> None:
-    """A session of root shows whether all of root's devices are virtual."""
+def test_a_session_of_root_lists_all_devices_of_root(serials: list[str], result: RuleResult) -> None:
+    """Only a session of root shows whether all of root's devices are virtual."""
     account: Any = Rooted(*(Device(serial, REPORTED_ROOT) for serial in serials))
     caller = Caller("123456789012", "arn:aws:iam::123456789012:root")
     snapshot = read_account(account, account, caller=caller, max_age=0, backups=lambda _: ())
@@ -348,7 +351,7 @@ def test_a_session_of_roots_tells_all_of_its_devices(serials: list[str], result:
 
 
 def test_a_snapshot_is_read_as_it_was_written(tmp_path: Path) -> None:
-    """Everything is written with mode 0600, including holes, and without key IDs or seeds."""
+    """The file has mode 0600. It contains the unread parts too, and no key IDs or seeds."""
     loud = user("bob", password=True, keys=[KEY], devices=[FIDO])
     root = RootPosture(account="1", password=True, devices=(Device("GAHT12345678", REPORTED_ROOT),), unread=("denied",))
     snapshot, lab = taken(changed(loud), "ListVirtualMFADevices", member_root=lambda: root)
@@ -363,8 +366,8 @@ def test_a_snapshot_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert lab.admin.secret_access_key not in text
 
 
-def test_a_snapshot_is_never_written_over_another_file(tmp_path: Path) -> None:
-    """No part of it is left beside the file either."""
+def test_a_snapshot_never_overwrites_another_file(tmp_path: Path) -> None:
+    """No partial file remains in the folder either."""
     file = tmp_path / "account.json"
     file.write_text("mine")
     with pytest.raises(IntegrityFault, match="cannot be written"):
@@ -397,15 +400,15 @@ HEAD = {"schema": "mfa-kit/snapshot", "version": 1}
         (json.dumps({**HEAD, "at": True, "account": "1", "caller": "arn:aws:a"}), "is damaged"),
     ],
 )
-def test_what_is_no_snapshot_is_refused(text: str, said: str, tmp_path: Path) -> None:
-    """Each text is refused with one sentence."""
+def test_a_text_that_is_not_a_snapshot_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    """Each text is refused with a message of one sentence."""
     file = tmp_path / "account.json"
     file.write_text(text)
     with pytest.raises(UsageFault, match=said):
         snapshots.read_snapshot(file)
 
 
-def test_fields_of_a_newer_version_are_passed_over(tmp_path: Path) -> None:
+def test_fields_of_a_newer_version_are_ignored(tmp_path: Path) -> None:
     """Later versions may add fields."""
     file = tmp_path / "account.json"
     file.write_text(json.dumps({**HEAD, "at": 1, "account": "1", "caller": "arn:aws:x", "new": {"field": 1}}))
@@ -413,7 +416,7 @@ def test_fields_of_a_newer_version_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_of_an_older_version_lacks_parts_and_is_read(tmp_path: Path) -> None:
-    """A part that an older version did not store was not read."""
+    """A part that an older version did not store counts as unread."""
     snapshot, _ = taken(sound())
     file, older = tmp_path / "account.json", tmp_path / "older.json"
     snapshots.write_snapshot(snapshot, file)
@@ -423,8 +426,8 @@ def test_a_snapshot_of_an_older_version_lacks_parts_and_is_read(tmp_path: Path) 
     assert snapshots.read_snapshot(older) == replace(snapshot, central_root=None)
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder, an endless file and another user's file are all reported."""
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cases: a folder, an endless file and another user's file."""
     for file in (tmp_path, Path("/dev/zero")):
         with pytest.raises(UsageFault, match="cannot be read: it is not a file"):
             snapshots.read_snapshot(file)

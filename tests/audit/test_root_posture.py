@@ -46,8 +46,8 @@ def test_the_verdict_is_the_worst_that_is_known(
 
 
 @pytest.mark.parametrize("missing", sorted(NOTHING))
-def test_a_missing_fact_is_never_a_pass(missing: str) -> None:
-    """Without MFA to look at, the MFA flag alone may be missing."""
+def test_a_missing_fact_never_passes(missing: str) -> None:
+    """If root has no MFA devices, only the MFA flag may be missing."""
     summary = {name: number for name, number in NOTHING.items() if name != missing}
     expected = RootVerdict.NO_CREDENTIALS if missing == "AccountMFAEnabled" else RootVerdict.UNKNOWN
     assert root_posture(ACCOUNT, summary).verdict is expected
@@ -55,7 +55,7 @@ def test_a_missing_fact_is_never_a_pass(missing: str) -> None:
 
 
 def test_a_missing_fact_never_makes_a_verdict_good() -> None:
-    """For all combinations of facts: with one fact removed, the verdict is the same, or one that is not a pass."""
+    """For every combination of facts, removing one fact gives the same verdict, or a verdict that is not a pass."""
     for password, mfa, keys, certificates in product((False, True), repeat=4):
         whole = RootPosture(
             account=ACCOUNT,
@@ -80,24 +80,24 @@ def test_a_missing_fact_never_makes_a_verdict_good() -> None:
     [(True, RootVerdict.VIRTUAL), (False, RootVerdict.NOT_VIRTUAL), (None, RootVerdict.UNKNOWN)],
 )
 def test_without_a_session_of_root_only_virtual_devices_are_known(virtual: bool | None, verdict: RootVerdict) -> None:
-    """AWS does not say which other device root has."""
+    """Without that session, AWS does not say which other device root has."""
     assert root_posture(ACCOUNT, WITH_MFA, virtual=virtual).verdict is verdict
 
 
 def test_devices_show_mfa_if_the_summary_was_not_read() -> None:
-    """What the account itself reports completes what its organization sees."""
+    """The account's own facts are combined with the facts that its organization sees."""
     seen = root_posture(ACCOUNT, {}, devices=(TOKEN,), unread=("GetAccountSummary: denied",))
     assert (seen.mfa, seen.verdict) == (True, RootVerdict.UNKNOWN)
     assert seen.completed_by(root_posture(ACCOUNT, WITH_MFA)).verdict is RootVerdict.HARDWARE_TOTP
 
 
-def test_credentials_are_named_the_worst_first() -> None:
-    """Words for the evidence of a finding."""
+def test_credentials_are_listed_from_the_worst_on() -> None:
+    """The list is the evidence of a finding."""
     all_ = {**WITH_MFA, "AccountAccessKeysPresent": 1, "AccountSigningCertificatesPresent": 1}
     assert root_posture(ACCOUNT, all_).credentials == ("access keys", "a password with MFA", "signing certificates")
     assert root_posture(ACCOUNT, NOTHING).credentials == ()
 
 
 def test_a_member_account_of_an_unread_organization_is_still_a_member() -> None:
-    """Its features are unknown, and not absent."""
+    """The enabled features of the organization are then unknown, not absent."""
     assert as_member(None).manages_credentials is None

@@ -69,7 +69,7 @@ def nothing_wrong() -> Snapshot:
 
 
 @pytest.mark.parametrize("rule", [rule.id for rule in registry.RULES if rule.id not in ORGANIZATION])
-def test_a_sound_account_keeps_every_rule(nothing_wrong: Snapshot, rule: str) -> None:
+def test_a_sound_account_passes_every_rule(nothing_wrong: Snapshot, rule: str) -> None:
     """In a sound account every rule passes, and none is inapplicable."""
     answer = ask(nothing_wrong, rule)
     assert (answer.result, answer.findings, answer.unsure) == (RuleResult.PASS, (), ())
@@ -173,7 +173,7 @@ FAULTS: list[tuple[str, Change, str, str]] = [
 
 @pytest.mark.parametrize(("rule", "fault", "subject", "evidence"), FAULTS, ids=[f"{row[0]}-{row[3]}" for row in FAULTS])
 def test_a_fault_is_found(rule: str, fault: Change, subject: str, evidence: str) -> None:
-    """Its own rule finds it, with the subject, the evidence and a remedy."""
+    """The rule for the fault finds it, with the subject, the evidence and a remedy."""
     snapshot, _ = taken(changed(fault))
     answer = ask(snapshot, rule)
     assert answer.result is RuleResult.FAIL
@@ -192,8 +192,8 @@ def test_a_fault_is_found(rule: str, fault: Change, subject: str, evidence: str)
         ("users.fido-keys", user("boss", groups=["people"], keys=[KEY], devices=[FIDO]), "virtual"),
     ],
 )
-def test_a_remedy_gives_one_more_to_whoever_has_a_device(rule: str, fault: Change, device: str) -> None:
-    """Without --add, enroll would skip the user."""
+def test_the_remedy_for_a_user_with_a_device_adds_another_one(rule: str, fault: Change, device: str) -> None:
+    """Without --add in the remedy, enroll would skip the user."""
     [finding] = ask(taken(changed(fault))[0], rule).findings
     assert finding.remedy == (f"mfa-kit enroll boss --with {device} --add",)
 
@@ -234,7 +234,7 @@ SILENT: list[tuple[str, tuple[str, ...], Change | None]] = [
 
 
 @pytest.mark.parametrize(("rule", "denied", "change"), SILENT, ids=[f"{row[0]}-{'-'.join(row[1])}" for row in SILENT])
-def test_what_cannot_be_read_is_never_a_pass(rule: str, denied: tuple[str, ...], change: Change | None) -> None:
+def test_an_unread_part_never_passes(rule: str, denied: tuple[str, ...], change: Change | None) -> None:
     """The result is unknown, and the reason is given."""
     snapshot, _ = taken(changed(change), *denied)
     answer = ask(snapshot, rule)
@@ -258,8 +258,11 @@ def test_what_cannot_be_read_is_never_a_pass(rule: str, denied: tuple[str, ...],
         ("backups.drilled", lambda _: (), RuleResult.NOT_APPLICABLE),
     ],
 )
-def test_backups_of_this_desk(rule: str, backups: Any, result: RuleResult) -> None:
-    """Missing backups, unread backups and devices made elsewhere differ, and file names are quoted for a shell."""
+def test_backups_of_this_computer(rule: str, backups: Any, result: RuleResult) -> None:
+    """Missing backups, unread backups and devices from elsewhere give different findings.
+
+    File names are quoted for a shell.
+    """
     answer = ask(taken(sound(), backups=backups)[0], rule)
     assert answer.result is result
     if backups is unopened:
@@ -274,7 +277,7 @@ def test_backups_of_this_desk(rule: str, backups: Any, result: RuleResult) -> No
         assert [each.subject for each in answer.findings] == [ALICE, ALICE + "2"]
 
 
-def test_every_rule_was_seen_to_fail_and_to_keep_silent() -> None:
+def test_every_rule_was_seen_to_fail_and_to_pass() -> None:
     """A rule that was never seen to fail may check nothing."""
     rules = {rule.id for rule in registry.RULES}
     apart = {"backups.there", "backups.verified", "backups.drilled"}
@@ -304,7 +307,7 @@ def test_govcloud_has_no_root() -> None:
 
 
 def test_root_whose_credentials_were_removed_needs_no_mfa() -> None:
-    """With centrally managed root there is no password to protect. Access keys would still be a finding."""
+    """With centrally managed root access there is no password to protect. Access keys would still be a finding."""
     snapshot, _ = taken(changed(root(mfa=False, password=False)))
     assert ask(snapshot, "root.mfa").result is RuleResult.NOT_APPLICABLE
     assert ask(snapshot, "root.keys").result is RuleResult.PASS
@@ -321,10 +324,10 @@ def test_root_whose_credentials_were_removed_needs_no_mfa() -> None:
         (member(password=False), "root.credentials", RuleResult.PASS, ""),
     ],
 )
-def test_which_account_the_rules_for_organizations_are_about(
+def test_which_account_each_organization_rule_checks(
     change: Change | None, rule: str, result: RuleResult, why: str
 ) -> None:
-    """One rule is about the management account, and the other one about member accounts."""
+    """One rule checks the management account, and the other one checks member accounts."""
     answer = ask(taken(changed(change))[0], rule)
     assert (answer.result, answer.findings, answer.unsure) == (result, (), ())
     assert why in answer.why
@@ -332,7 +335,10 @@ def test_which_account_the_rules_for_organizations_are_about(
 
 @pytest.mark.parametrize("rule", ["root.mfa", "root.hardware", "root.use"])
 def test_centralized_root_access_makes_rules_about_root_inapplicable(rule: str) -> None:
-    """The reason is said if ListOrganizationsFeatures shows it. If that is denied, the rule behaves as without it."""
+    """The result gives the reason if ListOrganizationsFeatures shows it.
+
+    If that call is denied, the rule is evaluated as usual.
+    """
     snapshot, _ = taken(changed(member(password=False)))
     known = ask(snapshot, rule)
     denied = ask(taken(changed(member(password=False)), FEATURES)[0], rule)
@@ -347,7 +353,10 @@ def test_centralized_root_access_makes_rules_about_root_inapplicable(rule: str) 
 
 @pytest.mark.parametrize("error", ["ServiceAccessNotEnabledException", "OrganizationNotInAllFeaturesModeException"])
 def test_an_obstacle_of_centralized_root_access_is_a_finding(error: str) -> None:
-    """These errors say that no feature can be enabled yet, and the remedy begins with what enables them."""
+    """These errors of AWS say that no feature can be enabled yet.
+
+    The remedy begins with what has to be enabled first.
+    """
 
     def refuse(_: Any) -> Any:
         raise AwsFault(f"AWS answers {error}: no", "")
@@ -361,8 +370,8 @@ def test_an_obstacle_of_centralized_root_access_is_a_finding(error: str) -> None
 
 
 @pytest.mark.parametrize("rule", sorted(ORGANIZATION))
-def test_a_snapshot_without_centralized_root_access_is_never_a_pass(rule: str) -> None:
-    """Older versions did not store it."""
+def test_a_snapshot_without_centralized_root_access_never_passes(rule: str) -> None:
+    """Older versions did not store whether centralized root access is enabled."""
     snapshot, _ = taken(sound(), central_root=None)
     answer = ask(snapshot, rule)
     assert (answer.result, snapshot.holes) == (RuleResult.UNKNOWN, ())
@@ -370,7 +379,7 @@ def test_a_snapshot_without_centralized_root_access_is_never_a_pass(rule: str) -
 
 
 def test_what_an_organization_sees_of_root_counts() -> None:
-    """A session of AssumeRoot shows root's devices, and what an account's own session could not read."""
+    """A session of AssumeRoot shows root's devices, and facts that the account's own session could not read."""
     fido = Device("arn:aws:iam::000000000001:u2f/root-account/blue-AAAAAAAAAA", REPORTED_ROOT)
     seen = RootPosture(
         account="000000000001", password=True, mfa=True, access_keys=False, certificates=False, devices=(fido,)
@@ -388,7 +397,7 @@ def test_what_an_organization_sees_of_root_counts() -> None:
     assert ask(snapshot, "root.credentials").result is RuleResult.FAIL
 
 
-def test_a_kind_that_is_not_told_is_said_to_be_so() -> None:
+def test_an_unknown_type_of_root_device_is_reported_as_unknown() -> None:
     """AWS lists only the virtual devices of root."""
     answer = ask(taken(sound())[0], "root.hardware")
     assert (answer.result, "does not report which" in answer.why) == (RuleResult.PASS, True)
@@ -397,14 +406,17 @@ def test_a_kind_that_is_not_told_is_said_to_be_so() -> None:
 @pytest.mark.parametrize(
     ("fault", "rule"), [(root(mfa=False), "root.mfa"), (root(keys=1), "root.keys"), (root(mfa=False), "root.hardware")]
 )
-def test_of_root_the_report_tells_what_the_summary_does_not(fault: Change, rule: str) -> None:
+def test_the_report_has_facts_about_root_that_the_summary_lacks(fault: Change, rule: str) -> None:
     """Either the account summary or the credential report is enough."""
     assert ask(taken(changed(fault), SUMMARY)[0], rule).result is RuleResult.FAIL
     assert ask(taken(changed(fault), REPORT)[0], rule).result is RuleResult.FAIL
 
 
-def test_a_role_for_a_service_administers_nothing() -> None:
-    """A service is not a person. A role for people may have an administrator behind it, and a doubt stays unknown."""
+def test_a_role_for_a_service_is_not_an_administrator() -> None:
+    """A service is not a person.
+
+    A role for people may have administrators. If that cannot be evaluated, the result is unknown.
+    """
 
     def handed_over(found: dict[str, Any]) -> None:
         without_administrator(found)
@@ -422,14 +434,14 @@ def test_a_role_for_a_service_administers_nothing() -> None:
     assert ask(blind, "admins.exist").result is RuleResult.UNKNOWN
 
 
-def test_an_administrator_who_has_no_way_in_needs_no_device() -> None:
+def test_an_administrator_without_credentials_needs_no_device() -> None:
     """Without a password or a key, no one can act as this user."""
     snapshot, _ = taken(changed(user("boss", groups=["programs"])))
     for rule in ("admins.mfa", "admins.phishing", "admins.spare"):
         assert ask(snapshot, rule).result is RuleResult.PASS
 
 
-def test_enforcement_that_hangs_on_an_address_is_unknown() -> None:
+def test_enforcement_that_depends_on_an_address_is_unknown() -> None:
     """The account does not show the addresses that users come from."""
     force = copy.deepcopy(sound()["groups"][1]["policies"]["force-mfa"])
     force["Statement"][-1]["Condition"]["NotIpAddress"] = {"aws:SourceIp": "192.0.2.0/24"}
@@ -438,8 +450,8 @@ def test_enforcement_that_hangs_on_an_address_is_unknown() -> None:
     assert (answer.result, answer.unsure[0].subject) == (RuleResult.UNKNOWN, "people")
 
 
-def test_a_key_that_iam_knows_nothing_of_is_told() -> None:
-    """Such a key resists phishing, but it may be a copied passkey."""
+def test_a_security_key_without_certifications_is_reported() -> None:
+    """Such a key protects against phishing, but it may be a passkey that can be copied."""
     described = sound()
     described["users"][0]["devices"][1]["certifications"] = {}
     answer = ask(taken(described)[0], "admins.phishing")
@@ -449,7 +461,7 @@ def test_a_key_that_iam_knows_nothing_of_is_told() -> None:
     )
 
 
-def test_a_remedy_minds_paths() -> None:
+def test_a_remedy_for_users_with_a_path() -> None:
     """Users with a path need a different policy."""
     free = changed(group("people", policies={}))
     assert ask(taken(free)[0], "groups.enforcement").findings[0].remedy[0] == "mfa-kit policy show > force-mfa.json"
@@ -469,8 +481,8 @@ def test_passwords_by_cis() -> None:
     ]
 
 
-def test_nobody_and_nothing() -> None:
-    """Rules about things that an account does not have do not apply."""
+def test_rules_about_missing_entities_do_not_apply() -> None:
+    """For example, without users there is nothing for a rule about users to check."""
 
     def bare(found: dict[str, Any]) -> None:
         found["users"], found["roles"] = found["users"][:1], []
@@ -484,15 +496,15 @@ def test_nobody_and_nothing() -> None:
     assert told["users.groupless"] is told["roles.ec2"] is RuleResult.NOT_APPLICABLE
 
 
-def test_findings_stand_beside_what_could_not_be_read() -> None:
+def test_an_unread_part_does_not_hide_a_finding() -> None:
     """A hole does not cancel a finding."""
     snapshot, _ = taken(changed(user("bob", password=True)), DEVICES)
     answer = ask(snapshot, "users.mfa")
     assert (answer.result, answer.findings[0].subject) == (RuleResult.FAIL, "bob")
 
 
-def test_a_doubt_about_who_administers_is_no_answer() -> None:
-    """Permissions under a condition that cannot be evaluated leave the result unknown."""
+def test_a_doubt_about_who_is_an_administrator_is_unknown() -> None:
+    """If a condition on the permissions cannot be evaluated, the result is unknown."""
     row = {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.1"}}}
     policies = {"some": {"Version": "2012-10-17", "Statement": [row]}}
     snapshot, _ = taken(changed(user("bob", policies=policies, password=True, devices=[{"name": "bob"}])))
@@ -501,7 +513,7 @@ def test_a_doubt_about_who_administers_is_no_answer() -> None:
         assert (answer.result, [each.subject for each in answer.unsure]) == (RuleResult.UNKNOWN, ["bob"])
 
 
-def test_who_came_after_the_report_is_named() -> None:
+def test_users_created_after_the_report_are_named() -> None:
     """A report is up to four hours old, so newer users are missing from it."""
     snapshot, _ = taken(sound())
     assert snapshot.report
@@ -510,16 +522,16 @@ def test_who_came_after_the_report_is_named() -> None:
     assert {each.subject for each in ask(later, "users.mfa").unsure} == {"alice", "lab-admin"}
 
 
-def test_a_gate_does_not_open_on_a_hole() -> None:
-    """At or above the chosen severity, unknown counts as a failure."""
+def test_a_gate_fails_on_an_unknown_result() -> None:
+    """At or above the chosen severity, an unknown result counts as a failure."""
     snapshot, _ = taken(sound(), "GetAccountPasswordPolicy")
     answers = registry.audit_snapshot(snapshot, registry.RULES, Limits())
     assert registry.fails_at(answers, Severity.MEDIUM)
     assert not registry.fails_at(answers, Severity.HIGH)
 
 
-def test_a_rule_that_is_none_is_refused() -> None:
-    """The error names the rule and lists the existing ones."""
+def test_an_unknown_rule_is_refused() -> None:
+    """The error has the unknown name and the list of the rules."""
     with pytest.raises(UsageFault, match=r"there is no rule 'root\.mf'"):
         registry.choose_rules(["root.mf"])
     assert [rule.id for rule in registry.choose_rules(["devices", "root.mfa"])] == [
@@ -529,14 +541,14 @@ def test_a_rule_that_is_none_is_refused() -> None:
     ]
 
 
-def test_references_are_to_frameworks_that_are_known() -> None:
-    """The IDs are those of the frameworks. A rule that goes beyond the frameworks has no reference."""
+def test_references_are_to_known_frameworks() -> None:
+    """The IDs are those of the frameworks. A rule that no framework has is without a reference."""
     known = ("CIS 3.0 1.", "CIS 7.0 2.1.", "FSBP IAM.", "NIST SP 800-63B-4 3.")
     assert all(each.startswith(known) for rule in registry.RULES for each in rule.references)
 
 
-def test_a_page_that_fails_leaves_the_pages_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Faults on the earlier pages are found, and nothing that may be on a later page is called missing."""
+def test_a_failed_page_keeps_the_pages_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Findings on the earlier pages are reported, and nothing that may be on a later page is called missing."""
     monkeypatch.setattr(reader, "PAGE", 2)
 
     def unsafe(found: dict[str, Any]) -> None:

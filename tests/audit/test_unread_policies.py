@@ -60,7 +60,7 @@ def with_entity(snapshot: Snapshot, kind: str, name: str, change: Callable[[Enti
 
 
 def with_own(snapshot: Snapshot, kind: str, name: str, text: str) -> Snapshot:
-    """Return a snapshot in which one entity has another inline policy, `own`."""
+    """Return a snapshot in which one entity has an additional inline policy, `own`."""
     return with_entity(snapshot, kind, name, lambda one: replace(one, inline={**one.inline, "own": text}))
 
 
@@ -69,8 +69,11 @@ def reasons(answer: RuleAnswer) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("text", "why"), TEXTS.values(), ids=TEXTS)
-def test_a_text_that_is_not_a_policy_is_a_hole_with_its_name(text: str, why: str) -> None:
-    """The rules about this user say so. The rules about others and the rest of the account are answered."""
+def test_an_invalid_policy_is_unread_and_named(text: str, why: str) -> None:
+    """The rules about this user report the policy.
+
+    The rules about other users and the rest of the account have results.
+    """
 
     def store(lab: Lab) -> None:
         lab.account.backend.users["bob"].policies["own"] = text
@@ -87,8 +90,8 @@ def test_a_text_that_is_not_a_policy_is_a_hole_with_its_name(text: str, why: str
     assert ask(snapshot, "groups.enforcement").result is RuleResult.PASS
 
 
-def test_a_text_that_botocore_cannot_parse_is_a_hole() -> None:
-    """The policies of a page are parsed together, so the users on this page are unknown."""
+def test_a_text_that_botocore_cannot_parse_is_unread() -> None:
+    """The policies of a page are parsed together, so all users on this page are unknown."""
 
     def store(lab: Lab) -> None:
         lab.account.backend.users["bob"].policies["own"] = "[" * 10_000
@@ -99,7 +102,7 @@ def test_a_text_that_botocore_cannot_parse_is_a_hole() -> None:
 
 
 def test_policies_of_a_group_concern_its_members(whole: Snapshot) -> None:
-    """Whether their policies demand MFA is unknown."""
+    """If a policy of a group is invalid, it is unknown whether the members' policies demand MFA."""
     snapshot = with_entity(whole, "groups", "people", lambda one: replace(one, inline={"own": BROKEN}))
     answer = ask(snapshot, "groups.enforcement")
     assert (answer.result, list(reasons(answer))) == (UNKNOWN, ["people"])
@@ -109,7 +112,7 @@ def test_policies_of_a_group_concern_its_members(whole: Snapshot) -> None:
 
 @pytest.mark.parametrize("part", ["attached", "boundary"])
 def test_a_managed_policy_is_named_by_its_arn(whole: Snapshot, part: str) -> None:
-    """It is a hole once, although alice and bob both have it."""
+    """An invalid policy is listed once, although alice and bob both have it."""
     arn = "arn:aws:iam::000000000000:policy/p"
     field: Any = (arn,) if part == "attached" else arn
     snapshot = replace(whole, policies={**whole.policies, arn: BROKEN})
@@ -121,8 +124,8 @@ def test_a_managed_policy_is_named_by_its_arn(whole: Snapshot, part: str) -> Non
     assert {one.name for one in account_users(snapshot) if one.policies.why} == {"alice", "bob"}
 
 
-def test_a_policy_of_nobody_is_no_hole(whole: Snapshot, tmp_path: Path) -> None:
-    """No rule depends on a policy that is attached to nothing."""
+def test_an_invalid_policy_without_entities_does_not_matter(whole: Snapshot, tmp_path: Path) -> None:
+    """No rule depends on a policy that is attached to no entity."""
     idle = replace(whole, policies={**whole.policies, "arn:aws:iam::000000000000:policy/idle": BROKEN})
     file = tmp_path / "account.json"
     snapshots.write_snapshot(idle, file)
@@ -131,7 +134,7 @@ def test_a_policy_of_nobody_is_no_hole(whole: Snapshot, tmp_path: Path) -> None:
 
 
 def test_no_user_passes_whose_policies_are_unknown(whole: Snapshot) -> None:
-    """An unread policy may deny sts:GetSessionToken, so bob's keys may be locked out although bob has a device."""
+    """An unread policy may deny sts:GetSessionToken. So bob's keys may be useless although bob has a device."""
     snapshot = with_own(whole, "users", "bob", BROKEN)
     told = {access.way: access for access in access_with(snapshot, SELF) if access.user == "bob"}
     assert {way: access.state for way, access in told.items()} == dict.fromkeys(
@@ -140,7 +143,7 @@ def test_no_user_passes_whose_policies_are_unknown(whole: Snapshot) -> None:
     assert all("policy own of user bob is not an IAM policy" in access.why for access in told.values())
 
 
-def test_a_trust_policy_that_is_none_leaves_the_rules_about_roles_unknown() -> None:
+def test_an_invalid_trust_policy_makes_rules_about_roles_unknown() -> None:
     """The role may be for people, for instances, or for an administrator."""
 
     def handed_over(found: dict[str, Any]) -> None:
@@ -159,8 +162,8 @@ def test_a_trust_policy_that_is_none_leaves_the_rules_about_roles_unknown() -> N
     assert states["a role for EC2 instances, instead of access keys on them"] is StepState.UNKNOWN
 
 
-def test_a_policy_about_mfa_that_is_none_is_a_trap(whole: Snapshot) -> None:
-    """It was not checked, so lint does not pass it. The other policies are checked."""
+def test_lint_reports_an_invalid_policy_about_mfa(whole: Snapshot) -> None:
+    """Such a policy was not checked, so lint does not pass. The other policies are checked."""
     broken = json.dumps({"Statement": {"Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}}})
     found = dict(account_traps(with_own(whole, "users", "bob", broken)))
     assert [trap.name for trap in found["user bob, policy own"]] == ["grammar"]
@@ -169,7 +172,7 @@ def test_a_policy_about_mfa_that_is_none_is_a_trap(whole: Snapshot) -> None:
 
 @pytest.fixture
 def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MfaKit]:
-    """Return a desk at a lab in which the group of alice and bob has a policy that is none."""
+    """Return a desk at a lab in which the group of alice and bob has an invalid policy."""
     description = changed(user("bob", **BOB))
     with Lab(description=description) as lab:
         lab.account.backend.groups["people"].policies["own"] = BROKEN
@@ -182,8 +185,8 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MfaKit]:
 WHY = "policy own of group people is not an IAM policy: line 1 is not valid JSON"
 
 
-def test_no_command_ends_at_a_policy_that_is_none(broken: MfaKit, tmp_path: Path) -> None:
-    """Audit and lockout answer what they can, and do not pass. Other commands do not depend on policies."""
+def test_no_command_fails_on_an_invalid_policy(broken: MfaKit, tmp_path: Path) -> None:
+    """Audit and lockout give the results that they can, and do not pass. Other commands do not depend on policies."""
     file = tmp_path / "account.json"
     live = broken.run("audit", "--output", "json", "--snapshot", file)
     offline = broken.run("audit", "--output", "json", "--snapshot", file)
@@ -204,8 +207,8 @@ def test_no_command_ends_at_a_policy_that_is_none(broken: MfaKit, tmp_path: Path
     assert broken.run(*plan).code == 0
 
 
-def test_a_snapshot_of_an_older_version_gets_its_holes(whole: Snapshot, tmp_path: Path) -> None:
-    """They are found when the file is read, and not named twice."""
+def test_invalid_policies_in_an_older_snapshot_are_found(whole: Snapshot, tmp_path: Path) -> None:
+    """They are found when the file is read, and each is named once."""
     file = tmp_path / "account.json"
     snapshots.write_snapshot(with_own(whole, "users", "bob", BROKEN), file)
     done = MfaKit(tmp_path / "desk").run("audit", "--snapshot", file, "--output", "json")

@@ -44,19 +44,19 @@ def revoked(desk: MfaKit, backup: Backup, purpose: Purpose = Purpose.REVOKE) -> 
 
 
 def test_all_backups_are_verified(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """If one cannot be decrypted, the exit code is 5."""
+    """If one of the backups cannot be decrypted, the exit code is 5."""
     alice, bob = sealed(desk, "alice", old.recipient), sealed(desk, "bob", old.recipient)
     found = rows(desk, "verify", "--all", "-i", old.file)
     assert [(each["file"], each["opens"]) for each in found] == [(str(alice.path), True), (str(bob.path), True)]
     assert desk.run("backup", "verify", "--all", "-i", new.file).code == 5
 
 
-def test_where_there_is_none_verify_says_so(desk: MfaKit, old: Pair) -> None:
+def test_verify_without_backups_is_an_error(desk: MfaKit, old: Pair) -> None:
     assert desk.run("backup", "verify", "--all", "-i", old.file).out == f"no backups in {desk.home / 'backups'}\n"
 
 
 @pytest.mark.parametrize("words", [[], ["x.png.age", "--all"]])
-def test_files_or_all_never_both(words: list[str], desk: MfaKit, old: Pair) -> None:
+def test_files_and_all_exclude_each_other(words: list[str], desk: MfaKit, old: Pair) -> None:
     done = desk.run("backup", "verify", *words, "-i", old.file)
     assert done.code == 2
     assert "--all" in done.err
@@ -66,7 +66,7 @@ def test_files_or_all_never_both(words: list[str], desk: MfaKit, old: Pair) -> N
 
 
 def picture(*texts: str) -> bytes:
-    """Draw QR codes next to each other; without a text the page is blank."""
+    """Draw QR codes side by side. An empty text gives a blank page."""
     drawn = [qrcode.make(text).get_image().convert("L") for text in texts]
     page = Image.new("L", (sum(each.width for each in drawn) + 50, max([50, *(each.height for each in drawn)])), 255)
     left = 0
@@ -95,8 +95,8 @@ FILES: dict[str, tuple[Bad, str]] = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_bad_file_is_one_sentence(name: str, desk: MfaKit, old: Pair, tmp_path: Path) -> None:
-    """The good file next to it is decrypted nevertheless."""
+def test_a_bad_file_is_an_error_message(name: str, desk: MfaKit, old: Pair, tmp_path: Path) -> None:
+    """The good backup after the bad file is decrypted nevertheless."""
     backup, recipient = sealed(desk, "alice", old.recipient), pyrage.x25519.Recipient.from_str(old.recipient)
     make, said = FILES[name]
     file = tmp_path / "bad.png.age"
@@ -125,7 +125,7 @@ def test_an_unknown_parameter_does_not_stop_verify(desk: MfaKit, old: Pair) -> N
 
 
 def put(desk: MfaKit, user: str, recipient: str, content: bytes) -> Path:
-    """Encrypt any content to a file that has the name of a backup."""
+    """Encrypt any content to a file with the name of a backup."""
     path = AgeFiles(desk.home / "backups", []).new(ACCOUNT, user, user, run=RUN).path
     path.parent.mkdir(parents=True)
     path.write_bytes(pyrage.encrypt(content, [pyrage.x25519.Recipient.from_str(recipient)]))
@@ -149,10 +149,10 @@ BROKEN_CONFIGS = ["no TOML [", "acount = '1'", "plain = 'perhaps'", "backup-dir 
 
 
 @pytest.mark.parametrize("config", BROKEN_CONFIGS)
-def test_a_broken_configuration_does_not_keep_a_backup_closed(
+def test_a_broken_configuration_does_not_prevent_decryption(
     config: str, desk: MfaKit, old: Pair, new: Pair, tmp_path: Path
 ) -> None:
-    """Backups are decrypted in emergencies, so verbs that do not need the configuration work without it."""
+    """Backups are decrypted in emergencies, so commands that do not need the configuration work without it."""
     backup, folder = sealed(desk, "alice", old.recipient), desk.home / "backups"
     (desk.home / "config.toml").write_text(config)
     commands: list[list[str | Path]] = [
@@ -178,9 +178,7 @@ def test_a_broken_configuration_does_not_keep_a_backup_closed(
 @pytest.mark.parametrize(
     ("name", "said"), [("link", "it is a symlink"), ("pipe", "is not a backup"), (".", "Is a directory")]
 )
-def test_what_is_no_file_of_its_own_is_not_opened(
-    name: str, said: str, desk: MfaKit, old: Pair, tmp_path: Path
-) -> None:
+def test_only_regular_files_are_opened(name: str, said: str, desk: MfaKit, old: Pair, tmp_path: Path) -> None:
     """mfa-kit does not follow a symlink, and does not wait for a pipe."""
     backup = sealed(desk, "alice", old.recipient)
     (tmp_path / "link").symlink_to(backup.path)
@@ -191,8 +189,8 @@ def test_what_is_no_file_of_its_own_is_not_opened(
     assert not (tmp_path / "shown.png").exists()
 
 
-def test_a_wrong_identity_opens_nothing(desk: MfaKit, old: Pair, new: Pair, tmp_path: Path) -> None:
-    """Neither another identity nor an SSH key with a passphrase opens it."""
+def test_a_wrong_identity_decrypts_nothing(desk: MfaKit, old: Pair, new: Pair, tmp_path: Path) -> None:
+    """Neither another identity nor an SSH key with a passphrase decrypts the backup."""
     backup = sealed(desk, "alice", old.recipient)
     subprocess.run([judge("ssh-keygen"), "-q", "-t", "ed25519", "-N", "words", "-f", tmp_path / "ssh"], check=True)
     for identity, code, said in ((new.file, 5, "to a different key"), (tmp_path / "ssh", 2, "with a passphrase")):
@@ -202,8 +200,8 @@ def test_a_wrong_identity_opens_nothing(desk: MfaKit, old: Pair, new: Pair, tmp_
     assert not (tmp_path / "shown.png").exists()
 
 
-def test_a_thousand_mutations_never_open_and_never_crash(tmp_path: Path, desk: MfaKit, old: Pair) -> None:
-    """Bits are flipped, bytes removed and inserted, and parts moved. Each is reported, and the file stays as it is."""
+def test_a_thousand_damaged_backups_are_all_refused(tmp_path: Path, desk: MfaKit, old: Pair) -> None:
+    """Bits are flipped, bytes removed and inserted, and parts moved. Each file is refused and left unchanged."""
     backup = sealed(desk, "alice", old.recipient)
     whole, dice = backup.path.read_bytes(), random.Random(12)
     files = {}
@@ -244,8 +242,8 @@ def mutation(whole: bytes, dice: random.Random) -> bytes:
 # exposed, recipients
 
 
-def test_what_a_lost_key_opens_is_told(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """It includes older copies after a rekey. Removed backups are left out, moved ones are not."""
+def test_backups_that_a_lost_key_decrypts_are_listed(desk: MfaKit, old: Pair, new: Pair) -> None:
+    """The list has older copies from before a rekey, and moved backups, but no removed ones."""
     alice, bob, carol = (sealed(desk, user, old.recipient) for user in ("alice", "bob", "carol"))
     assert desk.run("backup", "rekey", "-i", old.file, "-r", old.recipient, "-r", new.recipient).code == 0
     assert desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient).code == 0
@@ -262,8 +260,11 @@ def test_what_a_lost_key_opens_is_told(desk: MfaKit, old: Pair, new: Pair) -> No
     assert rows(desk, "exposed", "-r", new.recipient)[0]["until"] is None
 
 
-def test_what_is_not_on_record_is_not_passed_over(desk: MfaKit, old: Pair, pair: Callable[[str], Pair]) -> None:
-    """An earlier version or another computer made the backup. For a key that decrypts nothing, no backup is listed."""
+def test_unrecorded_backups_are_listed_too(desk: MfaKit, old: Pair, pair: Callable[[str], Pair]) -> None:
+    """An earlier version or another computer made such a backup.
+
+    For a key that decrypts nothing, no backup is listed.
+    """
     sealed(desk, "alice", old.recipient)
     done = desk.run("backup", "exposed", "-r", pair("third").recipient, "--output", "json")
     assert [(each["user"], each["recorded"]) for each in json.loads(done.out)["rows"]] == [("alice", False)]
@@ -274,8 +275,8 @@ def test_what_is_not_on_record_is_not_passed_over(desk: MfaKit, old: Pair, pair:
     assert desk.run("backup", "exposed", "-r", "nonsense").code == 2
 
 
-def test_enroll_notes_for_whom_it_seals(mfa_kit: MfaKit, user: str, recipient: str) -> None:
-    """Only a user's own backups are shown for that user."""
+def test_enroll_records_the_recipients(mfa_kit: MfaKit, user: str, recipient: str) -> None:
+    """For a user as recipient, only that user's own backups are listed."""
     words = ("--with", "virtual", "--codes", "generated", "-r", recipient)
     assert mfa_kit.run("enroll", user, *words).code == 0
     [row] = rows(mfa_kit, "recipients", user.upper())
@@ -284,7 +285,7 @@ def test_enroll_notes_for_whom_it_seals(mfa_kit: MfaKit, user: str, recipient: s
     assert mfa_kit.run("backup", "recipients", "nobody").out.startswith("no backups of nobody in ")
 
 
-def test_a_rollout_notes_for_whom_it_seals(
+def test_a_rollout_records_the_recipients(
     mfa_kit: MfaKit, user: str, recipient: str, old: Pair, tmp_path: Path
 ) -> None:
     """The user is one of the recipients."""
@@ -299,10 +300,10 @@ def test_a_rollout_notes_for_whom_it_seals(
     assert set(row["recipients"]) == {recipient, old.recipient}
 
 
-def test_a_users_own_copy_is_told_and_no_rekey_changes_it(
+def test_a_users_own_copy_is_listed_and_not_rekeyed(
     desk: MfaKit, old: Pair, new: Pair, pair: Callable[[str], Pair]
 ) -> None:
-    """It exists beside the desk's backup, or alone. The user's key remains its recipient."""
+    """The copy exists in addition to the main backup, or alone. The user's key remains its recipient."""
     alice = pair("alice")
     copy = own(desk, "alice", alice.recipient)
     before = copy.path.read_bytes()
@@ -328,8 +329,8 @@ def left(mfa_kit: MfaKit, users: Callable[[], str], recipient: str) -> tuple[Bac
     return gone, there
 
 
-def test_backups_of_who_left_are_removed_and_that_is_recorded(mfa_kit: MfaKit, left: tuple[Backup, Backup]) -> None:
-    """Nothing is removed with --dry-run. The user confirms, or gives --yes."""
+def test_backups_of_deleted_users_are_removed_and_recorded(mfa_kit: MfaKit, left: tuple[Backup, Backup]) -> None:
+    """With --dry-run nothing is removed. The person at the terminal confirms, or gives --yes."""
     gone, there = left
     old_run = age(gone), age(there)
     dry = rows(mfa_kit, "prune", "--dry-run")
@@ -345,8 +346,11 @@ def test_backups_of_who_left_are_removed_and_that_is_recorded(mfa_kit: MfaKit, l
     assert mfa_kit.run("backup", "prune").out == "nothing to remove\n"
 
 
-def test_a_backup_that_cannot_be_removed_does_not_end_the_removing(mfa_kit: MfaKit, recipient: str) -> None:
-    """The removed ones and the remaining one are reported. Its folder is a symlink, which is not followed."""
+def test_a_failed_removal_does_not_stop_the_others(mfa_kit: MfaKit, recipient: str) -> None:
+    """Both the removed backups and the remaining one are reported.
+
+    The folder of the remaining one is a symlink, which is not followed.
+    """
     first, second, third = (age(sealed(mfa_kit, name, recipient)) for name in ("gone-1", "gone-2", "gone-3"))
     second.parent.rename(elsewhere := mfa_kit.home / "elsewhere")
     second.parent.symlink_to(elsewhere)
@@ -357,29 +361,32 @@ def test_a_backup_that_cannot_be_removed_does_not_end_the_removing(mfa_kit: MfaK
     assert [path.exists() for path in (first, second, third)] == [False, True, False]
 
 
-def test_the_copy_of_a_user_who_left_goes_too(mfa_kit: MfaKit, recipient: str) -> None:
-    """It is as useless as the other one."""
+def test_the_copy_of_a_deleted_user_is_removed_too(mfa_kit: MfaKit, recipient: str) -> None:
+    """The user's own copy is as useless as the main backup."""
     old_runs = [age(sealed(mfa_kit, "gone", recipient)), age(own(mfa_kit, "gone", recipient))]
     assert [each["file"] for each in rows(mfa_kit, "prune", "--yes")] == [str(path) for path in old_runs]
     assert not any(path.exists() for path in old_runs)
 
 
 def age(backup: Backup) -> Path:
-    """Give a backup an old run ID."""
+    """Rename a backup to an old run ID."""
     older = backup.path.with_name(backup.path.name.replace("20261125", "20250101"))
     return backup.path.rename(older)
 
 
-def test_a_file_whose_name_tells_no_time_is_no_backup(desk: MfaKit, old: Pair) -> None:
-    """Any file can have such a name. The other backups are listed."""
+def test_a_file_whose_name_has_no_time_is_not_a_backup(desk: MfaKit, old: Pair) -> None:
+    """Any file can have such a name. The real backups are listed."""
     alice = sealed(desk, "alice", old.recipient)
     alice.path.with_name("alice-99999999T999999Z-0a1b2c3d.png.age").write_bytes(alice.path.read_bytes())
     assert [each["file"] for each in rows(desk, "list")] == [str(alice.path)]
     assert len(rows(desk, "recipients")) == 1
 
 
-def test_a_file_that_tells_of_no_device_does_not_end_a_drill(desk: MfaKit, old: Pair, tmp_path: Path) -> None:
-    """It was moved, and its label is any text from an app. Its row says so, and the others are tested."""
+def test_a_file_without_a_device_does_not_stop_a_drill(desk: MfaKit, old: Pair, tmp_path: Path) -> None:
+    """The file was moved, and the label in it is any text from an app.
+
+    Its row says so, and the other backups are tested.
+    """
     vault = AgeFiles(tmp_path / "far", parse_recipients([old.recipient]))
     backup = vault.new(ACCOUNT, "alice", "alice", run=RUN)
     vault.keep(backup, key_uri.otpauth(SEED, label="my AWS at work"))
@@ -396,7 +403,7 @@ def test_a_file_that_tells_of_no_device_does_not_end_a_drill(desk: MfaKit, old: 
 
 
 def test_a_lost_device_is_not_restored(desk: MfaKit, old: Pair, tmp_path: Path) -> None:
-    """The file is recognized by the name of its backup, even after it was renamed."""
+    """The backup is recognized by its file name in the ledger, also after the file was renamed."""
     backup = sealed(desk, "alice", old.recipient)
     identities = Identities([old.file], passphrase_fd=None, person=Nobody("this is a test"))
     intent, _ = kit.open_restorable(backup.path, identities)

@@ -33,8 +33,8 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
-def test_all_of_the_page_runs_where_a_person_types(lab: Lab, tmp_path: Path) -> None:
-    """All commands succeed: backup restore, add, passphrase and drill ask for codes or passphrases that are typed."""
+def test_all_commands_of_the_page_run_at_a_terminal(lab: Lab, tmp_path: Path) -> None:
+    """All commands succeed: backup restore, add, passphrase and drill ask for codes or passphrases at the terminal."""
     meant = [block for block in blocks("docs/backups.md") if block.run or block.info == TYPED]
     typed = [block.script for block in meant if block.info == TYPED]
     assert [script.split()[2] for script in typed] == ["restore", "add", "passphrase", "drill"]

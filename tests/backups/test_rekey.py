@@ -35,7 +35,7 @@ def rekey(desk: MfaKit, *words: str | Path, code: int = 0) -> dict[str, Any]:
 
 
 def opens(file: Path, key: Pair) -> bool:
-    """Return whether Debian's age decrypts a file with a key, and the secret is in it."""
+    """Return whether Debian's age decrypts a file with a key, and finds the secret in it."""
     done = subprocess.run([judge("age"), "-d", "-i", key.file, file], capture_output=True, check=False)
     return done.returncode == 0 and key_uri.seed_of(symbol.read(Png(done.stdout))) == SEED
 
@@ -44,8 +44,8 @@ def counts(row: dict[str, Any]) -> tuple[int, int, int, int]:
     return row["backups"], row["rekeyed"], row["already_done"], row["failed"]
 
 
-def test_the_new_key_opens_them_and_the_old_one_no_more(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """Each file is private and has its old name, and no other file is left."""
+def test_only_the_new_key_decrypts_after_a_rekey(desk: MfaKit, old: Pair, new: Pair) -> None:
+    """Each file has mode 0600 and its old name, and no other file remains."""
     files = [sealed(desk, user, old.recipient).path for user in ("alice", "bob")]
     assert counts(rekey(desk, "-i", old.file, "-r", new.recipient)) == (2, 2, 0, 0)
     for file in files:
@@ -55,8 +55,11 @@ def test_the_new_key_opens_them_and_the_old_one_no_more(desk: MfaKit, old: Pair,
         assert list(file.parent.iterdir()) == [file]
 
 
-def test_it_says_what_a_rekey_does_not_heal(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """The output mentions older copies. Without the new recipient's identity, it says that nothing was checked."""
+def test_the_output_says_what_a_rekey_does_not_change(desk: MfaKit, old: Pair, new: Pair) -> None:
+    """The output mentions older copies.
+
+    Without the identity of the new recipient, the output says that nothing was checked.
+    """
     sealed(desk, "alice", old.recipient)
     blind = desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient)
     assert "can still be opened with the old key" in blind.err
@@ -66,8 +69,8 @@ def test_it_says_what_a_rekey_does_not_heal(desk: MfaKit, old: Pair, new: Pair) 
     assert "no identity" not in seen.err
 
 
-def test_run_again_it_does_nothing_twice(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """A second run changes no file, whether it gets only the old key or the new one as well."""
+def test_a_second_rekey_changes_nothing(desk: MfaKit, old: Pair, new: Pair) -> None:
+    """The second run has only the old key, or the new key too."""
     file = sealed(desk, "alice", old.recipient).path
     rekey(desk, "-i", old.file, "-r", new.recipient)
     before = file.read_bytes()
@@ -76,8 +79,8 @@ def test_run_again_it_does_nothing_twice(desk: MfaKit, old: Pair, new: Pair) -> 
     assert file.read_bytes() == before
 
 
-def test_a_recipient_is_added_with_the_key_that_is_there(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """-r OLD -r NEW keeps the old one."""
+def test_a_recipient_is_added_with_the_present_key(desk: MfaKit, old: Pair, new: Pair) -> None:
+    """-r OLD -r NEW keeps the old recipient."""
     file = sealed(desk, "alice", old.recipient).path
     rekey(desk, "-i", old.file, "-r", old.recipient, "-r", new.recipient)
     assert opens(file, old)
@@ -87,7 +90,7 @@ def test_a_recipient_is_added_with_the_key_that_is_there(desk: MfaKit, old: Pair
 def test_a_recipient_is_added_whatever_other_identities_are_given(
     desk: MfaKit, old: Pair, new: Pair, pair: Callable[[str], Pair]
 ) -> None:
-    """Decrypting with that recipient's identity proves nothing about the others."""
+    """Decrypting with the new recipient's identity proves nothing about the other recipients."""
     file = sealed(desk, "alice", old.recipient).path
     words = ("-i", pair("third").file, "-i", old.file, "-r", old.recipient, "-r", new.recipient)
     assert counts(rekey(desk, *words)) == (1, 1, 0, 0)
@@ -97,7 +100,7 @@ def test_a_recipient_is_added_whatever_other_identities_are_given(
     assert file.read_bytes() == before
 
 
-def test_an_identity_that_opens_nothing_takes_nobody_off_the_record(
+def test_an_identity_that_decrypts_nothing_removes_no_record(
     desk: MfaKit, old: Pair, new: Pair, pair: Callable[[str], Pair]
 ) -> None:
     """A recipient is not removed from the record, and a backup does not count as rekeyed."""
@@ -111,8 +114,8 @@ def test_an_identity_that_opens_nothing_takes_nobody_off_the_record(
     assert set(told["recipients"]) == {old.recipient, new.recipient}
 
 
-def test_what_was_done_has_to_open_with_the_new_key_where_that_is_given(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """The record may be older than the file, because another computer may have encrypted it again."""
+def test_a_rekeyed_backup_is_checked_with_the_new_key(desk: MfaKit, old: Pair, new: Pair) -> None:
+    """The record may be older than the file, because another computer may have encrypted the file again."""
     backup = sealed(desk, "alice", old.recipient)
     rekey(desk, "-i", old.file, "-r", new.recipient)
     third = pyrage.x25519.Identity.generate()
@@ -121,8 +124,8 @@ def test_what_was_done_has_to_open_with_the_new_key_where_that_is_given(desk: Mf
     assert row["faults"] == [f"{backup.path} was encrypted to a different key"]
 
 
-def test_an_ssh_key_goes_out_of_use_and_another_comes(desk: MfaKit, new: Pair, tmp_path: Path) -> None:
-    """A recipient is recorded without its comment."""
+def test_an_ssh_key_is_replaced_by_another_one(desk: MfaKit, new: Pair, tmp_path: Path) -> None:
+    """Recipients are recorded without their comments."""
     subprocess.run(
         [judge("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", "a@b", "-f", tmp_path / "key"], check=True
     )
@@ -135,8 +138,13 @@ def test_an_ssh_key_goes_out_of_use_and_another_comes(desk: MfaKit, new: Pair, t
     assert counts(rekey(desk, "-i", tmp_path / "key", "-r", new.recipient)) == (1, 1, 0, 0)
 
 
-def test_what_fails_stays_and_the_rest_is_done(desk: MfaKit, old: Pair, new: Pair, pair: Callable[[str], Pair]) -> None:
-    """One file belongs to others, one is damaged, and one is foreign. The ledger lists the new key for none of them."""
+def test_failed_files_are_unchanged_and_the_others_are_rekeyed(
+    desk: MfaKit, old: Pair, new: Pair, pair: Callable[[str], Pair]
+) -> None:
+    """One file has other recipients, one is damaged, and one is not a backup.
+
+    The ledger lists the new key for none of the three.
+    """
     good, other, damaged, foreign = (sealed(desk, user, old.recipient).path for user in "abcd")
     other.write_bytes(pyrage.encrypt(b"x", [pyrage.x25519.Recipient.from_str(pair("third").recipient)]))
     damaged.write_bytes(damaged.read_bytes()[:-1])
@@ -157,7 +165,10 @@ def test_what_fails_stays_and_the_rest_is_done(desk: MfaKit, old: Pair, new: Pai
 
 
 def test_symlinks_are_not_followed(desk: MfaKit, old: Pair, new: Pair, tmp_path: Path) -> None:
-    """A symlink does not count as a backup. A folder that is a symlink is refused, and its target is not changed."""
+    """A symlink does not count as a backup.
+
+    A folder that is a symlink is refused, and the target of the symlink is not changed.
+    """
     elsewhere = sealed(MfaKit(tmp_path / "other"), "bob", old.recipient).path
     before = elsewhere.read_bytes()
     folder = desk.home / "backups" / elsewhere.parts[-3]
@@ -172,7 +183,7 @@ def test_symlinks_are_not_followed(desk: MfaKit, old: Pair, new: Pair, tmp_path:
 
 
 def test_a_folder_is_rekeyed_by_one_process_at_a_time(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """The second process says that another one is changing the backups, and ends."""
+    """The second process reports that another process is changing the backups, and ends."""
     sealed(desk, "alice", old.recipient)
     with AgeFiles(desk.home / "backups", []).alone():
         done = desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient)
@@ -181,7 +192,7 @@ def test_a_folder_is_rekeyed_by_one_process_at_a_time(desk: MfaKit, old: Pair, n
 
 
 def test_an_identity_is_changed_by_one_process_at_a_time(tmp_path: Path) -> None:
-    """Otherwise one could replace the file with the other's partly written temporary file."""
+    """Two processes at once could replace the file with the partly written temporary file of the other process."""
     file = tmp_path / "identity.age"
     file.write_bytes(b"sealed")
     unlocked = UnlockedIdentity(file, Secret(b"sealed"), Secret(b"text"))
@@ -190,8 +201,8 @@ def test_an_identity_is_changed_by_one_process_at_a_time(tmp_path: Path) -> None
     assert file.read_bytes() == b"sealed"
 
 
-def test_an_identity_that_changed_meanwhile_is_not_written_over(tmp_path: Path) -> None:
-    """Another process may change the passphrase while this one asks for a new one."""
+def test_an_identity_that_changed_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    """Another process may change the passphrase while this process asks for a new one."""
     file = tmp_path / "identity.age"
     file.write_bytes(b"newer")
     unlocked = UnlockedIdentity(file, Secret(b"sealed"), Secret(b"text"))
@@ -220,7 +231,7 @@ def test_a_dry_run_counts(desk: MfaKit, old: Pair, new: Pair) -> None:
 
 
 def many(desk: MfaKit, key: Pair) -> list[Backup]:
-    """Encrypt more than a batch of backups, and record their recipients."""
+    """Encrypt more backups than a batch has, and record their recipients."""
     with ThreadPoolExecutor(16) as pool:
         files = list(pool.map(lambda number: sealed(desk, f"u{number:03}", key.recipient), range(250)))
     with sqlite_ledger(desk.home) as ledger:
@@ -229,8 +240,8 @@ def many(desk: MfaKit, key: Pair) -> list[Backup]:
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_is_finished_by_the_next_run(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """At every moment, each file can be decrypted with one of the keys, and the ledger names that key."""
+def test_a_killed_rekey_is_finished_by_the_next_run(desk: MfaKit, old: Pair, new: Pair) -> None:
+    """Whenever the rekey is killed, each file can be decrypted with one of the keys, and the ledger names that key."""
     files = many(desk, old)
     keys = read_identities([old.file]), read_identities([new.file])
     inodes = {each.path: each.path.stat().st_ino for each in files}
@@ -276,10 +287,10 @@ def test_ctrl_c_leaves_a_record_of_what_was_done(desk: MfaKit, old: Pair, new: P
     assert not list((desk.home / "backups").rglob(".*"))
 
 
-def test_broken_off_it_is_on_record_for_whom_each_may_be(
+def test_possible_recipients_are_recorded_after_a_second_ctrl_c(
     desk: MfaKit, old: Pair, new: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a second Ctrl-C, files encrypted but not yet counted are still known, and the next run continues."""
+    """After a second Ctrl-C, files that were encrypted but not yet counted are known, and the next run continues."""
     files = [sealed(desk, f"u{number}", old.recipient) for number in range(40)]
     files[0].path.write_bytes(b"no age file")
     with sqlite_ledger(desk.home) as ledger:
@@ -313,8 +324,10 @@ def opened_by(file: Path, keys: tuple[Secret[Any], Secret[Any]]) -> int:
     return 0
 
 
-def test_a_disk_that_lies_costs_nothing(desk: MfaKit, old: Pair, new: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that does not read back as written replaces no backup, and neither does one on a full disk."""
+def test_a_file_that_reads_back_differently_replaces_nothing(
+    desk: MfaKit, old: Pair, new: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk replaces no backup either."""
     file = sealed(desk, "alice", old.recipient).path
     before, real = file.read_bytes(), os.fdopen
 
@@ -338,10 +351,10 @@ def test_a_disk_that_lies_costs_nothing(desk: MfaKit, old: Pair, new: Pair, monk
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_what_another_process_changed_meanwhile_is_left_alone(
+def test_a_backup_that_another_process_changed_is_left_alone(
     desk: MfaKit, old: Pair, new: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A backup that a revoke removed does not come back."""
+    """A backup that a revoke removed is not written again."""
     backup = sealed(desk, "alice", old.recipient)
     real = pyrage.encrypt
 

@@ -37,12 +37,12 @@ def seal(of: Backup, recipient: str, since: float = 1.0, until: float | None = N
 
 
 def test_a_backup_has_the_same_name_in_every_folder() -> None:
-    """The ledger uses this name."""
+    """The ledger identifies a backup by this name."""
     assert backup().name == f"{ACCOUNT}/alice/alice-{RUN}.png.age"
 
 
-def test_who_can_open_is_who_was_not_left_out() -> None:
-    """A backup that is not recorded has None in place of its recipients."""
+def test_recipients_are_those_that_were_not_removed() -> None:
+    """A backup without a record has None as its recipients."""
     alice, bob = backup("alice"), backup("bob")
     seals = [seal(alice, "a"), seal(alice, "b", until=2.0), seal(alice, "c"), seal(alice, "a")]
     assert known_recipients([alice, bob], seals) == [
@@ -51,8 +51,8 @@ def test_who_can_open_is_who_was_not_left_out() -> None:
     ]
 
 
-def test_what_a_key_ever_opened_is_exposed() -> None:
-    """A rekey does not affect older copies. Backups without a record count, removed ones do not."""
+def test_backups_that_a_key_ever_decrypted_are_exposed() -> None:
+    """A rekey does not affect older copies. Backups without a record count as exposed, removed backups do not."""
     now, once, twice, other, unknown, gone = map(backup, ("now", "once", "twice", "other", "unknown", "gone"))
     seals = [
         seal(now, "k", 5.0),
@@ -75,9 +75,7 @@ def test_what_a_key_ever_opened_is_exposed() -> None:
     ("drilled", "since", "due"),
     [({}, 0.0, False), ({}, NOW, True), ({backup().name: NOW}, NOW, False), ({backup().name: NOW - 1}, NOW, True)],
 )
-def test_a_drill_is_due_when_neither_making_nor_drill_is_young(
-    drilled: Mapping[str, float], since: float, due: bool
-) -> None:
+def test_a_drill_is_due_if_backup_and_last_drill_are_old(drilled: Mapping[str, float], since: float, due: bool) -> None:
     assert drill_due(backup(), drilled, since=since) is due
 
 
@@ -94,7 +92,7 @@ def test_a_drill_is_due_when_neither_making_nor_drill_is_young(
     ids=["never", "this run", "later", "an earlier device", "renamed", "renamed, never"],
 )
 def test_the_backup_of_a_lost_device_is_refused(run: str | None, lost: Sequence[str], refused: bool) -> None:
-    """A loss before this backup was made concerns another device of the same name."""
+    """If the loss was before this backup was made, the lost device is another one with the same name."""
     if not refused:
         check_not_lost("alice", run, losses=lost)
         return
@@ -105,7 +103,7 @@ def test_the_backup_of_a_lost_device_is_refused(run: str | None, lost: Sequence[
 
 @dataclass
 class Person:
-    """Types the entries of a list."""
+    """Types the given entries one after another."""
 
     types: list[str]
     said: list[str] = field(default_factory=list)
@@ -135,7 +133,7 @@ def code(ahead: int = 0) -> str:
     ],
     ids=["right", "a slow phone", "left out after a slip", "left out", "right at last", "wrong thrice", "hours off"],
 )
-def test_a_drill_holds_what_is_typed_to_the_seed(types: list[str], result: Drill) -> None:
+def test_a_drill_compares_the_typed_codes_with_the_seed(types: list[str], result: Drill) -> None:
     """Three wrong codes mean that the codes differ. Input that is not a code proves nothing."""
     person: Interaction = Person(list(types))  # type: ignore[assignment]
     assert judge_typed(SEED, now=lambda: NOW, interaction=person) is result
@@ -143,7 +141,7 @@ def test_a_drill_holds_what_is_typed_to_the_seed(types: list[str], result: Drill
 
 @dataclass
 class Account:
-    """The data that IAM returns."""
+    """The users and devices that IAM returns."""
 
     has: dict[str, list[str]] = field(default_factory=dict)
     free: list[str] = field(default_factory=list)
@@ -173,14 +171,14 @@ def prunable(account: Account, *found: Backup, older: float | None = None) -> li
     return list(find_prunable(found, account=ACCOUNT, older=older, inventory=inventory))
 
 
-def test_a_user_who_left_needs_no_backup() -> None:
+def test_a_deleted_user_needs_no_backup() -> None:
     """No backup of a deleted user is needed, whichever device it is for."""
     one, two = backup("gone"), backup("gone", device="gone-2")
     assert prunable(Account(), one, two) == [(one, Why.LEFT), (two, Why.LEFT)]
 
 
-def test_a_user_whom_the_listing_leaves_out_is_asked_for() -> None:
-    """Listings lag, so the user's own devices decide."""
+def test_a_user_missing_from_the_listing_is_requested() -> None:
+    """Listings may be out of date, so the list of the user's own devices decides."""
     account = Account(has={"alice": []}, unlisted={"alice"})
     assert prunable(account, backup()) == []
 
@@ -194,7 +192,7 @@ def test_a_user_whom_the_listing_leaves_out_is_asked_for() -> None:
     ],
     ids=["another account", "root", "young"],
 )
-def test_what_iam_says_nothing_of_stays(found: Backup) -> None:
+def test_a_backup_that_iam_does_not_decide_about_is_kept(found: Backup) -> None:
     assert prunable(Account(), found, older=0.0) == []
 
 
@@ -209,8 +207,8 @@ def test_what_iam_says_nothing_of_stays(found: Backup) -> None:
     ids=["its own", "untagged", "another run's", "absent"],
 )
 @pytest.mark.parametrize("free", [True, False])
-def test_a_device_that_may_be_there_keeps_its_backup(runs: dict[str, str | Mark], gone: bool, free: bool) -> None:
-    """It may be assigned to any user, or unassigned. Names are compared case-insensitively."""
+def test_the_backup_of_a_device_that_may_exist_is_kept(runs: dict[str, str | Mark], gone: bool, free: bool) -> None:
+    """The device may be assigned to any user, or unassigned. Names are compared case-insensitively."""
     account = Account(has={"Alice": [] if free else [ARN + "Alice"]}, free=[ARN + "Alice"] if free else [], runs=runs)
     found = backup("Alice", device="alice")
     assert prunable(account, found, older=9 * DAY) == ([(found, Why.GONE)] if gone else [])

@@ -68,7 +68,7 @@ class Desk:
         )
 
     def enroll(self, seal: bool = True) -> Path:
-        """Give alice a device whose secret is only in the backup. With seal=False the backup is deleted at once."""
+        """Give alice a device whose secret is only in the backup. With seal=False, the backup is then deleted."""
         done = self.run(
             "enroll", "alice", "--with", "virtual", "--codes", "generated", "-r", self.recipient, "--output", "json"
         )
@@ -110,7 +110,10 @@ def desk(lab: Lab, tmp_path: Path) -> Desk:
 
 
 def test_a_screenshot_becomes_a_backup(desk: Desk) -> None:
-    """One code proves it. mfa-kit names the picture to delete, status shows the backup, and age decrypts it."""
+    """One code proves the device.
+
+    The output names the picture to delete, status shows the backup, and age decrypts it.
+    """
     desk.enroll(seal=False)
     desk.png("shot.png", desk.uri(desk.seed(), f"alice-old@{ACCOUNT}"))
     words = ("backup", "add", "alice", "--image", "shot.png", "-r", desk.recipient, "--output", "json")
@@ -139,7 +142,7 @@ def test_a_screenshot_becomes_a_backup(desk: Desk) -> None:
     desk.silent(desk.seed())
 
 
-def test_what_is_unusual_about_a_picture_is_noted(desk: Desk) -> None:
+def test_unusual_parts_of_a_picture_are_noted(desk: Desk) -> None:
     """A picture whose label and parameter name different issuers is added, with a note."""
     desk.enroll(seal=False)
     desk.png("shot.png", desk.uri(desk.seed()).replace("issuer=Amazon%20Web%20Services", "issuer=Example"))
@@ -148,8 +151,8 @@ def test_what_is_unusual_about_a_picture_is_noted(desk: Desk) -> None:
     assert "note: the label names the issuer 'Amazon Web Services', and the parameter" in window.printed("err")
 
 
-def test_a_device_that_another_tool_made_is_added_and_revoked_with_its_backup(desk: Desk, lab: Lab) -> None:
-    """It has no tag, so its maker stays unknown. The backup is removed together with the device."""
+def test_the_backup_of_a_device_of_another_tool_is_revoked_too(desk: Desk, lab: Lab) -> None:
+    """The device has no tag, so it stays unknown which tool made it. The backup is removed together with the device."""
     iam = boto3.client(
         "iam",
         endpoint_url=lab.url,
@@ -185,8 +188,8 @@ def test_a_device_that_another_tool_made_is_added_and_revoked_with_its_backup(de
     assert not backup.exists()
 
 
-def test_roots_picture_is_sealed_without_a_word_with_iam_about_root(desk: Desk) -> None:
-    """The name is that of the label, and the folder that of root. The picture may come through a pipe."""
+def test_the_picture_of_root_is_encrypted_without_a_request(desk: Desk) -> None:
+    """The device's name is that of the label, and the folder is that of root. The picture can be read from a pipe."""
     desk.png("root.png", desk.uri(SEED, f"root-account-mfa-device@{ACCOUNT}"))
     words = (*MFA_KIT, "backup", "add", "--root", "--image", "-", "-r", desk.recipient, "--output", "json")
     window = Window(["/bin/sh", "-c", 'cat root.png | "$@"', "sh", *words], env=desk.env, cwd=desk.folder)
@@ -202,7 +205,7 @@ def test_roots_picture_is_sealed_without_a_word_with_iam_about_root(desk: Desk) 
 
 
 def test_an_export_is_read_and_one_account_chosen(desk: Desk) -> None:
-    """It is an export of Google Authenticator. Entries of other kinds are not offered."""
+    """The picture is an export of Google Authenticator. Entries that AWS cannot use are not offered."""
     desk.enroll(seal=False)
     accounts = [(b"counter", b"hotp", 1), (bytes(20), b"other", 2), (desk.seed(), b"Amazon:alice@alias", 2)]
     desk.png("export.png", export(accounts))
@@ -224,8 +227,8 @@ def export(accounts: Sequence[tuple[bytes, bytes, int]]) -> str:
     return f"otpauth-migration://offline?data={base64.b64encode(payload).decode()}"
 
 
-def test_ctrl_c_before_the_code_seals_nothing(desk: Desk) -> None:
-    """The picture stays."""
+def test_ctrl_c_before_the_code_writes_nothing(desk: Desk) -> None:
+    """The picture is not deleted."""
     desk.enroll(seal=False)
     desk.png("shot.png", desk.uri(desk.seed()))
     window = desk.window("backup", "add", "alice", "--image", "shot.png", "-r", desk.recipient, "--shred")
@@ -257,8 +260,8 @@ def test_ctrl_c_before_the_code_seals_nothing(desk: Desk) -> None:
         (["--root", "--image", "good.png", "--mfa-device", "a/b"], 2, "is not the name of an MFA device"),
     ],
 )
-def test_what_cannot_be_added_is_one_sentence(words: list[str], code: int, said: str, desk: Desk) -> None:
-    """Nothing is encrypted, the user is not asked for a code, and the picture stays."""
+def test_what_cannot_be_added_is_an_error_message(words: list[str], code: int, said: str, desk: Desk) -> None:
+    """No backup is written, the user is not asked for a code, and the picture is not deleted."""
     desk.png("good.png", desk.uri(SEED))
     desk.png("a.png", desk.uri(SEED))
     desk.png("url.png", "https://example.com")
@@ -281,15 +284,15 @@ def test_what_cannot_be_added_is_one_sentence(words: list[str], code: int, said:
     assert (desk.folder / "good.png").exists()
 
 
-def test_nobody_can_be_asked_so_nothing_is_added(desk: Desk) -> None:
-    """A script has no phone."""
+def test_without_a_terminal_nothing_is_added(desk: Desk) -> None:
+    """A script has no phone to show a code."""
     done = desk.run("backup", "add", "alice", "--image", "x.png", "-r", desk.recipient)
     assert done.returncode == 8
     assert "no terminal" in done.stderr
 
 
-def test_a_new_phone_is_shown_the_code_and_proves_it(desk: Desk) -> None:
-    """A camera can read it from the alternate screen; it is nowhere afterwards."""
+def test_a_new_phone_scans_the_code_and_is_verified(desk: Desk) -> None:
+    """A camera can read the QR code from the alternate screen. After the command, the code is no longer shown."""
     backup = desk.enroll()
     window = desk.window("backup", "restore", str(backup), "-i", "id.txt", "--to", "phone", "--output", "json")
     window.see("code: ")
@@ -303,8 +306,8 @@ def test_a_new_phone_is_shown_the_code_and_proves_it(desk: Desk) -> None:
     desk.silent(desk.seed())
 
 
-def test_the_phone_of_a_lost_device_is_not_shown_its_code(desk: Desk) -> None:
-    """The finder of the phone has the same codes."""
+def test_a_lost_device_is_not_restored_to_a_phone(desk: Desk) -> None:
+    """Whoever found the lost phone has the same codes."""
     backup = desk.enroll()
     run = backup.name.removeprefix("alice-").removesuffix(".png.age")
     intent = Intent(account=ACCOUNT, partition="aws", user="alice", name="alice")
@@ -319,7 +322,7 @@ def test_the_phone_of_a_lost_device_is_not_shown_its_code(desk: Desk) -> None:
 
 
 def test_a_file_without_a_key_uri_is_not_restored(desk: Desk) -> None:
-    """An attacker who can write to the folder could otherwise have any secret shown."""
+    """Otherwise, an attacker who can write to the folder could have any secret shown."""
     desk.png("page.png", "https://example.com")
     for name, content in (("page", (desk.folder / "page.png").read_bytes()), ("text", b"not a picture")):
         file = desk.folder / f"{name}.png.age"
@@ -330,8 +333,8 @@ def test_a_file_without_a_key_uri_is_not_restored(desk: Desk) -> None:
         assert "▀" not in window.screen.text()
 
 
-def test_a_drill_is_remembered(desk: Desk) -> None:
-    """Status shows it until the next test is due. If a phone shows other codes, the exit code is 1."""
+def test_a_drill_is_recorded(desk: Desk) -> None:
+    """Status shows the drill until the next one is due. If a phone shows other codes, the exit code is 1."""
     backup = desk.enroll()
     window = desk.window("backup", "drill", "-i", "id.txt", "--output", "json")
     window.see("Enter to skip: ")
@@ -354,8 +357,8 @@ def test_a_drill_is_remembered(desk: Desk) -> None:
     desk.silent(desk.seed())
 
 
-def test_a_drill_goes_on_where_one_is_left_out_or_does_not_open(desk: Desk) -> None:
-    """Nothing was proved for that backup, so the exit code is 1."""
+def test_a_drill_continues_after_a_skipped_or_unreadable_backup(desk: Desk) -> None:
+    """Nothing was proved for the skipped backup, so the exit code is 1."""
     backup = desk.enroll()
     (desk.folder / "bad.png.age").write_bytes(backup.read_bytes()[:-1])
     window = desk.window("backup", "drill", "bad.png.age", str(backup), "-i", "id.txt", "--output", "json")
@@ -365,7 +368,7 @@ def test_a_drill_goes_on_where_one_is_left_out_or_does_not_open(desk: Desk) -> N
     assert [row["result"] for row in json.loads(window.printed("out"))["rows"]] == ["not opened", "skipped"]
 
 
-def test_a_passphrase_is_changed_and_the_backups_are_not_touched(desk: Desk) -> None:
+def test_a_changed_passphrase_does_not_change_the_backups(desk: Desk) -> None:
     """The old passphrase no longer decrypts the identity. The same backup can be decrypted with the new one."""
     window = desk.window("enroll", "alice", "--with", "virtual", "--codes", "generated", "--output", "json")
     window.see("passphrase, 1 to 2: ")
@@ -434,8 +437,8 @@ def change(window: Window, before: str, after: str) -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["missing.age"]])
-def test_a_passphrase_of_what_is_not_there_is_told(words: list[str], desk: Desk) -> None:
-    """The error comes before anything is typed. It tells a script that a person has to type the passphrase."""
+def test_a_missing_identity_is_an_error_before_any_input(words: list[str], desk: Desk) -> None:
+    """Without a terminal, the error says that a person has to type the passphrase."""
     window = desk.window("backup", "passphrase", *words)
     assert window.end() == 2
     said = "there is no file missing.age" if words else "there are 0 identities with a passphrase"
@@ -447,8 +450,8 @@ def test_a_passphrase_of_what_is_not_there_is_told(words: list[str], desk: Desk)
     assert "run this at a terminal" in done.stderr
 
 
-def test_a_bar_tells_how_far_a_rekey_is(desk: Desk) -> None:
-    """It appears only on a terminal, and not on stdout."""
+def test_a_bar_shows_the_progress_of_a_rekey(desk: Desk) -> None:
+    """The bar is shown only on a terminal, and not on stdout."""
     desk.enroll()
     subprocess.run(["age-keygen", "-o", desk.folder / "new.txt"], check=True, capture_output=True)
     new = desk.age_keygen(desk.folder / "new.txt")

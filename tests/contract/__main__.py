@@ -16,7 +16,7 @@ from tests.contract.cases import LACKS, Case, Desk, differences, reads, writes
 
 
 def told(part: Sequence[Case], found: Sequence[tuple[Case, str]]) -> str:
-    """Format the differences of a part as a table."""
+    """Return the differences of a part as a table."""
     lines = [f"{len(part) - len(found)} of {len(part)} as docs/lab.md says"]
     for case, said in found:
         kind = "lacks it" if said.startswith(LACKS) else "says"

@@ -58,7 +58,7 @@ class Desk:
 
     @property
     def account(self) -> str:
-        """The ID of the account that answers."""
+        """Return the ID of the account at the endpoint."""
         return str(self.client("sts").get_caller_identity()["Account"])
 
     def user(self, name: str = "") -> str:
@@ -145,7 +145,7 @@ class Case:
     ask: Ask
 
     def answer(self, desk: Desk) -> str:
-        """Send the request. Return the answer, or the code and message of an error."""
+        """Send the request. Return the response, or the code and message of an error."""
         try:
             return str(self.ask(desk))
         except ClientError as error:
@@ -480,7 +480,7 @@ def _(desk: Desk) -> object:
 
 
 def differences(part: list[Case], desk: Desk) -> Iterator[tuple[Case, str]]:
-    """Send every case of a part. Yield the cases with a different answer, and that answer."""
+    """Send every case of a part. Yield each case that has another response than expected, with that response."""
     for each in part:
         said = each.answer(desk).replace(desk.name, "<user>")
         if said != each.says:

@@ -42,7 +42,7 @@ def lab() -> Iterator[Lab]:
 
 
 def _agreed(desk: Desk) -> set[str]:
-    """Print the differences. Return the rows with the same answer, regardless of an error's message."""
+    """Print the differences. Return the rows with the same response. The message of an error does not count."""
     wrong: set[str] = set()
     for name, part in (("writes", writes), ("reads", reads)):
         found = list(differences(part, desk))
@@ -51,8 +51,10 @@ def _agreed(desk: Desk) -> set[str]:
     return {case.row for case in (*reads, *writes)} - wrong
 
 
-def test_the_lab_agrees_in_all(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The script for owners of a test account finds no difference here and leaves nothing behind."""
+def test_the_lab_agrees_in_all_cases(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The script for owners of a test account finds no difference at the lab, and leaves no entities behind."""
     for name, value in lab.env.items():
         monkeypatch.setenv(name, value)
     endpoint = ["--endpoint-url", lab.url, "--patience", "0"]
@@ -61,10 +63,10 @@ def test_the_lab_agrees_in_all(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys
     assert (lab.serials(), set(lab.account.backend.users)) == (set(), {"lab-admin"})
 
 
-def test_the_differences_are_printed_even_if_something_cannot_be_removed(
+def test_differences_are_printed_if_cleanup_fails(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The owner of the account needs them, and the error that ends the script."""
+    """The owner of the account needs the differences, and the error that ended the script."""
 
     def fail(_: Desk) -> None:
         raise PermissionError("denied")
@@ -78,16 +80,16 @@ def test_the_differences_are_printed_even_if_something_cannot_be_removed(
 
 
 def test_the_reading_part_writes_nothing(lab: Lab) -> None:
-    """It calls only Get and List operations."""
+    """The part calls only Get and List operations."""
     keys = {"aws_access_key_id": lab.admin.access_key_id, "aws_secret_access_key": lab.admin.secret_access_key}
     assert list(differences(reads, Desk(endpoint_url=lab.url, keys=keys))) == []
     assert [call.operation for call in lab.calls if not call.operation.startswith(("Get", "List"))] == []
 
 
-def test_the_writing_part_wants_the_account_named(
+def test_the_writing_part_requires_the_account_id(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another account's ID or none is refused before anything is created."""
+    """If the ID is missing or that of another account, the script is refused before anything is created."""
     for name, value in lab.env.items():
         monkeypatch.setenv(name, value)
     for account in ([], ["--account", "111122223333"]):
@@ -97,7 +99,7 @@ def test_the_writing_part_wants_the_account_named(
 
 
 def test_a_difference_is_printed_with_both_answers() -> None:
-    """The output has the expected and the actual answer, and shows if an operation is missing."""
+    """The output has the expected and the actual response, and says if an operation is missing."""
     row = Case("some-row", "expected words", lambda _: "other words")
     assert told([row], [(row, "other words")]).splitlines() == [
         "0 of 1 as docs/lab.md says",
@@ -108,7 +110,7 @@ def test_a_difference_is_printed_with_both_answers() -> None:
     assert "lacks it  InvalidAction" in told([row], [(row, "InvalidAction: no")])
 
 
-def test_plain_moto_agrees_where_it_did() -> None:
+def test_plain_moto_agrees_in_the_known_rows() -> None:
     """Without the lab's response classes, moto agrees with IAM in at least the known rows."""
     server = make_server(
         "127.0.0.1",
@@ -150,7 +152,7 @@ def ministack() -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_ministack_agrees_where_it_did(ministack: str) -> None:
-    """MiniStack is an emulator without moto. It is compared in the operations that it has."""
+def test_ministack_agrees_in_the_known_rows(ministack: str) -> None:
+    """MiniStack is an emulator without moto. Only the operations that MiniStack has are compared."""
     desk = Desk(endpoint_url=ministack, keys=ANY)
     assert _agreed(desk) >= MINISTACK

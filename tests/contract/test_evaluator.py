@@ -40,7 +40,7 @@ def test_elements(statement: dict[str, Any], wanted: EvalDecision) -> None:
 
 @pytest.mark.parametrize(("condition", "wanted"), _comparable(MFA))
 def test_mfa_conditions(condition: dict[str, Any], wanted: dict[str, EvalDecision]) -> None:
-    """Bool, BoolIfExists and Null mean the same to both, for plain keys and for sessions."""
+    """Both evaluators agree on Bool, BoolIfExists and Null, for requests with long-term keys and with a session."""
     policy = document({"Action": "*", "Resource": "*", "Condition": condition})
     for value, verdict in wanted.items():
         context = {} if value == "absent" else {"aws:MultiFactorAuthPresent": value}
@@ -49,7 +49,7 @@ def test_mfa_conditions(condition: dict[str, Any], wanted: dict[str, EvalDecisio
 
 @pytest.mark.parametrize(("condition", "context", "wanted"), _comparable(OPERATORS))
 def test_operators(condition: dict[str, Any], context: dict[str, Any], wanted: EvalDecision) -> None:
-    """Both evaluators read operators, sets and their negations alike."""
+    """Both evaluators agree on operators, set operators and their negations."""
     assert _verdict(document({"Action": "*", "Resource": "*", "Condition": condition}), context) is wanted
 
 

@@ -63,7 +63,7 @@ Answers = dict[str, dict[str, Any]]
 
 
 def in_lab(state: Path, command: list[str], *options: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in the lab whose account and whose desk are kept in a folder."""
+    """Run a command in a lab that keeps its account and its desk in a folder."""
     return subprocess.run(
         ["mfa-kit", "lab", "run", "--state", state, *options, "--", *command],
         cwd=state,
@@ -97,12 +97,12 @@ def run(folder: Path, commands: dict[str, str]) -> Answers:
 
 
 def plain(text: str, state: Path) -> str:
-    """Leave out where the folder is, now and when it was made."""
+    """Replace the path of the folder in a text, both its present path and its path at creation."""
     return re.sub(r"/[\w./-]*?/mfa-kit-data-\w+/state", "{state}", text.replace(str(state), "{state}"))
 
 
 def make(folder: Path) -> None:
-    """Make it in a place of its own, for the ledger names backups by their whole path, and move it."""
+    """Create the folder at a fixed path, because the ledger has absolute paths of backups. Then move the folder."""
     with tempfile.TemporaryDirectory(prefix="mfa-kit-data-") as place:
         state = Path(place) / "state"
         state.mkdir()
@@ -117,7 +117,7 @@ def make(folder: Path) -> None:
 
 
 def main() -> None:
-    """Do what the words of the command line say."""
+    """Execute the command line."""
     folder = Path(sys.argv[1]).absolute()
     if sys.argv[2:] == ["expect"]:
         (folder / "expected.json").write_text(json.dumps(run(folder, READS), indent=1) + "\n")

@@ -81,7 +81,7 @@ class Parser:
 
 
 def written(content: bytes, name: str = "sample") -> Path:
-    """Write a file that only we can read, as mfa-kit requires of some."""
+    """Write a file that only its owner can read, as mfa-kit requires for some files."""
     path = FOLDER / name
     path.write_bytes(content)
     path.chmod(0o600)
@@ -89,7 +89,7 @@ def written(content: bytes, name: str = "sample") -> Path:
 
 
 def text(read: Callable[[str], object]) -> Callable[[bytes], object]:
-    """Return a parser of the text that octets are; octets that are not UTF-8 become lone surrogates."""
+    """Return a parser of text for octets. Octets that are not UTF-8 become lone surrogates."""
     return lambda content: read(content.decode("utf-8", "surrogateescape"))
 
 
@@ -225,7 +225,7 @@ def backups() -> list[bytes]:
 
 
 def private_keys() -> list[bytes]:
-    """Return identities of age, also with a passphrase, and of SSH, in both of its forms."""
+    """Return private keys: identities of age with and without a passphrase, and SSH keys in both formats."""
     made = [f"# created\n{own_identity()}\n".encode(), (OLD / "ssh").read_bytes()]
     made += [pyrage.passphrase.encrypt(made[0], "correct horse", armored=armored) for armored in (False, True)]
     for kind in ("ed25519", "rsa"):

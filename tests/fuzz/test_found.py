@@ -41,6 +41,6 @@ except IntegrityFault:
 @pytest.mark.slow
 @pytest.mark.parametrize(("form", "mode"), [("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGB"), ("PNG", "I;16")])
 def test_a_picture_of_the_largest_size_stays_below_300_megabytes(form: str, mode: str) -> None:
-    """49 megapixels in four inks took 445 MB."""
+    """A picture of 49 megapixels with four channels once took 445 MB."""
     done = subprocess.run([sys.executable, "-c", ACTUAL, form, mode], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 300

@@ -52,7 +52,7 @@ def of_pi() -> Seed:
     ],
     ids=["alice", "two", "words"],
 )
-def test_what_apps_export_reads(payload: str, labels: list[str], seed: Seed, picture: str) -> None:
+def test_exports_of_apps_are_read(payload: str, labels: list[str], seed: Seed, picture: str) -> None:
     """Labels and secrets are in the order of the export."""
     moved, which = authenticator_export.read_export(uri(payload))
     assert [each.label for each in moved] == labels
@@ -60,32 +60,32 @@ def test_what_apps_export_reads(payload: str, labels: list[str], seed: Seed, pic
     assert which == picture
 
 
-def test_what_was_not_escaped_reads() -> None:
-    """A plus sign is not a space."""
+def test_an_export_without_escapes_is_read() -> None:
+    """A plus sign is not read as a space."""
     moved, _ = authenticator_export.read_export(uri(PLUS))
     assert len(moved) == 4
     assert moved[2].seed == Seed(base64.b64decode("nH/tf1GuHeIAmNFv+34/VQZDPTw="))
 
 
-def test_what_counts_presses_is_not_for_aws() -> None:
+def test_an_hotp_entry_is_not_for_aws() -> None:
     moved, _ = authenticator_export.read_export(uri(HOTP))
     assert [(each.label, each.for_aws) for each in moved] == [("hotp demo", False)]
 
 
 @pytest.mark.parametrize("field", [b"\x20\x02", b"\x28\x02", b"\x30\x01", b"\x30\x00"])
 def test_other_digests_digits_and_types_are_not_for_aws(field: bytes) -> None:
-    """SHA-256, eight digits, HOTP and a missing type. If a field is repeated, the last value counts."""
+    """Cases: SHA-256, eight digits, HOTP and a missing type. If a field is repeated, the last value counts."""
     account = b"\x0a\x01K\x12\x01a\x20\x01\x28\x01\x30\x02" + field
     [moved], _ = authenticator_export.read_export(uri(b"\x0a" + bytes([len(account)]) + account))
     assert not moved.for_aws
 
 
-def test_which_picture_of_how_many_is_told() -> None:
+def test_the_number_of_the_picture_is_returned() -> None:
     """An export of many accounts consists of several QR codes."""
     assert authenticator_export.read_export(uri(b"\x10\x01\x18\x03\x20\x01"))[1] == "2 of 3"
 
 
-def test_fields_of_a_later_version_are_passed_over() -> None:
+def test_fields_of_a_later_version_are_ignored() -> None:
     """Unknown fields of all four current wire types are skipped."""
     later = b"\x09" + bytes(8) + b"\x0d" + bytes(4) + b"\x7a\x02xx" + b"\xf8\x01\x01"
     account = b"\x0a\x01K" + later
@@ -131,14 +131,14 @@ def test_the_uri_is_as_aws_writes_it() -> None:
         "text",
     ],
 )
-def test_what_is_damaged_is_told(payload: str | bytes) -> None:
-    """The error is one sentence and contains nothing of the export."""
+def test_a_damaged_export_is_an_error(payload: str | bytes) -> None:
+    """The error is one sentence and contains no part of the export."""
     with pytest.raises(IntegrityFault, match="export is damaged") as caught:
         authenticator_export.read_export(uri(payload))
     assert caught.value.hint
 
 
-def test_another_host_is_no_export() -> None:
+def test_an_address_with_another_host_is_not_an_export() -> None:
     """The scheme alone does not make an export."""
     other = KeyUri("otpauth-migration://online?data=AAAA")
     assert authenticator_export.is_export(other)

@@ -21,7 +21,7 @@ def typed(step: int) -> str:
 
 
 def said(code: str, *, after: int | None = None) -> str:
-    """Return the sentence and the hint."""
+    """Return the message and the hint."""
     found = otp.diagnose(code, SEED, at=AT, after=None if after is None else STEP + after)
     assert isinstance(found, Mistake)
     return f"{found.what}: {found.hint}"
@@ -47,7 +47,7 @@ def test_a_code_of_a_neighboring_step_is_right(step: int, form: str) -> None:
         ("CCCCCBGJHBULHNICRGFLNGEDDNRTHKJBTRHVJKLJTDHD", "a YubiKey when it was touched"),
     ],
 )
-def test_what_is_no_code_is_told_by_what_it_is(code: str, sentence: str) -> None:
+def test_text_that_is_not_a_code_is_described(code: str, sentence: str) -> None:
     """The text is diagnosed before any code is computed."""
     assert sentence in said(code)
 
@@ -62,17 +62,20 @@ def test_what_is_no_code_is_told_by_what_it_is(code: str, sentence: str) -> None
         (120, "60 minutes ahead"),
     ],
 )
-def test_a_clock_that_is_off_is_told_by_about_how_much(step: int, about: str) -> None:
-    """AWS's clock counts, because IAM and STS judge by it. A clock two steps off works today and fails later."""
+def test_a_wrong_clock_is_reported_with_its_offset(step: int, about: str) -> None:
+    """The reference is AWS's clock, because IAM and STS use it.
+
+    A clock that is two steps wrong works today and fails later.
+    """
     assert f"the clock of the phone is about {about}" in said(typed(step))
 
 
-def test_a_code_out_of_reach_may_be_another_device_s() -> None:
+def test_a_code_of_no_near_step_may_be_from_another_device() -> None:
     """A clock that is off by more than an hour, another device and a typing error cannot be told apart."""
     assert "does not match this device: the phone does not show it" in said(typed(otp.LOOKED_FOR + 1))
 
 
-def test_the_first_code_again_is_no_second_one() -> None:
+def test_the_first_code_again_is_not_a_second_one() -> None:
     """IAM would answer InvalidAuthenticationCode, as it does for every other mistake."""
     assert "the same code again" in said(typed(0), after=0)
 
@@ -83,17 +86,17 @@ def test_a_code_older_than_the_first_is_told() -> None:
 
 
 @pytest.mark.parametrize("late", [0, 1, 2, 40])
-def test_the_code_after_the_first_is_right_however_late(late: int) -> None:
-    """The first code already showed that the clock is right."""
+def test_the_next_code_is_right_however_late(late: int) -> None:
+    """The first code already proved that the clock is right."""
     assert otp.diagnose(typed(1 - late), SEED, at=AT, after=STEP - late) == STEP + 1 - late
 
 
-def test_a_gap_is_no_mistake_of_the_code() -> None:
-    """The caller can then count this code as the first one."""
+def test_a_gap_between_the_codes_is_not_an_error() -> None:
+    """The caller can then use this code as the first one."""
     assert otp.diagnose(typed(1), SEED, at=AT, after=STEP - 1) == STEP + 1
 
 
-def test_whose_clock_it_is_can_be_said() -> None:
+def test_the_message_can_name_another_clock() -> None:
     """A token has a clock, as a phone does."""
     found = otp.diagnose(typed(9), SEED, at=AT, shown_by="the token")
     assert isinstance(found, Mistake)
@@ -101,8 +104,8 @@ def test_whose_clock_it_is_can_be_said() -> None:
 
 
 @given(st.binary(min_size=16, max_size=64), st.integers(0, 2**33), st.integers(-1, 1))
-def test_what_a_right_phone_shows_is_taken(octets: bytes, at: int, step: int) -> None:
-    """Its codes are accepted at any time from 1970 on."""
+def test_codes_of_a_phone_with_a_right_clock_are_accepted(octets: bytes, at: int, step: int) -> None:
+    """The test covers all times from 1970 on."""
     now = max(otp.step(at), 1)
     code = next(otp.codes(Seed(octets), range(now + step, now + step + 1)))
     assert isinstance(otp.diagnose(code, Seed(octets), at=now * otp.PERIOD), int)

@@ -35,7 +35,7 @@ TABLE = {
 
 @pytest.mark.parametrize(("kind", "code"), TABLE.items())
 def test_each_error_has_the_exit_code_of_the_table(kind: type[errors.MfaKitError], code: int) -> None:
-    """Each error also keeps its sentence and its hint apart."""
+    """Each error also has its message and its hint as separate attributes."""
     error = kind("it rains", "take an umbrella")
     assert error.exit_code == code
     assert str(error) == "it rains"

@@ -16,14 +16,17 @@ SECRET = base64.b32encode(bytes(range(40))).decode()
 
 
 def test_a_uri_is_written_as_aws_writes_it() -> None:
-    """The issuer is before the label and in a parameter. Parameters at their defaults are left out, as AWS does."""
+    """The issuer is in front of the label and in a parameter.
+
+    As in AWS's URIs, parameters with default values are left out.
+    """
     assert key_uri.otpauth(SEED, label="alice@123456789012").reveal() == (
         f"otpauth://totp/Amazon%20Web%20Services:alice%40123456789012?secret={SECRET}&issuer=Amazon%20Web%20Services"
     )
 
 
 @given(st.binary(min_size=14, max_size=64))
-def test_the_seed_comes_back_from_the_uri(seed: bytes) -> None:
+def test_the_seed_is_read_back_from_the_uri(seed: bytes) -> None:
     """Secrets of any length, and so with any padding, are read back."""
     assert key_uri.seed_of(key_uri.otpauth(Seed(seed), label="a@1")) == Seed(seed)
 
@@ -52,8 +55,8 @@ def test_pyotp_gives_the_codes_of_the_seed() -> None:
         ("otpauth://totp/a?secret=A", "not contain a usable otpauth URI"),
     ],
 )
-def test_what_is_not_for_aws_is_refused(text: str, said: str) -> None:
-    """The error says what the URI is and what to do, and contains nothing of the secret."""
+def test_a_uri_that_aws_cannot_use_is_refused(text: str, said: str) -> None:
+    """The error says what the URI is and what to do, and contains no part of the secret."""
     with pytest.raises(IntegrityFault, match=said) as caught:
         key_uri.seed_of(KeyUri(text))
     assert caught.value.hint
@@ -61,7 +64,7 @@ def test_what_is_not_for_aws_is_refused(text: str, said: str) -> None:
 
 
 @given(st.text() | st.text().map("otpauth://totp/".__add__) | st.text().map("otpauth://totp/a?secret=".__add__))
-def test_no_text_makes_reading_fail_otherwise(text: str) -> None:
+def test_any_text_is_read_or_refused(text: str) -> None:
     """A QR code may hold any text."""
     try:
         key_uri.label_of(KeyUri(text))
@@ -79,8 +82,8 @@ def test_no_text_makes_reading_fail_otherwise(text: str) -> None:
         (f"otpauth://totp/a@1?secret={SECRET}", "a@1"),
     ],
 )
-def test_the_label_is_told_without_the_secret(text: str, label: str) -> None:
-    """The label is the issuer and the name, as far as the URI has them."""
+def test_the_label_is_returned_without_the_secret(text: str, label: str) -> None:
+    """The label is the issuer and the name, if the URI has them."""
     assert key_uri.label_of(KeyUri(text)) == label
 
 
@@ -103,26 +106,26 @@ GROUPED = " ".join(SECRET[at : at + 4] for at in range(0, len(SECRET), 4))
         f"otpauth://totp/?secret={SECRET}",
     ],
 )
-def test_what_changes_no_code_is_read(text: str) -> None:
+def test_differences_that_change_no_code_are_accepted(text: str) -> None:
     """Unknown parameters, common spellings, and secrets in groups or in lower case are all read."""
     assert key_uri.parse(KeyUri(text)).seed == SEED
 
 
 def test_two_values_of_a_parameter_are_refused() -> None:
-    """It would be a guess which of the two values counts."""
+    """It would be unknown which of the two values counts."""
     with pytest.raises(IntegrityFault, match="not contain a usable"):
         key_uri.parse(KeyUri(f"otpauth://totp/a?secret={SECRET}&secret={EIGHTY}"))
 
 
 def test_an_issuer_that_differs_is_noted() -> None:
-    """Apps show the issuer of the parameter."""
+    """If the two issuers differ, apps show the one in the parameter."""
     found = key_uri.parse(KeyUri(f"otpauth://totp/AWS:a@1?secret={SECRET}&issuer=Amazon%20Web%20Services"))
     assert found.label == "Amazon Web Services:a@1"
     assert found.notes == ("the label names the issuer 'AWS', and the parameter names 'Amazon Web Services'",)
 
 
 def test_a_short_secret_is_noted() -> None:
-    """80 bits are in use, but RFC 4226 requires 128."""
+    """Secrets of 80 bits are in use, but RFC 4226 requires 128."""
     assert key_uri.parse(KeyUri(f"otpauth://totp/a?secret={EIGHTY}")).notes == (
         "the secret has only 80 bits; RFC 4226 requires 128 or more",
     )

@@ -41,26 +41,26 @@ def test_the_kind_is_read_from_the_serial(serial: str, kind: DeviceType) -> None
         ("arn:aws:sts::123456789012:federated-user/alice", None, "federated-user/alice"),
     ],
 )
-def test_the_caller_is_a_user_or_is_not(arn: str, user: str | None, name: str) -> None:
+def test_the_types_of_callers(arn: str, user: str | None, name: str) -> None:
     """Only users have their own MFA devices. Every caller has a name for messages."""
     caller = Caller("123456789012", arn)
     assert (caller.user, caller.name) == (user, name)
 
 
-def test_the_partition_is_the_callers() -> None:
-    """The partition is never hard-coded."""
+def test_the_partition_is_that_of_the_caller() -> None:
+    """No partition is hard-coded."""
     assert Caller("1", "arn:aws-cn:iam::1:user/a").partition == "aws-cn"
 
 
 @given(ALLOWED.filter(lambda name: name != "root"), ALLOWED)
-def test_names_that_iam_takes_are_taken(user: str, name: str) -> None:
+def test_names_that_iam_accepts_are_accepted(user: str, name: str) -> None:
     """All characters of IAM's pattern are accepted."""
     assert Intent(**{**ALICE, "user": user, "name": name}).serial.endswith(f":mfa/{name}")
 
 
 @pytest.mark.parametrize("user", ["", "a b", "a/b", "ä", "a" * 65, "a\n", "a*", "../a", "\x1b[31m", "alice\u202e"])
 def test_user_names_that_iam_refuses_are_refused(user: str) -> None:
-    """They are refused before a request is made, because botocore checks only lengths."""
+    """The names are refused before a request is made, because botocore checks only lengths."""
     with pytest.raises(UsageFault, match="is not an IAM user name"):
         models.check_user(user)
 
@@ -92,7 +92,7 @@ def test_the_serial_is_the_arn_that_iam_will_give(path: str, serial: str) -> Non
     assert Intent(**{**ALICE, "path": path}).serial == serial
 
 
-def test_root_is_told_where_to_go() -> None:
+def test_the_error_for_root_names_the_console() -> None:
     """AWS has no API for root's devices."""
     with pytest.raises(UsageFault, match="no API to enroll root") as caught:
         models.check_user("root")
@@ -116,8 +116,8 @@ def test_the_intent_behind_a_device_has_its_serial(serial: str) -> None:
 
 
 @given(st.integers(0, 2**33), st.binary(min_size=4, max_size=4))
-def test_a_run_id_tells_its_time(at: int, random: bytes) -> None:
-    """UTC to the second, then eight hex digits, so that run IDs sort by time."""
+def test_a_run_id_contains_its_time(at: int, random: bytes) -> None:
+    """A run ID is the UTC time to the second, then eight hex digits. So run IDs sort by time."""
     run = models.run_id(at, random)
     assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", run)
     assert models.run_time(run) == at
@@ -128,14 +128,14 @@ def test_a_run_id_tells_its_time(at: int, random: bytes) -> None:
 @pytest.mark.parametrize(
     "text", ["", "today", "20261125T000000", "20261340T000000Z-00000000", "20261125T000000Z-../../x"]
 )
-def test_what_is_no_run_id_has_no_time(text: str) -> None:
+def test_a_text_that_is_not_a_run_id_has_no_time(text: str) -> None:
     """A tag may contain any text."""
     with pytest.raises(ValueError, match=r"not a run ID|does not match"):
         models.run_time(text)
 
 
-def test_an_entry_goes_on_without_losing_anything() -> None:
-    """Only its stage changes."""
+def test_an_entry_keeps_everything_but_its_stage() -> None:
+    """`at` changes only the stage of an entry."""
     entry = Entry(run="r", intent=Intent(**ALICE), backup="b", answered_here=True)
     later = entry.at(Reached.CREATED)
     assert later == Entry(run="r", intent=entry.intent, backup="b", answered_here=True, reached=Reached.CREATED)

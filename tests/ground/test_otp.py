@@ -78,7 +78,7 @@ def test_oathtool_computes_the_same(at: int) -> None:
 
 
 @given(st.floats(30, 2**40))
-def test_a_pair_is_of_the_step_before_and_of_this_one(at: float) -> None:
+def test_a_pair_has_the_codes_of_the_last_and_the_current_step(at: float) -> None:
     """The fraction of the second makes no difference."""
     now = int(at // 30)
     assert otp.pair(RFC_SEED, at) == tuple(otp.codes(RFC_SEED, range(now - 1, now + 1)))
@@ -100,8 +100,8 @@ def test_base32_is_read_with_and_without_padding(seed: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", ["A", "ABC", "abcdefgh", "A1======", "é", "AAAA AAAA"])
-def test_what_is_no_base32_is_refused(text: str) -> None:
-    """RFC 4648 allows neither lower case, nor 1, nor spaces."""
+def test_text_that_is_not_base32_is_refused(text: str) -> None:
+    """RFC 4648 does not allow lower case, the digit 1, or spaces."""
     with pytest.raises(ValueError, match=r"[Pp]add|Non-base32|ASCII|alphabet|number of data"):
         otp.from_base32(Secret(text))
 
@@ -109,7 +109,7 @@ def test_what_is_no_base32_is_refused(text: str) -> None:
 @pytest.mark.parametrize("secret", SECRETS, ids=repr)
 @pytest.mark.parametrize("show", SHOWN)
 def test_a_secret_shows_its_name_only(secret: Secret[bytes], show: Callable[[object], str]) -> None:
-    """No way in which a log line or a report could print it shows the secret."""
+    """No way to print the object in a log line or report shows the secret."""
     assert show(secret).strip("[]") == f"{type(secret).__name__}(…)"
 
 
@@ -117,8 +117,8 @@ def test_a_secret_shows_its_name_only(secret: Secret[bytes], show: Callable[[obj
 @pytest.mark.parametrize(
     "take", [pickle.dumps, copy.copy, copy.deepcopy, json.dumps, hash, vars, "{:>40}".format, "%d".__mod__]
 )
-def test_a_secret_is_not_copied_out(secret: Secret[bytes], take: Callable[[object], object]) -> None:
-    """Pickle, copy, JSON, hash and vars refuse, and their errors contain nothing of the secret."""
+def test_a_secret_cannot_be_copied_or_serialized(secret: Secret[bytes], take: Callable[[object], object]) -> None:
+    """Pickle, copy, JSON, hash and vars raise errors, which contain no part of the secret."""
     with pytest.raises(TypeError) as caught:
         take(secret)
     assert "HIDDEN" not in str(caught.value)
@@ -137,7 +137,7 @@ def test_a_traceback_with_locals_shows_no_secret() -> None:
     assert "HIDDEN" not in said
 
 
-def test_secrets_are_equal_when_they_hold_the_same() -> None:
+def test_secrets_with_the_same_type_and_value_are_equal() -> None:
     """Only secrets of the same kind are equal: a PNG is never a seed."""
     assert Seed(b"a") == Seed(b"a")
     assert Seed(b"a") != Seed(b"b")

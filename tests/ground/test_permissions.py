@@ -37,8 +37,8 @@ def judge(*rows: dict[str, Any], action: str = "iam:GetUser", on: str = ALICE, *
 EVERYTHING: dict[str, Any] = {"Action": "*", "Resource": "*"}
 
 
-def test_deny_wins_and_silence_is_no() -> None:
-    """Explicit deny, then allow, then the implicit deny: "Policy evaluation logic"."""
+def test_deny_wins_and_the_default_is_deny() -> None:
+    """Order of decisions: explicit deny, then allow, then the implicit deny. Source: "Policy evaluation logic"."""
     deny = {"Effect": "Deny", "Action": "iam:Get*", "Resource": "*"}
     assert [judge(EVERYTHING), judge(EVERYTHING, deny), judge()] == [ALLOW, DENY, NOTHING]
 
@@ -69,7 +69,7 @@ def test_elements(row: dict[str, Any], wanted: Decision) -> None:
     assert judge(row, aws__username="alice", aws__none=None) is wanted
 
 
-def test_a_wild_character_in_a_name_is_no_wild_card() -> None:
+def test_a_star_in_the_value_of_a_variable_is_literal() -> None:
     """A policy variable is replaced with the literal characters of its value."""
     row = {"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:username}"}
     assert judge(row, aws__username="al*") is NOTHING
@@ -131,7 +131,7 @@ def test_operators(condition: dict[str, Any], value: str | None, wanted: Decisio
         {"StringEquals": {"a": "${aws:PrincipalTag/team}"}},
     ],
 )
-def test_what_cannot_be_judged_is_unknown(condition: dict[str, Any]) -> None:
+def test_what_cannot_be_evaluated_is_unknown(condition: dict[str, Any]) -> None:
     """A key with an unknown value or an unsupported operator neither matches nor fails."""
     allow, deny = {**EVERYTHING, "Condition": condition}, {**EVERYTHING, "Effect": "Deny", "Condition": condition}
     assert judge(allow, a="x") is UNKNOWN
@@ -139,7 +139,7 @@ def test_what_cannot_be_judged_is_unknown(condition: dict[str, Any]) -> None:
     assert judge(deny, EVERYTHING, a="x") is UNKNOWN
 
 
-def test_what_cannot_be_judged_decides_nothing_where_something_else_does() -> None:
+def test_an_unknown_statement_does_not_matter_if_another_decides() -> None:
     """A separate allow still counts, an explicit deny wins, and a failed condition in the same statement decides."""
     maybe = {**EVERYTHING, "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}}
     never = {**EVERYTHING, "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}, "StringEquals": {"a": "x"}}}
@@ -157,7 +157,7 @@ FORCE = {
 }
 
 
-def test_a_policy_that_demands_mfa_is_known_by_what_it_stops() -> None:
+def test_a_policy_that_demands_mfa_is_recognized_by_its_denials() -> None:
     """Plain keys and console sessions without MFA are denied, and sessions with MFA are not."""
     assert denies_all_work([document(FORCE)], PLAIN_KEYS) is True
     assert denies_all_work([document(FORCE)], WITH_MFA) is False
@@ -202,7 +202,7 @@ def test_an_allow_counts_within_the_boundary(row: dict[str, Any], boundary: dict
     assert evaluate([document(row)], "iam:GetUser", ALICE, {}, boundary=document(boundary)) is wanted
 
 
-def test_a_boundary_that_could_not_be_read_leaves_everything_open() -> None:
+def test_an_unread_boundary_makes_allowed_actions_unknown() -> None:
     """Actions that the policies deny or do not allow stay denied, whatever the boundary says."""
     assert evaluate([document(EVERYTHING)], "iam:GetUser", ALICE, {}, boundary=UNREAD) is UNKNOWN
     assert evaluate([document()], "iam:GetUser", ALICE, {}, boundary=UNREAD) is NOTHING
@@ -225,11 +225,14 @@ WITHIN: dict[str, Any] = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
     ],
 )
 def test_a_boundary_may_demand_mfa(row: dict[str, Any], boundary: dict[str, Any], wanted: bool) -> None:
-    """Only what the boundary allows with MFA counts. Work that it never allows cannot be denied."""
+    """Only what the boundary allows with MFA counts.
+
+    Actions that the boundary never allows are not counted as denied without MFA.
+    """
     assert demands_mfa([document(row)], {}, boundary=document(boundary)) is wanted
 
 
-def test_what_a_policy_names() -> None:
+def test_the_actions_that_a_policy_names() -> None:
     """Actions are returned as written: one per service and resource for an Allow, and all of them for a Deny."""
     row = {"Action": ["s3:Get*", "s3:List*", "ec2:*", "iam:ListMFADevices"], "Resource": "*"}
     own = {"Action": "s3:*", "Resource": "arn:aws:s3:::home/${aws:username}/*"}
@@ -241,8 +244,8 @@ def test_what_a_policy_names() -> None:
     )
 
 
-def test_whom_a_trust_policy_lets_in() -> None:
-    """Principals may be bare, in lists and by kind.
+def test_the_principals_that_a_trust_policy_allows() -> None:
+    """Principals can be a single value, a list or an object by type.
 
     A deny removes its own principals, or everyone. A condition that cannot be evaluated counts as met.
     """
@@ -275,8 +278,8 @@ def test_whom_a_trust_policy_lets_in() -> None:
     ],
     ids=range(7),
 )
-def test_what_is_no_policy_is_refused(text: str, why: str) -> None:
-    """The error is one sentence."""
+def test_a_text_that_is_not_a_policy_is_refused(text: str, why: str) -> None:
+    """The error is a message of one sentence."""
     with pytest.raises(UsageFault, match=f"this is not an IAM policy: {why}"):
         statements(text)
 
@@ -309,7 +312,7 @@ def test_conditions_on_a_key_that_a_request_lacks(operator: str, wanted: list[st
     assert judge(row, aws__none=None) is verdict
 
 
-def test_a_pattern_of_many_stars_is_judged_at_once() -> None:
+def test_a_pattern_with_many_stars_is_evaluated_fast() -> None:
     """Trying each position for each star would take years."""
     many = {"Action": "*", "Resource": "*a" * 25 + "*b"}
     assert judge(many, on="a" * 200) is NOTHING
@@ -326,7 +329,7 @@ def test_a_pattern_of_many_stars_is_judged_at_once() -> None:
         (f'{{"Statement": [], "Id": {"1" * 5000}}}', "too long"),
     ],
 )
-def test_a_slip_of_the_pen_is_no_policy(text: str, why: str) -> None:
+def test_a_policy_with_a_typing_error_is_refused(text: str, why: str) -> None:
     """IAM refuses such a policy, so it must not be reported as denying anything."""
     with pytest.raises(UsageFault, match=why):
         statements(text)

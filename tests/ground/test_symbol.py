@@ -52,8 +52,8 @@ def test_zbarimg_reads_what_we_draw(caption: str, tmp_path: Path) -> None:
     assert done.stdout.rstrip("\n") == URI.reveal()
 
 
-def test_the_caption_stands_whole_under_the_symbol() -> None:
-    """Each line has its own place, and a line that is too long for the page is broken rather than cut off."""
+def test_the_whole_caption_is_below_the_symbol() -> None:
+    """Each line of the caption has its own space, and a line that is too long for the page is wrapped, not cut off."""
     symbol, short, long = (picture(caption) for caption in ("", "a", "a" * 300))
     assert symbol.height < short.height < long.height
     for page in (short, long):
@@ -82,7 +82,7 @@ def test_pictures_of_others_are_read(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", sorted({*PICTURES} - {"PNG"}))
-def test_iam_and_backups_have_pngs_alone(form: str) -> None:
+def test_pictures_of_iam_and_backups_must_be_png(form: str) -> None:
     """Each further format would be one more decoder exposed to hostile data."""
     with pytest.raises(IntegrityFault, match="not a picture"):
         qr.read(drawn("hello", form=form))
@@ -107,7 +107,7 @@ def photographed(page: Image.Image) -> Image.Image:
     ids=["screenshot", "scaled", "high-resolution", "on its side", "inverted", "photo"],
 )
 def test_the_code_on_a_screenshot_is_read(taken: Callable[[Image.Image], Image.Image], form: str, ground: str) -> None:
-    """A page with AWS's picture, in light and dark themes, as screenshot programs and cameras take it."""
+    """A page with AWS's picture, in light and dark themes, as screenshot programs and cameras capture it."""
     page = Image.new("RGB", (1920, 1080), ground)
     page.paste(qrcode.make(URI.reveal(), box_size=4).get_image().convert("RGB"), (800, 300))
     out = io.BytesIO()
@@ -116,7 +116,7 @@ def test_the_code_on_a_screenshot_is_read(taken: Callable[[Image.Image], Image.I
 
 
 @pytest.mark.parametrize("modules", [(0, 255), (255, 0)], ids=["dark", "light"])
-def test_modules_on_nothing_are_read(modules: tuple[int, int]) -> None:
+def test_a_symbol_on_a_transparent_background_is_read(modules: tuple[int, int]) -> None:
     """Only the modules are drawn, dark or light, and the rest of the picture is transparent."""
     symbol = qrcode.make(URI.reveal()).get_image().convert("L")
     page = Image.new("LA", symbol.size, (modules[1], 0))
@@ -127,7 +127,10 @@ def test_modules_on_nothing_are_read(modules: tuple[int, int]) -> None:
 
 
 def test_a_symbol_has_its_quiet_zone() -> None:
-    """ISO/IEC 18004: four light modules surround the symbol, and the corner of a finder pattern comes next."""
+    """ISO/IEC 18004 requires four light modules around the symbol.
+
+    The next module is the corner of a finder pattern.
+    """
     rows = qr.modules(URI)
     assert {len(row) for row in rows} == {len(rows)}
     assert not any(rows[3])
@@ -143,8 +146,11 @@ def test_a_symbol_on_a_screen_has_the_quiet_zone_that_fits(name: str, border: in
     assert rows[border][border : border + 7] == [True] * 7
 
 
-def test_half_blocks_are_the_symbol_s_rows_in_twos() -> None:
-    """The upper half of a character is one row and the lower half the next. Below the last row it is light."""
+def test_half_blocks_contain_two_rows_of_the_symbol() -> None:
+    """The upper half of a character is one row and the lower half is the next row.
+
+    Below the last row, the half is light.
+    """
     rows = qr.screen_modules(URI)
     halves = {" ": (False, False), "▀": (True, False), "▄": (False, True), "█": (True, True)}
     lines = qr.blocks(URI).reveal().split("\n")
@@ -152,8 +158,8 @@ def test_half_blocks_are_the_symbol_s_rows_in_twos() -> None:
     assert drawn == [*rows, [False] * len(rows)]
 
 
-def test_blocks_that_would_not_read_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A symbol that a phone would misread is a bug, and it is reported before the user scans it."""
+def test_blocks_that_cannot_be_decoded_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A symbol that a phone would misread is a bug, and is reported before it is shown."""
     monkeypatch.setattr(qr, "read", lambda _: KeyUri("another"))
     with pytest.raises(IntegrityFault, match="cannot be read correctly"):
         qr.blocks(URI)
@@ -168,7 +174,7 @@ def test_blocks_that_would_not_read_are_not_shown(monkeypatch: pytest.MonkeyPatc
         (b"\x89PNG\r\n\x1a\n" + bytes(40), "not a picture"),
     ],
 )
-def test_what_is_no_picture_is_said_to_be_none(octets: bytes, said: str) -> None:
+def test_a_file_that_is_not_a_picture_is_refused(octets: bytes, said: str) -> None:
     """The error is one sentence and says what to give instead."""
     with pytest.raises(IntegrityFault, match=said) as caught:
         qr.read(Png(octets))
@@ -190,14 +196,14 @@ def test_a_picture_with_two_symbols_is_refused() -> None:
 
 
 def test_a_picture_that_would_fill_the_memory_is_refused() -> None:
-    """A PNG of a few kilobytes may claim gigapixels."""
+    """The header of a PNG of a few kilobytes may declare gigapixels."""
     out = io.BytesIO()
     Image.new("1", (20000, 20000)).save(out, "PNG")
     with pytest.raises(IntegrityFault, match="more than 4 megapixels"):
         qr.read(Png(out.getvalue()))
 
 
-def test_a_symbol_that_does_not_read_back_is_not_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_symbol_that_cannot_be_decoded_is_not_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     """The symbol is decoded before it is returned."""
     monkeypatch.setattr(qr, "read", lambda _, **__: KeyUri("something else"))
     with pytest.raises(IntegrityFault, match="cannot be read correctly"):
@@ -211,7 +217,7 @@ def saved(page: Image.Image, **how: Any) -> bytes:
 
 
 def finders(side: int) -> Image.Image:
-    """Draw only the corners of QR codes, which a decoder tries to combine."""
+    """Draw only the corner patterns of QR codes, which a decoder tries to combine."""
     corner = Image.new("L", (8, 8), 255)
     for shade, box in ((0, (0, 0, 7, 7)), (255, (1, 1, 6, 6)), (0, (2, 2, 5, 5))):
         corner.paste(shade, box)
@@ -243,8 +249,8 @@ BROKEN: dict[str, bytes] = {
 
 @pytest.mark.parametrize("limits", [MADE_BY_PROGRAMS, MADE_BY_PEOPLE], ids=["programs", "people"])
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_chunk_is_one_sentence(name: str, limits: PictureLimits) -> None:
-    """If the picture can be read without the broken chunk, it is skipped."""
+def test_a_broken_chunk_is_an_error_message(name: str, limits: PictureLimits) -> None:
+    """If the picture can be read without the broken chunk, the chunk is ignored."""
     try:
         assert qr.read(Png(BROKEN[name]), limits=limits) == URI
     except IntegrityFault as fault:
@@ -252,14 +258,14 @@ def test_a_broken_chunk_is_one_sentence(name: str, limits: PictureLimits) -> Non
 
 
 def test_the_limits_of_pictures() -> None:
-    """A page of 4 megapixels has any QR code of AWS, and 50 megapixels are a photograph."""
+    """Any QR code of AWS fits on a page of 4 megapixels, and a photograph has up to 50 megapixels."""
     programs, people = MADE_BY_PROGRAMS, MADE_BY_PEOPLE
     assert (programs.formats, programs.octets, programs.pixels) == (("PNG",), 256 << 10, 4_000_000)
     assert (people.octets, people.pixels, people.seconds) == (20 << 20, 50_000_000, 5)
 
 
-def test_a_picture_of_a_user_is_read_within_the_limits_of_users() -> None:
-    """It may be a photograph, while IAM and backups have small PNGs only."""
+def test_pictures_of_users_have_higher_limits() -> None:
+    """A user's picture may be a photograph, while pictures of IAM and of backups are small PNG files."""
     photo = drawn("hello", form="JPEG")
     assert read_accounts(photo).uris == (KeyUri("hello"),)
     with pytest.raises(IntegrityFault, match="not a picture"):
@@ -294,8 +300,11 @@ def test_a_large_transparent_picture_is_refused() -> None:
         qr.read(Png(saved(Image.new("LA", (4200, 4000)))), limits=MADE_BY_PEOPLE)
 
 
-def test_a_picture_that_takes_long_is_given_up() -> None:
-    """A picture of a few kilobytes that looks full of corners takes minutes. IAM's pictures are scaled down first."""
+def test_reading_a_picture_is_stopped_at_a_time_limit() -> None:
+    """A picture of a few kilobytes that seems to be full of corner patterns takes minutes.
+
+    IAM's pictures are scaled down first.
+    """
     page = Png(saved(finders(1990)))
     with pytest.raises(IntegrityFault, match="QR code"):
         qr.read(page)

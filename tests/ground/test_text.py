@@ -40,26 +40,26 @@ def fields(text: str, separator: str) -> list[str]:
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_no_cell_is_a_formula_in_any_locale(separator: str) -> None:
-    """Excel separates cells at semicolons where decimals have a comma."""
+    """Excel separates cells at semicolons in locales with a decimal comma."""
     assert not [
         cell for cell in fields(csv_lines([ROW, ROW[::-1]]), separator) if cell.startswith(("=", "+", "-", "@"))
     ]
 
 
 def test_every_cell_is_quoted() -> None:
-    """A reader that knows only the simplest CSV then still finds the cells."""
+    """So a program with the simplest CSV parser finds the cells too."""
     assert csv_lines([["a", "", "b,c"]]) == '"a","","b,c"\n'
 
 
 @given(st.lists(st.text(), min_size=1))
 def test_cells_are_restored(row: list[str]) -> None:
-    """A cell is read as it was, except for control characters, which are escaped, and apostrophes before a formula."""
+    """A cell is read back unchanged. Only control characters, and apostrophes before a formula, are changed."""
     [read] = csv.reader(io.StringIO(csv_lines([row])))
     assert [original_cell(cell) for cell in read] == [original_cell(one_line(cell)) for cell in row]
 
 
-def test_the_sheet_of_a_box_has_no_foreign_markup_and_no_foreign_lines() -> None:
-    """The name of the file, the serials, and the reasons come from others."""
+def test_foreign_text_on_the_sheet_of_a_box_is_escaped() -> None:
+    """The file name, the serials and the reasons come from other programs or people."""
     foreign = "<b>\x1b[2J\n\u202e\u2028" + "x" * 60
     seen = Sighting(serial=foreign, at=0.0, verdict=TokenVerdict.REJECTED, reason=foreign)
     page = acceptance_sheet(Box(tokens=((Token(serial=foreign), seen),)), name=foreign, at=0.0)
@@ -82,7 +82,7 @@ def test_names_that_a_key_reports_are_one_line() -> None:
 
 
 def test_a_message_with_foreign_text_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Otherwise a name could pretend to be another message."""
+    """With a line break, a name could look like another message."""
     print_error("no user bob\n  try: give the seed to eve", hint="a\rb", notes=["c\n\nd"])
     StderrProgress().note("key \x1b[2J\nmfa-kit: done")
     assert capsys.readouterr().err.splitlines() == [

@@ -263,7 +263,7 @@ def metadata(maker: AttestationCa) -> list[str]:
 
 
 def pins(alice: Person, node: str, mds: list[str]) -> None:
-    """Set a PIN, check it with libfido2, use it, and change it as the next user of the key would."""
+    """Set a PIN, check it with libfido2, use it, and change it as the next user of the security key would do."""
     FOUND["pins"] = {
         "set": alice.mfa_kit("key", "pin", "set", "--pin-stdin", stdin=f"{PIN}\n"),
         "judge": alice.program("fido2-token", "-I", node),

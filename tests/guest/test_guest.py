@@ -17,33 +17,36 @@ def test_without_the_rule_nobody_but_root_opens_a_key(guest: rig.Ran) -> None:
     assert guest.found["without"] == {"mode": "0o600", "group": 0, "alice": False, "bob": False}
 
 
-def test_with_the_rule_a_member_of_the_group_opens_it_and_another_does_not(guest: rig.Ran) -> None:
+def test_with_the_rule_only_members_of_the_group_open_a_key(guest: rig.Ran) -> None:
     """Opening the node shows that GROUP and MODE work."""
     assert guest.found["with"] == {"mode": "0o660", "group": GROUP, "alice": True, "bob": False}
 
 
-def test_the_rule_gives_nothing_but_keys(guest: rig.Ran) -> None:
+def test_the_rule_applies_only_to_security_keys(guest: rig.Ran) -> None:
     """A device with another usage page still belongs to root."""
     assert guest.found["no key"] == {"mode": "0o600", "group": 0, "alice": False, "bob": False}
 
 
 @pytest.mark.parametrize("what", ["list", "verify", "pin"])
-def test_without_the_rule_each_verb_names_the_node_and_does_nothing(guest: rig.Ran, what: str) -> None:
-    """The name comes from sysfs, which all users can read. The status is 3, and the key is unchanged."""
+def test_without_the_rule_each_command_names_the_device_node(guest: rig.Ran, what: str) -> None:
+    """The name is read from sysfs, which all users can read. The exit code is 3, and the key is unchanged."""
     said = guest.found["barred"][what]
     assert (said["code"], said["out"]) == (3, "no keys\n" if what == "list" else "")
     assert f"there is a key, but you have no permission to open {NODE}" in said["err"]
     assert guest.found["barred left"] == {"pin": False, "registered": 0}
 
 
-def test_who_is_not_of_the_group_is_told_so_with_the_rule_too(guest: rig.Ran) -> None:
-    """User bob gets the error, although alice can list the key."""
+def test_with_the_rule_others_than_members_get_an_error(guest: rig.Ran) -> None:
+    """User bob is not a member and gets the error, although alice can list the key."""
     said = guest.found["another's list"]
     assert (said["code"], f"no permission to open {NODE}" in said["err"]) == (3, True)
 
 
 def test_the_doctor_says_what_is_missing_for_the_node(guest: rig.Ran) -> None:
-    """Without the rule it suggests the rule, with it the group, and to a member nothing."""
+    """Without the rule, the doctor suggests the rule.
+
+    With the rule, it suggests the group. For a member, it suggests nothing.
+    """
     barred, another, member = (guest.found[name] for name in ("barred doctor", "another's doctor", "doctor"))
     assert barred["udev rule"][0] == "-"
     assert barred["key on USB"][:2] == ["wrong", f"{NODE} is a key that you cannot open: group root, mode 600"]
@@ -57,7 +60,7 @@ def test_the_doctor_says_what_is_missing_for_the_node(guest: rig.Ran) -> None:
 
 
 def test_the_key_is_listed_and_verified(guest: rig.Ran) -> None:
-    """A user without privileges, who is in the rule's group, does both through the kernel's device node."""
+    """An unprivileged user in the rule's group lists and verifies the key through the kernel's device node."""
     listed, verified = guest.found["list"], guest.found["verify"]
     [row] = json.loads(listed["out"])["rows"]
     assert (listed["code"], row["key"], row["where"], row["serial"]) == (0, "mfa-kit lab key", [NODE], "LAB-7")
@@ -98,8 +101,8 @@ def test_a_key_is_enrolled_at_the_console_from_start_to_end(guest: rig.Ran) -> N
     assert "AWS does not return the credential ID" in said
 
 
-def test_the_page_is_the_persons_alone_leads_to_the_console_and_is_gone(guest: rig.Ran) -> None:
-    """The page's mode is 0600. The federated user may do nothing but give dave a device."""
+def test_the_page_is_private_opens_the_console_and_is_removed(guest: rig.Ran) -> None:
+    """The page's mode is 0600. The federated user may only give dave a device."""
     mode, _, led = guest.found["page"].partition("\n")
     assert (mode, "the lab's console" in led, guest.found["left"]) == ("600", True, [])
     signed_in = guest.found["signed in"]
@@ -110,8 +113,8 @@ def test_the_page_is_the_persons_alone_leads_to_the_console_and_is_gone(guest: r
 
 
 @pytest.mark.parametrize("what", ["verify", "enroll"])
-def test_a_key_that_is_pulled_out_while_it_waits_for_a_finger_is_told(guest: rig.Ran, what: str) -> None:
-    """The kernel's node disappears during a read, and no user gets a device."""
+def test_a_key_that_is_unplugged_before_the_touch_is_an_error(guest: rig.Ran, what: str) -> None:
+    """The device node disappears during a read, and no user gets a device."""
     said = guest.found[f"pulled {what}"]
     assert (said["code"], said["out"]) == (3, "")
     assert "the key was removed" in said["err"]

@@ -53,7 +53,7 @@ def _verdict(*statements: dict[str, Any], action: str = "iam:GetUser", on: str =
     return decide([document(one) for one in statements], action, on, found)
 
 
-def test_deny_wins_and_silence_is_no() -> None:
+def test_deny_wins_and_the_default_is_deny() -> None:
     """Explicit deny, then allow, then the implicit deny: "Policy evaluation logic"."""
     allow: dict[str, Any] = {"Action": "iam:*", "Resource": "*"}
     deny = {"Effect": "Deny", "Action": "iam:Get*", "Resource": "*"}
@@ -244,7 +244,7 @@ def test_variables_came_with_the_version_of_2012() -> None:
     assert told == [ALLOW, NOTHING, NOTHING]
 
 
-def test_a_pattern_of_many_stars_is_judged_at_once() -> None:
+def test_a_pattern_with_many_stars_is_evaluated_fast() -> None:
     """Trying every position for each star would take years and block all other requests."""
     for pattern, on, wanted in (
         ("*a" * 25 + "*b", "a" * 200, NOTHING),

@@ -134,7 +134,7 @@ def test_the_policies_of_an_account_that_speak_of_mfa() -> None:
     ]
 
 
-def test_what_is_no_policy_is_refused() -> None:
+def test_a_text_that_is_not_a_policy_is_refused() -> None:
     """Text that was not checked never passes."""
     with pytest.raises(UsageFault, match="not an IAM policy"):
         find_traps("{}")

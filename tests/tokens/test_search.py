@@ -227,8 +227,8 @@ def test_what_is_wrong_whatever_the_token(codes: tuple[str, ...], what: str) -> 
 BASE = Made("T1", bytes(range(20)))
 MISREAD = [
     (Made("T1", BASE.octets, period=60), "it is a 60 s token, but the file says 30 s"),
-    (Made("T1", BASE.octets, digest="sha256"), "its hash is SHA-256, but the file says SHA-1 or no hash"),
-    (Made("T1", BASE.octets, digest="sha512"), "its hash is SHA-512, but the file says SHA-1 or no hash"),
+    (Made("T1", BASE.octets, digest="sha256"), "its hash is SHA-256, but the file says SHA-1 or names no hash"),
+    (Made("T1", BASE.octets, digest="sha512"), "its hash is SHA-512, but the file says SHA-1 or names no hash"),
     (Made("T1", BASE.octets, digits=8), "it shows 8 digits, but the file says 6"),
     (Made("T1", BASE.octets, factor="hotp", counter=7), "it counts presses (HOTP), but the file says TOTP"),
 ]

@@ -127,7 +127,7 @@ def _notes(found: SeedFile) -> list[str]:
     unsaid = sum(k.token.factor is Factor.TOTP and k.token.digest == "sha1" and k.token.octets in LONG for k in keys)
     if unsaid:
         notes.append(
-            f"{unsaid} of its seeds have the length for SHA-256 or SHA-512, but the file says SHA-1 or no hash"
+            f"{unsaid} of its seeds have the length for SHA-256 or SHA-512, but the file says SHA-1 or names no hash"
         )
     mark = Secret(secrets.token_bytes(16))
     twins = Counter(otp.fingerprint(k.seed, mark) for k in keys)
