@@ -34,7 +34,7 @@ LAB_AAGUID = "6d66616b-6974-0000-0000-000000000001"
 
 @dataclass
 class Slot:
-    """One key in a USB port. `hid` has options of its transport."""
+    """One key in a USB port. `hid` has the options of its HID transport."""
 
     key: SimulatedKey
     tamper: Tamper | None = None
@@ -105,7 +105,7 @@ def bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the waits to a tenth."""
+    """Shorten the time limits to a tenth."""
     for name in ("PROMPT", "TOUCH", "SLACK"):
         monkeypatch.setattr(links, name, getattr(links, name) / 10)
 
@@ -167,7 +167,7 @@ class Desk(MfaKit):
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """Return a desk with an empty folder. No AWS call is made here."""
+    """Return a desk with an empty folder. The tests make no AWS call."""
     home = tmp_path / "desk"
     monkeypatch.setenv("MFA_KIT_HOME", str(home))
     return Desk(home)

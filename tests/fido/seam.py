@@ -12,7 +12,7 @@ Tamper = Callable[[int, bytes], bytes | None]
 
 
 class SocketWire:
-    """The key's end of the connection: packets over SOCK_SEQPACKET."""
+    """The key's end of the connection. Packets are sent over SOCK_SEQPACKET."""
 
     def __init__(self, sock: socket.socket, tamper: Tamper | None = None) -> None:
         self._socket = sock

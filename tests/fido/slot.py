@@ -18,7 +18,7 @@ Answer = Callable[[int, bytes], bytes]
 
 
 class Connection:
-    """One card, connected."""
+    """One connection to a card."""
 
     def __init__(self, card: FidoCard, tamper: Answer | None) -> None:
         self._card, self._tamper = card, tamper
@@ -43,7 +43,10 @@ class Connection:
 
 
 class Reader:
-    """A reader with a key in it. `tamper` may replace each answer; it gets the answer's number, from 1 on."""
+    """A reader with a key in it.
+
+    `tamper` gets each response and its number, from 1 on, and returns the response to send.
+    """
 
     def __init__(self, key: SimulatedKey, *, tamper: Answer | None = None, pulled_at: int = 0) -> None:
         self.card = FidoCard(key, pulled_at=pulled_at)
@@ -57,6 +60,6 @@ class Reader:
 
 
 def seen(reader: Reader, patch: pytest.MonkeyPatch) -> None:
-    """Make this the only reader for FIDO, and let OATH have none."""
+    """Make this the only reader for FIDO, and leave no reader for OATH."""
     patch.setattr(System, "readers", lambda: [reader])
     patch.setattr(pcsc, "pcsc_readers", list)

@@ -52,7 +52,10 @@ def test_each_certificate_gets_its_verdict_in_each_format(
     roots: list[bytes] | None,
     why: str,
 ) -> None:
-    """A FIDO2 key is looked up by its AAGUID and a U2F key by its certificate's identifier. The chain decides."""
+    """A FIDO2 key is found by its AAGUID and a U2F key by its certificate's identifier.
+
+    The certificate chain decides.
+    """
     model, behavior = FORMATS[name]
     issued = issue(maker, OURS if name == "packed" else None)
     naming: dict[str, Any] = {"aaguid": LAB_AAGUID} if name == "packed" else {"identifiers": [issued.identifier]}
@@ -107,7 +110,7 @@ def altered(maker: AttestationCa, behavior: KeyBehavior, change: Callable[[dict[
         ("fido-u2f", lambda said: said.pop("x5c")),
     ],
 )
-def test_a_statement_that_does_not_hold_is_refused(
+def test_an_invalid_statement_is_refused(
     bus: Bus,
     maker: AttestationCa,
     desk: Desk,
@@ -115,7 +118,7 @@ def test_a_statement_that_does_not_hold_is_refused(
     attestation: str,
     change: Callable[[dict[str, Any]], object],
 ) -> None:
-    """A member that is missing, empty, foreign or of another type is refused, and no model is named."""
+    """If a member is missing, empty, foreign or of another type, the statement is refused and no model is named."""
     key = altered(maker, KeyBehavior(attestation=attestation), change)
     identifier = maker.certificate(None).identifier
     entries = [maker.entry("m", aaguid=LAB_AAGUID), maker.entry("u", identifiers=[identifier])]
@@ -128,7 +131,7 @@ def test_a_statement_that_does_not_hold_is_refused(
 def test_a_u2f_statement_that_claims_an_aaguid_is_broken(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
-    """The format has no AAGUID, so a U2F certificate must not certify a FIDO2 model."""
+    """The U2F format has no AAGUID, so a U2F certificate must not certify a FIDO2 model."""
     issued = maker.certificate(None)
     key = SimulatedKey(issued, behavior=KeyBehavior(attestation="fido-u2f"))
     real = key._data  # noqa: SLF001 - its result contains the AAGUID
@@ -145,10 +148,10 @@ def test_a_u2f_statement_that_claims_an_aaguid_is_broken(
 
 
 @pytest.mark.parametrize("attestation", ["tpm", "android-key", "android-safetynet", "apple"])
-def test_a_platforms_format_is_not_applicable_whatever_its_certificates(
+def test_a_format_of_platforms_is_not_applicable(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path, attestation: str
 ) -> None:
-    """Security keys do not attest in these formats, so `genuine` fails even with the maker's own certificate."""
+    """Security keys do not attest in these formats, so `genuine` fails even with a certificate of the manufacturer."""
     bus.plug(SimulatedKey(maker.certificate(OURS), behavior=replace(KeyBehavior(), attestation=attestation)))
     done, receipt = desk.verify(*publish(tmp_path, maker, [maker.entry("m", aaguid=LAB_AAGUID)]).options)
     assert (done.code, results(receipt)["attestation"], receipt["failed"]) == (1, "not applicable", ["genuine"])

@@ -30,7 +30,7 @@ Box = Callable[..., None]
 
 @pytest.fixture
 def box(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> Box:
-    """Hand out the keys of a box one after another, and then stop."""
+    """Plug in the keys of a box one after another, and then stop."""
 
     def of(*keys: SimulatedKey) -> None:
         left = iter(keys)
@@ -48,8 +48,10 @@ def box(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> Box:
     return of
 
 
-def test_a_box_gives_a_line_a_key_and_a_tally(box: Box, maker: AttestationCa, desk: Desk, published: Published) -> None:
-    """A repeated key is reported but not counted, and a key that needs a PIN waits.
+def test_a_box_gives_a_line_for_each_key_and_a_count(
+    box: Box, maker: AttestationCa, desk: Desk, published: Published
+) -> None:
+    """A repeated key is reported but not counted again, and a key that needs a PIN is not judged.
 
     A refused key makes the exit code 1.
     """
@@ -65,7 +67,7 @@ def test_a_box_gives_a_line_a_key_and_a_tally(box: Box, maker: AttestationCa, de
 
 
 @pytest.mark.parametrize(("output", "lines"), [("csv", 3), ("table", 2)])
-def test_a_box_of_proofs_is_exit_0(
+def test_a_box_of_passing_keys_is_exit_0(
     box: Box, maker: AttestationCa, desk: Desk, published: Published, output: str, lines: int
 ) -> None:
     """A spreadsheet has one header, and a table has one line per key."""
@@ -74,10 +76,10 @@ def test_a_box_of_proofs_is_exit_0(
     assert (done.code, len(done.out.splitlines())) == (0, lines)
 
 
-def test_a_key_that_could_not_be_judged_takes_no_header_and_no_number(
+def test_a_key_that_was_not_judged_uses_no_label(
     box: Box, maker: AttestationCa, desk: Desk, published: Published
 ) -> None:
-    """Labels are attached in the order of the lines, and a spreadsheet begins with its header."""
+    """Labels are assigned in the order of the output lines, and a spreadsheet begins with its header."""
     wants_pin = lab_key(maker, behavior=KeyBehavior(always_uv=True))
     box(wants_pin, lab_key(maker), wants_pin, lab_key(maker))
     done = desk.run("verify", "fido2", "--watch", "--output", "csv", "--asset", "BOX", *published.options)
@@ -91,10 +93,13 @@ def examiner() -> KeyExaminer:
     return SecurityKeys(common()).examiner(None, KeyPolicy())
 
 
-def test_between_two_keys_it_is_said_what_to_do(
+def test_messages_say_what_to_do_between_two_keys(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Messages: insert a key, remove it, one at a time. A key in its place is the next one."""
+    """The messages ask for a key, for its removal, and for one key at a time.
+
+    A key at the same place is the next key.
+    """
     one, other = (PluggedKey(where=f"/dev/hidraw{number}", link=Link.HID) for number in (0, 1))
     looks: Iterator[list[PluggedKey]] = iter([[one], [], [one, other], [other]])
     now: list[list[PluggedKey]] = []
@@ -116,10 +121,10 @@ def test_between_two_keys_it_is_said_what_to_do(
     ]
 
 
-def test_a_key_that_may_not_be_opened_is_told_to_whoever_waits_for_one(
+def test_a_key_that_cannot_be_opened_is_reported_during_a_watch(
     bus: Bus, key: SimulatedKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without the udev rule, plugging in a key would otherwise show nothing."""
+    """Without this message, plugging in a key without the udev rule would show nothing."""
     sysfs = tmp_path / "hidraw7" / "device"
     monkeypatch.setattr(links, "SYSFS", tmp_path)
     monkeypatch.setattr(boxes, "LOOK", 0.0)
@@ -144,16 +149,16 @@ def test_a_key_that_may_not_be_opened_is_told_to_whoever_waits_for_one(
 
 
 class Held(slot.Reader):
-    """A reader whose card is held exclusively by another program."""
+    """A reader whose card another program holds exclusively."""
 
     def createConnection(self) -> slot.Connection:  # noqa: N802 - pyscard's name
         raise CardConnectionException(hresult=faults.BUSY)
 
 
-def test_a_card_that_another_program_holds_is_told_beside_the_keys(
+def test_a_card_held_by_another_program_is_reported(
     bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If there is no other key, the fault is the result."""
+    """If there is no other key, the fault is the result of the command."""
     monkeypatch.setattr(faults, "_holder", lambda: None)
     slot.seen(Held(lab_key(maker)), monkeypatch)
     bus.plug(key)
@@ -167,17 +172,17 @@ def test_a_card_that_another_program_holds_is_told_beside_the_keys(
 
 
 @pytest.mark.parametrize("answer", [b"\x6a\x82", b"\x6d\x00"])
-def test_a_card_of_another_kind_is_no_key(
+def test_a_card_of_another_kind_is_not_a_key(
     bus: Bus, key: SimulatedKey, desk: Desk, monkeypatch: pytest.MonkeyPatch, answer: bytes
 ) -> None:
-    """It has no FIDO applet."""
+    """The card has no FIDO applet."""
     assert not bus.slots
     slot.seen(slot.Reader(key, tamper=lambda *_: answer), monkeypatch)
     done = desk.run("verify", "fido2")
     assert (done.code, "there is no security key" in done.err) == (3, True)
 
 
-def test_a_card_that_goes_while_it_is_looked_at_is_no_key(
+def test_a_card_that_disappears_during_the_search_is_not_a_key(
     bus: Bus, key: SimulatedKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other keys are not affected."""
@@ -186,10 +191,10 @@ def test_a_card_that_goes_while_it_is_looked_at_is_no_key(
     assert links.find_keys() == ([], [])
 
 
-def test_a_key_in_a_reader_is_verified_after_a_late_finger(
+def test_a_key_in_a_reader_is_verified_after_a_late_touch(
     bus: Bus, maker: AttestationCa, desk: Desk, published: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It works as over USB. tests/fido/test_reader.py tests it with pcscd."""
+    """The key in a reader behaves as over USB. tests/fido/test_reader.py tests the same with pcscd."""
     assert not bus.slots
     slot.seen(slot.Reader(lab_key(maker, behavior=KeyBehavior(touch=0.3))), monkeypatch)
     done, receipt = desk.verify(*published.options)
@@ -197,20 +202,20 @@ def test_a_key_in_a_reader_is_verified_after_a_late_finger(
     assert detail(receipt, "genuine") == "mfa-kit lab key"
 
 
-def test_of_a_program_that_nobody_knows_the_kind_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To give no name is better than to guess."""
+def test_an_unknown_program_is_described_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong name would be worse than no name."""
     monkeypatch.setattr(faults, "HOLDERS", set())
     assert str(faults.card_fault(CardConnectionException(hresult=faults.BUSY))) == "another program is using the card"
 
 
-def test_only_a_key_that_registered_is_asked_to_sign(bus: Bus, key: SimulatedKey) -> None:
-    """Otherwise mfa-kit has a bug."""
+def test_only_a_registered_key_is_asked_to_sign(bus: Bus, key: SimulatedKey) -> None:
+    """Another order of calls is a bug in mfa-kit and raises an error."""
     bus.plug(key)
     with open_key(None, tell=lambda _: None) as one, pytest.raises(TypeError, match="register first"):
         one.assertion(verify=False, pin=None)
 
 
-def test_a_key_without_configuration_takes_no_policy(bus: Bus, maker: AttestationCa) -> None:
+def test_a_key_without_authenticator_config_has_no_pin_policy(bus: Bus, maker: AttestationCa) -> None:
     """Its list of options does not matter."""
     bus.plug(lab_key(maker, behavior=KeyBehavior(configurable=False)))
     with open_key(None, tell=lambda _: None) as one, pytest.raises(DeviceFault, match="cannot be configured"):

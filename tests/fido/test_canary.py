@@ -27,7 +27,7 @@ VERBS: dict[str, tuple[str | None, tuple[str, ...]]] = {
 
 
 class Canary:
-    """Runs a command on a key, and looks for the PINs."""
+    """Runs a command on a key, and searches its output for the PINs."""
 
     def __init__(
         self, desk: Desk, bus: Bus, maker: AttestationCa, published: Published, patch: pytest.MonkeyPatch, loud: Watched
@@ -63,8 +63,8 @@ def canary(
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_run_tells_no_pin(canary: Canary, verb: str) -> None:
-    """Checked: stdout in each form, stderr with --debug, every log record including python-fido2's, and every file."""
+def test_a_run_prints_no_pin(canary: Canary, verb: str) -> None:
+    """Searched: stdout in each form, stderr with --debug, every log record including python-fido2's, and every file."""
     for output in ("table", "json", "csv"):
         done, _ = canary.run(verb, "--output", output)
         assert done.code == 0, done.err
@@ -73,8 +73,8 @@ def test_a_run_tells_no_pin(canary: Canary, verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", [verb for verb, (pin, _) in VERBS.items() if pin])
-def test_a_wrong_pin_is_not_told_either(canary: Canary, verb: str) -> None:
-    """It may be the right PIN of another key."""
+def test_a_wrong_pin_is_not_printed_either(canary: Canary, verb: str) -> None:
+    """A PIN that is wrong for this key may be the PIN of another key."""
     done, key = canary.run(verb, told=(WRONG.encode(), NEW.encode()))
     assert (done.code, key.client_pin.tries) == (3, 1)
     canary.check(done)
@@ -82,8 +82,8 @@ def test_a_wrong_pin_is_not_told_either(canary: Canary, verb: str) -> None:
 
 @pytest.mark.parametrize("line", [b"\xffpin-5839-canary", b"pin-5839-canary" * 9, b"pin-5839-canary\xc3"])
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_line_that_is_no_pin_is_not_told_and_not_tried(canary: Canary, verb: str, line: bytes) -> None:
-    """Octets that are not text, or more than a PIN can have, cause an error and no try."""
+def test_a_line_that_is_not_a_pin_is_neither_printed_nor_tried(canary: Canary, verb: str, line: bytes) -> None:
+    """Octets that are not text, or more than a PIN can have, are an error and are not sent to the key."""
     done, key = canary.run(verb, told=(line,))
     assert (done.code in {2, 3}, key.client_pin.tries) == (True, 0)
     canary.check(done)
@@ -91,8 +91,8 @@ def test_a_line_that_is_no_pin_is_not_told_and_not_tried(canary: Canary, verb: s
 
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_key_that_goes_or_babbles_gets_no_pin_told(canary: Canary, verb: str) -> None:
-    """The key is unplugged after one packet, or a packet is replaced with nonsense."""
+def test_no_pin_is_printed_if_the_key_fails(canary: Canary, verb: str) -> None:
+    """The key is unplugged after one packet, or a packet is replaced with random octets."""
     whole, _ = canary.run(verb)
     assert whole.code in {0, 1}
     [slot] = canary.bus.slots.values()
@@ -110,8 +110,8 @@ def tampering(at: int, octets: bytes | None) -> Tamper:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_our_own_bug_tells_no_pin(canary: Canary, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception with the PIN in its message is raised midway. Only its type and place are reported."""
+def test_a_bug_prints_no_pin(canary: Canary, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception with the PIN in its message is raised during the run. Only its type and place are printed."""
 
     def broken(*_: object) -> None:
         raise RuntimeError(PIN + NEW)
@@ -125,7 +125,7 @@ def test_our_own_bug_tells_no_pin(canary: Canary, verb: str, monkeypatch: pytest
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["verify", "change"])
-def test_no_local_of_our_frames_shows_a_pin(canary: Canary, verb: str) -> None:
+def test_no_local_variable_shows_a_pin(canary: Canary, verb: str) -> None:
     """Every executed line is checked, except where a value becomes a secret.
 
     So no traceback with local variables shows a PIN.

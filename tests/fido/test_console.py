@@ -19,7 +19,7 @@ from tests.fido.conftest import LAB_AAGUID, Bus, Desk, Published
 
 @pytest.fixture
 def registers(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
-    """Register a key for this user as soon as the user is told what to click, and record that."""
+    """Register a key for this user when the prompt says what to click, and record the user."""
 
     def begin(user: str) -> list[str]:
         told: list[str] = []
@@ -43,7 +43,7 @@ def enroll(desk: Desk, user: str, published: Published, *more: str | Path) -> tu
     return done.code, json.loads(done.out) if done.out else {}, done.err
 
 
-def test_a_genuine_key_is_verified_and_its_serial_is_noted(
+def test_a_genuine_key_is_verified_and_its_serial_recorded(
     bus: Bus,
     key: SimulatedKey,
     desk: Desk,
@@ -51,7 +51,7 @@ def test_a_genuine_key_is_verified_and_its_serial_is_noted(
     users: Callable[[], str],
     registers: Callable[[str], list[str]],
 ) -> None:
-    """The serial is in the receipt and in the journal. The key makes one registration and one assertion."""
+    """The serial is in the receipt and in the ledger. The key makes one registration and one assertion."""
     bus.plug(key, serial="KEY-7")
     user = users()
     registers(user)
@@ -83,7 +83,7 @@ def test_a_key_without_a_serial_is_called_by_its_label_or_model(
     assert enroll(desk, user, published, *asset)[1]["hardware"] == named
 
 
-def test_a_key_that_is_refused_goes_to_nobody(
+def test_a_refused_key_is_given_to_no_user(
     bus: Bus,
     maker: AttestationCa,
     desk: Desk,
@@ -91,7 +91,7 @@ def test_a_key_that_is_refused_goes_to_nobody(
     users: Callable[[], str],
     registers: Callable[[str], list[str]],
 ) -> None:
-    """The exit code is 3, before the console is mentioned. `--skip-key-check` is suggested."""
+    """The exit code is 3, before the console is mentioned. The hint names `--skip-key-check`."""
     bus.plug(lab_key(maker, behavior=KeyBehavior(attestation="self")))
     user = users()
     told = registers(user)
@@ -101,7 +101,7 @@ def test_a_key_that_is_refused_goes_to_nobody(
     assert "--skip-key-check" in err
 
 
-def test_a_policy_is_held_to_iams_word_too(
+def test_a_policy_also_applies_to_the_certification_in_iam(
     bus: Bus,
     maker: AttestationCa,
     desk: Desk,
@@ -111,9 +111,9 @@ def test_a_policy_is_held_to_iams_word_too(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The key has the level according to the metadata.
+    """The key has the required level in the metadata, but IAM reports a lower level.
 
-    IAM reports a lower one, so the check fails, and the device stays.
+    So the check fails, and the device is kept.
     """
     bus.plug(lab_key(maker))
     policy = tmp_path / "policy.toml"
@@ -134,7 +134,7 @@ def test_a_policy_is_held_to_iams_word_too(
     assert "warning: the policy requires FIDO_CERTIFIED_L2" in err
 
 
-def test_without_a_key_there_is_nothing_to_verify(
+def test_without_a_key_verification_is_an_error(
     bus: Bus, desk: Desk, published: Published, users: Callable[[], str], registers: Callable[[str], list[str]]
 ) -> None:
     """The error comes before the console is opened."""

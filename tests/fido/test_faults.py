@@ -40,7 +40,7 @@ PIN = "123456"
 
 
 def whole(bus: Bus, key: SimulatedKey, *, pin: bool = False, **how: Any) -> int:
-    """Plug a key in, run every operation with it, and unplug it. Return how many packets it sent."""
+    """Plug in a key, run every operation with it, and unplug it. Return the number of packets that the key sent."""
     slot = bus.plug(key, **how)
     place = list(bus.slots)[-1]
     told: list[str] = []
@@ -61,8 +61,8 @@ def whole(bus: Bus, key: SimulatedKey, *, pin: bool = False, **how: Any) -> int:
 
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("at", [0, 1, 2, 5])
-def test_a_mute_key_ends_at_its_deadline(bus: Bus, maker: AttestationCa, at: int) -> None:
-    """The key stops answering at the first packet or later. The error is a sentence, and no call hangs."""
+def test_a_silent_key_ends_at_the_deadline(bus: Bus, maker: AttestationCa, at: int) -> None:
+    """The key stops answering at the first packet or later. The error is a message, and no call hangs."""
     key = lab_key(maker)
     with pytest.raises(DeviceFault, match="does not answer"):
         whole(bus, key, tamper=lambda number, packet: packet if number < at else b"")
@@ -70,22 +70,22 @@ def test_a_mute_key_ends_at_its_deadline(bus: Bus, maker: AttestationCa, at: int
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
-def test_a_key_that_works_on_for_ever_ends_at_its_deadline(bus: Bus, maker: AttestationCa) -> None:
-    """Keepalives are answers too, so the limit is on time and not on silence."""
+def test_a_key_that_only_sends_keepalives_ends_at_the_deadline(bus: Bus, maker: AttestationCa) -> None:
+    """Keepalives are answers too, so the limit is on the whole time and not on silence."""
     with pytest.raises(DeviceFault, match=r"does not answer|was not touched"):
         whole(bus, lab_key(maker, behavior=KeyBehavior(touch=None)), hid={"patience": 1000.0})
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
-def test_an_untouched_key_is_told_to_stop_and_the_person_what_happened(bus: Bus, maker: AttestationCa) -> None:
+def test_an_untouched_key_is_canceled_and_reported(bus: Bus, maker: AttestationCa) -> None:
     """After the timeout, 30 s and here 3 s, the cancellation reaches the key, which answers KEEPALIVE_CANCEL."""
     with pytest.raises(DeviceFault, match="the key was not touched"):
         whole(bus, lab_key(maker, behavior=KeyBehavior(touch=None)))
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_key_that_gives_up_by_itself_is_told_as_untouched(bus: Bus, maker: AttestationCa) -> None:
+def test_a_timeout_of_the_key_is_reported_as_a_missing_touch(bus: Bus, maker: AttestationCa) -> None:
     """The key itself sends USER_ACTION_TIMEOUT."""
     with pytest.raises(DeviceFault, match="the key was not touched"):
         whole(bus, lab_key(maker, behavior=KeyBehavior(touch=None)), hid={"patience": 0.5})
@@ -93,22 +93,22 @@ def test_a_key_that_gives_up_by_itself_is_told_as_untouched(bus: Bus, maker: Att
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
-def test_a_u2f_key_is_polled_and_given_up(bus: Bus, maker: AttestationCa) -> None:
-    """It answers 0x6985 at once until it is touched."""
+def test_a_u2f_key_is_polled_until_the_timeout(bus: Bus, maker: AttestationCa) -> None:
+    """A U2F key answers 0x6985 at once until it is touched."""
     with pytest.raises(DeviceFault, match="the key was not touched"):
         whole(bus, SimulatedKey(maker.certificate(None), model=U2F, behavior=KeyBehavior(touch=None)))
 
 
 @pytest.mark.parametrize("model", [KeyModel(), U2F], ids=["ctap2", "u2f"])
-def test_a_late_finger_is_waited_for(bus: Bus, maker: AttestationCa, model: KeyModel) -> None:
-    """The wait uses keepalives or polling."""
+def test_a_late_touch_is_accepted(bus: Bus, maker: AttestationCa, model: KeyModel) -> None:
+    """The key sends keepalives or is polled."""
     assert whole(bus, SimulatedKey(maker.certificate(None), model=model, behavior=KeyBehavior(touch=0.6))) > 4
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
-def test_a_person_is_told_before_the_call_and_counted_down(bus: Bus, maker: AttestationCa, monkeypatch: Any) -> None:
-    """Keepalives may never come, so the prompt does not wait for them."""
+def test_the_prompt_for_a_touch_comes_before_the_call(bus: Bus, maker: AttestationCa, monkeypatch: Any) -> None:
+    """Keepalives may never come, so the prompt and its countdown do not wait for one."""
     monkeypatch.setattr(fido, "COUNTDOWN", (2, 1))
     bus.plug(lab_key(maker, behavior=KeyBehavior(touch=None)))
     told: list[str] = []
@@ -123,13 +123,18 @@ def test_a_person_is_told_before_the_call_and_counted_down(bus: Bus, maker: Atte
 @pytest.mark.parametrize(
     ("model", "pin"), [(KeyModel(), False), (KeyModel(), True), (U2F, False)], ids=["ctap2", "with-pin", "u2f"]
 )
-def test_removal_at_every_packet_is_told_as_removal(bus: Bus, maker: AttestationCa, model: KeyModel, pin: bool) -> None:
+def test_removal_at_every_packet_is_reported_as_removal(
+    bus: Bus, maker: AttestationCa, model: KeyModel, pin: bool
+) -> None:
     """The key may be unplugged after any of its packets. Their number depends on the length of the signatures."""
     issued = maker.certificate(model.aaguid)
     how: dict[str, Any] = {"model": model, "pin": PIN if pin else None}
 
     def sent_until(last: int) -> int | None:
-        """Unplug the key after so many packets. Return how many it sent, or None if its removal was reported."""
+        """Unplug the key after this many packets.
+
+        Return the number of packets sent, or None if the removal was reported.
+        """
         key = SimulatedKey(issued, **how)
         try:
             return whole(bus, key, pin=pin, tamper=lambda number, packet: packet if number < last else None)
@@ -143,7 +148,7 @@ def test_removal_at_every_packet_is_told_as_removal(bus: Bus, maker: Attestation
 
 
 def test_a_removal_is_exit_3_at_the_command_line(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
-    """The output is one sentence and one hint, without a traceback."""
+    """The output is one message and one hint, without a traceback."""
     bus.plug(key, tamper=lambda number, packet: packet if number < 9 else None)
     done = desk.run("verify", "fido2", *published.options)
     assert (done.code, done.out) == (3, "")
@@ -151,7 +156,7 @@ def test_a_removal_is_exit_3_at_the_command_line(bus: Bus, key: SimulatedKey, pu
 
 
 def told_or_done(act: Callable[[], object]) -> None:
-    """Run an operation. A device can only cause a DeviceFault; any other error is a bug in mfa-kit."""
+    """Run an operation. A key may only cause a DeviceFault; any other error is a bug in mfa-kit."""
     with contextlib.suppress(DeviceFault):
         act()
 
@@ -160,7 +165,9 @@ def told_or_done(act: Callable[[], object]) -> None:
 @pytest.mark.usefixtures("hasty")
 @given(data=st.data())
 @MANY
-def test_a_changed_octet_in_any_packet_is_a_sentence(bus: Bus, maker: AttestationCa, data: st.DataObject) -> None:
+def test_a_changed_octet_in_any_packet_is_a_device_fault_or_ignored(
+    bus: Bus, maker: AttestationCa, data: st.DataObject
+) -> None:
     """The octet may be in a header, sequence number, length or content."""
     model = data.draw(st.sampled_from([KeyModel(), U2F]))
     number = data.draw(st.integers(0, 20))
@@ -181,7 +188,7 @@ nonsense = st.recursive(
 
 
 class Liar(SimulatedKey):
-    """Answers with the given values."""
+    """Answers each command with the given octets."""
 
     lie: Callable[[bytes, bytes], bytes]
 
@@ -196,7 +203,7 @@ class Liar(SimulatedKey):
     octets=st.binary(max_size=200) | nonsense.map(lambda v: b"\0" + cbor.encode(v)),
 )
 @MANY
-def test_nonsense_in_place_of_any_answer_is_a_sentence(
+def test_random_octets_as_any_answer_are_a_device_fault(
     bus: Bus, maker: AttestationCa, command: int, octets: bytes
 ) -> None:
     """The answers are random octets, or well-formed but meaningless CBOR."""
@@ -209,10 +216,10 @@ def test_nonsense_in_place_of_any_answer_is_a_sentence(
 @pytest.mark.usefixtures("hasty")
 @given(command=st.sampled_from([1, 2, 4]), which=st.integers(0, 20), value=st.just(GONE) | nonsense)
 @MANY
-def test_a_field_of_another_type_is_a_sentence(
+def test_a_field_of_another_type_is_a_device_fault(
     bus: Bus, maker: AttestationCa, command: int, which: int, value: object
 ) -> None:
-    """In a correct answer one member is replaced or left out."""
+    """In a correct answer, one member is replaced or left out."""
 
     def lie(request: bytes, answer: bytes) -> bytes:
         if request[0] != command or answer[0]:
@@ -230,7 +237,7 @@ def test_a_field_of_another_type_is_a_sentence(
 
 
 @pytest.mark.parametrize("depth", [200, 500])
-def test_cbor_within_cbor_without_end_is_a_sentence(bus: Bus, maker: AttestationCa, depth: int) -> None:
+def test_deeply_nested_cbor_is_a_device_fault(bus: Bus, maker: AttestationCa, depth: int) -> None:
     """Deeply nested lists must not cause a recursion error."""
     key = Liar(maker.certificate(None))
     key.lie = lambda request, answer: b"\0" + b"\x81" * depth + b"\0" if request[0] == 4 else answer
@@ -239,7 +246,7 @@ def test_cbor_within_cbor_without_end_is_a_sentence(bus: Bus, maker: Attestation
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
-def test_a_key_that_keeps_a_library_asking_ends_at_a_deadline(bus: Bus, maker: AttestationCa) -> None:
+def test_a_library_that_asks_forever_ends_at_the_deadline(bus: Bus, maker: AttestationCa) -> None:
     """With a negative maxCredentialCountInList, python-fido2 asks for the same credentials forever and gets answers."""
     key = Liar(maker.certificate(None))
 
@@ -257,10 +264,10 @@ def test_a_key_that_keeps_a_library_asking_ends_at_a_deadline(bus: Bus, maker: A
 
 
 @pytest.mark.parametrize("limits", [{7: -5}, {7: 2**62}, {5: 1}, {5: 1, 7: 2**62}, {13: 64}, {13: 2**40}], ids=str)
-def test_limits_that_no_key_has_are_refused_before_anything_is_asked(
+def test_impossible_limits_are_refused_before_any_request(
     bus: Bus, maker: AttestationCa, limits: dict[int, int]
 ) -> None:
-    """The limits are sizes from which a library counts down, and a minimum PIN length for generated PINs."""
+    """The limits are the sizes from which a library counts down, and the minimum length of generated PINs."""
     key = Liar(maker.certificate(None))
 
     def lie(request: bytes, answer: bytes) -> bytes:
@@ -274,8 +281,8 @@ def test_limits_that_no_key_has_are_refused_before_anything_is_asked(
     assert key.registered == 0
 
 
-def test_a_blocked_sensor_asks_for_no_pin_that_was_not_given(bus: Bus, maker: AttestationCa) -> None:
-    """python-fido2 falls back to the PIN. The user gave no PIN, so none is sent."""
+def test_a_blocked_sensor_does_not_cause_a_pin_request(bus: Bus, maker: AttestationCa) -> None:
+    """python-fido2 falls back to the PIN. The user typed no PIN, so none is sent."""
     key = Liar(maker.certificate(None), model=KeyModel(fingerprint=True), pin=PIN)
     key.lie = lambda request, answer: b"\x3c" if request[0] == 6 and b"\x02\x06" in request[:6] else answer
     bus.plug(key)
@@ -287,8 +294,8 @@ def test_a_blocked_sensor_asks_for_no_pin_that_was_not_given(bus: Bus, maker: At
     assert key.client_pin.tries == 0
 
 
-def test_a_key_that_cannot_count_its_credentials_says_so(bus: Bus, maker: AttestationCa) -> None:
-    """The error comes before its PIN is sent."""
+def test_a_key_that_cannot_count_its_credentials_is_an_error(bus: Bus, maker: AttestationCa) -> None:
+    """The error comes before the PIN is sent."""
     key = Liar(maker.certificate(None), pin=PIN)
 
     def lie(request: bytes, answer: bytes) -> bytes:
@@ -305,8 +312,8 @@ def test_a_key_that_cannot_count_its_credentials_says_so(bus: Bus, maker: Attest
     assert key.client_pin.tries == 0
 
 
-def test_a_mute_key_is_not_waited_for_again(bus: Bus, key: SimulatedKey, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next call ends at once. Its own limit would be an hour."""
+def test_a_silent_key_is_not_waited_for_again(bus: Bus, key: SimulatedKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next call ends at once, although its own limit is an hour."""
     monkeypatch.setattr(links, "PROMPT", 0.3)
     bus.plug(key, tamper=lambda number, packet: packet if number < 1 else b"")
     with fido.open_key(None, tell=lambda _: None) as opened:
@@ -330,16 +337,16 @@ def test_a_mute_key_is_not_waited_for_again(bus: Bus, key: SimulatedKey, monkeyp
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_what_libraries_raise_becomes_a_sentence(error: Exception, said: str) -> None:
-    """The error also has a hint."""
+def test_errors_of_libraries_become_device_faults(error: Exception, said: str) -> None:
+    """The fault has a hint too."""
     with pytest.raises(DeviceFault) as caught, faults.key_faults():
         raise error
     assert str(caught.value).startswith(said)
     assert caught.value.hint
 
 
-def test_whoever_holds_a_card_is_named_if_it_is_known(tmp_path: Path) -> None:
-    """The process is named. Other PC/SC statuses are reported with their number."""
+def test_the_process_that_holds_a_card_is_named_if_known(tmp_path: Path) -> None:
+    """Other PC/SC errors are reported with their number."""
     holder = tmp_path / "scdaemon"
     shutil.copy("/usr/bin/sleep", holder)
     busy, broken = (CardConnectionException(hresult=code) for code in (faults.BUSY, 0x80100014))
@@ -355,22 +362,22 @@ def test_whoever_holds_a_card_is_named_if_it_is_known(tmp_path: Path) -> None:
         raise NoCardException("", 0)
 
 
-def test_an_answer_without_a_credential_is_no_registration() -> None:
-    """The authenticator data lacks its attested part."""
+def test_a_response_without_a_credential_is_not_a_registration() -> None:
+    """The authenticator data lacks the attested credential data."""
     data = AuthenticatorData.create(bytes(32), AuthenticatorData.FLAG.UP, 1)
     with pytest.raises(ValueError, match="no credential"):
         registration_of(AttestationObject.create("none", data, {}), bytes(32))
 
 
-def test_another_program_on_the_same_key_is_told(bus: Bus, key: SimulatedKey) -> None:
-    """Hidraw gives every packet to all readers, so a packet of another channel shows another program."""
+def test_another_program_on_the_same_key_is_reported(bus: Bus, key: SimulatedKey) -> None:
+    """Hidraw sends every packet to all readers, so a packet of another channel reveals another program."""
     with pytest.raises(DeviceFault, match="another program is using this key"):
         whole(bus, key, tamper=lambda number, packet: packet if number < 3 else b"\xde\xad\xbe\xef" + packet[4:])
 
 
 @pytest.mark.usefixtures("bus")
-def test_a_node_that_may_not_be_opened_is_named(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every user can see the key in sysfs, but python-fido2 hides it."""
+def test_a_node_that_cannot_be_opened_is_named(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every user can see the key in sysfs, but python-fido2 does not list it."""
     report = bytes.fromhex("06d0f10901a1010920150026ff007508954081020921150026ff00750895409102c0")
     node = tmp_path / "hidraw7" / "device"
     node.mkdir(parents=True)

@@ -22,7 +22,7 @@ FIDO = KeyModel(product="Maker Key")
 
 
 def told(desk: Desk, *words: str) -> tuple[int, dict[str, object], str]:
-    """Run `key info` and return the code, the result and the messages."""
+    """Run `key info`. Return the exit code, the result and the messages."""
     done = desk.run("key", "info", "--no-input", "--output", "json", *words)
     return done.code, json.loads(done.out) if done.out else {}, done.err
 
@@ -32,8 +32,8 @@ def rows(desk: Desk) -> list[dict[str, object]]:
     return found
 
 
-def test_two_keys_are_not_one(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
-    """Without --key, someone has to choose. Each name of a key shows that key alone."""
+def test_with_two_keys_one_must_be_chosen(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
+    """Without --key there is an error. Each name of a key selects that key alone."""
     bus.plug(lab_key(maker, model=FIDO))
     card = YkoathCard()
     pcsc.plug(card)
@@ -58,8 +58,8 @@ def test_two_keys_are_not_one(bus: Bus, maker: AttestationCa, desk: Desk) -> Non
     assert "plugged in: Maker Key, no serial, at /dev/hidraw0" in err
 
 
-def test_a_key_of_which_half_failed_is_shown_and_is_an_error(desk: Desk, bus: Bus, maker: AttestationCa) -> None:
-    """The half that answers is printed. The other may be in the same reader, locked, or on USB."""
+def test_a_key_with_one_failed_applet_is_shown_and_is_an_error(desk: Desk, bus: Bus, maker: AttestationCa) -> None:
+    """The applet that answers is printed. The other applet may be in the same reader, locked, or on USB."""
     card = TwoApplets(FidoCard(lab_key(maker)))
     pcsc.plug(card)
     card.quirks = Quirks(stalls=frozenset({LIST}))
@@ -85,7 +85,7 @@ def test_a_key_of_which_half_failed_is_shown_and_is_an_error(desk: Desk, bus: Bu
 
 @pytest.mark.usefixtures("bus")
 def test_both_applets_of_a_card_are_one_row(desk: Desk, maker: AttestationCa) -> None:
-    """They are in one reader."""
+    """Both applets are in one reader."""
     pcsc.plug(TwoApplets(FidoCard(lab_key(maker))))
     (row,) = rows(desk)
     assert (row["where"], row["serial"]) == ([pcsc.reader(0)], "12345678")
@@ -114,7 +114,7 @@ def at_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
 def test_a_key_on_usb_that_is_a_reader_too_is_one_row(
     bus: Bus, desk: Desk, maker: AttestationCa, at_address: Callable[[str, int], None]
 ) -> None:
-    """The same address on the bus makes it one."""
+    """The key and the reader have the same address on the bus."""
     pcsc.plug(YkoathCard())
     bus.plug(lab_key(maker, model=FIDO))
     at_address("hidraw0", 8)
@@ -127,8 +127,8 @@ def test_a_key_on_usb_that_is_a_reader_too_is_one_row(
 
 
 @pytest.mark.parametrize("reader", [0, 1])
-def test_a_key_on_usb_has_the_reader_of_its_own_name(reader: int, bus: Bus, desk: Desk, maker: AttestationCa) -> None:
-    """The name counts if no other key and no other reader has it."""
+def test_a_key_on_usb_is_matched_to_a_reader_by_name(reader: int, bus: Bus, desk: Desk, maker: AttestationCa) -> None:
+    """The name is used only if no other key and no other reader has it."""
     pcsc.plug(*[None] * reader, YkoathCard())
     named = KeyModel(product=YUBIKEY)
     bus.plug(lab_key(maker, model=named))
@@ -140,7 +140,7 @@ def test_a_key_on_usb_has_the_reader_of_its_own_name(reader: int, bus: Bus, desk
 
 
 def test_messages_of_python_fido2_do_not_reach_the_user(tmp_path: Path, maker: AttestationCa) -> None:
-    """A key that is busy for a moment is asked again, which python-fido2 would report on stderr."""
+    """A key that is busy for a moment is asked again. python-fido2 would print that on stderr."""
     port = Port(tmp_path / "0", lab_key(maker), busy=2)
     try:
         done = Desk(tmp_path / "desk", port.env).process("key", "list")
@@ -151,7 +151,7 @@ def test_messages_of_python_fido2_do_not_reach_the_user(tmp_path: Path, maker: A
 
 
 def test_a_claimed_model_does_not_pass(bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path) -> None:
-    """Another maker's key claims to be the model. What is published about the model says nothing about this key."""
+    """A key of another manufacturer claims to be the model. The metadata of the model says nothing about this key."""
     other = AttestationCa(now=time.time())
     published = publish(tmp_path, maker, [maker.entry("model", aaguid=LAB_AAGUID)])
     bus.plug(lab_key(other))

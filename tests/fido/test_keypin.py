@@ -31,21 +31,19 @@ PIN, NEW = "pin-5839-canary", "new-7712-canary"
 
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Answer each PIN prompt with the next item of this list."""
+    """Answer each PIN prompt with the next element of this list."""
     answers: list[str] = []
     monkeypatch.setattr(PipedPins, "pin", lambda *_: Pin(answers.pop(0)))
     return answers
 
 
 def has(key: SimulatedKey, pin: str) -> bool:
-    """Whether the key has this PIN, according to its stored hash."""
+    """Return whether the key has this PIN, according to its stored hash."""
     return key.client_pin.hash == digest(pin.encode())
 
 
-def test_a_key_without_a_pin_gets_one_and_it_is_tried_once(
-    bus: Bus, key: SimulatedKey, desk: Desk, typed: list[str]
-) -> None:
-    """The key's report alone is not trusted."""
+def test_a_new_pin_is_verified_with_one_attempt(bus: Bus, key: SimulatedKey, desk: Desk, typed: list[str]) -> None:
+    """The key's own success message is not enough."""
     bus.plug(key)
     typed.append(NEW)
     done = desk.run("key", "pin", "set", "--pin-stdin", "--output", "json")
@@ -56,8 +54,8 @@ def test_a_key_without_a_pin_gets_one_and_it_is_tried_once(
     assert NEW not in done.out + done.err
 
 
-def test_a_pin_is_changed_for_the_old_one(bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]) -> None:
-    """The old and the new PIN are read, one per line."""
+def test_a_pin_is_changed(bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]) -> None:
+    """The old PIN and the new PIN are read, one per line."""
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
     typed += [PIN, NEW]
@@ -68,7 +66,7 @@ def test_a_pin_is_changed_for_the_old_one(bus: Bus, maker: AttestationCa, desk: 
 def test_a_wrong_old_pin_costs_one_try_and_changes_nothing(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]
 ) -> None:
-    """The remaining tries are shown."""
+    """The number of remaining tries is shown."""
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
     typed += ["wrong-1", NEW]
@@ -86,7 +84,7 @@ def test_a_wrong_old_pin_costs_one_try_and_changes_nothing(
         ({"model": KeyModel(aaguid=None, versions=("U2F_V2",))}, "change", "does not support a PIN"),
     ],
 )
-def test_what_does_not_fit_the_key_is_told_before_a_pin_is_asked_for(
+def test_a_command_that_the_key_cannot_do_asks_for_no_pin(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], how: dict[str, object], verb: str, what: str
 ) -> None:
     """Nothing is sent to the key."""
@@ -101,7 +99,7 @@ def test_what_does_not_fit_the_key_is_told_before_a_pin_is_asked_for(
 def test_a_new_pin_that_the_key_cannot_have_is_not_sent(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], new: str
 ) -> None:
-    """The PIN is too short for this key, or too long for any. The old PIN is not tried either."""
+    """The new PIN is too short for this key, or too long for any key. The old PIN is not sent either."""
     key = lab_key(maker, pin=PIN, shortest_pin=6)
     bus.plug(key)
     typed += [PIN, new]
@@ -110,8 +108,8 @@ def test_a_new_pin_that_the_key_cannot_have_is_not_sent(
     assert "nothing was sent" in done.err
 
 
-def test_the_same_pin_again_is_no_change(bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]) -> None:
-    """A key that requires a new PIN would refuse it."""
+def test_the_same_pin_again_is_refused(bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]) -> None:
+    """A key that requires a new PIN would refuse the old one as well."""
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
     typed += [PIN, PIN]
@@ -119,8 +117,8 @@ def test_the_same_pin_again_is_no_change(bus: Bus, maker: AttestationCa, desk: D
     assert key.client_pin.tries == 0
 
 
-def test_a_key_that_wants_a_new_pin_gets_it(bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]) -> None:
-    """With forcePINChange the key rejects even the right PIN for anything else, so it is used only for the change."""
+def test_a_key_that_requires_a_new_pin_gets_one(bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]) -> None:
+    """With forcePINChange, the key rejects even the correct PIN for anything but the change."""
     key = lab_key(maker, pin="1234", force_change=True)
     key.client_pin.shortest = 8
     bus.plug(key)
@@ -131,10 +129,10 @@ def test_a_key_that_wants_a_new_pin_gets_it(bus: Bus, maker: AttestationCa, desk
 
 
 @pytest.mark.parametrize("left", [0, 1, 2])
-def test_the_last_tries_are_not_a_scripts(
+def test_a_script_does_not_use_the_last_tries(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], left: int
 ) -> None:
-    """A script may neither change the PIN nor set a policy then."""
+    """With two tries left, a script may neither change the PIN nor set a PIN policy."""
     key = lab_key(maker, pin=PIN)
     key.client_pin.retries = left
     bus.plug(key)
@@ -144,7 +142,7 @@ def test_the_last_tries_are_not_a_scripts(
     assert (key.client_pin.tries, key.client_pin.retries) == (0, left)
 
 
-def test_a_key_that_must_be_unplugged_is_asked_nothing(
+def test_a_key_that_must_be_unplugged_gets_no_pin(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After PIN_AUTH_BLOCKED there is no further try."""
@@ -158,7 +156,7 @@ def test_a_key_that_must_be_unplugged_is_asked_nothing(
     assert "until it is unplugged" in done.err
 
 
-def test_a_refused_new_pin_is_told(
+def test_a_new_pin_that_the_key_refuses_is_an_error(
     bus: Bus, key: SimulatedKey, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key may require more than it reports."""
@@ -181,10 +179,10 @@ def test_a_refused_new_pin_is_told(
 
 
 @pytest.mark.parametrize("kept", [None, b"\0" * 16], ids=["nothing", "another"])
-def test_a_key_that_says_yes_and_keeps_something_else_is_told(
+def test_a_key_that_does_not_keep_the_new_pin_is_an_error(
     bus: Bus, key: SimulatedKey, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch, kept: bytes | None
 ) -> None:
-    """The read-back checks that the key has a PIN, and that it is this one."""
+    """After the change, mfa-kit checks that the key has a PIN, and that it is the new one."""
     bus.plug(key)
     monkeypatch.setattr(ClientPin, "_set", lambda self, *_: setattr(self, "hash", kept))
     typed.append(NEW)
@@ -195,10 +193,10 @@ def test_a_key_that_says_yes_and_keeps_something_else_is_told(
     ) in done.err
 
 
-def test_a_generated_pin_is_sealed_before_the_key_has_it(
+def test_a_generated_pin_is_encrypted_to_a_file_first(
     bus: Bus, key: SimulatedKey, desk: Desk, tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity
 ) -> None:
-    """The PIN has only digits, and it is in a new file of mode 0600 and nowhere else."""
+    """The PIN has only digits. It is in a new file of mode 0600, and in no other file or output."""
     bus.plug(key, serial="KEY-7")
     file = tmp_path / "pin.age"
     done = desk.run("key", "pin", "set", "--generate", "-r", recipient, "-o", file)
@@ -212,10 +210,10 @@ def test_a_generated_pin_is_sealed_before_the_key_has_it(
     assert not [each for each in desk.home.rglob("*") if each.is_file() and pin.encode() in each.read_bytes()]
 
 
-def test_a_pin_that_the_key_has_is_told_though_the_result_cannot_be_written(
+def test_a_set_pin_is_reported_even_if_stdout_is_closed(
     bus: Bus, key: SimulatedKey, desk: Desk, tmp_path: Path, recipient: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The exit code alone would suggest that the PIN was not set, and the user would throw the PIN away."""
+    """The exit code alone would suggest that the PIN was not set, and the user would delete the file with the PIN."""
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -228,7 +226,7 @@ def test_a_pin_that_the_key_has_is_told_though_the_result_cannot_be_written(
     assert f"the key now has the PIN that is encrypted in {file}" in done.err
 
 
-def test_a_pin_that_the_key_refuses_is_not_told_to_be_on_it(
+def test_a_refused_pin_is_not_reported_as_set(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path, recipient: str, typed: list[str]
 ) -> None:
     """The old PIN was wrong."""
@@ -239,7 +237,7 @@ def test_a_pin_that_the_key_refuses_is_not_told_to_be_on_it(
     assert (done.code, "the key now has the PIN" in done.err) == (3, False)
 
 
-def test_a_pin_that_cannot_be_sealed_is_not_set(
+def test_a_pin_that_cannot_be_encrypted_is_not_set(
     bus: Bus, key: SimulatedKey, desk: Desk, tmp_path: Path, recipient: str
 ) -> None:
     """An existing file is not overwritten."""
@@ -249,10 +247,10 @@ def test_a_pin_that_cannot_be_sealed_is_not_set(
     assert (done.code, key.client_pin.hash) == (5, None)
 
 
-def test_a_generated_pin_is_as_long_as_the_key_wants(
+def test_a_generated_pin_is_as_long_as_the_key_requires(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity
 ) -> None:
-    """It has eight digits, or more."""
+    """A generated PIN has eight digits, or the key's minimum length if that is longer."""
     key = lab_key(maker, shortest_pin=12)
     bus.plug(key)
     assert desk.run("key", "pin", "set", "--generate", "-r", recipient, "-o", tmp_path / "pin.age").code == 0
@@ -263,7 +261,7 @@ def test_a_generated_pin_is_as_long_as_the_key_wants(
 @pytest.mark.parametrize(
     "options", [("-o", "x"), ("--generate", "-o", "x"), ("--generate", "-r", "R"), ("-r", "R", "-o", "x")]
 )
-def test_options_of_a_sealed_pin_go_together(
+def test_options_of_an_encrypted_pin_must_be_given_together(
     bus: Bus, key: SimulatedKey, desk: Desk, recipient: str, options: tuple[str, ...]
 ) -> None:
     """The error comes before any prompt and before any file is created."""
@@ -272,14 +270,14 @@ def test_options_of_a_sealed_pin_go_together(
     assert (done.code, key.client_pin.hash) == (2, None)
 
 
-def test_a_generated_pin_is_not_shown_where_nobody_looks(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
+def test_a_generated_pin_is_not_shown_without_a_terminal(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
     """A test has no terminal."""
     bus.plug(key)
     done = desk.run("key", "pin", "set", "--generate")
     assert (done.code, key.client_pin.hash) == (8, None)
 
 
-def test_the_shortest_pin_is_raised_and_a_short_one_has_to_be_changed(
+def test_a_raised_minimum_length_forces_a_change_of_a_short_pin(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]
 ) -> None:
     """A script must name the key and pass --yes."""
@@ -293,10 +291,10 @@ def test_the_shortest_pin_is_raised_and_a_short_one_has_to_be_changed(
     assert "requires a new PIN first: mfa-kit key pin change" in done.err
 
 
-def test_what_cannot_be_undone_is_not_done_to_any_key(
+def test_an_irreversible_change_requires_a_confirmed_key(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]
 ) -> None:
-    """`--yes` without `--key` is a usage error. Without both, the user must type a confirmation."""
+    """`--yes` without `--key` is a usage error. Without both options, the user must type a confirmation."""
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
     policy = ("key", "pin", "policy", "--min-length", "8", "--pin-stdin")
@@ -309,10 +307,8 @@ def test_what_cannot_be_undone_is_not_done_to_any_key(
     assert (key.client_pin.shortest, key.client_pin.tries, has(key, PIN)) == (4, 0, True)
 
 
-def test_a_change_is_wanted_without_a_confirmation(
-    bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]
-) -> None:
-    """It can be undone by changing the PIN."""
+def test_a_forced_change_needs_no_confirmation(bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]) -> None:
+    """A forced change can be undone by changing the PIN."""
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
     typed.append(PIN)
@@ -320,8 +316,8 @@ def test_a_change_is_wanted_without_a_confirmation(
     assert key.client_pin.force_change
 
 
-def test_the_shortest_pin_of_a_key_without_one_is_raised(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
-    """No PIN is requested then, and a forced change is not possible."""
+def test_the_minimum_length_is_raised_on_a_key_without_a_pin(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
+    """No PIN is requested, and a change cannot be forced."""
     bus.plug(key, serial="KEY-7")
     assert desk.run("key", "pin", "policy", "--min-length", "6", "--yes", "--key", "KEY-7").code == 0
     assert key.client_pin.shortest == 6
@@ -329,10 +325,10 @@ def test_the_shortest_pin_of_a_key_without_one_is_raised(bus: Bus, key: Simulate
 
 
 @pytest.mark.parametrize("length", ["4", "63"])
-def test_a_shortest_pin_is_only_raised(
+def test_the_minimum_length_cannot_be_lowered(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], length: str
 ) -> None:
-    """For a lower length the error says that only a reset can lower it."""
+    """The error says that only a reset can lower the minimum length."""
     key = lab_key(maker, pin=PIN, shortest_pin=6)
     bus.plug(key, serial="KEY-7")
     typed.append(PIN)
@@ -340,16 +336,16 @@ def test_a_shortest_pin_is_only_raised(
     assert (done.code, key.client_pin.shortest) == ((2, 6) if length == "4" else (0, 63))
 
 
-def test_a_key_without_a_policy_is_told(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
+def test_a_key_without_a_pin_policy_is_an_error(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
     """CTAP 2.0 has no PIN policy."""
     bus.plug(lab_key(maker, pin=PIN, behavior=KeyBehavior(configurable=False)))
     assert "does not support a PIN policy" in desk.run("key", "pin", "policy", "--force-change").err
 
 
-def test_a_policy_that_the_key_drops_is_told(
+def test_a_policy_that_the_key_ignores_is_an_error(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The key's success status is not trusted."""
+    """The key's success status is not trusted. The setting is read back."""
     bus.plug(lab_key(maker, pin=PIN))
     typed.append(PIN)
     monkeypatch.setattr(ClientPin, "configure", lambda *_, **__: None)
@@ -358,8 +354,8 @@ def test_a_policy_that_the_key_drops_is_told(
     assert "accepted the policy but did not apply it" in done.err
 
 
-def test_a_policy_says_something(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
-    """Without an option there is nothing to do."""
+def test_a_policy_without_a_setting_is_an_error(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
+    """The command needs at least one option."""
     bus.plug(key)
     assert desk.run("key", "pin", "policy").code == 2
 
@@ -369,7 +365,7 @@ Hands = Callable[[Bus, Callable[[], SimulatedKey | None]], None]
 
 @pytest.fixture
 def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
-    """When the user is asked to, unplug all keys, and then plug in the key that `another` returns."""
+    """At the prompt, unplug all keys, then plug in the key that `another` returns."""
     monkeypatch.setattr(replug, "LOOK", 0.02)
     monkeypatch.setattr(replug, "PATIENCE", 30.0)
 
@@ -405,7 +401,7 @@ def reset(desk: Desk) -> Result:
 def test_a_key_is_erased_after_it_was_plugged_in_again(
     bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands
 ) -> None:
-    """The steps are announced in order, and the result is read back."""
+    """Messages say the steps in order, and the result is read back from the key."""
     key = lab_key(maker, pin=PIN, shortest_pin=6)
     key.resident.append(("example.org", b"id"))
     bus.plug(key, serial="KEY-7")
@@ -419,7 +415,7 @@ def test_a_key_is_erased_after_it_was_plugged_in_again(
 
 
 def test_another_key_is_not_erased(bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands) -> None:
-    """The key that was plugged in instead is not changed."""
+    """The key that was plugged in instead of the confirmed key is not changed."""
     another = lab_key(maker, pin=NEW, model=KeyModel(firmware=(5, 4, 3)))
     bus.plug(lab_key(maker, pin=PIN), serial="KEY-7")
     hands(bus, lambda: another)
@@ -441,7 +437,7 @@ def test_another_key_of_the_same_model_is_not_erased(bus: Bus, maker: Attestatio
 def test_the_key_that_was_confirmed_is_the_one_to_be_unplugged(
     bus: Bus, maker: AttestationCa, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second key of the same kind that is unplugged and plugged in meanwhile is not erased in its place."""
+    """Another key of the same kind, unplugged and plugged in meanwhile, is not erased."""
     twin = lab_key(maker, pin=PIN)
     bus.plug(lab_key(maker, pin=PIN))
     bus.plug(twin)
@@ -455,10 +451,10 @@ def test_the_key_that_was_confirmed_is_the_one_to_be_unplugged(
     assert "the key was not unplugged" in done.err
 
 
-def test_of_several_keys_that_are_plugged_in_at_once_none_is_erased(
+def test_if_several_keys_are_plugged_in_none_is_erased(
     bus: Bus, maker: AttestationCa, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is unclear which one is meant."""
+    """It is unknown which of the keys was confirmed."""
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
     looks: Iterator[set[str]] = iter([{"/dev/hidraw0"}, set()])
@@ -470,7 +466,7 @@ def test_of_several_keys_that_are_plugged_in_at_once_none_is_erased(
     assert "several keys were plugged in" in done.err
 
 
-def test_a_reset_that_comes_too_late_is_told(bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands) -> None:
+def test_a_reset_that_comes_too_late_is_an_error(bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands) -> None:
     """CTAP 2.1, 6.6: a reset must come within ten seconds of power-up."""
     key = lab_key(maker, pin=PIN, behavior=KeyBehavior(reset_within=-1))
     bus.plug(key, serial="KEY-7")
@@ -481,7 +477,7 @@ def test_a_reset_that_comes_too_late_is_told(bus: Bus, maker: AttestationCa, des
 
 
 def test_a_key_that_does_not_come_back_ends_the_wait(bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands) -> None:
-    """Nothing was erased."""
+    """The key was not erased."""
     bus.plug(lab_key(maker, pin=PIN), serial="KEY-7")
     hands(bus, lambda: None)
     done = reset(desk)
@@ -489,10 +485,10 @@ def test_a_key_that_does_not_come_back_ends_the_wait(bus: Bus, maker: Attestatio
     assert "no key was plugged in within" in done.err
 
 
-def test_a_key_that_says_it_was_reset_and_was_not_is_told(
+def test_a_reset_that_did_not_happen_is_an_error(
     bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its PIN is still set."""
+    """The key reports success, but its PIN is still set."""
     key = lab_key(maker, pin=PIN)
     monkeypatch.setattr(SimulatedKey, "reset", lambda _: None)
     bus.plug(key, serial="KEY-7")
@@ -503,7 +499,7 @@ def test_a_key_that_says_it_was_reset_and_was_not_is_told(
 
 
 def test_a_u2f_key_cannot_be_reset(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
-    """It has nothing to erase."""
+    """A U2F key stores nothing that could be erased."""
     bus.plug(SimulatedKey(maker.certificate(None), model=KeyModel(aaguid=None, versions=("U2F_V2",))), serial="KEY-7")
     done = reset(desk)
     assert done.code == 3
@@ -531,10 +527,10 @@ def at_terminal(process_desk: Desk) -> Callable[..., "tuple[pexpect.spawn[str], 
 
 
 @pytest.mark.slow
-def test_pins_are_typed_unseen_and_the_new_one_twice(
+def test_pins_are_not_echoed_and_the_new_one_is_typed_twice(
     at_terminal: Callable[..., "tuple[pexpect.spawn[str], io.StringIO]"], key_at_process: SimulatedKey
 ) -> None:
-    """The prompt shows the remaining tries, and the last tries must be confirmed."""
+    """The prompt shows the remaining tries, and the use of the last tries must be confirmed."""
     session, seen = at_terminal("key", "pin", "change")
     for prompt, answer in (
         ("type LAST to continue", "LAST"),
@@ -557,7 +553,7 @@ def test_pins_are_typed_unseen_and_the_new_one_twice(
 def test_a_generated_pin_is_shown_once_on_the_alternate_screen(
     at_terminal: Callable[..., "tuple[pexpect.spawn[str], io.StringIO]"], key_at_process: SimulatedKey
 ) -> None:
-    """It is shown before the key gets it. After Enter the screen is cleared."""
+    """The PIN is shown before the key gets it. After Enter, the screen is cleared."""
     key_at_process.client_pin = ClientPin()
     session, seen = at_terminal("key", "pin", "set", "--generate")
     session.expect(re.escape("\x1b[?1049h"))
@@ -580,7 +576,7 @@ def test_a_generated_pin_is_shown_once_on_the_alternate_screen(
 def test_a_reset_is_confirmed_by_the_keys_serial_or_place(
     at_terminal: Callable[..., "tuple[pexpect.spawn[str], io.StringIO]"], key_at_process: SimulatedKey, port: Port
 ) -> None:
-    """A key without a serial is named by its place. Any other input does nothing."""
+    """A key without a serial is confirmed by its place. After any other input, nothing is done."""
     session, _ = at_terminal("key", "reset")
     session.expect("will be erased")
     session.expect("type /dev/hidraw0 to continue: ")

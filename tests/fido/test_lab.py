@@ -48,8 +48,8 @@ VERIFY = ("-m", "mfa_kit", "verify", "fido2", "--output", "json")
 
 
 @pytest.mark.parametrize("u2f", [(), ("--u2f",)], ids=["ctap2", "u2f"])
-def test_lab_key_is_there_for_a_command(tmp_path: Path, u2f: tuple[str, ...]) -> None:
-    """The command sees it like any program, and the exit status is that of the command."""
+def test_lab_key_is_available_to_a_command(tmp_path: Path, u2f: tuple[str, ...]) -> None:
+    """The command finds the key as any program does. The exit code of `lab key` is that of the command."""
     mds = tmp_path / "mds"
     command = (sys.executable, *VERIFY, "--mds", mds / "blob.jwt", "--mds-root", mds / "root.der")
     done = MfaKit(tmp_path / "desk").process("lab", "key", "--publish", mds, *u2f, "--", *command)
@@ -58,8 +58,8 @@ def test_lab_key_is_there_for_a_command(tmp_path: Path, u2f: tuple[str, ...]) ->
     assert (done.code, json.loads(done.out)["model"]) == (0, "mfa-kit lab key"), done.err
 
 
-def test_lab_key_is_there_until_ctrl_c(tmp_path: Path) -> None:
-    """It prints the variables to export."""
+def test_lab_key_is_available_until_ctrl_c(tmp_path: Path) -> None:
+    """`lab key` prints the variables to export."""
     process = MfaKit(tmp_path / "desk").start("lab", "key", "--reader")
     assert process.stdout
     line = process.stdout.readline()
@@ -71,7 +71,7 @@ def test_lab_key_is_there_until_ctrl_c(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_lab_key_says_what_is_missing_where_neither_way_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_uhid_and_readers_lab_key_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error has both reasons and both hints."""
     monkeypatch.setattr(uhid, "NODE", "/dev/absent")
     monkeypatch.setattr(reader, "DRIVER", Path("/absent/libifdvpcd.so"))
@@ -82,8 +82,8 @@ def test_lab_key_says_what_is_missing_where_neither_way_is_to_be_had(monkeypatch
     assert "modprobe uhid" in caught.value.hint
 
 
-def test_lab_key_is_on_usb_where_the_kernel_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The device is created, available to the command, and destroyed. The exit status is that of the command."""
+def test_lab_key_is_on_usb_if_the_kernel_supports_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device is created, available to the command, and destroyed. The exit code is that of the command."""
     ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     monkeypatch.setattr(uhid, "open_uhid", ours.detach)
     wish: dict[str, Any] = {"u2f": False, "pin": None, "reader": False, "publish": tmp_path / "mds"}
@@ -98,8 +98,8 @@ def test_lab_key_is_on_usb_where_the_kernel_can(tmp_path: Path, monkeypatch: pyt
         )
 
 
-def test_lab_key_writes_over_no_metadata_but_a_labs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The FIDO Alliance's file has the same name, and a user's own root may have it too."""
+def test_lab_key_overwrites_only_metadata_of_a_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The FIDO Alliance's file has the same name, and the file of a user's own root may have that name too."""
     monkeypatch.setattr(plugged_key, "_on_usb", lambda *_: 0)
     wish: dict[str, Any] = {"attestation": "packed", "touch": 0, "u2f": False, "pin": None, "reader": False}
     for name, mine in (("blob.jwt", b"real"), ("root.der", b"own")):
@@ -111,8 +111,8 @@ def test_lab_key_writes_over_no_metadata_but_a_labs(tmp_path: Path, monkeypatch:
     assert [plugged_key.plug_in_key(print, (), publish=tmp_path, **wish) for _ in range(2)] == [0, 0]
 
 
-def test_a_second_ctrl_c_at_the_end_of_readers_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second Ctrl-C comes during the wait for a pcscd that does not end."""
+def test_a_second_ctrl_c_leaves_no_process_and_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second Ctrl-C comes while mfa-kit waits for a pcscd that does not end."""
     readers = reader.Readers()
     readers.folder = Path(tempfile.mkdtemp(prefix="readers-"))
     readers.process = subprocess.Popen(["sh", "-c", "trap '' TERM; echo; exec sleep 600"], stdout=subprocess.PIPE)
@@ -136,7 +136,7 @@ def test_a_second_ctrl_c_at_the_end_of_readers_leaves_nothing(monkeypatch: pytes
     assert left == (-signal.SIGKILL, False)
 
 
-def test_a_key_on_uhid_speaks_as_the_kernel_has_it(key: SimulatedKey) -> None:
+def test_a_key_on_uhid_follows_the_protocol_of_the_kernel(key: SimulatedKey) -> None:
     """linux/uhid.h: CREATE2 with FIDO's report descriptor, OUTPUT with a leading report number, INPUT2, DESTROY."""
     ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with kernels, uhid.Uhid(ours.detach(), product="lab", serial="7") as wire:
@@ -171,7 +171,7 @@ def test_a_pin_is_set_changed_and_checked(ctap: Ctap2, key: SimulatedKey, protoc
 
 
 def test_a_short_pin_is_a_policy_violation(ctap: Ctap2, key: SimulatedKey) -> None:
-    """The key's own minimum length applies."""
+    """The limit is the key's own minimum length."""
     key.client_pin.shortest = 8
     with pytest.raises(CtapError, match="PIN_POLICY_VIOLATION"):
         ClientPin(ctap).set_pin("1234567")
@@ -191,8 +191,8 @@ def test_eight_wrong_pins_lock_the_key_and_reset_erases_it(ctap: Ctap2, key: Sim
     assert ctap.get_info().options["clientPin"] is False
 
 
-def test_a_resident_credential_takes_room_until_there_is_none(bus: Bus, maker: AttestationCa) -> None:
-    """The test sets `rk`, as a browser would."""
+def test_resident_credentials_fill_the_key(bus: Bus, maker: AttestationCa) -> None:
+    """The test sets `rk`, as a browser does."""
     key = lab_key(maker)
     slot = bus.plug(key)
     device = CtapHidDevice(descriptor("/dev/hidraw0"), slot.connect())
@@ -212,8 +212,8 @@ def test_a_resident_credential_takes_room_until_there_is_none(bus: Bus, maker: A
     assert caught.value.cause.code == CtapError.ERR.KEY_STORE_FULL
 
 
-def test_a_command_that_is_none_is_refused(ctap: Ctap2) -> None:
-    """The status is the standard's, and the next command is answered."""
+def test_an_unknown_command_is_refused(ctap: Ctap2) -> None:
+    """The error status is that of the standard, and the next command is answered."""
     for command, data, status in [(0x55, None, 0x01), (0x01, {}, 0x14), (0x06, {1: 9, 2: 2}, 0x02)]:
         with pytest.raises(CtapError) as caught:
             ctap.send_cbor(command, data)
@@ -226,14 +226,14 @@ def test_a_command_that_is_none_is_refused(ctap: Ctap2) -> None:
     [("00030000", "9000"), ("80030000", "6e00"), ("00090000", "6d00"), ("0001000000000100", "6700")],
 )
 def test_u2f_messages_get_their_status_words(key: SimulatedKey, bus: Bus, apdu: str, word: str) -> None:
-    """FIDO U2F Raw Message Formats 1.2, 3.3."""
+    """Source: FIDO U2F Raw Message Formats 1.2, 3.3."""
     slot = bus.plug(key)
     device = CtapHidDevice(descriptor("/dev/hidraw0"), slot.connect())
     assert device.call(0x03, bytes.fromhex(apdu)).hex()[-4:] == word
 
 
-def test_a_ping_comes_back(key: SimulatedKey, bus: Bus) -> None:
-    """The ping has as many packets as it needs."""
+def test_a_ping_is_answered_with_the_same_data(key: SimulatedKey, bus: Bus) -> None:
+    """The answer has as many packets as its length needs."""
     device = CtapHidDevice(descriptor("/dev/hidraw0"), bus.plug(key).connect())
     assert device.ping(b"x" * 1000) == b"x" * 1000
     assert device.capabilities & 0x04

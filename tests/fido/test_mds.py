@@ -55,7 +55,7 @@ def refused(blob: bytes, folder: Path, root: bytes | None) -> str:
 
 
 def test_the_pinned_root_is_globalsign_root_r3() -> None:
-    """The fingerprint is the one that GlobalSign publishes, and that Debian and Mozilla ship."""
+    """The fingerprint is the one that GlobalSign publishes, and the certificate is the one in Debian and Mozilla."""
     root = x509.load_der_x509_certificate(blobs.GLOBALSIGN_ROOT_R3)
     assert root.fingerprint(hashes.SHA256()).hex() == (
         "cbb522d7b7f127ad6a0113865bdf1cd4102e7d0759af635a7cf4720dc963c53b"
@@ -64,25 +64,23 @@ def test_the_pinned_root_is_globalsign_root_r3() -> None:
     assert x509.load_pem_x509_certificate(debian) == root
 
 
-def test_without_a_root_of_its_own_a_blob_must_lead_to_globalsign(maker: AttestationCa, tmp_path: Path) -> None:
-    """The signature is valid but under another root."""
+def test_without_another_root_a_blob_must_lead_to_globalsign(maker: AttestationCa, tmp_path: Path) -> None:
+    """The signature is valid, but its chain ends at another root."""
     assert "not issued under a root" in refused(maker.blob([], next_update=LATER), tmp_path, None)
 
 
-def test_a_certificate_of_another_site_under_the_pinned_root_does_not_sign_metadata(
+def test_a_certificate_of_another_site_cannot_sign_metadata(
     maker: AttestationCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """GlobalSign certifies many sites, but only the FIDO Alliance may sign."""
+    """GlobalSign certifies many sites, but only the FIDO Alliance may sign metadata."""
     monkeypatch.setattr(index, "GLOBALSIGN_ROOT_R3", maker.root.der)
     blob = maker.blob([], next_update=LATER, site="example.org")
     assert "not signed by mds.fidoalliance.org" in refused(blob, tmp_path, None)
     assert opened(maker.blob([], next_update=LATER), tmp_path, None).source().root
 
 
-def test_rs256_as_the_fido_alliance_signs_is_verified(
-    maker: AttestationCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An RSA certificate below the pinned root is used. A changed signature is refused."""
+def test_rs256_signatures_are_verified(maker: AttestationCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test has an RSA certificate below the pinned root. A changed signature is refused."""
     monkeypatch.setattr(index, "GLOBALSIGN_ROOT_R3", maker.root.der)
     blob = maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER, rsa_key=True)
     assert opened(blob, tmp_path, None).model(LAB_AAGUID)
@@ -91,7 +89,7 @@ def test_rs256_as_the_fido_alliance_signs_is_verified(
 
 
 def test_a_blob_without_certificates_number_or_entries_is_refused(maker: AttestationCa, tmp_path: Path) -> None:
-    """A valid signature does not help."""
+    """The BLOB is refused although its signature is valid."""
     head, payload, signature = maker.blob([], next_update=LATER).split(b".")
     header = json.loads(base64.urlsafe_b64decode(head + b"=="))
     bare = base64.urlsafe_b64encode(json.dumps({**header, "x5c": []}).encode()).rstrip(b"=")
@@ -112,10 +110,10 @@ def _signed(maker: AttestationCa, **other: Any) -> bytes:
         return maker.blob([], next_update=LATER)
 
 
-def test_a_full_disk_costs_only_the_cache(
+def test_with_a_full_disk_the_index_is_in_memory(
     maker: AttestationCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The index is then in memory, and no partial index is left."""
+    """No partial index is left on the disk."""
     real = index.build_index
 
     def full(place: str, *args: Any, **how: Any) -> Any:
@@ -130,7 +128,7 @@ def test_a_full_disk_costs_only_the_cache(
     found.close()
 
 
-def test_a_ctrl_c_while_the_index_is_built_leaves_none(
+def test_ctrl_c_while_the_index_is_built_leaves_no_index(
     maker: AttestationCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No partial index and no open database are left either."""
@@ -144,7 +142,7 @@ def test_a_ctrl_c_while_the_index_is_built_leaves_none(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_packaged_copy_that_is_damaged_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_packaged_copy_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error has a hint."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "metadata.json").write_text("{")
@@ -155,7 +153,7 @@ def test_a_packaged_copy_that_is_damaged_is_told(tmp_path: Path, monkeypatch: py
 
 
 def test_certificates_that_cannot_be_read_prove_nothing(maker: AttestationCa, tmp_path: Path) -> None:
-    """The unreadable certificate is the key's own, or the one that the metadata lists."""
+    """The unreadable certificate is the key's own, or one that the metadata lists."""
     entry = maker.entry("m", aaguid=LAB_AAGUID, roots=[b"nonsense"])
     found = opened(maker.blob([entry], next_update=LATER), tmp_path, maker.root.der)
     for chain, reason in (((b"nonsense",), "cannot be read"), ((maker.certificate(None).der,), "listed for it cannot")):
@@ -176,7 +174,7 @@ def test_a_changed_payload_is_refused(maker: AttestationCa, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256", "ES384", 7])
 def test_a_signature_of_another_kind_is_refused(maker: AttestationCa, tmp_path: Path, algorithm: object) -> None:
-    """Above all, `none` is refused."""
+    """In particular, the algorithm `none` is refused."""
     head, payload, signature = maker.blob([], next_update=LATER).split(b".")
     header = json.loads(base64.urlsafe_b64decode(head + b"=="))
     header["alg"] = algorithm
@@ -184,8 +182,8 @@ def test_a_signature_of_another_kind_is_refused(maker: AttestationCa, tmp_path: 
     assert "this key are not supported" in refused(b".".join([forged, payload, signature]), tmp_path, maker.root.der)
 
 
-def test_a_stale_blob_is_verified_for_its_day(tmp_path: Path) -> None:
-    """Its certificate may have expired since. A separate check reports stale metadata."""
+def test_a_stale_blob_is_verified_for_the_time_of_its_issue(tmp_path: Path) -> None:
+    """Its certificate may have expired since then. A separate check reports stale metadata."""
     then = NOW - 12 * 365 * 86400
     old = AttestationCa("old", now=then)
     due = datetime.fromtimestamp(then, UTC).date() + timedelta(days=30)
@@ -193,7 +191,7 @@ def test_a_stale_blob_is_verified_for_its_day(tmp_path: Path) -> None:
     assert "expired" in refused(old.blob([], next_update=LATER), tmp_path, old.root.der)
 
 
-def test_one_bad_entry_does_not_lose_the_rest(maker: AttestationCa, tmp_path: Path) -> None:
+def test_one_invalid_entry_does_not_affect_the_others(maker: AttestationCa, tmp_path: Path) -> None:
     """The number of skipped entries is reported. Entries of other protocols are not counted."""
     good = maker.entry("good", aaguid=LAB_AAGUID)
     bad: list[Any] = [
@@ -211,28 +209,28 @@ def test_one_bad_entry_does_not_lose_the_rest(maker: AttestationCa, tmp_path: Pa
 
 
 @pytest.mark.parametrize("number", [math.inf, math.nan, 10**400])
-def test_a_signed_blob_that_is_not_json_is_refused_whole(maker: AttestationCa, tmp_path: Path, number: float) -> None:
+def test_a_signed_blob_that_is_not_json_is_refused(maker: AttestationCa, tmp_path: Path, number: float) -> None:
     """Infinity and NaN are not JSON, and readers differ on a number of hundreds of digits."""
     blob = maker.blob([{**maker.entry("good", aaguid=LAB_AAGUID), "number": number}], next_update=LATER)
     assert refused(blob, tmp_path, maker.root.der) == "this file is not a metadata BLOB"
 
 
 @pytest.mark.parametrize("number", [10**30, -(10**30), math.inf, None])
-def test_a_number_that_no_metadata_has_is_a_sentence(number: float | None) -> None:
+def test_an_impossible_number_is_an_error(number: float | None) -> None:
     """JSON allows numbers of any size, and infinity."""
     with pytest.raises(UsageFault, match="no number or no date"):
         blobs.parse_payload({"no": number, "nextUpdate": "2100-01-01", "entries": []})
 
 
-def test_a_root_that_cannot_be_read_loses_only_itself(maker: AttestationCa, tmp_path: Path) -> None:
-    """The model and its status stay known."""
+def test_an_unreadable_root_does_not_affect_the_entry(maker: AttestationCa, tmp_path: Path) -> None:
+    """The name and the status of the model stay known."""
     entry = maker.entry("m", aaguid=LAB_AAGUID, roots=[b"no certificate", maker.root.der])
     model = opened(maker.blob([entry], next_update=LATER), tmp_path, maker.root.der).model(LAB_AAGUID)
     assert model
     assert len(model.roots) == 2
 
 
-def test_the_packaged_copy_is_read_whole() -> None:
+def test_the_packaged_copy_is_read_completely() -> None:
     """Every FIDO2 and U2F entry is read, including unusual ones."""
     cache = Path("/nowhere/that/is")
     found = index.open_packaged(cache=cache, tell=lambda _: None)
@@ -254,8 +252,8 @@ def test_the_packaged_copy_is_read_whole() -> None:
     )
 )
 @settings(max_examples=size(15, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_nonsense_for_entries_is_passed_over(entries: list[Any]) -> None:
-    """There is never a traceback."""
+def test_random_values_as_entries_are_skipped(entries: list[Any]) -> None:
+    """The skipped entries cause no traceback."""
     payload = {"no": 1, "nextUpdate": "2100-01-01", "entries": entries}
     built = index.build_index(":memory:", blobs.parse_payload(payload), None, name="nonsense")
     assert index.MetadataIndex(built).source().models <= len(entries)
@@ -267,7 +265,7 @@ def test_nonsense_for_entries_is_passed_over(entries: list[Any]) -> None:
     | st.lists(st.binary(max_size=60).map(base64.urlsafe_b64encode), max_size=4).map(b".".join)
 )
 @settings(max_examples=size(50, 200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_nonsense_for_a_blob_is_refused(tmp_path: Path, octets: bytes) -> None:
+def test_random_octets_as_a_blob_are_refused(tmp_path: Path, octets: bytes) -> None:
     """The error is one sentence, whatever the file contains."""
     assert "metadata BLOB" in refused(octets, tmp_path, None)
 
@@ -275,7 +273,7 @@ def test_nonsense_for_a_blob_is_refused(tmp_path: Path, octets: bytes) -> None:
 @given(at=st.integers(0, 3000), bit=st.integers(0, 7))
 @settings(max_examples=size(50, 200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_changed_bit_anywhere_is_refused(tmp_path: Path, maker: AttestationCa, at: int, bit: int) -> None:
-    """Alternatively the content is unchanged, because base64 has bits without meaning."""
+    """Only bits without a meaning in base64 may change without an error."""
     blob = BLOBS.setdefault(id(maker), maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER))
     octets = bytearray(blob)
     octets[at % len(octets)] ^= 1 << bit
@@ -290,8 +288,8 @@ def test_a_changed_bit_anywhere_is_refused(tmp_path: Path, maker: AttestationCa,
 BLOBS: dict[int, bytes] = {}
 
 
-def test_an_index_is_made_once_for_a_file_and_anew_when_it_changes(maker: AttestationCa, tmp_path: Path) -> None:
-    """A progress line appears only when it is built."""
+def test_an_index_is_built_once_for_each_content_of_a_file(maker: AttestationCa, tmp_path: Path) -> None:
+    """A progress line is printed only when the index is built."""
     told: list[str] = []
     blob = tmp_path / "blob.jwt"
 
@@ -307,13 +305,13 @@ def test_an_index_is_made_once_for_a_file_and_anew_when_it_changes(maker: Attest
     assert (number(), len(told)) == (22, 2)
 
 
-def test_the_desk_that_its_folder_makes_is_of_one_user_alone(desk: Desk) -> None:
+def test_the_folder_of_the_index_is_private(desk: Desk) -> None:
     """The umask does not matter. `doctor` would report any other mode."""
     assert desk.run("key", "metadata").code == 0
     assert [each.stat().st_mode & 0o777 for each in (desk.home, desk.home / "cache")] == [0o700, 0o700]
 
 
-def test_a_damaged_index_is_made_anew(maker: AttestationCa, tmp_path: Path) -> None:
+def test_a_damaged_index_is_rebuilt(maker: AttestationCa, tmp_path: Path) -> None:
     """The index is only a cache."""
     blob = maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER)
     opened(blob, tmp_path, maker.root.der).close()
@@ -324,7 +322,7 @@ def test_a_damaged_index_is_made_anew(maker: AttestationCa, tmp_path: Path) -> N
     found.close()
 
 
-def test_the_packaged_copy_is_read_once_and_looked_up_in_its_index(tmp_path: Path) -> None:
+def test_the_packaged_copy_is_read_once(tmp_path: Path) -> None:
     """tests/bench/fido.py measures the cost."""
     told: list[str] = []
     for _ in range(2):
@@ -336,7 +334,10 @@ def test_the_packaged_copy_is_read_once_and_looked_up_in_its_index(tmp_path: Pat
 
 
 def test_key_metadata_shows_what_is_known(desk: Desk, maker: AttestationCa, tmp_path: Path) -> None:
-    """The model is found by a part of the name or by AAGUID. Without either, the age and signature are shown."""
+    """The model is found by a part of its name or by AAGUID.
+
+    Without either argument, the age and the signature are shown.
+    """
     identifier = maker.certificate(None).identifier
     entries = [maker.entry("Blue key", aaguid=LAB_AAGUID), maker.entry("Red key", identifiers=[identifier])]
     published = publish(tmp_path, maker, entries, number=7)
@@ -355,7 +356,7 @@ def test_key_metadata_shows_what_is_known(desk: Desk, maker: AttestationCa, tmp_
 
 
 def test_the_configuration_names_the_metadata_and_its_root(desk: Desk, maker: AttestationCa, tmp_path: Path) -> None:
-    """The option takes precedence, and then the configured root is not used."""
+    """With the option `--mds`, the configured metadata and root are not used."""
     published = publish(tmp_path, maker, [], number=7)
     desk.home.mkdir(mode=0o700)
     config = desk.home / "config.toml"
@@ -366,15 +367,15 @@ def test_the_configuration_names_the_metadata_and_its_root(desk: Desk, maker: At
     assert (done.code, "not issued under a root" in done.err) == (2, True)
 
 
-def test_without_any_metadata_it_says_where_to_get_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_metadata_the_error_says_where_to_get_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The exit code is 2, and the hint has the address."""
     monkeypatch.setattr(index, "find_spec", lambda _: None)
     done = desk.run("key", "metadata")
     assert (done.code, "https://mds3.fidoalliance.org/" in done.err) == (2, True)
 
 
-def test_a_root_may_be_pem_and_nothing_but_a_certificate(maker: AttestationCa, tmp_path: Path, desk: Desk) -> None:
-    """`--mds-root` reads both forms, and requires a BLOB."""
+def test_a_root_can_be_pem_or_der(maker: AttestationCa, tmp_path: Path, desk: Desk) -> None:
+    """`--mds-root` reads both forms of a certificate, refuses anything else, and requires `--mds`."""
     pem = tmp_path / "root.pem"
     pem.write_bytes(maker.root.certificate.public_bytes(serialization.Encoding.PEM))
     assert blobs.read_certificate(pem) == maker.root.der
@@ -391,8 +392,8 @@ def _number(desk: Desk, folder: Path, maker: AttestationCa, number: int, *args: 
     return desk.run("key", "metadata", *options, *args)
 
 
-def test_a_blob_that_is_older_than_one_used_before_is_refused(desk: Desk, tmp_path: Path) -> None:
-    """An old file is signed too, and lacks later revocations. Each root has its own numbers."""
+def test_an_older_blob_than_before_is_refused(desk: Desk, tmp_path: Path) -> None:
+    """An old file has a valid signature too, but lacks later revocations. The last number is kept for each root."""
     ours, theirs = AttestationCa(now=NOW), AttestationCa("theirs", now=NOW)
     assert [_number(desk, tmp_path, ours, number).code for number in (5, 7, 7)] == [0, 0, 0]
     for _ in range(2):  # also when its index exists
@@ -410,8 +411,8 @@ def test_a_blob_that_is_older_than_one_used_before_is_refused(desk: Desk, tmp_pa
     assert _number(desk, tmp_path, ours, 7).code == 2
 
 
-def test_numbers_that_cannot_be_read_are_no_permission(desk: Desk, maker: AttestationCa, tmp_path: Path) -> None:
-    """The exit code is 5, as for other files of ours that are damaged."""
+def test_unreadable_stored_numbers_are_an_error(desk: Desk, maker: AttestationCa, tmp_path: Path) -> None:
+    """The exit code is 5, as for other damaged files of mfa-kit."""
     (desk.home / "metadata-numbers").mkdir(parents=True)
     desk.home.chmod(0o700)
     done = _number(desk, tmp_path, maker, 1)

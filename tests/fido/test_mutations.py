@@ -43,7 +43,7 @@ octets = st.binary(max_size=300)
 
 
 def changed(number: int, at: int, octet: int) -> slot.Answer:
-    """Return a tamper function that changes one octet of one answer, which may be in its status word."""
+    """Return a tamper function that changes one octet of one response, possibly in its status word."""
 
     def tamper(count: int, answer: bytes) -> bytes:
         return (
@@ -57,7 +57,7 @@ def changed(number: int, at: int, octet: int) -> slot.Answer:
 @pytest.mark.usefixtures("hasty", "bus")
 @given(name=st.sampled_from(sorted(ACTS)), number=st.integers(1, 40), at=st.integers(0, 400), octet=st.integers(0, 255))
 @MANY
-def test_a_changed_octet_of_a_cards_answer_is_a_sentence(
+def test_a_changed_octet_of_a_card_response_is_a_fault_or_ignored(
     maker: AttestationCa, name: str, number: int, at: int, octet: int
 ) -> None:
     """The octet is changed in every operation on a key, including PIN changes and the reset."""
@@ -71,10 +71,10 @@ def test_a_changed_octet_of_a_cards_answer_is_a_sentence(
 @pytest.mark.usefixtures("hasty", "bus")
 @given(name=st.sampled_from(sorted(ACTS)), number=st.integers(1, 40), answer=octets, word=st.integers(0, 0xFFFF))
 @MANY
-def test_anything_in_place_of_a_cards_answer_is_a_sentence(
+def test_any_card_response_is_a_fault_or_ignored(
     maker: AttestationCa, name: str, number: int, answer: bytes, word: int
 ) -> None:
-    """Any status word may come with it."""
+    """The response can have any status word."""
     how, act, _ = ACTS[name]
 
     def tamper(count: int, honest: bytes) -> bytes:
@@ -88,10 +88,10 @@ def test_anything_in_place_of_a_cards_answer_is_a_sentence(
 @pytest.mark.usefixtures("hasty", "bus")
 @pytest.mark.parametrize("word", ["6100", "9100"])
 @pytest.mark.parametrize("name", ["verify", "set"])
-def test_a_card_that_promises_more_for_ever_ends_at_its_deadline(
+def test_a_card_that_announces_data_forever_ends_at_the_deadline(
     maker: AttestationCa, monkeypatch: pytest.MonkeyPatch, name: str, word: str
 ) -> None:
-    """From the fourth answer on the status is 61xx (more data) or 9100 (still working)."""
+    """From the fourth response on, the status is 61xx (more data) or 9100 (still working)."""
     how, act, _ = ACTS[name]
     endless = b"\x02" + bytes.fromhex(word)
     reader = slot.Reader(made(maker, how), tamper=lambda count, honest: endless if count > 3 else honest)
@@ -100,7 +100,7 @@ def test_a_card_that_promises_more_for_ever_ends_at_its_deadline(
 
 
 class Told(SimulatedKey):
-    """Answers U2F messages with given answers."""
+    """Answers U2F messages with prepared responses."""
 
     answer: Callable[[bytes, tuple[bytes, Any]], tuple[bytes, Any]]
 
@@ -113,10 +113,13 @@ class Told(SimulatedKey):
     ins=st.sampled_from([1, 2, 3]), body=octets, cut=st.integers(0, 400), how=st.sampled_from(["other", "cut", "flip"])
 )
 @MANY
-def test_any_answer_to_a_u2f_message_is_a_sentence(
+def test_any_response_to_a_u2f_message_is_a_fault_or_proves_nothing(
     bus: Bus, maker: AttestationCa, ins: int, body: bytes, cut: int, how: str
 ) -> None:
-    """Answers are random, cut short, or have one flipped bit. An answer that still parses must not prove a model."""
+    """Responses are random, cut short, or have one flipped bit.
+
+    A response that can still be parsed must not prove a model.
+    """
     issued = maker.certificate(None)
     key = Told(issued, model=U2F)
 
@@ -143,10 +146,10 @@ def test_any_answer_to_a_u2f_message_is_a_sentence(
     answer=octets | nonsense.map(lambda value: b"\0" + cbor.encode(value)),
 )
 @MANY
-def test_nonsense_to_any_command_about_pins_is_a_sentence(
+def test_random_responses_about_pins_are_device_faults(
     bus: Bus, maker: AttestationCa, name: str, command: int, number: int, answer: bytes
 ) -> None:
-    """Any answer to getInfo, clientPIN, reset, credential management or configuration may be nonsense."""
+    """Any response to getInfo, clientPIN, reset, credential management or configuration may be random."""
     how, act, _ = ACTS[name]
     key = Liar(maker.certificate(KeyModel().aaguid), **how)
     asked = iter(range(10**6))
@@ -158,8 +161,8 @@ def test_nonsense_to_any_command_about_pins_is_a_sentence(
 
 
 @pytest.mark.parametrize("status", [0x31, 0x32, 0x33, 0x34, 0x36, 0x37, 0x3C, 0x7F])
-def test_no_status_makes_us_send_a_pin_again(bus: Bus, maker: AttestationCa, status: int) -> None:
-    """For any answer to a PIN, once or repeatedly, the PIN is sent once."""
+def test_no_status_causes_a_second_attempt_with_a_pin(bus: Bus, maker: AttestationCa, status: int) -> None:
+    """Whatever the key answers to a PIN, once or repeatedly, the PIN is sent once."""
     for act in (ACTS["verify-pin"][1], ACTS["count"][1], ACTS["change"][1], ACTS["policy"][1]):
         key = Liar(maker.certificate(KeyModel().aaguid), pin=PIN)
         sent: list[int] = []
@@ -179,7 +182,7 @@ def test_no_status_makes_us_send_a_pin_again(bus: Bus, maker: AttestationCa, sta
 
 @given(data=st.data())
 @MANY
-def test_any_report_descriptor_is_a_key_or_none(data: st.DataObject, tmp_path: Path) -> None:
+def test_any_report_descriptor_can_be_read(data: st.DataObject, tmp_path: Path) -> None:
     """The report descriptors of every keyboard and mouse are in sysfs too."""
     report = data.draw(octets | st.integers(0, len(DESCRIPTOR)).map(lambda at: DESCRIPTOR[:at]))
     if data.draw(st.booleans()):
@@ -199,10 +202,8 @@ def entry_of(maker: AttestationCa) -> dict[str, Any]:
 
 @given(data=st.data())
 @MANY
-def test_a_field_of_an_entry_that_is_something_else_loses_that_entry_at_most(
-    data: st.DataObject, maker: AttestationCa
-) -> None:
-    """The field may be at any depth. mfa-kit can still look up, show and judge the other entries."""
+def test_a_field_of_another_type_affects_only_its_entry(data: st.DataObject, maker: AttestationCa) -> None:
+    """The field may be at any depth. The other entries can still be looked up, shown and judged."""
     other = "6d66616b-6974-0000-0000-000000000002"
     good, bad = maker.entry("good", aaguid=other), entry_of(maker)
     place: Any = bad
@@ -225,9 +226,7 @@ def test_a_field_of_an_entry_that_is_something_else_loses_that_entry_at_most(
 
 @given(payload=nonsense | st.dictionaries(st.sampled_from(["no", "nextUpdate", "entries", "x"]), nonsense))
 @MANY
-def test_any_payload_that_is_well_signed_is_metadata_or_a_sentence(
-    maker: AttestationCa, tmp_path: Path, payload: object
-) -> None:
+def test_any_signed_payload_is_metadata_or_refused(maker: AttestationCa, tmp_path: Path, payload: object) -> None:
     """The signer may make mistakes too."""
     real = json.dumps
     with pytest.MonkeyPatch.context() as patch:
@@ -241,7 +240,7 @@ def test_any_payload_that_is_well_signed_is_metadata_or_a_sentence(
 
 @given(file=octets, pem=st.booleans(), at=st.integers(0, 2000), octet=st.integers(0, 255))
 @MANY
-def test_any_file_for_a_root_is_a_certificate_or_a_sentence(
+def test_any_file_as_a_root_is_a_certificate_or_refused(
     maker: AttestationCa, tmp_path: Path, file: bytes, pem: bool, at: int, octet: int
 ) -> None:
     """The file is random octets, or a certificate with one octet changed."""
@@ -258,8 +257,8 @@ def test_any_file_for_a_root_is_a_certificate_or_a_sentence(
 @pytest.mark.slow
 @given(at=st.integers(0, 1 << 20), junk=st.binary(min_size=1, max_size=600))
 @settings(MANY, max_examples=size(10, 30))
-def test_an_index_with_octets_changed_is_made_anew(maker: AttestationCa, tmp_path: Path, at: int, junk: bytes) -> None:
-    """A disk that returns wrong data costs one more reading of the BLOB, and changes no answer."""
+def test_an_index_with_changed_octets_is_rebuilt(maker: AttestationCa, tmp_path: Path, at: int, junk: bytes) -> None:
+    """If a disk returns wrong data, the BLOB is read again, and the results are the same."""
     blob = tmp_path / "blob.jwt"
     if not blob.exists():
         blob.write_bytes(maker.blob([entry_of(maker)], next_update=date(2100, 1, 1)))
@@ -282,8 +281,8 @@ def test_an_index_with_octets_changed_is_made_anew(maker: AttestationCa, tmp_pat
 
 @given(data=st.data())
 @MANY
-def test_a_changed_letter_of_a_policy_is_a_policy_or_a_sentence(data: st.DataObject) -> None:
-    """A letter is added, removed or changed, or the rest is cut off."""
+def test_a_changed_policy_file_is_a_policy_or_refused(data: st.DataObject) -> None:
+    """A letter is added, removed or changed, or the file is cut off."""
     at = data.draw(st.integers(0, len(WHOLE) - 1))
     letter = data.draw(st.sampled_from(" \n=[]\"'{}#.,0x\\") | st.characters())
     text = data.draw(st.sampled_from([WHOLE[:at] + letter + WHOLE[at + 1 :], WHOLE[:at] + WHOLE[at + 1 :], WHOLE[:at]]))
@@ -293,9 +292,7 @@ def test_a_changed_letter_of_a_policy_is_a_policy_or_a_sentence(data: st.DataObj
 
 @given(data=st.data())
 @MANY
-def test_a_statement_with_something_else_in_it_is_never_a_chain_of_the_maker(
-    data: st.DataObject, bus: Bus, maker: AttestationCa
-) -> None:
+def test_a_changed_statement_never_proves_a_model(data: st.DataObject, bus: Bus, maker: AttestationCa) -> None:
     """Each member of attStmt, including its certificates, is replaced or left out, in each format that has it."""
     name = data.draw(st.sampled_from(["packed", "fido-u2f", "none"]))
     attestation, digest = honest(bus, maker, name)

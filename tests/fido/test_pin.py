@@ -32,17 +32,17 @@ def wants_pin(maker: AttestationCa, **how: Any) -> SimulatedKey:
 
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Answer each PIN prompt with the next item of this list."""
+    """Answer each PIN prompt with the next element of this list."""
     answers: list[str] = []
     monkeypatch.setattr(PipedPins, "pin", lambda *_: Pin(answers.pop(0)))
     return answers
 
 
 @pytest.mark.parametrize("protocols", [(1,), (2,), (2, 1)], ids=str)
-def test_a_right_pin_is_asked_once_for_two_signatures(
+def test_one_pin_prompt_is_enough_for_two_signatures(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str], protocols: tuple[int, ...]
 ) -> None:
-    """Either protocol works. A key that always verifies the user needs the PIN for both."""
+    """Tested with both PIN protocols. A key that always verifies the user needs the PIN for both signatures."""
     key = wants_pin(maker, model=KeyModel(protocols=protocols), behavior=KeyBehavior(always_uv=True))
     bus.plug(key)
     typed.append(PIN)
@@ -54,15 +54,15 @@ def test_a_right_pin_is_asked_once_for_two_signatures(
 def test_a_pin_that_is_set_but_not_needed_is_not_asked_for(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk
 ) -> None:
-    """CTAP 2.1: makeCredUvNotRqd. There is no terminal here, so a prompt would fail."""
+    """CTAP 2.1: makeCredUvNotRqd. The test has no terminal, so a prompt would fail."""
     bus.plug(lab_key(maker, pin=PIN))
     assert desk.verify(*published.options, "--no-input")[0].code == 0
 
 
-def test_a_wrong_pin_costs_one_try_and_says_what_is_left(
+def test_a_wrong_pin_uses_one_try_and_shows_the_remaining_ones(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str]
 ) -> None:
-    """One run makes one try."""
+    """One run sends the PIN once."""
     key = wants_pin(maker)
     bus.plug(key)
     typed.append("wrong-1")
@@ -74,7 +74,7 @@ def test_a_wrong_pin_costs_one_try_and_says_what_is_left(
 
 @pytest.mark.parametrize("status", [CtapStatus.OTHER, CtapStatus.PIN_AUTH_INVALID, CtapStatus.INVALID_PARAMETER])
 @pytest.mark.parametrize("verb", ["verify", "change", "count"])
-def test_a_wrong_pin_that_is_reported_as_another_error_is_noticed_by_the_tries(
+def test_a_wrong_pin_with_another_error_is_detected_by_the_tries(
     bus: Bus,
     maker: AttestationCa,
     published: Published,
@@ -98,10 +98,10 @@ def test_a_wrong_pin_that_is_reported_as_another_error_is_noticed_by_the_tries(
     assert "the key counted a wrong PIN; 7 tries are left" in done.err
 
 
-def test_another_error_after_a_right_pin_is_no_wrong_pin(
+def test_another_error_after_a_right_pin_is_not_a_wrong_pin(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The counter did not change."""
+    """The key's counter of tries did not change."""
 
     def refuse(*_: object) -> None:
         raise CtapRefusal(CtapStatus.OTHER)
@@ -115,7 +115,7 @@ def test_another_error_after_a_right_pin_is_no_wrong_pin(
     assert "wrong PIN" not in done.err
 
 
-def test_the_third_wrong_pin_in_a_row_is_told_to_unplug_and_nothing_more_is_tried(
+def test_after_three_wrong_pins_the_key_must_be_unplugged(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After PIN_AUTH_BLOCKED some firmware counts each further try, so no further try is made."""
@@ -151,7 +151,7 @@ def test_with_two_tries_left_a_script_is_declined(
 
 
 @pytest.mark.parametrize("left", range(9))
-def test_a_lockout_is_never_caused_by_a_script(
+def test_a_script_never_locks_a_pin(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str], left: int
 ) -> None:
     """Many runs with a wrong PIN leave two tries, and no key gets locked."""
@@ -167,7 +167,7 @@ def test_a_lockout_is_never_caused_by_a_script(
 def test_a_locked_pin_is_not_tried(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str]
 ) -> None:
-    """The error says what can still be done."""
+    """The error says what the user can still do."""
     key = wants_pin(maker)
     key.client_pin.retries = 0
     bus.plug(key)
@@ -203,10 +203,10 @@ def test_a_pin_that_cannot_be_right_is_not_tried(
 
 
 @pytest.mark.parametrize("how", [{"behavior": KeyBehavior(always_uv=True)}, {}], ids=["always-uv", "policy"])
-def test_a_key_that_wants_a_pin_first_is_told_so_and_gets_no_verdict(
+def test_a_key_that_needs_a_pin_first_is_not_judged(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, tmp_path: Path, how: dict[str, Any]
 ) -> None:
-    """The exit code is 3 and there is no receipt, because the key could not be judged."""
+    """The exit code is 3 and there is no receipt."""
     (tmp_path / "policy.toml").write_text("user-verification = true")
     key = lab_key(maker, **how)
     bus.plug(key)
@@ -215,10 +215,10 @@ def test_a_key_that_wants_a_pin_first_is_told_so_and_gets_no_verdict(
     assert "set a PIN first" in done.err
 
 
-def test_a_u2f_key_cannot_verify_its_user_and_is_judged(
+def test_a_u2f_key_without_user_verification_is_judged(
     bus: Bus, maker: AttestationCa, desk: Desk, published: Published, tmp_path: Path
 ) -> None:
-    """It has no PIN to set, so the check fails."""
+    """A U2F key has no PIN, so the check of user verification fails."""
     (tmp_path / "policy.toml").write_text("user-verification = true\npin = true")
     bus.plug(SimulatedKey(maker.certificate(None), model=KeyModel(aaguid=None, versions=("U2F_V2",))))
     done, receipt = desk.verify(*published.options, "--require", tmp_path / "policy.toml")
@@ -226,7 +226,7 @@ def test_a_u2f_key_cannot_verify_its_user_and_is_judged(
 
 
 def test_a_key_that_leaves_out_its_pin_protocols_is_still_described(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
-    """The number of remaining tries is then unknown."""
+    """Without PIN protocols, the number of remaining tries is unknown."""
     bus.plug(lab_key(maker, pin=PIN, model=KeyModel(protocols=())))
     done = desk.run("key", "info", "--output", "json")
     assert (done.code, json.loads(done.out)["fido_pin"], json.loads(done.out)["fido_pin_tries_left"]) == (0, True, None)
@@ -235,7 +235,7 @@ def test_a_key_that_leaves_out_its_pin_protocols_is_still_described(bus: Bus, ma
 def test_the_credentials_on_a_key_are_counted_with_its_pin(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]
 ) -> None:
-    """`key info --count` requires the PIN. Without it only the free space is known."""
+    """`key info --count` requires the PIN. Without `--count`, only the free space is known."""
     key = lab_key(maker, pin=PIN)
     key.resident.append(("example.org", b"id"))
     bus.plug(key)
@@ -252,7 +252,7 @@ def test_the_credentials_on_a_key_are_counted_with_its_pin(
     ],
     ids=["none-yet", "u2f"],
 )
-def test_the_pin_of_a_key_that_has_none_is_not_asked_for(
+def test_a_key_without_a_pin_causes_no_prompt(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], model: KeyModel, said: str
 ) -> None:
     """There is no PIN to type."""
@@ -263,10 +263,13 @@ def test_the_pin_of_a_key_that_has_none_is_not_asked_for(
     assert said in done.err
 
 
-def test_a_pin_is_typed_unseen_and_the_last_tries_are_confirmed(
+def test_a_pin_is_not_echoed_and_the_last_tries_are_confirmed(
     session: "pexpect.spawn[str]", key_at_process: SimulatedKey
 ) -> None:
-    """The prompt shows the remaining tries and does not echo the PIN. At two tries left, `LAST` must be typed."""
+    """The prompt shows the remaining tries and does not echo the PIN.
+
+    With two tries left, the user must type `LAST`.
+    """
     assert session.expect("type LAST to continue") == 0
     session.sendline("LAST")
     session.expect("PIN of the key, 2 tries left: ")
@@ -279,10 +282,13 @@ def test_a_pin_is_typed_unseen_and_the_last_tries_are_confirmed(
 
 
 @pytest.mark.slow
-def test_a_key_that_still_reports_a_blocked_pin_when_it_was_plugged_in_again_gets_one(
+def test_a_block_that_is_still_reported_can_be_confirmed_as_over(
     process_desk: Desk, key_at_process: SimulatedKey
 ) -> None:
-    """Some firmware reports it until it gets the right PIN. A person may say that it was unplugged, a script not."""
+    """Some firmware reports the block until it gets the correct PIN.
+
+    A person may confirm that the key was unplugged, a script may not.
+    """
     pin = key_at_process.client_pin
     pin.retries, pin.wrong_in_a_row, pin.stays_blocked = 5, 3, True
     script = process_desk.start("key", "info", "--count", "--pin-stdin", stdin=subprocess.PIPE)
@@ -324,10 +330,10 @@ def at_terminal(desk: Desk, *answers: tuple[str, str]) -> str:
     return seen.getvalue()
 
 
-def test_the_pin_is_nowhere_but_in_the_key(
+def test_the_pin_is_only_in_the_key(
     key_at_process: SimulatedKey, published: Published, process_desk: Desk, tmp_path: Path
 ) -> None:
-    """A canary PIN must not appear in the output, not even with --debug, nor in any file of mfa-kit's folder."""
+    """A test PIN must not be in the output, not even with --debug, nor in any file of mfa-kit's folder."""
     key_at_process.client_pin.retries = 8
     process = process_desk.start("verify", "fido2", "--debug", "--pin-stdin", *published.options, stdin=-1)
     out, err = process.communicate(PIN + "\n", timeout=50)

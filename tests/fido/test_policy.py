@@ -27,7 +27,7 @@ no-advisories = true
 """
 
 
-def test_a_whole_policy_is_read() -> None:
+def test_a_complete_policy_is_read() -> None:
     """The lines are those of docs/policy-file.md."""
     assert parse_policy(WHOLE) == KeyPolicy(
         models=("d7781e5d-e353-46aa-afe2-3ca49f13332a", "a6b1ae0823a7e6a7b0e0a53f2b6a7db98848a61f"),
@@ -52,13 +52,13 @@ def test_a_whole_policy_is_read() -> None:
         ({}, 2),
     ],
 )
-def test_what_iam_tells_of_a_key_is_held_to_the_policy(certified: dict[str, str], missing: int) -> None:
+def test_the_certification_in_iam_is_compared_with_the_policy(certified: dict[str, str], missing: int) -> None:
     """The requested level or a higher one is enough. A level that IAM does not report counts as missing."""
     assert len(lacking(parse_policy(WHOLE), certified)) == missing
 
 
-def test_an_empty_policy_asks_for_a_genuine_key_alone() -> None:
-    """Having no policy means the same."""
+def test_an_empty_policy_requires_only_a_genuine_key() -> None:
+    """Without a policy file, the requirement is the same."""
     assert parse_policy("") == KeyPolicy()
 
 
@@ -82,8 +82,8 @@ def test_an_empty_policy_asks_for_a_genuine_key_alone() -> None:
         ("[" * 10_000, "the policy is not valid TOML"),
     ],
 )
-def test_what_is_not_understood_is_refused_by_name(text: str, said: str) -> None:
-    """A partly understood policy would accept unwanted keys."""
+def test_unknown_settings_are_refused_by_name(text: str, said: str) -> None:
+    """A policy that is only partly understood would accept unwanted keys."""
     with pytest.raises(UsageFault, match=said[:30]) as caught:
         parse_policy(text)
     assert said in str(caught.value)
@@ -96,7 +96,7 @@ values = st.recursive(
 
 @given(name=st.sampled_from([line.split(" ")[0] for line in WHOLE.split("\n") if line]), value=values)
 @settings(max_examples=size(75, 300), deadline=None)
-def test_no_value_is_a_traceback(name: str, value: object) -> None:
+def test_no_value_causes_a_traceback(name: str, value: object) -> None:
     """Each value gives a policy or an error message."""
     with contextlib.suppress(UsageFault):
         assert isinstance(parse_policy(f"{name} = {value!r}"), KeyPolicy)
@@ -104,22 +104,22 @@ def test_no_value_is_a_traceback(name: str, value: object) -> None:
 
 @given(text=st.text(max_size=200))
 @settings(max_examples=size(50, 200), deadline=None)
-def test_no_text_is_a_traceback(text: str) -> None:
+def test_no_text_causes_a_traceback(text: str) -> None:
     """Each text gives a policy or an error message."""
     with contextlib.suppress(UsageFault):
         assert isinstance(parse_policy(text), KeyPolicy)
 
 
 def test_a_file_that_cannot_be_read_is_a_usage_error(desk: Desk, tmp_path: Path) -> None:
-    """The file is missing, a folder, or not text."""
+    """Cases: a missing file, a folder, and a file that is not text."""
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     for file in (tmp_path / "absent", tmp_path, tmp_path / "binary"):
         done = desk.run("verify", "fido2", "--require", file)
         assert (done.code, "cannot be read" in done.err) == (2, True)
 
 
-def test_a_table_without_a_pass_is_no_proof() -> None:
-    """An answer without checks is not a proof. A warning is not a failure."""
+def test_results_without_a_pass_are_no_proof() -> None:
+    """A result without checks is not a proof. A warning is not a failure."""
     passed, warned, failed, other = (Check("c", value, "") for value in Value)
     assert judged([]) == Refused(())
     assert judged([warned, other]) == Refused((warned, other))

@@ -19,10 +19,10 @@ def plain_key(key_at_process: SimulatedKey) -> SimulatedKey:
     return key_at_process
 
 
-def test_a_process_verifies_and_says_so_by_its_status(
+def test_a_process_exits_with_0_for_a_genuine_key(
     plain_key: SimulatedKey, process_desk: Desk, published: Published
 ) -> None:
-    """Stdout has only the receipt, and stderr has the messages."""
+    """The receipt is on stdout, and the messages are on stderr."""
     done = process_desk.process("verify", "fido2", "--output", "json", *published.options)
     assert (done.code, json.loads(done.out)["verdict"]) == (0, "proof")
     assert done.err.splitlines() == ["reading blob.jwt …", "touch your key now (30 s)", "touch your key now (30 s)"]
@@ -50,10 +50,10 @@ def test_ctrl_c_sends_a_cancel_to_the_key(
     assert any(wire.canceled for wire in port.wires)
 
 
-def test_a_key_that_is_pulled_out_ends_the_process(
+def test_an_unplugged_key_ends_the_process(
     plain_key: SimulatedKey, process_desk: Desk, published: Published, port: Port
 ) -> None:
-    """The key is waiting for a touch at that time. The exit code is 3."""
+    """The key is unplugged while it waits for a touch. The exit code is 3."""
     plain_key.behavior = replace(plain_key.behavior, touch=None)
     process = process_desk.start("verify", "fido2", *published.options)
     until_it_waits(port, process)

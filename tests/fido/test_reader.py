@@ -72,7 +72,7 @@ def test_a_key_in_a_reader_is_verified(
     assert json.loads(done.out)["place"].startswith(READER)
 
 
-def test_a_late_finger_and_a_pin_work_over_a_reader_too(
+def test_a_late_touch_and_a_pin_work_over_a_reader_too(
     readers: Readers, at_reader: Desk, maker: AttestationCa, published: Published
 ) -> None:
     """The card answers 9100 until it is touched."""
@@ -111,8 +111,8 @@ def test_a_wrong_pin_with_a_vendors_status_is_noticed_by_the_tries(
     assert "the key counted a wrong PIN; 7 tries are left" in err
 
 
-def test_an_answer_without_progress_ends_at_once(readers: Readers, at_reader: Desk, key: SimulatedKey) -> None:
-    """A part without data that announces more is the last one that is asked for."""
+def test_a_response_without_progress_ends_at_once(readers: Readers, at_reader: Desk, key: SimulatedKey) -> None:
+    """If a part has no data but announces more, no other part is requested."""
     card = FidoCard(key, stalls=True)
     with inserted(readers, card):
         done = at_reader.process("verify", "fido2")
@@ -124,7 +124,7 @@ def test_an_answer_without_progress_ends_at_once(readers: Readers, at_reader: De
 def test_the_same_key_on_usb_and_in_a_reader_is_listed_once(
     readers: Readers, at_reader: Desk, maker: AttestationCa, tmp_path: Path
 ) -> None:
-    """Another key in another reader is listed beside it."""
+    """A second key in another reader is listed separately."""
     key, other = lab_key(maker, model=KeyModel(product=PRODUCT)), lab_key(maker)
     port = Port(tmp_path / "0", key)
     env = {**port.env, "TEST_HID_PRODUCT": PRODUCT}
@@ -140,7 +140,7 @@ def test_the_same_key_on_usb_and_in_a_reader_is_listed_once(
         port.close()
 
 
-def test_removal_at_every_apdu_is_told_as_removal(
+def test_removal_at_every_apdu_is_reported_as_removal(
     readers: Readers, at_reader: Desk, key: SimulatedKey, published: Published
 ) -> None:
     """The card may disappear after any command."""
@@ -156,10 +156,10 @@ def test_removal_at_every_apdu_is_told_as_removal(
 
 
 @pytest.mark.parametrize("at", [1, 8])
-def test_a_mute_card_ends_at_its_deadline(
+def test_a_silent_card_ends_at_the_deadline(
     readers: Readers, at_reader: Desk, key: SimulatedKey, published: Published, at: int
 ) -> None:
-    """It takes seconds, and the program ends although a thread still waits in PC/SC."""
+    """The program ends after seconds, although a thread still waits in PC/SC."""
     with inserted(readers, FidoCard(key, mute_at=at)):
         done = at_reader.process("verify", "fido2", *published.options)
     assert done.code == 3
@@ -177,10 +177,10 @@ sys.stdin.read()
 """
 
 
-def test_a_card_that_another_program_holds_is_told_so(
+def test_a_card_held_by_another_program_is_an_error(
     readers: Readers, at_reader: Desk, key: SimulatedKey, published: Published
 ) -> None:
-    """The other program is not killed."""
+    """mfa-kit does not kill the other program."""
     with inserted(readers, FidoCard(key)):
         holder = subprocess.Popen(
             [sys.executable, "-c", HOLD, READER],
@@ -200,8 +200,8 @@ def test_a_card_that_another_program_holds_is_told_so(
     assert "is using the card" in done.err
 
 
-def test_a_card_of_another_kind_is_no_key(readers: Readers, at_reader: Desk, key: SimulatedKey) -> None:
-    """It has no FIDO applet."""
+def test_a_card_of_another_kind_is_not_a_key(readers: Readers, at_reader: Desk, key: SimulatedKey) -> None:
+    """The card has no FIDO applet."""
     card = FidoCard(key)
     card.answer = lambda _: b"\x6a\x82"  # type: ignore[assignment]
     with inserted(readers, card):

@@ -90,9 +90,9 @@ def done(act: Act) -> DeviceFault | None:
 
 
 def check(key: SimulatedKey, before: tuple[object, ...], fault: DeviceFault, has: tuple[str | None, ...]) -> None:
-    """Check that nothing is half done, no try was used and nothing stays on the key.
+    """Check that nothing is half done, no PIN try was used and no credential is on the key.
 
-    If the key changed, the fault must say that the outcome is not known.
+    If the key changed, the fault must say that the outcome is unknown.
     """
     assert isinstance(fault, Lost) or "there is no security key" in str(fault)
     assert key.client_pin.hash in {pin and digest(pin.encode()) for pin in has}
@@ -123,9 +123,7 @@ def cut_until_done(once: Once, has: tuple[str | None, ...]) -> int:
 
 
 @pytest.mark.parametrize("name", ACTS)
-def test_on_usb_removal_after_any_packet_is_told_and_leaves_nothing_half_done(
-    bus: Bus, maker: AttestationCa, name: str
-) -> None:
+def test_removal_from_usb_leaves_nothing_half_done(bus: Bus, maker: AttestationCa, name: str) -> None:
     """The key is unplugged after each of its packets, until it is no longer needed."""
     how, act, has = ACTS[name]
 
@@ -140,7 +138,7 @@ def test_on_usb_removal_after_any_packet_is_told_and_leaves_nothing_half_done(
 
 
 @pytest.mark.parametrize("name", ACTS)
-def test_in_a_reader_removal_at_any_apdu_is_told_and_leaves_nothing_half_done(
+def test_removal_from_a_reader_leaves_nothing_half_done(
     maker: AttestationCa, monkeypatch: pytest.MonkeyPatch, bus: Bus, name: str
 ) -> None:
     """The card is removed at each command, until it is no longer needed, including the search for the key."""

@@ -43,7 +43,7 @@ def metadata(tmp_path_factory: pytest.TempPathFactory) -> MetadataIndex:
     ids=["u2f", "packed"],
 )
 def test_a_real_keys_attestation_leads_to_its_model(metadata: MetadataIndex, pair: tuple[str, str], model: str) -> None:
-    """The maker's real root is reached by key identifier and by AAGUID."""
+    """The root of the manufacturer is found by key identifier and by AAGUID."""
     trust = metadata.trust(registration(pair), at=THEN)
     assert isinstance(trust, Trusted)
     assert trust.model.name == model
@@ -59,10 +59,8 @@ def test_a_real_keys_attestation_leads_to_its_model(metadata: MetadataIndex, pai
     ],
     ids=["tpm", "apple", "safetynet", "android-key"],
 )
-def test_real_computers_and_telephones_are_no_security_keys(
-    metadata: MetadataIndex, pair: tuple[str, str], name: str
-) -> None:
-    """Their metadata does not matter."""
+def test_computers_and_phones_are_not_security_keys(metadata: MetadataIndex, pair: tuple[str, str], name: str) -> None:
+    """Their metadata does not change that."""
     found = registration(pair)
     assert (found.format, found.statement) == (name, StatementKind.PLATFORM)
     assert isinstance(metadata.trust(found, at=THEN), Untrusted)
@@ -92,15 +90,15 @@ def test_no_changed_bit_is_trusted_as_another_model(
     assert isinstance(trust, Untrusted) or trust == honest
 
 
-def test_before_its_certificate_was_valid_a_key_is_not_genuine(metadata: MetadataIndex) -> None:
+def test_a_key_is_not_genuine_before_its_certificate_is_valid(metadata: MetadataIndex) -> None:
     """The chain is verified for the given time."""
     trust = metadata.trust(registration(data.YUBIKEY_5_NFC), at=0)
     assert isinstance(trust, Untrusted)
     assert "expired or is not valid yet" in trust.reason
 
 
-def test_an_attestation_is_judged_without_a_cache_that_can_be_written(tmp_path: Path) -> None:
-    """The index then lives in memory."""
+def test_an_attestation_is_judged_without_a_writable_cache(tmp_path: Path) -> None:
+    """The index of the metadata is then in memory."""
     blocked = tmp_path / "file"
     blocked.write_text("")
     found = open_packaged(cache=blocked / "cache", tell=lambda _: None)

@@ -41,7 +41,7 @@ def insert(bus: Bus) -> Insert:
 
 @pytest.fixture
 def registered(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Register a key as soon as the user is told what to click, and record the user."""
+    """Register a key when the prompt says what to click, and record the user."""
     users: list[str] = []
     # At this moment the user has read what to click.
     real = kit.open_console_page
@@ -63,7 +63,7 @@ def people(users: Callable[[], str]) -> list[str]:
 
 @pytest.fixture
 def station(desk: Desk, published: Published, people: list[str], tmp_path: Path) -> Station:
-    """Work through a plan of these people, answering as the acts say."""
+    """Work through a plan of these people. `acts` are the person's actions at the prompts."""
     roster = tmp_path / "roster.csv"
     roster.write_text("\n".join(["user,kind", *(f"{user},fido2" for user in people)]) + "\n")
 
@@ -84,7 +84,7 @@ def outcomes(folder: Path) -> list[str]:
         return [row["outcome"] for row in csv.DictReader(file)]
 
 
-def test_each_user_gets_a_genuine_key_and_none_gets_anothers(
+def test_each_user_gets_a_genuine_key_of_their_own(
     station: Station,
     insert: Insert,
     maker: AttestationCa,
@@ -110,7 +110,7 @@ def test_each_user_gets_a_genuine_key_and_none_gets_anothers(
 def test_a_key_that_is_refused_is_followed_by_another(
     station: Station, insert: Insert, maker: AttestationCa, people: list[str], registered: list[str]
 ) -> None:
-    """The row stays open, and the console is not mentioned before a key passes."""
+    """The row stays pending, and the console is not mentioned before a key passes."""
     bad, good = lab_key(maker, behavior=KeyBehavior(attestation="self")), lab_key(maker)
     done = station(insert(bad), insert(good), more=("--only", people[0]))
     assert done.code == 0, done.err
@@ -119,10 +119,10 @@ def test_a_key_that_is_refused_is_followed_by_another(
     assert registered == people[:1]
 
 
-def test_a_key_with_a_serial_is_known_the_next_day(
+def test_a_key_with_a_serial_is_recognized_later(
     station: Station, insert: Insert, maker: AttestationCa, people: list[str], registered: list[str]
 ) -> None:
-    """The journal has its serial."""
+    """The serial is in the ledger."""
     done = station(insert(lab_key(maker), serial="KEY-7"), "q")
     assert done.code == 1
     done = station(insert(lab_key(maker), serial="KEY-7"), insert(lab_key(maker), serial="KEY-8"))
@@ -131,7 +131,7 @@ def test_a_key_with_a_serial_is_known_the_next_day(
     assert registered == people
 
 
-def test_keys_that_are_elsewhere_are_registered_all_the_same(
+def test_keys_at_another_place_are_registered_without_a_check(
     station: Station, people: list[str], registered: list[str], tmp_path: Path
 ) -> None:
     """With the check skipped, no key is plugged in.
@@ -157,7 +157,7 @@ def test_a_wait_for_the_console_can_be_given_up(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """The row comes up again and can be skipped. The key is unassigned and can go to the next user."""
+    """The row is offered again and can be skipped. The key is unassigned and can be given to the next user."""
     key, real = lab_key(maker), kit.open_console_page  # as above
 
     def page(intent: Intent, **how: Any) -> object:

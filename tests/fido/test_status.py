@@ -14,7 +14,7 @@ PAST, LATE, FUTURE = "2020-01-01", "2024-01-01", "2100-01-01"
 
 
 def entry(maker: AttestationCa, *reports: tuple[str, str | None], **how: Any) -> dict[str, Any]:
-    """Write the entry of the lab's model with these status reports."""
+    """Return the entry of the lab's model with these status reports."""
     dated = [
         {"status": status} if since is None else {"status": status, "effectiveDate": since} for status, since in reports
     ]
@@ -53,10 +53,10 @@ def test_a_status_report_applies_from_its_date(
     assert (receipt["failed"], done.code) == (failed, int(bool(failed)))
 
 
-def test_a_revocation_that_is_announced_is_told(
+def test_a_revocation_with_a_future_date_is_shown(
     bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
-    """It does not apply yet."""
+    """The revocation does not apply yet."""
     bus.plug(key)
     _, receipt = desk.verify(*publish(tmp_path, maker, [entry(maker, ("REVOKED", FUTURE))]).options)
     assert detail(receipt, "status") == f"REVOKED from {FUTURE}"
@@ -70,7 +70,7 @@ GOOD, BAD = ("FIDO_CERTIFIED_L2", PAST), ("REVOKED", PAST)
 def test_each_entry_for_a_model_is_judged(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path, attestation: str, bad_first: bool
 ) -> None:
-    """Whichever of the two comes first, a revocation in one of them counts, for keys that only claim the model too."""
+    """A revocation in either entry counts, in either order, also for keys that only claim the model."""
     issued = maker.certificate(None if attestation == "fido-u2f" else bytes.fromhex(LAB_AAGUID.replace("-", "")))
     naming: dict[str, Any] = (
         {"aaguid": None, "identifiers": [issued.identifier]} if attestation == "fido-u2f" else {"aaguid": LAB_AAGUID}
@@ -84,7 +84,7 @@ def test_each_entry_for_a_model_is_judged(
 def test_the_lower_certification_of_two_entries_counts(
     bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
-    """Nothing says which of the two the key is."""
+    """It is unknown which of the two entries describes the key."""
     bus.plug(key)
     entries = [entry(maker, GOOD), entry(maker, ("FIDO_CERTIFIED_L1", PAST))]
     options = publish(tmp_path, maker, entries).options
@@ -96,7 +96,7 @@ def test_the_lower_certification_of_two_entries_counts(
 def test_a_root_of_one_of_two_entries_makes_a_key_genuine(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path, ours_first: bool
 ) -> None:
-    """A maker may list its later roots in an entry of their own. A root that neither lists proves nothing."""
+    """A manufacturer may list its later roots in a separate entry. A root that is in neither entry proves nothing."""
     other, stranger = AttestationCa("other", now=NOW), AttestationCa("stranger", now=NOW)
     entries = [entry(maker, GOOD, name="ours"), entry(other, GOOD, name="theirs")][:: 1 if ours_first else -1]
     options = publish(tmp_path, maker, entries).options

@@ -27,7 +27,7 @@ def policy(folder: Path, text: str) -> list[str]:
     return ["--require", str(file)]
 
 
-def test_a_genuine_key_is_a_proof_with_exit_0(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
+def test_a_genuine_key_passes_with_exit_0(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
     """Every check passes or does not apply."""
     bus.plug(key)
     done, receipt = desk.verify(*published.options)
@@ -36,8 +36,8 @@ def test_a_genuine_key_is_a_proof_with_exit_0(bus: Bus, key: SimulatedKey, publi
     assert (receipt["schema"], receipt["version"]) == ("mfa-kit/verify-fido2", 1)
 
 
-def test_the_receipt_names_all_that_it_rests_on(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
-    """It has certificates and roots by SHA-256, the metadata by number and date, and the key's claims as such."""
+def test_the_receipt_names_its_evidence(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
+    """The receipt has SHA-256 of certificates and roots, number and date of the metadata, and the key's own claims."""
     bus.plug(key, serial="0042")
     _, receipt = desk.verify(*published.options, "--asset", "BOX-7")
     assert receipt["root_sha256"] == receipt["metadata"]["root_sha256"]
@@ -56,7 +56,7 @@ def test_nothing_stays_on_the_key(bus: Bus, key: SimulatedKey, published: Publis
 def test_a_key_that_keeps_the_credential_is_refused(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk
 ) -> None:
-    """The free space is read before and after."""
+    """The free space of the key is read before and after."""
     bus.plug(lab_key(maker, behavior=KeyBehavior(keep=True)))
     done, receipt = desk.verify(*published.options)
     assert (done.code, results(receipt)["leaves nothing"]) == (1, "fail")
@@ -74,7 +74,7 @@ def test_a_key_that_keeps_the_credential_is_refused(
         ("unheard-of", "fail", "no attestation"),
     ],
 )
-def test_what_is_not_signed_by_a_maker_never_counts_as_genuine(
+def test_a_key_without_a_manufacturer_signature_is_not_genuine(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, attestation: str, check: str, reason: str
 ) -> None:
     """The model that the key claims does not matter."""
@@ -85,10 +85,8 @@ def test_what_is_not_signed_by_a_maker_never_counts_as_genuine(
     assert reason in detail(receipt, "genuine")
 
 
-def test_a_u2f_key_is_known_by_the_identifier_of_its_certificate(
-    bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path
-) -> None:
-    """CTAP1 offers only what U2F has: a counter and user presence, and no flag for user verification."""
+def test_a_u2f_key_is_recognized_by_its_certificate(bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path) -> None:
+    """CTAP1 has only the features of U2F: a counter and user presence, and no flag for user verification."""
     issued = maker.certificate(None, unit="U2F")
     published = publish(tmp_path, maker, [maker.entry("U2F key", identifiers=[issued.identifier])])
     bus.plug(SimulatedKey(issued, model=U2F))
@@ -162,7 +160,7 @@ def test_each_chain_gets_its_verdict(
     check: str,
     reason: str,
 ) -> None:
-    """A chain that does not verify is reported with the reason. A valid one is a proof."""
+    """A chain that cannot be verified is reported with the reason. A valid chain is a proof."""
     bus.plug(issue(maker))
     done, receipt = desk.verify(*published.options)
     failed = [name for name, result in results(receipt).items() if result == "fail"]
@@ -171,19 +169,17 @@ def test_each_chain_gets_its_verdict(
     assert not check or reason in detail(receipt, check)
 
 
-def test_a_serial_number_of_0_is_remarked_and_no_crash(
-    bus: Bus, maker: AttestationCa, published: Published, desk: Desk
-) -> None:
+def test_a_serial_number_of_0_is_a_warning(bus: Bus, maker: AttestationCa, published: Published, desk: Desk) -> None:
     """Such certificates exist in the field, although RFC 5280 forbids them."""
     bus.plug(SimulatedKey(maker.certificate(OURS, serial=0)))
     done, receipt = desk.verify(*published.options)
     assert (done.code, results(receipt)["attestation"], receipt["warned"]) == (0, "warn", ["attestation"])
 
 
-def test_another_makers_key_may_not_claim_this_makers_model(
+def test_a_key_cannot_claim_the_model_of_another_manufacturer(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
-    """Its own chain is valid up to a listed root, but that root is for another model."""
+    """The key's chain is valid and ends at a listed root, but that root is for another model."""
     other = AttestationCa("other", now=NOW)
     entries = [
         maker.entry("ours", aaguid=LAB_AAGUID),
@@ -196,7 +192,7 @@ def test_another_makers_key_may_not_claim_this_makers_model(
     assert "ours: its certificate was not issued under a root" in detail(receipt, "genuine")
 
 
-def test_where_a_root_is_for_two_models_the_certificate_must_say_which(
+def test_with_a_root_for_two_models_the_certificate_must_name_one(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
     """WebAuthn Level 3, 8.2.1: otherwise a cheap model could claim to be the certified one."""
@@ -240,17 +236,17 @@ def test_a_revoked_or_compromised_model_is_refused(
 def test_an_update_that_is_available_is_a_warning(
     bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
-    """It is not a failure."""
+    """An available update is not a failure."""
     entry = maker.entry("m", aaguid=LAB_AAGUID, statuses=["FIDO_CERTIFIED_L1", "UPDATE_AVAILABLE"])
     bus.plug(key)
     done, receipt = desk.verify(*publish(tmp_path, maker, [entry]).options)
     assert (done.code, receipt["warned"]) == (0, ["status"])
 
 
-def test_stale_metadata_is_a_warning_and_fails_where_the_policy_wants_it_current(
+def test_stale_metadata_is_a_warning_or_a_failure_by_policy(
     bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
-    """Past its nextUpdate, the metadata may lack a revocation."""
+    """After its nextUpdate, metadata may lack a revocation."""
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     entries = [maker.entry("m", aaguid=LAB_AAGUID)]
     published = publish(tmp_path, maker, entries, next_update=yesterday)
@@ -262,10 +258,10 @@ def test_stale_metadata_is_a_warning_and_fails_where_the_policy_wants_it_current
     assert f"due on {yesterday}" in detail(receipt, "metadata")
 
 
-def test_without_metadata_nothing_is_genuine_and_the_answer_says_where_to_get_it(
+def test_without_metadata_no_key_is_genuine(
     bus: Bus, key: SimulatedKey, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The check fails closed. The other checks are still made."""
+    """The check fails, and the message says where to get metadata. The other checks are still made."""
     monkeypatch.setattr("mfa_kit.adapters.metadata.index.find_spec", lambda _: None)
     bus.plug(key)
     done, receipt = desk.verify()
@@ -276,10 +272,10 @@ def test_without_metadata_nothing_is_genuine_and_the_answer_says_where_to_get_it
 @pytest.mark.parametrize(
     ("hide", "check"), [(UP, "user presence"), (UV, "user verification")], ids=["presence", "verification"]
 )
-def test_flags_are_checked_and_not_what_was_asked_for(
+def test_the_flags_of_the_response_are_checked(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, hide: int, check: str
 ) -> None:
-    """A key that answers without the flag is refused, although it took the PIN and the touch."""
+    """A response without the flag is refused, although the key got the PIN and the touch."""
     key = lab_key(maker, behavior=KeyBehavior(hide=hide, always_uv=hide == UV), model=KeyModel(fingerprint=True))
     bus.plug(key)
     done, receipt = desk.verify(*published.options)
@@ -296,7 +292,7 @@ def test_a_fingerprint_verifies_without_a_pin(
 
 
 @pytest.mark.parametrize(("count", "result"), [(0, "not applicable"), (1, "pass")])
-def test_the_signature_counter_grows_or_is_none(
+def test_the_signature_counter_grows_or_is_zero(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, count: int, result: str
 ) -> None:
     """WebAuthn, 6.1.1: a counter of zero means that the key does not count."""
@@ -305,7 +301,7 @@ def test_the_signature_counter_grows_or_is_none(
     assert (done.code, results(receipt)["counter"]) == (0, result)
 
 
-def test_a_counter_that_stands_still_is_refused(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
+def test_a_counter_that_does_not_grow_is_refused(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
     """The key may be a copy of another one."""
     key.counter = 7
     key.behavior = replace(key.behavior, count=0)
@@ -339,7 +335,7 @@ def advised(
         ("Another maker's key", (4, 4, 2), "pass", None),
     ],
 )
-def test_firmware_with_an_advisory_is_told_with_its_source(
+def test_firmware_with_an_advisory_is_reported_with_its_source(
     bus: Bus,
     maker: AttestationCa,
     desk: Desk,
@@ -349,7 +345,7 @@ def test_firmware_with_an_advisory_is_told_with_its_source(
     result: str,
     advisory: str | None,
 ) -> None:
-    """All versions before the fixed one are affected."""
+    """All versions before the fixed version are affected."""
     key, published = advised(maker, tmp_path, model, firmware)
     bus.plug(key)
     done, receipt = desk.verify(*published.options)
@@ -367,12 +363,12 @@ def test_firmware_with_an_advisory_is_told_with_its_source(
         (0x050704, "5.7.4 or later", "pass", "pass"),
     ],
 )
-def test_firmware_that_a_key_does_not_tell_is_at_least_the_metadatas(
+def test_unreported_firmware_is_at_least_that_of_the_metadata(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path, version: int, said: str, advisories: str, firmware: str
 ) -> None:
     """Versions are three octets or five decimal digits.
 
-    An unknown version is a warning, and fails where it is required.
+    An unknown version is a warning, and a failure if the policy requires a version.
     """
     published = publish(tmp_path, maker, [maker.entry("YubiKey 5 Series", aaguid=LAB_AAGUID, version=version)])
     bus.plug(SimulatedKey(maker.certificate(OURS), model=KeyModel(firmware=(0, 0, 0))))
@@ -394,7 +390,7 @@ def test_a_policy_may_refuse_firmware_with_an_advisory(
     assert (done.code, receipt["failed"]) == (1, ["advisories"])
 
 
-def test_the_makers_word_on_the_firmware_wins_over_the_keys(
+def test_the_firmware_version_in_the_certificate_counts_first(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, tmp_path: Path
 ) -> None:
     """A firmware version in a certificate takes precedence over getInfo."""
@@ -420,25 +416,25 @@ def test_the_makers_word_on_the_firmware_wins_over_the_keys(
         ("", []),
     ],
 )
-def test_each_line_of_a_policy_is_asked_of_the_key(
+def test_each_setting_of_a_policy_has_its_check(
     bus: Bus, key: SimulatedKey, published: Published, desk: Desk, tmp_path: Path, text: str, failed: list[str]
 ) -> None:
-    """The check of the same name fails, and no other."""
+    """The check with the name of the setting fails, and no other check."""
     bus.plug(key)
     done, receipt = desk.verify(*published.options, *policy(tmp_path, text))
     assert (receipt["failed"], done.code) == (failed, 1 if failed else 0)
 
 
-def test_a_listed_model_that_is_only_claimed_is_not_on_the_list(
+def test_a_claimed_model_is_not_a_listed_model(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, tmp_path: Path
 ) -> None:
-    """The list is compared with the model that the attesting root certifies, never with the AAGUID alone."""
+    """The list is compared with the model that the root certifies, never with the AAGUID alone."""
     bus.plug(lab_key(maker, behavior=KeyBehavior(attestation="self")))
     _, receipt = desk.verify(*published.options, *policy(tmp_path, f'models = ["{LAB_AAGUID}"]'))
     assert receipt["failed"] == ["genuine", "model"]
 
 
-def test_a_fips_certificate_is_the_metadatas_word(
+def test_the_fips_level_is_read_from_the_metadata(
     bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
     """The policy requires level 2, and the metadata has level 2."""
@@ -450,18 +446,18 @@ def test_a_fips_certificate_is_the_metadatas_word(
 
 
 @pytest.mark.usefixtures("bus")
-def test_no_key_is_exit_3_with_what_to_do(desk: Desk) -> None:
-    """No key is plugged in, or not at the requested place."""
+def test_no_key_is_exit_3_with_a_hint(desk: Desk) -> None:
+    """No key is plugged in, or none at the requested place."""
     done = desk.run("verify", "fido2")
     assert (done.code, done.out) == (3, "")
     assert "there is no security key" in done.err
     assert "there is no FIDO key /dev/hidraw9" in desk.run("verify", "fido2", "--key", "/dev/hidraw9").err
 
 
-def test_of_two_keys_the_one_that_is_meant_is_named(
+def test_with_two_keys_one_must_be_named(
     bus: Bus, maker: AttestationCa, key: SimulatedKey, published: Published, desk: Desk
 ) -> None:
-    """Keys are named by place, as in `key list`. Without a name no key is touched."""
+    """A key is named by its place, as in `key list`. Without a name, no key is used."""
     other = lab_key(maker)
     bus.plug(key)
     bus.plug(other)
@@ -472,7 +468,7 @@ def test_of_two_keys_the_one_that_is_meant_is_named(
 
 
 def test_a_table_and_csv_say_the_same_as_json(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
-    """A table has one line per check, and CSV has one line."""
+    """A table has one line for each check, and CSV has one line for each key."""
     bus.plug(key)
     table = desk.run("verify", "fido2", *published.options).out
     assert "genuine            pass            mfa-kit lab key" in table
@@ -481,8 +477,8 @@ def test_a_table_and_csv_say_the_same_as_json(bus: Bus, key: SimulatedKey, publi
     assert (row["verdict"], row["aaguid"]) == ("proof", LAB_AAGUID)
 
 
-def test_words_of_a_key_cannot_drive_the_terminal(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
-    """Control and bidi characters are dropped, and no text is longer than 64 characters."""
+def test_text_of_a_key_cannot_control_the_terminal(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
+    """Control and bidi characters are removed, and text is cut at 64 characters."""
     bus.plug(lab_key(maker, model=KeyModel(product="evil\x1b[2J\u202eyek" + "x" * 100)))
     listed = desk.run("key", "list").out
     assert "\x1b" not in listed
@@ -492,16 +488,16 @@ def test_words_of_a_key_cannot_drive_the_terminal(bus: Bus, maker: AttestationCa
 
 
 def test_json_is_one_document(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
-    """It has a schema and a version."""
+    """The document has a schema and a version."""
     bus.plug(key)
     listed = json.loads(desk.run("key", "list", "--output", "json").out)
     assert (listed["schema"], listed["rows"][0]["fido_aaguid"]) == ("mfa-kit/key-list", LAB_AAGUID)
 
 
-def test_a_key_that_fails_while_it_is_listed_is_told_and_the_others_are_shown(
+def test_a_faulty_key_in_the_list_does_not_hide_the_others(
     bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk
 ) -> None:
-    """One faulty key does not hide the others."""
+    """The fault is reported."""
     bus.plug(lab_key(maker), tamper=lambda number, packet: packet if number < 2 else None)
     bus.plug(key)
     done = desk.run("key", "list", "--output", "json")
@@ -510,17 +506,15 @@ def test_a_key_that_fails_while_it_is_listed_is_told_and_the_others_are_shown(
     assert links.attached_names() == ["/dev/hidraw0", "/dev/hidraw1"]
 
 
-def test_a_key_with_ctap2_alone_is_known_as_such(
-    bus: Bus, maker: AttestationCa, published: Published, desk: Desk
-) -> None:
+def test_a_key_with_ctap2_only_is_recognized(bus: Bus, maker: AttestationCa, published: Published, desk: Desk) -> None:
     """The key reports that it does not accept U2F messages."""
     bus.plug(lab_key(maker, model=KeyModel(versions=("FIDO_2_1",))))
     done, receipt = desk.verify(*published.options)
     assert (done.code, receipt["versions"]) == (0, ["FIDO_2_1"])
 
 
-def test_u2f_that_getinfo_leaves_out_is_found(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
-    """The key is tested, because getInfo may omit it."""
+def test_u2f_without_a_getinfo_entry_is_found(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
+    """A U2F message is sent to the key, because getInfo may omit U2F."""
     real = key.cbor
 
     def silent(request: bytes, touch: Touch) -> bytes:
@@ -535,7 +529,7 @@ def test_u2f_that_getinfo_leaves_out_is_found(bus: Bus, key: SimulatedKey, desk:
     assert row["fido_versions"] == ["FIDO_2_0", "U2F_V2"]
 
 
-def test_a_serial_names_a_key_and_two_of_a_serial_do_not(
+def test_a_serial_selects_a_key_if_it_is_unique(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk
 ) -> None:
     """`--key` accepts a serial or a place."""

@@ -32,7 +32,7 @@ class Watched:
         raise AssertionError(self.said)
 
     def examine(self, key: SimulatedKey, *, until: str = "remove this key") -> None:
-        """Plug in a key, wait until it is judged, and unplug it."""
+        """Plug in a key, wait until mfa-kit has judged it, and unplug it."""
         port = Port(self.path, key)
         self.until(until)
         port.close()
@@ -71,7 +71,7 @@ def watch(tmp_path: Path, published: Published) -> Iterator[Watch]:
             each.process.kill()
 
 
-def test_a_box_of_keys_gets_a_line_each_and_a_tally(watch: Watch, maker: AttestationCa) -> None:
+def test_a_box_of_keys_has_a_line_for_each_and_a_count(watch: Watch, maker: AttestationCa) -> None:
     """A refused key makes the exit code 1, and a repeated key is reported but not counted."""
     good, bad = lab_key(maker), lab_key(maker, behavior=KeyBehavior(attestation="self"))
     watched = watch("--output", "jsonl", "--asset", "BOX")
@@ -97,8 +97,8 @@ def test_a_spreadsheet_has_one_header(watch: Watch, maker: AttestationCa) -> Non
     assert [row["verdict"] for row in csv.DictReader(io.StringIO(out))] == ["proof", "proof"]
 
 
-def test_a_key_that_wants_a_pin_first_is_not_judged_and_the_box_goes_on(watch: Watch, maker: AttestationCa) -> None:
-    """The user is told what to do, and the key is counted separately."""
+def test_a_key_that_needs_a_pin_first_is_skipped(watch: Watch, maker: AttestationCa) -> None:
+    """A message says what to do, and the key is counted separately."""
     watched = watch()
     watched.examine(lab_key(maker, behavior=KeyBehavior(always_uv=True)))
     watched.examine(lab_key(maker))
@@ -109,8 +109,8 @@ def test_a_key_that_wants_a_pin_first_is_not_judged_and_the_box_goes_on(watch: W
     assert out == "proof  mfa-kit lab key\n"
 
 
-def test_two_keys_at_once_are_one_too_many(watch: Watch, maker: AttestationCa, tmp_path: Path) -> None:
-    """The program waits until one is unplugged."""
+def test_two_keys_at_once_are_not_judged(watch: Watch, maker: AttestationCa, tmp_path: Path) -> None:
+    """The program waits until one of the keys is unplugged."""
     watched = watch()
     both = Port(tmp_path / "port", lab_key(maker)), Port(tmp_path / "second", lab_key(maker))
     watched.until("one at a time")
@@ -129,13 +129,13 @@ def test_a_table_says_why_a_key_is_refused(watch: Watch, maker: AttestationCa) -
 
 
 def test_a_line_of_the_table_is_one_line(watch: Watch, maker: AttestationCa) -> None:
-    """Otherwise foreign text could pretend to be the verdict on another key."""
+    """With a line break, text of a key could look like the result of another key."""
     watched = watch("--asset", "desk\nproof  another")
     watched.examine(lab_key(maker))
     assert watched.end() == (0, "proof  mfa-kit lab key  desk\\nproof  another-1\n")
 
 
-def test_a_watch_takes_no_single_keys_options(desk: Desk, published: Published) -> None:
-    """It is a usage error, before any key is searched for."""
+def test_a_watch_refuses_the_options_of_a_single_key(desk: Desk, published: Published) -> None:
+    """The usage error comes before any key is searched for."""
     assert desk.run("verify", "fido2", "--watch", "--key", "/dev/hidraw0", *published.options).code == 2
     assert desk.run("verify", "fido2", "--watch", "--pin-stdin", *published.options).code == 2

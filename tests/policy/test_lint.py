@@ -65,14 +65,14 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("name", "document", "how"), CASES, ids=[f"{n}-{row[0]}" for n, row in enumerate(CASES)])
 def test_a_trap_is_found(name: str, document: str, how: dict[str, Any]) -> None:
-    """The trap says what it leads to and what to write instead."""
+    """The message says what the trap leads to and what to write instead."""
     found = find_traps(document, **how)
     assert {trap.name for trap in found} == {name}
     assert all(trap.what and trap.instead for trap in found)
 
 
 def test_every_trap_has_a_case() -> None:
-    """A trap that was never seen to match may catch nothing."""
+    """A trap that no test ever matched may match nothing."""
     assert {row[0] for row in CASES} == {look.__name__.strip("_").replace("_", "-") for look in TRAPS}
 
 
@@ -90,16 +90,16 @@ def test_every_trap_has_a_case() -> None:
         (text(allow("s3:*", "*", Condition={"StringEquals": {"aws:username": "bob"}}), version=None), {}),
     ],
 )
-def test_what_is_no_trap_is_left_alone(document: str, how: dict[str, Any]) -> None:
+def test_correct_policies_have_no_traps(document: str, how: dict[str, Any]) -> None:
     """An administrator's `*` names no enrollment action. A role may have any policy that does not require MFA."""
     assert names(document, **how) == set()
 
 
 @pytest.mark.parametrize("wish", WISHES, ids=str)
-def test_what_we_print_is_in_no_trap_but_those_it_was_chosen_with(wish: Any) -> None:
-    """Without --first-sign-in users cannot change a password, and without --user-paths paths do not match.
+def test_printed_policies_have_only_the_chosen_traps(wish: Any) -> None:
+    """Without --first-sign-in, users cannot change a password, and without --user-paths, paths do not match.
 
-    Both traps are reported.
+    Both are reported.
     """
     document, _ = mfa_policy(wish)
     chosen = {"password"} if not wish.first_sign_in else set()
@@ -108,8 +108,8 @@ def test_what_we_print_is_in_no_trap_but_those_it_was_chosen_with(wish: Any) -> 
     assert names(json.dumps(document), on=Holder.GROUP, partition="aws") == chosen
 
 
-def test_a_statement_is_told_by_its_sid_or_its_number() -> None:
-    """That is how a reader finds the statement."""
+def test_a_statement_is_named_by_its_sid_or_its_number() -> None:
+    """With either of them, a reader finds the statement."""
     bare = {name: value for name, value in FORCE.items() if name != "Sid"}
     found = find_traps(
         text(allow("s3:*", "*"), {**bare, "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "false"}}})
@@ -118,7 +118,7 @@ def test_a_statement_is_told_by_its_sid_or_its_number() -> None:
     assert find_traps(text(when("Bool", "false")))[0].statement == "Force"
 
 
-def test_the_policies_of_an_account_that_speak_of_mfa() -> None:
+def test_policies_about_mfa_in_an_account_are_checked() -> None:
     """Inline and attached policies of groups, users and roles are checked. AWS's managed policies are not."""
 
     def more(found: dict[str, Any]) -> None:
@@ -135,6 +135,6 @@ def test_the_policies_of_an_account_that_speak_of_mfa() -> None:
 
 
 def test_a_text_that_is_not_a_policy_is_refused() -> None:
-    """Text that was not checked never passes."""
+    """A text that was not checked never passes."""
     with pytest.raises(UsageFault, match="not an IAM policy"):
         find_traps("{}")

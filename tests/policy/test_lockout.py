@@ -82,8 +82,8 @@ def account(*changes: Change) -> Snapshot:
 
 
 @pytest.mark.parametrize(("bob", "document", "wanted"), CASES)
-def test_how_somebody_would_stand(bob: dict[str, Any], document: str, wanted: dict[str, AccessState]) -> None:
-    """Console and access keys each have a reason. A user who would be locked out gets a first command."""
+def test_the_forecast_for_a_user(bob: dict[str, Any], document: str, wanted: dict[str, AccessState]) -> None:
+    """Console and access keys each have a reason. For a user who would be locked out, there is a first command."""
     fates = [each for each in access_with(account(user("bob", **bob)), document) if each.user == "bob"]
     assert {each.way: each.state for each in fates if each.way in wanted} == wanted
     assert all(each.why for each in fates)
@@ -100,8 +100,8 @@ def test_how_somebody_would_stand(bob: dict[str, Any], document: str, wanted: di
         ([DEVICE], NOTHING, MEND),
     ],
 )
-def test_what_comes_first_helps(devices: list[dict[str, Any]], document: str, first: str) -> None:
-    """For keys it adds a usable device beside an unusable one, and no device if the policy allows no session."""
+def test_the_first_command_helps(devices: list[dict[str, Any]], document: str, first: str) -> None:
+    """For a user with keys, the command adds a usable device, but no device if the policy allows no session."""
     fates = access_with(account(user("bob", **SIGNED_IN, keys=[KEY], devices=devices)), document)
     assert [each.first for each in fates if (each.user, each.way) == ("bob", "access keys")] == [first]
 
@@ -130,10 +130,10 @@ CHANGES = AccessState.CHANGES
         ({"policies": {}}, NARROW, FINE, "no policy requires MFA for this sign-in"),
     ],
 )
-def test_a_policy_that_denies_somebodys_own_work_is_seen(
+def test_a_policy_that_denies_a_users_actions_is_detected(
     bob: dict[str, Any], document: str, wanted: AccessState, why: str
 ) -> None:
-    """The policy denies some or all of the user's own work, even if it allows other actions."""
+    """The policy denies some or all of the user's actions, even if it allows other actions."""
     fates = access_with(account(user("bob", **SIGNED_IN, **bob)), document)
     (fate,) = [each for each in fates if each.user == "bob"]
     assert (fate.state, why in fate.why) == (wanted, True), fate.why
@@ -150,7 +150,9 @@ def test_a_policy_that_denies_somebodys_own_work_is_seen(
         (BOTH, NARROW.replace(":::b", ":::c"), FINE, "no policy requires MFA for these keys"),
     ],
 )
-def test_keys_whose_own_work_is_denied(policies: dict[str, Any], document: str, wanted: AccessState, why: str) -> None:
+def test_access_keys_whose_actions_are_denied(
+    policies: dict[str, Any], document: str, wanted: AccessState, why: str
+) -> None:
     """A deny for resources that the user does not use is ignored."""
     fates = access_with(account(user("bob", keys=[KEY], policies=policies)), document)
     (fate,) = [each for each in fates if each.user == "bob"]
@@ -158,7 +160,7 @@ def test_keys_whose_own_work_is_denied(policies: dict[str, Any], document: str, 
 
 
 def bounded(snapshot: Snapshot, name: str, *rows: dict[str, Any]) -> Snapshot:
-    """Give a user a permissions boundary. Without rows, it is one that could not be read."""
+    """Give a user a permissions boundary. Without statements, the boundary is one that could not be read."""
     users = [replace(one, boundary="arn:b") if one.name == name else one for one in snapshot.users]
     texts = {"arn:b": json.dumps({"Statement": list(rows)})} if rows else {}
     return replace(snapshot, users=tuple(users), policies={**snapshot.policies, **texts})
@@ -182,7 +184,7 @@ def test_within_a_boundary_a_first_device_may_be_out_of_reach(rows: list[dict[st
     assert [each.state for each in access_with(snapshot, SELF) if each.user == "bob"] == [wanted]
 
 
-def test_who_administers_within_a_boundary() -> None:
+def test_administrators_with_a_permissions_boundary() -> None:
     """The boundary decides. If it was not read, the result is unknown."""
     snapshot = account(user("boss", groups=["programs"], **SIGNED_IN))
     rows: list[list[dict[str, Any]]] = [[ALL], [{**ALL, "Action": "s3:*"}], []]
@@ -209,8 +211,8 @@ def test_an_expired_password_has_to_be_changed_too() -> None:
         (("GetLoginProfile",), {**NEW}),
     ],
 )
-def test_what_cannot_be_read_is_no_all_clear(denied: tuple[str, ...], bob: dict[str, Any]) -> None:
-    """The access is unknown, which counts as locked out."""
+def test_unread_access_counts_as_locked_out(denied: tuple[str, ...], bob: dict[str, Any]) -> None:
+    """The result is unknown, which counts as locked out."""
     description = changed(user("bob", **bob))
     snapshot, _ = taken(description, *denied, passwords_of=may_have_to_change)
     fates = [each for each in access_with(snapshot, SELF) if each.user == "bob"]
@@ -218,7 +220,7 @@ def test_what_cannot_be_read_is_no_all_clear(denied: tuple[str, ...], bob: dict[
     assert all(each.shut for each in fates)
 
 
-def test_without_the_users_it_is_said_that_some_may_be_missing() -> None:
+def test_without_the_listing_users_may_be_missing() -> None:
     """An empty list of users does not pass, and no group can be chosen."""
     snapshot, _ = taken(changed(None), "GetAccountAuthorizationDetails")
     assert access_with(snapshot, SELF) == []
@@ -227,14 +229,14 @@ def test_without_the_users_it_is_said_that_some_may_be_missing() -> None:
         access_with(snapshot, SELF, group="people")
 
 
-def test_devices_that_were_not_asked_for_are_not_denied() -> None:
-    """The listing of virtual devices shows one device. Only the user's own listing shows all others."""
+def test_devices_that_were_not_listed_may_exist() -> None:
+    """The listing of virtual devices shows one device. Only the user's own listing shows devices of all types."""
     both = changed(user("bob", **SIGNED_IN, devices=[DEVICE, FIDO]))
     (fate,) = [each for each in access_with(taken(both)[0], SELF) if each.user == "bob"]
     assert (fate.state, "to look up other devices, add --group" in fate.why) == (AccessState.RISKS, True)
 
 
-def test_a_group_is_its_members() -> None:
+def test_a_group_means_its_members() -> None:
     """A group that does not exist is refused."""
     snapshot = account(user("bob", **SIGNED_IN))
     assert {each.user for each in access_with(snapshot, SELF, group="people")} == {"alice", "bob"}
@@ -242,7 +244,7 @@ def test_a_group_is_its_members() -> None:
         access_with(snapshot, SELF, group="nobody")
 
 
-def test_what_policies_do_already_is_told_apart() -> None:
+def test_present_denials_are_reported_separately() -> None:
     """The user's own policies already lock the user out."""
     snapshot, _ = taken(changed(user("bob", **SIGNED_IN)))
     assert [each.already for each in access_with(snapshot, SELF) if each.user == "bob"] == [True]
@@ -251,15 +253,15 @@ def test_what_policies_do_already_is_told_apart() -> None:
     ]
 
 
-def test_policies_that_could_not_be_read_may_stop_anybody() -> None:
+def test_an_unread_policy_may_lock_out_any_user() -> None:
     """The content of an unread policy is unknown."""
     snapshot = account(user("bob", **SIGNED_IN, devices=[DEVICE], attached=["arn:aws:iam::aws:policy/ReadOnlyAccess"]))
     blind = Snapshot(**{name: getattr(snapshot, name) for name in Snapshot.__slots__} | {"policies": {}})
     assert [each.state for each in access_with(blind, SELF) if each.user == "bob"] == [AccessState.UNKNOWN]
 
 
-def test_who_could_help() -> None:
-    """These are administrators who still have access: outside the group, or with a device."""
+def test_administrators_who_could_help() -> None:
+    """They still have access, because they are not in the group, or have a device."""
     boss = user("boss", groups=["programs", "people"], **SIGNED_IN)
     snapshot = account(boss)
     assert administrators_left(access_with(snapshot, SELF, group="people"), snapshot) == ["lab-admin"]
@@ -269,7 +271,7 @@ def test_who_could_help() -> None:
 
 
 class Simulator:
-    """IAM's simulator, with the same decision on everything."""
+    """IAM's simulator, with the same decision for every request."""
 
     def __init__(self, verdict: Decision | None) -> None:
         self.verdict = verdict
@@ -280,8 +282,8 @@ class Simulator:
         return dict.fromkeys(actions, self.verdict)
 
 
-def test_a_simulator_that_differs_or_may_not_be_asked_is_told() -> None:
-    """The requests or the reason are given. Actions that neither denies explicitly are ignored."""
+def test_a_differing_or_denied_simulation_is_reported() -> None:
+    """The report has the requests or the reason. Actions that neither evaluation denies explicitly are ignored."""
     anything: Any = Simulator(Decision.EXPLICIT)
     differing = compare_with_simulator(SELF, anything).differing
     assert "ec2:DescribeInstances (session with MFA): IAM says explicit deny, mfa-kit says implicit deny" in differing
@@ -293,8 +295,8 @@ def test_a_simulator_that_differs_or_may_not_be_asked_is_told() -> None:
 # The lab's own evaluator shows what IAM then does. It shares no code with the product's evaluator.
 
 
-def test_whoever_is_told_to_be_locked_out_is() -> None:
-    """With the policy attached, the lab refuses the calls that were reported as denied, and answers the others."""
+def test_the_forecast_is_correct() -> None:
+    """With the policy attached, the lab denies the calls that were reported as denied, and allows the others."""
     described = changed(user("bob", keys=[KEY], **SIGNED_IN, attached=["arn:aws:iam::aws:policy/IAMReadOnlyAccess"]))
     group("people", policies={})(described)
     with Lab(description=described) as lab:

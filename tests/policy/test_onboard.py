@@ -107,7 +107,7 @@ def place(steps: list[SetupStep], text: str) -> int:
     return next(number for number, step in enumerate(steps) if any(text in line for line in step.commands))
 
 
-def test_the_order_locks_nobody_out(empty: Snapshot) -> None:
+def test_the_order_locks_no_user_out(empty: Snapshot) -> None:
     """Root's devices come first, then an administrator who can help, then all users' devices, then the policy."""
     steps = account_steps(empty, admin="boss")
     order = ["Assign MFA device", "update-account-password-policy", "create-user", "put-group-policy"]
@@ -129,8 +129,8 @@ def test_the_order_locks_nobody_out(empty: Snapshot) -> None:
     }
 
 
-def test_what_was_done_is_told_so() -> None:
-    """The account shows it, and the commands are printed as comments."""
+def test_finished_steps_are_marked_as_done() -> None:
+    """The account shows that a step is done. Its commands are then printed as comments."""
 
     def forced(found: dict[str, Any]) -> None:
         found["groups"].append({**found["groups"][1], "name": "bosses", "attached": [ADMINISTRATOR]})
@@ -145,8 +145,11 @@ def test_what_was_done_is_told_so() -> None:
     assert [line for line in lines if line and not line.startswith("#")] == ["mfa-kit audit"]
 
 
-def test_an_administrator_joins_the_group_that_is_there() -> None:
-    """No new group is created, and programs' groups are not used. A group without permissions only gets the policy."""
+def test_an_administrator_joins_an_existing_group() -> None:
+    """No new group is created, and groups of programs are not used.
+
+    A group without permissions only gets the policy.
+    """
 
     def found(name: str, *policies: str) -> list[str]:
         description = changed(user("eve", groups=[name], password=True))
@@ -161,8 +164,8 @@ def test_an_administrator_joins_the_group_that_is_there() -> None:
     assert [line for line in empty if "attach-group-policy --group-name administrators" in line]
 
 
-def test_what_could_not_be_read_is_not_called_done() -> None:
-    """It is not called "to do" either."""
+def test_unread_steps_are_not_marked_as_done() -> None:
+    """Such a step is not marked as "to do" either."""
     denied = ("GetAccountAuthorizationDetails", "GetAccountSummary", "GetAccountPasswordPolicy")
     steps = account_steps(taken(sound(), *denied)[0], admin="boss")
     assert {step.state for step in steps[:-1] if not step.what.startswith("a device")} == {StepState.UNKNOWN}
@@ -170,7 +173,7 @@ def test_what_could_not_be_read_is_not_called_done() -> None:
     assert member.state is StepState.UNKNOWN
 
 
-def test_govcloud_has_no_root_to_begin_with() -> None:
+def test_govcloud_has_no_root_step() -> None:
     """GovCloud also has its own ARNs."""
     description = json.loads(json.dumps(sound()).replace("arn:aws:", "arn:aws-us-gov:"))
     description["region"] = "us-gov-west-1"
@@ -195,13 +198,13 @@ def test_names_are_quoted_for_a_shell(name: str) -> None:
 
 
 def test_an_unknown_group_is_refused() -> None:
-    """A new user joins an existing group."""
+    """A new user can only join an existing group."""
     with pytest.raises(UsageFault, match="there is no group 'nobody'"):
         colleague_steps(taken(sound())[0], "eve", "nobody")
 
 
-def test_a_colleague_who_is_there_is_not_made_again() -> None:
-    """User names do not differ by case."""
+def test_an_existing_colleague_is_not_created_again() -> None:
+    """User names are compared case-insensitively."""
     steps = colleague_steps(taken(sound())[0], "Alice", "people")
     assert "create-user" not in shell_script(steps)
     assert [step.state for step in steps] == [StepState.DONE, StepState.DONE, StepState.DONE, StepState.TO_DO]
@@ -223,7 +226,7 @@ def run(line: str, env: dict[str, str], folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_an_account_that_follows_it_is_sound(shell: dict[str, str], tmp_path: Path, recipient: str) -> None:
+def test_an_account_after_all_steps_passes_the_audit(shell: dict[str, str], tmp_path: Path, recipient: str) -> None:
     """A shell runs every line against the lab. Then all rules pass, except those that need a plugged-in key."""
     (tmp_path / "desk").mkdir(mode=0o700)
     (tmp_path / "desk" / "config.toml").write_text(f'recipients = ["{recipient}"]\n')
@@ -275,19 +278,19 @@ def _type(line: str, password: str, env: dict[str, str]) -> None:
     assert password not in (child.before or "")
 
 
-def test_the_password_is_in_no_argument() -> None:
-    """The line has a prompt, a file, and a quoted name."""
+def test_the_password_is_not_an_argument() -> None:
+    """The command line has a prompt, a file, and a quoted name."""
     line = password_prompt("o'neil")
     assert shlex.split(line)[-2:] == ["--password", "file:///dev/stdin"]
     assert "initial password of o'neil" in shlex.split(line)
 
 
-def test_the_policy_that_lockout_takes_is_the_one_that_show_prints() -> None:
+def test_onboard_and_show_print_the_same_policy() -> None:
     """The policy is for the partition of the account."""
     assert "arn:aws-cn:iam" in force_mfa("aws-cn")
 
 
-def test_a_weak_password_policy_is_to_do() -> None:
+def test_a_weak_password_policy_is_a_step_to_do() -> None:
     """A policy with a long minimum length is weak too if users may not change their own password."""
     steps = account_steps(taken(changed(passwords(allow_change_password=False)))[0], admin="boss")
     assert [step.state for step in steps if step.what.startswith("a strong password")] == [StepState.TO_DO]

@@ -67,7 +67,7 @@ def test_cfn_lint_finds_nothing(tmp_path: Path) -> None:
 
 
 def test_options_are_the_defaults_of_the_parameters(mfa_kit: MfaKit) -> None:
-    """The template is on stdout, and what each line is for on stderr."""
+    """The template is on stdout, and the explanation of its lines is on stderr."""
     options = ("--hub", HUB, "--organization", ORGANIZATION, "--enroll", "--require-mfa", "--users", "user/staff/*")
     done = mfa_kit.run("policy", "org-role", *options)
     assert done.out == org_role_template(FULL)[0]
@@ -88,13 +88,13 @@ def test_options_are_the_defaults_of_the_parameters(mfa_kit: MfaKit) -> None:
     ],
 )
 def test_a_value_that_the_template_refuses_is_refused_at_once(wrong: dict[str, str]) -> None:
-    """Otherwise CloudFormation would refuse it, in each account."""
+    """Without this check, CloudFormation would refuse the value in each account."""
     with pytest.raises(UsageFault):
         OrgRoleChoices(**wrong)  # type: ignore[arg-type]
 
 
 def described(*rows: dict[str, Any]) -> dict[str, Any]:
-    """Describe an account in which the verbs make every call, with a caller who has these policy statements."""
+    """Describe an account in which the commands make every call, with a caller who has these policy statements."""
     policy = {"Version": "2012-10-17", "Statement": list(rows)}
     devices = [{"name": "boss"}, {"kind": "fido", "name": "blue", "certifications": {"FIDO": "L1"}}]
     return {
@@ -144,7 +144,10 @@ NEEDED_BY = {"iam:ListMFADeviceTags": "orphans", "iam:ListUsers": "plan"}
 
 
 def read(lab: Lab, desk: MfaKit, folder: Path, *verbs: str) -> dict[str, Result]:
-    """Run verbs that read, in an account that got a user since its credential report. Return their results."""
+    """Run the reading commands in an account with a user who is newer than the credential report.
+
+    Return their results.
+    """
     boss = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
     (folder / "roster.csv").write_text("user\nalice\n")
     if "audit" in verbs:
@@ -159,8 +162,8 @@ def denied(lab: Lab) -> set[str]:
 
 
 @pytest.mark.slow
-def test_the_read_role_has_exactly_what_the_verbs_that_read_call(enter: Enter, tmp_path: Path) -> None:
-    """No call of these verbs is denied, and each action of the role is called."""
+def test_the_read_role_has_exactly_the_actions_that_are_called(enter: Enter, tmp_path: Path) -> None:
+    """No call of the reading commands is denied, and each action of the role is called."""
     lab, desk = enter(READ)
     found = read(lab, desk, tmp_path, *READERS)
     assert json.loads(found["audit"].out)["holes"] == []
@@ -172,7 +175,7 @@ def test_the_read_role_has_exactly_what_the_verbs_that_read_call(enter: Enter, t
 @pytest.mark.slow
 @pytest.mark.parametrize("action", actions(READ))
 def test_without_an_action_of_the_read_role_a_call_is_denied(enter: Enter, tmp_path: Path, action: str) -> None:
-    """So the role has no action that the verbs do not need. `audit` names what it could not read."""
+    """So the role has no action that the commands do not need. `audit` names what it could not read."""
     lab, desk = enter(READ, action)
     verb = NEEDED_BY.get(action, "audit")
     found = read(lab, desk, tmp_path, verb)
@@ -208,14 +211,14 @@ NEEDED_FOR: dict[str, tuple[str, ...]] = {
 
 @dataclass
 class Writing:
-    """What the verbs that write are given."""
+    """The inputs of the writing commands."""
 
     folder: Path
     recipient: str
     identity: Path
 
     def run(self, lab: Lab, desk: MfaKit, *verbs: str) -> list[int]:
-        """Run verbs and return their exit codes."""
+        """Run commands and return their exit codes."""
         (self.folder / "roster.csv").write_text("user\nbob\n")
         if "settle" in verbs:
             lab.faults.add("EnableMFADevice", "denied", at=1)
@@ -229,7 +232,7 @@ def writing(tmp_path: Path, recipient: str, identity_file: Path) -> Writing:
 
 
 @pytest.mark.slow
-def test_the_enrolling_role_has_exactly_what_the_verbs_that_write_call(enter: Enter, writing: Writing) -> None:
+def test_the_enroll_role_has_exactly_the_actions_that_are_called(enter: Enter, writing: Writing) -> None:
     """Only the injected failure is denied, and each action of the role is called."""
     lab, desk = enter(WRITE)
     codes = dict(zip(WRITERS, writing.run(lab, desk, *WRITERS), strict=True))
@@ -244,7 +247,7 @@ def test_the_enrolling_role_has_exactly_what_the_verbs_that_write_call(enter: En
 @pytest.mark.slow
 @pytest.mark.parametrize("action", sorted(set(actions(WRITE))))
 def test_without_an_action_of_the_enrolling_role_a_call_is_denied(enter: Enter, writing: Writing, action: str) -> None:
-    """So the role has no action that the verbs do not need."""
+    """So the role has no action that the commands do not need."""
     lab, desk = enter(WRITE, action)
     writing.run(lab, desk, *NEEDED_FOR.get(action, ("enroll",)))
     operation = "CreateVirtualMFADevice" if action == "iam:TagMFADevice" else action.removeprefix("iam:")

@@ -23,8 +23,8 @@ def test_every_line_is_explained(wish: PolicyChoices) -> None:
 
 
 @pytest.mark.parametrize("wish", WISHES, ids=str)
-def test_it_fits_where_it_is_put(wish: PolicyChoices) -> None:
-    """A group's inline policies may have 5,120 characters and a user's 2,048: IAM and STS quotas."""
+def test_the_policy_is_within_the_size_quotas(wish: PolicyChoices) -> None:
+    """The quota of inline policies is 5,120 characters for a group and 2,048 for a user: IAM and STS quotas."""
     assert len(json.dumps(mfa_policy(wish)[0], separators=(",", ":"))) < 2048
 
 
@@ -35,8 +35,8 @@ def test_arns_are_of_the_partition() -> None:
     assert "arn:aws:" not in text
 
 
-def test_nobody_takes_his_device_away_without_mfa() -> None:
-    """No variant lets a user do so."""
+def test_no_user_can_remove_a_device_without_mfa() -> None:
+    """No variant of the policy allows it."""
     for wish in WISHES:
         open_to = mfa_policy(wish)[0]["Statement"][-1]["NotAction"]
         assert not {"iam:DeleteVirtualMFADevice", "iam:DeactivateMFADevice"} & set(open_to)
@@ -62,8 +62,8 @@ def bobs(lab: Lab) -> Aws:
     return Aws(lab, ("AKIAAAAAAAAAAAAAAAAA", "s", None))
 
 
-def test_a_user_enrolls_himself_and_then_works_with_mfa() -> None:
-    """Nothing works before enrollment. Everything that is allowed works in a session with a code."""
+def test_a_user_enrolls_a_device_and_then_works_with_mfa() -> None:
+    """Before the enrollment, other calls are denied. Afterwards, all allowed actions work in a session with a code."""
     with Lab(description=described(PolicyChoices()), settings=LabSettings(propagation=0)) as lab:
         bob = bobs(lab)
         with refused("AccessDenied"):
@@ -72,7 +72,7 @@ def test_a_user_enrolls_himself_and_then_works_with_mfa() -> None:
         assert session.iam.list_users()["Users"]
 
 
-def test_where_administrators_enroll_users_do_not() -> None:
+def test_with_enrollment_by_administrators_users_cannot_enroll() -> None:
     """A user can get a session with MFA, but cannot create a device."""
     with Lab(description=described(PolicyChoices(variant=Variant.ADMIN))) as lab, refused("AccessDenied"):
         bobs(lab).create("bob")
@@ -93,8 +93,8 @@ def test_users_with_a_path_need_the_variant_for_paths(paths: bool) -> None:
                 bob.enable("bob", serial)
 
 
-def test_own_names_are_ones_own() -> None:
-    """No user can take another user's name for a device."""
+def test_a_user_can_use_only_their_own_device_names() -> None:
+    """No user can create a device with another user's name."""
     with Lab(("carol",), description=described(PolicyChoices(own_names=True))) as lab:
         bob = bobs(lab)
         with refused("AccessDenied"):

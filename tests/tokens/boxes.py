@@ -23,9 +23,9 @@ URN = "urn:ietf:params:xml:ns:keyprov:pskc:"
 
 @dataclass(frozen=True)
 class Made:
-    """One token as it was made: the data that a file has about it, and its seed.
+    """One token with its parameters and its seed.
 
-    A seed that is not given is derived from the serial, so that codes that are equal by chance are equal in every run.
+    A missing seed is derived from the serial, so every run has the same codes.
     """
 
     serial: str

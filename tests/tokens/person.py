@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Person:
-    """An Interaction with prepared answers. It raises StopIteration when it has no more."""
+    """An Interaction with prepared answers. It raises StopIteration after the last answer."""
 
     def __init__(self, answers: Iterable[str] = ()) -> None:
         self._answers = iter(answers)

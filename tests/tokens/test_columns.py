@@ -34,7 +34,7 @@ DEFAULTS = Token(serial="")
 
 
 def container() -> bytes:
-    """Write keys of both types that differ from the defaults, and one that says as little as possible."""
+    """Write keys of both types with unusual parameters, and one key with as few parameters as possible."""
     made = PSKC()
     for at, (factor, suite, digits, period) in enumerate(
         [("totp", "HMAC-SHA256", 8, 60), ("hotp", None, 8, None), ("totp", None, None, None), ("totp", "SHA1", 6, 30)]
@@ -53,7 +53,7 @@ def container() -> bytes:
 
 
 def expected(token: Token, columns: Sequence[str]) -> Token:
-    """Return a token as far as these columns tell of it. A field without a column has its default."""
+    """Return a token with only the fields that these columns have. The other fields have their defaults."""
     fields: dict[str, dict[str, Any]] = {
         "algorithm_suite": {"digest": token.digest},
         "response_length": {"digits": token.digits},
@@ -70,7 +70,7 @@ def expected(token: Token, columns: Sequence[str]) -> Token:
 
 
 def choices() -> list[tuple[str, ...]]:
-    """Return all choices of the columns that are read, in any order, each with some of the others."""
+    """Return all combinations of the columns that are read, in any order, each with some of the other columns."""
     dice = random.Random("columns")
     chosen = []
     for count in range(1, len(READ) + 1):
@@ -91,7 +91,7 @@ def exported(columns: Sequence[str], encoding: str, folder: Path, monkeypatch: p
 
 
 def test_any_choice_of_pskc2csvs_columns_is_imported_correctly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The CSV gives the same tokens as the container, as far as its columns tell, or lacks a column and is refused."""
+    """The CSV gives the same tokens as the container, or lacks a necessary column and is refused."""
     made = {key.token.serial: key for key in boxes.keys(container())}
     assert len(made) == 4
     read = 0
@@ -116,7 +116,7 @@ def test_any_choice_of_pskc2csvs_columns_is_imported_correctly(tmp_path: Path, m
 
 
 def test_the_default_columns_of_pskc2csv_are_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its column `algorithm` is the type, as RFC 6030 names it."""
+    """The column `algorithm` has the type of the token, with the name of RFC 6030."""
     columns = pskc2csv.parser.get_default("columns").split(",")
     content = exported(columns, "hex", tmp_path, monkeypatch)
     keys = boxes.keys(content, wanted=Encoding.HEX)
@@ -162,7 +162,7 @@ def test_a_column_that_may_change_the_codes_is_understood_or_the_file_is_refused
 
 
 def test_other_columns_that_are_not_understood_are_named() -> None:
-    """A word that is long or has many letters and digits may be a seed, so it is named by its place."""
+    """A header cell that is long or has many letters and digits may be a seed, so it is named by its position."""
     names = ["e-mail", "Model Name", "purchase date", "JBSWY3DPEHPK3PXP2", "shape\x1b[1m", "o" * 24]
     header = ",".join(["serial", "secret", "type", *names])
     found = boxes.read(f"{header}\nT1,{SEED},totp\n".encode(), wanted=Encoding.HEX)
@@ -192,8 +192,8 @@ def test_cells_that_make_other_codes_are_refused(header: str, row: str, reason: 
         boxes.read(table.encode(), wanted=Encoding.HEX)
 
 
-def test_an_unknown_column_costs_no_row() -> None:
-    """The note comes with the tokens."""
+def test_an_unknown_column_causes_only_a_note() -> None:
+    """All rows are imported."""
     rows = csv.writer(out := io.StringIO())
     rows.writerows([["serial", "secret", "type", "comment"], ["T1", SEED, "totp", 'for "Ada", new']])
     (reading,) = boxes.read(out.getvalue().encode()).readings
@@ -201,6 +201,6 @@ def test_an_unknown_column_costs_no_row() -> None:
 
 
 def test_each_column_of_entras_table_is_known() -> None:
-    """Its column for the user is not read, and is not worth a note."""
+    """The column for the user is not read, and causes no note."""
     found = boxes.read(boxes.entra([Made("T1")]), wanted=Encoding.BASE32)
     assert found.notes == ()

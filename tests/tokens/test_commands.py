@@ -35,7 +35,7 @@ NOW = 1_800_000_012.0
 
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop this computer's clock. AWS's clock continues."""
+    """Stop the clock of this computer. AWS's clock continues."""
     monkeypatch.setattr("mfa_kit.wiring.seed_files.time", SimpleNamespace(time=lambda: NOW))
 
 
@@ -48,7 +48,7 @@ def box(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def codes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Put codes on stdin."""
+    """Write codes to stdin."""
 
     def put(*given: str) -> None:
         monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(given) + "\n"))
@@ -79,7 +79,7 @@ def test_an_import_says_what_the_file_holds_and_what_aws_can_use(mfa_kit: MfaKit
     assert row["not_usable"] == ["3: AWS accepts only hardware tokens sold for AWS and cannot import seeds"]
 
 
-def test_rows_that_were_not_taken_are_told_and_make_the_answer_no(mfa_kit: MfaKit, box: Path) -> None:
+def test_skipped_rows_are_reported_and_make_the_exit_code_1(mfa_kit: MfaKit, box: Path) -> None:
     box.write_bytes(boxes.entra(BOX) + b"u@example.com,9,bad!,30,Acme,D1\n")
     table = mfa_kit.run("token", "import", box)
     assert table.code == 1
@@ -89,14 +89,14 @@ def test_rows_that_were_not_taken_are_told_and_make_the_answer_no(mfa_kit: MfaKi
     assert (row["new"], row["known"]) == (0, 3)
 
 
-def test_a_dry_run_takes_nothing_in(mfa_kit: MfaKit, box: Path) -> None:
+def test_a_dry_run_imports_nothing(mfa_kit: MfaKit, box: Path) -> None:
     row = said(mfa_kit.run("token", "import", box, "--dry-run", "--output", "json"))
     assert (row["outcome"], row["new"]) == ("planned", None)
     assert "the inventory is empty" in mfa_kit.run("token", "list").out
 
 
 def test_tokens_that_can_be_programmed_are_usable(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
-    """They stay usable, whatever codes are read from them."""
+    """Programmable tokens stay usable, whatever codes their displays show."""
     row = said(mfa_kit.run("token", "import", box, "--programmable", "63", "--output", "json"))
     assert row["usable_with_aws"] == 3
     listed = said(mfa_kit.run("token", "list", "--output", "json"))
@@ -106,8 +106,11 @@ def test_tokens_that_can_be_programmed_are_usable(mfa_kit: MfaKit, box: Path, co
     assert row["aws"] == "programmable: AWS creates the seed, and you write it to the token"
 
 
-def test_no_seed_is_kept_anywhere(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
-    """No seed is in the ledger, beside it, or in the output. The key of the fingerprints stays on this computer."""
+def test_no_seed_is_stored(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
+    """No seed is in the ledger, in another file or in the output.
+
+    The secret of the fingerprints stays on this computer.
+    """
     codes(T30.shows(NOW))
     printed = [
         mfa_kit.run("token", "import", box),
@@ -123,7 +126,7 @@ def test_no_seed_is_kept_anywhere(mfa_kit: MfaKit, box: Path, codes: Callable[..
 
 
 @pytest.mark.parametrize("steps", [0, -3, 12])
-def test_a_code_proves_a_token_and_tells_its_clock(
+def test_a_code_proves_a_token_and_its_clock(
     mfa_kit: MfaKit, box: Path, codes: Callable[..., None], steps: int
 ) -> None:
     codes(T30.shows(NOW, ahead=30 * steps))
@@ -154,9 +157,7 @@ def test_codes_of_no_token_name_none(mfa_kit: MfaKit, box: Path, codes: Callable
     assert "typed twice" in mfa_kit.run("verify", "token", "--find", "--seeds", box, "--codes-stdin").out
 
 
-def test_two_readings_in_time_tell_the_drift(
-    mfa_kit: MfaKit, box: Path, tmp_path: Path, codes: Callable[..., None]
-) -> None:
+def test_two_readings_give_the_drift(mfa_kit: MfaKit, box: Path, tmp_path: Path, codes: Callable[..., None]) -> None:
     """The first reading was recorded a hundred days earlier."""
     then = NOW - 100 * 86400
     table = tmp_path / "readings.csv"
@@ -183,7 +184,7 @@ def test_two_readings_in_time_tell_the_drift(
         (("10001002", "--seeds", "{box}.gone", "--codes-stdin"), "box.csv.gone cannot be read"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_meant_is_told(
+def test_impossible_options_are_refused(
     mfa_kit: MfaKit, box: Path, codes: Callable[..., None], words: tuple[str, ...], what: str
 ) -> None:
     codes("123456")
@@ -192,7 +193,7 @@ def test_what_cannot_be_meant_is_told(
     assert what in result.err
 
 
-def test_a_window_is_told_in_time_too(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
+def test_a_window_is_also_shown_as_a_time(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
     codes(*two(T30, ahead=-2 * 86400))
     result = mfa_kit.run(
         "verify", "token", T30.serial, "--seeds", box, "--codes-stdin", "--two", "--window", "3d", "--output", "json"
@@ -210,18 +211,18 @@ def undecided(tmp_path: Path) -> Path:
     return file
 
 
-def test_hex_or_base32_is_asked_for(mfa_kit: MfaKit, undecided: Path) -> None:
+def test_the_encoding_must_be_given_if_both_are_possible(mfa_kit: MfaKit, undecided: Path) -> None:
     result = mfa_kit.run("token", "import", undecided)
     assert result.code == 2
     assert "could be hex or base32" in result.err
 
 
-def test_hex_or_base32_is_said_by_an_option(mfa_kit: MfaKit, undecided: Path) -> None:
+def test_the_encoding_is_given_by_an_option(mfa_kit: MfaKit, undecided: Path) -> None:
     row = said(mfa_kit.run("token", "import", undecided, "--seed-encoding", "base32", "--output", "json"))
     assert row["encoding"] == "base32"
 
 
-def test_hex_or_base32_is_settled_by_codes(mfa_kit: MfaKit, undecided: Path, codes: Callable[..., None]) -> None:
+def test_the_encoding_is_decided_by_codes(mfa_kit: MfaKit, undecided: Path, codes: Callable[..., None]) -> None:
     codes(*two(Made("T1", BOTH)))
     row = said(mfa_kit.run("token", "import", undecided, "--prove", "T1", "--codes-stdin", "--output", "json"))
     assert row["encoding"] == "hex"
@@ -232,17 +233,15 @@ def test_hex_or_base32_is_settled_by_codes(mfa_kit: MfaKit, undecided: Path, cod
     assert "T1" in mfa_kit.run("verify", "token", "--find", "--seeds", undecided, "--codes-stdin").out
 
 
-def test_a_serial_that_is_to_settle_a_file_and_is_not_in_it_is_told_before_codes_are_read(
-    mfa_kit: MfaKit, undecided: Path
-) -> None:
+def test_an_unknown_serial_is_refused_before_codes_are_read(mfa_kit: MfaKit, undecided: Path) -> None:
     done = mfa_kit.run("token", "import", undecided, "--prove", "T9")
     assert done.code == 2
     assert "this file has no seed for T9" in done.err
 
 
 @pytest.mark.parametrize("how", ["passphrase", "pre-shared key"])
-def test_what_opens_a_file_comes_by_stdin_or_a_descriptor(mfa_kit: MfaKit, tmp_path: Path, how: str) -> None:
-    """The secret is never an argument, where other users could read it."""
+def test_the_secret_of_a_file_is_read_from_stdin_or_a_descriptor(mfa_kit: MfaKit, tmp_path: Path, how: str) -> None:
+    """The secret is never an argument, because other users can read the arguments."""
     file, secret = tmp_path / "box.xml", tmp_path / "secret"
     file.write_bytes(boxes.pskc(BOX, how=how))
     secret.write_text(boxes.unlock(how).reveal() + "\n")
@@ -266,21 +265,21 @@ def test_what_opens_a_file_comes_by_stdin_or_a_descriptor(mfa_kit: MfaKit, tmp_p
     assert json.loads(done.stdout)["known"] == 3
 
 
-def test_a_descriptor_that_is_not_open_is_told(mfa_kit: MfaKit, tmp_path: Path) -> None:
+def test_a_descriptor_that_is_not_open_is_an_error(mfa_kit: MfaKit, tmp_path: Path) -> None:
     file = tmp_path / "box.xml"
     file.write_bytes(boxes.pskc(BOX, how="passphrase"))
     result = mfa_kit.run("token", "import", file, "--unlock-fd", "999")
     assert (result.code, "file descriptor 999" in result.err) == (2, True)
 
 
-def test_where_nobody_can_be_asked_the_way_out_is_named(mfa_kit: MfaKit, tmp_path: Path) -> None:
+def test_without_a_terminal_the_hint_names_an_option(mfa_kit: MfaKit, tmp_path: Path) -> None:
     file = tmp_path / "box.xml"
     file.write_bytes(boxes.pskc(BOX, how="passphrase"))
     result = mfa_kit.run("token", "import", file, "--no-input")
     assert (result.code, "use --unlock-fd N" in result.err) == (8, True)
 
 
-def test_a_box_is_accepted_from_a_table_and_goes_on_later(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
+def test_a_box_is_accepted_from_a_table_in_several_runs(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
     """An accepted token stays accepted until another reading rejects it."""
     now = NOW
     first, second = tmp_path / "monday.csv", tmp_path / "tuesday.csv"
@@ -299,7 +298,7 @@ def test_a_box_is_accepted_from_a_table_and_goes_on_later(mfa_kit: MfaKit, box: 
     assert row["drift"]["slowest_s"] == -60
 
 
-def test_what_is_only_tried_is_not_kept(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
+def test_a_dry_run_stores_no_reading(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
     mfa_kit.run("token", "import", box)
     codes(T30.shows(NOW))
     tried = mfa_kit.run("verify", "token", T30.serial, "--seeds", box, "--codes-stdin", "--dry-run")
@@ -308,15 +307,13 @@ def test_what_is_only_tried_is_not_kept(mfa_kit: MfaKit, box: Path, codes: Calla
     assert mfa_kit.run("token", "accept", box, "--dry-run").code == 2
 
 
-def test_a_box_is_reported_without_asking(mfa_kit: MfaKit, box: Path) -> None:
+def test_a_box_is_reported_without_prompts(mfa_kit: MfaKit, box: Path) -> None:
     result = mfa_kit.run("token", "accept", box, "--no-input", "--output", "csv")
     assert result.code == 1
     assert [row["verdict"] for row in csv.DictReader(io.StringIO(result.out))] == ["untested"] * 3
 
 
-def test_a_box_that_is_not_settled_is_settled_by_its_first_right_codes(
-    mfa_kit: MfaKit, undecided: Path, tmp_path: Path
-) -> None:
+def test_the_first_correct_codes_decide_the_encoding_of_a_box(mfa_kit: MfaKit, undecided: Path, tmp_path: Path) -> None:
     table = tmp_path / "readings.csv"
     made = Made("T1", BOTH)
     table.write_text("T1,123456\nT1," + ",".join(two(made)) + "\n")
@@ -326,7 +323,7 @@ def test_a_box_that_is_not_settled_is_settled_by_its_first_right_codes(
     assert row["not_taken"][0]["where"] == "line 1"
 
 
-def test_the_list_shows_what_became_of_each(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
+def test_the_list_shows_the_state_of_each_token(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
     table = tmp_path / "readings.csv"
     table.write_text(f"{T30.serial},{T30.shows(NOW)}\n{T60.serial},000000,111111\n")
     mfa_kit.run("token", "accept", box, "--readings", table)
@@ -361,14 +358,14 @@ def test_a_token_that_aws_sold_is_judged_by_its_display(mfa_kit: MfaKit, codes: 
 
 
 def test_a_token_of_another_maker_is_not_judged_by_its_display(mfa_kit: MfaKit, codes: Callable[..., None]) -> None:
-    """Any two numbers would pass, so mfa-kit asks for the seed file before it asks for a code."""
+    """Any two numbers would pass, so mfa-kit requires the seed file before the first code."""
     codes("123456", "654321")
     result = mfa_kit.run("verify", "token", T30.serial, "--codes-stdin")
     assert (result.code, result.out) == (2, "")
     assert "add --seeds FILE, or let AWS check it: --probe-user USER" in result.err
 
 
-def test_a_probe_lets_aws_judge_and_leaves_nothing(
+def test_a_probe_tests_the_token_at_aws_and_leaves_nothing(
     mfa_kit: MfaKit, at_lab: Lab, sold: Made, user: str, codes: Callable[..., None]
 ) -> None:
     codes(*two(sold, at=time.time()))
@@ -377,7 +374,9 @@ def test_a_probe_lets_aws_judge_and_leaves_nothing(
     assert at_lab.assigned(sold.serial) is None
 
 
-def test_a_probe_that_aws_refuses_is_a_no(mfa_kit: MfaKit, sold: Made, user: str, codes: Callable[..., None]) -> None:
+def test_a_probe_that_aws_refuses_has_exit_code_1(
+    mfa_kit: MfaKit, sold: Made, user: str, codes: Callable[..., None]
+) -> None:
     codes("123456", "654321")
     result = mfa_kit.run("verify", "token", sold.serial, "--codes-stdin", "--probe-user", user, "--output", "json")
     assert (result.code, said(result)["outcome"]) == (1, "refused")
@@ -386,8 +385,10 @@ def test_a_probe_that_aws_refuses_is_a_no(mfa_kit: MfaKit, sold: Made, user: str
     assert "has no token with the serial with the serial GAHT99999999" in said(unknown)["reason"]
 
 
-def test_a_probe_on_a_person_is_refused(mfa_kit: MfaKit, user: str, codes: Callable[..., None], recipient: str) -> None:
-    """A user who has a device is not a user kept for probing."""
+def test_a_probe_with_a_user_who_has_a_device_is_refused(
+    mfa_kit: MfaKit, user: str, codes: Callable[..., None], recipient: str
+) -> None:
+    """Such a user is not one that exists only for probes."""
     mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
     codes("123456", "654321")
     result = mfa_kit.run("verify", "token", SOLD, "--codes-stdin", "--probe-user", user)
@@ -397,7 +398,7 @@ def test_a_probe_on_a_person_is_refused(mfa_kit: MfaKit, user: str, codes: Calla
 
 
 @pytest.mark.parametrize("serial", ["x", "arn:aws:iam::000000000000:mfa/alice"])
-def test_a_probe_of_what_is_no_token_is_refused(
+def test_a_probe_of_an_invalid_serial_is_refused(
     mfa_kit: MfaKit, user: str, codes: Callable[..., None], serial: str
 ) -> None:
     codes("123456", "654321")
@@ -406,10 +407,10 @@ def test_a_probe_of_what_is_no_token_is_refused(
     assert "is not the serial number of a token" in result.err
 
 
-def test_a_probe_that_cannot_take_the_token_off_says_how(
+def test_a_probe_that_cannot_remove_the_token_says_how(
     mfa_kit: MfaKit, at_lab: Lab, sold: Made, user: str, codes: Callable[..., None]
 ) -> None:
-    """The next probe continues from there."""
+    """The message has the AWS CLI command. A later probe also removes the token."""
     at_lab.faults.add("DeactivateMFADevice", "denied")
     codes(*two(sold, at=time.time(), ahead=-30))
     failed = mfa_kit.run("verify", "token", sold.serial, "--codes-stdin", "--probe-user", user)
@@ -435,7 +436,7 @@ def test_a_token_that_was_rejected_is_not_enrolled(
     assert f"token {T30.serial} was rejected" in result.err
 
 
-def test_a_list_of_serials_is_accepted_by_displays(mfa_kit: MfaKit, tmp_path: Path) -> None:
+def test_a_list_of_serials_is_accepted_by_two_codes_each(mfa_kit: MfaKit, tmp_path: Path) -> None:
     """mfa-kit has no seeds of tokens that AWS sold."""
     file, table = tmp_path / "serials.txt", tmp_path / "readings.csv"
     file.write_text("GAHT12345678\nGAHT12345679\n")
@@ -447,7 +448,7 @@ def test_a_list_of_serials_is_accepted_by_displays(mfa_kit: MfaKit, tmp_path: Pa
     assert (imported["tokens"], imported["usable_with_aws"]) == (2, 2)
 
 
-def test_the_sheet_is_one_file_that_asks_for_nothing(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
+def test_the_sheet_is_one_file_that_loads_nothing(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
     """The sheet has no scripts and no external pictures or styles, and names are not treated as markup."""
     out = tmp_path / "sheet.html"
     table = tmp_path / "readings.csv"
@@ -468,10 +469,10 @@ def test_the_sheet_is_one_file_that_asks_for_nothing(mfa_kit: MfaKit, box: Path,
     assert "already exists" in again.err
 
 
-def test_a_box_whose_file_has_rows_that_cannot_be_taken_is_not_whole(
+def test_a_box_with_skipped_rows_is_reported_as_incomplete(
     mfa_kit: MfaKit, box: Path, tmp_path: Path, codes: Callable[..., None]
 ) -> None:
-    """The tokens of these rows are in no result, so stderr, JSON, the sheet and the exit code all report it."""
+    """No result has the tokens of these rows, so stderr, JSON, the sheet and the exit code all report the rows."""
     box.write_bytes(boxes.entra([T30]) + b"u@example.com,9,bad!,30,Acme,D1\n")
     out = tmp_path / "sheet.html"
     table = _readings(tmp_path, T30)
@@ -485,8 +486,8 @@ def test_a_box_whose_file_has_rows_that_cannot_be_taken_is_not_whole(
     assert "9 is not in box.csv; rows that were not imported: line 3: its seed is not base32" in asked.err
 
 
-def test_clocks_far_apart_have_their_places_on_the_sheet(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
-    """A gap is one line that says from where to where there is no clock."""
+def test_the_sheet_shows_gaps_between_clocks(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
+    """A gap is one line with the offsets between which no clock is."""
     out, table = tmp_path / "sheet.html", tmp_path / "readings.csv"
     table.write_text(f"{T30.serial},{T30.shows(NOW, ahead=-270)}\n{BOX[2].serial},{BOX[2].shows(NOW, ahead=480)}\n")
     mfa_kit.run("token", "accept", box, "--readings", table, "--sheet", out)
@@ -495,10 +496,8 @@ def test_clocks_far_apart_have_their_places_on_the_sheet(mfa_kit: MfaKit, box: P
     assert clocks == [("-270", "1"), ("-240 to +450", "0"), ("+480", "1")]
 
 
-def test_a_sheet_is_written_though_nobody_reads_the_report_to_its_end(
-    mfa_kit: MfaKit, box: Path, tmp_path: Path
-) -> None:
-    """`| head` closes the pipe early."""
+def test_a_sheet_is_written_even_if_stdout_is_closed(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
+    """`| head` closes the pipe before the end of the report."""
     read, write = os.pipe()
     os.close(read)
     out = tmp_path / "sheet.html"
@@ -515,7 +514,7 @@ def test_a_sheet_without_a_reading_says_so(mfa_kit: MfaKit, box: Path, tmp_path:
 
 @pytest.fixture
 def person(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Person]:
-    """Put a person at the terminal."""
+    """Answer the prompts at the terminal."""
 
     def sit(*answers: str) -> Person:
         person = Person(answers)
@@ -525,8 +524,11 @@ def person(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Person]:
     return sit
 
 
-def test_a_session_goes_through_a_box(mfa_kit: MfaKit, box: Path, person: Callable[..., Person]) -> None:
-    """The order is serial, code, result, next. An earlier reading tells where to look for the next code first."""
+def test_a_session_accepts_a_box(mfa_kit: MfaKit, box: Path, person: Callable[..., Person]) -> None:
+    """The prompts follow the order serial, code, result, next.
+
+    An earlier reading determines where the search begins.
+    """
     at = NOW
     code, again = T30.shows(at), T30.shows(at, ahead=-30)
     desk = person("nothing", T30.serial, code, T60.serial, "123456", T30.serial, again, "")
@@ -539,10 +541,10 @@ def test_a_session_goes_through_a_box(mfa_kit: MfaKit, box: Path, person: Callab
     assert desk.asked[:3] == ["serial (0 of 3 accepted)", "serial (0 of 3 accepted)", "code"]
 
 
-def test_a_session_with_a_box_that_is_not_settled(
+def test_a_session_with_a_box_of_unknown_encoding(
     mfa_kit: MfaKit, undecided: Path, person: Callable[..., Person]
 ) -> None:
-    """Two codes are asked for until the codes of one token settle the encoding."""
+    """Each prompt asks for two codes until the codes of one token decide the encoding."""
     made = Made("T1", BOTH)
     desk = person("T1", "123456", "654321", "T1", *two(made), "")
     row = said(mfa_kit.run("token", "accept", undecided, "--output", "json"))
@@ -567,17 +569,17 @@ def test_a_passphrase_is_asked_for(mfa_kit: MfaKit, tmp_path: Path, person: Call
     assert desk.asked == ["the passphrase of box.xml"]
 
 
-def test_a_key_of_fingerprints_that_is_damaged_is_told(mfa_kit: MfaKit, box: Path) -> None:
+def test_a_damaged_fingerprint_secret_is_an_error(mfa_kit: MfaKit, box: Path) -> None:
     mfa_kit.run("token", "import", box)
     (mfa_kit.home / "fingerprint.key").write_bytes(b"short")
     result = mfa_kit.run("token", "import", box)
     assert (result.code, "fingerprint.key is damaged" in result.err) == (5, True)
 
 
-def test_a_key_of_fingerprints_that_cannot_be_read_or_made_is_told(
+def test_a_fingerprint_secret_that_cannot_be_used_is_an_error(
     mfa_kit: MfaKit, box: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is imported under another key."""
+    """No token is imported with another secret."""
     key = mfa_kit.home / "fingerprint.key"
     key.mkdir(parents=True, mode=0o700)
     mfa_kit.home.chmod(0o700)
@@ -595,10 +597,10 @@ def test_a_key_of_fingerprints_that_cannot_be_read_or_made_is_told(
     )
 
 
-def test_two_desks_that_make_the_key_of_fingerprints_at_once_have_one(
+def test_two_processes_create_one_fingerprint_secret(
     mfa_kit: MfaKit, box: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second one uses the key of the first."""
+    """The second process uses the secret of the first one."""
     write = private_files.write_new
 
     def second(path: Path, octets: bytes, **how: Any) -> None:
@@ -610,7 +612,7 @@ def test_two_desks_that_make_the_key_of_fingerprints_at_once_have_one(
     assert (mfa_kit.home / "fingerprint.key").read_bytes() == b"\1" * 32
 
 
-def test_what_is_not_installed_is_named(mfa_kit: MfaKit, box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named(mfa_kit: MfaKit, box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """python-pskc is an optional dependency."""
     for name in [name for name in sys.modules if name.startswith("mfa_kit.adapters.seedfiles")]:
         monkeypatch.delitem(sys.modules, name)
@@ -625,7 +627,10 @@ def verdicts(mfa_kit: MfaKit) -> dict[str, str]:
 
 @pytest.mark.parametrize("days", [0, 3])
 def test_one_right_code_in_a_wide_window_is_no_rejection(mfa_kit: MfaKit, box: Path, tmp_path: Path, days: int) -> None:
-    """A code near its expected place proves the token. Days away it may be a coincidence, so a second one is needed."""
+    """A code near its expected step proves the token.
+
+    A code that is days away may be a coincidence, so a second code is needed.
+    """
     table, now = tmp_path / "readings.csv", NOW
     table.write_text(f"{T30.serial},{T30.shows(now, ahead=-days * 86400)},,{now:.0f}\n")
     arguments: list[str | Path] = ["token", "accept", box, "--readings", table, "--window", "4d", "--output", "json"]
@@ -642,7 +647,7 @@ def test_one_right_code_in_a_wide_window_is_no_rejection(mfa_kit: MfaKit, box: P
         assert said(mfa_kit.run(*arguments))["accepted"] == 1
 
 
-def test_at_the_desk_a_second_code_is_asked_for_where_one_decides_nothing(
+def test_at_a_terminal_a_second_code_is_requested_if_needed(
     mfa_kit: MfaKit, box: Path, person: Callable[..., Person]
 ) -> None:
     """The user does not type the first code again."""
@@ -654,10 +659,10 @@ def test_at_the_desk_a_second_code_is_asked_for_where_one_decides_nothing(
     assert desk.told[0].startswith("not decided: its clock is")
 
 
-def test_what_was_mistyped_at_the_desk_is_told_and_asked_for_again(
+def test_a_mistyped_code_is_reported_and_requested_again(
     mfa_kit: MfaKit, box: Path, person: Callable[..., Person]
 ) -> None:
-    """Codes that are too short, equal or not consecutive do not reject the token, and an empty line skips it."""
+    """Codes that are too short, equal or not consecutive do not reject the token. An empty line skips the token."""
     first, second = two(T60)
     before, _ = two(T60, ahead=-60)
     desk = person(T60.serial, "1", "2", first, first, before, second, first, second, BOX[2].serial, "123456", "", "")
@@ -670,7 +675,7 @@ def test_what_was_mistyped_at_the_desk_is_told_and_asked_for_again(
     assert (row["accepted"], row["rejected"], row["untested"]) == (1, 0, 2)
 
 
-def test_at_the_desk_one_code_is_asked_for_until_it_is_one(
+def test_at_a_terminal_a_code_is_requested_until_it_is_valid(
     mfa_kit: MfaKit, box: Path, person: Callable[..., Person]
 ) -> None:
     desk = person(T30.serial, "12345", "12345678", "abcdef", T30.shows(NOW), BOX[2].serial, "1", "", "")
@@ -681,7 +686,7 @@ def test_at_the_desk_one_code_is_asked_for_until_it_is_one(
 
 
 def test_a_person_verifies_one_token(mfa_kit: MfaKit, box: Path, person: Callable[..., Person]) -> None:
-    """A typing error is asked for again, and an empty line means that no display was read."""
+    """After a typing error the prompt is repeated, and an empty line means that no display was read."""
     desk = person("12345", T30.shows(NOW))
     assert mfa_kit.run("verify", "token", T30.serial, "--seeds", box).code == 0
     assert desk.told[0].startswith("not decided: that is not a code")
@@ -689,17 +694,17 @@ def test_a_person_verifies_one_token(mfa_kit: MfaKit, box: Path, person: Callabl
     assert mfa_kit.run("verify", "token", T30.serial, "--seeds", box).code == 8
 
 
-def test_a_person_settles_hex_or_base32(mfa_kit: MfaKit, undecided: Path, person: Callable[..., Person]) -> None:
+def test_a_person_chooses_hex_or_base32(mfa_kit: MfaKit, undecided: Path, person: Callable[..., Person]) -> None:
     desk = person("1", "2", *two(Made("T1", BOTH)))
     row = said(mfa_kit.run("token", "import", undecided, "--prove", "T1", "--output", "json"))
     assert row["encoding"] == "hex"
     assert desk.asked == ["first code", "next code"] * 2
 
 
-def test_a_session_counts_its_own_box(
+def test_a_session_counts_only_its_own_box(
     mfa_kit: MfaKit, box: Path, tmp_path: Path, person: Callable[..., Person]
 ) -> None:
-    """The rest of the inventory does not count."""
+    """Other tokens of the inventory are not counted."""
     mfa_kit.run("token", "accept", box, "--readings", _readings(tmp_path, T30))
     other = tmp_path / "other.csv"
     other.write_bytes(boxes.entra([Made("20001")]))
@@ -714,7 +719,7 @@ def _readings(folder: Path, *made: Made) -> Path:
     return table
 
 
-def test_an_older_reading_that_comes_later_overturns_nothing(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
+def test_an_older_reading_does_not_replace_a_newer_one(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
     mfa_kit.run("token", "accept", box, "--readings", _readings(tmp_path, T30))
     table, then = tmp_path / "old.csv", NOW - 86400
     table.write_text(f"{T30.serial},000000,111111,{then:.0f}\n")
@@ -722,10 +727,10 @@ def test_an_older_reading_that_comes_later_overturns_nothing(mfa_kit: MfaKit, bo
     assert (row["accepted"], row["rejected"], verdicts(mfa_kit)[T30.serial]) == (1, 0, "accepted")
 
 
-def test_a_failure_of_one_token_is_kept_until_it_shows_a_right_code(
+def test_a_failed_token_is_blocked_until_a_correct_code(
     mfa_kit: MfaKit, box: Path, user: str, codes: Callable[..., None]
 ) -> None:
-    """Until then it is not given to any user, however its serial is typed."""
+    """Until then, the token is given to no user, however its serial is typed."""
     made = Made("AB 10001007")
     box.write_bytes(boxes.entra([made]))
     verify: list[str | Path] = ["verify", "token", "ab10001007", "--seeds", box, "--codes-stdin", "--output", "json"]
@@ -743,7 +748,7 @@ def test_a_failure_of_one_token_is_kept_until_it_shows_a_right_code(
     assert "was rejected" not in mfa_kit.run(*enroll).err
 
 
-def test_a_reading_of_another_seed_is_not_kept(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
+def test_a_reading_of_another_seed_is_not_stored(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
     mfa_kit.run("token", "import", box)
     box.write_bytes(boxes.entra([Made(T30.serial, b"another seed of twenty")]))
     codes("000000", "111111")
@@ -751,10 +756,10 @@ def test_a_reading_of_another_seed_is_not_kept(mfa_kit: MfaKit, box: Path, codes
     assert (said(result)["kept"], verdicts(mfa_kit)[T30.serial]) == (False, "untested")
 
 
-def test_what_aws_said_of_a_token_is_kept(
+def test_the_result_of_a_probe_is_kept(
     mfa_kit: MfaKit, at_lab: Lab, user: str, tmp_path: Path, codes: Callable[..., None]
 ) -> None:
-    """A working display does not change AWS's answer. Only AWS itself does."""
+    """A correct code does not change AWS's result. Only another probe changes it."""
     serial = "GAHT00990099"
     probe = ["verify", "token", serial, "--codes-stdin", "--probe-user", user]
     codes("123456", "654321")
@@ -777,7 +782,7 @@ def test_what_aws_said_of_a_token_is_kept(
     assert verdicts(mfa_kit) == {serial: "accepted"}
 
 
-def test_a_file_of_serials_has_no_seed_to_verify_by(mfa_kit: MfaKit, tmp_path: Path) -> None:
+def test_a_file_of_serials_cannot_be_verified_by_codes(mfa_kit: MfaKit, tmp_path: Path) -> None:
     file = tmp_path / "serials.txt"
     file.write_text(f"{SOLD}\n")
     result = mfa_kit.run("verify", "token", SOLD, "--seeds", file, "--codes-stdin")
@@ -785,14 +790,12 @@ def test_a_file_of_serials_has_no_seed_to_verify_by(mfa_kit: MfaKit, tmp_path: P
 
 
 @pytest.mark.parametrize("window", ["9" * 5000, "9" * 5000 + "d", "175201", "-1", "61d", "1e9d"])
-def test_a_window_that_cannot_be_meant_is_a_usage_error(mfa_kit: MfaKit, box: Path, window: str) -> None:
+def test_an_impossible_window_is_a_usage_error(mfa_kit: MfaKit, box: Path, window: str) -> None:
     assert mfa_kit.run("verify", "token", T30.serial, "--seeds", box, "--window", window).code == 2
 
 
-def test_a_sheet_that_cannot_be_written_is_refused_before_anything_is_read(
-    mfa_kit: MfaKit, box: Path, tmp_path: Path
-) -> None:
-    """No folder is created for it either."""
+def test_an_unwritable_sheet_is_refused_first(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
+    """The error comes before codes are read, and no folder is created."""
     table = _readings(tmp_path, T30)
     result = mfa_kit.run("token", "accept", box, "--readings", table, "--sheet", tmp_path / "new" / "sheet.html")
     assert (result.code, result.out, (tmp_path / "new").exists()) == (2, "", False)
@@ -825,10 +828,10 @@ def test_a_sheet_is_written_through_a_link_to_a_folder(mfa_kit: MfaKit, box: Pat
         ),
     ],
 )  # fmt: skip
-def test_a_table_that_holds_no_reading_says_why_and_what_is_wanted(
+def test_a_table_without_readings_is_an_error_with_reasons(
     mfa_kit: MfaKit, box: Path, tmp_path: Path, text: bytes, what: str
 ) -> None:
-    """Each row has its reason, and the error names the columns."""
+    """Each row has its reason, and the error names the required columns."""
     table = tmp_path / "readings.csv"
     table.write_bytes(text)
     result = mfa_kit.run("token", "accept", box, "--readings", table)
@@ -838,9 +841,7 @@ def test_a_table_that_holds_no_reading_says_why_and_what_is_wanted(
 
 
 @pytest.mark.parametrize("output", ["table", "json", "jsonl", "csv"])
-def test_each_reading_that_was_not_taken_is_told_in_every_form(
-    mfa_kit: MfaKit, box: Path, tmp_path: Path, output: str
-) -> None:
+def test_skipped_readings_are_reported_in_every_format(mfa_kit: MfaKit, box: Path, tmp_path: Path, output: str) -> None:
     table = tmp_path / "readings.csv"
     table.write_text(f"{T30.serial},{T30.shows(NOW)}\n77,123456\nbad\n")
     result = mfa_kit.run("token", "accept", box, "--readings", table, "--output", output)
@@ -851,7 +852,7 @@ def test_each_reading_that_was_not_taken_is_told_in_every_form(
     assert "line 3" in everything
 
 
-def test_rows_that_an_import_left_out_are_told_beside_csv(mfa_kit: MfaKit, box: Path) -> None:
+def test_skipped_rows_are_reported_on_stderr_for_csv(mfa_kit: MfaKit, box: Path) -> None:
     box.write_bytes(boxes.entra(BOX) + b"u@example.com,9,bad!,30,Acme,D1\n")
     assert "line 5: its seed is not base32" in mfa_kit.run("token", "import", box, "--output", "csv").err
 
@@ -865,17 +866,15 @@ def test_a_programmable_token_without_a_terminal_says_what_to_do(
     assert "use a terminal: you scan a QR code with the token's app" in result.err
 
 
-def test_two_codes_are_asked_for_in_a_table_too(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
-    """The option --two requires it."""
+def test_a_table_can_require_two_codes(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
+    """The option --two makes the second code necessary."""
     table = _readings(tmp_path, T30)
     row = said(mfa_kit.run("token", "accept", box, "--two", "--readings", table, "--output", "json"))
     assert (row["accepted"], row["rejected"]) == (0, 0)
     assert row["not_taken"][0]["reason"].startswith("not decided: --two requires two codes")
 
 
-def test_findings_and_refusals_have_their_exit_codes_for_a_person_too(
-    mfa_kit: MfaKit, box: Path, person: Callable[..., Person]
-) -> None:
+def test_exit_codes_at_a_terminal_are_the_same(mfa_kit: MfaKit, box: Path, person: Callable[..., Person]) -> None:
     person(*two(T60))
     assert T60.serial in mfa_kit.run("verify", "token", "--find", "--seeds", box).out
     person("1", "2", "123456", "654321")

@@ -21,7 +21,7 @@ HEX = "0123456789abcdef0123456789abcdef"
 
 
 def judged(text: str) -> bytes | None:
-    """Return the seed that oathtool reads in base32, or None if it refuses the text."""
+    """Return the seed that oathtool reads from base32, or None if oathtool refuses the text."""
     done = subprocess.run(
         ["oathtool", "-b", "-v", "--totp", "-"], input=text, capture_output=True, text=True, check=False
     )
@@ -30,7 +30,7 @@ def judged(text: str) -> bytes | None:
 
 
 def some_texts(count: int) -> list[str]:
-    """Return random texts of base32, hex and both: some are padded or grouped, and some have a wrong letter."""
+    """Return random texts of base32, hex and both. Some are padded or grouped, and some have an invalid letter."""
     dice = random.Random(2234567)
     texts = []
     for _ in range(count):
@@ -51,7 +51,7 @@ def some_texts(count: int) -> list[str]:
 
 
 def test_base32_is_what_oathtool_accepts() -> None:
-    """With --seed-encoding base32, each value that oathtool reads is read as the same seed."""
+    """With --seed-encoding base32, each text that oathtool reads is read as the same seed."""
     texts = [SAMPLE, *some_texts(size(300, 10_000))]
     read = {text: seed for text in texts if (seed := judged(text))}
     assert read[SAMPLE]
@@ -62,7 +62,7 @@ def test_base32_is_what_oathtool_accepts() -> None:
 
 
 def test_a_value_that_oathtool_reads_as_base32_is_not_hex() -> None:
-    """The table leaves both readings, unless the seed can only be one of them or the user says which."""
+    """Both readings are kept, unless the seed can only be one of them or the user gives the encoding."""
     tried = 0
     for text in some_texts(size(300, 10_000)):
         seed = judged(text)
@@ -77,7 +77,7 @@ def test_a_value_that_oathtool_reads_as_base32_is_not_hex() -> None:
 
 
 def test_entras_sample_is_not_read_as_hex() -> None:
-    """Its codes decide: the right ones are accepted, and not stored as rejected."""
+    """The codes decide: tokens with correct codes are accepted, and not stored as rejected."""
     seed = judged(SAMPLE)
     assert seed
     found = boxes.read(TABLE.format("T1", SAMPLE).encode())
@@ -89,8 +89,8 @@ def test_entras_sample_is_not_read_as_hex() -> None:
     assert [key.seed for key in reading.keys] == [Seed(seed)]
 
 
-def test_base32_that_ignores_something_is_taken_only_when_the_user_says_so() -> None:
-    """The last letter may be damaged, or a letter may be missing. The reason says what accepts the row."""
+def test_base32_with_ignored_bits_requires_an_option() -> None:
+    """A letter of such a text may be wrong or missing. The reason names the option that accepts the row."""
     rows = (
         TABLE.format("T1", "GEZDGNBVGY3TQOJQGE") + "u,T2,GEZDGNBVGY3TQOJQGF,30,a,b\nu,T3,GEZD GNBVGY3TQOJQGF,30,a,b\n"
     )
@@ -103,13 +103,13 @@ def test_base32_that_ignores_something_is_taken_only_when_the_user_says_so() -> 
     assert len(boxes.keys(rows.encode(), wanted=Encoding.BASE32)) == 3
 
 
-def test_a_file_of_such_base32_alone_is_refused_with_the_option() -> None:
-    """It cannot be hex, so the reason does not speak of hex."""
+def test_a_file_of_base32_with_ignored_bits_is_refused() -> None:
+    """The text cannot be hex, so the reason does not mention hex."""
     with pytest.raises(IntegrityFault, match=r"not exactly base32.*--seed-encoding base32"):
         boxes.read(TABLE.format("T1", "GEZDGNBVGY3TQOJQGF").encode())
 
 
-def test_one_seed_that_can_only_be_hex_settles_the_others() -> None:
+def test_one_seed_that_must_be_hex_decides_for_all() -> None:
     """All rows of a file have the same encoding."""
     rows = TABLE.format("T1", SAMPLE) + f"u,T2,{HEX},30,a,b\n"
     (reading,) = boxes.read(rows.encode()).readings

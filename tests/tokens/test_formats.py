@@ -56,7 +56,7 @@ def some(made: st.SearchStrategy[Made]) -> st.SearchStrategy[list[Made]]:
 
 
 def check(content: bytes, made: list[Made], encoding: Encoding) -> None:
-    """Check that a file reads as it was made. If its rows fit both encodings, both readings are offered."""
+    """Check that a file is read as it was made. If its rows fit both encodings, both readings are returned."""
     found = boxes.read(content)
     assert encoding in {reading.encoding for reading in found.readings}
     reading = next(each for each in found.readings if each.encoding is encoding)
@@ -67,7 +67,7 @@ def check(content: bytes, made: list[Made], encoding: Encoding) -> None:
 @given(some(TOTP | HOTP), st.sampled_from(["plain", "passphrase", "pre-shared key"]))
 @settings(max_examples=settings().max_examples // 2)
 def test_pskc_round_trip(made: list[Made], how: str) -> None:
-    """Plain, PBKDF2 and pre-shared key (RFC 6030, 4 and 6)."""
+    """Tested: plain, PBKDF2 and pre-shared key (RFC 6030, 4 and 6)."""
     check(boxes.pskc(made, how=how), made, Encoding.BASE64)
 
 
@@ -83,7 +83,10 @@ def test_entra_round_trip(made: list[Made], encoding: str) -> None:
 @example([Made("secret", b"\xaa" * 10)])
 @example([Made("1E23", b"\x5e" + b"\x12" * 19)])
 def test_linotp_round_trip(made: list[Made]) -> None:
-    """Serial, hex, type, digits, step or counter, hash. A serial that looks like a column name makes no header."""
+    """The columns are serial, hex, type, digits, step or counter, hash.
+
+    A serial with a column's name is not a header.
+    """
     check(boxes.linotp(made), made, Encoding.HEX)
 
 
@@ -95,7 +98,7 @@ def test_yubico_traditional_round_trip(made: list[Made]) -> None:
 
 @given(some(SHORT))
 def test_yubico_own_layout_round_trip(made: list[Made]) -> None:
-    """Serial, public id, moving factor, key, access code, time."""
+    """The columns are serial, public ID, moving factor, key, access code and time."""
     check(boxes.yubico_short(made), made, Encoding.HEX)
 
 
@@ -107,19 +110,19 @@ def test_safenet_round_trip(made: list[Made]) -> None:
 
 @given(some((TOTP | HOTP).filter(lambda one: len(one.octets) >= 14 and one.digits in {6, 7, 8})))
 def test_key_uris_round_trip(made: list[Made]) -> None:
-    """Written by pyotp, which accepts seeds of 112 bits or more."""
+    """The URIs are written by pyotp, which accepts seeds of 112 bits or more."""
     check(boxes.uris(made), made, Encoding.BASE32)
 
 
 def test_a_bare_list_of_serials_is_of_tokens_that_aws_sold() -> None:
-    """Such a file has no seeds, so only this exact shape is taken for one."""
+    """Such a file has no seeds, so only a file with exactly this layout is read in this way."""
     found = boxes.read(b"# box 7\nGAHT12345678\nGAHT12345679\n")
     assert [token.serial for token in found.bare] == ["GAHT12345678", "GAHT12345679"]
     assert not any(token.octets for token in found.bare)
 
 
-def test_a_serial_in_a_list_is_one_however_it_is_spelled_and_what_is_none_is_left_out() -> None:
-    """A typing error costs its own line, not the whole box."""
+def test_serials_in_a_list_may_have_any_spelling() -> None:
+    """A line with a typing error is skipped, and the other lines are read."""
     found = boxes.read(b"GAHT12345678\ngaht 12345678\n# the second box\nGAHT1234567\nGAHT12345679\n")
     assert [token.serial for token in found.bare] == ["GAHT12345678", "GAHT12345679"]
     (reading,) = found.readings
@@ -128,14 +131,14 @@ def test_a_serial_in_a_list_is_one_however_it_is_spelled_and_what_is_none_is_lef
     ]
 
 
-def test_a_cell_without_an_end_is_told_as_what_it_is() -> None:
+def test_an_endless_cell_is_reported() -> None:
     with pytest.raises(IntegrityFault, match="line 1: a cell is too long"):
         boxes.read(b"T1," + b"a" * 200_000)
 
 
 @pytest.mark.parametrize("serial", ["Secret Key", "hexkey", "Seed"])
-def test_a_first_row_that_is_called_like_a_header_and_is_damaged_is_a_row(serial: str) -> None:
-    """The row contains a value such as a seed, so the rest of the file is read as usual."""
+def test_a_damaged_first_row_is_not_a_header(serial: str) -> None:
+    """The row contains a value that looks like a seed, so it is a row. The other rows are read as usual."""
     for first in (f"{'0f' * 20},totp,5", "0f0f,totp", "0f0f,,6", "0f0f,,,,SHA-1"):
         (reading,) = boxes.read(f"{serial},{first}\nT1,{'0e' * 20},totp,6\n".encode()).readings
         assert [key.token.serial for key in reading.keys] == ["T1"]
@@ -149,13 +152,13 @@ def test_a_header_of_long_words_is_a_header(word: str) -> None:
     assert [key.token.serial for key in boxes.keys(content)] == ["T1"]
 
 
-def test_yubicos_flexible_layout_is_a_bare_table() -> None:
-    """`YUBIHOTP{serial}_{configSlot},{secretKeyTxt},hotp,{hotpDigits}`, as documented by privacyIDEA."""
+def test_a_file_in_yubicos_flexible_layout_has_no_header() -> None:
+    """The layout is `YUBIHOTP{serial}_{configSlot},{secretKeyTxt},hotp,{hotpDigits}`, as documented by privacyIDEA."""
     (key,) = boxes.keys(f"YUBIHOTP508326_1,{'0f' * 20},hotp,8\n".encode())
     assert (key.token.serial, key.token.factor, key.token.digits) == ("YUBIHOTP508326_1", Factor.HOTP, 8)
 
 
-def test_a_bare_table_without_a_type_is_of_event_tokens() -> None:
+def test_a_table_without_header_and_type_has_hotp_tokens() -> None:
     """HOTP is the default of LinOTP and privacyIDEA."""
     (key,) = boxes.keys(f"T1,{'0f' * 20}\n".encode())
     assert key.token.factor is Factor.HOTP
@@ -184,8 +187,8 @@ TABLE = boxes.entra([Made("1", bytes(20))])
         TABLE + b"\n ; ;\n,,,,\n",
     ],
 )  # fmt: skip
-def test_what_spreadsheets_and_vendors_do_to_a_table_does_no_harm(table: bytes) -> None:
-    """A byte order mark, other delimiters and line ends, quotes, other spellings of the header, a missing upn."""
+def test_variants_of_tables_are_read(table: bytes) -> None:
+    """Tables may have a byte order mark, other delimiters and line ends, quotes, other spellings, and no upn."""
     (key,) = boxes.keys(table, wanted=Encoding.BASE32)
     assert (key.token.serial, key.seed) == ("1", Seed(bytes(20)))
 
@@ -210,7 +213,7 @@ def test_what_spreadsheets_and_vendors_do_to_a_table_does_no_harm(table: bytes) 
         ("{hex},{hex},totp", "its serial looks like a seed; check whether two columns were swapped"),
     ],
 )
-def test_a_row_that_is_not_taken_is_told_by_its_line_and_reason(row: str, reason: str) -> None:
+def test_a_skipped_row_is_reported_with_line_and_reason(row: str, reason: str) -> None:
     """The other rows are imported."""
     first = "T0,0123456789abcdef0123456789abcdef01234567,totp\n"
     last = "T9,89abcdef0123456789abcdef0123456789abcdef,totp\n"
@@ -228,29 +231,29 @@ def test_a_row_that_is_not_taken_is_told_by_its_line_and_reason(row: str, reason
         boxes.yubico_short([Made("1", factor="hotp")]),
     ],
 )
-def test_a_quotation_mark_that_is_not_closed_costs_its_line_alone(content: bytes) -> None:
-    """The same applies to each layout of a table."""
+def test_an_unclosed_quotation_mark_affects_only_its_line(content: bytes) -> None:
+    """The result is the same in each layout of a table."""
     reading, *_ = boxes.read(content + b'"2,rest\n').readings
     assert len(reading.keys) == 1
     assert [each.reason for each in reading.dropped] == ["a quotation mark is not closed"]
 
 
-def test_a_serial_with_two_seeds_is_not_taken_at_all() -> None:
-    """mfa-kit cannot know which row is wrong."""
+def test_a_serial_with_two_seeds_is_skipped() -> None:
+    """It is unknown which of the rows is wrong."""
     rows = [Made("T1"), Made("T1", bytes(range(20))), Made("T2")]
     (reading,) = boxes.read(boxes.linotp(rows)).readings
     assert [key.token.serial for key in reading.keys] == ["T2"]
     assert [each.where for each in reading.dropped] == ["line 3", "line 2"]
 
 
-def test_a_row_that_stands_twice_is_taken_once() -> None:
+def test_a_duplicate_row_is_imported_once() -> None:
     made = Made("T1")
     (reading,) = boxes.read(boxes.linotp([made, made])).readings
     assert len(reading.keys) == 1
     assert reading.dropped == (DroppedRow("line 3", "T1 is a duplicate of line 2"),)
 
 
-def test_other_events_of_yubicos_log_are_told() -> None:
+def test_other_events_of_yubicos_log_are_reported() -> None:
     """Yubico OTP and static passwords are not OATH."""
     log = (
         boxes.yubico([Made("cccccccccccb:1", factor="hotp")]) + b"Yubico OTP,1/1/13,1,vv,ab,d26a7c0f85fdda28bd81,,,0\n"
@@ -275,7 +278,7 @@ def test_other_events_of_yubicos_log_are_told() -> None:
         ("otpauth://totp/x?secret=AAAAAAAAAAAAAAAA&algorithm=MD5", "its hash is not one of sha1, sha256, sha512"),
     ],
 )
-def test_a_key_uri_that_is_not_taken_is_told(line: str, reason: str) -> None:
+def test_a_skipped_key_uri_is_reported(line: str, reason: str) -> None:
     content = boxes.uris([Made("T1")]) + line.encode()
     (reading,) = boxes.read(content).readings
     assert reading.dropped == (DroppedRow("line 2", reason),)
@@ -289,8 +292,8 @@ def test_a_key_uri_that_is_not_taken_is_told(line: str, reason: str) -> None:
         *(f"secret={{}}&algorithm={each}" for each in ("sha1", "SHA-1", "HmacSHA1", "HMAC-SHA-1")),
     ],
 )
-def test_what_changes_no_code_of_a_key_uri_is_read(parameters: str) -> None:
-    """Unknown parameters are ignored, and the case of names and the spelling of the hash are free."""
+def test_differences_that_change_no_code_are_read(parameters: str) -> None:
+    """Unknown parameters are ignored. The case of names and the spelling of the hash do not matter."""
     secret = Made("T1").base32
     grouped = "+".join(secret[at : at + 4] for at in range(0, len(secret), 4))
     for text in (secret, secret.lower(), grouped, grouped.lower(), f"{secret}%3D%3D"):
@@ -301,20 +304,20 @@ def test_what_changes_no_code_of_a_key_uri_is_read(parameters: str) -> None:
 BOTH = bytes.fromhex("aabbccddee2233445566aabbccddee2233445566")
 
 
-def test_rows_that_fit_both_encodings_leave_both() -> None:
+def test_rows_that_fit_both_encodings_have_both_readings() -> None:
     """The same letters are valid hex and valid base32, so mfa-kit does not guess."""
     found = boxes.read(boxes.linotp([Made("T1", BOTH)]))
     assert {reading.encoding for reading in found.readings} == {Encoding.HEX, Encoding.BASE32}
 
 
-def test_one_row_that_can_only_be_one_encoding_settles_all() -> None:
+def test_one_row_with_one_possible_encoding_decides_for_all() -> None:
     """All rows of a file use the same encoding."""
     found = boxes.read(boxes.linotp([Made("T1", BOTH), Made("T2", bytes(range(20)))]))
     assert [reading.encoding for reading in found.readings] == [Encoding.HEX]
 
 
-def test_rows_that_contradict_each_other_are_refused_until_somebody_says() -> None:
-    """One row can only be hex, another only base32, so the user has to choose."""
+def test_contradicting_rows_require_an_option() -> None:
+    """One row can only be hex, another row only base32, so the user has to choose."""
     mixed = f"T1,{bytes(range(20)).hex()}\nT2,{Made('', b'~' * 20).base32}\n".encode()
     with pytest.raises(IntegrityFault, match="line 1 can only be hex and the seed at line 2 only base32"):
         boxes.read(mixed)
@@ -348,7 +351,7 @@ def test_rows_that_contradict_each_other_are_refused_until_somebody_says() -> No
         (b"\n" * 500_001 + b"x,y", "more than 500000 rows"),
     ],
 )
-def test_what_is_no_seed_file_is_told(content: bytes, what: str) -> None:
+def test_a_file_that_is_not_a_seed_file_is_refused(content: bytes, what: str) -> None:
     with pytest.raises((IntegrityFault, UsageFault), match=what) as error:
         boxes.read(content)
     assert error.value.hint
@@ -363,7 +366,7 @@ def test_what_is_no_seed_file_is_told(content: bytes, what: str) -> None:
         ("00010203 0405 0607 0809 0a0b 0c0d 0e0f 1011 1213", False),
     ],
 )
-def test_equal_groups_are_joined_and_a_stray_blank_is_not(text: str, taken: bool) -> None:
+def test_equal_groups_are_joined_and_a_single_space_is_refused(text: str, taken: bool) -> None:
     """A space in place of a letter would give a shorter seed."""
     reading, *_ = boxes.read(f"T1,{text}\nT2,{'0f' * 20}\n".encode()).readings
     assert ("T1" in {key.token.serial for key in reading.keys}) == taken
@@ -376,7 +379,7 @@ def test_a_shared_seed_is_noted() -> None:
 
 
 def test_a_long_seed_without_a_hash_is_noted() -> None:
-    """SHA-256 is likely then, but it is not assumed."""
+    """The hash is probably SHA-256, but mfa-kit does not assume that."""
     found = boxes.read(boxes.linotp([Made("T1", bytes(range(32)))]))
     assert any("1 of its seeds have the length for SHA-256" in note for note in found.notes)
 
@@ -410,13 +413,13 @@ def test_no_cell_of_a_seed_file_is_quoted(text: str) -> None:
     assert "0123456789" not in said
 
 
-def test_serials_of_digits_and_of_a_few_letters_are_no_seeds() -> None:
+def test_serials_of_digits_and_few_letters_are_not_seeds() -> None:
     serials = ["1" * 40, "GAHT12345678", "FTK-2024-0001-AAAA", "abcdefabcdef0123"]
     rows = "".join(f"{serial},{at:040x},totp\n" for at, serial in enumerate(serials))
     assert [key.token.serial for key in boxes.keys(rows.encode(), wanted=Encoding.HEX)] == serials
 
 
-def test_of_many_bad_rows_the_first_ten_are_told_and_how_many_more() -> None:
+def test_the_first_ten_invalid_rows_and_their_number_are_shown() -> None:
     rows = "".join(f"T{at},0f0f,totp\n" for at in range(TOLD + 3))
     with pytest.raises(IntegrityFault) as error:
         boxes.read(rows.encode(), wanted=Encoding.HEX)
@@ -425,7 +428,7 @@ def test_of_many_bad_rows_the_first_ten_are_told_and_how_many_more() -> None:
 
 
 def test_a_new_format_is_a_module_and_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The module reads the content that it recognizes, and the formats after it read the rest."""
+    """The module reads files that it recognizes, and the other formats read the other files."""
     token = Token(serial="OURS1", maker="us")
     ours = files.SeedFormat(
         lambda contents: contents.first_line == "%ours",

@@ -56,7 +56,7 @@ MADE = {one.octets for one in TOTP + HOTP + SLOTS}
 
 
 def mutations(content: bytes, *, count: int, seed: str) -> Iterator[bytes]:
-    """Yield damaged copies: bits flipped, octets lost, doubled, moved, or overwritten to confuse parsers."""
+    """Yield damaged copies: bits flipped, octets removed, doubled or moved, or text that confuses parsers inserted."""
     dice = random.Random(seed)
     words = (b"<", b"&", b'"', b",", b"\n", b"=", b"\xff", b"\0", b"]]>", b"<!--", b"9" * 400, b"-1", b"&#0;", b"\xc3")
     for _ in range(count):
@@ -85,7 +85,7 @@ def mutations(content: bytes, *, count: int, seed: str) -> Iterator[bytes]:
 
 
 def spelled(octets: bytes, content: bytes, encoding: Encoding) -> bool:
-    """Return whether a file spells out a seed, ignoring spaces and hyphens, so that any reader would read the same."""
+    """Return whether a file contains a seed as text, ignoring spaces and hyphens: every program would read the same."""
     text = re.sub(rb"[\s\0]", b"", content).upper()
     match encoding:
         case Encoding.HEX:
@@ -98,7 +98,7 @@ def spelled(octets: bytes, content: bytes, encoding: Encoding) -> bool:
 
 
 def judge(content: bytes, *, name: str, encoding: Encoding) -> str:
-    """Read a damaged file and return the outcome. The test fails unless it is an error of mfa-kit or genuine seeds."""
+    """Read a damaged file and return the outcome. It must be an error of mfa-kit or genuine seeds."""
     began = time.thread_time()
     try:
         found = boxes.read(content)
@@ -127,8 +127,8 @@ def judge(content: bytes, *, name: str, encoding: Encoding) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_is_refused_or_read_as_it_is_spelled(name: str) -> None:
-    """The random damage has a fixed starting value, so that a failure can be repeated."""
+def test_a_damaged_file_is_refused_or_read_literally(name: str) -> None:
+    """The random numbers have a fixed seed, so that a failure can be repeated."""
     content, encoding = FILES[name]
     outcomes = [
         judge(damaged, name=name, encoding=encoding) for damaged in mutations(content, count=MUTATIONS, seed=name)
@@ -138,14 +138,14 @@ def test_a_damaged_file_is_refused_or_read_as_it_is_spelled(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_was_cut_off_is_refused_or_read_as_far_as_it_goes(name: str) -> None:
-    """The file is cut after each tenth, and before its last octet."""
+def test_a_cut_file_is_refused_or_read_to_its_end(name: str) -> None:
+    """The file is cut after each tenth of its length, and before its last octet."""
     content, encoding = FILES[name]
     for end in [*range(1, len(content), max(1, len(content) // 40)), len(content) - 1]:
         judge(content[:end], name=name, encoding=encoding)
 
 
-def test_damaged_readings_are_told_by_line() -> None:
+def test_damaged_readings_are_reported_by_line() -> None:
     """The table of readings is also untrusted input."""
     table = b"serial,code,second,time\n1000,123456,234567,2026-01-02T03:04:05\n1001,123456,,\n1002,654321\n"
     for damaged in mutations(table, count=MUTATIONS, seed="readings"):
@@ -195,8 +195,8 @@ def test_xml_in_an_unknown_encoding_is_refused() -> None:
         boxes.read(b'<?xml version="1.0" encoding="x-none"?><KeyContainer/>')
 
 
-def test_xml_that_calls_itself_by_another_encoding_is_read_or_refused() -> None:
-    """The text that expat decodes is the text that is checked."""
+def test_xml_with_another_declared_encoding_is_read_or_refused() -> None:
+    """The checks apply to the text that expat decodes."""
     content = boxes.pskc(TOTP).replace(b"UTF-8", b"UTF-16", 1)
     with pytest.raises(IntegrityFault, match="not well-formed"):
         boxes.read(content)
@@ -208,7 +208,7 @@ def test_python_pskc_never_chooses_the_parser(monkeypatch: pytest.MonkeyPatch) -
     assert len(boxes.keys(FILES["pskc"][0])) == len(TOTP + HOTP)
 
 
-def test_a_line_without_end_and_a_file_of_one_column_are_no_tables() -> None:
+def test_an_endless_line_and_one_column_are_not_tables() -> None:
     for content in (b"a" * 3_000_000, b"x," * 200_000, b'"' + b"a,\n" * 60_000):
         with pytest.raises(IntegrityFault):
             boxes.read(content)
@@ -227,7 +227,7 @@ def _fifo(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [_fifo, Path.mkdir, lambda _: None], ids=["fifo", "folder", "nothing"])
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_a_pipe_is_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "seeds")
     with pytest.raises(UsageFault, match=r"is not a file|cannot be read"):
         files.load_file(tmp_path / "seeds")
@@ -238,8 +238,8 @@ def test_a_packed_bomb_is_not_unpacked() -> None:
         boxes.read(gzip.compress(bytes(1_000_000)))
 
 
-def test_what_is_wrong_is_told_without_the_seed() -> None:
-    """Neither the sentence, nor the hint, nor the cause of the error contains the seed."""
+def test_errors_do_not_contain_the_seed() -> None:
+    """Neither the message, nor the hint, nor the cause of the error contains the seed."""
     told = []
     for name, (content, _) in FILES.items():
         for damaged in mutations(content, count=50, seed=f"{name} told"):
@@ -271,8 +271,8 @@ except Exception as error:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("part", [b"<a/>", b"<a b='' c='' d=''/>"])
-def test_the_largest_xml_that_is_parsed_stays_within_bounds(tmp_path: Path, part: bytes) -> None:
-    """The maximum number of parts takes less than half a GiB, whatever the parts are."""
+def test_the_largest_xml_is_parsed_within_the_memory_limit(tmp_path: Path, part: bytes) -> None:
+    """XML with the largest number of parts takes less than half a GiB, whatever the parts are."""
     marks = part.count(b"<") + part.count(b"=")
     file = tmp_path / "large.xml"
     file.write_bytes(b"<KeyContainer>" + part * (1_990_000 // marks) + b"</KeyContainer>")
@@ -282,7 +282,7 @@ def test_the_largest_xml_that_is_parsed_stays_within_bounds(tmp_path: Path, part
     assert int(mebibytes) < 512
 
 
-def test_a_secret_that_opens_nothing_is_asked_for_once() -> None:
+def test_a_wrong_secret_is_requested_once() -> None:
     """mfa-kit does not guess passphrases."""
     asked = []
 

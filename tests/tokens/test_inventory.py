@@ -48,7 +48,7 @@ def seen(
     return Sighting(serial=serial, at=at, verdict=verdict, offset=1, seconds=seconds, reason=reason)
 
 
-def test_a_token_comes_back_as_it_was_taken_in(inventory: TokenInventory) -> None:
+def test_a_token_is_read_as_it_was_imported(inventory: TokenInventory) -> None:
     assert inventory.stock([(T1, "f1"), (T2, "f2")]) == StockCounts(new=2, known=0, reseeded=0)
     assert [(each.token, each.fingerprint, each.verdict) for each in inventory.tokens()] == [
         (T1, "f1", TokenVerdict.UNTESTED),
@@ -56,7 +56,7 @@ def test_a_token_comes_back_as_it_was_taken_in(inventory: TokenInventory) -> Non
     ]
 
 
-def test_the_same_import_again_keeps_what_was_proved(inventory: TokenInventory) -> None:
+def test_a_repeated_import_keeps_the_results(inventory: TokenInventory) -> None:
     inventory.stock([(T1, "f1")])
     inventory.record(seen("T1", TokenVerdict.ACCEPTED))
     assert inventory.stock([(T1, "f1"), (T2, "f2")]) == StockCounts(new=1, known=1, reseeded=0)
@@ -64,7 +64,7 @@ def test_the_same_import_again_keeps_what_was_proved(inventory: TokenInventory) 
 
 
 def test_another_seed_makes_a_token_untested_again(inventory: TokenInventory) -> None:
-    """Its earlier readings belong to the old seed."""
+    """The token's earlier readings belong to the old seed."""
     inventory.stock([(T1, "f1")])
     inventory.record(seen("T1", TokenVerdict.REJECTED, reason="no"))
     assert inventory.stock([(T1, "f9")]) == StockCounts(new=0, known=0, reseeded=1)
@@ -75,7 +75,7 @@ def test_another_seed_makes_a_token_untested_again(inventory: TokenInventory) ->
     assert inventory.last_sightings() == {}
 
 
-def test_a_capacity_that_was_told_once_is_not_forgotten(inventory: TokenInventory) -> None:
+def test_a_known_capacity_is_kept(inventory: TokenInventory) -> None:
     inventory.stock([(Token(serial="T2", octets=20, capacity=63), "f2")])
     inventory.stock([(T2, "f2")])
     stocked = inventory.token("T2")
@@ -97,13 +97,13 @@ def test_the_last_reading_counts(inventory: TokenInventory) -> None:
     assert (stocked.verdict, stocked.reason) == (TokenVerdict.ACCEPTED, "")
 
 
-def test_a_token_that_is_not_here_leaves_no_reading(inventory: TokenInventory) -> None:
+def test_a_token_outside_the_inventory_has_no_reading(inventory: TokenInventory) -> None:
     inventory.record(seen("T1", TokenVerdict.ACCEPTED))
     assert inventory.last_sightings() == {}
     assert inventory.token("T1") is None
 
 
-def test_a_token_that_failed_may_not_be_given(inventory: TokenInventory) -> None:
+def test_a_failed_token_cannot_be_given_to_a_user(inventory: TokenInventory) -> None:
     inventory.stock([(T1, "f1")])
     inventory.record(seen("T1", TokenVerdict.REJECTED, reason="its clock is dead"))
     with pytest.raises(UsageFault, match="token T1 was rejected: its clock is dead"):
@@ -111,7 +111,7 @@ def test_a_token_that_failed_may_not_be_given(inventory: TokenInventory) -> None
 
 
 @pytest.mark.parametrize("verdict", [TokenVerdict.ACCEPTED, TokenVerdict.UNTESTED])
-def test_a_token_that_did_not_fail_may_be_given(inventory: TokenInventory, verdict: TokenVerdict) -> None:
+def test_a_token_that_did_not_fail_can_be_given_to_a_user(inventory: TokenInventory, verdict: TokenVerdict) -> None:
     inventory.stock([(T1, "f1")])
     inventory.record(seen("T1", verdict))
     inventory.check_free("T1", "alice")
@@ -129,10 +129,10 @@ def intent(user: str, **what: object) -> Intent:
         {"method": Method("hardware-totp", DeviceType.HARDWARE_TOTP), "known_serial": "T1"},
     ],
 )
-def test_a_token_that_somebody_has_may_not_be_given_to_another(
+def test_an_assigned_token_cannot_be_given_to_another_user(
     ledger: Ledger, inventory: TokenInventory, what: dict[str, object]
 ) -> None:
-    """The journal names the user for as long as the user has the token."""
+    """The ledger names the user as long as the user has the token."""
     inventory.stock([(T1, "f1")])
     entry = ledger.record(
         Entry(run="20260101T000000Z-00000001", intent=intent("bob", **what), reached=Reached.CONFIRMED)
@@ -146,14 +146,14 @@ def test_a_token_that_somebody_has_may_not_be_given_to_another(
     assert [each.user for each in inventory.tokens()] == [None]
 
 
-def test_ten_thousand_tokens_are_taken_in_at_once(inventory: TokenInventory) -> None:
+def test_ten_thousand_tokens_are_imported_at_once(inventory: TokenInventory) -> None:
     rows = [(Token(serial=f"{at}", octets=20), f"f{at}") for at in range(10_000)]
     assert inventory.stock(rows).new == 10_000
     assert len(inventory.tokens()) == 10_000
 
 
-def test_an_import_that_breaks_leaves_nothing(inventory: TokenInventory) -> None:
-    """Either all rows are imported or none."""
+def test_a_failed_import_stores_nothing(inventory: TokenInventory) -> None:
+    """Either all rows are imported, or no row is."""
     with pytest.raises(IntegrityFault):
         inventory.stock([(T1, "f1"), (T2, None)])  # type: ignore[list-item]
     assert inventory.tokens() == []
@@ -161,7 +161,7 @@ def test_an_import_that_breaks_leaves_nothing(inventory: TokenInventory) -> None
 
 
 def test_a_ledger_of_the_first_version_gets_the_tables(tmp_path: Path) -> None:
-    """The tables for tokens are added to an existing ledger, and its data stays."""
+    """The tables for tokens are added to an existing ledger, and its data is kept."""
     with sqlite3.connect(tmp_path / "ledger.sqlite") as old:
         old.executescript(f"{MIGRATIONS[0]} pragma user_version = 1;")
         old.execute("insert into events (at, operation, answer) values (1, 'x', 'OK')")
@@ -171,7 +171,7 @@ def test_a_ledger_of_the_first_version_gets_the_tables(tmp_path: Path) -> None:
         assert len(ledger.history()) == 1
 
 
-def test_the_newest_reading_in_time_counts_whenever_it_came(inventory: TokenInventory) -> None:
+def test_the_newest_reading_counts_in_any_order_of_recording(inventory: TokenInventory) -> None:
     inventory.stock([(T1, "f1")])
     inventory.record(seen("T1", TokenVerdict.ACCEPTED))
     inventory.record(seen("T1", TokenVerdict.REJECTED, at=NOW - 60, reason="no"))
@@ -184,7 +184,7 @@ def test_the_newest_reading_in_time_counts_whenever_it_came(inventory: TokenInve
     )
 
 
-def test_what_was_proved_of_a_seed_counts_again_when_it_comes_back(inventory: TokenInventory) -> None:
+def test_results_of_a_seed_count_again_after_its_return(inventory: TokenInventory) -> None:
     inventory.stock([(T1, "f1")])
     inventory.record(seen("T1", TokenVerdict.REJECTED, reason="no"))
     inventory.stock([(T1, "f9")])
@@ -195,8 +195,8 @@ def test_what_was_proved_of_a_seed_counts_again_when_it_comes_back(inventory: To
 
 
 @pytest.mark.parametrize("spelled", ["ab 12", "AB12", " a b 1 2"])
-def test_a_serial_is_one_however_it_is_spelled(ledger: Ledger, inventory: TokenInventory, spelled: str) -> None:
-    """Whether the token failed or belongs to a user, it is not given to another."""
+def test_spellings_of_a_serial_are_one_token(ledger: Ledger, inventory: TokenInventory, spelled: str) -> None:
+    """A token that failed or belongs to a user is not given to another user under any spelling."""
     inventory.stock([(Token(serial="Ab 12", octets=20), "f1"), (T2, "f2")])
     inventory.record(seen("Ab 12", TokenVerdict.REJECTED, reason="no"))
     with pytest.raises(UsageFault, match="was rejected: no"):
@@ -212,8 +212,8 @@ def test_a_serial_is_one_however_it_is_spelled(ledger: Ledger, inventory: TokenI
         inventory.check_free("T2", "alice")
 
 
-def test_another_spelling_in_a_later_file_is_no_other_token(inventory: TokenInventory) -> None:
-    """The latest file decides the spelling, and the readings are kept."""
+def test_another_spelling_in_a_later_file_is_the_same_token(inventory: TokenInventory) -> None:
+    """The spelling of the latest file is used, and the readings are kept."""
     inventory.stock([(Token(serial="Ab 12", octets=20), "f1")])
     inventory.record(seen("Ab 12", TokenVerdict.ACCEPTED))
     assert inventory.stock([(Token(serial="AB12", octets=20), "f1")]) == StockCounts(new=0, known=1, reseeded=0)
@@ -221,14 +221,14 @@ def test_another_spelling_in_a_later_file_is_no_other_token(inventory: TokenInve
     assert [each.serial for each in inventory.sightings("AB12")] == ["AB12"]
 
 
-def test_two_spellings_that_came_at_once_take_no_ledger_for_damaged(inventory: TokenInventory) -> None:
-    """An older ledger may hold both. The one spelled as in the file counts."""
+def test_two_spellings_in_a_ledger_are_not_damage(inventory: TokenInventory) -> None:
+    """An older ledger may have both spellings. The spelling of the file counts."""
     inventory.stock([(Token(serial="GAHT12345678"), ""), (Token(serial="gaht12345678"), "")])
     assert inventory.stock([(Token(serial="GAHT12345678"), "")]).known == 1
     assert inventory.stock([(Token(serial="gaht12345678"), "")]).known == 1
 
 
-def test_a_token_that_was_never_imported_is_its_holders_all_the_same(ledger: Ledger, inventory: TokenInventory) -> None:
+def test_an_assigned_token_need_not_be_imported(ledger: Ledger, inventory: TokenInventory) -> None:
     ledger.record(
         Entry(
             run="20260101T000000Z-00000001",
@@ -240,7 +240,7 @@ def test_a_token_that_was_never_imported_is_its_holders_all_the_same(ledger: Led
         inventory.check_free("8650012", "alice")
 
 
-def test_a_key_with_the_serial_of_a_token_does_not_hold_it(ledger: Ledger, inventory: TokenInventory) -> None:
+def test_a_yubikey_with_the_serial_of_a_token_is_not_the_token(ledger: Ledger, inventory: TokenInventory) -> None:
     """YubiKeys have serials of eight digits too."""
     ledger.record(
         Entry(
@@ -252,8 +252,8 @@ def test_a_key_with_the_serial_of_a_token_does_not_hold_it(ledger: Ledger, inven
     inventory.check_free("10001001", "alice")
 
 
-def test_a_token_stays_with_its_user_when_an_older_device_on_it_goes(ledger: Ledger, inventory: TokenInventory) -> None:
-    """When a device is replaced on the same token, the new device is created before the old one is removed."""
+def test_a_token_stays_assigned_when_its_older_device_is_removed(ledger: Ledger, inventory: TokenInventory) -> None:
+    """If a device is replaced on the same token, the new device is created before the old device is removed."""
     inventory.stock([(T1, "f1")])
     both = [intent("bob", method=Method("programmable"), hardware="T1", path=f"/{at}/") for at in (1, 2)]
     old = ledger.record(Entry(run="20260101T000000Z-00000001", intent=both[0], reached=Reached.CONFIRMED))
@@ -263,8 +263,8 @@ def test_a_token_stays_with_its_user_when_an_older_device_on_it_goes(ledger: Led
 
 
 @pytest.mark.parametrize("counter", [0, 2**63 - 1, 2**63, 2**64 - 1])
-def test_a_counter_of_eight_octets_comes_back(inventory: TokenInventory, counter: int) -> None:
-    """SQLite's integers have a sign, and counters have none."""
+def test_a_counter_of_eight_octets_is_stored(inventory: TokenInventory, counter: int) -> None:
+    """SQLite's integers are signed, and counters are not."""
     token = Token(serial="T3", factor=Factor.HOTP, counter=counter, octets=20)
     inventory.stock([(token, "a")])
     (stocked,) = inventory.tokens()
@@ -272,8 +272,8 @@ def test_a_counter_of_eight_octets_comes_back(inventory: TokenInventory, counter
 
 
 @pytest.mark.parametrize("column", ["factor", "verdict"])
-def test_a_word_that_mfa_kit_does_not_write_is_damage(ledger: Ledger, inventory: TokenInventory, column: str) -> None:
-    """Someone may have changed the ledger."""
+def test_an_unknown_value_is_damage(ledger: Ledger, inventory: TokenInventory, column: str) -> None:
+    """Somebody may have edited the ledger."""
     inventory.stock([(T2, "a")])
     ledger.write((f"update tokens set {column} = ?", [("32et",)]))
     with pytest.raises(IntegrityFault, match="is damaged: a column has a value that mfa-kit does not write"):

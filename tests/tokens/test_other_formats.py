@@ -32,7 +32,7 @@ def token(serial: str, **more: object) -> dict[str, object]:
 
 
 def test_entras_json_is_read() -> None:
-    """Its numbers are numbers, and its hash is called hmacsha1 or hmacsha256."""
+    """Numbers in the file are JSON numbers, and the hash has the name hmacsha1 or hmacsha256."""
     content = graph(token("T1"), token("T2", timeIntervalInSeconds=60, hashFunction="hmacsha256"))
     found = boxes.read(content, wanted=Encoding.BASE32)
     (reading,) = found.readings
@@ -98,14 +98,14 @@ sccTokenData: sccKey=1C8D2D61B9A6F6C0F3DA8AD1A1E7A0D2B9F0E3C1;sccMode=T;sccPwLen
 
 
 @pytest.mark.parametrize("content", [SAFEWORD, b"\n" + SAFEWORD.partition(b"\n")[2], SAFEWORD.replace(b"\n", b"\r\n")])
-def test_safewords_dat_is_refused_as_what_it_is(content: bytes) -> None:
+def test_a_safeword_dat_file_is_refused_by_name(content: bytes) -> None:
     with pytest.raises(UsageFault, match="SafeWord") as error:
         boxes.read(content)
     assert "PSKC" in error.value.hint
 
 
-def test_pings_file_does_not_say_which_type_it_is_of() -> None:
-    """Two columns are read as LinOTP reads them, with a note. The third is a counter or a seed's own business."""
+def test_pings_file_does_not_state_the_type_of_its_tokens() -> None:
+    """Two columns are read as HOTP, with a note. A number in the third column is refused, because it is not a type."""
     found = boxes.read(f"2308734700388,{SEED}\n".encode())
     assert found.readings[0].keys[0].token.factor is Factor.HOTP
     assert found.notes == ("no row names a type, so the tokens are read as HOTP; for TOTP write serial,seed,totp,6,30",)

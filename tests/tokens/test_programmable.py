@@ -19,7 +19,7 @@ CREATED = Created(Seed(bytes(40)), KeyUri("otpauth://totp/x"))
 
 @dataclass
 class Behind:
-    """The carrier behind it, which records its calls."""
+    """The wrapped carrier, which records its calls."""
 
     told: list[str] = field(default_factory=list)
 
@@ -54,7 +54,7 @@ def checked(behind: Carrier) -> CheckedToken:
 
 
 @pytest.mark.parametrize("front", [programmable, checked])
-def test_the_carrier_behind_does_the_rest(front: type[CheckedToken]) -> None:
+def test_the_wrapped_carrier_does_the_other_steps(front: type[CheckedToken]) -> None:
     behind = Behind()
     carrier = front(behind)  # type: ignore[call-arg, arg-type]
     carrier.check(INTENT, sealed=True)
@@ -64,37 +64,37 @@ def test_the_carrier_behind_does_the_rest(front: type[CheckedToken]) -> None:
     assert behind.told == ["check True", "install", "remove"]
 
 
-def test_the_serial_goes_with_the_device() -> None:
-    """The serial is stored in the device's tags and in the journal."""
+def test_the_serial_is_recorded_with_the_device() -> None:
+    """The serial is in the device's tags and in the ledger."""
     assert programmable(Behind()).check(INTENT, sealed=False).hardware == "8650012"
 
 
 @pytest.mark.parametrize(("capacity", "answers"), [(39, ()), (None, ("32",))])
 def test_a_model_that_is_too_small_is_refused(capacity: int | None, answers: tuple[str, ...]) -> None:
-    """It is refused before anything is created."""
+    """The error comes before anything is created."""
     behind = Behind()
     with pytest.raises(UsageFault, match="but AWS's have 40"):
         programmable(behind, *answers, capacity=capacity).check(INTENT, sealed=False)
     assert behind.told == []
 
 
-def test_a_capacity_that_is_not_given_is_asked_for() -> None:
+def test_a_missing_capacity_is_requested() -> None:
     assert programmable(Behind(), "40", capacity=None).check(INTENT, sealed=False).hardware == "8650012"
 
 
 @pytest.mark.parametrize("answer", ["", "many", "4000", "-1", "٤٠"])
-def test_an_answer_that_is_no_number_is_told(answer: str) -> None:
+def test_an_answer_that_is_not_a_number_is_an_error(answer: str) -> None:
     with pytest.raises(UsageFault, match="is not a number of bytes"):
         programmable(Behind(), answer, capacity=None).check(INTENT, sealed=False)
 
 
 @pytest.mark.parametrize("serial", ["", "a,b", "x" * 65, "a\nb"])
-def test_a_serial_that_no_tag_takes_is_refused(serial: str) -> None:
+def test_a_serial_that_no_tag_can_have_is_refused(serial: str) -> None:
     with pytest.raises(UsageFault, match="is not the serial number of a token"):
         programmable(Behind(), serial=serial).check(INTENT, sealed=False)
 
 
-def test_a_token_that_may_not_be_given_is_refused_first() -> None:
+def test_a_blocked_token_is_refused_first() -> None:
     def no(serial: str, user: str) -> None:
         raise UsageFault(f"{serial} is not for {user}", "")
 
@@ -104,8 +104,8 @@ def test_a_token_that_may_not_be_given_is_refused_first() -> None:
     assert behind.told == []
 
 
-def test_a_token_of_aws_holds_no_seed_of_ours() -> None:
-    """Its codes were already read, so no seed is written to it and nothing has to be removed."""
+def test_no_seed_is_written_to_a_token_that_aws_sold() -> None:
+    """Its codes were already read, so no seed is written and no seed has to be removed."""
     token = TokenWithCodes("GAHT12345678", Pair("123456", "654321"))
     with pytest.raises(AssertionError):
         token.install(INTENT, CREATED)

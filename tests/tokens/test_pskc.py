@@ -35,37 +35,37 @@ def figure(number: int) -> SeedFile:
     (3, "987654321", 8), (5, "987654321", 8), (6, "987654321", 8), (7, "987654321", 8), (9, "0755225266", 6),
 ])  # fmt: skip
 def test_the_figures_of_rfc_6030_are_read(number: int, serial: str, digits: int) -> None:
-    """Plain, with a PIN key beside it, with a pre-shared key, with a passphrase, and signed."""
+    """The figures have plain keys, a PIN key, a pre-shared key, a passphrase, and a signature."""
     (reading,) = figure(number).readings
     (key,) = reading.keys
     assert (key.token.serial, key.token.digits, key.token.counter, key.seed) == (serial, digits, 0, SEED)
 
 
-def test_the_key_of_a_pin_is_not_taken_for_a_token() -> None:
-    """Figure 5 of RFC 6030 has a key for a PIN, which is dropped with its reason."""
+def test_the_key_of_a_pin_is_not_a_token() -> None:
+    """Figure 5 of RFC 6030 has a key for a PIN, which is skipped with its reason."""
     (reading,) = figure(5).readings
     assert reading.dropped == (DroppedRow("key 2", "its algorithm is neither HOTP nor TOTP"),)
 
 
-def test_a_seed_that_is_too_short_is_not_taken() -> None:
-    """Figure 2 has four octets, and RFC 4226 requires sixteen."""
+def test_a_seed_that_is_too_short_is_skipped() -> None:
+    """The seed in figure 2 has four octets, and RFC 4226 requires sixteen."""
     with pytest.raises(IntegrityFault, match="key 1: its seed has 4 bytes"):
         figure(2)
 
 
-def test_a_container_for_a_certificate_is_refused_before_anything_is_asked() -> None:
-    """Figure 8 is encrypted to an RSA key."""
+def test_a_container_for_a_certificate_is_refused_first() -> None:
+    """The keys of figure 8 are encrypted to an RSA key. The error comes before any prompt."""
     with pytest.raises(UsageFault, match="encrypted to a certificate"):
         figure(8)
 
 
-def test_a_signature_is_stated_and_not_believed() -> None:
+def test_a_signature_is_reported_as_not_verified() -> None:
     """Figure 9 has a signature."""
     assert "it is signed by CN=Example.com,C=US; the signature was not checked" in figure(9).notes
 
 
-def test_keys_are_taken_while_they_are_valid() -> None:
-    """Figure 10 has keys of March, April and May 2006. The first of them is for one serial."""
+def test_keys_are_imported_while_they_are_valid() -> None:
+    """Figure 10 has keys that expire in March and April 2006, and keys without an end."""
     (reading,) = figure(10).readings
     assert [key.token.serial for key in reading.keys] == ["654321", "123456"]
     assert [each.reason for each in reading.dropped] == ["it expired on 2006-03-31", "it expired on 2006-04-30"]
@@ -105,8 +105,8 @@ def test_pskctool_reads_the_same_seeds_in_the_figures(number: int) -> None:
     "algorithm",
     ["aes128-cbc", "aes192-cbc", "aes256-cbc", "tripledes-cbc", "kw-aes128", "kw-aes256", "camellia128-cbc"],
 )
-def test_each_cipher_of_a_passphrase_opens(algorithm: str) -> None:
-    """XML Encryption's ciphers and key wraps, as far as python-pskc supports them."""
+def test_each_cipher_of_a_passphrase_is_decrypted(algorithm: str) -> None:
+    """Tested: the ciphers and key wraps of XML Encryption that python-pskc supports."""
     made = [Made("T1"), Made("T2")]
     found = boxes.keys(boxes.pskc(made, how="passphrase", algorithm=algorithm))
     assert all(boxes.matches(key, one) for key, one in zip(found, made, strict=True))
@@ -130,14 +130,14 @@ def changed(content: bytes, pattern: bytes, to: bytes) -> bytes:
     return new
 
 
-def test_a_mac_that_does_not_hold_refuses_the_file() -> None:
+def test_a_wrong_mac_is_refused() -> None:
     content = changed(boxes.pskc([Made("T1")], how="passphrase"), rb"<pskc:ValueMAC>....", b"<pskc:ValueMAC>AAAA")
     with pytest.raises(IntegrityFault, match="a MAC of this container is wrong"):
         boxes.read(content)
 
 
-def test_a_mac_that_is_declared_and_missing_refuses_the_file() -> None:
-    """python-pskc reads such a file without an error."""
+def test_a_missing_mac_that_was_declared_is_refused() -> None:
+    """python-pskc alone reads such a file without an error."""
     content = changed(boxes.pskc([Made("T1")], how="passphrase"), rb"<pskc:ValueMAC>.*?</pskc:ValueMAC>", b"")
     with pytest.raises(IntegrityFault, match="the secret of key 1"):
         boxes.read(content)
@@ -151,8 +151,8 @@ def test_an_empty_mac_is_a_missing_one() -> None:
         boxes.read(content)
 
 
-def test_a_plain_seed_among_authenticated_ones_refuses_the_file() -> None:
-    """Anyone who can change the file could insert their own seed."""
+def test_a_plain_seed_among_authenticated_seeds_is_refused() -> None:
+    """Anyone who can change the file could insert another seed."""
     content = changed(
         boxes.pskc([Made("T1"), Made("T2")], how="passphrase"),
         rb"<pskc:Secret>.*?</pskc:Secret>",
@@ -162,23 +162,26 @@ def test_a_plain_seed_among_authenticated_ones_refuses_the_file() -> None:
         boxes.read(content)
 
 
-def test_a_bare_cipher_without_any_mac_refuses_the_file() -> None:
-    """RFC 6030, 6.1.1: a cipher without integrity needs a MAC, because a flipped bit would give another seed."""
+def test_a_cipher_without_a_mac_is_refused() -> None:
+    """RFC 6030, 6.1.1: a cipher without integrity requires a MAC, because a flipped bit would give another seed."""
     content = changed(boxes.pskc([Made("T1")], how="passphrase"), rb"<pskc:MACMethod.*?</pskc:MACMethod>", b"")
     content = changed(content, rb"<pskc:ValueMAC>.*?</pskc:ValueMAC>", b"")
     with pytest.raises(IntegrityFault, match="the secret of key 1"):
         boxes.read(content)
 
 
-def test_letters_that_base64_does_not_have_refuse_the_file() -> None:
-    """Python's decoder skips them, which would give another seed."""
+def test_letters_outside_base64_are_refused() -> None:
+    """Python's decoder skips such letters, which would give another seed."""
     content = changed(boxes.pskc([Made("T1")]), rb"<pskc:PlainValue>..", b"<pskc:PlainValue>!!")
     with pytest.raises(IntegrityFault, match="key 1 of this PSKC container has a PlainValue that is not base64"):
         boxes.read(content)
 
 
-def test_a_long_value_is_judged_in_one_pass() -> None:
-    """Two megabytes of spaces precede a wrong letter. A search that restarts at each of them would never finish."""
+def test_a_long_value_is_checked_in_one_pass() -> None:
+    """A value has two megabytes of spaces and then an invalid letter.
+
+    A search that restarts at each space would never finish.
+    """
     content = changed(boxes.pskc([Made("T1")]), rb"<pskc:PlainValue>", b"<pskc:PlainValue>" + b" " * 2_000_000 + b"!")
     with pytest.raises(IntegrityFault, match="is not base64"):
         boxes.read(content)
@@ -214,10 +217,8 @@ STEP = rb"<pskc:TimeInterval>.*?</pskc:TimeInterval>"
         (rb"<pskc:DeviceInfo>", b"<DeviceId><SerialNo>T9</SerialNo></DeviceId><pskc:DeviceInfo>", "one DeviceInfo"),
     ],
 )  # fmt: skip
-def test_a_container_that_another_reader_could_understand_otherwise_is_refused(
-    pattern: bytes, to: bytes, what: str
-) -> None:
-    """python-pskc uses the first of two elements, and a value only up to the first element inside it."""
+def test_an_ambiguous_container_is_refused(pattern: bytes, to: bytes, what: str) -> None:
+    """python-pskc reads the first of two equal elements, and the text of a value only up to the first element in it."""
     content = changed(boxes.pskc([Made("T1"), Made("T2")]), pattern, to)
     with pytest.raises(IntegrityFault, match=f"key 1 of this PSKC container has .*{what}|the header of .*{what}"):
         boxes.read(content)
@@ -244,7 +245,7 @@ def test_a_draft_that_names_its_data_is_read() -> None:
     (rb"<pkcs5:IterationCount>\d+|<IterationCount>\d+", b"<IterationCount>999999999"),
     (rb"<pkcs5:KeyLength>\d+|<KeyLength>\d+", b"<KeyLength>999999999"),
 ])  # fmt: skip
-def test_a_derivation_that_would_take_for_ever_is_refused(pattern: bytes, to: bytes) -> None:
+def test_a_derivation_that_would_take_too_long_is_refused(pattern: bytes, to: bytes) -> None:
     content = boxes.pskc([Made("T1")], how="passphrase")
     prefix = re.search(pattern, content)
     assert prefix
@@ -269,7 +270,7 @@ def test_a_derivation_that_would_take_for_ever_is_refused(pattern: bytes, to: by
         (b"<pskc:Secret>", b"<pskc:Other>", "it has no secret"),
     ],
 )  # fmt: skip
-def test_a_key_that_is_not_taken_says_why(old: bytes, new: bytes, reason: str) -> None:
+def test_a_skipped_key_has_its_reason(old: bytes, new: bytes, reason: str) -> None:
     """The other key of the container is imported."""
     content = boxes.pskc([Made("T1"), Made("T2")]).replace(old, new, 1)
     content = content.replace(b"</pskc:Secret>", b"</pskc:Other>", 1) if b"Other" in new else content
@@ -292,7 +293,7 @@ def test_two_keys_of_one_device_keep_their_ids() -> None:
 
 
 @pytest.mark.parametrize("namespace", [b"urn:ietf:params:xml:ns:keyprov:pskc:1.0", b"http://example.com/odd"])
-def test_odd_namespaces_are_read(namespace: bytes) -> None:
+def test_unusual_namespaces_are_read(namespace: bytes) -> None:
     """Drafts and vendors use their own namespaces."""
     content = boxes.pskc([Made("T1")]).replace(b'urn:ietf:params:xml:ns:keyprov:pskc"', namespace + b'"')
     assert [key.token.serial for key in boxes.keys(content)] == ["T1"]
@@ -305,8 +306,8 @@ def test_hex_within_base64_is_offered_to_a_diagnosis() -> None:
     assert key.other == Seed(octets)
 
 
-def test_a_value_that_is_cut_short_refuses_the_file() -> None:
-    """The value is shorter than the initial block."""
+def test_a_value_that_is_too_short_is_refused() -> None:
+    """The value is shorter than the initialization vector."""
     content = boxes.pskc([Made("T1")], how="passphrase")
     secret = content.index(b"<pskc:Secret>")
     content = content[:secret] + changed(content[secret:], rb"CipherValue>[^<]+<", b"CipherValue>AAAA<")
@@ -314,7 +315,7 @@ def test_a_value_that_is_cut_short_refuses_the_file() -> None:
         boxes.read(content)
 
 
-def test_a_derivation_without_its_parameters_refuses_the_file() -> None:
+def test_a_derivation_without_parameters_is_refused() -> None:
     content = changed(boxes.pskc([Made("T1")], how="passphrase"), rb"IterationCount>\d+<", b"IterationCount>0<")
     with pytest.raises(IntegrityFault, match="no key can be derived for this container: Incomplete PBKDF2"):
         boxes.read(content)
@@ -328,7 +329,7 @@ def test_another_version_is_refused(version: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["TimeInterval", "Counter"])
 def test_a_seed_in_the_place_of_a_parameter_is_not_quoted(name: str) -> None:
-    """Neither its letters nor the number that they would form is quoted."""
+    """The message contains neither the seed's letters nor the number that they would form."""
     octets = b"98765432109876543210"  # as a number, more than eight octets
     made = Made("T1", octets, factor="hotp" if name == "Counter" else "totp")
     seed = base64.b64encode(octets)

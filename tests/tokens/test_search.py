@@ -60,7 +60,7 @@ def key(made: Made, *, other: bytes | None = None) -> SeededToken:
 
 
 def two(made: Made, *, at: float = NOW, ahead: int = 0) -> TypedCodes:
-    """Read two consecutive codes from a display, the second of them at the given time."""
+    """Return two consecutive codes of a display, the second of them at the given time."""
     step = 1 if made.factor == "hotp" else made.period
     return TypedCodes(codes=(made.shows(at, ahead=ahead - step), made.shows(at, ahead=ahead)), at=at)
 
@@ -105,7 +105,7 @@ def test_oathtool_shows_the_same_codes(octets: bytes, digest: str, digits: int, 
 
 
 @given(st.integers(-20, 20), st.sampled_from([30, 60]), st.booleans())
-def test_a_clock_is_found_where_it_stands(offset: int, period: int, twice: bool) -> None:
+def test_the_offset_of_a_clock_is_found(offset: int, period: int, twice: bool) -> None:
     made = Made("T1", period=period)
     typed = (two if twice else one)(made, ahead=offset * period)
     verdict = matching.verify_codes(key(made), typed)
@@ -113,8 +113,8 @@ def test_a_clock_is_found_where_it_stands(offset: int, period: int, twice: bool)
     assert (verdict.offset, verdict.seconds) == (offset, offset * period)
 
 
-def test_a_clock_that_is_days_off_is_found_by_two_codes_alone() -> None:
-    """In a window of days, any single code matches somewhere by chance."""
+def test_a_clock_that_is_days_wrong_is_found_by_two_codes() -> None:
+    """In a window of days, any single code matches some step by chance."""
     made = Made("T1")
     far = -3 * DAY
     verdict = matching.verify_codes(key(made), two(made, ahead=far), window=4 * DAY // 30)
@@ -128,7 +128,7 @@ def test_a_clock_that_is_days_off_is_found_by_two_codes_alone() -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 5, -40, 4999, -4999])
-def test_one_code_is_enough_near_to_where_it_is_expected_however_wide_the_window_is(offset: int) -> None:
+def test_one_code_is_enough_near_the_expected_step(offset: int) -> None:
     """At most one random code in a hundred matches so close to the expected step."""
     made = Made("T1", bytes(range(20)))
     verdict = matching.verify_codes(key(made), one(made, ahead=offset * 30), window=20_000)
@@ -136,16 +136,16 @@ def test_one_code_is_enough_near_to_where_it_is_expected_however_wide_the_window
     assert verdict.offset == offset
 
 
-def test_one_code_is_enough_where_the_clock_was_last_time() -> None:
-    """A clock that was three days behind is expected there again."""
+def test_one_code_is_enough_near_the_last_offset() -> None:
+    """For a clock that was three days behind, the same offset is expected again."""
     made = Made("T1", bytes(range(20)))
     verdict = matching.verify_codes(key(made), one(made, ahead=-3 * DAY), window=20_000, near=-8640)
     assert isinstance(verdict, Match)
 
 
 @pytest.mark.parametrize(("apart", "undecided"), [(2, True), (10, True), (12, False)])
-def test_two_right_codes_that_do_not_follow_each_other_decide_nothing(apart: int, undecided: bool) -> None:
-    """One code in between was missed. Codes that are minutes apart are not one reading of a token."""
+def test_two_codes_that_are_not_consecutive_decide_nothing(apart: int, undecided: bool) -> None:
+    """A code in between may have been missed. Codes that are minutes apart are not one reading of a token."""
     made = Made("T1", bytes(range(20)))
     typed = TypedCodes(codes=(made.shows(NOW, ahead=-30 * apart), made.shows(NOW)), at=NOW)
     verdict = matching.verify_codes(key(made), typed, window=1)
@@ -168,7 +168,7 @@ def test_a_code_of_another_length_that_nothing_explains_was_mistyped() -> None:
         (-8, "its clock is 8 steps (4 minutes) behind"),
     ],
 )
-def test_a_clock_is_told_in_words(offset: int, words: str) -> None:
+def test_an_offset_is_shown_in_words(offset: int, words: str) -> None:
     assert Match(token=Token(serial="T1"), offset=offset, step=1).words() == words
 
 
@@ -180,11 +180,11 @@ def test_a_clock_is_told_in_words(offset: int, words: str) -> None:
         (-2, "its counter is 2 behind the file's"),
     ],
 )
-def test_a_counter_is_told_in_words(offset: int, words: str) -> None:
+def test_a_counter_is_shown_in_words(offset: int, words: str) -> None:
     assert Match(token=Token(serial="T1", factor=Factor.HOTP), offset=offset, step=1).words() == words
 
 
-def test_of_two_places_the_one_near_the_last_reading_counts() -> None:
+def test_the_match_nearest_to_the_last_reading_counts() -> None:
     """A code repeats by chance after a few thousand steps, but a clock does not jump."""
     made = Made("T1")
     found = matching.search(key(made).token, Seed(made.octets), one(made), window=20_000)
@@ -199,7 +199,7 @@ def test_of_two_places_the_one_near_the_last_reading_counts() -> None:
     assert (found[0].offset, nearest.offset) == (0, last)
 
 
-def test_a_step_before_1970_is_not_looked_at() -> None:
+def test_a_step_before_1970_is_not_searched() -> None:
     made = Made("T1")
     assert matching.verify_codes(key(made), TypedCodes(codes=(made.shows(10),), at=10)) == Match(
         token=key(made).token, offset=0, step=0
@@ -217,7 +217,7 @@ def test_a_step_before_1970_is_not_looked_at() -> None:
         (("123456", "1234567"), "the two codes differ in length"),
     ],
 )
-def test_what_is_wrong_whatever_the_token(codes: tuple[str, ...], what: str) -> None:
+def test_codes_that_are_wrong_for_every_token(codes: tuple[str, ...], what: str) -> None:
     verdict = matching.verify_codes(key(Made("T1")), TypedCodes(codes=codes, at=NOW))
     assert isinstance(verdict, Undecided)
     assert verdict.what == what
@@ -236,8 +236,8 @@ MISREAD = [
 
 @pytest.mark.parametrize("count", [one, two])
 @pytest.mark.parametrize(("made", "what"), MISREAD)
-def test_what_a_file_has_wrong_is_named(made: Made, what: str, count: Callable[[Made], TypedCodes]) -> None:
-    """One fault at a time: step, hash, digits, type. One code is enough for these."""
+def test_a_wrong_value_in_the_file_is_named(made: Made, what: str, count: Callable[[Made], TypedCodes]) -> None:
+    """One value is wrong at a time: step, hash, digits, type. One code is enough to find it."""
     verdict = matching.verify_codes(key(BASE), count(made))
     assert isinstance(verdict, Mismatch)
     assert verdict.what == what
@@ -274,7 +274,7 @@ def test_codes_in_the_wrong_order_are_named() -> None:
 
 @pytest.mark.parametrize("ahead", [-DAY, 3600])
 def test_a_clock_beyond_the_window_is_named(ahead: int) -> None:
-    """The message says how to accept the token all the same."""
+    """The message says how to accept the token nevertheless."""
     verdict = matching.verify_codes(key(BASE), two(BASE, ahead=ahead))
     assert isinstance(verdict, Mismatch)
     assert f"{abs(ahead) // 30} steps" in verdict.what
@@ -292,14 +292,14 @@ BOX = [Made(f"B{at}") for at in range(200)]
 
 
 def test_the_right_code_of_another_token_is_named() -> None:
-    """Labels and boxes get mixed up."""
+    """Labels and boxes can be mixed up."""
     keys = [key(made) for made in BOX]
     verdict = matching.verify_codes(keys[3], two(BOX[150]), among=keys)
     assert isinstance(verdict, Mismatch)
     assert verdict.what == "this is the code of another token of this file: B150"
 
 
-def test_one_code_is_only_a_suspicion_where_many_tokens_are_searched() -> None:
+def test_one_code_among_many_tokens_is_only_a_suspicion() -> None:
     """Among 250 tokens and 41 steps, one code in a hundred is found by chance."""
     keys = [key(Made(f"B{at}")) for at in range(300)]
     other = Made("X")
@@ -309,20 +309,20 @@ def test_one_code_is_only_a_suspicion_where_many_tokens_are_searched() -> None:
     assert verdict.second
 
 
-def test_a_code_of_nothing_at_all_says_how_far_was_looked() -> None:
+def test_an_unknown_code_is_reported_with_the_searched_window() -> None:
     verdict = matching.verify_codes(key(BASE), two(Made("X")))
     assert isinstance(verdict, Mismatch)
     assert verdict.what == "the code does not match the seed of T1 (clock checked up to 2 days either way)"
 
 
-def test_a_code_of_no_event_token_says_how_far_was_looked() -> None:
+def test_an_unknown_hotp_code_is_reported_with_the_window() -> None:
     verdict = matching.verify_codes(key(Made("T1", factor="hotp")), two(Made("X")))
     assert isinstance(verdict, Mismatch)
     assert verdict.what.endswith("(counter checked up to 1000 presses either way)")
 
 
-def test_a_number_typed_at_random_is_hardly_ever_taken() -> None:
-    """41 of a million numbers are codes in the window, so of 2,000 random numbers hardly any passes."""
+def test_a_random_number_is_almost_never_accepted() -> None:
+    """41 of a million numbers are codes in the window, so of 2,000 random numbers almost none is accepted."""
     numbers = [TypedCodes(codes=(f"{number * 499:06}",), at=NOW) for number in range(2000)]
     passed = sum(bool(matching.search(key(BASE).token, Seed(BASE.octets), each, window=20)) for each in numbers)
     assert passed <= 3
@@ -348,32 +348,32 @@ HEX = Reading(encoding=Encoding.HEX, keys=(key(Made("T1", b"\x11" * 20)),))
 BASE32 = Reading(encoding=Encoding.BASE32, keys=(key(Made("T1", b"\x22" * 25)),))
 
 
-def test_a_file_with_one_reading_is_settled() -> None:
+def test_a_file_with_one_reading_is_decided() -> None:
     assert matching.settled_reading(file(HEX)) is HEX
 
 
-def test_a_file_with_two_readings_is_not() -> None:
+def test_a_file_with_two_readings_is_undecided() -> None:
     with pytest.raises(UsageFault, match="could be hex or base32"):
         matching.settled_reading(file(HEX, BASE32))
 
 
-def test_codes_off_a_token_settle_hex_or_base32() -> None:
+def test_codes_of_a_token_decide_the_encoding() -> None:
     typed = two(Made("T1", b"\x22" * 25))
     assert matching.settle_encoding(file(HEX, BASE32), "t 1", typed).readings == (BASE32,)
 
 
 @pytest.mark.parametrize("octets", [b"\x33" * 20])
-def test_codes_that_fit_neither_settle_nothing(octets: bytes) -> None:
+def test_codes_that_fit_no_reading_decide_nothing(octets: bytes) -> None:
     with pytest.raises(UsageFault, match="do not show whether"):
         matching.settle_encoding(file(HEX, BASE32), "T1", two(Made("T1", octets)))
 
 
-def test_codes_that_cannot_be_right_settle_nothing() -> None:
+def test_invalid_codes_decide_nothing() -> None:
     with pytest.raises(UsageFault, match="the same code was typed twice"):
         matching.settle_encoding(file(HEX, BASE32), "T1", TypedCodes(codes=("123456", "123456"), at=NOW))
 
 
-def test_a_file_of_serials_alone_is_settled() -> None:
+def test_a_file_of_serials_is_decided() -> None:
     assert (
         matching.settled_reading(SeedFile(layout="serials", readings=(), bare=(Token(serial="GAHT12345678"),))).keys
         == ()
@@ -399,19 +399,19 @@ def virtual(**what: object) -> Token:
         (virtual(factor=Factor.HOTP), None, "AWS uses TOTP with SHA-1, 6 digits and 30 s"),
     ],
 )  # fmt: skip
-def test_what_aws_can_make_of_a_token(token: Token, kind: DeviceType | None, why: str) -> None:
+def test_whether_aws_can_use_a_token(token: Token, kind: DeviceType | None, why: str) -> None:
     verdict = aws_use(token)
     assert verdict.device_type is kind
     assert why in verdict.why
 
 
 def test_a_display_that_shows_two_codes_may_be_right() -> None:
-    """Only AWS has the seed, so the display may be right."""
+    """Only AWS has the seed, so mfa-kit cannot say more."""
     assert matching.judge_display(TypedCodes(codes=("123456", "654321"), at=NOW)) is None
 
 
 @pytest.mark.parametrize("codes", [("123456",), ("12345678", "87654321"), ("123456", "123456")])
-def test_a_display_that_does_not_is_refused(codes: tuple[str, ...]) -> None:
+def test_a_display_without_two_codes_is_refused(codes: tuple[str, ...]) -> None:
     assert isinstance(matching.judge_display(TypedCodes(codes=codes, at=NOW)), Undecided)
 
 
@@ -420,7 +420,7 @@ def sighting(at: float, seconds: int | None) -> Sighting:
 
 
 def test_two_readings_in_time_give_the_drift() -> None:
-    """Five minutes in a hundred days are three seconds a day, with an error of one step over that time."""
+    """Five minutes in a hundred days are three seconds a day. The error is one step in that time."""
     drift = drift_of([sighting(NOW, 0), sighting(NOW + 100 * DAY, -300)], period=30)
     assert drift
     assert (drift.rate, drift.within) == (-3.0, 0.3)
@@ -432,7 +432,7 @@ def test_two_readings_in_time_give_the_drift() -> None:
     [sighting(NOW, 0), sighting(NOW + 6 * DAY, 30)],
     [sighting(NOW, None), sighting(NOW + 60 * DAY, 30)],
 ])  # fmt: skip
-def test_readings_that_are_too_close_or_too_few_give_none(seen: list[Sighting]) -> None:
+def test_too_few_or_too_close_readings_give_no_drift(seen: list[Sighting]) -> None:
     assert drift_of(seen, period=30) is None
 
 
@@ -459,20 +459,20 @@ def test_the_distribution_shows_its_gaps() -> None:
     assert histogram([]) == []
 
 
-def test_the_distribution_fits_on_a_page_however_far_the_clocks_are_apart() -> None:
-    """Every clock is counted."""
+def test_the_distribution_of_clocks_fits_on_a_page() -> None:
+    """Every clock is counted, however different their offsets are."""
     bars = histogram([-5 * DAY, -30, 0, 2 * DAY])
     assert len(bars) <= BINS
     assert sum(count for _, count in bars) == 4
 
 
-def test_a_fingerprint_tells_seeds_apart_and_says_nothing_without_the_key() -> None:
+def test_a_fingerprint_distinguishes_seeds_only_with_the_secret() -> None:
     seeds, keys = [Seed(b"a" * 20), Seed(b"b" * 20)], [Secret(b"k" * 32), Secret(b"l" * 32)]
     assert len({otp.fingerprint(seed, mark) for seed in seeds for mark in keys}) == 4
     assert otp.fingerprint(seeds[0], keys[0]) == otp.fingerprint(Seed(b"a" * 20), keys[0])
 
 
-def test_a_serial_is_found_however_it_is_typed() -> None:
+def test_a_serial_is_found_in_any_spelling() -> None:
     keys = [key(Made("ab 12"))]
     assert matching.token_named(keys, "AB12") is keys[0]
     assert matching.token_named(keys, "AB13") is None
@@ -480,7 +480,7 @@ def test_a_serial_is_found_however_it_is_typed() -> None:
 
 @pytest.mark.parametrize("counter", [2**63 - 3, 2**64 - 12, 2**64 - 1])
 def test_a_counter_ends_after_eight_octets(counter: int) -> None:
-    """RFC 4226, 5.1. The search ends there, near or far."""
+    """RFC 4226, 5.1. The search ends at the largest counter, from any start."""
     made = Made("T1", factor="hotp", counter=counter)
     shown = TypedCodes(codes=(judged_code(made, counter),), at=NOW)
     verdict = matching.verify_codes(key(made), shown)
@@ -499,7 +499,7 @@ def judged_code(made: Made, counter: int) -> str:
 @pytest.mark.parametrize("drift", [-40, 500, 5000])
 @pytest.mark.parametrize("off", [0, 3, -20, 20])
 def test_the_search_begins_at_the_drift_that_the_file_states(drift: int, off: int) -> None:
-    """A clock that has been off for long is found within the usual window, and its whole offset is reported."""
+    """A clock that has been wrong for long is found in the usual window, and its whole offset is reported."""
     made = Made("T1")
     drifting = replace(key(made), token=replace(key(made).token, drift=drift))
     shown = TypedCodes(codes=tuple(made.shows(NOW, ahead=30 * (drift + off + at)) for at in (-1, 0)), at=NOW)
@@ -510,7 +510,7 @@ def test_the_search_begins_at_the_drift_that_the_file_states(drift: int, off: in
 
 
 def test_one_code_at_the_drift_that_the_file_states_is_a_proof() -> None:
-    """Where the clock is expected, a coincidence is as unlikely as at an offset of zero."""
+    """At the expected offset, a coincidence is as improbable as at an offset of zero."""
     made = Made("T1")
     drifting = replace(key(made), token=replace(key(made).token, drift=30_000))
     shown = TypedCodes(codes=(made.shows(NOW, ahead=30 * 30_000),), at=NOW)
