@@ -22,7 +22,7 @@ Keys = tuple[str, str, str | None]
 
 
 def stop_the_clock(lab: Lab, patch: pytest.MonkeyPatch) -> None:
-    """Stop AWS's clock in the middle of a step, so that no step ends during a test on a slow machine."""
+    """Stop AWS's clock in the middle of a step, so that no step ends during a test on a slow computer."""
     at = time.time() // PERIOD * PERIOD + PERIOD / 2
     patch.setattr(lab.account, "now", lambda: at + lab.account.offset)
 
@@ -47,7 +47,7 @@ def refused(code: str, message: str = "") -> Iterator[None]:
 
 @dataclass
 class Aws:
-    """A principal's view of a lab: its clients, and the operations that many tests need."""
+    """A principal's view of a lab: the clients of IAM and STS, and the operations that many tests need."""
 
     lab: Lab
     keys: Keys
@@ -84,7 +84,7 @@ class Aws:
         return int(self.lab.account.now()) // PERIOD
 
     def pair(self, seed: bytes, offset: int = 0) -> dict[str, str]:
-        """Compute the codes of the previous and the current step, shifted by `offset` steps, for EnableMFADevice."""
+        """Return the codes of the previous and the current step, shifted by `offset` steps, for EnableMFADevice."""
         step = self.now() + offset
         return {"AuthenticationCode1": code(seed, step - 1), "AuthenticationCode2": code(seed, step)}
 

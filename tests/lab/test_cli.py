@@ -45,19 +45,19 @@ def _lab(*args: str, env: Mapping[str, str] | None = None) -> "subprocess.Comple
     return subprocess.run([*RUN, *args], capture_output=True, text=True, env=whole, check=False)
 
 
-def test_the_childs_status_is_the_labs() -> None:
-    """The lab exits with the child's status, or with 128 plus the number of the signal that ended it."""
+def test_the_exit_code_is_that_of_the_child() -> None:
+    """The lab exits with the child's exit code, or with 128 plus the number of the signal that ended the child."""
     assert _lab("--", "sh", "-c", "exit 7").returncode == 7
     assert _lab("--", "sh", "-c", "kill -TERM $$").returncode == 143
 
 
-def test_options_of_the_command_are_the_commands_own() -> None:
+def test_options_after_two_dashes_belong_to_the_command() -> None:
     """The lab does not read options after `--`."""
     found = _lab("--users", "0", "--", "sh", "-c", 'echo "$@"', "x", "--users", "3", "--help")
     assert (found.returncode, found.stdout) == (0, "--users 3 --help\n")
 
 
-def test_accounts_make_an_organization_that_is_marked_as_the_labs() -> None:
+def test_accounts_create_an_organization_marked_as_a_lab() -> None:
     """Each member has the number of users that `--users` says, and every message about it shows LAB."""
     ask = """
 import boto3, os, subprocess, sys
@@ -74,7 +74,7 @@ sys.exit(subprocess.run([sys.executable, "-m", "mfa_kit", "status", "--output", 
     assert "dave" not in found.stdout
 
 
-def test_no_program_is_one_sentence() -> None:
+def test_a_missing_command_is_an_error_message() -> None:
     """A command that does not exist is a usage error."""
     found = _lab("--", "no-such-program")
     assert (found.returncode, "the program 'no-such-program' was not found" in found.stderr) == (2, True)
@@ -90,15 +90,15 @@ def test_no_program_is_one_sentence() -> None:
         "key --touch nan",
     ],
 )
-def test_a_number_that_is_none_starts_no_lab(words: str) -> None:
-    """Range checks let nan pass, so it is refused separately. Otherwise a lab could wait forever."""
+def test_nan_as_a_number_is_refused(words: str) -> None:
+    """Range checks accept nan, so nan is refused separately. With nan, a lab could wait forever."""
     found = subprocess.run([*TOOL, "lab", *words.split()], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr.count("\n") == 2, found.stderr
 
 
 def test_a_signal_to_the_lab_ends_its_child() -> None:
-    """The lab passes SIGTERM on, and its exit status shows how the child ended."""
+    """The lab sends SIGTERM to its child, and exits with the child's status."""
     running = subprocess.Popen([*RUN, "--", "sh", "-c", "echo up; exec sleep 60"], stdout=subprocess.PIPE, text=True)
     with running:
         assert running.stdout is not None
@@ -108,8 +108,8 @@ def test_a_signal_to_the_lab_ends_its_child() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_a_tour_takes_its_lab_away(number: signal.Signals, tmp_path: Path) -> None:
-    """Closing the window leaves no folder and no running step."""
+def test_a_signal_to_a_tour_ends_its_lab(number: signal.Signals, tmp_path: Path) -> None:
+    """After the window is closed, no folder and no running step are left."""
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen([*TOOL, "lab", "tour"], stdout=subprocess.PIPE, text=True, env=env) as running:
         assert running.stdout is not None
@@ -120,8 +120,8 @@ def test_a_signal_to_a_tour_takes_its_lab_away(number: signal.Signals, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_ignored_stays_ignored() -> None:
-    """An ignored signal stays ignored, as under nohup. Afterwards the previous handlers are back."""
+def test_ignored_signals_stay_ignored() -> None:
+    """A signal that nohup ignores, for example, stays ignored. Afterwards the previous handlers are restored."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with child.unwind_on_signals():
@@ -132,8 +132,11 @@ def test_what_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_ctrl_c_is_the_childs() -> None:
-    """Ctrl-C reaches the whole process group, as from a terminal. If the child handles it, its own status counts."""
+def test_ctrl_c_is_handled_by_the_child() -> None:
+    """Ctrl-C reaches the whole process group, as from a terminal.
+
+    If the child handles Ctrl-C, the child's status is the exit code.
+    """
     script = "trap 'echo caught; exit 3' INT; echo up; while :; do sleep 0.05; done"
     running = subprocess.Popen([*RUN, "--", "sh", "-c", script], stdout=subprocess.PIPE, text=True, process_group=0)
     with running:
@@ -144,8 +147,8 @@ def test_ctrl_c_is_the_childs() -> None:
         assert running.wait(60) == 3
 
 
-def test_nothing_of_the_callers_passes() -> None:
-    """The child gets no AWS, BOTO, proxy or mfa-kit variable, in any case. It gets all other variables."""
+def test_no_aws_variable_of_the_caller_reaches_the_child() -> None:
+    """The child gets no AWS, BOTO, proxy or mfa-kit variable, in upper or lower case, but all other variables."""
     hostile = {"AWS_PROFILE": "x", "aws_endpoint_url_iam": "x", "BOTO_CONFIG": "x", "Https_Proxy": "x", "KEPT": "yes"}
     caller = hostile | {"MFA_KIT_HOME": "/elsewhere", "MFA_KIT_OTHER": "x"}
     ours = {"AWS_ENDPOINT_URL": "here"}
@@ -158,7 +161,7 @@ def test_nothing_of_the_callers_passes() -> None:
 
 @contextmanager
 def _trap() -> Iterator[tuple[str, list[object]]]:
-    """Listen in place of a proxy or a forged endpoint, and collect the clients that connect."""
+    """Listen as a proxy or a forged endpoint would, and collect the clients that connect."""
     caught: list[object] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.1)
@@ -258,7 +261,7 @@ def test_serve_prints_an_environment_and_ends_cleanly(tmp_path: Path) -> None:
     assert "u2f/user/alice" in (tmp_path / "account.json").read_text("utf-8")
 
 
-def test_serve_on_a_port_in_use_is_one_sentence() -> None:
+def test_serve_on_a_port_in_use_is_an_error_message() -> None:
     """The error has no traceback and no text of werkzeug's."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -267,8 +270,8 @@ def test_serve_on_a_port_in_use_is_one_sentence() -> None:
     assert found.stderr.startswith(f"mfa-kit: port {port} on 127.0.0.1 cannot be used: Address already in use\n")
 
 
-def test_a_key_is_registered_in_the_lab_around() -> None:
-    """Under `lab run`, a key is registered or refused as by IAM. Without a lab, the command fails."""
+def test_a_key_is_registered_in_the_lab_of_the_command() -> None:
+    """In `lab run`, a key is registered or refused as in IAM. Without a lab, the command fails."""
     register = shlex.join([*TOOL, "lab", "fido-register"])
     found = _lab("--", "sh", "-c", f"{register} alice key && {register} nobody key")
     assert found.stdout.startswith("arn:aws:iam::000000000000:u2f/user/alice/key-")
@@ -281,8 +284,8 @@ def test_a_key_is_registered_in_the_lab_around() -> None:
 
 
 @pytest.mark.parametrize("missing", ["moto", "flask"])
-def test_without_its_extra_it_says_what_to_install(missing: str) -> None:
-    """The rest of mfa-kit works without the extra."""
+def test_without_the_extra_lab_says_what_to_install(missing: str) -> None:
+    """All other commands of mfa-kit work without the extra."""
     script = (
         f"import sys; sys.modules[{missing!r}] = None; from mfa_kit.cli.main import run; sys.exit(run(sys.argv[1:]))"
     )
@@ -304,14 +307,14 @@ def test_without_its_extra_it_says_what_to_install(missing: str) -> None:
         (["--burst", "3"], "--burst needs --rate"),
     ],
 )
-def test_bad_options_are_one_sentence(options: list[str], said: str) -> None:
-    """Each bad option exits with 2 before the command starts."""
+def test_invalid_options_are_an_error_message(options: list[str], said: str) -> None:
+    """For each invalid option, the exit code is 2, and the command is not started."""
     found = _lab(*options, "--", "echo", "started")
     assert (found.returncode, found.stdout) == (2, "")
     assert said in found.stderr
 
 
-def test_a_bad_rule_is_told_with_its_file_and_number(tmp_path: Path) -> None:
+def test_an_invalid_rule_is_named_by_file_and_number(tmp_path: Path) -> None:
     """The error names the file and the rule's number, because a file may have many rules."""
     rules = tmp_path / "rules.json"
     rules.write_text('[{"fault": "throttle"}, {"fault": "flood"}]', "utf-8")
@@ -321,7 +324,7 @@ def test_a_bad_rule_is_told_with_its_file_and_number(tmp_path: Path) -> None:
 
 
 def test_latency_rate_and_rules_reach_the_lab(tmp_path: Path) -> None:
-    """The options become rules like those of a file."""
+    """The options become rules like the rules of a file."""
     rules = tmp_path / "rules.json"
     rules.write_text('[{"operation": "ListUsers", "fault": "denied"}]', "utf-8")
     ask = (
@@ -347,7 +350,7 @@ def test_latency_rate_and_rules_reach_the_lab(tmp_path: Path) -> None:
         ("--faults", "[" * 100_000),
     ],
 )
-def test_a_file_of_another_form_is_one_sentence(option: str, text: str, tmp_path: Path) -> None:
+def test_a_file_of_another_form_is_an_error_message(option: str, text: str, tmp_path: Path) -> None:
     """A file with values of the wrong form gives a short usage error."""
     file = tmp_path / "file.json"
     file.write_text(text)
@@ -357,7 +360,7 @@ def test_a_file_of_another_form_is_one_sentence(option: str, text: str, tmp_path
 
 @pytest.fixture
 def listener() -> Iterator[tuple[str, list[bytes]]]:
-    """Listen on loopback, as any program may, and keep the data that it gets."""
+    """Listen on loopback, and store the data that is received."""
     heard: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -374,7 +377,7 @@ def listener() -> Iterator[tuple[str, list[bytes]]]:
 def test_a_secret_key_is_not_sent_to_an_unknown_server(
     token: str | None, listener: tuple[str, list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server on loopback may not be a lab, and the key may be a real one."""
+    """A server on loopback may be another program, and the key may be a real one."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", listener[0])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-real-secret-key")
     if token is not None:
@@ -387,7 +390,7 @@ def test_a_secret_key_is_not_sent_to_an_unknown_server(
 def test_a_lab_gets_a_token_and_not_its_secret_key(
     listener: tuple[str, list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lab may have ended, and another program may use its port."""
+    """The lab may have ended, and another program may use the lab's port."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", listener[0])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-a-lab")
     monkeypatch.setenv("MFA_KIT_LAB", lab_variable(listener[0], "of-a-lab"))
@@ -416,7 +419,7 @@ REAL = {
 }
 
 
-def test_a_command_with_the_lab_s_keys_gets_no_real_credentials() -> None:
+def test_a_command_outside_the_lab_gets_no_real_credentials() -> None:
     """Outside a lab, the command gets no credentials and none of the usual credential files."""
     env = child.device_environment(REAL, {"PCSCLITE_CSOCK_NAME": "/p"})
     kept = {"PATH": "/bin", "MFA_KIT_HOME": "/desk", "PCSCLITE_CSOCK_NAME": "/p"}
@@ -424,8 +427,8 @@ def test_a_command_with_the_lab_s_keys_gets_no_real_credentials() -> None:
     assert not {"AKIA", "real", "prod"} & set(env.values())
 
 
-def test_an_aws_client_of_a_command_with_the_lab_s_keys_finds_no_credentials(tmp_path: Path) -> None:
-    """The files of the AWS CLI and of boto have some, and none of them is read."""
+def test_a_client_outside_the_lab_finds_no_credentials(tmp_path: Path) -> None:
+    """The credential files of the AWS CLI and of boto exist, and none is read."""
     keys = "aws_access_key_id = AKIA\naws_secret_access_key = real\n"
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws" / "credentials").write_text(f"[default]\n{keys}")
@@ -443,7 +446,7 @@ def test_an_aws_client_of_a_command_with_the_lab_s_keys_finds_no_credentials(tmp
         assert after == f"None {child.NOWHERE['AWS_ENDPOINT_URL']}\n"
 
 
-def test_a_command_with_the_lab_s_keys_stays_in_the_lab(lab: Lab) -> None:
+def test_a_command_inside_the_lab_uses_the_lab(lab: Lab) -> None:
     """A lab is recognized by its endpoint and its token. With real credentials it does not count as a lab."""
     assert child.device_environment(lab.env, {"A": "b"}) == {**lab.env, "A": "b"}
     assert is_lab(lab.env)
@@ -458,8 +461,8 @@ def test_a_command_with_the_lab_s_keys_stays_in_the_lab(lab: Lab) -> None:
     assert not is_lab({**lab.env, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"})
 
 
-def test_a_shell_in_the_lab_says_so(tmp_path: Path) -> None:
-    """The lab prints one line. A bash also shows it in each prompt. Other commands are unchanged."""
+def test_a_shell_in_the_lab_shows_the_lab(tmp_path: Path) -> None:
+    """The lab prints one line. In bash, each prompt shows the lab too. Other commands are unchanged."""
     (command, *options) = child.marked_shell(["bash"], tmp_path)
     done = subprocess.run([command, *options, "-i", "-c", "echo $PS1"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("(lab)")
@@ -473,7 +476,7 @@ def test_a_shell_in_the_lab_says_so(tmp_path: Path) -> None:
 
 
 def test_the_tour_waits_for_enter_at_a_terminal() -> None:
-    """The pause gives the user time to read each step, whose text is wrapped at words."""
+    """So the user has time to read each step. The text of the steps is wrapped at words."""
     with pexpect.spawn(TOOL[0], [*TOOL[1:], "lab", "tour"], timeout=60, encoding="utf-8", dimensions=(24, 80)) as tour:
         tour.expect("1/10")
         tour.expect("press Enter for the next step")

@@ -15,7 +15,7 @@ def _ask(lab: Lab, method: str, path: str, **payload: Any) -> Any:
     return remote.ask_lab(method, path, payload, env=lab.env)
 
 
-def test_rules_are_planted_listed_and_cleared(lab: Lab, admin: Aws) -> None:
+def test_rules_are_added_listed_and_cleared(lab: Lab, admin: Aws) -> None:
     """A test in another process can add, list and clear faults like a test in the lab's process."""
     _ask(lab, "POST", "faults", operation="ListUsers", fault="denied", at="every")
     assert _ask(lab, "GET", "faults") == [{"operation": "ListUsers", "fault": "denied", "at": "every"}]
@@ -26,20 +26,20 @@ def test_rules_are_planted_listed_and_cleared(lab: Lab, admin: Aws) -> None:
     assert [call["error"] for call in _ask(lab, "GET", "calls")] == ["AccessDenied", ""]
 
 
-def test_a_token_is_made_known(lab: Lab, admin: Aws) -> None:
-    """The endpoint takes the seed of a hardware token, as AWS gets it from the manufacturer."""
+def test_a_hardware_token_is_registered(lab: Lab, admin: Aws) -> None:
+    """The endpoint accepts the seed of a hardware token. AWS gets such seeds from the manufacturer."""
     _ask(lab, "POST", "token", serial="GAHT12345678", seed="A" * 64)
     admin.iam.enable_mfa_device(UserName="alice", SerialNumber="GAHT12345678", **admin.pair(b"A" * 64))
 
 
-def test_only_the_admin_may_ask(lab: Lab) -> None:
-    """With a token that another secret key gives, the endpoint refuses each request."""
+def test_only_the_admin_may_use_the_control_endpoint(lab: Lab) -> None:
+    """With the token of another secret key, each request is refused."""
     with pytest.raises(UsageFault, match="secret key of lab-admin"):
         remote.ask_lab("GET", "faults", {}, env=lab.env | {VARIABLE: lab_variable(lab.url, "x")})
 
 
-def test_bad_requests_are_one_sentence(lab: Lab) -> None:
-    """Covers an unknown fault, an unknown path, an unknown field, a missing field and a ninth device."""
+def test_invalid_requests_are_error_messages(lab: Lab) -> None:
+    """Cases: an unknown fault, an unknown path, an unknown field, a missing field and a ninth device."""
     for method, path, payload, said in (
         ("POST", "faults", {"fault": "flood"}, "unknown fault 'flood'"),
         ("GET", "weather", {}, "does not know this request"),
@@ -55,23 +55,23 @@ def test_bad_requests_are_one_sentence(lab: Lab) -> None:
         _ask(lab, "POST", "fido", user="alice", name="k9")
 
 
-def test_a_name_that_no_device_has_is_refused(lab: Lab) -> None:
-    """Invalid names are refused. Two keys with the same name get different serials."""
+def test_invalid_device_names_are_refused(lab: Lab) -> None:
+    """Two keys with the same name get different serials."""
     for name in ("", "a b", "a/b", "\x1b[2J", "schl\u00fcssel"):
         with pytest.raises(UsageFault, match="is not a valid device name"):
             _ask(lab, "POST", "fido", user="alice", name=name)
     assert _ask(lab, "POST", "fido", user="alice", name="k") != _ask(lab, "POST", "fido", user="alice", name="k")
 
 
-def test_a_refusal_says_what_to_do(lab: Lab) -> None:
-    """IAM's errors come with a hint too."""
+def test_a_refusal_has_a_hint(lab: Lab) -> None:
+    """Errors of IAM have a hint too."""
     with pytest.raises(UsageFault, match=r"The user with name nobody cannot be found\.") as caught:
         _ask(lab, "POST", "fido", user="nobody", name="k")
     assert caught.value.hint == "list the users of the lab: mfa-kit status"
 
 
-def test_a_lab_that_ended_is_one_sentence() -> None:
-    """The error is short, and no request goes to an endpoint that is not a lab on loopback."""
+def test_a_lab_that_ended_is_an_error_message() -> None:
+    """No request is sent to an endpoint that is not a lab on loopback."""
     with Lab() as ended:
         env = ended.env
     with pytest.raises(UsageFault, match="the lab does not answer"):

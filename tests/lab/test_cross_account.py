@@ -39,19 +39,25 @@ def assume(aws: Aws, arn: str, **more: Any) -> Aws:
 
 
 def denied(arn: str, who: str = "arn:aws:iam::000000000000:user/alice", action: str = "AssumeRole") -> str:
-    """Return STS's words for a denial."""
+    """Return the message of STS for a denial."""
     return f"User: {who} is not authorized to perform: sts:{action} on resource: {arn}"
 
 
 def allowed(admin: Aws, user: str = "alice", **statement: Any) -> Aws:
-    """Allow a user of the management account all of STS, or what the statement says. Return the lab as they see it."""
+    """Allow all actions of STS, or those in the statement, for a user of the management account.
+
+    Return the user's view of the lab.
+    """
     policy = document({"Action": "sts:*", "Resource": "*", **statement})
     admin.iam.put_user_policy(UserName=user, PolicyName="p", PolicyDocument=policy)
     return admin.user(user)
 
 
 def test_both_accounts_must_allow(lab: Lab, admin: Aws) -> None:
-    """The role must trust the caller, and the caller's own policies must allow the call even if it names the caller."""
+    """The role must trust the caller.
+
+    The caller's own policies must allow the call too, even if the role names the caller.
+    """
     arn = role(lab, MEMBER, "ops", Principal={"AWS": "arn:aws:iam::000000000000:user/alice"})
     with refused("AccessDenied", denied(arn)):
         assume(admin.user("alice"), arn)
@@ -63,7 +69,7 @@ def test_both_accounts_must_allow(lab: Lab, admin: Aws) -> None:
 
 
 def test_a_session_policy_of_the_caller_counts(lab: Lab, admin: Aws) -> None:
-    """A session whose policy does not allow AssumeRole cannot go on to another account."""
+    """If the session policy does not allow AssumeRole, the session cannot assume a role in another account."""
     narrow = document({"Action": "iam:*", "Resource": "*"})
     first = f"arn:aws:iam::{MEMBER}:role/OrganizationAccountAccessRole"
     second = role(lab, OTHER, "ops", Principal={"AWS": MEMBER})
@@ -73,7 +79,7 @@ def test_a_session_policy_of_the_caller_counts(lab: Lab, admin: Aws) -> None:
 
 
 def test_one_denial_has_many_causes(lab: Lab, admin: Aws) -> None:
-    """The words are the same for a missing role, a closed account, missing MFA and a wrong external ID."""
+    """The message is the same for a missing role, a closed account, missing MFA and a wrong external ID."""
     alice = allowed(admin)
     wants_mfa = role(lab, MEMBER, "mfa", Condition={"Bool": {"aws:MultiFactorAuthPresent": "true"}})
     wants_id = role(lab, MEMBER, "id", Condition={"StringEquals": {"sts:ExternalId": "x1"}})
@@ -89,7 +95,10 @@ def test_one_denial_has_many_causes(lab: Lab, admin: Aws) -> None:
 
 
 def test_a_code_counts_for_one_call(lab: Lab, admin: Aws) -> None:
-    """A code in AssumeRole gets into one account. The same code again is refused, and nine tries lock the device."""
+    """One code in AssumeRole is enough for one account.
+
+    The same code again is refused, and nine attempts lock the device.
+    """
     roles = [
         role(lab, number, "mfa", Condition={"Bool": {"aws:MultiFactorAuthPresent": "true"}})
         for number in lab.organization
@@ -105,8 +114,8 @@ def test_a_code_counts_for_one_call(lab: Lab, admin: Aws) -> None:
         assume(first, roles[1])
 
 
-def test_a_session_with_mfa_gets_into_all_accounts(lab: Lab, admin: Aws) -> None:
-    """One code in GetSessionToken is enough: its session carries MFA into each AssumeRole, but no further."""
+def test_a_session_with_mfa_can_assume_roles_in_all_accounts(lab: Lab, admin: Aws) -> None:
+    """One code in GetSessionToken is enough for AssumeRole in every account. The sessions of the roles have no MFA."""
     condition = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
     roles = [role(lab, number, "mfa", Condition=condition) for number in lab.organization]
     serial = admin.enrolled("alice")
@@ -128,7 +137,7 @@ def test_a_chained_session_lasts_one_hour(lab: Lab, admin: Aws) -> None:
     assume(first, arn, DurationSeconds=3600)
 
 
-def test_a_role_has_a_longest_session(lab: Lab, admin: Aws) -> None:
+def test_a_role_limits_the_duration_of_its_sessions(lab: Lab, admin: Aws) -> None:
     """MaxSessionDuration limits DurationSeconds, and is one hour unless it is set."""
     arn = role(lab, MEMBER, "ops")
     with refused("ValidationError", TOO_LONG):
@@ -141,8 +150,8 @@ def test_a_role_has_a_longest_session(lab: Lab, admin: Aws) -> None:
         assume(admin, arn, DurationSeconds=7201)
 
 
-def test_a_source_identity_stays_with_a_chain(lab: Lab, admin: Aws) -> None:
-    """Each role of the chain must allow sts:SetSourceIdentity, and no one can change the value."""
+def test_a_source_identity_is_kept_in_a_chain(lab: Lab, admin: Aws) -> None:
+    """Each role of the chain must allow sts:SetSourceIdentity, and no role can change the value."""
     both = ["sts:AssumeRole", "sts:SetSourceIdentity"]
     first = role(lab, MEMBER, "ops", Action=both)
     second = role(lab, OTHER, "ops", Action=both, Principal={"AWS": MEMBER})

@@ -14,7 +14,7 @@ from tests.lab.client import Aws, refused
 START = "arn:aws:iam::000000000000:mfa"
 
 
-def test_create_hands_out_the_seed_once_and_a_picture_of_it(admin: Aws) -> None:
+def test_create_returns_the_seed_once_with_a_picture(admin: Aws) -> None:
     """The secret has 64 base32 characters. The PNG contains AWS's label and that secret."""
     made = admin.iam.create_virtual_mfa_device(VirtualMFADeviceName="alice")["VirtualMFADevice"]
     with Image.open(io.BytesIO(made["QRCodePNG"])) as picture:
@@ -39,15 +39,15 @@ def test_two_devices_have_two_seeds(admin: Aws, lab: Lab) -> None:
     assert lab.seed(one) == base64.b32decode(admin.seeds[one]) != lab.seed(other)
 
 
-def test_a_taken_name_is_taken(admin: Aws) -> None:
-    """Path and name together identify a device."""
+def test_a_name_in_use_is_refused(admin: Aws) -> None:
+    """A device is identified by its path and its name together."""
     admin.create("alice")
     with refused("EntityAlreadyExists", "MFA device already exists."):
         admin.create("alice")
     assert admin.create("alice", Path="/team/") == f"{START}/team/alice"
 
 
-def test_enable_assigns_and_both_lists_tell(admin: Aws, lab: Lab) -> None:
+def test_enable_assigns_a_device_and_both_lists_show_it(admin: Aws, lab: Lab) -> None:
     """Both lists show the user and the date, and never secrets or tags."""
     serial = admin.create("alice", Tags=[{"Key": "k", "Value": "v"}])
     assert admin.iam.list_virtual_mfa_devices()["VirtualMFADevices"] == [{"SerialNumber": serial}]
@@ -59,8 +59,8 @@ def test_enable_assigns_and_both_lists_tell(admin: Aws, lab: Lab) -> None:
     assert own == {"UserName": "alice", "SerialNumber": serial, "EnableDate": listed["EnableDate"]}
 
 
-def test_enable_twice_is_told_apart_from_enable_elsewhere(admin: Aws) -> None:
-    """EntityAlreadyExists has one message for the same user and another for a different user."""
+def test_enable_twice_and_enable_for_another_user_differ(admin: Aws) -> None:
+    """EntityAlreadyExists has one message for the same user and another message for a different user."""
     serial = admin.enrolled("alice")
     with refused("EntityAlreadyExists", "MFA Device for user alice already exists."):
         admin.enable("alice", serial, 2)
@@ -69,8 +69,8 @@ def test_enable_twice_is_told_apart_from_enable_elsewhere(admin: Aws) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["wrong", "same", "reversed"])
-def test_any_wrong_pair_is_one_error_and_spends_nothing(admin: Aws, wrong: str) -> None:
-    """A wrong code, a repeated code and a wrong order give the same error. A correct pair works afterwards."""
+def test_any_wrong_pair_is_the_same_error(admin: Aws, wrong: str) -> None:
+    """The error is the same for a wrong code, a repeated code and a wrong order. A correct pair works afterwards."""
     serial = admin.create("alice")
     good = admin.pair(admin.seeds[serial])
     first, second = good.values()
@@ -84,7 +84,7 @@ def test_any_wrong_pair_is_one_error_and_spends_nothing(admin: Aws, wrong: str) 
     admin.iam.enable_mfa_device(UserName="alice", SerialNumber=serial, **good)
 
 
-def test_a_spent_pair_stays_spent_over_deactivate(admin: Aws) -> None:
+def test_a_used_pair_stays_used_after_deactivate(admin: Aws) -> None:
     """Both codes of the next pair must come after the last pair, even for a different user."""
     serial = admin.enrolled("alice")
     admin.iam.deactivate_mfa_device(UserName="alice", SerialNumber=serial)
@@ -94,8 +94,8 @@ def test_a_spent_pair_stays_spent_over_deactivate(admin: Aws) -> None:
     admin.enable("bob", serial, 2)
 
 
-def test_a_pair_far_off_is_taken_and_becomes_the_skew(admin: Aws) -> None:
-    """Enable accepts up to 1000 steps ahead. Resync then searches around that skew, not around the time."""
+def test_a_distant_pair_is_accepted_and_sets_the_skew(admin: Aws) -> None:
+    """Enable accepts up to 1000 steps ahead. Resync then searches around that skew, not around the current step."""
     serial = admin.create("alice")
     with refused("InvalidAuthenticationCode"):
         admin.enable("alice", serial, 1002)
@@ -133,7 +133,7 @@ def test_the_account_has_a_quota_of_virtual_devices() -> None:
             admin.create("three")
 
 
-def test_delete_wants_deactivate_first(admin: Aws, lab: Lab) -> None:
+def test_delete_requires_deactivate_first(admin: Aws, lab: Lab) -> None:
     """An assigned device cannot be deleted. After Deactivate, it exists until it is deleted."""
     serial = admin.enrolled("alice")
     with refused("DeleteConflict", "MFA VirtualDevice in use. Must deactivate first."):
@@ -160,7 +160,7 @@ def test_a_user_with_a_device_is_not_deleted(admin: Aws) -> None:
 
 
 def test_unknown_users_and_devices(admin: Aws) -> None:
-    """Both give NoSuchEntity."""
+    """Each call returns NoSuchEntity."""
     serial = admin.create("alice")
     with refused("NoSuchEntity", "The user with name nobody cannot be found."):
         admin.enable("nobody", serial)
@@ -171,8 +171,8 @@ def test_unknown_users_and_devices(admin: Aws) -> None:
 @pytest.mark.parametrize(
     ("status", "error"), [(404, "NoSuchEntity"), (403, "InvalidAuthenticationCode"), (400, "ValidationError")]
 )
-def test_a_token_that_aws_does_not_know_is_refused_as_it_is_set(status: int, error: str) -> None:
-    """The error is a setting, because AWS's own error is unknown."""
+def test_the_error_for_an_unknown_token_is_a_setting(status: int, error: str) -> None:
+    """It is not known which error AWS returns."""
     with Lab(("alice",), settings=LabSettings(unknown_serial=status)) as lab:
         admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
         with refused(error, "MFA device with serial number GAHT00000000 does not exist."):
@@ -193,7 +193,7 @@ def test_tags(admin: Aws) -> None:
         admin.iam.tag_mfa_device(SerialNumber=serial, Tags=[{"Key": f"k{n}", "Value": ""} for n in range(49)])
 
 
-def test_a_tag_may_be_of_any_script_but_hold_no_comma(admin: Aws) -> None:
+def test_a_tag_may_have_any_script_but_no_comma(admin: Aws) -> None:
     """Tag values may not contain a comma, although user names may."""
     serial = admin.create("alice", Tags=[{"Key": "naïve ключ", "Value": "ЖΩ é_.:/=+-@"}])
     assert admin.iam.list_mfa_device_tags(SerialNumber=serial)["Tags"][0]["Value"] == "ЖΩ é_.:/=+-@"
@@ -225,7 +225,7 @@ def test_codes_are_digits(admin: Aws) -> None:
 
 
 def test_lists_come_in_pages(admin: Aws) -> None:
-    """A marker stays valid after a deletion. Any other marker is refused."""
+    """A marker stays valid after a deletion. Any text that is not a marker is refused."""
     serials = sorted(admin.create(f"d{number}") for number in range(5))
     first = admin.iam.list_virtual_mfa_devices(MaxItems=2)
     assert first["IsTruncated"]
@@ -238,7 +238,7 @@ def test_lists_come_in_pages(admin: Aws) -> None:
 
 
 def test_the_list_by_assignment(admin: Aws) -> None:
-    """Assigned and Unassigned together are Any."""
+    """The lists with Assigned and Unassigned together are the list with Any."""
     held, free = admin.enrolled("alice"), admin.create("free")
     for status, wanted in (("Assigned", [held]), ("Unassigned", [free]), ("Any", sorted([held, free]))):
         found = admin.iam.list_virtual_mfa_devices(AssignmentStatus=status)["VirtualMFADevices"]
@@ -246,7 +246,7 @@ def test_the_list_by_assignment(admin: Aws) -> None:
 
 
 @pytest.mark.parametrize(("region", "partition"), [("us-gov-west-1", "aws-us-gov"), ("cn-north-1", "aws-cn")])
-def test_a_partition_is_a_world_of_its_own(region: str, partition: str) -> None:
+def test_partitions_are_separate(region: str, partition: str) -> None:
     """ARNs contain the partition, and an access key works in one partition only."""
     with Lab(("alice",), region=region) as lab:
         admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))

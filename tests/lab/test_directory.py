@@ -33,7 +33,7 @@ def test_get_user_without_a_name_is_the_caller(admin: Aws) -> None:
 
 
 def test_the_whole_account_in_pages(admin: Aws) -> None:
-    """GetAccountAuthorizationDetails has users with groups, policies and tags, then groups, roles and policies."""
+    """GetAccountAuthorizationDetails lists users with groups, policies and tags, then groups, roles and policies."""
     admin.iam.create_group(GroupName="people")
     admin.iam.add_user_to_group(GroupName="people", UserName="alice")
     everything = document({"Action": "*", "Resource": "*"})
@@ -58,7 +58,7 @@ def test_the_whole_account_in_pages(admin: Aws) -> None:
 
 
 def test_details_by_filter(admin: Aws) -> None:
-    """A filter selects the kinds of entities in the answer."""
+    """A filter selects the types of entities in the response."""
     found = admin.iam.get_account_authorization_details(Filter=["Group"])
     assert (found["UserDetailList"], found["GroupDetailList"]) == ([], [])
 
@@ -96,8 +96,8 @@ def test_the_credential_report(admin: Aws) -> None:
     assert len(root) == 22
 
 
-def test_the_report_is_a_snapshot_that_ages(lab: Lab, admin: Aws) -> None:
-    """For four hours the report stays the same. Then it has expired and must be generated again."""
+def test_the_report_is_a_snapshot_that_expires(lab: Lab, admin: Aws) -> None:
+    """The report does not change for four hours. Then it has expired and must be generated again."""
     admin.iam.generate_credential_report()
     first = _report(admin)
     admin.enrolled("bob")
@@ -112,7 +112,7 @@ def test_the_report_is_a_snapshot_that_ages(lab: Lab, admin: Aws) -> None:
     assert _report(admin) != first
 
 
-def test_the_summary_counts_devices_and_tells_roots(lab: Lab, admin: Aws) -> None:
+def test_the_summary_counts_devices_and_shows_those_of_root(lab: Lab, admin: Aws) -> None:
     """The summary has virtual devices, assigned ones, and AccountMFAEnabled for root."""
     admin.enrolled("alice")
     admin.create("free")
@@ -123,7 +123,7 @@ def test_the_summary_counts_devices_and_tells_roots(lab: Lab, admin: Aws) -> Non
 
 
 def test_a_security_key_is_listed_described_and_removed(lab: Lab, admin: Aws) -> None:
-    """Only a lab call registers one. GetMFADevice shows its certifications, and Deactivate removes it for good."""
+    """Only a call of the lab registers one. GetMFADevice shows its certifications, and Deactivate deletes it."""
     serial = lab.register_fido("alice", "blue-key")
     assert serial.startswith("arn:aws:iam::000000000000:u2f/user/alice/blue-key-")
     assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"][0]["SerialNumber"] == serial
@@ -136,8 +136,8 @@ def test_a_security_key_is_listed_described_and_removed(lab: Lab, admin: Aws) ->
     assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"] == []
 
 
-def test_get_mfa_device_is_for_security_keys_alone(admin: Aws) -> None:
-    """Any serial but a FIDO ARN gives ValidationError."""
+def test_get_mfa_device_is_for_security_keys_only(admin: Aws) -> None:
+    """For any serial other than a FIDO ARN, the error is ValidationError."""
     serial = admin.enrolled("alice")
     said = (
         "The MFA device serial number sent in the request is invalid or not supported by this API. "
@@ -177,7 +177,7 @@ def test_the_password_policy(admin: Aws) -> None:
     assert admin.iam.get_account_password_policy()["PasswordPolicy"]["MinimumPasswordLength"] == 14
 
 
-def test_a_renamed_user_keeps_his_device_and_his_keys(admin: Aws, lab: Lab) -> None:
+def test_a_renamed_user_keeps_device_and_keys(admin: Aws, lab: Lab) -> None:
     """Lists show the new name, and the access keys still work."""
     serial = admin.enrolled("alice")
     alice = admin.user("alice")
@@ -206,7 +206,7 @@ def test_a_changed_password_and_a_policy_of_a_group(admin: Aws) -> None:
         admin.iam.attach_role_policy(RoleName="ops", PolicyArn="arn:aws:iam::aws:policy/None")
 
 
-def test_what_stands_in_the_way_of_delete_user(admin: Aws) -> None:
+def test_what_prevents_delete_user(admin: Aws) -> None:
     """Access keys and groups block DeleteUser, as devices and passwords do."""
     admin.iam.create_group(GroupName="people")
     admin.iam.add_user_to_group(GroupName="people", UserName="alice")
@@ -221,7 +221,7 @@ def test_what_stands_in_the_way_of_delete_user(admin: Aws) -> None:
     admin.iam.delete_user(UserName="alice")
 
 
-def test_what_is_told_of_root() -> None:
+def test_what_is_reported_about_root() -> None:
     """Root's virtual device is listed with root's ARN and no name. Summary and report show keys and password."""
     described = {"root": {"virtual": True, "password": False, "keys": 1, "key_last_used": "2026-01-02T03:04:05+00:00"}}
     with Lab(description=described) as lab:
@@ -237,7 +237,7 @@ def test_what_is_told_of_root() -> None:
     assert row[13:15] == ["false", "N/A"]
 
 
-def test_when_a_key_was_last_used_is_told(admin: Aws) -> None:
+def test_the_last_use_of_a_key_is_returned(admin: Aws) -> None:
     """GetAccessKeyLastUsed works for the access keys of any user."""
     alice = admin.user("alice")
     alice.sts.get_caller_identity()

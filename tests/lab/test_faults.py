@@ -27,8 +27,8 @@ from tests.lab.client import Aws, refused
         ("error-after", "ServiceFailure", True),
     ],
 )
-def test_faults_that_answer(lab: Lab, admin: Aws, fault: str, error: str, acted: bool) -> None:
-    """Only the next call gets the error. With some faults, the lab acts all the same."""
+def test_faults_that_return_an_error(lab: Lab, admin: Aws, fault: str, error: str, acted: bool) -> None:
+    """Only the next call gets the error. With some faults, the lab carries out the call nevertheless."""
     lab.faults.add("CreateVirtualMFADevice", fault)
     assert admin.iam.list_users()
     with refused(error):
@@ -37,8 +37,8 @@ def test_faults_that_answer(lab: Lab, admin: Aws, fault: str, error: str, acted:
     assert admin.create("bob")
 
 
-def test_a_denial_names_who_asked_for_what(lab: Lab, admin: Aws) -> None:
-    """The message is the one that IAM gives if no policy allows the call."""
+def test_a_denial_names_the_caller_and_the_action(lab: Lab, admin: Aws) -> None:
+    """The message is that of IAM for a call that no policy allows."""
     lab.faults.add("DeleteVirtualMFADevice", "denied")
     with refused(
         "AccessDenied",
@@ -50,7 +50,7 @@ def test_a_denial_names_who_asked_for_what(lab: Lab, admin: Aws) -> None:
 
 
 @pytest.mark.parametrize(("fault", "acted"), [("lost-before", False), ("lost-after", True)])
-def test_faults_that_cut_the_line(lab: Lab, admin: Aws, fault: str, acted: bool) -> None:
+def test_faults_that_close_the_connection(lab: Lab, admin: Aws, fault: str, acted: bool) -> None:
     """The connection ends without a response."""
     lab.faults.add("CreateVirtualMFADevice", fault)
     with pytest.raises(ConnectionClosedError):
@@ -59,8 +59,8 @@ def test_faults_that_cut_the_line(lab: Lab, admin: Aws, fault: str, acted: bool)
     assert lab.calls[-1].error == "lost"
 
 
-def test_a_late_enable_acts_after_a_listing_that_did_not_show_it(lab: Lab, admin: Aws) -> None:
-    """The client gives up and finds no device in the list. Only then does the lab act on the request."""
+def test_a_late_enable_takes_effect_after_a_listing(lab: Lab, admin: Aws) -> None:
+    """The client times out and finds no device in the list. Only then does the lab carry out the request."""
     serial = admin.create("alice")
     lab.faults.add("EnableMFADevice", "late", seconds=0.1, listings=1)
     with pytest.raises(ConnectionClosedError):
@@ -72,8 +72,8 @@ def test_a_late_enable_acts_after_a_listing_that_did_not_show_it(lab: Lab, admin
     assert lab.assigned(serial) == "alice"
 
 
-def test_lists_that_lag(lab: Lab, admin: Aws) -> None:
-    """Both lists show an earlier state, while IAM's other operations use the current one."""
+def test_lists_that_are_out_of_date(lab: Lab, admin: Aws) -> None:
+    """Both lists show an earlier state, while the other operations of IAM use the current one."""
     lab.faults.add("*", "lag", seconds=600)
     serial = admin.enrolled("alice")
     assert admin.iam.list_virtual_mfa_devices()["VirtualMFADevices"] == []
@@ -88,7 +88,7 @@ def test_lists_that_lag(lab: Lab, admin: Aws) -> None:
     assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"] == []
 
 
-def test_a_clock_that_is_off(lab: Lab, admin: Aws) -> None:
+def test_a_wrong_clock_of_aws(lab: Lab, admin: Aws) -> None:
     """The Date header and the codes follow AWS's clock, not this computer's."""
     before = lab.account.now()
     lab.faults.add("*", "clock", seconds=120)
@@ -100,15 +100,15 @@ def test_a_clock_that_is_off(lab: Lab, admin: Aws) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-400, 400])
-def test_a_clock_that_is_off_by_more_than_five_minutes_refuses_signatures(lab: Lab, admin: Aws, seconds: float) -> None:
-    """Five minutes is the tolerance of SigV4."""
+def test_a_clock_wrong_by_over_five_minutes_refuses_signatures(lab: Lab, admin: Aws, seconds: float) -> None:
+    """SigV4 tolerates five minutes."""
     lab.faults.add("*", "clock", seconds=seconds)
     with refused("SignatureDoesNotMatch"):
         admin.iam.list_users()
 
 
-def test_latency_is_added_to_every_answer(lab: Lab, admin: Aws) -> None:
-    """The latency also delays an error from another fault."""
+def test_latency_is_added_to_every_response(lab: Lab, admin: Aws) -> None:
+    """The latency also delays the error of another fault."""
     lab.faults.add("ListUsers", "latency", at="every", seconds=0.2)
     lab.faults.add("ListUsers", "throttle")
     client = admin.iam
@@ -122,7 +122,7 @@ def test_latency_is_added_to_every_answer(lab: Lab, admin: Aws) -> None:
         assert time.monotonic() - began > 0.2
 
 
-def test_a_bucket_throttles_what_comes_too_fast(lab: Lab, admin: Aws) -> None:
+def test_a_bucket_throttles_fast_calls(lab: Lab, admin: Aws) -> None:
     """The bucket allows two calls at once, then one per hour."""
     lab.faults.add("*", "bucket", rate=1 / 3600, burst=2)
     client = admin.iam
@@ -172,16 +172,16 @@ def test_the_nth_call(lab: Lab, admin: Aws) -> None:
         (["denied"], "is not a rule"),
     ],
 )
-def test_bad_rules_are_one_sentence(row: Any, said: str) -> None:
-    """Covers unknown faults, parameters that do not fit, invalid moments and unknown operations."""
+def test_invalid_rules_are_error_messages(row: Any, said: str) -> None:
+    """Cases: unknown faults, parameters that do not fit, invalid moments and unknown operations."""
     with pytest.raises(UsageFault) as caught:
         faults.Faults().add_row(row)
     assert said in str(caught.value)
     assert caught.value.hint
 
 
-def test_a_fault_is_one_row(lab: Lab, admin: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new row in the table can be added as a rule and listed. Its function decides how the lab answers."""
+def test_a_fault_is_one_row_of_a_table(lab: Lab, admin: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault with a new row can be added as a rule and listed. Its function decides how the lab answers."""
 
     def close(_rule: faults.FaultRule, call: faults.FaultyCall) -> HttpResponse:
         call.act()
@@ -215,7 +215,7 @@ def test_rules_from_a_file(tmp_path: Path) -> None:
         ("empty.toml", "", "contains no list of rules"),
     ],
 )
-def test_bad_files_of_rules(tmp_path: Path, name: str, text: str | None, said: str) -> None:
+def test_invalid_files_of_rules(tmp_path: Path, name: str, text: str | None, said: str) -> None:
     """The error names the file."""
     if text is not None:
         (tmp_path / name).write_text(text, "utf-8")

@@ -39,13 +39,13 @@ def organizations(admin: Aws) -> Any:
 
 
 def in_member(admin: Aws, number: str = MEMBER, role: str = "OrganizationAccountAccessRole") -> Aws:
-    """Return a member account as a session of one of its roles sees it."""
+    """Return the view of a member account for a session of one of its roles."""
     arn = f"arn:aws:iam::{number}:role/{role}"
     return admin.session(admin.sts.assume_role(RoleArn=arn, RoleSessionName="desk")["Credentials"])
 
 
 def root_of(admin: Aws, number: str = MEMBER, task: str = "IAMAuditRootUserCredentials") -> Aws:
-    """Return a member account as a session of AssumeRoot sees it."""
+    """Return the view of a member account for a session of AssumeRoot."""
     policy = {"arn": f"arn:aws:iam::aws:policy/root-task/{task}"}
     return admin.session(admin.sts.assume_root(TargetPrincipal=number, TaskPolicyArn=policy)["Credentials"])
 
@@ -84,7 +84,7 @@ def test_accounts_are_listed_in_pages_of_twenty(organizations: Any) -> None:
 
 
 def test_an_account_has_state_and_status(lab: Lab, organizations: Any) -> None:
-    """Both fields are returned. Status has no value for a closed account, which is SUSPENDED there."""
+    """Both fields are returned. A closed account has no value for Status, so its status counts as SUSPENDED."""
     lab.organization.records[MEMBER].state = AccountState.CLOSED
     found = organizations.describe_account(AccountId=MEMBER)["Account"]
     assert (found["State"], found["Status"]) == ("CLOSED", "SUSPENDED")
@@ -170,7 +170,7 @@ def test_the_callers_policies_must_allow_organizations(admin: Aws) -> None:
         auditor.describe_organization()
 
 
-def test_an_account_without_an_organization_says_so() -> None:
+def test_an_account_without_an_organization_gets_an_error() -> None:
     """A lab with one account has no organization."""
     with Lab() as single:
         admin = Aws(single, (single.admin.access_key_id, single.admin.secret_access_key, None))
@@ -183,7 +183,7 @@ def test_an_account_without_an_organization_says_so() -> None:
 
 
 def test_errors_of_organizations_are_json(lab: Lab, admin: Aws, organizations: Any) -> None:
-    """Each error has the code of the JSON protocol: keys, signatures, faults and operations that are missing."""
+    """Each error has the code of the JSON protocol: for keys, signatures, faults and missing operations."""
     key, secret, _ = admin.keys
     for keys, code in (
         (("AKIAAAAAAAAAAAAAAAAA", secret, None), "UnrecognizedClientException"),
@@ -205,10 +205,8 @@ def test_errors_of_organizations_are_json(lab: Lab, admin: Aws, organizations: A
         assert lab.calls[-1].error == code
 
 
-def test_boto3_reaches_organizations_by_the_endpoint_of_the_environment(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """AWS_ENDPOINT_URL is enough for any SDK, because one endpoint serves the three services."""
+def test_boto3_finds_organizations_by_the_environment(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS_ENDPOINT_URL is enough for any SDK, because one endpoint has the three services."""
     for name, value in lab.env.items():
         monkeypatch.setenv(name, value)
     session = boto3.Session()
@@ -219,7 +217,7 @@ def test_boto3_reaches_organizations_by_the_endpoint_of_the_environment(
 # Service control policies.
 
 
-def test_an_scp_denies_and_says_so(lab: Lab, admin: Aws) -> None:
+def test_an_scp_denies_and_is_named_in_the_error(lab: Lab, admin: Aws) -> None:
     """An explicit deny at any level wins over the account's own policies, and affects no other account."""
     unit = lab.organization.records[MEMBER].parent
     deny = {"Effect": "Deny", "Action": "iam:ListUsers", "Resource": "*"}
@@ -257,8 +255,8 @@ def test_an_scp_decides_about_assume_role(lab: Lab, admin: Aws) -> None:
         in_member(member, OTHER)
 
 
-def test_scps_spare_the_management_account(lab: Lab, admin: Aws) -> None:
-    """A policy at the root affects members only."""
+def test_scps_do_not_apply_to_the_management_account(lab: Lab, admin: Aws) -> None:
+    """A policy at the root of the organization affects members only."""
     lab.organization.attach("guard", document({"Effect": "Deny", "Action": "*", "Resource": "*"}), "r-lab0")
     assert admin.iam.list_users()["Users"]
     with refused("AccessDenied"):
@@ -269,7 +267,7 @@ def test_scps_spare_the_management_account(lab: Lab, admin: Aws) -> None:
 
 
 def test_root_of_a_member_is_audited(lab: Lab, admin: Aws) -> None:
-    """A session of AssumeRoot is the root user, and lists root's devices, keys and password."""
+    """A session of AssumeRoot is the root user, and can list root's devices, keys and password."""
     lab.organization[MEMBER].root.devices = [
         RootDevice(kind="virtual"),
         RootDevice(kind="fido"),
@@ -308,7 +306,7 @@ def test_the_task_policy_limits_a_root_session(admin: Aws) -> None:
 
 
 def test_root_credentials_are_deleted(lab: Lab, admin: Aws) -> None:
-    """The task for it removes devices, keys and the password; another one allows a new password."""
+    """The task for deletion removes devices, keys and the password. Another task allows a new password."""
     posture = lab.organization[MEMBER].root
     posture.password, posture.keys, posture.devices = True, 1, [RootDevice(), RootDevice(kind="fido")]
     root = root_of(admin, task="IAMDeleteRootUserCredentials").iam
@@ -328,7 +326,7 @@ def test_root_credentials_are_deleted(lab: Lab, admin: Aws) -> None:
 
 
 def test_assume_root_is_for_members_of_the_callers_organization(lab: Lab, admin: Aws) -> None:
-    """The management account, a closed account and a target that is no account are refused alike."""
+    """The error is the same for the management account, a closed account and a target that is not an account."""
     lab.organization.records[OTHER].state = AccountState.SUSPENDED
     for target in ("000000000000", OTHER, "999999999999"):
         arn = f"arn:aws:iam::{target}:root"
@@ -350,8 +348,11 @@ def test_assume_root_is_for_administrators(lab: Lab, admin: Aws) -> None:
     assert root_of(member, OTHER).iam.list_mfa_devices()["MFADevices"] == []
 
 
-def test_assume_root_takes_no_session_of_a_user(admin: Aws) -> None:
-    """Credentials of GetSessionToken may call AssumeRole only, also with MFA. Those of a role may call AssumeRoot."""
+def test_assume_root_refuses_sessions_of_users(admin: Aws) -> None:
+    """With credentials of GetSessionToken, only AssumeRole is allowed, also with MFA.
+
+    With those of a role, AssumeRoot is allowed.
+    """
     session = admin.mfa_session(admin.enrolled("lab-admin", "admin"))
     with refused("AccessDenied", "Cannot call AssumeRoot with session credentials"):
         root_of(session)
@@ -382,7 +383,7 @@ def test_assume_root_has_its_own_condition_key_and_limits(lab: Lab, admin: Aws) 
 
 
 def test_a_feature_must_be_enabled(admin: Aws) -> None:
-    """The tasks on credentials need one feature, those that unlock need the other."""
+    """The tasks on credentials need one feature, and the tasks that unlock policies need the other one."""
     admin.iam.disable_organizations_root_credentials_management()
     with refused("AccessDenied"):
         root_of(admin)
@@ -425,7 +426,7 @@ def test_faults_and_calls_of_one_account(lab: Lab, admin: Aws) -> None:
 
 
 def test_the_control_endpoint_knows_accounts(lab: Lab, admin: Aws) -> None:
-    """It lists the account of each call, takes rules for one account, and registers keys and tokens in any account."""
+    """The endpoint lists the account of each call, takes rules for one account, and registers keys in any account."""
     member = in_member(admin)
     member.iam.list_users()
     assert remote.ask_lab("GET", "calls", {}, env=lab.env)[-1]["account"] == MEMBER
@@ -445,15 +446,15 @@ def test_the_control_endpoint_knows_accounts(lab: Lab, admin: Aws) -> None:
 
 
 def test_a_device_of_a_member_is_found_by_its_arn(lab: Lab, admin: Aws) -> None:
-    """A test can ask for the seed and the user of a device in any account."""
+    """A test can read the seed and the user of a device in any account."""
     member = in_member(admin)
     serial = member.enrolled("bob")
     assert lab.assigned(serial) == "bob"
     assert base64.b32encode(lab.seed(serial)) == member.seeds[serial]
 
 
-def test_a_bucket_throttles_each_account_by_itself(lab: Lab, admin: Aws) -> None:
-    """One account's calls take no tokens of another."""
+def test_a_bucket_throttles_each_account_separately(lab: Lab, admin: Aws) -> None:
+    """Calls of one account do not reduce the bucket of another account."""
     first, second = in_member(admin).iam, in_member(admin, OTHER).iam
     lab.faults.add("*", "bucket", rate=1 / 3600, burst=1)
     first.list_users()
@@ -462,7 +463,7 @@ def test_a_bucket_throttles_each_account_by_itself(lab: Lab, admin: Aws) -> None
     second.list_users()
 
 
-def test_a_closed_account_answers_nobody(lab: Lab, admin: Aws) -> None:
+def test_a_closed_account_accepts_no_credentials(lab: Lab, admin: Aws) -> None:
     """Sessions and keys of an account end when it is closed."""
     member = in_member(admin)
     alice = member.user("alice")
@@ -498,7 +499,7 @@ def test_the_organization_of_the_caller_is_a_condition_key(lab: Lab, admin: Aws)
         mallory.client("organizations").list_accounts()
 
 
-def test_an_organization_is_small() -> None:
+def test_an_organization_needs_little_memory() -> None:
     """The lab of 100 accounts with 20 users each takes less than 40 MB."""
     tracemalloc.start()
     try:
@@ -509,7 +510,7 @@ def test_an_organization_is_small() -> None:
 
 
 def test_members_have_the_roles_that_mfa_kit_assumes(lab: Lab) -> None:
-    """Two of them allow the actions of the template that `policy org-role` prints."""
+    """Two of the roles allow the actions of the template that `policy org-role` prints."""
     roles = {role.name: role for role in lab.organization[MEMBER].backend.roles.values()}
     assert set(roles) == {"mfa-kit-audit", "mfa-kit-enroll", "OrganizationAccountAccessRole"}
     wanted = {

@@ -89,8 +89,8 @@ def _admin(lab: Lab) -> Aws:
     return Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
 
 
-def test_a_described_organization_is_what_it_says(file: Path) -> None:
-    """Covers accounts, OUs, states, tags, roles, policies, features, administrators and the devices of root."""
+def test_a_described_organization_has_the_described_entities(file: Path) -> None:
+    """Cases: accounts, OUs, states, tags, roles, policies, features, administrators and the devices of root."""
     with Lab(description=description.read_description(file)) as lab:
         admin = _admin(lab)
         organizations = admin.client("organizations")
@@ -123,8 +123,8 @@ def test_a_described_organization_is_what_it_says(file: Path) -> None:
         assert lab.organization["000000000004"].root.password
 
 
-def test_an_organization_comes_back_whole(file: Path, tmp_path: Path) -> None:
-    """A lab that is saved and restored has the same accounts, and their access keys work again."""
+def test_an_organization_is_saved_and_restored(file: Path, tmp_path: Path) -> None:
+    """The restored lab has the same accounts, and their access keys still work."""
     options = session.LabOptions(source=file, folder=tmp_path / "kept")
     with session.running_lab(options) as (lab, _):
         shop = lab.organization["000000000003"]
@@ -139,8 +139,11 @@ def test_an_organization_comes_back_whole(file: Path, tmp_path: Path) -> None:
         assert len(lab.organization) == 2
 
 
-def test_a_new_organization_comes_back_whole(tmp_path: Path) -> None:
-    """`--accounts` makes an organization that `--state` keeps. It is refused where there is an account already."""
+def test_a_new_organization_is_saved_and_restored(tmp_path: Path) -> None:
+    """`--state` saves the organization that `--accounts` creates.
+
+    If the folder already has an account, `--accounts` is refused.
+    """
     options = session.LabOptions(accounts=3, users=2, folder=tmp_path)
     with session.running_lab(options) as (lab, _):
         before = describe_lab(lab.organization)
@@ -187,8 +190,8 @@ def test_a_single_account_is_kept_without_an_organization() -> None:
         ([], "unknown field 'organization' of type list"),
     ],
 )
-def test_organizations_that_do_not_fit(found: Any, said: str) -> None:
-    """The error names a value that is unknown, duplicate or missing, and the account that it belongs to."""
+def test_invalid_descriptions_of_organizations(found: Any, said: str) -> None:
+    """The error names the value that is unknown, duplicate or missing, and its account."""
     with pytest.raises(UsageFault) as caught:
         Lab(description={"version": 1, "organization": found})
     assert said in str(caught.value)

@@ -54,7 +54,7 @@ def _verdict(*statements: dict[str, Any], action: str = "iam:GetUser", on: str =
 
 
 def test_deny_wins_and_the_default_is_deny() -> None:
-    """Explicit deny, then allow, then the implicit deny: "Policy evaluation logic"."""
+    """The order is explicit deny, then allow, then the implicit deny. Source: "Policy evaluation logic"."""
     allow: dict[str, Any] = {"Action": "iam:*", "Resource": "*"}
     deny = {"Effect": "Deny", "Action": "iam:Get*", "Resource": "*"}
     assert [_verdict(allow), _verdict(allow, deny), _verdict()] == [ALLOW, DENY, NOTHING]
@@ -94,7 +94,7 @@ MFA: tuple[Any, ...] = (
 
 @pytest.mark.parametrize(("condition", "wanted"), MFA)
 def test_mfa_conditions(condition: dict[str, Any], wanted: dict[str, EvalDecision]) -> None:
-    """Requests with long-term keys do not have this condition key. Bool does not match then, and IfExists does."""
+    """Requests with long-term keys do not have this condition key. Then Bool does not match, and BoolIfExists does."""
     statement = {"Action": "*", "Resource": "*", "Condition": condition}
     for value, verdict in wanted.items():
         context = {} if value == "absent" else {"aws__MultiFactorAuthPresent": value}
@@ -139,8 +139,8 @@ def test_operators(condition: dict[str, Any], context: dict[str, Any], wanted: E
     assert _verdict({"Action": "*", "Resource": "*", "Condition": condition}, **context) is wanted
 
 
-def test_a_list_is_of_a_kind_of_resource(admin: Aws) -> None:
-    """A policy on all users allows ListUsers, also below a path, and no other list."""
+def test_a_list_operation_needs_a_policy_on_its_resource_type(admin: Aws) -> None:
+    """A policy on all users, also on all users below a path, allows ListUsers, and no other list operation."""
     allow = document({"Action": "iam:List*", "Resource": "arn:aws:iam::*:user/*"})
     admin.iam.put_user_policy(UserName="alice", PolicyName="p", PolicyDocument=allow)
     alice = admin.user("alice").iam
@@ -160,8 +160,8 @@ def test_a_list_is_of_a_kind_of_resource(admin: Aws) -> None:
             call()
 
 
-def test_what_is_denied_is_named_as_iam_names_it(admin: Aws) -> None:
-    """The denial gives kind and name if the request has a name, and the ARN of a new entity."""
+def test_a_denied_resource_is_named_as_in_iam(admin: Aws) -> None:
+    """The error has the type and the name if the request has a name, and the ARN for a new entity."""
     alice = admin.user("alice").iam
     arn = "arn:aws:iam::000000000000"
     trust = document({"Action": "sts:AssumeRole", "Principal": "*"})
@@ -180,7 +180,7 @@ def test_what_is_denied_is_named_as_iam_names_it(admin: Aws) -> None:
             call(**given)
 
 
-def test_what_a_roles_policies_allow_is_simulated(admin: Aws) -> None:
+def test_policies_of_a_role_are_simulated(admin: Aws) -> None:
     """The context of a role has no aws:username."""
     trust = document({"Action": "sts:AssumeRole", "Principal": {"AWS": "000000000000"}})
     arn = admin.iam.create_role(RoleName="ops", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
@@ -191,7 +191,7 @@ def test_what_a_roles_policies_allow_is_simulated(admin: Aws) -> None:
     assert (row["EvalDecision"], row["MissingContextValues"]) == ("implicitDeny", ["aws:username"])
 
 
-def test_policies_that_nobody_has_are_simulated(admin: Aws) -> None:
+def test_policies_that_are_not_attached_are_simulated(admin: Aws) -> None:
     """SimulateCustomPolicy evaluates each action on each resource, in the context of the request."""
 
     def judged(**context: Any) -> list[str]:
@@ -210,19 +210,19 @@ def test_policies_that_nobody_has_are_simulated(admin: Aws) -> None:
     assert judged(aws__MultiFactorAuthPresent="true") == ["allowed", "implicitDeny"]
 
 
-def test_an_operator_that_the_lab_cannot_judge_is_an_error() -> None:
-    """The lab never lets a condition pass that it cannot evaluate."""
+def test_an_operator_that_the_lab_does_not_know_is_an_error() -> None:
+    """A condition that the lab cannot evaluate never counts as met."""
     with pytest.raises(IamError, match="BinaryEquals"):
         _verdict({"Action": "*", "Resource": "*", "Condition": {"BinaryEquals": {"a": "x"}}}, a="x")
 
 
-def test_a_statement_without_a_resource_is_about_nothing() -> None:
-    """Statements of trust policies have no Resource. In a user's own policy they grant nothing."""
+def test_a_statement_without_a_resource_allows_nothing() -> None:
+    """Statements of trust policies have no Resource. In a user's own policy, such a statement allows nothing."""
     assert _verdict({"Action": "*"}) is NOTHING
 
 
-def test_what_a_request_lacks_has_no_value_that_differs() -> None:
-    """User guide, "Set operators for multi-valued context keys", for a missing key. Also Null with a list."""
+def test_an_absent_key_satisfies_negated_operators() -> None:
+    """User guide, "Set operators for multi-valued context keys". Tested also: Null with a list."""
     for operator, wanted, held in (
         ("ForAnyValue:StringNotEquals", ["x"], False),
         ("ForAllValues:StringNotEquals", ["x"], True),
@@ -255,7 +255,7 @@ def test_a_pattern_with_many_stars_is_evaluated_fast() -> None:
         assert decide([document({"Action": "*", "Resource": pattern})], "iam:GetUser", on, {}) is wanted
 
 
-def test_one_statement_may_stand_bare() -> None:
+def test_one_statement_needs_no_list() -> None:
     """Statement can be a list or a single statement."""
     bare = json.dumps({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}})
     assert decide([bare], "iam:GetUser", ALICE, {}) is ALLOW
@@ -263,7 +263,7 @@ def test_one_statement_may_stand_bare() -> None:
 
 @pytest.fixture
 def alice(admin: Aws) -> Aws:
-    """Return the lab as alice sees it, with the self-manage policy."""
+    """Return alice's view of the lab. She has the self-manage policy."""
     admin.iam.put_user_policy(UserName="alice", PolicyName="manage", PolicyDocument=document(*MANAGE))
     return admin.user("alice")
 
@@ -272,15 +272,15 @@ def _said(action: str, on: str, why: str) -> str:
     return f"User: {ALICE} is not authorized to perform: {action} on resource: {on} {why}"
 
 
-def test_a_user_under_the_self_manage_policy_enrolls_his_own(alice: Aws) -> None:
-    """The user may create, enable, list and resync their own device."""
+def test_the_self_manage_policy_allows_enrolling_an_own_device(alice: Aws) -> None:
+    """The user may create, enable, list and resync the device."""
     serial = alice.enrolled("alice")
     assert alice.iam.list_mfa_devices()["MFADevices"][0]["SerialNumber"] == serial
     alice.iam.resync_mfa_device(UserName="alice", SerialNumber=serial, **alice.pair(alice.seeds[serial], 2))
 
 
 def test_the_self_manage_policy_does_not_reach_further(alice: Aws) -> None:
-    """The policy does not allow another user's device, tags, or Delete."""
+    """The policy does not allow another user's device, tags, or the deletion of a device."""
     serial = alice.create("alice")
     bob = "user bob"
     why = "because no identity-based policy allows the {} action"
@@ -293,8 +293,8 @@ def test_the_self_manage_policy_does_not_reach_further(alice: Aws) -> None:
         alice.iam.delete_virtual_mfa_device(SerialNumber=serial)
 
 
-def test_a_user_who_has_a_device_needs_mfa_to_change_his_own(alice: Aws, admin: Aws, lab: Lab) -> None:
-    """AWS-2023-001: without MFA, users cannot add or remove devices, not even a missing one. With MFA they can."""
+def test_a_user_with_a_device_needs_mfa_to_change_it(alice: Aws, admin: Aws, lab: Lab) -> None:
+    """Without MFA, a user with a device cannot add or remove a device, not even a missing one (AWS-2023-001)."""
     first = alice.enrolled("alice")
     second = alice.create("second")
     said = (
@@ -316,8 +316,8 @@ def test_a_user_who_has_a_device_needs_mfa_to_change_his_own(alice: Aws, admin: 
     assert lab.assigned(first) is None
 
 
-def test_the_force_mfa_policy_stops_plain_keys(alice: Aws, admin: Aws) -> None:
-    """BoolIfExists stops scripts with access keys. Enrolling stays allowed, and so is all else in an MFA session."""
+def test_the_force_mfa_policy_denies_requests_without_mfa(alice: Aws, admin: Aws) -> None:
+    """BoolIfExists denies scripts with access keys. Enrolling stays allowed, and in a session with MFA all else too."""
     more = {"Action": ["iam:ListUsers", "iam:DeactivateMFADevice"], "Resource": "*"}
     group = {"GroupName": "people"}
     admin.iam.create_group(**group)
@@ -332,8 +332,8 @@ def test_the_force_mfa_policy_stops_plain_keys(alice: Aws, admin: Aws) -> None:
     assert alice.mfa_session(serial).iam.list_users()["Users"]
 
 
-def test_what_a_principals_policies_allow_is_simulated(alice: Aws, admin: Aws) -> None:
-    """Covers inline and group policies on each resource. The result lists missing keys, which a request may give."""
+def test_policies_of_a_principal_are_simulated(alice: Aws, admin: Aws) -> None:
+    """Inline and group policies are evaluated on each resource. The result lists missing context keys."""
     admin.iam.create_group(GroupName="people")
     admin.iam.put_group_policy(GroupName="people", PolicyName="force", PolicyDocument=document(FORCE))
     admin.iam.add_user_to_group(GroupName="people", UserName="alice")
@@ -362,7 +362,7 @@ def test_what_a_principals_policies_allow_is_simulated(alice: Aws, admin: Aws) -
         alice.iam.simulate_principal_policy(PolicySourceArn=ALICE, ActionNames=["iam:GetUser"])
 
 
-def test_bool_instead_of_boolifexists_lets_plain_keys_through(alice: Aws, admin: Aws) -> None:
+def test_bool_instead_of_boolifexists_does_not_deny_plain_keys(alice: Aws, admin: Aws) -> None:
     """Bool does not match an absent key, so the deny never applies."""
     trap = FORCE | {"Condition": {"Bool": {"aws:MultiFactorAuthPresent": "false"}}}
     allow = document(trap, {"Action": "iam:ListUsers", "Resource": "*"})
@@ -379,8 +379,8 @@ def test_the_self_manage_policy_does_not_match_a_user_with_a_path(admin: Aws, la
         zoe.enable("zoe", zoe.create("zoe"))
 
 
-def test_a_managed_policy_counts_and_awss_own_are_known(admin: Aws) -> None:
-    """Attached policies are enforced like inline ones. AWS's come from the copy in moto."""
+def test_managed_policies_are_evaluated_too(admin: Aws) -> None:
+    """Attached policies are evaluated like inline policies. The text of AWS's policies comes from moto."""
     bob = admin.user("bob")
     with refused("AccessDenied"):
         bob.iam.list_users()
@@ -392,7 +392,7 @@ def test_a_managed_policy_counts_and_awss_own_are_known(admin: Aws) -> None:
         bob.iam.list_users()
 
 
-def test_who_am_i_is_always_answered(admin: Aws) -> None:
+def test_get_caller_identity_is_always_allowed(admin: Aws) -> None:
     """GetCallerIdentity needs no permission, and no deny stops it."""
     deny = document({"Effect": "Deny", "Action": "*", "Resource": "*"})
     admin.iam.put_user_policy(UserName="bob", PolicyName="deny", PolicyDocument=deny)

@@ -19,8 +19,8 @@ from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.server import Lab
 
 
-def test_the_endpoint_takes_no_credentials_of_get_session_token(at_lab: Lab) -> None:
-    """As at AWS, these credentials get no sign-in token. A user's own keys get none either."""
+def test_the_endpoint_refuses_credentials_of_get_session_token(at_lab: Lab) -> None:
+    """As at AWS, these credentials get no sign-in token. A user's access keys get none either."""
     made = boto3.Session().client("sts").get_session_token()["Credentials"]
     session = {
         "sessionId": made["AccessKeyId"],
@@ -34,7 +34,7 @@ def test_the_endpoint_takes_no_credentials_of_get_session_token(at_lab: Lab) -> 
 
 
 def test_a_sign_in_token_works_once(at_lab: Lab) -> None:
-    """The address in a browser's history cannot be used again."""
+    """The same address in a browser's history cannot be used again."""
     iam = Iam(observe=lambda _: None)
     policy = fido_console.session_policy(account="000000000000", partition="aws", user="dave")
     session = iam.console_session(user="dave", policy=policy, role=None)
@@ -56,14 +56,14 @@ def test_a_sign_in_token_works_once(at_lab: Lab) -> None:
         "Action=getSigninToken&Session=%7B%22sessionId%22:%22x%22,%22sessionToken%22:%22y%22%7D",
     ],
 )
-def test_what_makes_no_sense_is_refused(at_lab: Lab, query: str) -> None:
+def test_invalid_requests_are_refused(at_lab: Lab, query: str) -> None:
     """The status is 400, as at AWS."""
     with pytest.raises(HTTPError, match="400"):
         urllib.request.urlopen(f"{at_lab.url}/federation?{query}")
 
 
-def test_nobody_is_signed_in_without_a_token(at_lab: Lab) -> None:
-    """The page in place of the console names the signed-in user."""
+def test_without_a_token_no_user_is_signed_in(at_lab: Lab) -> None:
+    """With a token, the page in place of the console names the signed-in user."""
     before = [*at_lab.application.signin.seen_at_console]
     with urllib.request.urlopen(f"{at_lab.url}/console/x") as answer:
         assert "signed in as nobody" in answer.read().decode()
@@ -86,8 +86,8 @@ class Elsewhere(BaseHTTPRequestHandler):
         pass
 
 
-def test_an_endpoint_that_sends_us_elsewhere_is_not_followed() -> None:
-    """The request contained the session's keys, so they must not go to another address."""
+def test_a_redirect_of_the_endpoint_is_not_followed() -> None:
+    """The request contains the session's keys, so it must not be sent to another address."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         with pytest.raises(AwsFault, match="HTTP 302") as caught:
@@ -99,7 +99,7 @@ def test_an_endpoint_that_sends_us_elsewhere_is_not_followed() -> None:
     assert "canary" not in f"{caught.value} {caught.value.hint}"
 
 
-def test_federated_users_bring_no_session_duration(at_lab: Lab) -> None:
+def test_federated_users_have_no_session_duration(at_lab: Lab) -> None:
     """The endpoint accepts SessionDuration only for sessions of AssumeRole."""
     policy = fido_console.session_policy(account="000000000000", partition="aws", user="dave")
     session = Iam(observe=lambda _: None).console_session(user="dave", policy=policy, role=None)

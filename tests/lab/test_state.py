@@ -88,8 +88,8 @@ def described(tmp_path: Path) -> dict[str, object]:
     return description.read_description(file)
 
 
-def test_a_described_account_is_what_it_says(described: dict[str, object]) -> None:
-    """Covers users, groups, keys, devices of all kinds, passwords, roles, policies and the state of root."""
+def test_a_described_account_has_the_described_entities(described: dict[str, object]) -> None:
+    """Cases: users, groups, keys, devices of all types, passwords, roles, policies and the state of root."""
     with Lab(description=described) as lab:
         admin = _admin(lab)
         alice = Aws(lab, ("AKIAAAAAAAAAAAAAAAAA", "alices", None), {"alice": SEED.encode()})
@@ -110,8 +110,8 @@ def test_a_described_account_is_what_it_says(described: dict[str, object]) -> No
         assert admin.iam.list_account_aliases()["AccountAliases"] == ["acme"]
 
 
-def test_what_is_kept_comes_back_whole(described: dict[str, object], tmp_path: Path) -> None:
-    """A saved and reloaded account is the same, and only its owner can read the file."""
+def test_an_account_is_saved_and_restored(described: dict[str, object], tmp_path: Path) -> None:
+    """The restored account is the same, and only the owner of the file can read it."""
     with Lab(("bob",), description=described) as lab:
         admin = _admin(lab)
         serial = admin.enrolled("bob")
@@ -142,8 +142,10 @@ def test_what_is_kept_comes_back_whole(described: dict[str, object], tmp_path: P
         ({"devices": [{"kind": "virtual"}, {"kind": "virtual"}, {"kind": "fido"}]}, True, 2),
     ],
 )
-def test_the_devices_of_root_show_everywhere(root: dict[str, object], mfa: bool, virtual: int, tmp_path: Path) -> None:
-    """The summary, the report and the list of virtual devices agree, also after the account was kept."""
+def test_the_devices_of_root_are_in_all_listings(
+    root: dict[str, object], mfa: bool, virtual: int, tmp_path: Path
+) -> None:
+    """The summary, the report and the list of virtual devices agree, also after a save and a restore."""
     with Lab(description={"version": 1, "root": root}) as lab:
         iam = _admin(lab).iam
         assert iam.get_account_summary()["SummaryMap"]["AccountMFAEnabled"] == int(mfa)
@@ -168,7 +170,7 @@ def test_the_devices_of_root_show_everywhere(root: dict[str, object], mfa: bool,
         ("list.json", "[]", "has no version"),
     ],
 )
-def test_files_that_are_no_account(tmp_path: Path, name: str, text: str | None, said: str) -> None:
+def test_files_that_are_not_an_account(tmp_path: Path, name: str, text: str | None, said: str) -> None:
     """The error names the file."""
     if text is not None:
         (tmp_path / name).write_text(text, "utf-8")
@@ -198,15 +200,18 @@ def test_files_that_are_no_account(tmp_path: Path, name: str, text: str | None, 
         ({"region": "mars"}, "the lab has no region 'mars'"),
     ],
 )
-def test_descriptions_that_do_not_fit(found: dict[str, Any], said: str) -> None:
-    """The error names a field that is unknown, duplicate, missing or of the wrong type."""
+def test_invalid_descriptions_of_accounts(found: dict[str, Any], said: str) -> None:
+    """The error names the field that is unknown, duplicate, missing or of the wrong type."""
     with pytest.raises(UsageFault) as caught:
         Lab(description={"version": 1, **found})
     assert said in str(caught.value)
 
 
-def test_a_folder_keeps_the_account_and_is_one_labs_at_a_time(tmp_path: Path) -> None:
-    """The second run finds the account of the first. A concurrent run and a new start over it are refused."""
+def test_a_folder_keeps_the_account_for_one_lab_at_a_time(tmp_path: Path) -> None:
+    """A second lab finds the account of the first one.
+
+    A lab at the same time, and a new account in the same folder, are refused.
+    """
     wish = session.LabOptions(folder=tmp_path / "lab")
     with session.running_lab(wish) as (lab, home):
         lab.add_user("zoe")
@@ -222,8 +227,8 @@ def test_a_folder_keeps_the_account_and_is_one_labs_at_a_time(tmp_path: Path) ->
         pass
 
 
-def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
-    """A file in place of the folder is a usage error."""
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    """The error is a usage error."""
     (tmp_path / "file").write_text("", "utf-8")
     with (
         pytest.raises(UsageFault, match="cannot store the state of a lab"),
@@ -232,7 +237,7 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
         pass
 
 
-def test_a_full_disk_leaves_the_account_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_saved_account_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lab reports the error and leaves no partial file."""
     wish = session.LabOptions(folder=tmp_path, users=1)
     with session.running_lab(wish):
@@ -268,13 +273,13 @@ def test_settings_are_given_by_name() -> None:
 
 
 def test_users_have_names_then_numbers() -> None:
-    """The names are alice to erin, then user0001 and so on."""
+    """The first names are alice to erin. The next ones are user0001 and so on."""
     with session.running_lab(session.LabOptions(users=7)) as (lab, _):
         names = [user.name for user in lab.account.backend.users.values()]
     assert names == ["lab-admin", "alice", "bob", "carol", "dave", "erin", "user0001", "user0002"]
 
 
-def test_a_kept_account_is_json(tmp_path: Path) -> None:
+def test_a_saved_account_is_json(tmp_path: Path) -> None:
     """The file states its schema and version."""
     with session.running_lab(session.LabOptions(folder=tmp_path)):
         pass

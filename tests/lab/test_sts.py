@@ -17,13 +17,13 @@ def _bound(propagation: float = 0) -> tuple[StsCodes, LabSettings]:
 
 
 def _taken(book: StsCodes, offset: int, *, at: float, settings: LabSettings, user: str = "alice") -> str:
-    """Return STS's error message for the code of a step, "" if STS accepts it."""
+    """Return STS's error message for the code of a step, or "" if STS accepts the code."""
     given = code(SECRET.encode(), int(at) // 30 + offset)
     return book.refusal("d", given, user=user, now=at, settings=settings)
 
 
-def test_a_code_is_taken_two_steps_round_the_clock() -> None:
-    """Two steps off is accepted, and three steps off is refused."""
+def test_a_code_is_accepted_two_steps_around_the_clock() -> None:
+    """Codes that are two steps off are accepted, and codes that are three steps off are refused."""
     for offset, said in ((-3, INVALID), (-2, ""), (0, ""), (2, ""), (3, INVALID)):
         book, settings = _bound()
         assert _taken(book, offset, at=START + 30, settings=settings) == said
@@ -40,15 +40,15 @@ def test_each_code_once_and_in_any_order() -> None:
     ]
 
 
-def test_nine_tries_in_three_minutes() -> None:
-    """The tenth try gets the error for an unknown device, even with a valid code, until the window ends."""
+def test_nine_attempts_in_three_minutes() -> None:
+    """The tenth attempt gets the error for an unknown device, even with a valid code, until three minutes are over."""
     book, settings = _bound()
     assert [_taken(book, 9, at=START, settings=settings) for _ in range(10)] == [*[INVALID] * 9, UNABLE]
     assert _taken(book, 0, at=START + 179, settings=settings) == UNABLE
     assert _taken(book, 0, at=START + 180, settings=settings) == ""
 
 
-def test_sts_learns_late_of_enable_and_deactivate() -> None:
+def test_sts_sees_enable_and_deactivate_later() -> None:
     """STS sees the old state of the device until IAM's change has propagated."""
     book, settings = _bound(12)
     assert _taken(book, 0, at=START + 11, settings=settings) == UNABLE
@@ -91,7 +91,7 @@ def test_a_session_without_a_code_may_not_call_iam(admin: Aws) -> None:
 
 
 def test_a_device_of_another_user_proves_nothing(admin: Aws) -> None:
-    """STS requires a device of this user, and both the serial and the code."""
+    """STS requires a device of the calling user, and both the serial and the code."""
     serial = admin.enrolled("bob")
     alice = admin.user("alice")
     for given in (
@@ -146,7 +146,7 @@ def _role(admin: Aws, trust: dict[str, object], name: str = "ops") -> str:
     return str(role["Arn"])
 
 
-def test_a_role_is_assumed_by_whom_it_trusts(admin: Aws) -> None:
+def test_a_role_is_assumed_by_a_trusted_principal(admin: Aws) -> None:
     """The session has the role's permissions, belongs to no user, and has no MFA in its context."""
     arn = _role(admin, {"Principal": {"AWS": "arn:aws:iam::000000000000:user/alice"}})
     with refused("AccessDenied"):
@@ -161,7 +161,7 @@ def test_a_role_is_assumed_by_whom_it_trusts(admin: Aws) -> None:
         session.iam.list_mfa_devices()
 
 
-def test_a_role_that_trusts_the_account_wants_a_policy_of_the_users_own(admin: Aws) -> None:
+def test_a_role_that_trusts_the_account_requires_a_policy(admin: Aws) -> None:
     """A trust policy that names the account leaves the decision to the account's policies."""
     arn = _role(admin, {"Principal": {"AWS": "000000000000"}})
     with refused("AccessDenied"):
@@ -171,7 +171,7 @@ def test_a_role_that_trusts_the_account_wants_a_policy_of_the_users_own(admin: A
     assert admin.user("alice").sts.assume_role(RoleArn=arn, RoleSessionName="desk")["Credentials"]
 
 
-def test_a_role_may_want_mfa(admin: Aws) -> None:
+def test_a_role_can_require_mfa(admin: Aws) -> None:
     """A code in AssumeRole meets the condition, and so does a session with MFA."""
     wanted = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
     who = {"AWS": "arn:aws:iam::000000000000:user/alice"}
@@ -186,7 +186,7 @@ def test_a_role_may_want_mfa(admin: Aws) -> None:
     assert alice.mfa_session(serial, 1).sts.assume_role(**given)["Credentials"]
 
 
-def test_a_role_may_want_an_external_id_and_may_deny(admin: Aws) -> None:
+def test_a_role_can_require_an_external_id_and_can_deny(admin: Aws) -> None:
     """The call's ExternalId meets a condition on sts:ExternalId. A Deny in the trust policy wins."""
     who = {"Principal": {"AWS": "arn:aws:iam::000000000000:user/alice"}}
     arn = _role(admin, {**who, "Condition": {"StringEquals": {"sts:ExternalId": "x1"}}})
@@ -202,7 +202,7 @@ def test_a_role_may_want_an_external_id_and_may_deny(admin: Aws) -> None:
         alice.sts.assume_role(**given, ExternalId="x1")
 
 
-def test_a_session_policy_narrows_a_role(admin: Aws) -> None:
+def test_a_session_policy_limits_a_role(admin: Aws) -> None:
     """The role and the session policy must both allow a call. A role's session cannot call GetSessionToken."""
     arn = _role(admin, {"Principal": {"AWS": "arn:aws:iam::000000000000:user/alice"}})
     alice = admin.user("alice")
@@ -220,7 +220,7 @@ def test_a_session_policy_narrows_a_role(admin: Aws) -> None:
         session.sts.get_session_token()
 
 
-def test_a_roles_session_makes_no_federated_user(admin: Aws) -> None:
+def test_a_session_of_a_role_cannot_create_a_federated_user(admin: Aws) -> None:
     """Only a user's own keys can create a federated user, whatever the role's policies allow."""
     arn = _role(admin, {"Principal": {"AWS": "arn:aws:iam::000000000000:user/alice"}})
     everything = document({"Action": "*", "Resource": "*"})
@@ -244,13 +244,13 @@ def test_federated_credentials_may_not_call_iam(admin: Aws) -> None:
 
 
 def test_assume_root_is_not_allowed(admin: Aws) -> None:
-    """A lab has no organization to manage."""
+    """The lab has no organization."""
     policy = {"arn": "arn:aws:iam::aws:policy/root-task/IAMAuditRootUserCredentials"}
     with refused("AccessDenied"):
         admin.sts.assume_root(TargetPrincipal="000000000000", TaskPolicyArn=policy)
 
 
-def test_a_fido_key_is_no_proof_for_sts(admin: Aws, lab: Lab) -> None:
+def test_a_security_key_is_not_mfa_for_sts(admin: Aws, lab: Lab) -> None:
     """A user whose only device is a security key cannot use MFA with access keys."""
     serial = lab.register_fido("alice", "key")
     with refused("AccessDenied", UNABLE):
@@ -275,7 +275,7 @@ def test_a_window_may_be_wider_behind_than_ahead() -> None:
         assert DeviceCodes(SECRET).accept_pair(*two, now=START, settings=settings) is good
 
 
-def test_resync_gives_a_drifted_device_back_its_window(admin: Aws) -> None:
+def test_resync_makes_a_drifted_device_work_again(admin: Aws) -> None:
     """STS uses the skew that Resync found."""
     serial = admin.enrolled("alice")
     admin.iam.resync_mfa_device(UserName="alice", SerialNumber=serial, **admin.pair(admin.seeds[serial], 50))

@@ -20,23 +20,23 @@ TESTS = {
 }
 
 
-def test_rows_are_whole_and_named_once() -> None:
+def test_rows_are_complete_and_have_unique_names() -> None:
     """Each row has five cells, one of three verdicts, and a unique name."""
     assert [row for row in ROWS if len(row) != 5] == []
     assert {row[2] for row in ROWS} == {"like IAM", "not like IAM", "undocumented"}
     assert len({row[0] for row in ROWS}) == len(ROWS) > 60
 
 
-def test_what_is_like_iam_has_a_source() -> None:
-    """Each row that is like IAM says how that is known."""
+def test_rows_that_are_like_iam_have_a_source() -> None:
+    """The source says how the behavior of IAM is known."""
     assert [row[0] for row in ROWS if row[2] == "like IAM" and not row[3]] == []
 
 
-def test_every_row_has_a_test_that_is_there() -> None:
+def test_every_row_has_an_existing_test() -> None:
     """The last cell names a test in this folder."""
     assert [row[0] for row in ROWS if row[4].strip("`") not in TESTS] == []
 
 
-def test_every_question_of_the_contract_is_about_a_row() -> None:
+def test_every_case_of_the_contract_is_about_a_row() -> None:
     """Each case of the contract is about a row of the table."""
     assert {case.row for case in (*reads, *writes)} <= {row[0] for row in ROWS}

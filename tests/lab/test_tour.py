@@ -16,8 +16,8 @@ TITLES = [step.title for step in STEPS]
 
 
 @pytest.mark.slow
-def test_the_tour_ends_well_and_tells_each_step() -> None:
-    """Each step has the expected status, and the tour says what happened and what the same does on AWS."""
+def test_the_tour_succeeds_and_explains_each_step() -> None:
+    """Each step has the expected exit code. The tour says what happened, and which command does the same on AWS."""
     found = subprocess.run(
         [sys.executable, "-m", "mfa_kit", "lab", "tour"], capture_output=True, text=True, check=False
     )
@@ -30,14 +30,14 @@ def test_the_tour_ends_well_and_tells_each_step() -> None:
     assert places == sorted(places)
 
 
-def test_every_verb_of_the_tour_is_one_of_the_product() -> None:
-    """A command that is renamed must be renamed in the tour."""
+def test_every_command_of_the_tour_exists() -> None:
+    """A renamed command must also be renamed in the tour."""
     assert {step.run[0] for step in STEPS if step.run} <= set(COMMANDS)
 
 
 @pytest.mark.slow
 def test_a_step_that_fails_is_named(tmp_path: Path) -> None:
-    """If Create is refused, the step that kills a command cannot do so, and the tour names that step."""
+    """If Create is denied, the step that kills a command fails, and the tour names that step."""
     with Lab(("alice", "bob")) as lab:
         lab.register_fido("alice", "key")
         lab.faults.add("CreateVirtualMFADevice", "denied", at="every")

@@ -15,7 +15,7 @@ from mfa_kit.lab.aws.server import Lab
 from tests.lab.client import Aws, refused
 
 
-def test_only_keys_that_were_issued_here_are_answered(admin: Aws, lab: Lab) -> None:
+def test_only_keys_of_the_lab_are_accepted(admin: Aws, lab: Lab) -> None:
     """Unknown, inactive and deleted keys give InvalidClientTokenId. A wrong secret gives SignatureDoesNotMatch."""
     with refused("InvalidClientTokenId", "The security token included in the request is invalid."):
         Aws(lab, ("AKIAIOSFODNN7EXAMPLE", "x", None)).iam.list_users()
@@ -31,8 +31,8 @@ def test_only_keys_that_were_issued_here_are_answered(admin: Aws, lab: Lab) -> N
         alice.sts.get_caller_identity()
 
 
-def test_it_listens_on_loopback_alone(lab: Lab) -> None:
-    """/proc/net/tcp (proc(5)) shows loopback as the only address that listens on its port."""
+def test_the_server_listens_on_loopback_only(lab: Lab) -> None:
+    """/proc/net/tcp (proc(5)) shows loopback as the only address that listens on the lab's port."""
     port = f"{int(lab.url.rpartition(':')[2]):04X}"
     listening = [
         line.split()[1]
@@ -44,7 +44,7 @@ def test_it_listens_on_loopback_alone(lab: Lab) -> None:
 
 
 def test_an_unsigned_request_is_refused(lab: Lab) -> None:
-    """A web page can send such a request but cannot read the response, which has no CORS header."""
+    """A web page can send an unsigned request but cannot read the response, which has no CORS header."""
     request = urllib.request.Request(lab.url, data=b"Action=ListUsers&Version=2010-05-08")
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request)
@@ -52,7 +52,7 @@ def test_an_unsigned_request_is_refused(lab: Lab) -> None:
         assert (answer.code, answer.headers["Access-Control-Allow-Origin"]) == (403, None)
 
 
-def test_half_a_signature_is_refused(lab: Lab) -> None:
+def test_an_incomplete_signature_is_refused(lab: Lab) -> None:
     """The Authorization header must be complete."""
     headers = {"Authorization": "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/iam/aws4_request"}
     request = urllib.request.Request(lab.url, data=b"Action=ListUsers&Version=2010-05-08", headers=headers)
@@ -62,8 +62,8 @@ def test_half_a_signature_is_refused(lab: Lab) -> None:
         assert b"IncompleteSignature" in answer.read()
 
 
-def test_every_answer_has_a_date_and_a_request_id(admin: Aws, lab: Lab) -> None:
-    """Both are in headers. The ID is also in the body, even of an error, in the form of the service."""
+def test_every_response_has_a_date_and_a_request_id(admin: Aws, lab: Lab) -> None:
+    """Both are in headers. The request ID is also in the body, even of an error, in the form of the service."""
     meta = admin.iam.list_users()["ResponseMetadata"]
     assert parsedate_to_datetime(meta["HTTPHeaders"]["date"]).timestamp() == int(lab.account.now())
     assert meta["RequestId"] == meta["HTTPHeaders"]["x-amzn-requestid"]
@@ -75,8 +75,8 @@ def test_every_answer_has_a_date_and_a_request_id(admin: Aws, lab: Lab) -> None:
     assert (meta["HTTPStatusCode"], "date" in meta["HTTPHeaders"], len(meta["RequestId"])) == (404, True, 36)
 
 
-def test_what_moto_lacks_is_an_error_of_iams_form(admin: Aws) -> None:
-    """The response is not a traceback in HTML."""
+def test_operations_that_moto_lacks_are_errors_in_iams_format(admin: Aws) -> None:
+    """The response is not an HTML page with a traceback."""
     with refused("NotImplemented"):
         admin.iam.list_delegation_requests()
     with refused("NotImplemented"):
@@ -95,7 +95,7 @@ def test_an_operation_that_iam_does_not_have(admin: Aws) -> None:
         client.list_users()
 
 
-def test_what_breaks_within_moto_is_iams_internal_failure(admin: Aws, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_exception_in_moto_is_iams_internal_failure(admin: Aws, capfd: pytest.CaptureFixture[str]) -> None:
     """The client gets a status of 500, and the lab prints the reason on stderr."""
     with refused("InternalFailure"):
         admin.iam.list_attached_user_policies(UserName="alice", Marker="no-number")
@@ -118,7 +118,7 @@ def test_limits_of_the_model_are_checked(admin: Aws) -> None:
             call(**given)
 
 
-def test_two_labs_in_one_process_know_nothing_of_each_other() -> None:
+def test_two_labs_in_one_process_are_separate() -> None:
     """Each lab has its own state, even if two run at the same time."""
     with Lab(("alice",)) as one, Lab(("bob",)) as other:
         first, second = (Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None)) for lab in (one, other))
@@ -129,12 +129,12 @@ def test_two_labs_in_one_process_know_nothing_of_each_other() -> None:
             Aws(other, first.keys).iam.list_users()
 
 
-def test_a_lab_listens_on_loopback_alone(lab: Lab) -> None:
+def test_a_lab_listens_on_loopback_only(lab: Lab) -> None:
     """The lab's socket is bound to 127.0.0.1."""
     assert lab.server.socket.getsockname()[0] == "127.0.0.1"
 
 
-def test_a_port_in_use_is_one_sentence() -> None:
+def test_a_port_in_use_is_an_error_message() -> None:
     """The error is a usage error, and werkzeug does not end the process."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -142,7 +142,7 @@ def test_a_port_in_use_is_one_sentence() -> None:
             Lab(port=port)
 
 
-def test_calls_are_told_without_codes(lab: Lab, admin: Aws) -> None:
+def test_calls_are_logged_without_codes(lab: Lab, admin: Aws) -> None:
     """The log has operations, access keys and errors, and nothing else from a request."""
     admin.enrolled("alice")
     with refused("EntityAlreadyExists"):

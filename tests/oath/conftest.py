@@ -30,7 +30,7 @@ def card() -> YkoathCard:
 
 @dataclass
 class Person:
-    """Receives the messages, and supplies passwords."""
+    """Receives the messages, and types the passwords."""
 
     said: list[str] = field(default_factory=list)
     passwords: list[str] = field(default_factory=list)

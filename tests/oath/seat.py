@@ -36,7 +36,7 @@ def refuse(_key: OathKey) -> Secret[str]:
 
 
 def keys_of(notes: Notes, cut: Cut | None) -> Keys:
-    """Return the keys that are plugged in. If there is a cut, it counts each command to an applet."""
+    """Return the keys that are plugged in. If a cut is given, it counts each command to an applet."""
     keys = Keys(say=notes.note, password=refuse)
     real = keys.open
 
@@ -62,7 +62,10 @@ def only(keys: Keys) -> OathKey:
 def at_key(
     home: Path, shared: Shared, *, identity: Identity, touch: bool = False, cut: Cut | None = None
 ) -> Iterator[tuple[Desk, Caller, Callable[[OathKey], OathCard], Keys, Notes]]:
-    """Open a desk like at_desk, with a key as carrier, and the keys among which interrupted runs find theirs."""
+    """Open a desk like at_desk with a key as carrier.
+
+    Interrupted runs search for their keys among the keys of the desk.
+    """
     with at_desk(home, shared, recipient=str(identity.to_public()), cut=cut) as (desk, caller, _, notes):
         keys = keys_of(notes, cut)
 

@@ -72,7 +72,7 @@ def totp(name: str, hash_algorithm: HASH_ALGORITHM, secret: bytes, digits: int =
 
 @pytest.mark.usefixtures("card")
 def test_hotp_values_are_those_of_rfc_4226() -> None:
-    """The card counts the values, one after another."""
+    """The card computes the values of the counters 0 to 9 in order."""
     with session() as oath:
         held = oath.put_credential(CredentialData("hotp", OATH_TYPE.HOTP, HASH_ALGORITHM.SHA1, KEY[:20]))
         assert tuple(oath.calculate_code(held).value for _ in HOTP) == HOTP
@@ -92,7 +92,7 @@ def test_totp_values_are_those_of_rfc_6238(number: int) -> None:
 
 @pytest.mark.usefixtures("card")
 def test_the_adapter_computes_what_oathtool_computes(keys: Keys) -> None:
-    """The seed has 40 octets, as AWS's have, and Debian's oathtool is the judge."""
+    """The seed has 40 octets, like the seeds of AWS. The expected codes are those of Debian's oathtool."""
     secret, at = bytes(range(40)), 1_700_000_000
     with keys.open(only(keys)) as applet:
         applet.put("AWS:alice@123456789012", Seed(secret), touch=False)
@@ -107,8 +107,8 @@ def test_the_adapter_computes_what_oathtool_computes(keys: Keys) -> None:
 
 
 @pytest.mark.usefixtures("card")
-def test_long_answers_come_in_parts() -> None:
-    """Thirty names of 60 octets need eight answers for one LIST."""
+def test_long_responses_come_in_parts() -> None:
+    """For thirty names of 60 octets, one LIST has eight responses."""
     names = {f"{number:060}" for number in range(30)}
     with session() as oath:
         for name in names:
@@ -144,7 +144,7 @@ def test_a_card_renames_deletes_and_resets(card: YkoathCard) -> None:
         assert not card.credentials
 
 
-def test_a_full_card_says_so() -> None:
+def test_a_full_card_answers_no_space() -> None:
     """The status is NO SPACE, as the protocol requires."""
     pcsc.plug(YkoathCard(capacity=1))
     with session() as oath:
@@ -154,8 +154,8 @@ def test_a_full_card_says_so() -> None:
 
 
 @pytest.mark.usefixtures("card")
-def test_a_password_locks_until_it_is_told() -> None:
-    """A session that was opened before stays open. The next one is locked."""
+def test_a_password_locks_a_card_until_it_is_given() -> None:
+    """A session that was opened before the password stays open. The next session is locked."""
     with session() as oath:
         key = oath.derive_key("secret")
         oath.set_key(key)
@@ -171,8 +171,8 @@ def test_a_password_locks_until_it_is_told() -> None:
         assert not oath.locked
 
 
-def test_the_card_asks_for_a_touch(card: YkoathCard) -> None:
-    """CALCULATE waits for the touch, and CALCULATE ALL reports that one is required."""
+def test_the_card_requires_a_touch(card: YkoathCard) -> None:
+    """CALCULATE waits for the touch. CALCULATE ALL only reports that a touch is required."""
     with session() as oath:
         held = oath.put_credential(totp("touchy", HASH_ALGORITHM.SHA1, KEY[:20]), touch_required=True)
         assert oath.calculate_all(59) == {held: None}
@@ -221,7 +221,7 @@ def test_a_full_response_is_the_whole_hmac() -> None:
     ids=["unknown", "reset", "no password", "code", "name", "hash", "rename", "delete"],
 )
 def test_a_card_refuses_what_the_protocol_refuses(octets: bytes, status: int) -> None:
-    """The status words are those of Yubico's page, and nothing changes."""
+    """The status words are those of Yubico's documentation, and nothing on the card changes."""
     card = YkoathCard()
     select(card)
     for name in (b"one", b"two"):
@@ -242,8 +242,8 @@ def test_a_card_without_a_serial_has_a_management_applet_all_the_same() -> None:
     assert (key.what, key.serial) == ("YubiKey 5A", None)
 
 
-def test_a_card_that_is_pulled_while_it_waits_for_a_touch_says_nothing() -> None:
-    """The card is no longer there."""
+def test_a_card_removed_during_a_touch_gives_no_response() -> None:
+    """The reader no longer has a card."""
     card = YkoathCard(touch_delay=30)
     select(card)
     card.answer(command(PUT, tlv(NAME, b"n") + tlv(KEY_TAG, b"\x21\x06" + bytes(20)) + bytes([PROPERTY, WANTS_TOUCH])))
@@ -253,7 +253,7 @@ def test_a_card_that_is_pulled_while_it_waits_for_a_touch_says_nothing() -> None
 
 
 @pytest.mark.slow
-def test_installed_ykman_lists_and_computes_what_was_enrolled(
+def test_ykman_lists_and_computes_an_enrolled_credential(
     mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard
 ) -> None:
     """On a reader that ykman accepts, with a touch and by the displayed label, the code equals that of oathtool."""

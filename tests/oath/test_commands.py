@@ -47,10 +47,10 @@ def enroll(mfa_kit: MfaKit, user: str, *more: str) -> None:
     assert done.code == 0, done.err
 
 
-def test_an_enrollment_takes_two_touches_and_no_waiting(
+def test_an_enrollment_needs_two_touches_and_no_wait(
     mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The key holds IAM's secret under an exact label, IAM's tag has its serial, and the messages explain its use."""
+    """The key has IAM's secret with an exact label, IAM's tag has the serial, and messages explain the key's use."""
 
     def sleep(_: float) -> None:
         assert threading.current_thread() is not threading.main_thread()
@@ -72,8 +72,8 @@ def test_an_enrollment_takes_two_touches_and_no_waiting(
     assert f"mfa_process = ykman oath accounts code --single {label}" in done.err
 
 
-def test_of_a_key_that_ykman_does_not_find_its_makers_program_is_told(mfa_kit: MfaKit, user: str) -> None:
-    """The reader's name decides whether ykman finds a key."""
+def test_the_program_of_the_manufacturer_is_named(mfa_kit: MfaKit, user: str) -> None:
+    """A key is found by ykman only if the reader has a certain name."""
     pcsc.plug(None, YkoathCard(management=False))
     done = mfa_kit.run("enroll", user, "--with", "oath", "--no-touch")
     assert done.code == 0, done.err
@@ -82,10 +82,10 @@ def test_of_a_key_that_ykman_does_not_find_its_makers_program_is_told(mfa_kit: M
 
 
 @pytest.mark.usefixtures("card")
-def test_a_wait_for_the_next_code_is_told(
+def test_a_wait_for_the_next_code_is_shown(
     mfa_kit: MfaKit, lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The seconds are shown, because nothing else happens meanwhile. IAM accepts the code of the next step too."""
+    """The seconds are shown, because nothing else happens meanwhile. IAM also accepts the code of the next step."""
     asked: list[float] = []
     monkeypatch.setattr(kit, "time", SimpleNamespace(sleep=asked.append, time=time.time))
     done = mfa_kit.run("enroll", user, "--with", "oath", "--no-touch", "--wait")
@@ -97,7 +97,7 @@ def test_a_wait_for_the_next_code_is_told(
 
 
 @pytest.mark.slow
-def test_the_only_key_that_answers_is_not_taken_in_silence(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_faulty_second_key_is_reported(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other key is reported with its fault. A card without the applet is not a key."""
     monkeypatch.setattr(wire, "COMMAND", 2.5)
     pcsc.plug(YkoathCard(serial=1111), YkoathCard(quirks=Quirks(mute_at=1)))
@@ -109,8 +109,8 @@ def test_the_only_key_that_answers_is_not_taken_in_silence(mfa_kit: MfaKit, monk
     assert mfa_kit.run("verify", "oath", "--no-write").err == ""
 
 
-def test_a_card_without_the_applet_is_no_fault_of_a_list_that_shows_it(mfa_kit: MfaKit) -> None:
-    """It may be a security key in a reader. It is reported only when it is not a key of any kind."""
+def test_a_card_without_the_applet_may_be_a_security_key(mfa_kit: MfaKit) -> None:
+    """Such a card is reported only if it is not a key of any type."""
     pcsc.plug(FidoCard(lab_key(AttestationCa(now=time.time()))))
     for words in (("key", "list"), ("key", "info")):
         done = mfa_kit.run(*words)
@@ -129,18 +129,16 @@ class Blank(YkoathCard):
         return StatusWord.NOT_FOUND.to_bytes(2)
 
 
-def test_an_asset_label_takes_the_serials_place_in_the_tag(
-    mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard
-) -> None:
-    """The key of an interrupted run is still found, by its identity."""
+def test_an_asset_label_replaces_the_serial_in_the_tag(mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard) -> None:
+    """The key of an interrupted run is still found by its identity."""
     enroll(mfa_kit, user, "--no-touch", "--asset", "desk-17")
     assert lab.account.backend.device(serial_of(user)).tags["mfa-kit:serial"] == "desk-17"
     assert mfa_kit.run("revoke", user, "--yes", "--leave-without-mfa").code == 0
     assert card.credentials == {}
 
 
-def test_a_dry_run_touches_nothing(mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard) -> None:
-    """It looks at the key, and prints the steps."""
+def test_a_dry_run_changes_nothing(mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard) -> None:
+    """A dry run reads the key and prints the steps."""
     done = mfa_kit.run("enroll", user, "--with", "oath", "--dry-run")
     assert done.code == 0
     assert serial_of(user) in done.out
@@ -149,7 +147,7 @@ def test_a_dry_run_touches_nothing(mfa_kit: MfaKit, lab: Lab, user: str, card: Y
     assert serial_of(user) not in lab.serials()
 
 
-def test_a_revoke_takes_the_credential_and_leaves_the_others(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
+def test_a_revoke_deletes_only_its_credential(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
     """The credential is deleted by its exact name."""
     enroll(mfa_kit, user, "--no-touch")
     enroll(mfa_kit, user, "--no-touch", "--add")
@@ -159,8 +157,10 @@ def test_a_revoke_takes_the_credential_and_leaves_the_others(mfa_kit: MfaKit, us
     assert list(card.credentials) == [LABEL.format(f"{user}-2").encode()]
 
 
-def test_another_desk_finds_the_key_by_its_tags(mfa_kit: MfaKit, user: str, card: YkoathCard, tmp_path: Path) -> None:
-    """The computer that revokes need not be the one that enrolled, because the tags are in IAM."""
+def test_another_computer_finds_the_key_by_its_tags(
+    mfa_kit: MfaKit, user: str, card: YkoathCard, tmp_path: Path
+) -> None:
+    """The tags are in IAM, so another computer than the one of the enrollment can revoke the device."""
     enroll(mfa_kit, user, "--no-touch")
     done = mfa_kit.process(
         "revoke",
@@ -174,7 +174,7 @@ def test_another_desk_finds_the_key_by_its_tags(mfa_kit: MfaKit, user: str, card
 
 
 def test_a_lost_key_is_not_asked_for(mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard) -> None:
-    """It cannot be plugged in."""
+    """A lost key cannot be plugged in."""
     enroll(mfa_kit, user, "--no-touch")
     pcsc.plug()
     assert mfa_kit.run("revoke", user, "--lost", "--yes", "--leave-without-mfa").code == 0
@@ -182,7 +182,7 @@ def test_a_lost_key_is_not_asked_for(mfa_kit: MfaKit, lab: Lab, user: str, card:
     assert card.credentials
 
 
-def test_a_key_that_is_lost_while_it_is_asked_for_can_be_given_up(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
+def test_a_key_that_is_lost_during_a_revoke_can_be_given_up(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
     """The same revoke can give up the key, and so can `orphans clean` with its serial.
 
     Another key's serial cannot.
@@ -208,7 +208,7 @@ def test_a_key_that_is_lost_while_it_is_asked_for_can_be_given_up(mfa_kit: MfaKi
 
 
 @pytest.mark.parametrize("quirks", [Quirks(stalls=frozenset({LIST})), Quirks(refuses={LIST: 0x6F00})])
-def test_a_revoke_whose_key_does_not_answer_changes_nothing_and_says_so(
+def test_a_revoke_with_a_silent_key_changes_nothing(
     quirks: Quirks, mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard
 ) -> None:
     """The device stays in IAM, so that no credential is left on a key that is plugged in.
@@ -230,8 +230,8 @@ def test_a_revoke_whose_key_does_not_answer_changes_nothing_and_says_so(
     assert card.credentials == {}
 
 
-def test_a_replace_whose_old_key_does_not_answer_keeps_the_old_device(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
-    """The new one works, and the next command for the user removes the old one."""
+def test_a_replace_with_a_silent_old_key_keeps_the_old_device(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """The new device works, and the next command for the user removes the old device."""
     old, new = YkoathCard(serial=1111), YkoathCard(serial=2222)
     pcsc.plug(old)
     enroll(mfa_kit, user, "--no-touch")
@@ -247,8 +247,8 @@ def test_a_replace_whose_old_key_does_not_answer_keeps_the_old_device(mfa_kit: M
     assert lab.assigned(serial_of(user)) is None
 
 
-def test_a_credential_that_waits_for_its_key_is_an_orphan(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
-    """IAM no longer has its device. It is listed until its key is there, and its key is named."""
+def test_a_credential_without_its_device_is_an_orphan(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
+    """IAM no longer has the device. The credential is listed with the name of its key until the key is plugged in."""
     enroll(mfa_kit, user, "--no-touch")
     pcsc.plug()
     assert mfa_kit.run("revoke", user, "--yes", "--leave-without-mfa").code == 3
@@ -272,7 +272,7 @@ def test_a_credential_that_waits_for_its_key_is_an_orphan(mfa_kit: MfaKit, user:
 def test_an_interrupted_revoke_that_is_repeated_succeeds(
     named: bool, mfa_kit: MfaKit, user: str, card: YkoathCard
 ) -> None:
-    """The same command finishes what it began. While it cannot, it says why."""
+    """The same command completes the revoke. As long as that is not possible, the error says why."""
     take = ("revoke", user, "--yes", "--leave-without-mfa", *(("--mfa-device", user) if named else ()))
     enroll(mfa_kit, user, "--no-touch")
     pcsc.plug()
@@ -289,10 +289,10 @@ def test_an_interrupted_revoke_that_is_repeated_succeeds(
     assert mfa_kit.run(*take).code == 2
 
 
-def test_a_half_made_device_goes_on_when_its_key_is_there(
+def test_a_half_made_device_continues_when_its_key_is_plugged_in(
     mfa_kit: MfaKit, lab: Lab, user: str, recipient: str, identity_file: Path
 ) -> None:
-    """IAM refuses to delete the device, so the run waits for its key, written or not, and asks for its serial."""
+    """IAM refuses to delete the device. So the run waits for the key, written or not, and names its serial."""
     resume = ("enroll", user, "--resume", "-i", str(identity_file))
     for written, name in ((PUT, user), (CALCULATE, f"{user}-2")):
         card = YkoathCard(quirks=Quirks(pulled_by=written))
@@ -314,10 +314,8 @@ def test_a_half_made_device_goes_on_when_its_key_is_there(
         assert lab.assigned(serial_of(name)) == user
 
 
-def test_a_password_of_a_key_can_be_told_to_whatever_takes_its_credential_away(
-    mfa_kit: MfaKit, user: str, card: YkoathCard
-) -> None:
-    """The error that asks for the password names an option that exists."""
+def test_each_command_that_deletes_a_credential_takes_a_password(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
+    """The error that requires a password names an option that exists."""
     take = ("revoke", user, "--yes", "--leave-without-mfa")
     enroll(mfa_kit, user, "--no-touch")
     assert process(mfa_kit, "key", "password", "set", "--password-stdin", told="one\n")[0] == 0
@@ -331,7 +329,7 @@ def test_a_password_of_a_key_can_be_told_to_whatever_takes_its_credential_away(
     assert card.credentials == {}
 
 
-def test_a_lost_device_is_not_an_older_one_that_waits_for_its_key(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+def test_a_lost_device_is_the_present_one_and_not_an_older_one(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
     """A user that reports a loss has lost the present device, not the older one."""
     pcsc.plug(YkoathCard(serial=1111), YkoathCard(serial=2222))
     enroll(mfa_kit, user, "--no-touch", "--key", "1111")
@@ -344,7 +342,7 @@ def test_a_lost_device_is_not_an_older_one_that_waits_for_its_key(mfa_kit: MfaKi
 
 
 def test_a_replace_moves_a_user_from_key_to_key(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
-    """The old key no longer has the credential, and the new one holds IAM's secret."""
+    """The old key no longer has the credential, and the new key has IAM's secret."""
     old, new = YkoathCard(serial=1111), YkoathCard(serial=2222)
     pcsc.plug(old, new)
     enroll(mfa_kit, user, "--no-touch", "--key", "1111")
@@ -354,8 +352,8 @@ def test_a_replace_moves_a_user_from_key_to_key(mfa_kit: MfaKit, lab: Lab, user:
     assert new.credentials[LABEL.format(f"{user}-2").encode()].key == lab.seed(serial_of(f"{user}-2"))
 
 
-def test_several_keys_are_listed_and_none_is_the_first(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
-    """There is no terminal to choose at."""
+def test_several_keys_are_listed_and_none_is_chosen(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """Without a terminal, the user cannot choose."""
     pcsc.plug(YkoathCard(serial=1111), YkoathCard(serial=2222))
     done = mfa_kit.run("enroll", user, "--with", "oath", "--no-input")
     assert done.code == 8
@@ -364,7 +362,7 @@ def test_several_keys_are_listed_and_none_is_the_first(mfa_kit: MfaKit, lab: Lab
     assert serial_of(user) not in lab.serials()
 
 
-def test_no_key_is_told_and_nothing_is_made(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+def test_without_a_key_nothing_is_created(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
     """The error comes before IAM is asked to create anything."""
     pcsc.plug()
     done = mfa_kit.run("enroll", user, "--with", "oath")
@@ -373,14 +371,14 @@ def test_no_key_is_told_and_nothing_is_made(mfa_kit: MfaKit, lab: Lab, user: str
     assert serial_of(user) not in lab.serials()
 
 
-def test_an_empty_second_reader_stops_nothing(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
-    """Readers of vpcd have a second slot that is always empty, and other readers here are empty too."""
+def test_an_empty_second_reader_is_ignored(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
+    """Each reader of vpcd has a second slot that is always empty, and other readers here are empty too."""
     enroll(mfa_kit, user, "--no-touch")
     assert len(card.credentials) == 1
 
 
 def process(mfa_kit: MfaKit, *args: str, told: str) -> tuple[int, str]:
-    """Run a command in a process, with an OATH password on standard input."""
+    """Run a command in a process, with an OATH password on stdin."""
     done = subprocess.run(
         [sys.executable, "-m", "mfa_kit", *args],
         input=told,
@@ -392,7 +390,7 @@ def process(mfa_kit: MfaKit, *args: str, told: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_password_is_set_asked_for_changed_and_cleared(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
+def test_a_password_is_set_required_changed_and_removed(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
     """A wrong password and a missing one give different errors. A password is never a command-line argument."""
     assert process(mfa_kit, "key", "password", "set", "--password-stdin", told="one\n")[0] == 0
     assert card.password
@@ -418,8 +416,8 @@ def test_a_password_is_set_asked_for_changed_and_cleared(mfa_kit: MfaKit, user: 
     assert process(mfa_kit, "key", "password", "set", "--password-stdin", told="\n")[0] == 2
 
 
-def test_a_password_that_is_not_as_it_is_said_to_be_is_told(mfa_kit: MfaKit) -> None:
-    """Cases: no password to change, one that is already set, and a key that accepts one but never asks for it."""
+def test_a_password_state_that_does_not_fit_is_an_error(mfa_kit: MfaKit) -> None:
+    """Cases: no password to change, a password that is already set, and a key that sets one but never requires it."""
     card = YkoathCard(quirks=Quirks(ignores_password=True))
     pcsc.plug(card)
 
@@ -439,8 +437,8 @@ def test_a_password_that_is_not_as_it_is_said_to_be_is_told(mfa_kit: MfaKit) -> 
     assert (code, "still asks for its password" in said) == (3, True)
 
 
-def test_the_key_of_a_password_that_is_wrong_is_not_said_to_be_absent(mfa_kit: MfaKit, card: YkoathCard) -> None:
-    """The missing FIDO applet is not reported."""
+def test_a_wrong_password_does_not_report_an_absent_key(mfa_kit: MfaKit, card: YkoathCard) -> None:
+    """The message does not mention that the FIDO applet is missing."""
     assert process(mfa_kit, "key", "password", "set", "--password-stdin", told="one\n")[0] == 0
     assert card.password
     code, said = process(mfa_kit, "key", "info", "--key", "12345678", "--password-stdin", told="two\n")
@@ -448,9 +446,7 @@ def test_the_key_of_a_password_that_is_wrong_is_not_said_to_be_absent(mfa_kit: M
     assert "wrong OATH password" in said
 
 
-def test_without_the_extra_the_command_that_installs_it_is_told(
-    mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_extra_the_hint_has_the_install_command(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """The extra installs yubikit and pyscard."""
     monkeypatch.setitem(sys.modules, "mfa_kit.adapters.oath.keys", None)
     done = mfa_kit.run("verify", "oath")
@@ -458,7 +454,7 @@ def test_without_the_extra_the_command_that_installs_it_is_told(
     assert "pip install 'mfa-kit[oath]'" in done.err
 
 
-def test_a_key_that_is_not_there_is_told_with_those_that_are(mfa_kit: MfaKit) -> None:
+def test_an_absent_key_is_reported_with_the_present_keys(mfa_kit: MfaKit) -> None:
     """Faults of other readers are listed too."""
     pcsc.plug(YkoathCard(serial=1111), Blank())
     done = mfa_kit.run("verify", "oath", "--key", "9999")
@@ -468,8 +464,8 @@ def test_a_key_that_is_not_there_is_told_with_those_that_are(mfa_kit: MfaKit) ->
     assert f"note: the card in {pcsc.reader(1)} has no OATH applet" in done.err
 
 
-def test_a_list_tells_what_each_key_says_of_itself(mfa_kit: MfaKit) -> None:
-    """It shows the serial, if there is one, and the free space where the model is known."""
+def test_the_list_shows_what_each_key_reports(mfa_kit: MfaKit) -> None:
+    """A row has the serial, if there is one, and the free space if the model is known."""
     pcsc.plug(YkoathCard(), YkoathCard(management=False))
     rows = json.loads(mfa_kit.run("key", "list", "--output", "json").out)["rows"]
     told = {row["where"][0]: (row["key"], row["serial"], row["firmware"], row["oath_free"]) for row in rows}
@@ -481,14 +477,14 @@ def test_a_list_tells_what_each_key_says_of_itself(mfa_kit: MfaKit) -> None:
 
 
 @pytest.mark.usefixtures("card")
-def test_of_a_key_without_fido_nobody_is_told_to_plug_in_a_security_key(mfa_kit: MfaKit) -> None:
-    """A key that one applet describes is a known key."""
+def test_a_key_without_fido_is_not_reported_as_missing(mfa_kit: MfaKit) -> None:
+    """A key with one working applet is a key."""
     told = mfa_kit.run("key", "info")
     assert told.code == 0
     assert told.err == ""
 
 
-def test_a_watch_tells_who_comes_and_goes(mfa_kit: MfaKit) -> None:
+def test_a_watch_shows_inserted_and_removed_keys(mfa_kit: MfaKit) -> None:
     """Each event is one line, until Ctrl-C."""
     pcsc.plug(YkoathCard(serial=1111))
     watching = mfa_kit.start("key", "list", "--watch", "--output", "json", env=pcsc.shared().env)
@@ -505,9 +501,7 @@ def test_a_watch_tells_who_comes_and_goes(mfa_kit: MfaKit) -> None:
     assert watching.returncode == 130
 
 
-def test_a_watch_misses_nothing_that_comes_while_the_first_look_is_taken(
-    mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_watch_misses_no_key_during_its_first_look(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """A look takes some time. A key that is plugged in meanwhile is reported at the next look."""
     plugged: list[KeyRow] = []
 
@@ -530,8 +524,8 @@ def test_a_watch_misses_nothing_that_comes_while_the_first_look_is_taken(
 
 
 @pytest.mark.parametrize("ins", [PUT, CALCULATE])
-def test_a_ctrl_c_in_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, card: YkoathCard, ins: int) -> None:
-    """The key continues with its last command, so it is checked once more."""
+def test_ctrl_c_in_verify_oath_leaves_the_key_unchanged(mfa_kit: MfaKit, card: YkoathCard, ins: int) -> None:
+    """The key finishes the running command, so mfa-kit checks the key once more."""
     act = card.answer
 
     def answer(octets: bytes) -> bytes:
@@ -546,10 +540,8 @@ def test_a_ctrl_c_in_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, card:
     assert card.credentials == {}
 
 
-def test_a_key_that_goes_in_the_middle_of_verify_oath_may_hold_what_was_written(
-    mfa_kit: MfaKit, card: YkoathCard
-) -> None:
-    """The output says so, and names the command that removes the credential."""
+def test_a_key_removed_during_verify_oath_may_keep_a_credential(mfa_kit: MfaKit, card: YkoathCard) -> None:
+    """The message says so, and names the command that removes the credential."""
     card.quirks.refuses = {CALCULATE: StatusWord.NOT_FOUND, DELETE: StatusWord.INS_NOT_SUPPORTED}
     done = mfa_kit.run("verify", "oath")
     assert done.code == 3
@@ -557,8 +549,8 @@ def test_a_key_that_goes_in_the_middle_of_verify_oath_may_hold_what_was_written(
     assert "the next mfa-kit verify oath removes it" in done.err
 
 
-def test_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
-    """The maker is not proven, the firmware has an advisory, and the account's credentials are listed."""
+def test_verify_oath_leaves_the_key_unchanged(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
+    """The manufacturer is not proven, the firmware has an advisory, and the account's credentials are listed."""
     enroll(mfa_kit, user, "--no-touch")
     before = dict(card.credentials)
     done = mfa_kit.run("verify", "oath", "--account", ACCOUNT, "--output", "json")
@@ -576,8 +568,8 @@ def test_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, user: str, card: 
     assert card.log.count(0x01) == writes
 
 
-def test_verify_oath_judges_each_key_by_what_it_does(mfa_kit: MfaKit) -> None:
-    """One key is full, one reports nothing, one overwrites, and one refuses writes."""
+def test_verify_oath_tests_the_behavior_of_each_key(mfa_kit: MfaKit) -> None:
+    """One key is full, one reports nothing, one overwrites credentials, and one refuses writes."""
 
     def checks(card: YkoathCard) -> tuple[int, dict[str, dict[str, str]]]:
         pcsc.plug(card)
@@ -610,8 +602,8 @@ def test_verify_oath_judges_each_key_by_what_it_does(mfa_kit: MfaKit) -> None:
     assert "refused the command with status 6f00" in told["round trip"]["detail"]
 
 
-def test_aws_judges_the_callers_own_key(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch, card: YkoathCard) -> None:
-    """The user's own credentials and STS are used. A code is accepted only once."""
+def test_aws_tests_the_callers_own_key(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch, card: YkoathCard) -> None:
+    """The test uses the user's own credentials and STS. A code is accepted only once."""
     with Lab(users=("erin",), settings=LabSettings(propagation=0)) as lab:
         for name, value in lab.env.items():
             monkeypatch.setenv(name, value)
@@ -639,7 +631,7 @@ def at_a_terminal(mfa_kit: MfaKit, *words: str) -> "pexpect.spawn[str]":
 
 
 def test_a_password_is_asked_at_the_terminal_and_not_shown(mfa_kit: MfaKit, card: YkoathCard) -> None:
-    """It is typed twice when it is new, and once to use the key."""
+    """A new password is typed twice, and an existing password once."""
     shown = io.StringIO()
     for words, prompts in (
         (("key", "password", "set"), ("new OATH password of YubiKey 5A 12345678: ", "type it again: ")),
@@ -676,8 +668,8 @@ def test_a_key_is_chosen_at_the_terminal(mfa_kit: MfaKit, lab: Lab, user: str) -
     assert second.credentials[LABEL.format(user).encode()].key == lab.seed(serial_of(user))
 
 
-def test_a_device_that_is_on_no_key_is_said_so(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
-    """Only AWS has the seed of a token."""
+def test_a_device_that_is_on_no_key_is_reported(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """Only AWS has the seed of a hardware token."""
     pcsc.plug(YkoathCard())
     lab.add_token("GAHT00000001", "GEZDGNBVGY3TQOJQ")
     lab.account.backend.get_user(user).mfa_devices["GAHT00000001"] = assigned_entry("GAHT00000001", lab.account.today())
@@ -695,18 +687,18 @@ def test_verify_oath_refuses_a_key_that_computes_wrong_codes(mfa_kit: MfaKit, ca
     assert card.credentials == {}
 
 
-def test_what_a_killed_verification_left_is_taken_away(mfa_kit: MfaKit, card: YkoathCard) -> None:
-    """Only verifications use its test name."""
+def test_the_credential_of_a_killed_verification_is_deleted(mfa_kit: MfaKit, card: YkoathCard) -> None:
+    """The name of the test credential is used only by verifications."""
     card.credentials[b"mfa-kit:test"] = Credential(0x21, 6, bytes(20), touch=False)
     done = mfa_kit.run("verify", "oath", "--output", "json")
     assert done.code == 0, done.out
     assert card.credentials == {}
 
 
-def test_verify_user_states_how_far_it_proves(
+def test_verify_user_states_what_it_proves(
     mfa_kit: MfaKit, lab: Lab, user: str, recipient: str, identity_file: Path
 ) -> None:
-    """The proof is local without a reference, or against the backup's secret, or by AWS on request."""
+    """The proof is that of the key alone, of the backup's secret, or of AWS on request."""
     card = YkoathCard()
     pcsc.plug(card)
     enroll(mfa_kit, user, "--no-touch", "-r", recipient)
@@ -744,10 +736,13 @@ def test_verify_user_states_how_far_it_proves(
     assert "has no OATH applet" in mfa_kit.run("verify", "user", user).err
 
 
-def test_another_desk_takes_no_other_key_for_it_that_has_its_serial(
+def test_another_computer_does_not_use_a_key_with_the_same_serial(
     mfa_kit: MfaKit, user: str, card: YkoathCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The tags contain the identity of the applet, so that key is requested. The credential on it is not forgotten."""
+    """The tags have the identity of the applet, so mfa-kit requires that key.
+
+    The credential on that key stays recorded.
+    """
     enroll(mfa_kit, user, "--no-touch")
     monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "other"))
     pcsc.plug(YkoathCard())
@@ -759,8 +754,8 @@ def test_another_desk_takes_no_other_key_for_it_that_has_its_serial(
     assert card.credentials == {}
 
 
-def test_a_locked_key_beside_the_one_that_holds_the_credential_asks_for_nothing(mfa_kit: MfaKit, user: str) -> None:
-    """The locked key may belong to anyone, and some keys count tries."""
+def test_another_locked_key_causes_no_password_prompt(mfa_kit: MfaKit, user: str) -> None:
+    """The locked key may belong to anyone, and some keys count attempts."""
     held, other = YkoathCard(serial=1111), YkoathCard(serial=2222)
     other.password = bytes(16)
     pcsc.plug(held)
@@ -772,7 +767,7 @@ def test_a_locked_key_beside_the_one_that_holds_the_credential_asks_for_nothing(
 
 
 @pytest.mark.parametrize("label", ["a;b", "#12", "two\nlines", "x" * 65, ""])
-def test_a_label_that_iam_takes_as_no_tag_is_refused_before_anything_is_made(
+def test_a_label_that_is_not_a_valid_tag_is_refused_first(
     mfa_kit: MfaKit, user: str, lab: Lab, card: YkoathCard, label: str
 ) -> None:
     """Without the tag, another computer could not identify the device."""
@@ -782,10 +777,8 @@ def test_a_label_that_iam_takes_as_no_tag_is_refused_before_anything_is_made(
     assert (lab.assigned(serial_of(user)), card.credentials) == (None, {})
 
 
-def test_a_backup_goes_onto_another_card_and_computes_the_same(
-    mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path
-) -> None:
-    """Its codes prove it. A second restore finds that the key has the secret."""
+def test_a_backup_is_restored_to_another_card(mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path) -> None:
+    """The codes prove the new card. A second restore finds that the card already has the secret."""
     first, second = YkoathCard(serial=1111), YkoathCard(serial=2222)
     pcsc.plug(first, second)
     enroll(mfa_kit, user, "--no-touch", "--key", "1111", "-r", recipient)
@@ -807,10 +800,10 @@ def test_a_backup_goes_onto_another_card_and_computes_the_same(
     assert f"{LABEL.format(user)} may be left on YubiKey 5A 2222" in mfa_kit.run(*words).err
 
 
-def test_a_drill_asks_the_key(
+def test_a_drill_uses_the_key(
     mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path, card: YkoathCard
 ) -> None:
-    """A backup whose key is elsewhere is skipped, and codes that differ are reported.
+    """A backup whose key is not plugged in is skipped, and codes that differ are reported.
 
     The ledger records both results.
     """
@@ -833,10 +826,10 @@ def test_a_drill_asks_the_key(
     assert results == ["proved", "proved", "differs"]
 
 
-def test_a_backup_is_drilled_by_the_key(
+def test_a_backup_is_tested_with_the_key(
     mfa_kit: MfaKit, user: str, card: YkoathCard, recipient: str, identity_file: Path
 ) -> None:
-    """The key's code is compared with that of the backup's secret. Without the key there is no code."""
+    """The key's code is compared with the code of the backup's secret. Without the key there is no code."""
     enroll(mfa_kit, user, "--no-touch", "-r", recipient)
     backup = str(next((mfa_kit.home / "backups").rglob("*.age")))
     drill = ("backup", "drill", backup, "-i", str(identity_file), "--from", "oath")
@@ -851,8 +844,8 @@ def test_a_backup_is_drilled_by_the_key(
 
 
 @pytest.mark.usefixtures("card")
-def test_no_output_holds_the_seed(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
-    """The ledger does not contain it either, nor does the output of --debug."""
+def test_no_output_contains_the_seed(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """The ledger and the output of --debug do not contain the seed either."""
     done = mfa_kit.process("--debug", "enroll", user, "--with", "oath", "--no-touch", env=pcsc.shared().env)
     assert done.code == 0, done.err
     seed = lab.seed(serial_of(user))
@@ -864,7 +857,7 @@ def test_no_output_holds_the_seed(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
 
 
 def test_the_code_of_the_key_is_the_code_of_the_seed(mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard) -> None:
-    """IAM accepted a code of a step within the run, and the key holds the seed that IAM has."""
+    """IAM accepted a code of a step during the run, and the key has IAM's seed."""
     began = time.time()
     enroll(mfa_kit, user, "--no-touch")
     last = lab.account.backend.codes(serial_of(user)).last

@@ -61,13 +61,13 @@ def plugged() -> YkoathCard:
 
 
 def used_by(verb: str, enrolled: YkoathCard) -> YkoathCard:
-    """Return the key that a verb uses, plugged in. A restore uses another key for the second copy of a secret."""
+    """Return the key that a command uses, plugged in. A restore uses another key for the second copy of a secret."""
     return plugged() if verb == "restore" else enrolled
 
 
 @contextmanager
 def nothing_left(verb: str) -> Iterator[None]:
-    """Accept that a repeated revoke finds the previous one completed."""
+    """Accept that a repeated revoke finds the first one completed."""
     try:
         yield
     except UsageFault as error:
@@ -77,7 +77,7 @@ def nothing_left(verb: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Begun:
-    """A user with everything that a verb expects, and a key for it."""
+    """A user with everything that a command requires, and a key for the user."""
 
     user: str
     home: Path
@@ -115,7 +115,10 @@ def test_a_kill_at_any_step_is_repaired_by_the_same_command(
     identity: Identity,
     tmp_path: Path,
 ) -> None:
-    """SIGKILL comes just before and just after each call of each port and applet. The result is the usual one."""
+    """SIGKILL comes just before and just after each call of each port and applet.
+
+    Afterwards the same command succeeds.
+    """
     run = partial(nursery.run, identity=str(identity))
     prepare = ["enroll"] * BEFORE[verb]
 
@@ -142,7 +145,7 @@ def test_a_kill_at_any_step_is_repaired_by_the_same_command(
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", ["pulled_before", "pulled_after", "mute_at"])
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_key_that_goes_or_hangs_at_any_apdu_costs_a_sentence_and_the_same_command(
+def test_a_failing_key_at_any_apdu_is_repaired_by_the_same_command(
     verb: str, how: str, judge: KeyJudge, begun: Callable[[str], Begun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The key is removed before or after a write, or does not answer.
@@ -174,7 +177,7 @@ def test_a_key_that_goes_or_hangs_at_any_apdu_costs_a_sentence_and_the_same_comm
 
 
 def sentence(verb: str, begun: Begun) -> str:
-    """Return what the user is told to do when a verb ends early. A verification may end with a result."""
+    """Return the message of a command that ended early. A verification may end with a result."""
     try:
         answer, _ = begun.do(verb)
     except MfaKitError as error:
@@ -189,7 +192,7 @@ def sentence(verb: str, begun: Begun) -> str:
 def test_a_fault_at_any_call_is_repaired_by_the_same_command(
     verb: str, fault: str, judge: KeyJudge, at_lab: Lab, begun: Callable[[str], Begun]
 ) -> None:
-    """After any fault of one AWS answer, the next run ends with one working device, or none after a revoke."""
+    """After any fault of one AWS response, the next run ends with one working device, or with none after a revoke."""
     whole = begun(verb)
     seen = len(at_lab.calls)
     whole.do(verb)
@@ -206,10 +209,10 @@ def test_a_fault_at_any_call_is_repaired_by_the_same_command(
         assert len(judge.works(here.user, here.home, here.card)) == AFTER[verb], at
 
 
-def test_an_absent_key_keeps_its_entry_open_and_is_asked_for(
+def test_an_absent_key_keeps_its_entry_unfinished(
     judge: KeyJudge, shared: Shared, user: str, identity: Identity, tmp_path: Path
 ) -> None:
-    """The error and each later command ask for its serial, until it is plugged in."""
+    """The error and each later command name the serial of the key, until the key is plugged in."""
     card = plugged()
     do("enroll", user, tmp_path, shared, identity=identity)
     pcsc.plug()
@@ -224,10 +227,10 @@ def test_an_absent_key_keeps_its_entry_open_and_is_asked_for(
     assert judge.works(user, tmp_path, card) == []
 
 
-def test_a_key_that_was_away_is_cleaned_though_its_devices_name_is_used_again(
+def test_an_absent_key_is_cleaned_after_its_device_name_is_reused(
     judge: KeyJudge, shared: Shared, user: str, identity: Identity, tmp_path: Path
 ) -> None:
-    """The user got another key meanwhile. The journal distinguishes the two."""
+    """The user got another key meanwhile. The ledger distinguishes the two keys."""
     away, other = plugged(), YkoathCard(serial=2222)
     do("enroll", user, tmp_path, shared, identity=identity)
     pcsc.plug(other)
@@ -240,7 +243,7 @@ def test_a_key_that_was_away_is_cleaned_though_its_devices_name_is_used_again(
     assert len(judge.works(user, tmp_path, other)) == 1
 
 
-def test_a_key_with_the_serial_of_the_absent_one_is_not_taken_for_it(
+def test_another_key_with_the_serial_of_an_absent_key_is_unchanged(
     shared: Shared, user: str, identity: Identity, tmp_path: Path
 ) -> None:
     """It may be a twin with another user's credential of that name.
@@ -259,7 +262,7 @@ def test_a_key_with_the_serial_of_the_absent_one_is_not_taken_for_it(
     assert [bool(each.error) for each in cleaned] == [True]
 
 
-def test_another_runs_credential_of_the_same_name_is_not_touched(
+def test_a_credential_of_another_run_is_not_changed(
     judge: KeyJudge, shared: Shared, user: str, identity: Identity, tmp_path: Path
 ) -> None:
     """If another computer has reused the device's name, a late settlement does not change the key or IAM."""
@@ -278,10 +281,10 @@ def test_another_runs_credential_of_the_same_name_is_not_touched(
     assert len(judge.works(user, tmp_path / "other", card)) == 1
 
 
-def test_a_ctrl_c_in_place_of_a_touch_leaves_key_and_iam_as_they_were(
+def test_ctrl_c_instead_of_a_touch_leaves_key_and_iam_unchanged(
     judge: KeyJudge, shared: Shared, user: str, identity: Identity, tmp_path: Path
 ) -> None:
-    """The key cannot be told to stop, so the program waits for it."""
+    """The wait in the key cannot be canceled, so the program waits for the key."""
     card = plugged()
     card.touch_delay = 0.4
     card.on_touch = lambda: os.kill(os.getpid(), signal.SIGINT)

@@ -80,14 +80,16 @@ def test_a_maker_is_proven_by_the_fido_attestation_of_the_same_card(
 def test_an_attestation_that_proves_nothing_proves_no_maker(
     mfa_kit: MfaKit, maker: AttestationCa, published: list[str]
 ) -> None:
-    """Any key can attest itself."""
+    """Any key can sign an attestation with its own certificate."""
     pcsc.plug(TwoApplets(FidoCard(lab_key(maker, behavior=KeyBehavior(attestation="self")))))
     code, told = checked(mfa_kit, "--maker", *published)
     assert (code, told["result"]) == (1, "fail")
     assert told["detail"].startswith("not proven: ")
 
 
-def test_another_keys_attestation_is_none(mfa_kit: MfaKit, maker: AttestationCa, published: list[str]) -> None:
+def test_the_attestation_of_another_key_does_not_count(
+    mfa_kit: MfaKit, maker: AttestationCa, published: list[str]
+) -> None:
     """A FIDO key in another reader proves nothing about this key."""
     pcsc.plug(YkoathCard(), TwoApplets(FidoCard(lab_key(maker))))
     code, told = checked(mfa_kit, "--maker", "--key", pcsc.reader(0), *published)
@@ -95,8 +97,10 @@ def test_another_keys_attestation_is_none(mfa_kit: MfaKit, maker: AttestationCa,
     assert "no FIDO applet found on the same card or USB device" in told["detail"]
 
 
-def test_firmware_passes_only_with_its_maker(mfa_kit: MfaKit, maker: AttestationCa, published: list[str]) -> None:
-    """What a key reports about itself is a claim."""
+def test_firmware_passes_only_with_a_proven_manufacturer(
+    mfa_kit: MfaKit, maker: AttestationCa, published: list[str]
+) -> None:
+    """What a key reports about itself is only a claim."""
     pcsc.plug(TwoApplets(FidoCard(lab_key(maker))))
     for more, result in (((), "not applicable"), (("--maker", *published), "pass")):
         done = mfa_kit.run("verify", "oath", "--output", "json", *more)
@@ -107,7 +111,7 @@ def test_firmware_passes_only_with_its_maker(mfa_kit: MfaKit, maker: Attestation
 
 @pytest.fixture
 def on_usb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Add FIDO keys on USB, by node, each with its bus and address. The reader is at bus 3, address 7."""
+    """Add FIDO keys on USB to sysfs, by node, each with its bus and address. The reader is at bus 3, address 7."""
 
     def make(**nodes: tuple[int, int]) -> None:
         for number, (node, (bus, address)) in enumerate(nodes.items()):
@@ -126,21 +130,21 @@ def on_usb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
 
 
 @pytest.mark.usefixtures("card")
-def test_a_key_on_usb_is_the_same_by_its_bus_and_address(on_usb: Callable[..., None]) -> None:
+def test_a_key_on_usb_is_identified_by_bus_and_address(on_usb: Callable[..., None]) -> None:
     """A name or a serial does not count, because another key may have the same one."""
     on_usb(hidraw0=(3, 8), hidraw1=(3, 7))
     assert find_same_device(pcsc.reader(0)) == "/dev/hidraw1"
 
 
 @pytest.mark.usefixtures("card")
-def test_a_device_with_two_fido_keys_is_neither(on_usb: Callable[..., None]) -> None:
+def test_a_device_with_two_fido_keys_proves_nothing(on_usb: Callable[..., None]) -> None:
     """If a device has two FIDO keys, neither is taken for the OATH key's."""
     on_usb(hidraw0=(3, 7), hidraw1=(3, 7))
     assert find_same_device(pcsc.reader(0)) is None
 
 
 @pytest.mark.usefixtures("card")
-def test_a_reader_that_does_not_tell_its_address_is_beside_nothing(
+def test_a_reader_without_an_address_matches_no_key(
     on_usb: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such readers are vpcd's, and those whose card was removed."""

@@ -42,8 +42,8 @@ def listening() -> set[int]:
 
 
 @pytest.mark.slow
-def test_private_services_run_beside_each_other_and_leave_nothing(mfa_kit: MfaKit) -> None:
-    """All use the same ports and names, and none leaves a port, folder or process outside."""
+def test_private_services_run_in_parallel_and_leave_nothing(mfa_kit: MfaKit) -> None:
+    """All services use the same ports and names. None leaves a port, folder or process on the computer."""
     shared = pcsc.plug(YkoathCard(serial=1111))
     with Readers() as first, Readers() as second:
         first.insert(YkoathCard(serial=2222))
@@ -59,7 +59,7 @@ def test_private_services_run_beside_each_other_and_leave_nothing(mfa_kit: MfaKi
 
 
 def test_a_service_that_does_not_start_says_why_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error has the service's own first words."""
+    """The error has the first lines of the service's own output."""
     monkeypatch.setattr(reader, "INSIDE", "echo no room for it; exit 1")
     readers = Readers()
     with pytest.raises(DeviceFault, match="did not start: no room for it") as caught, readers:
@@ -77,15 +77,15 @@ def test_a_service_that_does_not_start_says_why_and_leaves_nothing(monkeypatch: 
         (["r"] * 9, "9 readers"),
     ],
 )
-def test_readers_that_pcscd_does_not_take_are_refused(names: list[str], said: str, mfa_kit: MfaKit) -> None:
+def test_readers_that_pcscd_does_not_accept_are_refused(names: list[str], said: str, mfa_kit: MfaKit) -> None:
     """The error comes before pcscd starts. A name of 121 letters is shown in full."""
     done = mfa_kit.run("lab", "card", *(word for name in names for word in ("--reader", name)), "--", "true")
     assert done.code == 2
     assert said.replace("121", "x" * 121) in done.err
 
 
-def test_a_reader_that_takes_no_card_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process listens for a card there."""
+def test_a_reader_that_accepts_no_card_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process listens for a card at the reader's port."""
     monkeypatch.setattr(reader, "START", 0.2)
     monkeypatch.setattr(reader, "_connect_within", lambda *_: socket.create_connection(("127.0.0.1", 1)))
     with pytest.raises(DeviceFault, match="accepts no card"):
@@ -93,8 +93,10 @@ def test_a_reader_that_takes_no_card_is_told(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(("name", "value"), [("euid", 1000), ("driver", "/no/such/driver.so")])
-def test_what_a_private_service_lacks_is_told(name: str, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It needs root and two packages. The error comes before anything is created."""
+def test_missing_requirements_of_a_private_service_are_reported(
+    name: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A private service needs root and two packages. The error comes before anything is created."""
     pcsc.shared()
     if name == "euid":
         monkeypatch.setattr("os.geteuid", lambda: value)
@@ -106,7 +108,7 @@ def test_what_a_private_service_lacks_is_told(name: str, value: object, monkeypa
 
 
 def home_of(socket: str) -> Path:
-    """Return the folder of a private pcscd, found by its socket. Nothing else of it is on the disk."""
+    """Return the folder of a private pcscd, found by its socket. It has no other file on the disk."""
     folder = Path(socket).parents[2]
     assert folder.name.startswith("mfa-kit-pcsc-")
     return folder
@@ -135,7 +137,10 @@ def test_the_labs_card_is_a_command(mfa_kit: MfaKit) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("line", [("card",), ("key", "--reader")], ids=" ".join)
 def test_a_command_outside_a_lab_has_no_credentials(line: tuple[str, ...], mfa_kit: MfaKit) -> None:
-    """In a lab it has those of the lab. Without a lab, a real account would be one mistake away."""
+    """In a lab, the command has the lab's credentials.
+
+    Without a lab, a command could otherwise change a real account.
+    """
     command = ("lab", *line, "--", "env")
     assert f"AWS_SECRET_ACCESS_KEY={mfa_kit.env['AWS_SECRET_ACCESS_KEY']}" in mfa_kit.process(*command).out
     real = dict.fromkeys(("AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "MFA_KIT_PROFILE", "MFA_KIT_LAB"), "canary-5839")
@@ -150,7 +155,7 @@ def test_a_command_outside_a_lab_has_no_credentials(line: tuple[str, ...], mfa_k
 def test_a_reader_that_is_ended_while_it_starts_leaves_nothing(
     line: tuple[str, ...], number: signal.Signals, mfa_kit: MfaKit
 ) -> None:
-    """Its pcscd is running, but its command has not started yet."""
+    """The pcscd of the reader is running, but its command has not started yet."""
     # The path of a socket must be short.
     with tempfile.TemporaryDirectory() as folder:
         starting = mfa_kit.start("lab", *line, "--", "sleep", "60", env={"TMPDIR": folder})
@@ -163,8 +168,8 @@ def test_a_reader_that_is_ended_while_it_starts_leaves_nothing(
 
 
 @pytest.mark.slow
-def test_a_box_of_the_labs_cards_is_worked_by_hand(mfa_kit: MfaKit) -> None:
-    """A number inserts a key, and the same number removes it. Invalid input and a lack of free readers are reported."""
+def test_cards_of_the_lab_are_inserted_by_number(mfa_kit: MfaKit) -> None:
+    """A number inserts a key, and the same number removes it. Invalid input and a lack of free readers are errors."""
     box = mfa_kit.start("lab", "card", "--box", "2", "--serial", "7", stdin=subprocess.PIPE)
     assert box.stdout
     assert box.stdin

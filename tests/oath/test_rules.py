@@ -69,8 +69,8 @@ def enroll(carrier: OathCard) -> otp.Pair:
 
 
 @pytest.mark.parametrize("ins", [LIST, PUT, CALCULATE, CALCULATE_ALL])
-def test_more_data_for_ever_ends(ins: int, seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop in yubikit would not end. The limit on an answer's octets is reached before the time limit."""
+def test_endless_data_ends_at_a_limit(ins: int, seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop in yubikit would not end. The limit on the octets of a response is reached before the time limit."""
     monkeypatch.setattr(wire, "COMMAND", 60.0)
     card = plug()
     carrier = seat()
@@ -81,8 +81,8 @@ def test_more_data_for_ever_ends(ins: int, seat: Make, monkeypatch: pytest.Monke
     assert wire.LONGEST_ANSWER // CHUNK <= card.log.count(SEND_REMAINING) <= wire.LONGEST_ANSWER // CHUNK + 1
 
 
-def test_a_slow_answer_without_an_end_costs_seconds(seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time limit applies to all parts of an answer together."""
+def test_a_slow_endless_response_ends_after_seconds(seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limit applies to all parts of a response together."""
     card = plug()
     carrier = seat()
     monkeypatch.setattr(wire, "COMMAND", 0.3)
@@ -94,8 +94,8 @@ def test_a_slow_answer_without_an_end_costs_seconds(seat: Make, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("ins", [LIST, PUT, CALCULATE, CALCULATE_ALL])
-def test_an_answer_that_makes_no_progress_ends_at_once(ins: int, seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A part without data that announces more is the last one that is asked for."""
+def test_a_response_without_any_progress_ends_at_once(ins: int, seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a part has no data but announces more, no other part is requested."""
     monkeypatch.setattr(wire, "COMMAND", 60.0)
     card = plug()
     carrier = seat()
@@ -106,8 +106,8 @@ def test_an_answer_that_makes_no_progress_ends_at_once(ins: int, seat: Make, mon
     assert card.log.count(SEND_REMAINING) == 1
 
 
-def test_a_management_applet_without_progress_is_as_good_as_none(keys: Keys) -> None:
-    """Its information is not needed."""
+def test_a_management_applet_without_progress_is_ignored(keys: Keys) -> None:
+    """The information of the management applet is not necessary."""
     plug(stalls=frozenset({READ_CONFIG}))
     assert only(keys).serial is None
 
@@ -155,7 +155,7 @@ def test_le_is_added_once_and_only_where_data_is_expected(sent: str, short: str,
     assert wire.with_le(bytes.fromhex(sent), t0=True).hex() == t0
 
 
-def test_a_mute_key_costs_seconds(seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_key_ends_after_seconds(seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The suite of interrupted runs tests each APDU. This test checks the message."""
     card = plug()
     carrier = seat()
@@ -184,9 +184,7 @@ def test_a_mute_key_costs_seconds(seat: Make, monkeypatch: pytest.MonkeyPatch) -
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_what_a_key_did_with_a_write_is_looked_at(
-    quirk: dict[str, object], sentence: str, seat: Make, keys: Keys
-) -> None:
+def test_the_result_of_a_write_is_read_back(quirk: dict[str, object], sentence: str, seat: Make, keys: Keys) -> None:
     """The card answers 9000 in each case."""
     card = plug()
     with keys.open(only(keys)) as applet:
@@ -197,8 +195,8 @@ def test_what_a_key_did_with_a_write_is_looked_at(
         enroll(carrier)
 
 
-def test_a_key_that_cannot_delete_is_told(seat: Make) -> None:
-    """The call to remove raises, so the journal's entry stays unfinished."""
+def test_a_key_that_cannot_delete_is_an_error(seat: Make) -> None:
+    """The deletion raises an error, so the entry in the ledger stays unfinished."""
     card = plug(refuses={0x02: 0x6D00})
     carrier = seat()
     enroll(carrier)
@@ -209,7 +207,7 @@ def test_a_key_that_cannot_delete_is_told(seat: Make) -> None:
 
 
 def test_a_second_ctrl_c_tells_what_a_restore_may_leave_on_the_key(seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first Ctrl-C removes the credential again, and the second interrupts that."""
+    """The first Ctrl-C deletes the credential again, and the second one interrupts the deletion."""
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -223,8 +221,8 @@ def test_a_second_ctrl_c_tells_what_a_restore_may_leave_on_the_key(seat: Make, m
     assert error.value.__notes__ == [f"{LABEL.decode()} may be left on YubiKey 5A 12345678: interrupted"]
 
 
-def test_a_key_that_only_says_that_it_deleted_is_told(seat: Make) -> None:
-    """The deleted credential is searched for."""
+def test_a_key_that_does_not_delete_is_an_error(seat: Make) -> None:
+    """The key reports success, but the credential is still found on it."""
     card = plug(keeps=True)
     carrier = seat()
     enroll(carrier)
@@ -235,8 +233,8 @@ def test_a_key_that_only_says_that_it_deleted_is_told(seat: Make) -> None:
 
 
 @pytest.mark.parametrize(("ins", "touch"), [(CALCULATE_ALL, False), (PUT, False), (CALCULATE, True), (DELETE, False)])
-def test_a_refusal_that_nobody_knows_is_told_by_its_status(ins: int, touch: bool, seat: Make) -> None:
-    """Every command that explains some statuses is tested."""
+def test_an_unknown_error_is_shown_with_its_status(ins: int, touch: bool, seat: Make) -> None:
+    """Tested with every command for which some statuses are explained."""
     plug(refuses={ins: 0x6F00})
     carrier = seat(touch=touch)
 
@@ -255,8 +253,8 @@ def carrier_intent(carrier: OathCard) -> Intent:
     return INTENT.on(hardware=key.serial or key.identity, card=key.identity)
 
 
-def test_a_collision_and_a_name_too_long_have_their_own_answers(seat: Make, keys: Keys) -> None:
-    """Both are found before anything is created. Names are compared in full."""
+def test_existing_and_too_long_names_have_their_own_errors(seat: Make, keys: Keys) -> None:
+    """Both errors come before anything is created. Names are compared in full."""
     plug()
     carrier = seat()
     with keys.open(only(keys)) as applet:
@@ -271,8 +269,8 @@ def test_a_collision_and_a_name_too_long_have_their_own_answers(seat: Make, keys
     assert "at most 47 characters" in caught.value.hint
 
 
-def test_a_full_key_is_met_before_iam_where_the_model_is_known_else_at_put(seat: Make, keys: Keys) -> None:
-    """The free space comes from a table of models. Other keys report a full card at the write."""
+def test_a_full_key_is_detected_before_iam_or_at_the_write(seat: Make, keys: Keys) -> None:
+    """The free space comes from a table of models. Keys of other models report a full card at the write."""
     card = YkoathCard(capacity=32)
     pcsc.plug(card)
     with keys.open(only(keys)) as applet:
@@ -291,7 +289,7 @@ def test_a_full_key_is_met_before_iam_where_the_model_is_known_else_at_put(seat:
 
 
 def test_two_keys_with_one_serial_are_two_keys(mfa_kit: MfaKit) -> None:
-    """Neither is preferred. They are listed, and distinguished by reader and identity."""
+    """Neither key is preferred. Both are listed, and distinguished by reader and identity."""
     first, second = YkoathCard(), YkoathCard()
     pcsc.plug(first, second)
     listed = mfa_kit.run("key", "list")
@@ -304,8 +302,8 @@ def test_two_keys_with_one_serial_are_two_keys(mfa_kit: MfaKit) -> None:
     assert first.credentials == second.credentials == {}
 
 
-def test_a_key_that_was_taken_out_since_it_was_seen_is_asked_for(seat: Make) -> None:
-    """Its reader is empty now."""
+def test_a_key_that_was_removed_must_be_plugged_in_again(seat: Make) -> None:
+    """The reader of the key is empty now."""
     plug()
     carrier = seat()
     pcsc.plug()
@@ -314,7 +312,7 @@ def test_a_key_that_was_taken_out_since_it_was_seen_is_asked_for(seat: Make) -> 
     assert "plug it in" in fault(caught)
 
 
-def test_a_key_that_changed_places_is_not_written(seat: Make) -> None:
+def test_a_key_at_the_place_of_another_one_is_not_written(seat: Make) -> None:
     """Another key is in the reader between the look and the write, and nothing is written to it."""
     plug()
     carrier = seat()
@@ -326,8 +324,8 @@ def test_a_key_that_changed_places_is_not_written(seat: Make) -> None:
     assert other.credentials == {}
 
 
-def test_a_dead_runs_key_is_found_in_another_reader(seat: Make, keys: Keys) -> None:
-    """It is found by its identity. Another key with the same serial and label is not changed."""
+def test_the_key_of_a_dead_run_is_found_in_another_reader(seat: Make, keys: Keys) -> None:
+    """The key is found by its identity. Another key with the same serial and label is not changed."""
     card = plug()
     carrier = seat()
     enroll(carrier)
@@ -341,8 +339,8 @@ def test_a_dead_runs_key_is_found_in_another_reader(seat: Make, keys: Keys) -> N
     assert len(keys.look()[0]) == 2
 
 
-def test_two_keys_of_one_identity_are_not_chosen_between(seat: Make) -> None:
-    """Neither is changed until only the right one is plugged in."""
+def test_of_two_keys_with_one_identity_none_is_chosen(seat: Make) -> None:
+    """Neither key is changed until only one of them is plugged in."""
     card = YkoathCard(identity=b"copied!!")
     pcsc.plug(card)
     carrier = seat()

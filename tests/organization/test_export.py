@@ -268,7 +268,7 @@ def test_a_member_account_may_not_list_the_organization(
     assert "this account may not list the accounts of its organization" in done.err
 
 
-def test_an_account_without_an_organization_says_so(mfa_kit: MfaKit, tmp_path: Path) -> None:
+def test_an_account_without_an_organization_gets_an_error(mfa_kit: MfaKit, tmp_path: Path) -> None:
     """Nothing is written."""
     done = mfa_kit.run("accounts", "export", "-o", tmp_path / "accounts.json")
     assert (done.code, (tmp_path / "accounts.json").exists()) == (4, False)

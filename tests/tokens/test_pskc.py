@@ -65,7 +65,7 @@ def test_a_signature_is_reported_as_not_verified() -> None:
 
 
 def test_keys_are_imported_while_they_are_valid() -> None:
-    """Figure 10 has keys that expire in March and April 2006, and keys without an end."""
+    """Two keys of figure 10 had expired at the time of the test."""
     (reading,) = figure(10).readings
     assert [key.token.serial for key in reading.keys] == ["654321", "123456"]
     assert [each.reason for each in reading.dropped] == ["it expired on 2006-03-31", "it expired on 2006-04-30"]
