@@ -131,8 +131,8 @@ def test_an_entry_is_updated_in_its_own_row(ledger: Ledger) -> None:
     assert [(each.what, each.answer) for each in ledger.history()] == [("enrollment", "done")]
 
 
-def test_the_history_keeps_an_enrollment_beside_its_revocation(folder: Path) -> None:
-    """A run's row has only its latest state. Earlier results still appear in the history, in words."""
+def test_the_history_keeps_an_enrollment_after_its_revocation(folder: Path) -> None:
+    """A run's row has only its latest state. The history still has the earlier results, in words."""
     with sqlite_ledger(folder) as ledger:
         noted = entry()
         for reached in (Reached.INTENT, Reached.CREATED, Reached.CREATED, Reached.CONFIRMED, Reached.CONFIRMED):
@@ -200,10 +200,8 @@ def test_an_unknown_holder_is_named_another_process(
     assert "kill" not in caught.value.hint
 
 
-def test_a_ledger_that_is_being_brought_up_to_date_for_too_long_is_told(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Otherwise one hanging process would make all others hang."""
+def test_a_migration_that_takes_too_long_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a limit, one hanging process would make all others hang."""
     sqlite_ledger(folder).close()
     monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, "create table more (x);"))
     monkeypatch.setattr(module, "PATIENCE", 0.0)
@@ -282,8 +280,8 @@ def test_a_run_that_is_being_settled_counts_as_alive(folder: Path, ledger: Ledge
         assert list(other.dead("000000000000")) == []
 
 
-def test_a_run_that_was_settled_meanwhile_is_passed_over(folder: Path, ledger: Ledger) -> None:
-    """The entry is read again once the lock is taken."""
+def test_a_run_that_was_settled_meanwhile_is_skipped(folder: Path, ledger: Ledger) -> None:
+    """The entry is read again when the lock is held."""
     with sqlite_ledger(folder) as gone:
         first, second = gone.record(entry()), gone.record(entry(intent=intent(user="bob")))
     found = ledger.dead("000000000000")
@@ -293,8 +291,8 @@ def test_a_run_that_was_settled_meanwhile_is_passed_over(folder: Path, ledger: L
     assert list(found) == []
 
 
-def test_a_lock_goes_with_its_run_where_nobody_will_ask_for_it(folder: Path) -> None:
-    """The files of unfinished entries stay, because their locks show whether the run is dead."""
+def test_the_lock_file_of_a_finished_run_is_removed(folder: Path) -> None:
+    """The lock files of unfinished entries stay, because the lock shows whether the run is dead."""
     with sqlite_ledger(folder) as ledger:
         done, left = ledger.record(entry(reached=Reached.CONFIRMED)), ledger.record(entry())
         assert {path.name for path in (folder / "runs").iterdir()} == {"migration", done.run, left.run}
@@ -435,7 +433,7 @@ def test_an_old_ledger_is_migrated_once(folder: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_migration_that_fails_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A migration and its number are one transaction."""
+    """A migration and its number are written in one transaction."""
     sqlite_ledger(folder).close()
     monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, "create table more (x); create table journal (x);"))
     with pytest.raises(IntegrityFault, match="table journal already exists"):
@@ -445,8 +443,8 @@ def test_a_migration_that_fails_changes_nothing(folder: Path, monkeypatch: pytes
         assert ledger.history() == []
 
 
-def test_a_ledger_of_a_newer_version_is_not_touched(folder: Path) -> None:
-    """The error says what to upgrade."""
+def test_a_ledger_of_a_newer_version_is_not_changed(folder: Path) -> None:
+    """The error says how to upgrade."""
     sqlite_ledger(folder).close()
     db = sqlite3.connect(folder / "ledger.sqlite")
     db.execute("pragma user_version = 99")
@@ -517,7 +515,7 @@ def records(ledger: Ledger) -> BackupRecords:
 
 @pytest.mark.parametrize("name", [".", "ledger.sqlite"])
 def test_a_ledger_that_others_can_write_is_refused(name: str, folder: Path) -> None:
-    """The ledger names files to remove and devices to delete. The doctor reports it too."""
+    """The ledger has names of files to remove and devices to delete. The doctor reports such a ledger too."""
     with sqlite_ledger(folder):
         pass
     (folder / name).chmod(0o777)
@@ -532,7 +530,7 @@ def test_a_ledger_that_others_can_write_is_refused(name: str, folder: Path) -> N
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
 @pytest.mark.parametrize("name", [".", "ledger.sqlite"])
 def test_a_ledger_of_another_user_is_refused(name: str, folder: Path) -> None:
-    """Its owner can write it, whatever its mode."""
+    """The owner can write the ledger, whatever its mode is."""
     with sqlite_ledger(folder):
         pass
     os.chown(folder / name, NOBODY, NOBODY)
@@ -674,8 +672,8 @@ def test_without_permissions_there_is_an_error_and_no_request(
     assert f"arn:aws:iam::000000000000:mfa/{user}" not in lab.serials()
 
 
-def test_a_schema_that_is_not_utf_8_is_damage(tmp_path: Path) -> None:
-    """SQLite quotes the schema in its error, and Python cannot decode that."""
+def test_a_schema_that_is_not_utf_8_counts_as_damage(tmp_path: Path) -> None:
+    """SQLite quotes the schema in its error, and Python cannot decode that text."""
     with sqlite_ledger(tmp_path):
         pass
     file = tmp_path / "ledger.sqlite"

@@ -80,8 +80,8 @@ def test_the_first_code_again_is_not_a_second_one() -> None:
     assert "the same code again" in said(typed(0), after=0)
 
 
-def test_a_code_older_than_the_first_is_told() -> None:
-    """Both codes were right, but in the wrong order."""
+def test_a_code_older_than_the_first_is_reported() -> None:
+    """Both codes are correct, but in the wrong order."""
     assert "older than the previous code" in said(typed(-1), after=0)
 
 
