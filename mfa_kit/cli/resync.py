@@ -14,8 +14,7 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Caller, Device
 from mfa_kit.core.otp import Pair
 from mfa_kit.enrollment import resync as use_case
-from mfa_kit.enrollment.device_status import recorded_entry
-from mfa_kit.enrollment.devices import choose_device
+from mfa_kit.enrollment.devices import choose_device, recorded_entry
 from mfa_kit.enrollment.phone import ask_pair
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.enrollment.user_names import resolve_user

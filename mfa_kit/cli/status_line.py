@@ -23,7 +23,15 @@ EACH = 0.5
 LONG = 3.0
 
 
-class StatusLine(StderrProgress):
+class Redrawable:
+    """Progress that may have a status line."""
+
+    def refresh(self) -> bool:
+        """Draw the status line now. Return whether there is one."""
+        return False
+
+
+class StatusLine(StderrProgress, Redrawable):
     """Progress as one line on stderr that is redrawn. Notes are printed above it.
 
     Operations may be nested and run in several threads. The line shows the operation that began last. While a prompt is

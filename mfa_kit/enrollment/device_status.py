@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.core.errors import AccessDenied, NoSuchEntity
-from mfa_kit.core.models import Caller, Device, DeviceType, Entry, Mark, Purpose, intent_of
+from mfa_kit.core.models import Caller, Device, DeviceType, Purpose
+from mfa_kit.enrollment.devices import recorded_entry
 from mfa_kit.enrollment.ports import Desk
 
 
@@ -72,19 +73,3 @@ def _certifications(device: Device, user: str, *, desk: Desk) -> tuple[str, ...]
         return desk.inventory.registered(user, device.serial).levels
     except (AccessDenied, NoSuchEntity):
         return None
-
-
-def recorded_entry(device: Device, user: str, *, caller: Caller, desk: Desk) -> Entry | None:
-    """Return the journal's entry for a user's device, or an entry built from its tags.
-
-    Return None if the journal has no entry for this user, and the tags contain no run ID.
-    """
-    tagged = desk.inventory.run_of(device.serial) if device.type is DeviceType.VIRTUAL else Mark.UNTAGGED
-    run = tagged if isinstance(tagged, str) else None
-    if (entry := desk.journal.find(device.serial, run=run)) and entry.intent.user == user:
-        return entry
-    if run is None:
-        return None
-    return Entry(
-        run=run, intent=intent_of(device.serial, user=user, account=caller.account, partition=caller.partition)
-    )

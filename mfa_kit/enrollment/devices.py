@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from shlex import quote
 
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
-from mfa_kit.core.models import Device, Intent
+from mfa_kit.core.models import Caller, Device, DeviceType, Entry, Intent, Mark, intent_of
 from mfa_kit.enrollment.ports import Desk, Inventory
 
 # IAM quotas: MFA devices of any kind per user.
@@ -88,3 +88,19 @@ def check_room(
 def delete_command(serial: str) -> str:
     """Return the command of the AWS CLI that deletes a virtual device."""
     return f"aws iam delete-virtual-mfa-device --serial-number {quote(serial)}"
+
+
+def recorded_entry(device: Device, user: str, *, caller: Caller, desk: Desk) -> Entry | None:
+    """Return the journal's entry for a user's device, or an entry built from its tags.
+
+    Return None if the journal has no entry for this user, and the tags contain no run ID.
+    """
+    tagged = desk.inventory.run_of(device.serial) if device.type is DeviceType.VIRTUAL else Mark.UNTAGGED
+    run = tagged if isinstance(tagged, str) else None
+    if (entry := desk.journal.find(device.serial, run=run)) and entry.intent.user == user:
+        return entry
+    if run is None:
+        return None
+    return Entry(
+        run=run, intent=intent_of(device.serial, user=user, account=caller.account, partition=caller.partition)
+    )

@@ -6,8 +6,7 @@ from contextlib import suppress
 from mfa_kit.core.errors import AlreadyExists, MfaKitError
 from mfa_kit.core.models import Caller, Device, Intent, Outcome, Skipped, check_user
 from mfa_kit.core.unforeseen import Note
-from mfa_kit.enrollment.device_status import recorded_entry
-from mfa_kit.enrollment.devices import serials_of
+from mfa_kit.enrollment.devices import recorded_entry, serials_of
 from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.planning import Wish, plan_device
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Generic, TypeVar
@@ -43,7 +43,7 @@ class Workers(Generic[T, R]):
             finally:
                 done.put(None)
 
-        with ThreadPoolExecutor(self.number, thread_name_prefix="worker") as pool:
+        with futures.ThreadPoolExecutor(self.number, thread_name_prefix="worker") as pool:
             try:
                 for _ in range(self.number):
                     pool.submit(work)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from mfa_kit.cli.status_line import StatusLine
+from mfa_kit.cli.status_line import Redrawable
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.organization.wording import in_account
 
@@ -22,7 +22,7 @@ def account_words(text: str, account: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccountProgress:
+class AccountProgress(Redrawable):
     """Progress of the account with this ID and label. Its lines may be printed between those of other accounts."""
 
     progress: LiveProgress
@@ -43,7 +43,7 @@ class AccountProgress:
 
     def refresh(self) -> bool:
         """Draw the status line of all accounts now. Return whether there is a status line."""
-        return isinstance(self.progress, StatusLine) and self.progress.refresh()
+        return isinstance(self.progress, Redrawable) and self.progress.refresh()
 
     def _line(self, text: str) -> str:
         return f"{self.label}: {account_words(text, self.id)}"

@@ -9,8 +9,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from mfa_kit.cli.json_document import json_document
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow, Results
-from mfa_kit.cli.rollout.account_progress import AccountProgress
-from mfa_kit.cli.status_line import StatusLine
+from mfa_kit.cli.status_line import Redrawable
 from mfa_kit.core.errors import Lockout
 from mfa_kit.core.interaction import Progress
 from mfa_kit.enrollment.pacing import Pace
@@ -85,7 +84,7 @@ class Tally:
         """
         self.keep(result)
         wrong = result.outcome in TO_RETRY
-        counted = isinstance(self.progress, StatusLine | AccountProgress) and self.progress.refresh()
+        counted = isinstance(self.progress, Redrawable) and self.progress.refresh()
         if (wrong or not counted) and self.output.form != "jsonl":
             show = self.progress.alert if wrong else self.progress.note
             show(": ".join(filter(None, [result.user, result.outcome.value, result.reason])))

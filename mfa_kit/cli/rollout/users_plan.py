@@ -8,7 +8,8 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.status_line import counting
 from mfa_kit.core.interaction import LiveProgress, Progress
-from mfa_kit.rollout.plan import AccountListing, Action, DeviceLookup, Plan, make_plan
+from mfa_kit.rollout.plan import Action, DeviceLookup, Plan
+from mfa_kit.rollout.plan_making import AccountListing, make_plan
 from mfa_kit.rollout.roster import RosterRow, keep_users, key_fingerprint
 from mfa_kit.rollout.selection import ListedUser, UserSelection
 from mfa_kit.wiring.rollout import RolloutPorts

@@ -1,0 +1,103 @@
+"""Makes a plan: compares a roster, or the users of a selection, with IAM. It changes nothing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mfa_kit.core.models import STAGED_TAG, Caller, Device, Mark, Reached
+from mfa_kit.enrollment.devices import delete_command
+from mfa_kit.enrollment.ports import Desk
+from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, action_of, devices_by_user
+from mfa_kit.rollout.roster import RosterRow, key_fingerprint
+from mfa_kit.rollout.selection import ListedUser
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountListing:
+    """Lists from IAM: users by lower-case name, and the user of each virtual device by its serial."""
+
+    users: Mapping[str, ListedUser]
+    holders: Mapping[str, str | None]
+
+    @classmethod
+    def of(cls, users: Iterable[ListedUser], virtual: Iterable[Device]) -> "AccountListing":
+        """Read both lists completely."""
+        return cls(
+            users={user.name.lower(): user for user in users},
+            holders={device.serial: device.user for device in virtual},
+        )
+
+
+def make_plan(
+    rows: Sequence[RosterRow],
+    listing: AccountListing,
+    *,
+    look: DeviceLookup,
+    caller: Caller,
+    desk: Desk,
+    report_age: float | None = None,
+) -> Plan:
+    """Compare a roster with IAM, and return the plan. Changes nothing.
+
+    `look` looks up the devices of users who have no virtual device.
+    """
+    users, has = listing.users, devices_by_user(listing.holders)
+    named = [replace(row, user=found.name) if (found := users.get(row.user.lower())) else row for row in rows]
+    has |= look([row.user for row in named if row.user.lower() in users and row.user not in has])
+    plan = Plan(
+        account=caller.account,
+        partition=caller.partition,
+        by=caller.arn,
+        planned_at=desk.inventory.now(),
+        steps=(),
+        report_age=report_age,
+    )
+    used = desk.journal.recipients(plan.account)
+    steps = [_plan_step(row, plan, listing, has.get(row.user, ()), desk=desk) for row in named]
+    return replace(plan, steps=[replace(step, key_before=_key_before(step.row, used.get(step.user))) for step in steps])
+
+
+def _key_before(row: RosterRow, used: str | None) -> str:
+    return key_fingerprint(used) if used and row.recipient and used != row.recipient else ""
+
+
+def _plan_step(row: RosterRow, plan: Plan, listing: AccountListing, has: tuple[str, ...], *, desk: Desk) -> PlanStep:
+    if (foreign := row.account not in {None, plan.account}) or row.user.lower() not in listing.users:
+        what = f"the user is in account {row.account}, not in" if foreign else "there is no such user in account"
+        return PlanStep(row=row, action=Action.BLOCKED, reason=f"{what} {plan.account}")
+    if has:
+        return PlanStep(row=row, action=Action.SKIP, reason=f"has {', '.join(has)}", devices=has)
+    if row.kind.method is None:
+        return PlanStep(row=row, action=Action.SELF, reason="enrolls themselves; waiting until IAM lists a device")
+    serial = plan.intent_of(row).serial
+    if serial not in listing.holders:
+        return PlanStep(row=row, action=action_of(row.kind))
+    if (holder := listing.holders[serial]) is not None:
+        return PlanStep(row=row, action=Action.BLOCKED, reason=f"the name is taken: {holder} has {serial}")
+    return _judge_unassigned(row, serial, desk=desk)
+
+
+def _judge_unassigned(row: RosterRow, serial: str, *, desk: Desk) -> PlanStep:
+    """Return the step of a row whose device name is taken by an unassigned device, `serial`."""
+    tagged = desk.inventory.run_of(serial)
+    run = tagged if isinstance(tagged, str) else None
+    entry = desk.journal.find(serial, run=run)
+    if entry and entry.reached is Reached.STAGED:
+        return PlanStep(row=row, action=Action.STAGED, reason=f"waits for `rollout activate`, run {entry.run}")
+    if entry and entry.is_half_made and tagged is not Mark.UNTAGGED:
+        verb = "apply" if row.kind.unattended else "station"
+        what = f"interrupted run {entry.run} left {serial} half-made; `rollout {verb}` settles it first"
+        return PlanStep(row=row, action=Action.BLOCKED, reason=what, repair=True)
+    return PlanStep(row=row, action=Action.BLOCKED, reason=_describe_stranger(serial, run, desk=desk))
+
+
+def _describe_stranger(serial: str, run: str | None, *, desk: Desk) -> str:
+    """Return a sentence about an unassigned device that another computer or tool made.
+
+    `run` is the run ID in the device's tag, or None.
+    """
+    if run and STAGED_TAG in desk.inventory.tags(serial):
+        return f"another computer has staged {serial}; on that computer, use `rollout activate` or `rollout undo {run}`"
+    if run:
+        return f"another computer left {serial} half-made, or is creating it now: mfa-kit orphans list"
+    what = f"the name is taken by {serial}, which is not assigned to a user"
+    return f"{what}; choose another name, or delete it if it is unused: {delete_command(serial)}"
