@@ -25,8 +25,8 @@ ADMIN = "lab-admin"
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 ADMINISTRATOR = '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'
 SECRET_CHARACTERS = string.ascii_letters + string.digits
-# What signed a request: a user's own keys, or the credentials of GetSessionToken, GetFederationToken, AssumeRole or
-# AssumeRoot.
+# The credentials that signed a request: a user's own keys, or those of GetSessionToken, GetFederationToken, AssumeRole
+# or AssumeRoot.
 CredentialKind = Literal["user", "session", "federated", "role", "root"]
 
 
@@ -64,7 +64,8 @@ class Principal:
 
     `mfa` is None for a user's own keys, where the request context has no aws:MultiFactorAuthPresent. `mfa_at` is the
     Unix time of the code. `policy` is the session policy. `user` is the owner of the keys, or the user who called
-    GetSessionToken or GetFederationToken. `source_identity` is that of AssumeRole, which a chain of roles keeps.
+    GetSessionToken or GetFederationToken. `source_identity` is that of AssumeRole. In a chain of roles, all sessions
+    have the same one.
     """
 
     arn: str
@@ -89,9 +90,10 @@ class TemporaryCredentials:
 
 
 class Listings(NamedTuple):
-    """A snapshot of both listings.
+    """The state of both device listings at one time.
 
-    `virtual` has the rows of virtual devices. `assigned` has, for each user ID, the serials and their enable dates.
+    `virtual` has the rows of ListVirtualMFADevices. `assigned` has, for each user ID, the serials and their enable
+    dates.
     """
 
     virtual: list[dict[str, object]]
@@ -125,7 +127,7 @@ class LabAccount:
         self.views: list[tuple[float, Listings]] = []
 
     def sibling(self, number: str) -> "LabAccount":
-        """Make an empty account of the same lab: with the same region, settings and lock."""
+        """Return an empty account of the same lab, with the same region, settings and lock."""
         return LabAccount(region=self.region, settings=self.settings, number=number, lock=self.lock)
 
     def now(self) -> float:
@@ -145,7 +147,7 @@ class LabAccount:
         self.add_user(ADMIN).policies["everything"] = ADMINISTRATOR
 
     def admin_key(self) -> AccessKey:
-        """Return an active access key of lab-admin. Create one if there is none."""
+        """Return an active access key of lab-admin. If there is none, create one."""
         keys = self.backend.get_user(ADMIN).access_keys
         return next((key for key in keys if key.status == "Active"), None) or self.backend.create_access_key(ADMIN)
 
@@ -168,8 +170,8 @@ class LabAccount:
     def secret(self, key: str, token: str | None, *, service: str) -> tuple[str, Principal]:
         """Return the secret of an access key and its principal.
 
-        Raise IamError ExpiredToken for an expired session, and InvalidClientTokenId for a key that is inactive, that
-        this account did not issue, or whose account is closed.
+        Raise IamError ExpiredToken if the session expired. Raise IamError InvalidClientTokenId if the key is inactive,
+        its account is closed, or this account did not issue the key.
         """
         unknown = IamError("InvalidClientTokenId", "The security token included in the request is invalid.")
         if self.membership is not None and not self.membership.is_open:
@@ -186,7 +188,7 @@ class LabAccount:
         return known.secret_access_key, Principal(arn=user.arn, id=user.id, user=user)
 
     def _active_key(self, key: str) -> tuple[AccessKey, LabUser] | None:
-        """Return an active access key and its user, None for any other key."""
+        """Return an active access key and its user, or None if this account has no such active key."""
         known = self.backend.access_keys.get(key)
         user = self.backend.users.get(known.user_name or "") if known else None
         return (known, user) if known and user and known.status == "Active" else None
@@ -194,12 +196,12 @@ class LabAccount:
     # Listings show the state of `lag` seconds ago.
 
     def remember(self) -> None:
-        """Save the current state for listings that lag."""
+        """Save the current state for device listings that are out of date."""
         if self.lag:
             self.views.append((time.monotonic(), self._present()))
 
     def virtual_rows(self) -> list[dict[str, object]]:
-        """Return virtual devices as ListVirtualMFADevices lists them: without secrets and without tags."""
+        """Return the rows of ListVirtualMFADevices, which have neither secrets nor tags."""
         seen = self._seen()
         return self._virtual() if seen is None else seen.virtual
 
@@ -209,7 +211,7 @@ class LabAccount:
         return _enable_dates(user) if seen is None else seen.assigned.get(user.id, {})
 
     def apply(self, conditions: Conditions) -> None:
-        """Set the offset of AWS's clock and the lag of listings."""
+        """Set the offset of AWS's clock and the lag of the listings."""
         with self.lock:
             self.offset, self.lag = conditions.clock, conditions.lag
             if not self.lag:
@@ -218,7 +220,7 @@ class LabAccount:
                 self.remember()
 
     def _seen(self) -> Listings | None:
-        """Return the snapshot that listings show while they lag, or None if they do not lag."""
+        """Return the earlier state that listings show while a lag is set, or None without a lag."""
         if not self.lag:
             return None
         due = time.monotonic() - self.lag

@@ -60,7 +60,7 @@ class AuthorizedResponse(BaseResponse):
                 self.account.remember()
 
     def _read_operation(self) -> None:
-        """Check the parameters. Fill in the caller's name if the operation allows a request without a user name."""
+        """Check the parameters. If the operation allows a request without a user name, fill in the caller's name."""
         action, service = self._get_action(), self.boto3_service_name
         wire.check_constraints(get_service_model(service).operation_model(action).input_shape, self.params)
         if action in rights.SELF and "UserName" not in self.params and self.caller.user is not None:
@@ -68,7 +68,7 @@ class AuthorizedResponse(BaseResponse):
         self.operation = OperationRequest(service, action, self.params)
 
     def _act(self) -> TYPE_RESPONSE:
-        """Run the operation. The header and the body of the response have the same request ID."""
+        """Run the operation. The header and the body of its response get the same request ID."""
         result = getattr(self, camelcase_to_underscores(self.operation.action))()
         status, headers, body = self.serialized(result)
         request_id = wire.new_request_id()
@@ -76,7 +76,7 @@ class AuthorizedResponse(BaseResponse):
         return status, headers, re.sub(r"(?<=<RequestId>).*?(?=</RequestId>)", request_id, str(body))
 
     def _check_operation(self, request: Request) -> None:
-        """Raise InvalidAction if the service does not have the operation, NotImplemented if moto does not have it."""
+        """Raise InvalidAction if the service lacks the operation, and NotImplemented if moto does not have it."""
         action = request.values.get("Action", "")
         try:
             get_service_model(self.boto3_service_name).operation_model(action)
@@ -114,7 +114,7 @@ def authenticate(account: LabAccount, request: WsgiRequest) -> Principal:
 
 
 def _check_date(account: LabAccount, stamp: str) -> None:
-    """Raise SignatureDoesNotMatch if the request was signed too long ago or in the future."""
+    """Raise SignatureDoesNotMatch if the date of the signature is too far in the past or the future."""
     limit = account.settings.clock_tolerance
     at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
     now = account.now()

@@ -69,12 +69,12 @@ class CaseInsensitiveDict(dict[str, V]):
 
 
 def new_id(prefix: str) -> str:
-    """Make a unique ID in IAM's form: a prefix (AIDA for a user) and 17 characters of base32."""
+    """Return a unique ID in IAM's form: a prefix (AIDA for a user) and 17 characters of base32."""
     return prefix + "".join(secrets.choice(BASE32) for _ in range(17))
 
 
 class LabUser(User):
-    """A moto user that carries its own groups and tags."""
+    """A moto user with its own groups and tags."""
 
     class Meta:
         """Names for moto's serializer, which would otherwise derive them from the name of this class."""
@@ -96,7 +96,7 @@ class LabUser(User):
 
     @property
     def tags(self) -> list[dict[str, str]] | None:
-        """The user's tags as `Key` and `Value`, None if there are none."""
+        """The user's tags as `Key` and `Value`, or None if the user has no tags."""
         found: list[dict[str, str]] = self.backend.tagger.list_tags_for_resource(self.arn)["Tags"]
         return found or None
 
@@ -117,7 +117,7 @@ class LabBackend(IAMBackend):
         """Create a user. Raise EntityAlreadyExists even if a name differs only in case (API CreateUser)."""
         if user_name in self.users:
             raise IamError("EntityAlreadyExists", f"User with name {user_name} already exists.")
-        user = LabUser(self, user_name, path or "/")  # type: ignore[abstract] # moto never calls what is missing
+        user = LabUser(self, user_name, path or "/")  # type: ignore[abstract] # moto never calls the abstract methods
         if tags:
             self.tagger.tag_resource(user.arn, tags)
         self.users[user_name] = user
@@ -163,7 +163,7 @@ class LabBackend(IAMBackend):
         return list(self.get_user(user_name).groups.values())
 
     def get_policy(self, policy_arn: str) -> ManagedPolicy:
-        """Return a managed policy of the account or of AWS."""
+        """Return a managed policy, which is one of the account or of AWS."""
         self._load_aws_policy(policy_arn)
         return super().get_policy(policy_arn)
 

@@ -31,7 +31,7 @@ from mfa_kit.lab.aws.wire import IamError
 
 
 def build_account(account: LabAccount, found: Mapping[str, object]) -> None:
-    """Fill an account that has only its admin from a description. Raise UsageFault for values that do not fit."""
+    """Build a described account. At the start, the account has only its admin. Raise UsageFault for invalid values."""
     try:
         _add_all(account, parse_description(found))
     except (IamError, ServiceException, ValueError, AttributeError, LookupError, TypeError) as error:
@@ -56,7 +56,7 @@ def _add_all(account: LabAccount, described: DescribedAccount) -> None:
 
 
 def _add_policies(account: LabAccount, described: DescribedAccount) -> None:
-    """Add the managed policies. They come first because groups and roles may have them attached."""
+    """Add the managed policies. This comes first, because groups and roles may have these policies attached."""
     backend = account.backend
     for policy in described.policies:
         backend.create_policy("", policy.path, policy.document, policy.name, [])
@@ -78,7 +78,7 @@ def _give_policies(
 
 
 def _add_user(account: LabAccount, described: DescribedUser) -> None:
-    """Add a user. A described lab-admin replaces the one that the account has."""
+    """Add a user. If the description has a lab-admin, that user replaces the account's own lab-admin."""
     backend = account.backend
     name = described.entity.name
     if name == ADMIN and name in backend.users:
@@ -117,7 +117,7 @@ def _set_key(account: LabAccount, key: AccessKey, described: DescribedKey) -> No
 
 
 def _add_device(account: LabAccount, user: LabUser | None, described: DescribedDevice) -> None:
-    """Add a device of any kind. Without a user, it stays unassigned."""
+    """Add a device of any type. If no user is given, the device stays unassigned."""
     enabled = described.enabled or account.today()
     if described.kind == "fido" and user is not None:
         _add_fido(account, user, described, enabled=enabled)

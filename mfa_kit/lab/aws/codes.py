@@ -1,8 +1,8 @@
 """Decides which codes IAM and STS accept for a device.
 
-pyotp computes the codes. The product's own otp module is not used here, because a bug in shared code would go
-unnoticed. IAM and STS track used codes separately, as our recordings of AWS show: IAM remembers the last pair that it
-accepted, and STS remembers each code. Changes in IAM reach STS a few seconds later.
+pyotp computes the codes, not mfa-kit's own otp module. With shared code, the lab and mfa-kit would have the same bug,
+and no test would fail. IAM and STS store used codes separately, as our recordings of AWS show: IAM stores the last pair
+that it accepted, and STS stores each code. Changes in IAM reach STS a few seconds later.
 """
 
 import math
@@ -26,9 +26,9 @@ UNKNOWN_SERIAL = {400: "ValidationError", 403: "InvalidAuthenticationCode", 404:
 class LabSettings:
     """The limits of IAM and STS, as recorded with one AWS account over a few days.
 
-    Windows are in steps of 30 s, times in seconds. `unknown_serial` is the HTTP status with which the lab refuses a
-    token that AWS does not know; the status that AWS itself returns is not known. Raise ValueError for a value that is
-    negative, not finite or otherwise impossible.
+    Windows are in steps of 30 s, times in seconds. `unknown_serial` is the HTTP status of the error for a token that
+    AWS does not know, because the status at AWS is not known. Raise ValueError for a value that is negative, not finite
+    or otherwise impossible.
     """
 
     pair_behind: int = 998
@@ -78,10 +78,10 @@ class DeviceCodes:
     last: int = -1
 
     def accept_pair(self, first: str, second: str, *, now: float, settings: LabSettings) -> bool:
-        """Accept two consecutive codes that both come after the last pair, and store their offset.
+        """Accept two consecutive codes that are both newer than the last accepted pair, and store their offset.
 
-        Return False for any other pair. A refused attempt changes nothing. The search starts at the device's adjusted
-        time, nearest first.
+        Return False for any other pair, and change nothing. The search begins at the current step plus the device's
+        skew, and goes outwards.
         """
         here = int(now) // PERIOD
         for offset in nearest_first(self.skew, behind=settings.pair_behind, ahead=settings.pair_ahead):
@@ -123,10 +123,10 @@ class StsCodes:
         self.bindings.setdefault(serial, []).append(Binding(now, user, codes.secret, codes.skew))
 
     def refusal(self, serial: str, given: str, *, user: str, now: float, settings: LabSettings) -> str:
-        """Accept each code once, if it is near the device's adjusted time, and return "".
+        """Accept a code and return "", if the code is near the device's adjusted time and was not used before.
 
-        Return STS's message for any other code. After `sts_attempts` codes in a span, it is the message for an unknown
-        device.
+        Otherwise return STS's error message. After `sts_attempts` codes in a span, the message is always that for an
+        unknown device.
         """
         seen = [one for one in self.bindings.get(serial, []) if one.at <= now - settings.propagation]
         window = int(now) // settings.sts_span

@@ -57,7 +57,7 @@ def _root_row(account: LabAccount) -> list[str]:
 
 
 def _user_row(user: LabUser, max_age: int) -> list[str]:
-    """Return a user's row. A password must be changed after `max_age` days, or never if `max_age` is 0."""
+    """Return the row of a user. The password must be changed after `max_age` days, or never if `max_age` is 0."""
     start = [user.name, user.arn, _date(user.create_date)]
     return [*start, *_password(user, max_age), _bool(user.mfa_devices), *_keys(user), *CERTIFICATES]
 

@@ -44,7 +44,7 @@ ENROLL = (
 
 
 def add_default_roles(account: LabAccount, management: LabAccount) -> None:
-    """Add the roles that mfa-kit assumes and AWS's own, which trust the management account."""
+    """Add the two roles that mfa-kit assumes, and the role of AWS. All three trust the management account."""
     trust = _trust(management.partition, management.id)
     for name, policy in ((AUDIT_ROLE, _allow(AUDIT)), (ENROLL_ROLE, _allow(ENROLL)), (ACCESS_ROLE, ADMINISTRATOR)):
         role = account.backend.create_role(name, trust, "/", None, "", [], "3600")
@@ -53,7 +53,7 @@ def add_default_roles(account: LabAccount, management: LabAccount) -> None:
 
 @cache
 def _trust(partition: str, management: str) -> str:
-    """Return a trust policy for an account, as JSON. Accounts share the text, so it is parsed once."""
+    """Return a trust policy for an account, as JSON. All accounts get the same string, so it is parsed only once."""
     who = {"AWS": f"arn:{partition}:iam::{management}:root"}
     statement = {"Effect": "Allow", "Principal": who, "Action": ["sts:AssumeRole", "sts:SetSourceIdentity"]}
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})

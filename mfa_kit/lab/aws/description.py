@@ -39,7 +39,10 @@ PASSWORD_POLICY: PasswordPolicy = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootDevice:
-    """An MFA device of the root user: virtual, token or fido. Without a serial or a date, the account chooses one."""
+    """An MFA device of the root user.
+
+    `kind` is virtual, token or fido. A missing serial or date is chosen by the account.
+    """
 
     kind: str = "virtual"
     serial: str = ""
@@ -48,9 +51,10 @@ class RootDevice:
 
 @dataclass(slots=True)
 class DescribedRoot:
-    """The root user's state, which the summary and the credential report show. Only AssumeRoot's sessions change it.
+    """The root user's state, which the summary and the credential report show.
 
-    `devices` are its MFA devices. If they are None, `mfa` says whether there is one, and `virtual` its kind.
+    Only sessions of AssumeRoot can change it. `devices` are root's MFA devices. If `devices` is None, `mfa` says
+    whether root has a device, and `virtual` whether that device is virtual.
     """
 
     mfa: bool = True
@@ -64,7 +68,7 @@ class DescribedRoot:
 
     @classmethod
     def without_credentials(cls) -> "DescribedRoot":
-        """Make the root user of a new member account, which has no credentials at all."""
+        """Return the root user of a new member account, which has no credentials at all."""
         return cls(mfa=False, password=False)
 
     def held(self) -> Sequence[RootDevice]:
@@ -76,7 +80,10 @@ class DescribedRoot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedEntity:
-    """The fields that users, groups and roles share. `policies` are inline: name to JSON. `attached` are ARNs."""
+    """The fields that users, groups and roles share.
+
+    `policies` maps the names of inline policies to JSON. `attached` has ARNs.
+    """
 
     name: str
     path: str
@@ -95,7 +102,7 @@ class DescribedPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedKey:
-    """An access key. None means that IAM would choose the value."""
+    """An access key. A field that is None gets the value that IAM would choose."""
 
     id: str | None
     secret: str | None
@@ -107,9 +114,10 @@ class DescribedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedDevice:
-    """An MFA device: `kind` is virtual, token or fido. "" or None means that IAM would choose the value.
+    """An MFA device.
 
-    `skew` and `last` are those of DeviceCodes.
+    `kind` is virtual, token or fido. A field that is "" or None gets the value that IAM would choose. `skew` and `last`
+    have the meaning that they have in DeviceCodes.
     """
 
     kind: str
@@ -126,9 +134,9 @@ class DescribedDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedUser:
-    """A user with everything that IAM stores about them.
+    """A user with everything that IAM stores about the user.
 
-    `password` is whether the user has one. None means that IAM would choose the value.
+    `password` is True if the user has a password. A field that is None gets the value that IAM would choose.
     """
 
     entity: DescribedEntity
@@ -157,7 +165,7 @@ class DescribedRole:
 class DescribedAccount:
     """A whole account.
 
-    `devices` and `tokens` are the unassigned ones. `bindings` are, for each serial, the rows of StsCodes: Unix time,
+    `devices` and `tokens` are the devices without a user. `bindings` maps serials to the rows of StsCodes: Unix time,
     user ID, secret and skew.
     """
 
@@ -194,7 +202,7 @@ def read_description(file: Path) -> dict[str, object]:
 
 
 def parse_description(found: Mapping[str, object]) -> DescribedAccount:
-    """Parse a description. Raise UsageFault for a field that does not fit, ValueError or TypeError for a bad value."""
+    """Parse a description. Raise UsageFault for an invalid field, and ValueError or TypeError for an invalid value."""
     row = CheckedRow("", dict(found))
     return DescribedAccount(
         alias=row.optional("alias"),

@@ -1,4 +1,4 @@
-"""The tables of a description: their fields and the types of these, and the check of each row against its table."""
+"""The tables of a description: their fields with types, and the check of each row."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,7 +30,7 @@ DOCUMENT: Table = {
     "bindings": dict,
     "organization": dict,
 }
-# The fields of a description that belong to the whole file. An account within an organization has all the others.
+# The fields of a description that belong to the whole file. The description of a member account has all other fields.
 OF_THE_FILE = ("schema", "version", "region", "organization")
 ENTITY: Table = {"name": str, "path": str, "policies": dict, "attached": list}
 TABLES: Mapping[str, Table] = {
@@ -117,7 +117,7 @@ WITH_NAMES = ("policies", "groups", "roles", "users")
 
 
 class CheckedRow:
-    """One row of a table with checked fields. Raise UsageFault for an unknown field or a value of the wrong type."""
+    """One row of a table, with checked fields. Raise UsageFault for an unknown field or a value of the wrong type."""
 
     def __init__(self, kind: str, row: object) -> None:
         allowed = TABLES[kind]
@@ -141,7 +141,7 @@ class CheckedRow:
         return value
 
     def optional(self, name: str) -> str | None:
-        """Return a string, None if the row omits it."""
+        """Return a string, or None if the row omits the field."""
         return self.get(name, str, "") if name in self._row else None
 
     def date(self, name: str) -> datetime | None:
@@ -150,7 +150,7 @@ class CheckedRow:
         return None if text is None else datetime.fromisoformat(text)
 
     def texts(self, name: str) -> list[str]:
-        """Return a list of strings. Raise TypeError if it contains anything else."""
+        """Return a list of strings. Raise TypeError if the list contains anything else."""
         return [checked_text(each) for each in self.get(name, list, [])]
 
     def pairs(self, name: str) -> dict[str, str]:
@@ -179,11 +179,11 @@ class CheckedRow:
             yield row
 
     def fields(self, names: Iterable[str]) -> dict[str, object]:
-        """Return those of the named fields that the row has."""
+        """Return the named fields that the row has. Names without a field in the row are ignored."""
         return {name: self._row[name] for name in names if name in self._row}
 
     def has(self, name: str) -> bool:
-        """Whether the row has a field."""
+        """Return whether the row has a field."""
         return name in self._row
 
 

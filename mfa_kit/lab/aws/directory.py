@@ -54,7 +54,10 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         return self.account.backend
 
     def _user(self) -> LabUser:
-        """Return the user that the request names. auth.py fills in the caller if the operation allows that."""
+        """Return the user that the request names.
+
+        If the operation allows a request without a name, auth.py has filled in the caller.
+        """
         name = self.operation.text("UserName")
         if not name:
             raise IamError("ValidationError", "Must specify userName when calling with non-User credentials")
@@ -70,7 +73,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         )
 
     def get_user(self) -> ActionResult:
-        """Answer GetUser, with the user's tags if there are any."""
+        """Answer GetUser. The response has the user's tags if the user has any."""
         user = self._user()
         return ActionResult({"User": user_fields(user) | ({"Tags": user.tags} if user.tags else {})})
 
@@ -90,7 +93,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         return ActionResult({**found, "IsTruncated": marker is not None, "Marker": marker})
 
     def _entities(self, kind: str) -> Iterable[tuple[str, object]]:
-        """Return the entities of a kind, each with its sort key."""
+        """Return the entities of one type, each with its sort key."""
         match kind:
             case "User":
                 return self.backend.users.items()

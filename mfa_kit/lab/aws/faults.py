@@ -5,8 +5,8 @@ all accounts or to one. Nothing here depends on a particular operation.
 
 To add a fault, add a row to FAULTS. A fault that only returns an error is `Fault(play=_refuse("Code", "message"))`. For
 anything else, write a function that takes the rule and the call and returns the response (`call.act()` lets the service
-act). A fault whose `condition` names a field of `Conditions` changes the account as long as its rule exists. Then add
-the fault to the table in docs/lab-reference.md.
+act). If the `condition` of a fault is the name of a field of `Conditions`, the fault changes the account until its rule
+is removed. Then add the fault to the table in docs/lab-reference.md.
 """
 
 import re
@@ -36,7 +36,7 @@ FAILED = "The request processing has failed because of an unknown error."
 
 
 class FaultyCall(Protocol):
-    """A call to which a fault is applied, with the actions that the fault can take."""
+    """A call to which a fault is applied. Its methods are the actions that a fault can take."""
 
     def act(self) -> HttpResponse:
         """Let the service act, with the faults of older rules applied, and return its response."""
@@ -56,9 +56,9 @@ class FaultyCall(Protocol):
 
 
 class Conditions(NamedTuple):
-    """The effect of standing rules on a whole account.
+    """The effect of the standing rules on a whole account.
 
-    `clock` is the offset of AWS's clock and `lag` the age of the state that listings show, both in seconds.
+    `clock` is the offset of AWS's clock. `lag` is the age of the state that listings show. Both are in seconds.
     """
 
     clock: float = 0.0
@@ -69,10 +69,10 @@ class Conditions(NamedTuple):
 class Fault:
     """One kind of fault.
 
-    `play` answers a call under the fault. It is None for a fault that is a condition of the account. `needs` are the
-    required parameters, `takes` the optional ones, and `least` is the smallest value of a parameter. A `standing` fault
-    fires at every call until it is cleared. `spares` gets a rule that fires and the account ID of the call, and returns
-    whether the call is exempt. An `outermost` fault is applied before all others.
+    `play` answers a call to which the fault applies. It is None for a fault that is a condition of the account. `needs`
+    are the required parameters, `takes` the optional ones, and `least` is the smallest value of a parameter. A
+    `standing` fault applies to every call until its rule is removed. `spares` gets a rule and the account ID of a call,
+    and returns whether the rule does not apply to this call. An `outermost` fault is applied before all others.
     """
 
     play: "Callable[[FaultRule, FaultyCall], HttpResponse] | None" = None
@@ -104,11 +104,11 @@ class FaultRule:
     added: float = field(default_factory=time.monotonic)
 
     def concerns(self, account: str) -> bool:
-        """Whether the rule applies to the calls of an account."""
+        """Return whether the rule applies to the calls of an account."""
         return self.account in ("", account)
 
     def fires(self, operation: str, account: str) -> bool:
-        """Count a call of an operation. Return whether the fault fires for it."""
+        """Count a call of an operation. Return whether the rule applies to this call."""
         if self.spent or self.operation not in ("*", operation) or not self.concerns(account):
             return False
         self.seen += 1
@@ -118,9 +118,9 @@ class FaultRule:
         return self.spent
 
     def take_token(self, account: str) -> bool:
-        """Take a rate-limit token from an account's bucket. Return False if the bucket is empty.
+        """Take a rate-limit token from an account's bucket.
 
-        The bucket gains `rate` tokens a second, and holds at most `burst`.
+        Return False if the bucket is empty. The bucket gains `rate` tokens a second, and has at most `burst` tokens.
         """
         now, burst = time.monotonic(), self.parameters["burst"]
         tokens, filled = self.buckets.get(account, (burst, self.added))
@@ -135,7 +135,7 @@ class FaultRule:
 
 
 def _refuse(code: str, message: str, *, after: bool = False) -> Callable[[FaultRule, FaultyCall], HttpResponse]:
-    """Make a fault that returns an error instead of calling the service or, with `after`, after the service acted."""
+    """Return a fault that returns an error. With `after`, the service acts first; otherwise it is not called."""
 
     def play(_rule: FaultRule, call: FaultyCall) -> HttpResponse:
         if after:
@@ -295,7 +295,7 @@ class Faults:
     def conditions(self, account: str) -> Conditions:
         """Return the effect of the standing rules on an account.
 
-        If two rules set the same condition, the newer rule applies.
+        If two rules set the same condition, the newer rule counts.
         """
         found = {
             FAULTS[rule.fault].condition: rule.parameters["seconds"]
@@ -305,21 +305,21 @@ class Faults:
         return Conditions(**found)
 
     def due(self, operation: str, account: str) -> list[FaultRule]:
-        """Return the rules that fire for a call of an account, with the outermost rules last."""
+        """Return the rules that apply to a call of an account. The outermost rules are the last ones."""
         with self._lock:
             fired = [rule for rule in self._rules if FAULTS[rule.fault].play and rule.fires(operation, account)]
             effective = [rule for rule in fired if not FAULTS[rule.fault].spares(rule, account)]
         return sorted(effective, key=lambda rule: FAULTS[rule.fault].outermost)
 
     def note_listing(self, operation: str) -> None:
-        """Count the operation if it is a list call, and wake the delayed calls that wait for list calls."""
+        """If the operation is a list call, count it and wake the delayed calls that wait for list calls."""
         if operation in LISTINGS:
             with self._listed:
                 self._listings += 1
                 self._listed.notify_all()
 
     def wait(self, seconds: float, listings: float) -> None:
-        """Wait for `seconds` seconds and for `listings` further list calls, whichever takes longer."""
+        """Wait until `seconds` seconds and `listings` further list calls have passed."""
         with self._listed:
             goal = self._listings + listings
             until = time.monotonic() + seconds
@@ -328,6 +328,6 @@ class Faults:
 
 
 def play(rule: FaultRule, call: FaultyCall) -> HttpResponse:
-    """Answer a call with a rule's fault applied."""
+    """Answer a call to which a rule applies."""
     fault = FAULTS[rule.fault].play
     return fault(rule, call) if fault else call.act()

@@ -1,7 +1,7 @@
-"""IAM's MFA operations, which behave as on AWS. moto's response class, which this extends, answers the others.
+"""IAM's MFA operations, which behave as on AWS. The base class, which is moto's, answers all other operations.
 
-moto is not patched. Its `DomainDispatcherApplication` takes the function that makes a service's Flask app, and the view
-of the lab's app uses the class below.
+moto is not patched. Its `DomainDispatcherApplication` gets a function that makes the Flask app of a service. The view
+of that app uses the class below.
 """
 
 from moto.core.responses import ActionResult, EmptyResult
@@ -30,7 +30,7 @@ class LabIam(Directory):
     # Virtual devices.
 
     def create_virtual_mfa_device(self) -> ActionResult:
-        """Answer CreateVirtualMFADevice with a secret and its QR code, which no other operation returns."""
+        """Answer CreateVirtualMFADevice. Only this operation returns the secret and its QR code."""
         path, name = self.operation.text("Path") or "/", self.operation.text("VirtualMFADeviceName")
         device = VirtualDevice(self.account.id, self.account.region, path=path, name=name)
         device.tags = self._tags()
@@ -57,7 +57,7 @@ class LabIam(Directory):
         return EmptyResult()
 
     def list_virtual_mfa_devices(self) -> ActionResult:
-        """Answer ListVirtualMFADevices, in pages sorted by serial, without secrets and tags."""
+        """Answer ListVirtualMFADevices, in pages that are sorted by serial. Secrets and tags are left out."""
         wanted = self.operation.text("AssignmentStatus") or "Any"
         rows = [
             row for row in self.account.virtual_rows() if wanted == "Any" or ("User" in row) == (wanted == "Assigned")
@@ -80,7 +80,7 @@ class LabIam(Directory):
         return EmptyResult()
 
     def deactivate_mfa_device(self) -> ActionResult:
-        """Answer DeactivateMFADevice. A virtual device stays, unassigned."""
+        """Answer DeactivateMFADevice. A virtual device is not deleted, but has no user afterwards."""
         user, serial = self._user(), self.operation.text("SerialNumber")
         self._check_assigned(user, serial)
         del user.mfa_devices[serial]
@@ -109,7 +109,7 @@ class LabIam(Directory):
         return ActionResult({"MFADevices": shown, "IsTruncated": marker is not None, "Marker": marker})
 
     def _assignable(self, user: LabUser, serial: str) -> DeviceCodes:
-        """Return the codes of a device that can be assigned to the user. Raise IamError for any other device."""
+        """Return the codes of a device that can be assigned to the user. If it cannot be assigned, raise IamError."""
         if not serial.startswith("arn:") and serial not in self.backend.tokens:
             code = UNKNOWN_SERIAL[self.account.settings.unknown_serial]
             raise IamError(code, f"MFA device with serial number {serial} does not exist.")

@@ -1,4 +1,4 @@
-"""The answers of AWS's JSON protocol, which Organizations uses."""
+"""The responses of AWS's JSON protocol, which Organizations uses."""
 
 import json
 from collections.abc import Mapping
@@ -24,19 +24,19 @@ JSON_CODES = {
 
 
 def json_response(status: HTTPStatus, fields: Mapping[str, object]) -> HttpResponse:
-    """Make a response of the JSON protocol."""
+    """Return a response of the JSON protocol."""
     body = json.dumps(fields).encode()
     headers = [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))]
     return HttpResponse(f"{status.value} {status.phrase}", [*headers, ("x-amzn-RequestId", new_request_id())], body)
 
 
 def json_error(code: str, message: str) -> HttpResponse:
-    """Make an error response of the JSON protocol. The status is 400, or 5xx if the service failed."""
+    """Return an error response of the JSON protocol. The status is 400, or 5xx if the service failed."""
     status = HTTPStatus(STATUS.get(code, 400))
     shown = status if status >= HTTPStatus.INTERNAL_SERVER_ERROR else HTTPStatus.BAD_REQUEST
     return json_response(shown, {"__type": JSON_CODES.get(code, code), "Message": message})
 
 
 def json_error_code(body: bytes) -> str:
-    """Return the error code in the JSON body of an error response, or "" if it has none."""
+    """Return the error code in the JSON body of an error response, or "" if the body has none."""
     return str(read_json(body).get("__type", ""))

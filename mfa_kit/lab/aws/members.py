@@ -13,9 +13,9 @@ STAGES = ("production", "development", "sandbox")
 
 
 def add_members(organization: LabOrganization, count: int, *, users: Sequence[str]) -> None:
-    """Add OUs, and accounts `member-001` and so on with IDs from 000000000001. Each gets these users and three roles.
+    """Add OUs, and accounts with the names `member-001` and so on and the IDs 000000000001 and so on.
 
-    As AWS creates them, their root users have no credentials.
+    Each account gets these users and three roles. The root users have no credentials, as in accounts that AWS creates.
     """
     units = {"": organization.root_id}
     for name, parent in UNITS:

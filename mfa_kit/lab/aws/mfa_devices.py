@@ -1,4 +1,4 @@
-"""MFA devices as AWS stores them: virtual devices (based on moto's), hardware TOTP tokens and FIDO security keys."""
+"""MFA devices as AWS stores them: virtual devices, hardware TOTP tokens and FIDO security keys."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ ISSUER = quote("Amazon Web Services")
 
 
 def new_base32_seed() -> str:
-    """Make a secret as AWS does: 40 random octets, which are 64 characters of base32."""
+    """Return a new secret as AWS makes it: 40 random octets, which are 64 characters of base32."""
     return base64.b32encode(secrets.token_bytes(40)).decode()
 
 
@@ -33,7 +33,7 @@ class VirtualDevice(VirtualMfaDevice):
         self.tags: dict[str, str] = {}
 
     def qr(self, holder: str) -> bytes:
-        """Draw the QR code that CreateVirtualMFADevice returns, as a PNG. `holder` is the account's alias or ID."""
+        """Return the QR code of CreateVirtualMFADevice as a PNG. `holder` is the account's alias or ID."""
         label = f"{ISSUER}:{quote(self.name, safe='')}@{holder}"
         text = f"otpauth://totp/{label}?secret={self.base32_string_seed}&issuer={ISSUER}"
         symbol = zxingcpp.create_barcode(text, zxingcpp.BarcodeFormat.QRCode, ec_level="M")
@@ -64,7 +64,7 @@ class Display:
 
 
 class FidoDevice(MFADevice):
-    """A security key or passkey that the console registered. `certifications` is what GetMFADevice returns."""
+    """A security key or passkey that the console registered. `certifications` is the field of GetMFADevice."""
 
     def __init__(self, serial: str, certifications: dict[str, str]) -> None:
         super().__init__(serial, "", "")
@@ -72,19 +72,19 @@ class FidoDevice(MFADevice):
 
 
 def assigned_entry(serial: str, at: datetime) -> MFADevice:
-    """Make the entry for a device in its user's `mfa_devices`. `at` is the device's enable date."""
+    """Return the entry for a device in the `mfa_devices` of its user. `at` is the enable date of the device."""
     device = MFADevice(serial, "", "")
     device.enable_date = at
     return device
 
 
 def u2f_serial(partition: str, account: str, *, user: str, name: str) -> str:
-    """Make the ARN of a FIDO key. Its last part is random, so two keys of a user may share a name."""
+    """Return a new ARN for a FIDO key. Its last part is random, so two keys of a user may have the same name."""
     return f"arn:{partition}:iam::{account}:u2f/user/{user}/{name}-{''.join(secrets.choice(BASE32) for _ in range(26))}"
 
 
 def root_serial(kind: str, partition: str, account: str, number: int) -> str:
-    """Make the serial of the root user's device with this number. The first device has the number 0."""
+    """Return the serial of the root user's device with this number. The first device has the number 0."""
     start = f"arn:{partition}:iam::{account}"
     match kind:
         case "virtual":

@@ -1,7 +1,7 @@
 """The accounts of one lab, and the organization that they belong to. The access key of a request chooses the account.
 
-Nothing here is moto's, because moto keeps its organizations in a process-wide dictionary and gives accounts random IDs.
-A lab with one account has this object too, but without an organization.
+This module does not use moto, because moto keeps its organizations in a process-wide dictionary and gives accounts
+random IDs. A lab with one account also has a LabOrganization, but without an organization in it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -89,7 +89,7 @@ class LabOrganization(Mapping[str, LabAccount]):
         return max(0, len(self.records) - 1)
 
     def add(self, record: AccountRecord) -> LabAccount:
-        """Add an account to the organization. The management account must be the first one."""
+        """Add an account to the organization. The first account that is added is the management account."""
         self.records[record.account.id] = record
         record.account.membership = _Membership(self, record)
         return record.account
@@ -124,13 +124,13 @@ class LabOrganization(Mapping[str, LabAccount]):
         yield from self.outside.values()
 
     def find(self, number: str) -> LabAccount | None:
-        """Return the account of the lab with an ID, None if there is none."""
+        """Return the account of the lab with this ID, or None if no account has it."""
         if number == self.management.id:
             return self.management
         return self.outside[number] if number in self.outside else self.get(number)
 
     def account_of(self, key: str) -> LabAccount | None:
-        """Return the account that issued an access key, None for a key that this lab did not issue."""
+        """Return the account that issued an access key, or None if no account of this lab issued it."""
         found = self._by_key.get(key)
         if found is None or not found.issued(key):
             found = next((account for account in self.accounts() if account.issued(key)), None)
@@ -139,11 +139,14 @@ class LabOrganization(Mapping[str, LabAccount]):
         return found
 
     def is_open(self, account: LabAccount) -> bool:
-        """Whether an account answers: it is ACTIVE, or no organization has closed it."""
+        """Return whether an account accepts requests: it is ACTIVE, or in no organization."""
         return account.membership is None or account.membership.is_open
 
     def administers(self, account: LabAccount, service: str = "") -> bool:
-        """Whether an account is the management account or administers the service, or any service by default."""
+        """Return whether an account is the management account or a delegated administrator.
+
+        If a service is given, only a delegated administrator of that service counts.
+        """
         if account.id not in self.records:
             return False
         services = self.delegated.get(account.id, [])
@@ -176,7 +179,10 @@ class LabOrganization(Mapping[str, LabAccount]):
 
 
 def new_organization(management: LabAccount) -> LabOrganization:
-    """Make an organization of one account, which manages root access centrally. Only its root is a parent."""
+    """Return an organization with only the management account.
+
+    Root access is managed centrally, and there are no OUs.
+    """
     organization = LabOrganization(management)
     organization.add(AccountRecord(account=management, name="management", email="management@example.com"))
     organization.features = {CREDENTIALS, SESSIONS}
@@ -213,7 +219,7 @@ class _Membership:
     def control_policies(self) -> Sequence[Sequence[str]]:
         """Return the documents of the service control policies, by level from the root to the account.
 
-        There are none for the management account, which SCPs do not affect (Organizations user guide).
+        The list is empty for the management account, which SCPs do not affect (Organizations user guide).
         """
         if self.record.account is self.organization.management:
             return []

@@ -1,6 +1,7 @@
 """The operations of AWS Organizations that list accounts, over its JSON protocol. They change nothing.
 
-The management account and delegated administrators may call them; a member may only call DescribeOrganization.
+The management account and delegated administrators may call these operations. Any other member account may only call
+DescribeOrganization.
 """
 
 import traceback
@@ -75,7 +76,7 @@ class LabOrganizations:
         return operation(self.organization, call)
 
     def _check_place(self, action: str) -> None:
-        """Raise IamError for an account that is in no organization, or that may not ask."""
+        """Raise IamError if the account is in no organization, or if the account may not call this operation."""
         if self.account.id not in self.organization.records:
             raise IamError("AWSOrganizationsNotInUseException", "Your account is not a member of an organization.")
         if action != "DescribeOrganization" and not self.organization.administers(self.account):
@@ -93,7 +94,7 @@ def _parameters(request: Request) -> Mapping[str, object]:
 
 
 def _check_form(shape: Shape | None, call: OperationRequest) -> None:
-    """Raise InvalidInputException for a parameter that breaks the service model (API ListAccounts: Reason)."""
+    """Raise InvalidInputException if a parameter breaks the service model (API ListAccounts: Reason)."""
     try:
         wire.check_constraints(shape, call.params)
     except IamError:
@@ -103,7 +104,7 @@ def _check_form(shape: Shape | None, call: OperationRequest) -> None:
 
 
 def _arn(organization: LabOrganization, kind: str, *names: str) -> str:
-    """Return the ARN of something in the organization."""
+    """Return the ARN of a part of the organization, such as an account or a policy."""
     account = organization.management
     return f"arn:{account.partition}:organizations::{account.id}:{'/'.join([kind, organization.id, *names])}"
 
@@ -187,7 +188,7 @@ def _describe_unit(organization: LabOrganization, call: OperationRequest) -> Ans
 
 
 def _parent(organization: LabOrganization, call: OperationRequest) -> str:
-    """Return the root or OU of a request. Raise ParentNotFoundException if there is none with this ID."""
+    """Return the root or OU that a request names. Raise ParentNotFoundException if no root or OU has this ID."""
     parent = call.text("ParentId")
     if parent != organization.root_id and parent not in organization.units:
         raise IamError("ParentNotFoundException", "You specified parent that doesn't exist.")
@@ -232,7 +233,7 @@ def _list_tags(organization: LabOrganization, call: OperationRequest) -> Answer:
 
 
 def _policy_arn(organization: LabOrganization, number: str) -> str:
-    """Return the ARN of a service control policy. AWS's own policies are in no organization."""
+    """Return the ARN of a service control policy. The ARNs of AWS's own policies contain no organization."""
     if number == FULL_ACCESS:
         return f"arn:{organization.management.partition}:organizations::aws:policy/service_control_policy/{number}"
     return _arn(organization, "policy", "service_control_policy", number)

@@ -15,14 +15,14 @@ from mfa_kit.lab.aws.policies import parse_statements
 from mfa_kit.organization.accounts import AccountState
 
 ACCOUNT_ID = re.compile(r"\d{12}", re.ASCII)
-# The forms of IDs in the service model, where an OU's begins with the part that its root has.
+# The forms of IDs in the service model. The ID of an OU contains a part of the ID of its root.
 UNIT_ID = re.compile(r"ou-[0-9a-z]{4,32}-[a-z0-9]{8,32}")
 POLICY_ID = re.compile(r"p-[0-9a-zA-Z_]{8,128}")
 METHODS = ("CREATED", "INVITED")
 
 
 def build_organization(management: LabAccount, described: object) -> LabOrganization:
-    """Make the organization that a description has. Raise UsageFault for values that do not fit."""
+    """Create the organization of a description. Raise UsageFault for invalid values."""
     organization = new_organization(management)
     try:
         _fill(organization, CheckedRow("organization", described))
@@ -67,7 +67,10 @@ def _add_policy(organization: LabOrganization, row: CheckedRow) -> None:
 
 
 def _new_id(row: CheckedRow, form: re.Pattern[str], known: Mapping[str, object]) -> str:
-    """Return the ID of a row, "" if it has none. Raise UsageFault for one of another form, or that is known already."""
+    """Return the ID of a row, or "" if the row has none.
+
+    Raise UsageFault if the ID has another form or is already used.
+    """
     number = row.get("id", str, "")
     if number and (number in known or not form.fullmatch(number)):
         raise UsageFault(f"{number!r} is not an ID, or is used twice", f"omit it, or use the form {form.pattern}")
@@ -75,7 +78,7 @@ def _new_id(row: CheckedRow, form: re.Pattern[str], known: Mapping[str, object])
 
 
 def _add_account(organization: LabOrganization, row: CheckedRow) -> None:
-    """Add an account with what its description has. Without `roles`, it has those of a new account."""
+    """Add a described account. If the description has no `roles`, the account gets those of a new account."""
     number = row.get("id", str, "")
     if not ACCOUNT_ID.fullmatch(number):
         raise UsageFault(f"{number!r} is not an account ID", "give 12 digits")
@@ -103,7 +106,7 @@ def _add_account(organization: LabOrganization, row: CheckedRow) -> None:
 
 
 def _build(account: LabAccount, row: CheckedRow) -> None:
-    """Fill an account from its own description. Name the account in the error for a value that does not fit."""
+    """Build an account from its own description. The error for an invalid value contains the ID of the account."""
     found = row.fields(name for name in DOCUMENT if name not in OF_THE_FILE)
     try:
         build_account(account, found)
@@ -120,7 +123,10 @@ def _one_of(value: str, choices: tuple[str, ...]) -> str:
 
 
 def _parent(organization: LabOrganization, wanted: str) -> str:
-    """Return the ID of the root or of an OU that is named by its ID or its name. Raise UsageFault for another one."""
+    """Return the ID of the root or of an OU, which is given by ID or name.
+
+    Raise UsageFault if there is no such parent.
+    """
     if wanted in (organization.root_id, "root") or wanted in organization.units:
         return organization.root_id if wanted == "root" else wanted
     found = [unit.id for unit in organization.units.values() if unit.name == wanted]
@@ -136,7 +142,7 @@ def _target(organization: LabOrganization, wanted: str) -> str:
 
 
 def _member(organization: LabOrganization, number: str) -> str:
-    """Return the ID of a member account. Raise UsageFault for another one."""
+    """Return the ID of a member account. Raise UsageFault if no member account has this ID."""
     if number not in organization:
         raise UsageFault(f"{number!r} is not a member account", "describe it in accounts, or remove it")
     return number

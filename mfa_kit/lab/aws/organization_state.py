@@ -1,4 +1,4 @@
-"""Describes a whole lab, with its organization, in the form that `--state` keeps and organization_builder.py reads."""
+"""Describes a whole lab with its organization. `--state` stores this form, and organization_builder.py reads it."""
 
 from mfa_kit.core.json_text import read_json
 from mfa_kit.lab.aws.account import LabAccount
@@ -46,7 +46,11 @@ def _policy(policy: ControlPolicy) -> Row:
 
 
 def _account(account: LabAccount) -> Row:
-    """Describe an account as part of an organization. Without roles, it says so, because a new account has some."""
+    """Describe an account as part of an organization.
+
+    If it has no roles, write an empty list, because otherwise the account would be read with the roles of a new
+    account.
+    """
     found = {name: value for name, value in describe_account(account).items() if name not in OF_THE_FILE}
     return {"id": account.id, "roles": [], **found}
 

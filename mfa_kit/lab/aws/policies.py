@@ -30,9 +30,10 @@ class EvalDecision(Enum):
 
 
 def _glob(wanted: str, value: str) -> bool:
-    """Match `*` and `?` as IAM does: brackets are ordinary characters, and `${*}` is a literal `*`.
+    """Return whether a pattern with `*` and `?` matches a value.
 
-    For each star except the last, the first match is enough. Trying all matches would take forever with many stars.
+    As in IAM, brackets are literal, and `${*}` is a literal `*`. For each star except the last, only the first possible
+    position is tried. Otherwise, a pattern with many stars would take years.
     """
     runs = [""]
     for part in re.split(r"(\$\{[*?$]\}|[*?])", wanted):
@@ -51,7 +52,7 @@ def _plain(wanted: str) -> str:
 
 
 def _arn(wanted: str, value: str) -> bool:
-    """Match each of the six parts of an ARN separately, as ArnLike does."""
+    """Return whether each of the six parts of an ARN matches its part of the pattern, as ArnLike does."""
     patterns, parts = wanted.split(":", 5), value.split(":", 5)
     return len(patterns) == len(parts) and all(map(_glob, patterns, parts))
 
@@ -107,7 +108,7 @@ class Element:
     negated: bool = False
 
     def covers(self, match: Callable[[str], bool]) -> bool:
-        """Whether the element covers a value. `match` decides whether a pattern matches the value."""
+        """Return whether the element covers a value. `match` decides whether a pattern matches the value."""
         return any(map(match, self.patterns)) != self.negated
 
 
@@ -123,7 +124,7 @@ class PolicyStatement:
 
     @property
     def denies(self) -> bool:
-        """Whether the statement is an explicit deny."""
+        """Return whether the statement is an explicit deny."""
         return self.effect == "Deny"
 
 
@@ -172,7 +173,10 @@ def parse_statements(document: str) -> tuple[PolicyStatement, ...]:
 
 
 def _fill_variables(text: str, context: Context) -> str | None:
-    """Replace the policy variables in a text. Return None if one has no value; the element then matches nothing."""
+    """Return a text with its policy variables replaced.
+
+    Return None if a variable has no value; the element then matches nothing.
+    """
     missing: list[str] = []
 
     def fill(found: re.Match[str]) -> str:
@@ -196,7 +200,7 @@ def _look_up(context: Context, key: str) -> str | Sequence[str] | None:
 
 
 def _condition_holds(condition: Condition, context: Context) -> bool:
-    """Whether one line of a Condition element holds."""
+    """Return whether one line of a Condition element is met."""
     quantifier, _, operator = condition.operator.rpartition(":")
     if_exists = operator.endswith("IfExists")
     name = operator.removesuffix("IfExists")
@@ -211,7 +215,10 @@ def _condition_holds(condition: Condition, context: Context) -> bool:
 
 
 def _matches(condition: Condition, quantifier: str, name: str, *, value: str | Sequence[str], context: Context) -> bool:
-    """Whether a condition key has the wanted values. Raise NotImplemented for an operator that is not in TESTS."""
+    """Return whether a condition key has the wanted values.
+
+    Raise NotImplemented for an operator that is not in TESTS.
+    """
     test = TESTS.get(NEGATED.get(name, name))
     if test is None or quantifier not in ("", "ForAllValues", "ForAnyValue"):
         raise IamError("NotImplemented", f"The lab does not support the condition operator {condition.operator}.")
@@ -224,7 +231,7 @@ def _matches(condition: Condition, quantifier: str, name: str, *, value: str | S
 
 
 def conditions_hold(statement: PolicyStatement, context: Context) -> bool:
-    """Whether all conditions of a statement hold."""
+    """Return whether all conditions of a statement are met."""
     return all(_condition_holds(condition, context) for condition in statement.conditions)
 
 

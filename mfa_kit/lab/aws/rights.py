@@ -68,7 +68,7 @@ def root_arn(account: LabAccount, target: str) -> str:
 
 
 def resource_of(request: OperationRequest, account: LabAccount, caller: Principal) -> str:
-    """Return the ARN that policies are matched against (Service Authorization Reference, IAM and STS)."""
+    """Return the ARN with which the policies are compared (Service Authorization Reference, IAM and STS)."""
     if request.service == "organizations":
         return "*"
     if request.action == "AssumeRoot":
@@ -80,7 +80,7 @@ def resource_of(request: OperationRequest, account: LabAccount, caller: Principa
 
 
 def _iam_resource(request: OperationRequest, account: LabAccount) -> str | None:
-    """Return the ARN of the entity, device or kind of entity that a request to IAM names, or None."""
+    """Return the ARN of the entity or entities that a request to IAM names, or None if it names none."""
     start = f"arn:{account.partition}:iam::{account.id}"
     path = request.text("Path") or "/"
     if request.action in DEVICE:
@@ -110,7 +110,10 @@ def _arn(account: LabAccount, kind: str, name: str) -> str | None:
 
 
 def resource_words(request: OperationRequest, resource: str) -> str:
-    """Name a resource as IAM's denials do: by kind and name if the request names an entity, otherwise by its ARN."""
+    """Return the name of a resource as in IAM's denials.
+
+    It is type and name if the request names an entity, otherwise the ARN.
+    """
     if request.action not in (*CREATES, *DEVICE):
         for key, kind in NAMED:
             if name := request.text(key):
@@ -149,7 +152,7 @@ def request_context(request: OperationRequest, account: LabAccount, caller: Prin
 
 
 def _organization_keys(account: LabAccount) -> dict[str, str | list[str]]:
-    """Return the condition keys for the caller's organization, or none if the account is not in an organization."""
+    """Return the condition keys about the caller's organization. There are none for an account in no organization."""
     if account.membership is None:
         return {}
     return {
@@ -220,7 +223,7 @@ def authorize(request: OperationRequest, account: LabAccount, caller: Principal)
 
 
 def _check_session(request: OperationRequest, caller: Principal) -> None:
-    """Refuse operations that credentials of GetSessionToken and GetFederationToken can never call."""
+    """Raise an error for operations that credentials of GetSessionToken and GetFederationToken can never call."""
     limited = caller.kind == "federated" or (caller.kind == "session" and not caller.mfa)
     if request.service == "sts" and caller.kind in ("session", "federated") and request.action not in STS_ONLY:
         raise IamError("AccessDenied", f"Cannot call {request.action} with session credentials")
@@ -251,9 +254,10 @@ def _check_layer(layer: Layer, name: str, words: str, decision: EvalDecision) ->
 
 
 def layers(account: LabAccount, caller: Principal) -> Iterator[Layer]:
-    """Yield the sets of policies that each decide on a request (user guide, "Policy evaluation logic").
+    """Yield the sets of policies that each decide about a request (user guide, "Policy evaluation logic").
 
-    A session of AssumeRoot may do what its task policy does not deny, because task policies contain only denials.
+    A session of AssumeRoot may do everything that its task policy does not deny, because task policies contain only
+    denials.
     """
     for documents in account.membership.control_policies() if account.membership else ():
         yield Layer("a", CONTROL, documents)
@@ -264,7 +268,7 @@ def layers(account: LabAccount, caller: Principal) -> Iterator[Layer]:
 
 
 def _check_self_management(request: OperationRequest, caller: Principal) -> None:
-    """Let users with a device change their own devices only in a session with MFA (AWS-2023-001)."""
+    """Raise AccessDenied if a user with a device changes own devices without a session with MFA (AWS-2023-001)."""
     if caller.kind != "user" or caller.user is None or not caller.user.mfa_devices:
         return
     if request.text("UserName").lower() == caller.user.name.lower():

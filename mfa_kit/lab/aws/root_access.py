@@ -1,4 +1,4 @@
-"""IAM's operations on centralized root access, and those that sessions of AssumeRoot may call about a root user."""
+"""IAM's operations for centralized root access, and the operations of AssumeRoot sessions on their root user."""
 
 from moto.core.responses import ActionResult, EmptyResult
 from moto.iam.responses import IamResponse
@@ -9,7 +9,10 @@ from mfa_kit.lab.aws.wire import IamError
 
 
 class RootAccess(AuthorizedResponse, IamResponse):
-    """A mixin for LabIam. It answers calls about root itself, and leaves calls about users to the next class."""
+    """A mixin for LabIam.
+
+    It answers calls about the caller's own root user. The next class answers calls about users.
+    """
 
     # Features of centralized root access.
 
@@ -62,11 +65,11 @@ class RootAccess(AuthorizedResponse, IamResponse):
                 "The account making the request is not the management account or a delegated administrator.",
             )
 
-    # The credentials of root.
+    # The credentials of the root user.
 
     @property
     def _about_root(self) -> bool:
-        """Whether root asks about itself."""
+        """Return whether the caller is root and the request is about root, because it names no user."""
         return self.caller.kind == "root" and "UserName" not in self.operation.params
 
     def list_mfa_devices(self) -> ActionResult:

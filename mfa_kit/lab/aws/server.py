@@ -33,7 +33,10 @@ HOST = "127.0.0.1"
 
 
 def _listening(port: int) -> socket.socket:
-    """Listen on loopback. Raise UsageFault if the port is taken, because werkzeug would end the process."""
+    """Return a socket that listens on loopback.
+
+    Raise UsageFault if the port is in use; werkzeug would end the process.
+    """
     ours = socket.socket()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -52,10 +55,11 @@ class WholeIam(RootAccess, LabIam):
 
 
 class Lab:
-    """A running lab: `with Lab(users=("alice",)) as lab: ... lab.env`.
+    """A running lab.
 
-    `users` are the names of the account's users. With `accounts`, the account manages an organization with so many
-    member accounts, each with `users_per_account` users. `organization` has the members by ID.
+    Example: `with Lab(users=("alice",)) as lab: ... lab.env`. `users` are the names of the account's users. With
+    `accounts`, the account manages an organization with this number of member accounts, each with `users_per_account`
+    users. `organization` maps IDs to member accounts.
     """
 
     def __init__(
@@ -114,7 +118,7 @@ class Lab:
 
     @property
     def env(self) -> dict[str, str]:
-        """The complete AWS environment of a child process. The child must get none of the caller's AWS variables."""
+        """The complete AWS environment of a child process. No AWS variable of the caller may be passed to the child."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": self.admin.access_key_id,
@@ -136,7 +140,7 @@ class Lab:
             self.account.add_user(name, path=path)
 
     def account_of(self, serial: str) -> LabAccount:
-        """Return the account in the ARN of a device, the first account for a hardware token."""
+        """Return the account in the ARN of a device. A hardware token has no ARN, so its account is the first one."""
         found = self.organization.find(serial.split(":")[4]) if serial.startswith("arn:") else None
         return found or self.account
 

@@ -1,4 +1,4 @@
-"""Describes an account in a form that `--state` keeps between runs and description.py reads.
+"""Describes an account in the form that `--state` stores and description.py reads.
 
 The description is complete. The file has mode 0600 because it contains secrets, although they work only in a lab.
 """
@@ -41,7 +41,7 @@ def save_description(described: Row, file: Path) -> None:
 
 
 def describe_account(account: LabAccount) -> Row:
-    """Describe a whole account in the form that description.py parses."""
+    """Return the description of a whole account, which description.py can parse."""
     backend = account.backend
     held = {serial for user in backend.all_users() for serial in user.mfa_devices}
     found = {
@@ -73,7 +73,7 @@ def without_empty(row: Mapping[str, object]) -> Row:
 
 
 def date_text(at: datetime | None) -> str | None:
-    """Write a date in ISO 8601."""
+    """Return a date in ISO 8601."""
     return at.astimezone(UTC).isoformat() if at else None
 
 
@@ -104,7 +104,10 @@ def _password_policy(account: LabAccount) -> Row | None:
 
 
 def _policies(account: LabAccount) -> list[Row]:
-    """Describe the account's own managed policies. AWS's are omitted: a request that names one loads it."""
+    """Return the account's own managed policies.
+
+    AWS's policies are left out, because a request that names one loads it.
+    """
     return [
         {"name": policy.name, "path": policy.path, "document": json.loads(default_version(policy))}
         for arn, policy in account.backend.managed_policies.items()
@@ -158,7 +161,7 @@ def _codes(codes: DeviceCodes) -> Row:
 
 
 def _device(account: LabAccount, serial: str, entry: MFADevice | None) -> Row:
-    """Describe a device. `entry` is its entry in its user's list, None for an unassigned device."""
+    """Return the description of a device. `entry` is its entry in the list of its user, or None without a user."""
     enabled = date_text(entry.enable_date) if entry else None
     if isinstance(entry, FidoDevice):
         return {"kind": "fido", "serial": serial, "enabled": enabled, "certifications": entry.certifications}

@@ -80,10 +80,10 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         return ActionResult({"Credentials": credentials, "FederatedUser": user, "PackedPolicySize": 6})
 
     def assume_role(self) -> ActionResult:
-        """Answer AssumeRole. A code counts for the role's trust policy; the session itself has no MFA.
+        """Answer AssumeRole.
 
-        The error is the same for a role that does not exist, an account that is closed, and a trust policy that does
-        not admit the caller.
+        A code in the request counts for the role's trust policy. The new session has no MFA. The error is the same for
+        a missing role, a closed account, and a trust policy that does not allow the caller.
         """
         arn, name = self.operation.text("RoleArn"), self.operation.text("RoleSessionName")
         mfa = self._check_code()
@@ -108,15 +108,16 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         return ActionResult({**made, "PackedPolicySize": 6, **({"SourceIdentity": source} if source else {})})
 
     def _role(self, target: LabAccount | None, arn: str) -> Role | None:
-        """Return the role with an ARN, None if the account is closed or has no such role."""
+        """Return the role with an ARN, or None if the account is closed or has no such role."""
         if target is None or not self.organization.is_open(target):
             return None
         return next((role for role in target.backend.roles.values() if role.arn == arn), None)
 
     def _check_trust(self, role: Role, *, mfa: bool) -> str | None:
-        """Return the source identity of the new session. Raise AccessDenied unless the caller may assume the role.
+        """Return the source identity of the new session.
 
-        A source identity needs sts:SetSourceIdentity too, also when an earlier role of the chain has set it.
+        Raise AccessDenied if the caller may not assume the role. If the session has a source identity, the call needs
+        sts:SetSourceIdentity too, also if an earlier role of the chain has set the identity.
         """
         if not self._may("sts:AssumeRole", role, mfa=mfa):
             raise self._denial("AssumeRole", role.arn)
@@ -127,7 +128,10 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         return source
 
     def _check_duration(self, role: Role) -> None:
-        """Raise ValidationError for a session that is too long for the role, or for a role that a role assumes."""
+        """Raise ValidationError if the requested session is too long.
+
+        The limit is that of the role, or one hour if the caller is a session of a role.
+        """
         wanted = self.operation.number("DurationSeconds", ROLE_SECONDS)
         if self.caller.kind == "role" and wanted > CHAINED_SECONDS:
             raise IamError(
@@ -154,7 +158,10 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         return ActionResult({"Credentials": self._issue(caller, ROOT_SECONDS, target)})
 
     def _task(self) -> str:
-        """Return the name of the task policy. Raise ValidationError if it is not one of AWS's five."""
+        """Return the name of the task policy in the request.
+
+        Raise ValidationError if it is not one of the five policies of AWS.
+        """
         given = self.operation.params.get("TaskPolicyArn")
         arn = str(given.get("arn")) if isinstance(given, dict) else ""
         start, _, task = arn.rpartition("/")
@@ -170,7 +177,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
     def _issue(self, caller: Principal, default: int, target: LabAccount | None = None) -> dict[str, str | float]:
         """Issue credentials that are valid for the requested number of seconds, or for `default` seconds.
 
-        They belong to `target`, by default to the caller's account.
+        The credentials are for the account `target`, or by default for the caller's account.
         """
         key, session = (target or self.account).issue(caller, self.operation.number("DurationSeconds", default))
         return {
@@ -181,7 +188,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         }
 
     def _check_code(self) -> bool:
-        """Whether the request has a code. Raise AccessDenied if no device of the caller's user shows that code."""
+        """Return whether the request has a code. Raise AccessDenied if no device of the caller's user has that code."""
         serial, code = self.operation.text("SerialNumber"), self.operation.text("TokenCode")
         if not serial and not code:
             return False
@@ -195,10 +202,10 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         return True
 
     def _may(self, action: str, role: Role, *, mfa: bool) -> bool:
-        """Whether the role's trust policy admits the caller (user guide, "Policy evaluation logic").
+        """Return whether the caller may assume the role (user guide, "Policy evaluation logic").
 
-        The caller's own policies must allow the call too, unless the role is in the caller's account and its trust
-        policy names the caller.
+        The role's trust policy must allow the caller. The caller's own policies must allow the call too, unless the
+        role is in the caller's account and its trust policy names the caller.
         """
         context = dict(request_context(self.operation, self.account, self.caller))
         if mfa:
@@ -214,17 +221,17 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
 
     @staticmethod
     def _allows(layer: Layer, action: str, role: Role, context: Context, *, named: bool) -> bool:
-        """Whether one set of the caller's policies allows the call."""
+        """Return whether one set of the caller's policies allows the call."""
         own = decide(layer.documents, action, role.arn, context)
         return own is EvalDecision.ALLOW or (own is EvalDecision.IMPLICIT and named and layer.kind == IDENTITY)
 
     def _is_named(self, statements: Sequence[PolicyStatement]) -> bool:
-        """Whether a statement names the caller, and not just the whole account."""
+        """Return whether a statement names the caller, and not only the whole account."""
         named = {principal for statement in statements for principal in statement.principals}
         return not named.isdisjoint(self._names())
 
     def _admits(self, statement: PolicyStatement, action: str, context: Context) -> bool:
-        """Whether a statement of a trust policy applies to the caller."""
+        """Return whether a statement of a trust policy applies to the caller."""
         account = self.account.id
         matching = ("*", account, f"arn:{self.account.partition}:iam::{account}:root", *self._names())
         actions = statement.actions
@@ -236,5 +243,5 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         )
 
     def _names(self) -> tuple[str, ...]:
-        """ARNs by which a trust policy may name the caller."""
+        """Return the ARNs by which a trust policy may name the caller."""
         return (self.caller.arn, *([self.caller.role.arn] if self.caller.role else []))

@@ -119,7 +119,7 @@ class Signature(NamedTuple):
 
 
 def new_request_id() -> str:
-    """Make a request ID, a UUID as in x-amzn-RequestId."""
+    """Return a new request ID, a UUID as in x-amzn-RequestId."""
     return str(uuid.uuid4())
 
 
@@ -154,7 +154,7 @@ def parse_authorization(header: str) -> Signature:
 def signature_matches(
     signature: Signature, secret: str, *, headers: Mapping[str, str], method: str, path: str, query: str, body: bytes
 ) -> bool:
-    """Whether a request was signed with this secret (Signature Version 4)."""
+    """Return whether a request was signed with this secret (Signature Version 4)."""
     pairs = sorted(parse_qsl(query, keep_blank_values=True))
     lines = [f"{name}:{' '.join(headers.get(name, '').split())}\n" for name in signature.headers]
     canonical = [
@@ -211,7 +211,7 @@ class Violation(NamedTuple):
 
 
 def _violations(shape: Shape, value: object, name: str) -> Iterator[Violation]:
-    """Yield the violations of a parameter and of everything in it."""
+    """Yield the violations of a parameter and of all its members."""
     if isinstance(shape, StructureShape) and isinstance(value, Mapping):
         yield from _violations_of_structure(shape, value, name)
     elif isinstance(shape, ListShape) and isinstance(value, list):
@@ -253,10 +253,10 @@ def check_constraints(shape: Shape | None, params: Mapping[str, object]) -> None
 
 
 def cut_page(rows: Sequence[T], request: OperationRequest, *, key: Callable[[T], str]) -> tuple[list[T], str | None]:
-    """Return one page of rows, sorted by key, and the marker of the next page, or None on the last page.
+    """Return one page of rows, sorted by key, and the marker of the next page, or None if this is the last page.
 
-    A page has 100 rows, or MaxItems if the request gives it. A marker is the last key of its page, so no row is skipped
-    if a row is deleted between two pages.
+    A page has 100 rows, or MaxItems rows if the request gives MaxItems. A marker is the last key of its page, so no row
+    is skipped if a row is deleted between two pages.
     """
     ordered = sorted(rows, key=key)
     marker = request.text("Marker")

@@ -34,11 +34,12 @@ ORGANIZATIONS, TARGET = "organizations", "AWSOrganizations"
 # The name of the threads that perform delayed calls.
 LATE_CALL = "late call of the lab"
 
-# Makes the response object for one request from the caller's account and the lab's organization.
+# A function of the caller's account and the lab's organization. It returns the response object for one request.
 LabService = Callable[[LabAccount, LabOrganization], AuthorizedResponse]
-# Makes the object that answers one call to Organizations, for the same two.
+# A function of the caller's account and the lab's organization. It returns the object that answers one call to
+# Organizations.
 OrganizationsService = Callable[[LabAccount, LabOrganization], "JsonService"]
-# Answers a request without applying faults.
+# A function that answers a request without applying faults.
 Inner = Callable[[WSGIEnvironment], HttpResponse]
 
 
@@ -148,7 +149,7 @@ class LabApplication:
         self.inner = CachingDispatcher(self._app)
 
     def _app(self, service: SERVICE_NAMES) -> Flask:
-        """Make moto's Flask app for a service, with the lab's response class in its view."""
+        """Return moto's Flask app for a service, with the lab's response class in its view."""
         flask: Flask = create_backend_app(service)
 
         def answer(request: Request, full_url: str, headers: object) -> TYPE_RESPONSE:
@@ -230,7 +231,7 @@ def _send(response: HttpResponse, start: StartResponse) -> Iterable[bytes]:
 
 
 def _view_error(code: str, message: str) -> TYPE_RESPONSE:
-    """Make an error in the form that moto's Flask views return."""
+    """Return an error in the form that moto's Flask views return."""
     status, body = wire.error_response("iam", code, message)
     return status, {"Content-Type": "text/xml"}, body
 
