@@ -250,7 +250,7 @@ ANYTHING = _Anything()
 def _look(context: RequestContext, key: str) -> str | _Anything | None:
     """Return the value of a condition key, or ANYTHING for a key that is not in the context.
 
-    Upper and lower case are the same.
+    Names of keys are case-insensitive.
     """
     wanted = key.lower()
     for name, value in context.items():
@@ -332,7 +332,7 @@ def holds(statement: IamStatement, context: RequestContext) -> bool | None:
 
 
 def covers_action(statement: IamStatement, action: str) -> bool:
-    """Whether a statement covers an action, such as `iam:CreateUser`. Upper and lower case are the same."""
+    """Whether a statement covers an action, such as `iam:CreateUser`. Names of actions are case-insensitive."""
     wanted = action.lower()
     if statement.but_actions:
         return not any(like(each.lower(), wanted) for each in statement.but_actions)
@@ -436,9 +436,9 @@ def denies_all_work(documents: Sequence[str], context: RequestContext, *, bounda
 
 
 def demands_mfa(documents: Sequence[str], about: RequestContext, *, boundary: str | None = None) -> bool | None:
-    """Whether policies deny all work without MFA, but not with MFA, or None if that is unknown.
+    """Return whether policies deny all work without MFA, but not with MFA, or None if that is unknown.
 
-    Without MFA means both plain access keys and console sessions without MFA.
+    They must deny it both for long-term access keys and for console sessions without MFA.
     """
     answer: bool | None = True
     for context in (PLAIN_KEYS, NO_MFA):

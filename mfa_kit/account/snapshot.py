@@ -62,9 +62,9 @@ class Snapshot:
 
     `virtual` includes root's device, with REPORTED_ROOT as its user. `listed` has all devices of the users whose
     devices were listed, by user name. `certified` has the certifications of security keys, by serial. `must_change`
-    says whether a user has to choose a new password. `passwords` is the password policy. `central_root` is None if it
-    was not read. `member_root` is what the organization's administrator sees of root in a member account. `lab` says
-    whether the account is in a lab.
+    says whether a user has to choose a new password. `passwords` is the password policy. `central_root` is the state of
+    centralized root access, or None if it was not read. `member_root` has the facts about a member account's root user
+    that its organization's administrator reads. `lab` says whether the account is in a lab.
     """
 
     at: float

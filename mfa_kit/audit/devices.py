@@ -74,7 +74,7 @@ def backups_verified(scene: Scene) -> Iterator[Observation]:
         if one.there and one.opened is None and one.file:
             yield Finding(
                 subject=one.serial,
-                evidence="its backup was never decrypted here, so it is not known whether your identity decrypts it",
+                evidence="its backup was never decrypted on this computer, so it is unknown whether that would succeed",
                 remedy=(f"{IDENTITY} mfa-kit backup verify -i IDENTITY {shlex.quote(one.file)}",),
             )
 

@@ -21,7 +21,7 @@ NO_KEY = "no plugged-in key has a credential for this device"
 
 
 class Drill(StrEnum):
-    """The result of a test, as the ledger records it."""
+    """The result of testing a backup, as the ledger stores it."""
 
     NOT_OPENED = "not opened"
     PROVED = "proved"
@@ -90,7 +90,7 @@ class PhoneDrill:
 
 
 def judge_typed(seed: Seed, *, now: Callable[[], float], interaction: Interaction) -> Drill:
-    """Ask for a code from the device, and compare it with the secret in the backup."""
+    """Ask for codes of the device, and return whether one of them proves the secret in the backup."""
     wrong = 0
     while wrong < TRIES:
         typed = interaction.ask_code("code, or Enter to skip", instead=INSTEAD)

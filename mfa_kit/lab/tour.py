@@ -83,7 +83,7 @@ STEPS: Sequence[TourStep] = (
         on_aws="The same calls in the same order. From now on alice must type a code when she signs in.",
     ),
     TourStep(
-        title="Ask for the same again",
+        title="Run the same command again",
         run=("enroll", "alice", "--with", "virtual", "--codes", "generated", "-r", "{recipient}"),
         happened="Nothing, because alice has a device. So it is safe to enroll a list of users twice.",
         on_aws="The same. --add gives her one more device, up to eight.",
@@ -103,7 +103,7 @@ STEPS: Sequence[TourStep] = (
     TourStep(
         title="Look at what was done",
         run=("ledger", "show", "--user", "alice"),
-        happened="The ledger lists each call to AWS with its request id. It contains no secrets.",
+        happened="The ledger lists each call to AWS with its request ID. It contains no secrets.",
         on_aws="CloudTrail is the official record, and has the same request ids. The ledger is this computer's record.",
     ),
     TourStep(

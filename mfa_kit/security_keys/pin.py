@@ -36,7 +36,7 @@ def ask_pin(info: KeyInfo, pins: PinEntry, *, to_change: bool = False) -> Pin:
     shortest = SHORTEST_PIN if to_change else info.min_pin_length
     if not pin.fits(shortest):
         raise DeviceFault(
-            f"a PIN of this key has at least {shortest} characters and at most {LONGEST_PIN} bytes; nothing was tried",
+            f"a PIN of this key has at least {shortest} characters and at most {LONGEST_PIN} bytes; no PIN was sent",
             "repeat the command with the key's PIN",
         )
     return pin

@@ -27,7 +27,7 @@ class TokenWithCodes:
         """Return the intent with the token's serial as its device. Raise UsageFault for text that is not a serial."""
         if self._serial.startswith("arn:") or not SERIAL.fullmatch(self._serial):
             raise UsageFault(
-                f"{self._serial!r} is not the serial number of a token", "type the number printed on its back"
+                f"{self._serial!r} is not the serial number of a token", "type the number on the back of the token"
             )
         return replace(intent, name=self._serial, known_serial=self._serial)
 

@@ -30,7 +30,7 @@ class DisplayToken:
         if self._serial.startswith("arn:") or not SERIAL.fullmatch(self._serial):
             raise UsageFault(
                 f"{self._serial!r} is not the serial number of a token",
-                "type the number printed on its back, such as GAHT12345678",
+                "type the number on the back of the token, such as GAHT12345678",
             )
         if sealed:
             self._progress.note(f"no backup is made: only AWS has the seed of {self._serial}")

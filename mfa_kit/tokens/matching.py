@@ -205,7 +205,7 @@ def find_tokens(keys: Iterable[SeededToken], typed: TypedCodes, *, window: int =
 def diagnose_mismatch(
     key: SeededToken, typed: TypedCodes, *, among: Sequence[SeededToken] = (), window: int = WINDOW
 ) -> Mismatch | Undecided:
-    """Return why a token does not show the codes of its seed: the first explanation that is hardly a coincidence."""
+    """Return the reason why a token does not show the codes of its seed: the first reason that is not a coincidence."""
     turned = replace(typed, codes=typed.codes[::-1])
     if len(typed.codes) > 1 and search(key.token, key.seed, turned, window=window + 1):
         return Undecided(what="the codes were typed in the wrong order", hint="type the older one first")

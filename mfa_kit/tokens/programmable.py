@@ -67,7 +67,7 @@ class ProgrammableToken:
         """Return the intent with the token's serial in its tags. Raise UsageFault for a token that cannot be used."""
         if not LABEL.fullmatch(self._serial):
             raise UsageFault(
-                f"{self._serial!r} is not the serial number of a token", "type the number printed on its back"
+                f"{self._serial!r} is not the serial number of a token", "type the number on the back of the token"
             )
         self._interaction.check(instead=INSTEAD)
         capacity = self._capacity or self._asked()

@@ -73,7 +73,8 @@ class FoldersOnDisk:
     def began(self, options: Mapping[str, Sequence[str]]) -> float | None:
         """Return when the recorded run began, in Unix seconds, or None if no run is recorded.
 
-        Raise UsageFault if the run had other options, because a command with `options` may not continue it.
+        Raise UsageFault if the recorded run had other options, because only a command with the same options may
+        continue a run.
         """
         try:
             found = read_json((self.base / RUN_FILE).read_bytes())

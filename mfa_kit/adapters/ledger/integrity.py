@@ -19,7 +19,7 @@ PATIENCE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class LedgerFault:
-    """Why a ledger cannot be used, and what to do about it."""
+    """The reason why a ledger cannot be used, and a hint that says what to do."""
 
     what: str
     hint: str

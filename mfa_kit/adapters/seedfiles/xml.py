@@ -31,7 +31,7 @@ def parse_xml(content: bytes) -> Element:
     for _ in range(DEPTH):
         level = [child for element in level for child in element]
     if level:
-        raise IntegrityFault(f"this XML is nested more than {DEPTH} deep", "check where this file comes from")
+        raise IntegrityFault(f"this XML is nested more than {DEPTH} levels deep", "check where this file comes from")
     return root
 
 
