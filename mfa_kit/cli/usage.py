@@ -15,6 +15,12 @@ from mfa_kit.core.errors import UsageFault
 GIVEN = re.compile(r"'(.*)' is not (?:one of )?'", re.DOTALL)
 # How click lists arguments that a command does not take.
 EXTRA = re.compile(r"Got unexpected extra arguments? \((.*)\)", re.DOTALL)
+# The options that choose several accounts, and what to do if a command has no such option.
+MANY = {"--org", "--accounts", "--ou"}
+FOR_MANY = (
+    "use a command for many accounts: audit, status, doctor, policy lockout, orphans list, or rollout; to enroll "
+    "users: mfa-kit rollout plan ROSTER --org -o index.json"
+)
 MEANING = {"RECIPIENT": "an age1… or SSH public key"}
 
 
@@ -38,6 +44,8 @@ def _what_and_hint(error: click.UsageError, ctx: click.Context) -> tuple[str, st
 def _no_such_option(error: click.NoSuchOption, ctx: click.Context) -> tuple[str, str]:
     known = [name for param in ctx.command.get_params(ctx) for name in param.opts]
     command = ctx.command_path.partition(" ")[2] or ctx.command_path
+    if error.option_name in MANY and ctx.parent is not None:
+        return f"{command} has no option {error.option_name}, because it works in one account", FOR_MANY
     hint = nearest(error.option_name, known, otherwise=_see_help(ctx))
     return f"{command} has no option {error.option_name}", hint
 

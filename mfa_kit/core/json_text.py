@@ -13,8 +13,13 @@ LONGEST_INTEGER = 40
 class JsonError(ValueError):
     """Raised for text that is not JSON, or that two parsers could understand differently.
 
-    The message quotes no value of the text.
+    The message quotes no value of the text. If the text is malformed, `line` is the number of the line, and `detail`
+    says where in it and why.
     """
+
+    def __init__(self, what: str, *, line: int | None = None, detail: str = "") -> None:
+        super().__init__(what)
+        self.line, self.detail = line, detail
 
 
 def read_json(text: str | bytes) -> Any:
@@ -30,7 +35,8 @@ def read_json(text: str | bytes) -> Any:
     except JsonError:
         raise
     except json.JSONDecodeError as error:
-        raise JsonError(f"line {error.lineno} is not valid JSON") from None
+        detail = f"column {error.colno}: {error.msg[:1].lower()}{error.msg[1:]}"
+        raise JsonError(f"line {error.lineno} is not valid JSON", line=error.lineno, detail=detail) from None
     except UnicodeDecodeError:
         raise JsonError("it is not UTF-8") from None
     except RecursionError:

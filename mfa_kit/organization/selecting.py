@@ -8,6 +8,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.wording import some_of
 
 # Longer lists of names are shortened in an error.
 SHOWN = 10
@@ -69,7 +70,7 @@ def _named(option: str, names: Sequence[str], listed: Sequence[OrgAccount]) -> s
             wrong.append(UsageFault(what, f"give the ID: {option} {matching[0].id}"))
         else:
             known = [text for account in listed for text in (account.name, account.id) if text]
-            hint = _nearest(name, known) or f"check the name; {count_of(len(listed), 'account')} are listed"
+            hint = nearest(name, known) or f"check the name; {count_of(len(listed), 'account')} are listed"
             wrong.append(UsageFault(f"{option}: there is no account {name!r}", hint))
     _raise_first(wrong)
     return found
@@ -82,7 +83,7 @@ def _check_tags(tags: Sequence[str], listed: Sequence[OrgAccount]) -> None:
         [
             UsageFault(
                 f"--account-tag: no account has the tag {tag!r}",
-                _nearest(tag, known) or "write the tag as it is in the file, or as KEY:VALUE with --org",
+                nearest(tag, known) or "write the tag as it is in the file, or as KEY:VALUE with --org",
             )
             for tag in dict.fromkeys(tags)
             if tag not in known
@@ -98,7 +99,7 @@ def _raise_first(wrong: Sequence[UsageFault]) -> None:
         raise wrong[0]
 
 
-def _nearest(given: str, known: Iterable[str]) -> str:
+def nearest(given: str, known: Iterable[str]) -> str:
     """Return a hint with the known text that is most similar to `given`, or "" if none is similar."""
     lower = {text.lower(): text for text in known}
     close = get_close_matches(given.lower(), lower, n=1)
@@ -125,6 +126,5 @@ def _nothing_chosen(skipped: Sequence[OrgAccount], *, any_listed: bool) -> Usage
 
 
 def labels(accounts: Sequence[OrgAccount]) -> str:
-    """Return the labels of accounts for a message, or the first SHOWN of them and an ellipsis."""
-    more = ", …" if len(accounts) > SHOWN else ""
-    return ", ".join(account.label for account in accounts[:SHOWN]) + more
+    """Return the labels of accounts for a message: a few of them, and the number of the others."""
+    return some_of([account.label for account in accounts])

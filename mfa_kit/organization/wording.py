@@ -1,5 +1,15 @@
 """Texts in the results for many accounts."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from mfa_kit.core.text import count_of
+from mfa_kit.organization.accounts import OrgAccount
+
+# The number of names in a sentence. Of a longer list, the sentence has the number.
+FEW = 3
+# Stands for the ID of each account in a text about several.
+ACCOUNT = "ACCOUNT"
 OURS, AWS = "mfa-kit ", "aws "
 
 
@@ -15,3 +25,30 @@ def in_account(line: str, account: str) -> str:
     if line.startswith(OURS) or f": {OURS}" in line:
         return f"{line.replace(f'; {OURS}', f' --account {account}; {OURS}')} --account {account}"
     return line
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Return names as a list for a sentence: all of them, or the first FEW and the number of the others."""
+    if len(names) <= FEW:
+        return ", ".join(names)
+    return f"{', '.join(names[:FEW])} and {len(names) - FEW} more"
+
+
+def accounts_in_words(accounts: Sequence[OrgAccount]) -> str:
+    """Return accounts for a message: `account NAME (ID)`, or their number and a few of them."""
+    listed = some_of([account.label for account in accounts])
+    return f"account {listed}" if len(accounts) == 1 else f"{count_of(len(accounts), 'account')} ({listed})"
+
+
+def by_reason(found: Iterable[tuple[OrgAccount, str]]) -> list[tuple[list[OrgAccount], str]]:
+    """Return the accounts that have the same reason together, with this reason, in the order of the first account.
+
+    A reason often contains the ID of its account. In the reason of several accounts, ACCOUNT replaces it.
+    """
+    groups: dict[str, list[tuple[OrgAccount, str]]] = defaultdict(list)
+    for account, reason in found:
+        groups[reason.replace(account.label, ACCOUNT).replace(account.id, ACCOUNT)].append((account, reason))
+    return [
+        ([account for account, _ in group], reason if len(group) > 1 else group[0][1])
+        for reason, group in groups.items()
+    ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.selecting import nearest
 from mfa_kit.rollout.roster_accounts import lost_zeros
 
 
@@ -32,9 +33,9 @@ class ChosenAccounts:
         for account in self.skipped:
             if account.is_called(cell):
                 raise UsageFault(f"account {account.label} is {account.state}", "remove the row")
-        raise UsageFault(
-            f"{cell[:80]!a} is not one of the chosen accounts", f"check the ID or the name{lost_zeros(cell)}"
-        )
+        known = [text for account in self.chosen for text in (account.name, account.id) if text]
+        hint = nearest(cell, known) or f"check the ID or the name{lost_zeros(cell)}"
+        raise UsageFault(f"{cell[:80]!a} is not one of the chosen accounts", hint)
 
     def key(self, account: str | None) -> str | None:
         """Return the account ID, because users of different accounts may have the same name."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.aws.account import AccountReader
-from mfa_kit.core.errors import MfaKitError
+from mfa_kit.core.errors import AccessDenied, MfaKitError
 from mfa_kit.core.models import Caller
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
 
@@ -12,8 +12,15 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
 
 
-def diagnose_account(iam: "Iam", caller: Caller) -> Iterator[Diagnosis]:
-    """Report mfa-kit's identity in an account, and whether it can read the account's devices."""
+# The actions that the check tries, and a rollout does not need.
+ONLY_AUDIT = {"iam:GetAccountSummary"}
+
+
+def diagnose_account(iam: "Iam", caller: Caller, *, enrolls: bool = False) -> Iterator[Diagnosis]:
+    """Report mfa-kit's identity in an account, and whether it can read the account's devices.
+
+    With `enrolls`, the role is one that enrolls. It does not need what only an audit reads.
+    """
     yield Diagnosis("credentials", Health.GOOD, f"account {caller.account} as {caller.arn}")
     for action, read in (
         ("iam:GetAccountSummary", iam.root_has_mfa),
@@ -21,6 +28,11 @@ def diagnose_account(iam: "Iam", caller: Caller) -> Iterator[Diagnosis]:
     ):
         try:
             read()
+        except AccessDenied as error:
+            if enrolls and action in ONLY_AUDIT:
+                yield Diagnosis(action, Health.NOTED, "denied; audit and status need it, rollouts do not")
+            else:
+                yield Diagnosis(action, Health.BAD, str(error), error.hint)
         except MfaKitError as error:
             yield Diagnosis(action, Health.BAD, str(error), error.hint)
         else:

@@ -1,5 +1,6 @@
 """`mfa-kit audit`, `status`, `policy lockout`, `orphans list` and `doctor` in many accounts."""
 
+import contextlib
 import errno
 import json
 import os
@@ -65,7 +66,7 @@ def test_the_failure_of_an_account_is_its_row(org_kit: MfaKit, org_lab: Lab) -> 
     assert (denied["state"], denied["user"]) == ("unknown", None)
     assert "cannot be assumed" in denied["why"]
     assert {row["account"] for row in found} == set(ALL)
-    assert f"not read: account member-002 ({MEMBERS[1]})" in result.err
+    assert f"unknown: account member-002 ({MEMBERS[1]}): the role" in result.err
 
 
 def test_if_every_account_is_denied_the_caller_is_the_cause(org_kit: MfaKit, org_lab: Lab) -> None:
@@ -268,3 +269,56 @@ def test_the_tables_of_a_rollout_across_accounts_fit_80_columns(
         assert lines[0].startswith("ACCOUNT")
         # A path is not broken, so that it can be copied.
         assert max(len(line) for line in lines if str(tmp_path) not in line) <= 80
+
+
+def test_a_reason_that_several_accounts_share_is_printed_once(org_kit: MfaKit, org_lab: Lab) -> None:
+    """It names a few of the accounts and the number of the others. One word says that they were not read."""
+    with contextlib.ExitStack() as stack:
+        for number in MEMBERS:
+            stack.enter_context(without_role(org_lab, number))
+        result = org_kit.run("status", "--org")
+    assert result.code == 1
+    (line,) = [line for line in result.err.splitlines() if "cannot be assumed" in line]
+    few = ", ".join(f"member-{int(number):03} ({number})" for number in MEMBERS[:3])
+    assert line.startswith(f"unknown: 5 accounts ({few} and 2 more): the role arn:aws:iam::ACCOUNT:role/mfa-kit-audit")
+    assert "6 accounts: 1 read, 5 unknown" in result.err
+
+
+def test_reasons_that_differ_are_printed_for_their_accounts(org_kit: MfaKit, org_lab: Lab) -> None:
+    """One account has no role, and another one does not list its devices. The ID of each stays in its reason."""
+    org_lab.faults.add("GetAccountAuthorizationDetails", "denied", at="every", account=MEMBERS[1])
+    org_lab.faults.add("ListVirtualMFADevices", "denied", at="every", account=MEMBERS[1])
+    with without_role(org_lab, MEMBERS[0]):
+        result = org_kit.run("orphans", "list", "--org")
+    found = [line for line in result.err.splitlines() if line.startswith("unknown: account ")]
+    assert [line.split(": ")[1] for line in found] == [f"account member-00{n} ({MEMBERS[n - 1]})" for n in (1, 2)]
+    assert f"the role arn:aws:iam::{MEMBERS[0]}:role" in found[0]
+
+
+def test_a_folder_that_cannot_be_made_is_a_fault_of_the_result(org_kit: MfaKit) -> None:
+    """The exit code is that of results that cannot be written."""
+    result = org_kit.run("audit", "--org", "--output-dir", "/proc/audit")
+    assert (result.code, "the folder /proc/audit cannot be used" in result.err) == (5, True), result.err
+
+
+def test_the_role_that_enrolls_needs_nothing_that_only_an_audit_reads(org_kit: MfaKit) -> None:
+    """The check says which commands need the action. The role of an audit without it is a problem."""
+    found = rows(org_kit, "doctor", "--org", "-a", MEMBERS[0], "--role-name", "mfa-kit-enroll")
+    (summary,) = [row for row in found if row["check"] == "iam:GetAccountSummary"]
+    assert summary["health"] != "problem"
+    assert summary["found"] == "denied; audit and status need it, rollouts do not"
+
+
+def test_the_role_of_an_audit_needs_the_account_summary(org_kit: MfaKit, org_lab: Lab) -> None:
+    """Without it, doctor reports a problem."""
+    org_lab.faults.add("GetAccountSummary", "denied", at="every", account=MEMBERS[0])
+    rows(org_kit, "doctor", "--org", "-a", MEMBERS[0], code=1)
+
+
+@pytest.mark.parametrize("option", [("--org",), ("--accounts", "accounts.json")])
+def test_a_command_for_one_account_names_those_for_many(option: tuple[str, ...], org_kit: MfaKit) -> None:
+    """A similar option would not help."""
+    result = org_kit.run("enroll", "alice", *option)
+    assert result.code == 2
+    assert f"enroll has no option {option[0]}, because it works in one account" in result.err
+    assert "to enroll users: mfa-kit rollout plan ROSTER --org -o index.json" in result.err

@@ -204,9 +204,9 @@ def test_a_file_that_lists_no_accounts_is_refused(tmp_path: Path, text: str, sai
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"accounts": [}', "the file is not valid JSON: line 1 is not valid JSON"),
+        ('{"accounts": [}', "line 1, column 15: expecting value, so the file is not valid JSON"),
         ('{"accounts": 1, "accounts": 2}', "the file is not valid JSON: it has the key 'accounts' twice in one object"),
-        ("accounts: []", "the file is not valid JSON: line 1 is not valid JSON"),
+        ("accounts: []", "line 1, column 1: expecting value, so the file is not valid JSON"),
     ],
 )
 def test_a_file_named_json_is_read_as_json_only(tmp_path: Path, text: str, said: str) -> None:
@@ -304,3 +304,35 @@ def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory,
     text = accounts_text(accounts_document(accounts, partition="aws")).decode()
     assert read(folder, text, "accounts.json") == accounts
     assert read(folder, f"# YAML\n{text}") == accounts
+
+
+def test_one_error_is_spoken_of_as_one(tmp_path: Path) -> None:
+    """The hint agrees with the number of the errors."""
+    path = tmp_path / "accounts.json"
+    path.write_text('{"accounts": [{"account_id": "1"}]}')
+    with pytest.raises(UsageFault, match="has 1 error") as error:
+        read_accounts_file(path)
+    assert error.value.hint == "correct it, and try again"
+
+
+def test_broken_json_has_a_place_and_a_next_step(tmp_path: Path) -> None:
+    """The message has the line, the column and the reason, and the hint names the usual cause."""
+    path = tmp_path / "accounts.json"
+    path.write_text('{"accounts": [\n {"account_id": "000000000001"}\n {"account_id": "000000000002"}]}')
+    with pytest.raises(
+        UsageFault, match="line 3, column 2: expecting ',' delimiter, so the file is not valid"
+    ) as error:
+        read_accounts_file(path)
+    assert error.value.hint == "look for a missing comma, quotation mark or bracket in line 3 or the line before"
+
+
+def test_a_tab_in_the_indentation_is_named(tmp_path: Path) -> None:
+    """Nobody sees it in an editor. Other faults of YAML have the line only."""
+    path = tmp_path / "accounts.yml"
+    path.write_text('accounts:\n\t- account_id: "000000000001"\n')
+    with pytest.raises(UsageFault, match="line 2: the file is not valid YAML") as error:
+        read_accounts_file(path)
+    assert error.value.hint == "indent line 2 with spaces, because YAML allows no tabs there"
+    path.write_text('accounts:\n- account_id: "000000000001\n')
+    with pytest.raises(UsageFault, match="line 3: the file is not valid YAML") as error:
+        read_accounts_file(path)

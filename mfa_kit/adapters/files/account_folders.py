@@ -105,7 +105,7 @@ class FoldersOnDisk:
 def account_folders(base: Path) -> Iterator[FoldersOnDisk]:
     """Create or open the folder, lock it for this process, and remove incomplete subfolders of a killed process.
 
-    Raise UsageFault if the folder cannot be used, or if another process is using it.
+    Raise IntegrityFault if it cannot be used, and UsageFault if another process is using it.
     """
     place = base.resolve()
     with ExitStack() as stack:
@@ -119,7 +119,7 @@ def account_folders(base: Path) -> Iterator[FoldersOnDisk]:
                 f"another process is writing to {base}", "wait until it ends, or name another folder"
             ) from None
         except OSError as error:
-            raise UsageFault(
+            raise IntegrityFault(
                 f"the folder {base} cannot be used: {error.strerror}", "name a folder that you can write to"
             ) from None
         yield FoldersOnDisk(place)

@@ -28,7 +28,8 @@ def read_accounts_file(path: Path, *, parse_yaml: ParseYaml) -> Sequence[OrgAcco
     except UsageFault as wrong:
         raise UsageFault(f"{path}: {wrong}", wrong.hint) from None
     if found.faults:
-        error = UsageFault(f"{path} has {count_of(len(found.faults), 'error')}", "correct them, and try again")
+        them = "it" if len(found.faults) == 1 else "them"
+        error = UsageFault(f"{path} has {count_of(len(found.faults), 'error')}", f"correct {them}, and try again")
         for fault in found.faults:
             error.add_note(str(fault))
         raise error
@@ -62,7 +63,16 @@ def _parse(text: str, parse_yaml: ParseYaml, *, only_json: bool) -> tuple[object
     except JsonError as error:
         if not only_json:
             return parse_yaml(text)
-        raise UsageFault(f"the file is not valid JSON: {error}", "correct it, and try again") from None
+        raise _json_fault(error) from None
+
+
+def _json_fault(error: JsonError) -> UsageFault:
+    if error.line is None:
+        return UsageFault(f"the file is not valid JSON: {error}", "correct it, and try again")
+    return UsageFault(
+        f"line {error.line}, {error.detail}, so the file is not valid JSON",
+        f"look for a missing comma, quotation mark or bracket in line {error.line} or the line before",
+    )
 
 
 def accounts_text(document: object) -> bytes:

@@ -59,7 +59,9 @@ def parse_yaml(text: str) -> tuple[object, Locate]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}: " if mark else ""
-        raise UsageFault(f"{place}the file is not valid YAML: {error.problem or error.context}", CORRECT) from None
+        raise UsageFault(
+            f"{place}the file is not valid YAML: {error.problem or error.context}", _correction(text, mark)
+        ) from None
     except yaml.YAMLError as error:
         raise UsageFault(f"the file is not valid YAML: {str(error).splitlines()[0]}", CORRECT) from None
     except RecursionError:
@@ -76,6 +78,17 @@ def parse_yaml(text: str) -> tuple[object, Locate]:
         ) from None
     lines = dict(_lines(node))
     return document, lambda index, key: lines.get((index, key)) or lines[index, None]
+
+
+def _correction(text: str, mark: yaml.Mark | None) -> str:
+    """Return what to do about malformed YAML. A tab in the indentation is the usual cause, and invisible."""
+    lines = text.splitlines()
+    if mark is None or mark.line >= len(lines):
+        return CORRECT
+    line = lines[mark.line]
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return f"indent line {mark.line + 1} with spaces, because YAML allows no tabs there"
+    return f"correct line {mark.line + 1} or the line before, and try again"
 
 
 def _lines(root: yaml.Node | None) -> Iterator[tuple[tuple[int, str | None], str]]:

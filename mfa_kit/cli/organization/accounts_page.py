@@ -14,6 +14,7 @@ from mfa_kit.cli.html.shell import Tone, html_mark, html_page, html_table, html_
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import UNREAD, Visit, VisitState
+from mfa_kit.organization.wording import by_reason
 
 if TYPE_CHECKING:
     from mfa_kit.cli.organization.audited import Audited
@@ -39,7 +40,7 @@ SHORT_WAYS: Final = dict(
 )
 # The ways to sign in that are too weak. The map shows them in color.
 WEAK_WAYS: Final = frozenset(WAYS[2:])
-NOT_READ, PASSED = "not read", "passed"
+PASSED = "passed"
 
 
 class ReadAccount(NamedTuple):
@@ -108,8 +109,9 @@ def _reasons(visits: "Sequence[Visit[Audited]]", states: set[VisitState], said: 
     if not found:
         return
     yield f"<details{' open' * (len(found) <= OPEN)}><summary>{count_of(len(found), 'account')} {said}</summary><ul>"
-    for visit in found:
-        yield f"<li><b>{html_words(visit.account.label)}</b>: {html_words(visit.why)}</li>"
+    for accounts, why in by_reason((visit.account, visit.why) for visit in found):
+        names = ", ".join(account.label for account in accounts)
+        yield f"<li><b>{html_words(names)}</b>: {html_words(why)}</li>"
     yield "</ul>"
     for hint in dict.fromkeys(visit.hint for visit in found if visit.hint):
         yield f"<p>To do: {html_words(hint)}</p>"
@@ -134,9 +136,9 @@ def _results(
 
 def _by_worst(visits: "Sequence[Visit[Audited]]", read: Sequence[ReadAccount]) -> list[Bar]:
     counts = Counter(_worst_of(each.overview) for each in read)
-    counts[NOT_READ] = sum(visit.state in UNREAD for visit in visits)
-    tones = {**TONES, PASSED: Tone.GOOD, NOT_READ: Tone.OFF}
-    names = (*Severity, RuleResult.UNKNOWN, PASSED, NOT_READ)
+    counts[RuleResult.UNKNOWN] += sum(visit.state in UNREAD for visit in visits)
+    tones = {**TONES, PASSED: Tone.GOOD}
+    names = (*Severity, RuleResult.UNKNOWN, PASSED)
     return [Bar(f"{counts[name]} {name}", counts[name], tones[name]) for name in names if counts[name]]
 
 

@@ -6,7 +6,7 @@ from mfa_kit.cli.organization.rows import RowsOfAccounts, print_rows
 from mfa_kit.cli.organization.visits import exit_code
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.choice import AUDIT_ROLE, AccountsChoice
 from mfa_kit.organization.wording import in_account
 from mfa_kit.wiring.account_diagnosis import diagnose_account
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
@@ -28,7 +28,8 @@ def diagnose_accounts(*, accounts: AccountsChoice, read_settings: Callable[[], S
     with open_organization(settings, accounts) as organization:
 
         def read(opened: OpenAccount) -> Sequence[ResultRow]:
-            found = list(diagnose_account(opened.iam, opened.caller))
+            # A role other than the default one was named, which may be one that enrolls.
+            found = list(diagnose_account(opened.iam, opened.caller, enrolls=accounts.role_name != AUDIT_ROLE))
             wrong.extend(each.what for each in found if each.health is Health.BAD)
             return [_row(each, opened.account.id) for each in found]
 

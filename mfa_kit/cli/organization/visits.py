@@ -11,10 +11,13 @@ from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import UNREAD, Visit, VisitState, all_denied, skipped, visit_accounts
-from mfa_kit.organization.wording import in_account
+from mfa_kit.organization.wording import ACCOUNT, accounts_in_words, by_reason, in_account
 from mfa_kit.wiring.organization import Organization
 
 T = TypeVar("T")
+
+# The state of an account that could not be read, in rows, totals and messages.
+UNKNOWN = "unknown"
 
 
 @contextmanager
@@ -49,8 +52,8 @@ def account_cells(visit: Visit[T]) -> dict[str, str | None]:
 
 
 def state_of(visit: Visit[T]) -> str:
-    """Return the text for a row's `state`. For an account that could not be read, it is `unknown`."""
-    return "unknown" if visit.state in UNREAD else visit.state
+    """Return the state of an account for its row, which is `unknown` if the account could not be read."""
+    return UNKNOWN if visit.state in UNREAD else visit.state
 
 
 def in_order(visits: Iterable[Visit[T]]) -> list[Visit[T]]:
@@ -72,21 +75,28 @@ def report_unread(visits: Sequence[Visit[T]], progress: Progress, *, home: str |
             "every account that needs a role denied access, so the cause is most likely the caller or the role's name"
         )
     _alert_failed(failed, progress)
-    totals = ", ".join(f"{counts[state]} {state}" for state in VisitState if counts[state])
-    progress.note(f"{count_of(len(visits), 'account')}: {totals}")
+    totals = Counter[str](state_of(visit) for visit in visits)
+    states = dict.fromkeys([*(state for state in VisitState if state not in UNREAD), UNKNOWN])
+    shown = ", ".join(f"{totals[state]} {state}" for state in states if totals[state])
+    progress.note(f"{count_of(len(visits), 'account')}: {shown}")
 
 
 def _alert_failed(failed: Sequence[Visit[T]], progress: Progress) -> None:
-    """Print each account with its reason.
+    """Print each reason once, with its accounts.
 
-    A hint with a command is printed after its account, because the command names the account. Any other hint is printed
-    once at the end.
+    A hint with a command follows its reason, because the command names the account. Other hints are printed once.
     """
-    for visit in failed:
-        progress.alert(f"not read: account {visit.account.label}: {visit.why}")
-        if (hint := _hint(visit)) != visit.hint:
-            progress.alert(f"  try: {hint}")
-    for hint in dict.fromkeys(visit.hint for visit in failed if visit.hint and _hint(visit) == visit.hint):
+    hints = {visit.account.id: visit.hint for visit in failed}
+    general: dict[str, None] = {}
+    for accounts, why in by_reason((visit.account, visit.why) for visit in failed):
+        progress.alert(f"{UNKNOWN}: {accounts_in_words(accounts)}: {why}")
+        for hint in dict.fromkeys(hints[account.id] for account in accounts):
+            named = in_account(hint, accounts[0].id if len(accounts) == 1 else ACCOUNT)
+            if named != hint:
+                progress.alert(f"  try: {named}")
+            elif hint:
+                general[hint] = None
+    for hint in general:
         progress.alert(f"  try: {hint}")
 
 
@@ -96,15 +106,16 @@ def _hint(visit: Visit[T]) -> str:
 
 def _none_read(failed: Sequence[Visit[T]]) -> AwsFault:
     first = failed[0]
+    (accounts, why), *others = by_reason((visit.account, visit.why) for visit in failed)
     if all_denied(failed):
-        what = f"every account denied access, so the cause is most likely the caller: {first.why}"
+        what = f"every account denied access, so the cause is most likely the caller: {why}"
     else:
-        what = f"none of the accounts could be read; account {first.account.label}: {first.why}"
+        what = f"none of the accounts could be read; {accounts_in_words(accounts)}: {why}"
     error = AwsFault(what, _hint(first))
     if {visit.code for visit in failed} == {Declined.exit_code}:
         error.exit_code = Declined.exit_code
-    for visit in failed[1:]:
-        error.add_note(f"account {visit.account.label}: {visit.why}")
+    for accounts, why in others:
+        error.add_note(f"{accounts_in_words(accounts)}: {why}")
     return error
 
 
