@@ -79,7 +79,7 @@ class _Reading:
         max_age: float,
         backups: Callable[[tuple[Device, ...]], tuple[DeviceBackup, ...]],
         central_root: Callable[[], CentralRootAccess] | None,
-        member_root: Callable[[], RootPosture] | None,
+        member_root: Callable[[], RootPosture | None] | None,
     ) -> Snapshot:
         """Return a snapshot with the parts that are read once for the whole account, and not for each user."""
         account = self._account
@@ -119,11 +119,13 @@ class _Reading:
         found = self.part(Part.ROOT, self._account.own_devices)
         return None if found is None else tuple(found)
 
-    def _with_member_root(self, snapshot: Snapshot, member_root: Callable[[], RootPosture]) -> Snapshot:
+    def _with_member_root(self, snapshot: Snapshot, member_root: Callable[[], RootPosture | None]) -> Snapshot:
         """Add what the organization's administrator sees of root, if the account does not show all that matters."""
         if not snapshot.root.needs_session:
             return snapshot
         member = member_root()
+        if member is None:
+            return snapshot
         if member.unread:
             self.holes.append(Hole(Part.ROOT_CREDENTIALS, "; ".join(member.unread)))
         return replace(snapshot, member_root=member)
@@ -196,7 +198,7 @@ def read_account(
     passwords_of: Callable[[AccountUser], bool] = lambda _: False,
     afresh: Callable[[AccountUser], bool] = lambda _: False,
     central_root: Callable[[], CentralRootAccess] | None = None,
-    member_root: Callable[[], RootPosture] | None = None,
+    member_root: Callable[[], RootPosture | None] | None = None,
 ) -> Snapshot:
     """Take a snapshot of the account. A part that cannot be read becomes a `Hole` in the snapshot.
 

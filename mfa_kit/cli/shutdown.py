@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event
 
-ENDING = "Stopping: finishing what is in progress. Press Ctrl-C again to stop now."
+ENDING = "Stopping: finishing {}. Press Ctrl-C again to stop now."
 
 
 @contextmanager
 def stop_on_signals(
-    stop: Event, *also: Callable[[], None], break_off: Callable[[], None] = lambda: None
+    stop: Event,
+    *also: Callable[[], None],
+    break_off: Callable[[], None] = lambda: None,
+    waits_for: Callable[[], str] = lambda: "",
 ) -> Iterator[Event]:
-    """Set `stop` and call `also` on the first SIGINT or SIGTERM.
+    """Set `stop` and call `also` on the first SIGINT or SIGTERM. `waits_for` names the work that is still finished.
 
     On the second signal, call `break_off` and raise KeyboardInterrupt.
 
@@ -25,10 +28,11 @@ def stop_on_signals(
         if asked.is_set():
             break_off()
             raise KeyboardInterrupt
+        ending = ENDING.format(waits_for() or "what is in progress")
         asked.set()
         stop.set()
         with suppress(OSError):  # the signal may interrupt a write to sys.stderr, so write to its descriptor
-            os.write(2, f"{chr(10) * os.isatty(2)}{ENDING}\n".encode())
+            os.write(2, f"{chr(10) * os.isatty(2)}{ending}\n".encode())
         for act in also:
             act()
 

@@ -1,6 +1,8 @@
 """Ends work in several threads: a thread that waits or is about to make a call raises KeyboardInterrupt."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Stop:
@@ -12,6 +14,15 @@ class Stop:
     def set(self) -> None:
         """End the work: from now on, `check` and `sleep` raise KeyboardInterrupt."""
         self._set.set()
+
+    @contextmanager
+    def after_error(self) -> Iterator[None]:
+        """End the work if the context is left with an error or a Ctrl-C."""
+        try:
+            yield
+        except BaseException:
+            self.set()
+            raise
 
     def check(self) -> None:
         """Raise KeyboardInterrupt if `set` was called."""

@@ -100,7 +100,7 @@ class Pace:
 
     At most `at_once` calls are in progress at any time. When credentials that worked before expire, all workers wait
     while one worker calls `renew` until it succeeds, so no call fails. After `stop`, workers do not wait for
-    credentials. After `break_off`, workers make no calls.
+    credentials. After `break_off`, which calls `on_break`, workers make no calls.
     """
 
     def __init__(
@@ -111,7 +111,9 @@ class Pace:
         progress: Progress,
         renew: Callable[[], object],
         at_once: int,
+        on_break: Callable[[], object] = lambda: None,
     ) -> None:
+        self._on_break = on_break
         self._out = threading.Semaphore(at_once)
         self._clock, self._sleep, self._progress, self._renew = clock, sleep, progress, renew
         self._lock, self._turnstile, self._signing_in = threading.Lock(), threading.Lock(), threading.Lock()
@@ -128,6 +130,7 @@ class Pace:
     def break_off(self) -> None:
         """Make each turn raise KeyboardInterrupt instead of making its call. The next run settles half-made devices."""
         self._stopped = self._broken = True
+        self._on_break()
 
     def __call__(self, act: Callable[[], T]) -> T:
         busy = iter(BUSY)

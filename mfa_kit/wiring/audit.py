@@ -12,6 +12,7 @@ from mfa_kit.account.device_backups import device_backups
 from mfa_kit.account.reading import MapEach, policy_holes, read_account
 from mfa_kit.adapters.files import snapshots
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.stopping import Stop
 from mfa_kit.wiring import aws
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new
@@ -69,11 +70,16 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
         return
     if source.file is not None:
         check_new(source.file)
-    with aws.connect(settings) as (iam, ledger, caller):
+    stop = Stop()
+    with aws.connect(settings, stop=stop) as (iam, ledger, caller):
         from mfa_kit.adapters.aws.member_root import read_central_root_access
 
         central_root = partial(read_central_root_access, iam.ask)
-        with ThreadPoolExecutor(AT_ONCE) as pool, settings.progress.showing("reading the account"):
+        with (
+            ThreadPoolExecutor(AT_ONCE) as pool,
+            settings.progress.showing("reading the account"),
+            stop.after_error(),
+        ):
             found = snapshot_of_account(
                 iam,
                 caller,
@@ -100,7 +106,7 @@ def snapshot_of_account(
     vault: Callable[[], Vault],
     each: MapEach,
     central_root: Callable[[], CentralRootAccess] | None,
-    member_root: Callable[[], RootPosture] | None = None,
+    member_root: Callable[[], RootPosture | None] | None = None,
 ) -> Snapshot:
     """Read an account as `source` says. Parts that cannot be read are recorded as holes in the snapshot.
 

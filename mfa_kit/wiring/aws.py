@@ -61,8 +61,8 @@ def open_iam(
 
     If a profile needs an MFA code, the user is asked for the code. `observe` is called for each write. Up to `workers`
     calls may be in progress at a time. `turn`, if given, makes each read: it waits and may retry. `clients` replaces
-    the function that creates the clients, for commands that also open sessions in other accounts. `stop` ends pauses
-    and prompts in all threads.
+    the function that creates the clients, for commands that also open sessions in other accounts. `stop` ends
+    pauses, prompts and requests in all threads.
     """
     from mfa_kit.adapters.aws.clients import open_clients
     from mfa_kit.adapters.aws.iam import Iam
@@ -78,6 +78,7 @@ def open_iam(
         sleep=stop.sleep,
         turn=turn,
         clients=clients or open_clients,
+        stop=stop,
     )
 
 

@@ -1,11 +1,9 @@
 """Opens the selected accounts of an organization, several at the same time. Each account has its own credentials."""
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from mfa_kit.account.reading import MapEach
@@ -13,7 +11,8 @@ from mfa_kit.core.models import Caller
 from mfa_kit.core.stopping import Stop
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.organization.selecting import AccountSelection
+from mfa_kit.organization.places import Places, leaving_place
+from mfa_kit.organization.selecting import AccountSelection, labels
 from mfa_kit.wiring.accounts import choose_accounts
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.settings import Settings
@@ -28,9 +27,8 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 T = TypeVar("T")
 
-# An account may use 1/SHARES of the threads for users. If there are fewer accounts than SHARES, they share all threads
-# equally.
-SHARES = 4
+# The number of users of one account that are read at the same time.
+USERS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +44,9 @@ class OpenAccount:
 class Organization:
     """The accounts in which a command works.
 
-    `caller` is the identity that opens all sessions, and `home` is the IAM of the caller's account. `within` applies a
-    function to several users of an account at a time, in threads that all accounts share. `stop` ends the work in all
-    threads.
+    `caller` is the identity that opens all sessions, and `home` is the IAM of its account. `within` applies a function
+    to several users of an account at a time. `stop` ends the work in all threads, and `report` tells the user what the
+    command then waits for.
     """
 
     caller: Caller
@@ -59,17 +57,19 @@ class Organization:
     within: MapEach
     sessions: "MemberSessions"
     stop: Stop
+    report: Callable[[str], object]
 
-    def enter(self, account: OrgAccount, *, turn: "Retry | None" = None) -> OpenAccount:
+    def enter(self, account: OrgAccount, *, turn: "Retry | None" = None, entering: Stop | None = None) -> OpenAccount:
         """Open an account, with the caller's credentials if it is the caller's account, otherwise with a session.
 
-        Each read waits for its `turn`. When credentials have expired, `renew` of the account's IAM also reloads the
-        caller's own credentials. Raise AccessDenied, or UsageFault if the credentials belong to another account.
+        Each read call waits for its `turn`. `entering` ends this call, by default `stop`. If credentials have expired,
+        `renew` of the account's IAM also reloads the caller's own credentials. Raise AccessDenied, or UsageFault if the
+        credentials belong to another account.
         """
         from mfa_kit.adapters.aws.iam import Iam
 
         hub = self.sessions.hub
-        clients, caller = self._begin(account)
+        clients, caller = self._begin(account, entering)
         opened = [clients]
 
         def open_clients(_: "Connection") -> "Clients":
@@ -82,45 +82,38 @@ class Organization:
 
         return OpenAccount(
             account=account,
-            iam=Iam(observe=self.ledger.called, sleep=self.stop.sleep, turn=turn, clients=open_clients),
+            iam=Iam(observe=self.ledger.called, sleep=leaving_place(self.stop.sleep), turn=turn, clients=open_clients),
             caller=replace(caller, lab=self.caller.lab),
         )
 
-    def _begin(self, account: OrgAccount) -> "tuple[Clients, Caller]":
+    def _begin(self, account: OrgAccount, entering: Stop | None = None) -> "tuple[Clients, Caller]":
         if account.id == self.caller.account:
             return self.sessions.own_clients(), self.caller
-        return self.sessions.enter(account)
+        return self.sessions.enter(account, entering=entering)
 
     def each(self, function: Callable[[S], T], items: Iterable[S]) -> Generator[T, None, None]:
-        """Apply a function to items in `workers` threads, and yield each result when it is ready.
+        """Apply a function to `workers` items at a time, and yield each result when it is ready.
 
-        At most one item per thread is in progress, so that results do not pile up in memory. After Ctrl-C, or if the
-        generator is closed, no thread starts another call, and all work in the organization is stopped.
+        An account that waits because it is throttled does not count. After Ctrl-C, or if the generator is closed, no
+        thread starts another call, and all work in the organization is stopped.
         """
-        waiting = iter(items)
-        pool = ThreadPoolExecutor(self.workers)
-        try:
-            going = {pool.submit(function, item) for item in islice(waiting, self.workers)}
-            while going:
-                done, going = wait(going, return_when=FIRST_COMPLETED)
-                while done:
-                    going |= {pool.submit(function, item) for item in islice(waiting, 1)}
-                    yield done.pop().result()
-        except BaseException:
-            self.stop.set()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+        places = Places(function, number=self.workers, waits_for=self._say_what_ends)
+        return places.work_through(items, on_error=self.stop.set)
+
+    def _say_what_ends(self, items: Sequence[object]) -> None:
+        accounts = [item for item in items if isinstance(item, OrgAccount)]
+        self.report(f"Stopping: waiting for the last requests to {labels(accounts) or 'AWS'} to end.")
 
 
-class SharedThreads:
-    """Threads that all accounts share. It is a MapEach, in which one account uses at most `share` threads at a time.
+class UserThreads:
+    """A MapEach that reads `number` users of an account at a time. Each account has its own threads.
 
-    Without this limit, a large or throttled account would use all threads, and the other accounts would wait for it.
+    The number of calls that all accounts make at a time is limited separately, so a throttled account, whose threads
+    wait, does not hold up the others.
     """
 
-    def __init__(self, pool: ThreadPoolExecutor, *, share: int, stop: Stop) -> None:
-        self._pool, self._share, self._stop = pool, share, stop
+    def __init__(self, number: int, *, stop: Stop) -> None:
+        self._number, self._stop = number, stop
 
     def __call__(self, function: Callable[[S], T], items: Iterable[S], /) -> Iterator[T]:
         """Yield the results in order. After `stop`, raise KeyboardInterrupt."""
@@ -129,12 +122,8 @@ class SharedThreads:
             self._stop.check()
             return function(item)
 
-        waiting = iter(items)
-        going: deque[Future[T]] = deque(self._pool.submit(apply, item) for item in islice(waiting, self._share))
-        while going:
-            found = going.popleft().result()
-            going.extend(self._pool.submit(apply, item) for item in islice(waiting, 1))
-            yield found
+        with ThreadPoolExecutor(self._number, thread_name_prefix="user") as pool:
+            yield from pool.map(apply, items)
 
 
 @contextmanager
@@ -149,10 +138,7 @@ def open_organization(settings: Settings, choice: AccountsChoice) -> Iterator[Or
         opened.append(MemberSessions(wanted, source_identity=choice.source_identity, stop=stop))
         return opened[-1].hub
 
-    with (
-        connect(settings, workers=choice.workers, clients=open_hub, stop=stop) as (iam, ledger, caller),
-        ThreadPoolExecutor(choice.workers) as pool,
-    ):
+    with connect(settings, workers=choice.workers, clients=open_hub, stop=stop) as (iam, ledger, caller):
         with settings.progress.showing("listing accounts"):
             selection = choose_accounts(choice, iam)
         yield Organization(
@@ -161,9 +147,8 @@ def open_organization(settings: Settings, choice: AccountsChoice) -> Iterator[Or
             ledger=ledger,
             selection=selection,
             workers=choice.workers,
-            within=SharedThreads(
-                pool, share=max(1, choice.workers // min(SHARES, len(selection.chosen) or 1)), stop=stop
-            ),
+            within=UserThreads(USERS if len(selection.chosen) > 1 else choice.workers, stop=stop),
             sessions=opened[-1],
             stop=stop,
+            report=settings.progress.alert,
         )

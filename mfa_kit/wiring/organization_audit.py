@@ -1,8 +1,8 @@
 """Reads the accounts of an organization for an audit, and opens the folder for the results."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from mfa_kit.account.snapshot import Snapshot
@@ -17,7 +17,7 @@ from mfa_kit.wiring.vault import open_vault
 
 @contextmanager
 def open_folders(base: Path | None) -> Iterator[AccountFolders | None]:
-    """Create or open the folder for results, and yield it, or None if `base` is None. Raise UsageFault on failure."""
+    """Create or open the folder for results, and yield it; None without `base`. Raise IntegrityFault on failure."""
     if base is None:
         yield None
         return
@@ -31,7 +31,11 @@ def snapshot_file(snapshot: Snapshot) -> dict[str, str]:
 
 
 def take_snapshot(
-    opened: OpenAccount, organization: Organization, source: SnapshotSource, *, root: OrganizationRoot | None = None
+    opened: OpenAccount,
+    organization: Organization,
+    source: SnapshotSource,
+    *,
+    root: Callable[[], OrganizationRoot] | None = None,
 ) -> Snapshot:
     """Read an account for an audit. Parts that cannot be read are recorded as holes in the snapshot.
 
@@ -46,11 +50,17 @@ def take_snapshot(
         ledger=organization.ledger,
         vault=lambda: vault,
         each=organization.within,
-        central_root=partial(root.central, opened.account, opened.iam) if root else None,
-        member_root=partial(root.posture, account) if root and root.can_read(account) else None,
+        central_root=(lambda: root().central(opened.account, opened.iam)) if root else None,
+        member_root=(lambda: root().posture(account)) if root else None,
     )
 
 
-def root_of(organization: Organization) -> OrganizationRoot:
-    """Return a reader of the root users of the other accounts, with the permissions of the caller's account."""
-    return open_organization_root(organization.caller.account, organization.home, organization.sessions)
+def root_of(organization: Organization) -> Callable[[], OrganizationRoot]:
+    """Ask the caller's account about the root users of the other accounts, while these accounts are opened.
+
+    Return a function that waits for the reader of the root users.
+    """
+    pool = ThreadPoolExecutor(1)
+    asked = pool.submit(open_organization_root, organization.caller.account, organization.home, organization.sessions)
+    pool.shutdown(wait=False)
+    return asked.result

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mfa_kit.account.root_posture import CentralRootAccess, OrganizationPlace, RootPosture, as_member
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.places import leaving_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.member_root import MemberRootReader
     from mfa_kit.adapters.aws.member_sessions import MemberSessions
     from mfa_kit.adapters.aws.pages import Ask
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +54,12 @@ class OrganizationRoot:
         """Return whether root sessions are possible in an account."""
         return self.reader is not None and account != self.home
 
-    def posture(self, account: str) -> RootPosture:
-        """Return the facts about an account's root user. This needs no role in the account."""
-        if self.reader is None or account == self.home:
-            return RootPosture(account=account, unread=("sessions of root are not possible in this account",))
-        return self.reader.posture(account)
+    def posture(self, account: str) -> RootPosture | None:
+        """Return the posture of an account's root user, or None if root sessions are not possible in this account.
+
+        This needs no role in the account.
+        """
+        return self.reader.posture(account) if self.reader is not None and self.can_read(account) else None
 
 
 def open_organization_root(home: str, iam: Iam, sessions: MemberSessions) -> OrganizationRoot:
@@ -64,11 +68,21 @@ def open_organization_root(home: str, iam: Iam, sessions: MemberSessions) -> Org
     `home` is the ID of the caller's account, and `iam` its IAM.
     """
     from mfa_kit.adapters.aws import member_root
+    from mfa_kit.adapters.aws.reads import read
+    from mfa_kit.adapters.aws.refusals import our_errors
 
     ask = member_root.read_central_root_access
     try:
         seen = ask(iam.ask)
     except MfaKitError:
         return OrganizationRoot(home=home, ask=ask, seen=None, reader=None)
-    reader = member_root.MemberRootReader(sessions, attempts=lambda act: iam.ask(lambda _: act()))
+
+    def attempt(act: Callable[[], T]) -> T:
+        def once() -> T:
+            with our_errors():
+                return act()
+
+        return read(once, sleep=leaving_place(sessions.stop.sleep))
+
+    reader = member_root.MemberRootReader(sessions, attempts=attempt)
     return OrganizationRoot(home=home, ask=ask, seen=seen, reader=reader if seen.manages_credentials else None)

@@ -13,6 +13,7 @@ from mfa_kit.adapters.ledger.failures import Failures
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Caller
+from mfa_kit.core.stopping import Stop
 from mfa_kit.enrollment.backup_alone import BackupAlone
 from mfa_kit.enrollment.pacing import InTurn, Pace
 from mfa_kit.enrollment.ports import Desk, Vault
@@ -75,8 +76,9 @@ def open_rollout(
     oath_keys: OathKeys | None = None,
 ) -> Iterator[RolloutPorts]:
     """Open AWS and the ledger, with one pace for all calls. Up to `workers` calls are in progress at a time."""
-    pace = new_pace(lambda: iam.renew(caller.account), workers=workers, progress=progress)
-    with connect(settings, workers=workers, turn=pace) as (iam, ledger, caller):
+    stop = Stop()
+    pace = new_pace(lambda: iam.renew(caller.account), workers=workers, progress=progress, stop=stop)
+    with connect(settings, workers=workers, turn=pace, stop=stop) as (iam, ledger, caller):
         yield assemble_ports(
             settings,
             methods,
@@ -87,12 +89,30 @@ def open_rollout(
             pace=pace,
             oath_keys=oath_keys,
             progress=progress,
+            sleep=stop.sleep,
         )
 
 
-def new_pace(renew: Callable[[], object], *, workers: int, progress: Progress) -> Pace:
-    """Return the pace of the calls in one account. `renew` loads new credentials after the old ones have expired."""
-    return Pace(clock=time.monotonic, sleep=time.sleep, progress=progress, renew=renew, at_once=workers)
+def new_pace(
+    renew: Callable[[], object],
+    *,
+    workers: int,
+    progress: Progress,
+    stop: Stop,
+    sleep: Callable[[float], None] | None = None,
+) -> Pace:
+    """Return the pace of the calls in one account. `renew` looks for new credentials after they have expired.
+
+    When the pace is broken off, `stop` is set, which ends all pauses. `sleep` is that of the stop by default.
+    """
+    return Pace(
+        clock=time.monotonic,
+        sleep=sleep or stop.sleep,
+        progress=progress,
+        renew=renew,
+        at_once=workers,
+        on_break=stop.set,
+    )
 
 
 def assemble_ports(
@@ -105,9 +125,13 @@ def assemble_ports(
     vault: Vault,
     pace: Pace,
     progress: Progress,
+    sleep: Callable[[float], None],
     oath_keys: OathKeys | None = None,
 ) -> RolloutPorts:
-    """Combine the ports of one account. The calls of `iam` wait for their turn in the same `pace`."""
+    """Combine the ports of one account. The calls of `iam` wait for their turn in the same `pace`.
+
+    `sleep` waits for a number of seconds.
+    """
     from mfa_kit.adapters.aws.account import AccountReader
     from mfa_kit.adapters.aws.people import People
 
@@ -118,7 +142,7 @@ def assemble_ports(
         registrar=InTurn(iam, pace),
         vault=vault,
         ledger=ledger,
-        sleep=time.sleep,
+        sleep=sleep,
         oath_keys=oath_keys,
         progress=progress,
     )
@@ -180,10 +204,24 @@ def read_reviewed(path: Path, *, expected: str | None, what: str = "plan") -> tu
 
 
 def open_results_folder(named: Path | None, plan: Path) -> Path:
-    """Create the folder for results, by default beside the plan. Raise UsageFault if that fails."""
-    folder = named or plan.with_name(f"{plan.stem}-results")
+    """Create the folder for results, by default beside the plan.
+
+    Raise UsageFault if that fails, or if the folder has the results of another plan.
+    """
+    folder = results_folder(named, plan)
+    check_results(folder, plan)
     rollout_files.make_results_folder(folder)
     return folder
+
+
+def results_folder(named: Path | None, plan: Path) -> Path:
+    """Return the folder for results, by default beside the plan or index."""
+    return named or plan.with_name(f"{plan.stem}-results")
+
+
+def check_results(folder: Path, plan: Path) -> None:
+    """Raise UsageFault if the folder has the results of a plan or an index with another file name."""
+    rollout_files.check_results(folder, plan=plan.name)
 
 
 def write_files(folder: Path, texts: Mapping[str, str]) -> None:

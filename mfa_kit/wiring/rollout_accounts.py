@@ -1,6 +1,6 @@
 """Opens a rollout in several accounts, each with its own pace, and reads and writes its index and plans."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,10 +10,11 @@ from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Entry
-from mfa_kit.enrollment.pacing import Pace
+from mfa_kit.core.stopping import Stop
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.places import leaving_place
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, parse_index
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.plan_file import is_index
@@ -25,6 +26,8 @@ from mfa_kit.wiring.settings import Settings
 
 # The number of accounts to work in at the same time. Each account has its own threads.
 ACCOUNTS = 32
+# Seconds. While the pace of an account makes a longer pause, another account is begun.
+THROTTLED = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,18 +40,31 @@ class AccountRollouts:
     workers: int
     organization: Organization
 
-    def enter(
-        self, account: OrgAccount, *, progress: Progress, watch: Callable[[Pace], object] = lambda _: None
-    ) -> RolloutPorts:
+    def enter(self, account: OrgAccount, *, progress: Progress, entering: Stop | None = None) -> RolloutPorts:
         """Open an account with its own pace, and check its ID with AWS.
 
-        `watch` is called with the pace before the first AWS call, so that a signal can stop this call too. Raise
-        AccessDenied, or UsageFault if the credentials belong to another account.
+        `entering` ends this, by default the Stop of the organization. Raise AccessDenied, or UsageFault if the
+        credentials belong to another account.
         """
-        pace = new_pace(lambda: opened.iam.renew(account.id), workers=self.workers, progress=progress)
-        watch(pace)
-        opened = self.organization.enter(account, turn=pace)
-        caller = opened.iam.caller()
+        from mfa_kit.adapters.aws.bounds import ended_by
+
+        stop = self.organization.stop
+        sleeping = (entering or stop).sleep
+
+        def sleep(seconds: float) -> None:
+            sleeping(seconds)
+
+        pace = new_pace(
+            lambda: opened.iam.renew(account.id),
+            workers=self.workers,
+            progress=progress,
+            stop=stop,
+            sleep=leaving_place(sleep, least=THROTTLED),
+        )
+        with ended_by(entering or stop):
+            opened = self.organization.enter(account, turn=pace, entering=entering)
+            caller = opened.iam.caller()
+        sleeping = stop.sleep
         if caller.account != account.id:
             raise UsageFault(
                 f"the credentials for account {account.label} belong to account {caller.account}",
@@ -63,6 +79,7 @@ class AccountRollouts:
             vault=self.vault,
             pace=pace,
             progress=progress,
+            sleep=stop.sleep,
         )
 
     def record_run(self, account: PlannedAccount, run: str, *, at: float) -> None:

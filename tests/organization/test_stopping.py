@@ -3,14 +3,14 @@
 import signal
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from mfa_kit.core.stopping import Stop
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.wiring.organization import SharedThreads
+from mfa_kit.organization.places import Places, leaving_place
+from mfa_kit.wiring.organization import UserThreads
 from tests.conftest import MfaKit
 from tests.organization.conftest import MEMBERS
 
@@ -34,19 +34,121 @@ def test_ctrl_c_does_not_wait_for_a_throttled_account(
     assert len(org_lab.calls) - before < 15
 
 
-def test_one_account_leaves_threads_to_the_others() -> None:
-    """While all reads of an account wait, those of another account are made."""
-    waits, stop = threading.Event(), Stop()
-    with ThreadPoolExecutor(4) as pool, ThreadPoolExecutor(1) as slow:
-        within = SharedThreads(pool, share=2, stop=stop)
-        throttled = slow.submit(lambda: list(within(lambda _: waits.wait(), range(10))))
-        try:
-            assert pool.submit(lambda: None).result(timeout=20) is None
-            assert list(within(str, range(5))) == ["0", "1", "2", "3", "4"]
-            assert not throttled.done()
-        finally:
-            waits.set()
-        assert throttled.result() == [True] * 10
+@pytest.mark.slow
+def test_ctrl_c_does_not_wait_for_a_response(org_kit: MfaKit, org_lab: Lab, tmp_path: Path) -> None:
+    """A request that hangs is given up, although its response would be awaited for 30 seconds."""
+    org_lab.faults.add("GetAccountPasswordPolicy", "latency", at="every", account=MEMBERS[0], seconds=90)
+    results = tmp_path / "results"
+    process = org_kit.start("audit", "--org", "--output-dir", results)
+    while len([*results.glob("0*")]) < len(MEMBERS):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    try:
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_single_account_does_not_wait_for_a_response(org_kit: MfaKit, org_lab: Lab) -> None:
+    """The threads that read users give up too. A user who is newer than the credential report is read by a call."""
+    assert org_kit.run("audit").code == 1
+    org_lab.add_user("newcomer")
+    del org_lab.calls[:]
+    org_lab.faults.add("ListMFADevices", "latency", at="every", seconds=90)
+    process = org_kit.start("audit")
+    while not any(call.operation == "ListAccessKeys" for call in org_lab.calls):
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    try:
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+
+
+@pytest.mark.slow
+def test_throttled_accounts_do_not_hold_up_the_others(org_kit: MfaKit, org_lab: Lab, tmp_path: Path) -> None:
+    """With one worker, all accounts are read while the first ones wait for AWS."""
+    for number in MEMBERS[:3]:
+        org_lab.faults.add("*", "throttle", at="every", account=number)
+    results = tmp_path / "results"
+    process = org_kit.start("audit", "--org", "--workers", "1", "--output-dir", results)
+    try:
+        while len([*results.glob("0*")]) < len(MEMBERS) + 1 - 3:
+            assert sum(call.error == "Throttling" for call in org_lab.calls) < 20
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_an_account_that_waits_leaves_its_place_to_another() -> None:
+    """With two places, four accounts wait and two others are done. Then the four continue."""
+    waits = threading.Event()
+
+    def work(number: int) -> int:
+        if number < 4:
+            leaving_place(lambda _: None if waits.wait(60) else pytest.fail("nobody ended the pause"))(1)
+        return number
+
+    results = Places(work, number=2).work_through(range(6))
+    assert {next(results), next(results)} == {4, 5}
+    waits.set()
+    assert {*results} == {0, 1, 2, 3}
+
+
+def test_no_more_accounts_than_places_are_at_work() -> None:
+    """Accounts that do not wait keep their places, and short pauses do not count."""
+    barrier, most, lock = threading.Barrier(2), [0, 0], threading.Lock()
+
+    def work(number: int) -> int:
+        with lock:
+            most[0] += 1
+            most[1] = max(most)
+        leaving_place(lambda _: None, least=1)(0.5)
+        barrier.wait(60)
+        with lock:
+            most[0] -= 1
+        return number
+
+    assert sorted(Places(work, number=2).work_through(range(8))) == [*range(8)]
+    assert most == [0, 2]
+
+
+def test_after_a_stop_no_further_account_is_begun() -> None:
+    """What is at work ends, and its result counts."""
+    stop = threading.Event()
+
+    def work(number: int) -> int:
+        stop.set()
+        return number
+
+    assert [*Places(work, number=1, stopped=stop.is_set).work_through(range(5))] == [0]
+
+
+def test_after_ctrl_c_the_accounts_that_are_still_at_work_are_named() -> None:
+    """A second later they are given to the command, which tells the user."""
+    ends, begun = threading.Event(), threading.Event()
+    named: list[list[str]] = []
+
+    def work(name: str) -> str:
+        if name == "slow":
+            begun.set()
+            ends.wait(60)
+        return name
+
+    def say(names: list[str]) -> None:
+        named.append(names)
+        ends.set()
+
+    results = Places(work, number=2, waits_for=say).work_through(["slow", "fast"])
+    assert next(results) == "fast"
+    assert begun.wait(60)
+    results.close()
+    assert named == [["slow"]]
 
 
 def test_after_a_stop_no_further_user_is_read() -> None:
@@ -58,6 +160,6 @@ def test_after_a_stop_no_further_user_is_read() -> None:
         done.append(number)
         stop.set()
 
-    with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
-        list(SharedThreads(pool, share=1, stop=stop)(read, range(10)))
+    with pytest.raises(KeyboardInterrupt):
+        list(UserThreads(1, stop=stop)(read, range(10)))
     assert done == [0]

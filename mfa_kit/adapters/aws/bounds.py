@@ -2,15 +2,22 @@
 
 botocore itself limits only the time between two reads, so a server that sends a byte now and then could delay a command
 forever. The limits apply to all of botocore's connections in this process, including those that renew credentials.
+
+A thread can also wait for a response only until a Stop is set, because Ctrl-C interrupts the main thread alone.
 """
 
 import http.client
 import io
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from botocore.awsrequest import AWSHTTPConnection, AWSHTTPSConnection
+
+from mfa_kit.core.stopping import Stop
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer
@@ -20,6 +27,20 @@ DEADLINE = 120.0
 # The maximum size of headers and body in octets. A page of GetAccountAuthorizationDetails with 1,000 users has about
 # four million octets.
 LONGEST = 32 << 20
+# Seconds between two looks at the Stops while a response is awaited.
+LOOK = 0.2
+
+_STOPS: ContextVar[tuple[Stop, ...]] = ContextVar("stops", default=())
+
+
+@contextmanager
+def ended_by(stop: Stop) -> Iterator[None]:
+    """While the context lasts, requests of this thread raise KeyboardInterrupt soon after `stop` is set."""
+    before = _STOPS.set((*_STOPS.get(), stop))
+    try:
+        yield
+    finally:
+        _STOPS.reset(before)
 
 
 class BoundedResponse(http.client.HTTPResponse):
@@ -35,6 +56,7 @@ class _BoundedStream(io.RawIOBase):
         self._sock, self._inner = sock, inner
         self._silence = sock.gettimeout() or DEADLINE
         self._until, self._left = time.monotonic() + DEADLINE, LONGEST
+        self._stops = _STOPS.get()
 
     def readable(self) -> bool:
         return True
@@ -43,12 +65,28 @@ class _BoundedStream(io.RawIOBase):
         seconds = self._until - time.monotonic()
         if seconds <= 0:
             raise TimeoutError("the response takes too long")
-        self._sock.settimeout(min(seconds, self._silence))
-        count = self._inner.readinto(buffer)
-        self._left -= count or 0
+        count = self._receive(buffer, min(seconds, self._silence))
+        self._left -= count
         if self._left < 0:
             raise OSError("the response is too long")
         return count
+
+    def _receive(self, buffer: "Buffer", seconds: float) -> int:
+        """Receive octets within a number of seconds. Raise TimeoutError, or KeyboardInterrupt if a Stop is set.
+
+        The socket is read directly, because the stream that http.client makes cannot be read again after a timeout.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            left = max(until - time.monotonic(), 0.001)
+            self._sock.settimeout(min(left, LOOK) if self._stops else left)
+            try:
+                return self._sock.recv_into(buffer)
+            except TimeoutError:
+                for stop in self._stops:
+                    stop.check()
+                if time.monotonic() >= until:
+                    raise
 
     def close(self) -> None:
         self._inner.close()

@@ -18,6 +18,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 from botocore.model import OperationModel
 
+from mfa_kit.adapters.aws.bounds import ended_by
 from mfa_kit.adapters.aws.clients import AskCode, Clients, Connection, open_clients, open_organizations
 from mfa_kit.adapters.aws.pages import PAGE, pages
 from mfa_kit.adapters.aws.reads import Retry, read
@@ -36,6 +37,7 @@ from mfa_kit.core.errors import (
 )
 from mfa_kit.core.models import RUN, RUN_TAG, Call, Caller, Device, Intent, Mark, Registered
 from mfa_kit.core.otp import Created, Pair, Png, Secret
+from mfa_kit.core.stopping import Stop
 from mfa_kit.core.text import one_line
 from mfa_kit.qr_codes import key_uri, symbol
 
@@ -74,7 +76,8 @@ class Iam:
     `observe` is called after each write, also if the write failed. `read_timeout` is how many seconds to wait for a
     response. `ask_code` asks for a code of the MFA device with the given serial when the credentials require a code.
     `turn`, if given, makes the attempts of each read, so that a command that reads many users can limit its rate.
-    `clients` creates the pair of clients, and creates it again after credentials have expired.
+    `clients` creates the pair of clients, and creates it again after credentials have expired. After `stop`, a thread
+    that waits for a response raises KeyboardInterrupt.
     """
 
     def __init__(
@@ -90,8 +93,10 @@ class Iam:
         sleep: Callable[[float], None] = time.sleep,
         turn: Retry | None = None,
         clients: Callable[[Connection], Clients] = open_clients,
+        stop: Stop | None = None,
     ) -> None:
         self._observe, self._sleep, self._turn = observe, sleep, turn
+        self._stop = stop or Stop()
         self._offset = 0.0
         self._last = threading.local()
         self._wanted = Connection(
@@ -147,7 +152,7 @@ class Iam:
         return read(partial(self._once, act), sleep=self._sleep, turn=self._turn)
 
     def _once(self, act: Callable[[], T]) -> T:
-        with our_errors():
+        with ended_by(self._stop), our_errors():
             return act()
 
     @contextmanager
@@ -156,7 +161,7 @@ class Iam:
         self._last.request_id = None
         answer = "Unclear"
         try:
-            with our_errors():
+            with ended_by(self._stop), our_errors():
                 yield
             answer = "OK"
         except MfaKitError as error:

@@ -16,6 +16,7 @@ from botocore.client import BaseClient
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import ClientError
 
+from mfa_kit.adapters.aws.bounds import ended_by
 from mfa_kit.adapters.aws.clients import Clients, Connection, create_shared_clients
 from mfa_kit.adapters.aws.own_credentials import OwnCredentials, ProfileRole
 from mfa_kit.adapters.aws.reads import read
@@ -61,10 +62,12 @@ def _pass_on(**answer: Any) -> None:
 
 
 @contextmanager
-def _signing(signer: _Signer) -> Iterator[None]:
+def _signing(signer: _Signer, stop: Stop) -> Iterator[None]:
+    """Sign the requests of this thread. After `stop`, they raise KeyboardInterrupt and wait for no response."""
     before = _SIGNER.set(signer)
     try:
-        yield
+        with ended_by(stop):
+            yield
     finally:
         _SIGNER.reset(before)
 
@@ -72,7 +75,7 @@ def _signing(signer: _Signer) -> Iterator[None]:
 class _AccountClient:
     """A shared client whose calls are signed with the credentials of one account. `limit` limits parallel calls.
 
-    After `stop`, a call raises KeyboardInterrupt without sending a request.
+    After `stop`, a call raises KeyboardInterrupt without sending a request, or without waiting for its response.
     """
 
     def __init__(self, client: BaseClient, limit: threading.Semaphore, credentials: Credentials, stop: Stop) -> None:
@@ -84,7 +87,7 @@ class _AccountClient:
             return found
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            with self._limit, _signing(self.signer):
+            with self._limit, _signing(self.signer, self._stop):
                 self._stop.check()
                 return found(*args, **kwargs)
 
@@ -137,19 +140,21 @@ class MemberSessions:
         """Return the shared clients for the caller's own account. Raise AwsFault if there are no credentials."""
         return self.clients_with(self._own())
 
-    def enter(self, account: OrgAccount) -> tuple[Clients, Caller]:
+    def enter(self, account: OrgAccount, *, entering: Stop | None = None) -> tuple[Clients, Caller]:
         """Open a session in an account by assuming its roles one after the other, or with its profile.
 
-        A role session is renewed before it expires. Raise AccessDenied, with the possible causes, if a role cannot be
-        assumed, and UsageFault if the credentials belong to another account.
+        A role session is renewed before it expires. `entering` ends this call, by default the Stop of all accounts.
+        Raise AccessDenied with the possible causes, or UsageFault if the
+        credentials belong to another account.
         """
+        entering = entering or self.stop
         if account.profile is not None:
-            return self._by_profile(account, account.profile)
+            return self._by_profile(account, account.profile, entering)
         credentials: Credentials = self._own()
         arn = ""
         for number, role in enumerate(account.roles, 1):
             external_id = account.external_id if number == len(account.roles) else None
-            credentials, arn = self._assumed(credentials, self._role_arn(role, account), external_id)
+            credentials, arn = self._assumed(credentials, self._role_arn(role, account), external_id, stop=entering)
         return self._entered(account, credentials, arn)
 
     def _entered(self, account: OrgAccount, credentials: Credentials, arn: str) -> tuple[Clients, Caller]:
@@ -173,23 +178,31 @@ class MemberSessions:
         return role if role.startswith("arn:") else f"arn:{self.hub.partition}:iam::{account.id}:role/{role}"
 
     def _assumed(
-        self, source: Credentials, role: str, external_id: str | None, session_name: str | None = None
+        self,
+        source: Credentials,
+        role: str,
+        external_id: str | None,
+        session_name: str | None = None,
+        *,
+        stop: Stop,
     ) -> tuple[RefreshableCredentials, str]:
         """Assume a role, and return credentials that renew themselves, and the ARN of the session.
 
-        All AssumeRole calls count toward the quota of the caller's account, so work in many accounts may exceed it.
+        All AssumeRole calls count toward the quota of the caller's account, so work in many accounts may exceed it. A
+        pause therefore does not give up the place of this account. `stop` ends the first call, and the Stop of all
+        accounts the renewals.
         """
         wanted: AssumeRoleRequestTypeDef = {"RoleArn": role, "RoleSessionName": session_name or SESSION_NAME}
         if external_id is not None:
             wanted["ExternalId"] = external_id
         if self._source_identity is not None:
             wanted["SourceIdentity"] = self._source_identity
-        arn = ""
+        arn, ending = "", stop
 
         def renew() -> dict[str, str]:
             nonlocal arn
-            self.stop.check()
-            with self._own_credentials.remembering(), our_errors(), _signing(_Signer(source)):
+            ending.check()
+            with self._own_credentials.remembering(), our_errors(), _signing(_Signer(source), ending):
                 try:
                     answer = self._sts.assume_role(**wanted)
                 except ClientError as error:
@@ -204,12 +217,13 @@ class MemberSessions:
             }
 
         # A renewal is attempted only once, because the call that needs it is itself retried.
-        first = read(renew, sleep=self.stop.sleep)
+        first = read(renew, sleep=stop.sleep)
+        ending = self.stop
         credentials = RefreshableCredentials.create_from_metadata(first, refresh_using=renew, method="assume-role")
         return credentials, arn
 
-    def _by_profile(self, account: OrgAccount, profile: str) -> tuple[Clients, Caller]:
-        """Open a session with the credentials of a profile. Ask STS to which account they belong."""
+    def _by_profile(self, account: OrgAccount, profile: str, entering: Stop) -> tuple[Clients, Caller]:
+        """Open a session with the credentials of a profile. STS says which account they belong to."""
 
         def identify() -> "GetCallerIdentityResponseTypeDef":
             with our_errors():
@@ -217,16 +231,16 @@ class MemberSessions:
 
         own = self._own_credentials.of_profile(profile)
         if isinstance(own, ProfileRole):
-            return self._by_role_of_profile(account, own)
+            return self._by_role_of_profile(account, own, entering)
         found = self.clients_with(own)
-        identity = read(identify, sleep=self.stop.sleep)
+        identity = read(identify, sleep=entering.sleep)
         if identity["Account"] != account.id:
             _wrong_account(account, identity["Account"])
         return found, Caller(account.id, identity["Arn"])
 
-    def _by_role_of_profile(self, account: OrgAccount, own: ProfileRole) -> tuple[Clients, Caller]:
+    def _by_role_of_profile(self, account: OrgAccount, own: ProfileRole, entering: Stop) -> tuple[Clients, Caller]:
         try:
-            made = self._assumed(own.source, own.role, own.external_id, own.session_name)
+            made = self._assumed(own.source, own.role, own.external_id, own.session_name, stop=entering)
         except Expired:
             self._own_credentials.forget_sources()
             raise

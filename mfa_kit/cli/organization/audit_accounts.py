@@ -1,7 +1,7 @@
 """`mfa-kit audit` for many accounts. It prints a table or one HTML page, and can write a folder for each account."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,9 +70,10 @@ def audit_accounts(
         done = _begin(organization, folders, questions, accounts, keeps=keeps) if folders else []
         done += _audit_rest(done, organization, folders, questions, root, progress=settings.progress, keeps=keeps)
         done = shared.in_order(done)
-        # Reading root in this way needs no role in the account, so it also works for accounts that could not be opened.
-        unread = [visit.account for visit in done if visit.state in UNREAD and root.can_read(visit.account.id)]
-        roots = dict(organization.each(lambda account: (account.id, root.posture(account.id).verdict), unread))
+        # No role is needed for this, so it is also known for accounts that could not be opened.
+        unread = [visit.account for visit in done if visit.state in UNREAD and root().can_read(visit.account.id)]
+        postures = organization.each(lambda account: (account.id, root().posture(account.id)), unread)
+        roots = {account: posture.verdict for account, posture in postures if posture}
         if folders:
             _write_files(done, organization, folders, roots)
         if not roots:
@@ -88,7 +89,7 @@ def _audit_rest(
     organization: Organization,
     folders: AccountFolders | None,
     questions: Questions,
-    root: OrganizationRoot,
+    root: Callable[[], OrganizationRoot],
     *,
     progress: LiveProgress,
     keeps: bool,

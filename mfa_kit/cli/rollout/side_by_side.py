@@ -15,24 +15,31 @@ from mfa_kit.cli.rollout.account_progress import AccountProgress
 from mfa_kit.cli.rollout.account_work import AccountWork
 from mfa_kit.cli.rollout.tally import Tally
 from mfa_kit.cli.shutdown import stop_on_signals
-from mfa_kit.core.errors import IntegrityFault, MfaKitError
+from mfa_kit.core.errors import AccessDenied, IntegrityFault, MfaKitError
 from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.stopping import Stop
 from mfa_kit.core.unforeseen import only_our_errors
-from mfa_kit.enrollment.pacing import Pace
 from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.places import Places
+from mfa_kit.organization.selecting import labels
+from mfa_kit.organization.wording import accounts_in_words
+from mfa_kit.policy.org_role import AUDIT_ROLE, ENROLL_ROLE
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowResult
-from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring.rollout import RolloutPorts
+
+# What to do if the role may not write.
+WRITES = (
+    f"name a role that may write: --role-name {ENROLL_ROLE}; {AUDIT_ROLE} only reads, and "
+    "docs/permissions.md lists the actions"
+)
 
 
 class EnterAccount(Protocol):
     """Opens the ports of an account, as `AccountRollouts.enter` does."""
 
-    def __call__(
-        self, account: OrgAccount, *, progress: AccountProgress, watch: Callable[[Pace], object]
-    ) -> RolloutPorts:
-        """Return the ports. Call `watch` with their pace before the first call to AWS."""
+    def __call__(self, account: OrgAccount, *, progress: AccountProgress, entering: Stop) -> RolloutPorts:
+        """Return the ports. `entering` ends this call."""
         ...
 
 
@@ -45,12 +52,15 @@ class OpenWork:
     execution: Execution
     tally: Tally
     lock: threading.Lock
+    denied: Callable[[AccountWork, str], None]
 
     def take_all(self, results: Generator[RowResult, None, None], take: Callable[[RowResult], None]) -> None:
         """Call `take` with each result as it arrives. Only one result of all accounts is processed at a time."""
         with closing(results):
             for result in results:
                 with self.lock:
+                    if result.cause == AccessDenied.__name__:
+                        self.denied(self.work, self.ports.caller.name)
                     take(replace(result, reason=self.work.in_words(result.reason)))
 
 
@@ -76,8 +86,9 @@ class SideBySide:
     began: float = field(default_factory=time.monotonic)
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _entering: list[Pace] = field(default_factory=list)
+    _entering: Stop = field(default_factory=Stop)
     _open: list[OpenWork] = field(default_factory=list)
+    _denied: dict[str, OrgAccount] = field(default_factory=dict)
 
     def do(self, act: Callable[[OpenWork], None]) -> bool:
         """Call `act` for each account after it was opened. Return whether Ctrl-C or SIGTERM requested a stop.
@@ -91,9 +102,9 @@ class SideBySide:
 
         with (
             self.progress.showing(self.line),
-            stop_on_signals(self._stop, self._stop_all, break_off=self._break_off) as asked,
+            stop_on_signals(self._stop, self._stop_all, break_off=self._break_off, waits_for=self._unfinished) as asked,
         ):
-            for _ in Workers(act=work_in, number=self.accounts, stop=self._stop).work_through(todo):
+            for _ in Places(work_in, number=self.accounts, stopped=self._stop.is_set).work_through(todo):
                 pass
         return asked.is_set()
 
@@ -128,7 +139,7 @@ class SideBySide:
                 self._stop_all()
 
     def _enter(self, work: AccountWork, progress: AccountProgress) -> OpenWork:
-        ports = self.enter(work.account, progress=progress, watch=self._watch)
+        ports = self.enter(work.account, progress=progress, entering=self._entering)
         execution = ports.execution(workers=self.workers, max_failures=self.max_failures)
         work.tally = Tally(
             self.schema,
@@ -139,26 +150,39 @@ class SideBySide:
             stop=execution.stop,
             cells=work.cells,
         )
-        opened = OpenWork(work=work, ports=ports, execution=execution, tally=work.tally, lock=self._lock)
-        self._entering.remove(ports.pace)
+        opened = OpenWork(
+            work=work, ports=ports, execution=execution, tally=work.tally, lock=self._lock, denied=self._deny
+        )
         self._open.append(opened)
         if self._stop.is_set():  # the stop may have come before the account was in the list
             self._stop_all()
         return opened
 
-    def _watch(self, pace: Pace) -> None:
-        """Add the pace of an account that is being opened, so that a stop ends its calls."""
-        self._entering.append(pace)
-        if self._stop.is_set():
-            pace.break_off()
-
     def _stop_all(self) -> None:
         self._stop.set()
-        for pace in [*self._entering]:
-            pace.break_off()
+        self._entering.set()
         for opened in [*self._open]:
             opened.execution.stop.set()
             opened.ports.pace.stop()
+
+    def _deny(self, work: AccountWork, caller: str) -> None:
+        """Say at the first refusal of a write what the role needs. Accounts that refuse later are only recorded."""
+        if not self._denied:
+            self.progress.alert(f"{work.account.label}: {caller} may not change MFA devices")
+            self.progress.alert(f"  try: {WRITES}")
+        self._denied[work.account.id] = work.account
+
+    def report_denied(self) -> None:
+        """Name the accounts that refused a write, if there are several."""
+        if len(self._denied) > 1:
+            accounts = accounts_in_words([*self._denied.values()])
+            self.progress.alert(f"denied: {accounts}: the role may not change MFA devices")
+            self.progress.alert(f"  try: {WRITES}")
+
+    def _unfinished(self) -> str:
+        """Name the accounts whose work is in progress."""
+        works = [opened.work for opened in [*self._open] if opened.work.left and not opened.work.error]
+        return f"the users in progress in {labels([work.account for work in works])}" if works else ""
 
     def _break_off(self) -> None:
         for opened in [*self._open]:
