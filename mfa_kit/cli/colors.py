@@ -26,7 +26,8 @@ STYLES: Mapping[str, Style] = {
     **dict.fromkeys(("enrolled", "replaced", "revoked", "removed", "restored", "rekeyed", "sealed", "imported"), GOOD),
     **dict.fromkeys(("fail", "failed", "wrong", "refused", "rejected", "blocked", "differs", "locked out"), BAD),
     **dict.fromkeys(
-        ("warn", "unknown", "undecided", "untested", "half-made", "not started", "not opened", "to do"), UNSURE
+        ("warn", "unknown", "undecided", "untested", "half-made", "not started", "not opened", "to do", "partly done"),
+        UNSURE,
     ),
     **dict.fromkeys(("planned", "staged", "waiting", "skipped", "not applicable", "display-only"), NEUTRAL),
     "critical": Style(fg="red", bold=True),

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -736,3 +737,156 @@ def test_dry_runs_write_nothing(accounts: Accounts) -> None:
     assert json.loads(done.out)["counts"] == {"not_started": USERS * ACCOUNTS}
     assert not accounts.calls(since, *WRITES)
     assert not (accounts.folder / "index-results").exists()
+
+
+def test_the_results_of_another_index_are_not_replaced(accounts: Accounts) -> None:
+    """Two indexes that differ in the extension of their names would have the same folder. Nothing begins."""
+    first = accounts.ids[0]
+    assert accounts.plan(f"{first},alice,{accounts.recipient}").code == 0
+    assert accounts.apply().code == 0
+    before = accounts.outcomes(first)
+    other = accounts.index.with_suffix(".idx")
+    roster = accounts.roster(f"{first},bob,{accounts.recipient}")
+    more = ("--org", "--role-name", ROLE)
+    assert accounts.desk.run("rollout", "plan", roster, "-o", other, *more).code == 0
+    since = len(accounts.lab.calls)
+    done = accounts.desk.run("rollout", "apply", other, *more, "-r", accounts.recipient)
+    assert (done.code, f"{first} has the results of index.json" in done.err) == (2, True), done.err
+    assert not accounts.calls(since, *WRITES)
+    assert accounts.outcomes(first) == before
+    done = accounts.desk.run(
+        "rollout", "apply", other, *more, "-r", accounts.recipient, "--results", accounts.folder / "other"
+    )
+    assert done.code == 0, done.err
+
+
+def test_status_forgets_a_failure_after_a_success(accounts: Accounts) -> None:
+    """After the undo of a later run the user is not started, and has not failed."""
+    first = accounts.ids[0]
+    assert accounts.plan(f"{first},alice,{accounts.recipient}").code == 0
+    accounts.lab.faults.add("EnableMFADevice", "denied", at="next", account=first)
+    assert accounts.apply().code == 1
+    assert accounts.apply().code == 0
+    undo = accounts.command("undo", "--yes", "--leave-without-mfa")
+    assert accounts.desk.run(*undo).code == 0
+    status = accounts.desk.run(*accounts.command("status", "--output", "json"))
+    (row,) = json.loads(status.out)["rows"]
+    assert (row["outcome"], row["reason"]) == ("not started", None)
+
+
+def test_the_state_of_an_account_counts_its_users(accounts: Accounts) -> None:
+    """If all its users failed, it failed; if some did, it is partly done."""
+    first, second, third = accounts.ids[:3]
+    alice, bob = accounts.users[:2]
+    rows_of_roster = [
+        f"{number},{user},{accounts.recipient}" for number in (first, second, third) for user in (alice, bob)
+    ]
+    assert accounts.plan(*rows_of_roster).code == 0
+    accounts.lab.faults.add("CreateVirtualMFADevice", "denied", at="every", account=first)
+    accounts.lab.faults.add("EnableMFADevice", "denied", at="next", account=second)
+    done = accounts.apply("--output", "json")
+    assert done.code == 1
+    states = {row["account"]: row["state"] for row in json.loads(done.out)["accounts"]}
+    assert states == {first: "failed", second: "partly done", third: "done"}
+
+
+def test_a_role_that_may_not_write_is_named_once(accounts: Accounts) -> None:
+    """The first refusal says which role may write, and at the end a line names all accounts."""
+    first, second = accounts.ids[:2]
+    assert accounts.plan(*(f"{number},{user}," for number in (first, second) for user in accounts.users[:2])).code == 0
+    done = accounts.desk.run(
+        *("rollout", "apply", accounts.index, "--org", "--role-name", "mfa-kit-audit"),
+        *("-r", accounts.recipient, "--accept-lockout"),
+    )
+    assert done.code == 1
+    assert done.err.count("mfa-kit-audit/mfa-kit may not change MFA devices") == 1
+    assert done.err.count("--role-name mfa-kit-enroll") == 2
+    assert "denied: 2 accounts (" in done.err
+
+
+def test_blocked_users_have_a_next_step(accounts: Accounts) -> None:
+    """The plan and the run say how many cannot be enrolled, and what to do."""
+    for done in (
+        accounts.plan(f"{accounts.ids[0]},nobody,", f"{accounts.ids[1]},alice,"),
+        accounts.apply("--accept-lockout"),
+    ):
+        assert '1 user cannot be enrolled, because the plan says "blocked"' in done.err
+        assert "try: correct their rows in the roster, and plan again" in done.err
+    assert done.code == 1
+
+
+def test_the_summary_of_the_plans_counts_backups_that_only_their_user_can_open(accounts: Accounts) -> None:
+    """A narrow table of the accounts has no room for the column."""
+    done = accounts.plan(*accounts.everyone(), f"{accounts.ids[0]},nobody,")
+    assert f"no admin backup  {USERS * ACCOUNTS}, unless apply gets -r" in done.out.splitlines()
+
+
+def test_an_account_with_a_similar_name_is_suggested(accounts: Accounts) -> None:
+    """A name that no account has is often misspelled."""
+    done = accounts.plan("member-0001,alice,")
+    assert "'member-0001' is not one of the chosen accounts; did you mean 'member-001'?" in done.err
+    assert "  try: fix the error, or skip the row with --skip-bad FILE" in done.err.splitlines()
+
+
+@pytest.mark.slow
+def test_ctrl_c_does_not_wait_for_a_throttled_assume_role(accounts: Accounts) -> None:
+    """The pause between its attempts ends, and the message names the accounts in which users are finished."""
+    assert accounts.plan().code == 0
+    accounts.lab.faults.add("AssumeRole", "throttle", at="every")
+    since = len(accounts.lab.calls)
+    process = accounts.desk.start(*accounts.command("apply", "-r", accounts.recipient))
+    while sum(call.error == "Throttling" for call in accounts.lab.calls[since:]) < 3 * ACCOUNTS:
+        time.sleep(0.05)
+    before = len(accounts.lab.calls)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert len(accounts.lab.calls) - before < 3
+    assert "Stopping: finishing what is in progress" in err
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_does_not_wait_for_a_response(accounts: Accounts) -> None:
+    """The first one names the account in which users are in progress. The next run settles what was begun."""
+    first = accounts.ids[0]
+    assert accounts.plan(f"{first},alice,{accounts.recipient}").code == 0
+    accounts.lab.faults.add("EnableMFADevice", "latency", at="every", seconds=90)
+    process = accounts.desk.start(*accounts.command("apply", "-r", accounts.recipient))
+    while not any(call.operation == "CreateVirtualMFADevice" for call in accounts.lab.calls):
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    try:
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert f"Stopping: finishing the users in progress in member-001 ({first})." in err
+    accounts.lab.faults.clear()
+
+
+@pytest.mark.slow
+def test_a_throttled_account_leaves_its_place_to_another(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One account at a time is worked on. The others are done while AWS throttles the first one."""
+    assert accounts.plan().code == 0
+    slow, since = accounts.ids[0], len(accounts.lab.calls)
+    accounts.lab.faults.add("CreateVirtualMFADevice", "throttle", at="every", account=slow)
+    monkeypatch.setattr("mfa_kit.cli.rollout.side_by_side.ACCOUNTS", 1)
+    ended = threading.Event()
+
+    def clear() -> None:
+        while not ended.is_set() and accounts.calls(since, "EnableMFADevice").total() < USERS * (ACCOUNTS - 1):
+            time.sleep(0.05)
+        accounts.lab.faults.clear()
+
+    clearing = threading.Thread(target=clear)
+    clearing.start()
+    try:
+        done = accounts.apply()
+    finally:
+        ended.set()
+        clearing.join()
+    assert done.code == 0, done.err
+    accounts.works()

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.json_text import read_json
+from mfa_kit.core.text import one_line
 from mfa_kit.disk.folders import open_folder
 from mfa_kit.disk.whole_files import replace_file
 
@@ -18,6 +20,8 @@ LARGEST = 64 << 20
 # The first octets of spreadsheets: ZIP (xlsx, xlsm, ods, numbers), and compound files of older Excel versions (xls).
 SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 
+# The file of a run's results that names the plan.
+RESULTS = "results.json"
 # The name of an account's plan in the folder of an index: the account ID and the first digits of the plan's hash.
 MEMBER = re.compile(r"[0-9]{12}-[0-9a-f]{8}\.json")
 
@@ -58,6 +62,19 @@ def make_results_folder(folder: Path) -> None:
         ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageFault(f"{folder} is not a folder that you can write to", "name another folder: --results DIR")
+
+
+def check_results(folder: Path, *, plan: str) -> None:
+    """Raise UsageFault if a folder has the results of a plan or index whose file name is not `plan`."""
+    try:
+        found = read_json((folder / RESULTS).read_bytes())["plan"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return  # there are no results, or an earlier version of mfa-kit wrote them
+    if found != plan:
+        raise UsageFault(
+            f"{folder} has the results of {one_line(str(found))}, which those of {plan} would replace",
+            "name another folder: --results DIR",
+        )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -19,6 +19,10 @@ class Failures:
         """Record a user's failure at a Unix time. It replaces the user's previous failure."""
         self._tables.write((FAILED, [(self._plan, failure.user, at, failure.cause, failure.reason)]))
 
+    def forget(self, user: str) -> None:
+        """Remove a user's failure, because a later run has enrolled the user."""
+        self._tables.write(("delete from failures where plan = ? and user = ?", [(self._plan, user)]))
+
     def by_user(self) -> dict[str, Failure]:
         """Return the last failure of each user who has one. The keys are user names."""
         rows = self._tables.select(

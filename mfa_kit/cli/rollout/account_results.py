@@ -6,10 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.account_work import AccountWork
-from mfa_kit.cli.rollout.tally import FAULTY, outcome_name, result_row
+from mfa_kit.cli.rollout.tally import FAULTY, TO_RETRY, outcome_name, result_row
 from mfa_kit.core.errors import AwsFault, IntegrityFault, Lockout
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.text import count_of
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
+
+# The outcomes of users for whom nothing was done, although something should have been.
+NOT_DONE = {*TO_RETRY, RowOutcome.NOT_STARTED}
+CORRECT = "correct their rows in the roster, and plan again"
 
 
 def state_of(work: AccountWork) -> str:
@@ -20,6 +27,9 @@ def state_of(work: AccountWork) -> str:
         return "failed"
     if work.left:
         return "stopped" if work.tally else RowOutcome.NOT_STARTED
+    faulty = sum(result.outcome in NOT_DONE for result in work.found)
+    if faulty:
+        return "failed" if faulty == len(work.found) else "partly done"
     return "done"
 
 
@@ -102,10 +112,26 @@ def _empty(work: AccountWork) -> ResultRow:
 
 
 def report_failed(works: Iterable[AccountWork], progress: Progress) -> None:
-    """Print each account whose work failed or was skipped, with the reason."""
+    """Print each reason why work ended early, or was not begun, with its accounts."""
+    by_state: dict[str, list[tuple[OrgAccount, str]]] = {}
     for work in works:
         if reason := why_not_done(work):
-            progress.alert(f"{state_of(work)}: account {work.account.label}: {reason}")
+            by_state.setdefault(state_of(work), []).append((work.account, reason))
+    for state, found in by_state.items():
+        for accounts, reason in by_reason(found):
+            progress.alert(f"{state}: {accounts_in_words(accounts)}: {reason}")
+
+
+def report_blocked(works: Iterable[AccountWork], progress: Progress) -> None:
+    """Say what to do about blocked users, if there are any."""
+    if blocked := counts_of(works)[RowOutcome.BLOCKED]:
+        progress.alert(blocked_in_words(blocked))
+        progress.alert(f"  try: {CORRECT}")
+
+
+def blocked_in_words(number: int) -> str:
+    """Say that a number of users is blocked."""
+    return f'{count_of(number, "user")} cannot be enrolled, because the plan says "blocked"'
 
 
 def exit_code(works: Sequence[AccountWork], *, asked: bool) -> int:

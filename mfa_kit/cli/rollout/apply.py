@@ -85,6 +85,7 @@ def apply(
             execution=execution,
             tally=tally,
             folder=folder,
+            source=plan_file.name,
             staged=staged,
         )
         progress.note(f"run {this.run}")

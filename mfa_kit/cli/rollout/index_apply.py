@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.rollout.account_results import exit_code, report_failed, show_accounts, show_users
+from mfa_kit.cli.rollout.account_results import exit_code, report_blocked, report_failed, show_accounts, show_users
 from mfa_kit.cli.rollout.index_work import PlannedWork, check_file, planned_works, report_without_plan
 from mfa_kit.cli.rollout.plan_run import PlanRun
 from mfa_kit.cli.rollout.running import name_next_command
@@ -96,7 +96,9 @@ def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Setti
             max_failures=wanted.max_failures,
         )
         by_account = {each.planned.id: each for each in planned}
-        base = wanted.results or path.with_name(f"{path.stem}-results")
+        base = files.results_folder(wanted.results, path)
+        for each in planned:
+            files.check_results(base / each.planned.id, path)
         if not settings.dry_run:
             files.open_results_folder(base, path)
 
@@ -106,7 +108,7 @@ def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Setti
             if settings.dry_run:
                 _foresee(one, opened)
             else:
-                _apply_in(one, opened, rollouts, folder=base / one.planned.id, staged=wanted.staged)
+                _apply_in(one, opened, rollouts, folder=base / one.planned.id, source=path, staged=wanted.staged)
 
         try:
             asked = side.do(act)
@@ -116,6 +118,8 @@ def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Setti
             )
             show_accounts("rollout-apply-account", side.works, output=output)
         report_failed(side.works, settings.progress)
+        report_blocked(side.works, settings.progress)
+        side.report_denied()
         return 0 if settings.dry_run else max(exit_code(side.works, asked=asked), int(unplanned))
 
 
@@ -140,11 +144,11 @@ def _foresee(one: PlannedWork, opened: OpenWork) -> None:
 
 
 def _apply_in(
-    one: PlannedWork, opened: OpenWork, rollouts: wiring.AccountRollouts, *, folder: Path, staged: bool
+    one: PlannedWork, opened: OpenWork, rollouts: wiring.AccountRollouts, *, folder: Path, source: Path, staged: bool
 ) -> None:
-    """Carry out the plan of an account, and write its results."""
+    """Carry out the plan of an account, and write its results. `source` is the index."""
     ports = opened.ports
-    files.open_results_folder(folder, folder)
+    files.open_results_folder(folder, source)
     this = PlanRun(
         run=new_run_id(ports.desk.inventory),
         plan=one.plan,
@@ -153,6 +157,7 @@ def _apply_in(
         execution=opened.execution,
         tally=opened.tally,
         folder=folder,
+        source=source.name,
         staged=staged,
     )
     rollouts.record_run(one.planned, this.run, at=ports.desk.inventory.now())

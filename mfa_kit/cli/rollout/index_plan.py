@@ -10,6 +10,7 @@ from mfa_kit.cli.organization.visits import account_cells, exit_code, in_order, 
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.account_progress import AccountProgress
+from mfa_kit.cli.rollout.account_results import CORRECT, blocked_in_words
 from mfa_kit.cli.rollout.plan_input import check_files, read_selection
 from mfa_kit.cli.rollout.roster_rows import read_roster_rows
 from mfa_kit.cli.rollout.shared_options import split_names
@@ -195,9 +196,23 @@ def _write(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings: Setti
     for visit in visits:
         if visit.found:
             note_surprises(visit.found, progress=_progress(visit.account, settings.progress))
+    if blocked := index.counts[Action.BLOCKED.value]:
+        settings.progress.alert(blocked_in_words(blocked))
+        settings.progress.alert(f"  try: {CORRECT}")
     head: ResultRow = {"index": str(out), "sha256": plan_digest(text), "accounts": len(index.accounts), **index.counts}
     whole = output.form in {"json", "jsonl"}
+    if not whole:
+        head = {**head, **_backups([each.plan for each in written.values()])}
     _show(head, [_row(visit, written.get(visit.account.id), whole=whole) for visit in visits], output=output)
+
+
+def _backups(plans: Sequence[Plan]) -> ResultRow:
+    """Return the numbers of users whose backup cannot be opened by themselves, or by an administrator."""
+    alone = sum(bool(step.row.recipient) for plan in plans for step in plan.steps)
+    return {
+        "no_own_copy": sum(len(plan.shut_out) for plan in plans) or None,
+        "no_admin_backup": f"{alone}, unless apply gets -r" if alone else None,
+    }
 
 
 def _index(visits: Sequence[Visit[Plan]], written: Mapping[str, _WrittenPlan], *, by: str) -> RolloutIndex:

@@ -3,7 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mfa_kit.cli.organization.visits import account_cells, exit_code, in_order, report_unread, state_of, visiting
+from mfa_kit.cli.organization.visits import (
+    UNKNOWN,
+    account_cells,
+    exit_code,
+    in_order,
+    report_unread,
+    state_of,
+    visiting,
+)
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.account_progress import AccountProgress, account_words
@@ -14,6 +22,7 @@ from mfa_kit.cli.rollout.tally import COLUMNS, result_row
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import Visit
 from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.index import RolloutIndex
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.row_status import look_up_status
@@ -59,8 +68,8 @@ def show_index(
         now, lab = rollouts.organization.home.now(), rollouts.organization.caller.lab
     report_unread(visits, settings.progress)
     missing = [each.work for each in planned.values() if each.work.why and each.work.account.state is None]
-    for work in missing:
-        settings.progress.alert(f"not read: account {work.account.label}: {work.why}")
+    for gone, why in by_reason((work.account, work.why) for work in missing):
+        settings.progress.alert(f"{UNKNOWN}: {accounts_in_words(gone)}: {why}")
     _print(index, visits, at=now, lab=lab, output=output)
     return exit_code(visits, findings=bool(missing))
 

@@ -14,6 +14,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.undo import undo_devices
 from mfa_kit.wiring import rollout_accounts as wiring
@@ -98,6 +99,7 @@ def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Setting
             show_users("rollout-undo-index", side.works, output=output, head={"index": str(path)})
             show_accounts("rollout-undo-account", side.works, output=output)
         report_failed(side.works, settings.progress)
+        side.report_denied()
         return 0 if settings.dry_run else exit_code(side.works, asked=asked)
 
 
@@ -111,10 +113,10 @@ def _confirm(path: Path, works: Sequence[AccountWork], *, settings: Settings) ->
             f"the ledger of this computer has no device of a run of {path} in these accounts",
             "see this computer's runs: mfa-kit ledger show; or undo on the computer that applied the index",
         )
-    for work in works:
-        if work.why:
-            devices = count_of(work.total, "device")
-            settings.progress.alert(f"not removed: {devices} in account {work.account.label}: {work.why}")
+    left = [work for work in works if work.why]
+    for accounts, why in by_reason((work.account, work.why) for work in left):
+        devices = count_of(sum(work.total for work in left if work.account in accounts), "device")
+        settings.progress.alert(f"not removed: {devices} in {accounts_in_words(accounts)}: {why}")
     usable = [work.total for work in works if not work.why]
     if not usable:
         raise UsageFault(

@@ -11,6 +11,7 @@ from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.selecting import AccountSelection, labels
+from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex
 from mfa_kit.rollout.plan import Plan
 
@@ -84,9 +85,9 @@ def report_without_plan(
     closed = {account.id for account in selection.skipped}
     chosen = {account.id for account in selection.chosen} | closed
     unplanned = [each for each in index.unplanned if each.id in chosen or not is_narrowed(choice)]
-    for each in unplanned:
-        account = OrgAccount(id=each.id, name=each.name)
-        progress.alert(f"no plan: account {account.label} could not be read: {each.why}")
+    reasons = ((OrgAccount(id=each.id, name=each.name), each.why) for each in unplanned)
+    for accounts, why in by_reason(reasons):
+        progress.alert(f"no plan: {accounts_in_words(accounts)} could not be read: {why}")
     if others := _not_in(index, selection):
         progress.note(f"not in {path}: {count_of(len(others), 'account')}: {labels(others)}")
     return any(each.id not in closed for each in unplanned)

@@ -1,8 +1,9 @@
 """One run of `rollout apply` in one account. It records failures in the ledger, and writes the files of results."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from mfa_kit.cli.rollout.tally import Tally, result_files
@@ -17,11 +18,12 @@ from mfa_kit.wiring.rollout import RolloutPorts
 INTERRUPTED = "interrupted; to see the result: mfa-kit rollout status"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PlanRun:
     """A run with this ID.
 
-    `digest` is the SHA-256 of the plan's file. `folder` is the folder for the files of results.
+    `digest` is the SHA-256 of the plan's file. `folder` is the folder for the files of results. `source` is
+    the file name of the plan or the index that the command was given.
     """
 
     run: str
@@ -31,16 +33,24 @@ class PlanRun:
     execution: Execution
     tally: Tally
     folder: Path
+    source: str
     staged: bool
 
     def outcomes(self) -> Generator[RowResult, None, None]:
         """Carry out the plan, and yield the result of each user."""
         return apply_plan(self.plan, desk=self.ports.desk, run=self.run, execution=self.execution, staged=self.staged)
 
+    @cached_property
+    def failed_before(self) -> Mapping[str, Failure]:
+        """The failures that earlier runs of the plan recorded, by user."""
+        return self.ports.failures(self.digest).by_user()
+
     def take(self, result: RowResult) -> None:
-        """Count a result, and record a failure in the ledger."""
+        """Count a result, and record a failure in the ledger. A success makes an earlier failure obsolete."""
         if result.outcome is RowOutcome.FAILED:
             self.ports.failures(self.digest).record(Failure.of(result), at=self.ports.desk.inventory.now())
+        elif result.user in self.failed_before and result.outcome in {RowOutcome.ENROLLED, RowOutcome.STAGED}:
+            self.ports.failures(self.digest).forget(result.user)
         self.tally.take(result)
 
     def finish(self) -> Path | None:
@@ -52,7 +62,8 @@ class PlanRun:
         if not self.tally.results and (self.folder / "results.csv").exists():
             return None
         users = {step.user for step in self.plan.steps}
-        wiring.write_files(self.folder, result_files(self.plan, self.tally.by_user, run=self.run, called=users))
+        texts = result_files(self.plan, self.tally.by_user, source=self.source, run=self.run, called=users)
+        wiring.write_files(self.folder, texts)
         return self.folder
 
     def _keep_broken_off(self) -> None:

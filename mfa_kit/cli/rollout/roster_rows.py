@@ -31,10 +31,8 @@ def read_roster_rows(
             if not fault.cells:  # the row could not be read, so it is not in the file
                 settings.progress.alert(str(fault))
     elif found.faults:
-        error = UsageFault(
-            f"{file} has {count_of(len(found.faults), 'error')}",
-            "fix the errors, or skip these rows with --skip-bad FILE",
-        )
+        skip = "fix the error, or skip the row" if len(found.faults) == 1 else "fix the errors, or skip these rows"
+        error = UsageFault(f"{file} has {count_of(len(found.faults), 'error')}", f"{skip} with --skip-bad FILE")
         for fault in found.faults:
             error.add_note(str(fault))
         raise error

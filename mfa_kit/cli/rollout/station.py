@@ -133,7 +133,9 @@ def station(
             session.close()
             run = session.runs.ids[0] if session.runs.ids else None
             called = {step.user for step in steps}
-            wiring.write_files(folder, result_files(plan, before | tally.by_user, run=run, called=called))
+            wiring.write_files(
+                folder, result_files(plan, before | tally.by_user, source=plan_file.name, run=run, called=called)
+            )
             tally.show({"run": run, "results": str(folder)})
         return exit_code(tally) or int(session.lacking)
 

@@ -155,9 +155,11 @@ def check_backup_folder(vault: Vault, steps: Sequence[PlanStep]) -> None:
 
 
 def result_files(
-    plan: Plan, found: Mapping[str, RowResult], *, run: str | None, called: Collection[str]
+    plan: Plan, found: Mapping[str, RowResult], *, source: str, run: str | None, called: Collection[str]
 ) -> dict[str, str]:
     """Return the texts of the result files by file name. `called` are the users whom the command had to enroll.
+
+    `source` is the file name of the plan or the index.
 
     results.csv and results.json have a row for every user of the plan. failed.csv is a roster of the users to try
     again: those whose row failed, or is blocked or half-made, and those who were not enrolled before the command ended.
@@ -165,7 +167,7 @@ def result_files(
     results = [found.get(step.user) or RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED) for step in plan.steps]
     rows = [result_row(result) for result in results]
     cells = [{name: "" if cell is None else str(cell) for name, cell in each.items()} for each in rows]
-    whole = Results("rollout-apply", [{"run": run, "rows": rows}], single=True)
+    whole = Results("rollout-apply", [{"plan": source, "run": run, "rows": rows}], single=True)
     again = [
         step.row
         for step, result in zip(plan.steps, results, strict=True)
