@@ -17,7 +17,7 @@ WAITING = 100
 PROMPT = 1.0
 
 
-class Place:
+class AccountPlace:
     """The place of an account among those at work. While any thread of the account waits, another account has it.
 
     `changed` is called with 1 when the place becomes free, and with -1 when the account takes it again.
@@ -42,7 +42,7 @@ class Place:
                     self._changed(-1)
 
 
-_PLACE: ContextVar[Place | None] = ContextVar("place", default=None)
+_PLACE: ContextVar[AccountPlace | None] = ContextVar("place", default=None)
 
 
 def leaving_place(sleep: Callable[[float], None], *, least: float = 0.0) -> Callable[[float], None]:
@@ -129,7 +129,7 @@ class Places(Generic[S, T]):
                 return
 
     def _run(self, item: S) -> T:
-        _PLACE.set(Place(self._changed))
+        _PLACE.set(AccountPlace(self._changed))
         return self._act(item)
 
     def _change(self, by: int) -> None:

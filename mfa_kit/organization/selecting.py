@@ -69,8 +69,7 @@ def _named(option: str, names: Sequence[str], listed: Sequence[OrgAccount]) -> s
             what = f"{option}: {len(matching)} accounts are named {name!r}: {ids}"
             wrong.append(UsageFault(what, f"give the ID: {option} {matching[0].id}"))
         else:
-            known = [text for account in listed for text in (account.name, account.id) if text]
-            hint = nearest(name, known) or f"check the name; {count_of(len(listed), 'account')} are listed"
+            hint = nearest(name, names_of(listed)) or f"check the name; {count_of(len(listed), 'account')} are listed"
             wrong.append(UsageFault(f"{option}: there is no account {name!r}", hint))
     _raise_first(wrong)
     return found
@@ -97,6 +96,11 @@ def _raise_first(wrong: Sequence[UsageFault]) -> None:
         for other in wrong[1:]:
             wrong[0].add_note(f"{other}: {other.hint}")
         raise wrong[0]
+
+
+def names_of(accounts: Iterable[OrgAccount]) -> list[str]:
+    """Return the names and IDs by which accounts can be chosen."""
+    return [text for account in accounts for text in (account.name, account.id) if text]
 
 
 def nearest(given: str, known: Iterable[str]) -> str:

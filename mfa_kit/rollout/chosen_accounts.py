@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.selecting import nearest
+from mfa_kit.organization.selecting import names_of, nearest
 from mfa_kit.rollout.roster_accounts import lost_zeros
 
 
@@ -33,8 +33,7 @@ class ChosenAccounts:
         for account in self.skipped:
             if account.is_called(cell):
                 raise UsageFault(f"account {account.label} is {account.state}", "remove the row")
-        known = [text for account in self.chosen for text in (account.name, account.id) if text]
-        hint = nearest(cell, known) or f"check the ID or the name{lost_zeros(cell)}"
+        hint = nearest(cell, names_of(self.chosen)) or f"check the ID or the name{lost_zeros(cell)}"
         raise UsageFault(f"{cell[:80]!a} is not one of the chosen accounts", hint)
 
     def key(self, account: str | None) -> str | None:

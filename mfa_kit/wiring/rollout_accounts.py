@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mfa_kit.adapters.aws.bounds import ended_by
 from mfa_kit.adapters.files import rollout_files
 from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns
 from mfa_kit.core.errors import UsageFault
@@ -46,8 +47,6 @@ class AccountRollouts:
         `entering` ends this, by default the Stop of the organization. Raise AccessDenied, or UsageFault if the
         credentials belong to another account.
         """
-        from mfa_kit.adapters.aws.bounds import ended_by
-
         stop = self.organization.stop
         sleeping = (entering or stop).sleep
 

@@ -16,7 +16,6 @@ from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 
 # The outcomes of users for whom nothing was done, although something should have been.
 NOT_DONE = {*TO_RETRY, RowOutcome.NOT_STARTED}
-CORRECT = "correct their rows in the roster, and plan again"
 
 
 def state_of(work: AccountWork) -> str:
@@ -122,16 +121,11 @@ def report_failed(works: Iterable[AccountWork], progress: Progress) -> None:
             progress.alert(f"{state}: {accounts_in_words(accounts)}: {reason}")
 
 
-def report_blocked(works: Iterable[AccountWork], progress: Progress) -> None:
-    """Say what to do about blocked users, if there are any."""
-    if blocked := counts_of(works)[RowOutcome.BLOCKED]:
-        progress.alert(blocked_in_words(blocked))
-        progress.alert(f"  try: {CORRECT}")
-
-
-def blocked_in_words(number: int) -> str:
-    """Say that a number of users is blocked."""
-    return f'{count_of(number, "user")} cannot be enrolled, because the plan says "blocked"'
+def report_blocked(number: int, progress: Progress) -> None:
+    """Print how many users are blocked and what to do, if there are any."""
+    if number:
+        progress.alert(f'{count_of(number, "user")} cannot be enrolled, because the plan says "blocked"')
+        progress.alert("  try: correct their rows in the roster, and plan again")
 
 
 def exit_code(works: Sequence[AccountWork], *, asked: bool) -> int:

@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.rollout.account_results import exit_code, report_blocked, report_failed, show_accounts, show_users
+from mfa_kit.cli.rollout.account_results import (
+    counts_of,
+    exit_code,
+    report_blocked,
+    report_failed,
+    show_accounts,
+    show_users,
+)
 from mfa_kit.cli.rollout.index_work import PlannedWork, check_file, planned_works, report_without_plan
 from mfa_kit.cli.rollout.plan_run import PlanRun
 from mfa_kit.cli.rollout.running import name_next_command
@@ -13,6 +20,7 @@ from mfa_kit.cli.rollout.tally import check_backup_folder
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.rollout.apply import check_copies
+from mfa_kit.rollout.outcomes import RowOutcome
 from mfa_kit.rollout.plan import check_account
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring import rollout as files
@@ -118,7 +126,7 @@ def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Setti
             )
             show_accounts("rollout-apply-account", side.works, output=output)
         report_failed(side.works, settings.progress)
-        report_blocked(side.works, settings.progress)
+        report_blocked(counts_of(side.works)[RowOutcome.BLOCKED], settings.progress)
         side.report_denied()
         return 0 if settings.dry_run else max(exit_code(side.works, asked=asked), int(unplanned))
 

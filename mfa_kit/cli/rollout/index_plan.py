@@ -10,7 +10,7 @@ from mfa_kit.cli.organization.visits import account_cells, exit_code, in_order, 
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.account_progress import AccountProgress
-from mfa_kit.cli.rollout.account_results import CORRECT, blocked_in_words
+from mfa_kit.cli.rollout.account_results import report_blocked
 from mfa_kit.cli.rollout.plan_input import check_files, read_selection
 from mfa_kit.cli.rollout.roster_rows import read_roster_rows
 from mfa_kit.cli.rollout.shared_options import split_names
@@ -174,16 +174,7 @@ def _write(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings: Setti
 
     Raise UsageFault if there is no such plan.
     """
-    folder = wiring.plans_folder(out).name
-    written: dict[str, _WrittenPlan] = {}
-    for visit in visits:
-        if visit.found and visit.found.steps:
-            text = plan_text(visit.found)
-            digest = plan_digest(text)
-            name = plan_file_name(visit.account.id, digest)
-            written[visit.account.id] = _WrittenPlan(
-                plan=visit.found, text=text, digest=digest, name=name, place=f"{folder}/{name}"
-            )
+    written = _plans_with_rows(visits, folder=wiring.plans_folder(out).name)
     if not written:
         raise UsageFault(
             "no account has users to plan for, so there is no index",
@@ -196,14 +187,26 @@ def _write(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings: Setti
     for visit in visits:
         if visit.found:
             note_surprises(visit.found, progress=_progress(visit.account, settings.progress))
-    if blocked := index.counts[Action.BLOCKED.value]:
-        settings.progress.alert(blocked_in_words(blocked))
-        settings.progress.alert(f"  try: {CORRECT}")
+    report_blocked(index.counts[Action.BLOCKED.value], settings.progress)
     head: ResultRow = {"index": str(out), "sha256": plan_digest(text), "accounts": len(index.accounts), **index.counts}
     whole = output.form in {"json", "jsonl"}
     if not whole:
         head = {**head, **_backups([each.plan for each in written.values()])}
     _show(head, [_row(visit, written.get(visit.account.id), whole=whole) for visit in visits], output=output)
+
+
+def _plans_with_rows(visits: Sequence[Visit[Plan]], *, folder: str) -> dict[str, _WrittenPlan]:
+    """Return the plans to write by account. `folder` is the name of the folder for them."""
+    written: dict[str, _WrittenPlan] = {}
+    for visit in visits:
+        if visit.found and visit.found.steps:
+            text = plan_text(visit.found)
+            digest = plan_digest(text)
+            name = plan_file_name(visit.account.id, digest)
+            written[visit.account.id] = _WrittenPlan(
+                plan=visit.found, text=text, digest=digest, name=name, place=f"{folder}/{name}"
+            )
+    return written
 
 
 def _backups(plans: Sequence[Plan]) -> ResultRow:
