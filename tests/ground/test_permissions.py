@@ -174,7 +174,7 @@ def test_a_policy_that_demands_mfa_is_recognized_by_its_denials() -> None:
     ],
     ids=["Bool", "a hole for S3", "denies all", "an address"],
 )
-def test_what_only_looks_like_it_does_not_demand_mfa(row: dict[str, Any], wanted: bool | None) -> None:
+def test_policies_that_only_seem_to_demand_mfa(row: dict[str, Any], wanted: bool | None) -> None:
     """Bool lets plain keys through. A deny of everything does not demand MFA. A further condition leaves it unknown."""
     assert demands_mfa([document(row)], {}) is wanted
 

@@ -42,7 +42,7 @@ def drawn(*texts: str, form: str = "PNG") -> Png:
 
 
 @pytest.mark.parametrize("caption", ["", CAPTION], ids=["bare", "caption"])
-def test_zbarimg_reads_what_we_draw(caption: str, tmp_path: Path) -> None:
+def test_zbarimg_reads_drawn_symbols(caption: str, tmp_path: Path) -> None:
     """The caption below the symbol does not interfere."""
     picture = tmp_path / "qr.png"
     picture.write_bytes(qr.png(URI, caption=caption).reveal())
@@ -69,7 +69,7 @@ def picture(caption: str) -> Image.Image:
 
 @settings(max_examples=20, deadline=None)
 @given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1, max_size=200))
-def test_what_we_draw_reads_back(text: str) -> None:
+def test_drawn_symbols_are_read_back(text: str) -> None:
     """Any characters that a URI can have are read back."""
     uri = KeyUri(f"otpauth://{text}")
     assert qr.read(qr.png(uri)) == uri

@@ -12,7 +12,7 @@ NODE = "/dev/hidraw0"
 PINS = ("pin-5839-canary", "new-7712-canary")
 
 
-def test_without_the_rule_nobody_but_root_opens_a_key(guest: rig.Ran) -> None:
+def test_without_the_rule_only_root_opens_a_key(guest: rig.Ran) -> None:
     """The control run: with only Debian's own rules, users who are not at the seat have no access."""
     assert guest.found["without"] == {"mode": "0o600", "group": 0, "alice": False, "bob": False}
 

@@ -355,8 +355,8 @@ def test_of_two_keys_with_one_identity_none_is_chosen(seat: Make) -> None:
     assert LABEL in twin.credentials
 
 
-def test_a_key_that_is_known_by_its_asset_label_alone_is_the_one_that_holds_the_label(keys: Keys) -> None:
-    """Another computer has IAM's tags but no journal. Of two keys that hold the label, neither is chosen."""
+def test_a_key_with_only_an_asset_label_is_found_by_that_label(keys: Keys) -> None:
+    """Another computer has IAM's tags but no ledger entry. If two keys have the label, neither is chosen."""
     card, other = YkoathCard(), YkoathCard(serial=2222)
     pcsc.plug(card, other)
     found = {key.serial: key for key in keys.look()[0]}
@@ -378,8 +378,8 @@ def test_a_key_that_is_known_by_its_asset_label_alone_is_the_one_that_holds_the_
 # 4. Ask the device, but trust its behavior more than its answers.
 
 
-def test_a_key_that_says_version_zero_and_has_no_serial_works(seat: Make, keys: Keys) -> None:
-    """It has no management applet, serial or firmware version. Its codes are right, so it is accepted."""
+def test_a_key_with_version_zero_and_without_a_serial_works(seat: Make, keys: Keys) -> None:
+    """The key has no management applet, serial or firmware version. Its codes are correct, so it is accepted."""
     pcsc.plug(YkoathCard(version=(0, 0, 0), management=False))
     key = only(keys)
     assert (key.serial, key.firmware, key.free) == (None, None, None)
@@ -394,10 +394,10 @@ def nitrokey(**quirks: object) -> YkoathCard:
     return card
 
 
-def test_a_key_that_wants_a_touch_for_each_write_gets_it(seat: Make, person: Person) -> None:
+def test_a_key_that_requires_a_touch_for_each_write_works(seat: Make, person: Person) -> None:
     """The key has no CALCULATE ALL; LIST reports the touches.
 
-    A write that takes long is assumed to wait for a touch.
+    If a write takes long, mfa-kit assumes that the key waits for a touch.
     """
     card = nitrokey()
     card.touch_delay = 1.2
@@ -410,15 +410,15 @@ def test_a_key_that_wants_a_touch_for_each_write_gets_it(seat: Make, person: Per
 
 
 @pytest.mark.parametrize("quirk", ["drops_touch", "lists_plainly"])
-def test_a_touch_that_no_answer_tells_of_is_none(quirk: str, seat: Make) -> None:
-    """The answer was dropped, or the key cannot report it."""
+def test_an_unreported_touch_requirement_counts_as_absent(quirk: str, seat: Make) -> None:
+    """The card ignored the flag, or cannot report it."""
     nitrokey(**{quirk: True})
     with pytest.raises(DeviceFault, match="does not require a touch"):
         enroll(seat(touch=True))
 
 
 @pytest.mark.parametrize("status", [0x6982, 0x6985])
-def test_a_write_that_was_not_touched_is_told_so(status: int, seat: Make) -> None:
+def test_a_write_without_a_touch_is_an_error(status: int, seat: Make) -> None:
     """Nothing is written."""
     card = nitrokey(untouched=status)
     card.touch_limit = 0.05
@@ -428,7 +428,7 @@ def test_a_write_that_was_not_touched_is_told_so(status: int, seat: Make) -> Non
 
 
 @pytest.mark.parametrize("lists_plainly", [False, True])
-def test_a_key_with_too_many_credentials_for_one_answer_is_asked_for_each(
+def test_a_key_with_too_many_credentials_for_one_response_works(
     lists_plainly: bool, seat: Make, keys: Keys, person: Person
 ) -> None:
     """CALCULATE ALL is refused with 6700. LIST then shows whether a touch is required, or the time CALCULATE takes.
@@ -455,8 +455,8 @@ def test_a_key_with_too_many_credentials_for_one_answer_is_asked_for_each(
 
 
 @pytest.mark.slow
-def test_after_a_ctrl_c_at_a_touch_the_key_is_used_when_its_firmware_gives_up(seat: Make, person: Person) -> None:
-    """Some firmware waits 30 s for a touch, whatever the program does. It is waited for once, as long as that takes."""
+def test_after_ctrl_c_at_a_touch_mfa_kit_waits_for_the_key(seat: Make, person: Person) -> None:
+    """Some firmware waits 30 s for a touch, whatever the program does. mfa-kit waits once for the end of that time."""
     card = plug()
     carrier = seat(touch=True)
     card.quirks.untouched, card.touch_limit = 0x6985, 30.0
@@ -479,10 +479,10 @@ def test_after_a_ctrl_c_at_a_touch_the_key_is_used_when_its_firmware_gives_up(se
     ],
     ids=["taken", "full", "full at PUT", "blocked"],
 )
-def test_ykman_is_named_only_where_it_finds_the_key(
+def test_ykman_is_named_only_if_it_finds_the_key(
     card: Callable[[], YkoathCard], reader: int, seat: Make, person: Person
 ) -> None:
-    """Ykman finds a key by its reader's name."""
+    """A key is found by ykman only if the reader's name fits."""
     pcsc.plug(*[None] * reader, card())
     person.passwords += ["one"]
     with pytest.raises(DeviceFault) as caught:
@@ -502,7 +502,7 @@ def locked(quirks: Quirks) -> YkoathCard:
     return card
 
 
-def test_a_name_that_is_no_text_stops_nothing(seat: Make) -> None:
+def test_a_credential_name_that_is_not_text_is_ignored(seat: Make) -> None:
     """Names are octets, and another program may write any octets."""
     card = plug()
     carrier = seat()
@@ -524,10 +524,10 @@ def test_a_name_that_is_no_text_stops_nothing(seat: Make) -> None:
         ({"password_tries": 0}, "no longer accepts an OATH password"),
     ],
 )
-def test_a_wrong_password_is_one_try(
+def test_a_wrong_password_is_sent_once(
     quirk: dict[str, object], sentence: str, seat: Make, keys: Keys, person: Person
 ) -> None:
-    """The status word does not matter. The password is not tried again automatically."""
+    """The status word does not matter. mfa-kit does not send the password again by itself."""
     card = plug()
     with keys.open(only(keys)) as applet:
         applet.set_key(applet.derive_key(otp.Secret("right")))
@@ -541,8 +541,8 @@ def test_a_wrong_password_is_one_try(
     assert person.passwords == ["right"]
 
 
-def test_a_right_password_is_asked_once(seat: Make, keys: Keys, person: Person) -> None:
-    """It is sent to the key at each opening, because the key forgets it."""
+def test_a_correct_password_is_requested_once(seat: Make, keys: Keys, person: Person) -> None:
+    """The password is sent to the key at each connection, because the key forgets it."""
     plug()
     with keys.open(only(keys)) as applet:
         applet.set_key(applet.derive_key(otp.Secret("right")))
@@ -553,8 +553,8 @@ def test_a_right_password_is_asked_once(seat: Make, keys: Keys, person: Person) 
 # 6. User presence means that the user touches the key.
 
 
-def test_a_touch_is_asked_for_before_it_is_waited_for(seat: Make, person: Person) -> None:
-    """There are two touches, and each is announced."""
+def test_a_prompt_for_a_touch_comes_before_the_wait(seat: Make, person: Person) -> None:
+    """There are two touches, and a message asks for each."""
     card = plug()
     heard: list[int] = []
     card.on_touch = lambda: heard.append(len(person.said))
@@ -564,8 +564,8 @@ def test_a_touch_is_asked_for_before_it_is_waited_for(seat: Make, person: Person
 
 
 @pytest.mark.parametrize("status", [0x6982, 0x6985])
-def test_a_key_that_was_not_touched_is_told_so(status: int, seat: Make) -> None:
-    """Firmware has two ways to report it."""
+def test_a_missing_touch_is_reported(status: int, seat: Make) -> None:
+    """Firmware reports a missing touch in two ways."""
     card = plug(untouched=status)
     card.touch_limit = 0.05
     with pytest.raises(DeviceFault, match="was not touched within 30 s"):
@@ -573,7 +573,7 @@ def test_a_key_that_was_not_touched_is_told_so(status: int, seat: Make) -> None:
 
 
 def test_the_seconds_left_are_counted_down(seat: Make, person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After that the wait ends, even if the key does not answer."""
+    """After the last second, the wait ends, even if the key does not answer."""
     monkeypatch.setattr(adapter, "TOUCH", 2.5)
     monkeypatch.setattr(adapter, "TOUCH_TOLD", (2, 1))
     plug(untouched=0x6985)
@@ -584,7 +584,7 @@ def test_the_seconds_left_are_counted_down(seat: Make, person: Person, monkeypat
     pcsc.plug()
 
 
-def test_a_step_that_passes_while_a_person_touches_costs_one_touch_more(keys: Keys) -> None:
+def test_a_step_that_ends_during_a_touch_needs_one_more_touch(keys: Keys) -> None:
     """IAM stores the offset of the pair that it accepts, so the pair must be that of the last touch."""
     card = plug()
     at = [1_700_000_009.0]
@@ -594,7 +594,7 @@ def test_a_step_that_passes_while_a_person_touches_costs_one_touch_more(keys: Ke
     assert card.touches == 3
 
 
-def test_wait_is_the_classic_way(keys: Keys) -> None:
+def test_the_option_wait_uses_the_present_and_the_next_code(keys: Keys) -> None:
     """The carrier returns the present code, and then the next one when it comes."""
     plug()
     at, slept = [1_700_000_009.0], list[float]()
@@ -613,8 +613,8 @@ def test_wait_is_the_classic_way(keys: Keys) -> None:
 # 7. The request does not show the result: the flag in the answer counts.
 
 
-def test_a_key_that_wants_a_touch_unasked_gets_it(seat: Make, person: Person) -> None:
-    """CALCULATE ALL reports the flag. The value that was written does not count."""
+def test_a_touch_requirement_of_the_key_itself_is_handled(seat: Make, person: Person) -> None:
+    """CALCULATE ALL reports the touch flag. The value that mfa-kit wrote does not count."""
     card = plug(adds_touch=True)
     enroll(seat(touch=False))
     assert card.touches == 2
@@ -659,7 +659,7 @@ def held(how: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_another_program_that_holds_the_key_is_named(keys: Keys) -> None:
-    """It is named by name and process, among those that have loaded PC/SC's library."""
+    """The message has the name and the ID of each process that has loaded PC/SC's library."""
     plug()
     with held("exclusive") as process:
         found, (wrong,) = keys.look()
@@ -681,9 +681,7 @@ def test_a_transaction_of_another_program_is_waited_for_no_longer_than_a_command
     assert f"(process {process.pid})" in wrong.hint
 
 
-def test_a_program_that_resets_the_key_when_it_is_done_is_no_hindrance(
-    keys: Keys, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_card_reset_by_another_program_causes_a_new_connection(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reset comes between the connection and the transaction, and a new connection follows."""
     plug()
     begin, resets = scard.SCardBeginTransaction, list[int]()
@@ -701,7 +699,7 @@ def test_a_program_that_resets_the_key_when_it_is_done_is_no_hindrance(
     assert resets == [scard.SCARD_S_SUCCESS]
 
 
-def test_programs_that_reset_the_key_again_and_again_are_told_of(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_resets_by_other_programs_are_an_error(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of attempts is limited."""
     plug()
     monkeypatch.setattr(scard, "SCardBeginTransaction", lambda _: 0x80100068)
@@ -710,8 +708,8 @@ def test_programs_that_reset_the_key_again_and_again_are_told_of(keys: Keys, mon
     assert "another program reset the key" in str(wrong)
 
 
-def test_a_service_that_does_not_answer_costs_seconds(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list reports it, and a watch sees no reader."""
+def test_a_silent_service_ends_after_seconds(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list reports the service, and a watch finds no reader."""
     pcsc.shared()
     mute = threading.Event()
     monkeypatch.setattr(wire, "COMMAND", 0.1)
@@ -725,14 +723,14 @@ def test_a_service_that_does_not_answer_costs_seconds(keys: Keys, monkeypatch: p
 
 
 def test_without_a_service_the_error_says_how_to_get_one(mfa_kit: MfaKit, tmp_path: Path) -> None:
-    """The error has PC/SC's own words, and the hint has two commands."""
+    """The error has PC/SC's own message, and the hint has two commands."""
     done = mfa_kit.process("key", "list", env={"PCSCLITE_CSOCK_NAME": str(tmp_path / "none")})
     assert done.code == 3
     assert done.err.count("there is no smart card service: Service not available\n") == 1
     assert "apt install pcscd" in done.err
 
 
-def test_a_session_that_polkit_refuses_is_told_of_polkit(mfa_kit: MfaKit) -> None:
+def test_the_error_for_a_session_refused_by_polkit_names_polkit(mfa_kit: MfaKit) -> None:
     """A pcscd that uses a missing polkit refuses every user."""
     with Readers(polkit=True) as refusing:
         done = mfa_kit.process("key", "list", env=refusing.env)
@@ -754,10 +752,10 @@ def test_a_session_that_polkit_refuses_is_told_of_polkit(mfa_kit: MfaKit) -> Non
         (0x80100001, "cannot reach the key", "unplug it"),
     ],
 )
-def test_what_pcsc_says_of_a_card_becomes_a_sentence(
+def test_pcsc_statuses_become_error_messages(
     status: int, sentence: str, hint: str, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The status distinguishes a refused card from a refused service, and each error has a hint."""
+    """The errors for a refused card and for a refused service differ, and each has a hint."""
     plug()
 
     def refuse(*_: object) -> None:
@@ -774,8 +772,8 @@ def test_what_pcsc_says_of_a_card_becomes_a_sentence(
 
 
 @pytest.mark.slow
-def test_nothing_runs_pkill_though_another_program_holds_the_key(mfa_kit: MfaKit, user: str, tmp_path: Path) -> None:
-    """The first pkill on PATH would record its use. ykman, in the same setup, is seen to run it."""
+def test_mfa_kit_runs_no_pkill(mfa_kit: MfaKit, user: str, tmp_path: Path) -> None:
+    """Another program holds the key. The first pkill on the PATH records its use. In the same setup, ykman runs it."""
     plug()
     told = tmp_path / "told"
     pkill = tmp_path / "pkill"
@@ -793,7 +791,7 @@ def test_nothing_runs_pkill_though_another_program_holds_the_key(mfa_kit: MfaKit
 # 10. Text from a device is not trusted.
 
 
-def test_reader_names_cannot_drive_a_terminal(mfa_kit: MfaKit, keys: Keys) -> None:
+def test_reader_names_cannot_control_the_terminal(mfa_kit: MfaKit, keys: Keys) -> None:
     """Control and bidi characters are removed, in the list and in errors."""
     readers = pcsc.plug(None, None, YkoathCard(management=False))
     readers.insert(YkoathCard(management=False), 3)

@@ -47,7 +47,7 @@ def serial(at_lab: Lab) -> str:
 
 @dataclass
 class Reader:
-    """Types what the display shows: the code of 30 seconds ago, then the present one."""
+    """Types the codes of the display: first the code of 30 seconds ago, then the present one."""
 
     display: Display = field(default_factory=lambda: Display(SECRET))
     typed: Iterator[str] | None = None
@@ -97,7 +97,7 @@ class Reader:
 
 @dataclass
 class Assigned:
-    """One attempt, and this computer's records of it."""
+    """One attempt to assign a token, and this computer's records of it."""
 
     home: Path
     shared: Shared
@@ -134,17 +134,16 @@ def test_a_token_is_enabled_and_nothing_is_created(assigned: Assigned, lab: Lab,
 
 
 @pytest.mark.parametrize("ahead", [-600, -60, 60, 600])
-def test_a_display_some_minutes_off_is_normal(ahead: int, assigned: Assigned, lab: Lab, user: str, serial: str) -> None:
-    """AWS stores the offset, and mfa-kit cannot know it."""
+def test_a_display_that_is_minutes_wrong_is_accepted(
+    ahead: int, assigned: Assigned, lab: Lab, user: str, serial: str
+) -> None:
+    """AWS stores the offset of the display, and mfa-kit cannot know it."""
     assert isinstance(assigned(user, serial, Reader(Display(SECRET, ahead))), Enrolled)
     assert lab.account.backend.codes(serial).skew == pytest.approx(ahead // 30, abs=1)
 
 
-def test_a_repeated_display_is_caught_and_waited_out(assigned: Assigned, user: str, serial: str) -> None:
-    """Input that is not a code is handled the same way.
-
-    A new code is requested, with the seconds until the next one.
-    """
+def test_a_repeated_code_is_refused_and_a_new_one_requested(assigned: Assigned, user: str, serial: str) -> None:
+    """Input that is not a code is handled in the same way. The prompt shows the seconds until the next code."""
     display, now = Display(SECRET), time.time()
     before, code = display.shows(now - 30), display.shows(now)
     reader = Reader(typed=iter(["12345", before, before, "ccccccbvgtkulltnhkfdcnbitefebjtgkhkhtrgjkblt", code]))
@@ -158,7 +157,7 @@ def test_a_repeated_display_is_caught_and_waited_out(assigned: Assigned, user: s
 def test_a_token_that_aws_does_not_know_is_explained(
     status: int, kind: type[MfaKitError], assigned: Assigned, lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Any answer of IAM is explained, because AWS does not document it. No entry stays unfinished."""
+    """Any error of IAM is explained, because AWS does not document it. No entry stays unfinished."""
     monkeypatch.setattr(lab.account, "settings", replace(lab.account.settings, unknown_serial=status))
     with pytest.raises(kind) as caught:
         assigned(user, "2600412345678")
@@ -167,15 +166,15 @@ def test_a_token_that_aws_does_not_know_is_explained(
     assert assigned.open_entries() == []
 
 
-def test_a_serial_that_none_can_be_is_refused(assigned: Assigned, user: str) -> None:
-    """An ARN belongs to a virtual device. IAM's own pattern for serials is checked."""
+def test_an_invalid_serial_of_a_token_is_refused(assigned: Assigned, user: str) -> None:
+    """An ARN is the serial of a virtual device. The pattern for serials is that of IAM."""
     for serial in ("arn:aws:iam::000000000000:mfa/alice", "GAHT 1234567", "short", "GAHT1234567é"):
         with pytest.raises(UsageFault, match="is not the serial number of a token"):
             assigned(user, serial)
 
 
-def test_a_dry_run_says_what_would_be_asked(serial: str) -> None:
-    """It also says that nothing is created. The seed cannot be handed to anyone."""
+def test_a_dry_run_says_which_codes_are_needed(serial: str) -> None:
+    """The carrier of such a token writes no seed."""
     intent = models.Intent(
         account="000000000000",
         partition="aws",
@@ -191,10 +190,10 @@ def test_a_dry_run_says_what_would_be_asked(serial: str) -> None:
         carrier.install(intent, Created(Seed(b""), KeyUri("")))
 
 
-def test_a_ctrl_c_after_the_codes_have_left_is_settled(
+def test_ctrl_c_after_the_codes_were_sent_is_settled(
     assigned: Assigned, lab: Lab, user: str, serial: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The request took effect. The interrupt continues, and its message says so."""
+    """The request took effect. The message of the interrupted command says so."""
 
     def acted(real: Callable[..., None], *args: object) -> None:
         real(*args)
@@ -209,8 +208,8 @@ def test_a_ctrl_c_after_the_codes_have_left_is_settled(
     assert assigned.open_entries() == []
 
 
-def test_there_is_nothing_to_back_up(assigned: Assigned, user: str, serial: str) -> None:
-    """Only AWS has the seed. If the configuration names recipients, the user is told that there is no backup."""
+def test_a_token_has_no_backup(assigned: Assigned, user: str, serial: str) -> None:
+    """Only AWS has the seed. If the configuration has recipients, a message says that there is no backup."""
     done = assigned(user, serial)
     assert isinstance(done, Enrolled)
     assert done.backup is None
@@ -218,23 +217,23 @@ def test_there_is_nothing_to_back_up(assigned: Assigned, user: str, serial: str)
     assert not list(assigned.home.rglob("*.age"))
 
 
-def test_without_a_terminal_nobody_can_read_a_display(assigned: Assigned, user: str, serial: str) -> None:
+def test_without_a_terminal_a_token_is_refused(assigned: Assigned, user: str, serial: str) -> None:
     """The error comes before any call to AWS."""
     with pytest.raises(Declined):
         assigned(user, serial, Nobody("there is no terminal"))
     assert assigned.open_entries() == []
 
 
-def test_wrong_codes_leave_nothing_open(assigned: Assigned, user: str, serial: str) -> None:
-    """The same command can be run again at once."""
+def test_wrong_codes_leave_no_unfinished_entry(assigned: Assigned, user: str, serial: str) -> None:
+    """The same command can be repeated at once."""
     with pytest.raises(InvalidCode):
         assigned(user, serial, Reader(typed=iter(["000000", "111111"])))
     assert assigned.open_entries() == []
     assert isinstance(assigned(user, serial), Enrolled)
 
 
-def test_a_token_that_somebody_else_has_is_refused(assigned: Assigned, users: Callable[[], str], serial: str) -> None:
-    """IAM refuses it, and its message is shown."""
+def test_a_token_of_another_user_is_refused(assigned: Assigned, users: Callable[[], str], serial: str) -> None:
+    """IAM refuses the token, and the error has IAM's message."""
     assigned(users(), serial)
     with pytest.raises(AlreadyExists):
         assigned(users(), serial)
@@ -242,23 +241,26 @@ def test_a_token_that_somebody_else_has_is_refused(assigned: Assigned, users: Ca
 
 
 def test_a_token_that_the_user_has_is_not_assigned_twice(assigned: Assigned, user: str, serial: str) -> None:
-    """IAM's list shows it, before codes are requested."""
+    """IAM's list shows the token before codes are requested."""
     assigned(user, serial)
     with pytest.raises(UsageFault, match=f"{user} already has {serial}"):
         assigned(user, serial, Reader(typed=iter([])), add=True)
 
 
-def test_an_answer_that_is_lost_is_looked_for(assigned: Assigned, lab: Lab, user: str, serial: str) -> None:
+def test_after_a_lost_response_the_list_is_checked(assigned: Assigned, lab: Lab, user: str, serial: str) -> None:
     """The request took effect, as IAM's list shows."""
     lab.faults.add("EnableMFADevice", "lost-after")
     assert isinstance(assigned(user, serial), Enrolled)
     assert assigned.open_entries() == []
 
 
-def test_a_request_that_may_still_arrive_keeps_the_entry_open(
+def test_a_request_that_may_still_arrive_keeps_its_entry(
     assigned: Assigned, lab: Lab, user: str, serial: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stays for 15 minutes; then the request counts as lost. Meanwhile nothing is deactivated or deleted."""
+    """The entry is kept for 15 minutes.
+
+    Then the request counts as lost. Meanwhile nothing is deactivated or deleted.
+    """
     lab.faults.add("EnableMFADevice", "lost-before")
     with pytest.raises(MfaKitError) as caught:
         assigned(user, serial)
@@ -270,8 +272,8 @@ def test_a_request_that_may_still_arrive_keeps_the_entry_open(
     assert assigned.open_entries() == []
 
 
-def test_an_interrupt_while_typing_leaves_nothing(assigned: Assigned, lab: Lab, user: str, serial: str) -> None:
-    """No request was sent, so there is nothing to look for."""
+def test_ctrl_c_while_typing_leaves_nothing(assigned: Assigned, lab: Lab, user: str, serial: str) -> None:
+    """No request was sent, so the entry needs no settling."""
 
     def stopped() -> Iterator[str]:
         yield Display(SECRET).shows(time.time())
@@ -286,7 +288,7 @@ def test_an_interrupt_while_typing_leaves_nothing(assigned: Assigned, lab: Lab, 
 def test_a_revoke_deactivates_a_token_and_deletes_nothing(
     assigned: Assigned, lab: Lab, user: str, serial: str, shared: Shared
 ) -> None:
-    """The token can be given to another user."""
+    """The token can be given to another user afterwards."""
     assigned(user, serial)
     seen = len(lab.calls)
     with at_desk(assigned.home, shared, recipient=assigned.recipient) as (desk, caller, _, _):
@@ -319,10 +321,10 @@ def test_a_person_at_a_terminal_waits_for_the_next_display(
     assert lab.account.backend.codes(serial).skew == pytest.approx(ahead // 30, abs=1)
 
 
-def test_a_token_that_drifted_is_set_right_by_a_resync(
+def test_resync_corrects_the_offset_of_a_token(
     assigned: Assigned, mfa_kit: MfaKit, lab: Lab, user: str, serial: str
 ) -> None:
-    """Two codes are read off its display at the terminal. AWS then stores its new clock offset."""
+    """The user types two codes of the display. AWS then stores the new clock offset of the token."""
     assigned(user, serial)
     drifted, began = Display(SECRET, 300), time.time()
     child = at_a_terminal(mfa_kit, "resync", user)
@@ -339,8 +341,8 @@ def test_a_token_that_drifted_is_set_right_by_a_resync(
     ("status", "code", "told"),
     [(404, 3, "has no token with the serial"), (403, 4, ", or the token itself"), (400, 4, "does not exist")],
 )
-def test_the_lab_refuses_unknown_tokens_as_it_is_set(status: int, code: int, told: str, mfa_kit: MfaKit) -> None:
-    """IAM's answer is not documented, so the lab can give each of them. Each is explained."""
+def test_each_error_for_an_unknown_token_is_explained(status: int, code: int, told: str, mfa_kit: MfaKit) -> None:
+    """IAM's error is not documented, so the lab can return each possible one."""
     enroll = ("-m", "mfa_kit", "enroll", "alice", "--with", "hardware-totp", "--serial", "GAHT00000000")
     child = at_a_terminal(mfa_kit, "lab", "run", "--set", f"unknown_serial={status}", "--", "python", *enroll)
     type_codes(child, "GAHT00000000")

@@ -73,7 +73,7 @@ def commands(
 
 
 @pytest.mark.slow
-def test_an_exception_at_a_port_of_an_oath_key_ends_at_the_one_exit_and_quotes_nothing(
+def test_any_exception_at_a_port_of_an_oath_key_ends_cleanly(
     commands: Callable[[str], Callable[[], Result]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Each method that a command calls, each class of exceptions: 100 in a full run."""
