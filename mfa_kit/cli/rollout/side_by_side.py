@@ -33,6 +33,7 @@ WRITES = (
     f"name a role that may write: --role-name {ENROLL_ROLE}; {AUDIT_ROLE} only reads, and "
     "docs/permissions.md lists the actions"
 )
+CHECK_USERS = "check which users the role may change (the parameter Users of its template); see docs/permissions.md"
 
 
 class EnterAccount(Protocol):
@@ -169,7 +170,7 @@ class SideBySide:
         """Say at the first refusal of a write what the role needs. Accounts that refuse later are only recorded."""
         if not self._denied:
             self.progress.alert(f"{work.account.label}: {caller} may not change MFA devices")
-            self.progress.alert(f"  try: {WRITES}")
+            self.progress.alert(f"  try: {CHECK_USERS if ENROLL_ROLE in caller else WRITES}")
         self._denied[work.account.id] = work.account
 
     def report_denied(self) -> None:
@@ -177,7 +178,6 @@ class SideBySide:
         if len(self._denied) > 1:
             accounts = accounts_in_words([*self._denied.values()])
             self.progress.alert(f"denied: {accounts}: the role may not change MFA devices")
-            self.progress.alert(f"  try: {WRITES}")
 
     def _unfinished(self) -> str:
         """Name the accounts whose work is in progress."""
