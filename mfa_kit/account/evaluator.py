@@ -241,7 +241,7 @@ def _filled(text: str, context: RequestContext) -> "str | _Anything | None":
 
 
 class _Anything:
-    """The type of ANYTHING, which stands for the value of a condition key that is unknown."""
+    """The type of ANYTHING, which is used for an unknown value of a condition key."""
 
 
 ANYTHING = _Anything()

@@ -56,6 +56,6 @@ def check_not_lost(device: str, run: str | None, *, losses: Iterable[str]) -> No
     """
     if any(run is None or loss >= run for loss in losses):
         raise UsageFault(
-            f"{device} was reported lost, and whoever finds it would see the same codes",
+            f"{device} was reported lost, and its finder would have the same codes",
             "give the user a new device: mfa-kit enroll USER",
         )

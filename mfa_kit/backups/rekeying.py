@@ -97,7 +97,7 @@ class OnRecord:
     def of(cls, known: Iterable[KnownRecipients], wanted: Iterable[str], *, given: Iterable[str | None]) -> "OnRecord":
         """Return which backups are done or begun, by comparing their recorded recipients with the `wanted` recipients.
 
-        `given` has the recipients that belong to the given identities; None stands for an unknown recipient.
+        `given` has the recipients that belong to the given identities; None means an unknown recipient.
         """
         new, ours = frozenset(wanted), frozenset(each for each in given if each)
         recipients_of = {each.backup.name: frozenset(each.recipients or ()) for each in known}

@@ -144,7 +144,7 @@ def _parameters(choices: OrgRoleChoices) -> Iterator[str]:
     yield "Parameters:"
     yield from _parameter(
         "Hub",
-        "The principal that may assume the roles. An account's root stands for all whose policies allow AssumeRole.",
+        "The principal that may assume the roles. An account's root means its principals that may call AssumeRole.",
         default=choices.hub,
         pattern=HUB,
     )

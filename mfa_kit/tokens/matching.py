@@ -122,7 +122,7 @@ def search(token: Token, seed: Seed, typed: TypedCodes, *, window: int, near: in
     """Return every place within the window where the token shows these codes, the closest to `near` first.
 
     The window extends `window` steps or presses to either side of the place that the seed file predicts. `near` is an
-    offset from the expected step; None stands for the offset in the seed file.
+    offset from the expected step; None means the offset in the seed file.
     """
     here = expected_step(token, typed.at)
     middle = here + _drift(token)

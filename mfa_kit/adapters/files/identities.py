@@ -107,7 +107,7 @@ def _check_work(file: Path, whole: Secret[bytes]) -> None:
 def _decrypt_with_passphrase(file: Path, whole: Secret[bytes], passphrase: Secret[str]) -> Secret[bytes]:
     """Decrypt a file with a passphrase.
 
-    Raise WrongPassphrase, also if the file is damaged, because the two cases cannot be told apart.
+    Raise WrongPassphrase, also if the file is damaged, because the two cases cannot be distinguished.
     """
     wrong = WrongPassphrase(f"wrong passphrase for {file}", "repeat the command, and type the passphrase again")
     try:

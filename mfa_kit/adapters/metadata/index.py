@@ -1,8 +1,8 @@
 """The index of models: FIDO metadata in a SQLite file in the cache folder, which decides whether a key is genuine.
 
-The name of the file contains its digest, so a damaged index is not used. The index needs no signature, because whoever
-can write to the cache folder could also change this program. A certificate chain is trusted only if it leads to a root
-that is listed for the model that the certificate names.
+The name of the file contains its digest, so a damaged index is not used. The index needs no signature, because anyone
+who can write to the cache folder could also change this program. A certificate chain is trusted only if it leads to a
+root that is listed for the model that the certificate names.
 """
 
 import json
