@@ -39,7 +39,7 @@ def users(lab: Lab) -> Callable[[], str]:
 
 @pytest.fixture(autouse=True)
 def _here(at_lab: Lab) -> None:
-    """Point each test at this lab, and remove all faults at its end."""
+    """Point each test at this lab, and remove all faults after the test."""
 
 
 def wait_until(met: Callable[[], bool]) -> None:
@@ -59,7 +59,7 @@ class Nursery:
     number: Iterator[int] = field(default_factory=count)
 
     def start(self, verbs: list[str], user: str, home: Path, **how: Any) -> Path:
-        """Start a job, and return the file of its steps. `finish` waits for the job."""
+        """Start a job, and return the file in which it lists its steps. `finish` waits for the job."""
         assert self.process.stdin
         steps = self.folder / f"steps-{next(self.number)}"
         job = {"verbs": verbs, "user": user, "home": str(home), "recipient": self.recipient}
@@ -72,7 +72,7 @@ class Nursery:
         return int(self.process.stdout.readline())
 
     def run(self, verbs: list[str], user: str, home: Path, **how: Any) -> tuple[int, list[str]]:
-        """Run a job; return its exit code, negative for a signal, and its steps."""
+        """Run a job. Return its exit code (negative for a signal) and its steps."""
         steps = self.start(verbs, user, home, **how)
         code = self.finish()
         return code, steps.read_text("utf-8").splitlines() if steps.exists() else []
@@ -114,7 +114,7 @@ def broken_disk(nursery_of: Callable[..., Nursery], tmp_path_factory: pytest.Tem
 
 @dataclass
 class Judge:
-    """Checks IAM and the folder of a desk at the end."""
+    """Checks IAM and the folder of a desk after a test."""
 
     lab: Lab
     identity: pyrage.x25519.Identity
@@ -133,7 +133,7 @@ class Judge:
         )
 
     def works(self, user: str, home: Path) -> list[str]:
-        """Return the user's devices. Check that each has one backup whose codes IAM accepts, and no more."""
+        """Return the user's devices. Check that each has exactly one backup, whose codes IAM accepts."""
         try:
             return self._works(user, home)
         except AssertionError:

@@ -1,4 +1,4 @@
-"""Inject each fault into each call of each verb, then run the command again, then clean."""
+"""Inject each fault into each call of each verb. Then run the command again, then `orphans clean`."""
 
 import threading
 from collections import Counter
@@ -61,7 +61,7 @@ def do(shared: Shared, identity: pyrage.x25519.Identity) -> Do:
 
 @pytest.fixture
 def impatient(identity: pyrage.x25519.Identity) -> Callable[[str, str, Path], bool]:
-    """Run one verb as `do` does, with a client timeout of PATIENCE seconds, and return whether it succeeded."""
+    """Run one verb like `do`, with a client timeout of PATIENCE seconds. Return whether it succeeded."""
     shared = shared_iam(read_timeout=PATIENCE)
 
     def do(verb: str, user: str, home: Path) -> bool:
@@ -86,17 +86,17 @@ def calls_of(verb: str, user: str, home: Path, do: Do, lab: Lab) -> list[tuple[s
 
 
 def answered_late(lab: Lab, seen: int) -> bool:
-    """Return whether a call after the first so many took as long as a delayed one."""
+    """Return whether a call after the first `seen` calls took as long as a delayed call."""
     return any(call.seconds >= 2 * PATIENCE for call in lab.calls[seen:])
 
 
 def nothing_is_late() -> bool:
-    """Return whether the lab has finished all requests; it processes delayed ones in threads of their own."""
+    """Return whether the lab has finished all requests. It processes delayed requests in separate threads."""
     return not any(thread.name == LATE_CALL for thread in threading.enumerate())
 
 
 def gone(verb: str, user: str, lab: Lab) -> bool:
-    """Return whether a revoke got so far that the next one finds nothing to do."""
+    """Return whether a revoke got so far that the next revoke has nothing to do."""
     return verb == "revoke" and not any(lab.assigned(serial) == user for serial in lab.serials())
 
 
@@ -113,7 +113,7 @@ def test_a_fault_at_any_call_is_repaired_by_the_same_command(
     tmp_path: Path,
     tried: Callable[[str, int], None],
 ) -> None:
-    """Whatever the response, the next run of the command ends with one working device, or with none after a revoke."""
+    """After any response, the next run of the command ends with one working device, or with none after a revoke."""
     home, user = tmp_path / "whole", users()
     for _ in range(BEFORE[verb]):
         do("enroll", user, home)
@@ -149,7 +149,7 @@ def test_a_timeout_at_any_call_is_repaired_by_the_same_command(
     tmp_path: Path,
     tried: Callable[[str, int], None],
 ) -> None:
-    """The client gives up and settles before the request takes effect."""
+    """The client gives up and settles the device before the request takes effect."""
     home, user = tmp_path / "whole", users()
     for _ in range(BEFORE[verb]):
         do("enroll", user, home)
@@ -187,7 +187,7 @@ def test_a_fault_while_settling_is_repaired_by_the_same_command(
     tmp_path: Path,
     tried: Callable[[str, int], None],
 ) -> None:
-    """The Enable fails, and then a call that undoes the enrollment, or that finds out that it took effect."""
+    """The Enable fails. Then a call fails that undoes the enrollment, or that finds out that the Enable took effect."""
 
     def wrong(verb: str, user: str, home: Path) -> tuple[Any, list[str]]:
         lab.faults.add("EnableMFADevice", first)
@@ -211,7 +211,7 @@ def test_a_fault_while_settling_is_repaired_by_the_same_command(
 
 
 def test_a_create_that_is_never_answered_leaves_nothing(do: Do, lab: Lab, user: str, tmp_path: Path) -> None:
-    """Each attempt made a device whose secret is lost. The run's tag proves that it is this run's, so it is deleted."""
+    """Each attempt made a device whose secret is lost. The tag proves that this run made it, so it is deleted."""
     lab.faults.add("CreateVirtualMFADevice", "lost-after", at="every")
     with pytest.raises(Unclear):
         do("enroll", user, tmp_path)
@@ -219,19 +219,17 @@ def test_a_create_that_is_never_answered_leaves_nothing(do: Do, lab: Lab, user: 
 
 
 def test_a_create_that_is_lost_once_is_made_again(do: Do, lab: Lab, user: str, tmp_path: Path, judge: Judge) -> None:
-    """The device whose secret was lost is deleted and created again by the same command."""
+    """The same command deletes the device whose secret was lost, and creates it again."""
     lab.faults.add("CreateVirtualMFADevice", "lost-after")
     outcome, _ = do("enroll", user, tmp_path)
     assert isinstance(outcome, Enrolled)
     assert judge.works(user, tmp_path) == [outcome.intent.serial]
 
 
-def test_an_untagged_device_that_is_not_provable_is_told_with_its_command(
-    do: Do, lab: Lab, user: str, tmp_path: Path
-) -> None:
-    """Without tags and a response to Create, nothing shows whose device it is.
+def test_an_unprovable_untagged_device_is_reported(do: Do, lab: Lab, user: str, tmp_path: Path) -> None:
+    """Without tags and a response to Create, mfa-kit cannot know whose device it is.
 
-    It stays, and the hint has a command for an admin.
+    The device stays, and the hint has a command for an administrator.
     """
     lab.faults.add("CreateVirtualMFADevice", "denied", at=1)
     lab.faults.add("CreateVirtualMFADevice", "lost-after", at=2)
@@ -246,7 +244,7 @@ def test_an_untagged_device_that_is_not_provable_is_told_with_its_command(
 def test_a_denied_delete_while_settling_is_a_note_on_the_first_error(
     do: Do, lab: Lab, user: str, tmp_path: Path, judge: Judge
 ) -> None:
-    """The first error is raised. The note says what is left and how to remove it; the entry stays open."""
+    """The first error is raised. The note says what is left and how to remove it. The entry stays open."""
     lab.faults.add("EnableMFADevice", "denied")
     lab.faults.add("DeleteVirtualMFADevice", "denied", at="every")
     with pytest.raises(AccessDenied) as caught:
@@ -259,10 +257,10 @@ def test_a_denied_delete_while_settling_is_a_note_on_the_first_error(
 
 
 @pytest.mark.parametrize("listings", [0, 1])
-def test_an_enable_that_acts_late_wins_or_loses_but_never_strands(
+def test_a_late_enable_never_leaves_a_lost_secret(
     listings: int, do: Do, lab: Lab, user: str, tmp_path: Path, judge: Judge
 ) -> None:
-    """IAM refuses the Delete, which reveals an Enable that takes effect after mfa-kit gave up and listed once."""
+    """mfa-kit gives up before the Enable takes effect. IAM then refuses the Delete, which shows that it took effect."""
     serial = f"arn:aws:iam::000000000000:mfa/{user}"
 
     def wait_for_it() -> None:
@@ -285,7 +283,10 @@ def test_an_enable_that_acts_late_wins_or_loses_but_never_strands(
 def test_a_listing_that_lags_ends_in_success_with_an_open_entry(
     lab: Lab, do: Do, user: str, tmp_path: Path, shared: Shared, identity: pyrage.x25519.Identity
 ) -> None:
-    """The device is enabled but not listed in time: exit code 0, a warning, and the next run closes the entry."""
+    """The device is enabled but not listed in time.
+
+    The exit code is 0 with a warning, and the next run closes the entry.
+    """
     lab.faults.add("*", "lag", seconds=600)
     outcome, said = do("enroll", user, tmp_path)
     assert isinstance(outcome, Enrolled)
@@ -299,8 +300,8 @@ def test_a_listing_that_lags_ends_in_success_with_an_open_entry(
         assert entry.reached is Reached.CONFIRMED
 
 
-def test_a_name_taken_by_another_desk_is_left_alone(do: Do, lab: Lab, user: str, tmp_path: Path) -> None:
-    """A half-made device of another computer is not deleted: the second enrollment fails, the first continues."""
+def test_a_device_of_another_computer_is_kept(do: Do, lab: Lab, user: str, tmp_path: Path) -> None:
+    """It is half-made. The second enrollment fails, and the first continues."""
     first = Cut()
     do("enroll", user, tmp_path / "count", first)
     do("revoke", user, tmp_path / "count")
@@ -325,10 +326,10 @@ def test_a_name_taken_by_another_desk_is_left_alone(do: Do, lab: Lab, user: str,
     ],
     ids=["revoke", "replace", "replace, when the new one stands"],
 )
-def test_what_takes_an_untagged_device_away_goes_on_after_a_kill(
+def test_a_killed_revoke_of_an_untagged_device_continues(
     verb: str, dies_at: list[str], left: str, do: Do, lab: Lab, user: str, tmp_path: Path, judge: Judge
 ) -> None:
-    """Without a tag, the EnableDate shows that it is the device that was to be revoked."""
+    """Without a tag, the EnableDate shows that it is the device to revoke."""
     serial = f"arn:aws:iam::000000000000:mfa/{user}"
     lab.faults.add("CreateVirtualMFADevice", "denied")
     do("enroll", user, tmp_path)

@@ -1,4 +1,4 @@
-"""replace, revoke, orphans and ledger as command lines: output and exit codes."""
+"""Tests of the command lines of replace, revoke, orphans and ledger: output and exit codes."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command line at the desk of `home`; return its exit code, stdout and stderr."""
+    """Run a command line at the desk of `home`. Return its exit code, stdout and stderr."""
     assert not home.exists()
 
     def run(*args: str) -> tuple[int, str, str]:
@@ -42,7 +42,7 @@ def run(home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def made(identity: pyrage.x25519.Identity) -> Callable[..., list[str]]:
-    """Return the arguments that make a device, to follow a verb and a user."""
+    """Return the arguments that make a device. They follow a verb and a user."""
     return lambda verb, user: [verb, user, "--with", "virtual", "--codes", "generated", "-r", str(identity.to_public())]
 
 
@@ -53,10 +53,10 @@ def stray(name: str, run: str | None) -> str:
     return ARN + name
 
 
-def test_replace_gives_the_new_device_before_the_old_one_goes(
+def test_replace_enables_the_new_device_first(
     run: Run, made: Callable[..., list[str]], user: str, home: Path, judge: Judge, lab: Lab
 ) -> None:
-    """IAM's log has the Enable of the new device, then the Deactivate of the old one."""
+    """IAM's log has the Enable of the new device, then the Deactivate of the old device."""
     run(*made("enroll", user))
     seen = len(lab.calls)
     code, out, _ = run(*made("replace", user), "--yes", "--output", "json")
@@ -67,7 +67,7 @@ def test_replace_gives_the_new_device_before_the_old_one_goes(
     assert writes == ["CreateVirtualMFADevice", "EnableMFADevice", "DeactivateMFADevice", "DeleteVirtualMFADevice"]
 
 
-def test_a_lost_device_goes_first_and_its_sessions_are_told(
+def test_a_lost_device_is_removed_first(
     run: Run, made: Callable[..., list[str]], user: str, home: Path, judge: Judge, lab: Lab
 ) -> None:
     """`--lost` deactivates before it creates, and prints the commands that end the sessions of the lost device."""
@@ -85,7 +85,7 @@ def test_a_lost_device_goes_first_and_its_sessions_are_told(
     assert ends == [("enrollment", ARN + user), lost, ("enrollment", f"{ARN}{user}-2")]
 
 
-def test_the_commands_that_end_sessions_are_told_though_the_new_device_fails(
+def test_the_commands_that_end_sessions_are_always_printed(
     run: Run, made: Callable[..., list[str]], user: str, lab: Lab
 ) -> None:
     """They are urgent, so they are printed before anything is made, and again by the next run."""
@@ -110,20 +110,20 @@ def test_the_commands_that_end_sessions_are_told_though_the_new_device_fails(
 
 
 @pytest.mark.parametrize("lost", [[], ["--lost"]], ids=["new", "lost"])
-def test_replace_is_confirmed(
+def test_replace_asks_for_confirmation(
     lost: list[str], run: Run, made: Callable[..., list[str]], user: str, home: Path, judge: Judge
 ) -> None:
-    """A second run would replace the new device, so the user has to confirm; a script uses --yes."""
+    """A second run would replace the new device, so the user has to confirm. A script uses --yes."""
     run(*made("enroll", user))
     code, _, err = run(*made("replace", user), *lost)
     assert (code, "--yes" in err, f"{ARN}{user} will be removed from {user}" in err) == (8, True, True)
     assert judge.works(user, home) == [ARN + user]
 
 
-def test_a_dry_run_of_replace_and_revoke_shows_the_steps_and_touches_nothing(
+def test_a_dry_run_of_replace_and_revoke_shows_the_steps(
     run: Run, made: Callable[..., list[str]], user: str, lab: Lab
 ) -> None:
-    """They are printed in order: what is made and what is removed. A lost device is removed first."""
+    """The steps are printed in order, and nothing is changed. A lost device is removed first."""
     run(*made("enroll", user))
     seen = len(lab.calls)
     comes, goes = ["create", "encrypt", "enable", "confirm"], ["deactivate", "delete", "remove"]
@@ -146,7 +146,7 @@ def test_a_dry_run_of_replace_and_revoke_shows_the_steps_and_touches_nothing(
 def test_a_dry_run_settles_nothing(
     verb: str, run: Run, made: Callable[..., list[str]], nursery: Nursery, user: str, home: Path, lab: Lab
 ) -> None:
-    """It does not settle what a dead run left: the journal, IAM and the disk are unchanged."""
+    """It does not settle a dead run: the journal, IAM and the disk are unchanged."""
     words = ["revoke", user, "--leave-without-mfa"] if verb == "revoke" else made(verb, user)
     nursery.run(["enroll"], user, home, at=12)
     with sqlite_database.sqlite_ledger(home) as book:
@@ -160,10 +160,8 @@ def test_a_dry_run_settles_nothing(
     assert before[0].reached is models.Reached.CREATED
 
 
-def test_a_user_with_eight_devices_is_told_what_must_go_first(
-    run: Run, made: Callable[..., list[str]], user: str
-) -> None:
-    """Replace would need a ninth device."""
+def test_replace_refuses_a_user_with_eight_devices(run: Run, made: Callable[..., list[str]], user: str) -> None:
+    """A ninth device would be needed. The hint says what to remove first."""
     run(*made("enroll", user))
     for _ in range(7):
         assert run(*made("enroll", user), "--add")[0] == 0
@@ -174,8 +172,8 @@ def test_a_user_with_eight_devices_is_told_what_must_go_first(
     assert run(*made("replace", user), "--yes", "--mfa-device", f"{user}-3", "--lost")[0] == 0
 
 
-def test_revoke_asks_which_of_several(run: Run, made: Callable[..., list[str]], user: str) -> None:
-    """It never picks the first one; all are named."""
+def test_revoke_needs_a_choice_among_several_devices(run: Run, made: Callable[..., list[str]], user: str) -> None:
+    """It never removes the first device without being asked. All devices are listed."""
     run(*made("enroll", user))
     run(*made("enroll", user), "--add")
     code, _, err = run("revoke", user, "--yes")
@@ -186,10 +184,8 @@ def test_revoke_asks_which_of_several(run: Run, made: Callable[..., list[str]], 
     assert (code, "has no MFA device nonesuch" in err) == (2, True)
 
 
-def test_the_last_device_goes_only_when_that_is_said(
-    run: Run, made: Callable[..., list[str]], user: str, lab: Lab
-) -> None:
-    """The exit code is 6, and IAM is unchanged."""
+def test_the_last_device_needs_leave_without_mfa(run: Run, made: Callable[..., list[str]], user: str, lab: Lab) -> None:
+    """Without the option, the exit code is 6, and IAM is unchanged."""
     run(*made("enroll", user))
     code, _, err = run("revoke", user, "--yes")
     assert (code, "--leave-without-mfa" in err) == (6, True)
@@ -199,10 +195,10 @@ def test_the_last_device_goes_only_when_that_is_said(
     assert (code, "has no MFA device" in err) == (2, True)
 
 
-def test_a_refused_revoke_leaves_things_as_before(
+def test_a_refused_revoke_changes_nothing(
     run: Run, made: Callable[..., list[str]], user: str, lab: Lab, home: Path, judge: Judge
 ) -> None:
-    """IAM denies the Deactivate: the device, its backup and the journal are unchanged."""
+    """IAM denies the Deactivate. The device, its backup and the journal are unchanged."""
     run(*made("enroll", user))
     lab.faults.add("DeactivateMFADevice", "denied")
     code, _, err = run("revoke", user, "--yes", "--leave-without-mfa")
@@ -215,7 +211,7 @@ def test_a_refused_revoke_leaves_things_as_before(
 
 
 def test_a_device_of_another_tool_can_be_revoked(run: Run, user: str, lab: Lab) -> None:
-    """Without a tag, IAM's list identifies it by its user. There is no backup to remove."""
+    """It has no tag, so IAM's list identifies it by its user. There is no backup to remove."""
     iam = boto3.Session().client("iam")
     device = iam.create_virtual_mfa_device(VirtualMFADeviceName=user)["VirtualMFADevice"]
     pair = otp.pair(otp.from_base32(otp.Secret(device["Base32StringSeed"])), time.time())
@@ -229,8 +225,10 @@ def test_a_device_of_another_tool_can_be_revoked(run: Run, user: str, lab: Lab) 
     assert ARN + user not in lab.serials()
 
 
-def test_orphans_are_told_apart(run: Run, nursery: Nursery, users: Callable[[], str], home: Path, lab: Lab) -> None:
-    """Dead devices of this computer, of others and of other tools are shown, each with what `clean` will do."""
+def test_the_kinds_of_orphans_are_distinguished(
+    run: Run, nursery: Nursery, users: Callable[[], str], home: Path, lab: Lab
+) -> None:
+    """Dead devices of this computer, of others and of other tools are shown. Each row says what `clean` will do."""
     dead = users()
     nursery.run(["enroll"], dead, home, at=10)
     young = stray(users(), models.run_id(time.time(), b"aaaa"))
@@ -259,7 +257,7 @@ def test_orphans_are_told_apart(run: Run, nursery: Nursery, users: Callable[[], 
         boto3.Session().client("iam").delete_virtual_mfa_device(SerialNumber=serial)
 
 
-def test_a_listing_that_fails_cleans_nothing(run: Run, users: Callable[[], str], lab: Lab) -> None:
+def test_a_failed_list_cleans_nothing(run: Run, users: Callable[[], str], lab: Lab) -> None:
     """A denied page does not mean that there are no orphans."""
     old, other = (stray(users(), "20200101T000000Z-00000000") for _ in range(2))
     lab.faults.add("ListVirtualMFADevices", "denied", at="every")
@@ -277,10 +275,10 @@ def test_a_listing_that_fails_cleans_nothing(run: Run, users: Callable[[], str],
     assert not {old, other} & lab.serials()
 
 
-def test_the_ledger_tells_calls_with_request_ids_and_openings(
+def test_the_ledger_lists_calls_and_decryptions(
     run: Run, made: Callable[..., list[str]], user: str, home: Path, identity: pyrage.x25519.Identity, tmp_path: Path
 ) -> None:
-    """The output has the request IDs that CloudTrail needs, one line of JSON each, and each decryption of a backup."""
+    """Each call has the request ID that CloudTrail has. Each decryption of a backup has a line too."""
     run(*made("enroll", user))
     keys = tmp_path / "keys"
     keys.write_text(str(identity))
@@ -313,7 +311,7 @@ def test_a_ledger_that_is_locked_while_enrolling_ends_in_a_known_state(
     monkeypatch: pytest.MonkeyPatch,
     lab: Lab,
 ) -> None:
-    """Another program has locked the database: the exit code is 5 with a hint, and the next run repairs the rest."""
+    """Another program has locked the database. The exit code is 5 with a hint, and the next run repairs the rest."""
     monkeypatch.setattr(sqlite_database, "WAIT", 0.1)
     run("ledger", "show")
     other = sqlite3.connect(home / "ledger.sqlite", isolation_level=None)
@@ -330,7 +328,7 @@ def test_a_ledger_that_is_locked_while_enrolling_ends_in_a_known_state(
 @pytest.mark.parametrize(
     "content", [b"not a database at all" * 100, b"SQLite format 3\0" + os.urandom(4000)], ids=["text", "header"]
 )
-def test_a_damaged_ledger_is_told_before_anything_is_made(
+def test_a_damaged_ledger_is_reported_first(
     run: Run, made: Callable[..., list[str]], user: str, home: Path, content: bytes, lab: Lab
 ) -> None:
     """The exit code is 5, the hint has the command that moves the file away, and IAM is unchanged."""

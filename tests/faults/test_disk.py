@@ -1,4 +1,4 @@
-"""A disk that is full or fails at each write of ledger and backup, and symlinks in place of a backup's folder."""
+"""Tests of a disk that is full or fails at each write of ledger and backup, and of symlinks in place of folders."""
 
 import errno
 import os
@@ -32,7 +32,7 @@ def writes(nursery: Nursery, verb: str, user: str, home: Path) -> int:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=["full", "broken"])
 @pytest.mark.parametrize("verb", ["enroll", "replace", "revoke"])
-def test_a_write_that_fails_is_an_error_with_a_way_out(
+def test_a_failed_write_is_repaired_by_the_same_command(
     verb: str,
     number: int,
     broken_disk: Nursery,
@@ -41,7 +41,7 @@ def test_a_write_that_fails_is_an_error_with_a_way_out(
     tmp_path: Path,
     tried: Callable[[str, int], None],
 ) -> None:
-    """The run ends in a known state, prints one sentence about it, and the same command repairs the rest."""
+    """The run ends in a known state and prints one sentence about the write."""
     total = writes(broken_disk, verb, users(), tmp_path / "whole")
     failed = 0
     tries = sample(range(1, total + 1), 9)
@@ -73,7 +73,7 @@ def full(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_file_system_leaves_iam_as_it_was(full: Path, nursery: Nursery, user: str, judge: Judge) -> None:
-    """The kernel itself raises ENOSPC: nothing is made, and the same command works once there is space."""
+    """The kernel itself raises ENOSPC. Nothing is made, and the same command works once there is space."""
     code, said = nursery.run(["enroll"], user, full / "home")
     assert code == INTEGRITY, said
     (full / "ballast").unlink()
@@ -81,7 +81,7 @@ def test_a_full_file_system_leaves_iam_as_it_was(full: Path, nursery: Nursery, u
     assert len(judge.works(user, full / "home")) == 1
 
 
-def test_the_umask_does_not_open_what_we_write(nursery: Nursery, user: str, tmp_path: Path) -> None:
+def test_the_umask_does_not_change_the_modes(nursery: Nursery, user: str, tmp_path: Path) -> None:
     """Files are 0600 and folders 0700, even under umask 000."""
     assert nursery.run(["enroll"], user, tmp_path / "a" / "home", umask=0)[0] == 0
     for path in (tmp_path / "a").rglob("*"):
@@ -91,7 +91,7 @@ def test_the_umask_does_not_open_what_we_write(nursery: Nursery, user: str, tmp_
 def test_a_symlink_in_the_place_of_a_folder_is_refused(
     nursery: Nursery, user: str, tmp_path: Path, judge: Judge
 ) -> None:
-    """A backup is never written to the target of a symlink; IAM is unchanged."""
+    """A backup is never written to the target of a symlink. IAM is unchanged."""
     home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
     elsewhere.mkdir()
     (home / "backups").mkdir(parents=True)
@@ -103,10 +103,10 @@ def test_a_symlink_in_the_place_of_a_folder_is_refused(
 
 
 @pytest.mark.parametrize("what", ["file", "symlink", "folder"])
-def test_what_stands_in_the_place_of_a_backup_stays(
+def test_a_file_in_the_place_of_a_backup_is_kept(
     what: str, user: str, tmp_path: Path, identity: pyrage.x25519.Identity, lab: Lab
 ) -> None:
-    """It is neither overwritten nor removed, and IAM is unchanged."""
+    """It is not overwritten and not removed. IAM is unchanged."""
     home, run = tmp_path / "home", "20260101T000000Z-0123abcd"
     target = home / "backups" / "000000000000" / user / f"{user}-{run}.png.age"
     target.parent.mkdir(mode=0o700, parents=True)

@@ -25,7 +25,7 @@ Place = tuple[str | int, ...]
 
 
 def _places(value: object, at: Place = ()) -> Iterator[Place]:
-    """Yield the path to each value in JSON. Of a list, three items are enough."""
+    """Yield the path to each value in JSON. Of a list, only three items are used."""
     for key, each in (
         value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
     ):
@@ -64,7 +64,7 @@ def _try(desk: MfaKit, file: Path, commands: list[list[str]], tried: Callable[[s
 def test_no_snapshot_ends_in_an_internal_error(
     mfa_kit: MfaKit, recipient: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried: Callable[[str, int], None]
 ) -> None:
-    """A value of a real snapshot is replaced, such as by a malformed ARN, a time in no year, or a huge number."""
+    """A value of a real snapshot is replaced, for example by a malformed ARN, an impossible time, or a huge number."""
     file = tmp_path / "snapshot.json"
     with Lab(description=read_description(OLD / "account.json")) as lab:
         for name, text in lab.env.items():

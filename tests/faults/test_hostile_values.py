@@ -56,7 +56,7 @@ COMMANDS: dict[str, list[str]] = {
 
 
 class Liar:
-    """A server between a command and the lab that replaces an element in all answers."""
+    """A server between a command and the lab that replaces one element in all answers."""
 
     def __init__(self, lab: Lab, lie: tuple[str, str]) -> None:
         self._lab, self._lie = lab, lie
@@ -88,7 +88,7 @@ def test_no_answer_ends_in_an_internal_error(
     monkeypatch: pytest.MonkeyPatch,
     tried: Callable[[str, int], None],
 ) -> None:
-    """An element of what the command reads is replaced by one of the values, in turn."""
+    """An element that the command reads is replaced by each of the values in turn."""
     policy = tmp_path / "policy.json"
     policy.write_text(json.dumps(POLICY))
     numbers = count()

@@ -29,7 +29,7 @@ def test_a_kill_at_any_step_is_repaired_by_the_same_command(
     tmp_path: Path,
     tried: Callable[[str, int], None],
 ) -> None:
-    """Afterwards exactly one device works, or none after a revoke, and nothing half-made is left anywhere."""
+    """Afterwards exactly one device works, or none after a revoke, and no half-made device is left."""
     prepare = ["enroll"] * BEFORE[verb]
     home = tmp_path / "whole"
     user = users()

@@ -54,7 +54,7 @@ def _columns(file: Path) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.slow
-def test_a_value_of_another_type_in_any_column_is_5_and_no_bug(used: MfaKit) -> None:
+def test_a_value_of_another_type_in_any_column_exits_with_5(used: MfaKit) -> None:
     """Each column of each table that has rows gets each value in turn."""
     file = used.home / "ledger.sqlite"
     before = file.with_name("before")

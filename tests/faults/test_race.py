@@ -1,4 +1,4 @@
-"""Two processes at once, and a user who presses Ctrl-C twice."""
+"""Tests of two processes at the same time, and of a user who presses Ctrl-C twice."""
 
 import signal
 from collections.abc import Callable
@@ -15,7 +15,10 @@ from tests.faults.worker import Cut, act, at_desk, shared_iam
 def test_two_processes_for_one_user_make_one_device(
     nursery_of: Callable[..., Nursery], users: Callable[[], str], tmp_path: Path, judge: Judge
 ) -> None:
-    """They run at one desk at the same time. IAM gives the name to only one; the other leaves nothing behind."""
+    """They run on one computer at the same time.
+
+    IAM gives the name to only one, and the other leaves nothing behind.
+    """
     one, two = nursery_of(), nursery_of()
     for number in range(10):
         user, home = users(), tmp_path / str(number)
@@ -41,10 +44,10 @@ def test_a_clean_leaves_a_live_enrollment_alone(
     assert judge.works(user, tmp_path / "home") == [serial]
 
 
-def test_a_live_enrollment_survives_its_desk_being_asked_again(
+def test_a_live_enrollment_survives_a_second_enroll(
     nursery_of: Callable[..., Nursery], user: str, tmp_path: Path, judge: Judge
 ) -> None:
-    """A second enroll for the same user finds the name taken, and removes nothing."""
+    """The second enroll for the same user finds the name taken, and removes nothing."""
     waiting, second = nursery_of(), nursery_of()
     gate = tmp_path / "gate"
     steps = waiting.start(["enroll"], user, tmp_path / "home", gate=str(gate))
@@ -60,7 +63,7 @@ def test_a_live_enrollment_survives_its_desk_being_asked_again(
 def test_a_second_ctrl_c_while_settling_keeps_the_entry_open(
     user: str, tmp_path: Path, identity: pyrage.x25519.Identity, judge: Judge, nursery: Nursery
 ) -> None:
-    """The first interrupt is reported, the note says what is left, and the next run settles it."""
+    """The first interrupt is reported, the note says what is left, and the next run settles the device."""
 
     class TwiceInterrupted(Cut):
         def step(self, name: str, call: Callable[[], object]) -> object:

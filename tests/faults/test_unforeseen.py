@@ -1,4 +1,4 @@
-"""Tests of exceptions that nothing foresees: they end at the one exit, or fail their row, and nothing quotes them."""
+"""Tests of unexpected exceptions: they end the command with 70, or fail their row, and no output quotes them."""
 
 import base64
 import fcntl
@@ -105,7 +105,7 @@ ADMINISTRATOR = json.dumps(
 
 @dataclass
 class Stage:
-    """A desk in a folder of its own, with users of its own."""
+    """A desk with its own folder and its own users."""
 
     desk: MfaKit
     lab: Lab
@@ -225,7 +225,7 @@ def _picture(stage: Stage) -> Words:
 
 
 def _rekeyed(stage: Stage, *, recorded: bool) -> Words:
-    """Encrypt backups again that only the new identity opens, with or without a record of it."""
+    """Re-encrypt backups that only the new identity decrypts, with or without a record of the new identity."""
     stage.enrolled()
     other = stage.folder / "other.txt"
     other.write_text(f"{pyrage.x25519.Identity.generate()}\n")
@@ -343,7 +343,7 @@ def at_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]
 
 
 def _drain(outer: int) -> None:
-    """Read what is written to a terminal, until it is closed everywhere."""
+    """Read the output of a terminal until all descriptors of it are closed."""
     try:
         while os.read(outer, 65536):
             pass
@@ -396,16 +396,16 @@ def pairs_of(stages: Callable[[], Stage], known: dict[str, list[tuple[str, Place
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_an_exception_that_nothing_foresaw_ends_at_the_one_exit_and_quotes_nothing(
+def test_an_unexpected_exception_is_reported_without_its_text(
     chunk: int,
     stages: Callable[[], Stage],
     known: dict[str, list[tuple[str, Place]]],
     capfd: pytest.CaptureFixture[str],
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Each class of Python's exceptions, at each method of the ports that a command calls: 300 in a full run.
+    """Each class of Python's exceptions is raised at each method of the ports that a command calls: 300 in a full run.
 
-    A method of a port that no command here calls is listed with the reason, or the test fails.
+    A method of a port that no command here calls must be listed with the reason, or the test fails.
     """
     pairs = pairs_of(stages, known)
     found = {*map(str, places_of("faults")), *without_class()}

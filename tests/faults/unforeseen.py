@@ -1,8 +1,8 @@
-"""Exceptions that nothing foresees, raised by the methods of the ports that a command calls.
+"""Unexpected exceptions, raised by the methods of the ports that a command calls.
 
-A port is a Protocol of mfa_kit, wherever it is. A place is a method of a port in a class that implements the port.
-Three tests raise at them: `tests/oath` and `tests/fido` where the class belongs to OATH keys or security keys,
-`tests/faults` everywhere else. Each of them fails if one of its places is neither called by its commands nor listed.
+A port is a Protocol of mfa_kit. A place is a method of a port in a class that implements the port. Three tests raise
+exceptions at the places: `tests/oath` for classes of OATH keys, `tests/fido` for classes of security keys, and
+`tests/faults` for all others. Each test fails if one of its places is not called by its commands and not listed.
 """
 
 import builtins
@@ -35,11 +35,11 @@ STOPS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 
 
 class PanicException(BaseException):
-    """What pyo3 raises when code in Rust panics."""
+    """Stands in for the exception that pyo3 raises when Rust code panics."""
 
 
 def _instance(kind: type[BaseException]) -> BaseException:
-    """Make an exception that quotes the secret wherever it can: in its arguments, attributes and notes."""
+    """Make an exception that contains the secret in its arguments, attributes and notes."""
     if issubclass(kind, BaseExceptionGroup):
         error: BaseException = kind(SECRET, [ValueError(SECRET)])
     elif issubclass(kind, UnicodeDecodeError):
@@ -62,7 +62,7 @@ def _instance(kind: type[BaseException]) -> BaseException:
 
 
 def exceptions() -> list[Callable[[], BaseException]]:
-    """Return makers of exceptions of each class in Python, and of some libraries."""
+    """Return functions that make exceptions of each class in Python, and of some libraries."""
     kinds = [each for each in vars(builtins).values() if isinstance(each, type) and issubclass(each, BaseException)]
     kinds += [PanicException, sqlite3.OperationalError, struct.error, zlib.error, subprocess.CalledProcessError]
     return [functools.partial(_instance, kind) for kind in dict.fromkeys(kinds) if not issubclass(kind, STOPS)]
@@ -89,7 +89,7 @@ def _is_port(kind: type) -> bool:
 
 @functools.cache
 def ports() -> dict[str, type]:
-    """Return each Protocol of mfa_kit by its name, after that of its module if two have the same name."""
+    """Return each Protocol of mfa_kit by its name. If two have the same name, the module's name comes before it."""
     found = [kind for kind in _classes() if _is_port(kind)]
     count = Counter(kind.__name__ for kind in found)
     return {
@@ -110,7 +110,7 @@ def _methods(port: type) -> dict[str, object]:
 def _implementations(port: type) -> list[type]:
     """Return our classes that have all methods of a port, without those of the lab.
 
-    A port that is called itself (`__call__`) has none, because functions implement it.
+    A port with the method `__call__` has none, because functions implement it.
     """
     methods = _methods(port)
 
@@ -127,7 +127,7 @@ def _implementations(port: type) -> list[type]:
 
 @dataclass(frozen=True)
 class Place:
-    """A method of a port, where a class of ours implements it."""
+    """A method of a port, in a class of ours that implements the port."""
 
     port: str
     owner: type
@@ -151,7 +151,7 @@ class Place:
 
 @functools.cache
 def _owners() -> dict[str, list[Place]]:
-    """Return where our classes implement each method of each port. The key is `PORT.METHOD`."""
+    """Return the classes in which each method of each port is implemented. The key is `PORT.METHOD`."""
     return {
         f"{port}.{name}": [
             Place(port, owner, name)
@@ -171,7 +171,7 @@ def without_class() -> set[str]:
 
 @functools.cache
 def places() -> list[Place]:
-    """Return each place once, also if its class implements several ports with such a method."""
+    """Return each place once, even if its class implements several ports with this method."""
     found = {(place.owner, place.name): place for each in reversed(_owners().values()) for place in reversed(each)}
     return list(found.values())[::-1]
 
@@ -187,7 +187,7 @@ TESTS = {
 
 
 def places_of(test: str) -> list[Place]:
-    """Return the places at which a test has to raise: `oath`, `fido` or `faults`."""
+    """Return the places at which a test has to raise exceptions. The test is `oath`, `fido` or `faults`."""
 
     def tested_by(module: str) -> str:
         return next((name for name, start in TESTS.items() if module.startswith(start)), "faults")
@@ -196,7 +196,7 @@ def places_of(test: str) -> list[Place]:
 
 
 def incomplete(found: Iterable[str], called: Iterable[str], reasons: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return what is neither called nor listed under a reason, and what is listed although it is called or unknown."""
+    """Return places that are not called and not listed, and listed places that are called or unknown."""
     lacking = set(found) - set(called)
     listed = {name for names in reasons.values() for name in names}
     return [
@@ -216,7 +216,7 @@ def called_places(everywhere: Sequence[Place], run: Callable[[], object]) -> lis
 
 
 def raising(place: Place, error: BaseException, patch: pytest.MonkeyPatch) -> list[None]:
-    """Let a place raise. Return a list that is empty until it did."""
+    """Let a place raise an exception. Return a list that is empty until the exception was raised."""
     done: list[None] = []
 
     def act() -> None:
@@ -235,9 +235,9 @@ def traces(folder: Path) -> Iterator[Path]:
 
 
 def spread(number: int, pairs: Sequence[tuple[str, Place]]) -> list[tuple[str, Place, BaseException]]:
-    """Return so many exceptions, each at a place that a command calls: each class of exceptions in turn.
+    """Return this many exceptions, each at a place that a command calls. Each class of exceptions is used in turn.
 
-    Each place comes once before any comes with another command. A smaller number takes places at equal distances.
+    Each place comes once before any place comes with another command. A smaller number takes places at equal distances.
     """
     first = {place: (name, place) for name, place in reversed(pairs)}
     others = [pair for pair in pairs if first[pair[1]] != pair]
@@ -260,12 +260,13 @@ def ending(
     rows: bool = False,
     card: bool = False,
 ) -> str | None:
-    """Let a place raise while a command runs. Return what is wrong with its end, or None.
+    """Let a place raise an exception while a command runs. Return what is wrong with the command's end, or None.
 
-    It has to end with 70, or with 1 if it has `rows` that may fail, and to name the class and the place of the
-    exception. If the exception comes while a run is settled after another error, such as Ctrl-C, the command ends with
-    that error, and a note names the class. The secret must be in no output, log and file. The adapter of a `card` uses
-    its own methods to parse answers of the card, so it may take an exception for an invalid answer, which is exit 3.
+    The command has to exit with 70, or with 1 if it has `rows` that may fail, and to name the class and the place of
+    the exception. If the exception comes while a run is settled after another error, such as Ctrl-C, the command ends
+    with that error, and a note names the class. The secret must not be in any output, log or file. The adapter of a
+    `card` uses its own methods to parse answers of the card, so it may treat an exception as an invalid answer, which
+    exits with 3.
     """
     with pytest.MonkeyPatch.context() as patch, loudest() as logs:
         reached = raising(place, error, patch)

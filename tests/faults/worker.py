@@ -1,7 +1,7 @@
-"""A process at a desk whose ports can be cut: `python -m tests.faults.worker` reads one JSON job per line.
+"""A process at a desk whose ports can be interrupted: `python -m tests.faults.worker` reads one JSON job per line.
 
-Each job runs in a process of its own, forked from this one after all imports, so that a SIGKILL costs milliseconds. The
-product has no hooks for this: the ports that it gets are wrapped here.
+Each job runs in a separate process, which is forked from this process after all imports, so that a SIGKILL costs
+milliseconds. The product has no hooks for this: the ports that a job uses are wrapped here.
 """
 
 import ctypes
@@ -39,7 +39,7 @@ DAY = 86400.0
 
 @dataclass
 class Cut:
-    """Counts the steps of a run, and acts just before or just after one of them."""
+    """Counts the steps of a run, and acts just before or just after one step."""
 
     at: int = 0
     after: bool = False
@@ -80,7 +80,7 @@ class _Wrapped:
 
 @dataclass
 class Notes:
-    """A Progress that keeps its notes."""
+    """A Progress that keeps its notes in a list."""
 
     said: list[str] = field(default_factory=list)
 
@@ -91,7 +91,7 @@ class Notes:
 
 
 class Waiting(BackupAlone):
-    """Codes from a person who makes mfa-kit wait until a file exists."""
+    """Codes from a user who makes mfa-kit wait until a file exists."""
 
     def __init__(self, now: Callable[[], float], gate: Path) -> None:
         super().__init__(now)
@@ -104,7 +104,10 @@ class Waiting(BackupAlone):
 
 
 class Observer:
-    """Passes calls on to the ledger of the current desk. Clients are slow to create, so desks share one."""
+    """Passes calls on to the ledger of the current desk.
+
+    Clients are slow to create, so all desks share one observer.
+    """
 
     def __init__(self) -> None:
         self.to: Callable[[Call], None] = lambda _: None
@@ -117,7 +120,7 @@ Shared = tuple[Iam, Observer]
 
 
 def shared_iam(**how: Any) -> Shared:
-    """Make the pair of clients that at_desk takes."""
+    """Make the pair of client and observer that `at_desk` takes."""
     observer = Observer()
     return Iam(observe=observer, sleep=lambda _: None, **how), observer
 
@@ -191,7 +194,7 @@ def act(
 
 
 class Told(Cut):
-    """Writes each step when it happens, because a killed process cannot report later."""
+    """Writes each step to a file when it happens, because a killed process cannot report later."""
 
     def __init__(self, file: Path, **how: Any) -> None:
         super().__init__(**how)

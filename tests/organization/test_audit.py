@@ -23,7 +23,7 @@ ALL = [ACCOUNT, *MEMBERS]
 
 @contextmanager
 def without_role(lab: Lab, number: str) -> Iterator[None]:
-    """Take the role of the audit out of an account for a while."""
+    """Remove the audit role from an account until the context ends."""
     roles = lab.organization[number].backend.roles
     key = next(key for key, role in roles.items() if role.name == "mfa-kit-audit")
     role = roles.pop(key)
@@ -46,8 +46,8 @@ def test_every_row_names_its_account(org_kit: MfaKit) -> None:
     assert next(row for row in found if row["account"] == MEMBERS[0])["account_name"] == "member-001"
 
 
-def test_accounts_give_the_same_answers_alone_and_together(org_kit: MfaKit) -> None:
-    """The rules of an account have the same results and findings in one audit of all and in an audit of it alone."""
+def test_an_account_has_the_same_results_alone_and_together(org_kit: MfaKit) -> None:
+    """The rules have the same results and findings in an audit of all accounts and of this account alone."""
     together = {row["account"]: row["audit"] for row in rows(org_kit, "audit", "--org", code=1)}
     for number in ALL:
         (alone,) = rows(org_kit, "audit", "--org", "-a", number, code=1)
@@ -56,8 +56,8 @@ def test_accounts_give_the_same_answers_alone_and_together(org_kit: MfaKit) -> N
     assert [rule["result"] for rule in single] == [rule["result"] for rule in together[ACCOUNT]["rules"]]
 
 
-def test_the_failure_of_an_account_is_its_row(org_kit: MfaKit, org_lab: Lab) -> None:
-    """An account that denies the role is unknown with the reason, the others are read, and the exit code is 1."""
+def test_a_denied_account_is_unknown_in_its_row(org_kit: MfaKit, org_lab: Lab) -> None:
+    """The row has the reason, the other accounts are read, and the exit code is 1."""
     with without_role(org_lab, MEMBERS[1]):
         result = org_kit.run("status", "--org", "--output", "json")
     assert result.code == 1
@@ -69,8 +69,8 @@ def test_the_failure_of_an_account_is_its_row(org_kit: MfaKit, org_lab: Lab) -> 
     assert f"unknown: account member-002 ({MEMBERS[1]}): the role" in result.err
 
 
-def test_if_every_account_is_denied_the_caller_is_the_cause(org_kit: MfaKit, org_lab: Lab) -> None:
-    """Nobody has to look at a thousand accounts when the caller may not assume the role anywhere."""
+def test_if_every_account_is_denied_the_caller_is_blamed(org_kit: MfaKit, org_lab: Lab) -> None:
+    """The user need not look at a thousand accounts if the caller may not assume the role anywhere."""
     org_lab.faults.add("AssumeRole", "denied", at="every")
     result = org_kit.run("audit", "--org", "--exclude", ACCOUNT)
     assert result.code == 4
@@ -80,7 +80,7 @@ def test_if_every_account_is_denied_the_caller_is_the_cause(org_kit: MfaKit, org
 
 
 def test_an_account_that_is_not_active_is_skipped(org_kit: MfaKit, org_lab: Lab) -> None:
-    """A suspended account has a row that says so, and nothing is asked of it."""
+    """A suspended account has a row that says so. No call is made to it."""
     record = org_lab.organization.records[MEMBERS[2]]
     record.state = AccountState.SUSPENDED
     try:
@@ -93,7 +93,7 @@ def test_an_account_that_is_not_active_is_skipped(org_kit: MfaKit, org_lab: Lab)
 
 
 def test_the_folder_of_an_account_is_complete(org_kit: MfaKit, tmp_path: Path) -> None:
-    """--output-dir gets a folder per account with its snapshot and its audit, and two files about all of them."""
+    """--output-dir gets a folder per account with its snapshot and its audit, and two files about all accounts."""
     folder = tmp_path / "out"
     rows(org_kit, "audit", "--org", "--output-dir", folder, code=1)
     assert sorted(each.name for each in folder.iterdir()) == sorted(
@@ -107,8 +107,8 @@ def test_the_folder_of_an_account_is_complete(org_kit: MfaKit, tmp_path: Path) -
         assert json.loads((folder / number / "audit.json").read_text())["account"] == number
 
 
-def test_resume_reads_the_rest_and_what_had_holes(org_kit: MfaKit, org_lab: Lab, tmp_path: Path) -> None:
-    """A second run keeps the complete accounts, and reads the denied one and the one with a hole again."""
+def test_resume_reads_incomplete_accounts_again(org_kit: MfaKit, org_lab: Lab, tmp_path: Path) -> None:
+    """A second run keeps the complete accounts. It reads the denied account and the partly read account again."""
     folder = tmp_path / "out"
     unreadable = {"operation": "GetAccountPasswordPolicy", "fault": "denied", "at": "every", "account": MEMBERS[1]}
     org_lab.faults.add_row(unreadable)
@@ -124,7 +124,7 @@ def test_resume_reads_the_rest_and_what_had_holes(org_kit: MfaKit, org_lab: Lab,
 
 
 def test_a_command_that_fixes_a_finding_names_its_account(org_kit: MfaKit) -> None:
-    """Someone with credentials of another account cannot change the user of that name there by mistake."""
+    """Otherwise someone with credentials of another account could change the user of that name there by mistake."""
     found = rows(org_kit, "audit", "--org", "-a", MEMBERS[0], code=1)
     lines = [
         line
@@ -137,8 +137,11 @@ def test_a_command_that_fixes_a_finding_names_its_account(org_kit: MfaKit) -> No
     assert all(f"--account {MEMBERS[0]}" in line for line in lines)
 
 
-def test_status_of_many_accounts_makes_the_calls_of_an_audit(org_kit: MfaKit, org_lab: Lab) -> None:
-    """No user is asked about whose devices are known, so an account takes at most eight calls and one per user."""
+def test_status_of_many_accounts_makes_few_calls(org_kit: MfaKit, org_lab: Lab) -> None:
+    """Users whose devices are known are not looked up.
+
+    So an account takes at most eight calls, and one call per other user.
+    """
     rows(org_kit, "status", "--org")
     for number in MEMBERS:
         assert len([call for call in org_lab.calls if call.account == number]) <= 8 + 3
@@ -160,8 +163,8 @@ def test_a_user_or_a_snapshot_belongs_to_one_account(org_kit: MfaKit, tmp_path: 
         assert org_kit.run(*args).code == 2
 
 
-def test_a_full_disk_leaves_no_half_folder(org_kit: MfaKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a folder cannot be written, the command ends with one sentence, and nothing half-written stays."""
+def test_a_full_disk_leaves_no_partial_folder(org_kit: MfaKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a folder cannot be written, the command ends with one sentence, and no partly written folder stays."""
     folder = tmp_path / "out"
 
     def fail(opened: int, name: str, data: bytes) -> None:
@@ -182,7 +185,7 @@ def test_a_full_disk_leaves_no_half_folder(org_kit: MfaKit, tmp_path: Path, monk
 def test_every_table_of_accounts_fits_80_columns(
     command: tuple[str, ...], org_kit: MfaKit, org_lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a default window each stays a table that begins with the account."""
+    """In a default window, each result stays a table that begins with the account."""
     monkeypatch.setattr(forms, "window_width", lambda _: 80)
     with without_role(org_lab, MEMBERS[1]):
         lines = org_kit.run(*command, "--org").out.splitlines()
@@ -190,8 +193,8 @@ def test_every_table_of_accounts_fits_80_columns(
     assert max(map(len, lines)) <= 80
 
 
-def test_resume_continues_the_last_run_and_none_before_it(org_kit: MfaKit, tmp_path: Path) -> None:
-    """What an earlier run read is not presented as read by the run that is continued."""
+def test_resume_continues_only_the_last_run(org_kit: MfaKit, tmp_path: Path) -> None:
+    """Accounts that only an earlier run read are read again."""
     folder = tmp_path / "out"
     rows(org_kit, "audit", "--org", "--output-dir", folder, code=1)
     run = folder / "run.json"
@@ -202,7 +205,7 @@ def test_resume_continues_the_last_run_and_none_before_it(org_kit: MfaKit, tmp_p
 
 @pytest.mark.parametrize("other", [("--rule", "passwords"), ("-a", MEMBERS[0])])
 def test_resume_is_refused_for_other_accounts_or_rules(other: tuple[str, str], org_kit: MfaKit, tmp_path: Path) -> None:
-    """The files about all accounts would lose those that the command leaves out."""
+    """The files about all accounts would lose the accounts that the command leaves out."""
     folder = tmp_path / "out"
     rows(org_kit, "audit", "--org", "--output-dir", folder, code=1)
     before = (folder / "organization.json").read_text()
@@ -215,7 +218,7 @@ def test_resume_is_refused_for_other_accounts_or_rules(other: tuple[str, str], o
 def test_the_earlier_folder_stays_if_it_cannot_be_replaced(
     org_kit: MfaKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the new folder cannot take its name, the result of the earlier run is put back."""
+    """If the new folder cannot be renamed, the folder of the earlier run is put back."""
     folder = tmp_path / "out"
     rows(org_kit, "audit", "--org", "--output-dir", folder, code=1)
     rename = Path.rename
@@ -231,8 +234,8 @@ def test_the_earlier_folder_stays_if_it_cannot_be_replaced(
     assert not list(folder.glob(".0*"))
 
 
-def test_a_full_result_is_not_blamed_on_the_folder(org_kit: MfaKit, tmp_path: Path) -> None:
-    """If stdout cannot be written, the command says so, and exits with 5."""
+def test_an_unwritable_stdout_is_not_blamed_on_the_folder(org_kit: MfaKit, tmp_path: Path) -> None:
+    """If stdout cannot be written, the error says so, and the exit code is 5."""
     with Path("/dev/full").open("w") as full:
         result = org_kit.process("audit", "--org", "--output-dir", tmp_path / "out", stdout=full)
     assert result.code == 5
@@ -240,14 +243,14 @@ def test_a_full_result_is_not_blamed_on_the_folder(org_kit: MfaKit, tmp_path: Pa
 
 
 def test_a_role_that_is_missing_everywhere_points_at_the_caller(org_kit: MfaKit) -> None:
-    """The caller's own account needs no role, so it is read, and says nothing about the role."""
+    """The caller's own account needs no role. It can be read, but that does not show whether the role exists."""
     result = org_kit.run("status", "--org", "--role-name", "no-such-role")
     assert result.code == 1
     assert "every account that needs a role denied access" in result.err
 
 
 def test_an_account_of_unknown_state_counts_as_unread(org_kit: MfaKit, org_lab: Lab) -> None:
-    """It may be active, so the command does not succeed without it."""
+    """The account may be active, so the exit code is 1."""
     record = org_lab.organization.records[MEMBERS[2]]
     record.state = AccountState.UNKNOWN
     try:

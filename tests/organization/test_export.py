@@ -27,7 +27,7 @@ ALICE = "arn:aws:iam::000000000000:user/alice"
 
 @contextmanager
 def organizations(answers: Answers) -> Iterator[OrganizationReader]:
-    """Serve canned answers by operation; yield a reader of them."""
+    """Serve fixed answers by operation, and yield a reader of them."""
 
     def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
         queue = answers[handler.headers["X-Amz-Target"].rpartition(".")[2]]
@@ -47,8 +47,8 @@ def refused(code: str, message: str = "") -> list[tuple[int, dict[str, Any]]]:
 
 
 @pytest.mark.usefixtures("at_lab")
-def test_state_counts_before_status() -> None:
-    """Status is older, and was to be retired. A state that mfa-kit does not know is not taken for ACTIVE."""
+def test_state_has_precedence_over_status() -> None:
+    """Status is the older field. A state that mfa-kit does not know does not count as ACTIVE."""
     rows = [
         row(1, State="CLOSED", Status="ACTIVE"),
         {"Id": "000000000002", "Status": "SUSPENDED"},
@@ -65,8 +65,8 @@ def test_state_counts_before_status() -> None:
 
 
 @pytest.mark.usefixtures("at_lab")
-def test_an_empty_page_is_not_the_last_one() -> None:
-    """Organizations may return a page without rows, and a token for the next page."""
+def test_an_empty_page_may_be_followed_by_another() -> None:
+    """Organizations may return a page without rows, but with a token for the next page."""
     pages: list[tuple[int, dict[str, Any]]] = [
         (200, {"Accounts": [], "NextToken": "a"}),
         (200, {"Accounts": [row(1)], "NextToken": "b"}),
@@ -85,8 +85,8 @@ def test_an_empty_page_is_not_the_last_one() -> None:
     ],
 )
 @pytest.mark.usefixtures("at_lab")
-def test_answers_that_make_no_sense_are_errors(answers: dict[str, Any], kind: type[MfaKitError], said: str) -> None:
-    """Another server than AWS may have sent them."""
+def test_invalid_answers_are_errors(answers: dict[str, Any], kind: type[MfaKitError], said: str) -> None:
+    """A server other than AWS may have sent them."""
     with organizations({"ListAccounts": [(200, answers)]}) as reader, pytest.raises(kind, match=said):
         list(reader.accounts())
 
@@ -117,7 +117,7 @@ def test_answers_that_make_no_sense_are_errors(answers: dict[str, Any], kind: ty
 def test_a_refusal_says_who_may_list_the_accounts(
     code: str, message: str, kind: type[MfaKitError], said: str, hint: str
 ) -> None:
-    """AWS uses one code for a caller without the permission and for an account that may not ask at all."""
+    """AWS uses one error code for a caller without the permission and for an account that is not allowed to ask."""
     with organizations({"ListAccounts": refused(code, message)}) as reader, pytest.raises(kind) as caught:
         list(reader.accounts())
     assert type(caught.value) is kind
@@ -127,7 +127,7 @@ def test_a_refusal_says_who_may_list_the_accounts(
 @pytest.mark.parametrize("code", ["ParentNotFoundException", "InvalidInputException"])
 @pytest.mark.usefixtures("at_lab")
 def test_a_unit_that_does_not_exist_is_named(code: str) -> None:
-    """Organizations also refuses the ID of a unit in another form."""
+    """Organizations also refuses an ID that does not have the form of a unit's ID."""
     answers: Answers = {"ListAccountsForParent": refused(code)}
     with organizations(answers) as reader, pytest.raises(UsageFault, match="no organizational unit 'ou-lab0-1"):
         list(reader.accounts("ou-lab0-12345678"))
@@ -135,7 +135,7 @@ def test_a_unit_that_does_not_exist_is_named(code: str) -> None:
 
 @pytest.mark.usefixtures("at_lab")
 def test_units_that_contain_each_other_are_read_once() -> None:
-    """Only another server than AWS has them."""
+    """Only a server other than AWS has such units."""
     answers: Answers = {
         "ListAccountsForParent": [(200, {"Accounts": [row(1)]}), (200, {"Accounts": [row(2)]})],
         "ListOrganizationalUnitsForParent": [
@@ -174,7 +174,7 @@ def export(organization: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_accounts_of_all_pages_are_written(export: Callable[..., Any], tmp_path: Path) -> None:
-    """Accounts that are not ACTIVE are left out, and named with their state. The file is private."""
+    """Accounts that are not ACTIVE are left out, and listed with their state. Only the user can read the file."""
     done, accounts = export("--output", "json")
     assert done.code == 0, done.err
     assert len(accounts) == MEMBERS + 1 - 2
@@ -191,23 +191,23 @@ def test_the_accounts_of_all_pages_are_written(export: Callable[..., Any], tmp_p
     assert (tmp_path / "accounts.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_file_is_never_overwritten(export: Callable[..., Any], tmp_path: Path) -> None:
-    """Nothing is asked of AWS before."""
+def test_export_never_overwrites_a_file(export: Callable[..., Any], tmp_path: Path) -> None:
+    """No call is made to AWS before the check."""
     (tmp_path / "accounts.json").write_text('{"accounts": [{"account_id": "000000000009"}]}')
     done, accounts = export()
     assert (done.code, [account.id for account in accounts]) == (5, ["000000000009"])
     assert "accounts.json already exists" in done.err
 
 
-def test_a_dry_run_writes_nothing(export: Callable[..., Any]) -> None:
-    """It shows how many accounts the file would have."""
+def test_a_dry_run_of_export_writes_nothing(export: Callable[..., Any]) -> None:
+    """It prints how many accounts the file would have."""
     done, accounts = export("--dry-run")
     assert (done.code, accounts) == (0, [])
     assert f"accounts  {MEMBERS + 1 - 2}" in done.out
 
 
 def test_a_unit_includes_the_units_below_it(export: Callable[..., Any], organization: Lab) -> None:
-    """The accounts of the lab are in units below `workloads`, and in another unit."""
+    """The lab's accounts are in units below `workloads`, and in another unit."""
     units = {unit.name: unit.id for unit in organization.organization.units.values()}
     below = {units["production"], units["development"]}
     records = organization.organization.records.values()
@@ -218,7 +218,7 @@ def test_a_unit_includes_the_units_below_it(export: Callable[..., Any], organiza
 
 
 def test_accounts_are_chosen_by_name_and_tag(export: Callable[..., Any]) -> None:
-    """With -t, the tags are read, and are written too."""
+    """With -t, the accounts' tags are read and written."""
     done, accounts = export("-t", "stage:sandbox", "--exclude", "member-003", "--role-name", "reader")
     assert done.code == 0, done.err
     assert {account.tags for account in accounts} == {("stage:sandbox",)}
@@ -227,14 +227,14 @@ def test_accounts_are_chosen_by_name_and_tag(export: Callable[..., Any]) -> None
 
 
 def test_a_misspelled_name_writes_nothing(export: Callable[..., Any]) -> None:
-    """The error has the name that was probably meant."""
+    """The error suggests the name that was probably meant."""
     done, accounts = export("-a", "membr-003")
     assert (done.code, accounts) == (2, [])
     assert "there is no account 'membr-003'" in done.err
     assert "did you mean 'member-003'?" in done.err
 
 
-def test_the_account_of_the_credentials_has_their_profile(
+def test_the_callers_account_is_written_with_its_profile(
     export: Callable[..., Any], organization: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The management account has no role that a StackSet deploys. Without a profile, a note says so."""
@@ -256,7 +256,7 @@ def test_the_account_of_the_credentials_has_their_profile(
 def test_a_member_account_may_not_list_the_organization(
     export: Callable[..., Any], organization: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its policies allow everything, and Organizations refuses it all the same."""
+    """The policies of the member allow everything, but Organizations refuses it."""
     sts = boto3.client("sts", endpoint_url=organization.url)
     role = "arn:aws:iam::000000000001:role/OrganizationAccountAccessRole"
     made = sts.assume_role(RoleArn=role, RoleSessionName="export")["Credentials"]
@@ -276,7 +276,7 @@ def test_an_account_without_an_organization_gets_an_error(mfa_kit: MfaKit, tmp_p
 
 
 def test_the_management_account_is_named(organization: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A member may ask for it too."""
+    """Member accounts can read its ID too."""
     for name, value in organization.env.items():
         monkeypatch.setenv(name, value)
     reader = OrganizationReader(Iam(observe=lambda _: None).ask_organizations)

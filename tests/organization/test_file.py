@@ -1,4 +1,4 @@
-"""Files of accounts in c7n-org's format: what is read, each fault with its place, and the way back."""
+"""Accounts files in c7n-org's format: parsing, the place of each error, and writing."""
 
 import json
 import subprocess
@@ -64,7 +64,7 @@ def read(folder: Path, text: str, name: str = "accounts.yml") -> list[OrgAccount
 
 
 def faults(folder: Path, text: str, name: str = "accounts.yml") -> list[str]:
-    """Return all that is wrong with a file: the notes of the error, or else the error itself without the path."""
+    """Return all errors in a file: the notes of the exception, or else the exception itself without the path."""
     with pytest.raises(UsageFault) as caught:
         read(folder, text, name)
     assert caught.value.hint
@@ -72,12 +72,12 @@ def faults(folder: Path, text: str, name: str = "accounts.yml") -> list[str]:
 
 
 def test_all_keys_of_the_format_are_read(tmp_path: Path) -> None:
-    """Variables at the top are those of each account, whose own ones win. An account may have no role."""
+    """Variables at the top apply to each account, but an account's own values win. An account may have no role."""
     assert read(tmp_path, json.dumps(WHOLE), "accounts.json") == ACCOUNTS
 
 
 def test_yaml_and_json_give_the_same_accounts(tmp_path: Path) -> None:
-    """Merge keys of YAML are resolved, and a key of the account wins over a merged one."""
+    """YAML merge keys are resolved. A key of the account has precedence over a merged key."""
     text = f"""
 accounts:
 - &base
@@ -96,8 +96,8 @@ accounts:
     assert read(tmp_path, f"{{accounts: [{{account_id: '{ONE}'}}]}}") == [OrgAccount(id=ONE)]
 
 
-def test_a_date_stays_text_and_a_list_may_be_used_many_times(tmp_path: Path) -> None:
-    """The variables can be written as JSON. Each of thirty lists contains the one before twice."""
+def test_dates_and_repeated_lists_can_be_written_as_json(tmp_path: Path) -> None:
+    """A date becomes text. Each of thirty lists contains the previous list twice."""
     lists = "\n".join(f"  l{n}: &l{n} [*l{n - 1}, *l{n - 1}]" for n in range(1, 30))
     text = f"accounts: [{{account_id: '{ONE}'}}]\nvars:\n  since: 2026-11-26\n  l0: &l0 []\n{lists}"
     (account,) = read(tmp_path, text)
@@ -105,7 +105,7 @@ def test_a_date_stays_text_and_a_list_may_be_used_many_times(tmp_path: Path) -> 
 
 
 def test_each_fault_has_its_line(tmp_path: Path) -> None:
-    """All are reported at once."""
+    """All errors are reported at once."""
     text = f"""accounts:
 - account_id: {int(TWO)}
   role: audit
@@ -196,7 +196,7 @@ def test_faults_of_json_have_the_number_of_the_account(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_lists_no_accounts_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    """YAML that PyYAML's safe loader refuses, and a key that occurs twice, end with a sentence."""
+    """So are YAML that PyYAML's safe loader refuses, and a key that occurs twice. Each error is one sentence."""
     (found,) = faults(tmp_path, text)
     assert found.startswith(said)
 
@@ -210,12 +210,12 @@ def test_a_file_that_lists_no_accounts_is_refused(tmp_path: Path, text: str, sai
     ],
 )
 def test_a_file_named_json_is_read_as_json_only(tmp_path: Path, text: str, said: str) -> None:
-    """The error is then about JSON."""
+    """The error is about JSON, not about YAML."""
     assert faults(tmp_path, text, "accounts.json") == [said]
 
 
 def test_merges_inside_each_other_do_not_fill_the_memory(tmp_path: Path) -> None:
-    """Each of sixty mappings merges the one before three times: 3^60 keys, if none were left out."""
+    """Each of sixty mappings merges the previous mapping three times, which would give 3^60 keys."""
     bomb = "a0: &a0 {x: 1}\n" + "".join(
         f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 3)}]}}\n" for n in range(1, 60)
     )
@@ -223,7 +223,7 @@ def test_merges_inside_each_other_do_not_fill_the_memory(tmp_path: Path) -> None
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    """A missing file, a folder, a file that is not text, and one that is too large."""
+    """The file is missing, is a folder, is not text, or is too large."""
     (tmp_path / "latin.yml").write_bytes(b"accounts: \xe9")
     with (tmp_path / "large.yml").open("wb") as large:
         large.truncate((16 << 20) + 1)
@@ -262,7 +262,7 @@ except UsageFault as fault:
 
 
 def test_the_document_has_what_c7n_org_needs() -> None:
-    """A name for each account. A role in another partition, and each role of a chain, is an ARN."""
+    """Each account has a name. A role in another partition, and each role of a chain, is an ARN."""
     accounts = [
         OrgAccount(id=ONE, roles=("audit",)),
         OrgAccount(id=TWO, name="two", roles=(f"arn:aws:iam::{ONE}:role/hub", "audit"), profile=None),
@@ -298,8 +298,8 @@ ACCOUNT = st.builds(
 
 
 @given(st.lists(ACCOUNT, min_size=1, max_size=5, unique_by=lambda account: account.id))
-def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, accounts: list[OrgAccount]) -> None:
-    """As JSON, and as YAML, of which JSON is a part."""
+def test_a_written_file_can_be_read_again(tmp_path_factory: pytest.TempPathFactory, accounts: list[OrgAccount]) -> None:
+    """It is valid JSON, and so also valid YAML."""
     folder = tmp_path_factory.mktemp("written")
     text = accounts_text(accounts_document(accounts, partition="aws")).decode()
     assert read(folder, text, "accounts.json") == accounts

@@ -1,4 +1,4 @@
-"""Root of member accounts, read through sessions of AssumeRoot in the lab."""
+"""Tests of the root users of member accounts, read in the lab through sessions of AssumeRoot."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -55,10 +55,10 @@ def reader_of(lab: Lab, patch: pytest.MonkeyPatch, *, workers: int = 1) -> tuple
         ({"devices": [{"kind": "fido"}], "keys": 1}, RootVerdict.ACCESS_KEYS, [DeviceType.FIDO2]),
     ],
 )
-def test_the_posture_of_a_member_account(
+def test_a_session_of_root_shows_the_facts_about_root(
     root: dict[str, Any], verdict: RootVerdict, types: list[DeviceType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The session is the account's root user, so all kinds of devices are listed."""
+    """The session belongs to the account's root user, so devices of all kinds are listed."""
     with laid(described(root)) as lab:
         reader, _ = reader_of(lab, monkeypatch)
         posture = reader.posture(FIRST)
@@ -66,8 +66,8 @@ def test_the_posture_of_a_member_account(
     assert [device.type for device in posture.devices or ()] == types
 
 
-def test_no_call_is_made_that_the_posture_does_not_need(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Root without MFA has no devices to list. Only AssumeRoot is signed with the caller's own key."""
+def test_no_unnecessary_call_is_made_about_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If root has no MFA, its devices are not listed. Only AssumeRoot is signed with the caller's own key."""
     with laid(described({"devices": [{"kind": "fido"}]}, {"password": False, "mfa": False})) as lab:
         reader, _ = reader_of(lab, monkeypatch)
         for account in (FIRST, SECOND):
@@ -78,7 +78,7 @@ def test_no_call_is_made_that_the_posture_does_not_need(monkeypatch: pytest.Monk
 
 
 def test_no_request_leaves_with_the_credentials_of_another_account(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With many threads, each account's facts are its own."""
+    """With many threads, each account still gets its own facts."""
     roots = [
         {"devices": [{"kind": "token", "serial": f"GAHT{number:08}"}], "keys": number % 2} for number in range(1, 41)
     ]
@@ -94,7 +94,7 @@ def test_no_request_leaves_with_the_credentials_of_another_account(monkeypatch: 
 
 
 def test_a_member_account_that_refuses_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reason is AWS's, and the facts that were read remain."""
+    """The reason is AWS's message. The facts that were read are kept."""
     policy = {"name": "deny", "targets": [FIRST], "document": DENY_SUMMARY}
     account = {"devices": [{"kind": "fido"}]}
     with laid(described(account, control_policies=[policy])) as lab:
@@ -110,7 +110,7 @@ def test_a_member_account_that_refuses_is_unknown(monkeypatch: pytest.MonkeyPatc
 
 
 def test_without_the_feature_there_is_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    """RootSessions alone is not for credentials."""
+    """The feature RootSessions alone does not allow to read credentials of root."""
     with laid(described({}, features=["RootSessions"])) as lab:
         reader, iam = reader_of(lab, monkeypatch)
         assert reader.posture(FIRST).verdict is RootVerdict.UNKNOWN
@@ -119,7 +119,10 @@ def test_without_the_feature_there_is_no_session(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_place_of_an_account_in_its_organization(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The management account and an administrator of IAM see the features, and a member does not."""
+    """The management account and an administrator of IAM can see the features of centralized root access.
+
+    A member cannot.
+    """
     users = [{"name": "admin", "keys": [MEMBER_KEY], "policies": {"all": allowed("*")}}]
     description = described({})
     description["organization"]["accounts"][0]["users"] = users
@@ -148,7 +151,7 @@ def allowed(action: str) -> dict[str, Any]:
 def test_an_audit_of_the_organization_names_the_verdict_on_each_root(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Sessions of root are opened only where the account does not show enough itself, or where its role is missing."""
+    """A session of root is opened only if the account itself does not show enough, or if its role is missing."""
     fido = {"devices": [{"kind": "fido"}]}
     description = described({"password": False, "mfa": False}, fido, {"devices": []}, fido)
     description["organization"]["accounts"][3]["roles"] = []
@@ -178,8 +181,8 @@ def test_an_audit_of_the_organization_names_the_verdict_on_each_root(
     assert results["000000000002"]["root.hardware"] == "pass"
 
 
-def test_without_the_permission_each_account_says_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The accounts are then asked themselves. No session of root is tried."""
+def test_without_permission_each_account_is_asked_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No session of root is tried."""
     with laid(described({"password": False, "mfa": False})) as lab:
         lab.faults.add_row(
             {"operation": "ListOrganizationsFeatures", "fault": "denied", "at": "every", "account": HOME}

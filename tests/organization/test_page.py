@@ -26,12 +26,12 @@ def rows_of(page: str) -> list[list[str]]:
 
 @pytest.mark.parametrize(("accounts", "most"), [(100, 75_000), (1000, 500_000)])
 def test_the_size_of_the_page_is_bounded(accounts: int, most: int) -> None:
-    """A page of 1,000 accounts can be sent by email."""
+    """A page about 1,000 accounts is small enough for an email."""
     assert len(organization_page(made_visits(accounts), caller=CALLER).encode()) <= most
 
 
 def test_the_worst_account_is_the_first() -> None:
-    """The map is sorted by the failed checks of each severity, and each check has its sign."""
+    """The map is sorted by the number of failed checks of each severity, and each check has its sign."""
     visits = made_visits(100)
     rows = rows_of(organization_page(visits, caller=CALLER))
     counts = [[row[7:].count(sign) for sign in "CHML?"] for row in rows]
@@ -64,7 +64,7 @@ def test_accounts_that_were_not_read_are_in_lists_of_their_own() -> None:
 
 
 def test_many_accounts_that_were_not_read_are_folded() -> None:
-    """They do not push the results off the screen."""
+    """The list is closed at first, so the results stay on the screen."""
     page = organization_page(made_visits(1000), caller=CALLER)
     assert "<details><summary>25 accounts could not be read" in page
 
@@ -80,7 +80,7 @@ def test_a_page_without_results_has_the_reasons() -> None:
 
 
 def test_names_of_accounts_are_not_markup() -> None:
-    """The members of an organization choose their names."""
+    """The members of an organization choose the names of their accounts."""
     visits = [
         replace(visit, account=OrgAccount(id=visit.account.id, name="<script>alert(1)</script>"))
         for visit in made_visits(100)
@@ -91,7 +91,7 @@ def test_names_of_accounts_are_not_markup() -> None:
 
 
 def test_each_sign_is_explained() -> None:
-    """The legend has each sign of the map, and the heads say which check a column is."""
+    """The legend has each sign of the map, and each column's heading names its check."""
     page = text_of(organization_page(made_visits(100), caller=CALLER))
     for said in ("C critical", "H high", "M medium", "L low", "? unknown", "· pass", "- not applicable"):
         assert said in page, said

@@ -1,4 +1,4 @@
-"""Accounts that are entered with a profile whose credentials need a code, and what happens after a wrong code."""
+"""Accounts that are opened with a profile whose credentials need a code, and the behavior after a wrong code."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ MEMBERS = ("000000000001", "000000000002")
 
 @dataclass
 class Desk:
-    """Answers prompts for a code: with the code of the device that is due, or else with `typed`."""
+    """Answers prompts for a code: with the current code of the device, or with `typed` if that is set."""
 
     lab: Lab
     serial: str = ""
@@ -39,9 +39,9 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    """Write a configuration: `base` has the keys of alice, who has a device, and each member has a profile for it.
+    """Write a configuration: `base` has the keys of alice, who has a device, and each member has a profile based on it.
 
-    `keys` is a profile with the keys of alice and `mfa_serial`. The members' roles demand MFA.
+    `keys` is a profile with the keys of alice and `mfa_serial`. The members' roles require MFA.
     """
     with Lab(accounts=len(MEMBERS), users_per_account=1, settings=LabSettings(propagation=0)) as lab:
         stop_the_clock(lab, monkeypatch)
@@ -77,7 +77,7 @@ def by_profile(number: str, profile: str = "") -> OrgAccount:
 
 
 def test_two_accounts_of_one_source_profile_need_one_code(desk: Desk) -> None:
-    """A session with MFA of the source profile assumes the roles of both, and the prompt is that of mfa-kit."""
+    """One session with MFA of the source profile assumes the roles of both accounts. mfa-kit asks for the code."""
     sessions = MemberSessions(Connection(ask_code=desk.ask))
     callers = [sessions.enter(by_profile(number))[1] for number in MEMBERS]
     assert [caller.account for caller in callers] == list(MEMBERS)
@@ -85,7 +85,7 @@ def test_two_accounts_of_one_source_profile_need_one_code(desk: Desk) -> None:
 
 
 def test_keys_of_a_profile_get_a_session_with_mfa(desk: Desk) -> None:
-    """A profile with a user's own keys and `mfa_serial` is entered with MFA, as the profile of the command is."""
+    """An account's profile with a user's own keys and `mfa_serial` is used with MFA, like the command's profile."""
     clients, caller = MemberSessions(Connection(ask_code=desk.ask)).enter(by_profile(ACCOUNT, "keys"))
     assert caller.arn == f"arn:aws:iam::{ACCOUNT}:user/alice"
     assert not clients.own_keys
@@ -93,7 +93,7 @@ def test_keys_of_a_profile_get_a_session_with_mfa(desk: Desk) -> None:
 
 
 def test_a_session_with_mfa_that_expired_is_made_again(desk: Desk) -> None:
-    """After the error that credentials have expired, the next attempt asks for a code."""
+    """After the error about expired credentials, the next attempt asks for a code."""
     sessions = MemberSessions(Connection(ask_code=desk.ask))
     sessions.enter(by_profile(MEMBERS[0]))
     desk.lab.faults.add("AssumeRole", "expired")
@@ -106,7 +106,7 @@ def test_a_session_with_mfa_that_expired_is_made_again(desk: Desk) -> None:
 
 
 def test_after_a_wrong_code_no_further_account_asks_at_once(desk: Desk) -> None:
-    """The accounts that need the same device fail with the same error, so that guesses do not lock the device."""
+    """Accounts that need the same device fail with the same error, so that wrong codes do not lock the device."""
     desk.typed = "000000"
     sessions = MemberSessions(Connection(ask_code=desk.ask))
     for number in MEMBERS:
@@ -115,8 +115,8 @@ def test_after_a_wrong_code_no_further_account_asks_at_once(desk: Desk) -> None:
     assert len(desk.prompts) == 1
 
 
-def test_after_a_wrong_code_the_credentials_of_the_command_ask_later(desk: Desk) -> None:
-    """A renewal asks again when the device has a new code, and not before."""
+def test_after_a_wrong_code_a_renewal_asks_with_a_new_code(desk: Desk) -> None:
+    """It asks again when the device shows a new code, and not before."""
     now = 0.0
     own = OwnCredentials(Connection(profile="keys", ask_code=desk.ask), clock=lambda: now)
     desk.typed = "000000"
@@ -129,7 +129,7 @@ def test_after_a_wrong_code_the_credentials_of_the_command_ask_later(desk: Desk)
 
 
 def test_without_a_terminal_an_account_that_needs_a_code_is_declined(desk: Desk, tmp_path: Path) -> None:
-    """No other program asks for the code, and the exit code is that of a prompt that was not possible."""
+    """No other program asks for the code. The exit code is that of a declined prompt."""
     file = tmp_path / "accounts.json"
     rows = [{"account_id": number, "name": f"m{number}", "profile": f"in-{number}"} for number in MEMBERS]
     file.write_text(json.dumps({"accounts": rows}))
@@ -139,8 +139,8 @@ def test_without_a_terminal_an_account_that_needs_a_code_is_declined(desk: Desk,
 
 
 @pytest.mark.usefixtures("desk")
-def test_the_hint_for_an_account_that_was_not_read_names_it(tmp_path: Path) -> None:
-    """The command of the hint is for that account, and not for the one whose credentials the reader has."""
+def test_the_hint_for_an_unread_account_names_the_account(tmp_path: Path) -> None:
+    """The command in the hint is for the unread account, not for the account of the user's credentials."""
     file = tmp_path / "accounts.json"
     rows = [{"account_id": ACCOUNT, "name": "hub"}, {"account_id": MEMBERS[0], "name": "m1", "profile": "missing"}]
     file.write_text(json.dumps({"accounts": rows}))
@@ -149,7 +149,7 @@ def test_the_hint_for_an_account_that_was_not_read_names_it(tmp_path: Path) -> N
 
 
 def test_each_command_of_a_hint_names_the_account() -> None:
-    """A hint may have several commands of mfa-kit; each of them refuses other accounts."""
+    """A hint may have several commands of mfa-kit. Each of them refuses other accounts."""
     hint = in_account("list the devices: mfa-kit status; mfa-kit orphans list", MEMBERS[0])
     assert hint.count(f"--account {MEMBERS[0]}") == 2
 

@@ -1,4 +1,4 @@
-"""Which accounts a command works in: by ID, name, tag and state, and with which role."""
+"""Tests of the selection of accounts by ID, name, tag and state, and of the role in each."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,18 +48,18 @@ def fault(choice: AccountsChoice, *accounts: OrgAccount) -> tuple[str, str]:
     ],
 )
 def test_accounts_are_chosen_by_id_name_and_tag(choice: AccountsChoice, chosen: tuple[list[str], list[str]]) -> None:
-    """All tags must be there. An account that is not ACTIVE is kept with its state, but not worked in."""
+    """An account must have all tags. An account that is not ACTIVE is skipped, with its state."""
     assert names(select_accounts(iter(LISTED), choice)) == chosen
 
 
 def test_an_account_without_a_known_state_is_chosen() -> None:
-    """A file has no states. A state that mfa-kit does not know is not ACTIVE."""
+    """A file has no states, so its accounts are chosen. A state that mfa-kit does not know is not ACTIVE."""
     unknown = replace(OLD, state=AccountState.UNKNOWN)
     assert names(select_accounts([TWIN, unknown], AccountsChoice())) == (["prod"], ["old"])
 
 
-def test_names_that_do_not_exist_are_errors_with_near_ones() -> None:
-    """A misspelled --exclude would otherwise let a command work in that account. Each one is reported."""
+def test_unknown_names_are_errors_with_suggestions() -> None:
+    """Otherwise, with a misspelled --exclude, a command would work in that account. Each name is reported."""
     assert fault(AccountsChoice(exclude=("Prd",))) == ("--exclude: there is no account 'Prd'", "did you mean 'prod'?")
     assert fault(AccountsChoice(include=("00000000002",)))[1] == "did you mean '000000000002'?"
     assert fault(AccountsChoice(include=("x-ray",)))[1] == "check the name; 3 accounts are listed"
@@ -81,7 +81,7 @@ def test_a_name_of_several_accounts_is_an_error() -> None:
 
 
 def test_an_empty_selection_is_an_error() -> None:
-    """The error says whether nothing was listed, nothing matches, or nothing is ACTIVE."""
+    """The error says whether no account is listed, none matches, or none is ACTIVE."""
     with pytest.raises(UsageFault, match="no accounts were found"):
         select_accounts([], AccountsChoice())
     assert fault(AccountsChoice(include=("dev",), tags=("env:prod",)))[0].startswith("no account matches all of")
@@ -90,8 +90,8 @@ def test_an_empty_selection_is_an_error() -> None:
     )
 
 
-def test_the_role_of_the_command_line_wins_over_that_of_the_file() -> None:
-    """In a chain it replaces the last one. The default role is for accounts without one, and a profile stays."""
+def test_the_role_of_the_command_line_replaces_the_files_role() -> None:
+    """In a chain it replaces the last role. The default role is for accounts without a role. A profile is kept."""
     hub = "arn:aws:iam::000000000001:role/hub"
     accounts = [
         replace(DEV, roles=("own",)),
@@ -107,7 +107,7 @@ def test_the_role_of_the_command_line_wins_over_that_of_the_file() -> None:
 
 
 def test_without_a_default_role_each_account_needs_one() -> None:
-    """Verbs that write have no default."""
+    """Verbs that write have no default role."""
     assert fault(AccountsChoice(role_name=None), replace(DEV, roles=("own",)), PROD) == (
         "1 account without a role: prod (000000000002)",
         "name the role to assume: --role-name NAME",
@@ -115,7 +115,7 @@ def test_without_a_default_role_each_account_needs_one() -> None:
 
 
 def verb(parsed: list[Any], **how: Any) -> click.Group:
-    """Return a program with a verb that adds what it gets for the accounts to a list."""
+    """Return a program with a verb that appends its AccountsChoice to a list."""
 
     @click.command(cls=Verb)
     @account_options(**how)
@@ -132,7 +132,7 @@ def verb(parsed: list[Any], **how: Any) -> click.Group:
 
 @pytest.fixture
 def parse() -> Callable[..., AccountsChoice | None]:
-    """Parse a command line. Raise what is wrong with it."""
+    """Parse a command line. Raise its error, if there is one."""
 
     def parse_line(line: str, **how: Any) -> AccountsChoice | None:
         parsed: list[Any] = []
@@ -144,7 +144,7 @@ def parse() -> Callable[..., AccountsChoice | None]:
 
 
 def test_the_options_become_one_value(parse: Callable[..., AccountsChoice | None]) -> None:
-    """Without --accounts and --org there is none."""
+    """Without --accounts and --org, the value is None."""
     assert parse("") is None
     assert parse("--org") == AccountsChoice()
     line = (
@@ -187,7 +187,7 @@ def test_the_options_become_one_value(parse: Callable[..., AccountsChoice | None
         ("--org --source-identity aws:me", "'aws:me' is not a source identity"),
     ],
 )
-def test_options_that_contradict_are_usage_errors(
+def test_options_that_exclude_each_other_are_usage_errors(
     parse: Callable[..., AccountsChoice | None], line: str, said: str
 ) -> None:
     """Nothing is read before."""
@@ -197,8 +197,8 @@ def test_options_that_contradict_are_usage_errors(
     assert caught.value.hint
 
 
-def test_help_lists_the_options_under_a_title_of_their_own() -> None:
-    """They are many, and a command has others for one account."""
+def test_help_lists_the_options_under_a_separate_title() -> None:
+    """There are many of them, and a command also has options for one account."""
     page = CliRunner().invoke(verb([]), ["run", "--help"], standalone_mode=False, terminal_width=80).output
     before, _, after = page.partition("Options for many accounts:\n")
     assert ("--org" in before, "--org" in after.partition("Common options")[0]) == (False, True)
@@ -206,7 +206,7 @@ def test_help_lists_the_options_under_a_title_of_their_own() -> None:
 
 
 def test_a_verb_that_writes_needs_a_role(parse: Callable[..., AccountsChoice | None]) -> None:
-    """With --org. Accounts of a file may have roles of their own."""
+    """The command line has --org. Accounts in a file may have their own roles."""
     with pytest.raises(UsageFault, match="--role-name is missing"):
         parse("--org", role=None)
     found = parse("--org --role-name mfa-kit-enroll", role=None)
@@ -215,7 +215,7 @@ def test_a_verb_that_writes_needs_a_role(parse: Callable[..., AccountsChoice | N
 
 
 def test_a_name_of_12_digits_is_not_taken_for_an_id() -> None:
-    """The owner of an account can name it after the ID of another one."""
+    """The owner of an account can give it the ID of another account as its name."""
     poser = OrgAccount(id="222222222222", name="000000000001", state=AccountState.ACTIVE)
     assert names(select_accounts([*LISTED, poser], AccountsChoice(include=("000000000001",)))) == (["dev"], [])
     assert "there is no account" in fault(AccountsChoice(include=("000000000001",)), poser, PROD)[0]

@@ -1,4 +1,4 @@
-"""Sessions in member accounts: whose credentials sign a request, how a session begins, and how it is refused."""
+"""Sessions in member accounts: which credentials sign a request, how a session begins, and how it is refused."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +27,7 @@ def member(number: str, **more: Any) -> OrgAccount:
 
 
 def _age(credentials: Any, *, minutes: int) -> None:
-    """Make credentials that are so much nearer to their expiry, as an hour of work would."""
+    """Move the expiry of credentials closer by this many minutes, as if that time had passed."""
     credentials._expiry_time -= timedelta(minutes=minutes)  # noqa: SLF001 - botocore has no public way to do this
 
 
@@ -37,7 +37,7 @@ def sessions(org_kit: MfaKit) -> MemberSessions:  # noqa: ARG001 - it sets the e
 
 
 def test_no_request_leaves_with_the_credentials_of_another_account(sessions: MemberSessions, org_lab: Lab) -> None:
-    """Threads that share one client and change accounts at random get the answers of the account they ask."""
+    """Threads that share one client and change accounts at random get the answers of the right account."""
     for number in MEMBERS:
         org_lab.organization[number].add_user(f"only-in-{number}")
     entered = {number: sessions.enter(member(number))[0] for number in MEMBERS}
@@ -57,7 +57,7 @@ def test_no_request_leaves_with_the_credentials_of_another_account(sessions: Mem
 
 
 def test_a_request_without_an_account_is_not_sent(sessions: MemberSessions, org_lab: Lab) -> None:
-    """A call of the shared client that names no account ends before a request is made."""
+    """A call of the shared client that names no account raises an error before a request is sent."""
     entered, _ = sessions.enter(member(MEMBERS[0]))
     before = len(org_lab.calls)
     with pytest.raises(LookupError):
@@ -65,8 +65,8 @@ def test_a_request_without_an_account_is_not_sent(sessions: MemberSessions, org_
     assert len(org_lab.calls) == before
 
 
-def test_a_session_is_that_of_the_role_in_the_account(sessions: MemberSessions, org_lab: Lab) -> None:
-    """One AssumeRole begins a session, and its answer names the account, so nothing else is asked."""
+def test_a_session_needs_one_assume_role_call(sessions: MemberSessions, org_lab: Lab) -> None:
+    """Its answer has the account and the role, so no other call is made."""
     _, caller = sessions.enter(member(MEMBERS[1]))
     assert caller.account == MEMBERS[1]
     assert caller.arn == f"arn:aws:sts::{MEMBERS[1]}:assumed-role/mfa-kit-audit/mfa-kit"
@@ -74,7 +74,7 @@ def test_a_session_is_that_of_the_role_in_the_account(sessions: MemberSessions, 
 
 
 def test_a_chain_of_roles_ends_in_the_account(sessions: MemberSessions, org_lab: Lab) -> None:
-    """Several roles are assumed one after the other, each with the credentials of the one before."""
+    """Several roles are assumed one after the other, each with the credentials of the previous role."""
     hub, target = MEMBERS[0], MEMBERS[2]
     backend = org_lab.organization[target].backend
     trust = (
@@ -88,17 +88,18 @@ def test_a_chain_of_roles_ends_in_the_account(sessions: MemberSessions, org_lab:
 
 
 def test_a_role_of_another_account_is_refused(sessions: MemberSessions) -> None:
-    """If the last role belongs to another account, nothing is done in it."""
+    """If the last role is in another account, no work is done with it."""
     wrong = f"arn:aws:iam::{MEMBERS[3]}:role/mfa-kit-audit"
     with pytest.raises(UsageFault, match=f"{MEMBERS[2]} belong to account {MEMBERS[3]}"):
         sessions.enter(member(MEMBERS[2], roles=(wrong,)))
 
 
 @pytest.mark.parametrize("role", ["no-such-role", "mfa-kit-audit"])
-def test_a_role_that_cannot_be_assumed_is_denied_with_the_causes(
-    role: str, sessions: MemberSessions, org_lab: Lab
-) -> None:
-    """A missing role and a closed account are AccessDenied, not expired credentials, and the hint names the causes."""
+def test_a_role_that_cannot_be_assumed_has_a_hint(role: str, sessions: MemberSessions, org_lab: Lab) -> None:
+    """A missing role and a closed account are AccessDenied, not expired credentials.
+
+    The hint names the possible causes.
+    """
     organization = org_lab.organization
     account = organization.records[MEMBERS[4]]
     before = account.state
@@ -113,7 +114,7 @@ def test_a_role_that_cannot_be_assumed_is_denied_with_the_causes(
 
 
 def test_a_session_is_renewed_before_it_expires(sessions: MemberSessions, org_lab: Lab) -> None:
-    """A request that is made shortly before the session expires assumes the role again."""
+    """Shortly before the session expires, a request first assumes the role again."""
     entered, _ = sessions.enter(member(MEMBERS[0]))
     credentials = entered.credentials
     assert isinstance(credentials, RefreshableCredentials)
@@ -123,7 +124,7 @@ def test_a_session_is_renewed_before_it_expires(sessions: MemberSessions, org_la
 
 
 def test_a_renewal_that_is_denied_is_access_denied(sessions: MemberSessions, org_lab: Lab) -> None:
-    """If the role is gone in the middle of the work, the call reports that, and not that credentials expired."""
+    """If the role is deleted during the work, the error says so, and does not say that credentials expired."""
     entered, _ = sessions.enter(member(MEMBERS[0]))
     credentials = entered.credentials
     assert isinstance(credentials, RefreshableCredentials)
@@ -136,7 +137,7 @@ def test_a_renewal_that_is_denied_is_access_denied(sessions: MemberSessions, org
 
 @pytest.mark.usefixtures("org_kit")
 def test_the_source_identity_and_the_external_id_are_sent(org_lab: Lab) -> None:
-    """A role that demands both is assumed with them, and not without."""
+    """A role that requires both can be assumed with them, and not without."""
     backend = org_lab.organization[MEMBERS[1]].backend
     trust = (
         '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["sts:AssumeRole", '
@@ -153,7 +154,7 @@ def test_the_source_identity_and_the_external_id_are_sent(org_lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("fault", ["throttle", "error-before", "lost-before"])
-def test_a_session_begins_although_sts_refuses_it_once(fault: str, sessions: MemberSessions, org_lab: Lab) -> None:
-    """AssumeRole is attempted again like any read, because all accounts share the caller's quota of it."""
+def test_a_throttled_assume_role_is_retried(fault: str, sessions: MemberSessions, org_lab: Lab) -> None:
+    """It is retried like a read, because all accounts share the caller's quota for it."""
     org_lab.faults.add("AssumeRole", fault)
     assert sessions.enter(member(MEMBERS[0]))[1].account == MEMBERS[0]

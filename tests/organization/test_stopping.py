@@ -20,7 +20,7 @@ from tests.organization.conftest import MEMBERS
 def test_ctrl_c_does_not_wait_for_a_throttled_account(
     operation: str, org_kit: MfaKit, org_lab: Lab, tmp_path: Path
 ) -> None:
-    """The reads of all accounts give up in their pauses. The message names the command that reads the rest."""
+    """The reads of all accounts end in their pauses. A note has the command that reads the remaining accounts."""
     org_lab.faults.add(operation, "throttle", at="every", account="" if operation == "AssumeRole" else MEMBERS[0])
     process = org_kit.start("audit", "--org", "--output-dir", tmp_path / "results")
     while sum(call.error == "Throttling" for call in org_lab.calls) < 3:
@@ -152,7 +152,7 @@ def test_after_ctrl_c_the_accounts_that_are_still_at_work_are_named() -> None:
 
 
 def test_after_a_stop_no_further_user_is_read() -> None:
-    """What waits in the threads is not begun, and the account that waits for it ends."""
+    """Reads that wait for a thread are not begun, and the account that waits for them ends."""
     stop = Stop()
     done: list[int] = []
 

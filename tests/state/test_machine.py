@@ -1,4 +1,4 @@
-"""Any order of enroll, replace, revoke, resync, kill and clean at two desks: each enabled device has a backup."""
+"""After any order of commands and kills on two computers, each enabled device has a backup."""
 
 import os
 import shutil
@@ -45,11 +45,11 @@ ARN = "arn:aws:iam::000000000000:mfa/"
 
 
 class Killed(BaseException):
-    """Raised in place of a kill: no port can be used any more."""
+    """Raised in place of a kill. After it, no port can be used any more."""
 
 
 class Killing(Cut):
-    """From one step on, every port of the desk is dead, as after a kill: nothing is settled, noted or unlocked."""
+    """From a given step on, every port is dead, as after a kill: nothing is settled, printed or unlocked."""
 
     dead = False
 
@@ -64,7 +64,7 @@ class Killing(Cut):
 
 
 class Desks(RuleBasedStateMachine):
-    """Two desks with separate folders, one account and two users."""
+    """Two desks with separate folders, in one account with two users."""
 
     lab: Lab
     shared: Shared
@@ -80,7 +80,7 @@ class Desks(RuleBasedStateMachine):
         self.enabled: dict[str, Seed] = {}
 
     def teardown(self) -> None:
-        """Let all desks settle, and check that nothing half-made is left in IAM or on the disk."""
+        """Let all desks settle, and check that no half-made device is left in IAM or on the disk."""
         for home in ("one", "two"):
             for user in self.users:
                 with suppress(MfaKitError):
@@ -98,7 +98,7 @@ class Desks(RuleBasedStateMachine):
         self._leave()
 
     def _leave(self) -> None:
-        """Remove the users, because an account has a quota, and each listing reads all of them."""
+        """Remove the users, because an account has a quota, and each list reads all users."""
         for user in self.users:
             for serial in self.serials(user):
                 self.iam.deactivate_mfa_device(UserName=user, SerialNumber=serial)
@@ -112,7 +112,8 @@ class Desks(RuleBasedStateMachine):
     def backups(self, user: str) -> dict[str, list[Seed]]:
         """Read the secrets of the user's backups at both desks, by the device's serial.
 
-        If the other desk removed a device, its backup remains here, beside that of a later device of the same name.
+        If the other desk removed a device, its backup remains here, beside the backup of a later device of the same
+        name.
         """
         found: dict[str, list[Seed]] = {}
         for home in ("one", "two"):
@@ -129,7 +130,7 @@ class Desks(RuleBasedStateMachine):
 
     @rule(home=st.sampled_from(["one", "two"]), verb=st.sampled_from(VERBS), who=st.integers(0, 1))
     def whole(self, home: str, verb: str, who: int) -> None:
-        """Run a command without faults; it may be refused."""
+        """Run a command without faults. It may be refused."""
         with suppress(MfaKitError):
             self.run(home, verb, self.users[who])
 
@@ -141,7 +142,7 @@ class Desks(RuleBasedStateMachine):
         after=st.booleans(),
     )
     def killed(self, home: str, verb: str, who: int, at: int, *, after: bool) -> None:
-        """Run a command that is killed just before or after a step, if it gets so far."""
+        """Run a command that is killed just before or after a step, if it reaches this step."""
         cut = Killing(at=at, after=after)
         cut.act = cut.kill
         with suppress(MfaKitError, Killed):
@@ -171,7 +172,7 @@ class Desks(RuleBasedStateMachine):
     @rule(who=st.integers(0, 1), later=st.integers(2, 400))
     @precondition(lambda self: any(self.serials(user) for user in self.users))
     def resync(self, who: int, later: int) -> None:
-        """Use the backup as its owner would. IAM accepts its codes if they are newer than the last ones."""
+        """Use the backup like its owner. IAM accepts its codes if they are newer than the last codes."""
         user = self.users[who]
         for serial, seed in [(serial, seed) for serial, seeds in self.backups(user).items() for seed in seeds]:
             if serial in self.lab.serials() and self.lab.assigned(serial) == user:
@@ -193,7 +194,7 @@ class Desks(RuleBasedStateMachine):
 @pytest.mark.slow
 @pytest.mark.timeout(3600 + SEQUENCES)
 @pytest.mark.parametrize("part", range(PARTS))
-def test_no_order_of_commands_and_kills_strands_a_user(
+def test_no_order_of_commands_and_kills_loses_a_secret(
     part: int, record_property: Callable[[str, object], None]
 ) -> None:
     """There are two parts, so that two processors can share them. SEQUENCES is the total number."""

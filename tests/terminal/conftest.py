@@ -16,7 +16,7 @@ EARLY, LATE = 3.0, 15.0
 
 
 def in_good_time(lab: Lab) -> float:
-    """Return AWS's time, early in a step; wait for the next step if necessary."""
+    """Return AWS's time early in a step. Wait for the next step if necessary."""
     while not EARLY <= lab.account.now() % 30 <= LATE:
         time.sleep(0.1)
     return lab.account.now()

@@ -22,10 +22,10 @@ SERIAL = "arn:aws:iam::000000000000:mfa/alice"
 
 @pytest.mark.parametrize("theme", [DARK, LIGHT], ids=["dark", "light"])
 @pytest.mark.parametrize("size", [(80, 24), (100, 40), (60, 30), (200, 60)], ids=str)
-def test_the_qr_code_reads_from_the_screen(
+def test_the_qr_code_can_be_scanned_from_the_screen(
     theme: Theme, size: tuple[int, int], env: dict[str, str], tmp_path: Path
 ) -> None:
-    """It is readable in dark and light themes, in narrow and wide windows, below a screen full of other text."""
+    """It is readable in dark and light themes, in narrow and wide windows, and below a screen full of other text."""
     window = Window(
         ["/bin/sh", "-c", 'yes "not a code" | head -50; exec "$0" "$@"', *ENROLL],
         env=env,
@@ -44,7 +44,7 @@ def test_the_qr_code_reads_from_the_screen(
 
 
 def test_a_default_window_has_the_prompts_beside_the_qr_code(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
-    """The two codes are typed there, also after mistakes. The messages are wrapped at words."""
+    """The user types two codes there, also after mistakes. The messages are wrapped at words."""
     window = Window(ENROLL, env=env, cwd=tmp_path, size=(80, 24))
     window.see("first code: ")
     phone = pyotp.parse_uri(read(picture(window.look(), DARK), tmp_path / "screen.png"))
@@ -70,7 +70,7 @@ def test_a_default_window_has_the_prompts_beside_the_qr_code(lab: Lab, env: dict
 
 
 def test_the_page_follows_the_size_of_the_window(env: dict[str, str], tmp_path: Path) -> None:
-    """In a small window the QR code is replaced by the size that it needs."""
+    """In a small window, a line with the required size replaces the QR code."""
     window = Window(ENROLL, env=env, cwd=tmp_path, size=(80, 24))
     window.see("first code: ")
     window.resize(60, 20)
@@ -88,7 +88,7 @@ def test_the_page_follows_the_size_of_the_window(env: dict[str, str], tmp_path: 
 
 @pytest.mark.parametrize("name", ["a", "n" * 20, "firstname.lastname@example.com", "first.last+1=2,3@4-5_"])
 def test_the_symbol_of_a_usual_name_fits_a_default_window(name: str) -> None:
-    """45 columns and 23 lines, which leaves a column of 33 characters for the prompts."""
+    """It takes 45 columns and 23 lines, which leaves a column of 33 characters for the prompts."""
     lines = symbol.blocks(short_uri(name)).reveal().splitlines()
     assert (len(lines), {len(line) for line in lines}) == (23, {45})
 
@@ -98,8 +98,8 @@ def short_uri(name: str) -> KeyUri:
 
 
 @pytest.mark.parametrize("more", [[], ["--plain"]], ids=["redrawn", "plain"])
-def test_without_colors_the_qr_code_alone_has_some(more: list[str], env: dict[str, str], tmp_path: Path) -> None:
-    """NO_COLOR concerns text, and there is no colored text. A phone needs black on white in any theme."""
+def test_with_no_color_the_qr_code_stays_black_on_white(more: list[str], env: dict[str, str], tmp_path: Path) -> None:
+    """NO_COLOR is about text. A phone needs black on white in any theme."""
     window = Window([*ENROLL, *more], env={**env, "NO_COLOR": "1"}, cwd=tmp_path, apart=False)
     window.see("first code: ")
     window.type("nonsense")
@@ -114,7 +114,7 @@ def test_without_colors_the_qr_code_alone_has_some(more: list[str], env: dict[st
     assert set("".join(colored)) == set(" ▀▄█")
 
 
-def test_what_is_on_the_screen_is_the_device_of_iam(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
+def test_the_qr_code_has_the_secret_of_the_device(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
     """A phone that scans it shows codes that IAM accepts."""
     window = Window(ENROLL, env=env, cwd=tmp_path)
     window.see("first code: ")
@@ -128,7 +128,7 @@ def test_what_is_on_the_screen_is_the_device_of_iam(lab: Lab, env: dict[str, str
     assert lab.assigned(SERIAL) == "alice"
 
 
-def test_a_mistake_leaves_the_qr_code_where_it_is(env: dict[str, str], tmp_path: Path) -> None:
+def test_mistakes_do_not_move_the_qr_code(env: dict[str, str], tmp_path: Path) -> None:
     """Any number of messages scrolls below it."""
     window = Window(ENROLL, env=env, cwd=tmp_path, size=(80, 30))
     for _ in range(6):
@@ -141,8 +141,8 @@ def test_a_mistake_leaves_the_qr_code_where_it_is(env: dict[str, str], tmp_path:
     assert read(page, tmp_path / "screen.png").startswith("otpauth://")
 
 
-def test_the_countdown_leaves_what_is_typed(env: dict[str, str], tmp_path: Path) -> None:
-    """It redraws the line above the prompt. A code that is half typed stays, and can be completed."""
+def test_the_countdown_does_not_disturb_typing(env: dict[str, str], tmp_path: Path) -> None:
+    """It redraws the line above the prompt. A half-typed code stays, and can be completed."""
     window = Window(ENROLL, env=env, cwd=tmp_path)
     window.see("first code: ")
     window.type("12", end="")
@@ -156,8 +156,8 @@ def test_the_countdown_leaves_what_is_typed(env: dict[str, str], tmp_path: Path)
     assert lines[prompt - 1].startswith("next code in")
 
 
-def test_keys_typed_ahead_are_no_answer(env: dict[str, str], tmp_path: Path) -> None:
-    """Input from before the question, such as from a token that was touched by accident, is dropped."""
+def test_keys_typed_before_the_prompt_are_discarded(env: dict[str, str], tmp_path: Path) -> None:
+    """Such input comes, for example, from a YubiKey that was touched by accident."""
     window = Window(ENROLL, env=env, cwd=tmp_path)
     window.type("999999")
     window.see("first code: ")

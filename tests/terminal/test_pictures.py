@@ -1,4 +1,4 @@
-"""The pictures in the docs show what the program prints today. `python -m tests.pictures` writes them anew."""
+"""The pictures in the docs show what the program prints today. `python -m tests.pictures` writes new pictures."""
 
 from pathlib import Path
 

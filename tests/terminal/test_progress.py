@@ -1,4 +1,4 @@
-"""What a terminal shows while AWS or scrypt takes its time."""
+"""Tests of what a terminal shows while AWS or scrypt is slow."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ SLOW = 4.0
 
 
 def slow(lab: Lab, call: str) -> None:
-    """Have one call take so long that a person would wonder."""
+    """Make one call so slow that a user would wonder."""
     lab.faults.add(call, "latency", seconds=SLOW)
 
 
@@ -38,7 +38,7 @@ def slow(lab: Lab, call: str) -> None:
 def test_a_slow_read_shows_what_is_done(
     lab: Lab, env: dict[str, str], tmp_path: Path, command: str, call: str, shown: str
 ) -> None:
-    """The line is gone at the end. In a pipe there is none."""
+    """The line is erased at the end. In a pipe there is no line."""
     (tmp_path / "roster.csv").write_text("user\nalice\n")
     slow(lab, call)
     window = Window([*MFA_KIT, *command.split()], env=env, cwd=tmp_path, size=(80, 24), apart=False)
@@ -54,7 +54,7 @@ def test_a_slow_read_shows_what_is_done(
 def test_a_slow_rollout_shows_its_line_before_the_first_result(
     lab: Lab, env: dict[str, str], tmp_path: Path, identity: pyrage.x25519.Identity
 ) -> None:
-    """Applying, and undoing after the number of devices was typed."""
+    """Apply shows it, and so does undo after the user typed the number of devices."""
     (tmp_path / "roster.csv").write_text(f"user,recipient\nalice,{identity.to_public()}\n")
     Window([*MFA_KIT, "rollout", "plan", "roster.csv", "-o", "plan.json"], env=env, cwd=tmp_path).end()
     slow(lab, "CreateVirtualMFADevice")

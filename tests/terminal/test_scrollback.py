@@ -1,4 +1,4 @@
-"""Scrollback of a multiplexer: tmux keeps more text than the window shows."""
+"""Tests of the scrollback of a multiplexer: tmux keeps more text than the window shows."""
 
 import base64
 import subprocess
@@ -62,8 +62,8 @@ def tmux(env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Tmux]]:
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("ending", ["enrolled", "interrupted", "killed"])
-def test_nothing_of_a_secret_can_be_scrolled_to(ending: str, lab: Lab, tmux: Callable[..., Tmux]) -> None:
-    """It contains neither half blocks nor the secret in groups, however the command ended."""
+def test_the_scrollback_contains_no_secret(ending: str, lab: Lab, tmux: Callable[..., Tmux]) -> None:
+    """It has no half blocks and no secret in groups, however the command ended."""
     pane = tmux()
     pane.type(f"clear; {PROGRAM} enroll alice --with virtual --codes one --show-secret; echo ended")
     pane.see("code:")

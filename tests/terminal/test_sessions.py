@@ -67,7 +67,7 @@ ARN = "arn:aws:iam::000000000000:mfa/"
 
 @dataclass
 class Session:
-    """One session while it is played."""
+    """One session while it is played back."""
 
     lab: Lab
     folder: Path
@@ -217,7 +217,10 @@ class Session:
                 yield f"{name} {file.stat().st_mode & 0o777:o}"
 
     def compare(self, where: str, wanted: list[str]) -> None:
-        """Compare one part of the final state with the session; without an expectation it must be empty."""
+        """Compare one part of the final state with the session's expectation.
+
+        Without an expectation it must be empty.
+        """
         self.unnamed.discard(where)
         shown = re.sub(r"\n{2,}", "\n", self.left[where].strip("\n"))
         pattern = "".join(r"(?:.*\n)*?" if line == "..." else wild(line) + r"\n" for line in wanted)
@@ -237,7 +240,7 @@ class Session:
             assert not self.seeds or b"otpauth:" not in left, where
 
     def act(self, line: str, text: list[str]) -> None:
-        """Play one line."""
+        """Carry out one line of a session."""
         word, _, rest = line.partition(" ")
         match [word, *rest.split()]:
             case ["#", *_]:
@@ -328,7 +331,7 @@ def lines(file: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def early(lab: Lab) -> None:
-    """Set AWS's clock to the beginning of a step, so that a session ends within it."""
+    """Set AWS's clock to the beginning of a step, so that a session ends within the step."""
     ahead = EARLY - lab.account.now() % 30
     lab.faults.add("*", "clock", seconds=ahead + 30 if ahead < -15 else ahead)
 
@@ -336,8 +339,8 @@ def early(lab: Lab) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("file", SESSIONS, ids=[file.stem for file in SESSIONS])
-def test_a_session_goes_as_written(file: Path, tmp_path: Path) -> None:
-    """Every line is played, and nothing else is left behind."""
+def test_a_session_matches_its_file(file: Path, tmp_path: Path) -> None:
+    """Every line is carried out, and nothing else is left behind."""
     played = list(lines(file))
     assert played[0][0].startswith("# ")
     with Lab(users=("alice",), settings=LabSettings(propagation=0)) as lab:

@@ -1,4 +1,4 @@
-"""Output while IAM asks to wait."""
+"""Tests of the output while IAM asks to wait."""
 
 import sys
 from pathlib import Path
@@ -15,8 +15,8 @@ ENROLL = [sys.executable, "-m", "mfa_kit", "enroll", "alice", "--with", "virtual
 BUSY = "ConcurrentModification"
 
 
-def test_a_wait_is_counted_down_and_then_gone(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
-    """One line below IAM's message is redrawn; the message stays."""
+def test_a_wait_is_counted_down_and_then_erased(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
+    """One line below IAM's message is redrawn. The message stays."""
     lab.faults.add("EnableMFADevice", "busy")
     window = Window([*ENROLL, "-r", RECIPIENT], env=env, cwd=tmp_path, size=(200, 40), apart=False)
     for _ in range(2):
@@ -29,8 +29,8 @@ def test_a_wait_is_counted_down_and_then_gone(lab: Lab, env: dict[str, str], tmp
     assert "waiting" not in shown
 
 
-def test_plain_counts_nothing_down(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
-    """The message itself has the length of the wait."""
+def test_plain_has_no_countdown(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
+    """The message has the length of the wait."""
     lab.faults.add("EnableMFADevice", "busy")
     window = Window([*ENROLL, "-r", RECIPIENT, "--plain"], env=env, cwd=tmp_path, size=(200, 40), apart=False)
     window.see("trying again in 5 s")
@@ -38,8 +38,8 @@ def test_plain_counts_nothing_down(lab: Lab, env: dict[str, str], tmp_path: Path
     assert "waiting" not in window.screen.text()
 
 
-def test_ctrl_c_while_waiting_settles(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
-    """mfa-kit acknowledges it at once, removes the countdown, and prints how it ended."""
+def test_ctrl_c_during_a_wait_settles_the_device(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
+    """mfa-kit responds at once, removes the countdown, and prints how it ended."""
     lab.faults.add("EnableMFADevice", "busy")
     window = Window([*ENROLL, "-r", RECIPIENT], env=env, cwd=tmp_path, size=(200, 40), apart=False)
     window.see("s left")

@@ -1,4 +1,4 @@
-"""A terminal for tests: a program's output as text, as scrollback and as a picture."""
+"""A terminal for tests: it returns a program's output as text, as scrollback and as a picture."""
 
 import io
 import re
@@ -32,7 +32,7 @@ LIGHT = Theme("303030", "fdf6e3")
 
 
 class Screen(pyte.HistoryScreen):
-    """pyte's screen with an alternate screen, which has no scrollback."""
+    """pyte's screen, with an alternate screen that has no scrollback."""
 
     def __init__(self, columns: int, lines: int) -> None:
         super().__init__(columns, lines, history=10_000)
@@ -61,7 +61,7 @@ class Screen(pyte.HistoryScreen):
 
 
 class Window:
-    """A program whose controlling terminal is a pseudo-terminal; stdout and stderr go to files, or to the terminal."""
+    """A program with a pseudo-terminal as controlling terminal. stdout and stderr go to files, or to the terminal."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Window:
         self.child.logfile_read = self.log
 
     def see(self, text: str) -> None:
-        """Wait until the program has written this, whether or not it is wrapped."""
+        """Wait until the program has written this text, even if it is wrapped."""
         self.child.expect(BETWEEN.join(map(re.escape, text.split(" "))))
 
     def type(self, text: str, *, end: str = "\r") -> None:
@@ -112,7 +112,7 @@ class Window:
         return self.screen
 
     def end(self) -> int:
-        """Wait for the end; return the exit code, negative for a signal."""
+        """Wait until the program ends. Return its exit code, negative for a signal."""
         self.child.expect(pexpect.EOF)
         self.child.wait()
         self.child.close()
@@ -125,7 +125,7 @@ class Window:
 
 
 def picture(screen: Screen, theme: Theme, *, cell: tuple[int, int] = (8, 16)) -> Image.Image:
-    """Draw the screen as terminals do: block characters fill their half of a cell, whatever the font."""
+    """Draw the screen as terminals do: block characters fill their half of a cell, whatever the font is."""
     wide, high = cell
     page = Image.new("RGB", (screen.columns * wide, screen.lines * high), f"#{theme.ground}")
     draw = ImageDraw.Draw(page)
@@ -148,7 +148,7 @@ def picture(screen: Screen, theme: Theme, *, cell: tuple[int, int] = (8, 16)) ->
 
 
 def read(page: Image.Image, file: Path) -> str:
-    """Return the text that zbarimg reads in a picture; empty if there is none."""
+    """Return the text that zbarimg reads in a picture, or "" if there is none."""
     page.save(file)
     done = subprocess.run(["zbarimg", "--quiet", "--raw", file], capture_output=True, text=True, check=False)
     return done.stdout.strip()
