@@ -1,4 +1,4 @@
-"""The JSON document of a result, which is printed or written to a file."""
+"""The JSON document of a result. It is printed or written to a file."""
 
 import json
 

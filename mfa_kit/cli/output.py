@@ -20,7 +20,7 @@ FORMS: Mapping[str, str] = {
     "jsonl": "mfa_kit.cli.forms:write_json_lines",
     "csv": "mfa_kit.cli.forms:write_csv",
 }
-# An HTML page. Only some verbs have one, and each makes its own.
+# The form of an HTML page. Only some verbs have a page, and each of these verbs makes its page itself.
 HTML = "html"
 # The function that compiles `--query`. Loading it also loads jmespath.
 QUERY = "mfa_kit.cli.query:compile_query"

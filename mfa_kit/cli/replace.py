@@ -43,7 +43,7 @@ def replace(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Replace an MFA device of USER. The old device is removed after the new one works."""
+    """Replace an MFA device of USER. The old device is removed after the new device works."""
     recipe = METHODS[method]
     sealing = Sealing(
         to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase, passphrase_fd=passphrase_fd

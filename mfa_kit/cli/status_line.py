@@ -27,7 +27,7 @@ class Redrawable:
     """Progress that may have a status line."""
 
     def refresh(self) -> bool:
-        """Draw the status line now. Return whether there is one."""
+        """Draw the status line now. Return whether there is a status line."""
         return False
 
 

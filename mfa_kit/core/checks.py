@@ -26,14 +26,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The verification succeeded: no check failed, and at least one passed."""
+    """The verification succeeded: no check failed, and at least one check passed."""
 
     checks: tuple[Check, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The verification did not succeed: a check failed, or none passed."""
+    """The verification did not succeed: a check failed, or no check passed."""
 
     checks: tuple[Check, ...]
 

@@ -97,5 +97,5 @@ class Interaction(Protocol):
         ...
 
     def clear(self) -> None:
-        """Erase the shown secrets from the screen and its scrollback. Does nothing if none were shown."""
+        """Erase the shown secrets from the screen and its scrollback. Does nothing if no secret is shown."""
         ...

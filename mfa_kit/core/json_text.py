@@ -14,7 +14,7 @@ class JsonError(ValueError):
     """Raised for text that is not JSON, or that two parsers could understand differently.
 
     The message quotes no value of the text. If the text is malformed, `line` is the number of the line, and `detail`
-    says where in it and why.
+    says where the fault is in the line, and what it is.
     """
 
     def __init__(self, what: str, *, line: int | None = None, detail: str = "") -> None:

@@ -17,7 +17,7 @@ class Stop:
 
     @contextmanager
     def after_error(self) -> Iterator[None]:
-        """End the work if the context is left with an error or a Ctrl-C."""
+        """Call `set` if the body of the with statement raises an exception, such as after Ctrl-C."""
         try:
             yield
         except BaseException:

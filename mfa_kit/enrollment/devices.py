@@ -27,7 +27,7 @@ def find_device(intent: Intent, *, desk: Desk) -> Device | None:
     """Return the device of an intent as IAM lists it for its user; None if IAM does not list it."""
     try:
         return next((device for device in desk.inventory.devices(intent.user) if device.serial == intent.serial), None)
-    except NoSuchEntity:  # a deleted user has no device, because IAM deletes only users without one
+    except NoSuchEntity:  # a deleted user has no device, because IAM deletes only users without devices
         return None
 
 

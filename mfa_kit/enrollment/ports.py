@@ -102,7 +102,10 @@ class Registrar(Protocol):
         ...
 
     def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
-        """Resynchronize a device (ResyncMFADevice). `codes` is as in `enable`. Raise InvalidCode or NoSuchEntity."""
+        """Resynchronize a device (ResyncMFADevice). Raise InvalidCode or NoSuchEntity.
+
+        `codes` is called just before the request is sent.
+        """
         ...
 
     def deactivate(self, user: str, serial: str) -> None:

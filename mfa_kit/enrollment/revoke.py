@@ -246,7 +246,7 @@ def look_to_replace(
     check_room(
         wish.user,
         devices,
-        what="so one must be removed before a new one is created",
+        what="so a device must be removed before a new device is created",
         or_else=f"; or add --lost if {old.intent.name} is lost",
     )
     intent = plan_device(wish, carrier, devices=devices, caller=caller, desk=desk)

@@ -82,7 +82,7 @@ def _top(document: object) -> tuple[list[object], dict[str, object]]:
         _check_top_key(key)
     items, shared = document.get("accounts"), document.get("vars", {})
     if not isinstance(items, list) or not items:
-        raise UsageFault("the file's 'accounts' is not a list with an account", FORMAT)
+        raise UsageFault("the file's 'accounts' is not a list of accounts, or is empty", FORMAT)
     try:
         return items, _variables(shared)
     except UsageFault as fault:

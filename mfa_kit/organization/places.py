@@ -1,4 +1,4 @@
-"""Runs work in several accounts at the same time. An account that waits because of throttling holds up no other."""
+"""Runs work in several accounts at the same time. An account that is throttled does not delay other accounts."""
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -11,14 +11,15 @@ from typing import Generic, TypeVar
 S = TypeVar("S")
 T = TypeVar("T")
 
-# The number of accounts that may wait besides those that are at work. Each has its own threads and results in memory.
+# The number of accounts that may wait in addition to those at work. Each has its own threads and results in memory.
 WAITING = 100
-# Seconds. After a stop, requests end within this time. If they do not, the command prints what it waits for.
+# After a stop, requests should end within this many seconds. If they do not, the command prints the accounts for which
+# it waits.
 PROMPT = 1.0
 
 
 class AccountPlace:
-    """The place of an account among those at work. While any thread of the account waits, another account has it.
+    """The place of an account among those at work. While a thread of the account waits, another account has the place.
 
     `changed` is called with 1 when the place becomes free, and with -1 when the account takes it again.
     """
@@ -28,7 +29,7 @@ class AccountPlace:
 
     @contextmanager
     def given_up(self) -> Iterator[None]:
-        """Leave the place to another account while the context lasts."""
+        """Leave the place to another account until the context ends."""
         with self._lock:
             self._waiting += 1
             if self._waiting == 1:
@@ -46,9 +47,9 @@ _PLACE: ContextVar[AccountPlace | None] = ContextVar("place", default=None)
 
 
 def leaving_place(sleep: Callable[[float], None], *, least: float = 0.0) -> Callable[[float], None]:
-    """Return `sleep` (in seconds) for the account of this thread, which gives up its place meanwhile.
+    """Return a function that calls `sleep`, and meanwhile gives up the place of the account that this thread works in.
 
-    Shorter pauses than `least` keep the place. Outside of an account, return `sleep` itself.
+    Pauses shorter than `least` seconds keep the place. In a thread that works in no account, return `sleep` itself.
     """
     place = _PLACE.get()
     if place is None:
@@ -65,10 +66,10 @@ def leaving_place(sleep: Callable[[float], None], *, least: float = 0.0) -> Call
 
 
 class Places(Generic[S, T]):
-    """Applies `act` to items, `number` at a time and WAITING more that wait, each in a thread of its own.
+    """Applies `act` to items in threads, one item per thread. `number` items are at work, and up to WAITING more wait.
 
-    An item that has waited continues at once, even if this means that more than `number` are at work. `waits_for` is
-    called with the items that have not ended PROMPT seconds after the iteration was closed.
+    An item that has waited continues at once, even if more than `number` items are then at work. `waits_for` is called
+    with the items whose work has not ended PROMPT seconds after the iteration was closed.
     """
 
     def __init__(
@@ -79,11 +80,11 @@ class Places(Generic[S, T]):
         stopped: Callable[[], bool] = lambda: False,
         waits_for: Callable[[list[S]], object] = lambda _: None,
     ) -> None:
-        """After `stopped` returns True, no further item is started."""
+        """Set the parameters. After `stopped` returns True, no further item is started."""
         self._act, self._number, self._stopped, self._waits_for = act, number, stopped, waits_for
         self._free, self._lock = number, threading.Lock()
         self._going: dict[Future[T], S] = {}
-        # None means that a place became free.
+        # An event is a finished item, or None if a place became free.
         self._events: SimpleQueue[Future[T] | None] = SimpleQueue()
 
     def work_through(
@@ -91,7 +92,8 @@ class Places(Generic[S, T]):
     ) -> Generator[T, None, None]:
         """Yield each result when it is ready, or raise the first error.
 
-        `on_error` is called after an error, a Ctrl-C, or if the generator is closed. Then the work in progress ends.
+        `on_error` is called after an error or a Ctrl-C, or if the generator is closed. It has to end the work in
+        progress.
         """
         todo = iter(items)
         pool = ThreadPoolExecutor(self._number + WAITING, thread_name_prefix="account")
@@ -117,7 +119,7 @@ class Places(Generic[S, T]):
             pool.shutdown(cancel_futures=True)
 
     def _start(self, pool: ThreadPoolExecutor, todo: Iterator[S]) -> None:
-        """Start items while places are free."""
+        """Start items as long as places are free."""
         while self._free > 0 and len(self._going) < self._number + WAITING and not self._stopped():
             for item in todo:
                 self._change(-1)

@@ -130,5 +130,5 @@ def _nothing_chosen(skipped: Sequence[OrgAccount], *, any_listed: bool) -> Usage
 
 
 def labels(accounts: Sequence[OrgAccount]) -> str:
-    """Return the labels of accounts for a message: a few of them, and the number of the others."""
+    """Return the labels of accounts for a message: a few labels, and the number of the others."""
     return some_of([account.label for account in accounts])

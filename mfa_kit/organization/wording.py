@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 
-# The number of names in a sentence. Of a longer list, the sentence has the number.
+# The number of names in a sentence. For a longer list, the sentence also has the number of the others.
 FEW = 3
-# Stands for the ID of each account in a text about several.
+# Replaces the ID of each account in a text about several accounts.
 ACCOUNT = "ACCOUNT"
 OURS, AWS = "mfa-kit ", "aws "
 
@@ -28,22 +28,22 @@ def in_account(line: str, account: str) -> str:
 
 
 def some_of(names: Sequence[str]) -> str:
-    """Return names as a list for a sentence: all of them, or the first FEW and the number of the others."""
+    """Return names as a list for a sentence: all names, or the first FEW names and the number of the others."""
     if len(names) <= FEW:
         return ", ".join(names)
     return f"{', '.join(names[:FEW])} and {len(names) - FEW} more"
 
 
 def accounts_in_words(accounts: Sequence[OrgAccount]) -> str:
-    """Return accounts for a message: `account NAME (ID)`, or their number and a few of them."""
+    """Return accounts for a message: `account NAME (ID)`, or the number of accounts and a few of their names."""
     listed = some_of([account.label for account in accounts])
     return f"account {listed}" if len(accounts) == 1 else f"{count_of(len(accounts), 'account')} ({listed})"
 
 
 def by_reason(found: Iterable[tuple[OrgAccount, str]]) -> list[tuple[list[OrgAccount], str]]:
-    """Return the accounts that have the same reason together, with this reason, in the order of the first account.
+    """Group accounts by their reason. Return each group with its reason, in the order of the groups' first accounts.
 
-    A reason often contains the ID of its account. In the reason of several accounts, ACCOUNT replaces it.
+    A reason often contains the ID of its account. In the reason of several accounts, ACCOUNT replaces the ID.
     """
     groups: dict[str, list[tuple[OrgAccount, str]]] = defaultdict(list)
     for account, reason in found:

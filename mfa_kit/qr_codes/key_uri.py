@@ -69,12 +69,12 @@ def parse(uri: KeyUri) -> DeviceUri:
 
 
 def seed_of(uri: KeyUri) -> Seed:
-    """Return the secret of a key URI for AWS. Raise IntegrityFault as `parse` does."""
+    """Return the secret of a key URI for AWS. Raise IntegrityFault in the same cases as `parse`."""
     return parse(uri).seed
 
 
 def label_of(uri: KeyUri) -> str:
-    """Return the label of a key URI, `issuer:device@account`. Raise IntegrityFault as `parse` does."""
+    """Return the label of a key URI, `issuer:device@account`. Raise IntegrityFault in the same cases as `parse`."""
     return parse(uri).label
 
 

@@ -21,7 +21,7 @@ class FoundAccounts:
 
 
 def read_accounts(image: Png) -> FoundAccounts:
-    """Read the only QR code of a screenshot or photograph. Raise IntegrityFault if there is none or more than one."""
+    """Read the QR code of a screenshot or photograph. Raise IntegrityFault unless it has exactly one QR code."""
     uri = decoding.read(image, limits=decoding.MADE_BY_PEOPLE)
     if not authenticator_export.is_export(uri):
         return FoundAccounts(uris=(uri,), labels=("",))
@@ -53,6 +53,6 @@ def device_in(uri: KeyUri) -> FoundDevice:
 def read_device(image: Png) -> FoundDevice:
     """Return the device in a picture's QR code.
 
-    Raise IntegrityFault if there is none or more than one, or as `device_in` does.
+    Raise IntegrityFault unless the picture has exactly one QR code, which is for AWS.
     """
     return device_in(decoding.read(image))

@@ -70,7 +70,7 @@ class KeyHolders:
 
 
 def _on_key(key: InsertedKey, intent: Intent) -> str | None:
-    """Return a sentence that lists the key's credentials of other devices in this account; None if it has none.
+    """Return a sentence that lists the key's credentials of other devices in this account, or None without any.
 
     The label of a credential names its device.
     """

@@ -117,7 +117,7 @@ class Plan:
 
 
 def devices_by_user(holders: Mapping[str, str | None]) -> dict[str, tuple[str, ...]]:
-    """Return the serials of each user's virtual devices. Users without one are not in the result."""
+    """Return the serials of each user's virtual devices. Users without a virtual device are not in the result."""
     found: dict[str, tuple[str, ...]] = {}
     for serial, user in holders.items():
         if user is not None:

@@ -20,7 +20,7 @@ CREATE = "create a plan: mfa-kit rollout plan ROSTER -o PLAN"
 
 
 def is_index(text: str) -> bool:
-    """Whether a text is an index of the plans of several accounts, of any version, and not a plan."""
+    """Return whether a text is an index of the plans of several accounts (of any version) instead of a plan."""
     return INDEX_BEGIN.match(text) is not None
 
 

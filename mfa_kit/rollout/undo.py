@@ -1,4 +1,4 @@
-"""Remove the devices that one run made."""
+"""Removes the devices that a run made."""
 
 from collections.abc import Container, Generator, Sequence
 from contextlib import suppress
@@ -51,7 +51,7 @@ def undo_devices(
                 user = entry.intent.user
                 raise Lockout(
                     f"{entry.intent.serial} is the last MFA device of {user}",
-                    f"enroll another one first: mfa-kit enroll {quote(user)} --add; or add --leave-without-mfa",
+                    f"enroll another device first: mfa-kit enroll {quote(user)} --add; or add --leave-without-mfa",
                 )
             retire(entry, purpose=Purpose.REVOKE, desk=desk)
         except FATAL:

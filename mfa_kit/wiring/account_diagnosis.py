@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
 
 
-# The actions that the check tries, and a rollout does not need.
+# The actions that the check tries, but that a rollout does not need.
 ONLY_AUDIT = {"iam:GetAccountSummary"}
 
 
 def diagnose_account(iam: "Iam", caller: Caller, *, enrolls: bool = False) -> Iterator[Diagnosis]:
     """Report mfa-kit's identity in an account, and whether it can read the account's devices.
 
-    With `enrolls`, the role is one that enrolls. It does not need what only an audit reads.
+    `enrolls` means that the role is for enrolling, so it does not need the permissions that only an audit needs.
     """
     yield Diagnosis("credentials", Health.GOOD, f"account {caller.account} as {caller.arn}")
     for action, read in (
@@ -30,7 +30,7 @@ def diagnose_account(iam: "Iam", caller: Caller, *, enrolls: bool = False) -> It
             read()
         except AccessDenied as error:
             if enrolls and action in ONLY_AUDIT:
-                yield Diagnosis(action, Health.NOTED, "denied; audit and status need it, rollouts do not")
+                yield Diagnosis(action, Health.NOTED, "denied; audit and status need this permission, rollouts do not")
             else:
                 yield Diagnosis(action, Health.BAD, str(error), error.hint)
         except MfaKitError as error:

@@ -111,7 +111,7 @@ def snapshot_of_account(
     """Read an account as `source` says. Parts that cannot be read are recorded as holes in the snapshot.
 
     If `vault` fails to open the folder of backups, the backups are a hole. `each` applies a function to several users
-    at a time. `central_root` and `member_root` are as in `read_account`.
+    at a time. `central_root` and `member_root` are those of `read_account`.
     """
     return read_account(
         iam,
@@ -128,7 +128,7 @@ def snapshot_of_account(
 
 
 def account_source(iam: Iam) -> AccountSource:
-    """Return what reads the parts of the account of an IAM."""
+    """Return an object that reads the parts of an account through its IAM."""
     from mfa_kit.adapters.aws.account import AccountReader
 
     return AccountReader(iam.ask, now=iam.now)

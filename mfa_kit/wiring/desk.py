@@ -69,7 +69,7 @@ def desk_of(
     vault: Vault | None = None,
     oath_keys: OathKeys | None = None,
 ) -> Desk:
-    """Return the desk of one account for one user at a time. `vault` is by default the configured folder."""
+    """Return the desk of one account, for one user at a time. The default of `vault` is the configured folder."""
     return assemble_desk(
         settings,
         methods,

@@ -60,7 +60,9 @@ class OathKeys:
             person = self._settings.interaction
             new = person.ask_new_secret(f"new OATH password of {key.description}", instead="--password-stdin")
         if new == Secret(""):
-            raise UsageFault("the new password is empty", "type one, or remove the old one: mfa-kit key password clear")
+            raise UsageFault(
+                "the new password is empty", "type a password, or remove the old password: mfa-kit key password clear"
+            )
         return new
 
     def remember_password(self, key: OathKey, access: Secret[bytes]) -> None:

@@ -94,8 +94,8 @@ class Organization:
     def each(self, function: Callable[[S], T], items: Iterable[S]) -> Generator[T, None, None]:
         """Apply a function to `workers` items at a time, and yield each result when it is ready.
 
-        An account that waits because it is throttled does not count. After Ctrl-C, or if the generator is closed, no
-        thread starts another call, and all work in the organization is stopped.
+        An account that is throttled and waits does not count as one of them. After Ctrl-C, or if the generator is
+        closed, no thread starts another call, and all work in the organization is stopped.
         """
         places = Places(function, number=self.workers, waits_for=self._say_what_ends)
         return places.work_through(items, on_error=self.stop.set)
@@ -108,8 +108,8 @@ class Organization:
 class UserThreads:
     """A MapEach that reads `number` users of an account at a time. Each account has its own threads.
 
-    The number of calls that all accounts make at a time is limited separately, so a throttled account, whose threads
-    wait, does not hold up the others.
+    The number of calls that all accounts make at a time is limited separately. So the waiting threads of a throttled
+    account do not delay the other accounts.
     """
 
     def __init__(self, number: int, *, stop: Stop) -> None:

@@ -17,7 +17,10 @@ from mfa_kit.wiring.vault import open_vault
 
 @contextmanager
 def open_folders(base: Path | None) -> Iterator[AccountFolders | None]:
-    """Create or open the folder for results, and yield it; None without `base`. Raise IntegrityFault on failure."""
+    """Create or open the folder for results, and yield it. Yield None if `base` is None.
+
+    Raise IntegrityFault on failure.
+    """
     if base is None:
         yield None
         return
@@ -56,9 +59,9 @@ def take_snapshot(
 
 
 def root_of(organization: Organization) -> Callable[[], OrganizationRoot]:
-    """Ask the caller's account about the root users of the other accounts, while these accounts are opened.
+    """Begin to open the reader of root users in another thread, because it takes several calls.
 
-    Return a function that waits for the reader of the root users.
+    Return a function that waits for this reader and returns it.
     """
     pool = ThreadPoolExecutor(1)
     asked = pool.submit(open_organization_root, organization.caller.account, organization.home, organization.sessions)

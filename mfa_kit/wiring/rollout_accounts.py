@@ -27,7 +27,7 @@ from mfa_kit.wiring.settings import Settings
 
 # The number of accounts to work in at the same time. Each account has its own threads.
 ACCOUNTS = 32
-# Seconds. While the pace of an account makes a longer pause, another account is begun.
+# If the pace of an account pauses for more than this many seconds, another account is started meanwhile.
 THROTTLED = 1.0
 
 

@@ -82,7 +82,7 @@ class SecurityKeys:
         return links.find_keys()
 
     def find_same_device(self, reader: str) -> str | None:
-        """Return the place of the FIDO key that is the same device as the card in a reader; None if there is none."""
+        """Return the place of the FIDO key that is the same device as the card in a reader; None if it is not found."""
         from mfa_kit.adapters.fido import same_device
 
         return same_device.find_same_device(reader)
@@ -130,7 +130,7 @@ class SecurityKeys:
 
     @contextmanager
     def metadata(self) -> Iterator["MetadataIndex | None"]:
-        """Yield the metadata from the options, the configuration or the packaged copy, or None if there is none."""
+        """Yield the metadata from the options, the configuration or the packaged copy. Yield None without metadata."""
         from mfa_kit.adapters.metadata import index
         from mfa_kit.adapters.metadata.blob import read_certificate
 
@@ -202,7 +202,7 @@ class SecurityKeys:
             return self.examiner(published, policy, seen).examine(wanted)
 
     def read_policy(self, file: Path | None) -> KeyPolicy:
-        """Return the policy in a file, as `read_key_policy` does."""
+        """Return the policy in a file (see `read_key_policy`)."""
         return read_key_policy(file)
 
     def lacking(self, policy: KeyPolicy, certifications: Mapping[str, str]) -> tuple[str, ...]:

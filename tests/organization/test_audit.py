@@ -309,7 +309,7 @@ def test_the_role_that_enrolls_needs_nothing_that_only_an_audit_reads(org_kit: M
     found = rows(org_kit, "doctor", "--org", "-a", MEMBERS[0], "--role-name", "mfa-kit-enroll")
     (summary,) = [row for row in found if row["check"] == "iam:GetAccountSummary"]
     assert summary["health"] != "problem"
-    assert summary["found"] == "denied; audit and status need it, rollouts do not"
+    assert summary["found"] == "denied; audit and status need this permission, rollouts do not"
 
 
 def test_the_role_of_an_audit_needs_the_account_summary(org_kit: MfaKit, org_lab: Lab) -> None:

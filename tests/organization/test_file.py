@@ -170,9 +170,9 @@ def test_faults_of_json_have_the_number_of_the_account(tmp_path: Path) -> None:
     [
         ("", "the file has no top-level key 'accounts'"),
         ("- account_id", "the file has no top-level key 'accounts'"),
-        ("accounts: {}", "the file's 'accounts' is not a list with an account"),
-        ("accounts: []", "the file's 'accounts' is not a list with an account"),
-        ("vars: {}", "the file's 'accounts' is not a list with an account"),
+        ("accounts: {}", "the file's 'accounts' is not a list of accounts, or is empty"),
+        ("accounts: []", "the file's 'accounts' is not a list of accounts, or is empty"),
+        ("vars: {}", "the file's 'accounts' is not a list of accounts, or is empty"),
         ("accounts: [1]\nvars: []", "'vars' at the top of the file: the variables are not an object"),
         ("accounts: [1]\nvars: &v {a: [*v]}", "'vars' at the top of the file: a value contains itself"),
         ("accounts: [1]\nvars: {a: .inf}", "'vars' at the top of the file: a value is not text, a number"),

@@ -56,7 +56,7 @@ def _joined(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
 
 
 def _same(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyRow]) -> int | None:
-    """Return the index of the row in `others` that is the same key as `row`, or None if there is none.
+    """Return the index of the row in `others` that is the same key as `row`, or None if there is no such row.
 
     The same key has the same place or serial, or is on the same device. `rows` are all rows of the source of `row`.
     """

@@ -133,7 +133,7 @@ class OathSource:
     def _details(self, key: OathKey) -> ResultRow:
         """Return what a key reports about itself, and the names of its credentials.
 
-        The user is asked for the password of a key that has one.
+        If the key has a password, the user is asked for it.
         """
         with self._keys.open(key) as applet:
             names = sorted(name.decode(errors="replace") for name in applet.names())

@@ -28,7 +28,7 @@ def diagnose_accounts(*, accounts: AccountsChoice, read_settings: Callable[[], S
     with open_organization(settings, accounts) as organization:
 
         def read(opened: OpenAccount) -> Sequence[ResultRow]:
-            # A role other than the default one was named, which may be one that enrolls.
+            # If the command line names a role other than the default role, that role may be for enrolling.
             found = list(diagnose_account(opened.iam, opened.caller, enrolls=accounts.role_name != AUDIT_ROLE))
             wrong.extend(each.what for each in found if each.health is Health.BAD)
             return [_row(each, opened.account.id) for each in found]

@@ -14,7 +14,7 @@ from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 
-# The outcomes of users for whom nothing was done, although something should have been.
+# The outcomes of users who should have got a device, but for whom nothing was done.
 NOT_DONE = {*TO_RETRY, RowOutcome.NOT_STARTED}
 
 
@@ -111,7 +111,7 @@ def _empty(work: AccountWork) -> ResultRow:
 
 
 def report_failed(works: Iterable[AccountWork], progress: Progress) -> None:
-    """Print each reason why work ended early, or was not begun, with its accounts."""
+    """Print each reason why work failed or was skipped, with the accounts for which it is the reason."""
     by_state: dict[str, list[tuple[OrgAccount, str]]] = {}
     for work in works:
         if reason := why_not_done(work):
@@ -122,7 +122,7 @@ def report_failed(works: Iterable[AccountWork], progress: Progress) -> None:
 
 
 def report_blocked(number: int, progress: Progress) -> None:
-    """Print how many users are blocked and what to do, if there are any."""
+    """If users are blocked, print how many, and what to do about it."""
     if number:
         progress.alert(f'{count_of(number, "user")} cannot be enrolled, because the plan says "blocked"')
         progress.alert("  try: correct their rows in the roster, and plan again")

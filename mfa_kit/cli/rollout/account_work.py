@@ -1,4 +1,4 @@
-"""The work of a rollout in one account among several, and what came of it so far."""
+"""The work of a rollout in one of several accounts, and its results so far."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

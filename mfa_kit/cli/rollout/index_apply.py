@@ -154,7 +154,7 @@ def _foresee(one: PlannedWork, opened: OpenWork) -> None:
 def _apply_in(
     one: PlannedWork, opened: OpenWork, rollouts: wiring.AccountRollouts, *, folder: Path, source: Path, staged: bool
 ) -> None:
-    """Carry out the plan of an account, and write its results. `source` is the index."""
+    """Carry out the plan of an account, and write its results. `source` is the file name of the index."""
     ports = opened.ports
     files.open_results_folder(folder, source)
     this = PlanRun(

@@ -196,7 +196,7 @@ def _write(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings: Setti
 
 
 def _plans_with_rows(visits: Sequence[Visit[Plan]], *, folder: str) -> dict[str, _WrittenPlan]:
-    """Return the plans to write by account. `folder` is the name of the folder for them."""
+    """Return the plans to write, by account ID. `folder` is the name of the folder for the plans."""
     written: dict[str, _WrittenPlan] = {}
     for visit in visits:
         if visit.found and visit.found.steps:
@@ -210,7 +210,7 @@ def _plans_with_rows(visits: Sequence[Visit[Plan]], *, folder: str) -> dict[str,
 
 
 def _backups(plans: Sequence[Plan]) -> ResultRow:
-    """Return the numbers of users whose backup cannot be opened by themselves, or by an administrator."""
+    """Return how many users cannot decrypt their own backup, and how many backups no administrator can decrypt."""
     alone = sum(bool(step.row.recipient) for plan in plans for step in plan.steps)
     return {
         "no_own_copy": sum(len(plan.shut_out) for plan in plans) or None,

@@ -36,7 +36,10 @@ class PlannedWork:
 def planned_works(
     path: Path, index: RolloutIndex, plans: dict[str, Plan], selection: AccountSelection, choice: AccountsChoice
 ) -> list[PlannedWork]:
-    """Return the chosen accounts of an index, each with its plan. Raise UsageFault as `chosen_works` does."""
+    """Return the chosen accounts of an index, each with its plan.
+
+    Raise UsageFault in the same cases as `chosen_works`.
+    """
     found = []
     for each in chosen_works(path, index, selection, choice):
         plan = plans[each.planned.id]

@@ -22,8 +22,8 @@ INTERRUPTED = "interrupted; to see the result: mfa-kit rollout status"
 class PlanRun:
     """A run with this ID.
 
-    `digest` is the SHA-256 of the plan's file. `folder` is the folder for the files of results. `source` is
-    the file name of the plan or the index that the command was given.
+    `digest` is the SHA-256 of the plan's file. `folder` is the folder for the files of results. `source` is the file
+    name of the plan or the index on the command line.
     """
 
     run: str

@@ -40,7 +40,7 @@ class EnterAccount(Protocol):
     """Opens the ports of an account, as `AccountRollouts.enter` does."""
 
     def __call__(self, account: OrgAccount, *, progress: AccountProgress, entering: Stop) -> RolloutPorts:
-        """Return the ports. `entering` ends this call."""
+        """Return the ports. If `entering` is set, this call ends with KeyboardInterrupt."""
         ...
 
 
@@ -167,20 +167,20 @@ class SideBySide:
             opened.ports.pace.stop()
 
     def _deny(self, work: AccountWork, caller: str) -> None:
-        """Say at the first refusal of a write what the role needs. Accounts that refuse later are only recorded."""
+        """Record that an account refused a write. For the first such account, print what the role needs."""
         if not self._denied:
             self.progress.alert(f"{work.account.label}: {caller} may not change MFA devices")
             self.progress.alert(f"  try: {CHECK_USERS if ENROLL_ROLE in caller else WRITES}")
         self._denied[work.account.id] = work.account
 
     def report_denied(self) -> None:
-        """Name the accounts that refused a write, if there are several."""
+        """If several accounts refused a write, print their names."""
         if len(self._denied) > 1:
             accounts = accounts_in_words([*self._denied.values()])
             self.progress.alert(f"denied: {accounts}: the role may not change MFA devices")
 
     def _unfinished(self) -> str:
-        """Name the accounts whose work is in progress."""
+        """Return a phrase that names the accounts whose work is in progress, or "" if there is none."""
         works = [opened.work for opened in [*self._open] if opened.work.left and not opened.work.error]
         return f"the users in progress in {labels([work.account for work in works])}" if works else ""
 
