@@ -23,8 +23,9 @@ from mfa_kit.wiring import fido_console
 from mfa_kit.wiring.backup_opening import open_created
 from mfa_kit.wiring.desk import new_run_id, open_desk
 from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring.method_context import method_context
 from mfa_kit.wiring.methods.fido2 import Fido2Options
-from mfa_kit.wiring.methods.recipe import Context, Options
+from mfa_kit.wiring.methods.recipe import Options
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.sealing import Sealing
@@ -80,7 +81,7 @@ def enroll(
             path=path,
             add=add,
         )
-        context = Context(settings=settings, inventory=desk.inventory, oath_keys=oath_keys)
+        context = method_context(settings, desk.inventory, oath_keys)
         equipment = method_options.equip(context)
         run = new_run_id(desk.inventory)
         if settings.dry_run:
@@ -150,7 +151,7 @@ def _resume(
     """Enable a user's half-made device with the secret from its backup. Return its result row."""
     oath_keys = OathKeys(settings)
     with open_desk(settings, METHODS, vault=open_vault(backup_dir), oath_keys=oath_keys) as (desk, caller):
-        context = Context(settings=settings, inventory=desk.inventory, oath_keys=oath_keys)
+        context = method_context(settings, desk.inventory, oath_keys)
         enrolled = resume_device(
             resolve_user(user, caller=caller, inventory=desk.inventory),
             method_options.equip(context).carrier,

@@ -15,7 +15,8 @@ from mfa_kit.enrollment.planning import Wish
 from mfa_kit.enrollment.ports import Desk, Maker
 from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring.desk import new_run_id, open_desk
-from mfa_kit.wiring.methods.recipe import Context, Options
+from mfa_kit.wiring.method_context import method_context
+from mfa_kit.wiring.methods.recipe import Options
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.sealing import Sealing
@@ -57,7 +58,7 @@ def replace(
             name=name,
             path=path,
         )
-        context = Context(settings=settings, inventory=desk.inventory, oath_keys=oath_keys)
+        context = method_context(settings, desk.inventory, oath_keys)
         equipment = method_options.equip(context)
         carrier, run = equipment.carrier, new_run_id(desk.inventory)
         intent, old = revoke.look_to_replace(wish, carrier, wanted=wanted, lost=lost, caller=caller, desk=desk, run=run)

@@ -1,9 +1,7 @@
 """Open IAM together with the ledger, which records each write to AWS."""
 
-import gc
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,18 +32,6 @@ class OneLineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line, without control characters."""
         return one_line(super().format(record))
-
-
-def load_boto3() -> None:
-    """Load boto3, and exclude its objects from garbage collection, because they live until exit (docs/decisions/007).
-
-    Call this before zxing-cpp is imported. Otherwise the types of zxing-cpp are excluded too, and for each of these
-    types zxing-cpp prints a line at exit.
-    """
-    if "boto3" not in sys.modules and "zxingcpp" not in sys.modules:
-        import boto3  # noqa: F401 - adapters use it
-
-        gc.freeze()
 
 
 def open_iam(

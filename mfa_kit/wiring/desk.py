@@ -4,18 +4,17 @@ Only wiring creates adapters, and only wiring imports inside functions, so that 
 uses.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mfa_kit.core import models
-from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Caller
 from mfa_kit.enrollment.pacing import InTurn, Patience
-from mfa_kit.enrollment.ports import Desk, Inventory, Registrar, Vault
+from mfa_kit.enrollment.ports import Desk, Inventory, Vault
 from mfa_kit.wiring.aws import connect
-from mfa_kit.wiring.backup_records import recorded
-from mfa_kit.wiring.methods.recipe import Context, Methods
+from mfa_kit.wiring.desk_assembly import assemble_desk
+from mfa_kit.wiring.methods.recipe import Methods
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
@@ -30,34 +29,6 @@ def new_run_id(inventory: Inventory) -> str:
     import secrets
 
     return models.run_id(inventory.now(), secrets.token_bytes(4))
-
-
-def assemble_desk(
-    settings: Settings,
-    methods: Methods,
-    *,
-    inventory: Inventory,
-    registrar: Registrar,
-    vault: Vault,
-    ledger: "Ledger",
-    sleep: Callable[[float], None],
-    oath_keys: OathKeys | None = None,
-    progress: Progress | None = None,
-) -> Desk:
-    """Combine ports into a desk. `oath_keys` and `progress` default to those of the settings."""
-    context = Context(settings=settings, inventory=inventory, oath_keys=oath_keys or OathKeys(settings))
-    return Desk(
-        inventory=inventory,
-        registrar=registrar,
-        vault=recorded(vault, ledger),
-        journal=ledger,
-        progress=progress or settings.progress,
-        carrier=methods.carrier_finder(context),
-        sleep=sleep,
-        on_keys=methods.on_keys,
-        resumable=methods.resumable,
-        dry=settings.dry_run,
-    )
 
 
 def desk_of(

@@ -22,7 +22,7 @@ from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.plan_file import CREATE, is_index, parse_plan, plan_digest
 from mfa_kit.rollout.roster import Roster, parse_roster
 from mfa_kit.wiring.aws import connect
-from mfa_kit.wiring.desk import assemble_desk
+from mfa_kit.wiring.desk_assembly import assemble_desk
 from mfa_kit.wiring.methods.recipe import Methods
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings

@@ -1,17 +1,30 @@
 """Open the folder of encrypted backups, and read the recipients of new backups."""
 
+import gc
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.wiring import config
-from mfa_kit.wiring.aws import load_boto3
 from mfa_kit.wiring.this_computer import backup_dir
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.agefile import AgeFiles
     from mfa_kit.adapters.files.recipients import Recipient
+
+
+def load_boto3() -> None:
+    """Load boto3, and exclude its objects from garbage collection, because they live until exit (docs/decisions/007).
+
+    Call this before zxing-cpp is imported. Otherwise the types of zxing-cpp are excluded too, and for each of these
+    types zxing-cpp prints a line at exit.
+    """
+    if "boto3" not in sys.modules and "zxingcpp" not in sys.modules:
+        import boto3  # noqa: F401 - adapters use it
+
+        gc.freeze()
 
 
 def open_vault(folder: Path | None = None, *, to: Sequence[str] = (), to_files: Sequence[Path] = ()) -> Vault:

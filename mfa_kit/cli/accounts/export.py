@@ -9,7 +9,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.choice import AUDIT_ROLE, AccountsChoice
-from mfa_kit.wiring.accounts import export_accounts
+from mfa_kit.wiring.accounts_export import export_accounts
 from mfa_kit.wiring.settings import Settings
 
 

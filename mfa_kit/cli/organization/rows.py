@@ -1,14 +1,16 @@
 """Prints the results of commands for many accounts that return rows, such as the devices of all users."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mfa_kit.cli.organization import visits as shared
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.organization.across import Visit
-from mfa_kit.wiring.organization import OpenAccount, Organization
+
+if TYPE_CHECKING:
+    from mfa_kit.wiring.organization import OpenAccount, Organization
 
 
 class RowsOfAccounts(NamedTuple):
@@ -24,8 +26,8 @@ class RowsOfAccounts(NamedTuple):
 
 
 def print_rows(
-    organization: Organization,
-    read: Callable[[OpenAccount], Sequence[ResultRow]],
+    organization: "Organization",
+    read: "Callable[[OpenAccount], Sequence[ResultRow]]",
     form: RowsOfAccounts,
     *,
     progress: LiveProgress,

@@ -25,6 +25,7 @@ from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.rollout.station import DONE, StationQueue, StationRuns, station_steps
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.desk import new_run_id
+from mfa_kit.wiring.method_context import method_context
 from mfa_kit.wiring.methods.recipe import Context, Options
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.oath_keys import OathKeys
@@ -116,9 +117,7 @@ def station(
         session = StationSession(
             plan=plan,
             queue=queue,
-            methods=_Methods(
-                of_methods, Context(settings=settings, inventory=ports.desk.inventory, oath_keys=oath_keys)
-            ),
+            methods=_Methods(of_methods, method_context(settings, ports.desk.inventory, oath_keys)),
             desk=ports.desk,
             caller=ports.caller,
             tally=tally,

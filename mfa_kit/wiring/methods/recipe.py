@@ -52,14 +52,23 @@ def option(
     return {OPTION: Option(help=help, metavar=metavar, single=single, off=off, read=read, least=least, most=most)}
 
 
+def _unchecked(serial: str, user: str) -> None:
+    raise AssertionError(f"nothing checks token {serial} for {user} here")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The parts of a command that a method uses. `given_away` are the security keys that the command gave to users."""
+    """The parts of a command that a method uses. `given_away` are the security keys that the command gave to users.
+
+    `check_token` raises UsageFault for the serial of a token that must not be given to a user. Contexts that equip no
+    user have none.
+    """
 
     settings: Settings
     inventory: Inventory
     oath_keys: "OathKeys"
     given_away: SeenKeys = field(default_factory=SeenKeys)
+    check_token: Callable[[str, str], None] = _unchecked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ from mfa_kit.tokens.programmable import INSTEAD, SCAN, UNSEEN, CheckedToken, Pro
 from mfa_kit.wiring.methods.recipe import Context
 from mfa_kit.wiring.qr_code import draw
 from mfa_kit.wiring.this_computer import harden
-from mfa_kit.wiring.token_records import check_free
 
 
 def read_display(serial: str, context: Context) -> Carrier:
@@ -16,7 +15,7 @@ def read_display(serial: str, context: Context) -> Carrier:
     token = DisplayToken(
         serial, now=context.inventory.now, interaction=settings.interaction, progress=settings.progress
     )
-    return CheckedToken(serial, token, check=check_free)
+    return CheckedToken(serial, token, check=context.check_token)
 
 
 def burn_seed(serial: str, context: Context, *, capacity: int | None, show_secret: bool) -> Carrier:
@@ -29,4 +28,4 @@ def burn_seed(serial: str, context: Context, *, capacity: int | None, show_secre
     proof = PhoneProof(grouped=show_secret, shown_by=f"token {serial}", scan=SCAN, instead=INSTEAD, unseen=UNSEEN)
     phone = Phone(context.inventory.now, interaction=person, draw=draw, proof=proof)
     token = ProgrammableToken(serial, phone, capacity=capacity, interaction=person)
-    return CheckedToken(serial, token, check=check_free)
+    return CheckedToken(serial, token, check=context.check_token)
