@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from mfa_kit.account.root_posture import CentralRootAccess, OrganizationPlace, RootPosture, as_member
+from mfa_kit.adapters.aws.reads import read
+from mfa_kit.adapters.aws.refusals import our_errors
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.places import leaving_place
@@ -68,8 +70,6 @@ def open_organization_root(home: str, iam: Iam, sessions: MemberSessions) -> Org
     `home` is the ID of the caller's account, and `iam` its IAM.
     """
     from mfa_kit.adapters.aws import member_root
-    from mfa_kit.adapters.aws.reads import read
-    from mfa_kit.adapters.aws.refusals import our_errors
 
     ask = member_root.read_central_root_access
     try:
