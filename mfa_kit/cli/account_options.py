@@ -175,9 +175,7 @@ def choose(values: Mapping[str, Any], *, role: str | None) -> AccountsChoice | N
     file, org = values.get("in_file"), values.get("in_org")
     if not file and not org:
         if given := next((option for name, option in NAMES.items() if values.get(name)), None):
-            raise UsageFault(
-                f"{given} is only for several accounts", "add --org or --accounts FILE, or omit the option"
-            )
+            raise UsageFault(f"{given} is for several accounts", "add --org or --accounts FILE, or omit the option")
         return None
     _check_together(values)
     named = values.get("role_name")

@@ -59,7 +59,10 @@ def watch_console(
 
 @runtime_checkable
 class ConsoleSource(Protocol):
-    """An inventory that also knows IAM's endpoint and creates console sessions. The inventory of each desk is one."""
+    """An inventory that also knows IAM's endpoint and creates console sessions.
+
+    The inventory of each desk has this type.
+    """
 
     endpoint_url: str
 

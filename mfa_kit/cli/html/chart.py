@@ -13,7 +13,7 @@ RADIUS, ROUND, RING = 54, 339.292, 26
 
 
 class Bar(NamedTuple):
-    """A bar: its label, its value (of which the chart's full width is `full`), its color, and the text at its end."""
+    """A bar: its label, its value, its color, and the text at its end."""
 
     label: str
     value: float

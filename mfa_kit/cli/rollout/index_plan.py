@@ -172,7 +172,7 @@ def _check_only(only: Sequence[str], visits: Iterable[Visit[Plan]]) -> None:
 def _write(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings: Settings, output: Output) -> None:
     """Write the plans that have rows and the index, and print the summary.
 
-    Raise UsageFault if there is no such plan.
+    Raise UsageFault if no plan has rows.
     """
     written = _plans_with_rows(visits, folder=wiring.plans_folder(out).name)
     if not written:
