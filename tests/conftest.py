@@ -24,6 +24,8 @@ from mfa_kit.cli import terminal
 from mfa_kit.cli.main import run
 from mfa_kit.lab.aws.server import Lab
 from tests.cheap_scrypt import cheap_scrypt, seal
+from tests.ledgers import KINDS, Place
+from tests.postgresql import BIN, Server, running_server
 from tests.sizes import size
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +97,24 @@ def _signals_are_heard() -> Iterator[None]:
 def lab() -> Iterator[Lab]:
     with Lab() as lab:
         yield lab
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """Start a PostgreSQL server for this worker."""
+    if not (BIN / "initdb").exists():
+        without("postgresql-17 is not installed")
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Return a place for a ledger, in each kind of database."""
+    if request.param == "sqlite":
+        return Place("sqlite", str(tmp_path / "desk"))
+    server: Server = request.getfixturevalue("postgresql")
+    return Place("postgresql", server.address(server.new_database()))
 
 
 @pytest.fixture

@@ -109,7 +109,12 @@ REVEALS = {
 KEY_URIS = {("adapters/aws/iam.py", "_created"), ("qr_codes/authenticator_export.py", "uri_of")}
 # A signal to a lab raises an exception. It unwinds what was begun before the process exits with the signal's number.
 # core/unforeseen names SystemExit only to let it pass.
-EXITS = {("cli/main.py", "main"), ("lab/child.py", "unwind_on_signals.end"), ("core/unforeseen.py", "")}
+EXITS = {
+    ("cli/main.py", "main"),
+    ("cli/shutdown.py", "end_at_once"),
+    ("lab/child.py", "unwind_on_signals.end"),
+    ("core/unforeseen.py", ""),
+}
 LOCAL_IMPORTS = ("cli/main.py", "cli/messages.py", "cli/options.py", "wiring/")
 
 # Libraries that are too slow to import for a help page.
@@ -121,6 +126,7 @@ HEAVY = {
     "defusedxml",
     "fido2",
     "moto",
+    "psycopg",
     "pskc",
     "pyotp",
     "pyrage",

@@ -13,7 +13,7 @@ RESERVED = frozenset({"MFA_KIT_HOME", "MFA_KIT_LAB"})
 # Options of the program. Their variables have no command in their names.
 COMMON: frozenset[str] = frozenset(
     (
-        *("--profile", "--region", "--endpoint-url", "--account", "--output"),
+        *("--profile", "--region", "--endpoint-url", "--account", "--ledger", "--output"),
         *("--no-input", "--dry-run", "--wide", "--plain", "--wide", "--quiet", "--verbose"),
     )
 )
@@ -49,11 +49,11 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
             "--skip-key-check",
         ),
         *("--trust-report", "--max", "--max-failures", "--older-than", "--days", "--window", "--mds-root"),
-        *("--fail-on", "--rule", "--self-enroll", "--no-write", "--touch", "--force-change", "--prove"),
+        *("--fail-on", "--rule", "--self-enroll", "--no-write", "--touch", "--force-change", "--prove", "--grace"),
     ),
     "change what a command does, so they must be visible on the command line": (
         *("--with", "--add", "--root", "--all", "--stage", "--resync", "--shred", "--open", "--open-role"),
-        *("--probe-user", "--programmable", "--path"),
+        *("--probe-user", "--programmable", "--path", "--desk", "--auditor"),
         *("--accounts", "--org", "--ou", "--include", "--exclude", "--account-tag", "--role-name"),
         *("--external-id", "--source-identity", "--with-tags", "--hub", "--organization", "--enroll", "--require-mfa"),
     ),

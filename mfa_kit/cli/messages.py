@@ -12,6 +12,8 @@ from mfa_kit.cli.fitting import hanging, window_width
 from mfa_kit.core.text import one_line
 
 T = TypeVar("T")
+# xterm's control sequence that resets the colors and leaves the alternate screen, and so erases it.
+BACK = "\x1b[r\x1b[0m\x1b[?1049l"
 
 
 def print_error(what: str, *, hint: str = "", notes: Sequence[str] = ()) -> None:

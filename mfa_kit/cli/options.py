@@ -16,6 +16,7 @@ import click
 
 from mfa_kit.cli import colors, environment, messages
 from mfa_kit.cli.output import FORMS, HTML, Output, load_place
+from mfa_kit.cli.shutdown import end_at_once
 from mfa_kit.core.errors import MfaKitError, UsageFault
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ class Flags(NamedTuple):
     region: str | None = None
     endpoint_url: str | None = None
     account: str | None = None
+    ledger: str | None = None
     output: str | None = None
     query: str | None = None
     yes: bool = False
@@ -265,6 +267,7 @@ def _common(*forms: str) -> list[click.Parameter]:
         option("--region", metavar="NAME", help="AWS region. It also selects the partition."),
         option("--endpoint-url", metavar="URL", help="Override the IAM endpoint (for example the lab's)."),
         option("--account", type=AccountId(), metavar="ID", help="Refuse to work in any other account."),
+        option("--ledger", metavar="ADDRESS", help="Use the ledger in this PostgreSQL database."),
         option("--dry-run", is_flag=True, help="Show what would be done, and change nothing."),
         option("--yes", is_flag=True, help="Do not ask for confirmation."),
         option("--no-input", is_flag=True, help="Never prompt."),
@@ -343,7 +346,10 @@ class Verb(click.Command):
             ctx.params["settings"] = common(needs_config=self.needs_config)
         if "read_settings" in wanted:
             ctx.params["read_settings"] = common
-        return super().invoke(ctx)
+        from mfa_kit.wiring.ledger import LedgerChoice, chosen_ledger
+
+        with chosen_ledger(LedgerChoice(address=flags.ledger, end=end_at_once, needs_config=self.needs_config)):
+            return super().invoke(ctx)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the parameters, with the environment variables of their options."""

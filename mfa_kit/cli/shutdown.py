@@ -1,12 +1,28 @@
-"""Stops work in an orderly way: after Ctrl-C or SIGTERM, work in progress is finished and no new work is started."""
+"""Ends a process: in order, after Ctrl-C or SIGTERM, or at once if it has lost the locks of its runs."""
 
 import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import Event
+from typing import NoReturn
+
+from mfa_kit.cli.messages import BACK, print_error
+from mfa_kit.core.errors import MfaKitError
 
 ENDING = "Stopping: finishing {}. Press Ctrl-C again to stop now."
+
+
+def end_at_once(fault: MfaKitError) -> NoReturn:
+    """Report a fault and end the process without settling anything, as if it was killed.
+
+    Another process may be settling the same runs already, so this one must not make any further call to IAM.
+    """
+    with suppress(OSError), Path("/dev/tty").open("wb", buffering=0) as tty:
+        tty.write(BACK.encode())  # a secret may be on the screen
+    print_error(str(fault), hint=fault.hint)
+    os._exit(fault.exit_code)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from functools import cache
 from types import FrameType
 from typing import NoReturn, TypeVar
 
+from mfa_kit.cli.messages import BACK
 from mfa_kit.cli.page import Page, Size
 from mfa_kit.cli.status_line import STATUS
 from mfa_kit.core.errors import Declined, UsageFault
@@ -38,7 +39,7 @@ TRIES = 3
 LOOK = 0.3
 # Control sequences of xterm, which all terminal emulators and multiplexers support. The black and white of a QR code
 # are colors 16 and 231, because a theme may change the first sixteen colors.
-SCREEN, BACK = "\x1b[?1049h\x1b[H", "\x1b[r\x1b[0m\x1b[?1049l"
+SCREEN = "\x1b[?1049h\x1b[H"
 BLACK_ON_WHITE, PLAIN = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
 LINE_ABOVE, RETURN = "\x1b7\x1b[A\x1b[{}G", "\x1b[K\x1b8"
 # The number of columns for an answer after a prompt. If the prompt and the answer need more than one line, the

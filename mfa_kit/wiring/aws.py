@@ -38,6 +38,7 @@ def open_iam(
     settings: Settings,
     observe: Callable[[Call], None],
     *,
+    check: Callable[[], None] = lambda: None,
     workers: int = 1,
     turn: "Retry | None" = None,
     clients: "Callable[[Connection], Clients] | None" = None,
@@ -45,10 +46,10 @@ def open_iam(
 ) -> "Iam":
     """Open IAM with the credentials from the options and the environment.
 
-    If a profile needs an MFA code, the user is asked for the code. `observe` is called for each write. Up to `workers`
-    calls may be in progress at a time. `turn`, if given, makes each read: it waits and may retry. `clients` replaces
-    the function that creates the clients, for commands that also open sessions in other accounts. `stop` ends
-    pauses, prompts and requests in all threads.
+    If a profile needs an MFA code, the user is asked for the code. `check` is called before each write, and `observe`
+    after it. Up to `workers` calls may be in progress at a time. `turn`, if given, makes each read: it waits and may
+    retry. `clients` replaces the function that creates the clients, for commands that also open sessions in other
+    accounts. `stop` ends pauses, prompts and requests in all threads.
     """
     from mfa_kit.adapters.aws.clients import open_clients
     from mfa_kit.adapters.aws.iam import Iam
@@ -56,6 +57,7 @@ def open_iam(
     stop = stop or Stop()
     return Iam(
         observe=observe,
+        check=check,
         profile=settings.profile,
         region=settings.region,
         endpoint_url=settings.endpoint_url,
@@ -88,7 +90,15 @@ def connect(
         logging.basicConfig(handlers=[handler])
         logging.getLogger("mfa_kit").setLevel(logging.DEBUG)
     with open_ledger() as ledger:
-        iam = open_iam(settings, ledger.called, workers=workers, turn=turn, clients=clients, stop=stop)
+        iam = open_iam(
+            settings,
+            ledger.called,
+            check=ledger.check,
+            workers=workers,
+            turn=turn,
+            clients=clients,
+            stop=stop,
+        )
         # Other simulators use the lab's account number too, so the environment decides whether this is the lab.
         caller = replace(iam.caller(), lab=speaks_to_lab(iam.endpoint_url, os.environ))
         clock = f", {clock_difference(iam.offset())}" if iam.offset() else ""

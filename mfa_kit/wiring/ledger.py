@@ -1,19 +1,137 @@
-"""Open the ledger of this computer."""
+"""Open the ledger: the file of this computer, or a database in PostgreSQL that several computers share."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
+from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
+from mfa_kit.wiring import config
 from mfa_kit.wiring.this_computer import home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.ledger.ledger import Ledger
+    from mfa_kit.adapters.ledger.postgresql.owning import LedgerState
     from mfa_kit.core.models import LogLine
+
+EXTRA = "pip install 'mfa-kit[postgres]'"
+
+
+def _raise(fault: IntegrityFault) -> NoReturn:
+    raise fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerChoice:
+    """The ledger of a command.
+
+    `address` is from the command line or the environment, or None. `end` reports a fault and ends the process. Without
+    `needs_config`, a configuration file with errors is ignored.
+    """
+
+    address: str | None = None
+    end: Callable[[IntegrityFault], NoReturn] = _raise
+    needs_config: bool = True
+
+
+_CHOICE: ContextVar[LedgerChoice] = ContextVar("_CHOICE", default=LedgerChoice())  # noqa: B039 - it is frozen
+
+
+@contextmanager
+def chosen_ledger(choice: LedgerChoice) -> Iterator[None]:
+    """Choose the ledger that `open_ledger` opens, until the context ends."""
+    before = _CHOICE.set(choice)
+    try:
+        yield
+    finally:
+        _CHOICE.reset(before)
+
+
+def ledger_address() -> str | None:
+    """Return the address of the ledger in PostgreSQL, or None for the file of this computer."""
+    choice = _CHOICE.get()
+    if choice.address is not None:
+        return choice.address
+    try:
+        return config.load().ledger
+    except MfaKitError:
+        if choice.needs_config:
+            raise
+        return None
 
 
 def open_ledger() -> "Ledger":
-    """Open the ledger, or create it if it does not exist. Raise IntegrityFault if it cannot be used."""
-    from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
+    """Open the ledger. The file is created if it does not exist.
 
-    return sqlite_ledger(home())
+    Raise UsageFault for an address that is refused, or IntegrityFault if the ledger cannot be used.
+    """
+    address = ledger_address()
+    if address is None:
+        from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
+
+        return sqlite_ledger(home())
+    need_postgresql()
+    from mfa_kit.adapters.ledger.postgresql.database import postgresql_ledger
+
+    return postgresql_ledger(address, end=_CHOICE.get().end)
+
+
+def need_postgresql() -> None:
+    """Raise UsageFault if the extra `postgres` is not installed."""
+    try:
+        import psycopg  # noqa: F401 - the adapter uses it
+    except ImportError:
+        raise UsageFault("a ledger in PostgreSQL needs the 'postgres' extra, which is not installed", EXTRA) from None
+
+
+def _shared_address() -> str:
+    """Return the address of the ledger in PostgreSQL. Raise UsageFault if none is configured."""
+    address = ledger_address()
+    if address is None:
+        raise UsageFault("no ledger in PostgreSQL is configured", "name one: --ledger postgresql://HOST/DATABASE")
+    need_postgresql()
+    return address
+
+
+def create_ledger(*, grace: float | None) -> int:
+    """Create the ledger in PostgreSQL, or bring it up to date. Return how many versions were applied."""
+    address = _shared_address()
+    from mfa_kit.adapters.ledger.postgresql import owning
+
+    return owning.create_ledger(address, grace=grace)
+
+
+def migrate_ledger() -> int:
+    """Bring the ledger in PostgreSQL up to date. Return how many versions were applied."""
+    address = _shared_address()
+    from mfa_kit.adapters.ledger.postgresql import owning
+
+    return owning.migrate_ledger(address)
+
+
+def copy_ledger(folder: Path | None) -> dict[str, int]:
+    """Copy the ledger in a folder, by default this computer's, to PostgreSQL. Return how many rows were new."""
+    address = _shared_address()
+    from mfa_kit.adapters.ledger.postgresql import owning
+
+    return owning.copy_ledger(folder or home(), address)
+
+
+def ledger_state() -> "LedgerState":
+    """Return the state of the ledger in PostgreSQL."""
+    address = _shared_address()
+    from mfa_kit.adapters.ledger.postgresql import owning
+
+    return owning.ledger_state(address)
+
+
+def grants_of(desks: Mapping[str, str], auditors: Sequence[str]) -> str:
+    """Return the SQL that gives roles their privileges. `desks` maps each role to its team."""
+    from mfa_kit.adapters.ledger.postgresql.grants import grants
+
+    return grants(desks, auditors)
 
 
 def history(user: str | None, since: float) -> "list[LogLine]":

@@ -82,7 +82,13 @@ class Organization:
 
         return OpenAccount(
             account=account,
-            iam=Iam(observe=self.ledger.called, sleep=leaving_place(self.stop.sleep), turn=turn, clients=open_clients),
+            iam=Iam(
+                observe=self.ledger.called,
+                check=self.ledger.check,
+                sleep=leaving_place(self.stop.sleep),
+                turn=turn,
+                clients=open_clients,
+            ),
             caller=replace(caller, lab=self.caller.lab),
         )
 

@@ -1,19 +1,18 @@
 """Tests of the ledger's records of backups: recipients with their dates, tests of backups, and losses."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.ledger import Ledger
-from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import Entry, Intent, Purpose, Reached, Seal
+from tests.ledgers import Place
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with sqlite_ledger(tmp_path) as ledger:
+def ledger(place: Place) -> Iterator[Ledger]:
+    with place.open() as ledger:
         yield ledger
 
 

@@ -4,14 +4,12 @@ import contextlib
 import fcntl
 import json
 import os
-import signal
 import sqlite3
 import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.migrations import MIGRATIONS
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.models import Call, Entry, Intent, Method, Purpose, Reached
+from mfa_kit.core.models import Call, Entry, Intent, Reached
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import NOBODY, Nobody, bare
 
@@ -103,52 +101,6 @@ def test_everything_is_private_whatever_the_umask(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
 
 
-def test_a_recorded_entry_is_read_by_the_next_process(folder: Path) -> None:
-    """All fields of an entry and its intent are stored, except the fields that only this process needs."""
-    noted = entry(
-        intent=intent(
-            name="desk", path="/p/", method=Method("virtual"), replaces="GAHT1", replaces_run="r", replaces_since=1.5
-        ),
-        purpose=Purpose.REVOKE,
-        reached=Reached.REVOKING,
-        backup="/b/x.png.age",
-        since=1795651200.0,
-        sealed=True,
-    )
-    with sqlite_ledger(folder) as ledger:
-        ledger.record(noted)
-    with sqlite_ledger(folder) as ledger:
-        assert ledger.find(noted.intent.serial, run=noted.run) == noted
-        assert list(ledger.dead("000000000000")) == [noted]
-
-
-def test_an_entry_is_updated_in_its_own_row(ledger: Ledger) -> None:
-    """A run has one row for each device. Intent and backup stay as they were first recorded."""
-    first = entry(backup="/b")
-    for reached in (Reached.INTENT, Reached.CREATED, Reached.CONFIRMED):
-        ledger.record(first.at(reached))
-    assert ledger.find(first.intent.serial) == first.at(Reached.CONFIRMED)
-    assert [(each.what, each.answer) for each in ledger.history()] == [("enrollment", "done")]
-
-
-def test_the_history_keeps_an_enrollment_after_its_revocation(folder: Path) -> None:
-    """A run's row has only its latest state. The history still has the earlier results, in words."""
-    with sqlite_ledger(folder) as ledger:
-        noted = entry()
-        for reached in (Reached.INTENT, Reached.CREATED, Reached.CREATED, Reached.CONFIRMED, Reached.CONFIRMED):
-            ledger.record(noted.at(reached))
-        leaving = replace(noted, purpose=Purpose.LOST)
-        ledger.record(leaving.at(Reached.REVOKING))
-        assert told(ledger) == [("enrollment", "done"), ("revocation of a lost device", "in progress")]
-        ledger.record(noted.at(Reached.CONFIRMED))
-        assert told(ledger) == [("enrollment", "done")]
-        for reached in (Reached.REVOKING, Reached.REVOKED, Reached.REVOKED):
-            ledger.record(leaving.at(reached))
-        assert told(ledger) == [("enrollment", "done"), ("revocation of a lost device", "done")]
-        assert [each.reference for each in ledger.history(user="alice")] == [noted.run] * 2
-        assert ledger.history(user="bob") == []
-
-
 def told(ledger: Ledger) -> list[tuple[str, str]]:
     return [(each.what, each.answer) for each in ledger.history()]
 
@@ -211,86 +163,6 @@ def test_a_migration_that_takes_too_long_is_an_error(folder: Path, monkeypatch: 
             sqlite_ledger(folder)
 
 
-@pytest.mark.parametrize(
-    ("reached", "half_made", "stands"),
-    [
-        (Reached.INTENT, True, True),
-        (Reached.CREATED, True, True),
-        (Reached.CONFIRMED, False, True),
-        (Reached.UNDONE, False, False),
-        (Reached.REVOKING, True, True),
-        (Reached.REVOKED, False, False),
-    ],
-)
-def test_half_made_and_complete_entries(reached: Reached, half_made: bool, stands: bool, folder: Path) -> None:
-    """`dead` returns unfinished entries.
-
-    Without a run, `find` returns the complete ones. With a run, it returns any entry.
-    """
-    noted = entry(reached=reached)
-    with sqlite_ledger(folder) as ledger:
-        ledger.record(noted)
-    with sqlite_ledger(folder) as ledger:
-        assert list(ledger.dead("000000000000")) == [noted] * half_made
-        assert ledger.find(noted.intent.serial) == (noted if stands else None)
-        assert ledger.find(noted.intent.serial, run=noted.run) == noted
-
-
-def test_unfinished_entries_are_found_by_account_and_user(folder: Path) -> None:
-    """Entries of another account or another user are not returned."""
-    alice, bob, other = entry(), entry(intent=intent(user="bob")), entry(intent=intent(account="111111111111"))
-    with sqlite_ledger(folder) as ledger:
-        for each in (alice, bob, other):
-            ledger.record(each)
-    with sqlite_ledger(folder) as ledger:
-        assert list(ledger.dead("000000000000")) == [alice, bob]
-        assert list(ledger.dead("000000000000", user="bob")) == [bob]
-        assert list(ledger.dead("111111111111")) == [other]
-
-
-def test_a_run_of_this_process_is_not_dead(ledger: Ledger) -> None:
-    """While the process lives, no process may settle the run, not even this one."""
-    noted = ledger.record(entry())
-    assert ledger.lives(noted.run)
-    assert list(ledger.dead("000000000000")) == []
-
-
-def test_a_run_is_alive_as_long_as_its_process(ledger: Ledger, holder: Callable[..., subprocess.Popen[str]]) -> None:
-    """After kill -9 nothing else has to be removed."""
-    run = next(RUNS)
-    process = holder(run)
-    assert ledger.lives(run)
-    assert list(ledger.dead("000000000000")) == []
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not ledger.lives(run)
-    assert [each.run for each in ledger.dead("000000000000")] == [run]
-
-
-def test_a_run_that_is_being_settled_counts_as_alive(folder: Path, ledger: Ledger) -> None:
-    """Two processes on one computer do not settle the same run at once."""
-    with sqlite_ledger(folder) as gone:
-        noted = gone.record(entry())
-    with sqlite_ledger(folder) as other:
-        for each in ledger.dead("000000000000"):
-            assert other.lives(each.run)
-            assert list(other.dead("000000000000")) == []
-            ledger.record(each.at(Reached.UNDONE))
-        assert not other.lives(noted.run)
-        assert list(other.dead("000000000000")) == []
-
-
-def test_a_run_that_was_settled_meanwhile_is_skipped(folder: Path, ledger: Ledger) -> None:
-    """The entry is read again when the lock is held."""
-    with sqlite_ledger(folder) as gone:
-        first, second = gone.record(entry()), gone.record(entry(intent=intent(user="bob")))
-    found = ledger.dead("000000000000")
-    assert next(found) == first
-    with sqlite_ledger(folder) as other:
-        other.record(second.at(Reached.UNDONE))
-    assert list(found) == []
-
-
 def test_the_lock_file_of_a_finished_run_is_removed(folder: Path) -> None:
     """The lock files of unfinished entries stay, because the lock shows whether the run is dead."""
     with sqlite_ledger(folder) as ledger:
@@ -335,44 +207,6 @@ def test_a_lock_on_a_removed_file_is_repeated(folder: Path, ledger: Ledger, monk
     ledger.record(noted)
     with sqlite_ledger(folder) as other:
         assert other.lives(noted.run)
-
-
-def test_threads_share_one_ledger(ledger: Ledger) -> None:
-    """The workers of a rollout write at the same time, and nothing is lost."""
-    failures: list[BaseException] = []
-
-    def work(number: int) -> None:
-        try:
-            for each in range(10):
-                noted = ledger.record(entry(run=f"20261125T000000Z-{number:04x}{each:04x}"))
-                ledger.called(Call(operation="X", user=None, serial=None, request_id=None, answer="OK"))
-                assert ledger.find(noted.intent.serial, run=noted.run) == noted
-        except BaseException as error:  # noqa: BLE001 - the test reports a thread's failure
-            failures.append(error)
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
-    assert len(ledger.history()) == 160
-
-
-def test_the_history_is_in_order_and_by_user_and_time(folder: Path) -> None:
-    """A call on a device belongs to the user of the run that created the device, even if the call names no user."""
-    clock = iter(range(100, 200))
-    with sqlite_ledger(folder, clock=lambda: next(clock)) as ledger:
-        ledger.called(Call(operation="Create", user="alice", serial=intent().serial, request_id="r1", answer="OK"))
-        ledger.record(entry())
-        ledger.called(Call(operation="Delete", user=None, serial=intent().serial, request_id="r2", answer="Conflict"))
-        ledger.called(Call(operation="Open", user="bob", serial=None, request_id=None, answer="OK", file="/f"))
-        ledger.called(Call(operation="Delete", user=None, serial="another", request_id="r3", answer="OK"))
-        told = [(each.at, each.what, each.answer, each.reference, each.file) for each in ledger.history()]
-        assert [each[1] for each in told] == ["Create", "enrollment", "Delete", "Open", "Delete"]
-        assert told[3] == (103.0, "Open", "OK", None, "/f")
-        assert [each.what for each in ledger.history(user="alice")] == ["Create", "enrollment", "Delete"]
-        assert [each.what for each in ledger.history(since=102)] == ["Delete", "Open", "Delete"]
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.cli import terminal
+from mfa_kit.cli import messages, terminal
 from mfa_kit.cli.terminal import Nobody, Terminal
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction
@@ -224,7 +224,7 @@ def test_clear_without_a_secret_does_nothing(sat: Sat) -> None:
     shown = sat.terminal
     shown.show(SECRET, instead="-x")
     shown.clear()
-    assert sat.written().endswith(terminal.BACK)
+    assert sat.written().endswith(messages.BACK)
     shown.clear()
     assert sat.written() == ""
 
@@ -252,7 +252,7 @@ def test_a_signal_first_erases_the_secret(sat: Sat, told: list[object]) -> None:
     """The signal then has its former effect."""
     sat.terminal.show(SECRET, instead="-x")
     signal.raise_signal(signal.SIGTERM)
-    assert sat.written().endswith(terminal.BACK)
+    assert sat.written().endswith(messages.BACK)
     assert len(told) == 1
 
 

@@ -13,13 +13,14 @@ from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import DeviceType, Entry, Intent, Method, Reached
 from mfa_kit.tokens.seeds import Factor, Sighting, StockCounts, Token, TokenVerdict
+from tests.ledgers import Place
 
 NOW = 1_800_000_000.0
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with sqlite_ledger(tmp_path) as ledger:
+def ledger(place: Place) -> Iterator[Ledger]:
+    with place.open() as ledger:
         yield ledger
 
 
@@ -275,7 +276,7 @@ def test_a_counter_of_eight_octets_is_stored(inventory: TokenInventory, counter:
 def test_an_unknown_value_is_damage(ledger: Ledger, inventory: TokenInventory, column: str) -> None:
     """Somebody may have edited the ledger."""
     inventory.stock([(T2, "a")])
-    ledger.write((f"update tokens set {column} = ?", [("32et",)]))
+    ledger.write((f"update tokens set {column} = $1", [("32et",)]))
     with pytest.raises(IntegrityFault, match="is damaged: a column has a value that mfa-kit does not write"):
         inventory.tokens()
 
@@ -283,6 +284,6 @@ def test_an_unknown_value_is_damage(ledger: Ledger, inventory: TokenInventory, c
 def test_a_reading_with_another_verdict_is_damage(ledger: Ledger, inventory: TokenInventory) -> None:
     inventory.stock([(T2, "a")])
     inventory.record(seen("T2", TokenVerdict.ACCEPTED))
-    ledger.write(("update sightings set verdict = ?", [("maybe",)]))
+    ledger.write(("update sightings set verdict = $1", [("maybe",)]))
     with pytest.raises(IntegrityFault, match="is damaged: a column has a value that mfa-kit does not write"):
         inventory.sightings("T2")

@@ -73,8 +73,9 @@ MFA_PRESENT: "ContextEntryTypeDef" = {
 class Iam:
     """The Inventory and Registrar of one account, with one pair of clients for up to `workers` threads.
 
-    `observe` is called after each write, also if the write failed. `read_timeout` is how many seconds to wait for a
-    response. `ask_code` asks for a code of the MFA device with the given serial when the credentials require a code.
+    `check` is called before each write, and `observe` after it, also if it failed. `read_timeout` is how many seconds
+    to wait for a response. `ask_code` asks for a code of the MFA device with the given serial when the credentials
+    require a code.
     `turn`, if given, makes the attempts of each read, so that a command that reads many users can limit its rate.
     `clients` creates the pair of clients, and creates it again after credentials have expired. After `stop`, a thread
     that waits for a response raises KeyboardInterrupt.
@@ -84,6 +85,7 @@ class Iam:
         self,
         *,
         observe: Callable[[Call], None],
+        check: Callable[[], None] = lambda: None,
         profile: str | None = None,
         region: str | None = None,
         endpoint_url: str | None = None,
@@ -95,7 +97,7 @@ class Iam:
         clients: Callable[[Connection], Clients] = open_clients,
         stop: Stop | None = None,
     ) -> None:
-        self._observe, self._sleep, self._turn = observe, sleep, turn
+        self._observe, self._check, self._sleep, self._turn = observe, check, sleep, turn
         self._stop = stop or Stop()
         self._offset = 0.0
         self._last = threading.local()
@@ -158,6 +160,7 @@ class Iam:
     @contextmanager
     def _write(self, operation: str, *, user: str | None, serial: str | None) -> Iterator[None]:
         """Run the `with` block as one attempt to write, and report it to the observer with its request ID."""
+        self._check()
         self._last.request_id = None
         answer = "Unclear"
         try:

@@ -1,0 +1,99 @@
+"""The address of a ledger in PostgreSQL: a libpq connection string without a password."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.loopback import is_loopback
+
+PASSWORDS = ("password", "sslpassword")
+KEEP = "put the password into ~/.pgpass (mode 600) or a service file, or use a client certificate"
+VERIFIED = "verify-full"
+# The client gives up before the server does, so that it has ended when another session gets its locks.
+CLIENT = {
+    "connect_timeout": "10",
+    "keepalives": "1",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+}
+# The server releases the locks of a session without a connection later than one call to IAM can last (10 s to connect
+# and 30 s to read).
+SERVER = {
+    "search_path": "mfa_kit",
+    "synchronous_commit": "on",
+    "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "60s",
+    "client_connection_check_interval": "1s",
+    "lock_timeout": "10s",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "4",
+    "tcp_user_timeout": "70000",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The parameters of a connection, by libpq's names, without a password."""
+
+    parameters: Mapping[str, str]
+
+    @property
+    def label(self) -> str:
+        """The address for messages: the service, or the host and the database."""
+        if service := self.parameters.get("service"):
+            return f"service={service}"
+        host = self.parameters.get("host") or self.parameters.get("hostaddr") or ""
+        return f"postgresql://{host if not host.startswith('/') else ''}/{self.parameters.get('dbname', '')}"
+
+    def conninfo(self, computer: str) -> str:
+        """Return the connection string of libpq, with the timeouts and settings that the locks of runs need."""
+        options = " ".join(f"-c {name}={value}" for name, value in SERVER.items())
+        tls = {} if is_local(self.parameters) else {"sslmode": VERIFIED}
+        name = f"mfa-kit@{quote(computer, safe='.-_')}"
+        given = {**self.parameters, **tls, **CLIENT, "options": options, "application_name": name}
+        return make_conninfo("", **given)
+
+
+def is_local(parameters: Mapping[str, str]) -> bool:
+    """Whether the server is on this computer for certain: a Unix socket or loopback.
+
+    A service names its host in a file of libpq, so it counts as another computer.
+    """
+    host = parameters.get("hostaddr") or parameters.get("host") or os.environ.get("PGHOSTADDR", "")
+    host = host or os.environ.get("PGHOST", "")
+    if not host:
+        return "service" not in parameters and "PGSERVICE" not in os.environ
+    return host.startswith(("/", "@")) or is_loopback(f"http://[{host}]" if ":" in host else f"http://{host}")
+
+
+def parse_address(text: str) -> Address:
+    """Parse an address. Raise UsageFault, which does not quote it, if it is not an address or contains a password."""
+    try:
+        found = {name: str(value) for name, value in conninfo_to_dict(text).items()}
+    except psycopg.Error:
+        raise UsageFault(
+            "the ledger's address is not a connection string of PostgreSQL",
+            "write postgresql://HOST/DATABASE or service=NAME",
+        ) from None
+    if any(found.get(name) for name in PASSWORDS):
+        raise UsageFault("the ledger's address contains a password, which other programs could read", KEEP)
+    if os.environ.get("PGPASSWORD"):
+        raise UsageFault("PGPASSWORD is set, and other programs could read it", f"unset it, and {KEEP}")
+    if "," in found.get("host", "") + found.get("hostaddr", ""):
+        raise UsageFault(
+            "the ledger's address names several servers, and a lock is valid on one only", "name one server"
+        )
+    mode = found.get("sslmode", VERIFIED)
+    if mode != VERIFIED and not is_local(found):
+        raise UsageFault(
+            f"sslmode={mode} does not prove which server answers", "use sslmode=verify-full, or leave it out"
+        )
+    return Address(found)

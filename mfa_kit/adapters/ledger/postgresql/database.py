@@ -1,0 +1,227 @@
+"""The ledger in PostgreSQL, which many computers share. Each thread has a session that holds the locks of its runs."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from typing import NoReturn
+
+import psycopg
+from psycopg import errors
+
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.postgresql.address import Address, parse_address
+from mfa_kit.adapters.ledger.postgresql.schema import check_version
+from mfa_kit.adapters.ledger.postgresql.sessions import LOCK_LOST, NO_RUN, Session, Statement, describe
+from mfa_kit.adapters.ledger.tables import DamagedRow, RowChange, SqlRow
+from mfa_kit.core.errors import IntegrityFault
+
+# Seconds to wait for a run's lock, and between attempts to take it.
+WAIT, LOOK_AGAIN = 10.0, 0.05
+# Seconds during which an acknowledged row of a run proves that its session holds its locks.
+FRESH = 1.0
+# Threads beyond this number share sessions, because a server has about 100 for everybody.
+MOST = 16
+AGAIN = "run the same command again, which looks at IAM and completes or removes what is unfinished"
+
+
+def postgresql_ledger(
+    text: str, *, end: Callable[[IntegrityFault], NoReturn], clock: Callable[[], float] = time.time
+) -> Ledger:
+    """Open the ledger at an address. Raise UsageFault for the address, or IntegrityFault.
+
+    `end` reports a fault and ends the process at once. It is called if a session is lost that holds the locks of runs.
+    """
+    return Ledger(PostgresqlDatabase(parse_address(text), end=end), clock=clock)
+
+
+@cache
+def _by_team(sql: str) -> str:
+    """Return a statement whose conflicts are with rows of the same team only."""
+    return sql.replace("on conflict (", "on conflict (team, ")
+
+
+class PostgresqlDatabase:
+    """A Database in the schema `mfa_kit` of a PostgreSQL database."""
+
+    record = """
+        insert into transitions (run, serial, verb, reached, intent, backup, at, since, sealed)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    """
+
+    def __init__(self, address: Address, *, end: Callable[[IntegrityFault], NoReturn]) -> None:
+        self._address, self._end = address, end
+        self._guard, self._connecting = threading.Lock(), threading.Lock()
+        self._sessions: dict[threading.Thread, Session] = {}
+        # The session of each run whose lock this process holds, and when a session last acknowledged a row of a run.
+        self._held: dict[str, Session] = {}
+        self._proved: dict[Session, float] = {}
+        session = self._session()
+        with self._using(session):
+            check_version(session, address)
+
+    @contextmanager
+    def faults(self) -> Iterator[None]:
+        """Convert errors of PostgreSQL, and DamagedRow, to IntegrityFault."""
+        try:
+            yield
+        except DamagedRow as error:
+            hint = "restore the database from a backup, because IAM still knows every device (docs/shared-state.md)"
+            raise IntegrityFault(f"the ledger {self._address.label} is damaged: {error}", hint) from None
+        except errors.InsufficientPrivilege as error:
+            what = f"the ledger {self._address.label} refuses this: {describe(error)}"
+            raise IntegrityFault(what, "have its owner grant the privileges: mfa-kit ledger grants --help") from None
+        except psycopg.Error as error:
+            what = f"the ledger {self._address.label} cannot be used: {describe(error)}"
+            hint = "report this" if error.sqlstate == NO_RUN else "check the server, its disk and the network"
+            raise IntegrityFault(what, hint) from None
+
+    @contextmanager
+    def _using(self, session: Session) -> Iterator[None]:
+        """Convert errors. If the session is lost and this process holds runs, end the process at once.
+
+        Otherwise it would change a device that another process settles.
+        """
+        try:
+            with self.faults():
+                try:
+                    yield
+                except (psycopg.Error, UnicodeError) as error:
+                    if session.lost or getattr(error, "sqlstate", "") == LOCK_LOST:
+                        self._lose(error)
+                    raise
+        except UnicodeError:
+            raise IntegrityFault("the ledger stores no text with invalid characters", "correct the name") from None
+
+    def _lose(self, error: Exception) -> None:
+        if self._held:
+            cause = describe(error) if isinstance(error, psycopg.Error) else str(error)
+            self._end(IntegrityFault(f"the session with the ledger {self._address.label} was lost: {cause}", AGAIN))
+
+    def _session(self) -> Session:
+        """Return this thread's session. It may be one whose thread has ended; its locks stay this process's."""
+        thread = threading.current_thread()
+        with self._guard:
+            if found := self._sessions.get(thread):
+                return found
+        with self._connecting:
+            with self.faults():
+                session = self._unused() or Session(self._address)
+            with self._guard:
+                self._sessions[thread] = session
+        return session
+
+    def _unused(self) -> Session | None:
+        """Return the session of a thread that has ended or, if there are MOST, the session with the fewest threads."""
+        with self._guard:
+            ended = next((each for each in self._sessions if not each.is_alive()), None)
+            if ended is not None:
+                return self._sessions.pop(ended)
+            used = [*self._sessions.values()]
+            shared = {id(each): each for each in used}.values()
+            return min(shared, key=used.count) if len(shared) >= MOST else None
+
+    def select(self, sql: str, values: Sequence[object] = ()) -> list[SqlRow]:
+        """Run a select statement and return the rows."""
+        session = self._session()
+        with self._using(session):
+            return session.run([(sql, values)])
+
+    def write(self, *changes: RowChange, run: str | None = None) -> None:
+        """Write rows, all of them or none. Rows of a run are written by the session that holds the run's lock."""
+        session = self._held[run] if run else self._session()
+        with self._using(session):
+            session.run(_statements(changes))
+        if run:
+            self._proved[session] = time.monotonic()
+
+    def log(self, *changes: RowChange) -> None:
+        """Write rows. During a run they are sent together with the next statement, which saves a round trip."""
+        session = self._session()
+        if session in self._held.values():
+            session.wait(_statements(changes))
+            return
+        with self._using(session):
+            session.run(_statements(changes))
+
+    def hold(self, run: str, *, doing: str) -> None:
+        """Take a run's lock for this thread's session. Raise IntegrityFault if it is not free for WAIT seconds."""
+        session = self._session()
+        with self._guard:
+            if run in self._held:
+                return
+            self._held[run] = session
+        taken, until = False, time.monotonic() + WAIT
+        try:
+            while not (taken := self._take(session, run)) and time.monotonic() < until:
+                time.sleep(LOOK_AGAIN)
+        finally:
+            if not taken:
+                self._held.pop(run, None)
+        if not taken:
+            raise self._taken(session, run, doing)
+
+    def _take(self, session: Session, run: str) -> bool:
+        with self._using(session):
+            [[taken]] = session.run([("select take($1)", (run,))])
+        return bool(taken)
+
+    def _taken(self, session: Session, run: str, doing: str) -> IntegrityFault:
+        with self._using(session):
+            [[holder]] = session.run([("select holder($1)", (run,))])
+        if holder is None:
+            return IntegrityFault(
+                f"the server was restarted, and the process that {doing} may not know that yet",
+                "wait for a minute, then run this again",
+            )
+        return IntegrityFault(f"{holder} {doing}", "wait until it ends, or end it; then run this again")
+
+    def try_to_hold(self, run: str) -> bool:
+        """Try to take the lock of another run."""
+        session = self._session()
+        with self._guard:
+            if run in self._held:
+                return False
+            self._held[run] = session
+        taken = False
+        try:
+            taken = self._take(session, run)
+        finally:
+            if not taken:
+                self._held.pop(run, None)
+        return taken
+
+    def release(self, run: str, *, finished: Callable[[], bool]) -> None:
+        """Release a run's lock."""
+        session = self._held[run]
+        with self._using(session):
+            session.run([("select give_back($1)", (run,))])
+        del self._held[run]
+
+    @property
+    def left_held(self) -> tuple[str, ...]:
+        """Nothing, because the end of a session releases all of its locks."""
+        return ()
+
+    def check(self) -> None:
+        """End the process if this thread's session is lost, unless it acknowledged a row of a run just now."""
+        session = self._session()
+        if not self._held or time.monotonic() - self._proved.pop(session, 0.0) < FRESH:
+            return
+        with self._using(session):
+            session.run([("select 1", ())])
+
+    def lightly(self) -> AbstractContextManager[None]:
+        """Do nothing: a row is acknowledged when it survives a power cut of the server."""
+        return nullcontext()
+
+    def close(self) -> None:
+        """Close all sessions, which releases all locks."""
+        with self.faults():
+            for session in {id(each): each for each in self._sessions.values()}.values():
+                session.close()
+
+
+def _statements(changes: Sequence[RowChange]) -> list[Statement]:
+    return [(_by_team(sql), values) for sql, rows in changes for values in rows]

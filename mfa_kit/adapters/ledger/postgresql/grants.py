@@ -1,0 +1,101 @@
+"""The SQL that gives roles their privileges in a ledger. mfa-kit prints it, and an administrator runs it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+DESK, AUDITOR = "mfa_kit_desk", "mfa_kit_auditor"
+STAMPED = {"team", "role", "computer", "recorded", "id"}
+# The columns that a desk may insert. The database itself writes the others.
+INSERTED: Mapping[str, str] = {
+    "transitions": "run, serial, verb, reached, intent, backup, at, since, sealed",
+    "events": 'at, operation, "user", serial, request_id, answer, file',
+    "tokens": (
+        "serial, fingerprint, factor, digest, digits, period, counter, maker, model, octets, capacity, verdict, reason,"
+        " at"
+    ),
+    "sightings": 'at, serial, fingerprint, verdict, "offset", seconds, reason',
+    "seals": "backup, recipient, since",
+    "drills": "at, backup, result",
+    "failures": 'plan, "user", at, cause, reason',
+    "rollout_runs": "plan, run, at",
+}
+# The columns that a desk may change. None of them is in the log or the journal.
+CHANGED: Mapping[str, str] = {
+    "tokens": INSERTED["tokens"],
+    "sightings": "serial",
+    "seals": "until",
+    "failures": "at, cause, reason",
+}
+OWNER = (
+    "do $$ begin execute format('grant execute on function {} to %s',"
+    " (select nspowner::regrole from pg_namespace where nspname = 'mfa_kit')); end $$;"
+)
+MEMBER = "insert into mfa_kit.members (role, team, auditor)"
+REPLACED = "on conflict (role) do update set team = excluded.team, auditor = excluded.auditor"
+READ = ("journal", "ends", *INSERTED)
+# Functions with which any role could take another team's locks. The ledger takes locks through functions of its own.
+LOCKS = (
+    "pg_advisory_lock",
+    "pg_advisory_lock_shared",
+    "pg_advisory_xact_lock",
+    "pg_advisory_xact_lock_shared",
+    "pg_try_advisory_lock",
+    "pg_try_advisory_lock_shared",
+    "pg_try_advisory_xact_lock",
+    "pg_try_advisory_xact_lock_shared",
+)
+OWNER_USES = ("pg_try_advisory_lock(bigint)", "pg_advisory_xact_lock(bigint)")
+
+
+def grants(desks: Mapping[str, str], auditors: Sequence[str]) -> str:
+    """Return the SQL for these roles, which must exist. `desks` maps each role to its team.
+
+    It can be run again, and again for more roles.
+    """
+    return "\n".join([*_groups(), *_members(desks, auditors), ""])
+
+
+def _groups() -> Iterator[str]:
+    yield "-- Run this in the ledger's database as a role that may create roles. A superuser also revokes the functions"
+    yield "-- with which any role could take locks; the database should be the ledger's alone."
+    yield "begin;"
+    for group in (DESK, AUDITOR):
+        yield f"do $$ begin create role {group} nologin; exception when duplicate_object then null; end $$;"
+        yield f"grant usage on schema mfa_kit to {group};"
+        yield f"grant select on mfa_kit.version, {', '.join(f'mfa_kit.{table}' for table in READ)} to {group};"
+    for table, columns in INSERTED.items():
+        yield f"grant insert ({columns}) on mfa_kit.{table} to {DESK};"
+    for table, columns in CHANGED.items():
+        yield f"grant update ({columns}) on mfa_kit.{table} to {DESK};"
+    yield f"grant delete on mfa_kit.seals to {DESK};"
+    for function in ("take", "give_back", "holder"):
+        yield f"grant execute on function mfa_kit.{function}(text) to {DESK}, {AUDITOR};"
+    for name in LOCKS:
+        for types in ("bigint", "integer, integer"):
+            yield f"revoke execute on function {name}({types}) from public;"
+    for function in OWNER_USES:
+        yield OWNER.format(function)
+
+
+def _members(desks: Mapping[str, str], auditors: Sequence[str]) -> Iterator[str]:
+    for role, team in desks.items():
+        yield f"grant {DESK} to {_name(role)};"
+        yield _member(role, team, auditor=False)
+    for role in auditors:
+        yield f"grant {AUDITOR} to {_name(role)};"
+        yield _member(role, "", auditor=True)
+    yield "commit;"
+
+
+def _member(role: str, team: str, *, auditor: bool) -> str:
+    values = f"{_text(role)}, {_text(team)}, {str(auditor).lower()}"
+    return f"{MEMBER} values ({values}) {REPLACED};"
+
+
+def _name(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _text(text: str) -> str:
+    """Return a string constant, which works whatever standard_conforming_strings is."""
+    escaped = text.replace("\\", "\\\\").replace("'", "''")
+    return f"E'{escaped}'"

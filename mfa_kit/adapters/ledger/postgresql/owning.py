@@ -1,0 +1,114 @@
+"""What the owner of a ledger in PostgreSQL does: create and migrate it, copy into it, and look at its state."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from mfa_kit.adapters.ledger.ledger import OPEN
+from mfa_kit.adapters.ledger.postgresql.address import parse_address
+from mfa_kit.adapters.ledger.postgresql.copying import copy_rows
+from mfa_kit.adapters.ledger.postgresql.schema import check_version, migrate, version_of
+from mfa_kit.adapters.ledger.postgresql.sessions import Session, describe
+from mfa_kit.adapters.ledger.sqlite_database import SqliteDatabase
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+
+STATE = f"""
+    select current_setting('server_version'), session_user, my_team(), is_auditor(),
+        (select rolsuper or rolbypassrls from pg_roles where rolname = session_user),
+        coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false),
+        extract(epoch from clock_timestamp())::double precision,
+        (select count(*) from journal where {OPEN}),
+        (select count(*) from pg_stat_activity where datname = current_database() and application_name like 'mfa-kit@%')
+"""  # noqa: S608 - our own names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerState:
+    """The state of a ledger in PostgreSQL, as the role of the session sees it. `now` is the server's Unix time."""
+
+    address: str
+    server: str
+    schema: int
+    role: str
+    team: str
+    auditor: bool
+    sees_all: bool
+    tls: bool
+    now: float
+    unfinished: int
+    sessions: int
+
+
+@contextmanager
+def _session(text: str) -> Iterator[tuple[Session, str]]:
+    address = parse_address(text)
+    try:
+        session = Session(address)
+        try:
+            yield session, address.label
+        finally:
+            session.close()
+    except psycopg.Error as error:
+        raise IntegrityFault(
+            f"the ledger {address.label} cannot be used: {describe(error)}",
+            "check the address, the server and the privileges of your role",
+        ) from None
+
+
+def create_ledger(text: str, *, grace: float | None) -> int:
+    """Create the ledger, or bring it up to date. Return how many versions were applied.
+
+    `grace` is how many seconds a run stays reserved for its process after the server was restarted.
+    """
+    with _session(text) as (session, _):
+        return migrate(session, parse_address(text), create=True, grace=grace)
+
+
+def migrate_ledger(text: str) -> int:
+    """Bring the ledger up to date, and return how many versions were applied. Raise UsageFault if there is none."""
+    with _session(text) as (session, _):
+        return migrate(session, parse_address(text), create=False)
+
+
+def copy_ledger(folder: Path, text: str) -> dict[str, int]:
+    """Copy the ledger in a folder into the one at the address. Return how many rows of each table were new.
+
+    Raise UsageFault if there is no ledger in the folder, or if a run is in progress there.
+    """
+    if not (folder / "ledger.sqlite").exists():
+        raise UsageFault(f"there is no ledger in {folder}", "name the folder of mfa-kit's files: --from DIR")
+    source = SqliteDatabase(folder)
+    try:
+        for (run,) in source.select(f"select distinct run from journal where {OPEN}"):  # noqa: S608
+            if not source.try_to_hold(run):
+                raise UsageFault(f"run {run} is in progress on this computer", "wait until it ends, then copy again")
+        with _session(text) as (session, _):
+            check_version(session, parse_address(text))
+            return copy_rows(source, session)
+    finally:
+        for run in source.left_held:
+            source.release(run, finished=lambda: False)
+        source.close()
+
+
+def ledger_state(text: str) -> LedgerState:
+    """Return the state of the ledger at an address."""
+    with _session(text) as (session, label):
+        check_version(session, parse_address(text))
+        server, role, team, auditor, sees_all, tls, now, unfinished, sessions = session.run([(STATE, ())])[0]
+        return LedgerState(
+            address=label,
+            server=server,
+            schema=version_of(session) or 0,
+            role=role,
+            team=team,
+            auditor=auditor,
+            sees_all=sees_all,
+            tls=tls,
+            now=now,
+            unfinished=unfinished,
+            sessions=sessions,
+        )

@@ -1,0 +1,69 @@
+"""The schema of a ledger in PostgreSQL: numbered SQL files, and the number of the last one that was applied."""
+
+from pathlib import Path
+
+from psycopg import errors
+
+from mfa_kit.adapters.ledger.postgresql.address import Address
+from mfa_kit.adapters.ledger.postgresql.sessions import Session
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+
+FILES = tuple(sorted(Path(__file__).parent.glob("[0-9]*.sql")))
+# The advisory lock of migrations, an arbitrary number.
+MIGRATION = 6_387_204_117
+BEGIN = """
+    create schema if not exists mfa_kit;
+    revoke all on schema mfa_kit from public;
+    create table if not exists version (number integer primary key, applied timestamptz not null default now());
+"""
+
+
+def version_of(session: Session) -> int | None:
+    """Return the version of the schema, or None if there is none. Raise psycopg.Error."""
+    try:
+        [[number]] = session.run([("select max(number) from version", ())])
+    except errors.UndefinedTable:
+        return None
+    return int(number)
+
+
+def check_version(session: Session, address: Address) -> None:
+    """Raise IntegrityFault unless the schema is of the version that this mfa-kit uses."""
+    number = version_of(session)
+    if number is None:
+        raise IntegrityFault(
+            f"there is no ledger in {address.label}", "have the owner of the database create it: mfa-kit ledger init"
+        )
+    if number < len(FILES):
+        raise IntegrityFault(
+            f"the ledger {address.label} was made by an older mfa-kit",
+            "have its owner bring it up to date: mfa-kit ledger migrate",
+        )
+    if number > len(FILES):
+        raise IntegrityFault(
+            f"the ledger {address.label} was made by a newer mfa-kit", "upgrade this one: pip install -U mfa-kit"
+        )
+
+
+def migrate(session: Session, address: Address, *, create: bool, grace: float | None = None) -> int:
+    """Apply the files that were not applied yet, all of them or none, and return their number.
+
+    With `create`, also create the schema. `grace` is the new grace period in seconds. Raise psycopg.Error, UsageFault
+    if there is no schema, or IntegrityFault if it is of a newer mfa-kit.
+    """
+    database = session.connection
+    with database.transaction():
+        database.execute("select pg_advisory_xact_lock($1)", (MIGRATION,))
+        if create:
+            database.execute(BEGIN)
+        [[there]] = database.execute("select to_regclass('mfa_kit.version') is not null").fetchall()
+        if not there:
+            raise UsageFault(f"there is no ledger in {address.label}", "create it: mfa-kit ledger init")
+        [[number]] = database.execute("select coalesce(max(number), 0) from version").fetchall()
+        for file in FILES[number:]:
+            database.execute(file.read_bytes())
+            database.execute("insert into version (number) values ($1)", (int(file.name[:4]),))
+        if grace is not None:
+            database.execute("update settings set grace = $1", (grace,))
+    check_version(session, address)
+    return max(len(FILES) - int(number), 0)

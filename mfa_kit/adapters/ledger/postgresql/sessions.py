@@ -1,0 +1,113 @@
+"""Sessions with PostgreSQL. A session is never reconnected, because its locks end with it."""
+
+import socket
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg.types.string import TextLoader
+
+from mfa_kit.adapters.ledger.postgresql.address import Address
+from mfa_kit.adapters.ledger.tables import SqlRow
+from mfa_kit.core.errors import IntegrityFault
+
+# A statement with the values of one row.
+Statement = tuple[str, Sequence[object]]
+OLDEST = 170000
+NUL, REPLACEMENT = "\0", "\N{REPLACEMENT CHARACTER}"
+# SQLSTATE of the schema's own errors: this session does not hold the run's lock, and not the name of a lock.
+LOCK_LOST, NO_RUN = "MK001", "MK002"
+
+
+def describe(error: psycopg.Error) -> str:
+    """Return the first line of an error, which contains no values of rows."""
+    return (error.diag.message_primary or str(error) or type(error).__name__).splitlines()[0]
+
+
+class Session:
+    """One connection, in autocommit mode. Threads may share it."""
+
+    def __init__(self, address: Address) -> None:
+        """Connect. Raise psycopg.Error, or IntegrityFault for a server that cannot hold a ledger."""
+        self._connection = psycopg.connect(
+            address.conninfo(socket.gethostname()), autocommit=True, cursor_factory=psycopg.RawCursor
+        )
+        self._lock = threading.RLock()
+        self._waiting: list[Statement] = []
+        try:
+            self._connection.adapters.register_loader("json", TextLoader)
+            self._check_server(address)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _check_server(self, address: Address) -> None:
+        version = self._connection.info.server_version
+        if version < OLDEST:
+            raise IntegrityFault(
+                f"{address.label} is PostgreSQL {version // 10000}, and a ledger needs 17",
+                "upgrade the server, or use another one",
+            )
+        [[pid]] = self.run([("select pg_backend_pid()", ())])
+        if pid != self._connection.info.backend_pid:
+            raise IntegrityFault(
+                f"{address.label} is a connection pooler, which would lose the locks of runs",
+                "give the address of the PostgreSQL server itself",
+            )
+
+    @property
+    def connection(self) -> "psycopg.Connection[Any]":
+        """The connection, for statements that need a transaction."""
+        return self._connection
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection has ended, and with it the session's locks."""
+        return self._connection.closed
+
+    def wait(self, statements: Sequence[Statement]) -> None:
+        """Keep statements until the next `run`, which sends them in the same round trip."""
+        with self._lock:
+            self._waiting += statements
+
+    def run(self, statements: Sequence[Statement]) -> list[SqlRow]:
+        """Run statements, all of them or none, after those that wait. Return the rows of the last one.
+
+        Return when they survive a power cut. Raise psycopg.Error.
+        """
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+            try:
+                return self._send([*waiting, *statements])
+            except psycopg.Error:
+                if waiting and not self.lost:
+                    self._send(waiting)
+                raise
+
+    def _send(self, statements: Sequence[Statement]) -> list[SqlRow]:
+        if not statements:
+            return []
+        clean = [(sql, [_clean(value) for value in values]) for sql, values in statements]
+        if len(clean) == 1:
+            cursor = self._connection.execute(*clean[0])
+        else:
+            # Outside of a transaction block, the statements of one pipeline are one transaction (libpq, "Pipeline
+            # Mode").
+            with self._connection.pipeline():
+                cursors = [self._connection.execute(*each) for each in clean]
+            cursor = cursors[-1]
+        return cursor.fetchall() if cursor.description else []
+
+    def close(self) -> None:
+        """Send what waits, and close the connection, which releases the session's locks."""
+        try:
+            if not self.lost:
+                self.run([])
+        finally:
+            self._connection.close()
+
+
+def _clean(value: object) -> object:
+    """Replace NUL characters, which PostgreSQL cannot store in text."""
+    return value.replace(NUL, REPLACEMENT) if isinstance(value, str) and NUL in value else value

@@ -1,0 +1,236 @@
+"""What every ledger does, in SQLite and in PostgreSQL: the journal, the log, and the locks of runs."""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import pytest
+
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.core.models import Call, Entry, Intent, Method, Purpose, Reached
+from tests.conftest import bare
+from tests.ledgers import Place
+
+RUNS = (f"20261125T000000Z-{number:08x}" for number in count())
+# Opens a ledger, records one entry, prints a line, and stays alive.
+HOLDER = """
+import sys
+from mfa_kit.core.models import Entry, Intent, Reached
+from tests.ledgers import open_at
+intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
+with open_at(sys.argv[1]) as ledger:
+    ledger.record(Entry(run=sys.argv[2], intent=intent, reached=Reached(sys.argv[3])))
+    print("noted", flush=True)
+    sys.stdin.read()
+"""
+
+
+def intent(**how: Any) -> Intent:
+    return Intent(**{"account": "000000000000", "partition": "aws", "user": "alice", "name": "alice", **how})
+
+
+def entry(**how: Any) -> Entry:
+    return Entry(**{"run": next(RUNS), "intent": intent(), **how})
+
+
+def told(ledger: Ledger) -> list[tuple[str, str]]:
+    return [(each.what, each.answer) for each in ledger.history()]
+
+
+@pytest.fixture
+def ledger(place: Place) -> Iterator[Ledger]:
+    with place.open() as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def holder(place: Place) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start processes that record an entry and then hold their run until they are killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(run: str, reached: Reached = Reached.CREATED) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, place.at, run, reached],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=bare(),
+        )
+        started.append(process)
+        assert process.stdout
+        assert process.stdout.readline() == "noted\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_recorded_entry_is_read_by_the_next_process(place: Place) -> None:
+    """All fields of an entry and its intent are stored, except the fields that only this process needs."""
+    noted = entry(
+        intent=intent(
+            name="desk", path="/p/", method=Method("virtual"), replaces="GAHT1", replaces_run="r", replaces_since=1.5
+        ),
+        purpose=Purpose.REVOKE,
+        reached=Reached.REVOKING,
+        backup="/b/x.png.age",
+        since=1795651200.0,
+        sealed=True,
+    )
+    with place.open() as ledger:
+        ledger.record(noted)
+    with place.open() as ledger:
+        assert ledger.find(noted.intent.serial, run=noted.run) == noted
+        assert list(ledger.dead("000000000000")) == [noted]
+
+
+def test_an_entry_is_updated_in_its_own_row(ledger: Ledger) -> None:
+    """A run has one row for each device. Intent and backup stay as they were first recorded."""
+    first = entry(backup="/b")
+    for reached in (Reached.INTENT, Reached.CREATED, Reached.CONFIRMED):
+        ledger.record(first.at(reached))
+    assert ledger.find(first.intent.serial) == first.at(Reached.CONFIRMED)
+    assert [(each.what, each.answer) for each in ledger.history()] == [("enrollment", "done")]
+
+
+def test_the_history_keeps_an_enrollment_after_its_revocation(place: Place) -> None:
+    """A run's row has only its latest state. The history still has the earlier results, in words."""
+    with place.open() as ledger:
+        noted = entry()
+        for reached in (Reached.INTENT, Reached.CREATED, Reached.CREATED, Reached.CONFIRMED, Reached.CONFIRMED):
+            ledger.record(noted.at(reached))
+        leaving = replace(noted, purpose=Purpose.LOST)
+        ledger.record(leaving.at(Reached.REVOKING))
+        assert told(ledger) == [("enrollment", "done"), ("revocation of a lost device", "in progress")]
+        ledger.record(noted.at(Reached.CONFIRMED))
+        assert told(ledger) == [("enrollment", "done")]
+        for reached in (Reached.REVOKING, Reached.REVOKED, Reached.REVOKED):
+            ledger.record(leaving.at(reached))
+        assert told(ledger) == [("enrollment", "done"), ("revocation of a lost device", "done")]
+        assert [each.reference for each in ledger.history(user="alice")] == [noted.run] * 2
+        assert ledger.history(user="bob") == []
+
+
+@pytest.mark.parametrize(
+    ("reached", "half_made", "stands"),
+    [
+        (Reached.INTENT, True, True),
+        (Reached.CREATED, True, True),
+        (Reached.CONFIRMED, False, True),
+        (Reached.UNDONE, False, False),
+        (Reached.REVOKING, True, True),
+        (Reached.REVOKED, False, False),
+    ],
+)
+def test_half_made_and_complete_entries(reached: Reached, half_made: bool, stands: bool, place: Place) -> None:
+    """`dead` returns unfinished entries.
+
+    Without a run, `find` returns the complete ones. With a run, it returns any entry.
+    """
+    noted = entry(reached=reached)
+    with place.open() as ledger:
+        ledger.record(noted)
+    with place.open() as ledger:
+        assert list(ledger.dead("000000000000")) == [noted] * half_made
+        assert ledger.find(noted.intent.serial) == (noted if stands else None)
+        assert ledger.find(noted.intent.serial, run=noted.run) == noted
+
+
+def test_unfinished_entries_are_found_by_account_and_user(place: Place) -> None:
+    """Entries of another account or another user are not returned."""
+    alice, bob, other = entry(), entry(intent=intent(user="bob")), entry(intent=intent(account="111111111111"))
+    with place.open() as ledger:
+        for each in (alice, bob, other):
+            ledger.record(each)
+    with place.open() as ledger:
+        assert list(ledger.dead("000000000000")) == [alice, bob]
+        assert list(ledger.dead("000000000000", user="bob")) == [bob]
+        assert list(ledger.dead("111111111111")) == [other]
+
+
+def test_a_run_of_this_process_is_not_dead(ledger: Ledger) -> None:
+    """While the process lives, no process may settle the run, not even this one."""
+    noted = ledger.record(entry())
+    assert ledger.lives(noted.run)
+    assert list(ledger.dead("000000000000")) == []
+
+
+def test_a_run_is_alive_as_long_as_its_process(ledger: Ledger, holder: Callable[..., subprocess.Popen[str]]) -> None:
+    """After kill -9 nothing else has to be removed."""
+    run = next(RUNS)
+    process = holder(run)
+    assert ledger.lives(run)
+    assert list(ledger.dead("000000000000")) == []
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not ledger.lives(run)
+    assert [each.run for each in ledger.dead("000000000000")] == [run]
+
+
+def test_a_run_that_is_being_settled_counts_as_alive(place: Place, ledger: Ledger) -> None:
+    """Two processes on one computer do not settle the same run at once."""
+    with place.open() as gone:
+        noted = gone.record(entry())
+    with place.open() as other:
+        for each in ledger.dead("000000000000"):
+            assert other.lives(each.run)
+            assert list(other.dead("000000000000")) == []
+            ledger.record(each.at(Reached.UNDONE))
+        assert not other.lives(noted.run)
+        assert list(other.dead("000000000000")) == []
+
+
+def test_a_run_that_was_settled_meanwhile_is_skipped(place: Place, ledger: Ledger) -> None:
+    """The entry is read again when the lock is held."""
+    with place.open() as gone:
+        first, second = gone.record(entry()), gone.record(entry(intent=intent(user="bob")))
+    found = ledger.dead("000000000000")
+    assert next(found) == first
+    with place.open() as other:
+        other.record(second.at(Reached.UNDONE))
+    assert list(found) == []
+
+
+def test_threads_share_one_ledger(ledger: Ledger) -> None:
+    """The workers of a rollout write at the same time, and nothing is lost."""
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for each in range(10):
+                noted = ledger.record(entry(run=f"20261125T000000Z-{number:04x}{each:04x}"))
+                ledger.called(Call(operation="X", user=None, serial=None, request_id=None, answer="OK"))
+                assert ledger.find(noted.intent.serial, run=noted.run) == noted
+        except BaseException as error:  # noqa: BLE001 - the test reports a thread's failure
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len(ledger.history()) == 160
+
+
+def test_the_history_is_in_order_and_by_user_and_time(place: Place) -> None:
+    """A call on a device belongs to the user of the run that created the device, even if the call names no user."""
+    clock = iter(range(100, 200))
+    with place.open(clock=lambda: next(clock)) as ledger:
+        ledger.called(Call(operation="Create", user="alice", serial=intent().serial, request_id="r1", answer="OK"))
+        ledger.record(entry())
+        ledger.called(Call(operation="Delete", user=None, serial=intent().serial, request_id="r2", answer="Conflict"))
+        ledger.called(Call(operation="Open", user="bob", serial=None, request_id=None, answer="OK", file="/f"))
+        ledger.called(Call(operation="Delete", user=None, serial="another", request_id="r3", answer="OK"))
+        told = [(each.at, each.what, each.answer, each.reference, each.file) for each in ledger.history()]
+        assert [each[1] for each in told] == ["Create", "enrollment", "Delete", "Open", "Delete"]
+        assert told[3] == (103.0, "Open", "OK", None, "/f")
+        assert [each.what for each in ledger.history(user="alice")] == ["Create", "enrollment", "Delete"]
+        assert [each.what for each in ledger.history(since=102)] == ["Delete", "Open", "Delete"]

@@ -1,0 +1,150 @@
+"""What each role may do in a ledger in PostgreSQL, with real roles: a desk, another team's desk, an auditor, nobody."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+
+from mfa_kit.adapters.ledger.postgresql.grants import INSERTED, READ, grants
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.models import Call, Entry, Intent, Reached
+from tests.ledgers import Place
+from tests.postgresql import Server
+
+RUN, OTHER_RUN = "20261125T000000Z-00000001", "20261125T000000Z-00000002"
+CALL = Call(operation="X", user=None, serial=None, request_id=None, answer="OK")
+TABLES = ("transitions", *(table for table in READ if table != "transitions"))
+FORGED = """
+    insert into mfa_kit.transitions (run, serial, verb, reached, intent, at)
+        values ('20261125T000000Z-00000009', 's', 'enroll', 'confirmed', '{}', 1)
+"""
+# Statements that no role may run, and every statement that would change the log or the journal.
+FORBIDDEN = [
+    *(f"update mfa_kit.{table} set team = team" for table in TABLES),
+    *(f"delete from mfa_kit.{table}" for table in TABLES if table != "seals"),
+    *(f"truncate mfa_kit.{table}" for table in TABLES),
+    *(f"drop table mfa_kit.{table}" for table in TABLES),
+    *(f"alter table mfa_kit.{table} disable trigger all" for table in TABLES),
+    *(f"alter table mfa_kit.{table} disable row level security" for table in TABLES),
+    *(f"insert into mfa_kit.{table} (team) values ('paris')" for table in TABLES),
+    *(f"insert into mfa_kit.{table} (role) values ('other')" for table in ("transitions", "events", "tokens")),
+    *(f"insert into mfa_kit.{table} (computer) values ('other')" for table in ("transitions", "events", "tokens")),
+    *(f"insert into mfa_kit.{table} (recorded) values (now())" for table in ("transitions", "events", "tokens")),
+    "insert into mfa_kit.journal select * from mfa_kit.journal",
+    "insert into mfa_kit.ends select * from mfa_kit.ends",
+    "update mfa_kit.events set answer = 'OK'",
+    "update mfa_kit.transitions set at = 0",
+    "update mfa_kit.journal set reached = 'confirmed'",
+    "select * from mfa_kit.members",
+    "select salt from mfa_kit.settings",
+    "update mfa_kit.settings set grace = 0",
+    "insert into mfa_kit.members values (session_user, 'paris', true)",
+    "set session_replication_role = replica",
+    "set role owner",
+    "set session authorization owner",
+    "select pg_try_advisory_lock(1)",
+    "select pg_advisory_lock(1)",
+    "select pg_try_advisory_lock_shared(1, 1)",
+    "select pg_advisory_xact_lock(1)",
+    "select mfa_kit.lock_of('x')",
+    "create function mfa_kit.mine() returns integer language sql as 'select 1'",
+    "create table mfa_kit.mine ()",
+    FORGED,
+]
+
+
+@dataclass
+class Roles:
+    """A database with a ledger, in which `berlin` and `other` are desks of two teams, and `auditor` reads."""
+
+    server: Server
+    database: str
+
+    def place(self, role: str) -> Place:
+        return Place("postgresql", self.server.address(self.database, role=role))
+
+    def execute(self, sql: str, role: str) -> list[tuple[object, ...]]:
+        return self.server.execute(sql, database=self.database, role=role)
+
+
+@pytest.fixture(scope="module")
+def roles(postgresql: Server) -> Iterator[Roles]:
+    names = ("berlin", "berlin2", "other", "auditor", "stranger")
+    for name in names:
+        postgresql.execute(f"create role {name} login")
+    roles = Roles(postgresql, postgresql.new_database())
+    for _ in range(2):  # it can be run again
+        roles.execute(grants({"berlin": "berlin", "berlin2": "berlin", "other": "paris"}, ["auditor"]), "postgres")
+    for role, run in (("berlin", RUN), ("other", OTHER_RUN)):
+        with roles.place(role).open() as ledger:
+            ledger.record(entry(run))
+            ledger.called(CALL)
+    yield roles
+    postgresql.execute(f"drop database {roles.database} with (force)")
+
+
+def entry(run: str) -> Entry:
+    return Entry(run=run, intent=Intent(account="000000000000", partition="aws", user="alice", name="alice"))
+
+
+@pytest.mark.parametrize("sql", FORBIDDEN)
+@pytest.mark.parametrize("role", ["berlin", "auditor", "stranger"])
+def test_no_role_changes_the_log_or_passes_for_another(role: str, sql: str, roles: Roles) -> None:
+    """The server refuses the statement."""
+    with pytest.raises(psycopg.DatabaseError):
+        roles.execute(sql, role)
+
+
+@pytest.mark.parametrize("table", READ)
+def test_a_desk_sees_the_rows_of_its_team_and_an_auditor_those_of_all(table: str, roles: Roles) -> None:
+    """A role without privileges sees nothing."""
+    sql = f"select distinct team from mfa_kit.{table}"
+    assert {team for (team,) in roles.execute(sql, "berlin")} <= {"berlin"}
+    assert {team for (team,) in roles.execute(sql, "auditor")} <= {"berlin", "paris"}
+    if table in {"journal", "events", "transitions"}:
+        assert len(roles.execute(sql, "berlin")) == 1
+        assert len(roles.execute(sql, "auditor")) == 2
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        roles.execute(sql, "stranger")
+
+
+@pytest.mark.parametrize("table", INSERTED)
+def test_an_auditor_writes_nothing(table: str, roles: Roles) -> None:
+    """Not even what a desk may write."""
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        roles.execute(f"insert into mfa_kit.{table} ({INSERTED[table]}) select {INSERTED[table]} from x", "auditor")
+
+
+def test_the_server_writes_the_time_and_the_role(roles: Roles) -> None:
+    """A row that claims another time gets the server's."""
+    sql = "insert into mfa_kit.events (at, operation, answer) values (1, 'forged', 'OK')"
+    roles.execute(sql, "berlin")
+    [row] = roles.execute(
+        "select at > extract(epoch from now()) - 60, role::text, team from mfa_kit.events where operation = 'forged'",
+        "berlin",
+    )
+    assert row == (True, "berlin", "berlin")
+
+
+def test_a_desk_advances_the_entries_of_its_team(roles: Roles) -> None:
+    """Another desk of the team settles a dead run. A desk of another team does not see it."""
+    run = "20261125T000000Z-0000000a"
+    with roles.place("berlin").open() as ledger:
+        ledger.record(entry(run))
+        with roles.place("berlin2").open() as second:
+            assert run not in {each.run for each in second.dead("000000000000")}
+    with roles.place("other").open() as ledger:
+        assert run not in {each.run for each in ledger.dead("000000000000")}
+        ledger.record(entry(run).at(Reached.CONFIRMED))
+    with roles.place("berlin2").open() as ledger:
+        assert [each.run for each in ledger.dead("000000000000") if each.run == run] == [run]
+        ledger.record(entry(run).at(Reached.UNDONE))
+        assert ledger.find(entry(run).intent.serial, run=run) == entry(run).at(Reached.UNDONE)
+
+
+def test_a_role_that_is_in_no_team_is_told_what_is_missing(roles: Roles) -> None:
+    """The hint names the command for the ledger's owner."""
+    with pytest.raises(IntegrityFault) as caught:
+        roles.place("stranger").open()
+    assert "mfa-kit ledger" in caught.value.hint

@@ -1,0 +1,322 @@
+"""Sessions with PostgreSQL: addresses that are refused, and processes that lose their session or its server."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+
+import psycopg
+import pytest
+
+from mfa_kit.adapters.ledger.postgresql import owning
+from mfa_kit.adapters.ledger.postgresql.address import is_local, parse_address
+from mfa_kit.adapters.ledger.postgresql.sessions import Session
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.models import Call, Entry, Intent, Reached
+from tests.conftest import bare
+from tests.ledgers import open_at
+from tests.postgresql import Server, running_server
+
+RUNS = (f"20261125T000000Z-{number:08x}" for number in count())
+INTENT = Intent(account="000000000000", partition="aws", user="alice", name="alice")
+CALL = Call(operation="X", user=None, serial=None, request_id=None, answer="OK")
+# Records an entry, prints a line, and at each line on stdin does what it says.
+WORKER = """
+import os, sys
+from mfa_kit.adapters.ledger.postgresql.database import postgresql_ledger
+from mfa_kit.core.models import Entry, Intent, Reached
+def end(fault):
+    print(f"ended: {fault}; {fault.hint}", flush=True)
+    os._exit(fault.exit_code)
+intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
+ledger = postgresql_ledger(sys.argv[1], end=end)
+entry = Entry(run=sys.argv[2], intent=intent)
+ledger.record(entry)
+print("ready", flush=True)
+for line in sys.stdin:
+    {"check": ledger.check, "record": lambda: ledger.record(entry.at(Reached.CREATED))}[line.strip()]()
+    print("done", flush=True)
+"""
+
+
+@contextmanager
+def starting(*, before: Sequence[str] = ()) -> Iterator[Callable[[str, str], subprocess.Popen[str]]]:
+    """Return a function that starts processes, each of which holds a run. The words in `before` start the command."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(address: str, run: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*before, sys.executable, "-c", WORKER, address, run],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=bare(),
+        )
+        started.append(process)
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    try:
+        yield run
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[str, str], subprocess.Popen[str]]]:
+    with starting() as run:
+        yield run
+
+
+def ask(process: subprocess.Popen[str], what: str) -> str:
+    """Have a process do something, and return its answer."""
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(f"{what}\n")
+    process.stdin.flush()
+    return process.stdout.readline()
+
+
+@pytest.fixture
+def address(postgresql: Server) -> str:
+    return postgresql.address(postgresql.new_database())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://user:hunter2@localhost/db",
+        "postgresql://localhost/db?password=hunter2",
+        "host=localhost password=hunter2",
+        "service=mfa sslpassword=hunter2",
+    ],
+)
+def test_an_address_with_a_password_is_refused_and_not_quoted(text: str) -> None:
+    """The hint names the ways that libpq has for passwords."""
+    with pytest.raises(UsageFault, match="contains a password") as caught:
+        parse_address(text)
+    assert "hunter2" not in str(caught.value)
+    assert "~/.pgpass" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["postgresql://user:hunter2@[", "hunter2", "postgresql://h/d?hunter2=1"])
+def test_what_is_no_address_is_not_quoted(text: str) -> None:
+    """It may contain a password."""
+    with pytest.raises(UsageFault, match="is not a connection string") as caught:
+        parse_address(text)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_password_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other programs can read it there."""
+    monkeypatch.setenv("PGPASSWORD", "hunter2")
+    with pytest.raises(UsageFault, match="PGPASSWORD is set"):
+        parse_address("service=mfa")
+
+
+@pytest.mark.parametrize("mode", ["disable", "prefer", "require", "verify-ca"])
+def test_a_server_elsewhere_must_prove_its_name(mode: str) -> None:
+    """Any other mode is refused, and without one verify-full is used."""
+    with pytest.raises(UsageFault, match=f"sslmode={mode}"):
+        parse_address(f"postgresql://db.example.org/mfa?sslmode={mode}")
+    parse_address(f"postgresql://127.0.0.1/mfa?sslmode={mode}")
+    assert "sslmode=verify-full" in parse_address("postgresql://db.example.org/mfa").conninfo("desk")
+    assert "sslmode=verify-full" in parse_address("service=mfa").conninfo("desk")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "local"),
+    [
+        ({"host": "/run/postgresql"}, True),
+        ({"host": "localhost"}, True),
+        ({"host": "::1"}, True),
+        ({}, True),
+        ({"host": "localhost.example.org"}, False),
+        ({"host": "localhost", "hostaddr": "192.0.2.1"}, False),
+        ({"service": "mfa"}, False),
+    ],
+)
+def test_which_servers_are_on_this_computer(parameters: dict[str, str], local: bool) -> None:
+    """Their connections need no TLS."""
+    assert is_local(parameters) == local
+
+
+def test_several_servers_are_refused() -> None:
+    """A lock is valid on one server only."""
+    with pytest.raises(UsageFault, match="several servers"):
+        parse_address("postgresql://a,b/mfa")
+
+
+def test_a_pooler_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind PgBouncer, the process ID of the connection is not that of the server's process."""
+    monkeypatch.setattr(psycopg.ConnectionInfo, "backend_pid", 1)
+    with pytest.raises(IntegrityFault, match="is a connection pooler"):
+        Session(parse_address(address))
+
+
+def test_a_database_without_a_ledger_says_how_to_create_it(postgresql: Server) -> None:
+    """So does `ledger migrate`."""
+    postgresql.execute("create database empty owner owner")
+    with pytest.raises(IntegrityFault, match="there is no ledger") as caught:
+        open_at(postgresql.address("empty"))
+    assert caught.value.hint.endswith("mfa-kit ledger init")
+    with pytest.raises(UsageFault, match="there is no ledger"):
+        owning.migrate_ledger(postgresql.address("empty"))
+
+
+@pytest.mark.slow
+def test_twenty_owners_create_one_ledger(postgresql: Server) -> None:
+    """One applies the files, and the others find them applied."""
+    postgresql.execute("create database twenty owner owner")
+    applied: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: applied.append(owning.create_ledger(postgresql.address("twenty"), grace=None)))
+        for _ in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(applied) == [0] * 19 + [1]
+
+
+@pytest.mark.parametrize(("number", "hint"), [(0, "mfa-kit ledger migrate"), (99, "upgrade this one")])
+def test_another_version_is_refused(number: int, hint: str, address: str) -> None:
+    """Older ones are migrated by their owner; newer ones need a newer mfa-kit."""
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute("update mfa_kit.version set number = %s", (number,))
+    with pytest.raises(IntegrityFault) as caught:
+        open_at(address)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("what", ["check", "record"])
+def test_a_process_whose_session_was_ended_ends_at_its_next_statement(
+    what: str, address: str, start: Callable[[str, str], subprocess.Popen[str]]
+) -> None:
+    """It says what to run next. Its run is free at once."""
+    run = next(RUNS)
+    process = start(address, run)
+    end_sessions(address)
+    time.sleep(1.1)  # a record that was just acknowledged counts as a check
+    assert ask(process, what).startswith("ended: the session with the ledger")
+    assert process.wait(10) == IntegrityFault.exit_code
+    with open_at(address) as ledger:
+        assert [each.run for each in ledger.dead("000000000000")] == [run]
+
+
+def end_sessions(address: str) -> None:
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+            " where datname = current_database() and application_name like 'mfa-kit@%'"
+        )
+
+
+def test_a_frozen_process_that_wakes_up_finds_its_run_taken(
+    address: str, start: Callable[[str, str], subprocess.Popen[str]]
+) -> None:
+    """While it sleeps, its session is ended and another process settles its run."""
+    run = next(RUNS)
+    process = start(address, run)
+    process.send_signal(signal.SIGSTOP)
+    end_sessions(address)
+    with open_at(address) as ledger:
+        [left] = ledger.dead("000000000000")
+        ledger.record(left.at(Reached.UNDONE))
+        process.send_signal(signal.SIGCONT)
+        assert ask(process, "record").startswith("ended: ")
+        assert ledger.find(INTENT.serial, run=run) == left.at(Reached.UNDONE)
+
+
+def test_a_row_of_a_run_needs_the_lock_in_the_same_session(address: str) -> None:
+    """A trigger refuses it, so a process that lost the lock cannot write."""
+    with open_at(address) as ledger:
+        entry = ledger.record(Entry(run=next(RUNS), intent=INTENT))
+        with psycopg.connect(address, autocommit=True) as connection, pytest.raises(psycopg.DatabaseError) as caught:
+            connection.execute(
+                "insert into mfa_kit.transitions (run, serial, verb, reached, intent, at)"
+                " values (%s, 's', 'enroll', 'undone', '{}', 0)",
+                (entry.run,),
+            )
+        assert caught.value.sqlstate == "MK001"
+
+
+@pytest.mark.slow
+def test_after_an_immediate_stop_a_run_stays_reserved_for_the_grace_period(
+    start: Callable[[str, str], subprocess.Popen[str]],
+) -> None:
+    """Its process may not know that the server was restarted. What was acknowledged is there."""
+    with running_server("fsync=on") as server:
+        address, run = server.address(server.new_database()), next(RUNS)
+        owning.create_ledger(address, grace=3.0)
+        process = start(address, run)
+        server.control("stop", "-m", "immediate")
+        server.control("start")
+        with open_at(address) as ledger:
+            assert ledger.lives(run)
+            assert list(ledger.dead("000000000000")) == []
+            until = time.monotonic() + 30
+            while ledger.lives(run):
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            assert [each.run for each in ledger.dead("000000000000")] == [run]
+        assert ask(process, "record").startswith("ended: ")
+
+
+def test_a_call_of_a_run_is_in_the_log_after_the_next_row(address: str) -> None:
+    """Both are sent together. A row that is refused does not take the call with it."""
+    with open_at(address) as ledger:
+        entry = ledger.record(Entry(run=next(RUNS), intent=INTENT))
+        ledger.called(CALL)
+        with pytest.raises(IntegrityFault):
+            ledger.write(("insert into drills (at, backup, result) values ($1, $2, $3)", [(0.0, None, "x")]))
+        with open_at(address) as other:
+            assert [each.what for each in other.history()] == ["X", "enrollment"]
+        ledger.called(CALL)
+        ledger.record(entry.at(Reached.CONFIRMED))
+        assert len(ledger.history()) == 3
+
+
+def test_what_several_statements_write_is_there_as_a_whole_or_not_at_all(address: str) -> None:
+    """Nothing remains of the first one if the second fails."""
+    with open_at(address) as ledger:
+        drill = "insert into drills (at, backup, result) values ($1, $2, $3)"
+        with pytest.raises(IntegrityFault):
+            ledger.write((drill, [(1.0, "a", "b"), (2.0, "a", "b")]), (drill, [(3.0, None, "b")]))
+        assert ledger.select("select at from drills", types="time") == []
+
+
+@pytest.mark.slow
+def test_more_threads_than_sessions_share_them(address: str) -> None:
+    """A server has about 100 connections for everybody. Each thread's rows are written."""
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for each in range(3):
+                ledger.record(Entry(run=f"20261125T000000Z-{number:04x}{each:04x}", intent=INTENT))
+        except BaseException as error:  # noqa: BLE001 - the test reports a thread's failure
+            failures.append(error)
+
+    with open_at(address) as ledger:
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failures
+        [[sessions]] = ledger.select(
+            "select count(*) from pg_stat_activity"
+            " where datname = current_database() and application_name like 'mfa-kit%'",
+            types="integer",
+        )
+        assert sessions <= 17
+        assert len(ledger.history()) == 120
