@@ -180,11 +180,19 @@ COMMANDS: Rows = {
         "Print, check and try out policies that require MFA. mfa-kit attaches no policy.",
     ),
     "ledger": Row(
-        "Show what mfa-kit did on this computer.",
+        "Show what mfa-kit did; share the ledger.",
         {
+            "copy": Row("Copy a computer's ledger to PostgreSQL.", "mfa_kit.cli.ledger.copy_ledger:copy_ledger"),
             "export": Row("Print the ledger as JSON Lines.", "mfa_kit.cli.ledger.export:export"),
+            "grants": Row("Print the SQL that gives roles their privileges.", "mfa_kit.cli.ledger.grants:grants"),
+            "init": Row("Create the ledger in a PostgreSQL database.", "mfa_kit.cli.ledger.init_ledger:init_ledger"),
+            "migrate": Row("Bring the ledger in PostgreSQL up to date.", "mfa_kit.cli.ledger.migrate:migrate"),
             "show": Row("Show calls to AWS, uses of backups, and runs.", "mfa_kit.cli.ledger.show_ledger:show_ledger"),
+            "status": Row(
+                "Show the state of the ledger in PostgreSQL.", "mfa_kit.cli.ledger.ledger_status:ledger_status"
+            ),
         },
+        "Show what mfa-kit did on this computer, or share the ledger among computers in PostgreSQL.",
     ),
     "config": Row(
         "Print or check the configuration file.",

@@ -76,7 +76,7 @@ def _trusted(file: Path) -> bytes:
     """Return the content of the file. Raise UsageFault unless only the user or root can write it and its folder."""
     with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-            raise UsageFault(f"{file} is not a regular file", "move it away, and write a file in its place")
+            raise UsageFault(f"{file} is not a file", "move it away, and write a file in its place")
         for checked, status in ((file, os.fstat(opened.fileno())), (file.parent, file.parent.stat())):
             if fault := fault_of_owner(checked, status):
                 raise UsageFault(*fault)

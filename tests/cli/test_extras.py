@@ -70,8 +70,13 @@ WORDS = {
     "backup restore": "backup restore {backup} -i {identity} --to oath",
     "backup show": "backup show {backup} -i {identity} -o shown.png",
     "backup verify": "backup verify {backup} -i {identity}",
+    "ledger copy": "ledger copy --ledger host=127.0.0.1",
     "ledger export": "ledger export",
+    "ledger grants": "ledger grants",
+    "ledger init": "ledger init --ledger host=127.0.0.1",
+    "ledger migrate": "ledger migrate --ledger host=127.0.0.1",
     "ledger show": "ledger show",
+    "ledger status": "ledger status --ledger host=127.0.0.1",
     "doctor": "doctor",
     "config path": "config path",
     "config show": "config show",
@@ -93,6 +98,7 @@ NEEDS = {
     ],
     "tokens": ["verify token", "token accept", "token import"],
     "lab": ["lab run", "lab serve", "lab tour"],
+    "postgres": ["ledger copy", "ledger init", "ledger migrate", "ledger status"],
 }
 # Commands that ask before they look at a key.
 AT_TERMINAL = {"rollout bench", "rollout station"}

@@ -24,6 +24,9 @@ from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import COUNTED, LOST, ROOT, bare, users_of
 from tests.faults.broken_disk import library
+from tests.faults.worker import ADDRESS
+from tests.ledgers import KINDS
+from tests.postgresql import Server
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +113,21 @@ def nursery(nursery_of: Callable[..., Nursery]) -> Nursery:
 def broken_disk(nursery_of: Callable[..., Nursery], tmp_path_factory: pytest.TempPathFactory) -> Nursery:
     """Start a nursery in which writes can be made to fail."""
     return nursery_of(LD_PRELOAD=str(library(tmp_path_factory.mktemp("broken-disk"))))
+
+
+@pytest.fixture(params=KINDS)
+def new_home(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Path]:
+    """Return a function that makes the folder of a desk, whose ledger is in it or in a database of its own."""
+
+    def make(name: str) -> Path:
+        home = tmp_path / name
+        if request.param == "postgresql":
+            server: Server = request.getfixturevalue("postgresql")
+            home.mkdir(mode=0o700)
+            (home / ADDRESS).write_text(server.address(server.new_database()), "utf-8")
+        return home
+
+    return make
 
 
 @dataclass

@@ -13,7 +13,7 @@ from tests.faults.worker import Cut, act, at_desk, shared_iam
 
 
 def test_two_processes_for_one_user_make_one_device(
-    nursery_of: Callable[..., Nursery], users: Callable[[], str], tmp_path: Path, judge: Judge
+    nursery_of: Callable[..., Nursery], users: Callable[[], str], new_home: Callable[[str], Path], judge: Judge
 ) -> None:
     """They run on one computer at the same time.
 
@@ -21,7 +21,7 @@ def test_two_processes_for_one_user_make_one_device(
     """
     one, two = nursery_of(), nursery_of()
     for number in range(10):
-        user, home = users(), tmp_path / str(number)
+        user, home = users(), new_home(str(number))
         first, second = one.start(["enroll"], user, home), two.start(["enroll"], user, home)
         codes = (one.finish(), two.finish())
         assert 0 in codes, (first.read_text(), second.read_text())
@@ -29,35 +29,37 @@ def test_two_processes_for_one_user_make_one_device(
 
 
 def test_a_clean_leaves_a_live_enrollment_alone(
-    nursery_of: Callable[..., Nursery], user: str, tmp_path: Path, judge: Judge, lab: Lab
+    nursery_of: Callable[..., Nursery], user: str, new_home: Callable[[str], Path], judge: Judge, lab: Lab
 ) -> None:
     """`orphans clean` runs while an enrollment waits for a user's code. The device stays, and is enabled later."""
     waiting, cleaning = nursery_of(), nursery_of()
-    gate, serial = tmp_path / "gate", f"arn:aws:iam::000000000000:mfa/{user}"
-    steps = waiting.start(["enroll"], user, tmp_path / "home", gate=str(gate))
+    home = new_home("home")
+    gate, serial = home.with_name("gate"), f"arn:aws:iam::000000000000:mfa/{user}"
+    steps = waiting.start(["enroll"], user, home, gate=str(gate))
     wait_until(lambda: steps.exists() and "registrar.enable" in steps.read_text())
     assert serial in lab.serials()
-    assert cleaning.run(["clean"], user, tmp_path / "home")[0] == 0
+    assert cleaning.run(["clean"], user, home)[0] == 0
     assert serial in lab.serials()
     gate.touch()
     assert waiting.finish() == 0
-    assert judge.works(user, tmp_path / "home") == [serial]
+    assert judge.works(user, home) == [serial]
 
 
 def test_a_live_enrollment_survives_a_second_enroll(
-    nursery_of: Callable[..., Nursery], user: str, tmp_path: Path, judge: Judge
+    nursery_of: Callable[..., Nursery], user: str, new_home: Callable[[str], Path], judge: Judge
 ) -> None:
     """The second enroll for the same user finds the name taken, and removes nothing."""
     waiting, second = nursery_of(), nursery_of()
-    gate = tmp_path / "gate"
-    steps = waiting.start(["enroll"], user, tmp_path / "home", gate=str(gate))
+    home = new_home("home")
+    gate = home.with_name("gate")
+    steps = waiting.start(["enroll"], user, home, gate=str(gate))
     wait_until(lambda: steps.exists() and "registrar.enable" in steps.read_text())
-    code, said = second.run(["enroll"], user, tmp_path / "home")
+    code, said = second.run(["enroll"], user, home)
     assert code != 0
     assert "already exists" in said[-1]
     gate.touch()
     assert waiting.finish() == 0
-    assert len(judge.works(user, tmp_path / "home")) == 1
+    assert len(judge.works(user, home)) == 1
 
 
 def test_a_second_ctrl_c_while_settling_keeps_the_entry_open(

@@ -13,15 +13,20 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+import psycopg
 
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.recipients import parse_recipients
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.postgresql.database import postgresql_ledger
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core import models
-from mfa_kit.core.errors import MfaKitError
+from mfa_kit.core.errors import IntegrityFault, MfaKitError
 from mfa_kit.core.models import VIRTUAL, Call, Caller, Intent, Method, Purpose
 from mfa_kit.enrollment import orphans, revoke
 from mfa_kit.enrollment.backup_alone import BackupAlone
@@ -35,6 +40,18 @@ PORTS = ("inventory", "registrar", "vault", "journal")
 # These calls neither request nor change anything, so they do not count as steps.
 QUIET = {"now", "offset"}
 DAY = 86400.0
+# The file in a desk's folder with the address of its ledger.
+ADDRESS = "ledger-address"
+
+
+@dataclass
+class Lost:
+    """Where a process writes that it has lost its session."""
+
+    tell: Callable[[str], None] = lambda _: None
+
+
+LOST = Lost()
 
 
 @dataclass
@@ -111,6 +128,10 @@ class Observer:
 
     def __init__(self) -> None:
         self.to: Callable[[Call], None] = lambda _: None
+        self.before: Callable[[], None] = lambda: None
+
+    def check(self) -> None:
+        self.before()
 
     def __call__(self, call: Call) -> None:
         self.to(call)
@@ -122,7 +143,21 @@ Shared = tuple[Iam, Observer]
 def shared_iam(**how: Any) -> Shared:
     """Make the pair of client and observer that `at_desk` takes."""
     observer = Observer()
-    return Iam(observe=observer, sleep=lambda _: None, **how), observer
+    return Iam(observe=observer, check=observer.check, sleep=lambda _: None, **how), observer
+
+
+def ledger_of(home: Path) -> Ledger:
+    """Open the ledger of a desk: in the database whose address is in a file of its folder, or else in the folder."""
+    address = home / ADDRESS
+    if address.exists():
+        return postgresql_ledger(address.read_text("utf-8"), end=_end)
+    return sqlite_ledger(home)
+
+
+def _end(fault: IntegrityFault) -> NoReturn:
+    """End the process as the command line does."""
+    LOST.tell(f"ended: {fault}; {fault.hint}")
+    os._exit(fault.exit_code)
 
 
 @contextmanager
@@ -137,9 +172,9 @@ def at_desk(
     """Open a desk whose ports, including the carriers of dead runs, are wrapped by the cut."""
     cut = cut or Cut()
     notes = Notes()
-    with sqlite_ledger(home) as ledger:
+    with ledger_of(home) as ledger:
         iam, observer = shared
-        observer.to = ledger.called
+        observer.to, observer.before = ledger.called, ledger.check
         vault = AgeFiles(home / "backups", parse_recipients([recipient]))
 
         def carrier() -> Carrier:
@@ -221,6 +256,19 @@ def _verbs(job: dict[str, Any], shared: Shared, cut: Cut) -> None:
 Verbs = Callable[[dict[str, Any], Shared, Cut], None]
 
 
+def break_sessions(job: dict[str, Any]) -> None:
+    """End all sessions of the desk's database, and let another process work until it allows this one to go on."""
+    with psycopg.connect((Path(job["home"]) / ADDRESS).read_text("utf-8"), autocommit=True) as connection:
+        connection.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+            " where datname = current_database() and application_name like 'mfa-kit@%'"
+        )
+    steps = Path(job["steps"])
+    steps.with_suffix(".broken").touch()
+    while not steps.with_suffix(".go").exists():
+        threading.Event().wait(0.01)
+
+
 def _job(job: dict[str, Any], shared: Shared, verbs: Verbs) -> int:
     """Run one job in this process."""
     os.umask(job.get("umask", 0o022))
@@ -228,8 +276,9 @@ def _job(job: dict[str, Any], shared: Shared, verbs: Verbs) -> int:
         Path(job["steps"]),
         at=job.get("at", 0),
         after=job.get("after", False),
-        act=lambda: os.kill(os.getpid(), signal.SIGKILL),
+        act=partial(break_sessions, job) if job.get("broken") else lambda: os.kill(os.getpid(), signal.SIGKILL),
     )
+    LOST.tell = cut.tell
     try:
         if "errno" in job:  # tests/faults/broken_disk.c
             ctypes.CDLL(None).broken_disk(ctypes.c_char_p(job["home"].encode()), job["write"], job["errno"])

@@ -1,0 +1,21 @@
+"""`mfa-kit ledger copy`."""
+
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.wiring import ledger
+
+
+@click.command("copy", cls=Verb)
+@click.option(
+    "--from", "folder", type=Path, metavar="DIR", help="The folder of the ledger, if it is not this computer's own."
+)
+def copy_ledger(*, folder: Path | None, output: Output) -> None:
+    """Copy a computer's ledger to PostgreSQL, as the owner. Rows that are there already are not copied again.
+
+    The times of rows are kept. The ledger on the computer is not changed.
+    """
+    output.one("ledger-copy", dict(ledger.copy_ledger(folder)))

@@ -1,0 +1,33 @@
+"""`mfa-kit ledger grants`."""
+
+import click
+
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.wiring import ledger
+
+
+@click.command(cls=Verb)
+@click.option(
+    "--desk", "desks", multiple=True, metavar="ROLE=TEAM", help="A role that enrolls users, and its team. Repeatable."
+)
+@click.option("--auditor", "auditors", multiple=True, metavar="ROLE", help="A role that reads everything. Repeatable.")
+def grants(*, desks: tuple[str, ...], auditors: tuple[str, ...], output: Output) -> None:
+    """Print the SQL that gives roles their privileges in the ledger. mfa-kit does not run it.
+
+    A desk sees and adds rows of its own team. It cannot change or delete the log. The roles must exist.
+    """
+    teams = dict(_role_and_team(each) for each in desks)
+    text = ledger.grants_of(teams, auditors)
+    if output.form == "table":
+        output.text(text)
+    else:
+        output.one("ledger-grants", {"sql": text})
+
+
+def _role_and_team(text: str) -> tuple[str, str]:
+    role, _, team = text.partition("=")
+    if not role or not team:
+        raise UsageFault(f"{text!r} is not a role and its team", "write --desk ROLE=TEAM")
+    return role, team

@@ -1,0 +1,22 @@
+"""`mfa-kit ledger init`."""
+
+import click
+
+from mfa_kit.cli.options import Age, Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.wiring import ledger
+
+
+@click.command("init", cls=Verb)
+@click.option(
+    "--grace",
+    type=Age(),
+    metavar="AGE",
+    help="How long to wait after a restart of the server before another computer continues a run [60s].",
+)
+def init_ledger(*, grace: float | None, output: Output) -> None:
+    """Create the ledger in a PostgreSQL database. Your role becomes its owner.
+
+    If the ledger exists, it is brought up to date.
+    """
+    output.one("ledger-init", {"applied": ledger.create_ledger(grace=grace)})
