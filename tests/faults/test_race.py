@@ -63,7 +63,7 @@ def test_a_live_enrollment_survives_a_second_enroll(
 
 
 def test_a_second_ctrl_c_while_settling_keeps_the_entry_open(
-    user: str, tmp_path: Path, identity: pyrage.x25519.Identity, judge: Judge, nursery: Nursery
+    user: str, new_home: Callable[[str], Path], identity: pyrage.x25519.Identity, judge: Judge, nursery: Nursery
 ) -> None:
     """The first interrupt is reported, the note says what is left, and the next run settles the device."""
 
@@ -73,16 +73,19 @@ def test_a_second_ctrl_c_while_settling_keeps_the_entry_open(
                 raise KeyboardInterrupt
             return super().step(name, call)
 
-    with at_desk(tmp_path, shared_iam(), recipient=str(identity.to_public()), cut=TwiceInterrupted()) as desk_and_more:
+    home = new_home("home")
+    with at_desk(home, shared_iam(), recipient=str(identity.to_public()), cut=TwiceInterrupted()) as desk_and_more:
         desk, caller, carrier, _ = desk_and_more
         with pytest.raises(KeyboardInterrupt) as caught:
             act("enroll", user, desk=desk, caller=caller, carrier=carrier())
     assert "not settled yet" in caught.value.__notes__[0]
-    assert nursery.run(["enroll"], user, tmp_path)[0] == 0
-    assert len(judge.works(user, tmp_path)) == 1
+    assert nursery.run(["enroll"], user, home)[0] == 0
+    assert len(judge.works(user, home)) == 1
 
 
-def test_ctrl_c_settles_before_it_ends(user: str, tmp_path: Path, identity: pyrage.x25519.Identity, lab: Lab) -> None:
+def test_ctrl_c_settles_before_it_ends(
+    user: str, new_home: Callable[[str], Path], identity: pyrage.x25519.Identity, lab: Lab
+) -> None:
     """After an interrupt at the Enable, the device is deleted and the interrupt is raised again."""
 
     def interrupt() -> None:
@@ -90,12 +93,12 @@ def test_ctrl_c_settles_before_it_ends(user: str, tmp_path: Path, identity: pyra
 
     shared, recipient = shared_iam(), str(identity.to_public())
     cut = Cut()
-    with at_desk(tmp_path / "count", shared, recipient=recipient, cut=cut) as (desk, caller, carrier, _):
+    with at_desk(new_home("count"), shared, recipient=recipient, cut=cut) as (desk, caller, carrier, _):
         act("enroll", user, desk=desk, caller=caller, carrier=carrier())
         act("revoke", user, desk=desk, caller=caller, carrier=carrier())
     cut = Cut(at=cut.steps.index("registrar.enable") + 1, act=interrupt)
     with (
-        at_desk(tmp_path / "home", shared, recipient=recipient, cut=cut) as (desk, caller, carrier, _),
+        at_desk(new_home("home"), shared, recipient=recipient, cut=cut) as (desk, caller, carrier, _),
         pytest.raises(KeyboardInterrupt),
     ):
         act("enroll", user, desk=desk, caller=caller, carrier=carrier())

@@ -33,7 +33,8 @@ from mfa_kit.enrollment.backup_alone import BackupAlone
 from mfa_kit.enrollment.enroll import enroll
 from mfa_kit.enrollment.pacing import InTurn, Patience
 from mfa_kit.enrollment.planning import Wish
-from mfa_kit.enrollment.ports import Carrier, Desk
+from mfa_kit.enrollment.ports import Carrier, Desk, Vault
+from mfa_kit.wiring.backup_records import recorded
 from mfa_kit.wiring.methods import registry
 
 PORTS = ("inventory", "registrar", "vault", "journal")
@@ -175,7 +176,9 @@ def at_desk(
     with ledger_of(home) as ledger:
         iam, observer = shared
         observer.to, observer.before = ledger.called, ledger.check
-        vault = AgeFiles(home / "backups", parse_recipients([recipient]))
+        vault: Vault = AgeFiles(home / "backups", parse_recipients([recipient]))
+        if (home / ADDRESS).exists():  # as commands do; without its session, a process writes no backup
+            vault = recorded(vault, ledger)
 
         def carrier() -> Carrier:
             wrapped: Carrier = cut.wrap(BackupAlone(iam.now), "carrier")

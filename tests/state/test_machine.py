@@ -20,7 +20,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.files.backup_names import find_backups
-from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core import otp
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Reached
@@ -28,7 +27,9 @@ from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import COUNTED, LOST
-from tests.faults.worker import Cut, Shared, act, at_desk, shared_iam
+from tests.faults.worker import ADDRESS, Cut, Shared, act, at_desk, ledger_of, shared_iam
+from tests.ledgers import KINDS
+from tests.postgresql import Server
 from tests.sizes import size
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ PARTS = 2
 UNTAGGING = ("CreateVirtualMFADevice", "denied")
 MEMORY = Path("/dev/shm")
 SEQUENCES = size(40, 500, "MFA_KIT_SEQUENCES")
+# The number of sequences with ledgers in PostgreSQL.
+IN_POSTGRESQL = size(4, 50)
 VERBS = ("enroll", "replace", "replace-lost", "revoke")
 IDENTITY = pyrage.x25519.Identity.generate()
 NUMBERS = count()
@@ -69,6 +72,7 @@ class Desks(RuleBasedStateMachine):
     lab: Lab
     shared: Shared
     iam: "IAMClient"
+    server: Server | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,6 +81,12 @@ class Desks(RuleBasedStateMachine):
             self.lab.add_user(user)
         # The folder is in memory if possible, because the disk is not under test.
         self.folder = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
+        self.databases: list[str] = []
+        for home in ("one", "two") if self.server else ():
+            assert self.server
+            self.databases.append(self.server.new_database())
+            (self.folder / home).mkdir(mode=0o700)
+            (self.folder / home / ADDRESS).write_text(self.server.address(self.databases[-1]), "utf-8")
         self.enabled: dict[str, Seed] = {}
 
     def teardown(self) -> None:
@@ -89,12 +99,15 @@ class Desks(RuleBasedStateMachine):
         for user in self.users:
             assert {self.lab.assigned(serial) for serial in self.serials(user)} == {user}
         for home in ("one", "two"):
-            with sqlite_ledger(self.folder / home) as ledger:
+            with ledger_of(self.folder / home) as ledger:
                 for backup in find_backups(self.folder / home / "backups"):
                     entry = ledger.find(f"{ARN}{backup.device}", run=backup.run)
                     assert entry is not None
                     assert entry.reached is Reached.CONFIRMED, "a backup of a device that is gone"
         shutil.rmtree(self.folder)
+        for database in self.databases:
+            assert self.server
+            self.server.execute(f"drop database {database} with (force)")
         self._leave()
 
     def _leave(self) -> None:
@@ -194,11 +207,12 @@ class Desks(RuleBasedStateMachine):
 @pytest.mark.slow
 @pytest.mark.timeout(3600 + SEQUENCES)
 @pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_order_of_commands_and_kills_loses_a_secret(
-    part: int, record_property: Callable[[str, object], None]
+    kind: str, part: int, record_property: Callable[[str, object], None], request: pytest.FixtureRequest
 ) -> None:
-    """There are two parts, so that two processors can share them. SEQUENCES is the total number."""
-    wanted, ran = (SEQUENCES + part) // PARTS, 0
+    """There are two parts, so that two processors can share them. SEQUENCES is the number of both for SQLite."""
+    wanted, ran = ((SEQUENCES if kind == "sqlite" else IN_POSTGRESQL) + part) // PARTS, 0
     with ExitStack() as stack:
         lab = stack.enter_context(Lab())
         patch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -212,6 +226,8 @@ def test_no_order_of_commands_and_kills_loses_a_secret(
                 ran += 1
                 super().__init__()
 
+        if kind == "postgresql":
+            Machine.server = request.getfixturevalue("postgresql")
         Machine.lab, Machine.shared, Machine.iam = lab, shared, boto3.Session().client("iam")
         if settings().derandomize:  # the same in each run, but a different half in each part
             seeded(part)(Machine)
