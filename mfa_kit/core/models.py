@@ -21,6 +21,8 @@ ACCOUNT_ID = re.compile(r"[0-9]{12}")
 # A run ID becomes part of file names, but a tag may contain any text. Only text that matches this is accepted as a run
 # ID.
 RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
+# The name of a piece of work: the SHA-256 of a plan, the ID of an account and, for a part of its users, a number.
+WORK = re.compile(r"[0-9a-f]{64}-\d{12}(-\d+)?", re.ASCII)
 
 # Tags of a device: the run that created it, its user, its enrollment method, and the hardware that stores its secret.
 RUN_TAG = "mfa-kit:run"

@@ -234,3 +234,13 @@ def test_the_history_is_in_order_and_by_user_and_time(place: Place) -> None:
         assert told[3] == (103.0, "Open", "OK", None, "/f")
         assert [each.what for each in ledger.history(user="alice")] == ["Create", "enrollment", "Delete"]
         assert [each.what for each in ledger.history(since=102)] == ["Delete", "Open", "Delete"]
+
+
+def test_a_piece_of_work_is_claimed_by_one_process(place: Place, ledger: Ledger) -> None:
+    """Another one gets it as soon as the first one is done. Other work is free."""
+    work = f"{'a' * 64}-000000000000"
+    with place.open() as other:
+        with ledger.claimed(work) as ours, other.claimed(work) as theirs, other.claimed(f"{work}-1") as part:
+            assert (ours, theirs, part) == (True, False, True)
+        with other.claimed(work) as theirs:
+            assert theirs

@@ -118,6 +118,16 @@ class Ledger:
         finally:
             self._release(run)
 
+    @contextmanager
+    def claimed(self, work: str) -> Iterator[bool]:
+        """Yield whether this process could take a piece of work, and hold its lock until the end of the context.
+
+        The lock is free as soon as the process ends, so another one can go on with the work. `work` is a name as in
+        `WORK` of core/models.
+        """
+        with self._borrowed(work) as free:
+            yield free
+
     def _release(self, run: str) -> None:
         """Release a run's lock. It is needed again if an entry of the run is unfinished, or if that is unknown."""
 

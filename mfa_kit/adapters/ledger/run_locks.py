@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.models import RUN
+from mfa_kit.core.models import RUN, WORK
 
 # The name of the lock that a process holds while it migrates the ledger's file.
 MIGRATION = "migration"
@@ -63,7 +63,7 @@ class RunLocks:
         Raise BlockingIOError if the lock is not free within `wait` seconds.
         """
         # The name comes from the ledger's file, and a file with this name is created and removed. So check it.
-        if name != MIGRATION and not RUN.fullmatch(name):
+        if name != MIGRATION and not RUN.fullmatch(name) and not WORK.fullmatch(name):
             raise IntegrityFault(f"{name!r} is not a run ID", "report this")
         path, until = self._folder / name, time.monotonic() + wait
         while True:
