@@ -31,7 +31,7 @@ class LedgerState:
 
     address: str
     server: str
-    schema: int
+    schema_version: int
     role: str
     team: str
     auditor: bool
@@ -102,7 +102,7 @@ def ledger_state(text: str) -> LedgerState:
         return LedgerState(
             address=label,
             server=server,
-            schema=version_of(session) or 0,
+            schema_version=version_of(session) or 0,
             role=role,
             team=team,
             auditor=auditor,

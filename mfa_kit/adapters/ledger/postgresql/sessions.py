@@ -1,5 +1,6 @@
 """Sessions with PostgreSQL. A session is never reconnected, because its locks end with it."""
 
+import logging
 import socket
 import threading
 from collections.abc import Sequence
@@ -11,6 +12,9 @@ from psycopg.types.string import TextLoader
 from mfa_kit.adapters.ledger.postgresql.address import Address
 from mfa_kit.adapters.ledger.tables import SqlRow
 from mfa_kit.core.errors import IntegrityFault
+
+# psycopg warns about each lost connection, and the caller reports it.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 # A statement with the values of one row.
 Statement = tuple[str, Sequence[object]]

@@ -1,0 +1,154 @@
+"""A ledger in PostgreSQL on the command line: how it is chosen, created, filled and refused."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.models import Call, Entry, Intent, Purpose, Reached
+from tests.conftest import MfaKit, bare
+from tests.ledgers import Place, open_at
+from tests.postgresql import Server
+
+RUN = "20261125T000000Z-00000001"
+ENTRY = Entry(run=RUN, intent=Intent(account="000000000000", partition="aws", user="alice", name="alice"))
+CALL = Call(operation="X", user="alice", serial=ENTRY.intent.serial, request_id="r", answer="OK")
+
+
+@pytest.fixture
+def address(postgresql: Server) -> str:
+    return postgresql.address(postgresql.new_database())
+
+
+def configure(home: Path, text: str) -> None:
+    home.mkdir(mode=0o700, exist_ok=True)
+    (home / "config.toml").write_text(f'ledger = "{text}"\n', "utf-8")
+    (home / "config.toml").chmod(0o600)
+
+
+@pytest.mark.parametrize("way", ["option", "variable", "file"])
+def test_an_enrollment_is_recorded_in_the_ledger_that_is_configured(
+    way: str, mfa_kit: MfaKit, user: str, recipient: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no file then."""
+    words: tuple[str, ...] = ("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
+    match way:
+        case "option":
+            words += ("--ledger", address)
+        case "variable":
+            monkeypatch.setenv("MFA_KIT_LEDGER", address)
+        case _:
+            configure(mfa_kit.home, address)
+    done = mfa_kit.run(*words)
+    assert done.code == 0, done.err
+    with open_at(address) as ledger:
+        found = [(each.what, each.answer) for each in ledger.history(user=user)]
+    assert found == [("CreateVirtualMFADevice", "OK"), ("EnableMFADevice", "OK"), ("enrollment", "done")]
+    assert not (mfa_kit.home / "ledger.sqlite").exists()
+
+
+def test_the_command_line_overrides_the_configuration_file(mfa_kit: MfaKit, address: str) -> None:
+    """The file names a server that is not there."""
+    configure(mfa_kit.home, "host=/nowhere dbname=x")
+    assert mfa_kit.run("ledger", "show").code == IntegrityFault.exit_code
+    assert mfa_kit.run("ledger", "show", "--ledger", address).code == 0
+
+
+@pytest.mark.parametrize("way", ["option", "file"])
+def test_a_password_is_refused_and_not_printed(way: str, mfa_kit: MfaKit) -> None:
+    """Other programs could read it there."""
+    text = "postgresql://me:hunter2@localhost/mfa"
+    if way == "file":
+        configure(mfa_kit.home, text)
+    done = mfa_kit.run("ledger", "show", *(("--ledger", text) if way == "option" else ()))
+    assert done.code == UsageFault.exit_code
+    assert "contains a password" in done.err
+    assert "~/.pgpass" in done.err
+    assert "hunter2" not in done.out + done.err
+
+
+def test_the_ledger_is_created_and_described(mfa_kit: MfaKit, postgresql: Server) -> None:
+    """`init` can be repeated, and the doctor knows the ledger."""
+    postgresql.execute("create database fresh owner owner")
+    address = postgresql.address("fresh")
+    assert "ledger init" in mfa_kit.run("ledger", "status", "--ledger", address).err
+    for applied in (1, 0):
+        done = mfa_kit.run("ledger", "init", "--grace", "5s", "--ledger", address, "--output", "json")
+        assert json.loads(done.out)["applied"] == applied, done.err
+    assert json.loads(mfa_kit.run("ledger", "migrate", "--ledger", address, "--output", "json").out)["applied"] == 0
+    state = json.loads(mfa_kit.run("ledger", "status", "--ledger", address, "--output", "json").out)
+    assert (state["role"], state["team"], state["schema_version"], state["unfinished"]) == ("owner", "", 1, 0)
+    rows = json.loads(mfa_kit.run("doctor", "--ledger", address, "--output", "json").out)["rows"]
+    [row] = [row for row in rows if row["check"] == "ledger"]
+    assert "PostgreSQL 17" in row["found"]
+
+
+def test_commands_for_a_shared_ledger_need_one(mfa_kit: MfaKit) -> None:
+    """The hint shows the option."""
+    for verb in ("init", "migrate", "copy", "status"):
+        done = mfa_kit.run("ledger", verb)
+        assert (done.code, "no ledger in PostgreSQL is configured" in done.err) == (UsageFault.exit_code, True)
+    assert mfa_kit.run("ledger", "grants", "--desk", "berlin").code == UsageFault.exit_code
+
+
+def test_a_copy_is_complete_and_can_be_repeated(mfa_kit: MfaKit, address: str) -> None:
+    """The history is the same afterwards, with its times. Later rows are added by the next copy."""
+    here = Place("sqlite", str(mfa_kit.home))
+    with here.open() as ledger:
+        ledger.called(CALL, CALL)
+        for reached in (Reached.INTENT, Reached.CREATED, Reached.CONFIRMED):
+            ledger.record(ENTRY.at(reached))
+        ledger.write(("insert into drills (at, backup, result) values ($1, $2, $3)", [(1.5, "b", "proved")]))
+    with here.open() as ledger:
+        was = ledger.history()
+    assert copied(mfa_kit, address) == {"journal": 1, "events": 2, "drills": 1}
+    assert copied(mfa_kit, address) == {}
+    with open_at(address) as ledger:
+        assert ledger.history() == was
+        assert ledger.find(ENTRY.intent.serial) == ENTRY.at(Reached.CONFIRMED)
+    with here.open() as ledger:
+        ledger.record(Entry(run=RUN, intent=ENTRY.intent, purpose=Purpose.REVOKE, reached=Reached.REVOKED))
+        ledger.called(CALL)
+        was = ledger.history()
+    assert copied(mfa_kit, address) == {"journal": 1, "events": 1}
+    with open_at(address) as ledger:
+        assert ledger.history() == was
+
+
+def copied(mfa_kit: MfaKit, address: str) -> dict[str, int]:
+    """Copy this computer's ledger, and return how many rows of each table were new, if any."""
+    done = mfa_kit.run("ledger", "copy", "--ledger", address, "--output", "json")
+    assert done.code == 0, done.err
+    found: dict[str, int] = json.loads(done.out)
+    return {name: number for name, number in found.items() if name not in {"schema", "version"} and number}
+
+
+def test_a_run_in_progress_is_not_copied(mfa_kit: MfaKit, address: str) -> None:
+    """Its process would go on in the old ledger."""
+    with Place("sqlite", str(mfa_kit.home)).open() as ledger:
+        ledger.record(ENTRY)
+        done = mfa_kit.run("ledger", "copy", "--ledger", address)
+    assert done.code == UsageFault.exit_code
+    assert f"run {RUN} is in progress" in done.err
+
+
+def test_a_process_that_ends_at_once_reports_it(tmp_path: Path) -> None:
+    """Nothing that would be done at an ordinary end is done: another process has the runs."""
+    script = """
+import atexit
+from mfa_kit.cli.shutdown import end_at_once
+from mfa_kit.core.errors import IntegrityFault
+atexit.register(print, "settled")
+try:
+    end_at_once(IntegrityFault("the session was lost", "run it again"))
+finally:
+    print("settled")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True, env=bare(), cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout) == (IntegrityFault.exit_code, "")
+    assert done.stderr == "mfa-kit: the session was lost\n  try: run it again\n"
