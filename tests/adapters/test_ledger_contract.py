@@ -244,3 +244,28 @@ def test_a_piece_of_work_is_claimed_by_one_process(place: Place, ledger: Ledger)
             assert (ours, theirs, part) == (True, False, True)
         with other.claimed(work) as theirs:
             assert theirs
+
+
+def test_threads_share_one_run(place: Place, ledger: Ledger) -> None:
+    """The workers of a rollout record the entries of one run, which others see as alive."""
+    run, failures = next(RUNS), list[BaseException]()
+
+    def work(number: int) -> None:
+        try:
+            for each in range(3):
+                noted = entry(run=run, intent=intent(user=f"u{number}-{each}", name=f"u{number}-{each}"))
+                ledger.record(noted)
+                ledger.called(Call(operation="X", user=None, serial=None, request_id=None, answer="OK"))
+                ledger.record(noted.at(Reached.CONFIRMED))
+        except BaseException as error:  # noqa: BLE001 - the test reports a thread's failure
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len(ledger.history()) == 48
+    with place.open() as other:
+        assert other.lives(run)

@@ -236,6 +236,29 @@ def test_a_frozen_process_that_wakes_up_finds_its_run_taken(
         assert ledger.find(INTENT.serial, run=run) == left.at(Reached.UNDONE)
 
 
+def test_a_new_thread_of_a_process_that_lost_its_run_cannot_write_for_it(address: str) -> None:
+    """Its session is new, and so is not lost. The run belongs to another process by now."""
+    failures: list[IntegrityFault] = []
+    ledger = open_at(address)
+    entry = ledger.record(Entry(run=next(RUNS), intent=INTENT))
+    end_sessions(address)
+    with open_at(address) as other:
+        [left] = other.dead("000000000000")
+        other.record(left)
+
+        def write() -> None:
+            try:
+                ledger.record(entry.at(Reached.CREATED))
+            except IntegrityFault as fault:
+                failures.append(fault)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+    [fault] = failures
+    assert "another process has taken the run" in str(fault)
+
+
 def test_a_row_of_a_run_needs_the_lock_in_the_same_session(address: str) -> None:
     """A trigger refuses it, so a process that lost the lock cannot write."""
     with open_at(address) as ledger:
@@ -271,6 +294,40 @@ def test_after_an_immediate_stop_a_run_stays_reserved_for_the_grace_period(
         assert ask(process, "record").startswith("ended: ")
 
 
+# Records one run after another, and prints each one when it is acknowledged.
+WRITER = """
+import os, sys
+from mfa_kit.adapters.ledger.postgresql.database import postgresql_ledger
+from mfa_kit.core.models import Entry, Intent
+ledger = postgresql_ledger(sys.argv[1], end=lambda fault: os._exit(fault.exit_code))
+intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
+for number in range(100_000):
+    ledger.record(Entry(run=f"20261125T000000Z-{number:08x}", intent=intent))
+    print(f"20261125T000000Z-{number:08x}", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_an_immediate_stop_loses_no_acknowledged_row() -> None:
+    """The server is stopped without a checkpoint, three times, while a process writes. The process ends each time."""
+    with running_server("fsync=on") as server:
+        for _ in range(3):
+            address = server.address(server.new_database())
+            with subprocess.Popen(
+                [sys.executable, "-c", WRITER, address], stdout=subprocess.PIPE, text=True, env=bare()
+            ) as process:
+                assert process.stdout
+                acknowledged = [process.stdout.readline() for _ in range(40)]
+                server.control("stop", "-m", "immediate")
+                acknowledged += process.stdout.readlines()
+                assert process.wait(20) == IntegrityFault.exit_code
+            server.control("start")
+            with open_at(address) as ledger:
+                stored = {run for (run,) in ledger.select("select run from journal", types="text")}
+            assert {line.strip() for line in acknowledged} <= stored
+            assert len(acknowledged) >= 40
+
+
 def test_a_call_of_a_run_is_in_the_log_after_the_next_row(address: str) -> None:
     """Both are sent together. A row that is refused does not take the call with it."""
     with open_at(address) as ledger:
@@ -279,7 +336,7 @@ def test_a_call_of_a_run_is_in_the_log_after_the_next_row(address: str) -> None:
         with pytest.raises(IntegrityFault):
             ledger.write(("insert into drills (at, backup, result) values ($1, $2, $3)", [(0.0, None, "x")]))
         with open_at(address) as other:
-            assert [each.what for each in other.history()] == ["X", "enrollment"]
+            assert [each.what for each in other.history()] == ["enrollment", "X"]
         ledger.called(CALL)
         ledger.record(entry.at(Reached.CONFIRMED))
         assert len(ledger.history()) == 3

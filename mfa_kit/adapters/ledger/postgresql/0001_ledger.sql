@@ -113,36 +113,64 @@ create table rollout_runs (
     primary key (team, plan, run)
 );
 
--- Try to take the lock of a run or of another piece of work for this session, which releases it when it ends.
--- It is refused while the process that held it may not know yet that the server was restarted.
-create function take(work text) returns boolean language plpgsql security definer set search_path from current as $$
+-- The process that works on a run or on another piece of work, by a random number of its own.
+create table claims (
+    team text collate "C" not null, work text collate "C" not null, process uuid not null, primary key (team, work)
+);
+
+-- Try to take the lock of a run, or of another piece of work, for this session, which releases it when it ends.
+-- The lock is shared, so that other sessions of the same process can join. It is refused while the process that held
+-- it may not know yet that the server was restarted.
+create function take(wanted text, by_process uuid) returns boolean language plpgsql security definer
+    set search_path from current as $$
+declare
+    key bigint := lock_of(wanted);
 begin
-    if work !~ '^\d{8}T\d{6}Z-[0-9a-f]{8}$' and work !~ '^[0-9a-f]{64}-\d{12}(-\d+)?$' then
-        raise exception '% is not a run ID', work using errcode = 'MK002';
+    if wanted !~ '^\d{8}T\d{6}Z-[0-9a-f]{8}$' and wanted !~ '^[0-9a-f]{64}-\d{12}(-\d+)?$' then
+        raise exception '% is not a run ID', wanted using errcode = 'MK002';
     end if;
-    if not pg_try_advisory_lock(lock_of(work)) then
+    if not pg_try_advisory_lock(key) then
         return false;
     end if;
     if exists (
-        select from journal where team = my_team() and run = work and recorded < pg_postmaster_start_time()
+        select from journal where team = my_team() and run = wanted and recorded < pg_postmaster_start_time()
             and recorded > clock_timestamp() - make_interval(secs => (select grace from settings))
             and reached in ('intent', 'created', 'revoking')
     ) then
-        perform pg_advisory_unlock(lock_of(work));
+        perform pg_advisory_unlock(key);
         return false;
     end if;
+    insert into claims values (my_team(), wanted, by_process)
+        on conflict (team, work) do update set process = excluded.process;
+    perform pg_try_advisory_lock_shared(key);
+    perform pg_advisory_unlock(key);
     return true;
 end
 $$;
-create function give_back(work text) returns boolean language sql security definer set search_path from current as $$
-    select pg_advisory_unlock(lock_of(work))
+-- Take the lock that another session of this process holds, unless another process has taken it since.
+create function enter(wanted text, by_process uuid) returns boolean language plpgsql security definer
+    set search_path from current as $$
+begin
+    if not pg_try_advisory_lock_shared(lock_of(wanted)) then
+        return false;
+    end if;
+    if exists (select from claims where team = my_team() and work = wanted and process = by_process) then
+        return true;
+    end if;
+    perform pg_advisory_unlock_shared(lock_of(wanted));
+    return false;
+end
 $$;
--- The session that holds a lock, as `process PID of ROLE on COMPUTER`, or null.
+create function give_back(work text) returns boolean language sql security definer set search_path from current as $$
+    select pg_advisory_unlock_shared(lock_of(work))
+$$;
+-- A session that holds a lock, as `session PID of ROLE on COMPUTER`, or null.
 create function holder(work text) returns text language sql stable security definer set search_path from current as $$
     select format('session %s of %s on %s', l.pid, a.usename, split_part(a.application_name, '@', 2))
     from pg_locks l join pg_stat_activity a using (pid), lock_of(work) as key
     where l.locktype = 'advisory' and l.objsubid = 1 and l.granted and a.datname = current_database()
         and l.classid::bigint = (key >> 32) & 4294967295 and l.objid::bigint = key & 4294967295
+    limit 1
 $$;
 create function holds(work text) returns boolean language sql stable security definer set search_path from current as $$
     select exists (
@@ -222,7 +250,7 @@ begin
         execute format(
             'create trigger b_stamp before insert or update on %I for each row execute function stamp()', name);
     end loop;
-    foreach name in array array['transitions', 'journal', 'ends', 'events', 'tokens', 'sightings', 'seals', 'drills',
+    foreach name in array array['transitions', 'journal', 'ends', 'events', 'claims', 'tokens', 'sightings', 'seals', 'drills',
         'failures', 'rollout_runs']
     loop
         execute format('alter table %I enable row level security', name);
@@ -238,5 +266,5 @@ $$;
 create policy own_rows on seals as restrictive for delete
     using (role = session_user and recorded > clock_timestamp() - interval '1 day');
 
-revoke all on function lock_of(text), take(text), give_back(text), holder(text), holds(text), stamp(), stamp_time(),
+revoke all on function lock_of(text), take(text, uuid), enter(text, uuid), give_back(text), holder(text), holds(text), stamp(), stamp_time(),
     check_lock(), advance() from public;

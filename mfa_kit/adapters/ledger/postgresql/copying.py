@@ -79,4 +79,4 @@ def _steps(row: SqlRow, ends: Sequence[SqlRow]) -> list[Statement]:
         (TRANSITION, (run, serial, verb_then, reached_then, intent, backup, at_then, since, sealed))
         for verb_then, reached_then, at_then in states
     ]
-    return [("select take($1)", (run,)), *inserts, ("select give_back($1)", (run,))]
+    return [("select take($1, gen_random_uuid())", (run,)), *inserts, ("select give_back($1)", (run,))]

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
@@ -52,10 +53,11 @@ class PostgresqlDatabase:
 
     def __init__(self, address: Address, *, end: Callable[[IntegrityFault], NoReturn]) -> None:
         self._address, self._end = address, end
-        self._guard, self._connecting = threading.Lock(), threading.Lock()
+        self._guard, self._connecting, self._taking = threading.Lock(), threading.Lock(), threading.Lock()
         self._sessions: dict[threading.Thread, Session] = {}
-        # The session of each run whose lock this process holds, and when a session last acknowledged a row of a run.
-        self._held: dict[str, Session] = {}
+        # The sessions that hold the lock of each run, and when a session last acknowledged a row of a run.
+        self._held: dict[str, set[Session]] = {}
+        self._process = str(uuid.uuid4())
         self._proved: dict[Session, float] = {}
         session = self._session()
         with self._using(session):
@@ -89,14 +91,13 @@ class PostgresqlDatabase:
                     yield
                 except (psycopg.Error, UnicodeError) as error:
                     if session.lost or getattr(error, "sqlstate", "") == LOCK_LOST:
-                        self._lose(error)
+                        self._lose(describe(error) if isinstance(error, psycopg.Error) else str(error))
                     raise
         except UnicodeError:
             raise IntegrityFault("the ledger stores no text with invalid characters", "correct the name") from None
 
-    def _lose(self, error: Exception) -> None:
+    def _lose(self, cause: str) -> None:
         if self._held:
-            cause = describe(error) if isinstance(error, psycopg.Error) else str(error)
             self._end(IntegrityFault(f"the session with the ledger {self._address.label} was lost: {cause}", AGAIN))
 
     def _session(self) -> Session:
@@ -130,41 +131,47 @@ class PostgresqlDatabase:
 
     def write(self, *changes: RowChange, run: str | None = None) -> None:
         """Write rows, all of them or none. Rows of a run are written by the session that holds the run's lock."""
-        session = self._held[run] if run else self._session()
+        session = self._session()
         with self._using(session):
+            if run:
+                self._enter(session, run)
             session.run(_statements(changes))
         if run:
             self._proved[session] = time.monotonic()
 
+    def _enter(self, session: Session, run: str) -> None:
+        """Take the lock of a run of this process for another one of its sessions."""
+        if session not in self._held[run]:
+            [[entered]] = session.run([("select enter($1, $2)", (run, self._process))])
+            if not entered:
+                self._lose("another process has taken the run")
+            self._held[run].add(session)
+
     def log(self, *changes: RowChange) -> None:
         """Write rows. During a run they are sent together with the next statement, which saves a round trip."""
         session = self._session()
-        if session in self._held.values():
+        if any(session in sessions for sessions in [*self._held.values()]):
             session.wait(_statements(changes))
             return
         with self._using(session):
             session.run(_statements(changes))
 
     def hold(self, run: str, *, doing: str) -> None:
-        """Take a run's lock for this thread's session. Raise IntegrityFault if it is not free for WAIT seconds."""
-        session = self._session()
-        with self._guard:
+        """Take a run's lock for this process. Raise IntegrityFault if it is not free for WAIT seconds."""
+        session, until = self._session(), time.monotonic() + WAIT
+        with self._taking:
             if run in self._held:
                 return
-            self._held[run] = session
-        taken, until = False, time.monotonic() + WAIT
-        try:
             while not (taken := self._take(session, run)) and time.monotonic() < until:
                 time.sleep(LOOK_AGAIN)
-        finally:
-            if not taken:
-                self._held.pop(run, None)
         if not taken:
             raise self._taken(session, run, doing)
 
     def _take(self, session: Session, run: str) -> bool:
         with self._using(session):
-            [[taken]] = session.run([("select take($1)", (run,))])
+            [[taken]] = session.run([("select take($1, $2)", (run, self._process))])
+        if taken:
+            self._held[run] = {session}
         return bool(taken)
 
     def _taken(self, session: Session, run: str, doing: str) -> IntegrityFault:
@@ -180,23 +187,14 @@ class PostgresqlDatabase:
     def try_to_hold(self, run: str) -> bool:
         """Try to take the lock of another run."""
         session = self._session()
-        with self._guard:
-            if run in self._held:
-                return False
-            self._held[run] = session
-        taken = False
-        try:
-            taken = self._take(session, run)
-        finally:
-            if not taken:
-                self._held.pop(run, None)
-        return taken
+        with self._taking:
+            return run not in self._held and self._take(session, run)
 
     def release(self, run: str, *, finished: Callable[[], bool]) -> None:
         """Release a run's lock."""
-        session = self._held[run]
-        with self._using(session):
-            session.run([("select give_back($1)", (run,))])
+        for session in self._held[run]:
+            with self._using(session):
+                session.run([("select give_back($1)", (run,))])
         del self._held[run]
 
     @property

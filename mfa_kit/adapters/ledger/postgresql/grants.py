@@ -43,7 +43,7 @@ LOCKS = (
     "pg_try_advisory_xact_lock",
     "pg_try_advisory_xact_lock_shared",
 )
-OWNER_USES = ("pg_try_advisory_lock(bigint)", "pg_advisory_xact_lock(bigint)")
+OWNER_USES = ("pg_try_advisory_lock(bigint)", "pg_try_advisory_lock_shared(bigint)", "pg_advisory_xact_lock(bigint)")
 
 
 def grants(desks: Mapping[str, str], auditors: Sequence[str]) -> str:
@@ -67,8 +67,8 @@ def _groups() -> Iterator[str]:
     for table, columns in CHANGED.items():
         yield f"grant update ({columns}) on mfa_kit.{table} to {DESK};"
     yield f"grant delete on mfa_kit.seals to {DESK};"
-    for function in ("take", "give_back", "holder"):
-        yield f"grant execute on function mfa_kit.{function}(text) to {DESK}, {AUDITOR};"
+    for function in ("take(text, uuid)", "enter(text, uuid)", "give_back(text)", "holder(text)"):
+        yield f"grant execute on function mfa_kit.{function} to {DESK}, {AUDITOR};"
     for name in LOCKS:
         for types in ("bigint", "integer, integer"):
             yield f"revoke execute on function {name}({types}) from public;"
