@@ -141,7 +141,7 @@ def test_each_fault_has_its_line(tmp_path: Path) -> None:
         "line 7: the account has no account_id",
         "line 10, profile: the account also has a role; remove one of the two",
         "line 11, account_id: '1234-5678-9012' is not an account ID; write the 12 digits of the ID, without dashes",
-        "line 12: this is not an object with account_id",
+        "line 12: the account is not an object with account_id",
         "line 14, role: 'hub' in the chain of roles is not an ARN; write the ARN of each role",
         "line 15, external_id: the value is not an external ID; use 2 to 1224 letters, digits and +=,.@:/-_",
         "line 16, vars: the variables are not an object; write names with their values, or remove the key",
