@@ -488,7 +488,7 @@ def test_if_no_account_works_the_exit_code_is_that_of_the_errors(accounts: Accou
     assert accounts.plan().code == 0
     accounts.lab.faults.add("ListVirtualMFADevices", "denied", at="every")
     done = accounts.apply()
-    assert (done.code, "no account worked" in done.err) == (4, True)
+    assert (done.code, "all accounts failed" in done.err) == (4, True)
 
 
 def test_if_no_account_can_be_opened_the_exit_code_is_4(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
