@@ -15,9 +15,9 @@ ENDING = "Stopping: finishing {}. Press Ctrl-C again to stop now."
 
 
 def end_at_once(fault: MfaKitError) -> NoReturn:
-    """Report a fault and end the process without settling anything, as if it was killed.
+    """Report a fault, and end the process without settling its runs, as if it was killed.
 
-    Another process may be settling the same runs already, so this one must not make any further call to IAM.
+    Another process may be settling the same runs already, so this process must make no further call to IAM.
     """
     with suppress(OSError), Path("/dev/tty").open("wb", buffering=0) as tty:
         tty.write(BACK.encode())  # a secret may be on the screen

@@ -1,4 +1,4 @@
-"""Combines the ports of the use cases that write into a desk, however its IAM was opened."""
+"""Combines ports into a desk, for the use cases that write. It does not matter how the desk's IAM was opened."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

@@ -93,7 +93,10 @@ def _folder(what: str, folder: Path) -> Diagnosis:
 
 
 def _shared() -> bool:
-    """Return whether the ledger is in PostgreSQL. An invalid configuration file is another line of the table."""
+    """Return whether the ledger is in PostgreSQL.
+
+    If the configuration file is invalid, return False. Another line of the table reports the fault.
+    """
     try:
         return ledger.ledger_address() is not None
     except MfaKitError:

@@ -87,10 +87,12 @@ def need_postgresql() -> None:
 
 
 def _shared_address() -> str:
-    """Return the address of the ledger in PostgreSQL. Raise UsageFault if none is configured."""
+    """Return the address of the ledger in PostgreSQL. Raise UsageFault if no address is configured."""
     address = ledger_address()
     if address is None:
-        raise UsageFault("no ledger in PostgreSQL is configured", "name one: --ledger postgresql://HOST/DATABASE")
+        raise UsageFault(
+            "no ledger in PostgreSQL is configured", "name the ledger: --ledger postgresql://HOST/DATABASE"
+        )
     need_postgresql()
     return address
 

@@ -1,4 +1,4 @@
-"""`mfa-kit ledger copy`."""
+"""`mfa-kit ledger copy`: copy a computer's ledger to PostgreSQL."""
 
 from pathlib import Path
 

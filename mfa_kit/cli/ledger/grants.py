@@ -1,4 +1,4 @@
-"""`mfa-kit ledger grants`."""
+"""`mfa-kit ledger grants`: print the SQL that gives roles their privileges in the ledger."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""`mfa-kit ledger init`."""
+"""`mfa-kit ledger init`: create the ledger in a PostgreSQL database."""
 
 import click
 

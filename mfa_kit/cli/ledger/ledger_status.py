@@ -1,4 +1,4 @@
-"""`mfa-kit ledger status`."""
+"""`mfa-kit ledger status`: show the state of the ledger in PostgreSQL."""
 
 from dataclasses import asdict
 

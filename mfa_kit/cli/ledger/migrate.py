@@ -1,4 +1,4 @@
-"""`mfa-kit ledger migrate`."""
+"""`mfa-kit ledger migrate`: bring the ledger in PostgreSQL up to date."""
 
 import click
 
