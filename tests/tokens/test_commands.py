@@ -382,7 +382,7 @@ def test_a_probe_that_aws_refuses_has_exit_code_1(
     assert (result.code, said(result)["outcome"]) == (1, "refused")
     codes("123456", "654321")
     unknown = mfa_kit.run("verify", "token", "GAHT99999999", "--codes-stdin", "--probe-user", user, "--output", "json")
-    assert "has no token with the serial with the serial GAHT99999999" in said(unknown)["reason"]
+    assert "has no token with the serial GAHT99999999" in said(unknown)["reason"]
 
 
 def test_a_probe_with_a_user_who_has_a_device_is_refused(

@@ -151,7 +151,7 @@ def test_two_codes_that_are_not_consecutive_decide_nothing(apart: int, undecided
     verdict = matching.verify_codes(key(made), typed, window=1)
     assert isinstance(verdict, Undecided) == undecided
     if isinstance(verdict, Undecided):
-        assert (verdict.second, "others in between" in verdict.what) == (False, True)
+        assert (verdict.second, "other codes in between" in verdict.what) == (False, True)
 
 
 def test_a_code_of_another_length_that_nothing_explains_was_mistyped() -> None:
