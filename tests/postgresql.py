@@ -70,10 +70,11 @@ class Server:
 
 
 @contextmanager
-def running_server(*more: str) -> Iterator[Server]:
+def running_server(*more: str, within: Path | None = None) -> Iterator[Server]:
     """Start a server, with a template of a database with an empty ledger, and stop it at the end."""
     # The path of a Unix socket has at most 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="pg-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as name:
+    memory = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="pg-", dir=within or memory) as name:
         server = Server(Path(name), (*SETTINGS, *more))
         if server.who:
             os.chown(name, server.who["user"], server.who["group"])

@@ -1,13 +1,18 @@
 """Sessions with PostgreSQL: addresses that are refused, and processes that lose their session or its server."""
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -17,7 +22,7 @@ from mfa_kit.adapters.ledger.postgresql.address import is_local, parse_address
 from mfa_kit.adapters.ledger.postgresql.sessions import Session
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Call, Entry, Intent, Reached
-from tests.conftest import bare
+from tests.conftest import bare, without
 from tests.ledgers import open_at
 from tests.postgresql import Server, running_server
 
@@ -326,6 +331,42 @@ def test_an_immediate_stop_loses_no_acknowledged_row() -> None:
                 stored = {run for (run,) in ledger.select("select run from journal", types="text")}
             assert {line.strip() for line in acknowledged} <= stored
             assert len(acknowledged) >= 40
+
+
+@pytest.mark.slow
+def test_a_full_disk_of_the_server_costs_nothing_that_was_acknowledged() -> None:
+    """The process ends or gets an error with a hint. With space again, the ledger is usable and complete."""
+    if os.geteuid() != 0:
+        without("mounting a tmpfs needs root")
+    # The path of a Unix socket has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="full-", dir="/dev/shm") as name:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m,mode=755", "tmpfs", name], check=True)
+        try:
+            with running_server(within=Path(name)) as server:
+                address, acknowledged = server.address(server.new_database()), list[str]()
+                room = shutil.disk_usage(name).free
+                with (Path(name) / "ballast").open("wb") as ballast:
+                    os.posix_fallocate(ballast.fileno(), 0, room - 100_000)
+                with pytest.raises(IntegrityFault) as caught:
+                    write_until_it_fails(address, acknowledged)
+                assert caught.value.hint
+                (Path(name) / "ballast").unlink()
+                server.control("restart", "-m", "immediate")
+                with open_at(address) as ledger:
+                    ledger.record(Entry(run=next(RUNS), intent=INTENT))
+                    stored = {run for (run,) in ledger.select("select run from journal", types="text")}
+                assert set(acknowledged) <= stored
+        finally:
+            subprocess.run(["umount", name], check=True)
+
+
+def write_until_it_fails(address: str, acknowledged: list[str]) -> None:
+    with open_at(address) as ledger:
+        for number in range(20_000):
+            run = f"20261125T000000Z-{number:08x}"
+            ledger.called(replace(CALL, request_id="r" * 5000))
+            ledger.record(Entry(run=run, intent=INTENT))
+            acknowledged.append(run)
 
 
 def test_a_call_of_a_run_is_in_the_log_after_the_next_row(address: str) -> None:
