@@ -14,6 +14,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.status_line import counting
 from mfa_kit.core.models import backup_name
+from mfa_kit.core.stopping import Stop
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment import device_status as use_case
 from mfa_kit.enrollment.user_names import resolve_user
@@ -46,11 +47,12 @@ def status(
     """
     with backups.open_records() as records:
         drills = records.drills()
-    with open_desk(settings, METHODS, vault=open_vault(backup_dir)) as (desk, caller):
+    stop = Stop()
+    with open_desk(settings, METHODS, vault=open_vault(backup_dir), stop=stop) as (desk, caller):
         with settings.progress.showing("listing users"):
             names = [resolve_user(user, caller=caller, inventory=desk.inventory)] if user else desk.inventory.users()
         look = use_case.read_status if user else use_case.read_status_while_there
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(AT_ONCE) as pool, stop.after_error():
             looked = pool.map(lambda name: look(name, caller=caller, desk=desk), names)
             with counting(settings.progress, "reading users", looked, len(names)) as counted:
                 found = list(counted)

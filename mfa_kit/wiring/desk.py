@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.core import models
 from mfa_kit.core.models import Caller
+from mfa_kit.core.stopping import Stop
 from mfa_kit.enrollment.pacing import InTurn, Patience
 from mfa_kit.enrollment.ports import Desk, Inventory, Vault
 from mfa_kit.wiring.aws import connect
@@ -55,12 +56,18 @@ def desk_of(
 
 @contextmanager
 def open_desk(
-    settings: Settings, methods: Methods, *, vault: Vault | None = None, oath_keys: OathKeys | None = None
+    settings: Settings,
+    methods: Methods,
+    *,
+    vault: Vault | None = None,
+    oath_keys: OathKeys | None = None,
+    stop: Stop | None = None,
 ) -> Iterator[tuple[Desk, Caller]]:
     """Open a desk for one user at a time, and yield it with the caller.
 
     A verb that uses OATH keys itself passes its `oath_keys`, so that the user types each password only once.
+    `stop` is as in `open_iam`.
     """
     vault = vault or open_vault()
-    with connect(settings) as (iam, ledger, caller):
+    with connect(settings, stop=stop) as (iam, ledger, caller):
         yield desk_of(settings, methods, iam=iam, ledger=ledger, vault=vault, oath_keys=oath_keys), caller

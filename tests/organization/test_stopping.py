@@ -70,6 +70,22 @@ def test_ctrl_c_in_a_single_account_does_not_wait_for_a_response(org_kit: MfaKit
 
 
 @pytest.mark.slow
+def test_ctrl_c_during_a_status_does_not_wait_for_a_response(org_kit: MfaKit, org_lab: Lab) -> None:
+    """The threads that list the devices of users give up."""
+    org_lab.faults.add("ListMFADevices", "latency", at="every", seconds=90)
+    process = org_kit.start("status")
+    while not any(call.operation == "ListUsers" for call in org_lab.calls):
+        time.sleep(0.05)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    try:
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+
+
+@pytest.mark.slow
 def test_throttled_accounts_do_not_hold_up_the_others(org_kit: MfaKit, org_lab: Lab, tmp_path: Path) -> None:
     """With one worker, all accounts are read while the first ones wait for AWS."""
     for number in MEMBERS[:3]:
