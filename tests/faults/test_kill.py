@@ -38,7 +38,7 @@ def test_a_kill_at_any_step_is_repaired_by_the_same_command(
     code, steps = nursery.run([verb], user, home)
     assert code == 0, steps
     assert len(judge.works(user, home)) == AFTER[verb]
-    for at in sample(range(1, len(steps) + 1), 3 if (home / ADDRESS).exists() else 7):
+    for at in sample(range(1, len(steps) + 1), 2 if (home / ADDRESS).exists() else 7):
         home, user = new_home(f"{at}"), users()
         assert nursery.run(prepare, user, home)[0] == 0
         code, done = nursery.run([verb], user, home, at=at, after=after)

@@ -48,7 +48,7 @@ def test_two_processes_that_believe_in_one_run_lose_nobody(
     assert one.run(prepare, user, home)[0] == 0
     code, steps = one.run([verb], user, home)
     assert code == 0, steps
-    for at in sample(range(1, len(steps) + 1), 3):
+    for at in sample(range(1, len(steps) + 1), 2):
         home, user = new_home(f"{at}"), users()
         assert one.run(prepare, user, home)[0] == 0
         file = one.start([verb], user, home, at=at, after=after, broken=True)

@@ -40,7 +40,7 @@ UNTAGGING = ("CreateVirtualMFADevice", "denied")
 MEMORY = Path("/dev/shm")
 SEQUENCES = size(40, 500, "MFA_KIT_SEQUENCES")
 # The number of sequences with ledgers in PostgreSQL.
-IN_POSTGRESQL = size(4, 50)
+IN_POSTGRESQL = size(2, 50)
 VERBS = ("enroll", "replace", "replace-lost", "revoke")
 IDENTITY = pyrage.x25519.Identity.generate()
 NUMBERS = count()
