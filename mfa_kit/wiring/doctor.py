@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from mfa_kit import __version__
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Caller
-from mfa_kit.wiring import aws, config, device_access, ledger, this_computer
+from mfa_kit.wiring import aws, config, device_access, ledger, shared_ledger, this_computer
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import configured_recipients
@@ -106,7 +106,7 @@ def _shared() -> bool:
 def _shared_ledger() -> Diagnosis:
     """Report whether the ledger in PostgreSQL can be used. The server's clock decides the times in its log."""
     try:
-        state = ledger.ledger_state()
+        state = shared_ledger.ledger_state()
     except MfaKitError as error:
         return Diagnosis("ledger", Health.BAD, str(error), error.hint)
     return Diagnosis("ledger", Health.GOOD, f"{state.address}, PostgreSQL {state.server}, as {state.role}")

@@ -1,10 +1,9 @@
 """Open the ledger: the file of this computer, or a database in PostgreSQL that several computers share."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
@@ -13,7 +12,6 @@ from mfa_kit.wiring.this_computer import home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.ledger.ledger import Ledger
-    from mfa_kit.adapters.ledger.postgresql.owning import LedgerState
     from mfa_kit.core.models import LogLine
 
 EXTRA = "pip install 'mfa-kit[postgres]'"
@@ -84,56 +82,6 @@ def need_postgresql() -> None:
         import psycopg  # noqa: F401 - the adapter uses it
     except ImportError:
         raise UsageFault("a ledger in PostgreSQL needs the 'postgres' extra, which is not installed", EXTRA) from None
-
-
-def _shared_address() -> str:
-    """Return the address of the ledger in PostgreSQL. Raise UsageFault if no address is configured."""
-    address = ledger_address()
-    if address is None:
-        raise UsageFault(
-            "no ledger in PostgreSQL is configured", "name the ledger: --ledger postgresql://HOST/DATABASE"
-        )
-    need_postgresql()
-    return address
-
-
-def create_ledger(*, grace: float | None) -> int:
-    """Create the ledger in PostgreSQL, or bring it up to date. Return how many versions were applied."""
-    address = _shared_address()
-    from mfa_kit.adapters.ledger.postgresql import owning
-
-    return owning.create_ledger(address, grace=grace)
-
-
-def migrate_ledger() -> int:
-    """Bring the ledger in PostgreSQL up to date. Return how many versions were applied."""
-    address = _shared_address()
-    from mfa_kit.adapters.ledger.postgresql import owning
-
-    return owning.migrate_ledger(address)
-
-
-def copy_ledger(folder: Path | None) -> dict[str, int]:
-    """Copy the ledger in a folder, by default this computer's, to PostgreSQL. Return how many rows were new."""
-    address = _shared_address()
-    from mfa_kit.adapters.ledger.postgresql import owning
-
-    return owning.copy_ledger(folder or home(), address)
-
-
-def ledger_state() -> "LedgerState":
-    """Return the state of the ledger in PostgreSQL."""
-    address = _shared_address()
-    from mfa_kit.adapters.ledger.postgresql import owning
-
-    return owning.ledger_state(address)
-
-
-def grants_of(desks: Mapping[str, str], auditors: Sequence[str]) -> str:
-    """Return the SQL that gives roles their privileges. `desks` maps each role to its team."""
-    from mfa_kit.adapters.ledger.postgresql.grants import grants
-
-    return grants(desks, auditors)
 
 
 def history(user: str | None, since: float) -> "list[LogLine]":

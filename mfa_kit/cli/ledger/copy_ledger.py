@@ -6,7 +6,7 @@ import click
 
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.wiring import ledger
+from mfa_kit.wiring import shared_ledger
 
 
 @click.command("copy", cls=Verb)
@@ -18,4 +18,4 @@ def copy_ledger(*, folder: Path | None, output: Output) -> None:
 
     The times of rows are kept. The ledger on the computer is not changed.
     """
-    output.one("ledger-copy", dict(ledger.copy_ledger(folder)))
+    output.one("ledger-copy", dict(shared_ledger.copy_ledger(folder)))

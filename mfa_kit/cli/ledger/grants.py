@@ -5,7 +5,7 @@ import click
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.wiring import ledger
+from mfa_kit.wiring import shared_ledger
 
 
 @click.command(cls=Verb)
@@ -19,7 +19,7 @@ def grants(*, desks: tuple[str, ...], auditors: tuple[str, ...], output: Output)
     A desk sees and adds rows of its own team. It cannot change or delete the log. The roles must exist.
     """
     teams = dict(_role_and_team(each) for each in desks)
-    text = ledger.grants_of(teams, auditors)
+    text = shared_ledger.grants_of(teams, auditors)
     if output.form == "table":
         output.text(text)
     else:

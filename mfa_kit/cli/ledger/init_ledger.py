@@ -4,7 +4,7 @@ import click
 
 from mfa_kit.cli.options import Age, Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.wiring import ledger
+from mfa_kit.wiring import shared_ledger
 
 
 @click.command("init", cls=Verb)
@@ -19,4 +19,4 @@ def init_ledger(*, grace: float | None, output: Output) -> None:
 
     If the ledger exists, it is brought up to date.
     """
-    output.one("ledger-init", {"applied": ledger.create_ledger(grace=grace)})
+    output.one("ledger-init", {"applied": shared_ledger.create_ledger(grace=grace)})

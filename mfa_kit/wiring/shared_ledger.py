@@ -1,0 +1,62 @@
+"""Administers the ledger in PostgreSQL that several computers share."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.wiring.ledger import ledger_address, need_postgresql
+from mfa_kit.wiring.this_computer import home
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.ledger.postgresql.owning import LedgerState
+
+
+def _shared_address() -> str:
+    """Return the address of the ledger in PostgreSQL. Raise UsageFault if no address is configured."""
+    address = ledger_address()
+    if address is None:
+        raise UsageFault(
+            "no ledger in PostgreSQL is configured", "name the ledger: --ledger postgresql://HOST/DATABASE"
+        )
+    need_postgresql()
+    return address
+
+
+def create_ledger(*, grace: float | None) -> int:
+    """Create the ledger in PostgreSQL, or bring it up to date. Return how many versions were applied."""
+    address = _shared_address()
+    from mfa_kit.adapters.ledger.postgresql import owning
+
+    return owning.create_ledger(address, grace=grace)
+
+
+def migrate_ledger() -> int:
+    """Bring the ledger in PostgreSQL up to date. Return how many versions were applied."""
+    address = _shared_address()
+    from mfa_kit.adapters.ledger.postgresql import owning
+
+    return owning.migrate_ledger(address)
+
+
+def copy_ledger(folder: Path | None) -> dict[str, int]:
+    """Copy the ledger in a folder, by default this computer's, to PostgreSQL. Return how many rows were new."""
+    address = _shared_address()
+    from mfa_kit.adapters.ledger.postgresql import owning
+
+    return owning.copy_ledger(folder or home(), address)
+
+
+def ledger_state() -> "LedgerState":
+    """Return the state of the ledger in PostgreSQL."""
+    address = _shared_address()
+    from mfa_kit.adapters.ledger.postgresql import owning
+
+    return owning.ledger_state(address)
+
+
+def grants_of(desks: Mapping[str, str], auditors: Sequence[str]) -> str:
+    """Return the SQL that gives roles their privileges. `desks` maps each role to its team."""
+    from mfa_kit.adapters.ledger.postgresql.grants import grants
+
+    return grants(desks, auditors)
