@@ -60,8 +60,8 @@ def _unchecked(serial: str, user: str) -> None:
 class Context:
     """The parts of a command that a method uses. `given_away` are the security keys that the command gave to users.
 
-    `check_token` raises UsageFault if a token must not be given to a user. It is not needed, and has only its default,
-    in contexts that equip no user.
+    `check_token` takes a token's serial and a user, and raises UsageFault if the user must not get the token. Its
+    default is for contexts that equip no user.
     """
 
     settings: Settings
