@@ -260,6 +260,7 @@ def test_a_new_thread_of_a_process_that_lost_its_run_cannot_write_for_it(address
         thread = threading.Thread(target=write)
         thread.start()
         thread.join()
+    ledger.close()
     [fault] = failures
     assert "another process has taken the run" in str(fault)
 

@@ -60,8 +60,12 @@ class PostgresqlDatabase:
         self._process = str(uuid.uuid4())
         self._proved: dict[Session, float] = {}
         session = self._session()
-        with self._using(session):
-            check_version(session, address)
+        try:
+            with self._using(session):
+                check_version(session, address)
+        except BaseException:
+            session.close()
+            raise
 
     @contextmanager
     def faults(self) -> Iterator[None]:
