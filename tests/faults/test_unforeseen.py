@@ -77,6 +77,14 @@ NOT_RAISED: dict[str, Sequence[str]] = {
         *("RosterAccounts.find of ChosenAccounts", "RosterAccounts.key of ChosenAccounts"),
     ),
     "RecordedVault records the recipients of the vault inside it": ("Vault.recipients of RecordedVault",),
+    "the commands of this test use the file; tests/faults/test_lost_session.py breaks the sessions of the other": (
+        *("Database.check of PostgresqlDatabase", "Database.close of PostgresqlDatabase"),
+        *("Database.faults of PostgresqlDatabase", "Database.hold of PostgresqlDatabase"),
+        *("Database.left_held of PostgresqlDatabase", "Database.lightly of PostgresqlDatabase"),
+        *("Database.log of PostgresqlDatabase", "Database.release of PostgresqlDatabase"),
+        *("Database.select of PostgresqlDatabase", "Database.try_to_hold of PostgresqlDatabase"),
+        "Database.write of PostgresqlDatabase",
+    ),
     "pyscard implements it": ("CardReader.createConnection",),
     "it is inside the lab, which has no secret of an account": (
         *("FaultyCall.act", "FaultyCall.act_later", "FaultyCall.deny", "FaultyCall.refuse", "PacketWire.receive"),
