@@ -5,13 +5,14 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import NoReturn
 
 from mfa_kit.cli.messages import BACK, print_error
 from mfa_kit.core.errors import MfaKitError
 
 ENDING = "Stopping: finishing {}. Press Ctrl-C again to stop now."
+_ENDED = Lock()
 
 
 def end_at_once(fault: MfaKitError) -> NoReturn:
@@ -19,10 +20,11 @@ def end_at_once(fault: MfaKitError) -> NoReturn:
 
     Another process may be settling the same runs already, so this process must make no further call to IAM.
     """
-    with suppress(OSError), Path("/dev/tty").open("wb", buffering=0) as tty:
-        tty.write(BACK.encode())  # a secret may be on the screen
-    print_error(str(fault), hint=fault.hint)
-    os._exit(fault.exit_code)
+    with _ENDED:  # several threads may lose their sessions, and one reports it
+        with suppress(OSError), Path("/dev/tty").open("wb", buffering=0) as tty:
+            tty.write(BACK.encode())  # a secret may be on the screen
+        print_error(str(fault), hint=fault.hint)
+        os._exit(fault.exit_code)
 
 
 @contextmanager
