@@ -39,7 +39,10 @@ except IntegrityFault:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("form", "mode"), [("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGB"), ("PNG", "I;16")])
+@pytest.mark.parametrize(
+    ("form", "mode"),
+    [("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGB"), ("PNG", "I;16"), ("TIFF", "RGB"), ("BMP", "RGB")],
+)
 def test_a_picture_of_the_largest_size_stays_below_300_megabytes(form: str, mode: str) -> None:
     """A picture of 49 megapixels with four channels once took 445 MB."""
     done = subprocess.run([sys.executable, "-c", ACTUAL, form, mode], capture_output=True, text=True, check=True)
