@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, settings
 
 from mfa_kit.cli import terminal
 from mfa_kit.cli.main import run
+from mfa_kit.core.models import Backup
 from mfa_kit.lab.aws.server import Lab
 from tests.cheap_scrypt import cheap_scrypt, seal
 from tests.ledgers import KINDS, Place
@@ -215,6 +216,12 @@ class MfaKit:
         process = self.start(*args, **how)
         out, err = process.communicate(timeout=timeout)
         return Result(process.returncode, out or "", err or "")
+
+
+def local(backup: Backup) -> Path:
+    """Return the path of a backup on this computer."""
+    assert isinstance(backup.path, Path)
+    return backup.path
 
 
 def bare() -> dict[str, str]:

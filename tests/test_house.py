@@ -28,9 +28,9 @@ CONTRACTS = {
 # decision.
 REVEALS = {
     ("adapters/files/age_calls.py", "without_armor"),
-    ("adapters/files/agefile.py", "AgeFiles.rekey"),
+    ("adapters/files/agefile.py", "AgeFiles._put"),
     ("adapters/files/agefile.py", "_decrypted"),
-    ("adapters/files/agefile.py", "_put"),
+    ("adapters/files/agefile.py", "AgeFiles.rekey.change"),
     ("adapters/files/agefile.py", "seal_text"),
     ("adapters/files/identities.py", "NewIdentity.__init__"),
     ("adapters/files/identities.py", "NewIdentity.encrypted"),

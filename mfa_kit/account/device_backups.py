@@ -1,11 +1,11 @@
 """Backups of the devices that this computer made: where each is, and when it was last decrypted and last tested."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Protocol
 
 from mfa_kit.account.snapshot import DeviceBackup
 from mfa_kit.core.models import Device, backup_name
+from mfa_kit.core.places import recorded_place
 from mfa_kit.enrollment.ports import Journal, Vault
 
 
@@ -53,6 +53,6 @@ def _device_backups(
             file=file,
             there=place is not None,
             made=entry.began,
-            opened=opened.get(Path(file).name) if file else None,
-            drilled=drills.get(backup_name(Path(file))) if file else None,
+            opened=opened.get(recorded_place(file).name) if file else None,
+            drilled=drills.get(backup_name(recorded_place(file))) if file else None,
         )

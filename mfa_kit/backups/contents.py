@@ -3,11 +3,11 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Backup, Call, Intent, Method
 from mfa_kit.core.otp import Created
+from mfa_kit.core.places import Place
 
 # The ID of an AWS account.
 ACCOUNT = re.compile(r"\d{12}", re.ASCII)
@@ -22,7 +22,7 @@ class Opened:
     path is not that of a backup. `notes` are remarks on the QR code for the user.
     """
 
-    file: Path
+    file: Place
     created: Created
     label: str
     named: Backup | None
@@ -65,7 +65,7 @@ def intent_in(opened: Opened, *, path_of: Callable[[str, str], str]) -> Intent:
         ) from None
 
 
-def backup_call(operation: str, file: Path, *, user: str | None, succeeded: bool) -> Call:
+def backup_call(operation: str, file: Place, *, user: str | None, succeeded: bool) -> Call:
     """Return the log entry for an operation on a backup file."""
     return Call(
         operation=operation,

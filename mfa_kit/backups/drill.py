@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 from mfa_kit.backups.contents import Opened
 from mfa_kit.core import otp
@@ -11,6 +10,7 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Backup, Intent
 from mfa_kit.core.otp import Mistake, Seed
+from mfa_kit.core.places import Place
 
 # How far the clock of a phone may be off, in steps of 30 s. A test checks the secret, not the clock.
 WITHIN = 10
@@ -33,7 +33,7 @@ class Drill(StrEnum):
 class Drilled:
     """The result of testing one backup. `fault` says why the backup could not be compared with a code."""
 
-    file: Path
+    file: Place
     result: Drill
     fault: str | None = None
 
@@ -47,12 +47,12 @@ def drill_due(backup: Backup, drills: Mapping[str, float], *, since: float) -> b
 
 
 def drill_all(
-    files: Iterable[Path],
+    files: Iterable[Place],
     *,
-    open_backup: Callable[[Path], Opened],
+    open_backup: Callable[[Place], Opened],
     intent_of: Callable[[Opened], Intent],
     judge: Callable[[Intent, Opened], Drilled],
-    record: Callable[[Path, Drill], None],
+    record: Callable[[Place, Drill], None],
 ) -> Iterator[Drilled]:
     """Decrypt each file, and compare its secret with a code from the device.
 

@@ -2,24 +2,24 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from mfa_kit.backups.contents import Opened, device_and_account, intent_in, is_account
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Intent
+from mfa_kit.core.places import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
     """The result of decrypting one backup: the label of its QR code and notes, or why the file cannot be used."""
 
-    file: Path
+    file: Place
     label: str | None = None
     fault: str | None = None
     notes: tuple[str, ...] = ()
 
 
-def verify_files(files: Iterable[Path], open_backup: Callable[[Path], Opened]) -> Iterator[Verified]:
+def verify_files(files: Iterable[Place], open_backup: Callable[[Place], Opened]) -> Iterator[Verified]:
     """Decrypt each file, and yield the label of its QR code or the fault. The label is not secret."""
     for file in files:
         try:

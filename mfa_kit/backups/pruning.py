@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import cache, partial
-from pathlib import Path
 
 from mfa_kit.backups.contents import backup_call
 from mfa_kit.core.errors import IntegrityFault, NoSuchEntity
 from mfa_kit.core.models import ROOT, Backup, Call, Mark
+from mfa_kit.core.places import Place
 from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.ports import Inventory
 
@@ -70,7 +70,7 @@ def _exists(backup: Backup, serials: Sequence[str] | None, unassigned: Sequence[
 
 def remove(
     chosen: Iterable[Backup], *, discard: Callable[[Backup], None], log: Callable[[Call], None]
-) -> dict[Path, str]:
+) -> dict[Place, str]:
     """Remove backups permanently, and log each removal. Return the files that remain, each with the reason."""
     faults = {}
     for backup in chosen:

@@ -1,11 +1,11 @@
 """A vault that records the recipients of a backup before it writes the file."""
 
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from mfa_kit.core.models import Backup, Entry, Intent
 from mfa_kit.core.otp import KeyUri
+from mfa_kit.core.places import recorded_place
 from mfa_kit.enrollment.ports import Vault
 
 
@@ -52,7 +52,7 @@ class RecordedVault:
     def seal(self, entry: Entry, uri: KeyUri) -> None:
         """Record who can decrypt an entry's backup and the user's copy, then write both files."""
         if entry.backup is not None:
-            intent, path = entry.intent, Path(entry.backup)
+            intent, path = entry.intent, recorded_place(entry.backup)
             backup = Backup(account=intent.account, user=intent.user, device=intent.name, run=entry.run, path=path)
             self._record(backup, own=intent.recipient)
         self._vault.seal(entry, uri)

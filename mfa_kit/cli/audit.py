@@ -16,6 +16,7 @@ from mfa_kit.cli.output import HTML, Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rule_rows import audit_head, rule_row
 from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT
+from mfa_kit.core.places import Place
 from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
 from mfa_kit.wiring.settings import Settings
 
@@ -51,7 +52,7 @@ def audit(
     advice: str,
     file: Path | None,
     max_age: float,
-    backup_dir: Path | None,
+    backup_dir: Place | None,
     drilled_within: float,
     settings: Settings,
     output: Output,

@@ -12,6 +12,7 @@ from mfa_kit.cli.results import Cell, ResultRow
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import ROOT as ROOT_USER
 from mfa_kit.core.models import VIRTUAL, Enrolled, Intent, Outcome, Registered, Skipped
+from mfa_kit.core.places import Place, recorded_place
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment import enroll as use_case
 from mfa_kit.enrollment.fido_console import JOINED
@@ -52,7 +53,7 @@ def enroll(
     keys: tuple[Path, ...],
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
-    backup_dir: Path | None,
+    backup_dir: Place | None,
     passphrase: bool,
     passphrase_fd: int | None,
     settings: Settings,
@@ -146,7 +147,7 @@ def _check_resume(method: str | None, *, identities: tuple[Path, ...], settings:
 
 
 def _resume(
-    user: str, method_options: Options, identities: Identities, backup_dir: Path | None, *, settings: Settings
+    user: str, method_options: Options, identities: Identities, backup_dir: Place | None, *, settings: Settings
 ) -> ResultRow:
     """Enable a user's half-made device with the secret from its backup. Return its result row."""
     oath_keys = OathKeys(settings)
@@ -155,7 +156,7 @@ def _resume(
         enrolled = resume_device(
             resolve_user(user, caller=caller, inventory=desk.inventory),
             method_options.equip(context).carrier,
-            opened=lambda entry: open_created(Path(desk.vault.find(entry) or ""), identities),
+            opened=lambda entry: open_created(recorded_place(desk.vault.find(entry) or ""), identities),
             caller=caller,
             desk=desk,
         )

@@ -18,6 +18,7 @@ from mfa_kit.cli import colors, environment, messages
 from mfa_kit.cli.output import FORMS, HTML, Output, load_place
 from mfa_kit.cli.shutdown import end_at_once
 from mfa_kit.core.errors import MfaKitError, UsageFault
+from mfa_kit.core.places import Place, parse_place
 
 if TYPE_CHECKING:
     from mfa_kit.wiring.config import Config
@@ -91,6 +92,16 @@ class AccountId(click.ParamType[str]):
         return value
 
 
+class PlaceType(click.ParamType[Place]):
+    """A parameter type: a path on this computer, or an S3 URL."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+        """Return the place. Raise UsageFault for an invalid URL."""
+        return parse_place(value) if isinstance(value, str) else value
+
+
 class TitledOption(click.Option):
     """An option that the help of a command lists under a separate title."""
 
@@ -120,7 +131,12 @@ RECIPIENTS_FILE = click.option(
 PASSPHRASE = click.option(
     "--passphrase", is_flag=True, help="Encrypt the backup to this computer's identity, which a passphrase protects."
 )
-BACKUP_DIR = click.option("--backup-dir", type=Path, metavar="DIR", help="Folder of the encrypted backups.")
+BACKUP_DIR = click.option(
+    "--backup-dir",
+    type=PlaceType(),
+    metavar="DIR|s3://BUCKET/PREFIX",
+    help="Folder of the encrypted backups, or a place in a bucket.",
+)
 
 DRILLED_WITHIN = click.option(
     "--drilled-within",
@@ -338,6 +354,10 @@ class Verb(click.Command):
             raise click.UsageError("give either --quiet or --verbose", ctx)
         # The form may be given before the verb, so it can be checked only here, where the verb is known too.
         flags = given()
+        if flags.profile:
+            from mfa_kit.wiring.stores import given_profile
+
+            given_profile.set(flags.profile)
         output = Output.of(flags.output, ctx, html=self.html, wide=flags.wide, query=flags.query)
         wanted = inspect.signature(self.callback).parameters if self.callback else {}
         if "output" in wanted:

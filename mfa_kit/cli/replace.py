@@ -10,6 +10,7 @@ from mfa_kit.cli.method_verb import EPILOG, MethodVerb, device_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell
 from mfa_kit.core.models import Entry, Intent
+from mfa_kit.core.places import Place
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.planning import Wish
 from mfa_kit.enrollment.ports import Desk, Maker
@@ -36,7 +37,7 @@ def replace(
     path: str,
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
-    backup_dir: Path | None,
+    backup_dir: Place | None,
     passphrase: bool,
     passphrase_fd: int | None,
     wanted: str | None,

@@ -13,6 +13,7 @@ from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Caller, Device
 from mfa_kit.core.otp import Pair
+from mfa_kit.core.places import Place, recorded_place
 from mfa_kit.enrollment import resync as use_case
 from mfa_kit.enrollment.devices import choose_device, recorded_entry
 from mfa_kit.enrollment.phone import ask_pair
@@ -38,7 +39,7 @@ def resync(
     wanted: str | None,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
-    backup_dir: Path | None,
+    backup_dir: Place | None,
     settings: Settings,
     output: Output,
 ) -> None:
@@ -75,5 +76,5 @@ def _from_backup(
         raise IntegrityFault(
             f"{device.serial} has no backup on this computer", "name the folder of the backups with --backup-dir"
         )
-    seed = open_created(Path(file), identities).seed
+    seed = open_created(recorded_place(file), identities).seed
     return lambda: otp.pair(seed, desk.inventory.now())

@@ -14,6 +14,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.status_line import counting
 from mfa_kit.core.models import backup_name
+from mfa_kit.core.places import Place
 from mfa_kit.core.stopping import Stop
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment import device_status as use_case
@@ -36,7 +37,7 @@ AT_ONCE = 8
 def status(
     *,
     user: str | None,
-    backup_dir: Path | None,
+    backup_dir: Place | None,
     drilled_within: float,
     settings: Settings,
     output: Output,

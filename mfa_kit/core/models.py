@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, StrEnum, auto
-from pathlib import Path
 from typing import Self
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.places import Place
 
 # IAM API reference: UserName, VirtualMFADeviceName and Path. botocore checks only their lengths.
 USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
@@ -302,7 +302,7 @@ class Backup:
     user: str
     device: str
     run: str
-    path: Path
+    path: Place
 
     @property
     def made(self) -> float:
@@ -397,7 +397,7 @@ class Revoked:
 Outcome = Enrolled | Skipped
 
 
-def backup_name(file: Path) -> str:
+def backup_name(file: Place) -> str:
     """Return the last three parts of a backup's path, which stay the same when the folder of backups is moved."""
     return "/".join(file.absolute().parts[-3:])
 

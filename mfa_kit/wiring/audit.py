@@ -12,6 +12,7 @@ from mfa_kit.account.device_backups import device_backups
 from mfa_kit.account.reading import MapEach, policy_holes, read_account
 from mfa_kit.adapters.files import snapshots
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.places import Place
 from mfa_kit.core.stopping import Stop
 from mfa_kit.wiring import aws
 from mfa_kit.wiring.backup_records import backup_records
@@ -49,7 +50,7 @@ class SnapshotSource:
 
     file: Path | None
     max_age: float
-    backup_dir: Path | None = None
+    backup_dir: Place | None = None
     passwords_of: Callable[[AccountUser], bool] = lambda _: False
     afresh: Callable[[AccountUser], bool] = lambda _: False
     central_root: bool = False

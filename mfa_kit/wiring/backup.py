@@ -12,27 +12,29 @@ from mfa_kit.backups.drill import Drilled
 from mfa_kit.backups.opening import Verified
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, Intent, backup_name
+from mfa_kit.core.places import Place
 from mfa_kit.wiring.backup_opening import open_opener
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.stores import open_stores
 from mfa_kit.wiring.this_computer import backup_dir, harden, home
 from mfa_kit.wiring.vault import open_age_files
 
 
-def list_backups(folder: Path | None, *, own: bool = False) -> list[Backup]:
+def list_backups(folder: Place | None, *, own: bool = False) -> list[Backup]:
     """Return the backups below a folder. With `own`, also return the copies that are encrypted only to their users.
 
     Raise UsageFault if a folder was named and does not exist.
     """
     place = backup_dir(folder)
-    if place != home() / "backups" and not place.is_dir():
+    if place != home() / "backups" and not open_stores().folder(place).is_there():
         raise UsageFault(f"there is no folder {place}", "name the folder of your backups: --backup-dir DIR")
-    return [*find_backups(place), *(find_backups(place / OWN) if own else ())]
+    return [*find_backups(place, open_stores()), *(find_backups(place / OWN, open_stores()) if own else ())]
 
 
-def show_backup(file: Path, identities: Identities, out: Path) -> None:
+def show_backup(file: Place, identities: Identities, out: Path) -> None:
     """Decrypt a backup and write its picture to a new file, mode 0600, in an existing folder.
 
     Raise IntegrityFault, and write nothing, if the backup has no QR code of a device.
@@ -44,14 +46,14 @@ def show_backup(file: Path, identities: Identities, out: Path) -> None:
     write_new_file(out, picture)
 
 
-def verify_backups(files: Iterable[Path], identities: Identities) -> list[Verified]:
+def verify_backups(files: Iterable[Place], identities: Identities) -> list[Verified]:
     """Decrypt each file, and return one result per file: the label of its device, or why the file cannot be used."""
     with open_opener(identities) as (opener_, ledger), ledger.lightly():
         return list(opening.verify_files(files, opener_.open))
 
 
 def drill_backups(
-    files: Iterable[Path], identities: Identities, judge: Callable[[Intent, Opened], Drilled]
+    files: Iterable[Place], identities: Identities, judge: Callable[[Intent, Opened], Drilled]
 ) -> list[Drilled]:
     """Decrypt each file, let `judge` compare its codes with those of its device, and record and return the results."""
     with open_opener(identities) as (opener_, ledger):
@@ -66,7 +68,7 @@ def drill_backups(
         )
 
 
-def open_restorable(file: Path, identities: Identities) -> tuple[Intent, Opened]:
+def open_restorable(file: Place, identities: Identities) -> tuple[Intent, Opened]:
     """Decrypt a backup to put its secret on another device. Raise UsageFault if the original was reported lost."""
     with open_opener(identities) as (opener_, ledger):
         opened, records = opener_.open(file), backup_records(ledger)
@@ -85,7 +87,7 @@ def backups_named(names: Iterable[str]) -> list[Backup]:
     return [named for name in names if (named := backup_at(Path("/", name)))]
 
 
-def remove_backups(folder: Path | None, chosen: Sequence[Backup]) -> dict[Path, str]:
+def remove_backups(folder: Place | None, chosen: Sequence[Backup]) -> dict[Place, str]:
     """Remove backups permanently, and log each removal. Return the paths of backups that remain, with the reason."""
     vault = open_age_files(folder, ())
     with open_ledger() as ledger:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.models import Call
 from mfa_kit.core.otp import Created, Secret
+from mfa_kit.core.places import Place
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.stores import open_stores
 from mfa_kit.wiring.this_computer import harden
 
 if TYPE_CHECKING:
@@ -26,12 +27,12 @@ def open_opener(identities: Identities) -> Iterator[tuple["BackupOpener", "Ledge
         yield _opener(ledger.called, secrets), ledger
 
 
-def opener(identities: Identities, log: Callable[[Call], None]) -> Callable[[Path], Created]:
+def opener(identities: Identities, log: Callable[[Call], None]) -> Callable[[Place], Created]:
     """Read the identities once, and return a function that decrypts a backup. `log` is called for each decryption."""
     return _opener(log, identities.read()).created
 
 
-def open_created(file: Path, identities: Identities) -> Created:
+def open_created(file: Place, identities: Identities) -> Created:
     """Decrypt a backup, log it, and return the device's secret and key URI as IAM returned them at its creation."""
     with open_opener(identities) as (opened, _):
         return opened.created(file)
@@ -40,4 +41,4 @@ def open_created(file: Path, identities: Identities) -> Created:
 def _opener(log: Callable[[Call], None], secrets: "Secret[list[Identity]]") -> "BackupOpener":
     from mfa_kit.adapters.files.opener import BackupOpener
 
-    return BackupOpener(log, secrets)
+    return BackupOpener(log, secrets, open_stores())

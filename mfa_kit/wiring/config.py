@@ -29,6 +29,10 @@ class Config:
     plain: bool | None = None
     backup_dir: str | None = None
     ledger: str | None = None
+    backup_profile: str | None = None
+    backup_region: str | None = None
+    backup_endpoint_url: str | None = None
+    backup_kms_key: str | None = None
     recipients: tuple[str, ...] = ()
     mds: str | None = None
     mds_root: str | None = None
@@ -104,6 +108,10 @@ def _parse(text: bytes, file: Path) -> Config:
         plain=_flag(found.get("plain")),
         backup_dir=_text(found.get("backup-dir")),
         ledger=_text(found.get("ledger")),
+        backup_profile=_text(found.get("backup-profile")),
+        backup_region=_text(found.get("backup-region")),
+        backup_endpoint_url=_text(found.get("backup-endpoint-url")),
+        backup_kms_key=_text(found.get("backup-kms-key")),
         recipients=_texts(found.get("recipients")) or (),
         mds=_text(found.get("mds")),
         mds_root=_text(found.get("mds-root")),

@@ -57,7 +57,7 @@ def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnos
         return
     path = config.path()
     yield Diagnosis("configuration", Health.GOOD, f"{path}{'' if path.exists() else ', does not exist'}")
-    yield _folder("backup folder", this_computer.backup_dir(None))
+    yield from _backups(settings.profile)
     yield from _environment(os.environ)
     yield from _profile_bundle(settings.profile)
     yield _terminal()
@@ -110,6 +110,21 @@ def _shared_ledger() -> Diagnosis:
     except MfaKitError as error:
         return Diagnosis("ledger", Health.BAD, str(error), error.hint)
     return Diagnosis("ledger", Health.GOOD, f"{state.address}, PostgreSQL {state.server}, as {state.role}")
+
+
+def _backups(profile: str | None) -> Iterator[Diagnosis]:
+    """Check the folder of backups, or the bucket."""
+    try:
+        place = this_computer.backup_dir(None)
+    except MfaKitError as error:
+        yield Diagnosis("backup folder", Health.BAD, str(error), error.hint)
+        return
+    if isinstance(place, Path):
+        yield _folder("backup folder", place)
+        return
+    from mfa_kit.wiring.bucket import diagnose_bucket
+
+    yield from diagnose_bucket(place, profile)
 
 
 def _ledger(path: Path) -> Diagnosis:

@@ -9,10 +9,12 @@ from mfa_kit.adapters.files.backup_names import find_backups
 from mfa_kit.backups.exposure import known_recipients
 from mfa_kit.backups.rekeying import OnRecord, Rekeyed, Rekeying, RekeyResult
 from mfa_kit.core.models import Backup
+from mfa_kit.core.places import Place
 from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.stores import open_stores
 from mfa_kit.wiring.this_computer import backup_dir, harden
 from mfa_kit.wiring.vault import open_age_files, read_recipients
 
@@ -21,7 +23,7 @@ THREADS = 32
 
 
 def rekey(
-    folder: Path | None,
+    folder: Place | None,
     identities: Identities,
     to: Sequence[str],
     to_files: Sequence[Path],
@@ -45,7 +47,7 @@ def rekey(
         return Workers(act=act, number=THREADS, stop=stop).work_through(backups)
 
     with open_ledger() as ledger, vault.alone():
-        found = list(find_backups(backup_dir(folder)))
+        found = list(find_backups(backup_dir(folder), open_stores()))
         records = backup_records(ledger)
         known = known_recipients(found, [seal for seal in records.seals() if not seal.own])
         run = Rekeying(
@@ -56,5 +58,5 @@ def rekey(
             done=Rekeyed(found=len(found)),
         )
         run.over(found, each=each, stoppable=lambda: until(stop), counted=counted)
-    run.done.failed.sort(key=lambda failure: failure[0].path)
+    run.done.failed.sort(key=lambda failure: str(failure[0].path))
     return run.done

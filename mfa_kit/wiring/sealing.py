@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mfa_kit.backups.new_passphrase import INSTEAD
 from mfa_kit.core.errors import Declined
+from mfa_kit.core.places import Place
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.wiring.passphrase import own_recipient
 from mfa_kit.wiring.settings import Settings
@@ -22,7 +23,7 @@ class Sealing:
 
     to: Sequence[str]
     to_files: Sequence[Path]
-    backup_dir: Path | None
+    backup_dir: Place | None
     passphrase: bool
     passphrase_fd: int | None = None
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from mfa_kit.core.hardening import harden as harden  # noqa: PLC0414 - verbs take it from here
+from mfa_kit.core.places import Place, parse_place
 from mfa_kit.wiring import config
 
 
@@ -16,9 +17,15 @@ def home() -> Path:
     return platformdirs.user_data_path("mfa-kit")
 
 
-def backup_dir(given: Path | None) -> Path:
-    """Return the given folder of backups, else the configured folder, else `backups` in mfa-kit's folder."""
+def backup_dir(given: Place | None) -> Place:
+    """Return the given folder of backups, else the configured folder, else `backups` in mfa-kit's folder.
+
+    Raise UsageFault if the configured folder is an invalid S3 URL.
+    """
     if given:
         return given
     said = config.load().backup_dir
-    return Path(said).expanduser() if said else home() / "backups"
+    if said is None:
+        return home() / "backups"
+    place = parse_place(said)
+    return place.expanduser() if isinstance(place, Path) else place

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfa_kit.core.places import Place
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.wiring import config
+from mfa_kit.wiring.stores import open_stores
 from mfa_kit.wiring.this_computer import backup_dir
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def load_boto3() -> None:
         gc.freeze()
 
 
-def open_vault(folder: Path | None = None, *, to: Sequence[str] = (), to_files: Sequence[Path] = ()) -> Vault:
+def open_vault(folder: Place | None = None, *, to: Sequence[str] = (), to_files: Sequence[Path] = ()) -> Vault:
     """Return the vault for a folder and recipients. The configuration file has the defaults of both.
 
     Raise UsageFault for text that is not a recipient.
@@ -36,11 +38,11 @@ def open_vault(folder: Path | None = None, *, to: Sequence[str] = (), to_files: 
     return open_age_files(folder, read_recipients(to, to_files) if to or to_files else configured_recipients())
 
 
-def open_age_files(folder: Path | None, recipients: "Sequence[Recipient]") -> "AgeFiles":
+def open_age_files(folder: Place | None, recipients: "Sequence[Recipient]") -> "AgeFiles":
     """Return the backups in the given or configured folder. New backups are encrypted to `recipients`."""
     from mfa_kit.adapters.files.agefile import AgeFiles
 
-    return AgeFiles(backup_dir(folder), list(recipients))
+    return AgeFiles(backup_dir(folder), list(recipients), open_stores())
 
 
 def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, given: str = "-r") -> "list[Recipient]":

@@ -24,7 +24,7 @@ from mfa_kit.qr_codes import key_uri
 from mfa_kit.wiring import backup as kit
 from mfa_kit.wiring.identities import Identities
 from tests.backups.conftest import RUN, SEED, Pair, own, sealed
-from tests.conftest import ACCOUNT, MfaKit, judge
+from tests.conftest import ACCOUNT, MfaKit, judge, local
 
 
 def rows(desk: MfaKit, *words: str | Path) -> list[dict[str, Any]]:
@@ -37,7 +37,9 @@ def rows(desk: MfaKit, *words: str | Path) -> list[dict[str, Any]]:
 def revoked(desk: MfaKit, backup: Backup, purpose: Purpose = Purpose.REVOKE) -> None:
     intent = Intent(account=ACCOUNT, partition="aws", user=backup.user, name=backup.device)
     with sqlite_ledger(desk.home) as ledger:
-        ledger.record(Entry(run=RUN, intent=intent, purpose=purpose, reached=Reached.REVOKED, backup=str(backup.path)))
+        ledger.record(
+            Entry(run=RUN, intent=intent, purpose=purpose, reached=Reached.REVOKED, backup=str(local(backup)))
+        )
 
 
 # verify --all
@@ -47,7 +49,7 @@ def test_all_backups_are_verified(desk: MfaKit, old: Pair, new: Pair) -> None:
     """If one of the backups cannot be decrypted, the exit code is 5."""
     alice, bob = sealed(desk, "alice", old.recipient), sealed(desk, "bob", old.recipient)
     found = rows(desk, "verify", "--all", "-i", old.file)
-    assert [(each["file"], each["opens"]) for each in found] == [(str(alice.path), True), (str(bob.path), True)]
+    assert [(each["file"], each["opens"]) for each in found] == [(str(local(alice)), True), (str(local(bob)), True)]
     assert desk.run("backup", "verify", "--all", "-i", new.file).code == 5
 
 
@@ -100,8 +102,8 @@ def test_a_bad_file_is_an_error_message(name: str, desk: MfaKit, old: Pair, tmp_
     backup, recipient = sealed(desk, "alice", old.recipient), pyrage.x25519.Recipient.from_str(old.recipient)
     make, said = FILES[name]
     file = tmp_path / "bad.png.age"
-    file.write_bytes(make(backup.path.read_bytes(), lambda data: pyrage.encrypt(data, [recipient])))
-    done = desk.run("backup", "verify", file, backup.path, "-i", old.file, "--output", "json")
+    file.write_bytes(make(local(backup).read_bytes(), lambda data: pyrage.encrypt(data, [recipient])))
+    done = desk.run("backup", "verify", file, local(backup), "-i", old.file, "--output", "json")
     first, second = json.loads(done.out)["rows"]
     assert (done.code, done.err, first["opens"], second["opens"]) == (5, "", False, True)
     assert said in first["fault"]
@@ -117,7 +119,7 @@ def test_an_unknown_parameter_does_not_stop_verify(desk: MfaKit, old: Pair) -> N
     found = json.loads(done.out)["rows"]
     assert (done.code, [(each["file"], each["opens"]) for each in found]) == (
         0,
-        [(str(odd), True), (str(good.path), True)],
+        [(str(odd), True), (str(local(good)), True)],
     )
     assert done.err.count("note: ") == 2
     assert "names the issuer 'AWS'" in done.err
@@ -126,7 +128,7 @@ def test_an_unknown_parameter_does_not_stop_verify(desk: MfaKit, old: Pair) -> N
 
 def put(desk: MfaKit, user: str, recipient: str, content: bytes) -> Path:
     """Encrypt any content to a file with the name of a backup."""
-    path = AgeFiles(desk.home / "backups", []).new(ACCOUNT, user, user, run=RUN).path
+    path = local(AgeFiles(desk.home / "backups", []).new(ACCOUNT, user, user, run=RUN))
     path.parent.mkdir(parents=True)
     path.write_bytes(pyrage.encrypt(content, [pyrage.x25519.Recipient.from_str(recipient)]))
     return path
@@ -156,8 +158,8 @@ def test_a_broken_configuration_does_not_prevent_decryption(
     backup, folder = sealed(desk, "alice", old.recipient), desk.home / "backups"
     (desk.home / "config.toml").write_text(config)
     commands: list[list[str | Path]] = [
-        ["backup", "show", backup.path, "-i", old.file, "-o", tmp_path / "qr.png"],
-        ["backup", "verify", backup.path, "-i", old.file],
+        ["backup", "show", local(backup), "-i", old.file, "-o", tmp_path / "qr.png"],
+        ["backup", "verify", local(backup), "-i", old.file],
         ["backup", "verify", "--all", "--backup-dir", folder, "-i", old.file],
         ["backup", "list", "--backup-dir", folder],
         ["backup", "recipients", "--backup-dir", folder],
@@ -181,7 +183,7 @@ def test_a_broken_configuration_does_not_prevent_decryption(
 def test_only_regular_files_are_opened(name: str, said: str, desk: MfaKit, old: Pair, tmp_path: Path) -> None:
     """mfa-kit does not follow a symlink, and does not wait for a pipe."""
     backup = sealed(desk, "alice", old.recipient)
-    (tmp_path / "link").symlink_to(backup.path)
+    (tmp_path / "link").symlink_to(local(backup))
     os.mkfifo(tmp_path / "pipe")
     done = desk.run("backup", "show", tmp_path / name, "-i", old.file, "-o", tmp_path / "shown.png")
     assert (done.code, done.out) == (5, "")
@@ -194,7 +196,7 @@ def test_a_wrong_identity_decrypts_nothing(desk: MfaKit, old: Pair, new: Pair, t
     backup = sealed(desk, "alice", old.recipient)
     subprocess.run([judge("ssh-keygen"), "-q", "-t", "ed25519", "-N", "words", "-f", tmp_path / "ssh"], check=True)
     for identity, code, said in ((new.file, 5, "to a different key"), (tmp_path / "ssh", 2, "with a passphrase")):
-        done = desk.run("backup", "show", backup.path, "-i", identity, "-o", tmp_path / "shown.png")
+        done = desk.run("backup", "show", local(backup), "-i", identity, "-o", tmp_path / "shown.png")
         assert (done.code, done.out, len(done.err.splitlines())) == (code, "", 2)
         assert said in done.err
     assert not (tmp_path / "shown.png").exists()
@@ -203,7 +205,7 @@ def test_a_wrong_identity_decrypts_nothing(desk: MfaKit, old: Pair, new: Pair, t
 def test_a_thousand_damaged_backups_are_all_refused(tmp_path: Path, desk: MfaKit, old: Pair) -> None:
     """Bits are flipped, bytes removed and inserted, and parts moved. Each file is refused and left unchanged."""
     backup = sealed(desk, "alice", old.recipient)
-    whole, dice = backup.path.read_bytes(), random.Random(12)
+    whole, dice = local(backup).read_bytes(), random.Random(12)
     files = {}
     for number in range(1000):
         mutated = whole
@@ -248,11 +250,11 @@ def test_backups_that_a_lost_key_decrypts_are_listed(desk: MfaKit, old: Pair, ne
     assert desk.run("backup", "rekey", "-i", old.file, "-r", old.recipient, "-r", new.recipient).code == 0
     assert desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient).code == 0
     revoked(desk, bob)
-    carol.path.unlink()
+    local(carol).unlink()
     done = desk.run("backup", "exposed", "-r", old.recipient, "--output", "json")
     found = json.loads(done.out)["rows"]
     assert [(each["user"], each["recorded"], each["file"]) for each in found] == [
-        ("alice", True, str(alice.path)),
+        ("alice", True, str(local(alice))),
         ("carol", True, None),
     ]
     assert all(each["since"] and each["until"] for each in found)
@@ -306,17 +308,17 @@ def test_a_users_own_copy_is_listed_and_not_rekeyed(
     """The copy exists in addition to the main backup, or alone. The user's key remains its recipient."""
     alice = pair("alice")
     copy = own(desk, "alice", alice.recipient)
-    before = copy.path.read_bytes()
+    before = local(copy).read_bytes()
     assert rows(desk, "recipients")[0]["recipients"] == [alice.recipient]
     backup = sealed(desk, "alice", old.recipient)
-    assert [each["file"] for each in rows(desk, "list")] == [str(backup.path), str(copy.path)]
-    assert [each["file"] for each in rows(desk, "verify", "--all", "-i", old.file)] == [str(backup.path)]
+    assert [each["file"] for each in rows(desk, "list")] == [str(local(backup)), str(local(copy))]
+    assert [each["file"] for each in rows(desk, "verify", "--all", "-i", old.file)] == [str(local(backup))]
     assert desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient).code == 0
-    assert copy.path.read_bytes() == before
+    assert local(copy).read_bytes() == before
     [row] = rows(desk, "recipients")
     assert set(row["recipients"]) == {new.recipient, alice.recipient}
     [row] = rows(desk, "exposed", "-r", alice.recipient)
-    assert (row["user"], row["until"], row["file"]) == ("alice", None, str(backup.path))
+    assert (row["user"], row["until"], row["file"]) == ("alice", None, str(local(backup)))
 
 
 # prune
@@ -370,15 +372,15 @@ def test_the_copy_of_a_deleted_user_is_removed_too(mfa_kit: MfaKit, recipient: s
 
 def age(backup: Backup) -> Path:
     """Rename a backup to an old run ID."""
-    older = backup.path.with_name(backup.path.name.replace("20261125", "20250101"))
-    return backup.path.rename(older)
+    older = local(backup).with_name(local(backup).name.replace("20261125", "20250101"))
+    return local(backup).rename(older)
 
 
 def test_a_file_whose_name_has_no_time_is_not_a_backup(desk: MfaKit, old: Pair) -> None:
     """Any file can have such a name. The real backups are listed."""
     alice = sealed(desk, "alice", old.recipient)
-    alice.path.with_name("alice-99999999T999999Z-0a1b2c3d.png.age").write_bytes(alice.path.read_bytes())
-    assert [each["file"] for each in rows(desk, "list")] == [str(alice.path)]
+    local(alice).with_name("alice-99999999T999999Z-0a1b2c3d.png.age").write_bytes(local(alice).read_bytes())
+    assert [each["file"] for each in rows(desk, "list")] == [str(local(alice))]
     assert len(rows(desk, "recipients")) == 1
 
 
@@ -390,7 +392,7 @@ def test_a_file_without_a_device_does_not_stop_a_drill(desk: MfaKit, old: Pair, 
     vault = AgeFiles(tmp_path / "far", parse_recipients([old.recipient]))
     backup = vault.new(ACCOUNT, "alice", "alice", run=RUN)
     vault.keep(backup, key_uri.otpauth(SEED, label="my AWS at work"))
-    moved = backup.path.rename(tmp_path / "moved.age")
+    moved = local(backup).rename(tmp_path / "moved.age")
     words = ("backup", "drill", moved, "-i", old.file, "--from", "oath", "--output", "json")
     done = desk.run(*words)
     assert done.code == 1
@@ -406,11 +408,11 @@ def test_a_lost_device_is_not_restored(desk: MfaKit, old: Pair, tmp_path: Path) 
     """The backup is recognized by its file name in the ledger, also after the file was renamed."""
     backup = sealed(desk, "alice", old.recipient)
     identities = Identities([old.file], passphrase_fd=None, person=Nobody("this is a test"))
-    intent, _ = kit.open_restorable(backup.path, identities)
+    intent, _ = kit.open_restorable(local(backup), identities)
     assert (intent.account, intent.user, intent.name) == (ACCOUNT, "alice", "alice")
     revoked(desk, backup, Purpose.LOST)
     renamed = tmp_path / "qr.age"
-    renamed.write_bytes(backup.path.read_bytes())
-    for file in (backup.path, renamed):
+    renamed.write_bytes(local(backup).read_bytes())
+    for file in (local(backup), renamed):
         with pytest.raises(UsageFault, match="was reported lost"):
             kit.open_restorable(file, identities)

@@ -24,7 +24,7 @@ from mfa_kit.core.models import Backup
 from mfa_kit.core.otp import Png, Secret
 from mfa_kit.qr_codes import key_uri, symbol
 from tests.backups.conftest import SEED, Pair, sealed
-from tests.conftest import MfaKit, judge
+from tests.conftest import MfaKit, judge, local
 
 
 def rekey(desk: MfaKit, *words: str | Path, code: int = 0) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def counts(row: dict[str, Any]) -> tuple[int, int, int, int]:
 
 def test_only_the_new_key_decrypts_after_a_rekey(desk: MfaKit, old: Pair, new: Pair) -> None:
     """Each file has mode 0600 and its old name, and no other file remains."""
-    files = [sealed(desk, user, old.recipient).path for user in ("alice", "bob")]
+    files = [local(sealed(desk, user, old.recipient)) for user in ("alice", "bob")]
     assert counts(rekey(desk, "-i", old.file, "-r", new.recipient)) == (2, 2, 0, 0)
     for file in files:
         assert opens(file, new)
@@ -71,7 +71,7 @@ def test_the_output_says_what_a_rekey_does_not_change(desk: MfaKit, old: Pair, n
 
 def test_a_second_rekey_changes_nothing(desk: MfaKit, old: Pair, new: Pair) -> None:
     """The second run has only the old key, or the new key too."""
-    file = sealed(desk, "alice", old.recipient).path
+    file = local(sealed(desk, "alice", old.recipient))
     rekey(desk, "-i", old.file, "-r", new.recipient)
     before = file.read_bytes()
     assert counts(rekey(desk, "-i", old.file, "-r", new.recipient)) == (1, 0, 1, 0)
@@ -81,7 +81,7 @@ def test_a_second_rekey_changes_nothing(desk: MfaKit, old: Pair, new: Pair) -> N
 
 def test_a_recipient_is_added_with_the_present_key(desk: MfaKit, old: Pair, new: Pair) -> None:
     """-r OLD -r NEW keeps the old recipient."""
-    file = sealed(desk, "alice", old.recipient).path
+    file = local(sealed(desk, "alice", old.recipient))
     rekey(desk, "-i", old.file, "-r", old.recipient, "-r", new.recipient)
     assert opens(file, old)
     assert opens(file, new)
@@ -91,7 +91,7 @@ def test_a_recipient_is_added_whatever_other_identities_are_given(
     desk: MfaKit, old: Pair, new: Pair, pair: Callable[[str], Pair]
 ) -> None:
     """Decrypting with the new recipient's identity proves nothing about the other recipients."""
-    file = sealed(desk, "alice", old.recipient).path
+    file = local(sealed(desk, "alice", old.recipient))
     words = ("-i", pair("third").file, "-i", old.file, "-r", old.recipient, "-r", new.recipient)
     assert counts(rekey(desk, *words)) == (1, 1, 0, 0)
     assert opens(file, new)
@@ -104,7 +104,7 @@ def test_an_identity_that_decrypts_nothing_removes_no_record(
     desk: MfaKit, old: Pair, new: Pair, pair: Callable[[str], Pair]
 ) -> None:
     """A recipient is not removed from the record, and a backup does not count as rekeyed."""
-    file = sealed(desk, "alice", old.recipient).path
+    file = local(sealed(desk, "alice", old.recipient))
     rekey(desk, "-i", old.file, "-r", old.recipient, "-r", new.recipient)
     before = file.read_bytes()
     row = rekey(desk, "-i", pair("third").file, "-r", new.recipient, code=5)
@@ -119,9 +119,9 @@ def test_a_rekeyed_backup_is_checked_with_the_new_key(desk: MfaKit, old: Pair, n
     backup = sealed(desk, "alice", old.recipient)
     rekey(desk, "-i", old.file, "-r", new.recipient)
     third = pyrage.x25519.Identity.generate()
-    backup.path.write_bytes(pyrage.encrypt(b"x", [third.to_public()]))
+    local(backup).write_bytes(pyrage.encrypt(b"x", [third.to_public()]))
     row = rekey(desk, "-i", old.file, "-i", new.file, "-r", new.recipient, code=5)
-    assert row["faults"] == [f"{backup.path} was encrypted to a different key"]
+    assert row["faults"] == [f"{local(backup)} was encrypted to a different key"]
 
 
 def test_an_ssh_key_is_replaced_by_another_one(desk: MfaKit, new: Pair, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_an_ssh_key_is_replaced_by_another_one(desk: MfaKit, new: Pair, tmp_path
         [judge("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", "a@b", "-f", tmp_path / "key"], check=True
     )
     public = (tmp_path / "key.pub").read_text().strip()
-    file = sealed(desk, "alice", new.recipient).path
+    file = local(sealed(desk, "alice", new.recipient))
     rekey(desk, "-i", new.file, "-r", public)
     assert opens(file, Pair(tmp_path / "key", public))
     [row] = json.loads(desk.run("backup", "recipients", "--output", "json").out)["rows"]
@@ -145,7 +145,7 @@ def test_failed_files_are_unchanged_and_the_others_are_rekeyed(
 
     The ledger lists the new key for none of the three.
     """
-    good, other, damaged, foreign = (sealed(desk, user, old.recipient).path for user in "abcd")
+    good, other, damaged, foreign = (local(sealed(desk, user, old.recipient)) for user in "abcd")
     other.write_bytes(pyrage.encrypt(b"x", [pyrage.x25519.Recipient.from_str(pair("third").recipient)]))
     damaged.write_bytes(damaged.read_bytes()[:-1])
     foreign.write_bytes(b"not a backup")
@@ -169,7 +169,7 @@ def test_symlinks_are_not_followed(desk: MfaKit, old: Pair, new: Pair, tmp_path:
 
     A folder that is a symlink is refused, and the target of the symlink is not changed.
     """
-    elsewhere = sealed(MfaKit(tmp_path / "other"), "bob", old.recipient).path
+    elsewhere = local(sealed(MfaKit(tmp_path / "other"), "bob", old.recipient))
     before = elsewhere.read_bytes()
     folder = desk.home / "backups" / elsewhere.parts[-3]
     folder.mkdir(parents=True)
@@ -213,7 +213,7 @@ def test_an_identity_that_changed_meanwhile_is_not_overwritten(tmp_path: Path) -
 
 @pytest.mark.parametrize("words", [["-r", "nonsense"], []])
 def test_without_a_good_recipient_nothing_is_touched(words: list[str], desk: MfaKit, old: Pair) -> None:
-    file = sealed(desk, "alice", old.recipient).path
+    file = local(sealed(desk, "alice", old.recipient))
     before = file.read_bytes()
     assert desk.run("backup", "rekey", "-i", old.file, *words).code == 2
     assert file.read_bytes() == before
@@ -244,7 +244,7 @@ def test_a_killed_rekey_is_finished_by_the_next_run(desk: MfaKit, old: Pair, new
     """Whenever the rekey is killed, each file can be decrypted with one of the keys, and the ledger names that key."""
     files = many(desk, old)
     keys = read_identities([old.file]), read_identities([new.file])
-    inodes = {each.path: each.path.stat().st_ino for each in files}
+    inodes = {local(each): local(each).stat().st_ino for each in files}
     for after in (1, 99, 150, 230):
         process = desk.start("backup", "rekey", "-i", old.file, "-r", new.recipient)
         while process.poll() is None and sum(path.stat().st_ino != inode for path, inode in inodes.items()) < after:
@@ -256,10 +256,10 @@ def test_a_killed_rekey_is_finished_by_the_next_run(desk: MfaKit, old: Pair, new
             seals = BackupRecords(ledger, now=2.0).seals()
         for each in files:
             may = {seal.recipient for seal in seals if seal.backup == each.name and seal.until is None}
-            assert (old, new)[opened_by(each.path, keys)].recipient in may
+            assert (old, new)[opened_by(local(each), keys)].recipient in may
     row = rekey(desk, "-i", old.file, "-r", new.recipient)
     assert row["rekeyed"] + row["already_done"] == len(files)
-    assert all(opened_by(each.path, keys) == 1 for each in files)
+    assert all(opened_by(local(each), keys) == 1 for each in files)
     assert not list((desk.home / "backups").rglob(".*"))
     with sqlite_ledger(desk.home) as ledger:
         assert {seal.recipient for seal in BackupRecords(ledger, now=3.0).seals() if seal.until is None} == {
@@ -271,7 +271,7 @@ def test_a_killed_rekey_is_finished_by_the_next_run(desk: MfaKit, old: Pair, new
 def test_ctrl_c_leaves_a_record_of_what_was_done(desk: MfaKit, old: Pair, new: Pair) -> None:
     """Files in progress are finished, the others are unchanged, and the ledger shows which are which."""
     files = many(desk, old)
-    inodes = {each.path: each.path.stat().st_ino for each in files}
+    inodes = {local(each): local(each).stat().st_ino for each in files}
     process = desk.start("backup", "rekey", "-i", old.file, "-r", new.recipient)
     while process.poll() is None and all(path.stat().st_ino == inode for path, inode in inodes.items()):
         pass
@@ -283,7 +283,7 @@ def test_ctrl_c_leaves_a_record_of_what_was_done(desk: MfaKit, old: Pair, new: P
         seals = [each for each in BackupRecords(ledger, now=2.0).seals() if each.until is None]
     told = {each.backup: each.recipient for each in seals}
     assert len(seals) == len(told) == len(files)
-    assert told == {each.name: (old, new)[opened_by(each.path, keys)].recipient for each in files}
+    assert told == {each.name: (old, new)[opened_by(local(each), keys)].recipient for each in files}
     assert not list((desk.home / "backups").rglob(".*"))
 
 
@@ -292,7 +292,7 @@ def test_possible_recipients_are_recorded_after_a_second_ctrl_c(
 ) -> None:
     """After a second Ctrl-C, files that were encrypted but not yet counted are known, and the next run continues."""
     files = [sealed(desk, f"u{number}", old.recipient) for number in range(40)]
-    files[0].path.write_bytes(b"no age file")
+    local(files[0]).write_bytes(b"no age file")
     with sqlite_ledger(desk.home) as ledger:
         BackupRecords(ledger, now=1.0).record_sealed([each.name for each in files], [old.recipient])
 
@@ -304,12 +304,12 @@ def test_possible_recipients_are_recorded_after_a_second_ctrl_c(
         patch.setattr("mfa_kit.cli.messages.with_bar", broken)
         assert desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient).code == 130
     keys = read_identities([old.file]), read_identities([new.file])
-    anew = {each.name for each in files[1:] if opened_by(each.path, keys) == 1}
+    anew = {each.name for each in files[1:] if opened_by(local(each), keys) == 1}
     assert len(anew) > 1
     with sqlite_ledger(desk.home) as ledger:
         seals = BackupRecords(ledger, now=2.0).seals()
     assert anew <= {seal.backup for seal in seals if seal.recipient == new.recipient and seal.until is None}
-    files[0].path.unlink()
+    local(files[0]).unlink()
     row = rekey(desk, "-i", old.file, "-r", new.recipient)
     assert row["rekeyed"] + row["already_done"] == len(files) - 1
 
@@ -328,7 +328,7 @@ def test_a_file_that_reads_back_differently_replaces_nothing(
     desk: MfaKit, old: Pair, new: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk replaces no backup either."""
-    file = sealed(desk, "alice", old.recipient).path
+    file = local(sealed(desk, "alice", old.recipient))
     before, real = file.read_bytes(), os.fdopen
 
     def lying(number: int, mode: str) -> Any:
@@ -359,7 +359,7 @@ def test_a_backup_that_another_process_changed_is_left_alone(
     real = pyrage.encrypt
 
     def meanwhile(*words: Any) -> bytes:
-        backup.path.unlink()
+        local(backup).unlink()
         return real(*words)
 
     monkeypatch.setattr(pyrage, "encrypt", meanwhile)
@@ -367,4 +367,4 @@ def test_a_backup_that_another_process_changed_is_left_alone(
     key = read_identities([old.file])
     with pytest.raises(IntegrityFault):
         vault.rekey(backup, key, proof=key)
-    assert not list(backup.path.parent.iterdir())
+    assert not list(local(backup).parent.iterdir())

@@ -20,7 +20,7 @@ from mfa_kit.enrollment.making import stage_device
 from mfa_kit.enrollment.orphans import OrphanStanding
 from mfa_kit.enrollment.planning import Wish
 from mfa_kit.lab.aws.server import Lab
-from tests.conftest import ACCOUNT, MfaKit
+from tests.conftest import ACCOUNT, MfaKit, local
 from tests.enroll.conftest import At, AtDesk
 from tests.faults.worker import Cut
 
@@ -290,7 +290,9 @@ def test_a_device_with_an_unusual_path_stops_no_command(
 ) -> None:
     """It is in every list of the account's devices, and one such device has the name of a backup's device."""
     strange.add_user("strange0")
-    path = AgeFiles(mfa_kit.home / "backups", []).new(ACCOUNT, "gone", "strange0", run="20250101T000000Z-0a1b2c3d").path
+    path = local(
+        AgeFiles(mfa_kit.home / "backups", []).new(ACCOUNT, "gone", "strange0", run="20250101T000000Z-0a1b2c3d")
+    )
     path.parent.mkdir(parents=True)
     path.touch()
     for words in (

@@ -14,7 +14,7 @@ from mfa_kit.core.models import Reached
 from mfa_kit.core.otp import Png, Secret, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
-from tests.conftest import ACCOUNT, MfaKit, Result
+from tests.conftest import ACCOUNT, MfaKit, Result, local
 
 PAGED = {"ListUsers", "ListVirtualMFADevices"}
 
@@ -77,7 +77,7 @@ class Rollout:
         assert len(backups) == len(files), "something half-written is left"
         found: dict[str, list[Seed]] = {}
         for backup in backups:
-            picture = Png(pyrage.decrypt(backup.path.read_bytes(), [self.identity]))
+            picture = Png(pyrage.decrypt(local(backup).read_bytes(), [self.identity]))
             found.setdefault(backup.user, []).append(key_uri.seed_of(symbol.read(picture)))
         assert {user: len(seeds) for user, seeds in found.items() if user in serials} == dict.fromkeys(serials, copies)
         for user, serial in serials.items():

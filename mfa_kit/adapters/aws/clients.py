@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import boto3
@@ -154,6 +155,32 @@ def create_shared_clients(wanted: Connection) -> "tuple[IAMClient, STSClient]":
     core.set_credentials("shared", "shared")
     session = boto3.Session(botocore_session=core, region_name=wanted.region)
     return _iam(session, wanted), _sts(session, wanted)
+
+
+def open_s3(wanted: Connection) -> Any:
+    """Create a client for S3, with its own session, so other commands do not load the service model of S3.
+
+    A profile that needs a code is an error, unless its role session is in the AWS CLI's cache.
+    """
+
+    def refuse(serial: str) -> str:
+        raise UsageFault(
+            f"the profile for the bucket needs a code of {serial}, and mfa-kit asks for codes for IAM only",
+            "name a profile that needs no code: backup-profile in the configuration file",
+        )
+
+    _quiet()
+    bound_answers()
+    with _valid_endpoint(), our_errors():
+        core = _session(wanted.profile)
+        _ask_by(refuse, core, stored=True)
+        session = boto3.Session(botocore_session=core, region_name=wanted.region)
+        client = _checked(lambda config: session.client("s3", **_place(session, wanted), config=config), wanted)
+        if urlsplit(client.meta.endpoint_url).hostname.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+            return client
+        # Another server rarely has a host name for each bucket.
+        path, place = Config(s3={"addressing_style": "path"}), _place(session, wanted)
+        return _checked(lambda config: session.client("s3", **place, config=config.merge(path)), wanted)
 
 
 def _session(profile: str | None) -> botocore.session.Session:

@@ -1,45 +1,37 @@
 """Encrypted backups: one age file (age-encryption.org/v1) per device, which contains a picture of its QR code.
 
-Files are 0600 and folders 0700. Symlinks are refused. A file appears complete or not at all, and never replaces
-another.
+`stores` says how the files are written, read and removed.
 """
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 
 import pyrage
 
 from mfa_kit.adapters.files.age_calls import contain_panics, without_armor
-from mfa_kit.adapters.files.backup_names import OWN, encoded, new_backup, own_copy
+from mfa_kit.adapters.files.backup_names import OWN, new_backup, own_copy
 from mfa_kit.adapters.files.identities import LARGEST, MAGIC, Identity
-from mfa_kit.adapters.files.private_files import create_private, faults_of, hold, reason_of, write_new
+from mfa_kit.adapters.files.local_store import LOCAL
+from mfa_kit.adapters.files.private_files import write_new
 from mfa_kit.adapters.files.recipients import Recipient, parse_recipients
-from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
+from mfa_kit.adapters.files.stores import Stores
+from mfa_kit.core.errors import IntegrityFault, OthersSeal
 from mfa_kit.core.models import Backup, Entry, Intent
 from mfa_kit.core.otp import KeyUri, Png, Secret
-from mfa_kit.disk import whole_files
-from mfa_kit.disk.folders import make_folder, open_plain_folder
+from mfa_kit.core.places import Place, recorded_place
 from mfa_kit.qr_codes import symbol
 
 NOT_FOR_US = "No matching keys"
 
 
-def open_backup(path: Path, keys: Secret[list[Identity]]) -> Png:
+def open_backup(path: Place, keys: Secret[list[Identity]], stores: Stores = LOCAL) -> Png:
     """Decrypt a backup. Raise IntegrityFault if it cannot be read or if none of the identities can decrypt it."""
-    try:
-        file = os.open(path, whole_files.READING)
-        return _decrypted(path, whole_files.read_all(file, LARGEST + 1), keys)
-    except OSError as error:
-        raise IntegrityFault(
-            f"the backup {path} cannot be read: {reason_of(error)}", "see: mfa-kit backup list"
-        ) from None
+    return _decrypted(path, stores.file(path).read(LARGEST + 1), keys)
 
 
-def _decrypted(path: Path, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
+def _decrypted(path: Place, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
     sealed = without_armor(Secret(sealed)).reveal()
     if len(sealed) > LARGEST or not sealed.startswith(MAGIC):
         raise IntegrityFault(f"{path} is not a backup: it is not an age file", "see: mfa-kit backup list")
@@ -70,8 +62,8 @@ class AgeFiles:
     other recipients, that copy is the only file.
     """
 
-    def __init__(self, folder: Path, to: list[Recipient]) -> None:
-        self._folder, self._to = folder.absolute(), to
+    def __init__(self, folder: Place, to: list[Recipient], stores: Stores = LOCAL) -> None:
+        self._folder, self._to, self._stores = folder.absolute(), to, stores
 
     def place(self, intent: Intent, run: str) -> str | None:
         """Return the path for the backup of this run, or None if there will be no backup.
@@ -80,7 +72,7 @@ class AgeFiles:
         """
         if self._to:
             path = self.new(intent.account, intent.user, intent.name, run=run).path
-            if os.path.lexists(path):  # an undo would remove a file that this run did not write
+            if self._stores.file(path).is_taken():  # an undo would remove a file that this run did not write
                 raise IntegrityFault(
                     f"{path} already exists", "move it away, because mfa-kit never overwrites a backup"
                 )
@@ -88,7 +80,7 @@ class AgeFiles:
         return self._own(intent.recipient).place(replace(intent, recipient=None), run) if intent.recipient else None
 
     def _own(self, recipient: str) -> "AgeFiles":
-        return AgeFiles(self._folder / OWN, parse_recipients([recipient]))
+        return AgeFiles(self._folder / OWN, parse_recipients([recipient]), self._stores)
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
         """Return a backup with the path that it will have. Raise UsageFault if the name is too long for a file."""
@@ -101,81 +93,66 @@ class AgeFiles:
     def find(self, entry: Entry) -> str | None:
         """Return the path of a run's backup, or else of the user's own copy, or None if neither exists."""
         usual = self.new(entry.intent.account, entry.intent.user, entry.intent.name, run=entry.run)
-        places = [*([Path(entry.backup)] if entry.backup else []), usual.path]
+        places = [*([recorded_place(entry.backup)] if entry.backup else []), usual.path]
         if entry.intent.recipient:
             places += [own_copy(place) for place in places]
-        return next((str(place) for place in places if place.is_file()), None)
+        return next((str(place) for place in places if self._stores.file(place).is_there()), None)
 
     def check(self) -> None:
-        """Raise UsageFault if the backup folder is a symlink or cannot be written.
-
-        If the folder does not exist yet, check the nearest parent that exists.
-        """
-        nearest = next(each for each in (self._folder, *self._folder.parents) if os.path.lexists(each))
-        if os.path.islink(self._folder):  # noqa: PTH114 - Path.is_symlink may raise PermissionError
-            raise UsageFault(
-                f"the backup folder {self._folder} is a symlink", "name the folder itself: --backup-dir DIR"
-            )
-        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-            raise UsageFault(
-                f"{nearest} is not a folder that you can write to", "name another folder: --backup-dir DIR"
-            )
+        """Raise UsageFault if no backup could be written to the folder."""
+        self._stores.folder(self._folder).check()
 
     def seal(self, entry: Entry, uri: KeyUri) -> None:
         """Write `entry.backup` and the user's own copy. Raise IntegrityFault if a file exists or cannot be written."""
         if entry.backup is None:
             return
-        intent, path = entry.intent, Path(entry.backup)
+        intent, path = entry.intent, recorded_place(entry.backup)
         backup = Backup(account=intent.account, user=intent.user, device=intent.name, run=entry.run, path=path)
         picture = symbol.png(uri, caption=_caption(backup))
         if self._to:
-            _put(self._folder, backup, picture, self._to)
+            self._put(backup, picture, self._to, self._folder)
         if intent.recipient:
             own = replace(backup, path=own_copy(path))
-            _put(self._folder / OWN, own, picture, parse_recipients([intent.recipient]))
+            own = replace(backup, path=own_copy(path))
+            self._put(own, picture, parse_recipients([intent.recipient]), self._folder / OWN)
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:
         """Write an encrypted picture of a key URI. Raise IntegrityFault if the file exists or cannot be written."""
-        _put(self._folder, backup, symbol.png(uri, caption=_caption(backup)), self._to)
+        self._put(backup, symbol.png(uri, caption=_caption(backup)), self._to, self._folder)
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def _put(self, backup: Backup, picture: Png, to: list[Recipient], folder: Place) -> None:
+        sealed = pyrage.encrypt(picture.reveal(), [each.key for each in to])
+        self._stores.file(backup.path, folder).create(sealed)
+
+    def alone(self) -> AbstractContextManager[None]:
         """Lock the backup folder while its files change. Raise IntegrityFault if another process holds the lock."""
-        with faults_of(self._folder), open_plain_folder(self._folder) as folder:
-            hold(folder, self._folder)
-            yield
+        return self._stores.folder(self._folder).alone()
 
     def rekey(self, backup: Backup, keys: Secret[list[Identity]], *, proof: Secret[list[Identity]]) -> bool:
         """Decrypt a backup with `keys`, and encrypt it to the current recipients.
 
-        Return whether one of the identities in `proof` can decrypt the new file. The new file is written beside the old
-        file, read back, and then renamed over it.
+        Return whether one of the identities in `proof` can decrypt the new file. It is read back before it replaces the
+        old file.
         """
-        path = backup.path
-        with faults_of(path), self._holding(path) as folder:
-            file = os.open(path.name, whole_files.READING, dir_fd=folder)
-            status = os.fstat(file)
-            picture = _decrypted(path, whole_files.read_all(file, LARGEST + 1), keys)
-            sealed = pyrage.encrypt(picture.reveal(), [each.key for each in self._to])
-            partial = whole_files.partial_name(path.name)
-            with whole_files.replacing_file(folder, path.name, sealed, partial=partial) as written:
-                if written != sealed:
-                    raise IntegrityFault(f"{path} does not contain what was written to it", "check the disk")
-                opens = _opens(path, written, proof, picture)
-                now = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
-                if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
-                    raise IntegrityFault(f"another process changed {path}", "repeat the command")
-        return opens
+        pictures: list[Png] = []
+
+        def change(old: bytes) -> bytes:
+            picture = _decrypted(backup.path, old, keys)
+            pictures[:] = [picture]
+            return bytes(pyrage.encrypt(picture.reveal(), [each.key for each in self._to]))
+
+        def check(written: bytes) -> bool:
+            return _opens(backup.path, written, proof, pictures[0])
+
+        return self._stores.file(backup.path, self._folder).replace(change, check, most=LARGEST + 1)
+
+    def picture(self, backup: Backup, keys: Secret[list[Identity]]) -> Png:
+        """Decrypt a backup. Raise IntegrityFault if that fails."""
+        return open_backup(backup.path, keys, self._stores)
 
     def discard(self, backup: Backup) -> None:
         """Remove a backup permanently."""
-        with faults_of(backup.path), self._holding(backup.path) as folder:
-            os.unlink(backup.path.name, dir_fd=folder)
-            os.fsync(folder)
-
-    def _holding(self, path: Path) -> AbstractContextManager[int]:
-        """Open the folder that contains a backup. No symlink is followed."""
-        return open_plain_folder(self._folder, *path.absolute().relative_to(self._folder).parts[:-1])
+        self._stores.file(backup.path, self._folder).discard()
 
     def remove(self, entry: Entry) -> None:
         """Remove `entry.backup`, the user's own copy, and incomplete files of the two.
@@ -184,7 +161,7 @@ class AgeFiles:
         """
         if entry.backup is None:
             return
-        path = Path(entry.backup)
+        path = recorded_place(entry.backup)
         if not _is_backup_of(path, entry):
             raise IntegrityFault(
                 f"the ledger names {path} as the backup of run {entry.run}, which cannot have that path; "
@@ -192,29 +169,10 @@ class AgeFiles:
                 "find out who changed the ledger; then remove the right file yourself",
             )
         for copy in (path, own_copy(path)) if entry.intent.recipient else (path,):
-            self._remove(copy, sealed=entry.sealed)
-
-    def _remove(self, path: Path, *, sealed: bool) -> None:
-        with faults_of(path, "removed"):
-            try:
-                folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            except (FileNotFoundError, NotADirectoryError):
-                if not sealed:
-                    return
-                raise IntegrityFault(
-                    f"the folder {path.parent} does not exist, so the backup in it was not removed",
-                    f"mount it, or if it no longer exists: mkdir -p {quote(str(path.parent))}; then repeat the command",
-                ) from None
-            try:
-                for name in (whole_files.partial_name(path.name), path.name):
-                    with suppress(FileNotFoundError):
-                        os.unlink(name, dir_fd=folder)
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            self._stores.file(copy).remove(sealed=entry.sealed)
 
 
-def _is_backup_of(path: Path, entry: Entry) -> bool:
+def _is_backup_of(path: Place, entry: Entry) -> bool:
     """Return whether a path has the account, user and file name of this run's backup. The folder above may be any.
 
     This is checked because mfa-kit removes the file, and another program may have changed the path in the ledger.
@@ -224,13 +182,7 @@ def _is_backup_of(path: Path, entry: Entry) -> bool:
     return path.is_absolute() and ".." not in path.parts and path.parts[-3:] == usual.parts[-3:]
 
 
-def _put(base: Path, backup: Backup, picture: Png, to: list[Recipient]) -> None:
-    sealed = pyrage.encrypt(picture.reveal(), [each.key for each in to])
-    with faults_of(backup.path), make_folder(base, encoded(backup.account), encoded(backup.user)) as folder:
-        create_private(folder, backup.path.name, sealed)
-
-
-def _opens(path: Path, sealed: bytes, keys: Secret[list[Identity]], picture: Png) -> bool:
+def _opens(path: Place, sealed: bytes, keys: Secret[list[Identity]], picture: Png) -> bool:
     """Return whether one of these identities can decrypt a file.
 
     Raise IntegrityFault if the file contains another picture.

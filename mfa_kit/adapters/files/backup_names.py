@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import unquote
 
+from mfa_kit.adapters.files.local_store import LOCAL
+from mfa_kit.adapters.files.stores import Stores
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, run_time
+from mfa_kit.core.places import Place
 
 SUFFIX = ".png.age"
 # The subfolder of the backup folder with the users' own copies. Each copy is encrypted only to its user.
@@ -23,7 +25,7 @@ def encoded(text: str) -> str:
     return "".join(char if re.fullmatch(r"[a-z0-9_-]", char) else f"%{ord(char):02X}" for char in text)
 
 
-def new_backup(folder: Path, *, account: str, user: str, device: str, run: str) -> Backup:
+def new_backup(folder: Place, *, account: str, user: str, device: str, run: str) -> Backup:
     """Return a backup with the path that it will have. Raise UsageFault if the name is too long for a file."""
     path = folder / encoded(account) / encoded(user) / f"{encoded(device)}-{run}{SUFFIX}"
     if len(path.name) > NAME_MAX:
@@ -31,7 +33,7 @@ def new_backup(folder: Path, *, account: str, user: str, device: str, run: str) 
     return Backup(account=account, user=user, device=device, run=run, path=path)
 
 
-def backup_at(path: Path) -> Backup | None:
+def backup_at(path: Place) -> Backup | None:
     """Return the backup with this path, or None if it is not the path of a backup."""
     name = NAME.fullmatch(path.name)
     if name is None:
@@ -44,14 +46,14 @@ def backup_at(path: Path) -> Backup | None:
     return Backup(account=account, user=user, device=unquote(name["device"]), run=name["run"], path=path)
 
 
-def find_backups(folder: Path) -> Iterator[Backup]:
+def find_backups(folder: Place, stores: Stores = LOCAL) -> Iterator[Backup]:
     """Yield the backups below a folder, sorted by account and user. Files with other names are skipped."""
-    for path in sorted(folder.glob(f"*/*/*{SUFFIX}")):
-        if (backup := backup_at(path)) and not path.is_symlink():
+    for path in stores.folder(folder).files():
+        if backup := backup_at(path):
             yield backup
 
 
-def own_copy(path: Path) -> Path:
+def own_copy(path: Place) -> Place:
     """Return the path of the user's own copy of a backup. The given path may already be that of the copy."""
     base = path.parents[2]
     return path if base.name == OWN else base.joinpath(OWN, *path.parts[-3:])

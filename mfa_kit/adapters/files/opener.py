@@ -1,35 +1,37 @@
 """Decrypts several backups with the same identities."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.files.backup_names import backup_at
 from mfa_kit.adapters.files.identities import Identity
+from mfa_kit.adapters.files.local_store import LOCAL
+from mfa_kit.adapters.files.stores import Stores
 from mfa_kit.backups.contents import Opened, backup_call
 from mfa_kit.core.models import Call
 from mfa_kit.core.otp import Created, Png, Secret
+from mfa_kit.core.places import Place
 from mfa_kit.qr_codes.reading import read_device
 
 
 class BackupOpener:
     """Decrypts backups, and records each attempt in the log."""
 
-    def __init__(self, log: Callable[[Call], None], identities: Secret[list[Identity]]) -> None:
-        self._log, self._identities = log, identities
+    def __init__(self, log: Callable[[Call], None], identities: Secret[list[Identity]], stores: Stores = LOCAL) -> None:
+        self._log, self._identities, self._stores = log, identities, stores
 
-    def picture(self, file: Path) -> Png:
+    def picture(self, file: Place) -> Png:
         """Return the picture in a backup. Raise IntegrityFault if the file cannot be decrypted."""
         succeeded, named = False, backup_at(file)
         try:
-            picture = open_backup(file, self._identities)
+            picture = open_backup(file, self._identities, self._stores)
             succeeded = True
         finally:
             user = named.user if named else None
             self._log(backup_call("OpenBackup", file, user=user, succeeded=succeeded))
         return picture
 
-    def checked_picture(self, file: Path) -> Png:
+    def checked_picture(self, file: Place) -> Png:
         """Return the picture in a backup.
 
         Raise IntegrityFault if the file cannot be decrypted or has no QR code of a device.
@@ -38,7 +40,7 @@ class BackupOpener:
         read_device(picture)
         return picture
 
-    def open(self, file: Path) -> Opened:
+    def open(self, file: Place) -> Opened:
         """Return the contents of a backup.
 
         Raise IntegrityFault if it cannot be decrypted or has no QR code of a device.
@@ -46,7 +48,7 @@ class BackupOpener:
         found = read_device(self.picture(file))
         return Opened(file=file, created=found.created, label=found.label, named=backup_at(file), notes=found.notes)
 
-    def created(self, file: Path) -> Created:
+    def created(self, file: Place) -> Created:
         """Return the secret and the URI that IAM returned when the device was created.
 
         Raise IntegrityFault as `open` does.

@@ -1,6 +1,6 @@
 """Encrypts the backups of a folder again, to the current recipients of its vault."""
 
-from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
+from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.identities import Identity, recipients_of, split_by_recipients
 from mfa_kit.core.models import Backup
 from mfa_kit.core.otp import Secret
@@ -43,7 +43,7 @@ class AgeResealer:
 
     def check_opens(self, backup: Backup) -> None:
         """Decrypt a backup with the new identities. Raise OthersSeal if none of them can decrypt it."""
-        open_backup(backup.path, self._new_identities())
+        self._vault.picture(backup, self._new_identities())
 
     def _new_identities(self) -> Secret[list[Identity]]:
         assert self._new is not None  # noqa: S101 - callers check has_new_identity first

@@ -10,6 +10,7 @@ from mfa_kit.cli.key_options import PASSPHRASE_FD
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.places import Place
 from mfa_kit.wiring import desk as wiring
 from mfa_kit.wiring import image as images
 from mfa_kit.wiring.methods.registry import METHODS
@@ -44,7 +45,7 @@ def add(
     to_files: tuple[Path, ...],
     passphrase: bool,
     passphrase_fd: int | None,
-    backup_dir: Path | None,
+    backup_dir: Place | None,
     shred: bool,
     settings: Settings,
     output: Output,

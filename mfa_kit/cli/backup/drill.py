@@ -9,8 +9,9 @@ from mfa_kit.backups import drill as use_case
 from mfa_kit.backups.drill import KeyDrill, PhoneDrill
 from mfa_kit.cli.backup.choice import of_user
 from mfa_kit.cli.key_options import PASSPHRASE_FD, PASSWORD_STDIN, WHICH
-from mfa_kit.cli.options import BACKUP_DIR, Verb, identity
+from mfa_kit.cli.options import BACKUP_DIR, PlaceType, Verb, identity
 from mfa_kit.cli.output import Output
+from mfa_kit.core.places import Place
 from mfa_kit.oath_keys.choosing import code_on_key
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.identities import Identities
@@ -19,7 +20,7 @@ from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=Verb, needs_config=False)
-@click.argument("files", type=Path, nargs=-1)
+@click.argument("files", type=PlaceType(), nargs=-1)
 @click.option("--user", metavar="USER", help="Test only the backups of this user.")
 @BACKUP_DIR
 @identity(required=True)
@@ -36,9 +37,9 @@ from mfa_kit.wiring.settings import Settings
 @PASSWORD_STDIN
 def drill(
     *,
-    files: tuple[Path, ...],
+    files: tuple[Place, ...],
     user: str | None,
-    backup_dir: Path | None,
+    backup_dir: Place | None,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
     source: str,

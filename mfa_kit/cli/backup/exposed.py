@@ -10,6 +10,7 @@ from mfa_kit.cli.options import BACKUP_DIR, Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.models import backup_name
+from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.settings import Settings
@@ -19,7 +20,7 @@ from mfa_kit.wiring.vault import recipient_text
 @click.command(cls=Verb, needs_config=False)
 @click.option("-r", "--recipient", required=True, metavar="RECIPIENT", help="The lost key: age1… or an SSH public key.")
 @BACKUP_DIR
-def exposed(*, recipient: str, backup_dir: Path | None, settings: Settings, output: Output) -> None:
+def exposed(*, recipient: str, backup_dir: Place | None, settings: Settings, output: Output) -> None:
     """List the devices to replace after a private key was lost, even if their backups have been re-encrypted."""
     with backups.open_records() as records:
         seals, gone = records.seals(), {backup_name(Path(path)) for path in records.gone()}

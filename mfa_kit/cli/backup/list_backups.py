@@ -1,11 +1,10 @@
 """`mfa-kit backup list`: list the backups on this computer."""
 
-from pathlib import Path
-
 import click
 
 from mfa_kit.cli.options import BACKUP_DIR, Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.this_computer import backup_dir as place_of
@@ -13,7 +12,7 @@ from mfa_kit.wiring.this_computer import backup_dir as place_of
 
 @click.command("list", cls=Verb)
 @BACKUP_DIR
-def list_backups(*, backup_dir: Path | None, output: Output) -> None:
+def list_backups(*, backup_dir: Place | None, output: Output) -> None:
     """List the backups on this computer."""
     rows = [
         {

@@ -1,7 +1,6 @@
 """`mfa-kit backup prune`: remove backups that are no longer needed."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
@@ -12,6 +11,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Backup
+from mfa_kit.core.places import Place
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring import desk as wiring
 from mfa_kit.wiring.methods.registry import METHODS
@@ -29,7 +29,7 @@ DAY = 86400.0
     help="Also remove backups over N days old whose device was deleted.",
 )
 @BACKUP_DIR
-def prune(*, days: int | None, backup_dir: Path | None, settings: Settings, output: Output) -> int:
+def prune(*, days: int | None, backup_dir: Place | None, settings: Settings, output: Output) -> int:
     """Remove the backups of users who no longer exist in IAM. Existing devices keep their backup."""
     with wiring.open_desk(settings, METHODS, vault=open_vault(backup_dir)) as (desk, caller):
         found = list(

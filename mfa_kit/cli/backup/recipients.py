@@ -1,13 +1,12 @@
 """`mfa-kit backup recipients`: show who can decrypt which backup."""
 
-from pathlib import Path
-
 import click
 
 from mfa_kit.backups.exposure import known_recipients
 from mfa_kit.cli.backup.choice import of_user, without_copies
 from mfa_kit.cli.options import BACKUP_DIR, Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.settings import Settings
@@ -21,7 +20,7 @@ UNKNOWN = (
 @click.command(cls=Verb, needs_config=False)
 @click.argument("user", required=False)
 @BACKUP_DIR
-def recipients(*, user: str | None, backup_dir: Path | None, settings: Settings, output: Output) -> None:
+def recipients(*, user: str | None, backup_dir: Place | None, settings: Settings, output: Output) -> None:
     """Show who can decrypt which backup, as recorded on this computer."""
     with backups.open_records() as records:
         seals = records.seals()

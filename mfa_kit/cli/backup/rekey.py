@@ -14,6 +14,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.places import Place
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring import rekey as wiring
 from mfa_kit.wiring.identities import Identities
@@ -30,7 +31,7 @@ COPIES = "older copies of these files can still be opened with the old key"
 @RECIPIENTS_FILE
 def rekey(
     *,
-    backup_dir: Path | None,
+    backup_dir: Place | None,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
     to: tuple[str, ...],

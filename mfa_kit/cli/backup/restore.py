@@ -8,9 +8,10 @@ from shlex import quote
 import click
 
 from mfa_kit.cli.key_options import PASSPHRASE_FD, PASSWORD_STDIN, WHICH
-from mfa_kit.cli.options import Verb, identity
+from mfa_kit.cli.options import PlaceType, Verb, identity
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.places import Place
 from mfa_kit.enrollment.phone import Phone, PhoneProof
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.identities import Identities
@@ -22,7 +23,7 @@ SCAN = "scan it with the new phone of {user}, then type the code that the phone 
 
 
 @click.command(cls=Verb, needs_config=False)
-@click.argument("file", type=Path)
+@click.argument("file", type=PlaceType())
 @identity(required=True)
 @PASSPHRASE_FD
 @click.option(
@@ -40,7 +41,7 @@ SCAN = "scan it with the new phone of {user}, then type the code that the phone 
 @PASSWORD_STDIN
 def restore(
     *,
-    file: Path,
+    file: Place,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
     kind: str,
@@ -65,7 +66,7 @@ def restore(
 
 
 def _restore_to_key(
-    file: Path, identities: Identities, keys: OathKeys, wanted: str | None, *, touch: bool, path: str | None
+    file: Place, identities: Identities, keys: OathKeys, wanted: str | None, *, touch: bool, path: str | None
 ) -> ResultRow:
     """Put the secret of a backup on a key, and check with codes that it is the right secret."""
     key = keys.choose(wanted)
@@ -82,7 +83,7 @@ def _restore_to_key(
     }
 
 
-def _restore_to_phone(file: Path, identities: Identities, settings: Settings) -> ResultRow:
+def _restore_to_phone(file: Place, identities: Identities, settings: Settings) -> ResultRow:
     """Show the QR code of a backup until a code proves that the phone scanned it."""
     person = settings.interaction
     person.check(instead=f"mfa-kit backup show {quote(str(file))} -i IDENTITY -o FILE, and scan FILE with the phone")

@@ -5,23 +5,24 @@ from pathlib import Path
 import click
 
 from mfa_kit.cli.key_options import PASSPHRASE_FD
-from mfa_kit.cli.options import Verb, identity
+from mfa_kit.cli.options import PlaceType, Verb, identity
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.places import Place
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.settings import Settings
 
 
 @click.command("show", cls=Verb, needs_config=False)
-@click.argument("file", type=Path)
+@click.argument("file", type=PlaceType())
 @identity(required=True)
 @PASSPHRASE_FD
 @click.option(
     "-o", "--out", required=True, type=Path, metavar="FILE", help="New file for the picture; only you can read it."
 )
 def show_backup(
-    *, file: Path, keys: tuple[Path, ...], passphrase_fd: int | None, out: Path, settings: Settings, output: Output
+    *, file: Place, keys: tuple[Path, ...], passphrase_fd: int | None, out: Path, settings: Settings, output: Output
 ) -> None:
     """Decrypt FILE and write its QR code, unencrypted, to a new file."""
     if str(out) == "-":

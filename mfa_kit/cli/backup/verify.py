@@ -6,9 +6,10 @@ import click
 
 from mfa_kit.cli import messages
 from mfa_kit.cli.key_options import PASSPHRASE_FD
-from mfa_kit.cli.options import BACKUP_DIR, Verb, identity
+from mfa_kit.cli.options import BACKUP_DIR, PlaceType, Verb, identity
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.places import Place
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.settings import Settings
@@ -16,16 +17,16 @@ from mfa_kit.wiring.this_computer import backup_dir as place_of
 
 
 @click.command(cls=Verb, needs_config=False)
-@click.argument("files", type=Path, nargs=-1)
+@click.argument("files", type=PlaceType(), nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All backups on this computer.")
 @BACKUP_DIR
 @identity(required=True)
 @PASSPHRASE_FD
 def verify(
     *,
-    files: tuple[Path, ...],
+    files: tuple[Place, ...],
     everything: bool,
-    backup_dir: Path | None,
+    backup_dir: Place | None,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
     settings: Settings,

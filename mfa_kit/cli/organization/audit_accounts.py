@@ -18,6 +18,7 @@ from mfa_kit.cli.results import VERSION, ResultRow
 from mfa_kit.cli.rule_rows import audit_head, rule_row
 from mfa_kit.cli.snapshot_options import no_snapshot_of_many
 from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.places import Place
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import UNREAD, Visit, VisitState
 from mfa_kit.organization.choice import AccountsChoice
@@ -50,7 +51,7 @@ def audit_accounts(
     advice: str,
     file: Path | None,
     max_age: float,
-    backup_dir: Path | None,
+    backup_dir: Place | None,
     drilled_within: float,
     accounts: AccountsChoice,
     settings: Settings,

@@ -12,6 +12,7 @@ from mfa_kit.cli.rollout.running import name_next_command, take_results
 from mfa_kit.cli.rollout.tally import Tally, exit_code
 from mfa_kit.core.models import Entry
 from mfa_kit.core.otp import Created
+from mfa_kit.core.places import Place, recorded_place
 from mfa_kit.rollout.activate import activate_devices, staged_entries
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.selection import UserSelection
@@ -35,7 +36,7 @@ def activate(
     groups: tuple[str, ...],
     only: str | None,
     keys: tuple[Path, ...],
-    backup_dir: Path | None,
+    backup_dir: Place | None,
     workers: int,
     settings: Settings,
     output: Output,
@@ -72,7 +73,7 @@ def activate(
             return 0
 
         def created(entry: Entry) -> Created:
-            return opened(Path(vault.find(entry) or entry.backup or ""))
+            return opened(recorded_place(vault.find(entry) or entry.backup or ""))
 
         try:
             outcomes = activate_devices(entries, open_backup=created, desk=ports.desk, execution=execution)

@@ -11,6 +11,7 @@ from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.plan_run import PlanRun
 from mfa_kit.cli.rollout.running import name_next_command, take_results
 from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code
+from mfa_kit.core.places import Place
 from mfa_kit.rollout.apply import check_plan
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring import rollout as wiring
@@ -39,7 +40,7 @@ def apply(
     plan_file: Path,
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
-    backup_dir: Path | None,
+    backup_dir: Place | None,
     staged: bool,
     accept_lockout: bool,
     max_failures: int | None,

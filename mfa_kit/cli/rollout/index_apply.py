@@ -17,6 +17,7 @@ from mfa_kit.cli.rollout.plan_run import PlanRun
 from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
 from mfa_kit.cli.rollout.tally import check_backup_folder
+from mfa_kit.core.places import Place
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.rollout.apply import check_copies
@@ -50,7 +51,7 @@ def apply_in_accounts(
     plan_file: Path,
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
-    backup_dir: Path | None,
+    backup_dir: Place | None,
     staged: bool,
     accept_lockout: bool,
     max_failures: int | None,

@@ -19,6 +19,7 @@ from mfa_kit.cli.rollout.index_work import planned_works, report_without_plan
 from mfa_kit.cli.rollout.page import AccountStatus, index_page
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.rollout.tally import COLUMNS, result_row
+from mfa_kit.core.places import Place
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import Visit
 from mfa_kit.organization.choice import AccountsChoice
@@ -35,7 +36,7 @@ from mfa_kit.wiring.vault import open_vault
 def show_index(
     *,
     plan_file: Path,
-    backup_dir: Path | None,
+    backup_dir: Place | None,
     workers: int,
     accounts: AccountsChoice,
     settings: Settings,

@@ -11,6 +11,7 @@ from mfa_kit.cli.rollout.index_work import chosen_works, report_without_plan
 from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.places import Place
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.organization.choice import AccountsChoice
@@ -37,7 +38,7 @@ def undo_in_accounts(
     *,
     run: str,
     leave_without_mfa: bool,
-    backup_dir: Path | None,
+    backup_dir: Place | None,
     workers: int,
     accounts: AccountsChoice,
     settings: Settings,

@@ -15,6 +15,7 @@ from mfa_kit.cli.rollout.running import look_up_counted, name_next_command
 from mfa_kit.cli.rollout.session import INSTEAD, StationSession
 from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, result_files
 from mfa_kit.core.interaction import LiveProgress, Progress
+from mfa_kit.core.places import Place
 from mfa_kit.enrollment.ports import Carrier, Maker
 from mfa_kit.rollout.key_holders import KeyHolders
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
@@ -78,7 +79,7 @@ def station(
     only: str | None,
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
-    backup_dir: Path | None,
+    backup_dir: Place | None,
     expected: str | None,
     results: Path | None,
     settings: Settings,

@@ -11,6 +11,7 @@ from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.page import status_page
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.rollout.tally import result_row
+from mfa_kit.core.places import Place
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.methods.registry import METHODS
@@ -26,7 +27,7 @@ from mfa_kit.wiring.vault import open_vault
 def status(
     *,
     plan_file: Path,
-    backup_dir: Path | None,
+    backup_dir: Place | None,
     workers: int,
     settings: Settings,
     output: Output,

@@ -1,7 +1,5 @@
 """`mfa-kit rollout undo`: remove the devices that one run made."""
 
-from pathlib import Path
-
 import click
 
 from mfa_kit.cli import options
@@ -10,6 +8,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.running import name_next_command, take_results
 from mfa_kit.cli.rollout.tally import Tally, exit_code
+from mfa_kit.core.places import Place
 from mfa_kit.core.text import count_of
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.undo import entries_of_run, undo_devices
@@ -29,7 +28,7 @@ def undo(
     *,
     run: str,
     leave_without_mfa: bool,
-    backup_dir: Path | None,
+    backup_dir: Place | None,
     workers: int,
     settings: Settings,
     output: Output,

@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from mfa_kit.cli.key_options import PASSPHRASE_FD, PASSWORD_STDIN
-from mfa_kit.cli.options import DEVICE, Verb
+from mfa_kit.cli.options import DEVICE, PlaceType, Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.verify.checks import print_answer
+from mfa_kit.core.places import Place
 from mfa_kit.enrollment.devices import choose_device
 from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.oath_keys.belonging import check_virtual, verify_device
@@ -27,7 +28,7 @@ from mfa_kit.wiring.settings import Settings
     "--key", "wanted_key", metavar="SERIAL|READER", help="The key to use, if several keys contain the credential."
 )
 @click.option("--resync", is_flag=True, help="Let AWS check two codes and store the clock offset.")
-@click.option("--backup", type=Path, metavar="FILE", help="Compare the code with the secret in this backup.")
+@click.option("--backup", type=PlaceType(), metavar="FILE", help="Compare the code with the secret in this backup.")
 @click.option(
     "-i", "--identity", "keys", multiple=True, type=Path, metavar="FILE", help="Identity that decrypts the backup."
 )
@@ -39,7 +40,7 @@ def verify_user(
     wanted: str | None,
     wanted_key: str | None,
     resync: bool,
-    backup: Path | None,
+    backup: Place | None,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
     password_stdin: bool,

@@ -212,9 +212,9 @@ def read_rules(file: Path) -> list[object]:
 
 @cache
 def operations() -> frozenset[str]:
-    """Return the names of all operations of IAM, STS and Organizations, from botocore's service models."""
+    """Return the names of all operations of IAM, STS, Organizations and S3, from botocore's service models."""
     return frozenset(
-        name for service in ("iam", "sts", "organizations") for name in get_service_model(service).operation_names
+        name for service in ("iam", "sts", "organizations", "s3") for name in get_service_model(service).operation_names
     )
 
 
@@ -255,7 +255,7 @@ class Faults:
             raise UsageFault(f"unknown fault {fault!r}", f"use one of {', '.join(FAULTS)}")
         if operation != "*" and operation not in operations():
             raise UsageFault(
-                f"IAM, STS and Organizations have no operation {operation!r}",
+                f"IAM, STS, Organizations and S3 have no operation {operation!r}",
                 "use a name from the API, or * for all operations",
             )
         if at not in ("next", "every") and (type(at) is not int or at < 1):

@@ -19,7 +19,7 @@ from moto.core.utils import convert_to_flask_response
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.wrappers import Request as WsgiRequest
 
-from mfa_kit.lab.aws import control, faults, json_wire, signin, wire
+from mfa_kit.lab.aws import control, faults, json_wire, s3, signin, wire
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.auth import AuthorizedResponse
 from mfa_kit.lab.aws.faults import Faults
@@ -28,6 +28,8 @@ from mfa_kit.lab.aws.wire import LOST, HttpResponse, LoggedCall
 
 # Only these headers of moto are sent. With moto's CORS headers, a web page could read the lab's responses.
 SENT = ("content-type", "content-length", "x-amzn-requestid")
+# These headers of moto's S3 are not sent: those of CORS, and the date, because the lab sends its own.
+NOT_SENT = ("access-control-", "date")
 STS = ("AssumeRole", "AssumeRoot", "GetCallerIdentity", "GetFederationToken", "GetSessionToken")
 # Organizations, and the prefix of the X-Amz-Target header in calls to it.
 ORGANIZATIONS, TARGET = "organizations", "AWSOrganizations"
@@ -82,7 +84,9 @@ class _Call:
         self._environ, self._service, self._inner = environ, service, inner
 
     def act(self) -> HttpResponse:
-        """Let the service answer."""
+        """Let the service answer. moto's S3 denies nothing, so the lab does it here."""
+        if self._service == s3.SERVICE and "lab.denied" in self._environ:
+            return s3.s3_error("AccessDenied", "Access Denied")
         return self._inner(self._environ)
 
     def refuse(self, code: str, message: str) -> HttpResponse:
@@ -151,6 +155,8 @@ class LabApplication:
     def _app(self, service: SERVICE_NAMES) -> Flask:
         """Return moto's Flask app for a service, with the lab's response class in its view."""
         flask: Flask = create_backend_app(service)
+        if service == s3.SERVICE:
+            return flask
 
         def answer(request: Request, full_url: str, headers: object) -> TYPE_RESPONSE:
             if service in self.services:
@@ -182,6 +188,8 @@ class LabApplication:
             traceback.print_exc()
             return _error("iam", "InternalFailure", faults.FAILED)
         [(status, headers)] = kept
+        if s3.speaks_s3(environ):
+            return HttpResponse(status, [each for each in headers if not each[0].lower().startswith(NOT_SENT)], body)
         return HttpResponse(status, [(name, value) for name, value in headers if name.lower() in SENT], body)
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
@@ -220,6 +228,8 @@ class LabApplication:
         service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")
         if service.startswith(TARGET):
             return _Call(environ, ORGANIZATIONS, inner=self._organizations), operation
+        if s3.speaks_s3(environ):
+            return _Call(environ, s3.SERVICE, inner=self._moto), s3.s3_operation(environ)
         fields = parse_qs(body.decode("utf-8", "replace")) or parse_qs(environ.get("QUERY_STRING", ""))
         operation = fields.get("Action", [""])[0]
         return _Call(environ, "sts" if operation in STS else "iam", inner=self._moto), operation
@@ -247,6 +257,8 @@ def _error(service: str, code: str, message: str) -> HttpResponse:
     """Return an error response in the wire format of a service."""
     if service == ORGANIZATIONS:
         return json_wire.json_error(code, message)
+    if service == s3.SERVICE:
+        return s3.s3_error(code, message)
     status, body = wire.error_response(service, code, message)
     size = str(len(body))
     headers = [("Content-Type", "text/xml"), ("Content-Length", size), ("x-amzn-RequestId", wire.new_request_id())]

@@ -1,0 +1,102 @@
+"""What mfa-kit wants to know about a bucket before it puts backups into it. Reads only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mfa_kit.adapters.aws.s3_calls import NoBucket, S3Calls
+from mfa_kit.core.errors import MfaKitError, UsageFault
+
+BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+# The groups of an access control list that mean everybody, and everybody with an AWS account.
+EVERYBODY = (
+    "http://acs.amazonaws.com/groups/global/AllUsers",
+    "http://acs.amazonaws.com/groups/global/AuthenticatedUsers",
+)
+COMPLIANCE = "COMPLIANCE"
+BLOCK = "turn on Block Public Access for the bucket; see docs/backups-in-s3.md"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketState:
+    """The properties of a bucket. None means that AWS did not say, mostly because the permission is missing.
+
+    `blocked` says whether all four settings of Block Public Access are on. `public` says whether the policy or the ACL
+    gives access to everybody. `lock` is the mode in which new objects are locked, or "" if they are not.
+    """
+
+    blocked: bool | None
+    public: bool | None
+    versioning: bool | None
+    lock: str | None
+
+
+def read_bucket(bucket: str, calls: S3Calls) -> BucketState:
+    """Read the properties of a bucket. Raise NoBucket if it does not exist."""
+    blocked = _blocked(bucket, calls)
+    answer = _ask(calls, "get_bucket_versioning", bucket)
+    return BucketState(
+        blocked=blocked,
+        public=False if blocked else _public(bucket, calls),
+        versioning=None if answer is None else answer.get("Status") == "Enabled",
+        lock=_lock(bucket, calls),
+    )
+
+
+def check_bucket(bucket: str, calls: S3Calls) -> None:
+    """Raise UsageFault for a bucket that does not exist, is public, or locks new objects in compliance mode.
+
+    What AWS does not let the caller read is not checked.
+    """
+    try:
+        public = False if _blocked(bucket, calls) else _public(bucket, calls)
+    except NoBucket as absent:
+        raise UsageFault(f"there is no bucket {bucket}", absent.hint) from None
+    if public:
+        raise UsageFault(f"the bucket {bucket} is public", BLOCK)
+    if _lock(bucket, calls) == COMPLIANCE:
+        raise UsageFault(
+            f"the bucket {bucket} locks new objects in compliance mode, so mfa-kit could not remove the secret of a "
+            "device that was not enabled",
+            "use governance mode, or no default retention, and lock backups after they are confirmed; "
+            "see docs/backups-in-s3.md",
+        )
+
+
+def _ask(calls: S3Calls, operation: str, bucket: str, *, otherwise: str = "") -> Mapping[str, Any] | None:
+    """Return an answer about a bucket, {} for the error code `otherwise`, or None for any other error."""
+    try:
+        found: Mapping[str, Any] = calls.ask(operation, Bucket=bucket)
+    except NoBucket:
+        raise
+    except MfaKitError as error:
+        return {} if otherwise and otherwise in str(error) else None
+    return found
+
+
+def _blocked(bucket: str, calls: S3Calls) -> bool | None:
+    answer = _ask(calls, "get_public_access_block", bucket, otherwise="NoSuchPublicAccessBlockConfiguration")
+    if answer is None:
+        return None
+    found = answer.get("PublicAccessBlockConfiguration", {})
+    return all(found.get(each) for each in BLOCKS)
+
+
+def _public(bucket: str, calls: S3Calls) -> bool | None:
+    """Return whether the policy or the ACL of a bucket gives everybody access, or None if neither can be read."""
+    policy = _ask(calls, "get_bucket_policy_status", bucket, otherwise="NoSuchBucketPolicy")
+    acl = _ask(calls, "get_bucket_acl", bucket)
+    by_policy = None if policy is None else bool(policy.get("PolicyStatus", {}).get("IsPublic"))
+    by_acl = None if acl is None else any(each["Grantee"].get("URI") in EVERYBODY for each in acl.get("Grants", ()))
+    if by_policy or by_acl:
+        return True
+    return None if by_policy is None and by_acl is None else False
+
+
+def _lock(bucket: str, calls: S3Calls) -> str | None:
+    """Return the mode of the default retention, "" if there is none, or None if AWS does not say."""
+    answer = _ask(calls, "get_object_lock_configuration", bucket, otherwise="ObjectLockConfigurationNotFound")
+    if answer is None:
+        return None
+    rule = answer.get("ObjectLockConfiguration", {}).get("Rule", {})
+    return str(rule.get("DefaultRetention", {}).get("Mode", ""))

@@ -1,0 +1,200 @@
+"""Single calls to Amazon S3, with retries. Answers that decide something become an error class of this module.
+
+A read is repeated as any read is. A PutObject is repeated too, unlike writes to IAM: it is conditional, and a
+repetition sends the same octets, so it is harmless whether or not an earlier attempt took effect. The same holds for
+the removal of one version, and for a removal on the condition that the content is known.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from botocore.exceptions import ClientError, FlexibleChecksumError, IncompleteReadError
+
+from mfa_kit.adapters.aws.reads import READ_PAUSES, read
+from mfa_kit.adapters.aws.refusals import our_errors
+from mfa_kit.core.errors import AwsFault, Busy, MfaKitError, NoSuchEntity, Throttled, Unclear
+from mfa_kit.core.places import S3Url
+
+T = TypeVar("T")
+
+# Seconds between the attempts of a write.
+WRITE_PAUSES = READ_PAUSES
+ABSENT = {"NoSuchKey", "NoSuchVersion", "404"}
+TAKEN = {"PreconditionFailed", "412"}
+# Amazon S3 API reference, "Error responses": the request was not carried out, and may be repeated.
+CONFLICTS = {"ConditionalRequestConflict", "OperationAborted"}
+SLOW = {"SlowDown", "ServiceUnavailable", "RequestLimitExceeded"}
+SLOW_STATUS = 503
+
+
+class Absent(NoSuchEntity):
+    """The object does not exist."""
+
+
+class Taken(AwsFault):
+    """The condition of a write was not met: an object with this key exists, or has other content."""
+
+
+class NoBucket(AwsFault):
+    """The bucket does not exist."""
+
+
+class Damaged(Unclear):
+    """The content of an object has another checksum or another length than S3 says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of an object, or a delete marker. The ID is `null` for an object from before versioning."""
+
+    url: S3Url
+    id: str
+    latest: bool
+    marker: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The content of an object that was read, its version, and its entity tag.
+
+    The version is None if the bucket never had versioning.
+    """
+
+    content: bytes
+    version: str | None
+    etag: str
+
+
+class S3Calls:
+    """The calls to S3 that backups need. Each raises MfaKitError.
+
+    `client` creates the client when it is first needed. `encryption` are the arguments of PutObject that choose the
+    encryption at rest.
+    """
+
+    def __init__(
+        self, client: Callable[[], Any], *, sleep: Callable[[float], None], encryption: Mapping[str, str]
+    ) -> None:
+        self._create, self._sleep, self._encryption = client, sleep, encryption
+        self._creating = threading.Lock()
+        self._client: Any = None
+
+    @property
+    def client(self) -> Any:
+        """The client."""
+        with self._creating:
+            if self._client is None:
+                self._client = self._create()
+        return self._client
+
+    def ask(self, operation: str, **arguments: Any) -> Any:
+        """Make a read call."""
+        return read(lambda: _attempt(lambda: getattr(self.client, operation)(**arguments)), sleep=self._sleep)
+
+    def get(self, url: S3Url, *, most: int, version: str | None = None) -> Found:
+        """Read an object, at most `most` octets of it. Raise Absent."""
+        wanted = {"VersionId": version} if version else {}
+
+        def attempt() -> Found:
+            answer = self.client.get_object(Bucket=url.bucket, Key=url.key, **wanted)
+            body = answer["Body"]
+            try:
+                # A checksum is compared only at the end of the content.
+                content = body.read(most) if answer["ContentLength"] > most else body.read()
+            finally:
+                body.close()
+            return Found(content, answer.get("VersionId"), answer["ETag"])
+
+        return read(lambda: _attempt(attempt), sleep=self._sleep)
+
+    def put(self, url: S3Url, content: bytes) -> str | None:
+        """Create an object, and return its version, or None if the bucket has none. Raise Taken if the key is in use.
+
+        After an attempt without an answer, Taken may be raised for the object that this attempt created.
+        """
+
+        def attempt() -> str | None:
+            answer = self.client.put_object(
+                Bucket=url.bucket, Key=url.key, Body=content, IfNoneMatch="*", **self._encryption
+            )
+            version: str | None = answer.get("VersionId")
+            return version
+
+        return self._write(attempt)
+
+    def delete(self, url: S3Url, *, version: str, unlock: bool = False) -> None:
+        """Remove a version permanently, if it exists. With `unlock`, override a lock in governance mode."""
+        bypass = {"BypassGovernanceRetention": True} if unlock else {}
+        self._write(
+            lambda: self.client.delete_object(Bucket=url.bucket, Key=url.key, VersionId=version, **bypass) and None
+        )
+
+    def delete_unversioned(self, url: S3Url, *, etag: str) -> None:
+        """Remove an object from a bucket without versioning. Raise Taken if it has another entity tag."""
+        self._write(lambda: self.client.delete_object(Bucket=url.bucket, Key=url.key, IfMatch=etag) and None)
+
+    def _write(self, attempt: Callable[[], T]) -> T:
+        for pause in WRITE_PAUSES:
+            try:
+                return _attempt(attempt)
+            except (Throttled, Busy, Unclear):
+                self._sleep(pause)
+        return _attempt(attempt)
+
+    def keys(self, url: S3Url) -> Iterator[S3Url]:
+        """Yield the objects whose URL begins with this one, sorted by key."""
+        wanted = {"Bucket": url.bucket, "Prefix": url.key}
+        more: dict[str, str] = {}
+        while True:
+            page = self.ask("list_objects_v2", **wanted, **more)
+            for each in page.get("Contents", ()):
+                yield S3Url(url.bucket, each["Key"])
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def versions(self, url: S3Url) -> Iterator[Version]:
+        """Yield all versions and delete markers of the objects whose URL begins with this one."""
+        more: dict[str, str] = {}
+        while True:
+            page = self.ask("list_object_versions", Bucket=url.bucket, Prefix=url.key, **more)
+            for kind in ("Versions", "DeleteMarkers"):
+                for each in page.get(kind, ()):
+                    where = S3Url(url.bucket, each["Key"])
+                    yield Version(where, each["VersionId"], each["IsLatest"], marker=kind == "DeleteMarkers")
+            if not page.get("IsTruncated"):
+                return
+            markers = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page.get("NextVersionIdMarker")}
+            more = {name: value for name, value in markers.items() if value}
+
+
+def _attempt(act: Callable[[], T]) -> T:
+    """Make one attempt, and convert an error response."""
+    with our_errors():
+        try:
+            return act()
+        except ClientError as error:
+            if found := _meaning(error):
+                raise found from None
+            raise
+        except (FlexibleChecksumError, IncompleteReadError) as error:
+            raise Damaged(f"the answer of S3 is damaged ({type(error).__name__})", "try again") from None
+
+
+def _meaning(error: ClientError) -> MfaKitError | None:
+    """Return the error for an answer that only S3 gives, or None for any other answer."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in ABSENT:
+        return Absent("there is no such object", "see: mfa-kit backup list")
+    if code in TAKEN:
+        return Taken("an object with this key exists", "choose another name")
+    if code == "NoSuchBucket":
+        return NoBucket("there is no such bucket", "name a bucket that exists: --backup-dir s3://BUCKET/PREFIX")
+    if code in CONFLICTS:
+        return Busy(f"S3 answers {code}", "try again")
+    if code in SLOW or status == SLOW_STATUS:
+        return Throttled(f"S3 answers {code}", "try again later")
+    return None

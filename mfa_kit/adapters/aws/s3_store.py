@@ -1,0 +1,260 @@
+"""Backups in a bucket of Amazon S3, under `s3://BUCKET/PREFIX/ACCOUNT/USER/FILE`.
+
+Every object is written with `If-None-Match: *`, so nothing is ever overwritten, and read back afterward. A removal
+deletes all versions of an object, because the old versions contain the secret too.
+
+S3 cannot rename an object. So a new content is first written as a copy beside the object (`FILE.rekey-XXXXXXXX`) and
+read back, then the object is deleted and written anew, and then the copy is deleted. At each moment, the object or a
+complete copy exists. A later process finishes what a killed one began.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from mfa_kit.adapters.aws.bucket_rules import check_bucket
+from mfa_kit.adapters.aws.s3_calls import Absent, Damaged, Found, NoBucket, S3Calls, Taken, Version
+from mfa_kit.core.errors import AccessDenied, IntegrityFault, MfaKitError, UsageFault
+from mfa_kit.core.places import Place, S3Url
+
+COPY = ".rekey-"
+# The depth of ACCOUNT/USER/FILE.
+DEPTH = 3
+COMPLIANCE = "COMPLIANCE"
+
+
+class S3Folder:
+    """A prefix of a bucket."""
+
+    def __init__(self, url: S3Url, calls: S3Calls) -> None:
+        self._url, self._calls = url, calls
+
+    def check(self) -> None:
+        """Raise UsageFault for a bucket that does not exist, is public, or would never let a secret be removed."""
+        check_bucket(self._url.bucket, self._calls)
+
+    def is_there(self) -> bool:
+        """Return True, because a prefix exists as soon as an object is written. `files` finds out about the bucket."""
+        return True
+
+    def files(self) -> Iterator[S3Url]:
+        """Yield the objects three levels below, sorted by their parts. An object with only a copy counts as there."""
+        above = len(self._url.parts)
+        below = S3Url(self._url.bucket, f"{self._url.key}/" if self._url.key else "")
+        found = {_original(each) for each in self._calls.keys(below)}
+        for url in sorted(found, key=lambda each: each.parts):
+            if len(url.parts) == above + DEPTH and all(url.parts):
+                yield url
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Check the bucket. S3 has no locks, so each object is protected by the conditions of its own writes."""
+        self.check()
+        yield
+
+
+class S3File:
+    """An object that is a backup."""
+
+    def __init__(self, url: S3Url, calls: S3Calls) -> None:
+        self._url, self._calls = url, calls
+
+    def is_taken(self) -> bool:
+        """Whether the object or a copy of it exists."""
+        with self._faults("read"):
+            return any(_original(each) == self._url for each in self._calls.keys(self._url))
+
+    def is_there(self) -> bool:
+        """Whether the object or a copy of it exists."""
+        return self.is_taken()
+
+    def read(self, most: int) -> bytes:
+        """Return the content, or that of a copy if a killed process left only the copy."""
+        with self._faults("read"):
+            try:
+                return self._calls.get(self._url, most=most).content
+            except Absent:
+                for copy in self._copies():
+                    with suppress(Absent):
+                        return self._calls.get(copy, most=most).content
+            return self._calls.get(self._url, most=most).content  # another process has finished in between
+
+    def create(self, sealed: bytes) -> None:
+        """Write a new object and read it back. An object with exactly this content was written by a lost attempt."""
+        with self._faults("written"):
+            self._create(self._url, sealed)
+
+    def replace(self, change: Callable[[bytes], bytes], check: Callable[[bytes], bool], *, most: int) -> bool:
+        """Replace the content by way of a copy, as the module's docstring describes."""
+        with self._faults("replaced"):
+            stale = self._finish_earlier(most)
+            old = self._calls.get(self._url, most=most)
+            new = change(old.content)
+            copy = S3Url(self._url.bucket, f"{self._url.key}{COPY}{secrets.token_hex(4)}")
+            written = self._create(copy, new)
+            try:
+                opens = check(written.content)
+                self._delete_old(old)
+            except (IntegrityFault, AccessDenied):  # the object is still there
+                self._delete_all(copy)
+                raise
+            self._create(self._url, new)
+            for each in (copy, *stale):
+                self._delete_all(each)
+        return opens
+
+    def discard(self) -> None:
+        """Remove all versions of the object and of its copies."""
+        with self._faults("removed"):
+            if not self._delete_all(self._url):
+                raise Absent("there is no such object", "see: mfa-kit backup list")
+
+    def remove(self, *, sealed: bool) -> None:
+        """Remove all versions of the object and of its copies, if they exist."""
+        with self._faults("removed"):
+            try:
+                self._delete_all(self._url)
+            except NoBucket:
+                if sealed:
+                    raise
+
+    def _create(self, url: S3Url, sealed: bytes) -> Found:
+        """Write an object and return what was read back. Raise IntegrityFault if it is not what was written."""
+        most = len(sealed) + 1
+        try:
+            version = self._calls.put(url, sealed)
+        except Taken:
+            found = self._calls.get(url, most=most)
+            if found.content == sealed:
+                return found
+            raise IntegrityFault(
+                f"{url} already exists", "choose another name, because backups are never overwritten"
+            ) from None
+        with suppress(Damaged):
+            found = self._calls.get(url, most=most, version=version)
+            if found.content == sealed:
+                return found
+        self._delete_each([each for each in self._calls.versions(url) if each.url == url])
+        raise IntegrityFault(f"{url} does not contain what was written to it", "repeat the command")
+
+    def _copies(self) -> list[S3Url]:
+        return list(self._calls.keys(S3Url(self._url.bucket, f"{self._url.key}{COPY}")))
+
+    def _finish_earlier(self, most: int) -> list[S3Url]:
+        """Finish what a killed process began. Return its copies that are not needed once the object is replaced.
+
+        Those copies may be removed then, even if their process is alive: it read the old content, and deletes the
+        object only if it still has that content.
+        """
+        copies = self._copies()
+        if not copies:
+            return []
+        try:
+            now = self._calls.get(self._url, most=most)
+        except Absent:
+            now = self._create(self._url, self._calls.get(copies[0], most=most).content)
+        stale = []
+        for copy in copies:
+            with suppress(Absent):
+                if self._calls.get(copy, most=most).content == now.content:
+                    self._delete_all(copy)
+                else:
+                    stale.append(copy)
+        return stale
+
+    def _delete_old(self, old: Found) -> None:
+        """Delete all versions of the object, unless its newest version is another one than the one that was read.
+
+        If this raises IntegrityFault or AccessDenied, the object still has a content.
+        """
+        changed = IntegrityFault(f"another process changed {self._url}", "repeat the command")
+        if old.version is None:
+            try:
+                self._calls.delete_unversioned(self._url, etag=old.etag)
+            except Taken:
+                raise changed from None
+            return
+        versions = [each for each in self._calls.versions(self._url) if each.url == self._url]
+        if not any(each.latest and each.id == old.version for each in versions):
+            raise changed
+        self._delete_each(versions)
+
+    def _delete_all(self, url: S3Url) -> bool:
+        """Delete all versions of an object and of its copies. Return whether there were any."""
+        versions = [each for each in self._calls.versions(url) if url in {each.url, _original(each.url)}]
+        self._delete_each(versions)
+        return any(not each.marker for each in versions)
+
+    def _delete_each(self, versions: list[Version]) -> None:
+        """Delete versions. The newest one goes last, so no older one becomes the current one."""
+        for version in sorted(versions, key=lambda each: each.latest):
+            self._delete_version(version)
+
+    def _delete_version(self, version: Version) -> None:
+        """Delete a version, also if it is locked in governance mode and the caller may override that.
+
+        Raise IntegrityFault for a lock that cannot be overridden.
+        """
+        try:
+            self._calls.delete(version.url, version=version.id)
+        except AccessDenied as denied:
+            mode, until = self._lock(version)
+            if mode is None:
+                raise
+            if mode == COMPLIANCE:
+                raise IntegrityFault(
+                    f"{version.url} is locked in compliance mode until {until}, so it cannot be removed before",
+                    "repeat the command then, and lock only backups that are confirmed; see docs/backups-in-s3.md",
+                ) from None
+            try:
+                self._calls.delete(version.url, version=version.id, unlock=True)
+            except AccessDenied:
+                raise IntegrityFault(
+                    f"{version.url} is locked in governance mode until {until}: {denied}",
+                    "ask an administrator for s3:BypassGovernanceRetention, or repeat the command then",
+                ) from None
+
+    def _lock(self, version: Version) -> tuple[str | None, str]:
+        """Return the mode of a version's lock and when it ends, or None and "" if no lock is known."""
+        where = {"Bucket": version.url.bucket, "Key": version.url.key, "VersionId": version.id}
+        with suppress(MfaKitError):
+            found = self._calls.ask("get_object_retention", **where)["Retention"]
+            return found.get("Mode"), f"{found['RetainUntilDate']:%Y-%m-%d %H:%M} UTC"
+        return None, ""
+
+    @contextmanager
+    def _faults(self, what: str) -> Iterator[None]:
+        """Convert what S3 answers to IntegrityFault, as for a file on a disk."""
+        try:
+            yield
+        except IntegrityFault:
+            raise
+        except MfaKitError as error:
+            raise IntegrityFault(f"{self._url} cannot be {what}: {error}", error.hint) from None
+
+
+class S3Stores:
+    """Opens prefixes and objects of buckets."""
+
+    def __init__(self, calls: S3Calls) -> None:
+        self._calls = calls
+
+    def folder(self, place: Place) -> S3Folder:
+        """Return the folder at a URL."""
+        return S3Folder(_url(place), self._calls)
+
+    def file(self, place: Place, folder: Place | None = None) -> S3File:
+        """Return the object at a URL."""
+        return S3File(_url(place), self._calls)
+
+
+def _url(place: Place) -> S3Url:
+    if isinstance(place, S3Url):
+        return place
+    raise UsageFault(f"{place} is not in a bucket", "write s3://BUCKET/PREFIX")
+
+
+def _original(url: S3Url) -> S3Url:
+    """Return the object that a copy belongs to, or the same URL if it is not a copy."""
+    name, copy, _ = url.name.partition(COPY)
+    return S3Url(url.bucket, url.key.removesuffix(url.name) + name) if copy else url

@@ -1,0 +1,157 @@
+"""Backups in a folder on this computer.
+
+Files are 0600 and folders 0700. Symlinks are refused. A file appears complete or not at all, and never replaces
+another.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from shlex import quote
+
+from mfa_kit.adapters.files.private_files import create_private, faults_of, hold, reason_of
+from mfa_kit.adapters.files.stores import StoredFile, StoredFolder
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.places import Place
+from mfa_kit.disk import whole_files
+from mfa_kit.disk.folders import make_folder, open_plain_folder
+
+
+class LocalFolder:
+    """A folder of backups on this computer."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def check(self) -> None:
+        """Raise UsageFault if the folder is a symlink or cannot be written.
+
+        If the folder does not exist yet, check the nearest parent that exists.
+        """
+        nearest = next(each for each in (self._path, *self._path.parents) if os.path.lexists(each))
+        if os.path.islink(self._path):  # noqa: PTH114 - Path.is_symlink may raise PermissionError
+            raise UsageFault(f"the backup folder {self._path} is a symlink", "name the folder itself: --backup-dir DIR")
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            raise UsageFault(
+                f"{nearest} is not a folder that you can write to", "name another folder: --backup-dir DIR"
+            )
+
+    def is_there(self) -> bool:
+        """Whether the folder exists."""
+        return self._path.is_dir()
+
+    def files(self) -> Iterator[Path]:
+        """Yield the files two folders below, sorted. Symlinks are skipped."""
+        for path in sorted(self._path.glob("*/*/*")):
+            if not path.is_symlink():
+                yield path
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Lock the folder while its files change. Raise IntegrityFault if another process holds the lock."""
+        with faults_of(self._path), open_plain_folder(self._path) as folder:
+            hold(folder, self._path)
+            yield
+
+
+class LocalFile:
+    """A backup on this computer. No symlink is followed at or below the folder of backups."""
+
+    def __init__(self, path: Path, base: Path) -> None:
+        self._path, self._base = path, base
+
+    def is_taken(self) -> bool:
+        """Whether something exists at this path."""
+        return os.path.lexists(self._path)
+
+    def is_there(self) -> bool:
+        """Whether a file exists at this path."""
+        return self._path.is_file()
+
+    def read(self, most: int) -> bytes:
+        """Return the content, at most `most` octets of it."""
+        try:
+            return whole_files.read_all(os.open(self._path, whole_files.READING), most)
+        except OSError as error:
+            raise IntegrityFault(
+                f"the backup {self._path} cannot be read: {reason_of(error)}", "see: mfa-kit backup list"
+            ) from None
+
+    def create(self, sealed: bytes) -> None:
+        """Write a new file, and sync it to disk. Missing folders are created."""
+        with faults_of(self._path), make_folder(self._base, *self._below()) as folder:
+            create_private(folder, self._path.name, sealed)
+
+    def replace(self, change: Callable[[bytes], bytes], check: Callable[[bytes], bool], *, most: int) -> bool:
+        """Write the new content beside the file, read it back, then rename it over the file."""
+        path = self._path
+        with faults_of(path), self._holding() as folder:
+            file = os.open(path.name, whole_files.READING, dir_fd=folder)
+            status = os.fstat(file)
+            sealed = change(whole_files.read_all(file, most))
+            partial = whole_files.partial_name(path.name)
+            with whole_files.replacing_file(folder, path.name, sealed, partial=partial) as written:
+                if written != sealed:
+                    raise IntegrityFault(f"{path} does not contain what was written to it", "check the disk")
+                found = check(written)
+                now = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
+                if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
+                    raise IntegrityFault(f"another process changed {path}", "repeat the command")
+        return found
+
+    def discard(self) -> None:
+        """Remove the file permanently."""
+        with faults_of(self._path), self._holding() as folder:
+            os.unlink(self._path.name, dir_fd=folder)
+            os.fsync(folder)
+
+    def remove(self, *, sealed: bool) -> None:
+        """Remove the file, and an incomplete file that a killed process left."""
+        path = self._path
+        with faults_of(path, "removed"):
+            try:
+                folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except (FileNotFoundError, NotADirectoryError):
+                if not sealed:
+                    return
+                raise IntegrityFault(
+                    f"the folder {path.parent} does not exist, so the backup in it was not removed",
+                    f"mount it, or if it no longer exists: mkdir -p {quote(str(path.parent))}; then repeat the command",
+                ) from None
+            try:
+                for name in (whole_files.partial_name(path.name), path.name):
+                    with suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=folder)
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def _below(self) -> tuple[str, ...]:
+        return self._path.absolute().relative_to(self._base).parts[:-1]
+
+    def _holding(self) -> AbstractContextManager[int]:
+        """Open the folder that contains the file."""
+        return open_plain_folder(self._base, *self._below())
+
+
+class LocalStores:
+    """Opens folders and files on this computer."""
+
+    def folder(self, place: Place) -> StoredFolder:
+        """Return the folder at a path."""
+        return LocalFolder(_path(place))
+
+    def file(self, place: Place, folder: Place | None = None) -> StoredFile:
+        """Return the file at a path."""
+        path = _path(place)
+        return LocalFile(path, _path(folder) if folder is not None else path.parent)
+
+
+LOCAL = LocalStores()
+
+
+def _path(place: Place) -> Path:
+    if isinstance(place, Path):
+        return place
+    raise UsageFault(f"{place} is not on this computer", "name a folder of this computer")

@@ -1,0 +1,82 @@
+"""Where the octets of backups are put: the interface of a folder of backups and of one backup in it.
+
+`local_store` implements it for folders on this computer. The implementation for Amazon S3 is in `adapters/aws`. Neither
+knows what a backup contains. Methods raise IntegrityFault.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from mfa_kit.core.places import Place
+
+
+class StoredFile(Protocol):
+    """One backup, which may not exist."""
+
+    def is_taken(self) -> bool:
+        """Whether something exists at this place, even if it is not a file."""
+        ...
+
+    def is_there(self) -> bool:
+        """Whether a file exists at this place."""
+        ...
+
+    def read(self, most: int) -> bytes:
+        """Return the content, at most `most` octets of it."""
+        ...
+
+    def create(self, sealed: bytes) -> None:
+        """Write a new file durably. Raise IntegrityFault if one exists; it is never overwritten."""
+        ...
+
+    def replace(self, change: Callable[[bytes], bytes], check: Callable[[bytes], bool], *, most: int) -> bool:
+        """Replace the content by `change(content)`, and return what `check` returned for the new content as read back.
+
+        If `check` raises, or if another process changed the file, the old content remains. A killed process leaves at
+        least one of the two.
+        """
+        ...
+
+    def discard(self) -> None:
+        """Remove the file permanently. Raise IntegrityFault if it does not exist."""
+        ...
+
+    def remove(self, *, sealed: bool) -> None:
+        """Remove the file and its incomplete copies permanently, if they exist.
+
+        `sealed` says that the file was written completely. If its folder cannot be found then, raise IntegrityFault.
+        """
+        ...
+
+
+class StoredFolder(Protocol):
+    """A folder of backups, which may not exist."""
+
+    def check(self) -> None:
+        """Raise UsageFault if no backup could be written. Nothing is changed."""
+        ...
+
+    def is_there(self) -> bool:
+        """Whether the folder exists."""
+        ...
+
+    def files(self) -> Iterator[Place]:
+        """Yield the files `ACCOUNT/USER/FILE` below the folder, sorted."""
+        ...
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep other processes from replacing files while the context is open, where the place can do that."""
+        ...
+
+
+class Stores(Protocol):
+    """Opens places."""
+
+    def folder(self, place: Place) -> StoredFolder:
+        """Return the folder at a place. Nothing is read yet."""
+        ...
+
+    def file(self, place: Place, folder: Place | None = None) -> StoredFile:
+        """Return the file at a place. Nothing is read yet. `folder` is the folder of backups that it is written to."""
+        ...

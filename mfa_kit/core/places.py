@@ -1,0 +1,80 @@
+"""Where encrypted backups are: a path on this computer, or an `s3://BUCKET/KEY` URL."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfa_kit.core.errors import UsageFault
+
+SCHEME = "s3://"
+# Amazon S3 user guide, "General purpose bucket naming rules".
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class S3Url:
+    """An object or a prefix in a bucket. It has the methods and properties of a Path that mfa-kit uses for backups.
+
+    `key` has neither a first nor a last slash. An empty key is the whole bucket.
+    """
+
+    bucket: str
+    key: str = ""
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.bucket}/{self.key}".rstrip("/")
+
+    def __truediv__(self, below: str) -> "S3Url":
+        return self.joinpath(below)
+
+    def joinpath(self, *below: str) -> "S3Url":
+        """Return the URL with these parts added."""
+        return S3Url(self.bucket, "/".join(filter(None, (self.key, *below))))
+
+    def absolute(self) -> "S3Url":
+        """Return this URL, because a URL is always absolute."""
+        return self
+
+    def is_absolute(self) -> bool:
+        """Return True, because a URL is always absolute."""
+        return True
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the key."""
+        return tuple(self.key.split("/")) if self.key else ()
+
+    @property
+    def name(self) -> str:
+        """The last part of the key, or "" for the whole bucket."""
+        return self.key.rpartition("/")[2]
+
+    @property
+    def parents(self) -> tuple["S3Url", ...]:
+        """The prefixes above, from the nearest one to the whole bucket."""
+        parts = self.parts
+        return tuple(S3Url(self.bucket, "/".join(parts[:count])) for count in range(len(parts) - 1, -1, -1))
+
+
+Place = Path | S3Url
+
+
+def parse_place(text: str) -> Place:
+    """Return the place that a text names. Raise UsageFault for an S3 URL with an invalid bucket or key."""
+    if not text.startswith(SCHEME):
+        return Path(text)
+    bucket, _, key = text.removeprefix(SCHEME).partition("/")
+    key = key.rstrip("/")
+    if not BUCKET.fullmatch(bucket):
+        raise UsageFault(f"{text!r} does not name a bucket", "write s3://BUCKET/PREFIX")
+    if any(part in {"", ".", ".."} for part in key.split("/") if key):
+        raise UsageFault(f"{text!r} has an empty part, or the part . or ..", "write s3://BUCKET/PREFIX")
+    return S3Url(bucket, key)
+
+
+def recorded_place(text: str) -> Place:
+    """Return the place that the ledger names. A text that is not valid as a URL is treated as a relative path."""
+    try:
+        return parse_place(text)
+    except UsageFault:
+        return Path(text)

@@ -1,0 +1,63 @@
+"""Amazon S3 of the lab, for backups: moto's own S3. The lab names its calls, so that faults can apply to them.
+
+moto checks neither signatures nor policies here. Buckets are lost when the lab ends.
+"""
+
+from http import HTTPStatus
+from urllib.parse import parse_qs
+from wsgiref.types import WSGIEnvironment
+from xml.sax.saxutils import escape
+
+from mfa_kit.lab.aws.wire import HttpResponse, new_request_id
+
+SERVICE = "s3"
+# The codes of S3 for the lab's faults, with their HTTP statuses (Amazon S3 API reference, "Error responses").
+CODES = {
+    "ConcurrentModification": ("ConditionalRequestConflict", HTTPStatus.CONFLICT),
+    "ServiceFailure": ("InternalError", HTTPStatus.INTERNAL_SERVER_ERROR),
+    "Throttling": ("SlowDown", HTTPStatus.SERVICE_UNAVAILABLE),
+}
+VERBS = {"DELETE": "Delete", "GET": "Get", "HEAD": "Head", "PUT": "Put"}
+# Parts of a query that name what a call is about, with the end of the operation's name.
+SUBJECTS = {
+    "acl": "BucketAcl",
+    "object-lock": "ObjectLockConfiguration",
+    "policy": "BucketPolicy",
+    "policyStatus": "BucketPolicyStatus",
+    "publicAccessBlock": "PublicAccessBlock",
+    "retention": "ObjectRetention",
+    "versioning": "BucketVersioning",
+}
+
+
+def speaks_s3(environ: WSGIEnvironment) -> bool:
+    """Whether a request is signed for S3."""
+    header: str = environ.get("HTTP_AUTHORIZATION", "")
+    scope = header.partition("Credential=")[2].partition(",")[0]
+    return scope.split("/")[3:4] == [SERVICE]
+
+
+def s3_operation(environ: WSGIEnvironment) -> str:
+    """Return the name of the operation that a request calls."""
+    query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+    method: str = environ["REQUEST_METHOD"]
+    verb = VERBS.get(method, method.title())
+    if subject := next((name for part, name in SUBJECTS.items() if part in query), None):
+        return verb + subject
+    if "/" in environ.get("PATH_INFO", "").strip("/"):
+        return f"{verb}Object"
+    if method == "GET":
+        return "ListObjectVersions" if "versions" in query else "ListObjectsV2"
+    return {"PUT": "CreateBucket"}.get(method, f"{verb}Bucket")
+
+
+def s3_error(code: str, message: str) -> HttpResponse:
+    """Make an error response of S3 for one of the lab's faults, or for any other code with status 403."""
+    code, status = CODES.get(code, (code, HTTPStatus.FORBIDDEN))
+    request = new_request_id()
+    body = (
+        f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
+        f"<RequestId>{request}</RequestId></Error>"
+    ).encode()
+    headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(body))), ("x-amz-request-id", request)]
+    return HttpResponse(f"{status.value} {status.phrase}", headers, body)

@@ -1,0 +1,52 @@
+"""The checks of `mfa-kit doctor` for a bucket of backups."""
+
+from collections.abc import Iterator
+
+from mfa_kit.core.errors import MfaKitError
+from mfa_kit.core.places import S3Url
+from mfa_kit.wiring.diagnosis import Diagnosis, Health
+from mfa_kit.wiring.stores import open_s3_calls
+
+WITHOUT = "unknown without the permission {}"
+PAGE = "docs/backups-in-s3.md"
+
+
+def diagnose_bucket(place: S3Url, profile: str | None) -> Iterator[Diagnosis]:
+    """Yield the lines for a bucket: whether it exists, who can read it, and what happens to removed objects."""
+    from mfa_kit.adapters.aws.bucket_rules import COMPLIANCE, read_bucket
+
+    try:
+        calls = open_s3_calls(profile)
+        calls.ask("list_objects_v2", Bucket=place.bucket, Prefix=place.key, MaxKeys=1)
+        state = read_bucket(place.bucket, calls)
+    except MfaKitError as error:
+        yield Diagnosis("backup bucket", Health.BAD, f"{place}: {error}", error.hint)
+        return
+    yield Diagnosis("backup bucket", Health.GOOD, str(place))
+    yield _public_access(blocked=state.blocked, public=state.public)
+    if state.versioning is None:
+        yield Diagnosis("bucket versioning", Health.UNKNOWN, WITHOUT.format("s3:GetBucketVersioning"))
+    elif state.versioning:
+        yield Diagnosis("bucket versioning", Health.GOOD, "on")
+    else:
+        hint = f"turn it on, so that a mistake of another program can be undone; see {PAGE}"
+        yield Diagnosis("bucket versioning", Health.NOTED, "off", hint)
+    if state.lock is None:
+        yield Diagnosis("object lock", Health.UNKNOWN, WITHOUT.format("s3:GetBucketObjectLockConfiguration"))
+    elif state.lock == COMPLIANCE:
+        found = "new objects are locked in compliance mode, so enrollments are refused"
+        yield Diagnosis("object lock", Health.BAD, found, f"use governance mode, or no default retention; see {PAGE}")
+    else:
+        mode = state.lock.lower()
+        yield Diagnosis("object lock", Health.GOOD, f"{mode} mode" if mode else "no default retention")
+
+
+def _public_access(*, blocked: bool | None, public: bool | None) -> Diagnosis:
+    what, hint = "public access", f"turn on Block Public Access; see {PAGE}"
+    if public:
+        return Diagnosis(what, Health.BAD, "the bucket is public, so mfa-kit refuses it", hint)
+    if blocked:
+        return Diagnosis(what, Health.GOOD, "blocked")
+    if blocked is None and public is None:
+        return Diagnosis(what, Health.UNKNOWN, WITHOUT.format("s3:GetBucketPublicAccessBlock"))
+    return Diagnosis(what, Health.NOTED, "not blocked for this bucket, but it is not public", hint)

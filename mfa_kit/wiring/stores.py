@@ -1,0 +1,87 @@
+"""Opens the places of backups: folders on this computer, and buckets of Amazon S3.
+
+The client for S3 is created when the first bucket is used, so commands that use folders only do not load it.
+"""
+
+import time
+from contextvars import ContextVar
+from functools import cache
+from typing import TYPE_CHECKING
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.places import Place, S3Url
+from mfa_kit.wiring import config
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.aws.s3_calls import S3Calls
+    from mfa_kit.adapters.aws.s3_store import S3Stores
+    from mfa_kit.adapters.files.local_store import LocalStores
+    from mfa_kit.adapters.files.stores import StoredFile, StoredFolder
+
+# The number of calls to S3 that may be in progress at a time.
+CONNECTIONS = 32
+# The profile of the command line. It applies to buckets if the configuration file names no other profile for them.
+given_profile: ContextVar[str | None] = ContextVar("given_profile", default=None)
+
+
+class AllStores:
+    """Opens places on this computer and in buckets. `profile` is the profile of the command line."""
+
+    def __init__(self, profile: str | None) -> None:
+        self._profile = profile
+
+    def folder(self, place: Place) -> "StoredFolder":
+        """Return the folder at a place."""
+        return self._stores_of(place).folder(place)
+
+    def file(self, place: Place, folder: Place | None = None) -> "StoredFile":
+        """Return the file at a place."""
+        return self._stores_of(place).file(place, folder)
+
+    def _stores_of(self, place: Place) -> "S3Stores | LocalStores":
+        if isinstance(place, S3Url):
+            return _s3_stores(self._profile)
+        from mfa_kit.adapters.files.local_store import LOCAL
+
+        return LOCAL
+
+
+def open_stores() -> AllStores:
+    """Return the stores for the profile of the command line. Call this in the main thread."""
+    return AllStores(given_profile.get())
+
+
+def open_s3_calls(profile: str | None) -> "S3Calls":
+    """Return the calls to S3 with the settings of the configuration file. Its profile for buckets comes first."""
+    from mfa_kit.adapters.aws.clients import Connection, open_s3
+    from mfa_kit.adapters.aws.s3_calls import S3Calls
+
+    said = config.load()
+    wanted = Connection(
+        profile=said.backup_profile or profile or said.profile,
+        region=said.backup_region,
+        endpoint_url=said.backup_endpoint_url,
+        workers=CONNECTIONS,
+    )
+    key = said.backup_kms_key
+    encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+    return S3Calls(lambda: open_s3(wanted), sleep=time.sleep, encryption=encryption)
+
+
+@cache
+def _s3_stores(profile: str | None) -> "S3Stores":
+    from mfa_kit.adapters.aws.s3_store import S3Stores
+
+    return S3Stores(open_s3_calls(profile))
+
+
+def check_shared(ledger_is_shared: bool, place: Place, *, local_backups: bool) -> None:
+    """Raise UsageFault if other computers use the ledger, but the backups are only on this computer.
+
+    `local_backups` accepts that.
+    """
+    if ledger_is_shared and not isinstance(place, S3Url) and not local_backups:
+        raise UsageFault(
+            f"other computers use this ledger, but they could not read the backups in {place}",
+            "put the backups into a bucket: --backup-dir s3://BUCKET/PREFIX, or accept this: --local-backups",
+        )

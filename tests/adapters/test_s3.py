@@ -1,0 +1,511 @@
+"""Backups in a bucket of the lab: nothing is overwritten, each answer of S3 has one meaning, removals are complete."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pyrage
+import pytest
+
+from mfa_kit.adapters.aws.clients import Connection, open_s3
+from mfa_kit.adapters.aws.s3_calls import WRITE_PAUSES, S3Calls
+from mfa_kit.adapters.aws.s3_store import COPY, S3File, S3Folder, S3Stores
+from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
+from mfa_kit.adapters.files.backup_names import find_backups
+from mfa_kit.adapters.files.identities import Identity
+from mfa_kit.adapters.files.recipients import parse_recipients
+from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
+from mfa_kit.core.models import Entry, Intent
+from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.core.places import S3Url
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.qr_codes import key_uri
+from tests.conftest import COUNTED
+from tests.sizes import size
+
+RUN = "20261125T000000Z-0a1b2c3d"
+URI = key_uri.otpauth(Seed(bytes(range(40))), label="alice@000000000000")
+MOST = 1 << 20
+names = count()
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab() as lab:
+        yield lab
+
+
+@pytest.fixture(autouse=True)
+def _here(at_lab: Lab) -> None:
+    """Point each test at this lab, and remove all faults at its end."""
+
+
+@pytest.fixture(scope="module")
+def shared() -> dict[str, Any]:
+    """Hold the clients of this module, which take long to create."""
+    return {}
+
+
+@pytest.fixture
+def client(shared: dict[str, Any]) -> Any:
+    return shared.get("test") or shared.setdefault("test", boto3.client("s3"))
+
+
+@pytest.fixture(params=[True, False], ids=["versioned", "unversioned"])
+def bucket(request: pytest.FixtureRequest, client: Any) -> str:
+    """Make a bucket with and without versioning."""
+    return made(client, versioning=request.param)
+
+
+@pytest.fixture
+def versioned(client: Any) -> str:
+    return made(client, versioning=True)
+
+
+def made(client: Any, *, versioning: bool, **how: Any) -> str:
+    name = f"backups-{next(names)}"
+    client.create_bucket(Bucket=name, **how)
+    if versioning:
+        client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    return name
+
+
+@pytest.fixture
+def slept() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def calls(shared: dict[str, Any], slept: list[float]) -> S3Calls:
+    client = shared.get("kit") or shared.setdefault("kit", open_s3(Connection(workers=16)))
+    return S3Calls(lambda: client, sleep=slept.append, encryption={})
+
+
+@pytest.fixture
+def harmed() -> S3Calls:
+    """Return calls with a client of their own, whose requests and answers a test may change."""
+    client = open_s3(Connection())
+    return S3Calls(lambda: client, sleep=lambda _: None, encryption={})
+
+
+@pytest.fixture
+def file(bucket: str, calls: S3Calls) -> S3File:
+    return S3File(url(bucket), calls)
+
+
+def url(bucket: str) -> S3Url:
+    return S3Url(bucket, f"pre/000000000000/alice/alice-{RUN}.png.age")
+
+
+def keys(client: Any, bucket: str) -> list[str]:
+    """Return all versions and delete markers in a bucket."""
+    found = client.list_object_versions(Bucket=bucket)
+    return sorted(each["Key"] for each in (*found.get("Versions", ()), *found.get("DeleteMarkers", ())))
+
+
+def content(client: Any, place: S3Url) -> bytes:
+    found: bytes = client.get_object(Bucket=place.bucket, Key=place.key)["Body"].read()
+    return found
+
+
+def damage(client: Any, operation: str, wrong: bytes) -> None:
+    """Let the server get another content than the client sent, once. moto does not check checksums."""
+    once = iter([wrong])
+
+    def change(request: Any, **_: Any) -> None:
+        request.body = next(once, request.body)
+        request.headers["Content-Length"] = str(len(request.body))
+
+    client.meta.events.register(f"before-send.s3.{operation}", change)
+
+
+def test_an_object_is_written_once_and_read_back(file: S3File, bucket: str, client: Any, lab: Lab) -> None:
+    before = len(lab.calls)
+    file.create(b"sealed")
+    assert [call.operation for call in lab.calls[before:]] == ["PutObject", "GetObject"]
+    assert file.is_there()
+    assert file.read(MOST) == b"sealed"
+    assert keys(client, bucket) == [url(bucket).key]
+
+
+def test_another_object_is_never_overwritten(file: S3File, bucket: str, client: Any) -> None:
+    client.put_object(Bucket=bucket, Key=url(bucket).key, Body=b"other")
+    with pytest.raises(IntegrityFault, match="already exists"):
+        file.create(b"sealed")
+    assert content(client, url(bucket)) == b"other"
+    assert len(keys(client, bucket)) == 1
+
+
+@pytest.mark.parametrize("fault", ["lost-after", "lost-before", "throttle", "busy", "error-before", "error-after"])
+def test_a_write_survives_each_unclear_or_refused_answer(
+    fault: str, file: S3File, bucket: str, client: Any, lab: Lab, slept: list[float]
+) -> None:
+    """Lost, 503 SlowDown, 409 ConditionalRequestConflict and 500. Afterwards one object has the right content."""
+    lab.faults.add("PutObject", fault)
+    file.create(b"sealed")
+    assert content(client, url(bucket)) == b"sealed"
+    assert len(keys(client, bucket)) == 1
+    assert slept == [WRITE_PAUSES[0]]
+
+
+def test_equal_octets_after_a_lost_answer_are_ours(file: S3File, lab: Lab) -> None:
+    lab.faults.add("PutObject", "lost-after")
+    before = len(lab.calls)
+    file.create(b"sealed")
+    puts = [call.error for call in lab.calls[before:] if call.operation == "PutObject"]
+    assert puts == ["lost", "PreconditionFailed"]
+
+
+def test_a_write_that_never_succeeds_is_a_fault(file: S3File, lab: Lab, slept: list[float]) -> None:
+    lab.faults.add("PutObject", "throttle", at="every")
+    with pytest.raises(IntegrityFault, match="cannot be written: S3 answers SlowDown"):
+        file.create(b"sealed")
+    assert slept == list(WRITE_PAUSES)
+
+
+@pytest.mark.parametrize("fault", ["lost-before", "throttle", "error-before"])
+def test_a_read_is_repeated(fault: str, file: S3File, lab: Lab) -> None:
+    file.create(b"sealed")
+    lab.faults.add("GetObject", fault)
+    assert file.read(MOST) == b"sealed"
+
+
+def test_a_denied_write_says_so(file: S3File, lab: Lab) -> None:
+    lab.faults.add("PutObject", "denied")
+    with pytest.raises(IntegrityFault, match="cannot be written: AWS answers AccessDenied"):
+        file.create(b"sealed")
+
+
+def test_what_the_server_damaged_is_noticed_and_removed(bucket: str, client: Any, harmed: S3Calls) -> None:
+    """The server has another content than the one that was sent."""
+    damage(harmed.client, "PutObject", b"sEaled")
+    with pytest.raises(IntegrityFault, match="does not contain what was written to it"):
+        S3File(url(bucket), harmed).create(b"sealed")
+    assert keys(client, bucket) == []
+
+
+def test_content_with_a_wrong_checksum_is_not_used(bucket: str, client: Any, harmed: S3Calls) -> None:
+    """The object was damaged after it was written."""
+    damage(harmed.client, "PutObject", b"sEaled")
+    harmed.put(url(bucket), b"sealed")
+    assert len(keys(client, bucket)) == 1
+    with pytest.raises(IntegrityFault, match="the answer of S3 is damaged"):
+        S3File(url(bucket), harmed).read(MOST)
+
+
+def test_of_eight_writers_one_wins(versioned: str, calls: S3Calls) -> None:
+    """The others are refused, and the content is that of the winner."""
+    for race in range(size(3, 50)):
+        file, gate = S3File(url(versioned) / str(race), calls), threading.Barrier(8)
+        with ThreadPoolExecutor(8) as pool:
+            won = list(pool.map(partial(write, file, gate), [bytes([each]) * 100 for each in range(8)]))
+        [winner] = [each for each in won if each]
+        assert file.read(MOST) == winner
+
+
+def write(file: S3File, gate: threading.Barrier, mark: bytes) -> bytes | None:
+    """Create the object when all are ready. Return what was written, or None if the object was refused."""
+    gate.wait()
+    try:
+        file.create(mark)
+    except IntegrityFault:
+        return None
+    return mark
+
+
+def test_a_removal_leaves_no_version(file: S3File, bucket: str, client: Any) -> None:
+    """Otherwise the secret could be read from an older version."""
+    file.create(b"sealed")
+    client.delete_object(Bucket=bucket, Key=url(bucket).key)
+    file.create(b"again")
+    client.put_object(Bucket=bucket, Key=url(bucket).key + COPY + "00000000", Body=b"copy")
+    client.put_object(Bucket=bucket, Key=url(bucket).key + ".note", Body=b"another file")
+    file.remove(sealed=True)
+    assert keys(client, bucket) == [url(bucket).key + ".note"]
+    file.remove(sealed=True)
+    with pytest.raises(IntegrityFault, match="there is no such object"):
+        file.discard()
+
+
+def test_a_missing_bucket_is_told(calls: S3Calls) -> None:
+    file = S3File(url("nowhere"), calls)
+    with pytest.raises(IntegrityFault, match="there is no such bucket"):
+        file.remove(sealed=True)
+    file.remove(sealed=False)
+    with pytest.raises(UsageFault, match="there is no bucket nowhere"):
+        S3Folder(S3Url("nowhere"), calls).check()
+
+
+def locked(client: Any, mode: str) -> str:
+    name = made(client, versioning=True, ObjectLockEnabledForBucket=True)
+    rule = {"DefaultRetention": {"Mode": mode, "Days": 1}}
+    client.put_object_lock_configuration(
+        Bucket=name, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+    )
+    return name
+
+
+def test_a_lock_in_compliance_mode_is_refused_and_explained(client: Any, calls: S3Calls) -> None:
+    name = locked(client, "COMPLIANCE")
+    with pytest.raises(UsageFault, match="locks new objects in compliance mode"):
+        S3Folder(S3Url(name), calls).check()
+    file = S3File(url(name), calls)
+    file.create(b"sealed")
+    with pytest.raises(IntegrityFault, match=r"is locked in compliance mode until \d{4}-") as found:
+        file.remove(sealed=True)
+    assert "confirmed" in found.value.hint
+
+
+def test_a_lock_in_governance_mode_is_overridden(client: Any, calls: S3Calls) -> None:
+    name = locked(client, "GOVERNANCE")
+    S3Folder(S3Url(name), calls).check()
+    file = S3File(url(name), calls)
+    file.create(b"sealed")
+    file.remove(sealed=True)
+    assert keys(client, name) == []
+
+
+def test_only_confirmed_backups_may_be_locked_in_compliance_mode(client: Any, calls: S3Calls) -> None:
+    """Without default retention, the lock is put on an object later, and the bucket is accepted."""
+    name = made(client, versioning=True, ObjectLockEnabledForBucket=True)
+    S3Folder(S3Url(name), calls).check()
+    file = S3File(url(name), calls)
+    file.create(b"sealed")
+    until = datetime.now(UTC) + timedelta(days=1)
+    client.put_object_retention(
+        Bucket=name, Key=url(name).key, Retention={"Mode": "COMPLIANCE", "RetainUntilDate": until}
+    )
+    with pytest.raises(IntegrityFault, match="is locked in compliance mode"):
+        file.discard()
+    with pytest.raises(IntegrityFault, match="is locked in compliance mode"):
+        file.replace(lambda _: b"new", lambda _: True, most=MOST)
+    assert keys(client, name) == [url(name).key], "a rekey that is refused leaves no copy"
+
+
+PUBLIC = (
+    '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", '
+    '"Resource": "arn:aws:s3:::%s/*"}]}'
+)
+
+
+def block(client: Any, name: str) -> None:
+    settings = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+    client.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=dict.fromkeys(settings, True))
+
+
+@pytest.mark.parametrize("by", ["policy", "acl"])
+def test_a_public_bucket_is_refused(by: str, bucket: str, client: Any, calls: S3Calls) -> None:
+    if by == "policy":
+        client.put_bucket_policy(Bucket=bucket, Policy=PUBLIC % bucket)
+    else:
+        client.put_bucket_acl(Bucket=bucket, ACL="public-read")
+    with pytest.raises(UsageFault, match="is public"):
+        S3Folder(S3Url(bucket), calls).check()
+    block(client, bucket)
+    S3Folder(S3Url(bucket), calls).check()
+
+
+def test_what_aws_does_not_tell_is_no_reason_to_refuse(bucket: str, calls: S3Calls, lab: Lab) -> None:
+    lab.faults.add("*", "denied", at="every")
+    S3Folder(S3Url(bucket), calls).check()
+
+
+def test_files_are_listed_in_order_at_their_depth(bucket: str, client: Any, calls: S3Calls) -> None:
+    """An object with only a copy is listed, others are not."""
+    for key in (
+        "pre/1/b/x",
+        "pre/1/a/y",
+        f"pre/1/a/z{COPY}00000000",
+        "pre/1/w",
+        "pre/users/1/a/y",
+        "pre/1/a/",
+        "q/1/a/x",
+    ):
+        client.put_object(Bucket=bucket, Key=key, Body=b"")
+    found = [str(each) for each in S3Folder(S3Url(bucket, "pre"), calls).files()]
+    assert found == [f"s3://{bucket}/pre/1/a/y", f"s3://{bucket}/pre/1/a/z", f"s3://{bucket}/pre/1/b/x"]
+
+
+def replaced(file: S3File) -> bool:
+    return file.replace(lambda old: b"new " + old, lambda new: new == b"new old", most=MOST)
+
+
+def test_a_replacement_leaves_one_version(file: S3File, bucket: str, client: Any) -> None:
+    """The old version could be opened with the old key."""
+    file.create(b"old")
+    assert replaced(file)
+    assert file.read(MOST) == b"new old"
+    assert keys(client, bucket) == [url(bucket).key]
+
+
+def test_a_check_that_fails_leaves_the_old_content(file: S3File, bucket: str, client: Any) -> None:
+    file.create(b"old")
+
+    def fail(_: bytes) -> bool:
+        raise OthersSeal("another picture", "")
+
+    with pytest.raises(OthersSeal):
+        file.replace(lambda _: b"new", fail, most=MOST)
+    assert file.read(MOST) == b"old"
+    assert keys(client, bucket) == [url(bucket).key]
+
+
+class Killed(BaseException):
+    """Ends a replacement as SIGKILL does: nothing is cleaned up."""
+
+
+def killing(at: int) -> S3Calls:
+    """Return calls that raise before or after the nth request or answer, and from then on."""
+    steps = count()
+    dead = False
+
+    def client() -> Any:
+        made = open_s3(Connection())
+
+        def before(**_: Any) -> None:
+            nonlocal dead
+            dead = dead or next(steps) == at
+            if dead:
+                raise Killed
+
+        for operation in ("PutObject", "DeleteObject", "GetObject", "ListObjectsV2", "ListObjectVersions"):
+            made.meta.events.register(f"before-send.s3.{operation}", before)
+            made.meta.events.register(f"after-call.s3.{operation}", before)
+        return made
+
+    return S3Calls(client, sleep=lambda _: None, encryption={})
+
+
+@pytest.mark.slow
+def test_a_killed_replacement_loses_nothing_and_is_finished_later(
+    bucket: str, client: Any, calls: S3Calls, record_property: Callable[[str, object], None]
+) -> None:
+    """At each moment the object can be read and is listed. The next replacement leaves one version of it."""
+    for at in count():
+        place = S3Url(bucket, f"pre/1/{at}/x.png.age")
+        file = S3File(place, calls)
+        file.create(b"old")
+        try:
+            replaced(S3File(place, killing(at)))
+        except Killed:
+            whole = False
+        else:
+            whole = True
+        found = file.read(MOST)
+        assert found in {b"old", b"new old"}
+        assert place in list(S3Folder(S3Url(bucket, "pre"), calls).files())
+        assert file.is_there()
+        file.replace(lambda _: b"newest", lambda _: True, most=MOST)
+        assert [each for each in keys(client, bucket) if f"/{at}/" in each] == [place.key], at
+        assert file.read(MOST) == b"newest"
+        record_property(COUNTED, ("kills in a replacement in S3", 1))
+        if whole:
+            assert at > 15
+            return
+
+
+def test_replacements_at_once_lose_nothing(bucket: str, calls: S3Calls) -> None:
+    """Some of them are refused. Each content is that of a whole replacement, and the next one cleans up."""
+    marks = [bytes([each]) * 50 for each in range(4)]
+    for race in range(size(3, 30)):
+        file, gate = S3File(url(bucket) / str(race), calls), threading.Barrier(4)
+        file.create(b"old")
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(partial(replace_by, file, gate), marks))
+        assert file.read(MOST) in {b"old", *marks}
+        file.replace(lambda _: b"last", lambda _: True, most=MOST)
+        assert file.read(MOST) == b"last"
+
+
+def replace_by(file: S3File, gate: threading.Barrier, mark: bytes) -> bool:
+    """Replace the content when all are ready. Return whether that succeeded."""
+    gate.wait()
+    try:
+        return file.replace(lambda _: mark, lambda _: True, most=MOST)
+    except IntegrityFault:
+        return False
+
+
+@pytest.fixture
+def vault(bucket: str, calls: S3Calls, recipient: str) -> AgeFiles:
+    return AgeFiles(S3Url(bucket, "pre"), parse_recipients([recipient]), S3Stores(calls))
+
+
+def test_a_bucket_is_a_vault_as_a_folder_is(
+    vault: AgeFiles, bucket: str, calls: S3Calls, client: Any, identity: Identity
+) -> None:
+    """A backup and the user's own copy are placed, sealed, found, listed, opened, rekeyed and removed."""
+    mine, new = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
+    intent = Intent(
+        account="000000000000", partition="aws", user="Alice", name="alice", recipient=str(mine.to_public())
+    )
+    entry = Entry(run=RUN, intent=intent, backup=vault.place(intent, RUN))
+    assert entry.backup == f"s3://{bucket}/pre/000000000000/%41lice/alice-{RUN}.png.age"
+    assert vault.find(entry) is None
+    vault.check()
+    vault.seal(entry, URI)
+    assert vault.find(entry) == entry.backup
+    stores = S3Stores(calls)
+    [found] = find_backups(S3Url(bucket, "pre"), stores)
+    [copy] = find_backups(S3Url(bucket, "pre/users"), stores)
+    assert (found.account, found.user, found.device, found.run) == ("000000000000", "Alice", "alice", RUN)
+    assert found.name == copy.name
+    picture = open_backup(found.path, Secret([identity]), stores)
+    assert open_backup(copy.path, Secret([mine]), stores) == picture
+    later = AgeFiles(S3Url(bucket, "pre"), parse_recipients([str(new.to_public())]), stores)
+    with later.alone():
+        assert later.rekey(found, Secret([identity]), proof=Secret([new]))
+    assert later.picture(found, Secret([new])) == picture
+    with pytest.raises(IntegrityFault, match="already exists"):
+        vault.place(intent, RUN)
+    vault.remove(entry)
+    assert keys(client, bucket) == []
+
+
+def test_a_ledger_that_names_another_object_removes_nothing(vault: AgeFiles, bucket: str) -> None:
+    intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
+    for place in (f"s3://{bucket}/other", f"s3://{bucket}/pre/../x", "s3://", f"s3://{bucket}"):
+        with pytest.raises(IntegrityFault, match="cannot have that path"):
+            vault.remove(Entry(run=RUN, intent=intent, backup=place))
+
+
+def test_a_profile_that_needs_a_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two prompts for the same device would need two codes. A bucket gets a profile of its own."""
+    config = tmp_path / "config"
+    config.write_text(
+        "[profile role]\nrole_arn = arn:aws:iam::000000000000:role/x\ncredential_source = Environment\n"
+        "mfa_serial = arn:aws:iam::000000000000:mfa/x\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    calls = S3Calls(lambda: open_s3(Connection(profile="role")), sleep=lambda _: None, encryption={})
+    with pytest.raises(IntegrityFault, match="needs a code of arn:aws:iam::000000000000:mfa/x"):
+        S3File(url("any-bucket"), calls).read(MOST)
+
+
+def test_a_key_of_kms_is_sent_with_each_write(bucket: str, client: Any) -> None:
+    encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "alias/backups"}
+    calls = S3Calls(lambda: open_s3(Connection()), sleep=lambda _: None, encryption=encryption)
+    S3File(url(bucket), calls).create(b"sealed")
+    found = client.head_object(Bucket=bucket, Key=url(bucket).key)
+    assert found["ServerSideEncryption"] == "aws:kms"
+    assert "alias/backups" in found["SSEKMSKeyId"]
+
+
+def test_the_calls_of_one_backup_are_few(vault: AgeFiles, lab: Lab) -> None:
+    intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
+    before = len(lab.calls)
+    entry = Entry(run=RUN, intent=intent, backup=vault.place(intent, RUN))
+    vault.seal(entry, URI)
+    assert Counter(call.operation for call in lab.calls[before:]) == {
+        "ListObjectsV2": 1,
+        "PutObject": 1,
+        "GetObject": 1,
+    }
