@@ -13,11 +13,12 @@ from mfa_kit.backups.opening import Verified
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, Intent, backup_name
 from mfa_kit.core.places import Place
-from mfa_kit.wiring.backup_opening import open_opener
+from mfa_kit.wiring.backup_opening import backup_reader, open_opener
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.read_ahead import ReadAhead
 from mfa_kit.wiring.stores import open_stores
 from mfa_kit.wiring.this_computer import backup_dir, harden, home
 from mfa_kit.wiring.vault import open_age_files
@@ -29,9 +30,10 @@ def list_backups(folder: Place | None, *, own: bool = False) -> list[Backup]:
     Raise UsageFault if a folder was named and does not exist.
     """
     place = backup_dir(folder)
-    if place != home() / "backups" and not open_stores().folder(place).is_there():
+    stores = open_stores()
+    if place != home() / "backups" and not stores.folder(place).is_there():
         raise UsageFault(f"there is no folder {place}", "name the folder of your backups: --backup-dir DIR")
-    return [*find_backups(place, open_stores()), *(find_backups(place / OWN, open_stores()) if own else ())]
+    return [*find_backups(place, stores), *(find_backups(place / OWN, stores) if own else ())]
 
 
 def show_backup(file: Place, identities: Identities, out: Path) -> None:
@@ -48,8 +50,9 @@ def show_backup(file: Place, identities: Identities, out: Path) -> None:
 
 def verify_backups(files: Iterable[Place], identities: Identities) -> list[Verified]:
     """Decrypt each file, and return one result per file: the label of its device, or why the file cannot be used."""
-    with open_opener(identities) as (opener_, ledger), ledger.lightly():
-        return list(opening.verify_files(files, opener_.open))
+    ahead = ReadAhead(backup_reader())
+    with open_opener(identities, read=ahead.read) as (opener_, ledger), ledger.lightly():
+        return list(opening.verify_files(ahead.over(files), opener_.open))
 
 
 def drill_backups(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.models import Call
@@ -19,17 +20,22 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_opener(identities: Identities) -> Iterator[tuple["BackupOpener", "Ledger"]]:
-    """Read the identities, and yield an opener of backups and the ledger. The ledger logs each decryption."""
+def open_opener(
+    identities: Identities, *, read: Callable[[Place], bytes] | None = None
+) -> Iterator[tuple["BackupOpener", "Ledger"]]:
+    """Read the identities, and yield an opener of backups and the ledger. The ledger logs each decryption.
+
+    `read` replaces the function that reads a backup as it is stored.
+    """
     harden()
     secrets = identities.read()
     with open_ledger() as ledger:
-        yield _opener(ledger.called, secrets), ledger
+        yield _opener(ledger.called, secrets, read), ledger
 
 
 def opener(identities: Identities, log: Callable[[Call], None]) -> Callable[[Place], Created]:
     """Read the identities once, and return a function that decrypts a backup. `log` is called for each decryption."""
-    return _opener(log, identities.read()).created
+    return _opener(log, identities.read(), None).created
 
 
 def open_created(file: Place, identities: Identities) -> Created:
@@ -38,7 +44,16 @@ def open_created(file: Place, identities: Identities) -> Created:
         return opened.created(file)
 
 
-def _opener(log: Callable[[Call], None], secrets: "Secret[list[Identity]]") -> "BackupOpener":
+def backup_reader() -> Callable[[Place], bytes]:
+    """Return a function that reads a backup as it is stored, on this computer or in a bucket."""
+    from mfa_kit.adapters.files.agefile import read_backup
+
+    return partial(read_backup, stores=open_stores())
+
+
+def _opener(
+    log: Callable[[Call], None], secrets: "Secret[list[Identity]]", read: Callable[[Place], bytes] | None
+) -> "BackupOpener":
     from mfa_kit.adapters.files.opener import BackupOpener
 
-    return BackupOpener(log, secrets, open_stores())
+    return BackupOpener(log, secrets, read or backup_reader())

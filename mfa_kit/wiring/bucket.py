@@ -12,7 +12,7 @@ PAGE = "docs/backups-in-s3.md"
 
 
 def diagnose_bucket(place: S3Url, profile: str | None) -> Iterator[Diagnosis]:
-    """Yield the lines for a bucket: whether it exists, who can read it, and what happens to removed objects."""
+    """Yield the lines for a bucket: whether it exists, whether it is public, its versioning and its locks."""
     from mfa_kit.adapters.aws.bucket_rules import COMPLIANCE, read_bucket
 
     try:

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Event
 
-from mfa_kit.adapters.files.backup_names import find_backups
 from mfa_kit.backups.exposure import known_recipients
 from mfa_kit.backups.rekeying import OnRecord, Rekeyed, Rekeying, RekeyResult
 from mfa_kit.core.models import Backup
@@ -14,8 +13,7 @@ from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
-from mfa_kit.wiring.stores import open_stores
-from mfa_kit.wiring.this_computer import backup_dir, harden
+from mfa_kit.wiring.this_computer import harden
 from mfa_kit.wiring.vault import open_age_files, read_recipients
 
 # Threads spend most of their time waiting for the disk, so many threads work in parallel.
@@ -47,7 +45,7 @@ def rekey(
         return Workers(act=act, number=THREADS, stop=stop).work_through(backups)
 
     with open_ledger() as ledger, vault.alone():
-        found = list(find_backups(backup_dir(folder), open_stores()))
+        found = list(vault.backups())
         records = backup_records(ledger)
         known = known_recipients(found, [seal for seal in records.seals() if not seal.own])
         run = Rekeying(

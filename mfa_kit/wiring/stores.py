@@ -5,7 +5,7 @@ The client for S3 is created when the first bucket is used, so commands that use
 
 import time
 from contextvars import ContextVar
-from functools import cache
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import UsageFault
@@ -30,6 +30,12 @@ class AllStores:
     def __init__(self, profile: str | None) -> None:
         self._profile = profile
 
+    @cached_property
+    def _s3(self) -> "S3Stores":
+        from mfa_kit.adapters.aws.s3_store import S3Stores
+
+        return S3Stores(open_s3_calls(self._profile))
+
     def folder(self, place: Place) -> "StoredFolder":
         """Return the folder at a place."""
         return self._stores_of(place).folder(place)
@@ -40,7 +46,7 @@ class AllStores:
 
     def _stores_of(self, place: Place) -> "S3Stores | LocalStores":
         if isinstance(place, S3Url):
-            return _s3_stores(self._profile)
+            return self._s3
         from mfa_kit.adapters.files.local_store import LOCAL
 
         return LOCAL
@@ -66,13 +72,6 @@ def open_s3_calls(profile: str | None) -> "S3Calls":
     key = said.backup_kms_key
     encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
     return S3Calls(lambda: open_s3(wanted), sleep=time.sleep, encryption=encryption)
-
-
-@cache
-def _s3_stores(profile: str | None) -> "S3Stores":
-    from mfa_kit.adapters.aws.s3_store import S3Stores
-
-    return S3Stores(open_s3_calls(profile))
 
 
 def check_shared(ledger_is_shared: bool, place: Place, *, local_backups: bool) -> None:

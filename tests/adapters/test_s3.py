@@ -17,7 +17,7 @@ import pytest
 from mfa_kit.adapters.aws.clients import Connection, open_s3
 from mfa_kit.adapters.aws.s3_calls import WRITE_PAUSES, S3Calls
 from mfa_kit.adapters.aws.s3_store import COPY, S3File, S3Folder, S3Stores
-from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
+from mfa_kit.adapters.files.agefile import AgeFiles, open_backup, read_backup
 from mfa_kit.adapters.files.backup_names import find_backups
 from mfa_kit.adapters.files.identities import Identity
 from mfa_kit.adapters.files.recipients import parse_recipients
@@ -457,8 +457,8 @@ def test_a_bucket_is_a_vault_as_a_folder_is(
     [copy] = find_backups(S3Url(bucket, "pre/users"), stores)
     assert (found.account, found.user, found.device, found.run) == ("000000000000", "Alice", "alice", RUN)
     assert found.name == copy.name
-    picture = open_backup(found.path, Secret([identity]), stores)
-    assert open_backup(copy.path, Secret([mine]), stores) == picture
+    picture = open_backup(found.path, Secret([identity]), partial(read_backup, stores=stores))
+    assert open_backup(copy.path, Secret([mine]), partial(read_backup, stores=stores)) == picture
     later = AgeFiles(S3Url(bucket, "pre"), parse_recipients([str(new.to_public())]), stores)
     with later.alone():
         assert later.rekey(found, Secret([identity]), proof=Secret([new]))

@@ -8,8 +8,8 @@ from mfa_kit.adapters.aws.s3_calls import NoBucket, S3Calls
 from mfa_kit.core.errors import MfaKitError, UsageFault
 
 BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
-# The groups of an access control list that mean everybody, and everybody with an AWS account.
-EVERYBODY = (
+# The groups of an access control list that mean all people, and all people with an AWS account.
+PUBLIC = (
     "http://acs.amazonaws.com/groups/global/AllUsers",
     "http://acs.amazonaws.com/groups/global/AuthenticatedUsers",
 )
@@ -22,7 +22,7 @@ class BucketState:
     """The properties of a bucket. None means that AWS did not say, mostly because the permission is missing.
 
     `blocked` says whether all four settings of Block Public Access are on. `public` says whether the policy or the ACL
-    gives access to everybody. `lock` is the mode in which new objects are locked, or "" if they are not.
+    gives access to all people. `lock` is the mode in which new objects are locked, or "" if they are not.
     """
 
     blocked: bool | None
@@ -83,11 +83,11 @@ def _blocked(bucket: str, calls: S3Calls) -> bool | None:
 
 
 def _public(bucket: str, calls: S3Calls) -> bool | None:
-    """Return whether the policy or the ACL of a bucket gives everybody access, or None if neither can be read."""
+    """Return whether the policy or the ACL of a bucket gives all people access, or None if neither can be read."""
     policy = _ask(calls, "get_bucket_policy_status", bucket, otherwise="NoSuchBucketPolicy")
     acl = _ask(calls, "get_bucket_acl", bucket)
     by_policy = None if policy is None else bool(policy.get("PolicyStatus", {}).get("IsPublic"))
-    by_acl = None if acl is None else any(each["Grantee"].get("URI") in EVERYBODY for each in acl.get("Grants", ()))
+    by_acl = None if acl is None else any(each["Grantee"].get("URI") in PUBLIC for each in acl.get("Grants", ()))
     if by_policy or by_acl:
         return True
     return None if by_policy is None and by_acl is None else False

@@ -46,7 +46,7 @@ class Damaged(Unclear):
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class ObjectVersion:
     """A version of an object, or a delete marker. The ID is `null` for an object from before versioning."""
 
     url: S3Url
@@ -155,7 +155,7 @@ class S3Calls:
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def versions(self, url: S3Url) -> Iterator[Version]:
+    def versions(self, url: S3Url) -> Iterator[ObjectVersion]:
         """Yield all versions and delete markers of the objects whose URL begins with this one."""
         more: dict[str, str] = {}
         while True:
@@ -163,7 +163,7 @@ class S3Calls:
             for kind in ("Versions", "DeleteMarkers"):
                 for each in page.get(kind, ()):
                     where = S3Url(url.bucket, each["Key"])
-                    yield Version(where, each["VersionId"], each["IsLatest"], marker=kind == "DeleteMarkers")
+                    yield ObjectVersion(where, each["VersionId"], each["IsLatest"], marker=kind == "DeleteMarkers")
             if not page.get("IsTruncated"):
                 return
             markers = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page.get("NextVersionIdMarker")}

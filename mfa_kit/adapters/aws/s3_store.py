@@ -4,7 +4,7 @@ Every object is written with `If-None-Match: *`, so nothing is ever overwritten,
 deletes all versions of an object, because the old versions contain the secret too.
 
 S3 cannot rename an object. So a new content is first written as a copy beside the object (`FILE.rekey-XXXXXXXX`) and
-read back, then the object is deleted and written anew, and then the copy is deleted. At each moment, the object or a
+read back, then the object is deleted and written again, and then the copy is deleted. At each moment, the object or a
 complete copy exists. A later process finishes what a killed one began.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from mfa_kit.adapters.aws.bucket_rules import check_bucket
-from mfa_kit.adapters.aws.s3_calls import Absent, Damaged, Found, NoBucket, S3Calls, Taken, Version
+from mfa_kit.adapters.aws.s3_calls import Absent, Damaged, Found, NoBucket, ObjectVersion, S3Calls, Taken
 from mfa_kit.core.errors import AccessDenied, IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.places import Place, S3Url
 
@@ -185,12 +185,12 @@ class S3File:
         self._delete_each(versions)
         return any(not each.marker for each in versions)
 
-    def _delete_each(self, versions: list[Version]) -> None:
+    def _delete_each(self, versions: list[ObjectVersion]) -> None:
         """Delete versions. The newest one goes last, so no older one becomes the current one."""
         for version in sorted(versions, key=lambda each: each.latest):
             self._delete_version(version)
 
-    def _delete_version(self, version: Version) -> None:
+    def _delete_version(self, version: ObjectVersion) -> None:
         """Delete a version, also if it is locked in governance mode and the caller may override that.
 
         Raise IntegrityFault for a lock that cannot be overridden.
@@ -214,7 +214,7 @@ class S3File:
                     "ask an administrator for s3:BypassGovernanceRetention, or repeat the command then",
                 ) from None
 
-    def _lock(self, version: Version) -> tuple[str | None, str]:
+    def _lock(self, version: ObjectVersion) -> tuple[str | None, str]:
         """Return the mode of a version's lock and when it ends, or None and "" if no lock is known."""
         where = {"Bucket": version.url.bucket, "Key": version.url.key, "VersionId": version.id}
         with suppress(MfaKitError):

@@ -3,7 +3,7 @@
 `stores` says how the files are written, read and removed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import pyrage
 
 from mfa_kit.adapters.files.age_calls import contain_panics, without_armor
-from mfa_kit.adapters.files.backup_names import OWN, new_backup, own_copy
+from mfa_kit.adapters.files.backup_names import OWN, find_backups, new_backup, own_copy
 from mfa_kit.adapters.files.identities import LARGEST, MAGIC, Identity
 from mfa_kit.adapters.files.local_store import LOCAL
 from mfa_kit.adapters.files.private_files import write_new
@@ -26,9 +26,14 @@ from mfa_kit.qr_codes import symbol
 NOT_FOR_US = "No matching keys"
 
 
-def open_backup(path: Place, keys: Secret[list[Identity]], stores: Stores = LOCAL) -> Png:
+def read_backup(path: Place, stores: Stores = LOCAL) -> bytes:
+    """Return a backup as it is stored, up to one octet more than the largest one. Raise IntegrityFault."""
+    return stores.file(path).read(LARGEST + 1)
+
+
+def open_backup(path: Place, keys: Secret[list[Identity]], read: Callable[[Place], bytes] = read_backup) -> Png:
     """Decrypt a backup. Raise IntegrityFault if it cannot be read or if none of the identities can decrypt it."""
-    return _decrypted(path, stores.file(path).read(LARGEST + 1), keys)
+    return _decrypted(path, read(path), keys)
 
 
 def _decrypted(path: Place, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
@@ -98,6 +103,10 @@ class AgeFiles:
             places += [own_copy(place) for place in places]
         return next((str(place) for place in places if self._stores.file(place).is_there()), None)
 
+    def backups(self) -> Iterator[Backup]:
+        """Yield the backups in the folder, without the users' own copies."""
+        return find_backups(self._folder, self._stores)
+
     def check(self) -> None:
         """Raise UsageFault if no backup could be written to the folder."""
         self._stores.folder(self._folder).check()
@@ -148,7 +157,7 @@ class AgeFiles:
 
     def picture(self, backup: Backup, keys: Secret[list[Identity]]) -> Png:
         """Decrypt a backup. Raise IntegrityFault if that fails."""
-        return open_backup(backup.path, keys, self._stores)
+        return _decrypted(backup.path, read_backup(backup.path, self._stores), keys)
 
     def discard(self, backup: Backup) -> None:
         """Remove a backup permanently."""

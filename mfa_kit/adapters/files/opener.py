@@ -5,8 +5,6 @@ from collections.abc import Callable
 from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.files.backup_names import backup_at
 from mfa_kit.adapters.files.identities import Identity
-from mfa_kit.adapters.files.local_store import LOCAL
-from mfa_kit.adapters.files.stores import Stores
 from mfa_kit.backups.contents import Opened, backup_call
 from mfa_kit.core.models import Call
 from mfa_kit.core.otp import Created, Png, Secret
@@ -15,16 +13,18 @@ from mfa_kit.qr_codes.reading import read_device
 
 
 class BackupOpener:
-    """Decrypts backups, and records each attempt in the log."""
+    """Decrypts backups, and records each attempt in the log. `read` returns a backup as it is stored."""
 
-    def __init__(self, log: Callable[[Call], None], identities: Secret[list[Identity]], stores: Stores = LOCAL) -> None:
-        self._log, self._identities, self._stores = log, identities, stores
+    def __init__(
+        self, log: Callable[[Call], None], identities: Secret[list[Identity]], read: Callable[[Place], bytes]
+    ) -> None:
+        self._log, self._identities, self._read = log, identities, read
 
     def picture(self, file: Place) -> Png:
         """Return the picture in a backup. Raise IntegrityFault if the file cannot be decrypted."""
         succeeded, named = False, backup_at(file)
         try:
-            picture = open_backup(file, self._identities, self._stores)
+            picture = open_backup(file, self._identities, self._read)
             succeeded = True
         finally:
             user = named.user if named else None

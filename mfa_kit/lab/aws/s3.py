@@ -1,4 +1,4 @@
-"""Amazon S3 of the lab, for backups: moto's own S3. The lab names its calls, so that faults can apply to them.
+"""Amazon S3 of the lab is moto's own S3. The lab names its calls, so that faults can apply to them.
 
 moto checks neither signatures nor policies here. Buckets are lost when the lab ends.
 """

@@ -1,0 +1,32 @@
+"""Reads backups from a bucket in threads, while earlier ones are decrypted."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+
+from mfa_kit.core.places import Place, S3Url
+
+THREADS = 16
+# The number of backups that are read before the first of them is decrypted.
+BATCH = 4 * THREADS
+
+
+class ReadAhead:
+    """Reads the backups in buckets before they are asked for. Files on this computer are read when they are needed."""
+
+    def __init__(self, read: Callable[[Place], bytes]) -> None:
+        self._read = read
+        self._reading: dict[Place, Future[bytes]] = {}
+
+    def over(self, files: Iterable[Place]) -> Iterator[Place]:
+        """Yield the files. Those in buckets are read a batch at a time."""
+        rest = iter(files)
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="read") as pool:
+            while batch := list(islice(rest, BATCH)):
+                self._reading = {each: pool.submit(self._read, each) for each in batch if isinstance(each, S3Url)}
+                yield from batch
+
+    def read(self, place: Place) -> bytes:
+        """Return the content of a file. Raise IntegrityFault if it could not be read."""
+        early = self._reading.pop(place, None)
+        return early.result() if early else self._read(place)
