@@ -134,8 +134,8 @@ PASSPHRASE = click.option(
 BACKUP_DIR = click.option(
     "--backup-dir",
     type=PlaceType(),
-    metavar="DIR|s3://BUCKET/PREFIX",
-    help="Folder of the encrypted backups, or a place in a bucket.",
+    metavar="DIR|URL",
+    help="Folder of the encrypted backups, or s3://BUCKET/PREFIX.",
 )
 
 DRILLED_WITHIN = click.option(

@@ -4,10 +4,10 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ import boto3
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files.agefile import open_backup
+from mfa_kit.adapters.files.agefile import open_backup, read_backup
 from mfa_kit.adapters.files.backup_names import backup_at
 from mfa_kit.core import otp
 from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.core.places import Place, S3Url
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
+from mfa_kit.wiring.stores import open_stores
 from tests.conftest import COUNTED, LOST, ROOT, bare, users_of
 from tests.faults.broken_disk import library
 from tests.faults.worker import ADDRESS
@@ -150,23 +152,26 @@ class Judge:
             aws_secret_access_key=self.lab.admin.secret_access_key,
         )
 
-    def works(self, user: str, home: Path) -> list[str]:
-        """Return the user's devices. Check that each has exactly one backup, whose codes IAM accepts."""
+    def works(self, user: str, home: Path, place: S3Url | None = None) -> list[str]:
+        """Return the user's devices. Check that each has exactly one backup, whose codes IAM accepts.
+
+        The backups are in the folder of a desk, or in a place of its own.
+        """
         try:
-            return self._works(user, home)
+            return self._works(user, place or home / "backups")
         except AssertionError:
             self.record(LOST, 1)
             raise
 
-    def _works(self, user: str, home: Path) -> list[str]:
+    def _works(self, user: str, place: Place) -> list[str]:
         serials = {serial for serial in self.lab.serials() if serial.rpartition("/")[2].startswith(user)}
         assert {self.lab.assigned(serial) for serial in serials} <= {user}, "a device that nobody has"
-        files = [each for each in (home / "backups").rglob("*") if each.is_file()]
+        files = _files(place)
         backups = [told for file in files if (told := backup_at(file))]
         assert len(backups) == len(files), f"something half written: {files}"
         seeds = {}
         for backup in backups:
-            opened = open_backup(backup.path, Secret([self.identity]))
+            opened = open_backup(backup.path, Secret([self.identity]), partial(read_backup, stores=open_stores()))
             seeds[f"arn:aws:iam::000000000000:mfa/{backup.device}"] = key_uri.seed_of(symbol.read(opened))
         assert seeds == {serial: Seed(self.lab.seed(serial)) for serial in serials}, "a backup that is not its device's"
         assert len(backups) == len(serials)
@@ -176,6 +181,14 @@ class Judge:
             self.iam.resync_mfa_device(UserName=user, SerialNumber=serial, **asked)
         self.record("users judged", 1)
         return sorted(serials)
+
+
+def _files(place: Place) -> Sequence[Place]:
+    """Return all files in a folder, or all versions and delete markers under a prefix."""
+    if isinstance(place, Path):
+        return [each for each in place.rglob("*") if each.is_file()]
+    found = boto3.client("s3").list_object_versions(Bucket=place.bucket, Prefix=f"{place.key}/")
+    return [S3Url(place.bucket, each["Key"]) for kind in ("Versions", "DeleteMarkers") for each in found.get(kind, ())]
 
 
 @pytest.fixture

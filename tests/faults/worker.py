@@ -28,6 +28,7 @@ from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core import models
 from mfa_kit.core.errors import IntegrityFault, MfaKitError
 from mfa_kit.core.models import VIRTUAL, Call, Caller, Intent, Method, Purpose
+from mfa_kit.core.places import Place, parse_place
 from mfa_kit.enrollment import orphans, revoke
 from mfa_kit.enrollment.backup_alone import BackupAlone
 from mfa_kit.enrollment.enroll import enroll
@@ -36,6 +37,7 @@ from mfa_kit.enrollment.planning import Wish
 from mfa_kit.enrollment.ports import Carrier, Desk, Vault
 from mfa_kit.wiring.backup_records import recorded
 from mfa_kit.wiring.methods import registry
+from mfa_kit.wiring.stores import open_stores
 
 PORTS = ("inventory", "registrar", "vault", "journal")
 # These calls neither request nor change anything, so they do not count as steps.
@@ -169,6 +171,7 @@ def at_desk(
     recipient: str,
     cut: Cut | None = None,
     sleep: Callable[[float], None] = lambda _: None,
+    place: Place | None = None,
 ) -> Iterator[tuple[Desk, Caller, Callable[[], Carrier], Notes]]:
     """Open a desk whose ports, including the carriers of dead runs, are wrapped by the cut."""
     cut = cut or Cut()
@@ -176,7 +179,7 @@ def at_desk(
     with ledger_of(home) as ledger:
         iam, observer = shared
         observer.to, observer.before = ledger.called, ledger.check
-        vault: Vault = AgeFiles(home / "backups", parse_recipients([recipient]))
+        vault: Vault = AgeFiles(place or home / "backups", parse_recipients([recipient]), open_stores())
         if (home / ADDRESS).exists():  # as commands do; without its session, a process writes no backup
             vault = recorded(vault, ledger)
 
@@ -248,7 +251,9 @@ class Told(Cut):
 
 
 def _verbs(job: dict[str, Any], shared: Shared, cut: Cut) -> None:
-    with at_desk(Path(job["home"]), shared, recipient=job["recipient"], cut=cut) as (desk, caller, carrier, _):
+    place = parse_place(job["place"]) if "place" in job else None
+    home, recipient = Path(job["home"]), job["recipient"]
+    with at_desk(home, shared, recipient=recipient, cut=cut, place=place) as (desk, caller, carrier, _):
         seat = carrier()
         if "gate" in job:
             seat = Waiting(desk.inventory.now, Path(job["gate"]))

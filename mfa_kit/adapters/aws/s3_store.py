@@ -38,10 +38,16 @@ class S3Folder:
         return True
 
     def files(self) -> Iterator[S3Url]:
-        """Yield the objects three levels below, sorted by their parts. An object with only a copy counts as there."""
+        """Yield the objects three levels below, sorted by their parts. An object with only a copy counts as there.
+
+        Raise UsageFault if the bucket does not exist.
+        """
         above = len(self._url.parts)
         below = S3Url(self._url.bucket, f"{self._url.key}/" if self._url.key else "")
-        found = {_original(each) for each in self._calls.keys(below)}
+        try:
+            found = {_original(each) for each in self._calls.keys(below)}
+        except NoBucket as absent:
+            raise UsageFault(f"there is no bucket {self._url.bucket}", absent.hint) from None
         for url in sorted(found, key=lambda each: each.parts):
             if len(url.parts) == above + DEPTH and all(url.parts):
                 yield url
