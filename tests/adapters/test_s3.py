@@ -16,7 +16,7 @@ import pytest
 
 from mfa_kit.adapters.aws.clients import Connection, open_s3
 from mfa_kit.adapters.aws.s3_calls import WRITE_PAUSES, S3Calls
-from mfa_kit.adapters.aws.s3_store import COPY, S3File, S3Folder, S3Stores
+from mfa_kit.adapters.aws.s3_store import COPY, S3File, S3Stores
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup, read_backup
 from mfa_kit.adapters.files.backup_names import find_backups
 from mfa_kit.adapters.files.identities import Identity
@@ -240,7 +240,7 @@ def test_a_missing_bucket_is_told(calls: S3Calls) -> None:
         file.remove(sealed=True)
     file.remove(sealed=False)
     with pytest.raises(UsageFault, match="there is no bucket nowhere"):
-        S3Folder(S3Url("nowhere"), calls).check()
+        S3Stores(calls).folder(S3Url("nowhere")).check()
 
 
 def locked(client: Any, mode: str) -> str:
@@ -255,7 +255,7 @@ def locked(client: Any, mode: str) -> str:
 def test_a_lock_in_compliance_mode_is_refused_and_explained(client: Any, calls: S3Calls) -> None:
     name = locked(client, "COMPLIANCE")
     with pytest.raises(UsageFault, match="locks new objects in compliance mode"):
-        S3Folder(S3Url(name), calls).check()
+        S3Stores(calls).folder(S3Url(name)).check()
     file = S3File(url(name), calls)
     file.create(b"sealed")
     with pytest.raises(IntegrityFault, match=r"is locked in compliance mode until \d{4}-") as found:
@@ -265,7 +265,7 @@ def test_a_lock_in_compliance_mode_is_refused_and_explained(client: Any, calls: 
 
 def test_a_lock_in_governance_mode_is_overridden(client: Any, calls: S3Calls) -> None:
     name = locked(client, "GOVERNANCE")
-    S3Folder(S3Url(name), calls).check()
+    S3Stores(calls).folder(S3Url(name)).check()
     file = S3File(url(name), calls)
     file.create(b"sealed")
     file.remove(sealed=True)
@@ -275,7 +275,7 @@ def test_a_lock_in_governance_mode_is_overridden(client: Any, calls: S3Calls) ->
 def test_only_confirmed_backups_may_be_locked_in_compliance_mode(client: Any, calls: S3Calls) -> None:
     """Without default retention, the lock is put on an object later, and the bucket is accepted."""
     name = made(client, versioning=True, ObjectLockEnabledForBucket=True)
-    S3Folder(S3Url(name), calls).check()
+    S3Stores(calls).folder(S3Url(name)).check()
     file = S3File(url(name), calls)
     file.create(b"sealed")
     until = datetime.now(UTC) + timedelta(days=1)
@@ -307,14 +307,14 @@ def test_a_public_bucket_is_refused(by: str, bucket: str, client: Any, calls: S3
     else:
         client.put_bucket_acl(Bucket=bucket, ACL="public-read")
     with pytest.raises(UsageFault, match="is public"):
-        S3Folder(S3Url(bucket), calls).check()
+        S3Stores(calls).folder(S3Url(bucket)).check()
     block(client, bucket)
-    S3Folder(S3Url(bucket), calls).check()
+    S3Stores(calls).folder(S3Url(bucket)).check()
 
 
 def test_what_aws_does_not_tell_is_no_reason_to_refuse(bucket: str, calls: S3Calls, lab: Lab) -> None:
     lab.faults.add("*", "denied", at="every")
-    S3Folder(S3Url(bucket), calls).check()
+    S3Stores(calls).folder(S3Url(bucket)).check()
 
 
 def test_files_are_listed_in_order_at_their_depth(bucket: str, client: Any, calls: S3Calls) -> None:
@@ -329,7 +329,7 @@ def test_files_are_listed_in_order_at_their_depth(bucket: str, client: Any, call
         "q/1/a/x",
     ):
         client.put_object(Bucket=bucket, Key=key, Body=b"")
-    found = [str(each) for each in S3Folder(S3Url(bucket, "pre"), calls).files()]
+    found = [str(each) for each in S3Stores(calls).folder(S3Url(bucket, "pre")).files()]
     assert found == [f"s3://{bucket}/pre/1/a/y", f"s3://{bucket}/pre/1/a/z", f"s3://{bucket}/pre/1/b/x"]
 
 
@@ -400,7 +400,7 @@ def test_a_killed_replacement_loses_nothing_and_is_finished_later(
             whole = True
         found = file.read(MOST)
         assert found in {b"old", b"new old"}
-        assert place in list(S3Folder(S3Url(bucket, "pre"), calls).files())
+        assert place in list(S3Stores(calls).folder(S3Url(bucket, "pre")).files())
         assert file.is_there()
         file.replace(lambda _: b"newest", lambda _: True, most=MOST)
         assert [each for each in keys(client, bucket) if f"/{at}/" in each] == [place.key], at
@@ -467,6 +467,14 @@ def test_a_bucket_is_a_vault_as_a_folder_is(
         vault.place(intent, RUN)
     vault.remove(entry)
     assert keys(client, bucket) == []
+
+
+def test_a_bucket_is_checked_once(vault: AgeFiles, lab: Lab) -> None:
+    """A rollout checks its vault for each user."""
+    vault.check()
+    before = len(lab.calls)
+    vault.check()
+    assert len(lab.calls) == before
 
 
 def test_a_ledger_that_names_another_object_removes_nothing(vault: AgeFiles, bucket: str) -> None:

@@ -24,14 +24,16 @@ COMPLIANCE = "COMPLIANCE"
 
 
 class S3Folder:
-    """A prefix of a bucket."""
+    """A prefix of a bucket. `checked` has the buckets that need no other check in this process."""
 
-    def __init__(self, url: S3Url, calls: S3Calls) -> None:
-        self._url, self._calls = url, calls
+    def __init__(self, url: S3Url, calls: S3Calls, checked: set[str]) -> None:
+        self._url, self._calls, self._checked = url, calls, checked
 
     def check(self) -> None:
         """Raise UsageFault for a bucket that does not exist, is public, or would never let a secret be removed."""
-        check_bucket(self._url.bucket, self._calls)
+        if self._url.bucket not in self._checked:
+            check_bucket(self._url.bucket, self._calls)
+            self._checked.add(self._url.bucket)
 
     def is_there(self) -> bool:
         """Return True, because a prefix exists as soon as an object is written. `files` finds out about the bucket."""
@@ -244,10 +246,11 @@ class S3Stores:
 
     def __init__(self, calls: S3Calls) -> None:
         self._calls = calls
+        self._checked: set[str] = set()
 
     def folder(self, place: Place) -> S3Folder:
         """Return the folder at a URL."""
-        return S3Folder(_url(place), self._calls)
+        return S3Folder(_url(place), self._calls, self._checked)
 
     def file(self, place: Place, folder: Place | None = None) -> S3File:
         """Return the object at a URL."""
