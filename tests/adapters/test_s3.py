@@ -361,26 +361,21 @@ class Killed(BaseException):
     """Ends a replacement as SIGKILL does: nothing is cleaned up."""
 
 
-def killing(at: int) -> S3Calls:
-    """Return calls that raise before or after the nth request or answer, and from then on."""
-    steps = count()
-    dead = False
+class Killing:
+    """Calls to S3 that end before or after the nth request or answer, and all later ones too."""
 
-    def client() -> Any:
-        made = open_s3(Connection())
-
-        def before(**_: Any) -> None:
-            nonlocal dead
-            dead = dead or next(steps) == at
-            if dead:
-                raise Killed
-
+    def __init__(self) -> None:
+        client = open_s3(Connection())
         for operation in ("PutObject", "DeleteObject", "GetObject", "ListObjectsV2", "ListObjectVersions"):
-            made.meta.events.register(f"before-send.s3.{operation}", before)
-            made.meta.events.register(f"after-call.s3.{operation}", before)
-        return made
+            client.meta.events.register(f"before-send.s3.{operation}", self._step)
+            client.meta.events.register(f"after-call.s3.{operation}", self._step)
+        self.calls = S3Calls(lambda: client, sleep=lambda _: None, encryption={})
+        self.left = 0
 
-    return S3Calls(client, sleep=lambda _: None, encryption={})
+    def _step(self, **_: Any) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
 
 
 @pytest.mark.slow
@@ -388,12 +383,13 @@ def test_a_killed_replacement_loses_nothing_and_is_finished_later(
     bucket: str, client: Any, calls: S3Calls, record_property: Callable[[str, object], None]
 ) -> None:
     """At each moment the object can be read and is listed. The next replacement leaves one version of it."""
+    killing = Killing()
     for at in count():
-        place = S3Url(bucket, f"pre/1/{at}/x.png.age")
+        killing.left, place = at, S3Url(bucket, f"pre/1/u{at}/x.png.age")
         file = S3File(place, calls)
         file.create(b"old")
         try:
-            replaced(S3File(place, killing(at)))
+            replaced(S3File(place, killing.calls))
         except Killed:
             whole = False
         else:
@@ -403,7 +399,7 @@ def test_a_killed_replacement_loses_nothing_and_is_finished_later(
         assert place in list(S3Stores(calls).folder(S3Url(bucket, "pre")).files())
         assert file.is_there()
         file.replace(lambda _: b"newest", lambda _: True, most=MOST)
-        assert [each for each in keys(client, bucket) if f"/{at}/" in each] == [place.key], at
+        assert [each for each in keys(client, bucket) if f"/u{at}/" in each] == [place.key], at
         assert file.read(MOST) == b"newest"
         record_property(COUNTED, ("kills in a replacement in S3", 1))
         if whole:

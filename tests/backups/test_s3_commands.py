@@ -70,7 +70,7 @@ def test_a_backup_lives_in_a_bucket_from_enroll_to_revoke(
     assert mfa_kit.run("backup", "verify", file, "-i", old.file).code == 5
     assert mfa_kit.run("backup", "verify", file, "-i", new.file).code == 0
     assert len(keys(client, bucket)) == 1
-    done = mfa_kit.run("revoke", user, "--leave-without-mfa", "--yes", "--backup-dir", place)
+    done = mfa_kit.run("revoke", user, "--leave-without-mfa", "--yes")
     assert done.code == 0, done.err
     assert keys(client, bucket) == []
 
@@ -125,11 +125,11 @@ def test_doctor_checks_the_bucket(mfa_kit: MfaKit, bucket: str, client: Any) -> 
         return {row["check"]: (row["state"], row["found"]) for row in rows(mfa_kit, "doctor")}
 
     (mfa_kit.home / "config.toml").write_text(f'backup-dir = "s3://{bucket}/pre"\n')
-    rows = found()
-    assert rows["backup bucket"] == ("ok", f"s3://{bucket}/pre")
-    assert rows["bucket versioning"] == ("ok", "on")
-    assert rows["object lock"] == ("ok", "no default retention")
-    assert rows["public access"][0] == "-"
+    state_of = found()
+    assert state_of["backup bucket"] == ("ok", f"s3://{bucket}/pre")
+    assert state_of["bucket versioning"] == ("ok", "on")
+    assert state_of["object lock"] == ("ok", "no default retention")
+    assert state_of["public access"][0] == "-"
     client.put_bucket_acl(Bucket=bucket, ACL="public-read")
     assert found()["public access"] == ("wrong", "the bucket is public, so mfa-kit refuses it")
     (mfa_kit.home / "config.toml").write_text('backup-dir = "s3://nowhere-at-all"\n')

@@ -11,6 +11,7 @@ complete copy exists. A later process finishes what a killed one began.
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC
 
 from mfa_kit.adapters.aws.bucket_rules import check_bucket
 from mfa_kit.adapters.aws.s3_calls import Absent, Damaged, Found, NoBucket, ObjectVersion, S3Calls, Taken
@@ -226,8 +227,9 @@ class S3File:
         """Return the mode of a version's lock and when it ends, or None and "" if no lock is known."""
         where = {"Bucket": version.url.bucket, "Key": version.url.key, "VersionId": version.id}
         with suppress(MfaKitError):
-            found = self._calls.ask("get_object_retention", **where)["Retention"]
-            return found.get("Mode"), f"{found['RetainUntilDate']:%Y-%m-%d %H:%M} UTC"
+            found = self._calls.ask("head_object", **where)
+            if mode := found.get("ObjectLockMode"):
+                return mode, f"{found['ObjectLockRetainUntilDate'].astimezone(UTC):%Y-%m-%d %H:%M} UTC"
         return None, ""
 
     @contextmanager
