@@ -354,12 +354,12 @@ class Verb(click.Command):
             raise click.UsageError("give either --quiet or --verbose", ctx)
         # The form may be given before the verb, so it can be checked only here, where the verb is known too.
         flags = given()
-        if flags.profile:
+        output = Output.of(flags.output, ctx, html=self.html, wide=flags.wide, query=flags.query)
+        wanted = inspect.signature(self.callback).parameters if self.callback else {}
+        if "backup_dir" in wanted or "settings" in wanted:
             from mfa_kit.wiring.stores import given_profile
 
             given_profile.set(flags.profile)
-        output = Output.of(flags.output, ctx, html=self.html, wide=flags.wide, query=flags.query)
-        wanted = inspect.signature(self.callback).parameters if self.callback else {}
         if "output" in wanted:
             ctx.params["output"] = output._replace(color=_has_color())
         if "settings" in wanted:

@@ -91,6 +91,14 @@ def test_the_place_can_be_configured(mfa_kit: MfaKit, user: str, bucket: str, cl
     assert row["file"] == f"s3://{bucket}/{key}"
 
 
+def test_the_profile_of_one_command_is_for_its_bucket_only(mfa_kit: MfaKit, bucket: str) -> None:
+    """The next command in the same process uses the usual credentials."""
+    done = mfa_kit.run("--profile", "nope", "backup", "list", "--backup-dir", f"s3://{bucket}")
+    assert done.code == 4
+    assert "profile (nope) could not be found" in done.err
+    assert mfa_kit.run("backup", "list", "--backup-dir", f"s3://{bucket}").code == 0
+
+
 def test_a_public_bucket_gets_no_backup_and_no_device(
     mfa_kit: MfaKit, user: str, bucket: str, client: Any, old: Pair, lab: Lab
 ) -> None:
