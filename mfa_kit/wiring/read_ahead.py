@@ -1,10 +1,13 @@
 """Reads backups from a bucket in threads, while earlier ones are decrypted."""
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from mfa_kit.core.places import Place, S3Url
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 THREADS = 16
 # The number of backups that are read before the first of them is decrypted.
@@ -20,6 +23,8 @@ class ReadAhead:
 
     def over(self, files: Iterable[Place]) -> Iterator[Place]:
         """Yield the files. Those in buckets are read a batch at a time."""
+        from concurrent.futures import ThreadPoolExecutor
+
         rest = iter(files)
         with ThreadPoolExecutor(THREADS, thread_name_prefix="read") as pool:
             while batch := list(islice(rest, BATCH)):
