@@ -82,8 +82,8 @@ NOT_RAISED: dict[str, Sequence[str]] = {
         *("Database.faults of PostgresqlDatabase", "Database.hold of PostgresqlDatabase"),
         *("Database.left_held of PostgresqlDatabase", "Database.lightly of PostgresqlDatabase"),
         *("Database.log of PostgresqlDatabase", "Database.release of PostgresqlDatabase"),
-        *("Database.select of PostgresqlDatabase", "Database.try_to_hold of PostgresqlDatabase"),
-        "Database.write of PostgresqlDatabase",
+        *("Tables.select of PostgresqlDatabase", "Database.try_to_hold of PostgresqlDatabase"),
+        "Tables.write of PostgresqlDatabase",
     ),
     "only places in a bucket use it; tests/adapters/test_s3.py makes its calls fail": (
         *("Stores.file of S3Stores", "Stores.folder of S3Stores"),
