@@ -169,6 +169,7 @@ PLANTED = [
     ("pure", "enrollment.enroll", "mfa_kit.qr_codes.symbol"),
     ("pure", "rollout.planted", "mfa_kit.disk.whole_files"),
     ("pure", "tokens.planted", "subprocess"),
+    ("pure", "enrollment.pacing", "time"),
 ]
 
 

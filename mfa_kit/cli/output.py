@@ -30,7 +30,6 @@ class Output(NamedTuple):
     """The output of a verb: prints to stdout in the chosen form.
 
     `search` returns the part of a JSON document to print. `wide` prints full values even if they do not fit the window.
-    `wide` prints full values even if they do not fit the window.
     """
 
     form: str

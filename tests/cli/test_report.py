@@ -14,7 +14,10 @@ import pytest
 from mfa_kit.cli import options
 from mfa_kit.cli.output import FORMS, Output
 from mfa_kit.cli.results import Results
+from mfa_kit.cli.rollout.account_results import show_accounts, show_users
+from mfa_kit.cli.rollout.account_work import AccountWork
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.organization.accounts import OrgAccount
 from tests.conftest import MfaKit, bare
 
 ROW: dict[str, Any] = {"user": "alice", "last_seen": None, "fine": True, "devices": ("a", "b"), "days": 3}
@@ -126,12 +129,16 @@ def upper(results: Results) -> None:
 
 
 def test_a_form_is_a_function_and_a_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """With these, all results can be printed in a new form."""
+    """With these, results can be printed in a new form, also by a command that chooses its rows by the form."""
     monkeypatch.setattr("mfa_kit.cli.output.FORMS", {**FORMS, "upper": f"{__name__}:upper"})
     found = Output.of("upper", click.Context(click.Command("x")), html=False)
     found.one("x", {"a": 1})
     found.many("y", [{"a": 2}, {"a": 3}], empty="")
     assert capsys.readouterr().out == "X 1\nY 2 3\n"
+    work = AccountWork(account=OrgAccount(id="123456789012", name="prod"), total=0)
+    show_accounts("z", [work], output=found)
+    show_users("z", [work], output=found, head={})
+    assert capsys.readouterr().out == "Z 123456789012 prod done None None None 0\n"
 
 
 @pytest.mark.parametrize(("form", "html"), [("yaml", True), ("html", False)])

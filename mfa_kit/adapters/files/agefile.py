@@ -122,7 +122,6 @@ class AgeFiles:
             self._put(backup, picture, self._to, self._folder)
         if intent.recipient:
             own = replace(backup, path=own_copy(path))
-            own = replace(backup, path=own_copy(path))
             self._put(own, picture, parse_recipients([intent.recipient]), self._folder / OWN)
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:

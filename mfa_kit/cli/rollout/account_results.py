@@ -14,6 +14,8 @@ from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 
+# The output forms that have the rows of all users.
+DOCUMENTS = {"json", "csv"}
 # The outcomes of users who should have got a device, but for whom nothing was done.
 NOT_DONE = {*TO_RETRY, RowOutcome.NOT_STARTED}
 
@@ -67,13 +69,13 @@ def counts_of(works: Iterable[AccountWork]) -> Counter[RowOutcome]:
 
 
 def show_accounts(schema: str, works: Sequence[AccountWork], *, output: Output) -> None:
-    """In a table and in JSON Lines, print a row per account. The other forms are printed by `show_users`."""
+    """Print a row per account, except in the forms that `show_users` prints."""
     shown = _shown(works)
     rows = [_counted_row(work, shown) for work in works]
     if output.form == "jsonl":
         for row in rows:
             output.one(schema, row)
-    elif output.form == "table":
+    elif output.form not in DOCUMENTS:
         narrow = ["account_name", "account", "state", *map(outcome_name, shown)]
         output.many(schema, rows, empty="there are no accounts", narrow=narrow)
 
