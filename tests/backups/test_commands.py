@@ -165,7 +165,6 @@ def test_a_broken_configuration_does_not_prevent_decryption(
         ["backup", "recipients", "--backup-dir", folder],
         ["backup", "exposed", "-r", old.recipient, "--backup-dir", folder],
         ["backup", "rekey", "--backup-dir", folder, "-i", old.file, "-r", new.recipient],
-        ["ledger", "show"],
     ]
     for command in commands:
         done = desk.run(*command)
@@ -175,6 +174,15 @@ def test_a_broken_configuration_does_not_prevent_decryption(
     assert "note: ignoring the configuration file" in listed.err
     assert desk.run("backup", "list").code == 2
     assert desk.run("backup", "verify", "--all", "-i", old.file).code == 2
+
+
+def test_a_broken_configuration_shows_no_ledger(desk: MfaKit) -> None:
+    """The file may name another ledger, and the empty ledger of this computer would look as if nothing happened."""
+    desk.home.mkdir()
+    (desk.home / "config.toml").write_text('ledger = "postgresql://HOST/mfa"\nacount = "1"\n')
+    done = desk.run("ledger", "show")
+    assert (done.code, done.out) == (2, "")
+    assert "unknown key 'acount'" in done.err
 
 
 @pytest.mark.parametrize(
