@@ -34,9 +34,9 @@ class OrgAccount:
     """An account in which a command works.
 
     `state` is None if the account comes from a file. `roles` are names or ARNs of roles that are assumed one after the
-    other. The last role must be in this account; the others may be in any account. If `roles` is empty, the command's
-    default role is assumed. `profile` is an AWS profile that is used instead of a role. `tags` are texts such as
-    `env:prod`, and `variables` are values for other programs, both in the format of c7n-org.
+    other. The last role must be in this account; the others may be in any account. If there is neither a role nor a
+    profile, the command's default role is assumed. `profile` is an AWS profile that is used instead of a role. `tags`
+    are texts such as `env:prod`, and `variables` are values for other programs, both in the format of c7n-org.
     """
 
     id: str
@@ -51,11 +51,11 @@ class OrgAccount:
 
     @property
     def is_open(self) -> bool:
-        """Whether the account is active, or its state is not known because it comes from a file."""
+        """Whether commands may work in the account: its state is ACTIVE, or None because it comes from a file."""
         return self.state in {None, AccountState.ACTIVE}
 
     def is_called(self, name: str) -> bool:
-        """Return whether a text is the account's ID or its name. Text of 12 digits is always an ID, never a name."""
+        """Return whether `name` is the account's ID or its name. A text of 12 digits is always an ID, never a name."""
         return name == self.id or (name == self.name and not ACCOUNT_ID.fullmatch(name))
 
     @property

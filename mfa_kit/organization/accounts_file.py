@@ -1,7 +1,7 @@
-"""Converts accounts files, already parsed from JSON or YAML, to accounts, and accounts to new files.
+"""Converts the content of an accounts file (a list of AWS accounts, in JSON or YAML) to accounts, and accounts back.
 
-The format is `CONFIG_SCHEMA` in c7n_org/cli.py of Cloud Custodian, without other clouds, and with two differences: an
-account may have neither a role nor a profile, and a key that c7n-org would ignore is an error.
+The format is `CONFIG_SCHEMA` in c7n_org/cli.py of Cloud Custodian, for accounts of AWS only, and with two differences:
+an account may have neither a role nor a profile, and a key that c7n-org would ignore is an error.
 """
 
 import math
@@ -25,13 +25,18 @@ OTHER_CLOUDS = ("subscriptions", "projects", "tenancies")
 DEEPEST = 50
 FORMAT = "see docs/accounts-file.md, or write a file: mfa-kit accounts export -o FILE"
 
-# Returns where the account with this index, or one of its keys, is in the file. The first account has the index 0.
+# Returns the place of an account in the file, such as `line 3`. The arguments are the index of the account, from 0, and
+# the name of one of its keys, or None for the whole account.
 Locate = Callable[[int, str | None], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountFault:
-    """An error in one account of a file. `key` is None if the error concerns the whole account."""
+    """An error in one account of a file.
+
+    `place` is the account's place in the file, such as `line 3`. `key` is the name of the invalid key, or None if the
+    error concerns the whole account. `what` is the error message.
+    """
 
     place: str
     key: str | None
@@ -50,12 +55,16 @@ class ParsedAccounts:
 
 
 def number_accounts(index: int, _: str | None) -> str:
-    """Return the position of an account in a format without line numbers. The first account is `account 1`."""
+    """Return `account N` as the place of an account in a file without line numbers. The index 0 is `account 1`."""
     return f"account {index + 1}"
 
 
 def parse_accounts(document: object, *, locate: Locate = number_accounts) -> ParsedAccounts:
-    """Parse a document. Raise UsageFault if it has no list of accounts or has unknown top-level keys."""
+    """Parse the content of an accounts file, which is the value that was read from JSON or YAML.
+
+    Return the valid accounts, and the errors of the others. `locate` returns the place of an account for its errors.
+    Raise UsageFault if there is no list of accounts, or if a top-level key is unknown or invalid.
+    """
     items, shared = _top(document)
     accounts: list[OrgAccount] = []
     faults: list[AccountFault] = []
@@ -75,7 +84,10 @@ def parse_accounts(document: object, *, locate: Locate = number_accounts) -> Par
 
 
 def _top(document: object) -> tuple[list[object], dict[str, object]]:
-    """Return the unparsed accounts, and the variables that all accounts share."""
+    """Return the unparsed accounts, and the variables in the top-level key `vars`, which all accounts share.
+
+    Raise UsageFault if there is no list of accounts, or if a top-level key is unknown or invalid.
+    """
     if not isinstance(document, dict) or not set(document) & {*TOP, *OTHER_CLOUDS}:
         raise UsageFault("the file has no top-level key 'accounts'", FORMAT)
     for key in document:
@@ -145,7 +157,10 @@ class _Item:
     def _parse(
         self, found: Mapping[object, object], key: str, parse: Callable[[object], T], *, required: bool = False
     ) -> T | None:
-        """Return a key's value, or None if it is missing, null or invalid. Record an error for an invalid value."""
+        """Return the parsed value of a key, or None if it is missing, null or invalid.
+
+        Record an error if the value is invalid, or if it is required and missing.
+        """
         value = found.get(key)
         if value is None:
             if required:
@@ -174,7 +189,7 @@ class _Item:
 
 
 def _quoted(value: object) -> str:
-    """Return text shortened and in quotation marks, or the type name of any other value."""
+    """Return a text in quotation marks, cut after 60 characters, or the type name of any other value."""
     return ascii(value[:60]) if isinstance(value, str) else type(value).__name__
 
 
@@ -197,7 +212,10 @@ def _account_id(value: object) -> str:
 
 
 def _roles(value: object) -> tuple[str, ...]:
-    """Return one role, or the roles of a chain. In a chain, each role except the last must be an ARN."""
+    """Return a single role, or the roles of a chain, as names or ARNs in the order in which they are assumed.
+
+    Raise UsageFault if a role is invalid, or if a role of a chain, other than the last, is not an ARN.
+    """
     if not isinstance(value, list):
         return (_role(value),)
     if not value:
@@ -238,9 +256,10 @@ def _variables(value: object) -> dict[str, object]:
 
 
 def _check_plain(value: object, *, above: frozenset[int], done: set[int]) -> None:
-    """Raise UsageFault for a value that JSON cannot represent. In YAML, a list can contain itself.
+    """Raise UsageFault if JSON cannot represent a value, or if it is nested too deep.
 
-    `above` holds the IDs of the objects that contain this value, and `done` the IDs of the objects already checked.
+    In YAML, a list can contain itself. `above` has the `id()` of each list and dictionary that contains this value, and
+    `done` the `id()` of each one that was already checked.
     """
     if isinstance(value, dict | list):
         if id(value) in above or len(above) > DEEPEST:
@@ -254,7 +273,9 @@ def _check_plain(value: object, *, above: frozenset[int], done: set[int]) -> Non
 
 
 def accounts_document(accounts: Iterable[OrgAccount], *, partition: str) -> dict[str, object]:
-    """Return accounts as a document that c7n-org can read, each with a role or a profile.
+    """Return the content of an accounts file that c7n-org can read: `{"accounts": [...]}`.
+
+    Each account must have a role or a profile.
 
     c7n-org expands the name of a single role to an ARN in the partition `aws`. It does not expand names in a chain of
     roles. In other partitions and in chains, roles are therefore written as ARNs. c7n-org requires a name for each

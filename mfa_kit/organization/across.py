@@ -1,4 +1,4 @@
-"""Does the same work in many accounts. An account that fails still gets a result, and the others continue."""
+"""Does the same work in many accounts. After an error in one account, the others continue."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,9 +29,10 @@ UNREAD = {VisitState.DENIED, VisitState.FAILED}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit(Generic[T]):
-    """The outcome of the work in one account: a result, or the reason why there is no result and what to do.
+    """The outcome of a command's work in one account.
 
-    `code` is the exit code of an error, otherwise 0.
+    `found` is the result. If it is None, `why` is the reason and `hint` says what to do. `code` is the exit code of an
+    error, otherwise 0.
     """
 
     account: OrgAccount
@@ -42,7 +43,7 @@ class Visit(Generic[T]):
     code: int = 0
 
     def mapped(self, change: Callable[[T], S]) -> "Visit[S]":
-        """Return the visit with `change` applied to its result, if it has a result."""
+        """Return a copy of this Visit with the result `change(found)`, or with None if it has no result."""
         found = None if self.found is None else change(self.found)
         return Visit(account=self.account, state=self.state, found=found, why=self.why, hint=self.hint, code=self.code)
 
@@ -54,7 +55,7 @@ class RunEach(Protocol):
     """
 
     def __call__(self, function: Callable[[S], T], items: Iterable[S], /) -> Generator[T, None, None]:
-        """Yield the result of each item when it is ready."""
+        """Call `function` with each item, and yield each return value when it is ready."""
         ...
 
 
@@ -65,9 +66,10 @@ def visit_accounts(
     each: RunEach,
     is_whole: Callable[[T], bool] = lambda _: True,
 ) -> Generator[Visit[T], None, None]:
-    """Do the work in each account, and yield the outcomes in the order in which the accounts finish.
+    """Call `work` for each account, and yield the outcomes in the order in which the accounts finish.
 
-    `is_whole` returns False for a result that lacks a part of the account that could not be read.
+    `each` makes these calls, several at a time. `is_whole` returns False for a result that lacks a part of the account,
+    because this part could not be read. If `work` raises MfaKitError, the outcome has this error instead of a result.
     """
 
     def visit(account: OrgAccount) -> Visit[T]:
@@ -89,9 +91,9 @@ def _unread(account: OrgAccount, state: VisitState, error: MfaKitError) -> Visit
 
 
 def skipped(accounts: Iterable[OrgAccount]) -> list[Visit[T]]:
-    """Return a visit for each account that is not active. No work is attempted in these accounts.
+    """Return a Visit (an outcome) for each of these accounts, which are not active, so that no work is done in them.
 
-    An account whose state is unknown may be active, so it counts as an account that could not be read.
+    Its state is SKIPPED. If the state of the account is UNKNOWN, the account may be active, so the Visit is FAILED.
     """
     return [
         Visit(account=account, state=VisitState.FAILED, why="Organizations does not say whether the account is active")
@@ -102,6 +104,9 @@ def skipped(accounts: Iterable[OrgAccount]) -> list[Visit[T]]:
 
 
 def all_denied(visits: Sequence[Visit[T]]) -> bool:
-    """Return whether several accounts were tried and all denied access, so that the caller is the likely cause."""
+    """Return whether two or more accounts were tried and all of them denied access.
+
+    In this case, the cause is probably in the caller's credentials, not in the accounts.
+    """
     tried = [visit for visit in visits if visit.state is not VisitState.SKIPPED]
     return len(tried) > 1 and all(visit.state is VisitState.DENIED for visit in tried)

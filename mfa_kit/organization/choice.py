@@ -11,7 +11,7 @@ WORKERS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountsChoice:
-    """The options for many accounts: who lists the accounts, which accounts to select, and the role to assume in each.
+    """The options of a command for many accounts: the list of accounts, the selection from it, and the role to assume.
 
     `file` lists the accounts. If it is None, Organizations lists them: all accounts of the organization, or those in
     the unit `ou` (the ID of a unit or of the root) and the units below it. `include` and `exclude` are account IDs and
@@ -19,8 +19,8 @@ class AccountsChoice:
 
     `role_name` is assumed in accounts that have no role or profile. With `replaces_roles`, it also replaces the role of
     the other accounts. It is None if the verb has no default role. `external_id` and `source_identity` are sent with
-    AssumeRole. `workers` is the number of accounts to work in at the same time. With `resume`, accounts that are
-    complete in `output_dir` are not read again.
+    AssumeRole. `workers` is the number of accounts to work in at the same time. With `resume`, accounts whose complete
+    results are in `output_dir` are not read again.
     """
 
     file: Path | None = None

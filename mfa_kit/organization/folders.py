@@ -1,4 +1,4 @@
-"""The ports of the use cases for many accounts."""
+"""The port (Protocol) through which an audit of many accounts writes its results to folders, and reads them again."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -7,33 +7,38 @@ from mfa_kit.account.snapshot import Snapshot
 
 
 class AccountFolders(Protocol):
-    """The folder of a command's results, with a folder for each account."""
+    """The folder with the results of a command for many accounts. It has a subfolder for each account."""
 
     def write(self, account: str, files: Mapping[str, str]) -> None:
-        """Write the folder of an account, replacing an earlier folder. `files` maps file names to their texts.
+        """Write the subfolder of the account with this ID. `files` maps file names to their texts.
 
-        Raise IntegrityFault if the folder cannot be written; an earlier folder is then kept.
+        An earlier subfolder of the account is replaced. Raise IntegrityFault if the new one cannot be written; the
+        earlier one is then kept.
         """
         ...
 
     def write_file(self, name: str, text: str) -> None:
-        """Write a file about all accounts, replacing an earlier file. Raise IntegrityFault if that fails."""
+        """Write a file about all accounts, and replace an earlier file of this name.
+
+        Raise IntegrityFault on failure.
+        """
         ...
 
     def begin(self, at: float, options: Mapping[str, Sequence[str]]) -> None:
-        """Record that a run begins, which reads every account. `at` is its time in Unix seconds by AWS's clock.
+        """Record the start of a run that reads every account. `at` is the start time in Unix seconds by AWS's clock.
 
-        `options` are the command-line options. A command that continues this run must have the same options.
+        `options` maps the names of command-line options to their values. A command that continues this run must have
+        the same options.
         """
         ...
 
     def began(self, options: Mapping[str, Sequence[str]]) -> float | None:
-        """Return when the earlier run began that this command can continue, in Unix seconds.
+        """Return the start time, in Unix seconds, of the earlier run that this command can continue.
 
-        Return None if there is no earlier run. Raise UsageFault if its options differ from `options`.
+        Return None if no earlier run is recorded. Raise UsageFault if the options of that run differ from `options`.
         """
         ...
 
     def snapshot(self, account: str) -> Snapshot | None:
-        """Return the snapshot of an account if an earlier run read it completely; otherwise None."""
+        """Return what an earlier run read in the account with this ID, or None if no run read it completely."""
         ...

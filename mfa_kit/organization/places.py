@@ -1,4 +1,7 @@
-"""Runs work in several accounts at the same time. An account that is throttled does not delay other accounts."""
+"""Runs work in several accounts at the same time. An account that is throttled does not delay other accounts.
+
+A limited number of accounts have a place, which is the right to work. An account that waits lends its place to another.
+"""
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -19,9 +22,10 @@ PROMPT = 1.0
 
 
 class AccountPlace:
-    """The place of an account among those at work. While a thread of the account waits, another account has the place.
+    """The place of one account: its right to be one of the limited number of accounts at work.
 
-    `changed` is called with 1 when the place becomes free, and with -1 when the account takes it again.
+    While a thread of the account waits, its place is free for another account. `changed` is called with 1 when the
+    place becomes free, and with -1 when the account takes it again.
     """
 
     def __init__(self, changed: Callable[[int], None]) -> None:
@@ -29,7 +33,7 @@ class AccountPlace:
 
     @contextmanager
     def given_up(self) -> Iterator[None]:
-        """Leave the place to another account until the context ends."""
+        """Free the place for another account until the `with` block ends."""
         with self._lock:
             self._waiting += 1
             if self._waiting == 1:
@@ -47,9 +51,10 @@ _PLACE: ContextVar[AccountPlace | None] = ContextVar("place", default=None)
 
 
 def leaving_place(sleep: Callable[[float], None], *, least: float = 0.0) -> Callable[[float], None]:
-    """Return a function that calls `sleep`, and meanwhile gives up the place of the account that this thread works in.
+    """Return a function that calls `sleep`, and frees the place of this thread's account for another account meanwhile.
 
-    Pauses shorter than `least` seconds keep the place. In a thread that works in no account, return `sleep` itself.
+    A pause shorter than `least` seconds does not free the place. In a thread that works in no account, return `sleep`
+    itself.
     """
     place = _PLACE.get()
     if place is None:
@@ -66,10 +71,11 @@ def leaving_place(sleep: Callable[[float], None], *, least: float = 0.0) -> Call
 
 
 class Places(Generic[S, T]):
-    """Applies `act` to items in threads, one item per thread. `number` items are at work, and up to WAITING more wait.
+    """Calls `act` with each item, such as an account, in a thread of its own.
 
-    An item that has waited continues at once, even if more than `number` items are then at work. `waits_for` is called
-    with the items whose work has not ended PROMPT seconds after the iteration was closed.
+    At most `number` items are at work at a time, while up to WAITING others pause (`leaving_place`). After its pause,
+    an item continues at once, even if more than `number` items are then at work. After an error or a stop, `waits_for`
+    is called with the items whose work has not ended within PROMPT seconds.
     """
 
     def __init__(
@@ -90,10 +96,10 @@ class Places(Generic[S, T]):
     def work_through(
         self, items: Iterable[S], *, on_error: Callable[[], object] = lambda: None
     ) -> Generator[T, None, None]:
-        """Yield each result when it is ready, or raise the first error.
+        """Yield each result when it is ready, or raise the first error of `act`.
 
-        `on_error` is called after an error or a Ctrl-C, or if the generator is closed. It has to end the work in
-        progress.
+        `on_error` is called after an error or a Ctrl-C, or if the generator is closed. It must make the threads that
+        are at work end soon.
         """
         todo = iter(items)
         pool = ThreadPoolExecutor(self._number + WAITING, thread_name_prefix="account")
@@ -119,7 +125,7 @@ class Places(Generic[S, T]):
             pool.shutdown(cancel_futures=True)
 
     def _start(self, pool: ThreadPoolExecutor, todo: Iterator[S]) -> None:
-        """Start items as long as places are free."""
+        """Start the next items as long as places are free and `stopped` returns False."""
         while self._free > 0 and len(self._going) < self._number + WAITING and not self._stopped():
             for item in todo:
                 self._change(-1)

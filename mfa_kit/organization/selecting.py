@@ -16,9 +16,9 @@ SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class AccountSelection:
-    """The accounts to work in, and the selected accounts that are skipped because of their `state`.
+    """The accounts to work in (`chosen`), and the selected accounts that are skipped because they are not active.
 
-    Each account to work in has a role or a profile.
+    Each account in `chosen` has a role or a profile.
     """
 
     chosen: tuple[OrgAccount, ...]
@@ -56,7 +56,7 @@ def _matching(listed: Sequence[OrgAccount], choice: AccountsChoice) -> list[OrgA
 def _named(option: str, names: Sequence[str], listed: Sequence[OrgAccount]) -> set[str]:
     """Return the IDs of the accounts whose IDs or names are in `names`.
 
-    Raise UsageFault if a name does not match exactly one account.
+    Raise UsageFault if a name does not match exactly one account. `option` is the option that the error names.
     """
     found: set[str] = set()
     wrong: list[UsageFault] = []
@@ -111,7 +111,11 @@ def nearest(given: str, known: Iterable[str]) -> str:
 
 
 def _with_role(account: OrgAccount, choice: AccountsChoice) -> OrgAccount:
-    """Return the account with the role to assume. A role from the command line replaces the last role of a chain."""
+    """Return a copy of the account with the external ID and the role that the command line chooses.
+
+    The role replaces the last role of the account's chain, or becomes its only role. An account keeps its own profile
+    or roles, but with `choice.replaces_roles` only a profile is kept.
+    """
     account = replace(account, external_id=choice.external_id or account.external_id)
     if account.profile is not None or choice.role_name is None or (account.roles and not choice.replaces_roles):
         return account

@@ -1,4 +1,4 @@
-"""Texts in the results for many accounts."""
+"""Wording in results and messages about many accounts."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,9 @@ OURS, AWS = "mfa-kit ", "aws "
 
 
 def in_account(line: str, account: str) -> str:
-    """Return a line that suggests a command with the account added. The command may come after a colon.
+    """Return a line of advice, with the ID of the account added to the command that the line suggests.
+
+    The command is at the start of the line or after a colon.
 
     Without the account, someone whose credentials belong to another account could change a user of the same name in
     that account. A command of mfa-kit gets the option --account, with which mfa-kit refuses other accounts. The AWS CLI
@@ -41,9 +43,10 @@ def accounts_in_words(accounts: Sequence[OrgAccount]) -> str:
 
 
 def by_reason(found: Iterable[tuple[OrgAccount, str]]) -> list[tuple[list[OrgAccount], str]]:
-    """Group accounts by their reason. Return each group with its reason, in the order of the groups' first accounts.
+    """Group pairs of an account and a reason by the reason. Return pairs of a list of accounts and their reason.
 
-    A reason often contains the ID of its account. In the reason of several accounts, ACCOUNT replaces the ID.
+    The groups are in the order of their first accounts. A reason may contain the ID or label of its account. In the
+    reason of several accounts, the word ACCOUNT replaces them.
     """
     groups: dict[str, list[tuple[OrgAccount, str]]] = defaultdict(list)
     for account, reason in found:
