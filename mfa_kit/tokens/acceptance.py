@@ -1,4 +1,7 @@
-"""Tests a box of display tokens, with written readings or with a person who reads the displays."""
+"""Tests a box of display tokens, which are the tokens of one seed file.
+
+The codes come from a CSV file, or from a person who reads the displays.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,7 +21,7 @@ DONE = ""
 
 
 class BoxTrial:
-    """A box of tokens that is being tested.
+    """A box of display tokens (the tokens of one seed file) that is being tested.
 
     If the seeds could be hex or base32, both decodings of the file are kept until a code shows which one is right. Only
     then are the tokens added to the inventory.
@@ -46,19 +49,22 @@ class BoxTrial:
 
     @property
     def box(self) -> Box:
-        """The tokens of this file, each with its latest reading."""
+        """The tokens of the seed file, each with its latest sighting, or None if it was not tested."""
         return Box(tokens=tuple((each, self._last.get(each.serial)) for each in self.tokens))
 
     def serial_in_file(self, serial: str) -> str | None:
-        """Return a serial as the file spells it, or None if the box has no such token."""
+        """Return a serial as the seed file spells it, or None if the file has no token with this serial."""
         return self._serials.get(folded(serial))
 
     def codes_wanted(self, serial: str) -> int:
-        """Return how many codes to read at first. If one code is not enough, the verdict asks for a second code."""
+        """Return how many codes of a token to ask for at first: one or two.
+
+        If one code is not enough, `judge` returns an Undecided that asks for a second code.
+        """
         return 2 if self._two or not self._settled or serial not in self._keys else 1
 
     def judge(self, serial: str, codes: TypedCodes) -> Match | Mismatch | Undecided | None:
-        """Return the verdict on a token of this box.
+        """Return the verdict on the token `serial` of this box, given codes that it displayed.
 
         For a token whose seed only AWS has, None means that its display works. Raise UsageFault if the seeds of the
         file could be hex or base32 and these codes do not show which.
@@ -81,13 +87,16 @@ class BoxTrial:
         return matching.verify_codes(self._keys[serial], codes, among=among, window=self._window, near=near)
 
     def record(self, *seen: Sighting) -> None:
-        """Store readings in the inventory."""
+        """Store sightings (the results of testing tokens) in the inventory of tokens."""
         self._store.record(*seen)
         self._last = dict(self._store.last_sightings())
 
 
 def judge_readings(trial: BoxTrial, rows: Sequence[WrittenReading | DroppedRow]) -> list[DroppedRow]:
-    """Store the verdicts on written readings. Return the rows without a verdict, each with the reason."""
+    """Compare the codes in each row with the token's seed, and store the verdicts in the inventory of tokens.
+
+    Return the rows without a verdict, each with the reason.
+    """
     refused: list[DroppedRow] = []
     seen: list[Sighting] = []
     for row in rows:
@@ -114,7 +123,10 @@ def _judged_row(trial: BoxTrial, row: WrittenReading) -> Sighting | DroppedRow:
 
 
 def run_session(trial: BoxTrial, person: Interaction, *, now: Callable[[], float]) -> None:
-    """Ask for serials and codes until the serial is empty. Each reading is stored before the next question."""
+    """Ask a person for serials and codes until they type an empty serial.
+
+    Each verdict is printed, and is stored before the next question.
+    """
     person.check(instead=INSTEAD)
     while True:
         box = trial.box

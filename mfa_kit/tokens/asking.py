@@ -1,4 +1,4 @@
-"""Reads the codes that a token displays, from a person or from a script. A function of the caller checks them."""
+"""Reads the codes that a token displays, from a person or from a script. A function of the caller checks the codes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,10 @@ INSTEAD = "--codes-stdin"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeSource:
-    """The source of codes: a person types them, unless `piped` returns the lines of standard input.
+    """The source of a token's codes.
 
-    `now` returns the Unix time at which a code was on the display.
+    If `piped` is given, it returns the lines of standard input, which are the codes. Otherwise a person types them.
+    `now` returns the current Unix time, which counts as the time at which the last code was displayed.
     """
 
     interaction: Interaction
@@ -53,9 +54,9 @@ def ask_codes(
     now: Callable[[], float],
     instead: str = INSTEAD,
 ) -> tuple[TypedCodes, T] | None:
-    """Ask for codes from a display until `judge` reaches a verdict. Return the codes and the verdict.
+    """Ask for codes from a display until `judge` returns another value than Undecided.
 
-    Return None if nothing is typed. `count` is the number of codes to ask for at first.
+    Return the codes and that value, or None if nothing is typed. `count` is the number of codes to ask for at first.
     """
     before: tuple[str, ...] = ()
     while True:

@@ -18,13 +18,16 @@ from mfa_kit.tokens.display import SERIAL
 
 
 class TokenWithCodes:
-    """A Carrier for a token from which two codes were already read."""
+    """A Carrier (the object that supplies a device's codes) for a token from which two codes were already read."""
 
     def __init__(self, serial: str, pair: Pair) -> None:
         self._serial, self._pair = serial, pair
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Return the intent with the token's serial as its device. Raise UsageFault for text that is not a serial."""
+        """Return the intent with the token's serial as the name and the serial of the device.
+
+        Raise UsageFault if the text cannot be the serial of a token.
+        """
         if self._serial.startswith("arn:") or not SERIAL.fullmatch(self._serial):
             raise UsageFault(
                 f"{self._serial!r} is not the serial number of a token", "type the number on the back of the token"
@@ -36,22 +39,22 @@ class TokenWithCodes:
         raise AssertionError("AWS gives out no seed of a token")
 
     def codes(self, intent: Intent) -> Pair:
-        """Return the codes that were read."""
+        """Return the two codes that were read earlier."""
         return self._pair
 
     def reach(self, entry: Entry) -> None:
         """Do nothing, because `remove` does not need the token."""
 
     def remove(self, entry: Entry) -> None:
-        """Do nothing, because no data of the token is stored here."""
+        """Do nothing, because nothing was written to the token."""
 
 
 def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: Desk, runs: Callable[[], str]) -> None:
-    """Prove that AWS knows a token and accepts its codes. Raise the errors of `assign_token` otherwise.
+    """Prove that AWS knows a token and accepts its codes `pair`: enable it for `user`, then remove it.
 
-    Raise UsageFault if the user has a device, so that a probe never uses a person's account or removes a person's
-    device. `runs` returns a new run ID. The removal gets a second run ID, created after the token was enabled, so that
-    a later command can see which device the removal is about.
+    Raise the errors of `assign_token` if AWS does not accept the token. Raise UsageFault if `user` already has an MFA
+    device, so that this test never removes a person's device. `runs` returns a new run ID. The removal gets a second
+    run ID, created after the token was enabled, so that a later command can see that it concerns this token.
     """
     check_user(user)
     settle_dead_runs(caller.account, user, desk=desk)

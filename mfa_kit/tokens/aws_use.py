@@ -12,14 +12,17 @@ AWS_ISSUER = "Amazon Web Services"
 
 @dataclass(frozen=True, slots=True)
 class AwsUse:
-    """The type of MFA device that a token can be in AWS, or None if AWS cannot use it, and the reason."""
+    """The type of MFA device that a token can be in AWS (None if AWS cannot use the token), and the reason."""
 
     device_type: DeviceType | None
     why: str
 
 
 def aws_use(token: Token) -> AwsUse:
-    """Return how AWS can use a token. AWS cannot import seeds, so it can use few tokens that come with a seed."""
+    """Return whether AWS can use a token, and as which type of MFA device.
+
+    AWS cannot import seeds, so it can use few of the tokens that come with a seed.
+    """
     if not token.octets:
         return AwsUse(
             DeviceType.HARDWARE_TOTP, "hardware TOTP, if AWS knows its serial number; --probe-user checks that"

@@ -1,4 +1,7 @@
-"""Statistics on a box of display tokens: how many were accepted, and how far off their clocks are."""
+"""Statistics on a box of display tokens, which are the tokens of one seed file.
+
+They show how many tokens were accepted, and how far off their clocks are.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,13 +14,16 @@ from mfa_kit.tokens.seeds import Sighting, Token, TokenVerdict
 DAY = 86400
 # The maximum number of bins of a chart that fits on a sheet of paper and on a screen.
 BINS = 40
-# Two readings give a drift only if the time between them is long compared with a step.
+# Two sightings give a drift only if the time between them is long compared with a step.
 RATE_AFTER = 7 * DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """The result of testing a box: each token once, in the order of the file, with its latest reading or None."""
+    """The result of testing a box of tokens.
+
+    `tokens` has each token of the seed file once, with its latest sighting, or None if it was not tested.
+    """
 
     tokens: tuple[tuple[Token, Sighting | None], ...]
 
@@ -27,7 +33,10 @@ class Box:
 
     @property
     def offsets(self) -> list[int]:
-        """The offsets of the accepted tokens' clocks, in seconds ahead, smallest first."""
+        """How many seconds the clock of each accepted token is ahead (negative: behind), smallest first.
+
+        Tokens without a known clock are left out.
+        """
         return sorted(
             seen.seconds
             for _, seen in self.tokens
@@ -36,14 +45,15 @@ class Box:
 
     @property
     def median(self) -> float | None:
-        """The median of `offsets` in seconds, or None if no clock was read."""
+        """The median of `offsets` in seconds, or None if `offsets` is empty."""
         return median(self.offsets) if self.offsets else None
 
 
 def histogram(offsets: Sequence[int]) -> list[tuple[int, int]]:
-    """Count clocks in bins around zero. Return the middle of each bin, in seconds, and its count.
+    """Count clock offsets, in seconds, in bins. Return a pair for each bin: its middle in seconds, and its count.
 
-    A bin is one step wide, or as many steps as needed for at most BINS bins. Empty bins in between are included.
+    A bin is one step of 30 s wide, or as many steps as needed for at most BINS bins. The middle of each bin is a
+    multiple of its width. Empty bins in between are included. Return an empty list if there are no offsets.
     """
     if not offsets:
         return []
@@ -54,16 +64,20 @@ def histogram(offsets: Sequence[int]) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """How fast a clock drifts, in seconds per day, and the possible error caused by the length of a step."""
+    """How fast a token's clock drifts: `rate` in seconds per day (positive: the clock gains).
+
+    `within` is the possible error of `rate`, because a code shows the time only to within one step.
+    """
 
     rate: float
     within: float
 
 
 def drift_of(sightings: Sequence[Sighting], *, period: int) -> Drift | None:
-    """Return the drift between the first and the last reading. `period` is the step of the token in seconds.
+    """Return how fast a token's clock drifted between its first and its last sighting.
 
-    Returns None if the readings are too close together, or if the token has no clock.
+    `period` is the step of the token in seconds. Sightings without a clock offset are ignored. Return None if fewer
+    than two remain, or if the first and the last are less than seven days apart.
     """
     known = sorted((one.at, one.seconds) for one in sightings if one.seconds is not None)
     if len(known) < 2 or known[-1][0] - known[0][0] < RATE_AFTER:  # noqa: PLR2004 - a rate has two ends

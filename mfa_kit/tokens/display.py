@@ -1,4 +1,7 @@
-"""The Carrier of a hardware TOTP token. AWS has its seed, and a person types the codes that it displays."""
+"""The Carrier (the object that supplies a device's codes) of a hardware TOTP token.
+
+AWS has the token's seed, and a person types the codes that the token displays.
+"""
 
 import re
 from collections.abc import Callable
@@ -17,15 +20,19 @@ INSTEAD = "a terminal: AWS needs two codes that you read from the display"
 
 
 class DisplayToken:
-    """A token, identified by the serial number printed on it."""
+    """A Carrier (the object that supplies a device's codes) for a hardware TOTP token.
+
+    The token is identified by the serial number that is printed on it. A person types its codes.
+    """
 
     def __init__(self, serial: str, *, now: Callable[[], float], interaction: Interaction, progress: Progress) -> None:
         self._serial, self._now, self._interaction, self._progress = serial, now, interaction, progress
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Return the intent with the token's serial as its device.
+        """Return the intent with the token's serial. The serial is also the device's name if IAM allows it as a name.
 
-        Raise UsageFault for text that is not a serial, and Declined if no one can type the codes.
+        Raise UsageFault if the text cannot be the serial of a token, and Declined if there is no terminal to type the
+        codes at.
         """
         if self._serial.startswith("arn:") or not SERIAL.fullmatch(self._serial):
             raise UsageFault(
@@ -47,7 +54,7 @@ class DisplayToken:
         raise AssertionError("AWS gives out no seed of a token")
 
     def codes(self, intent: Intent) -> Pair:
-        """Ask a person for two consecutive codes from the display."""
+        """Ask a person for two consecutive codes from the display, and return them."""
         self._interaction.say(f"press the button of {self._serial}, and type the code that it shows")
         return ask_pair(now=self._now, interaction=self._interaction, instead=INSTEAD)
 
@@ -55,4 +62,4 @@ class DisplayToken:
         """Do nothing, because nothing is removed from the token."""
 
     def remove(self, entry: Entry) -> None:
-        """Do nothing, because no data of the token is stored here."""
+        """Do nothing, because nothing was written to the token."""

@@ -16,9 +16,9 @@ from mfa_kit.tokens.seeds import (
     DIGESTS,
     DIGITS,
     PERIODS,
+    Decoding,
     Encoding,
     Factor,
-    Reading,
     SeededToken,
     SeedFile,
     Sighting,
@@ -43,9 +43,10 @@ DAY = 86400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """The token shows the codes of its seed, `offset` steps (TOTP) or presses (HOTP) after the expected place.
+    """The token shows the codes of its seed.
 
-    `step` is the step or the counter value of the last code.
+    `offset` is how many steps (TOTP) or presses (HOTP) it is ahead of the expected step or counter value (negative:
+    behind). `step` is the time step or the counter value of the last code.
     """
 
     token: Token
@@ -54,7 +55,7 @@ class Match:
 
     @property
     def distance(self) -> int:
-        """The number of steps or presses between this match and the place that the seed file predicts."""
+        """How many steps or presses this match is from the step or counter value that the seed file predicts."""
         return abs(self.offset - _drift(self.token))
 
     @property
@@ -87,9 +88,10 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undecided:
-    """The codes decide nothing: they were mistyped, or the match may be a coincidence.
+    """There is no verdict yet, for example because a code was mistyped or the match may be a coincidence.
 
-    `second` says that the code after the typed one would decide.
+    `what` says why, and `hint` what to do. `second` says that the token's next code, together with the typed one, would
+    give a verdict.
     """
 
     what: str
@@ -119,10 +121,11 @@ def _drift(token: Token) -> int:
 
 
 def search(token: Token, seed: Seed, typed: TypedCodes, *, window: int, near: int | None = None) -> list[Match]:
-    """Return every place within the window where the token shows these codes, the closest to `near` first.
+    """Return a match for each time step or counter value at which the token shows these codes.
 
-    The window extends `window` steps or presses to either side of the place that the seed file predicts. `near` is an
-    offset from the expected step; None means the offset in the seed file.
+    `window` is how many steps or presses to search on either side of the step or counter value that the seed file
+    predicts. The matches closest to `near` are first; `near` is an offset from the expected step, and None means the
+    offset in the seed file.
     """
     here = expected_step(token, typed.at)
     middle = here + _drift(token)
@@ -140,7 +143,7 @@ def search(token: Token, seed: Seed, typed: TypedCodes, *, window: int, near: in
 
 
 def chance(typed: TypedCodes, places: int) -> float:
-    """Return the probability that random codes match at one of this many places."""
+    """Return the probability that random codes match at one of `places` time steps or counter values by coincidence."""
     return min(1.0, places * 10.0 ** -sum(map(len, typed.codes)))
 
 
@@ -191,12 +194,12 @@ def verify_codes(
 
 
 def _within(offset: int) -> int:
-    """Return the number of places that are at most `offset` steps or presses away, in either direction."""
+    """Return the number of time steps or counter values that are at most `offset` away in either direction."""
     return 2 * abs(offset) + 1
 
 
 def find_tokens(keys: Iterable[SeededToken], typed: TypedCodes, *, window: int = WINDOW) -> list[Match]:
-    """Return the tokens that show these two consecutive codes, the closest match first."""
+    """Return a match for each token that shows these codes (one, or two consecutive), the closest match first."""
     digits = len(typed.codes[0])
     shown = (search(k.token, k.seed, typed, window=window) for k in keys if k.token.digits == digits)
     return sorted((one[0] for one in shown if one), key=lambda one: one.distance)
@@ -205,7 +208,10 @@ def find_tokens(keys: Iterable[SeededToken], typed: TypedCodes, *, window: int =
 def diagnose_mismatch(
     key: SeededToken, typed: TypedCodes, *, among: Sequence[SeededToken] = (), window: int = WINDOW
 ) -> Mismatch | Undecided:
-    """Return the reason why a token does not show the codes of its seed: the first reason that is not a coincidence."""
+    """Return why a token does not show the codes of its seed: the first explanation that is no mere coincidence.
+
+    Return Undecided if the codes were typed wrongly, or if each explanation may be a coincidence.
+    """
     turned = replace(typed, codes=typed.codes[::-1])
     if len(typed.codes) > 1 and search(key.token, key.seed, turned, window=window + 1):
         return Undecided(what="the codes were typed in the wrong order", hint="type the older one first")
@@ -253,9 +259,10 @@ def _far(token: Token) -> str:
 def _explanations(
     key: SeededToken, typed: TypedCodes, *, among: Sequence[SeededToken], window: int
 ) -> Iterator[tuple[str, str, int]]:
-    """Yield the possible explanations of a mismatch: what is wrong, what to do, and the number of places searched.
+    """Yield each possible explanation of a mismatch: what is wrong, what to do, and a number of steps.
 
-    From the number of places, `chance` computes how likely the explanation is a coincidence.
+    The number is how many time steps or counter values are at least as close as the match. From it, `chance` computes
+    how likely the explanation is a coincidence.
     """
     token = key.token
     for what, other, seed in _misread(key, len(typed.codes[0])):
@@ -301,14 +308,17 @@ def _hash(digest: str) -> str:
     return digest.upper().replace("SHA", "SHA-")
 
 
-def settled_reading(file: SeedFile) -> Reading:
-    """Return the only decoding of a file. Raise UsageFault if its seeds could be hex or base32."""
+def settled_reading(file: SeedFile) -> Decoding:
+    """Return the only decoding of a file, which has no tokens if the file has no seeds.
+
+    Raise UsageFault if the seeds could be hex or base32.
+    """
     if len(file.readings) > 1:
         raise UsageFault(
             "the seeds of this file could be hex or base32",
             "set --seed-encoding, or type codes from a token: --prove SERIAL",
         )
-    return file.readings[0] if file.readings else Reading(encoding=Encoding.HEX, keys=())
+    return file.readings[0] if file.readings else Decoding(encoding=Encoding.HEX, keys=())
 
 
 def settle_encoding(file: SeedFile, serial: str, typed: TypedCodes, *, window: int = WINDOW) -> SeedFile:
@@ -340,9 +350,9 @@ def token_named(keys: Iterable[SeededToken], serial: str) -> SeededToken | None:
 
 
 def judge_display(typed: TypedCodes) -> Undecided | None:
-    """Check the display of a token whose seed only AWS has: two different codes of six digits.
+    """Check the codes of a token whose seed only AWS has. They must be two different codes of six digits.
 
-    Returns None if the codes may be right.
+    Return None if they are, and otherwise what is wrong with them.
     """
     if said := typing_error(typed):
         return said
@@ -352,7 +362,7 @@ def judge_display(typed: TypedCodes) -> Undecided | None:
 
 
 def sighting_of(serial: str, verdict: Match | Mismatch | None, *, at: float) -> Sighting:
-    """Return the ledger's record of a verdict, read at a Unix time.
+    """Return the sighting that the ledger stores for a verdict. The last code was displayed at the Unix time `at`.
 
     None is the verdict on a token whose display works and whose seed only AWS has.
     """

@@ -1,7 +1,8 @@
 """Carriers that check a display token before it is given to a user.
 
-A token that failed its test, belongs to another user or has too little space for the seed is refused. Each class leaves
-everything else to the carrier that it wraps.
+A Carrier is the object that stores a device's secret and supplies its codes. A token that failed its test, belongs to
+another user or has too little space for the seed is refused. Each class passes all other calls to the carrier that it
+wraps.
 """
 
 import re
@@ -23,15 +24,19 @@ UNSEEN = "-r RECIPIENT, then scan the encrypted backup's QR code"
 
 
 class CheckedToken:
-    """A Carrier for a token that has a serial. `check` raises if the token may not be given to a user."""
+    """A Carrier (the object that stores a device's secret and supplies its codes) for a token that has a serial.
+
+    It wraps another carrier. `check` is called with the serial and the user, and raises UsageFault if the token must
+    not be given to that user.
+    """
 
     def __init__(self, serial: str, carrier: Carrier, *, check: Callable[[str, str], None]) -> None:
         self._serial, self._carrier, self._check = serial, carrier, check
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Check the token, then let the wrapped carrier do its own check.
+        """Check the token, then return the intent as the wrapped carrier's own check completes it.
 
-        Raise UsageFault for a token that may not be given to a user.
+        Raise UsageFault if the token must not be given to the user.
         """
         self._check(self._serial, intent.user)
         return self._carrier.check(intent, sealed=sealed)
@@ -54,9 +59,10 @@ class CheckedToken:
 
 
 class ProgrammableToken:
-    """A Carrier for a token that can be programmed with a seed. Its serial is stored in the device's tags.
+    """A Carrier (the object that stores a device's secret and supplies its codes) for a token that can be programmed.
 
-    `capacity` is the length in bytes of the longest seed that the model stores. If it is None, the user is asked.
+    It wraps another carrier. The token's serial is stored in the tags of the IAM device. `capacity` is the length in
+    bytes of the longest seed that the model stores. If it is None, the user is asked.
     """
 
     def __init__(self, serial: str, carrier: Carrier, *, capacity: int | None, interaction: Interaction) -> None:
@@ -64,7 +70,10 @@ class ProgrammableToken:
         self._capacity, self._interaction = capacity, interaction
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Return the intent with the token's serial in its tags. Raise UsageFault for a token that cannot be used."""
+        """Return the intent with the token's serial for the device's tags.
+
+        Raise UsageFault if the text is not a serial, or if the model stores only seeds shorter than those of AWS.
+        """
         if not LABEL.fullmatch(self._serial):
             raise UsageFault(
                 f"{self._serial!r} is not the serial number of a token", "type the number on the back of the token"

@@ -1,4 +1,4 @@
-"""Values of display tokens: their data in a seed file, and the codes that were read from them.
+"""Values of display tokens: their data in a seed file, the codes that they displayed, and the results of their tests.
 
 Seeds are opaque. Messages about a seed file quote no cell except a serial, because any other cell may be a seed.
 """
@@ -109,7 +109,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeededToken:
-    """A token with its seed. `where` is its row in the file, and `other` the seed decoded with the other encoding."""
+    """A token with its seed.
+
+    `where` is its row in the seed file. `other` is the seed decoded with the other possible encoding, or None.
+    """
 
     token: Token
     seed: Seed
@@ -123,7 +126,7 @@ class SeededToken:
 
 @dataclass(frozen=True, slots=True)
 class DroppedRow:
-    """A row that was not imported: its position in the file, and the reason."""
+    """A row of a file that was not used: its position in the file, and the reason."""
 
     where: str
     reason: str
@@ -137,7 +140,7 @@ def joined_reasons(dropped: Sequence[DroppedRow]) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Decoding:
     """A seed file, decoded with one encoding: its tokens, and the rows that were left out."""
 
     encoding: Encoding
@@ -149,12 +152,13 @@ class Reading:
 class SeedFile:
     """The contents of a seed file.
 
-    `readings` has two decodings if the seeds could be hex or base32. A code from a token then shows which one is right.
-    `bare` has the tokens whose seed only AWS has, and `notes` has remarks for the user.
+    `layout` is the name of its format. `readings` has its decodings: two if the seeds could be hex or base32, and then
+    a code from a token shows which one is right. `bare` has the tokens whose seed only AWS has, and `notes` has remarks
+    for the user.
     """
 
     layout: str
-    readings: tuple[Reading, ...]
+    readings: tuple[Decoding, ...]
     bare: tuple[Token, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -169,7 +173,7 @@ class TypedCodes:
 
 @dataclass(frozen=True, slots=True)
 class WrittenReading:
-    """A row of a table of readings: the row's position, the token's serial, and the codes that the token showed."""
+    """A row of the CSV file of `--readings`: its position, a token's serial, and the codes that the token displayed."""
 
     where: str
     serial: str
@@ -186,10 +190,11 @@ class TokenVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """One reading of a token, as the ledger stores it.
+    """The result of comparing a token's codes with its seed once, as the ledger stores it.
 
-    `at` is a Unix time. `offset` is how many steps or presses the token is ahead, and `seconds` how many seconds its
-    clock is ahead. `reason` says why the token was rejected.
+    `at` is the Unix time at which the last code was displayed. `offset` is how many steps or presses the token is
+    ahead, and `seconds` how many seconds its clock is ahead; None means unknown. `reason` says why the token was
+    rejected, or that only its display was checked. Otherwise it is empty.
     """
 
     serial: str
@@ -202,7 +207,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StockedToken:
-    """A token in the inventory: a fingerprint of its seed, its verdict, and the user who has it."""
+    """A token in the ledger's inventory: a fingerprint of its seed, its latest verdict, and its user, or None."""
 
     token: Token
     fingerprint: str

@@ -1,4 +1,4 @@
-"""The port to the inventory of display tokens for the test of a box."""
+"""The port to the ledger's inventory of display tokens, for testing a box of tokens."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -7,7 +7,7 @@ from mfa_kit.tokens.seeds import SeededToken, Sighting, Token
 
 
 class TokenStore(Protocol):
-    """The inventory. It stores no seeds."""
+    """The ledger's inventory of display tokens, with the results of their tests. It stores no seeds."""
 
     def stock(self, keys: Sequence[SeededToken], bare: Sequence[Token]) -> object:
         """Add tokens: those with a seed (`keys`) and those whose seed only AWS has (`bare`).
@@ -17,9 +17,9 @@ class TokenStore(Protocol):
         ...
 
     def last_sightings(self) -> Mapping[str, Sighting]:
-        """Return the latest reading of each token by serial. Readings of an earlier seed are left out."""
+        """Return the latest sighting of each token by serial. Sightings of an earlier seed are left out."""
         ...
 
     def record(self, *seen: Sighting) -> None:
-        """Store readings of tokens that are in the inventory."""
+        """Store sightings (the results of testing tokens) of tokens that are in the inventory."""
         ...

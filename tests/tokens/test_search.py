@@ -17,9 +17,9 @@ from mfa_kit.tokens.aws_use import aws_use
 from mfa_kit.tokens.box import BINS, Box, drift_of, histogram
 from mfa_kit.tokens.matching import Match, Mismatch, Undecided
 from mfa_kit.tokens.seeds import (
+    Decoding,
     Encoding,
     Factor,
-    Reading,
     SeededToken,
     SeedFile,
     Sighting,
@@ -340,12 +340,12 @@ def test_two_tokens_of_one_seed_are_both_found() -> None:
     assert [each.token.serial for each in matching.find_tokens(twins, two(BASE))][:1] == ["S2"]
 
 
-def file(*readings: Reading) -> SeedFile:
+def file(*readings: Decoding) -> SeedFile:
     return SeedFile(layout="table", readings=readings)
 
 
-HEX = Reading(encoding=Encoding.HEX, keys=(key(Made("T1", b"\x11" * 20)),))
-BASE32 = Reading(encoding=Encoding.BASE32, keys=(key(Made("T1", b"\x22" * 25)),))
+HEX = Decoding(encoding=Encoding.HEX, keys=(key(Made("T1", b"\x11" * 20)),))
+BASE32 = Decoding(encoding=Encoding.BASE32, keys=(key(Made("T1", b"\x22" * 25)),))
 
 
 def test_a_file_with_one_reading_is_decided() -> None:

@@ -2,7 +2,7 @@
 
 from mfa_kit.adapters.seedfiles.cells import split_lines
 from mfa_kit.adapters.seedfiles.contents import Contents
-from mfa_kit.tokens.seeds import DroppedRow, Encoding, Reading, SeedFile, Token, folded, sold_by_aws
+from mfa_kit.tokens.seeds import Decoding, DroppedRow, Encoding, SeedFile, Token, folded, sold_by_aws
 
 
 def is_serial_list(contents: Contents) -> bool:
@@ -22,6 +22,6 @@ def read_serial_list(contents: Contents) -> SeedFile:
             dropped.append(DroppedRow(f"line {ordinal}", "it is not a serial number of a token that AWS sold"))
     return SeedFile(
         layout="serials of AWS's hardware TOTP tokens",
-        readings=(Reading(encoding=Encoding.HEX, keys=(), dropped=tuple(dropped)),) if dropped else (),
+        readings=(Decoding(encoding=Encoding.HEX, keys=(), dropped=tuple(dropped)),) if dropped else (),
         bare=tuple(bare.values()),
     )

@@ -47,7 +47,7 @@ def signed_number(text: str) -> int:
 
 
 def factor_named(text: str) -> Factor:
-    """Return the type, HOTP or TOTP, that a word means. An empty string means HOTP. Raise ValueError for others."""
+    """Return the type that a word names: HOTP or TOTP. An empty string means HOTP. Raise ValueError for other words."""
     if named := IDENTIFIER.fullmatch(text.lower()):
         return Factor(named[1])
     match text.lower():
@@ -65,9 +65,10 @@ def split_lines(text: str) -> list[str]:
 
 
 def split_rows(text: str) -> Iterator[Line]:
-    """Yield the cells and the place of each row, without comments and empty rows.
+    """Yield a pair for each row, without comments and empty rows: its position, such as `line 3`, and its cells.
 
-    The delimiter is the comma, the semicolon or the tab, whichever occurs most.
+    If a row cannot be parsed, the second value is a DroppedRow with the reason. The delimiter is the comma, the
+    semicolon or the tab, whichever occurs most. Raise IntegrityFault if there are more than ROWS rows.
     """
     delimiter = max(",;\t", key=text.count)
     rows = split_lines(text)

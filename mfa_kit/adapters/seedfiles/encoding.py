@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import Secret, Seed
-from mfa_kit.tokens.seeds import OCTETS, DroppedRow, Encoding, Reading, SeededToken, Token, folded
+from mfa_kit.tokens.seeds import OCTETS, Decoding, DroppedRow, Encoding, SeededToken, Token, folded
 
 INEXACT = "its seed is not exactly base32, and may be damaged; --seed-encoding base32 reads it as oathtool does"
 
 
 @dataclass(frozen=True, slots=True)
 class SeedRow:
-    """A token and its seed, not decoded yet, as written in the file. `where` is the place in the file."""
+    """A row of a seed file: its position `where`, its token, and its seed as written in the file, not decoded yet."""
 
     where: str
     token: Token
@@ -92,8 +92,8 @@ def seeded_token(where: str, token: Token, seed: Seed, other: Seed | None = None
     return SeededToken(token=replace(token, octets=octets), seed=seed, where=where, other=other)
 
 
-def gather_reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]) -> Reading:
-    """Return a `Reading` with the tokens that were found, and the dropped rows with their reasons.
+def gather_reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]) -> Decoding:
+    """Return the Decoding (the tokens of a seed file and the rows that were left out) with the rows in `found`.
 
     If a serial occurs twice, the second row is dropped. If the two rows differ in the seed or in a parameter, both are
     dropped. Different spellings of a serial are equal, because people and scanners spell it differently.
@@ -121,7 +121,7 @@ def gather_reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]
         dropped.append(
             DroppedRow(first.where, f"{first.token.serial} occurs again, with a different seed or different parameters")
         )
-    return Reading(encoding=encoding, keys=tuple(keys.values()), dropped=tuple(dropped))
+    return Decoding(encoding=encoding, keys=tuple(keys.values()), dropped=tuple(dropped))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +150,8 @@ def decode_rows(
     wanted: Encoding | None,
     *,
     fixed: Encoding | None = None,
-) -> tuple[Reading, ...]:
-    """Decode all rows, and return a `Reading` for each possible encoding.
+) -> tuple[Decoding, ...]:
+    """Decode the seeds in all rows, and return a Decoding (tokens and dropped rows) for each possible encoding.
 
     The encoding is that of the format (`fixed`), or else the user's (`wanted`), or else the only encoding that fits all
     rows, or else both. Inexact base32 is accepted if the user gave base32. It is also accepted if hex is possible too,
@@ -172,7 +172,7 @@ def decode_rows(
 
 
 def _fitting(decoded: Sequence[_DecodedRow]) -> tuple[Encoding, ...]:
-    """Return the encodings that fit all rows. Raise IntegrityFault if no encoding fits."""
+    """Return the encodings that fit all rows. Raise IntegrityFault if some rows fit only hex and others only base32."""
     proofs = {each.only: each.row for each in reversed(decoded)}
     hexed, lettered = proofs.get(Encoding.HEX), proofs.get(Encoding.BASE32)
     if hexed and lettered:

@@ -75,7 +75,7 @@ def is_header(cells: Cells) -> bool:
 
 
 def read_headed(table: Sequence[Line], header: Cells) -> Iterator[SeedRow | DroppedRow | None]:
-    """Yield the rows below a header.
+    """Yield each row below a header: its token with its seed, or a DroppedRow with the reason why it cannot be used.
 
     Raise IntegrityFault if the header lacks a column or has one twice, or if an unknown column may affect the codes.
     """
@@ -123,7 +123,7 @@ def _reduced(cell: str) -> str:
 
 
 def _columns(cells: Cells) -> dict[str, int]:
-    """Return the number of each field's column. The keys are the fields that the header names."""
+    """Return the index of each field's column, by field, for the fields that the header names."""
     return {field: column for column, field in enumerate(_fields(cells)) if field}
 
 
@@ -140,10 +140,10 @@ def _is_seed(cell: str) -> bool:
 
 
 def _headed(lines: Sequence[Line], columns: Mapping[str, int]) -> Iterator[SeedRow | DroppedRow | None]:
-    """Yield the rows below a header.
+    """Yield each row below a header: its token with its seed, or a DroppedRow with the reason why it cannot be used.
 
     Entra's table has TOTP tokens and a column for the time step. Any other table has a column for the type. Raise
-    IntegrityFault if the column is missing.
+    IntegrityFault if it has neither, or if it has no column for the serial.
     """
     numbered = columns.keys() & {"serial", "id"}
     if not numbered or not columns.keys() & {"factor", "period", "algorithm"}:

@@ -1,4 +1,4 @@
-"""Reads CSV with token readings that were written down. The header is optional.
+"""Reads CSV with codes that people read from tokens and wrote down. The header is optional.
 
 The columns are `serial,code[,second code][,time]`.
 """
@@ -13,16 +13,17 @@ from mfa_kit.tokens.seeds import DroppedRow, TypedCodes, WrittenReading
 # Some displays show a code as two groups of digits.
 CODE = re.compile(r"\d{6,9}|\d{3,5} \d{3,4}", re.ASCII)
 PLAIN = re.compile(r"[A-Za-z ]+")
-# RFC 4226 was published in 2005, so no reading is older. If the other computer's clock was fast, a reading may be up to
-# AHEAD seconds in the future.
+# RFC 4226 was published in 2005, so no code is older. If the clock of the computer that recorded a time was fast, the
+# time may be up to AHEAD seconds in the future.
 FIRST = datetime(2005, 1, 1, tzinfo=UTC).timestamp()
 AHEAD = 60
 
 
 def read_written(text: str, *, now: float) -> list[WrittenReading | DroppedRow]:
-    """Return the readings, and each rejected row with the reason.
+    """Return the serial and the codes in each row, or a DroppedRow with the reason why the row cannot be used.
 
-    A row without a time counts as read at `now`, in Unix seconds. A time without a UTC offset is in UTC.
+    The codes in a row without a time count as displayed at `now`, in Unix seconds. A time without a UTC offset is in
+    UTC.
     """
     return list(_rows(text, now))
 

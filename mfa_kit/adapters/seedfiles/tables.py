@@ -40,8 +40,8 @@ Rows = Iterator[SeedRow | DroppedRow | None]
 class TableLayout:
     """A table layout.
 
-    `recognizes` tests the first row, `read` returns the rows, `encoding` is set if the layout allows only one encoding,
-    and `notes` returns notes for the user.
+    `recognizes` returns whether a first row has this layout. `read` returns the rows, given all rows and the first one.
+    `encoding` is set if the layout allows only one encoding. `notes` returns notes for the user, given the first row.
     """
 
     name: str
@@ -57,7 +57,10 @@ def is_text(contents: Contents) -> bool:
 
 
 def read_table(contents: Contents) -> SeedFile:
-    """Read a table with the first layout that recognizes its first row. Raise IntegrityFault if no row has a seed."""
+    """Return the tokens of a table, read with the first layout that recognizes the table's first row.
+
+    Raise IntegrityFault if no row has a seed.
+    """
     table = list(split_rows(contents.text))
     first = _first_row(table)
     layout = next((each for each in LAYOUTS if each.recognizes(first)), BARE)
@@ -83,7 +86,10 @@ def _version(text: str) -> int:
 
 
 def seed_file(layout: str, rows: Rows, wanted: Encoding | None, notes: tuple[str, ...]) -> SeedFile:
-    """Decode the rows of a table. Raise IntegrityFault if no row has a seed, because the layout must be another."""
+    """Return the contents of a seed file from the rows of its table, whose seeds are decoded.
+
+    Raise IntegrityFault if no row has a seed, because the table then has another layout than `layout`.
+    """
     found = [row for row in rows if row is not None]
     taken = [row for row in found if isinstance(row, SeedRow)]
     dropped = [row for row in found if isinstance(row, DroppedRow)]

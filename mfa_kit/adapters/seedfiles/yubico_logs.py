@@ -29,7 +29,7 @@ def is_yubico_layout(first: Cells) -> bool:
 
 
 def read_log(table: Sequence[Line]) -> Iterator[SeedRow | DroppedRow | None]:
-    """Yield the rows, or None for a line that only records the start of logging.
+    """Yield the token and seed in each row, a DroppedRow with the reason, or None for a row that starts the log.
 
     The layout of each row is recognized separately. The tool appends to its log, so a file contains both layouts if the
     user changed the setting.
