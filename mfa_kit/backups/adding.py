@@ -38,7 +38,7 @@ def add(
     desk: Desk,
     person: Interaction,
 ) -> Backup:
-    """Ask for a code from the device, then encrypt the picture as a backup. Return the backup.
+    """Ask for a code from the device, then write the secret in the picture as an encrypted backup. Return the backup.
 
     A dry run neither asks nor writes. The device belongs to `user`, or to root if `user` is None. `wanted` is the name
     or ARN of the device. `run` is the run ID of the backup if the journal has no run for the device. Raise UsageFault
@@ -79,7 +79,7 @@ def _root_device(wanted: str | None, picture: DevicePicture) -> str:
 
 
 def _entry(user: str, wanted: str | None, picture: DevicePicture, *, run: str, caller: Caller, desk: Desk) -> Entry:
-    """Return the device's journal entry, or a new entry if another program created the device.
+    """Return the device's journal entry, or a new entry if the journal has none.
 
     Raise UsageFault if the device already has a backup.
     """
@@ -103,8 +103,9 @@ def _entry(user: str, wanted: str | None, picture: DevicePicture, *, run: str, c
 def choose_account(labels: Sequence[str], *, of: int, which: str, person: Interaction) -> int:
     """Return the index of the label that the user chooses from an authenticator app's export.
 
-    `labels` are those of the accounts that can belong to AWS. `of` is the number of all accounts in the picture.
-    `which` says which picture it is, such as "1 of 2". Raise IntegrityFault if there are no labels.
+    `labels` has the label of each account in the export that can belong to AWS. If there is only one, return 0 without
+    a question. `of` is the number of all accounts in the picture, and `which` is the number of the picture, such as
+    "1 of 2". Raise IntegrityFault if there are no labels.
     """
     if not labels:
         raise IntegrityFault(

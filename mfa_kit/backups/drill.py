@@ -31,7 +31,7 @@ class Drill(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drilled:
-    """The result of testing one backup. `fault` says why the backup could not be compared with a code."""
+    """The result of testing one backup. `fault` says why the backup could not be compared with a code, or is None."""
 
     file: Place
     result: Drill
@@ -56,7 +56,7 @@ def drill_all(
 ) -> Iterator[Drilled]:
     """Decrypt each file, and compare its secret with a code from the device.
 
-    Yield each result. Record the results of the files that were compared with a code.
+    Yield the result of each file. Call `record` for each file that was compared with a code.
     """
     for file in files:
         try:
@@ -83,14 +83,18 @@ class PhoneDrill:
     now: Callable[[], float]
 
     def __call__(self, intent: Intent, opened: Opened) -> Drilled:
-        """Print which device to use, and compare the codes that the user types with the backup."""
+        """Print which device to use, compare the codes that the user types with the backup, and return the result."""
         self.person.say(f"type the code that the phone of {intent.user} now shows for {intent.name} ({opened.label})")
         result = judge_typed(opened.created.seed, now=self.now, interaction=self.person)
         return Drilled(file=opened.file, result=result)
 
 
 def judge_typed(seed: Seed, *, now: Callable[[], float], interaction: Interaction) -> Drill:
-    """Ask for codes of the device, and return whether one of them proves the secret in the backup."""
+    """Ask for codes of the device until one of them proves that `seed` is its secret. Return the result.
+
+    The result is DIFFERS after TRIES wrong codes, and SKIPPED if nothing is typed. Text that is not a code does not
+    count as a wrong code.
+    """
     wrong = 0
     while wrong < TRIES:
         typed = interaction.ask_code("code, or Enter to skip", instead=INSTEAD)
@@ -115,7 +119,10 @@ class KeyDrill:
     now: Callable[[], float]
 
     def __call__(self, intent: Intent, opened: Opened) -> Drilled:
-        """Compare the key's code with the code of the backup for the same time."""
+        """Compare the key's code with the code of the backup for the same time, and return the result.
+
+        The result is SKIPPED if no plugged-in key has the device's credential.
+        """
         at = self.now()
         shown = self.code_of(intent, at)
         if shown is None:

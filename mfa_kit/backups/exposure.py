@@ -8,14 +8,17 @@ from mfa_kit.core.models import Backup, Seal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownRecipients:
-    """A backup and its recipients, or None if the ledger does not have its recipients."""
+    """A backup and its recipients. `recipients` is None if the ledger has no recipients of this backup."""
 
     backup: Backup
     recipients: tuple[str, ...] | None
 
 
 def known_recipients(backups: Iterable[Backup], seals: Iterable[Seal]) -> list[KnownRecipients]:
-    """Return the current recipients of each backup. A user who has a separate copy counts as a recipient."""
+    """Return each backup with its current recipients, according to `seals`, the ledger's records of recipients.
+
+    A user who has a separate copy counts as a recipient.
+    """
     current: dict[str, dict[str, None]] = {}
     for seal in seals:
         if seal.until is None:
@@ -28,7 +31,7 @@ def known_recipients(backups: Iterable[Backup], seals: Iterable[Seal]) -> list[K
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposed:
-    """A backup that a recipient's key can or could decrypt, and the period in which it could.
+    """A backup that a recipient's key can decrypt or could decrypt earlier, and the period in which it could.
 
     `since` and `until` are Unix times. `since` is None if the recipients are not recorded. `until` is None if the key
     can still decrypt the file.
@@ -44,8 +47,8 @@ def find_exposed(
 ) -> list[Exposed]:
     """Return the backups that a recipient's key can decrypt or could decrypt earlier.
 
-    A backup whose recipients are not recorded is included. `gone` has the names of backups whose device no longer
-    exists; these backups are left out.
+    `seals` are the ledger's records of recipients. A backup whose recipients are not recorded is included. `gone` has
+    the names of backups whose device no longer exists; these backups are left out.
     """
     known: set[str] = set()
     opened_by_it: dict[str, list[Seal]] = {}

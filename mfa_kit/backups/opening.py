@@ -35,7 +35,7 @@ def restorable(
     path_of: Callable[[str, str], str],
     losses_of: Callable[[str | None, Collection[str]], Iterable[str]],
 ) -> Intent:
-    """Return the device of a backup that is to be restored. Raise the errors of `intent_in` and `check_not_lost`.
+    """Return an Intent for restoring a backup. Raise the errors of `intent_in` and `check_not_lost`.
 
     `losses_of` returns the IDs of the runs that reported a device lost, given its account (None if unknown) and its
     names.
@@ -48,11 +48,11 @@ def restorable(
 
 
 def check_not_lost(device: str, run: str | None, *, losses: Iterable[str]) -> None:
-    """Raise UsageFault for a backup of a device that was reported lost, because the finder would see the same codes.
+    """Raise UsageFault if the device of a backup was reported lost, because its finder can still see its codes.
 
     `run` is the run ID of the backup, or None if unknown; then any loss counts. `losses` has the IDs of the runs that
-    reported a device of this name as lost. Run IDs are sorted by time. A loss after the backup was made concerns this
-    device or a later device of the same name.
+    reported a device of this name as lost. The order of run IDs is their order in time. A loss after the backup was
+    made concerns this device or a later device of the same name.
     """
     if any(run is None or loss >= run for loss in losses):
         raise UsageFault(

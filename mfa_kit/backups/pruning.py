@@ -27,10 +27,10 @@ def find_prunable(
 ) -> Iterator[tuple[Backup, Why]]:
     """Yield each backup that is no longer needed, with the reason.
 
-    These are the backups of users who no longer exist in IAM. If `older` is given, in seconds, backups of deleted
-    devices that are at least that old are included. A backup is kept while its device exists. It is also kept if it
-    belongs to another account or to root, or is less than a day old, because IAM cannot confirm that its device is
-    gone.
+    These are the backups of users who no longer exist in IAM. If `older` is given, they include each backup that is at
+    least `older` seconds old and whose device no longer exists. A backup is kept while its device exists. It is also
+    kept if it belongs to another account or to root, or is less than a day old, because IAM cannot confirm then that
+    its device is gone.
     """
     now, users = inventory.now(), {name.lower() for name in inventory.users()}
     unassigned = inventory.unassigned()
@@ -62,7 +62,7 @@ def _serials(user: str, *, inventory: Inventory) -> tuple[str, ...] | None:
 
 
 def _exists(backup: Backup, serials: Sequence[str] | None, unassigned: Sequence[str], *, inventory: Inventory) -> bool:
-    """Return whether one of the user's or the unassigned devices is, or may be, the device of a backup."""
+    """Return whether a device of the user (`serials`) or an unassigned device is, or may be, the device of a backup."""
     everything = (*(serials or ()), *unassigned)
     of_its_name = [serial for serial in everything if serial.rpartition("/")[2].lower() == backup.device.lower()]
     return any(inventory.run_of(serial) in {backup.run, Mark.UNTAGGED} for serial in of_its_name)
@@ -71,7 +71,10 @@ def _exists(backup: Backup, serials: Sequence[str] | None, unassigned: Sequence[
 def remove(
     chosen: Iterable[Backup], *, discard: Callable[[Backup], None], log: Callable[[Call], None]
 ) -> dict[Place, str]:
-    """Remove backups permanently, and log each removal. Return the files that remain, each with the reason."""
+    """Remove backups permanently, and log each attempt.
+
+    Return the files that could not be removed, each with the reason.
+    """
     faults = {}
     for backup in chosen:
         try:

@@ -1,4 +1,4 @@
-"""A vault that records the recipients of a backup before it writes the file."""
+"""A Vault, which writes encrypted backups, that records the recipients of each backup before it writes the file."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
@@ -21,9 +21,9 @@ class Recording(Protocol):
 
 
 class RecordedVault:
-    """A Vault that records the recipients of each backup, and leaves the rest to an inner vault.
+    """A Vault (writes, finds and removes encrypted backups) that records the recipients of each backup in the ledger.
 
-    `records` returns a Recording whose entries get the current time.
+    It passes all calls to an inner vault. `records` returns a Recording whose entries get the current time.
     """
 
     def __init__(self, vault: Vault, records: Callable[[], Recording]) -> None:
@@ -34,23 +34,23 @@ class RecordedVault:
         self._vault.check()
 
     def place(self, intent: Intent, run: str) -> str | None:
-        """Return where the inner vault will put a backup, or None if it makes none."""
+        """Return the path for the backup of a run, or None if the inner vault will make no backup."""
         return self._vault.place(intent, run)
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
-        """Return the backup that the inner vault would make."""
+        """Return a backup with the path that the inner vault will use for it. Nothing is written."""
         return self._vault.new(account, user, device, run=run)
 
     def recipients(self) -> list[str]:
-        """Return the recipients of the inner vault."""
+        """Return the public keys to which the inner vault encrypts new backups."""
         return self._vault.recipients()
 
     def find(self, entry: Entry) -> str | None:
-        """Return where the inner vault has the backup of an entry, or None if there is none."""
+        """Return the path of the backup of a journal entry's device, or None if there is none."""
         return self._vault.find(entry)
 
     def seal(self, entry: Entry, uri: KeyUri) -> None:
-        """Record who can decrypt an entry's backup and the user's copy, then write both files."""
+        """Record who can decrypt the entry's backup and the user's own copy. Then write these files."""
         if entry.backup is not None:
             intent, path = entry.intent, recorded_place(entry.backup)
             backup = Backup(account=intent.account, user=intent.user, device=intent.name, run=entry.run, path=path)
@@ -66,5 +66,5 @@ class RecordedVault:
         self._records().record_sealed([backup.name], self._vault.recipients(), own=own)
 
     def remove(self, entry: Entry) -> None:
-        """Remove an entry's backup from the inner vault."""
+        """Remove the backup of a journal entry's device, and the user's own copy."""
         self._vault.remove(entry)

@@ -42,14 +42,15 @@ class Resealer(Protocol):
         ...
 
     def reseal_with_new(self, backup: Backup) -> bool:
-        """Re-encrypt a backup that only an identity of the new recipients can decrypt.
+        """Re-encrypt a backup with an identity of a new recipient, if no identity of the old recipients can decrypt it.
 
-        Return whether one of the identities can decrypt the new file.
+        Such a backup may still have recipients other than the new ones. Return whether one of the identities can
+        decrypt the new file.
         """
         ...
 
     def check_opens(self, backup: Backup) -> None:
-        """Decrypt a backup with an identity of a new recipient, to check that this works."""
+        """Check that an identity of a new recipient can decrypt a backup. Raise OthersSeal if none can."""
         ...
 
 
@@ -111,7 +112,12 @@ class OnRecord:
 
 @dataclass(slots=True)
 class Rekeyed:
-    """The result for a folder. `unopened` counts the new files that none of the identities can decrypt."""
+    """The results of re-encrypting the backups of a folder.
+
+    `found` is the number of backups. `done` has those that were re-encrypted, `already_done` those that an earlier run
+    re-encrypted, and `failed` the others, each with the reason. `unopened` is the number of new files that none of the
+    identities can decrypt.
+    """
 
     found: int = 0
     done: list[Backup] = field(default_factory=list)
