@@ -27,7 +27,7 @@ UNPROVEN = Check(
 def maker_check(answer: Proof | Refused, model: str | None) -> Check:
     """Return the check of a key's manufacturer, based on the FIDO attestation of the same key.
 
-    `model` is the model that the attestation proved, or None.
+    `answer` is the verdict on that attestation. `model` is the model that the attestation proved, or None.
     """
     failed = [check.detail for check in answer.checks if check.value is Value.FAIL]
     if model is None or failed:
@@ -49,6 +49,7 @@ def verify_key(
 ) -> tuple[Proof | Refused, OathKey]:
     """Check a key before it is given to a user. Return the verdict and the key.
 
+    `wanted` is the key's serial, reader or identity; None means the only key, or the one that the user chooses.
     `account` is the AWS account whose credentials are looked for on the key. `new_seed` returns the secret of a test
     credential, or None to write nothing to the key. `made_by` checks the manufacturer.
     """
@@ -82,9 +83,11 @@ def _take_away(keys: PluggedOathKeys, key: OathKey, error: BaseException) -> Non
 def judge_fitness(
     key: OathKey, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float, made_by: Check = UNPROVEN
 ) -> Proof | Refused:
-    """Check a key before it is given to a user. `at` is the Unix time for which a code is computed.
+    """Check a key before it is given to a user, and return the verdict.
 
-    Without a `seed`, no test credential is written.
+    `account` is the AWS account whose credentials are looked for on the key. `seed` is the secret of a test credential;
+    without it, nothing is written. `at` is the Unix time for which its code is computed. `made_by` is the check of the
+    manufacturer.
     """
     return judged([*_fitness(key, applet, account=account, seed=seed, at=at, made_by=made_by), made_by])
 

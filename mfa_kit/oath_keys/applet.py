@@ -50,7 +50,10 @@ class PluggedOathKeys(Protocol):
         ...
 
     def choose(self, wanted: str | None) -> OathKey:
-        """Return the key with this name, or the only key if no name is given."""
+        """Return the key whose serial, reader or identity is `wanted`.
+
+        If `wanted` is None, return the only key, or the one that the user chooses. Raise DeviceFault if no key matches.
+        """
         ...
 
     def open(self, key: OathKey) -> AbstractContextManager[OathApplet]:
@@ -79,7 +82,10 @@ class LockableKeys(Protocol):
     """The OATH keys that are plugged in, with the operations that concern their passwords."""
 
     def choose(self, wanted: str | None) -> OathKey:
-        """Return the key with this name, or the only key if no name is given."""
+        """Return the key whose serial, reader or identity is `wanted`.
+
+        If `wanted` is None, return the only key, or the one that the user chooses. Raise DeviceFault if no key matches.
+        """
         ...
 
     def open(self, key: OathKey) -> AbstractContextManager[PasswordApplet]:
@@ -91,5 +97,5 @@ class LockableKeys(Protocol):
         ...
 
     def remember_password(self, key: OathKey, access: Secret[bytes]) -> None:
-        """Use this access key to open the key from now on."""
+        """Keep the access key that was derived from a new password, so that `open` does not ask for the password."""
         ...

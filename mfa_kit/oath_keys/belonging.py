@@ -45,7 +45,7 @@ class Claim:
 
 
 def check_virtual(device: Device) -> None:
-    """Raise UsageFault unless the device is virtual, because only its secret can be on an OATH key."""
+    """Raise UsageFault if a device is not virtual, because an OATH key can only have the secret of a virtual device."""
     if device.type is not DeviceType.VIRTUAL:
         raise UsageFault(
             f"{device.serial} is not a virtual device, so its secret cannot be on a key",
@@ -64,10 +64,11 @@ def verify_device(
     seed: Seed | None,
     consecutive: ConsecutiveCodes,
 ) -> Proof | Refused:
-    """Check whether a plugged-in key has the secret of a user's device.
+    """Check whether a plugged-in key has the secret of a user's device. Return the verdict.
 
-    If the device belongs to the caller, AWS checks a code. With `resync`, AWS checks two codes, for a device of any
-    user, and stores the clock offset.
+    `wanted` is the key's serial, reader or identity; None means the key with the device's credential. `seed` is the
+    secret from the device's backup, or None. If the device belongs to the caller, AWS checks a code. With `resync`, AWS
+    checks two codes, for a device of any user, and stores the clock offset.
     """
     intent = intent_of(device.serial, user=device.user or "", account=caller.account, partition=caller.partition)
     claim, now = Claim(serial=device.serial, label=intent.label, seed=seed), desk.inventory.now
@@ -103,10 +104,10 @@ def judge_belonging(
     accepts: Accepts | None,
     level: str = "aws",
 ) -> Proof | Refused:
-    """Compute a code on the key, and check it.
+    """Compute a code on the key, check it, and return the verdict. The check fails if there is no key.
 
-    If `accepts` is given, AWS checks the code, and `level` names that check. Otherwise the code is compared with the
-    secret of the claim.
+    The code is compared with the secret of the claim, if there is one. If `accepts` is given, AWS also checks the code,
+    and `level` names that check.
     """
     return judged(_belonging(claim, key, applet, now=now, accepts=accepts, level=level))
 

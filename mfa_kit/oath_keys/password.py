@@ -6,9 +6,11 @@ from mfa_kit.oath_keys.credential import OathKey
 
 
 def give_password(keys: LockableKeys, wanted: str | None, *, had: bool) -> OathKey:
-    """Set a new password on a key, and check that it opens the key.
+    """Ask for a new password, set it on a key, and check that it opens the key. Return the key.
 
-    `had` says whether the key is expected to have a password already. Raise UsageFault if this is wrong.
+    `wanted` is the key's serial, reader or identity; None means the only key, or the one that the user chooses. `had`
+    says whether the key is expected to have a password already. Raise UsageFault if this is wrong, and DeviceFault if
+    the key does not ask for the new password.
     """
     key = keys.choose(wanted)
     if key.password is not had:
@@ -25,7 +27,11 @@ def give_password(keys: LockableKeys, wanted: str | None, *, had: bool) -> OathK
 
 
 def clear_password(keys: LockableKeys, wanted: str | None) -> OathKey:
-    """Remove a key's password, and check that the key no longer asks for one."""
+    """Remove a key's password, check that the key no longer asks for one, and return the key.
+
+    `wanted` is the key's serial, reader or identity; None means the only key, or the one that the user chooses. Raise
+    UsageFault if the key has no password, and DeviceFault if it still asks for one.
+    """
     key = keys.choose(wanted)
     if not key.password:
         raise UsageFault(f"{key.description} has no password", "to set one: mfa-kit key password set")

@@ -1,6 +1,7 @@
 """An open YKOATH applet: sends its commands, and converts its responses to values and errors.
 
-Status words are not trusted: whatever can be read back is read back. This module writes secrets to a card. Source:
+Status words do not prove that a key did what it reports, so results are read back where that is possible. This module
+writes secrets to a card. Source:
 https://docs.yubico.com/yesdk/users-manual/application-oath/oath-protocol.html
 """
 

@@ -1,4 +1,7 @@
-"""An OATH key as a Carrier: writes a credential, checks it, computes codes with it, and removes it."""
+"""An OATH key as a Carrier, the object that stores a device's secret and supplies its codes.
+
+The secret is stored in a credential on the key, which is written, checked, and later removed.
+"""
 
 import shlex
 from collections.abc import Callable
@@ -20,8 +23,9 @@ LONGEST_NAME = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialOptions:
-    """Options for writing a credential: whether it requires a touch, and the asset label of the key.
+    """Options for writing a credential to an OATH key.
 
+    `touch` says whether the credential requires a touch for each code. `asset` is the asset label of the key, or None.
     With `wait`, enrollment waits for the next code instead of computing two codes at once.
     """
 
@@ -52,9 +56,9 @@ def compute_pair(
 ) -> Pair:
     """Return two consecutive codes: those of the previous and the current step at the time of the last touch.
 
-    `judge` is called with each step and its code. If `sleep` is given, it waits for the next step after the first code.
-    If a step ends while the user touches the key, the code of the next step is computed too, which takes one more
-    touch. Otherwise IAM would store a wrong clock offset.
+    `judge` is called with each step and its code. `sleep`, if given, is called after the first code to wait for the
+    next step. If a step ends while the user touches the key, the code of the next step is computed too, which takes one
+    more touch, because IAM would otherwise store a wrong clock offset.
     """
     shown: dict[int, str] = {}
 
@@ -77,7 +81,7 @@ def compute_pair(
 
 
 class OathCard:
-    """An OATH key as a Carrier.
+    """An OATH key as a Carrier (the object that stores a device's secret and supplies its codes).
 
     `key` is the chosen key. It is None for an interrupted run, whose intent identifies the key.
     """
@@ -182,9 +186,10 @@ class OathCard:
             )
 
     def restore(self, intent: Intent, created: Created) -> bool:
-        """Write a secret to another key and check its codes.
+        """Write a device's secret to the chosen key, and check the codes that the key computes. Return True.
 
-        Return False if the credential was already on the key. If a check fails, the credential is removed.
+        If the key already has the credential, only check its codes, and return False. If another check fails, the
+        credential is removed. Raise DeviceFault or UsageFault if the key is unsuitable or its codes do not match.
         """
         key, label = self._chosen(), intent.label
         with self._keys.open(key) as applet:
@@ -212,7 +217,7 @@ class OathCard:
                 applet.delete(label)
 
     def reach(self, entry: Entry) -> None:
-        """Raise Unreachable if this run's key may be plugged in but does not respond, or if several keys match."""
+        """Raise Unreachable if the entry's key may be plugged in but does not respond, or if several keys match."""
         try:
             self._home(entry.intent)
         except Unreachable:
@@ -221,7 +226,10 @@ class OathCard:
             return
 
     def remove(self, entry: Entry) -> None:
-        """Delete this run's credential, unless its key is lost. Raise DeviceFault if its key is not plugged in."""
+        """Delete the credential of the entry's run, unless its key is lost or nothing was written to it yet.
+
+        Raise DeviceFault if the key is not plugged in.
+        """
         self._seeds.pop(entry.intent.serial, None)
         if entry.reached is Reached.INTENT or entry.purpose is Purpose.LOST:
             return
@@ -264,7 +272,10 @@ def _homes(intent: Intent, found: list[OathKey]) -> list[OathKey]:
 
 
 def _silent(intent: Intent, wrong: list[DeviceFault]) -> DeviceFault | None:
-    """Return an error that names the keys that do not respond, because one of them may be the interrupted run's key."""
+    """Return an error that names the keys that do not respond, because one of them may be the interrupted run's key.
+
+    Return None if there are no such keys.
+    """
     silent = [str(fault) for fault in wrong if not isinstance(fault, NoApplet)]
     if not silent:
         return None

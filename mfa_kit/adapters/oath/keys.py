@@ -87,11 +87,11 @@ class Keys:
             raise DeviceFault(f"the key in {key.where} was removed", "plug it in and try again") from None
 
     def unlock(self, applet: Applet, key: OathKey) -> None:
-        """Unlock an applet, after asking for its password once. Raise DeviceFault if the password is wrong."""
+        """Unlock an applet. Ask for its password unless it is known. Raise DeviceFault if the password is wrong."""
         access = self._access.pop(key.identity, None) or applet.derive_key(self._password(key))
         applet.unlock(access)
         self._access[key.identity] = access
 
     def remember_password(self, key: OathKey, access: Secret[bytes]) -> None:
-        """Remember a key's new password for later commands. `access` is the access key that was derived from it."""
+        """Keep the access key that was derived from a key's new password, so that `open` does not ask for it."""
         self._access[key.identity] = access
