@@ -61,7 +61,7 @@ class FoldersOnDisk:
             replace_file(folder, name, text.encode())
 
     def begin(self, at: float, options: Mapping[str, Sequence[str]]) -> None:
-        """Record that a run begins, which will read every account. `at` is the time in Unix seconds by AWS's clock.
+        """Record that a run that reads every account begins. `at` is the time in Unix seconds by AWS's clock.
 
         `options` has the options of the command line that a later command must repeat to continue the run.
         """
@@ -105,7 +105,7 @@ class FoldersOnDisk:
 def account_folders(base: Path) -> Iterator[FoldersOnDisk]:
     """Create or open the folder, lock it for this process, and remove incomplete subfolders of a killed process.
 
-    Raise IntegrityFault if it cannot be used, and UsageFault if another process is using it.
+    Yield the folder. Raise IntegrityFault if it cannot be used, and UsageFault if another process is using it.
     """
     place = base.resolve()
     with ExitStack() as stack:

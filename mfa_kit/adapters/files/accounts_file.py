@@ -18,9 +18,9 @@ ParseYaml = Callable[[str], tuple[object, Locate]]
 
 
 def read_accounts_file(path: Path, *, parse_yaml: ParseYaml) -> Sequence[OrgAccount]:
-    """Read an accounts file. Raise UsageFault, with a note for each error in the file.
+    """Return the accounts in an accounts file. `parse_yaml` is called if the file is not JSON.
 
-    `parse_yaml` is called if the file is not JSON.
+    Raise UsageFault if the file cannot be read or has errors. Each error is a note of the exception.
     """
     try:
         document, locate = _parse(_text(path), parse_yaml, only_json=path.suffix.lower() == ".json")

@@ -27,12 +27,15 @@ NOT_FOR_US = "No matching keys"
 
 
 def read_backup(path: Place, stores: Stores = LOCAL) -> bytes:
-    """Return a backup as it is stored, up to one octet more than the largest one. Raise IntegrityFault."""
+    """Return a backup file as it is stored, up to LARGEST + 1 octets. Raise IntegrityFault if it cannot be read."""
     return stores.file(path).read(LARGEST + 1)
 
 
 def open_backup(path: Place, keys: Secret[list[Identity]], read: Callable[[Place], bytes] = read_backup) -> Png:
-    """Decrypt a backup. Raise IntegrityFault if it cannot be read or if none of the identities can decrypt it."""
+    """Return the picture in a backup. Raise IntegrityFault if none of the identities can decrypt it.
+
+    `read` returns the backup file as it is stored, and raises IntegrityFault if it cannot be read.
+    """
     return _decrypted(path, read(path), keys)
 
 
@@ -61,10 +64,10 @@ def seal_text(path: Path, text: Secret[str], to: Sequence[str], to_files: Sequen
 
 
 class AgeFiles:
-    """The Vault: a folder of backups for a list of recipients. Without recipients, it makes no backups.
+    """A Vault (writes, finds and removes encrypted backups) for one folder, whose backups have the recipients `to`.
 
-    If a user has their own recipient, `users` contains a copy of their backup that only the user can decrypt. Without
-    other recipients, that copy is the only file.
+    If a user has their own recipient, the subfolder `users` contains a copy of their backup that only the user can
+    decrypt. If `to` is empty, that copy is the only file, and no file is written for other users.
     """
 
     def __init__(self, folder: Place, to: list[Recipient], stores: Stores = LOCAL) -> None:
@@ -96,7 +99,7 @@ class AgeFiles:
         return [each.text for each in self._to]
 
     def find(self, entry: Entry) -> str | None:
-        """Return the path of a run's backup, or else of the user's own copy, or None if neither exists."""
+        """Return the path of the backup of a journal entry's run, or else of the user's own copy, or None."""
         usual = self.new(entry.intent.account, entry.intent.user, entry.intent.name, run=entry.run)
         places = [*([recorded_place(entry.backup)] if entry.backup else []), usual.path]
         if entry.intent.recipient:
@@ -112,7 +115,10 @@ class AgeFiles:
         self._stores.folder(self._folder).check()
 
     def seal(self, entry: Entry, uri: KeyUri) -> None:
-        """Write `entry.backup` and the user's own copy. Raise IntegrityFault if a file exists or cannot be written."""
+        """Write encrypted pictures of a key URI: `entry.backup` and the user's own copy.
+
+        If `entry.backup` is None, write nothing. Raise IntegrityFault if a file exists or cannot be written.
+        """
         if entry.backup is None:
             return
         intent, path = entry.intent, recorded_place(entry.backup)
@@ -139,8 +145,9 @@ class AgeFiles:
     def rekey(self, backup: Backup, keys: Secret[list[Identity]], *, proof: Secret[list[Identity]]) -> bool:
         """Decrypt a backup with `keys`, and encrypt it to the current recipients.
 
-        Return whether one of the identities in `proof` can decrypt the new file. It is read back before it replaces the
-        old file.
+        Return whether one of the identities in `proof` can decrypt the new file. The new file is read back before it
+        replaces the old one. Raise IntegrityFault if no identity in `keys` can decrypt the old file, or if the new one
+        cannot be written.
         """
         pictures: list[Png] = []
 
@@ -155,11 +162,11 @@ class AgeFiles:
         return self._stores.file(backup.path, self._folder).replace(change, check, most=LARGEST + 1)
 
     def picture(self, backup: Backup, keys: Secret[list[Identity]]) -> Png:
-        """Decrypt a backup. Raise IntegrityFault if that fails."""
+        """Return the decrypted picture in a backup. Raise IntegrityFault if it cannot be read or decrypted."""
         return _decrypted(backup.path, read_backup(backup.path, self._stores), keys)
 
     def discard(self, backup: Backup) -> None:
-        """Remove a backup permanently."""
+        """Remove a backup permanently. Raise IntegrityFault if that fails."""
         self._stores.file(backup.path, self._folder).discard()
 
     def remove(self, entry: Entry) -> None:

@@ -1,7 +1,7 @@
 """Backups in a folder on this computer.
 
-Files are 0600 and folders 0700. Symlinks are refused. A file appears complete or not at all, and never replaces
-another.
+Files are 0600 and folders 0700. Symlinks are refused. A file appears complete or not at all. Only
+`LocalFile.replace` replaces an existing file.
 """
 
 import os
@@ -42,7 +42,7 @@ class LocalFolder:
         return self._path.is_dir()
 
     def files(self) -> Iterator[Path]:
-        """Yield the files two folders below, sorted. Symlinks are skipped."""
+        """Yield the files `ACCOUNT/USER/FILE` below the folder, sorted. Symlinks are skipped."""
         for path in sorted(self._path.glob("*/*/*")):
             if not path.is_symlink():
                 yield path
@@ -79,12 +79,16 @@ class LocalFile:
             ) from None
 
     def create(self, sealed: bytes) -> None:
-        """Write a new file, and sync it to disk. Missing folders are created."""
+        """Write a new file, sync it to disk, and create missing folders. Raise IntegrityFault if the file exists."""
         with faults_of(self._path), make_folder(self._base, *self._below()) as folder:
             create_private(folder, self._path.name, sealed)
 
     def replace(self, change: Callable[[bytes], bytes], check: Callable[[bytes], bool], *, most: int) -> bool:
-        """Write the new content beside the file, read it back, then rename it over the file."""
+        """Replace the content by `change(content)`, and return what `check` returned for the new content as read back.
+
+        The new content is written to a temporary file, read back and checked. Then that file replaces the old one.
+        `most` is how many octets of the old content are read. Raise IntegrityFault if another process changed the file.
+        """
         path = self._path
         with faults_of(path), self._holding() as folder:
             file = os.open(path.name, whole_files.READING, dir_fd=folder)
@@ -107,7 +111,10 @@ class LocalFile:
             os.fsync(folder)
 
     def remove(self, *, sealed: bool) -> None:
-        """Remove the file, and an incomplete file that a killed process left."""
+        """Remove the file, and an incomplete file that a killed process left, if they exist.
+
+        `sealed` says that the file was written completely. If its folder does not exist then, raise IntegrityFault.
+        """
         path = self._path
         with faults_of(path, "removed"):
             try:
@@ -139,11 +146,14 @@ class LocalStores:
     """Opens folders and files on this computer."""
 
     def folder(self, place: Place) -> StoredFolder:
-        """Return the folder at a path."""
+        """Return the folder of backups at a path. Raise UsageFault if the place is not on this computer."""
         return LocalFolder(_path(place))
 
     def file(self, place: Place, folder: Place | None = None) -> StoredFile:
-        """Return the file at a path."""
+        """Return the backup at a path in `folder`, the folder of backups; None means the folder that contains the file.
+
+        Raise UsageFault if one of the places is not on this computer.
+        """
         path = _path(place)
         return LocalFile(path, _path(folder) if folder is not None else path.parent)
 

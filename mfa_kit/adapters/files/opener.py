@@ -49,8 +49,8 @@ class BackupOpener:
         return Opened(file=file, created=found.created, label=found.label, named=backup_at(file), notes=found.notes)
 
     def created(self, file: Place) -> Created:
-        """Return the secret and the URI that IAM returned when the device was created.
+        """Return the secret and the key URI in a backup.
 
-        Raise IntegrityFault as `open` does.
+        Raise IntegrityFault if it cannot be decrypted or has no QR code of a device.
         """
         return self.open(file).created

@@ -46,7 +46,10 @@ def faults_of(path: Path, failed: str = "written") -> Iterator[None]:
 
 
 def reason_of(error: Exception) -> str:
-    """Return the operating system's message for an error, or the name of the error's class if there is none."""
+    """Return the reason for an error as part of a sentence.
+
+    This is the operating system's message, except for a symlink. If there is none, it is the name of the error's class.
+    """
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
         return "it is a symlink, which is not followed"
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

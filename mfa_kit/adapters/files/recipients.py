@@ -52,7 +52,10 @@ def parse_recipients(texts: Iterable[str], files: Iterable[Path] = (), *, given:
 
 
 def _lines(file: Path) -> list[tuple[int, str]]:
-    """Return the lines of a file that are recipients, with their line numbers. Raise UsageFault if there are none."""
+    """Return the number and the text of each line of a file, without empty lines and comments.
+
+    Raise UsageFault if no line remains, or if the file cannot be read.
+    """
     try:
         lines = file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Encrypts the backups of a folder again, to the current recipients of its vault."""
+"""Encrypts the backups of a folder again, to the current recipients."""
 
 from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.identities import Identity, recipients_of, split_by_recipients
@@ -7,7 +7,7 @@ from mfa_kit.core.otp import Secret
 
 
 class AgeResealer:
-    """Decrypts backups with old identities, and encrypts them to the recipients of the vault (the new recipients).
+    """Decrypts backups with the given identities, and encrypts them to the recipients of `vault` (the new recipients).
 
     An identity is new if its public key is one of the new recipients. The other identities are old. If all identities
     are new, `reseal` uses all of them.
@@ -19,11 +19,11 @@ class AgeResealer:
 
     @property
     def has_new_identity(self) -> bool:
-        """Whether one of the identities is new."""
+        """Whether one of the identities belongs to a new recipient."""
         return self._new is not None
 
     def recipients(self) -> list[str]:
-        """Return the new recipients."""
+        """Return the public keys to which the backups are encrypted again."""
         return self._vault.recipients()
 
     def given(self) -> list[str | None]:
@@ -31,18 +31,21 @@ class AgeResealer:
         return recipients_of(self._all)
 
     def reseal(self, backup: Backup) -> bool:
-        """Decrypt a backup with an old identity, and encrypt it to the new recipients.
+        """Decrypt a backup with an identity that belongs to no new recipient, and encrypt it to the new recipients.
 
-        Return whether one of the identities can decrypt the new file.
+        Return whether one of the identities can decrypt the new file. Raise OthersSeal if none can decrypt the old one.
         """
         return self._vault.rekey(backup, self._old, proof=self._all)
 
     def reseal_with_new(self, backup: Backup) -> bool:
-        """Decrypt a backup with a new identity, and encrypt it to the new recipients. Return the same as `reseal`."""
+        """Decrypt a backup with an identity of a new recipient, and encrypt it to the new recipients.
+
+        Return whether one of the identities can decrypt the new file.
+        """
         return self._vault.rekey(backup, self._new_identities(), proof=self._all)
 
     def check_opens(self, backup: Backup) -> None:
-        """Decrypt a backup with the new identities. Raise OthersSeal if none of them can decrypt it."""
+        """Raise OthersSeal if no identity of a new recipient can decrypt a backup."""
         self._vault.picture(backup, self._new_identities())
 
     def _new_identities(self) -> Secret[list[Identity]]:

@@ -29,8 +29,8 @@ MEMBER = re.compile(r"[0-9]{12}-[0-9a-f]{8}\.json")
 def read_text(path: Path, *, hint: str = "give a roster as a CSV or JSON Lines file") -> str:
     """Return the text of a roster or a plan.
 
-    Raise UsageFault if the file cannot be read (with the hint `hint`) or is not text. If it is not text, the message
-    contains the number of the line.
+    Raise UsageFault if the file cannot be read (with the hint `hint`), is too large, or is not text. If it is not text,
+    the message contains the number of the line, except for a spreadsheet.
     """
     try:
         with path.open("rb") as file:
@@ -99,9 +99,9 @@ def write_text(path: Path, text: str) -> None:
 def write_set(path: Path, text: str, *, folder: Path, members: Mapping[str, str]) -> None:
     """Write the texts in `members`, by file name, into a folder. Then write the file at `path`, which refers to them.
 
-    The members of an earlier set have other names, so that set remains valid until `path` is replaced. Its members are
-    removed afterward. If a write fails, the new members are removed. Raise UsageFault or IntegrityFault as `write_text`
-    does.
+    Members with other contents have other names, so the earlier set of files remains valid until `path` is replaced.
+    Its members are removed afterward. If a write fails, the new members are removed. Raise UsageFault or IntegrityFault
+    as `write_text` does.
     """
     added: list[Path] = []
     try:

@@ -1,7 +1,7 @@
 """Where the octets of backups are put: the interface of a folder of backups and of one backup in it.
 
 `local_store` implements it for folders on this computer. The implementation for Amazon S3 is in `adapters/aws`. Neither
-knows what a backup contains. Methods raise IntegrityFault.
+knows what a backup contains. Methods raise IntegrityFault if they fail.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from mfa_kit.core.places import Place
 
 
 class StoredFile(Protocol):
-    """One backup, which may not exist."""
+    """One backup, which may not exist. Methods raise IntegrityFault if they fail."""
 
     def is_taken(self) -> bool:
         """Whether something exists at this place, even if it is not a file."""
@@ -33,8 +33,8 @@ class StoredFile(Protocol):
     def replace(self, change: Callable[[bytes], bytes], check: Callable[[bytes], bool], *, most: int) -> bool:
         """Replace the content by `change(content)`, and return what `check` returned for the new content as read back.
 
-        If `check` raises, or if another process changed the file, the old content remains. A killed process leaves at
-        least one of the two.
+        `most` is how many octets of the old content are read. If `check` raises, or if another process changed the
+        file, the old content remains. If the process is killed, the old or the new content remains.
         """
         ...
 
@@ -45,7 +45,7 @@ class StoredFile(Protocol):
     def remove(self, *, sealed: bool) -> None:
         """Remove the file and its incomplete copies permanently, if they exist.
 
-        `sealed` says that the file was written completely. If its folder cannot be found then, raise IntegrityFault.
+        `sealed` says that the file was written completely. If its folder does not exist then, raise IntegrityFault.
         """
         ...
 
@@ -66,17 +66,17 @@ class StoredFolder(Protocol):
         ...
 
     def alone(self) -> AbstractContextManager[None]:
-        """Keep other processes from replacing files while the context is open, where the place can do that."""
+        """Keep other processes from replacing files while the context is open, if this kind of storage has locks."""
         ...
 
 
 class Stores(Protocol):
-    """Opens places."""
+    """Returns the folders and backups at places. A place is a path on this computer or an S3 URL."""
 
     def folder(self, place: Place) -> StoredFolder:
-        """Return the folder at a place. Nothing is read yet."""
+        """Return the folder of backups at a place. Nothing is read yet."""
         ...
 
     def file(self, place: Place, folder: Place | None = None) -> StoredFile:
-        """Return the file at a place. Nothing is read yet. `folder` is the folder of backups that it is written to."""
+        """Return the backup at a place. Nothing is read yet. `folder` is the folder of backups that contains it."""
         ...

@@ -92,9 +92,9 @@ def _correction(text: str, mark: yaml.Mark | None) -> str:
 
 
 def _lines(root: yaml.Node | None) -> Iterator[tuple[tuple[int, str | None], str]]:
-    """Yield a place and its line, such as `line 3`, for each account and each key in it.
+    """Yield a pair for each account and for each key of an account: what it is, and its line, such as `line 3`.
 
-    The place is the index of the account and the name of the key, which is None for the account itself.
+    What it is consists of the index of the account and the name of the key, or None for the account itself.
     """
     for index, account in enumerate(_accounts(root)):
         yield (index, None), _line(account)
