@@ -138,7 +138,7 @@ def _settle_after(entry: Entry, carrier: Carrier, error: BaseException, *, desk:
         hint = (second.hint if isinstance(second, MfaKitError) else "") or "run the same command again to continue"
         error.add_note(Note(f"{entry.intent.serial} is not settled yet: {_why(second)}; {hint}"))
         return None
-    desk.progress.note(f"removed {entry.intent.serial}; nothing was changed")
+    desk.progress.note(f"removed {entry.intent.serial}; {entry.intent.user} has no new device")
     return None
 
 

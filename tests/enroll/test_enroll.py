@@ -120,7 +120,7 @@ def test_an_untagged_device_is_deleted_if_enable_fails(at: AtDesk, user: str, at
     with at() as desk:
         with pytest.raises(AccessDenied):
             desk.enroll(user)
-        assert desk.person.said == [f"removed {serial_of(user)}; nothing was changed"]
+        assert desk.person.said == [f"removed {serial_of(user)}; {user} has no new device"]
     assert serial_of(user) not in at_lab.serials()
 
 
