@@ -1,6 +1,7 @@
 """Opens folders as file descriptors, so that every operation happens in exactly the folder that was opened.
 
-New folders have mode 0700, and are synced to disk before anything is put into them. Functions raise OSError.
+New folders have mode 0700, and are synced to disk before anything is put into them. Functions raise OSError if a folder
+cannot be opened or created.
 """
 
 import errno
@@ -26,8 +27,8 @@ def open_folder(folder: Path) -> Iterator[int]:
 def make_folder(base: Path, *below: str) -> Iterator[int]:
     """Open a folder and yield its file descriptor. Missing folders are created.
 
-    `below` are the names of the folders from `base` down to the one that is opened. No symlink is followed at `base` or
-    below it.
+    `below` are the names of the folders from `base` down to the one that is opened. A symlink at `base` or below it is
+    not followed, but raises OSError.
     """
     for missing in reversed([each for each in base.parents if not each.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
@@ -48,10 +49,10 @@ def make_folder(base: Path, *below: str) -> Iterator[int]:
 
 @contextmanager
 def open_plain_folder(base: Path, *below: str) -> Iterator[int]:
-    """Open an existing folder and yield its file descriptor.
+    """Open an existing folder and yield its file descriptor. Raise FileNotFoundError if it does not exist.
 
-    `below` are the names of the folders from `base` down to the one that is opened. No symlink is followed at `base` or
-    below it.
+    `below` are the names of the folders from `base` down to the one that is opened. A symlink at `base` or below it is
+    not followed, but raises OSError.
     """
     if not base.joinpath(*below).is_dir():
         raise FileNotFoundError(errno.ENOENT, "its folder does not exist")

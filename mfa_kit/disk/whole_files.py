@@ -20,14 +20,17 @@ Content = bytes | Secret[bytes]
 def partial_name(name: str, mark: str = "") -> str:
     """Return the name that a file has while it is written. It is short enough for any file system.
 
-    `mark` makes the name unique to a process. Without it, the result depends only on `name`, so a later process finds
-    the partial file that a killed process left.
+    `mark`, such as the process ID, is put into the name, so that two processes do not use the same name. Without it,
+    the result depends only on `name`, so a later process finds the partial file that a killed process left.
     """
     return f".{name[-60:]}{mark}.partial"
 
 
 def create_file(folder: int, name: str, data: Content, *, partial: str | None = None) -> None:
-    """Create a file. Raise FileExistsError if the name is taken, because link(2) never replaces a file."""
+    """Create a file. Raise FileExistsError if the name is taken, because link(2) never replaces a file.
+
+    `partial` is the name of the file while it is written. By default, that name contains the process ID.
+    """
     with _written_beside(folder, name, data, partial) as beside:
         os.link(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
         try:
@@ -47,7 +50,8 @@ def replace_file(folder: int, name: str, data: Content) -> None:
 def replacing_file(folder: int, name: str, data: Content, *, partial: str | None = None) -> Iterator[bytes]:
     """Write a new file and yield its contents as read back from disk.
 
-    The file gets its name only if the body of the with statement raises nothing.
+    The file gets its name, and replaces an existing file of that name, only if the body of the with statement raises
+    nothing. `partial` is as for `create_file`.
     """
     with _written_beside(folder, name, data, partial) as beside:
         yield read_all(os.open(beside, READING, dir_fd=folder))
@@ -56,7 +60,7 @@ def replacing_file(folder: int, name: str, data: Content, *, partial: str | None
 
 
 def read_all(file: int, most: int = -1) -> bytes:
-    """Read and close an open file. Return its contents, or its first `most` octets if `most` is given."""
+    """Read and close an open file. Return its contents, or at most its first `most` octets if `most` is given."""
     with os.fdopen(file, "rb") as opened:
         return opened.read(most)
 

@@ -26,7 +26,7 @@ MEGA = 1_000_000
 # A picture with at most this many pixels is decoded within a second, whatever it shows.
 QUICK = MEGA
 # WebP, transparent pictures and rare color modes need several times the memory of a photograph, so their pixel limit is
-# divided by this.
+# divided by COSTLY. USUAL are the color modes that are not rare.
 COSTLY, USUAL = 3, {"1", "L", "P", "RGB"}
 # Decoding copies a transparent picture several times in memory, so one with more pixels than this is scaled down first.
 TRANSPARENT = 12 * MEGA
@@ -61,7 +61,8 @@ def read(image: Png, *, strict: bool = False, limits: PictureLimits = MADE_BY_PR
     """Return the text of the only QR code in a picture.
 
     With `strict`, the picture is read as the simplest scanner would read it: upright, dark on light, at its original
-    size. Raise IntegrityFault if there is no QR code or more than one, or if the picture exceeds the limits.
+    size. Raise IntegrityFault if there is no QR code or more than one, or if the picture is damaged or exceeds the
+    limits.
     """
     if len(image.reveal()) > limits.octets:
         raise IntegrityFault(f"the picture is larger than {_size(limits.octets)}", limits.hint)
@@ -86,7 +87,7 @@ def _decode(page: Image.Image, *, strict: bool = False) -> list[KeyUri]:
 
 
 def _gray_page(image: Png, limits: PictureLimits) -> Image.Image:
-    """Return the picture in gray. Raise IntegrityFault if it has too many pixels or is damaged."""
+    """Return the picture in gray. Raise IntegrityFault if it has too many pixels or cannot be read."""
     costly = limits.pixels // COSTLY
     if "WEBP" in limits.formats and _webp_pixels(image.reveal()) > costly:
         raise _too_many(costly, limits)

@@ -36,7 +36,10 @@ class DeviceUri:
 
 
 def otpauth(seed: Seed, *, label: str) -> KeyUri:
-    """Return the URI that AWS's own QR code contains for a secret. `label` is `<device>@<alias or account>`."""
+    """Return the URI that AWS's own QR code contains for a secret.
+
+    `label` is `<device>@<account>`, where the account is its alias, or its ID if it has no alias.
+    """
     issuer = quote(ISSUER)
     secret = Secret(base64.b32encode(seed.reveal()).decode().rstrip("="))
     return KeyUri(f"otpauth://totp/{issuer}:{quote(label)}?secret={secret.reveal()}&issuer={issuer}")

@@ -8,10 +8,11 @@ from mfa_kit.qr_codes import authenticator_export, decoding, key_uri
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundAccounts:
-    """The accounts in a QR code whose codes AWS could accept: their key URIs and labels.
+    """The accounts in a QR code: their key URIs, and their labels in the same order.
 
-    In the export of an authenticator app, `total` counts all accounts, and `picture` is the number of the QR code, such
-    as "1 of 2". Any other QR code contains one account.
+    From the export of an authenticator app, only accounts with AWS's parameters (SHA-1, six digits, 30 seconds) are
+    included. `total` counts all accounts of the export, and `picture` is the number of the QR code, such as "1 of 2".
+    Any other QR code is taken as the key URI of one account. Its label is "", and its text is not checked.
     """
 
     uris: tuple[KeyUri, ...]
@@ -21,7 +22,10 @@ class FoundAccounts:
 
 
 def read_accounts(image: Png) -> FoundAccounts:
-    """Read the QR code of a screenshot or photograph. Raise IntegrityFault unless it has exactly one QR code."""
+    """Read the QR code of a screenshot or photograph, and return the accounts in it.
+
+    Raise IntegrityFault unless the picture has exactly one QR code, or if an export in it is damaged.
+    """
     uri = decoding.read(image, limits=decoding.MADE_BY_PEOPLE)
     if not authenticator_export.is_export(uri):
         return FoundAccounts(uris=(uri,), labels=("",))

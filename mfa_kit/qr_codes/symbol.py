@@ -25,12 +25,13 @@ WIDTH = 460
 # Every mask is valid. Choosing the best of the eight masks would mean drawing the symbol eight times. It is not
 # necessary, because each symbol is read back.
 MASK = 2
-# The shortest run of characters for which a denser mode saves more than its header costs. Base32 has such a mode.
+# The shortest run of characters for which a denser mode saves more than its header costs. Base32 text,
+# such as a secret, can use the alphanumeric mode.
 SEGMENT = 6
 # Values of SEGMENT to try for a screen. The value that gives the smallest symbol depends on the names in the URI.
 SEGMENTS = range(4, 11)
-# Up to this version, a symbol on a screen has its whole quiet zone, and takes at most 45 columns and 23 lines. The next
-# version has half the quiet zone, so it does not need more room.
+# Up to WHOLE_VERSION, a symbol on a screen has its whole quiet zone, and takes at most 45 columns and 23 lines. A
+# larger symbol has half the quiet zone, so the next version does not need more room.
 WHOLE_VERSION, SCREEN_BORDER = 5, 2
 HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
 
@@ -58,7 +59,10 @@ def _symbol(uri: KeyUri, *, correction: int, segment: int) -> qrcode.QRCode[PilI
 
 
 def blocks(uri: KeyUri) -> Symbol:
-    """Return the smallest readable symbol in half-block characters. Raise IntegrityFault if it cannot be read back."""
+    """Return the smallest symbol of a key URI, drawn with half-block characters.
+
+    Raise IntegrityFault if a decoder does not read the key URI back from it.
+    """
     rows = screen_modules(uri)
     if read(Png(_png(_drawn(rows)))) != uri:
         raise IntegrityFault("the QR code that was drawn cannot be read correctly", "report this")
@@ -123,7 +127,10 @@ def _captioned(symbol: Image.Image, caption: str) -> Image.Image:
 
 
 def png(uri: KeyUri, *, caption: str = "") -> Png:
-    """Draw the symbol with a caption below it. Raise IntegrityFault if a decoder does not read back the same text."""
+    """Return a PNG of the symbol with a caption below it.
+
+    Raise IntegrityFault if a decoder does not read the key URI back from the picture.
+    """
     symbol = _drawn(modules(uri))
     drawn = Png(_png(_captioned(symbol, caption) if caption else symbol))
     if read(drawn, strict=True) != uri:
