@@ -1,4 +1,7 @@
-"""The options of verbs that can work in many accounts. They are parsed into an AccountsChoice."""
+"""The options of verbs that can work in many accounts.
+
+They are parsed into an AccountsChoice, which says how to select the accounts and which role to assume in each.
+"""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +26,10 @@ UNIT = re.compile(r"r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}")
 
 
 class Matching(click.ParamType[str]):
-    """An option value that a pattern must match completely. `meaning` is the name of such a value in errors."""
+    """An option value that a pattern must match completely.
+
+    If it does not, the error says that the value is not `meaning`, and has `hint`.
+    """
 
     name = "text"
 
@@ -38,7 +44,7 @@ class Matching(click.ParamType[str]):
 
 
 def many_option(*names: str, **how: Any) -> Callable[[F], F]:
-    """Return an option that the help lists under the title TITLE."""
+    """Return a decorator that adds an option. The help lists the option under the title TITLE."""
     return click.option(*names, cls=options.TitledOption, title=TITLE, **how)
 
 
@@ -82,7 +88,10 @@ OUTPUT_DIR = many_option(
 
 
 def role_option(default: str | None) -> Callable[[F], F]:
-    """Return the option for the role to assume in each account. It sets the parameter `role_name`."""
+    """Return a decorator that adds the option for the role to assume in each account.
+
+    The value is passed as `role_name`. `default` is shown in the help.
+    """
     return many_option(
         "--role-name",
         type=Matching(ROLE_NAME, "the name of a role", "write a name such as mfa-kit-audit"),
@@ -129,7 +138,7 @@ def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, resu
 
 
 def _function_across() -> str:
-    """Return the place of the called verb's function for many accounts, or "" if the verb has no such function."""
+    """Return the called verb's function for many accounts as `module:function`, or "" if it has none."""
     verb = click.get_current_context().command
     return verb.across if isinstance(verb, options.Verb) else ""
 
@@ -167,10 +176,10 @@ NAMES: Mapping[str, str] = {
 
 
 def choose(values: Mapping[str, Any], *, role: str | None) -> AccountsChoice | None:
-    """Return the AccountsChoice for these options, or None without --accounts and --org.
+    """Return the AccountsChoice for these options, or None if neither --accounts nor --org is given.
 
     `values` maps the names of parameters to values, and `role` is the default role. Raise UsageFault for options that
-    cannot be used together.
+    cannot be used together, or if no role is named for --org.
     """
     file, org = values.get("in_file"), values.get("in_org")
     if not file and not org:

@@ -79,7 +79,11 @@ def audit(
 
 
 def _write(snapshot: Snapshot, answers: Sequence[RuleAnswer], output: Output) -> None:
-    """Print the answers: as a table, one paragraph per rule; in JSON, one document; otherwise one line per finding."""
+    """Print the answer of each rule, which is its result with its findings.
+
+    A table has one paragraph per rule, HTML is one page, and JSON is one document. JSON Lines and CSV have one line per
+    finding.
+    """
     match output.form:
         case "table":
             for answer in answers:
@@ -116,7 +120,10 @@ def _print_paragraph(answer: RuleAnswer, output: Output) -> None:
 
 
 def _finding_rows(answer: RuleAnswer) -> list[ResultRow]:
-    """Return a row for each finding and each unknown subject. If a rule has none of them, return one row."""
+    """Return a row for each finding and each unknown subject of a rule.
+
+    If there are none, return one row with the result.
+    """
     lines = [(RuleResult.FAIL, each.subject, each.evidence, " ; ".join(each.remedy)) for each in answer.findings]
     lines += [(RuleResult.UNKNOWN, each.subject, each.why, "") for each in answer.unsure]
     return [

@@ -26,14 +26,14 @@ def audit_mark(name: str) -> str:
 
 
 def audit_figure(title: str, chart: str) -> str:
-    """Return a chart below its title, as HTML."""
+    """Return a chart below its title, as HTML. `title` and `chart` are HTML too."""
     return f"<figure><figcaption>{title}</figcaption>{chart}</figure>"
 
 
 def sign_in_chart(ways: Mapping[str, int]) -> str:
-    """Return a chart with a bar for each way in which users with a console password sign in (WAYS).
+    """Return a chart of the ways in which users with a console password sign in (WAYS), as HTML.
 
-    `ways` maps each way to its number of users. There must be at least one user.
+    `ways` maps each way to its number of users. Ways without users have no bar. There must be at least one user.
     """
     total = sum(ways.values())
     bars = [

@@ -17,7 +17,7 @@ SHOWN = 3
 
 
 def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> str:
-    """Return the page: a summary, charts, the failures, and every rule with its findings."""
+    """Return the HTML page: a summary, charts, the failures, and every rule with its findings."""
     account = account_label(snapshot.account, lab=snapshot.lab)
     body = [
         f"<h1>Sign-in audit of AWS account {html_text(account)}</h1>",
@@ -77,7 +77,7 @@ def _by_severity(answers: Sequence[RuleAnswer]) -> str:
 
 
 def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:
-    """Yield the chart that shows how users with a console password sign in."""
+    """Yield the HTML of the chart that shows how users with a console password sign in."""
     ways = Counter(sign_in_way(one) for one in everybody if one.password)
     total = sum(ways.values())
     yield "<h2>How users sign in</h2>"
@@ -89,7 +89,7 @@ def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:
 
 
 def _first(answers: Sequence[RuleAnswer]) -> Iterator[str]:
-    """Yield the summary of the page: the failures, worst first."""
+    """Yield the HTML of a table of the rules that failed, worst first. If no rule failed, yield nothing."""
     failed = [one for one in answers if one.result is RuleResult.FAIL]
     if failed:
         yield "<h2>What to fix, worst first</h2>"

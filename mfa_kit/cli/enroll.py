@@ -101,7 +101,7 @@ def enroll(
 def _planned_row(planned: Intent | Skipped, run: str, maker: Maker, *, desk: Desk) -> ResultRow:
     """Return the result row of a dry run: the device, and the steps that would make the device.
 
-    A token sold for AWS gets no backup.
+    `maker` describes these steps. `run` is the ID of the run. A token sold for AWS gets no backup.
     """
     if isinstance(planned, Skipped):
         return _row(planned)
@@ -117,7 +117,7 @@ def _planned_row(planned: Intent | Skipped, run: str, maker: Maker, *, desk: Des
 
 
 def _enroll_root(method_options: Options, *, name: str | None, add: bool, settings: Settings) -> ResultRow:
-    """Wait until root has a security key. Raise UsageFault for any other method."""
+    """Wait until root has a security key, and return the result row. Raise UsageFault for any other method."""
     if not isinstance(method_options, Fido2Options):
         raise UsageFault("AWS has no API to enroll root", f"register a security key: {ROOT} --with fido2")
     with open_desk(settings, METHODS) as (desk, caller):
@@ -149,7 +149,10 @@ def _check_resume(method: str | None, *, identities: tuple[Path, ...], settings:
 def _resume(
     user: str, method_options: Options, identities: Identities, backup_dir: Place | None, *, settings: Settings
 ) -> ResultRow:
-    """Enable a user's half-made device with the secret from its backup. Return its result row."""
+    """Enable a user's half-made device, which IAM lists but which is not enabled. Return its result row.
+
+    The secret is taken from the device's encrypted backup.
+    """
     oath_keys = OathKeys(settings)
     with open_desk(settings, METHODS, vault=open_vault(backup_dir), oath_keys=oath_keys) as (desk, caller):
         context = method_context(settings, desk.inventory, oath_keys)

@@ -81,11 +81,11 @@ def _variable(ctx: click.Context, option: click.Option) -> str | None:
 
 
 def long_name(option: click.Parameter) -> str:
-    """Return the first name of an option that begins with two dashes."""
+    """Return the first of an option's names that begins with two dashes."""
     return next(name for name in option.opts if name.startswith("--"))
 
 
 def source(ctx: click.Context, param: click.Parameter) -> str:
-    """Return the name of the environment variable that gave a parameter its value, or "" if none did."""
+    """Return the environment variable that gave a parameter its value, or "" if none did."""
     from_it = ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.ENVIRONMENT
     return param.envvar if from_it and isinstance(param.envvar, str) else ""

@@ -32,7 +32,7 @@ class _Cell(textwrap.TextWrapper):
 
 
 def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Return lines in which each column is as wide as its widest cell, without trailing spaces."""
+    """Return each row of cells as a line. Each column is as wide as its widest cell. There are no trailing spaces."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [GAP.join(map(str.ljust, line, widths)).rstrip() for line in cells]
 
@@ -51,7 +51,11 @@ def heading(name: str) -> str:
 
 
 def shorter(cell: str) -> str:
-    """Return a cell with names instead of ARNs, file names instead of paths, and times without seconds."""
+    """Return a shorter form of a cell.
+
+    An ARN becomes the name of its resource, and a path its file name, if it is the whole cell. Times lose their
+    seconds. Only the start of a SHA-256 and of an age recipient is kept.
+    """
     whole = ARN.fullmatch(cell)
     for pattern, kept in SHORTER if whole else SHORTER[2:]:
         cell = pattern.sub(kept, cell)

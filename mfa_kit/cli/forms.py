@@ -78,7 +78,7 @@ def _write_fields(row: Mapping[str, str], width: int, *, color: bool) -> None:
 def write_prose(lines: Sequence[str], *, wide: bool, painted: Sequence[str] = ()) -> None:
     """Print lines wrapped at words, with a hanging indent.
 
-    `painted` are the words to color, each at the start of a line. With `wide`, lines are not wrapped.
+    In each line, the first occurrence of each text in `painted` is colored. With `wide`, lines are not wrapped.
     """
     width = sys.maxsize if wide else window_width(sys.stdout)
     for line in lines:

@@ -65,7 +65,10 @@ class StderrProgress:
 
 
 def with_bar(items: Sequence[T], doing: str, *, plain: bool) -> Iterator[T]:
-    """Yield the items while a bar on stderr shows the progress. Without a terminal or with `plain`, no bar is shown."""
+    """Yield the items while a bar on stderr, labeled with `doing`, shows the progress.
+
+    Without a terminal or with `plain`, no bar is shown.
+    """
     if plain or not sys.stderr.isatty():
         yield from items
         return

@@ -12,17 +12,20 @@ from mfa_kit.wiring.methods.recipe import OPTION, Option, Options
 
 
 def single(kind: type[Options]) -> set[str]:
-    """Return the names of the options that apply to a single device."""
+    """Return the names of the options in `kind`, a method's class, that apply to a single device."""
     return {each.name for each in fields(kind) if _option(each).single}
 
 
 def click_options(kind: type[Options]) -> list[click.Option]:
-    """Return the options of a method as click options, in the order of the fields."""
+    """Return the options in `kind`, a method's class, as click options in the order of its fields."""
     return [_click_option(each, _option(each)) for each in fields(kind)]
 
 
 def built(kind: type[Options], values: Mapping[str, object]) -> Options:
-    """Build the options of a method from `values`, by name. Values of other options are ignored."""
+    """Return the options of a method as an instance of `kind`, its class.
+
+    `values` maps names of options to values. Values of other options are ignored.
+    """
     build: Callable[..., Options] = kind
     return build(**{each.name: _value(each, values[each.name]) for each in fields(kind) if each.name in values})
 

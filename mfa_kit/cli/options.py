@@ -98,7 +98,7 @@ class PlaceType(click.ParamType[Place]):
     name = "place"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
-        """Return the place. Raise UsageFault for an invalid URL."""
+        """Return the path or the S3 URL. Raise UsageFault for an invalid URL."""
         return parse_place(value) if isinstance(value, str) else value
 
 
@@ -149,7 +149,7 @@ DRILLED_WITHIN = click.option(
 
 
 def identity(*, required: bool) -> Callable[[Any], Any]:
-    """Return the option for identities that decrypt backups. Its parameter is `keys`."""
+    """Return a decorator that adds the option for identities that decrypt backups. The values are passed as `keys`."""
     return click.option(
         "-i",
         "--identity",
@@ -167,7 +167,7 @@ class Row(NamedTuple):
 
     `held` is the command's function as `module:function`, or the rows of a group. `text` is the help of a group, if it
     differs from the line. A command whose `line` is empty is not listed. `across` is the function that does the work of
-    a command with `account_options` in many accounts.
+    a command with `account_options` in many accounts, also as `module:function`.
     """
 
     line: str

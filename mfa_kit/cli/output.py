@@ -27,9 +27,10 @@ QUERY = "mfa_kit.cli.query:compile_query"
 
 
 class Output(NamedTuple):
-    """The output of a verb: prints to stdout in the chosen form.
+    """The output of a verb: prints to stdout in the chosen form, such as "table" or "json".
 
     `search` returns the part of a JSON document to print. `wide` prints full values even if they do not fit the window.
+    `color` prints tables with colors.
     """
 
     form: str
@@ -54,7 +55,7 @@ class Output(NamedTuple):
 
     @property
     def is_html(self) -> bool:
-        """Whether the user wants an HTML page. The verb makes the page and prints it with `text`."""
+        """Whether the chosen form is an HTML page. The verb makes the page and prints it with `text`."""
         return self.form == HTML
 
     def one(self, schema: str, row: ResultRow) -> None:
@@ -72,9 +73,8 @@ class Output(NamedTuple):
     ) -> None:
         """Print a list of results, which all have the same fields. A table without results shows `empty`.
 
-        `narrow` names the columns to show if the window has no room for all columns.
-
-        Without `header`, the rows continue a CSV that was begun earlier.
+        `narrow` names the columns to show if the window has no room for all columns. Without `header`, the rows
+        continue a CSV that was begun earlier.
         """
         self._write(Results(schema, rows, empty=empty, header=header, narrow=narrow))
 
@@ -83,7 +83,10 @@ class Output(NamedTuple):
         click.echo(text, nl=False)
 
     def prose(self, *lines: str, painted: Sequence[str] = ()) -> None:
-        """Print lines, wrapped at words if the terminal is too narrow. `painted` are the words to color."""
+        """Print lines, wrapped at words if the terminal is too narrow.
+
+        In each line, the first occurrence of each text in `painted` is colored, if there are colors.
+        """
         forms = importlib.import_module("mfa_kit.cli.forms")
         forms.write_prose(lines, wide=self.wide, painted=painted if self.color else ())
 
@@ -92,6 +95,6 @@ class Output(NamedTuple):
 
 
 def load_place(place: str) -> Any:
-    """Return the function or command at `module:name`."""
+    """Import and return the function or command that `place` names as `module:name`."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -73,7 +73,9 @@ class Page:
         return len(lines.reveal()), (lines.reveal() or [""])[-1]
 
     def _beside(self) -> Secret[list[str]]:
-        """Return the lines beside the symbol: the secrets, and as many of the latest messages as fit.
+        """Return the lines beside the symbol: the secrets, and as many of the last lines as fit.
+
+        The last lines are those of the messages and the prompt.
 
         If the window is now too small for the symbol, return a line with the required size, and the prompt.
         """

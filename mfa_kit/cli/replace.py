@@ -93,7 +93,10 @@ def replace(
 
 
 def _steps(intent: Intent, old: Entry | None, run: str, maker: Maker, *, lost: bool, desk: Desk) -> list[str]:
-    """Return the planned steps in order. A lost device is removed first."""
+    """Return the planned steps in order: those that make the new device, and those that remove the old device.
+
+    With `lost`, the old device is removed first. `old` is None if there is no device to remove.
+    """
     making = maker.steps(intent, desk.vault.place(intent, run))
     removing = revoke.removal_steps(old, lost=lost, desk=desk) if old else []
     return [*removing, *making] if lost else [*making, *removing]

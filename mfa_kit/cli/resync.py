@@ -66,7 +66,7 @@ def resync(
 def _from_backup(
     device: Device, user: str, identities: Identities, *, caller: Caller, desk: Desk
 ) -> Callable[[], Pair]:
-    """Decrypt a device's backup, and return a function that computes the device's codes.
+    """Decrypt a device's backup, and return a function that computes two consecutive codes.
 
     Raise IntegrityFault if the device has no backup.
     """

@@ -1,4 +1,4 @@
-"""The rows of an audit: a row about the account, and a row for the answer of each rule."""
+"""The rows of an audit: a row about the account, and a row for each rule with its result."""
 
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import RuleAnswer
@@ -19,7 +19,7 @@ def audit_head(snapshot: Snapshot) -> ResultRow:
 
 
 def rule_row(answer: RuleAnswer, *, account: str | None = None) -> ResultRow:
-    """Return the row of a rule's answer, with its findings.
+    """Return the row of a rule: its result for the account, and its findings.
 
     With `account`, the commands that fix the findings name that account, because the reader may have the credentials of
     another account.

@@ -20,7 +20,7 @@ def end_at_once(fault: MfaKitError) -> NoReturn:
 
     Another process may be settling the same runs already, so this process must make no further call to IAM.
     """
-    with _ENDED:  # several threads may lose their sessions, and one reports it
+    with _ENDED:  # several threads may lose their database session; one reports it
         with suppress(OSError), Path("/dev/tty").open("wb", buffering=0) as tty:
             tty.write(BACK.encode())  # a secret may be on the screen
         print_error(str(fault), hint=fault.hint)
@@ -34,9 +34,10 @@ def stop_on_signals(
     break_off: Callable[[], None] = lambda: None,
     waits_for: Callable[[], str] = lambda: "",
 ) -> Iterator[Event]:
-    """Set `stop` and call `also` on the first SIGINT or SIGTERM. `waits_for` names the work that is still finished.
+    """Set `stop` and call `also` on the first SIGINT or SIGTERM.
 
-    On the second signal, call `break_off` and raise KeyboardInterrupt.
+    A message then says which work will still be finished; `waits_for` returns the words for it. On the second signal,
+    call `break_off` and raise KeyboardInterrupt.
 
     Yield an event that only a signal sets. `stop` may also be set by other code.
     """

@@ -115,7 +115,7 @@ class Terminal:
         self._handlers: Handlers = {}
 
     def check(self, *parts: Secret[str], instead: str) -> None:
-        """Raise UsageFault if the window has no room for the parts."""
+        """Raise UsageFault if the window has no room for the parts, which are the secrets to show."""
         if parts and not self._fitting_page(parts):
             self._room(parts, instead=instead)
 

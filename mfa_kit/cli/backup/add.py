@@ -96,7 +96,10 @@ def _check_usage(user: str | None, *, root: bool, image: str, shred: bool) -> No
 
 
 def _put_away(image: str, shred: images.Shred | None, progress: Progress) -> None:
-    """Shred the picture, or remind the user to delete it."""
+    """Overwrite and remove the picture with `shred`, and print what may remain.
+
+    If `shred` is None, remind the user to delete the picture instead.
+    """
     if shred is None:
         progress.alert(f"{image} contains the secret unencrypted: delete it and empty the trash, or use --shred")
         return

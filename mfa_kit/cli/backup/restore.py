@@ -68,7 +68,7 @@ def restore(
 def _restore_to_key(
     file: Place, identities: Identities, keys: OathKeys, wanted: str | None, *, touch: bool, path: str | None
 ) -> ResultRow:
-    """Put the secret of a backup on a key, and check with codes that it is the right secret."""
+    """Put the secret of a backup on a key, and check with codes that it is the right secret. Return the result row."""
     key = keys.choose(wanted)
     intent, opened = backups.open_restorable(file, identities)
     intent = intent if path is None else replace(intent, path=path)
@@ -84,7 +84,7 @@ def _restore_to_key(
 
 
 def _restore_to_phone(file: Place, identities: Identities, settings: Settings) -> ResultRow:
-    """Show the QR code of a backup until a code proves that the phone scanned it."""
+    """Show the QR code of a backup until a code proves that the phone scanned it. Return the result row."""
     person = settings.interaction
     person.check(instead=f"mfa-kit backup show {quote(str(file))} -i IDENTITY -o FILE, and scan FILE with the phone")
     intent, opened = backups.open_restorable(file, identities)

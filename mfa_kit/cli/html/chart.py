@@ -22,7 +22,7 @@ class Bar(NamedTuple):
 
 
 def bar_chart(bars: Iterable[Bar], *, full: float) -> str:
-    """Return a chart of horizontal bars. A bar with the value `full` has the full width."""
+    """Return a chart of horizontal bars as HTML. A bar with the value `full` has the full width."""
 
     def row(bar: Bar) -> str:
         drawn = f'<i style="width:{100 * bar.value / full:.1f}%"></i>' if bar.value else ""
@@ -35,7 +35,7 @@ def bar_chart(bars: Iterable[Bar], *, full: float) -> str:
 
 
 def ring(bars: Sequence[Bar]) -> str:
-    """Return a ring chart of the shares of a whole, with the labels beside it."""
+    """Return a ring chart as HTML: each bar's share of the sum of all values, with the labels beside the ring."""
     total = sum(bar.value for bar in bars) or 1
 
     def shares() -> Iterator[str]:

@@ -111,9 +111,10 @@ def html_mark(word: str, tone: Tone) -> str:
 
 
 def html_table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[int] = ()) -> str:
-    """Return a table. Cells are HTML. `numbers` are the columns to align on the right.
+    """Return a table as HTML. `heads` are plain text, and the cells of `rows` are HTML.
 
-    On a narrow screen, each cell is a line that starts with the heading of its column.
+    `numbers` are the indexes of the columns to align on the right. On a narrow screen, each cell is a line that starts
+    with the heading of its column.
     """
     right = set(numbers)
 

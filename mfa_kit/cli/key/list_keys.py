@@ -69,7 +69,7 @@ def _look(sources: Sequence[KeySource]) -> tuple[list[ResultRow], list[MfaKitErr
 
 
 def _alike(rows: Sequence[ResultRow]) -> list[ResultRow]:
-    """Give all rows the same fields, because a list of results requires this."""
+    """Return the rows with the same fields, because a list of results requires this. A missing field becomes None."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: row.get(name) for name in names} for row in rows]
 
@@ -82,7 +82,10 @@ def _watch(
     output: Output,
     progress: Progress,
 ) -> None:
-    """Print each key that is plugged in or removed, until Ctrl-C."""
+    """Print each key that is plugged in or removed, until Ctrl-C.
+
+    `rows` are the keys at the start, and `state` has the states of the sources at the start.
+    """
     while True:
         time.sleep(WATCH)
         if (now := _state(sources)) == state:

@@ -58,7 +58,8 @@ def _joined(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
 def _same(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyRow]) -> int | None:
     """Return the index of the row in `others` that is the same key as `row`, or None if there is no such row.
 
-    The same key has the same place or serial, or is on the same device. `rows` are all rows of the source of `row`.
+    `others` has pairs of an index and a row. The same key has the same reader name or USB path, the same serial, or is
+    on the same USB device, or its name is that of the reader. `rows` are all rows of the source of `row`.
     """
     by_place = [number for number, other in others if set(row.where) & set(other.where)]
     by_serial = [number for number, other in others if row.serial and row.serial == other.serial]

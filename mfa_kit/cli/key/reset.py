@@ -18,7 +18,10 @@ def reset(*, wanted: str | None, settings: Settings, output: Output) -> None:
     """Erase the PIN and all credentials of a FIDO key. mfa-kit asks you to unplug the key and plug it in again."""
 
     def confirm(what: str, info: KeyInfo) -> None:
-        """Ask the user to confirm, or require --yes with --key."""
+        """Ask the user to confirm `what`.
+
+        With --yes and --key, ask nothing. Raise UsageFault for --yes without --key.
+        """
         confirm_by_name(what, info, wanted=wanted, yes=settings.yes, interaction=settings.interaction)
 
     info = SecurityKeys(settings).resetter().reset(wanted, confirm=confirm)

@@ -19,11 +19,12 @@ ALGORITHMS = {-7: "ES256", -8: "EdDSA", -35: "ES384", -36: "ES512", -37: "PS256"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow:
-    """A key in a list. The fields of only one source are in `own`; their names begin with `fido_` or `oath_`.
+    """A key in a list.
 
-    `where` are the key's places: the names of its readers, or the paths of its USB devices. `names` are names for
-    `--key` in addition to the serial and the places. `details` has one function per source, which reads more from the
-    key. `beside` returns the place of the same device in another source, or None.
+    `own` has the fields that only one source has, with names that begin with `fido_` or `oath_`. `where` are the key's
+    places: the names of its readers, or the paths of its USB devices. `names` are names for `--key` in addition to the
+    serial and the places. `details` has one function per source, which reads more from the key. `beside` returns the
+    place of the same device in another source, or None.
     """
 
     key: str

@@ -16,7 +16,7 @@ from mfa_kit.wiring import shared_ledger
 def grants(*, desks: tuple[str, ...], auditors: tuple[str, ...], output: Output) -> None:
     """Print the SQL that gives roles their privileges in the ledger. mfa-kit does not run it.
 
-    A desk sees and adds rows of its own team. It cannot change or delete the log. The roles must exist.
+    A role of --desk sees and adds rows of its own team. It cannot change or delete the log. The roles must exist.
     """
     teams = dict(_role_and_team(each) for each in desks)
     text = shared_ledger.grants_of(teams, auditors)

@@ -19,5 +19,8 @@ SINCE = click.option(
 
 
 def history_rows(user: str | None, since: float) -> list[ResultRow]:
-    """Return a row for each event since a Unix time, oldest first. `at` is ISO 8601 in UTC."""
+    """Return a row for each event of a user, or of all users if `user` is None, oldest first.
+
+    `since` is the Unix time at which the list begins. The field `at` is ISO 8601 in UTC.
+    """
     return [{**asdict(event), "at": iso_time(event.at)} for event in ledger.history(user, since)]

@@ -51,7 +51,11 @@ class ReadAccount(NamedTuple):
 
 
 def organization_page(visits: "Sequence[Visit[Audited]]", *, caller: "Caller") -> str:
-    """Return the page, which lists the accounts with the worst results first."""
+    """Return the HTML page of an audit of many accounts, which lists the accounts with the worst results first.
+
+    `visits` has the audit of each account, or the reason why the account could not be read. `caller` is the identity of
+    the credentials.
+    """
     read = sorted(
         (ReadAccount(visit.account, visit.found.overview) for visit in visits if visit.found), key=_worst_first
     )
@@ -104,7 +108,10 @@ def _lead(visits: "Sequence[Visit[Audited]]", read: Sequence[ReadAccount]) -> st
 
 
 def _reasons(visits: "Sequence[Visit[Audited]]", states: set[VisitState], said: str) -> Iterator[str]:
-    """List the accounts in these states, each with the reason and what to do."""
+    """Yield the HTML of a list of the accounts in these states, with the reasons and what to do.
+
+    `said` is the end of its title. If there is no such account, yield nothing.
+    """
     found = [visit for visit in visits if visit.state in states]
     if not found:
         return
@@ -149,7 +156,7 @@ def _by_severity(read: Sequence[ReadAccount]) -> str:
 
 
 def _coverage(read: Sequence[ReadAccount]) -> Iterator[str]:
-    """Chart how the console users of all accounts sign in."""
+    """Yield the HTML of a chart of how the users of all accounts who have a console password sign in."""
     ways: Counter[str] = sum((Counter(each.overview.ways) for each in read), Counter())
     yield "<h2>How users sign in</h2>"
     if not ways:
@@ -162,7 +169,7 @@ def _coverage(read: Sequence[ReadAccount]) -> Iterator[str]:
 
 
 def _checks(read: Sequence[ReadAccount], rules: Sequence[AuditRule]) -> Iterator[str]:
-    """List the checks that fail, and in how many accounts."""
+    """Yield the HTML of a table of the checks that fail, with the number of accounts. If none fails, yield nothing."""
     failed = Counter(
         rule for each in read for rule, result in each.overview.results.items() if result is RuleResult.FAIL
     )
@@ -182,7 +189,7 @@ def _checks(read: Sequence[ReadAccount], rules: Sequence[AuditRule]) -> Iterator
 
 
 def _worst(read: Sequence[ReadAccount], rules: Sequence[AuditRule]) -> Iterator[str]:
-    """List the worst accounts with their worst checks."""
+    """Yield the HTML of a table of the worst accounts with their worst checks. If no check failed, yield nothing."""
     listed = [each for each in read if _worst_of(each.overview) in set(Severity)][:WORST]
     if listed:
         yield "<h2>Worst accounts first</h2>"
@@ -216,7 +223,7 @@ def _names(overview: AuditOverview, rules: Sequence[AuditRule]) -> str:
 
 
 def _columns(rules: Sequence[AuditRule]) -> list[MapColumn]:
-    """Return the columns of the map: the account's ID, how users sign in, and the checks by subject."""
+    """Return the columns of the map: the account's ID, the ways to sign in, and the checks, grouped by subject."""
     before = ""
     columns = [MapColumn("ID", wide=True)]
     columns += [MapColumn(SHORT_WAYS[way], f"users by how they sign in: {way}", starts=way == WAYS[0]) for way in WAYS]
@@ -253,7 +260,7 @@ def _map(read: Sequence[ReadAccount], rules: Sequence[AuditRule], columns: Seque
 
 
 def _way_cell(way: str, count: int) -> str:
-    """Return the cell for a number of users. The cell is empty if the number is 0."""
+    """Return the map's cell for one way to sign in: its number of users. The cell is empty if the number is 0."""
     if not count:
         return map_cell()
     return map_cell(str(count), tone=WAY_TONES[way] if way in WEAK_WAYS else None)

@@ -71,7 +71,7 @@ def audit_accounts(
         done = _begin(organization, folders, questions, accounts, keeps=keeps) if folders else []
         done += _audit_rest(done, organization, folders, questions, root, progress=settings.progress, keeps=keeps)
         done = shared.in_order(done)
-        # No role is needed for this, so it is also known for accounts that could not be opened.
+        # The state of a root user is read without a role, so it may be known for accounts that could not be opened.
         unread = [visit.account for visit in done if visit.state in UNREAD and root().can_read(visit.account.id)]
         postures = organization.each(lambda account: (account.id, root().posture(account.id)), unread)
         roots = {account: posture.verdict for account, posture in postures if posture}
@@ -97,7 +97,8 @@ def _audit_rest(
 ) -> list[Visit[Audited]]:
     """Audit the chosen accounts that are not in `done`. Write the folder of each account as soon as it is read.
 
-    Return their visits. With `keeps`, the visits contain the complete results.
+    Return a visit for each account: its audit, or the reason why the account could not be read. `root` returns a port
+    that reads the state of the accounts' root users. With `keeps`, the visits contain the complete results.
     """
     kept = {visit.account.id for visit in done}
     left = [account for account in organization.selection.chosen if account.id not in kept]
@@ -125,10 +126,11 @@ def _begin(
     *,
     keeps: bool,
 ) -> list[Visit[Audited]]:
-    """Begin a run, or with --resume continue the last run. Return visits of the accounts that it read completely.
+    """Begin a run, or with --resume continue the last run.
 
-    For these accounts, the rules are evaluated again and the files with the results are written again. With `keeps`,
-    the visits contain the complete results.
+    Return a visit, which has the audit, for each account that the last run read completely; [] for a new run. For these
+    accounts, the rules are evaluated again and the files with the results are written again. With `keeps`, the visits
+    contain the complete results.
     """
     options = {
         "file": [str(accounts.file)] if accounts.file else [],
@@ -203,7 +205,11 @@ def _print(
 
 
 def _row(visit: Visit[Audited], roots: Mapping[str, RootVerdict]) -> ResultRow:
-    """Return an account's row: counts of failed rules by severity and of users without MFA, and the root verdict."""
+    """Return an account's row.
+
+    It has the number of failed rules by severity, the number of users without MFA, and the verdict on the root user. If
+    the account could not be read, the numbers are None.
+    """
     found = visit.found.overview if visit.found else None
     return {
         **shared.account_cells(visit),

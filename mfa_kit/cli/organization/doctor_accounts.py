@@ -22,7 +22,7 @@ ROWS = RowsOfAccounts(
 
 
 def diagnose_accounts(*, accounts: AccountsChoice, read_settings: Callable[[], Settings], output: Output) -> int:
-    """Check the access to many accounts. Return the exit code, which is 1 if any account has a problem."""
+    """Check the access to many accounts. Return the exit code: 1 if any account has a problem, otherwise 0."""
     wrong: list[str] = []
     settings = read_settings()
     with open_organization(settings, accounts) as organization:

@@ -33,10 +33,11 @@ def print_rows(
     progress: LiveProgress,
     output: Output,
 ) -> list[Visit[Sequence[ResultRow]]]:
-    """Read each account with `read`, and print the rows of all accounts. Return the visits.
+    """Read each account with `read`, and print the rows of all accounts.
 
     Each row begins with the account. An account that could not be read, or that is not active, gets one row with its
-    state. Raise AwsFault if no account could be read.
+    state. Return a visit for each account: its rows, or the reason why it has none. Raise AwsFault if no account could
+    be read.
     """
     with shared.visiting(organization, lambda account: read(organization.enter(account)), progress=progress) as visits:
         done = shared.in_order(visits)

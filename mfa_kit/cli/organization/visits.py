@@ -31,11 +31,11 @@ def visiting(
     accounts: Sequence[OrgAccount] | None = None,
     is_whole: Callable[[T], bool] = lambda _: True,
 ) -> Iterator[Iterator[Visit[T]]]:
-    """Yield an iterator of visits: first those of skipped accounts, then those of chosen accounts as they finish.
+    """Yield an iterator of visits: the outcomes of the work, each with its account.
 
-    `accounts` replaces the chosen accounts. `is_whole` is that of `visit_accounts`.
-
-    The work in all accounts ends when the context is left.
+    First come those of skipped accounts, then those of chosen accounts as they finish. `accounts` replaces the chosen
+    accounts. `is_whole` returns False for a result that lacks a part of the account that could not be read. The work in
+    all accounts ends when the context is left.
     """
     chosen = organization.selection.chosen if accounts is None else accounts
     visits = visit_accounts(chosen, work, each=organization.each, is_whole=is_whole)
@@ -64,7 +64,7 @@ def in_order(visits: Iterable[Visit[T]]) -> list[Visit[T]]:
 
 
 def report_unread(visits: Sequence[Visit[T]], progress: Progress, *, home: str | None = None) -> None:
-    """Print how many accounts were read, and each account that was not read, with the reason.
+    """Print how many accounts are in each state, and each account that could not be read, with the reason.
 
     `home` is the ID of the caller's own account, which needs no role. Raise AwsFault if no account could be read.
     """
@@ -84,7 +84,7 @@ def report_unread(visits: Sequence[Visit[T]], progress: Progress, *, home: str |
 
 
 def _alert_failed(failed: Sequence[Visit[T]], progress: Progress) -> None:
-    """Print each reason once, with its accounts.
+    """Print the reasons why accounts could not be read. Each reason is printed once, with all its accounts.
 
     A hint with a command follows its reason, because the command names the account. Other hints are printed once.
     """

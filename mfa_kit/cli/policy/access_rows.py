@@ -32,7 +32,10 @@ def locked_out(found: Iterable[UserAccess], *, self_enroll: bool) -> set[str]:
 
 
 def compared_lines(document: str, account: AccountSource | None) -> list[str]:
-    """Return lines about how IAM's simulator evaluates the policy, or no lines if `account` is None."""
+    """Return lines that say whether IAM's policy simulator and mfa-kit evaluate the policy in the same way.
+
+    There are no lines if `account`, which calls the simulator, is None.
+    """
     if account is None:
         return []
     compared = compare_with_simulator(document, account)

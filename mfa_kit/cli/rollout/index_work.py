@@ -18,7 +18,7 @@ from mfa_kit.rollout.plan import Plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenWork:
-    """A chosen account of the index, without its plan."""
+    """A chosen account of the index, without its plan, and the work in this account."""
 
     planned: PlannedAccount
     work: AccountWork
@@ -26,7 +26,7 @@ class ChosenWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedWork:
-    """A chosen account of the index with its plan."""
+    """A chosen account of the index, its plan, and the work in this account."""
 
     planned: PlannedAccount
     plan: Plan
@@ -51,8 +51,9 @@ def planned_works(
 def chosen_works(
     path: Path, index: RolloutIndex, selection: AccountSelection, choice: AccountsChoice
 ) -> list[ChosenWork]:
-    """Return the chosen accounts of an index. If an account cannot be used, its `why` is set. `total` is always 0.
+    """Return the chosen accounts of an index.
 
+    In each `work`, `why` says why the account cannot be used, or is "", and `total` is 0 until the caller sets it.
     Raise UsageFault if --include names an account that is not in the index, or if no chosen account is in it.
     """
     selected = {account.id: account for account in (*selection.chosen, *selection.skipped)}

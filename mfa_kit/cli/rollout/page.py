@@ -37,9 +37,10 @@ URGENT = (RowOutcome.FAILED, RowOutcome.BLOCKED, RowOutcome.HALF_MADE)
 
 
 def status_page(plan: Plan, results: Sequence[RowResult], *, at: float, lab: bool) -> str:
-    """Return the page: how many users have a device, which rows are open and why, and which rows are done.
+    """Return the HTML page: how many users have a device, which rows are open and why, and which rows are done.
 
-    `at` is the time of the status in Unix seconds. `lab` says whether the account belongs to a lab.
+    A row of the plan is open while its user has no device. `at` is the time of the status in Unix seconds. `lab` says
+    whether the account belongs to a lab.
     """
     counts = Counter(result.outcome for result in results)
     failed = [result for result in results if result.outcome is RowOutcome.FAILED]
@@ -75,9 +76,10 @@ class AccountStatus:
 
 
 def index_page(index: RolloutIndex, accounts: Sequence[AccountStatus], *, at: float, lab: bool) -> str:
-    """Return the page for several accounts: how many users have a device, in all and in each account, and open rows.
+    """Return the HTML page for several accounts: how many users have a device, in all and in each account.
 
-    `at` is the time of the status in Unix seconds. `lab` says whether the accounts belong to a lab.
+    It also lists the open rows, whose users have no device. `at` is the time of the status in Unix seconds. `lab` says
+    whether the accounts belong to a lab.
     """
     every = [result for account in accounts for result in account.results or ()]
     done = sum(result.outcome in DONE for result in every)
@@ -121,7 +123,10 @@ def _percent(part: int, total: int) -> str:
 
 
 def _causes(failed: Sequence[RowResult]) -> str:
-    """Return a table of the failures by cause: how many users failed, and the first user with the message."""
+    """Return a table of the failures by cause as HTML, or "" if there are none.
+
+    A row has the number of users, and the first user with the message.
+    """
     if not failed:
         return ""
     first = {one.cause: one for one in reversed(failed)}

@@ -19,7 +19,10 @@ from mfa_kit.rollout.row_status import look_up_devices
 def look_up_counted(
     users: Sequence[str], desk: Desk, *, workers: int, progress: LiveProgress
 ) -> dict[str, tuple[str, ...]]:
-    """Return the result of `look_up_devices`, and show how many users have been looked up."""
+    """Return the serials of each user's devices from IAM, and show how many users have been looked up.
+
+    A deleted user has the value (). `workers` requests run at a time.
+    """
     with counting(progress, "looking up users", users, len(users)) as counted:
         return look_up_devices(counted, desk=desk, workers=workers)
 
@@ -42,7 +45,7 @@ def take_results(
     progress: LiveProgress,
     take: Callable[[RowResult], None] | None = None,
 ) -> bool:
-    """Process each result as it arrives; return whether Ctrl-C or SIGTERM requested a stop.
+    """Process each result as it arrives. Return whether Ctrl-C or SIGTERM requested a stop.
 
     `take` processes a result; its default is the tally's `take`. A second signal raises KeyboardInterrupt.
     """

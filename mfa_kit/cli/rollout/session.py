@@ -30,11 +30,11 @@ SHOWN = 5
 
 @dataclass(slots=True, kw_only=True)
 class StationSession:
-    """A session of one person who works through a queue.
+    """A session at the station, where users are enrolled in person. One person works through the queue of users.
 
-    `holders` finds the user of a key. `watches` has the watch for inserted keys of each method. `reasons` has the
-    reason why a user's step was left. `lacking` means that IAM does not report a certification of a security key that a
-    policy requires.
+    `holders` finds the user who already has a key. `watches` has, by name of the method, the object that waits for
+    inserted keys, or None if the method uses no keys. `reasons` has the reason why a user's step was left. `lacking`
+    means that IAM does not report a certification of a security key that a policy requires.
     """
 
     plan: Plan
@@ -131,7 +131,11 @@ class StationSession:
         return True
 
     def _watch(self, row: RosterRow) -> SlotWatch | None:
-        """Return the watch for keys of a row's method, started on first use; None if the method uses no key."""
+        """Return the object that waits for keys of a row's method; None if the method uses no keys.
+
+        It is made when a method is used for the first time. Keys that are inserted then are not used, and a message
+        says so.
+        """
         method = row.kind.name
         if method not in self.watches:
             slot = self.methods.slot(row)
@@ -167,7 +171,10 @@ class StationSession:
             self._say_remove(step)
 
     def _claim(self, key: InsertedKey, watch: SlotWatch, intent: Intent) -> bool:
-        """Settle earlier attempts on a key. If another user has the key, print a message and return False."""
+        """Settle earlier attempts on a key, and return whether the user can have it.
+
+        If another user has the key, print a message and return False.
+        """
         watch.used.add(key.identity)
         if self.runs.settle_left(intent, key.identity, desk=self.desk):
             key = watch.find_again(key) or key

@@ -46,7 +46,10 @@ class EnterAccount(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenWork:
-    """An account whose work has begun. All accounts share the `lock`, so results are processed one at a time."""
+    """An account whose work has begun. All accounts share the `lock`, so results are processed one at a time.
+
+    `denied` is called with the work and the name of the caller if IAM refuses a write.
+    """
 
     work: AccountWork
     ports: RolloutPorts

@@ -40,7 +40,10 @@ WORKERS = 8
 
 
 class StationVerb(options.Verb):
-    """A verb with the options of all station methods, except options whose values come from the row or the key."""
+    """A verb with the options of all methods that the station supports.
+
+    Options whose values come from the row or the key are left out.
+    """
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the verb's own options, then those of the methods, then --help."""
@@ -49,7 +52,10 @@ class StationVerb(options.Verb):
 
     @cached_property
     def _of_methods(self) -> list[click.Option]:
-        """The options of the station methods. They are cached, because click asks for the parameters several times."""
+        """The options of the methods that the station supports.
+
+        They are cached, because click asks for the parameters several times.
+        """
         of_method = {
             option.name: option
             for recipe in METHODS.values()
@@ -154,11 +160,14 @@ class _Methods:
         return METHODS[row.kind.name].call.format(user=row.user, serial=row.serial)
 
     def slot(self, row: RosterRow) -> KeySlot | None:
-        """Return the slot for the keys of a row's method; None if the method uses no keys."""
+        """Return the KeySlot (readers or USB ports) for the keys of a row's method; None if it uses no keys."""
         return self._options_of(row, None).slot(self._context)
 
     def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[Carrier, Maker]:
-        """Return the carrier and maker of a row's device. `key` is the inserted key, or None."""
+        """Return the Carrier and the Maker of a row's device. `key` is the inserted key, or None.
+
+        The Carrier stores the device's secret or asks for its codes. The Maker makes the device.
+        """
         equipment = self._options_of(row, key).equip(self._context)
         return equipment.carrier, equipment.maker
 
@@ -212,7 +221,7 @@ def _keep_known(
 
 
 def _greet(queue: StationQueue, progress: Progress) -> None:
-    """If rows are already done, print how many. If the plan has no row for the station, print a note."""
+    """If rows are already done, print how many. If no row of the plan has to be enrolled in person, print a note."""
     done = len(queue.steps) - len(queue.left)
     if not queue.steps:
         progress.note("no one in this plan needs a key or token; to enroll phone users in person, add --with virtual")

@@ -78,9 +78,9 @@ def accept(
 def _print_box(
     box: Box, refused: Sequence[DroppedRow], left_out: Sequence[DroppedRow], *, output: Output, settings: Settings
 ) -> None:
-    """Print the results of a box.
+    """Print the results of a box of tokens.
 
-    `refused` are rows of the table of readings that gave no verdict. `left_out` are rows of the seed file that were
+    `refused` are rows of the table of --readings that gave no verdict. `left_out` are rows of the seed file that were
     rejected, so their tokens are not in the box.
     """
     if left_out:
@@ -118,7 +118,10 @@ def _row(one: Token, seen: Sighting | None) -> ResultRow:
 
 
 def _clocks(box: Box) -> ResultRow:
-    """Return how many clocks were read, and the smallest (slowest), median and largest offset in seconds."""
+    """Return how many clocks were read, and the smallest (slowest), median and largest offset in seconds.
+
+    If no clock was read, the offsets are None.
+    """
     return {
         "clocks": len(box.offsets),
         "slowest_s": box.offsets[0] if box.offsets else None,
@@ -128,7 +131,10 @@ def _clocks(box: Box) -> ResultRow:
 
 
 def _histogram_text(offsets: Sequence[int]) -> str:
-    """Return one line per bin, with a bar whose length is relative to the largest bin."""
+    """Return a histogram of clock offsets, which are in seconds, as text; "" without offsets.
+
+    There is one line per bin, with a bar whose length is relative to the largest bin.
+    """
     bars = histogram(offsets)
     most = max((count for _, count in bars), default=0)
     lines = (f"{middle:>8} s  {count:>5}  {'#' * -(-count * WIDE // most)}" for middle, count in bars)

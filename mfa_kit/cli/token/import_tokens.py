@@ -71,15 +71,15 @@ def import_tokens(
 
 
 def _proved(found: SeedFile, serial: str, *, codes: CodeSource, window: int) -> SeedFile:
-    """Decide with two codes of one token whether seeds are hex or base32. Return the file with the right reading only.
+    """Decide with two codes of one token whether seeds are hex or base32.
 
-    Raise UsageFault if the codes do not decide it.
+    Return the file with only the right decoding in `readings`. Raise UsageFault if the codes do not decide it.
     """
     if not any(matching.token_named(each.keys, serial) for each in found.readings):
         raise UsageFault(f"this file has no seed for {serial}", "check the serial number: --prove SERIAL")
 
     def judge(typed: TypedCodes) -> SeedFile | Undecided:
-        """Return the file with only the reading whose seed gives these codes."""
+        """Return the file with only the right decoding, or Undecided if the codes were mistyped."""
         return matching.typing_error(typed) or matching.settle_encoding(found, serial, typed, window=window)
 
     _, verdict = codes.read(judge, count=2)
@@ -89,7 +89,7 @@ def _proved(found: SeedFile, serial: str, *, codes: CodeSource, window: int) -> 
 
 
 def _usability(tokens: Sequence[Token]) -> ResultRow:
-    """Return how many tokens AWS can use, and for each reason how many it cannot use."""
+    """Return how many tokens AWS can use, and how many it cannot use for each reason."""
     uses = [aws_use(each) for each in tokens]
     unusable = Counter(each.why for each in uses if each.device_type is None)
     return {

@@ -19,7 +19,7 @@ GAP = 2
 
 
 def acceptance_sheet(box: Box, *, name: str, at: float, missing: int = 0) -> str:
-    """Return the page about a box.
+    """Return an HTML page about the test of a box of tokens.
 
     `name` is the name of the seed file, `at` the Unix time of the report, and `missing` the number of rows of the file
     that are not in the box.
@@ -60,9 +60,9 @@ def _row(token: Token, seen: Sighting | None) -> tuple[str, ...]:
 
 
 def _clocks(offsets: Sequence[int]) -> Iterator[str]:
-    """Yield a chart with the number of tokens for each clock offset.
+    """Yield the HTML of a chart with the number of tokens for each clock offset in seconds.
 
-    A negative offset means that the clock is behind.
+    A negative offset means that the clock is behind. Without offsets, yield a sentence instead.
     """
     if not offsets:
         yield "<p>No clock was read.</p>"

@@ -77,7 +77,7 @@ def _print(examined: Examined, *, asset: str | None, output: Output) -> None:
 
 
 class _Box:
-    """Examines a box of keys one after another until the user stops, and counts the results."""
+    """Examines a box of security keys one after another until the user stops, and counts the results."""
 
     def __init__(self, examiner: KeyExaminer, *, asset: str | None, output: Output, progress: Progress) -> None:
         self._examiner, self._asset, self._output, self._progress = examiner, asset, output, progress

@@ -107,7 +107,11 @@ def _check_listed(found: SeedFile, serial: str, *, file: Path) -> None:
 def _verify_without_seed(
     serial: str, probe_user: str | None, *, codes: CodeSource, settings: Settings, output: Output
 ) -> int:
-    """Check the display of a token that AWS sold. If `probe_user` is given, AWS also checks its codes."""
+    """Check the display of a token that AWS sold, and return the exit code.
+
+    If `probe_user` is given, AWS also checks the codes. Raise UsageFault if the serial is not one that AWS sold and
+    `probe_user` is not given.
+    """
     if not probe_user and not sold_by_aws(serial):
         raise UsageFault(
             f"{serial} does not look like a token that AWS sold, so it can be checked only with its seed file",
@@ -141,7 +145,7 @@ def _verify_without_seed(
 def _judged(
     found: SeedFile, serial: str, typed: TypedCodes, *, window: int
 ) -> tuple[SeededToken, Match | Mismatch] | Undecided:
-    """Check the codes of a token against its seed.
+    """Check the codes of a token against its seed, and return the token with the result.
 
     Return Undecided if the codes were mistyped or prove nothing. Raise UsageFault if they do not decide whether the
     seed is hex or base32.
@@ -216,13 +220,13 @@ def _clock(shown: Match, sightings: Sequence[Sighting]) -> ResultRow:
 
 
 def _find_token(file: SeedFile, *, codes: CodeSource, window: int, output: Output) -> int:
-    """Print the tokens that show two codes, and return the exit code: 1 if no token shows them.
+    """Print the tokens that show two codes, and return the exit code: 1 if no token shows them, otherwise 0.
 
-    If the seeds of the file may be hex or base32, tokens of both readings are searched.
+    If the seeds of the file may be hex or base32, both decodings are searched.
     """
 
     def judge(typed: TypedCodes) -> list[Match] | Undecided:
-        """Return the tokens that show these codes, smallest clock offset first."""
+        """Return the tokens that show these codes, or Undecided if the codes were mistyped."""
         return matching.typing_error(typed) or [
             one for each in file.readings for one in matching.find_tokens(each.keys, typed, window=window)
         ]

@@ -36,7 +36,10 @@ def pin_policy(
         before = opened.info()
 
         def confirm(what: str) -> None:
-            """Ask the user to confirm, or require --yes with --key."""
+            """Ask the user to confirm `what`.
+
+            With --yes and --key, ask nothing. Raise UsageFault for --yes without --key.
+            """
             confirm_by_name(what, before, wanted=wanted, yes=settings.yes, interaction=settings.interaction)
 
         info = set_pin_policy(opened, keys.pins(), shortest=shortest, force_change=force_change, confirm=confirm)
