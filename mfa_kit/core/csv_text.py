@@ -1,4 +1,4 @@
-"""Writes CSV that is safe to open in a spreadsheet, and restores the original text of its cells."""
+"""Writes CSV that is safe to open in a spreadsheet, and removes the apostrophes that it adds for this."""
 
 import csv
 import io
@@ -16,7 +16,8 @@ DISARMED = re.compile(r"(?P<before>^|[;\t])'(?=[=+\-@])")
 def csv_lines(rows: Iterable[Sequence[str]]) -> str:
     """Return rows as CSV in which every cell is quoted and no spreadsheet evaluates a cell as a formula.
 
-    `original_cell` restores the text of a cell.
+    An apostrophe is put before each formula; `original_cell` removes it. Control characters and line breaks are written
+    as escapes.
     """
     out = io.StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
@@ -25,5 +26,5 @@ def csv_lines(rows: Iterable[Sequence[str]]) -> str:
 
 
 def original_cell(cell: str) -> str:
-    """Remove the apostrophes that `csv_lines` put before formulas."""
+    """Return a cell's text without the apostrophes that `csv_lines` put before formulas."""
     return DISARMED.sub(r"\g<before>", cell)

@@ -3,18 +3,19 @@
 MfaKitError
 ├── UsageFault (2)       invalid arguments or input
 ├── DeviceFault (3)      hardware problem: a key, card or token
-│   ├── NoApplet         the card lacks the applet; it may be another kind of key
-│   └── Lost             the key was removed or does not respond; its last request may have taken effect
+│   ├── NoApplet         the smart card lacks the applet that was selected; it may be another kind of key
+│   ├── Lost             the key was removed or does not respond; its last request may have taken effect
+│   └── Unreachable      the key cannot be used, although it may be plugged in; nothing was changed
 ├── AwsFault (4)         AWS refused a request or could not be reached
-│   ├── NoSuchEntity, AlreadyExists, InvalidCode, Conflict, AccessDenied
+│   ├── NoSuchEntity, AlreadyExists, InvalidCode, Conflict, AccessDenied, InvalidValue
 │   ├── NoSuchOperation  the server, which is not AWS, lacks the operation
-│   ├── Busy             another change is in progress, and IAM asks to wait
+│   ├── Busy             another change is in progress, and IAM asks the client to wait
 │   ├── Expired          the credentials have expired; the request had no effect
 │   ├── Unclear          no response, or a 5xx: the request may have taken effect; check before retrying
-│   └── Unsettled        a half-made device cannot be completed or removed now
-│       └── Unlisted     the device is assigned, but IAM does not list it on its user yet
+│   └── Unsettled        a half-made device can be neither completed nor removed now
+│       └── Unlisted     the device is assigned, but IAM does not list it among its user's devices yet
 ├── IntegrityFault (5)   a problem with a backup or the ledger
-│   └── OthersSeal       the backup is intact, but encrypted to other identities
+│   └── OthersSeal       the backup is intact, but none of the given identities (private keys) decrypts it
 ├── Lockout (6)          the request would lock a user out
 ├── Throttled (7)        AWS is throttling requests; try again later
 └── Declined (8)         the user declined, or there is no terminal to prompt on
@@ -46,7 +47,7 @@ class DeviceFault(MfaKitError):
 
 
 class NoApplet(DeviceFault):
-    """The card responds but does not have this applet."""
+    """The smart card responds, but does not have the applet that was selected, such as OATH."""
 
 
 class Lost(DeviceFault):
@@ -104,11 +105,11 @@ class Unclear(AwsFault):
 
 
 class Unsettled(AwsFault):
-    """A half-made device cannot be completed or removed now, so it stays as it is."""
+    """A half-made device (its enrollment began but is not finished) can be neither completed nor removed now."""
 
 
 class Unlisted(Unsettled):
-    """The device is assigned, but IAM does not list it on its user yet."""
+    """The device is assigned, but IAM does not list it among its user's devices yet."""
 
 
 class IntegrityFault(MfaKitError):
@@ -118,7 +119,7 @@ class IntegrityFault(MfaKitError):
 
 
 class OthersSeal(IntegrityFault):
-    """The backup is intact, but none of the identities decrypts it."""
+    """The backup is intact, but none of the given identities (private keys) decrypts it."""
 
 
 class Lockout(MfaKitError):

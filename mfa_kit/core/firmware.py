@@ -30,7 +30,8 @@ class Version(NamedTuple):
 class Advisory:
     """An advisory on a firmware flaw.
 
-    It affects the models whose names match, from version `since` up to but excluding `before`.
+    It affects the models whose names match `models`, from version `since` up to but excluding `before`. `what`
+    describes the flaw.
 
     `unfit` means that the key's signatures cannot be relied on, so the key must not be used for FIDO. None of the
     advisories affects OATH itself.
@@ -49,7 +50,7 @@ class Advisory:
         return f"https://www.yubico.com/support/security-advisories/{self.name.lower()}/"
 
     def about(self, model: str) -> bool:
-        """Return whether the advisory covers a model, whatever its firmware version."""
+        """Return whether the advisory affects any firmware version of the model with this name."""
         return bool(self.models.search(model))
 
 
@@ -65,7 +66,7 @@ ADVISORIES = (
     ),
     Advisory(
         name="YSA-2024-03",
-        # A reader's name, such as "Yubico YubiKey OTP+FIDO+CCID", does not contain the series.
+        # If a key is known by its reader's name, such as "Yubico YubiKey OTP+FIDO+CCID", the series is missing.
         models=re.compile(r"yubikey 5|yubico yubikey|security key\b.*\byubico", re.IGNORECASE),
         since=Version(0, 0, 0),
         before=Version(5, 7, 0),

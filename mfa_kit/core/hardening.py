@@ -7,7 +7,7 @@ PR_SET_DUMPABLE = 4
 
 
 def harden() -> None:
-    """Prevent core dumps of this process, and prevent other processes of the same user from reading its memory.
+    """Prevent core dumps of this process. On Linux, also prevent the user's other processes from reading its memory.
 
     Call it before the first secret is handled. It uses setrlimit(2) and prctl(2): an unprivileged process cannot attach
     with ptrace(2) to a process that is not dumpable.

@@ -45,7 +45,7 @@ class Interaction(Protocol):
     """
 
     def check(self, *parts: Secret[str], instead: str) -> None:
-        """Raise Declined if there is no terminal, and UsageFault if the window is too small to show the parts."""
+        """Raise Declined if there is no terminal, and UsageFault if its window is too small to `show` these secrets."""
         ...
 
     def say(self, text: str) -> None:
@@ -70,12 +70,12 @@ class Interaction(Protocol):
     def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
         """Raise Declined unless the user types exactly the word `typed`, such as a serial.
 
-        `what` says what is confirmed.
+        `what` describes the action that the user confirms.
         """
         ...
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
-        """Show a numbered list of options, and return the index of the chosen one."""
+        """Show a numbered list of options, and return the zero-based index of the chosen one."""
         ...
 
     def pause(self, prompt: str, *, instead: str) -> None:
@@ -90,7 +90,7 @@ class Interaction(Protocol):
         ...
 
     def show(self, *parts: Secret[str], instead: str) -> None:
-        """Show secrets on the alternate screen; a Symbol is black on white.
+        """Show secrets on the terminal's alternate screen. A Symbol (a QR code) is drawn in black on white.
 
         Until `clear` is called, prompts appear below the secrets. Raise UsageFault if the window is too small.
         """

@@ -1,4 +1,4 @@
-"""Parses JSON from outside this process, and rejects what parsers understand differently, such as duplicate keys."""
+"""Parses JSON from outside this process. Rejects text that parsers read differently, such as duplicate keys."""
 
 import json
 import math
@@ -13,8 +13,8 @@ LONGEST_INTEGER = 40
 class JsonError(ValueError):
     """Raised for text that is not JSON, or that two parsers could understand differently.
 
-    The message quotes no value of the text. If the text is malformed, `line` is the number of the line, and `detail`
-    says where the fault is in the line, and what it is.
+    The message quotes no value of the text. If the text is malformed, `line` is the number of the faulty line, and
+    `detail` has the column and a description of the fault.
     """
 
     def __init__(self, what: str, *, line: int | None = None, detail: str = "") -> None:
@@ -23,10 +23,11 @@ class JsonError(ValueError):
 
 
 def read_json(text: str | bytes) -> Any:
-    """Parse JSON.
+    """Parse JSON, and return the value as `json.loads` does.
 
     Raise JsonError if the text is malformed or nested too deeply, if an object has a key twice, or if a number is too
-    large. For a repeated key, some parsers take the first value and others the last. NaN and Infinity are not JSON.
+    large. For a repeated key, some parsers take the first value and others the last. NaN and Infinity are rejected,
+    because they are not JSON.
     """
     try:
         return json.loads(

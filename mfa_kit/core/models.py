@@ -21,7 +21,8 @@ ACCOUNT_ID = re.compile(r"[0-9]{12}")
 # A run ID becomes part of file names, but a tag may contain any text. Only text that matches this is accepted as a run
 # ID.
 RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
-# The name of a piece of work: the SHA-256 of a plan, the ID of an account and, for a part of its users, a number.
+# The name of a lock for a part of a rollout, which one process at a time works on: the SHA-256 of the plan, the ID of
+# the account and, if the account's users are divided into parts, the number of the part.
 WORK = re.compile(r"[0-9a-f]{64}-\d{12}(-\d+)?", re.ASCII)
 
 # Tags of a device: the run that created it, its user, its enrollment method, and the hardware that stores its secret.
@@ -32,7 +33,8 @@ HARDWARE_TAG = "mfa-kit:serial"
 # The identity of the key's OATH applet. A serial does not identify a key: two keys may have the same serial, a key may
 # have none, and the user may give an asset label instead.
 CARD_TAG = "mfa-kit:card"
-# If a device has this tag, with any value, it waits for `rollout activate`, so no computer treats it as an orphan.
+# If a device has this tag, with any value, it waits for `rollout activate`, so no computer treats it as an orphan
+# (an unassigned device that can be removed).
 STAGED_TAG = "mfa-kit:staged"
 
 
@@ -73,7 +75,10 @@ VIRTUAL = Method("virtual")
 
 
 class Purpose(StrEnum):
-    """The purpose of a run. LOST revokes a device that may be stolen; ADD makes a backup of an existing device."""
+    """The purpose of a run (one execution of a command that changes devices).
+
+    LOST revokes a device that may be stolen. ADD makes a backup of an existing device.
+    """
 
     ENROLL = "enroll"
     REVOKE = "revoke"
@@ -95,7 +100,10 @@ class Reached(StrEnum):
 
 
 class Mark(Enum):
-    """Why a device's tags contain no run ID: the tag is missing, or the device does not exist."""
+    """Why there is no run ID in a device's tags.
+
+    UNTAGGED: the tag is missing, or the caller may not read tags. ABSENT: the device does not exist.
+    """
 
     UNTAGGED = auto()
     ABSENT = auto()
@@ -103,7 +111,7 @@ class Mark(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The identity of our credentials (sts:GetCallerIdentity), and whether they are for a lab."""
+    """The identity of mfa-kit's credentials (sts:GetCallerIdentity), and whether they are for a lab."""
 
     account: str
     arn: str
@@ -143,7 +151,8 @@ def is_root(arn: str) -> bool:
 class Device:
     """An MFA device as IAM lists it.
 
-    `user` is None if it is unassigned. The time at which it was enabled is in Unix seconds.
+    `serial` is its ARN or, for a hardware TOTP token, its serial number. `user` is the name of its user, or None if it
+    is unassigned. `since` is when it was enabled, in Unix seconds, if IAM reports that.
     """
 
     serial: str
@@ -166,8 +175,8 @@ class Device:
 class Registered:
     """IAM's data on a security key (iam:GetMFADevice): when it was enabled, in Unix seconds, and its certifications.
 
-    `missing` lists what a policy requires but IAM does not report. `warnings` are sentences about the user's other
-    devices.
+    `missing` has a sentence for each requirement of the key policy that the certifications do not meet. `warnings` are
+    sentences about data that could not be read, and about devices that the user should also have.
     """
 
     since: float
@@ -185,7 +194,7 @@ class Registered:
 class Intent:
     """One device to make for one user, as planned before anything is changed.
 
-    Raise UsageFault for names that IAM would refuse.
+    Raise UsageFault for a user name, device name or path that IAM would refuse.
     """
 
     account: str
@@ -218,9 +227,10 @@ class Intent:
 
     @property
     def serial(self) -> str:
-        """The ARN that IAM will give the device. Names are reused, so a later device may have the same ARN.
+        """The device's serial: `known_serial` if it is set, otherwise the ARN that IAM will give the device.
 
-        Until the ARN of a security key is known, the ARN lacks the ID that IAM appends to the name.
+        The ARN of a security key lacks the ID that IAM appends to the name. Names are reused, so a later device may
+        have the same ARN.
         """
         if self.known_serial:
             return self.known_serial
@@ -233,12 +243,12 @@ class Intent:
     def label(self) -> str:
         """The name of the credential on an OATH key.
 
-        It is unambiguous, but short because a key allows only 64 octets.
+        It contains the device's path, name and account, and little else, because a key allows only 64 octets.
         """
         return f"AWS:{self.path[1:]}{self.name}@{self.account}"
 
     def on(self, *, hardware: str, card: str | None = None) -> "Intent":
-        """Return a copy of the intent with the hardware that will store the device."""
+        """Return a copy of the intent with these values of `hardware` and `card`."""
         return replace(self, hardware=hardware, card=card)
 
 
@@ -246,9 +256,10 @@ class Intent:
 class Entry:
     """The journal's entry for one device of one run.
 
-    `answered_here` means that this process received IAM's response about the device. `looked_for` means that this
-    process waited for IAM to list the device, but IAM did not list it. These two fields are not stored. `since` is
-    IAM's EnableDate of the device to revoke, in Unix seconds. `sealed` means that the backup was written.
+    `backup` is the path of the device's backup, or None. `sealed` means that this backup was written. `since` is IAM's
+    EnableDate of the device to revoke, in Unix seconds. `answered_here` means that this process received IAM's response
+    about the device. `looked_for` means that this process waited for IAM to list the device, but IAM did not list it.
+    `answered_here` and `looked_for` are not stored.
     """
 
     run: str
@@ -262,7 +273,7 @@ class Entry:
     looked_for: bool = False
 
     def at(self, reached: Reached) -> "Entry":
-        """Return a copy of the entry in this state."""
+        """Return a copy of the entry with this value of `reached`."""
         return replace(self, reached=reached)
 
     @property
@@ -281,9 +292,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A write to AWS or a decryption of a backup, as recorded in the log.
+    """One entry of the log: a write to AWS, or the decryption, re-encryption or removal of a backup.
 
-    `request_id` identifies the same call in CloudTrail. The record contains no secret.
+    `answer` is the result: `OK` or an error. `request_id` identifies the same call in CloudTrail; it is None for
+    backups, whose path is `file`. The entry contains no secret.
     """
 
     operation: str
@@ -317,9 +329,10 @@ class Backup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seal:
-    """A recipient of a backup, from the time `since` to the time `until`, in Unix seconds.
+    """The record that the backup with this name was encrypted to a recipient from `since` until `until` (Unix seconds).
 
-    `until` is None if the file is still encrypted to the recipient. `own` marks the recipient of the user's own copy.
+    `until` is None if the file is still encrypted to the recipient. `own` marks the recipient of the copy that only the
+    device's user can decrypt.
     """
 
     backup: str
@@ -331,9 +344,9 @@ class Seal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
-    """One line of the log: a call, a decryption, or the progress of a run.
+    """One line of the log as it is shown: a Call, or the progress of a run with a device.
 
-    `reference` is a request ID or a run ID.
+    `at` is in Unix seconds. `reference` is a request ID or a run ID.
     """
 
     at: float
@@ -349,7 +362,7 @@ class LogLine:
 class Enrolled:
     """The device is enabled. If IAM does not list it yet, `listed` is False and its journal entry is still open.
 
-    `registered` is set only for a security key.
+    `backup` is the path of its backup, or None. `registered` is set only for a security key.
     """
 
     intent: Intent
@@ -370,9 +383,10 @@ class Staged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """No device was created, because the user already has the devices with these serials.
+    """No device was created, because the user already has a device. `reason` is the text for the user.
 
-    `backups` are the paths of their backups on this computer.
+    `serials` has the serials of the user's devices, if they are known. `backups` has the paths of the backups that were
+    found for these devices.
     """
 
     user: str
@@ -385,7 +399,8 @@ class Skipped:
 class Revoked:
     """The device was removed.
 
-    If it was reported lost, `end_sessions` are the commands that end its sessions.
+    `backup` is the path of its backup, or None. If the device was reported lost, `end_sessions` are the commands with
+    which an admin ends the user's sessions.
     """
 
     user: str
@@ -398,12 +413,15 @@ Outcome = Enrolled | Skipped
 
 
 def backup_name(file: Place) -> str:
-    """Return the last three parts of a backup's path, which stay the same when the folder of backups is moved."""
+    """Return `ACCOUNT/USER/FILE`, the last three parts of a backup's path.
+
+    They stay the same when the folder of backups is moved.
+    """
     return "/".join(file.absolute().parts[-3:])
 
 
 def intent_of(serial: str, *, user: str, account: str, partition: str) -> Intent:
-    """Return an intent that describes an enabled device. Its method has the name of the device's type."""
+    """Return an intent that describes an existing device. The name of its method is the device's type in IAM."""
     device_type = DeviceType.of(serial)
     above, _, name = serial.rpartition("/")
     if device_type is DeviceType.VIRTUAL:

@@ -79,13 +79,13 @@ class KeyUri(Secret[str]):
 
 
 class Png(Secret[bytes]):
-    """An image of a key URI. It contains the secret."""
+    """A PNG image of the QR code of a key URI. It contains the secret."""
 
     __slots__ = ()
 
 
 class Symbol(Secret[str]):
-    """A QR symbol of a key URI, in half-block characters with two rows per line. It contains the secret."""
+    """The QR code of a key URI as text: half-block characters, two rows of modules per line. It contains the secret."""
 
     __slots__ = ()
 
@@ -136,7 +136,7 @@ def codes(seed: Seed, steps: range, *, digest: str = "sha1", digits: int = DIGIT
 
 
 def fingerprint(seed: Seed, key: Secret[bytes]) -> str:
-    """Return a keyed fingerprint of a seed.
+    """Return a keyed fingerprint of a seed: the first 32 hex digits of an HMAC-SHA-256.
 
     With the same key, equal seeds have equal fingerprints. Without the key, a fingerprint reveals nothing.
     """
@@ -146,7 +146,7 @@ def fingerprint(seed: Seed, key: Secret[bytes]) -> str:
 
 
 def pair(seed: Seed, at: float) -> Pair:
-    """Return the codes of the previous and the current step.
+    """Return the codes of the current step, which contains the Unix time `at`, and of the step before it.
 
     IAM accepts this pair, so the user need not wait for a code.
     """
@@ -185,8 +185,9 @@ def diagnose(
 ) -> int | Mistake:
     """Return the time step of a typed code, or the mistake.
 
-    `at` is AWS's time, with which every clock is compared, in Unix seconds. `after` is the step of the previous code.
-    The code of the step that follows `after` is accepted no matter how late it is typed.
+    `at` is AWS's time in Unix seconds. A code is accepted if its step is at most `within` steps from `at`. `after` is
+    the step of the code that was typed before, or None. The code of the step that follows `after` is accepted no matter
+    how late it is typed. `shown_by` names the device in messages.
     """
     code = digits(typed)
     if isinstance(code, Mistake):
@@ -209,9 +210,9 @@ def diagnose(
 
 
 def _drift(code: str, seed: Seed, *, now: int, after: int | None) -> int | None:
-    """Return how many steps after `now` a code belongs (negative if before), or None if it is not found.
+    """Return the step of a code minus the step `now`, or None if no step within LOOKED_FOR steps of `now` has the code.
 
-    The step after `after` is tried first, then the step nearest to `now`.
+    If several steps have it, the step after `after` is preferred, then the step nearest to `now`.
     """
     spread = range(max(now - LOOKED_FOR, 0), now + LOOKED_FOR + 1)
     steps = [at for at, each in zip(spread, codes(seed, spread), strict=True) if each == code]

@@ -13,7 +13,7 @@ BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 
 @dataclass(frozen=True, slots=True, order=True)
 class S3Url:
-    """An object or a prefix in a bucket. It has the methods and properties of a Path that mfa-kit uses for backups.
+    """An object or a prefix in a bucket. It has the parts of Path's interface that mfa-kit uses for backups.
 
     `key` has neither a first nor a last slash. An empty key is the whole bucket.
     """
@@ -41,7 +41,7 @@ class S3Url:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The parts of the key."""
+        """The parts of the key, without slashes."""
         return tuple(self.key.split("/")) if self.key else ()
 
     @property
@@ -60,7 +60,7 @@ Place = Path | S3Url
 
 
 def parse_place(text: str) -> Place:
-    """Return the place that a text names. Raise UsageFault for an S3 URL with an invalid bucket or key."""
+    """Return the S3Url or Path that a text names. Raise UsageFault for an S3 URL with an invalid bucket or key."""
     if not text.startswith(SCHEME):
         return Path(text)
     bucket, _, key = text.removeprefix(SCHEME).partition("/")
@@ -73,7 +73,7 @@ def parse_place(text: str) -> Place:
 
 
 def recorded_place(text: str) -> Place:
-    """Return the place that the ledger names. A text that is not valid as a URL is treated as a relative path."""
+    """Return the S3Url or Path in a text from the ledger. An invalid S3 URL is treated as a relative path."""
     try:
         return parse_place(text)
     except UsageFault:

@@ -26,7 +26,7 @@ class InternalError(MfaKitError):
 
     @classmethod
     def of(cls, error: BaseException) -> "InternalError":
-        """Return the error that reports an unexpected exception. It keeps the notes that mfa-kit added."""
+        """Return the InternalError that reports an unexpected exception. It keeps the notes that mfa-kit added."""
         place = innermost(error)
         where = f" at {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else ""
         described = cls(f"internal error: {type(error).__name__}{where}", "this is a bug of mfa-kit: please report it")
@@ -47,13 +47,13 @@ def only_our_errors() -> Iterator[None]:
 
 
 def notes_of(error: BaseException) -> list[str]:
-    """Return the notes of one of our errors, or those that mfa-kit added to any other exception."""
+    """Return all notes of an MfaKitError or of an exception in STOPS, and only mfa-kit's own notes of any other."""
     notes: list[str] = getattr(error, "__notes__", [])
     return [note for note in notes if isinstance(error, (MfaKitError, *STOPS)) or isinstance(note, Note)]
 
 
 def innermost(error: BaseException) -> TracebackType | None:
-    """Return the innermost entry of an exception's traceback."""
+    """Return the innermost entry of an exception's traceback, or None if it has no traceback."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
