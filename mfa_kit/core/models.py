@@ -229,8 +229,8 @@ class Intent:
     def serial(self) -> str:
         """The device's serial: `known_serial` if it is set, otherwise the ARN that IAM will give the device.
 
-        The ARN of a security key lacks the ID that IAM appends to the name. Names are reused, so a later device may
-        have the same ARN.
+        If mfa-kit derives the ARN of a security key, it lacks the ID that IAM appends to the name. Names are reused, so
+        a later device may have the same ARN.
         """
         if self.known_serial:
             return self.known_serial

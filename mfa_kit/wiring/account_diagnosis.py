@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
 
 
-# The actions that the check tries, but that a rollout does not need.
+# Actions that `diagnose_account` tries, although a rollout does not need them.
 ONLY_AUDIT = {"iam:GetAccountSummary"}
 
 
 def diagnose_account(iam: "Iam", caller: Caller, *, enrolls: bool = False) -> Iterator[Diagnosis]:
-    """Report mfa-kit's identity in an account, and whether it can read the account's devices.
+    """Yield the caller's identity in an account, and for each action that is tried, whether it is allowed.
 
-    `enrolls` means that the role is for enrolling, so it does not need the permissions that only an audit needs.
+    `enrolls` means that the caller's role is for enrolling users. Such a role does not need the actions in ONLY_AUDIT.
     """
     yield Diagnosis("credentials", Health.GOOD, f"account {caller.account} as {caller.arn}")
     for action, read in (

@@ -16,13 +16,21 @@ if TYPE_CHECKING:
 
 
 def choose_accounts(choice: AccountsChoice, iam: "Iam") -> AccountSelection:
-    """Return the accounts that the options select, from a file or Organizations. Raise UsageFault or AwsFault."""
+    """Return the accounts that the options (`choice`) select, from the accounts file or from Organizations.
+
+    Raise UsageFault if no account is selected or if the file or an option is wrong, and AwsFault if Organizations
+    cannot list the accounts.
+    """
     listed = list_organization(choice, iam) if choice.file is None else read_accounts_file(choice.file)
     return select_accounts(listed, choice)
 
 
 def list_organization(choice: AccountsChoice, iam: "Iam", *, with_tags: bool = False) -> Iterable[OrgAccount]:
-    """Yield the accounts of the organization. Their tags are read with `with_tags`, or if the options select by tag."""
+    """Yield the accounts of the organization or, if `choice.ou` is set, those below this organizational unit.
+
+    Their tags are read with `with_tags`, or if `choice` selects accounts by tags. `iam` belongs to the account that
+    asks Organizations.
+    """
     from mfa_kit.adapters.aws.organizations import OrganizationReader
 
     return OrganizationReader(iam.ask_organizations).accounts(choice.ou, with_tags=with_tags or bool(choice.tags))

@@ -39,13 +39,14 @@ AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotSource:
-    """The file of a snapshot, and which data is read from AWS.
+    """Where a snapshot comes from: an existing file, or AWS. In the latter case, also which data is read.
 
     `file` is an existing snapshot to read, or a new file to write. If it is None, the snapshot is not stored. `max_age`
-    is the maximum age of the credential report in seconds. For the users that `passwords_of` selects, mfa-kit also
-    reads whether they have to change their password. For the users that `afresh` selects, it reads their password, keys
-    and devices from IAM even if the report has them. With `central_root`, or if the snapshot is stored, it also reads
-    whether an organization manages root centrally.
+    is the maximum age of the credential report in seconds. `backup_dir` is the folder of backups; None means the
+    configured folder. For the users that `passwords_of` selects, mfa-kit also reads whether they have to change their
+    password at the next sign-in. For the users that `afresh` selects, it reads their password, keys and devices from
+    IAM even if the report has them. With `central_root`, or if the snapshot is stored, it also reads whether the
+    account's organization manages the root users of its accounts centrally.
     """
 
     file: Path | None
@@ -58,9 +59,9 @@ class SnapshotSource:
 
 @contextmanager
 def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[Snapshot, AccountSource | None]]:
-    """Yield a snapshot and the reader of its account, which is None if the snapshot comes from a file.
+    """Yield a pair: a snapshot, and an AccountSource for its account, or None if the snapshot comes from a file.
 
-    Raise UsageFault if the file is not a snapshot, or the error that AWS returns.
+    Raise UsageFault if the file is not a snapshot, and the errors of `connect` if AWS cannot be used.
     """
     if source.file is not None and source.file.exists():
         found = snapshots.read_snapshot(source.file)
@@ -109,10 +110,10 @@ def snapshot_of_account(
     central_root: Callable[[], CentralRootAccess] | None,
     member_root: Callable[[], RootPosture | None] | None = None,
 ) -> Snapshot:
-    """Read an account as `source` says. Parts that cannot be read are recorded as holes in the snapshot.
+    """Read an account as `source` says, and return the snapshot. A part that cannot be read becomes a hole in it.
 
-    If `vault` fails to open the folder of backups, the backups are a hole. `each` applies a function to several users
-    at a time. `central_root` and `member_root` are those of `read_account`.
+    `vault` opens the folder of backups; if it fails, the backups become a hole. `each` applies a function to several
+    users at a time. `central_root` and `member_root` are passed to `read_account`.
     """
     return read_account(
         iam,
@@ -129,16 +130,17 @@ def snapshot_of_account(
 
 
 def account_source(iam: Iam) -> AccountSource:
-    """Return an object that reads the parts of an account through its IAM."""
+    """Return an AccountSource, which reads the users, devices and policies of the account that `iam` belongs to."""
     from mfa_kit.adapters.aws.account import AccountReader
 
     return AccountReader(iam.ask, now=iam.now)
 
 
 def chosen_partition(settings: Settings, name: str | None) -> str | None:
-    """Return the partition `name`. If `name` is None, return the partition of the configured region, or None.
+    """Return the AWS partition `name`. If `name` is None, return the partition of the configured region.
 
-    Raise UsageFault for a partition, a region or a profile that does not exist.
+    Return None if no region is configured either. Raise UsageFault for a partition, a region or a profile that does not
+    exist.
     """
     import botocore.exceptions
     import botocore.session

@@ -46,10 +46,10 @@ def open_iam(
 ) -> "Iam":
     """Open IAM with the credentials from the options and the environment.
 
-    If a profile needs an MFA code, the user is asked for the code. `check` is called before each write, and `observe`
-    after it. Up to `workers` calls may be in progress at a time. `turn`, if given, makes each read: it waits and may
-    retry. `clients` replaces the function that creates the clients, for commands that also open sessions in other
-    accounts. `stop` ends pauses, prompts and requests in all threads.
+    If the profile needs an MFA code, the user is asked for the code. `check` is called before each write, and `observe`
+    after it. Up to `workers` calls may be in progress at a time. `turn`, if given, performs each read call. It may wait
+    before the call and retry it. `clients` replaces the function that creates boto3's clients, for commands that also
+    open sessions in other accounts. When `stop` is set, pauses, prompts and requests end in all threads.
     """
     from mfa_kit.adapters.aws.clients import open_clients
     from mfa_kit.adapters.aws.iam import Iam
@@ -79,9 +79,10 @@ def connect(
     clients: "Callable[[Connection], Clients] | None" = None,
     stop: Stop | None = None,
 ) -> Iterator[tuple["Iam", "Ledger", Caller]]:
-    """Open AWS and the ledger, and identify the caller. Raise UsageFault if the account differs from --account.
+    """Open AWS and the ledger, identify the caller, and yield the IAM client, the ledger and the caller.
 
-    `workers`, `turn`, `clients` and `stop` are those of `open_iam`.
+    `workers`, `turn`, `clients` and `stop` are passed to `open_iam`. Raise UsageFault if the caller's account is not
+    the one of --account, AwsFault if AWS refuses the credentials, and IntegrityFault if the ledger cannot be used.
     """
     harden()
     if settings.debug:
@@ -113,9 +114,9 @@ def connect(
 
 
 def _ask_session_code(serial: str, settings: Settings, stop: Stop) -> str:
-    """Ask the user for a code of the MFA device that a profile names. Only AWS can check the code.
+    """Ask the user for a code of the MFA device that a profile names, and return it. Only AWS can check the code.
 
-    Ctrl-C interrupts only the main thread. A prompt in another thread ends at the next second of its countdown.
+    Ctrl-C interrupts only the main thread. A prompt in another thread ends within a second after `stop` is set.
     """
 
     def now() -> float:

@@ -27,7 +27,8 @@ from mfa_kit.wiring.vault import open_age_files
 def list_backups(folder: Place | None, *, own: bool = False) -> list[Backup]:
     """Return the backups below a folder. With `own`, also return the copies that are encrypted only to their users.
 
-    Raise UsageFault if a folder was named and does not exist.
+    If `folder` is None, it is the configured or the default folder. Raise UsageFault if the folder does not exist,
+    unless it is the default folder.
     """
     place = backup_dir(folder)
     stores = open_stores()
@@ -37,9 +38,9 @@ def list_backups(folder: Place | None, *, own: bool = False) -> list[Backup]:
 
 
 def show_backup(file: Place, identities: Identities, out: Path) -> None:
-    """Decrypt a backup and write its picture to a new file, mode 0600, in an existing folder.
+    """Decrypt a backup and write its QR code as a PNG to the new file `out`, mode 0600, in an existing folder.
 
-    Raise IntegrityFault, and write nothing, if the backup has no QR code of a device.
+    Raise IntegrityFault, and write nothing, if the backup cannot be decrypted or has no QR code of a device.
     """
     harden()
     check_new(out)
@@ -58,7 +59,10 @@ def verify_backups(files: Iterable[Place], identities: Identities) -> list[Verif
 def drill_backups(
     files: Iterable[Place], identities: Identities, judge: Callable[[Intent, Opened], Drilled]
 ) -> list[Drilled]:
-    """Decrypt each file, let `judge` compare its codes with those of its device, and record and return the results."""
+    """Test backups: decrypt each file, and let `judge` compare its codes with those of its device.
+
+    Return one result per file. The results of the files that were compared are recorded in the ledger.
+    """
     with open_opener(identities) as (opener_, ledger):
         return list(
             drill.drill_all(
@@ -72,7 +76,10 @@ def drill_backups(
 
 
 def open_restorable(file: Place, identities: Identities) -> tuple[Intent, Opened]:
-    """Decrypt a backup to put its secret on another device. Raise UsageFault if the original was reported lost."""
+    """Decrypt a backup whose secret will be put on another device. Return the device's intent, and the content.
+
+    Raise UsageFault if the original device was reported lost.
+    """
     with open_opener(identities) as (opener_, ledger):
         opened, records = opener_.open(file), backup_records(ledger)
         return opening.restorable(opened, path_of=records.path, losses_of=records.losses), opened
@@ -80,18 +87,21 @@ def open_restorable(file: Place, identities: Identities) -> tuple[Intent, Opened
 
 @contextmanager
 def open_records() -> Iterator[BackupRecords]:
-    """Open this computer's records of backups."""
+    """Yield the ledger's records of backups: their recipients and their tests. Close the ledger afterward."""
     with open_ledger() as ledger:
         yield backup_records(ledger)
 
 
 def backups_named(names: Iterable[str]) -> list[Backup]:
-    """Return a Backup for each name that has the form of a backup's file name. No file is read."""
+    """Return a Backup for each name of the form `ACCOUNT/USER/FILE`. Ignore other names. No file is read."""
     return [named for name in names if (named := backup_at(Path("/", name)))]
 
 
 def remove_backups(folder: Place | None, chosen: Sequence[Backup]) -> dict[Place, str]:
-    """Remove backups permanently, and log each removal. Return the paths of backups that remain, with the reason."""
+    """Remove backups permanently, and log each removal.
+
+    Return the paths of the backups that could not be removed, each with the reason.
+    """
     vault = open_age_files(folder, ())
     with open_ledger() as ledger:
         return pruning.remove(chosen, discard=vault.discard, log=ledger.called)

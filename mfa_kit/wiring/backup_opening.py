@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def open_opener(
     identities: Identities, *, read: Callable[[Place], bytes] | None = None
 ) -> Iterator[tuple["BackupOpener", "Ledger"]]:
-    """Read the identities, and yield an opener of backups and the ledger. The ledger logs each decryption.
+    """Yield a pair: an object that decrypts backups with these identities, and the ledger, which logs each decryption.
 
-    `read` replaces the function that reads a backup as it is stored.
+    `read` replaces the function that returns the encrypted content of a backup.
     """
     harden()
     secrets = identities.read()
@@ -34,7 +34,10 @@ def open_opener(
 
 
 def opener(identities: Identities, log: Callable[[Call], None]) -> Callable[[Place], Created]:
-    """Read the identities once, and return a function that decrypts a backup. `log` is called for each decryption."""
+    """Read the identities once, and return a function that decrypts the backup at a place.
+
+    The function returns the device's secret and key URI, as `open_created` does. `log` is called for each decryption.
+    """
     return _opener(log, identities.read(), None).created
 
 
@@ -45,7 +48,7 @@ def open_created(file: Place, identities: Identities) -> Created:
 
 
 def backup_reader() -> Callable[[Place], bytes]:
-    """Return a function that reads a backup as it is stored, on this computer or in a bucket."""
+    """Return a function that returns the encrypted content of a backup, on this computer or in a bucket."""
     from mfa_kit.adapters.files.agefile import read_backup
 
     return partial(read_backup, stores=open_stores())

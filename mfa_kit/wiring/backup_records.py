@@ -1,4 +1,4 @@
-"""Records of backups on this computer: their recipients and their tests."""
+"""The ledger's records of backups: their recipients and their tests."""
 
 import time
 from typing import TYPE_CHECKING
@@ -17,5 +17,8 @@ def backup_records(ledger: "Ledger") -> BackupRecords:
 
 
 def recorded(vault: Vault, ledger: "Ledger") -> Vault:
-    """Return a vault that records the recipients of a backup before encrypting it."""
+    """Return a Vault (the folder of encrypted backups) that records the recipients of each backup in the ledger.
+
+    They are recorded before the backup is encrypted.
+    """
     return RecordedVault(vault, lambda: backup_records(ledger))

@@ -12,7 +12,7 @@ PAGE = "docs/backups-in-s3.md"
 
 
 def diagnose_bucket(place: S3Url, profile: str | None) -> Iterator[Diagnosis]:
-    """Yield the lines for a bucket: whether it exists, whether it is public, its versioning and its locks."""
+    """Yield the lines for a bucket: whether it can be listed, whether it is public, its versioning and object lock."""
     from mfa_kit.adapters.aws.bucket_rules import COMPLIANCE, read_bucket
 
     try:

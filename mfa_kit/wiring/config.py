@@ -44,7 +44,7 @@ TEXT = "a string in quotes"
 
 
 def key_of(name: str) -> str:
-    """Return the key in the file for a field of Config."""
+    """Return the key in the file for the field of Config with this name."""
     return name.replace("_", "-")
 
 
@@ -63,8 +63,8 @@ def path() -> Path:
 def load() -> Config:
     """Read the file and return its values, or return the defaults if there is no file.
 
-    Raise UsageFault if other users can write the file, or if its content is not valid. Raise IntegrityFault if it
-    cannot be read.
+    Raise UsageFault if other users can write the file or its folder, or if its content is not valid. Raise
+    IntegrityFault if it cannot be read.
     """
     file = path()
     try:
@@ -88,7 +88,10 @@ def _trusted(file: Path) -> bytes:
 
 
 def _parse(text: bytes, file: Path) -> Config:
-    """Return the values. Raise UsageFault for text that is not TOML, an unknown key, or a value of the wrong type."""
+    """Return the values of a configuration file.
+
+    Raise UsageFault for an identity, text that is not TOML, an unknown key, or a value of the wrong type.
+    """
     import tomllib
 
     if IDENTITY in text.upper():

@@ -41,7 +41,10 @@ def desk_of(
     vault: Vault | None = None,
     oath_keys: OathKeys | None = None,
 ) -> Desk:
-    """Return the desk of one account, for one user at a time. The default of `vault` is the configured folder."""
+    """Return a Desk (the ports with which devices are made and removed) for one account and one user at a time.
+
+    `vault` defaults to the vault of the configured folder and recipients.
+    """
     return assemble_desk(
         settings,
         methods,
@@ -63,10 +66,11 @@ def open_desk(
     oath_keys: OathKeys | None = None,
     stop: Stop | None = None,
 ) -> Iterator[tuple[Desk, Caller]]:
-    """Open a desk for one user at a time, and yield it with the caller.
+    """Connect to AWS and the ledger, and yield a Desk for one user at a time, and the caller.
 
-    A verb that uses OATH keys itself passes its `oath_keys`, so that the user types each password only once.
-    `stop` is as in `open_iam`.
+    `vault` defaults to the vault of the configured folder and recipients. A verb that uses OATH keys itself passes its
+    `oath_keys`, so that the user types each password only once. `stop` is as in `open_iam`. Raise the errors of
+    `connect`.
     """
     vault = vault or open_vault()
     with connect(settings, stop=stop) as (iam, ledger, caller):

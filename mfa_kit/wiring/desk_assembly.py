@@ -1,4 +1,4 @@
-"""Combines ports into a desk, for the use cases that write. It does not matter how the desk's IAM was opened."""
+"""Combines ports into a Desk (the ports with which use cases make and remove devices), once IAM is open."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -26,7 +26,10 @@ def assemble_desk(
     oath_keys: OathKeys | None = None,
     progress: Progress | None = None,
 ) -> Desk:
-    """Combine ports into a desk. `oath_keys` and `progress` default to those of the settings."""
+    """Return a Desk made of these ports. Its vault also records the recipients of each backup in the ledger.
+
+    `progress` defaults to that of the settings, and `oath_keys` to a new OathKeys.
+    """
     context = Context(settings=settings, inventory=inventory, oath_keys=oath_keys or OathKeys(settings))
     return Desk(
         inventory=inventory,

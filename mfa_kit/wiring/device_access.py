@@ -95,7 +95,7 @@ def _me() -> tuple[str, list[int]]:
 
 
 def _readers() -> Diagnosis:
-    """Check the smart card service by asking for its readers, as a verb does."""
+    """Check the smart card service by asking it for its readers, as each command for OATH keys does."""
     what = "smart cards"
     try:
         from mfa_kit.adapters.oath import pcsc
@@ -104,8 +104,8 @@ def _readers() -> Diagnosis:
     try:
         names = [without_controls(name) for name in pcsc.reader_names()]
     except DeviceFault as fault:
-        # Without readers the service is not needed, so it is not a problem if the service does not run. It is a problem
-        # if the service runs, but refuses or does not answer.
+        # A computer without readers does not need the service, so the service may be stopped. It is a problem if the
+        # service runs, but refuses or does not answer.
         return Diagnosis(what, Health.BAD if pcsc.service_listens() else Health.NOTED, str(fault), fault.hint)
     return Diagnosis(what, Health.GOOD, ", ".join(names) or "the service works; no reader is plugged in")
 

@@ -41,7 +41,7 @@ WINDOW = (71, 24)
 
 
 def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnosis]:
-    """Yield every line of the table, ordered so that earlier failures explain later ones.
+    """Yield every line of the table. A check that may explain the failure of another check precedes it.
 
     `read_settings` reads the configuration file. If it raises an error, the error becomes the last line.
     """
@@ -104,7 +104,7 @@ def _shared() -> bool:
 
 
 def _shared_ledger() -> Diagnosis:
-    """Report whether the ledger in PostgreSQL can be used. The server's clock decides the times in its log."""
+    """Report whether the ledger in PostgreSQL can be used."""
     try:
         state = shared_ledger.ledger_state()
     except MfaKitError as error:
@@ -165,7 +165,10 @@ def _host(url: str) -> str:
 
 
 def _profile_bundle(profile: str | None) -> Iterator[Diagnosis]:
-    """Report a CA bundle in the AWS configuration, because the owner of a CA in it can read all requests."""
+    """Report a CA bundle in the AWS configuration, because the owner of a CA in it can read all requests.
+
+    Yield nothing if there is none, or if an environment variable replaces it.
+    """
     bundle = _configured_ca_bundle(profile)
     if bundle is None or any(os.environ.get(name) for name in BUNDLES):
         return
@@ -225,7 +228,7 @@ def _clock(offset: float) -> Diagnosis:
 
 
 def _rights(allowed: Mapping[str, bool | None]) -> Iterator[Diagnosis]:
-    """Yield a line for each action: allowed, denied, or undecided (None) according to IAM's policy simulator."""
+    """Yield a line for each action, which the policy simulator allows (True), denies (False) or leaves open (None)."""
     unsaid = SIMULATE if all(each is None for each in allowed.values()) else "depends on a condition, such as MFA"
     for action, answer in allowed.items():
         match answer:
@@ -247,7 +250,10 @@ def endpoint(url: str) -> Diagnosis:
 
 
 def _resources(caller: Caller) -> dict[str, str]:
-    """Return the resource of each action: the caller's own user or device. For a role, a made-up user name is used."""
+    """Map each action to the resource for which it is checked: the caller's own user or device, or `*`.
+
+    If the caller is a role, the user and the device have a made-up name.
+    """
     start = f"arn:{caller.partition}:iam::{caller.account}"
     user = caller.arn if caller.user else f"{start}:user/mfa-kit-doctor"
     device = f"{start}:mfa/{caller.user or 'mfa-kit-doctor'}"

@@ -22,10 +22,11 @@ from mfa_kit.wiring.this_computer import home
 def open_console_page(
     intent: Intent, *, inventory: Inventory, progress: Progress, signed_in: bool, role: str | None
 ) -> Iterator[None]:
-    """Print instructions. With `signed_in`, also open the console page in the browser, already signed in.
+    """Print how to register a key in the console. With `signed_in`, also open the page in a browser, signed in.
 
-    The console session belongs to `role` (an ARN). If `role` is None, the session is created with the caller's access
-    keys.
+    If the page cannot be opened, the reason is printed. The local file that redirects the browser is removed when the
+    context ends. The console session belongs to `role` (an ARN). If `role` is None, the session is created with the
+    caller's access keys.
     """
     hosts = _hosts(inventory, intent.partition)
     address = hosts and f"{hosts.console}/iam/home#/users/details/{quote(intent.user)}?section=security_credentials"
@@ -51,7 +52,8 @@ def watch_console(
 ) -> ConsoleWatch:
     """Return a ConsoleWatch, which waits up to `seconds` seconds until a person registers a key in the console.
 
-    `lacking` is that of ConsoleWatch. `signed_in` and `role` are those of `open_console_page`.
+    `lacking` takes the key's certifications and returns a sentence for each requirement that they do not meet.
+    `signed_in` and `role` are passed to `open_console_page`.
     """
     page = partial(open_console_page, inventory=inventory, progress=progress, signed_in=signed_in, role=role)
     return ConsoleWatch(page=page, lacking=lacking, seconds=seconds, clock=time.monotonic)
@@ -59,17 +61,18 @@ def watch_console(
 
 @runtime_checkable
 class ConsoleSource(Protocol):
-    """An inventory that also knows IAM's endpoint and creates console sessions.
+    """An Inventory (the port that reads from IAM) that also has IAM's URL and creates console sessions.
 
-    The inventory of each desk has this type.
+    The inventory of every Desk has this type.
     """
 
     endpoint_url: str
 
     def console_session(self, *, user: str, policy: Mapping[str, object], role: str | None) -> Secret[str]:
-        """Return credentials of a console session, as JSON for AWS's federation endpoint. Raise AwsFault.
+        """Return credentials of a console session, as JSON for AWS's federation endpoint. Raise AwsFault on failure.
 
-        The session can do only what `policy` allows.
+        The session can do only what `policy` allows. It belongs to `role` (an ARN) or, if `role` is None, is created
+        with the caller's access keys.
         """
         ...
 
@@ -114,9 +117,10 @@ def _open_signed_in(
 
 
 def enroll_root(name: str, *, add: bool, seconds: float, caller: Caller, desk: Desk) -> RootEnrolled | Skipped:
-    """Print instructions for root, and wait up to `seconds` until root has the key.
+    """Print how root registers a key with this name in the console, and wait up to `seconds` seconds for the key.
 
-    Return Skipped if root already has MFA.
+    Return Skipped if root already has MFA, unless the caller is root and `add` is set. Raise UsageFault if the
+    partition has no root users, and AwsFault if root has no key when the time is over.
     """
     hosts = _hosts(desk.inventory, caller.partition)
     return fido_console.enroll_root(

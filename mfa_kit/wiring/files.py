@@ -13,7 +13,7 @@ LONGEST_SECRET = 4096
 
 
 def read_secret(descriptor: int) -> Secret[str]:
-    """Read the first line of an open file descriptor as UTF-8. Raise UsageFault if that fails."""
+    """Return the first line of an open file descriptor, decoded from UTF-8. Raise UsageFault if that fails."""
     try:
         with open(descriptor, "rb", closefd=False) as file:
             line = Secret(file.readline(LONGEST_SECRET))
@@ -25,7 +25,7 @@ def read_secret(descriptor: int) -> Secret[str]:
 
 
 def read_secret_line() -> Secret[str]:
-    """Read the next line of stdin as UTF-8, regardless of the locale. Raise UsageFault without quoting the line."""
+    """Return the next line of stdin, decoded from UTF-8. Raise UsageFault, which omits the line, if that fails."""
     line = Secret(sys.stdin.buffer.readline(LONGEST_SECRET))
     with suppress(UnicodeDecodeError):
         return Secret(line.reveal().decode().rstrip("\r\n"))
@@ -33,7 +33,7 @@ def read_secret_line() -> Secret[str]:
 
 
 def write_new_file(path: Path, data: bytes | Secret[bytes]) -> None:
-    """Write a new file, mode 0600, in an existing folder. Never overwrite a file."""
+    """Write a new file, mode 0600, in an existing folder. Never overwrite a file. Raise the errors of `check_new`."""
     check_new(path)
     write_new(path.absolute().parent.resolve() / path.name, data)
 

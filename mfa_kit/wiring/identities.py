@@ -1,4 +1,4 @@
-"""The identities named on a command line, and their passphrases."""
+"""The identities (private keys that decrypt backups) named on a command line, and their passphrases."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -19,10 +19,10 @@ INSTEAD = "--passphrase-fd N, or an identity without a passphrase: -i FILE"
 
 
 class Identities:
-    """Identity files, and the source of their passphrases.
+    """Files with identities (private keys of age or SSH), and the source of their passphrases.
 
-    A passphrase is the first line of a file descriptor, which is read once. Without a descriptor, the user types the
-    passphrase.
+    The passphrase of all files is the first line of the file descriptor `passphrase_fd`. If it is None, the user types
+    the passphrase of each file that has one.
     """
 
     def __init__(self, files: Sequence[Path], *, passphrase_fd: int | None, person: Interaction) -> None:
@@ -31,7 +31,7 @@ class Identities:
         self._wrong = 0
 
     def read(self) -> "Secret[list[Identity]]":
-        """Read the identities of all files. Raise UsageFault if a file contains no identity, or cannot be decrypted."""
+        """Return the identities in all files. Raise UsageFault if a file has no identity or cannot be decrypted."""
         from mfa_kit.adapters.files.identities import read_identities
 
         return read_identities(self.files, self._passphrase_of, retry=self._ask_again)

@@ -12,14 +12,15 @@ from mfa_kit.wiring.this_computer import harden
 
 STDIN = "-"
 
-# Overwrites and removes the image that was read; returns the number of other hard links to the file.
+# Overwrites and removes the file of the image that was read. Returns the number of other hard links to the file.
 Shred = Callable[[], int]
 
 
 def read_picture(image: str, person: Interaction) -> tuple[DevicePicture, Shred | None]:
-    """Read the QR code of an image. Return its device, and a function that shreds the file (None for stdin, `-`).
+    """Read the QR code in an image. Return the device in it, and a function that overwrites and removes the file.
 
-    Raise UsageFault if the image cannot be read, and IntegrityFault if it has no QR code of a device.
+    If `image` is `-`, it is read from stdin, and the function is None. If the image has several devices, the user
+    chooses one. Raise UsageFault if the image cannot be read, and IntegrityFault if it has no QR code of a device.
     """
     from mfa_kit.qr_codes import reading
 

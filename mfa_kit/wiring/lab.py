@@ -15,7 +15,7 @@ from mfa_kit.lab import child, plugged_cards
 if TYPE_CHECKING:
     from mfa_kit.lab.aws.server import Lab
 
-# Prints a line on standard output.
+# A function that prints a line on standard output.
 Print = Callable[[str], None]
 # If the command is one of these shells, mfa-kit prints a message that says that this is the lab.
 SHELLS = {"bash", "dash", "fish", "sh", "zsh"}
@@ -74,7 +74,7 @@ def tour(tell: Print, *, person: Interaction) -> list[str]:
 
 
 def register_fido_key(user: str, name: str) -> str:
-    """Register a FIDO key in the running lab; return its serial number. Raise UsageFault without a lab."""
+    """Register a FIDO key in the running lab, and return the serial in IAM. Raise UsageFault if no lab is running."""
     from mfa_kit.lab import remote
 
     return str(remote.ask_lab("POST", "fido", {"user": user, "name": name}, env=os.environ)["SerialNumber"])
@@ -93,9 +93,10 @@ def plug_in_cards(
 def open_box(
     tell: Print, *, count: int, readers: Sequence[str], serial: int, touch_delay: float, progress: Progress
 ) -> None:
-    """Simulate a box with `count` OATH keys until Ctrl-C.
+    """Simulate a box of `count` OATH keys, and the readers into which they are plugged, until Ctrl-C.
 
-    Each line of stdin is the number of a key to plug in, or to remove if it is already plugged in.
+    Each line of stdin is the number of a key to plug in, or to remove if it is already plugged in. `touch_delay` is in
+    seconds.
     """
     plugged_cards.open_box(
         tell, sys.stdin, count=count, readers=readers, serial=serial, touch_delay=touch_delay, note=progress.note

@@ -1,4 +1,4 @@
-"""Open the ledger: the file of this computer, or a database in PostgreSQL that several computers share."""
+"""Open the ledger (mfa-kit's records): a file on this computer, or a database in PostgreSQL that computers share."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,10 +23,11 @@ def _raise(fault: IntegrityFault) -> NoReturn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerChoice:
-    """The ledger of a command.
+    """Which ledger (mfa-kit's own records) a command uses.
 
-    `address` is from the command line or the environment, or None. `end` reports a fault and ends the process. Without
-    `needs_config`, a configuration file with errors is ignored.
+    `address` is the one from the command line or the environment, or None if neither names a ledger. `end` is called if
+    a ledger in PostgreSQL fails; it reports the fault and ends the process. Without `needs_config`, a configuration
+    file with errors is ignored.
     """
 
     address: str | None = None
@@ -48,7 +49,7 @@ def chosen_ledger(choice: LedgerChoice) -> Iterator[None]:
 
 
 def ledger_address() -> str | None:
-    """Return the address of the ledger in PostgreSQL, or None for the file of this computer."""
+    """Return the URL of the ledger in PostgreSQL, or None if the ledger is the file on this computer."""
     choice = _CHOICE.get()
     if choice.address is not None:
         return choice.address

@@ -1,4 +1,4 @@
-"""Makes the context that enrollment methods get from a command that equips users."""
+"""Makes the Context (settings and ports for enrollment methods) of a command that gives users devices."""
 
 from mfa_kit.enrollment.ports import Inventory
 from mfa_kit.wiring.methods.recipe import Context
@@ -7,7 +7,7 @@ from mfa_kit.wiring.settings import Settings
 
 
 def method_context(settings: Settings, inventory: Inventory, oath_keys: OathKeys) -> Context:
-    """Return a context. It checks tokens with the inventory of this computer."""
+    """Return the Context. Before a user gets a display token, it is looked up in the ledger's records of tokens."""
     return Context(settings=settings, inventory=inventory, oath_keys=oath_keys, check_token=_check_token)
 
 

@@ -1,4 +1,4 @@
-"""Functions for `verify oath` and `verify user`: a random seed, a check of a key's maker, and consecutive codes."""
+"""Functions for `verify oath` and `verify user`: a random seed, a check of a key's manufacturer, and two codes."""
 
 import secrets
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.security_keys.key_policy import KeyPolicy
 from mfa_kit.wiring.security_keys import SecurityKeys
 
-# The length of AWS's seeds.
+# The length of AWS's seeds in octets.
 SEED_OCTETS = 40
 
 
@@ -21,7 +21,10 @@ def random_seed() -> Seed:
 
 
 def check_maker(key: OathKey, fido: SecurityKeys) -> Check:
-    """Check the manufacturer of an OATH key by the FIDO attestation of the same key. The user touches it twice."""
+    """Check the manufacturer of an OATH key by the FIDO attestation of the same key. The user touches it twice.
+
+    The check fails if the FIDO applet of the same key is not found.
+    """
     place = fido.find_same_device(key.reader)
     if place is None:
         return NOT_BESIDE

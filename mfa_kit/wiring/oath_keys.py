@@ -53,7 +53,7 @@ class OathKeys:
         return password
 
     def ask_new_password(self, key: OathKey) -> Secret[str]:
-        """Return a new password for a key. Raise UsageFault if it is empty."""
+        """Return a new password for a key, from standard input or the user. Raise UsageFault if it is empty."""
         if self._password_stdin:
             new = read_secret_line()
         else:
@@ -66,7 +66,7 @@ class OathKeys:
         return new
 
     def remember_password(self, key: OathKey, access: Secret[bytes]) -> None:
-        """Use another password for a key from now on. `access` is the access key that is derived from the password."""
+        """Unlock a key with a changed password from now on. `access` is the access key derived from the password."""
         self._keys.remember_password(key, access)
 
     def look(self) -> tuple[list[OathKey], Sequence[DeviceFault]]:
@@ -88,14 +88,18 @@ class OathKeys:
         return pcsc.reader_states()
 
     def choose(self, wanted: str | None) -> OathKey:
-        """Return the named key. Without a name, return the only key; if there are several, the user chooses."""
+        """Return the key whose serial, reader or identity is `wanted`, or the only key if `wanted` is None.
+
+        If several keys match, the user chooses. Raise DeviceFault if no key matches, and Declined if there is no
+        terminal on which to choose.
+        """
         found, faults = self.look()
         return choose_key(wanted, found, faults, person=self._settings.interaction, progress=self._settings.progress)
 
     def open(self, key: OathKey) -> AbstractContextManager["Applet"]:
-        """Open the OATH applet of a key, and unlock it with its password.
+        """Return a context that opens the OATH applet of a key, and unlocks it with its password.
 
-        Raise DeviceFault if the key was replaced by another key.
+        Raise DeviceFault if another key is now in its place.
         """
         return self._keys.open(key)
 
@@ -109,10 +113,12 @@ class OathKeys:
         asset: str | None = None,
         wait: bool = False,
     ) -> "OathCard":
-        """Return a Carrier that stores secrets on a key. If `key` is None, it uses the key named in a journal entry.
+        """Return a Carrier that stores a device's secret on a key and reads codes from it.
 
-        `touch` means that each code needs a touch of the key. `asset` is the key's label in tags. `wait` means that the
-        carrier waits for the next code instead of computing the previous code.
+        If `key` is None, which is for interrupted runs, the carrier uses the key that the journal entry names. `now`
+        returns the Unix time, and `sleep` waits for a number of seconds. `touch` means that each code needs a touch of
+        the key. `asset` is the key's label in tags. `wait` means that the carrier waits for the next code instead of
+        computing the previous code.
         """
         keys = self._keys
         from mfa_kit.adapters.oath import card

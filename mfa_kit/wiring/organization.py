@@ -33,7 +33,7 @@ USERS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenAccount:
-    """An account that mfa-kit has opened: its IAM, and mfa-kit's identity in the account."""
+    """An account that mfa-kit has opened: its IAM client, and mfa-kit's identity in the account."""
 
     account: OrgAccount
     iam: "Iam"
@@ -42,11 +42,12 @@ class OpenAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Organization:
-    """The accounts in which a command works.
+    """The accounts in which a command works, and the objects that it needs there.
 
-    `caller` is the identity that opens all sessions, and `home` is the IAM of its account. `within` applies a function
-    to several users of an account at a time. `stop` ends the work in all threads, and `report` tells the user what the
-    command then waits for.
+    `caller` is the identity that opens all sessions, and `home` is the IAM client of its account. `selection` has the
+    accounts, `workers` is how many of them are processed at a time, and `sessions` opens them. `within` applies a
+    function to several users of an account at a time. When `stop` is set, the work in all threads ends, and `report`
+    prints which requests the command still waits for.
     """
 
     caller: Caller
@@ -62,9 +63,10 @@ class Organization:
     def enter(self, account: OrgAccount, *, turn: "Retry | None" = None, entering: Stop | None = None) -> OpenAccount:
         """Open an account, with the caller's credentials if it is the caller's account, otherwise with a session.
 
-        Each read call waits for its `turn`. `entering` ends this call, by default `stop`. If credentials have expired,
-        `renew` of the account's IAM also reloads the caller's own credentials. Raise AccessDenied, or UsageFault if the
-        credentials belong to another account.
+        `turn`, if given, performs each read call. It may wait before the call and retry it. When `entering` is set,
+        this method ends; by default, it ends when `stop` is set. If credentials have expired, `renew` of the account's
+        IAM client also reloads the caller's own credentials. Raise AccessDenied if no session can be opened, or
+        UsageFault if the credentials belong to another account.
         """
         from mfa_kit.adapters.aws.iam import Iam
 
@@ -100,8 +102,8 @@ class Organization:
     def each(self, function: Callable[[S], T], items: Iterable[S]) -> Generator[T, None, None]:
         """Apply a function to `workers` items at a time, and yield each result when it is ready.
 
-        An account that is throttled and waits does not count as one of them. After Ctrl-C, or if the generator is
-        closed, no thread starts another call, and all work in the organization is stopped.
+        An item that waits because its account is throttled does not count as one of the `workers`. After Ctrl-C, or if
+        the generator is closed, no thread starts another call, and all work in the organization is stopped.
         """
         places = Places(function, number=self.workers, waits_for=self._say_what_ends)
         return places.work_through(items, on_error=self.stop.set)
@@ -112,17 +114,17 @@ class Organization:
 
 
 class UserThreads:
-    """A MapEach that reads `number` users of an account at a time. Each account has its own threads.
+    """A MapEach (like `map`, but in threads) that applies a function to `number` users of an account at a time.
 
-    The number of calls that all accounts make at a time is limited separately. So the waiting threads of a throttled
-    account do not delay the other accounts.
+    Each account has its own threads, so the waiting threads of a throttled account do not delay the other accounts. The
+    number of calls that all accounts make at a time is limited separately.
     """
 
     def __init__(self, number: int, *, stop: Stop) -> None:
         self._number, self._stop = number, stop
 
     def __call__(self, function: Callable[[S], T], items: Iterable[S], /) -> Iterator[T]:
-        """Yield the results in order. After `stop`, raise KeyboardInterrupt."""
+        """Yield the results in the order of the items. Raise KeyboardInterrupt after `stop` is set."""
 
         def apply(item: S) -> T:
             self._stop.check()
@@ -134,7 +136,10 @@ class UserThreads:
 
 @contextmanager
 def open_organization(settings: Settings, choice: AccountsChoice) -> Iterator[Organization]:
-    """Open the caller's account and the ledger, and select the accounts. Raise UsageFault if no account is selected."""
+    """Open the caller's account and the ledger, select the accounts, and yield the Organization.
+
+    Raise UsageFault if no account is selected, and the errors of `connect`.
+    """
     from mfa_kit.adapters.aws.member_sessions import MemberSessions
 
     opened: list[MemberSessions] = []

@@ -19,7 +19,7 @@ from mfa_kit.wiring.vault import open_vault
 def open_folders(base: Path | None) -> Iterator[AccountFolders | None]:
     """Create or open the folder for results, and yield it. Yield None if `base` is None.
 
-    Raise IntegrityFault on failure.
+    Raise IntegrityFault if the folder cannot be created or used.
     """
     if base is None:
         yield None
@@ -29,7 +29,7 @@ def open_folders(base: Path | None) -> Iterator[AccountFolders | None]:
 
 
 def snapshot_file(snapshot: Snapshot) -> dict[str, str]:
-    """Return the name and the text of a snapshot's file, for the folder of its account."""
+    """Return the file of a snapshot for the folder of its account, as a mapping of its name to its text."""
     return {SNAPSHOT_FILE: snapshots.snapshot_text(snapshot)}
 
 
@@ -42,7 +42,8 @@ def take_snapshot(
 ) -> Snapshot:
     """Read an account for an audit. Parts that cannot be read are recorded as holes in the snapshot.
 
-    With `root`, also read what the caller's account can see of this account's root user.
+    With `root`, which returns an OrganizationRoot, also read what the caller's account can see of this account's root
+    user.
     """
     account = opened.account.id
     vault = open_vault(source.backup_dir)
@@ -59,9 +60,9 @@ def take_snapshot(
 
 
 def root_of(organization: Organization) -> Callable[[], OrganizationRoot]:
-    """Begin to open the reader of root users in another thread, because it takes several calls.
+    """Start `open_organization_root` in another thread, because it makes several calls.
 
-    Return a function that waits for this reader and returns it.
+    Return a function that waits for its result, an OrganizationRoot, and returns it.
     """
     pool = ThreadPoolExecutor(1)
     asked = pool.submit(open_organization_root, organization.caller.account, organization.home, organization.sessions)

@@ -28,8 +28,8 @@ class OrganizationRoot:
     """What the caller's account can see of the root users of all accounts.
 
     `home` is the ID of the caller's account. `ask` reads the state of centralized root access from an account's IAM.
-    `seen` is this state for the caller's account, or None if it could not be read. If `reader` is None, root sessions
-    are not possible.
+    `seen` is this state for the caller's account, or None if it could not be read. `reader` reads an account's root
+    user in a session of sts:AssumeRoot; it is None if such root sessions are not possible.
     """
 
     home: str
@@ -40,10 +40,11 @@ class OrganizationRoot:
     def central(self, account: OrgAccount, iam: Iam) -> CentralRootAccess:
         """Return what is known about centralized root access for an account.
 
-        The account's own IAM is asked if the caller's account cannot know it, because an account from a file may be in
-        another organization. An account with a state is in the caller's organization, because Organizations listed it.
+        The caller's account knows it only for accounts of its own organization. An account that Organizations listed,
+        which therefore has a state, is one of them. An account from a file may be in another organization, so its own
+        IAM is asked.
 
-        Raise AccessDenied or another AwsFault if the account's IAM does not answer.
+        Raise AccessDenied or another AwsFault if the account's IAM refuses the request.
         """
         if self.seen is not None and account.id == self.home:
             return self.seen
@@ -53,21 +54,22 @@ class OrganizationRoot:
         return self.ask(iam.ask)
 
     def can_read(self, account: str) -> bool:
-        """Return whether root sessions are possible in an account."""
+        """Return whether root sessions are possible in the account with this ID."""
         return self.reader is not None and account != self.home
 
     def posture(self, account: str) -> RootPosture | None:
-        """Return the posture of an account's root user, or None if root sessions are not possible in this account.
+        """Return which credentials an account's root user has, or None if root sessions are not possible there.
 
-        This needs no role in the account.
+        mfa-kit needs no role in the account for this.
         """
         return self.reader.posture(account) if self.reader is not None and self.can_read(account) else None
 
 
 def open_organization_root(home: str, iam: Iam, sessions: MemberSessions) -> OrganizationRoot:
-    """Ask whether the organization manages root centrally, and return the reader of root users.
+    """Ask IAM whether the organization manages root access centrally, and return the OrganizationRoot.
 
-    `home` is the ID of the caller's account, and `iam` its IAM.
+    `home` is the ID of the caller's account, and `iam` its IAM client. `sessions` opens root sessions. If IAM refuses
+    to answer, the result has no state and no reader.
     """
     from mfa_kit.adapters.aws import member_root
 

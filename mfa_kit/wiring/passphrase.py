@@ -1,7 +1,8 @@
-"""Backups protected by a passphrase. They are encrypted to this computer's identity, which the passphrase decrypts.
+"""Backups protected by a passphrase.
 
-Therefore scrypt, which takes seconds by design, is needed only for the identity and not for each backup. `age -d -i`
-can decrypt both the identity and the backups.
+They are encrypted to this computer's identity (an age key), and the identity is encrypted with the passphrase.
+Therefore scrypt, which takes seconds by design, is needed only for the identity and not for each backup. `age -d -i
+IDENTITY BACKUP` decrypts a backup too, and asks for the passphrase.
 """
 
 from pathlib import Path
@@ -30,11 +31,12 @@ INSTEAD = "--passphrase-fd N"
 
 
 def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
-    """Return the recipient of this computer's identity, which is created on first use.
+    """Return the recipient (public key) of this computer's identity, which is created on first use.
 
-    Before an identity file is used for the first time, the user is asked for the passphrase, to check that the
-    passphrase decrypts the file and that its identity belongs to the recipient. A passphrase from `passphrase_fd` is
-    checked each time. Raise UsageFault if it is wrong.
+    In a dry run, nothing is created or asked. Before an identity file is used for the first time, the user is asked for
+    the passphrase, to check that the passphrase decrypts the file and that its identity belongs to the recipient. A
+    passphrase from `passphrase_fd` is checked each time. Raise UsageFault if it is wrong or if there are several
+    identities, and Declined if there is no terminal to ask on.
     """
     from mfa_kit.adapters.files import own_identity as own
 
@@ -92,7 +94,7 @@ def _identities(home: Path) -> list[Path]:
 
 
 def _new_passphrase(person: Interaction, descriptor: int | None) -> Secret[str]:
-    """Return the passphrase from a file descriptor. Without a descriptor, let the user choose a passphrase."""
+    """Return a new passphrase: the first line of a file descriptor or, if that is None, one that the user chooses."""
     if descriptor is None:
         return new_passphrase(person)
     line = _passphrase_on(descriptor)
@@ -108,7 +110,7 @@ def _passphrase_on(descriptor: int) -> Secret[str]:
 
 
 def new_passphrase(person: Interaction) -> Secret[str]:
-    """Let the user choose a passphrase. Raise Declined if there is no terminal."""
+    """Let the user choose a passphrase, and return it. Raise Declined if there is no terminal."""
     import secrets
 
     return ask_new_passphrase(person, random_bits=secrets.randbits)
@@ -117,7 +119,7 @@ def new_passphrase(person: Interaction) -> Secret[str]:
 def own_identity(file: Path | None) -> Path:
     """Return `file`, the identity file from the command line. If it is None, return this computer's identity file.
 
-    Raise UsageFault if the file does not exist, or unless this computer has exactly one identity.
+    Raise UsageFault if `file` does not exist, or if it is None and this computer does not have exactly one identity.
     """
     if file is not None:
         if not file.is_file():
@@ -135,7 +137,10 @@ def own_identity(file: Path | None) -> Path:
 
 
 def unlock(file: Path, person: Interaction) -> "UnlockedIdentity":
-    """Ask for an identity's passphrase, and decrypt the identity. Raise UsageFault after three wrong passphrases."""
+    """Ask for an identity's passphrase, and return the decrypted identity.
+
+    Raise UsageFault after three wrong passphrases, and Declined if there is no terminal.
+    """
     from mfa_kit.adapters.files import identities
 
     for left in reversed(range(TRIES)):

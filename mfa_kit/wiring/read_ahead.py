@@ -10,19 +10,22 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 THREADS = 16
-# The number of backups that are read before the first of them is decrypted.
+# The number of backups for which reading starts at the same time, before the first of them is decrypted.
 BATCH = 4 * THREADS
 
 
 class ReadAhead:
-    """Reads the backups in buckets before they are asked for. Files on this computer are read when they are needed."""
+    """Reads backups in buckets in threads, before `read` is called for them.
+
+    Backups on this computer are read when `read` is called. The argument `read` returns the content of a backup.
+    """
 
     def __init__(self, read: Callable[[Place], bytes]) -> None:
         self._read = read
         self._reading: dict[Place, Future[bytes]] = {}
 
     def over(self, files: Iterable[Place]) -> Iterator[Place]:
-        """Yield the files. Those in buckets are read a batch at a time."""
+        """Yield the same files in the same order. For each batch of them, first start to read those in buckets."""
         from concurrent.futures import ThreadPoolExecutor
 
         rest = iter(files)
@@ -32,6 +35,6 @@ class ReadAhead:
                 yield from batch
 
     def read(self, place: Place) -> bytes:
-        """Return the content of a file. Raise IntegrityFault if it could not be read."""
+        """Return the encrypted content of a backup. Raise IntegrityFault if it could not be read."""
         early = self._reading.pop(place, None)
         return early.result() if early else self._read(place)

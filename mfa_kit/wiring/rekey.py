@@ -29,11 +29,12 @@ def rekey(
     until: Callable[[Event], AbstractContextManager[object]],
     counted: Callable[[Sequence[Backup]], Iterable[Backup]],
 ) -> Rekeyed:
-    """Re-encrypt each backup of a folder to exactly these recipients. A backup that fails remains unchanged.
+    """Re-encrypt each backup of a folder to exactly the recipients in `to` and in the files `to_files`.
 
-    `until` returns a context in which a Ctrl-C sets the event. After the event is set, no further backup is started,
-    and KeyboardInterrupt is raised when the backups in progress are finished. `counted` yields the same backups and
-    shows the progress.
+    Return which backups were re-encrypted and which failed. A backup that fails remains unchanged. `until` returns a
+    context in which a Ctrl-C sets the event. After the event is set, no further backup is started, and
+    KeyboardInterrupt is raised when the backups in progress are finished. `counted` yields the same backups and shows
+    the progress.
     """
     from mfa_kit.adapters.files.resealing import AgeResealer
 

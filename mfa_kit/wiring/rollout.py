@@ -1,4 +1,4 @@
-"""Opens the ports of a rollout, and reads and writes rosters, plans and results. All AWS calls share one pace."""
+"""Opens the ports of a rollout, and reads and writes rosters, plans and results."""
 
 import threading
 import time
@@ -41,7 +41,7 @@ ENCRYPTING = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutPorts:
-    """The ports of a verb that processes many users. All AWS calls of `desk` share one `pace`."""
+    """The ports of a verb that processes many users. `pace` limits the rate of all AWS calls of `desk`."""
 
     desk: Desk
     caller: Caller
@@ -75,7 +75,11 @@ def open_rollout(
     progress: Progress,
     oath_keys: OathKeys | None = None,
 ) -> Iterator[RolloutPorts]:
-    """Open AWS and the ledger, with one pace for all calls. Up to `workers` calls are in progress at a time."""
+    """Open AWS and the ledger, and yield the ports of a rollout in one account.
+
+    One Pace limits the rate of all AWS calls. Up to `workers` calls are in progress at a time. Raise the errors of
+    `connect`.
+    """
     stop = Stop()
     pace = new_pace(lambda: iam.renew(caller.account), workers=workers, progress=progress, stop=stop)
     with connect(settings, workers=workers, turn=pace, stop=stop) as (iam, ledger, caller):
@@ -101,9 +105,11 @@ def new_pace(
     stop: Stop,
     sleep: Callable[[float], None] | None = None,
 ) -> Pace:
-    """Return the pace of the calls in one account. `renew` looks for new credentials after they have expired.
+    """Return a Pace, which limits the rate of the AWS calls in one account.
 
-    When the pace is broken off, `stop` is set, which ends all pauses. `sleep` is that of the stop by default.
+    Up to `workers` calls are in progress at a time. `renew` looks for new credentials after the old ones have expired.
+    `break_off` of the Pace sets `stop`, which ends all pauses. `sleep` waits for a number of seconds; its default is
+    `stop.sleep`.
     """
     return Pace(
         clock=time.monotonic,
@@ -128,7 +134,7 @@ def assemble_ports(
     sleep: Callable[[float], None],
     oath_keys: OathKeys | None = None,
 ) -> RolloutPorts:
-    """Combine the ports of one account. The calls of `iam` wait for their turn in the same `pace`.
+    """Return the ports of a rollout in one account. The read calls of `iam` must already go through the same `pace`.
 
     `sleep` waits for a number of seconds.
     """
@@ -157,9 +163,9 @@ def assemble_ports(
 
 
 def parse_public_key(text: str) -> str:
-    """Return a recipient without its comment. Raise UsageFault, without quoting the text, if it is not a public key.
+    """Return a public key without its comment. Raise UsageFault if the text is not a public key.
 
-    The text is not quoted, because it may be a private key.
+    The message does not quote the text, because the text may be a private key.
     """
     key = " ".join(text.split()[:2]) if text.startswith("ssh-") else text
     try:
@@ -171,7 +177,10 @@ def parse_public_key(text: str) -> str:
 
 
 def read_roster(path: Path, methods: Methods, *, accounts: "RosterAccounts | None" = None) -> Roster:
-    """Read a roster file, for one account or for several `accounts`. Raise UsageFault if it is not a roster."""
+    """Read a roster file (the list of users to enroll), for one account or for several `accounts`.
+
+    Raise UsageFault if the file is not a roster.
+    """
     text = rollout_files.read_text(path)
     return parse_roster(text, methods=methods.in_rosters(), parse_key=parse_public_key, accounts=accounts)
 
@@ -187,7 +196,7 @@ def read_plan(path: Path, methods: Methods, *, expected: str | None) -> tuple[Pl
 
 
 def plan_of(text: str, methods: Methods, *, name: str) -> Plan:
-    """Parse a plan. Raise UsageFault, which begins with `name`, if the text is not a plan."""
+    """Parse a plan. Raise UsageFault, whose message begins with `name`, if the text is not a plan."""
     return parse_plan(text, methods=methods.in_rosters(), parse_key=parse_public_key, name=name)
 
 
@@ -204,7 +213,7 @@ def read_reviewed(path: Path, *, expected: str | None, what: str = "plan") -> tu
 
 
 def open_results_folder(named: Path | None, plan: Path) -> Path:
-    """Create the folder for results, by default beside the plan.
+    """Create the folder for results if it does not exist, and return it. Its default path is beside the plan.
 
     Raise UsageFault if that fails, or if the folder has the results of another plan.
     """
@@ -215,7 +224,7 @@ def open_results_folder(named: Path | None, plan: Path) -> Path:
 
 
 def results_folder(named: Path | None, plan: Path) -> Path:
-    """Return the folder for results, by default beside the plan or index."""
+    """Return `named`, or if it is None, the default folder for results, which is beside the plan or index."""
     return named or plan.with_name(f"{plan.stem}-results")
 
 
@@ -231,5 +240,5 @@ def write_files(folder: Path, texts: Mapping[str, str]) -> None:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write a whole file with mode 0600, replacing an earlier file. Raise UsageFault or IntegrityFault."""
+    """Write a whole file with mode 0600, replacing an earlier file. Raise UsageFault or IntegrityFault on failure."""
     rollout_files.write_text(path, text)

@@ -1,4 +1,7 @@
-"""Opens a rollout in several accounts, each with its own pace, and reads and writes its index and plans."""
+"""Opens a rollout in several accounts, each with its own Pace, and reads and writes the index and plans.
+
+The index is the file that names the plan of each account.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +30,7 @@ from mfa_kit.wiring.settings import Settings
 
 # The number of accounts to work in at the same time. Each account has its own threads.
 ACCOUNTS = 32
-# If the pace of an account pauses for more than this many seconds, another account is started meanwhile.
+# If the Pace of an account pauses for more than this many seconds, work in another account is started meanwhile.
 THROTTLED = 1.0
 
 
@@ -42,10 +45,10 @@ class AccountRollouts:
     organization: Organization
 
     def enter(self, account: OrgAccount, *, progress: Progress, entering: Stop | None = None) -> RolloutPorts:
-        """Open an account with its own pace, and check its ID with AWS.
+        """Open an account with a Pace of its own, check its ID with AWS, and return its ports.
 
-        `entering` ends this, by default the Stop of the organization. Raise AccessDenied, or UsageFault if the
-        credentials belong to another account.
+        When `entering` is set, this method ends; by default, it ends when the organization's `stop` is set. Raise
+        AccessDenied if no session can be opened, or UsageFault if the credentials belong to another account.
         """
         stop = self.organization.stop
         sleeping = (entering or stop).sleep
@@ -86,7 +89,10 @@ class AccountRollouts:
         RolloutRuns(self.organization.ledger, plan=account.sha256).record(run, at=at)
 
     def devices(self, account: PlannedAccount) -> list[Entry]:
-        """Return the devices that this computer made for an account's plan and that have not been removed."""
+        """Return the journal entries of the devices that this computer made for an account's plan and that still exist.
+
+        Devices whose removal was interrupted are included.
+        """
         ledger = self.organization.ledger
         runs = RolloutRuns(ledger, plan=account.sha256).all()
         return entries_of_runs(runs, account=account.id, journal=ledger) if runs else []
@@ -96,7 +102,10 @@ class AccountRollouts:
 def open_account_rollouts(
     settings: Settings, methods: Methods, choice: AccountsChoice, *, vault: Vault, workers: int
 ) -> Iterator[AccountRollouts]:
-    """Open the caller's account and the ledger, and select the accounts. Raise UsageFault if no account is selected."""
+    """Open the caller's account and the ledger, select the accounts, and yield them as AccountRollouts.
+
+    Raise UsageFault if no account is selected, and the errors of `connect`.
+    """
     with open_organization(settings, replace(choice, workers=ACCOUNTS * workers)) as organization:
         yield AccountRollouts(
             settings=settings,
@@ -131,7 +140,10 @@ def earlier_index(path: Path) -> RolloutIndex | None:
 
 
 def read_plans(path: Path, index: RolloutIndex, methods: Methods) -> dict[str, Plan]:
-    """Return all plans of an index by account ID. Raise UsageFault if a plan has changed."""
+    """Return all plans of an index by account ID. `path` is the path of the index.
+
+    Raise UsageFault if a plan has changed since the index was written, or if it is for another account.
+    """
     return {account.id: _read_planned(path, account, methods) for account in index.accounts}
 
 
@@ -158,10 +170,8 @@ def plans_folder(index: Path) -> Path:
 
 
 def write_index(path: Path, text: str, plans: Mapping[str, str]) -> None:
-    """Write the plans into their folder, and then the index. Replace an earlier index. On failure, write nothing.
+    """Write the plans into their folder, and then the index. Replace an earlier index and its plans.
 
-    `plans` maps file names to texts.
-
-    Raise UsageFault or IntegrityFault.
+    `plans` maps file names to texts. If a write fails, raise UsageFault or IntegrityFault, and keep the earlier files.
     """
     rollout_files.write_set(path, text, folder=plans_folder(path), members=plans)

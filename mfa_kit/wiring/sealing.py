@@ -18,7 +18,8 @@ from mfa_kit.wiring.vault import open_vault
 class Sealing:
     """The recipients of backups (`to`), files with more recipients (`to_files`), and the folder of backups.
 
-    With `passphrase` or `passphrase_fd` (a file descriptor), this computer's identity is an additional recipient.
+    If `backup_dir` is None, the configured or the default folder is used. With `passphrase` or `passphrase_fd` (a file
+    descriptor), this computer's identity is an additional recipient.
     """
 
     to: Sequence[str]
@@ -28,11 +29,11 @@ class Sealing:
     passphrase_fd: int | None = None
 
     def vault(self, settings: Settings, *, alone: bool) -> Vault:
-        """Return the vault for a verb that creates a device.
+        """Return the Vault (the folder of encrypted backups and their recipients) for a verb that creates a device.
 
-        With `alone`, the backup will be the only copy of the secret. If no recipient was named in that case, the backup
-        is encrypted to this computer's identity, provided that there is a terminal at which the user can choose its
-        passphrase.
+        `alone` means that the backup will be the only copy of the secret. If in that case neither the command line nor
+        the configuration names a recipient, the backup is encrypted to this computer's identity, provided that there is
+        a terminal at which the user can choose a passphrase for it. Raise UsageFault for an invalid recipient.
         """
         passphrase = self.passphrase or self.passphrase_fd is not None
         if alone and not (passphrase or self.to or self.to_files or settings.config.recipients):

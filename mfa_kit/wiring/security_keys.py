@@ -39,8 +39,8 @@ for _library in ("fido2", "smartcard"):
 class NewPinOptions:
     """The options for a key's new PIN.
 
-    `generate` means that mfa-kit generates it. `to` and `to_files` are the recipients to which it is encrypted, and
-    `out` is the output file.
+    `generate` means that mfa-kit generates the PIN. The PIN is encrypted to the recipients in `to` and in the files
+    `to_files`, and written to the file `out`. Without recipients and `out`, a generated PIN is shown once.
     """
 
     generate: bool
@@ -53,8 +53,8 @@ class SecurityKeys:
     """The FIDO keys that one command can use. A command creates one such object.
 
     `mds` is a file of FIDO metadata (a BLOB), and `mds_root` is the file of the root certificate of its signature.
-    Their defaults are the configured files. A BLOB that is older than a BLOB used before needs `allow_older`. With
-    `pin_stdin`, PINs are lines of standard input; otherwise the user types them.
+    Their defaults are the configured files. A BLOB that is older than a BLOB used before is refused unless
+    `allow_older` is set. With `pin_stdin`, PINs are lines of standard input; otherwise the user types them.
     """
 
     def __init__(
@@ -82,19 +82,25 @@ class SecurityKeys:
         return links.find_keys()
 
     def find_same_device(self, reader: str) -> str | None:
-        """Return the place of the FIDO key that is the same device as the card in a reader; None if it is not found."""
+        """Return the device node or reader of the FIDO key that is the same device as the card in a reader.
+
+        Return None if no such key is found.
+        """
         from mfa_kit.adapters.fido import same_device
 
         return same_device.find_same_device(reader)
 
     def open(self, wanted: str | None, *, relying_party: str | None = None) -> AbstractContextManager["FidoKey"]:
-        """Open the key whose place or serial is `wanted`, or the only key. Raise DeviceFault if it is not connected."""
+        """Return a context that opens the key whose device node, reader or serial is `wanted`; if None, the only key.
+
+        Raise DeviceFault if there is no such key, or if several match.
+        """
         from mfa_kit.adapters.fido import key
 
         return key.open_key(wanted, tell=self._settings.progress.alert, relying_party=relying_party)
 
     def infos(self) -> tuple[list[KeyInfo], Sequence[MfaKitError]]:
-        """Return what each key reports about itself, and an error for each key that reports nothing."""
+        """Return what each connected key reports about itself, and an error for each key that cannot be read."""
         found, faults = self.look()
         infos, wrong = [], [*faults]
         for each in found:
@@ -108,7 +114,8 @@ class SecurityKeys:
     def describe(self, wanted: str | None, *, count: bool) -> tuple[KeyInfo, Model | None]:
         """Return what one key reports about itself, and the published facts about the model that it claims to be.
 
-        With `count`, or with PINs from standard input, its resident credentials are counted, which requires the PIN.
+        The facts are None if nothing is published about the model. `wanted` is as in `open`. With `count`, or with PINs
+        from standard input, the key's resident credentials are counted, which requires its PIN.
         """
         with self.open(wanted) as opened:
             info = opened.info()
@@ -130,7 +137,10 @@ class SecurityKeys:
 
     @contextmanager
     def metadata(self) -> Iterator["MetadataIndex | None"]:
-        """Yield the metadata from the options, the configuration or the packaged copy. Yield None without metadata."""
+        """Yield the FIDO metadata from the options, else from the configured file, else from the installed package.
+
+        Yield None if there is no metadata. Raise UsageFault for a root certificate without a BLOB.
+        """
         from mfa_kit.adapters.metadata import index
         from mfa_kit.adapters.metadata.blob import read_certificate
 
@@ -159,7 +169,7 @@ class SecurityKeys:
                 opened.close()
 
     def _metadata_files(self) -> tuple[Path | None, Path | None]:
-        """Return the files of the BLOB and of its root certificate.
+        """Return the files of the BLOB and of its root certificate. Each is None if no file is named.
 
         The configured root certificate is used only with the configured BLOB.
         """
@@ -181,9 +191,9 @@ class SecurityKeys:
             return opened.source(), opened.named(named) if named else []
 
     def examiner(self, metadata: Metadata | None, policy: KeyPolicy, seen: SeenKeys | None = None) -> KeyExaminer:
-        """Return the examiner for one key or a box of keys.
+        """Return an examiner, which checks whether keys are genuine and meet the policy.
 
-        It recognizes the keys in `seen`, and adds other keys to it.
+        It recognizes the keys in `seen`, and adds other keys to it. If `metadata` is None, it knows no published facts.
         """
         return KeyExaminer(
             self,
@@ -197,20 +207,24 @@ class SecurityKeys:
         )
 
     def examine(self, wanted: str | None, policy: KeyPolicy, seen: SeenKeys) -> Examined | SeenBefore:
-        """Examine the key whose place or serial is `wanted`, or the only key, and add it to `seen`."""
+        """Check whether the key whose device node, reader or serial is `wanted` is genuine and meets the policy.
+
+        If `wanted` is None, examine the only key. Return SeenBefore if the key is in `seen`; otherwise add it to
+        `seen`. Raise DeviceFault if the key cannot be examined.
+        """
         with self.metadata() as published:
             return self.examiner(published, policy, seen).examine(wanted)
 
     def read_policy(self, file: Path | None) -> KeyPolicy:
-        """Return the policy in a file (see `read_key_policy`)."""
+        """Return the key policy in a file, as `read_key_policy` does."""
         return read_key_policy(file)
 
     def lacking(self, policy: KeyPolicy, certifications: Mapping[str, str]) -> tuple[str, ...]:
-        """Return a sentence for each requirement of a policy that the certifications of a key in IAM do not meet."""
+        """Return a sentence for each requirement of a policy that a key's certifications in IAM do not meet."""
         return lacking(policy, certifications)
 
     def resetter(self) -> KeyReset:
-        """Return an object that resets a key. It first waits until the key has been unplugged and plugged in again."""
+        """Return an object that resets a key after the user has unplugged it and plugged it in again."""
         return KeyReset(self, progress=self._settings.progress, clock=time.monotonic, sleep=time.sleep)
 
     def new_pin(self, options: NewPinOptions) -> NewPinSource:
@@ -247,7 +261,7 @@ def _seal(to: Sequence[str], to_files: Sequence[Path], out: Path, text: Secret[s
 
 
 def read_key_policy(file: Path | None) -> KeyPolicy:
-    """Return the policy in a file. For None, return a policy that only requires a key to be genuine.
+    """Return the key policy in a file. If `file` is None, return a policy that only requires a key to be genuine.
 
     Raise UsageFault if the file cannot be read or is not a policy.
     """

@@ -1,4 +1,4 @@
-"""Read seed files, tables of readings of display tokens, and codes from standard input or the user."""
+"""Read seed files, tables of codes that people read from display tokens, and codes from standard input or the user."""
 
 import sys
 import time
@@ -26,8 +26,9 @@ COLUMNS = "write one row per token: serial, code[, second code][, time]; the tim
 class SeedFileOptions:
     """The options of a verb that reads a seed file: how its seeds are encoded, and the source of its passphrase or key.
 
-    The passphrase or key is the first line of stdin with `unlock_stdin`, or of the file descriptor `unlock_fd`.
-    Otherwise the user types the passphrase or key.
+    If `encoding` is None, it is that of the file's format, or the only one that fits all seeds. The passphrase or key
+    is the first line of stdin with `unlock_stdin`, or of the file descriptor `unlock_fd`. Otherwise the user types the
+    passphrase or key.
     """
 
     encoding: Encoding | None = None
@@ -36,10 +37,10 @@ class SeedFileOptions:
 
 
 def open_seed_file(path: Path, options: SeedFileOptions, *, settings: Settings) -> SeedFile:
-    """Read a seed file. The user is asked for its passphrase or key only if the file is encrypted.
+    """Return the tokens in a seed file, and the rejected rows. The passphrase is read only if the file is encrypted.
 
     Raise UsageFault if the extra `tokens` is not installed, and UsageFault or IntegrityFault for a file that cannot be
-    read.
+    read or decrypted.
     """
     try:
         from mfa_kit.adapters.seedfiles import files
@@ -60,9 +61,10 @@ def open_seed_file(path: Path, options: SeedFileOptions, *, settings: Settings) 
 
 
 def read_readings(path: Path) -> list[WrittenReading | DroppedRow]:
-    """Read a table of readings that someone recorded without mfa-kit. Raise UsageFault or IntegrityFault if invalid.
+    """Read a table of codes that someone read from display tokens and wrote down without mfa-kit.
 
-    A row that cannot be used is returned as a DroppedRow.
+    Return a WrittenReading for each usable row and a DroppedRow for each other row. Raise UsageFault or IntegrityFault
+    if the file is not such a table, or if no row is usable.
     """
     from mfa_kit.adapters.seedfiles import files, sightings
 

@@ -12,8 +12,8 @@ class Settings:
     """Settings that every verb gets.
 
     `interaction` asks the user at the terminal, or raises Declined if there is no terminal. `sleep` waits for a number
-    of seconds and shows a countdown. With `whole_names`, messages contain the caller's ARN instead of the caller's
-    name.
+    of seconds and shows a countdown. `account` is the ID that the caller's account must have. With `whole_names`,
+    messages contain the caller's ARN instead of the caller's name.
     """
 
     interaction: Interaction

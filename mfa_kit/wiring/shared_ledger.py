@@ -24,7 +24,10 @@ def _shared_address() -> str:
 
 
 def create_ledger(*, grace: float | None) -> int:
-    """Create the ledger in PostgreSQL, or bring it up to date. Return how many versions were applied."""
+    """Create the ledger in PostgreSQL, or bring its schema up to date. Return how many migrations were applied.
+
+    `grace` is how many seconds a run stays reserved for its process after the server was restarted.
+    """
     address = _shared_address()
     from mfa_kit.adapters.ledger.postgresql import owning
 
@@ -32,7 +35,7 @@ def create_ledger(*, grace: float | None) -> int:
 
 
 def migrate_ledger() -> int:
-    """Bring the ledger in PostgreSQL up to date. Return how many versions were applied."""
+    """Bring the schema of the ledger in PostgreSQL up to date. Return how many migrations were applied."""
     address = _shared_address()
     from mfa_kit.adapters.ledger.postgresql import owning
 
@@ -40,7 +43,10 @@ def migrate_ledger() -> int:
 
 
 def copy_ledger(folder: Path | None) -> dict[str, int]:
-    """Copy the ledger in a folder, by default this computer's, to PostgreSQL. Return how many rows were new."""
+    """Copy the ledger in a folder, by default this computer's, to PostgreSQL.
+
+    Return the number of new rows of each table.
+    """
     address = _shared_address()
     from mfa_kit.adapters.ledger.postgresql import owning
 
@@ -56,7 +62,10 @@ def ledger_state() -> "LedgerState":
 
 
 def grants_of(desks: Mapping[str, str], auditors: Sequence[str]) -> str:
-    """Return the SQL that gives roles their privileges. `desks` maps each role to its team."""
+    """Return the SQL that gives roles of PostgreSQL their privileges on the ledger.
+
+    `desks` maps each role that writes to its team. `auditors` are roles that read the records of all teams.
+    """
     from mfa_kit.adapters.ledger.postgresql.grants import grants
 
     return grants(desks, auditors)

@@ -37,11 +37,11 @@ class AllStores:
         return S3Stores(open_s3_calls(self._profile))
 
     def folder(self, place: Place) -> "StoredFolder":
-        """Return the folder at a place."""
+        """Return the folder at a place. Nothing is read yet."""
         return self._stores_of(place).folder(place)
 
     def file(self, place: Place, folder: Place | None = None) -> "StoredFile":
-        """Return the file at a place."""
+        """Return the file at a place. Nothing is read yet. `folder` is the folder of backups that contains the file."""
         return self._stores_of(place).file(place, folder)
 
     def _stores_of(self, place: Place) -> "S3Stores | LocalStores":
@@ -58,7 +58,10 @@ def open_stores() -> AllStores:
 
 
 def open_s3_calls(profile: str | None) -> "S3Calls":
-    """Return the calls to S3 with the settings of the configuration file. Its profile for buckets comes first."""
+    """Return an object that calls S3 with the settings of the configuration file.
+
+    The profile is its `backup-profile`, else `profile`, else its `profile`.
+    """
     from mfa_kit.adapters.aws.clients import Connection, open_s3
     from mfa_kit.adapters.aws.s3_calls import S3Calls
 
@@ -77,7 +80,7 @@ def open_s3_calls(profile: str | None) -> "S3Calls":
 def check_shared(ledger_is_shared: bool, place: Place, *, local_backups: bool) -> None:
     """Raise UsageFault if other computers use the ledger, but the backups are only on this computer.
 
-    `local_backups` accepts that.
+    With `local_backups`, the user has accepted that, so nothing is raised.
     """
     if ledger_is_shared and not isinstance(place, S3Url) and not local_backups:
         raise UsageFault(

@@ -18,7 +18,7 @@ def home() -> Path:
 
 
 def backup_dir(given: Place | None) -> Place:
-    """Return the given folder of backups, else the configured folder, else `backups` in mfa-kit's folder.
+    """Return the folder of backups: `given`, else the configured folder, else `backups` in `home()`.
 
     Raise UsageFault if the configured folder is an invalid S3 URL.
     """

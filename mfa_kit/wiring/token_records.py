@@ -59,9 +59,9 @@ class TokenRecords:
             inventory.record(*seen)
 
     def sightings_of(self, key: SeededToken) -> list[Sighting]:
-        """Return the earlier readings of a token.
+        """Return the recorded readings of a token.
 
-        Return no readings if the inventory has another seed for its serial.
+        Return no readings if the inventory lacks the token or has another seed for its serial.
         """
         with _inventory() as inventory:
             known = inventory.token(key.token.serial)
@@ -76,9 +76,9 @@ class TokenRecords:
         return known.token.capacity if known else 0
 
     def keep(self, token: Token, seed: Seed | None, seen: Sighting) -> bool:
-        """Record a reading, and add its token if the token is new.
+        """Record the reading `seen` of a token, add the token if it is new, and return True.
 
-        Record nothing and return False if the inventory has another seed for the token.
+        If the inventory has another seed for the token, record nothing and return False.
         """
         mark = otp.fingerprint(seed, _fingerprint_key()) if seed else ""
         with _inventory() as inventory:
@@ -92,7 +92,10 @@ class TokenRecords:
 
 
 def check_free(serial: str, user: str) -> None:
-    """Raise UsageFault if a token may not be given to a user, because another user has it or a check rejected it."""
+    """Raise UsageFault if the token with this serial must not be given to a user.
+
+    The reason may be that another user has the token, or that a check rejected it.
+    """
     with _inventory() as inventory:
         inventory.check_free(serial, user)
 

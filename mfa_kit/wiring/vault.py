@@ -30,9 +30,9 @@ def load_boto3() -> None:
 
 
 def open_vault(folder: Place | None = None, *, to: Sequence[str] = (), to_files: Sequence[Path] = ()) -> Vault:
-    """Return the vault for a folder and recipients. The configuration file has the defaults of both.
+    """Return the Vault that keeps encrypted backups in a folder, and encrypts new ones to the recipients.
 
-    Raise UsageFault for text that is not a recipient.
+    The configuration file has the defaults of both. Raise UsageFault for text that is not a recipient.
     """
     load_boto3()  # must precede the import of the QR code reader
     return open_age_files(folder, read_recipients(to, to_files) if to or to_files else configured_recipients())
@@ -61,5 +61,5 @@ def configured_recipients() -> "list[Recipient]":
 
 
 def recipient_text(text: str) -> str:
-    """Return a recipient in the form that the ledger records. Raise UsageFault for text that is not a recipient."""
+    """Return a recipient (public key) as the ledger records it. Raise UsageFault if the text is not a public key."""
     return read_recipients([text])[0].text

@@ -68,7 +68,10 @@ class Fido2Options(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return the carrier, which first verifies the key, and the maker, which waits until the key is registered."""
+        """Return a carrier that first verifies the key, and a maker that waits until IAM lists the key.
+
+        Raise UsageFault if the policy file is invalid.
+        """
         from mfa_kit.security_keys.at_console import AtConsole
         from mfa_kit.wiring.fido_console import watch_console
 
@@ -92,7 +95,7 @@ class Fido2Options(Options):
         return Equipment(carrier=carrier, maker=replace(watch.maker, make=carrier.register))
 
     def slot(self, context: Context) -> KeySlot | None:
-        """Return the slot for security keys; None with `--skip-key-check`, because no key is needed then."""
+        """Return a KeySlot, which reports the inserted security keys. Return None with `--skip-key-check`."""
         return None if self.skip_key_check else SecurityKeySlot(self._keys(context))
 
     def _keys(self, context: Context) -> "SecurityKeys":
@@ -108,7 +111,7 @@ class Fido2Options(Options):
 
 
 class SecurityKeySlot:
-    """Shows the station which security keys are inserted."""
+    """Reports the inserted security keys to the station (`rollout station`, which enrolls people in person)."""
 
     def __init__(self, keys: "SecurityKeys") -> None:
         self._keys = keys

@@ -16,7 +16,7 @@ from mfa_kit.wiring.oath_keys import OathKeys
 
 
 class OathSlot:
-    """Shows the station which OATH keys are inserted."""
+    """Reports the inserted OATH keys to the station (`rollout station`, which enrolls people in person)."""
 
     def __init__(self, keys: OathKeys) -> None:
         self._keys = keys
@@ -67,7 +67,11 @@ class OathOptions(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return the carrier for the key given with `--key`, for the only key, or for the key that the user chooses."""
+        """Return a carrier that stores the secret on the key `--key`, and the maker of virtual devices.
+
+        Without `--key`, it is the only key or the one that the user chooses. Raise UsageFault for an invalid label, and
+        DeviceFault if there is no usable key.
+        """
         if self.asset is not None:
             check_label(self.asset)
         keys, progress = context.oath_keys, context.settings.progress
@@ -83,17 +87,17 @@ class OathOptions(Options):
         return Equipment(carrier=carrier, maker=CREATING)
 
     def slot(self, context: Context) -> KeySlot:
-        """Return the slot for OATH keys."""
+        """Return a KeySlot, which reports the inserted OATH keys."""
         return OathSlot(context.oath_keys)
 
 
 def _of_dead(context: Context) -> Carrier:
-    """Return the carrier for interrupted runs. It finds the key that the journal entry of a run names."""
+    """Return the Carrier for devices of interrupted runs. It finds the key that the journal entry of a run names."""
     return context.oath_keys.card(None, now=context.inventory.now)
 
 
 def _usage(intent: Intent, context: Context) -> Sequence[str]:
-    """Return lines that say how to get codes from the key. They name ykman if ykman works with the key's reader."""
+    """Return lines that tell the user how to get codes from the key. They name ykman if it works with this key."""
     key = context.oath_keys.seen(intent.card or "")
     code = f"ykman oath accounts code --single {shlex.quote(intent.label)}"
     ykman = key is None or key.ykman

@@ -26,7 +26,7 @@ class ProgrammableOptions(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return the carrier for the token given with `--serial`, which a person programs with the seed."""
+        """Return a carrier that shows the seed, with which the user programs the token `--serial`, and a maker."""
         from mfa_kit.wiring.methods.token_carriers import burn_seed
 
         carrier = burn_seed(self.serial, context, capacity=self.capacity, show_secret=self.show_secret)

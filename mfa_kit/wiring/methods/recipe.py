@@ -24,9 +24,9 @@ OPTION = "option"
 class Option:
     """How an option of a method looks on the command line. The dataclass field has its type, name and default.
 
-    `single` means that the option concerns one device. Commands that make many devices do not have it, because they
-    take the value from the roster or the inserted key. `off` is the flag that turns the option off. `read` means that
-    its value is the path of a file to read. `least` and `most` are the limits of a number.
+    `single` means that the value is that of one device. Commands that make many devices do not have such an option,
+    because they take the value from the roster or the inserted key. `off` is the flag that turns the option off. `read`
+    means that its value is the path of a file to read. `least` and `most` are the limits of a number.
     """
 
     help: str
@@ -58,10 +58,11 @@ def _unchecked(serial: str, user: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The parts of a command that a method uses. `given_away` are the security keys that the command gave to users.
+    """The settings and ports of a command that a method uses.
 
-    `check_token` takes a token's serial and a user, and raises UsageFault if the user must not get the token. Its
-    default is for contexts that equip no user.
+    `given_away` has the security keys that the command has given to users. `check_token` takes a display token's serial
+    and a user, and raises UsageFault if the user must not get the token. Its default is for commands that give users no
+    tokens.
     """
 
     settings: Settings
@@ -73,7 +74,10 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equipment:
-    """The parts that make one device: the carrier stores its secret, and the maker carries out the steps in order."""
+    """The objects that make one device.
+
+    The carrier stores its secret or asks for its codes, and the maker carries out the steps of the enrollment in order.
+    """
 
     carrier: Carrier
     maker: Maker
@@ -96,11 +100,14 @@ class Options(Protocol):
         return False
 
     def equip(self, context: Context) -> Equipment:
-        """Return the equipment for a device. Does not change any device. Raise UsageFault or DeviceFault."""
+        """Return the carrier and the maker for one device. Change nothing.
+
+        Raise UsageFault if the options are wrong, and DeviceFault if there is no usable key.
+        """
         ...
 
     def slot(self, context: Context) -> "KeySlot | None":
-        """Return the slot for the method's keys; None if the method uses no key."""
+        """Return a KeySlot, which reports the inserted keys of the method, or None if the method uses no key."""
         return None
 
 
@@ -117,11 +124,11 @@ class Recipe:
     """One enrollment method: its texts on the command line, its options, and how it makes a device.
 
     `about` is printed at the start of the help of `--with METHOD`. `how` describes the method for rosters; it is None
-    if a roster cannot name the method. `call` is the prompt at the station, with the placeholders `{user}` and
-    `{serial}`. If `call` is empty, the station cannot use the method. `of_dead` returns the carrier for interrupted
-    runs. `on_key` means that the secret is on a key, which must be inserted when the device is removed. `resumable`
-    means that a half-made device can be completed from its encrypted backup. `usage` returns lines that say how to use
-    a device.
+    if a roster cannot name the method. `call` is the prompt of the station (`rollout station`, which enrolls people in
+    person), with the placeholders `{user}` and `{serial}`. If `call` is empty, the station cannot use the method.
+    `of_dead` returns the Carrier for devices of interrupted runs. `on_key` means that the secret is on a key, which
+    must be inserted when the device is removed. `resumable` means that a half-made device can be completed from its
+    encrypted backup. `usage` returns lines that say how to use a device.
     """
 
     method: Method
@@ -137,9 +144,10 @@ class Recipe:
 
 
 class Methods(Mapping[str, Recipe]):
-    """Maps each method's name to its recipe. A recipe is imported when it is looked up.
+    """Maps each method's name to its Recipe. The module of a recipe is imported when the recipe is looked up.
 
-    `places` maps each method's name to the place of its recipe, as `module:NAME`.
+    `places` maps each method's name to its recipe, written as `module:NAME`. `resumable` and `on_keys` have the names
+    of the methods whose recipes set `resumable` and `on_key`.
     """
 
     def __init__(self, places: Mapping[str, str]) -> None:
@@ -165,7 +173,7 @@ class Methods(Mapping[str, Recipe]):
         return [recipe.how for recipe in recipes if recipe.how]
 
     def carrier_finder(self, context: Context) -> Callable[[Intent], Carrier]:
-        """Return a function that takes the intent of an interrupted run and returns the carrier for its method."""
+        """Return a function that takes the intent of an interrupted run and returns the Carrier for its device."""
 
         def find(intent: Intent) -> Carrier:
             recipe = self.get(intent.method.name)
@@ -175,7 +183,10 @@ class Methods(Mapping[str, Recipe]):
 
 
 class _Names(Container[str]):
-    """The names of the methods for whose recipes `true` returns True. A recipe is imported when it is looked up."""
+    """The names of the methods for whose recipes the function `true` returns True.
+
+    The module of a recipe is imported when the name of its method is looked up.
+    """
 
     def __init__(self, methods: Methods, true: Callable[[Recipe], bool]) -> None:
         self._methods, self._true = methods, true

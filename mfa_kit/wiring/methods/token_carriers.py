@@ -1,4 +1,7 @@
-"""Carriers for display tokens. They refuse a token that belongs to another user or that a check rejected."""
+"""Carriers for display tokens: objects that supply the codes with which a token is enrolled.
+
+They refuse a token that belongs to another user or that a check rejected.
+"""
 
 from mfa_kit.enrollment.phone import Phone, PhoneProof
 from mfa_kit.enrollment.ports import Carrier
@@ -10,7 +13,7 @@ from mfa_kit.wiring.this_computer import harden
 
 
 def read_display(serial: str, context: Context) -> Carrier:
-    """Return the carrier for a token with a fixed seed. The user types the codes from its display."""
+    """Return the Carrier for the token with this serial and a fixed seed. The user types the codes that it shows."""
     settings = context.settings
     token = DisplayToken(
         serial, now=context.inventory.now, interaction=settings.interaction, progress=settings.progress
@@ -19,9 +22,10 @@ def read_display(serial: str, context: Context) -> Carrier:
 
 
 def burn_seed(serial: str, context: Context, *, capacity: int | None, show_secret: bool) -> Carrier:
-    """Return the carrier for a programmable token. The user programs the token with the seed in the QR code.
+    """Return the Carrier for the programmable token with this serial. The user programs it with the seed in a QR code.
 
-    `capacity` is the maximum length of a seed, in octets, that the token can store. If it is None, the user is asked.
+    With `show_secret`, the seed is also shown as text. `capacity` is the maximum length of a seed, in octets, that the
+    token can store. If it is None, the user is asked.
     """
     harden()
     person = context.settings.interaction

@@ -27,7 +27,7 @@ class Codes(StrEnum):
 
 
 class PlainPicture:
-    """A QR code in a new file. `remove` deletes the file only if `write` created it."""
+    """A QR code in a new, unencrypted file. Raise UsageFault if the file exists, or the errors of `check_new`."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._written = str(path), False
@@ -36,12 +36,12 @@ class PlainPicture:
         check_new(path)
 
     def write(self, uri: KeyUri) -> None:
-        """Write the QR code with mode 0600."""
+        """Write the QR code of a key URI to the file, with mode 0600."""
         write_new(Path(self.path).absolute(), draw_picture(uri))
         self._written = True
 
     def remove(self) -> None:
-        """Remove the file if `write` wrote it."""
+        """Remove the file if `write` created it."""
         if self._written:
             Path(self.path).unlink(missing_ok=True)
             self._written = False
@@ -76,7 +76,7 @@ class VirtualOptions(Options):
         return self.codes is Codes.GENERATED
 
     def equip(self, context: Context) -> Equipment:
-        """Return the carrier for the source of codes that `--codes` chose. Raise UsageFault if options conflict."""
+        """Return a carrier that gets codes as `--codes` says, and the maker. Raise UsageFault if options conflict."""
         if self.backup_alone:
             if self.qr_file or self.show_secret:
                 raise UsageFault(
