@@ -1,4 +1,4 @@
-"""Runs a command against a lab: its environment, its signals, and its exit status.
+"""Runs a command against a lab (a local simulator of AWS): the command's environment, signals and exit status.
 
 The command never reaches a real account. It does not inherit the variables of the caller that could lead an AWS client
 to another account, another endpoint or a proxy.
@@ -52,10 +52,11 @@ SignalReceiver = Callable[[int], None]
 
 
 def device_environment(caller: Mapping[str, str], devices: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a command that gets the lab's keys.
+    """Return the environment of a command that uses simulated OATH keys or security keys.
 
-    If the caller's environment is that of a lab, keep it. Otherwise remove all credentials, so that the lab's keys are
-    never registered in a real account.
+    `devices` has the variables with which programs find these keys. If `caller` is the environment of a lab, all its
+    variables are kept. Otherwise its credentials and endpoints are removed, so that simulated keys are never registered
+    in a real account.
     """
     if is_lab(caller):
         return {**caller, **devices}
@@ -63,12 +64,15 @@ def device_environment(caller: Mapping[str, str], devices: Mapping[str, str]) ->
 
 
 def child_environment(lab: Mapping[str, str], *, caller: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return the caller's environment with the lab's variables, without the variables that could lead to AWS."""
+    """Return the environment of a command that uses a lab.
+
+    It has the variables of `lab`, and those of `caller` that cannot lead to AWS. MFA_KIT_HOME is `home`.
+    """
     return _without(caller, PREFIXES) | dict(lab) | {"MFA_KIT_HOME": str(home)}
 
 
 def _without(caller: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[str, str]:
-    """Return an environment without proxies and without the variables that have these prefixes."""
+    """Return the variables of `caller`, except those of proxies and those whose names start with these prefixes."""
     return {
         name: value
         for name, value in caller.items()
@@ -93,11 +97,11 @@ def run_command(command: Sequence[str], env: Mapping[str, str]) -> int:
 
 @contextmanager
 def _receiving(first: SignalReceiver) -> Iterator[Callable[[SignalReceiver], None]]:
-    """Catch the signals that only this process gets, even before the child exists.
+    """Catch SIGTERM, SIGHUP and Ctrl-C until the context ends, also before the child exists.
 
-    Yield a function that replaces the receiver `first`. The terminal sends Ctrl-C to the child too, so this process
-    does nothing on Ctrl-C. It catches the signal instead of ignoring it, because a child would inherit the ignored
-    signal.
+    Yield a function that sets the receiver, which is called with the number of each SIGTERM or SIGHUP. The first
+    receiver is `first`. The terminal sends Ctrl-C to the child too, so this process does nothing on Ctrl-C. It catches
+    this signal instead of ignoring it, because a child would inherit an ignored signal.
     """
     receivers = [first]
     before = {number: signal.signal(number, lambda number, _: receivers[-1](number)) for number in PASSED_ON}
@@ -111,7 +115,10 @@ def _receiving(first: SignalReceiver) -> Iterator[Callable[[SignalReceiver], Non
 
 @contextmanager
 def unwind_on_signals() -> Iterator[None]:
-    """On SIGTERM and SIGHUP, clean up folders and processes as on Ctrl-C. An ignored signal stays ignored."""
+    """Raise SystemExit on SIGTERM and SIGHUP, so that `with` blocks remove their folders and end their processes.
+
+    The exit status is 128 + n for signal n. An ignored signal stays ignored.
+    """
 
     def end(number: int, _frame: object) -> None:
         for each in before:
@@ -130,7 +137,10 @@ def unwind_on_signals() -> Iterator[None]:
 
 
 def variables_to_unset(caller: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
-    """Return the names of variables that a shell must unset before it exports `ours`."""
+    """Return the sorted names of variables that a shell must unset before it exports the lab's variables `ours`.
+
+    These variables could lead to AWS. They are in the environment `caller` of this process, or in ELSEWHERE.
+    """
     return sorted({*caller, *ELSEWHERE} - set(child_environment({}, caller=caller, home=Path())) - set(ours))
 
 
@@ -141,9 +151,10 @@ def shell_exports(env: Mapping[str, str], *, unset: Sequence[str]) -> str:
 
 
 def marked_shell(command: Sequence[str], home: Path) -> list[str]:
-    """Return the command. For `bash` without arguments, add an option so that its prompt shows the lab.
+    """Return the command, unchanged unless it is `bash` without arguments.
 
-    The option names a startup file, which is written to `home`.
+    For `bash`, add an option with the name of a startup file, which is written to `home` and puts `(lab)` in front of
+    the prompt.
     """
     if [Path(each).name for each in command] != ["bash"]:
         return list(command)
@@ -153,6 +164,6 @@ def marked_shell(command: Sequence[str], home: Path) -> list[str]:
 
 
 def user_names(count: int) -> list[str]:
-    """Return the names of a lab's users: alice, bob, carol, dave and erin, then user0001 and so on."""
+    """Return `count` names for the users of a lab: alice, bob, carol, dave and erin, then user0001 and so on."""
     first = ["alice", "bob", "carol", "dave", "erin"]
     return [*first[:count], *(f"user{number:04}" for number in range(1, count - len(first) + 1))]

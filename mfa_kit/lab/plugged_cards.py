@@ -1,4 +1,4 @@
-"""Plugs the lab's OATH keys into readers of a private pcscd: one key per reader, or keys chosen by the user."""
+"""Plugs simulated OATH keys into readers of a private pcscd: one key per reader, or keys that the user chooses."""
 
 import os
 import signal
@@ -15,9 +15,11 @@ Say = Callable[[str], None]
 
 
 def plug_in_cards(tell: Say, command: Sequence[str], *, readers: Sequence[str], serial: int, touch_delay: float) -> int:
-    """Plug a key into each reader, run a command, and return its status.
+    """Plug a simulated OATH key into each reader, run a command, and return the command's exit status.
 
     Without a command, keep the keys plugged in until Ctrl-C and return 0; `tell` prints the environment to export.
+    `readers` are names of virtual readers. The first key has the serial `serial`, the second the next number, and so
+    on. Each key is touched `touch_delay` seconds after it begins to wait for a touch.
     """
     ended = threading.Event()
     if not command:
@@ -43,7 +45,12 @@ def open_box(
     touch_delay: float,
     note: Say,
 ) -> None:
-    """Let the user plug in and pull out keys until Ctrl-C or the last line. Each line is the number of a key."""
+    """Let the user plug in and pull out `count` simulated OATH keys until Ctrl-C or the last line.
+
+    Each line has the number of a key, from 1. `readers` are names of virtual readers. The first key has the serial
+    `serial`, the second the next number, and so on. Each key is touched `touch_delay` seconds after it begins to wait
+    for a touch. `tell` prints the environment to export, and `note` prints messages.
+    """
     _on_end(signal.default_int_handler)
     with Readers(readers) as opened, suppress(KeyboardInterrupt):
         tell(child.shell_exports(opened.env, unset=()))
@@ -55,13 +62,13 @@ def _cards(count: int, serial: int, touch_delay: float) -> list[YkoathCard]:
 
 
 def _on_end(act: Callable[..., object]) -> None:
-    """Call `act` on each signal that ends a lab. Signals are not blocked instead, because pcscd would inherit that."""
+    """Call `act` on each signal that ends a lab. The signals are not blocked, because pcscd would inherit the block."""
     for end in child.ENDS:
         signal.signal(end, act)
 
 
 def _move_by_hand(readers: Readers, cards: Sequence[YkoathCard], lines: Iterable[str], note: Say) -> None:
-    """For each number, put that key into a free reader, or pull it out."""
+    """For each line with the number of a key, insert the key into a free reader, or remove it if it is in a reader."""
     inside: dict[int, int] = {}
     note(f"keys 1 to {len(cards)} are in the box; type a number to plug that key in, and again to pull it out")
     for line in lines:

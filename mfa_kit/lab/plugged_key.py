@@ -1,4 +1,4 @@
-"""Plugs in the lab's security key, either as a USB device of the kernel or as a card in its own reader."""
+"""Plugs in a simulated security key, either as a USB device of the kernel or as a card in its own reader."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey
 
 READER = "mfa-kit lab reader"
 MODEL = "mfa-kit lab key"
-# How long the lab's metadata stays current.
+# The time from today until the date nextUpdate of the metadata.
 CURRENT = timedelta(days=30)
 
 
@@ -36,11 +36,13 @@ def plug_in_key(
     reader: bool,
     publish: Path | None,
 ) -> int:
-    """Plug in a key, run a command, and return its status.
+    """Plug in a simulated security key, run a command, and return the command's exit status.
 
-    Without a command, keep the key plugged in until Ctrl-C and return 0. `touch` is the time in seconds until the key's
-    button is touched; None means never. `publish` is a folder for metadata about the key, or None. Raise DeviceFault if
-    the key can be simulated neither on USB nor in a reader.
+    Without a command, keep the key plugged in until Ctrl-C and return 0; `tell` prints the environment to export.
+    `attestation` is one of the formats that KeyBehavior lists. `touch` is the time in seconds until the key's button is
+    touched; None means never. With `u2f`, the key supports U2F only. With `reader`, it is a smart card in a virtual
+    reader. Otherwise it is on USB, or in a reader if that fails. `publish` is a folder for metadata about the key, or
+    None. Raise DeviceFault if the key cannot be simulated, and UsageFault if the folder cannot be used.
     """
     maker = AttestationCa(now=time.time())
     model = KeyModel(aaguid=None, versions=("U2F_V2",)) if u2f else KeyModel()
@@ -65,7 +67,12 @@ def plug_in_key(
 
 
 def _publish(maker: AttestationCa, key: SimulatedKey, identifier: str, folder: Path) -> None:
-    """Write metadata that lists the key, and its root certificate. Replace existing files only if a lab wrote them."""
+    """Write FIDO metadata with an entry for the key, and its manufacturer's root certificate, to two files in a folder.
+
+    `maker` is the simulated manufacturer. `identifier` is the key identifier of the attestation certificate; the entry
+    of a U2F key has it instead of an AAGUID. Raise UsageFault if the folder cannot be written, or if it has such files
+    that no lab wrote.
+    """
     aaguid = key.model.aaguid.hex() if key.model.aaguid else ""
     dashed = "-".join((aaguid[:8], aaguid[8:12], aaguid[12:16], aaguid[16:20], aaguid[20:]))
     entry = maker.entry(MODEL, aaguid=dashed) if aaguid else maker.entry(MODEL, identifiers=[identifier])

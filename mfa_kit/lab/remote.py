@@ -15,7 +15,7 @@ HINT = "run it under `mfa-kit lab run`, or export the variables that `mfa-kit la
 
 
 def ask_lab(method: str, path: str, payload: Mapping[str, object], *, env: Mapping[str, str]) -> Any:
-    """Send a request to the lab that the environment names. Return the JSON response (docs/lab-reference.md).
+    """Send a request to the lab of the environment `env`. Return the parsed JSON response (docs/lab-reference.md).
 
     Raise UsageFault if there is no lab, or if the lab refuses the request.
     """

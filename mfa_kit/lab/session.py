@@ -1,4 +1,4 @@
-"""Runs a lab with command-line options: its initial account, its faults and settings, and its saved state."""
+"""Runs a lab, the local simulator of AWS, as its command-line options say, and saves its state when it ends."""
 
 import fcntl
 import os
@@ -26,9 +26,9 @@ class LabOptions:
     """The options of a lab on the command line.
 
     `users` is the number of users of each account, and `accounts` the number of member accounts of an organization.
-    `source` is the description of the initial account, `folder` stores the account, and `rules` is a file of fault
-    rules. `timings` are settings in the form `name=value`. `latency` is in seconds. `rate` and `burst` are the
-    parameters of the fault `bucket`.
+    `source` is a file that describes the initial account (--from), `folder` keeps the account between runs (--state),
+    and `rules` is a file of fault rules. `timings` are settings in the form `name=value`. `latency` is in seconds.
+    `rate` and `burst` are the parameters of the fault `bucket`.
     """
 
     users: int | None = None
@@ -46,7 +46,10 @@ class LabOptions:
 
 @contextmanager
 def running_lab(options: LabOptions) -> Iterator[tuple[Lab, Path]]:
-    """Run a lab. Yield the lab and its MFA_KIT_HOME. With a folder, save the account there when the lab ends."""
+    """Run a lab. Yield a pair: the lab, and the folder that its commands use as MFA_KIT_HOME.
+
+    If the options name a folder, save the account there when the lab ends. Raise UsageFault for invalid options.
+    """
     with ExitStack() as stack:
         if options.folder is None:
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mfa-kit-lab-")))
@@ -75,9 +78,10 @@ def running_lab(options: LabOptions) -> Iterator[tuple[Lab, Path]]:
 
 
 def _start(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
-    """Return the users to create, and the description of the initial account, or None for a new account.
+    """Return a pair: the names of users to create, and the description of the initial account.
 
-    The description comes from the folder, or else from the option --from.
+    The description comes from the folder of --state, or else from the file of --from. It is None for a new account.
+    Raise UsageFault for options that exclude each other, and for an invalid file.
     """
     kept = options.folder / ACCOUNT_FILE if options.folder else None
     if kept is not None and kept.exists():
@@ -90,7 +94,7 @@ def _start(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
 
 
 def _new(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
-    """Return the same as `_start`, for an account that is not stored in a folder."""
+    """Return the same pair as `_start` if no folder has a description. Raise UsageFault as `_start` does."""
     if options.source is None:
         return child.user_names(USERS if options.users is None else options.users), None
     if options.accounts is not None:
@@ -99,7 +103,7 @@ def _new(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
 
 
 def _plant(lab: Lab, options: LabOptions) -> None:
-    """Add the faults from the options to a lab. Raise UsageFault with the number of an invalid rule."""
+    """Add the faults from the options to a lab. Raise UsageFault for an invalid rule or option."""
     for number, row in enumerate(read_rules(options.rules) if options.rules else [], 1):
         try:
             lab.faults.add_row(row)
@@ -114,7 +118,10 @@ def _plant(lab: Lab, options: LabOptions) -> None:
 
 
 def _settings(given: Sequence[str]) -> LabSettings:
-    """Parse settings in the form `name=value`. Raise UsageFault for an unknown setting or an impossible value."""
+    """Return the default settings, changed by texts in the form `name=value`.
+
+    Raise UsageFault for an unknown setting or an impossible value.
+    """
     settings = LabSettings()
     for each in given:
         name, _, value = each.partition("=")
@@ -131,7 +138,10 @@ def _settings(given: Sequence[str]) -> LabSettings:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock a folder. Raise UsageFault if another lab uses it, or if it cannot be created."""
+    """Create a folder if it is missing, and lock it until the context ends.
+
+    Raise UsageFault if another lab uses it, or if it cannot be created or opened.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)

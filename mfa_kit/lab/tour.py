@@ -42,7 +42,7 @@ class TourStep:
 
 
 def _mistype(lab: Lab, say: Say) -> None:
-    """Send two wrong codes, as a user does who mistypes."""
+    """Call ResyncMFADevice for alice's device with two wrong codes, as if she had mistyped them. Print IAM's error."""
     iam: Any = botocore.session.get_session().create_client(
         "iam",
         endpoint_url=lab.url,
@@ -146,9 +146,10 @@ STEPS: Sequence[TourStep] = (
 def walk(
     lab: Lab, env: Mapping[str, str], home: Path, say: Say, *, pause: Callable[[], None] = lambda: None
 ) -> list[str]:
-    """Run the steps and explain each. Return the titles of the steps that ended with an unexpected status.
+    """Run the steps of the tour, and explain each. Return the titles of the steps that ended with an unexpected status.
 
-    `pause` is called between two steps.
+    `env` is the environment of the commands. A new age identity, to which backups are encrypted, is written to the
+    folder `home`. `say` prints a text, and `pause` is called between two steps.
     """
     key = pyrage.x25519.Identity.generate()
     with os.fdopen(os.open(home / "tour-identity.txt", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
@@ -170,7 +171,10 @@ def walk(
 
 
 def _run(arguments: Sequence[str], env: Mapping[str, str], lab: Lab, *, kill_after: str) -> int:
-    """Run mfa-kit and return its status, negative if a signal ended it."""
+    """Run mfa-kit and return its exit status, or -n if signal n ended it.
+
+    Kill it after its first successful call of the operation `kill_after`, unless this is "".
+    """
     seen = len(lab.calls)
     with subprocess.Popen([*TOOL, *arguments], env=dict(env)) as child:  # noqa: S603 - the rows above
         until = time.monotonic() + PATIENCE

@@ -45,7 +45,7 @@ class Membership(Protocol):
 
     @property
     def path(self) -> str:
-        """The path of the root or OU that the account is in."""
+        """The path of the root or OU that the account is in, as in aws:PrincipalOrgPaths."""
         ...
 
     @property
@@ -54,7 +54,10 @@ class Membership(Protocol):
         ...
 
     def control_policies(self) -> Sequence[Sequence[str]]:
-        """Return the JSON documents of the service control policies at each level, the root's first."""
+        """Return, for each level from the root to the account, the JSON documents of its service control policies.
+
+        The list is empty for the management account, which these policies do not affect.
+        """
         ...
 
 
@@ -81,7 +84,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class TemporaryCredentials:
-    """Credentials that STS issued. `expires` is a Unix time."""
+    """Credentials that STS issued. `expires` is a Unix time, and `caller` the principal who signs with them."""
 
     secret: str
     token: str
@@ -90,7 +93,7 @@ class TemporaryCredentials:
 
 
 class Listings(NamedTuple):
-    """The state of both device listings at one time.
+    """The responses of ListVirtualMFADevices and ListMFADevices at one time.
 
     `virtual` has the rows of ListVirtualMFADevices. `assigned` has, for each user ID, the serials and their enable
     dates.
@@ -105,7 +108,10 @@ def _enable_dates(user: LabUser) -> dict[str, datetime]:
 
 
 class LabAccount:
-    """The state of one account. Hold `lock` to read or change it. The accounts of a lab share one lock."""
+    """The state of one AWS account. Hold `lock` to read or change it. The accounts of a lab share one lock.
+
+    `number` is the ID of the account.
+    """
 
     def __init__(
         self, *, region: str, settings: LabSettings, number: str = ACCOUNT, lock: "threading.RLock | None" = None
@@ -152,7 +158,10 @@ class LabAccount:
         return next((key for key in keys if key.status == "Active"), None) or self.backend.create_access_key(ADMIN)
 
     def issue(self, caller: Principal, seconds: float) -> tuple[str, TemporaryCredentials]:
-        """Issue temporary credentials. Return their access key ID and the credentials."""
+        """Issue credentials for a principal, valid for `seconds` seconds.
+
+        Return their access key ID and the credentials.
+        """
         session = TemporaryCredentials(
             secret="".join(secrets.choice(SECRET_CHARACTERS) for _ in range(40)),
             token="lab" + "".join(secrets.choice(SECRET_CHARACTERS) for _ in range(200)),
@@ -164,14 +173,14 @@ class LabAccount:
         return key, session
 
     def issued(self, key: str) -> bool:
-        """Whether this account issued an access key."""
+        """Return whether this account issued the access key with this ID."""
         return key in self.sessions or key in self.backend.access_keys
 
     def secret(self, key: str, token: str | None, *, service: str) -> tuple[str, Principal]:
-        """Return the secret of an access key and its principal.
+        """Return the secret of an access key, and the principal who signs with it.
 
-        Raise IamError ExpiredToken if the session expired. Raise IamError InvalidClientTokenId if the key is inactive,
-        its account is closed, or this account did not issue the key.
+        `token` is the session token, if any. Raise IamError ExpiredToken if the session expired. Raise IamError
+        InvalidClientTokenId if the key is inactive, its account is closed, or this account did not issue the key.
         """
         unknown = IamError("InvalidClientTokenId", "The security token included in the request is invalid.")
         if self.membership is not None and not self.membership.is_open:
@@ -196,7 +205,7 @@ class LabAccount:
     # Listings show the state of `lag` seconds ago.
 
     def remember(self) -> None:
-        """Save the current state for device listings that are out of date."""
+        """If a lag is set, save the current list of devices, which listings will show `lag` seconds later."""
         if self.lag:
             self.views.append((time.monotonic(), self._present()))
 

@@ -1,4 +1,4 @@
-"""Checks each request before its operation: the signature, the key, the model's constraints, the caller's policies.
+"""Checks each request to IAM and STS: the signature, the access key, the parameters, and the caller's policies.
 
 A mixin for moto's response classes. It overrides methods that moto provides for its own subclasses.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class AuthorizedResponse(BaseResponse):
-    """Authentication, authorization and errors.
+    """Authenticates and authorizes a request before its operation runs, and makes the response for an error.
 
     `operation` is the call, `caller` the principal that signed it, `account` the account of that principal.
     """
@@ -60,7 +60,10 @@ class AuthorizedResponse(BaseResponse):
                 self.account.remember()
 
     def _read_operation(self) -> None:
-        """Check the parameters. If the operation allows a request without a user name, fill in the caller's name."""
+        """Check the parameters, and raise ValidationError if they break the service model's constraints.
+
+        If the operation acts on the caller when no user is named, fill in the caller's name.
+        """
         action, service = self._get_action(), self.boto3_service_name
         wire.check_constraints(get_service_model(service).operation_model(action).input_shape, self.params)
         if action in rights.SELF and "UserName" not in self.params and self.caller.user is not None:

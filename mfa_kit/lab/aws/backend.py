@@ -114,7 +114,7 @@ class LabBackend(IAMBackend):
     def create_user(
         self, region_name: str, user_name: str, path: str | None = "/", tags: list[dict[str, str]] | None = None
     ) -> LabUser:
-        """Create a user. Raise EntityAlreadyExists even if a name differs only in case (API CreateUser)."""
+        """Create a user. Raise EntityAlreadyExists if the name is taken. Case does not matter (API CreateUser)."""
         if user_name in self.users:
             raise IamError("EntityAlreadyExists", f"User with name {user_name} already exists.")
         user = LabUser(self, user_name, path or "/")  # type: ignore[abstract] # moto never calls the abstract methods
@@ -163,7 +163,7 @@ class LabBackend(IAMBackend):
         return list(self.get_user(user_name).groups.values())
 
     def get_policy(self, policy_arn: str) -> ManagedPolicy:
-        """Return a managed policy, which is one of the account or of AWS."""
+        """Return a managed policy of the account or of AWS. Raise NoSuchEntity if there is no policy with this ARN."""
         self._load_aws_policy(policy_arn)
         return super().get_policy(policy_arn)
 
@@ -214,7 +214,10 @@ class LabBackend(IAMBackend):
         return found
 
     def codes(self, serial: str) -> DeviceCodes:
-        """Return the codes of a virtual device or a hardware token."""
+        """Return the DeviceCodes (the secret and the last accepted code) of a virtual device or a hardware token.
+
+        Raise NoSuchEntity if there is no such device.
+        """
         token = self.tokens.get(serial)
         return token.codes if token else self.device(serial).codes
 

@@ -31,7 +31,10 @@ from mfa_kit.lab.aws.wire import IamError
 
 
 def build_account(account: LabAccount, found: Mapping[str, object]) -> None:
-    """Build a described account. At the start, the account has only its admin. Raise UsageFault for invalid values."""
+    """Add everything in the description `found` to an account that has only its admin so far.
+
+    Raise UsageFault for invalid values.
+    """
     try:
         _add_all(account, parse_description(found))
     except (IamError, ServiceException, ValueError, AttributeError, LookupError, TypeError) as error:

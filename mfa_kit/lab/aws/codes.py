@@ -123,8 +123,9 @@ class StsCodes:
         self.bindings.setdefault(serial, []).append(Binding(now, user, codes.secret, codes.skew))
 
     def refusal(self, serial: str, given: str, *, user: str, now: float, settings: LabSettings) -> str:
-        """Accept a code and return "", if the code is near the device's adjusted time and was not used before.
+        """Check a code that a user sent to STS. If STS accepts it, mark it as used and return "".
 
+        STS accepts an unused code that the user's device shows within `sts_window` steps of the device's adjusted time.
         Otherwise return STS's error message. After `sts_attempts` codes in a span, the message is always that for an
         unknown device.
         """

@@ -1,7 +1,7 @@
 """The control endpoint, which only a lab has: it adds faults, registers keys as the console would, and lists calls.
 
-Each request carries the admin's secret key in a custom header. A web page cannot send such a header without CORS
-permission, which the lab does not give.
+Each request carries the admin's secret key, or the token derived from it, in a custom header. A web page cannot send
+such a header without CORS permission, which the lab does not give.
 """
 
 from __future__ import annotations
@@ -84,7 +84,10 @@ class Control:
         return {}
 
     def _account(self, payload: Payload) -> LabAccount:
-        """Return the account that a request is about, by default the first one."""
+        """Return the account that a request names, or the management account if it names none.
+
+        Raise UsageFault if unknown.
+        """
         number = str(payload.get("account", self.account.id))
         account = self.organization.find(number)
         if account is None:

@@ -53,7 +53,10 @@ def add_default_roles(account: LabAccount, management: LabAccount) -> None:
 
 @cache
 def _trust(partition: str, management: str) -> str:
-    """Return a trust policy for an account, as JSON. All accounts get the same string, so it is parsed only once."""
+    """Return a trust policy, as JSON, that lets principals of the management account assume a role.
+
+    All accounts get the same string, so it is parsed only once.
+    """
     who = {"AWS": f"arn:{partition}:iam::{management}:root"}
     statement = {"Effect": "Allow", "Principal": who, "Action": ["sts:AssumeRole", "sts:SetSourceIdentity"]}
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})

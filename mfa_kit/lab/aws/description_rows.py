@@ -1,4 +1,4 @@
-"""The tables of a description: their fields with types, and the check of each row."""
+"""The tables in the description of an account: their fields with types, and the check of each row."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +13,7 @@ NAME = wire.compile_pattern(r"[\w+=,.@-]+")
 Table = Mapping[str, type]
 T = TypeVar("T")
 
-# The type of each field's value. The error for any other field names it.
+# The name of each field with the type of its value. The error for an unknown field lists them.
 DOCUMENT: Table = {
     "schema": str,
     "version": int,
@@ -117,7 +117,10 @@ WITH_NAMES = ("policies", "groups", "roles", "users")
 
 
 class CheckedRow:
-    """One row of a table, with checked fields. Raise UsageFault for an unknown field or a value of the wrong type."""
+    """One row of the table `kind` of TABLES, with checked fields.
+
+    Raise UsageFault for an unknown field or a value of the wrong type.
+    """
 
     def __init__(self, kind: str, row: object) -> None:
         allowed = TABLES[kind]
@@ -164,7 +167,8 @@ class CheckedRow:
     def rows(self, kind: str, *, table: str = "") -> "Iterator[CheckedRow]":
         """Yield the checked rows of a list: field types, names that IAM allows, and required fields.
 
-        `table` is the table of the rows' fields, by default the one with the name of the list.
+        `kind` is the name of the field with the list. `table` is the table of TABLES that has the rows' fields; it has
+        the same name by default. Raise UsageFault for an invalid row.
         """
         for each in self.get(kind, list, []):
             row = CheckedRow(table or kind, each)

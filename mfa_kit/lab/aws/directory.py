@@ -54,9 +54,9 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         return self.account.backend
 
     def _user(self) -> LabUser:
-        """Return the user that the request names.
+        """Return the user that the request names. Raise ValidationError if it names none, or NoSuchEntity if unknown.
 
-        If the operation allows a request without a name, auth.py has filled in the caller.
+        If the operation acts on the caller when no user is named, auth.py has filled in the caller's name.
         """
         name = self.operation.text("UserName")
         if not name:
@@ -159,7 +159,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         return {entry.text("ContextKeyName"): entry.texts("ContextKeyValues") for entry in entries}
 
     def _simulate(self, documents: Sequence[str], context: Context) -> ActionResult:
-        """Evaluate each action in the request on each resource in the request."""
+        """Answer a simulation: evaluate the policies for each action on each resource that the request names."""
         rows = [
             {
                 "EvalActionName": action,
@@ -216,7 +216,10 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         )
 
     def get_credential_report(self) -> ActionResult:
-        """Answer GetCredentialReport. Raise ReportNotPresent or ReportExpired."""
+        """Answer GetCredentialReport.
+
+        Raise ReportNotPresent if there is no report, and ReportExpired if it is too old.
+        """
         report = self.account.report
         if report is None:
             raise IamError("ReportNotPresent", "Unknown")

@@ -56,7 +56,7 @@ class FaultyCall(Protocol):
 
 
 class Conditions(NamedTuple):
-    """The effect of the standing rules on a whole account.
+    """The conditions of a whole account, which fault rules set until they are removed.
 
     `clock` is the offset of AWS's clock. `lag` is the age of the state that listings show. Both are in seconds.
     """
@@ -270,7 +270,10 @@ class Faults:
             self._rules.append(FaultRule(operation, fault, when, parameters, account))
 
     def add_row(self, row: object) -> None:
-        """Add a rule as it is in a file or a request: an object with operation, fault, at, account and parameters."""
+        """Add a rule from a file or a request: a dictionary with operation, fault, at, account and parameters.
+
+        Raise UsageFault if the rule is invalid.
+        """
         if not isinstance(row, dict) or "fault" not in row:
             raise UsageFault(f"{row!r} is not a rule", "give operation, fault, at, account and parameters")
         numbers = {name: value for name, value in row.items() if name not in RULE}
@@ -293,7 +296,7 @@ class Faults:
             return list(self._rules)
 
     def conditions(self, account: str) -> Conditions:
-        """Return the effect of the standing rules on an account.
+        """Return the conditions that the rules set for an account, with 0 for each condition that no rule sets.
 
         If two rules set the same condition, the newer rule counts.
         """
@@ -305,7 +308,7 @@ class Faults:
         return Conditions(**found)
 
     def due(self, operation: str, account: str) -> list[FaultRule]:
-        """Return the rules that apply to a call of an account. The outermost rules are the last ones."""
+        """Count a call of an account, and return the rules that apply to it. The outermost rules are the last ones."""
         with self._lock:
             fired = [rule for rule in self._rules if FAULTS[rule.fault].play and rule.fires(operation, account)]
             effective = [rule for rule in fired if not FAULTS[rule.fault].spares(rule, account)]
@@ -328,6 +331,6 @@ class Faults:
 
 
 def play(rule: FaultRule, call: FaultyCall) -> HttpResponse:
-    """Answer a call to which a rule applies."""
+    """Return the response to a call to which a rule applies."""
     fault = FAULTS[rule.fault].play
     return fault(rule, call) if fault else call.act()

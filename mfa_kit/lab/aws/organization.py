@@ -12,7 +12,7 @@ from itertools import count
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.organization.accounts import AccountState
 
-# IDs as in the patterns of the service model. They are the same in each lab, so that texts can name them.
+# IDs as in the patterns of the service model. They are the same in each lab, so that tests and pages can name them.
 ORGANIZATION, ROOT = "o-lab0000000", "r-lab0"
 # AWS attaches this policy to each root, OU and account (Organizations user guide, "Service control policies").
 FULL_ACCESS = "p-FullAWSAccess"
@@ -95,13 +95,16 @@ class LabOrganization(Mapping[str, LabAccount]):
         return record.account
 
     def add_unit(self, name: str, *, parent: str = ROOT, number: str = "") -> str:
-        """Add an OU. Return its ID."""
+        """Add an OU with the ID `number`, or with a new ID if this is "". Return its ID."""
         unit = OrganizationalUnit(id=number or self._unused("ou-lab0-"), name=name, parent=parent)
         self.units[unit.id] = unit
         return unit.id
 
     def attach(self, name: str, document: str, *targets: str, number: str = "", description: str = "") -> str:
-        """Create a service control policy and attach it. Return its ID."""
+        """Create a service control policy and attach it to the targets, which are IDs of roots, OUs or accounts.
+
+        Return its ID, which is `number`, or a new one if `number` is "".
+        """
         policy = ControlPolicy(
             id=number or self._unused("p-lab"),
             name=name,
@@ -113,7 +116,7 @@ class LabOrganization(Mapping[str, LabAccount]):
         return policy.id
 
     def _unused(self, start: str) -> str:
-        """Return an ID that no OU and no policy has."""
+        """Return an ID that begins with `start` and that no OU and no policy has."""
         found = (f"{start}{number:08}" for number in count(1))
         return next(each for each in found if each not in self.units and each not in self.policies)
 
@@ -153,7 +156,10 @@ class LabOrganization(Mapping[str, LabAccount]):
         return account is self.management or (service in services if service else bool(services))
 
     def ancestors(self, parent: str) -> list[str]:
-        """Return the IDs from the root to a parent, both included."""
+        """Return the IDs of the root, of the OUs between it and `parent`, and of `parent`.
+
+        The root may be `parent` itself.
+        """
         found = [parent]
         while found[0] in self.units:
             found.insert(0, self.units[found[0]].parent)

@@ -110,7 +110,7 @@ def _arn(organization: LabOrganization, kind: str, *names: str) -> str:
 
 
 def _page(call: OperationRequest, title: str, rows: Iterable[Mapping[str, Any]]) -> Answer:
-    """Return one page of rows, at most 20, sorted by their ID or key."""
+    """Return a response with one page of rows in the field `title`: at most 20, sorted by their Id or Key."""
     token, size = call.optional("NextToken"), min(call.number("MaxResults", PAGE), PAGE)
     asked = OperationRequest(SERVICE, call.action, {"Marker": token, "MaxItems": size})
     shown, marker = wire.cut_page([*rows], asked, key=lambda row: str(row.get("Id", row.get("Key"))))

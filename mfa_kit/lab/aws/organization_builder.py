@@ -137,7 +137,10 @@ def _parent(organization: LabOrganization, wanted: str) -> str:
 
 
 def _target(organization: LabOrganization, wanted: str) -> str:
-    """Return the ID of a root, OU or account that a service control policy is attached to."""
+    """Return the ID of a root, OU or account. It is given by its ID, or for an OU by its name.
+
+    Raise UsageFault if it does not exist.
+    """
     return wanted if wanted in organization.records else _parent(organization, wanted)
 
 

@@ -102,7 +102,10 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """An Action or Resource element, or its Not form. A statement that has neither covers nothing."""
+    """An Action or Resource element, or if `negated`, a NotAction or NotResource element.
+
+    For a statement without such an element, it has no patterns and covers nothing.
+    """
 
     patterns: tuple[str, ...] = ()
     negated: bool = False
@@ -248,7 +251,7 @@ def _applies(statement: PolicyStatement, action: str, resource: str, context: Co
 
 
 def condition_keys(documents: Iterable[str]) -> set[str]:
-    """Return the condition keys that policies name, in conditions and in policy variables."""
+    """Return the condition keys that policies (JSON documents) name in conditions and in policy variables."""
     found: set[str] = set()
     for document in documents:
         found |= {re.split(r"[,}]", each)[0].strip() for each in re.findall(r"\$\{([^*?$][^}]*\})", document)}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mfa_kit.lab.aws.backend import LabUser
 
 
-# Users with a device may call these for themselves only in a session with MFA (AWS-2023-001).
+# Users with a device may call these for themselves only in a session with MFA (AWS security bulletin AWS-2023-001).
 WITH_MFA = ("EnableMFADevice", "DeactivateMFADevice")
 # Operations that name a virtual device by its ARN.
 DEVICE = ("DeleteVirtualMFADevice", "TagMFADevice", "UntagMFADevice", "ListMFADeviceTags")
@@ -68,7 +68,10 @@ def root_arn(account: LabAccount, target: str) -> str:
 
 
 def resource_of(request: OperationRequest, account: LabAccount, caller: Principal) -> str:
-    """Return the ARN with which the policies are compared (Service Authorization Reference, IAM and STS)."""
+    """Return the ARN that is compared with the Resource elements of policies, or `*` if the operation has no resource.
+
+    Source: Service Authorization Reference, IAM and STS.
+    """
     if request.service == "organizations":
         return "*"
     if request.action == "AssumeRoot":
@@ -204,7 +207,11 @@ def default_version(policy: ManagedPolicy) -> str:
 
 
 class Layer(NamedTuple):
-    """One set of policies: its name in IAM's messages, its documents, and whether a document must allow a request."""
+    """One set of policies that decides about a request.
+
+    `kind` is its name in IAM's messages, and `article` the article before it (a or an). `documents` are JSON. With
+    `must_allow`, one of them must allow the request; otherwise it is enough that none denies it.
+    """
 
     article: str
     kind: str
@@ -213,7 +220,10 @@ class Layer(NamedTuple):
 
 
 def authorize(request: OperationRequest, account: LabAccount, caller: Principal) -> None:
-    """Raise AccessDenied, or InvalidClientTokenId, unless the caller may make this request."""
+    """Raise AccessDenied if the caller's policies or credentials do not permit this request.
+
+    Raise InvalidClientTokenId for a request to IAM with session credentials that can never call IAM.
+    """
     if request.action == "GetCallerIdentity":
         return
     _check_session(request, caller)
@@ -268,7 +278,10 @@ def layers(account: LabAccount, caller: Principal) -> Iterator[Layer]:
 
 
 def _check_self_management(request: OperationRequest, caller: Principal) -> None:
-    """Raise AccessDenied if a user with a device changes own devices without a session with MFA (AWS-2023-001)."""
+    """Raise AccessDenied if a user who has a device changes one of their own devices without a session with MFA.
+
+    Source: AWS security bulletin AWS-2023-001.
+    """
     if caller.kind != "user" or caller.user is None or not caller.user.mfa_devices:
         return
     if request.text("UserName").lower() == caller.user.name.lower():
@@ -280,7 +293,7 @@ def _check_self_management(request: OperationRequest, caller: Principal) -> None
 
 
 def denial(request: OperationRequest, account: LabAccount, caller: Principal) -> IamError:
-    """Return the error for a call that no policy allows."""
+    """Return the error AccessDenied for a call that no identity-based policy allows."""
     name = f"{request.service}:{request.action}"
     words = _denial_words(name, resource_words(request, resource_of(request, account, caller)), caller)
     return _implicit_denial(name, words, IDENTITY)

@@ -131,7 +131,10 @@ class RootAccess(AuthorizedResponse, IamResponse):
         return EmptyResult()
 
     def create_login_profile(self) -> ActionResult:
-        """Answer CreateLoginProfile. In a session of AssumeRoot, it allows root to recover the password."""
+        """Answer CreateLoginProfile.
+
+        In a session of AssumeRoot, without a user name, it allows the root user to recover the password.
+        """
         if not self._about_root:
             return super().create_login_profile()
         if self.account.root.password:

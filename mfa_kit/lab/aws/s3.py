@@ -1,4 +1,4 @@
-"""Amazon S3 of the lab is moto's own S3. The lab names its calls, so that faults can apply to them.
+"""Names the operation of each request to S3, so that fault rules can apply to it. The lab's S3 is that of moto.
 
 moto checks neither signatures nor policies here. Buckets are lost when the lab ends.
 """
@@ -38,7 +38,7 @@ def speaks_s3(environ: WSGIEnvironment) -> bool:
 
 
 def s3_operation(environ: WSGIEnvironment) -> str:
-    """Return the name of the operation that a request calls."""
+    """Return the name of the S3 operation that a request calls, such as GetObject."""
     query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
     method: str = environ["REQUEST_METHOD"]
     verb = VERBS.get(method, method.title())
@@ -52,7 +52,10 @@ def s3_operation(environ: WSGIEnvironment) -> str:
 
 
 def s3_error(code: str, message: str) -> HttpResponse:
-    """Make an error response of S3 for one of the lab's faults, or for any other code with status 403."""
+    """Return an error response of S3.
+
+    A code of the lab's faults becomes S3's own code with its HTTP status (CODES). Any other code has the status 403.
+    """
     code, status = CODES.get(code, (code, HTTPStatus.FORBIDDEN))
     request = new_request_id()
     body = (

@@ -1,4 +1,4 @@
-"""A running lab: the account, the faults and the WSGI application, served on loopback."""
+"""The lab: a local simulator of IAM, STS, Organizations, S3 and the sign-in to the console, served on loopback."""
 
 import base64
 import os
@@ -55,7 +55,7 @@ class WholeIam(RootAccess, LabIam):
 
 
 class Lab:
-    """A running lab.
+    """A lab (a local simulator of AWS), which listens on 127.0.0.1 until the context ends.
 
     Example: `with Lab(users=("alice",)) as lab: ... lab.env`. `users` are the names of the account's users. With
     `accounts`, the account manages an organization with this number of member accounts, each with `users_per_account`
@@ -113,7 +113,7 @@ class Lab:
 
     @property
     def calls(self) -> list[LoggedCall]:
-        """The calls to IAM and STS so far, in order."""
+        """The calls to AWS services that the lab has answered so far, in order."""
         return self.application.calls
 
     @property
@@ -140,7 +140,10 @@ class Lab:
             self.account.add_user(name, path=path)
 
     def account_of(self, serial: str) -> LabAccount:
-        """Return the account in the ARN of a device. A hardware token has no ARN, so its account is the first one."""
+        """Return the account in the ARN of a device.
+
+        A hardware token has no ARN, so return the management account for it.
+        """
         found = self.organization.find(serial.split(":")[4]) if serial.startswith("arn:") else None
         return found or self.account
 

@@ -68,12 +68,12 @@ def describe_account(account: LabAccount) -> Row:
 
 
 def without_empty(row: Mapping[str, object]) -> Row:
-    """Return a row without the fields that have no value."""
+    """Return a row without the fields whose value is None, or an empty list or dictionary."""
     return {name: value for name, value in row.items() if value not in (None, {}, [])}
 
 
 def date_text(at: datetime | None) -> str | None:
-    """Return a date in ISO 8601."""
+    """Return a date as ISO 8601 in UTC, or None for None."""
     return at.astimezone(UTC).isoformat() if at else None
 
 

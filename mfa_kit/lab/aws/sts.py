@@ -1,4 +1,4 @@
-"""STS operations that involve MFA: sessions with and without a code, roles, federation, and root of member accounts."""
+"""STS operations that involve MFA: sessions with and without a code, roles, federation, and root sessions."""
 
 import json
 from collections.abc import Sequence
@@ -188,7 +188,10 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         }
 
     def _check_code(self) -> bool:
-        """Return whether the request has a code. Raise AccessDenied if no device of the caller's user has that code."""
+        """Return whether the request has a code.
+
+        Raise AccessDenied if STS does not accept it for the device in the request.
+        """
         serial, code = self.operation.text("SerialNumber"), self.operation.text("TokenCode")
         if not serial and not code:
             return False
@@ -221,7 +224,10 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
 
     @staticmethod
     def _allows(layer: Layer, action: str, role: Role, context: Context, *, named: bool) -> bool:
-        """Return whether one set of the caller's policies allows the call."""
+        """Return whether one set of the caller's policies allows the call.
+
+        With `named`, the role's trust policy names the caller, so identity-based policies need not allow the call.
+        """
         own = decide(layer.documents, action, role.arn, context)
         return own is EvalDecision.ALLOW or (own is EvalDecision.IMPLICIT and named and layer.kind == IDENTITY)
 

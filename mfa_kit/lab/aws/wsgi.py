@@ -208,7 +208,7 @@ class LabApplication:
         return [response.body]
 
     def _answer(self, environ: WSGIEnvironment, body: bytes) -> HttpResponse:
-        """Answer a call to IAM, STS or Organizations with the due faults applied, and log it."""
+        """Answer a call to an AWS service with the due faults applied, and log it."""
         began = time.monotonic()
         key = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].partition("/")[0]
         with self.account.lock:
@@ -224,7 +224,7 @@ class LabApplication:
         return response
 
     def _call(self, environ: WSGIEnvironment, body: bytes) -> tuple[_Call, str]:
-        """Return a call and the name of its operation."""
+        """Return the call that a request makes, and the name of its operation."""
         service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")
         if service.startswith(TARGET):
             return _Call(environ, ORGANIZATIONS, inner=self._organizations), operation

@@ -1,4 +1,4 @@
-"""The messages that a card reader and a smart card exchange (ISO 7816-4), and the removal of the card."""
+"""The messages that a card reader and a smart card exchange (ISO 7816-4), and an exception for a removed card."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -104,12 +104,15 @@ class LongResponse:
         return self.start(self._left)
 
     def hold(self, data: bytes) -> bytes:
-        """Announce a response without sending any of it. This answers a command whose Le counts as 0."""
+        """Keep a response, and return only a status word: MORE, or OK if the response is empty.
+
+        This is the answer to a command whose Le counts as 0, which requests no data.
+        """
         self._left = data
         return stalled() if data else StatusWord.OK.to_bytes(2)
 
     def hold_next(self) -> bytes:
-        """Announce the rest of the response without sending any of it."""
+        """Return only a status word for the rest of the response, as `hold` does."""
         return self.hold(self._left)
 
     def forget(self) -> None:
@@ -118,5 +121,5 @@ class LongResponse:
 
 
 def stalled() -> bytes:
-    """Return a response that has no data but announces more."""
+    """Return a response APDU without data. Its status word announces more data."""
     return (StatusWord.MORE | 0xFF).to_bytes(2)

@@ -97,7 +97,9 @@ class AttestationCa:
     ) -> IssuedCertificate:
         """Issue a key model's attestation certificate. `aaguid` and `firmware` become extensions unless they are None.
 
-        `serial` is a one-octet serial number that RFC 5280 forbids, such as 0. With `generalized`, the dates are
+        The issuer is the root by default. `unit` is the OU of the subject, and `ca` the basic constraint. An `expired`
+        certificate expired a day before `now`. `serial` is a one-octet serial number that RFC 5280 forbids, such as 0;
+        None means a random serial number. With `generalized`, the dates are
         GeneralizedTime, which RFC 5280 reserves for the years from 2050 on. Some manufacturers issue such certificates.
         """
         extensions = list(extensions)
@@ -162,7 +164,10 @@ class AttestationCa:
         extensions: Sequence[Extension] = (),
         site: str | None = None,
     ) -> bytes:
-        """Sign a certificate that is valid for `lifetime` days from now. Return DER."""
+        """Sign a certificate that is valid until `lifetime` days from now. Return it as DER.
+
+        `site` is its DNS name (subjectAltName), or None.
+        """
         builder = x509.CertificateBuilder(
             subject_name=subject,
             issuer_name=issuer.certificate.subject if issuer.der else subject,
@@ -193,7 +198,11 @@ class AttestationCa:
         statuses: Sequence[str] = ("FIDO_CERTIFIED_L1",),
         roots: Sequence[bytes] | None = None,
     ) -> dict[str, Any]:
-        """Return the metadata entry of a key model (FIDO Metadata Service 3, 3.1.1)."""
+        """Return the metadata entry of a key model (FIDO Metadata Service 3, 3.1.1).
+
+        A FIDO2 model has an `aaguid`, and a U2F model has `identifiers` of its attestation certificates. `version` is
+        the authenticatorVersion. `roots` are certificates as DER, by default only the root of this manufacturer.
+        """
         naming: dict[str, object] = (
             {"aaguid": aaguid} if aaguid else {"attestationCertificateKeyIdentifiers": list(identifiers)}
         )
@@ -226,8 +235,8 @@ class AttestationCa:
     ) -> bytes:
         """Return a signed metadata BLOB, which is a JWT with ES256 or RS256.
 
-        `issuer` issues the signing certificate; if None, the manufacturer's root does. The signing certificate gets the
-        `extensions`.
+        `number` is the serial number of the BLOB. `site` is the name in the signing certificate, and `extensions` are
+        added to this certificate. `issuer` issues it; if None, the manufacturer's root does.
         """
         key = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
         signer = self._certify(
@@ -251,7 +260,10 @@ def _websafe(octets: bytes) -> bytes:
 def _rewritten(
     issued: IssuedCertificate, issuer: IssuedCertificate, *, serial: int | None, generalized: bool
 ) -> IssuedCertificate:
-    """Sign a certificate again, with a serial number and dates that cryptography's builder refuses."""
+    """Return a copy of a certificate that the library's builder would refuse, signed with the key of `issuer`.
+
+    Its serial number is `serial`, unless this is None. With `generalized`, its dates are GeneralizedTime.
+    """
     tbs = issued.certificate.tbs_certificate_bytes
     if serial is not None:
         old = issued.certificate.serial_number

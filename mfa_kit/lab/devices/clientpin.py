@@ -66,7 +66,10 @@ class ClientPin:
         return self._was_blocked or self.wrong_in_a_row >= IN_A_ROW
 
     def answer(self, request: Parameters, *, uv: bool) -> dict[int, object]:
-        """Answer authenticatorClientPIN (CTAP 2.1, 6.5.5). `uv` says whether a finger is on the sensor."""
+        """Return the members of the response to authenticatorClientPIN (CTAP 2.1, 6.5.5).
+
+        `uv` is whether the key verifies users by fingerprint. Raise CtapRefusal with the status of an error.
+        """
         command, protocol = request.need(2, int), request.get(1, int) or 1
         if command == GET_RETRIES:
             return {3: self.retries, 4: self._blocked}
@@ -98,7 +101,7 @@ class ClientPin:
         return self._issue_token(secret, request)
 
     def verify(self, protocol: int, message: bytes, mac: bytes) -> None:
-        """Raise CtapRefusal PIN_AUTH_INVALID unless `mac` was made with this key's pinUvAuthToken."""
+        """Raise CtapRefusal PIN_AUTH_INVALID unless `mac` is a MAC of `message` with this key's pinUvAuthToken."""
         expected = hmac.digest(self.token, message, "sha256")[: 16 if protocol == 1 else 32]
         if not hmac.compare_digest(expected, mac):
             raise CtapRefusal(CtapStatus.PIN_AUTH_INVALID)
@@ -109,7 +112,10 @@ class ClientPin:
         return {2: secret.encrypt(self.token)}
 
     def _check(self, secret: "_SharedSecret", sent: bytes) -> None:
-        """Check an encrypted PIN hash and count the attempt. Raise CtapRefusal for a wrong or blocked PIN."""
+        """Compare the encrypted hash of a PIN with that of the key's PIN, and count the attempt.
+
+        Raise CtapRefusal if the PIN is wrong or blocked, or if no PIN is set.
+        """
         if self.hash is None:
             raise CtapRefusal(CtapStatus.PIN_NOT_SET)
         if self.retries == 0:
@@ -129,7 +135,10 @@ class ClientPin:
         self.wrong_in_a_row = 0
 
     def _set(self, secret: "_SharedSecret", request: Parameters) -> None:
-        """Set a new PIN. Raise CtapRefusal if the MAC is wrong, or if the PIN is too short or a forbidden old PIN."""
+        """Set a new PIN. Raise CtapRefusal if the MAC is wrong or the PIN is too short.
+
+        If a change of the PIN is forced, also raise it if the new PIN is the old one.
+        """
         encrypted = request.need(5, bytes)
         signed = encrypted + (request.get(6, bytes) or b"")
         if not hmac.compare_digest(secret.mac(signed), request.need(4, bytes)):
@@ -143,7 +152,10 @@ class ClientPin:
         self.force_change = False
 
     def configure(self, shortest: int | None, *, force_change: bool) -> None:
-        """Set the minimum PIN length, and whether the user must change the PIN (setMinPINLength, CTAP 2.1, 6.11.4)."""
+        """Set the minimum PIN length, and whether the user must change the PIN (setMinPINLength, CTAP 2.1, 6.11.4).
+
+        Raise CtapRefusal if `shortest` is less than the current minimum, or if a change is forced and no PIN is set.
+        """
         if shortest is not None and shortest < self.shortest:
             raise CtapRefusal(CtapStatus.PIN_POLICY_VIOLATION)
         if force_change and self.hash is None:

@@ -25,12 +25,12 @@ class CredentialSecret:
         self._secret = os.urandom(32)
 
     def new_credential(self, rp_hash: bytes) -> bytes:
-        """Make the ID of a new credential for a relying party."""
+        """Return the ID of a new credential for the relying party whose ID has the SHA-256 hash `rp_hash`."""
         nonce = os.urandom(ID_LENGTH - MAC_LENGTH)
         return nonce + self._mac(nonce, rp_hash)
 
     def accepts(self, credential: bytes, rp_hash: bytes) -> bool:
-        """Whether this key made a credential for this relying party."""
+        """Return whether this key made the credential with this ID for this relying party."""
         return hmac.compare_digest(credential[-MAC_LENGTH:], self._mac(credential[:-MAC_LENGTH], rp_hash))
 
     def private_key(self, credential: bytes) -> ec.EllipticCurvePrivateKey:

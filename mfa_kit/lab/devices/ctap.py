@@ -64,14 +64,20 @@ class Parameters:
         return cls(found if isinstance(found, Mapping) else {})
 
     def need(self, member: int | str, kind: type[T]) -> T:
-        """Return a member. Raise KeyError if it is missing, or TypeError if it has another type."""
+        """Return the value of a member.
+
+        Raise KeyError if it is missing, or TypeError if it is not of the type `kind`.
+        """
         value = self.members[member]
         if not isinstance(value, kind):
             raise TypeError(member)
         return value
 
     def get(self, member: int | str, kind: type[T]) -> T | None:
-        """Return a member, or None if it is missing or null. Raise TypeError if it has another type."""
+        """Return the value of a member, or None if it is missing or null.
+
+        Raise TypeError if it is not of type `kind`.
+        """
         return None if self.members.get(member) is None else self.need(member, kind)
 
     def inner(self, member: int) -> "Parameters":

@@ -137,7 +137,10 @@ class CtapHid:
                 raise CtapRefusal(CtapStatus.KEEPALIVE_CANCEL)
 
     def ready(self) -> bool:
-        """Whether the key was touched since a touch was first requested."""
+        """Return whether the key was touched since this method was first called.
+
+        After True, it waits for a new touch.
+        """
         touch = self._key.behavior.touch
         if self._asked is None:
             self._asked = self._clock()

@@ -33,7 +33,7 @@ PART = 256
 
 
 class _NotYet(Exception):
-    """The key has not been touched yet."""
+    """Raised when a command needs a touch and the key has not been touched yet."""
 
 
 class FidoCard:
@@ -125,7 +125,7 @@ class FidoCard:
             return bytes([UPNEEDED]) + StatusWord.UPDATE.to_bytes(2)
 
     def wait(self) -> None:
-        """Return if the key was touched. Raise CtapRefusal after a timeout or cancel, and _NotYet before the touch."""
+        """Raise _NotYet before the touch, and CtapRefusal after a cancel or a timeout. Do nothing after the touch."""
         if self._canceled:
             raise CtapRefusal(CtapStatus.KEEPALIVE_CANCEL)
         if time.monotonic() > self._asked + PATIENCE:
@@ -135,5 +135,5 @@ class FidoCard:
             raise _NotYet
 
     def ready(self) -> bool:
-        """Whether the key is touched. A key in a reader counts as touched, unless `touch` is None."""
+        """Return whether the key is touched. A key in a reader counts as touched, unless its `touch` is None."""
         return self.key.behavior.touch is not None

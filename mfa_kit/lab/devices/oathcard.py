@@ -71,10 +71,18 @@ class Quirks:
 
     Instructions are given as INS octets, and APDUs as their number since `log` was cleared. `endless`, `stalls`,
     `garbage` and `refuses` name instructions that get another response: one that never ends, one that announces data
-    but never sends any, a malformed one, or a status word. `untouched` and `cannot_compute` are status words. The card
-    is pulled out at an APDU with the instruction `pulled_by`, before APDU number `pulled_before` or after APDU number
-    `pulled_after`. With `strict_le`, a missing Le counts as 0 (CanoKey). With more than `most_at_once` credentials, the
-    response to CALCULATE ALL is too long (pico-fido).
+    but never sends any, a malformed one, or a status word. The card is pulled out at an APDU with the instruction
+    `pulled_by`, before APDU number `pulled_before` or after APDU number `pulled_after`. It stops answering at APDU
+    number `mute_at`.
+
+    With `strict_le`, a missing Le counts as 0 (CanoKey). With more than `most_at_once` credentials, the response to
+    CALCULATE ALL is too long (pico-fido). With `writes_touched`, PUT and DELETE need a touch. With `lists_plainly`,
+    LIST does not say which credentials need a touch. In other quirks, PUT removes the requirement of a touch
+    (`drops_touch`), adds it (`adds_touch`), deletes the oldest credential (`overwrites`), or stores nothing
+    (`forgets`). DELETE deletes nothing (`keeps`). SET CODE does not change the password (`ignores_password`). CALCULATE
+    returns the status word `cannot_compute`, the status word `untouched` if it needs a touch, or a wrong code
+    (`wrong_codes`). `wrong_password` is the status word for a wrong password; after `password_tries` of them, the
+    password is blocked.
     """
 
     strict_le: bool = False
@@ -298,7 +306,7 @@ class YkoathCard:
     # Credentials.
 
     def _known(self, name: bytes) -> bytes:
-        """Return the name. Raise ApduRefusal if no credential has this name."""
+        """Return `name`. Raise ApduRefusal if no credential has this name."""
         if name not in self.credentials:
             raise ApduRefusal(StatusWord.NO_SUCH_OBJECT)
         return name
@@ -346,7 +354,10 @@ class YkoathCard:
         return b""
 
     def _code(self, name: bytes, challenge: bytes, *, truncate: bool) -> bytes:
-        """Return the number of digits and the HMAC, whole or dynamically truncated (RFC 4226, 5.3; RFC 6238, 1.2)."""
+        """Return a TLV with the number of digits and the HMAC of the challenge, whole or dynamically truncated.
+
+        For HOTP, the counter is used instead of the challenge, and then increased (RFC 4226, 5.3; RFC 6238, 1.2).
+        """
         credential = self.credentials[name]
         if credential.hotp:
             challenge = credential.counter.to_bytes(8)

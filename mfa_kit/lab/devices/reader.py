@@ -53,7 +53,7 @@ exec setpriv --pdeathsig TERM pcscd --foreground $4 --config "$2/readers"
 
 
 class SimulatedCard(Protocol):
-    """A card for a virtual reader, which sets two events of the card.
+    """The interface of a card that can be inserted into a virtual reader.
 
     The reader sets `gone` when it removes the card, and `powered` when pcscd has powered the card.
     """
@@ -63,11 +63,11 @@ class SimulatedCard(Protocol):
     powered: threading.Event
 
     def power(self) -> None:
-        """Start a session, as a card does when it is powered up or reset."""
+        """Discard the state of the last session, as a card does when it is powered up or reset."""
         ...
 
     def answer(self, octets: bytes) -> bytes:
-        """Return the response to a command APDU. Raise Pulled to leave the reader."""
+        """Return the response to a command APDU. Raise Pulled if the card is pulled out of the reader now."""
         ...
 
 
@@ -90,7 +90,7 @@ class OccupiedReader:
 
 
 class Readers:
-    """Virtual readers with the given names.
+    """Virtual readers with the given names, in a private pcscd. With `polkit`, this pcscd asks polkit for permissions.
 
     Usage: `with Readers() as readers: readers.insert(card)`. PC/SC clients need the environment `readers.env`.
     """
@@ -196,9 +196,9 @@ class Readers:
         return seat
 
     def swap(self, card: SimulatedCard, reader: int = 0) -> bool:
-        """Replace the card in a reader. Return False if the reader is empty.
+        """Replace the card in a reader. Return True, or False if the reader is empty.
 
-        pcscd does not notice the new card until the next power-up.
+        pcscd does not notice the new card until it powers the card up again.
         """
         seat = self._seats.get(reader)
         if seat is None or not seat.alive:

@@ -52,11 +52,11 @@ class Touch(Protocol):
     """Reports whether the key was touched. Each transport implements it."""
 
     def wait(self) -> None:
-        """Wait until the key is touched. Raise CtapRefusal if it is not touched, or if the platform cancels."""
+        """Wait until the key is touched. Raise CtapRefusal if it is not touched in time, or if the client cancels."""
         ...
 
     def ready(self) -> bool:
-        """Whether the key is touched now."""
+        """Return whether the key is touched now, without waiting."""
         ...
 
 
@@ -145,7 +145,7 @@ class SimulatedKey:
         self.client_pin.power_up()
 
     def cbor(self, request: bytes, touch: Touch) -> bytes:
-        """Answer a CTAP2 command: a status octet, followed by CBOR if the status is 0."""
+        """Return the response to a CTAP2 command: a status octet, followed by CBOR if the status is 0."""
         command = self._COMMANDS.get(request[0]) if request and self.model.aaguid is not None else None
         if command is None:
             return bytes([CtapStatus.INVALID_COMMAND])
@@ -259,7 +259,10 @@ class SimulatedKey:
         return {1: {"id": known[0], "type": "public-key"}, 2: data, 3: signature}
 
     def _verify_user(self, verification: UserVerification, message: bytes, touch: Touch) -> bool:
-        """Whether a pinUvAuthParam or a fingerprint verified the user. Raise CtapRefusal if verification failed."""
+        """Return whether the request verifies the user, with a pinUvAuthParam or a fingerprint.
+
+        `message` is what the pinUvAuthParam signs. Raise CtapRefusal if the verification fails.
+        """
         if verification.mac is not None:
             self.client_pin.verify(verification.protocol, message, verification.mac)
             return True
@@ -292,7 +295,10 @@ class SimulatedKey:
         self.client_pin.configure(parameters.get(1, int), force_change=bool(parameters.get(3, int)))
 
     def _verify_token(self, request: Parameters, message: bytes) -> None:
-        """Raise CtapRefusal unless member 4 of a request is a message's pinUvAuthParam. Member 3 is its protocol."""
+        """Raise CtapRefusal unless member 4 of the request is the pinUvAuthParam of `message`.
+
+        Member 3 is its protocol.
+        """
         mac = request.get(4, bytes)
         if mac is None:
             raise CtapRefusal(CtapStatus.PUAT_REQUIRED)
@@ -378,7 +384,7 @@ def lab_key(
     shortest_pin: int = 4,
     force_change: bool = False,
 ) -> SimulatedKey:
-    """Make a key whose certificate from this manufacturer states its model and firmware."""
+    """Return a simulated key. The manufacturer `maker` issues its certificate with the model's AAGUID and firmware."""
     model = model or KeyModel()
     issued = maker.certificate(model.aaguid, firmware=model.firmware)
     return SimulatedKey(
