@@ -48,7 +48,10 @@ class BackupRecords:
         self._tables.write((sql, [(self._now, backup, *recipients) for backup in backups]))
 
     def seals(self) -> list[Seal]:
-        """Return the recorded recipients of all backups, sorted by backup and recipient."""
+        """Return a Seal (a recipient of a backup and its period) for each recorded recipient, current or earlier.
+
+        They are sorted by backup and recipient.
+        """
         rows = self._tables.select(
             "select backup, recipient, since, until from seals order by backup, recipient", types="text text time time?"
         )
@@ -58,7 +61,7 @@ class BackupRecords:
         ]
 
     def record_drill(self, backup: str, result: str) -> None:
-        """Record the result of a backup test."""
+        """Record the result of a test of a backup. `backup` is its name, and `result` a value of Drill."""
         self._tables.write((DRILL, [(self._now, backup, result)]))
 
     def drills(self) -> dict[str, float]:
@@ -67,7 +70,10 @@ class BackupRecords:
         return dict(self._tables.select(sql, types="text time"))
 
     def confirmed_devices(self) -> set[str]:
-        """Return the serials of devices that runs on this computer created and then found in IAM."""
+        """Return the serials of the devices with a confirmed journal entry.
+
+        These are the devices that mfa-kit made, or made a backup of, and found in IAM.
+        """
         return {serial for (serial,) in self._tables.select(CONFIRMED, types="text")}
 
     def last_opened(self) -> dict[str, float]:
@@ -75,7 +81,10 @@ class BackupRecords:
         return {Path(file).name: at for file, at in self._tables.select(OPENED, types="text? time") if file}
 
     def gone(self) -> set[str]:
-        """Return the paths of backups whose devices were undone or revoked, according to the journal."""
+        """Return the paths of the backups whose device no longer exists, according to the journal.
+
+        These are devices that were revoked or whose enrollment was undone.
+        """
         rows = self._tables.select("select backup from journal where reached in ('undone', 'revoked')", types="text?")
         return {backup for (backup,) in rows if backup}
 

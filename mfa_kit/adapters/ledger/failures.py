@@ -1,4 +1,4 @@
-"""The failures of a rollout, which the ledger stores for `rollout status`. Successes are in the journal."""
+"""The failures of users in a rollout, which the ledger stores for `rollout status`. Successes are in the journal."""
 
 from mfa_kit.adapters.ledger.tables import Tables
 from mfa_kit.rollout.outcomes import Failure

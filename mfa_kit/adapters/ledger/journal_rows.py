@@ -42,7 +42,8 @@ def intent_json(intent: Intent) -> str:
 def _intent(said: object) -> Intent:
     """Parse an intent from the JSON of `intent_json`.
 
-    An intent without `known_serial` is for a virtual device, because IAM identifies a virtual device by its ARN.
+    An intent without `known_serial` is for a virtual device, because the serial of a virtual device is its ARN, which
+    follows from the other fields. Raise KeyError, TypeError, ValueError or UsageFault for other JSON.
     """
     if not isinstance(said, dict) or not said.keys() <= FIELDS:
         raise TypeError("these are not the fields of an intent")

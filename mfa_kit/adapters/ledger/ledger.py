@@ -23,8 +23,9 @@ EVENT = """
 
 
 class Ledger:
-    """The Journal and the log of calls. Methods may be called from any thread.
+    """The journal, which records how far each operation on a device has progressed, and the log of API calls.
 
+    Methods may be called from any thread.
     Every method raises IntegrityFault if the database cannot be used. `clock` returns the time of new rows.
     """
 
@@ -68,7 +69,7 @@ class Ledger:
         self._database.check()
 
     def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
-        """Yield the unfinished entries of an account whose runs' processes have ended.
+        """Yield an account's unfinished journal entries whose run's process has ended. With `user`, only that user's.
 
         Until the caller asks for the next entry, this process holds the lock of the entry's run.
         """
@@ -79,7 +80,7 @@ class Ledger:
                         yield from self._entries(f"{OPEN} and run = $1 and serial = $2", entry.run, entry.intent.serial)
 
     def find(self, serial: str, *, run: str | None = None) -> Entry | None:
-        """Return a run's entry for a device, or None.
+        """Return the journal entry of a run for the device with this serial, or None.
 
         Without a run, return the last entry for the device that is not undone or revoked.
         """
@@ -90,12 +91,12 @@ class Ledger:
         return found[-1] if found else None
 
     def made(self, account: str) -> list[Entry]:
-        """Return the last entry for each device that was created, or is being created, for an account's users."""
+        """Return the last enrollment entry for each device of an account, without enrollments that were undone."""
         entries = self._entries(f"verb = '{Purpose.ENROLL}' and reached <> '{Reached.UNDONE}'")
         return list({each.intent.serial: each for each in entries if each.intent.account == account}.values())
 
     def recipients(self, account: str) -> dict[str, str]:
-        """Return the recipient of each user's own copy, by user name. If it changed, the latest is returned."""
+        """Return the recipient of each user's own copies of backups, by user name. If it changed, return the latest."""
         intents = [each.intent for each in self._entries(f"reached <> '{Reached.UNDONE}'")]
         return {each.user: each.recipient for each in intents if each.account == account and each.recipient}
 
@@ -106,9 +107,9 @@ class Ledger:
 
     @contextmanager
     def _borrowed(self, run: str) -> Iterator[bool]:
-        """Yield whether this process could take a run's lock, and hold the lock until the end of the context.
+        """Take a run's lock until the end of the context, and yield True.
 
-        False means that the run's process is alive.
+        If the run's process may be alive, yield False instead.
         """
         if not self._database.try_to_hold(run):
             yield False
@@ -120,16 +121,20 @@ class Ledger:
 
     @contextmanager
     def claimed(self, work: str) -> Iterator[bool]:
-        """Yield whether this process could take a piece of work, and hold its lock until the end of the context.
+        """Take the lock of a piece of work until the end of the context, and yield True.
 
-        The lock is free as soon as the process ends, so another one can go on with the work. `work` is a name as in
-        `WORK` of core/models.
+        If another process may hold the lock, yield False instead. The lock is free as soon as that process ends, so
+        this process can then continue the work. `work` is a part of a rollout; `WORK` in core/models is the pattern of
+        such names.
         """
         with self._borrowed(work) as free:
             yield free
 
     def _release(self, run: str) -> None:
-        """Release a run's lock. It is needed again if an entry of the run is unfinished, or if that is unknown."""
+        """Release a run's lock.
+
+        Another process will need the lock again if a journal entry of the run is unfinished, or if that is unknown.
+        """
 
         def finished() -> bool:
             try:
@@ -153,7 +158,10 @@ class Ledger:
         return self._database.lightly()
 
     def history(self, *, user: str | None = None, since: float = 0.0) -> list[LogLine]:
-        """Return the calls, ends of runs, and unfinished operations since a Unix time, oldest first."""
+        """Return the API calls, ends of runs, and unfinished operations since a Unix time, oldest first.
+
+        With `user`, return only those that concern this user.
+        """
         return happened(self.select(HISTORY, (since, user), types=HISTORY_TYPES))
 
     def select(self, sql: str, values: Sequence[object] = (), *, types: str) -> list[SqlRow]:

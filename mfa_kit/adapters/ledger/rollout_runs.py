@@ -16,6 +16,6 @@ class RolloutRuns:
         self._tables.write((BEGUN, [(self._plan, run, at)]))
 
     def all(self) -> set[str]:
-        """Return the IDs of all runs of the plan on this computer."""
+        """Return the IDs of all runs of the plan that are recorded in this ledger."""
         rows = self._tables.select("select run from rollout_runs where plan = $1", (self._plan,), types="text")
         return {run for (run,) in rows}

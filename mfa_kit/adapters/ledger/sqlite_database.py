@@ -28,7 +28,10 @@ WAIT, PATIENCE = 10.0, 60.0
 
 
 def sqlite_ledger(folder: Path, *, clock: Callable[[], float] = time.time) -> Ledger:
-    """Open the ledger in a folder of this computer, and create it if there is none. Raise IntegrityFault."""
+    """Open the ledger in a folder of this computer, and create it if there is none.
+
+    `clock` returns the Unix time of new rows. Raise IntegrityFault if the ledger cannot be used.
+    """
     return Ledger(SqliteDatabase(folder), clock=clock)
 
 
@@ -124,7 +127,11 @@ class SqliteDatabase:
         self._write(*changes, light=self._light and run is None)
 
     def log(self, *changes: RowChange) -> None:
-        """Write rows. During a run this does not wait for the disk; the run's next row does, and syncs these too."""
+        """Write rows, all of them or none.
+
+        While this process holds the lock of a run, this does not wait until the rows are synced to disk. The next
+        `write` for the run syncs them too.
+        """
         self._write(*changes, light=self._light or bool(self._locks.held))
 
     def _write(self, *changes: RowChange, light: bool) -> None:
@@ -133,12 +140,15 @@ class SqliteDatabase:
             self._commits.write(change)
 
     def hold(self, run: str, *, doing: str) -> None:
-        """Take a run's lock. Raise IntegrityFault if another process holds it for longer than WAIT."""
+        """Take a run's lock. Raise IntegrityFault if it is not free within WAIT seconds.
+
+        The message names the process that holds the lock, followed by `doing`, which says what that process does.
+        """
         with self.faults(), self._lock:
             self._locks.hold(run, wait=WAIT, doing=doing)
 
     def try_to_hold(self, run: str) -> bool:
-        """Try to take the lock of another run."""
+        """Try to take the lock of another run. Return False if another process or this process already holds it."""
         with self.faults():
             return self._locks.try_to_hold(run)
 
@@ -151,7 +161,11 @@ class SqliteDatabase:
 
     @property
     def left_held(self) -> tuple[str, ...]:
-        """The IDs of the runs whose locks this process holds. The files of some are removed with the locks."""
+        """The IDs of the runs whose locks this process holds.
+
+        `release` must be called for each of them before the database is closed, because it removes the files of locks
+        that are no longer needed.
+        """
         return self._locks.held
 
     def check(self) -> None:
@@ -161,8 +175,8 @@ class SqliteDatabase:
     def lightly(self) -> Iterator[None]:
         """Write many rows without waiting for the disk each time.
 
-        Each row is safe from the end of this process as soon as it is written. It is safe from a power cut only after
-        the context ends.
+        As soon as a row is written, it survives the end of this process. It survives a power cut only after the context
+        has ended.
         """
         with self.faults(), self._lock:
             self._light = True

@@ -1,4 +1,4 @@
-"""The interfaces of the ledger: its tables, for modules with tables of their own, and the database that holds them.
+"""The interfaces of the ledger: Tables, for modules that have their own tables in it, and Database, which stores them.
 
 Every statement is written once, for both databases: parameters are `$1`, `$2`, and so on, words that PostgreSQL
 reserves are quoted, and parameters whose type PostgreSQL cannot infer are cast.
@@ -19,7 +19,7 @@ class DamagedRow(Exception):
 
 
 class Tables(Protocol):
-    """The ledger as tables. Methods raise IntegrityFault if its database cannot be used."""
+    """The tables of the ledger. Methods raise IntegrityFault if its database cannot be used."""
 
     def select(self, sql: str, values: Sequence[object] = (), *, types: str) -> list[SqlRow]:
         """Run a select statement and return the rows. `types` names the type of each column, as in `check_types`."""
@@ -50,7 +50,7 @@ class Database(Protocol):
     def write(self, *changes: RowChange, run: str | None = None) -> None:
         """Write rows, all of them or none, and return when they survive a power cut.
 
-        If they are rows of a run, the process holds the run's lock.
+        If they are rows of a run, `run` is its ID, and this process must hold the run's lock.
         """
         ...
 
@@ -61,16 +61,16 @@ class Database(Protocol):
     def hold(self, run: str, *, doing: str) -> None:
         """Take a run's lock until the process ends. Raise IntegrityFault if it is not free within some seconds.
 
-        The message says who holds it, and in the words of `doing` what that process does.
+        The message names the process that holds the lock, followed by `doing`, which says what that process does.
         """
         ...
 
     def try_to_hold(self, run: str) -> bool:
-        """Try to take the lock of another run. Return False if its process may be alive, or is this one."""
+        """Try to take the lock of another run. Return False if another process or this process may already hold it."""
         ...
 
     def release(self, run: str, *, finished: Callable[[], bool]) -> None:
-        """Release a run's lock. If the run is `finished`, nobody will ask for the lock again."""
+        """Release a run's lock. If `finished` returns True, the run is finished and its lock is never needed again."""
         ...
 
     @property

@@ -21,8 +21,8 @@ HELD = """
         and intent ->> 'kind' in ('programmable', 'hardware-totp')
     order by at, run
 """
-# A reading counts only for the seed that the token had at that time. Of the readings with the same seed, the latest
-# one counts, even if it was not recorded last.
+# A sighting (the result of one test of a token) counts only for the seed that the token had at that time. Of the
+# sightings with the same seed, the latest one counts, even if it was not recorded last.
 PROVED = """
     from sightings s where s.serial = tokens.serial and s.fingerprint = {fingerprint}
     order by s.at desc, s.id desc limit 1
@@ -59,9 +59,9 @@ def _signed(counter: int) -> int:
 
 
 class TokenInventory:
-    """Stores tokens by serial, and the readings of each token.
+    """Stores display tokens by serial, and the sightings (the results of tests) of each token.
 
-    A serial is spelled as in the last imported file.
+    A serial is spelled as in the last imported file. `now` is the Unix time at which tokens are added.
     """
 
     def __init__(self, tables: Tables, *, now: float) -> None:
@@ -114,7 +114,7 @@ class TokenInventory:
         return next(iter(self._stocked("serial = $1", *spelled[:1])), None) if spelled else None
 
     def tokens(self) -> list[StockedToken]:
-        """Return the whole inventory, sorted by serial."""
+        """Return all tokens in the inventory, sorted by serial."""
         return self._stocked("true")
 
     def _stocked(self, where: str, *values: str) -> list[StockedToken]:
@@ -145,18 +145,18 @@ class TokenInventory:
         return {serial: user for serial, user in devices.values() if user}
 
     def record(self, *seen: Sighting) -> None:
-        """Record readings, and give each token the verdict of its latest reading. Unknown serials are skipped."""
+        """Record sightings, and give each token the verdict of its latest sighting. Unknown serials are skipped."""
         self._tables.write(
             (SIGHT, [(s.at, s.verdict, s.offset, s.seconds, s.reason, s.serial) for s in seen]),
             (JUDGE, [(s.serial,) for s in seen]),
         )
 
     def sightings(self, serial: str) -> list[Sighting]:
-        """Return the readings of a token with its present seed, oldest first."""
+        """Return the sightings of a token that were made with its present seed, oldest first."""
         return self._seen("serial = $1", serial)
 
     def last_sightings(self) -> dict[str, Sighting]:
-        """Return the last reading of each token that has been read with its present seed."""
+        """Return the latest sighting of each token by serial. Sightings of an earlier seed are left out."""
         return {one.serial: one for one in self._seen("true")}
 
     def _seen(self, where: str, *values: str) -> list[Sighting]:

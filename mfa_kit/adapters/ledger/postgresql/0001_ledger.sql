@@ -181,7 +181,7 @@ create function holds(work text) returns boolean language sql stable security de
     )
 $$;
 
--- What a client says of itself is replaced by what the server knows.
+-- Replace what a client wrote into the columns about itself by what the server knows.
 create function stamp() returns trigger language plpgsql security definer set search_path from current as $$
 begin
     new.team := my_team();
@@ -262,7 +262,7 @@ begin
     end loop;
 end
 $$;
--- What a role withdraws is its own, and recent.
+-- A role may delete only rows that it wrote itself within the last day.
 create policy own_rows on seals as restrictive for delete
     using (role = session_user and recorded > clock_timestamp() - interval '1 day');
 

@@ -14,7 +14,8 @@ from mfa_kit.core.loopback import is_loopback
 PASSWORDS = ("password", "sslpassword")
 KEEP = "put the password into ~/.pgpass (mode 600) or a service file, or use a client certificate"
 VERIFIED = "verify-full"
-# The client gives up before the server does, so that it has ended when another session gets its locks.
+# The client gives up a dead connection before the server does, so the process has ended when the server gives its locks
+# to another session.
 CLIENT = {
     "connect_timeout": "10",
     "keepalives": "1",
@@ -75,7 +76,12 @@ def is_local(parameters: Mapping[str, str]) -> bool:
 
 
 def parse_address(text: str) -> Address:
-    """Parse an address. Raise UsageFault, which does not quote it, if it is not an address or contains a password."""
+    """Parse the address of a ledger: a connection string of libpq.
+
+    Raise UsageFault if it is not such a string, contains a password, names several servers, or sets an `sslmode` that
+    does not verify a server on another computer. Raise it also if PGPASSWORD is set. The message does not quote the
+    address.
+    """
     try:
         found = {name: str(value) for name, value in conninfo_to_dict(text).items()}
     except psycopg.Error:

@@ -1,4 +1,4 @@
-"""Copies the ledger of one computer into a ledger in PostgreSQL. Rows that are there already are not copied again."""
+"""Copies the ledger of one computer into a ledger in PostgreSQL. Rows that PostgreSQL already has are not copied."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,8 @@ COLUMNS: Mapping[str, str] = {
     "sightings": 'at, serial, fingerprint, verdict, "offset", seconds, reason',
     "drills": "at, backup, result",
 }
-# The tables with a key, with the condition under which a row replaces one that is there.
+# For each table with a key: the columns of the key, the other columns, and the condition under which a copied row
+# replaces the existing row with the same key.
 KEYED: Mapping[str, tuple[str, str, str]] = {
     "tokens": (
         "serial",
@@ -29,7 +30,10 @@ BATCH = 500
 
 
 def copy_rows(source: Database, target: Session) -> dict[str, int]:
-    """Copy all tables, and return how many rows of each were new. Raise psycopg.Error or IntegrityFault."""
+    """Copy all tables, and return the number of copied rows by the name of the table.
+
+    Raise psycopg.Error if PostgreSQL reports an error, and IntegrityFault if the source cannot be read.
+    """
     copied = {"journal": _copy_journal(source, target)}
     for table, columns in COLUMNS.items():
         read = f"select {columns} from {table}"  # noqa: S608 - our own names
@@ -55,7 +59,11 @@ def _insert(target: Session, table: str, columns: str, rows: Iterable[SqlRow], m
 
 
 def _copy_journal(source: Database, target: Session) -> int:
-    """Copy the entries of the journal, each with its earlier ends, in the order in which they happened."""
+    """Copy the entries of the journal in the order of time, and return how many were copied.
+
+    The table `ends` has a row for each time at which an entry reached a final state. These states are copied before the
+    entry's present state. Only states that are later than those in the target are copied.
+    """
     read = f"select {JOURNAL} from journal order by at, run"  # noqa: S608 - our own names
     there = {row[:2]: row for row in target.run([(read, ())])}
     ends: defaultdict[tuple[str, str], list[SqlRow]] = defaultdict(list)
@@ -72,7 +80,7 @@ def _copy_journal(source: Database, target: Session) -> int:
 
 
 def _steps(row: SqlRow, ends: Sequence[SqlRow]) -> list[Statement]:
-    """Return the statements that record an entry, and before it each of its ends, under the run's lock."""
+    """Return the statements that record the states in `ends`, then an entry's present state, under the run's lock."""
     run, serial, verb, reached, intent, backup, at, since, sealed = row
     states = [*ends] if ends and ends[-1] == (verb, reached, at) else [*ends, (verb, reached, at)]
     inserts: list[Statement] = [

@@ -22,7 +22,7 @@ from mfa_kit.core.errors import IntegrityFault
 WAIT, LOOK_AGAIN = 10.0, 0.05
 # Seconds during which an acknowledged row of a run proves that its session holds its locks.
 FRESH = 1.0
-# Threads beyond this number share sessions, because a server has about 100 for everybody.
+# Threads beyond this number share sessions, because a server allows about 100 sessions for all its clients together.
 MOST = 16
 AGAIN = "run the same command again, which looks at IAM and completes or removes what is unfinished"
 
@@ -30,16 +30,18 @@ AGAIN = "run the same command again, which looks at IAM and completes or removes
 def postgresql_ledger(
     text: str, *, end: Callable[[IntegrityFault], NoReturn], clock: Callable[[], float] = time.time
 ) -> Ledger:
-    """Open the ledger at an address. Raise UsageFault for the address, or IntegrityFault.
+    """Open the ledger at the address `text`, a connection string of libpq.
 
-    `end` reports a fault and ends the process at once. It is called if a session is lost that holds the locks of runs.
+    Raise UsageFault if the address is invalid, and IntegrityFault if the ledger cannot be used. `clock` returns the
+    Unix time of new rows. `end` reports a fault and ends the process at once. It is called if a session that holds the
+    locks of runs is lost.
     """
     return Ledger(PostgresqlDatabase(parse_address(text), end=end), clock=clock)
 
 
 @cache
 def _by_team(sql: str) -> str:
-    """Return a statement whose conflicts are with rows of the same team only."""
+    """Return the statement `sql`, changed so that its `on conflict` clause concerns only rows of the same team."""
     return sql.replace("on conflict (", "on conflict (team, ")
 
 
@@ -85,9 +87,9 @@ class PostgresqlDatabase:
 
     @contextmanager
     def _using(self, session: Session) -> Iterator[None]:
-        """Convert errors. If the session is lost and this process holds runs, end the process at once.
+        """Convert errors of PostgreSQL to IntegrityFault. End the process if its locks of runs are lost with a session.
 
-        Otherwise it would change a device that another process settles.
+        Otherwise this process could change a device while another process settles (completes or undoes) its run.
         """
         try:
             with self.faults():
@@ -105,7 +107,10 @@ class PostgresqlDatabase:
             self._end(IntegrityFault(f"the session with the ledger {self._address.label} was lost: {cause}", AGAIN))
 
     def _session(self) -> Session:
-        """Return this thread's session. It may be one whose thread has ended; its locks stay this process's."""
+        """Return this thread's session. If it has none, take over the session of an ended thread, or open one.
+
+        A session that is taken over keeps its locks. If there are MOST sessions, several threads share a session.
+        """
         thread = threading.current_thread()
         with self._guard:
             if found := self._sessions.get(thread):
@@ -118,7 +123,10 @@ class PostgresqlDatabase:
         return session
 
     def _unused(self) -> Session | None:
-        """Return the session of a thread that has ended or, if there are MOST, the session with the fewest threads."""
+        """Return the session of a thread that has ended.
+
+        If there is none, return the session with the fewest threads if there are MOST sessions, and otherwise None.
+        """
         with self._guard:
             ended = next((each for each in self._sessions if not each.is_alive()), None)
             if ended is not None:
@@ -144,7 +152,10 @@ class PostgresqlDatabase:
             self._proved[session] = time.monotonic()
 
     def _enter(self, session: Session, run: str) -> None:
-        """Take the lock of a run of this process for another one of its sessions."""
+        """Make `session` share the lock of a run that another session of this process holds.
+
+        End the process if another process has taken the run's lock.
+        """
         if session not in self._held[run]:
             [[entered]] = session.run([("select enter($1, $2)", (run, self._process))])
             if not entered:
@@ -152,7 +163,10 @@ class PostgresqlDatabase:
             self._held[run].add(session)
 
     def log(self, *changes: RowChange) -> None:
-        """Write rows. During a run they are sent together with the next statement, which saves a round trip."""
+        """Write rows, all of them or none.
+
+        If the session holds the lock of a run, they are sent together with its next statement, to save a round trip.
+        """
         session = self._session()
         if any(session in sessions for sessions in [*self._held.values()]):
             session.wait(_statements(changes))
@@ -161,7 +175,10 @@ class PostgresqlDatabase:
             session.run(_statements(changes))
 
     def hold(self, run: str, *, doing: str) -> None:
-        """Take a run's lock for this process. Raise IntegrityFault if it is not free for WAIT seconds."""
+        """Take a run's lock for this process. Raise IntegrityFault if the lock is not free within WAIT seconds.
+
+        The message names the session that holds the lock, followed by `doing`, which says what its process does.
+        """
         session, until = self._session(), time.monotonic() + WAIT
         with self._taking:
             if run in self._held:
@@ -189,13 +206,13 @@ class PostgresqlDatabase:
         return IntegrityFault(f"{holder} {doing}", "wait until it ends, or end it; then run this again")
 
     def try_to_hold(self, run: str) -> bool:
-        """Try to take the lock of another run."""
+        """Try to take the lock of another run. Return False if another process or this process may already hold it."""
         session = self._session()
         with self._taking:
             return run not in self._held and self._take(session, run)
 
     def release(self, run: str, *, finished: Callable[[], bool]) -> None:
-        """Release a run's lock."""
+        """Release a run's lock in all sessions of this process. `finished` is not used."""
         for session in self._held[run]:
             with self._using(session):
                 session.run([("select give_back($1)", (run,))])
@@ -203,7 +220,7 @@ class PostgresqlDatabase:
 
     @property
     def left_held(self) -> tuple[str, ...]:
-        """Nothing, because the end of a session releases all of its locks."""
+        """An empty tuple: no run must be released before closing, because the end of a session releases its locks."""
         return ()
 
     def check(self) -> None:
@@ -215,7 +232,7 @@ class PostgresqlDatabase:
             session.run([("select 1", ())])
 
     def lightly(self) -> AbstractContextManager[None]:
-        """Do nothing: a row is acknowledged when it survives a power cut of the server."""
+        """Do nothing, because PostgreSQL acknowledges each row only when it survives a power cut of the server."""
         return nullcontext()
 
     def close(self) -> None:

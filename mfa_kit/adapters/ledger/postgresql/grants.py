@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 DESK, AUDITOR = "mfa_kit_desk", "mfa_kit_auditor"
 STAMPED = {"team", "role", "computer", "recorded", "id"}
-# The columns that a desk may insert. The database itself writes the others.
+# The columns that a desk (a role that may write to the ledger) may insert. The database itself writes the others.
 INSERTED: Mapping[str, str] = {
     "transitions": "run, serial, verb, reached, intent, backup, at, since, sealed",
     "events": 'at, operation, "user", serial, request_id, answer, file',
@@ -47,9 +47,10 @@ OWNER_USES = ("pg_try_advisory_lock(bigint)", "pg_try_advisory_lock_shared(bigin
 
 
 def grants(desks: Mapping[str, str], auditors: Sequence[str]) -> str:
-    """Return the SQL for these roles, which must exist. `desks` maps each role to its team.
+    """Return the SQL that gives these roles their privileges. The roles must exist.
 
-    It can be run again, and again for more roles.
+    `desks` maps each role that may write to its team. `auditors` are roles that may only read, but all teams' rows. The
+    SQL can be run several times, and again later for more roles.
     """
     return "\n".join([*_groups(), *_members(desks, auditors), ""])
 
@@ -96,6 +97,6 @@ def _name(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a string constant, which works whatever standard_conforming_strings is."""
+    """Return a text as an SQL string constant that is right for both values of standard_conforming_strings."""
     escaped = text.replace("\\", "\\\\").replace("'", "''")
     return f"E'{escaped}'"

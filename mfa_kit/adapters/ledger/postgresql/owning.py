@@ -27,7 +27,12 @@ STATE = f"""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerState:
-    """The state of a ledger in PostgreSQL, as the role of the session sees it. `now` is the server's Unix time."""
+    """The state of a ledger in PostgreSQL, as the role of the session sees it.
+
+    `sees_all` says that the role is exempt from row level security, so it sees the rows of all teams. `now` is the
+    server's Unix time. `unfinished` is the number of unfinished journal entries, and `sessions` the number of sessions
+    of mfa-kit with this database.
+    """
 
     address: str
     server: str
@@ -59,7 +64,7 @@ def _session(text: str) -> Iterator[tuple[Session, str]]:
 
 
 def create_ledger(text: str, *, grace: float | None) -> int:
-    """Create the ledger, or bring it up to date. Return how many versions were applied.
+    """Create the ledger at the address `text`, or bring it up to date. Return how many versions were applied.
 
     `grace` is how many seconds a run stays reserved for its process after the server was restarted.
     """
@@ -68,14 +73,18 @@ def create_ledger(text: str, *, grace: float | None) -> int:
 
 
 def migrate_ledger(text: str) -> int:
-    """Bring the ledger up to date, and return how many versions were applied. Raise UsageFault if there is none."""
+    """Bring the ledger at the address `text` up to date, and return how many versions were applied.
+
+    Raise UsageFault if there is no ledger.
+    """
     with _session(text) as (session, _):
         return migrate(session, parse_address(text), create=False)
 
 
 def copy_ledger(folder: Path, text: str) -> dict[str, int]:
-    """Copy the ledger in a folder into the one at the address. Return how many rows of each table were new.
+    """Copy the ledger in a folder into the ledger at the address `text`.
 
+    Return the number of copied rows by the name of the table.
     Raise UsageFault if there is no ledger in the folder, or if a run is in progress there.
     """
     if not (folder / "ledger.sqlite").exists():
@@ -95,7 +104,7 @@ def copy_ledger(folder: Path, text: str) -> dict[str, int]:
 
 
 def ledger_state(text: str) -> LedgerState:
-    """Return the state of the ledger at an address."""
+    """Return the state of the ledger at the address `text`. Raise IntegrityFault if it cannot be used."""
     with _session(text) as (session, label):
         check_version(session, parse_address(text))
         server, role, team, auditor, sees_all, tls, now, unfinished, sessions = session.run([(STATE, ())])[0]

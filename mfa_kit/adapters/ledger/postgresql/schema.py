@@ -19,7 +19,7 @@ BEGIN = """
 
 
 def version_of(session: Session) -> int | None:
-    """Return the version of the schema, or None if there is none. Raise psycopg.Error."""
+    """Return the version of the schema, or None if the database has no ledger. Raise psycopg.Error if that fails."""
     try:
         [[number]] = session.run([("select max(number) from version", ())])
     except errors.UndefinedTable:
@@ -28,7 +28,7 @@ def version_of(session: Session) -> int | None:
 
 
 def check_version(session: Session, address: Address) -> None:
-    """Raise IntegrityFault unless the schema is of the version that this mfa-kit uses."""
+    """Raise IntegrityFault if there is no schema, or if it is not of the version that this mfa-kit uses."""
     number = version_of(session)
     if number is None:
         raise IntegrityFault(
@@ -48,8 +48,9 @@ def check_version(session: Session, address: Address) -> None:
 def migrate(session: Session, address: Address, *, create: bool, grace: float | None = None) -> int:
     """Apply the files that were not applied yet, all of them or none, and return their number.
 
-    With `create`, also create the schema. `grace` is the new grace period in seconds. Raise psycopg.Error, UsageFault
-    if there is no schema, or IntegrityFault if it is of a newer mfa-kit.
+    With `create`, also create the schema. `grace`, if given, is the new number of seconds for which a run stays
+    reserved for its process after a restart of the server. Raise psycopg.Error if a statement fails, UsageFault if
+    there is no schema, and IntegrityFault if the schema is of a newer mfa-kit.
     """
     database = session.connection
     with database.transaction():

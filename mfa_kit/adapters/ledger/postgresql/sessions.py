@@ -20,7 +20,8 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())
 Statement = tuple[str, Sequence[object]]
 OLDEST = 170000
 NUL, REPLACEMENT = "\0", "\N{REPLACEMENT CHARACTER}"
-# SQLSTATE of the schema's own errors: this session does not hold the run's lock, and not the name of a lock.
+# SQLSTATE of the schema's own errors: the session does not hold the lock of the run that it writes (LOCK_LOST), or the
+# text is not the name of a lock (NO_RUN).
 LOCK_LOST, NO_RUN = "MK001", "MK002"
 
 
@@ -30,10 +31,13 @@ def describe(error: psycopg.Error) -> str:
 
 
 class Session:
-    """One connection, in autocommit mode. Threads may share it."""
+    """One connection to PostgreSQL, in autocommit mode. Threads may share it."""
 
     def __init__(self, address: Address) -> None:
-        """Connect. Raise psycopg.Error, or IntegrityFault for a server that cannot hold a ledger."""
+        """Connect to the server.
+
+        Raise psycopg.Error if that fails, and IntegrityFault if the server is too old or is a connection pooler.
+        """
         self._connection = psycopg.connect(
             address.conninfo(socket.gethostname()), autocommit=True, cursor_factory=psycopg.RawCursor
         )
@@ -76,9 +80,10 @@ class Session:
             self._waiting += statements
 
     def run(self, statements: Sequence[Statement]) -> list[SqlRow]:
-        """Run statements, all of them or none, after those that wait. Return the rows of the last one.
+        """Run the statements that `wait` kept, then these, all of them or none. Return the rows of the last one.
 
-        Return when they survive a power cut. Raise psycopg.Error.
+        This returns only when the changes survive a power cut. Raise psycopg.Error if a statement fails; the statements
+        that `wait` kept are then run without the others.
         """
         with self._lock:
             waiting, self._waiting = self._waiting, []
@@ -104,7 +109,7 @@ class Session:
         return cursor.fetchall() if cursor.description else []
 
     def close(self) -> None:
-        """Send what waits, and close the connection, which releases the session's locks."""
+        """Run the statements that `wait` kept, and close the connection, which releases the session's locks."""
         try:
             if not self.lost:
                 self.run([])
