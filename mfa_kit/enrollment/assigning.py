@@ -14,10 +14,10 @@ OTHER_MAKERS = (
 
 
 def assign_token(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-    """Enable a token whose seed AWS already has, with two codes that the carrier returns. Raise MfaKitError.
+    """Enable a token whose seed AWS already has, with two codes from the carrier, and return the enabled device.
 
     No device is created, so no device has to be deleted after an error. If the request gets no response, IAM's list of
-    the user's devices shows whether it took effect.
+    the user's devices shows whether it took effect. Raise MfaKitError if the token could not be enabled.
     """
     entry = desk.journal.record(Entry(run=run, intent=intent))
     sent = False
@@ -49,7 +49,10 @@ ASSIGNING = Maker(assign_token, _assignment_steps)
 
 
 def _explain(error: BaseException, intent: Intent) -> BaseException:
-    """Return the error with an explanation for tokens. AWS does not document its response to an unknown serial."""
+    """Return `error`, or an error that replaces it, with an explanation of why IAM may have refused a token.
+
+    AWS does not document its response to an unknown serial.
+    """
     match error:
         case NoSuchEntity():
             return DeviceFault(

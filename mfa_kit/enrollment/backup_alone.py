@@ -1,4 +1,4 @@
-"""The carrier for a device whose secret is only in its encrypted backup."""
+"""The Carrier for a device whose secret is stored only in its encrypted backup."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from mfa_kit.core.otp import Created, Pair, Seed
 
 
 class BackupAlone:
-    """Computes codes for AWS's time. The secret is stored only in the encrypted backup."""
+    """A Carrier that computes the codes itself, for AWS's time. The secret is stored only in the encrypted backup."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -25,7 +25,7 @@ class BackupAlone:
         return intent
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Keep the secret in memory until `remove` is called."""
+        """Keep the secret in this process's memory until `remove` is called."""
         self._seeds[intent.serial] = created.seed
 
     def codes(self, intent: Intent) -> Pair:
@@ -36,5 +36,5 @@ class BackupAlone:
         """Do nothing, because there is no hardware."""
 
     def remove(self, entry: Entry) -> None:
-        """Forget the secret."""
+        """Remove the secret from memory. The backup is not changed."""
         self._seeds.pop(entry.intent.serial, None)

@@ -36,11 +36,12 @@ TAG_VALUE = re.compile(r"[\w\s.:/=+@-]{0,256}")
 
 
 def create_device(entry: Entry, *, desk: Desk) -> Created:
-    """Create a device and return its secret. Omit the tags if they are denied, and retry if a request got no response.
+    """Create a device and return its secret.
 
-    Two devices cannot have the same name, so a retry fails if the first request took effect. In that case the existing
-    device has this run's tag, and its secret is lost with the response, so the device is deleted and created again.
-    Raise Unclear if a request may have taken effect. After any other error, no device was created.
+    If IAM denies the tags, create the device without tags. If a request gets no response, retry it. Two devices cannot
+    have the same name, so the retry fails if the first request took effect. In that case the existing device has this
+    run's tag, and its secret was lost with the response, so the device is deleted and created again. Raise Unclear if a
+    request may have taken effect. After any other error, no device was created.
     """
     intent, tags = entry.intent, _tags(entry)
     lost: Unclear | None = None
@@ -77,14 +78,17 @@ def _tags(entry: Entry) -> dict[str, str]:
 
 
 def _raise_refusal(refused: AwsFault | Throttled, intent: Intent, *, desk: Desk) -> NoReturn:
-    """Raise IAM's error. If the device's name is taken, raise AlreadyExists with a hint about the existing device."""
+    """Raise `refused`. If the device's name is taken, raise AlreadyExists with a hint about the existing device."""
     if isinstance(refused, AlreadyExists):
         raise _name_taken(intent, desk=desk) from None
     raise refused
 
 
 def _name_taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
-    """Return the error for a name that is taken. If this computer made the device, the hint has no delete command."""
+    """Return the error for a device name that is taken, with what is known about the existing device.
+
+    If this computer made that device for the user, or is making it now, the hint contains no command to delete it.
+    """
     run = desk.inventory.run_of(intent.serial)
     made = desk.journal.find(intent.serial, run=run) if isinstance(run, str) else None
     if made and made.is_half_made and desk.journal.lives(made.run):

@@ -1,4 +1,4 @@
-"""Reads the MFA devices of a user. For each device, finds which computer made it and whether a backup is here."""
+"""The status of a user's MFA devices: for each device, which computer made it, and where its backup is."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +10,7 @@ from mfa_kit.enrollment.ports import Desk
 
 
 class MadeBy(StrEnum):
-    """The computer that made a device, according to the ledger and the device's tags."""
+    """The computer that made a device: this one, another one, or unknown, by this computer's journal and the tags."""
 
     HERE = "this desk"
     ELSEWHERE = "another desk"
@@ -21,8 +21,9 @@ class MadeBy(StrEnum):
 class DeviceStatus:
     """One device of a user. If `device` is None, the user has no device.
 
-    `made` says which computer made the device. `backup` is the path of its backup, or None if the backup is not on this
-    computer. `certifications` are the levels that IAM reports for a security key.
+    `made` says which computer made the device. `backup` is the path of its backup, or None if this computer finds none.
+    `certifications` are those that IAM reports for a security key, such as `FIDO L1`. It is None for other devices, or
+    if they could not be read.
     """
 
     user: str
@@ -33,16 +34,20 @@ class DeviceStatus:
 
 
 def read_status(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
-    """Return the status of each of a user's devices in IAM's order, or one status without a device.
+    """Return the status of each of a user's devices, in IAM's order.
 
-    Raise NoSuchEntity if the user does not exist.
+    For a user without a device, return one status whose `device` is None. Raise NoSuchEntity if the user does not
+    exist.
     """
     devices = desk.inventory.devices(user)
     return [_has(device, user, caller=caller, desk=desk) for device in devices] or [DeviceStatus(user=user)]
 
 
 def read_status_while_there(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
-    """Return the result of `read_status`, or an empty list if the user was deleted after the users were listed."""
+    """Return the result of `read_status`, or [] if the user does not exist any more.
+
+    For callers that first list all users: a user may be deleted after that.
+    """
     try:
         return read_status(user, caller=caller, desk=desk)
     except NoSuchEntity:
@@ -66,7 +71,10 @@ def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> DeviceStat
 
 
 def _certifications(device: Device, user: str, *, desk: Desk) -> tuple[str, ...] | None:
-    """Return a security key's certifications from IAM. Return None for another device, or if IAM denies the request."""
+    """Return a security key's certifications from IAM, such as `FIDO L1`.
+
+    Return None for a device of another type, if IAM denies the request, or if the key no longer exists.
+    """
     if device.type is not DeviceType.FIDO2:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The devices that IAM lists for a user: find a device, wait for it, and check that the user can have another."""
+"""The devices that IAM lists for a user: find a device, wait until it is listed, and check the limit per user."""
 
 from collections.abc import Iterable, Sequence
 from shlex import quote
@@ -24,7 +24,7 @@ def look_up_serials(user: str, *, inventory: Inventory) -> tuple[str, ...]:
 
 
 def find_device(intent: Intent, *, desk: Desk) -> Device | None:
-    """Return the device of an intent as IAM lists it for its user; None if IAM does not list it."""
+    """Return the device that an intent plans, as IAM lists it for its user; None if IAM does not list it."""
     try:
         return next((device for device in desk.inventory.devices(intent.user) if device.serial == intent.serial), None)
     except NoSuchEntity:  # a deleted user has no device, because IAM deletes only users without devices
@@ -32,12 +32,15 @@ def find_device(intent: Intent, *, desk: Desk) -> Device | None:
 
 
 def is_listed(intent: Intent, *, desk: Desk) -> bool:
-    """Return whether IAM lists the device of an intent for its user."""
+    """Return whether IAM lists the device that an intent plans for its user."""
     return find_device(intent, desk=desk) is not None
 
 
 def wait_until_listed(intent: Intent, *, desk: Desk) -> bool:
-    """Wait up to 30 s until IAM lists a device for its user, because IAM's lists lag. Return whether it is listed."""
+    """Wait up to 30 s until IAM lists a device for its user, and return whether it does.
+
+    The wait is necessary because IAM's lists lag behind writes.
+    """
     if is_listed(intent, desk=desk):
         return True
     desk.progress.note(f"IAM does not list {intent.serial} yet; checking again for up to {sum(PAUSES)} s")
@@ -91,9 +94,9 @@ def delete_command(serial: str) -> str:
 
 
 def recorded_entry(device: Device, user: str, *, caller: Caller, desk: Desk) -> Entry | None:
-    """Return the journal's entry for a user's device, or an entry built from its tags.
+    """Return the journal's entry for a user's device, or an entry built from the device's tags.
 
-    Return None if the journal has no entry for this user, and the tags contain no run ID.
+    Return None if the journal has no entry for this device and user, and the tags contain no run ID.
     """
     tagged = desk.inventory.run_of(device.serial) if device.type is DeviceType.VIRTUAL else Mark.UNTAGGED
     run = tagged if isinstance(tagged, str) else None

@@ -14,10 +14,11 @@ from mfa_kit.enrollment.recovery import settle_dead_runs
 
 
 def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str, maker: Maker = CREATING) -> Outcome:
-    """Settle the user's interrupted runs, and make a device unless the user already has one.
+    """Settle (finish or undo) the user's interrupted runs, and make a device unless the user already has one.
 
-    Return Skipped if no device was made. If making the device fails, settle the half-made device or describe it in a
-    note of the error, and raise MfaKitError.
+    Return Enrolled, or Skipped if the user already has a device and `wish.add` is false. Raise MfaKitError if the
+    device could not be made. The half-made device is then already removed, or a note of the error says what is left of
+    it.
     """
     check_user(wish.user)
     settled = settle_dead_runs(caller.account, wish.user, desk=desk)
@@ -36,9 +37,10 @@ def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str
 
 
 def look_to_enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk) -> Intent | Skipped:
-    """Return the device to make for a user, or the reason to make none. Changes nothing. Raise MfaKitError.
+    """Return the device to make for a user, or Skipped if the user already has one. Changes nothing.
 
-    Does not check whether the device's name is taken, because CreateVirtualMFADevice then changes nothing.
+    Raise MfaKitError if the device cannot be made. Does not check whether another device has the name, because
+    CreateVirtualMFADevice then fails and changes nothing.
     """
     devices = desk.inventory.devices(wish.user)
     return _skipped(wish, devices, caller=caller, desk=desk) or plan_device(
@@ -47,7 +49,7 @@ def look_to_enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk) 
 
 
 def _skipped(wish: Wish, devices: Sequence[Device], *, caller: Caller, desk: Desk) -> Skipped | None:
-    """Return why a user with these devices gets no new device, and where the backups are. Otherwise return None."""
+    """Return Skipped if a user with these devices gets no new device, otherwise None."""
     if wish.add or not devices:
         return None
     entries = [recorded_entry(device, wish.user, caller=caller, desk=desk) for device in devices]
@@ -60,7 +62,7 @@ def _skipped(wish: Wish, devices: Sequence[Device], *, caller: Caller, desk: Des
 
 
 def _skipped_meanwhile(wish: Wish, *, caller: Caller, desk: Desk) -> Skipped | None:
-    """Return Skipped if another process has just enrolled the user. Otherwise, or if IAM refuses, return None."""
+    """Return Skipped if another process has just enrolled the user. Return None otherwise, or if this is unknown."""
     with suppress(MfaKitError):
         return _skipped(wish, desk.inventory.devices(wish.user), caller=caller, desk=desk)
     return None

@@ -40,7 +40,7 @@ JOINED = "AWS does not return the credential ID, so mfa-kit matches the key only
 
 
 class Hosts(NamedTuple):
-    """The host names of a partition's console and federation endpoint."""
+    """The host names of a partition's federation endpoint (`signin`) and console."""
 
     signin: str
     console: str
@@ -56,11 +56,11 @@ HOSTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleWatch:
-    """Polls IAM's list until it shows the security key that a person registers in the console.
+    """Polls the user's list of devices in IAM until it shows the security key that a person registers in the console.
 
     `page` opens the console or prints its address, and cleans up afterwards. `lacking` takes the key's certifications
-    in IAM, and returns a sentence for each requirement of a policy that they do not meet. The watch lasts `seconds`,
-    measured by `clock`.
+    in IAM (levels by name), and returns a sentence for each requirement of the policy for keys that they do not meet.
+    The polling lasts at most `seconds`, measured by `clock`.
     """
 
     page: Callable[[Intent], AbstractContextManager[None]]
@@ -69,7 +69,10 @@ class ConsoleWatch:
     clock: Callable[[], float]
 
     def make(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-        """Wait until the key is registered, and record it in the journal. Raise AwsFault after `seconds` seconds."""
+        """Wait until the key is registered, record it in the journal, and return it.
+
+        Raise AwsFault if IAM does not list a new key within `seconds`.
+        """
         before = set(look_up_serials(intent.user, inventory=desk.inventory))
 
         def look() -> Device | None:
@@ -87,11 +90,11 @@ class ConsoleWatch:
 
     @property
     def maker(self) -> Maker:
-        """A Maker that registers a key with this watch."""
+        """The Maker whose `make` is the method `make` of this object."""
         return Maker(self.make, registration_steps)
 
     def _report(self, entry: Entry, device: Device, *, desk: Desk) -> Enrolled:
-        """Read and print IAM's data on a registered key, and warnings about the user's other devices."""
+        """Read IAM's data on a registered key, print warnings about it and the user's other devices, and return all."""
         user = entry.intent.user
         warnings: list[str] = []
         found = Registered(since=device.since or desk.inventory.now(), certifications={})
@@ -111,7 +114,7 @@ class ConsoleWatch:
 
 
 def registration_steps(intent: Intent, _backup: str | None) -> list[str]:
-    """Return the steps that register a security key, one sentence each, for a dry run."""
+    """Return the steps that register a security key, one phrase each, for a dry run."""
     return [
         "verify the connected key, unless --skip-key-check is given",
         f"print what to click in the console: a security key named {intent.name} for {intent.user}",
@@ -120,9 +123,10 @@ def registration_steps(intent: Intent, _backup: str | None) -> list[str]:
 
 
 def wait_until(look: Callable[[], T | None], what: str, *, seconds: float, clock: Callable[[], float], desk: Desk) -> T:
-    """Call `look` every two seconds, less often while IAM throttles, and return its first result that is not None.
+    """Call `look` until its result is not None, and return that result.
 
-    Raise AwsFault after `seconds`, measured by `clock`. `what` names the key in messages, such as "root's key".
+    The calls are two seconds apart, or more while IAM throttles them. Raise AwsFault if there is no result within
+    `seconds`, measured by `clock`. `what` names the key in messages, such as "root's key".
     """
     end, pause, told = clock() + seconds, PACE, seconds + 1
     while True:
@@ -146,9 +150,9 @@ def wait_until(look: Callable[[], T | None], what: str, *, seconds: float, clock
 
 
 def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | None:
-    """Return the security key among new devices, or None. If there are several, return the key named `name`.
+    """Return the security key among new devices; if there are several keys, the one named `name`; None without a key.
 
-    Raise AwsFault if several keys are new and not exactly one of them has this name.
+    Raise AwsFault if several keys are new, and not exactly one of them has this name.
     """
     keys = [device for device in new if device.type is DeviceType.FIDO2]
     named = [device for device in keys if device.name == name]
@@ -198,7 +202,7 @@ def _record(intent: Intent, device: Device, *, desk: Desk, run: str) -> Entry:
 
 
 def missing_devices(user: str, devices: Sequence[Device], *, keys: int) -> list[str]:
-    """Return a warning for each reason why the user of a security key needs another device.
+    """Return a warning for each reason why the user of a security key needs another device; [] if there is none.
 
     The AWS CLI cannot use a security key, because STS accepts only codes (IAM user guide). `keys` is the number of the
     user's active access keys.
@@ -217,10 +221,10 @@ def missing_devices(user: str, devices: Sequence[Device], *, keys: int) -> list[
 
 
 def session_policy(*, account: str, partition: str, user: str) -> dict[str, object]:
-    """Return the policy of the console session, which can only view one user and assign MFA devices to that user.
+    """Return the session policy for the console: it allows only to view one user and assign MFA devices to that user.
 
-    The resource matches any path, because IAM's lists of devices do not contain the user's path. That is safe, because
-    a user name is unique in its account.
+    Its resources match the user with any path, because IAM's lists of devices do not contain the user's path. That is
+    safe, because a user name is unique in its account.
     """
     start = f"arn:{partition}:iam::{account}:user"
     actions = [f"iam:{action}" for action in ("GetUser", "ListMFADevices", "GetMFADevice", "EnableMFADevice")]
@@ -229,7 +233,10 @@ def session_policy(*, account: str, partition: str, user: str) -> dict[str, obje
 
 
 def click_instructions(intent: Intent, *, address: str | None) -> list[str]:
-    """Return four instructions, one per line. `address` is the user's page in the console; None if it is not known."""
+    """Return the four instructions for registering a key in the console, as the lines to print.
+
+    `address` is the URL of the user's page in the console; None if it is not known.
+    """
     there = f"open {address}" if address else f"open IAM, Users, {intent.user} in the console of {intent.partition},"
     return [
         f"1  {there} as a user who may change {intent.user}'s MFA",
@@ -240,7 +247,10 @@ def click_instructions(intent: Intent, *, address: str | None) -> list[str]:
 
 
 def root_click_instructions(name: str, *, address: str | None) -> list[str]:
-    """Return four instructions for root, one per line. `address` is root's page in the console; None if not known."""
+    """Return the four instructions for registering root's key in the console, as the lines to print.
+
+    `address` is the URL of root's page in the console; None if it is not known.
+    """
     there = f"open {address}" if address else "open My security credentials in the console,"
     return [
         f"1  {there} signed in as root, with its email address and password",
@@ -267,11 +277,12 @@ def enroll_root(
     caller: Caller,
     desk: Desk,
 ) -> RootEnrolled | Skipped:
-    """Print instructions, and wait until root has the key. Return Skipped if root already has MFA.
+    """Print instructions, wait until root has a new security key named `name`, and return it.
 
-    If the caller is root, the key is found in root's list of devices. Other callers cannot read that list, and find out
-    from the account summary. Raise UsageFault in a partition without root users, and AwsFault after `seconds`, measured
-    by `clock`.
+    Return Skipped if root already has MFA, unless the caller is root and `add` is true. If the caller is root, the key
+    is looked up in root's list of devices. Other callers cannot read that list. For them, the account summary shows
+    whether root has MFA. Raise UsageFault in a partition without root users, and AwsFault if root has no new key within
+    `seconds`, measured by `clock`.
     """
     if caller.partition in ROOTLESS:
         raise UsageFault("AWS GovCloud has no root user", "use the linked account in the commercial partition")
@@ -297,5 +308,5 @@ def _find_in_summary(*, desk: Desk) -> RootEnrolled | None:
 
 
 def _new_devices(user: str | None, before: Container[str], *, desk: Desk) -> list[Device]:
-    """Return the devices of a user, or of the caller, whose serials are not in `before`. Does not retry."""
+    """Return the devices of a user whose serials are not in `before`; of the caller if `user` is None. Do not retry."""
     return [device for device in desk.inventory.devices(user, patient=False) if device.serial not in before]

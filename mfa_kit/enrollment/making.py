@@ -1,6 +1,6 @@
 """Make a virtual device: create it, encrypt its backup, install its secret, enable it, and confirm it.
 
-After an error, the half-made device is settled before the error is raised.
+After an error, the half-made device is settled (deleted, or confirmed if it is enabled) before the error is raised.
 """
 
 import threading
@@ -20,12 +20,16 @@ CONFIRM_STEP = "confirm that IAM lists it"
 
 
 def make_device(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-    """Make and confirm a device. On failure, settle it or describe it in a note of the error. Raise MfaKitError."""
+    """Make a device, confirm that IAM lists it, and return the result.
+
+    Raise MfaKitError if the device could not be made. The half-made device is then already removed, or a note of the
+    error says what is left of it.
+    """
     return confirm_enabled(create_and_enable(intent, carrier, desk=desk, run=run), desk=desk)
 
 
 def create_and_enable(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Entry:
-    """Make a device as `make_device` does, but do not confirm it. Return the entry of the enabled device."""
+    """Make a device as `make_device` does, but do not check that IAM lists it. Return the enabled device's entry."""
     entry, created = _create_and_seal(intent, carrier, desk=desk, run=run)
     try:
         carrier.install(intent, created)
@@ -52,7 +56,10 @@ CREATING = Maker(make_device, _creation_steps)
 
 
 def stage_device(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Staged:
-    """Create a device and encrypt its backup. `enable_sealed` enables it later; until then, no sign-in asks for it."""
+    """Create a device, encrypt its backup, and return the result. `enable_sealed` enables the device later.
+
+    Until then, AWS does not ask the user for this device's codes.
+    """
     entry, _ = _create_and_seal(intent, carrier, desk=desk, run=run)
     desk.journal.record(entry.at(Reached.STAGED))
     return Staged(intent=intent, run=run, backup=entry.backup)
@@ -82,9 +89,10 @@ def _create_and_seal(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) 
 
 
 def confirm_enabled(entry: Entry, *, desk: Desk) -> Enrolled:
-    """Wait until IAM lists an enabled device, and record it as confirmed.
+    """Wait until IAM lists an enabled device, record it as confirmed, and return the result.
 
-    If IAM does not list it, print a warning and leave its journal entry open.
+    If IAM does not list it, print a warning, do not record it as confirmed, and return a result whose `listed` is
+    False.
     """
     enrolled = Enrolled(intent=entry.intent, run=entry.run, backup=entry.backup)
     try:
@@ -103,7 +111,9 @@ def confirm_enabled(entry: Entry, *, desk: Desk) -> Enrolled:
 
 
 def settle_failed_enable(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> Entry | None:
-    """Settle a device after its Enable request failed. Return its entry if the device is enabled nevertheless.
+    """Settle a device (delete it unless it is enabled) after its Enable request failed.
+
+    Return its entry if the device is enabled nevertheless.
 
     Return None if the caller has to raise the error again, because the device is not enabled, or because the error is
     not an MfaKitError (such as a Ctrl-C).
@@ -119,9 +129,10 @@ def settle_failed_enable(entry: Entry, carrier: Carrier, error: BaseException, *
 
 
 def _settle_after(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> Entry | None:
-    """Settle a device after an error. Return its entry if the device is enabled nevertheless, otherwise None.
+    """Settle a device (delete it unless it is enabled) after an error.
 
-    If the device cannot be settled, add the reason to the error as a note.
+    Return its entry if the device is enabled nevertheless, otherwise None. If the device cannot be settled, add the
+    reason to the error as a note.
     """
     try:
         # Without this message, a Ctrl-C has no visible effect while IAM is slow, and users press Ctrl-C again. Worker

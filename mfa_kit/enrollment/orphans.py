@@ -1,4 +1,4 @@
-"""Unassigned virtual devices: the run that made each device, and whether the device may be removed."""
+"""Unassigned virtual devices (orphans): the run that made each device, and whether the device may be removed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ OPEN = {Reached.INTENT, Reached.CREATED, Reached.REVOKING}
 
 
 class OrphanStanding(StrEnum):
-    """The state of an unassigned device, according to the journal, its tags and IAM."""
+    """The state of an unassigned device, according to this computer's journal, the device's tags and IAM."""
 
     DEAD = "ours, half-made by an interrupted run"
     ALIVE = "ours, being created now"
@@ -29,10 +29,11 @@ class OrphanStanding(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orphan:
-    """One unassigned virtual device. `run`, `user` and `since` (Unix seconds) come from its tags or the journal.
+    """One unassigned virtual device.
 
-    If `key` is set, IAM no longer has the device, but its credential is still on this key. `key` is the key's serial or
-    label.
+    `run` is the ID of the run that made it, `user` the intended user, and `since` the start of the run in Unix seconds.
+    They come from the tags or the journal, and are None if unknown. If `key` is set, IAM no longer has the device, but
+    its credential is still on the OATH key with this serial or label.
     """
 
     serial: str
@@ -45,7 +46,8 @@ class Orphan:
     def goes(self, *, older_than: float, now: float) -> bool:
         """Return whether `orphans clean` removes this device.
 
-        Another computer's device must be more than `older_than` seconds old.
+        A device that another computer made is removed only if its run started more than `older_than` seconds before
+        `now` (Unix seconds).
         """
         if self.standing is OrphanStanding.DESK:
             return self.since is not None and now - self.since > older_than
@@ -54,7 +56,7 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleaned:
-    """The result for one device: `ended` says what happened to it. If it still exists, `error` says why."""
+    """The result for one device: `ended` says what happened to it. If its removal failed, `error` says why."""
 
     serial: str
     ended: str
@@ -62,14 +64,14 @@ class Cleaned:
 
 
 def find_orphans(*, desk: Desk) -> list[Orphan]:
-    """Return every unassigned device. Lists the devices once, and reads the tags of each. Raise AwsFault."""
+    """Return all unassigned virtual devices. Makes one request for the tags of each. Raise AwsFault if IAM refuses."""
     return [found for serial in desk.inventory.unassigned() if (found := _orphan(serial, desk=desk))]
 
 
 def find_waiting(account: str, found: Sequence[Orphan], *, desk: Desk) -> list[Orphan]:
-    """Return the credentials that this computer's dead runs left on keys, and whose devices no longer exist in IAM.
+    """Return the credentials that this computer's interrupted runs left on keys, if IAM no longer has their devices.
 
-    Credentials of the devices in `found` are left out. Makes up to two calls to IAM per dead run.
+    Credentials of the devices in `found` are left out. Makes up to two calls to IAM per interrupted run.
     """
     known = {(orphan.serial, orphan.run) for orphan in found}
     return [
@@ -93,10 +95,10 @@ def find_waiting(account: str, found: Sequence[Orphan], *, desk: Desk) -> list[O
 def remove_orphans(
     found: Sequence[Orphan], *, account: str, older_than: float, limit: int, desk: Desk, lost: str | None = None
 ) -> Iterator[Cleaned]:
-    """Settle this computer's dead runs, then remove the devices for which `Orphan.goes` is true. Yield each result.
+    """Settle (finish or undo) this computer's interrupted runs, and remove the devices for which `Orphan.goes` is true.
 
-    `lost` is the serial or label of a lost key, for which dead runs no longer wait. Raise UsageFault before any change
-    if more than `limit` devices would be removed.
+    Yield one result per device. `lost` is the serial or label of a lost key. Interrupted runs that need this key are
+    settled without it. Raise UsageFault before any change if more than `limit` devices would be removed.
     """
     now = desk.inventory.now()
     going = [orphan for orphan in found if orphan.goes(older_than=older_than, now=now)]
@@ -114,7 +116,7 @@ def remove_orphans(
 
 
 def _remove(orphan: Orphan, *, desk: Desk) -> Cleaned:
-    """Delete a device if it has not changed since it was listed."""
+    """Delete a device unless it has changed since it was listed, and return the result."""
     try:
         if _orphan(orphan.serial, desk=desk) != orphan:
             return Cleaned(serial=orphan.serial, ended="changed in the meantime; kept")

@@ -41,7 +41,10 @@ SIGNED_OUT = 5.0
 
 
 class Turn(Protocol):
-    """Waits and makes one attempt. Makes another attempt only if it is certain that IAM changed nothing."""
+    """A function that decides when a call to IAM is made. It may wait, then calls `act` and returns its result.
+
+    It calls `act` again only after an error that is certain to mean that IAM changed nothing.
+    """
 
     def __call__(self, act: Callable[[], T]) -> T: ...
 
@@ -53,30 +56,30 @@ class InTurn:
         self._inner, self._turn = inner, turn
 
     def create(self, intent: Intent, tags: dict[str, str]) -> Created:
-        """Create a device when its turn comes."""
+        """Call `create` of the inner Registrar through the Turn."""
         return self._turn(lambda: self._inner.create(intent, tags))
 
     def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
-        """Enable a device when its turn comes."""
+        """Call `enable` of the inner Registrar through the Turn."""
         self._turn(lambda: self._inner.enable(intent, codes))
 
     def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
-        """Resync a device when its turn comes."""
+        """Call `resync` of the inner Registrar through the Turn."""
         self._turn(lambda: self._inner.resync(user, serial, codes))
 
     def deactivate(self, user: str, serial: str) -> None:
-        """Deactivate a device when its turn comes."""
+        """Call `deactivate` of the inner Registrar through the Turn."""
         self._turn(lambda: self._inner.deactivate(user, serial))
 
     def delete(self, serial: str) -> None:
-        """Delete a device when its turn comes."""
+        """Call `delete` of the inner Registrar through the Turn."""
         self._turn(lambda: self._inner.delete(serial))
 
 
 class Patience:
-    """Retries a call that raises Throttled or Busy, after increasing pauses. Prints each pause.
+    """The Turn for one user: retries a call that raises Throttled or Busy, after increasing pauses. Prints each pause.
 
-    After the last pause, raises the call's error.
+    If the call still fails after the last pause, raises its error.
     """
 
     def __init__(self, *, sleep: Callable[[float], None], progress: Progress) -> None:
@@ -96,11 +99,12 @@ class Patience:
 
 
 class Pace:
-    """Limits the calls of all workers of a rollout to one rate, which is found by trial.
+    """The Turn that all worker threads of a rollout share: limits their calls to IAM to one common rate.
 
-    At most `at_once` calls are in progress at any time. When credentials that worked before expire, all workers wait
-    while one worker calls `renew` until it succeeds, so no call fails. After `stop`, workers do not wait for
-    credentials. After `break_off`, which calls `on_break`, workers make no calls.
+    The rate grows while IAM accepts the calls, and falls when IAM throttles one. At most `at_once` calls are in
+    progress at any time. When credentials that worked before expire, all workers wait while one of them calls `renew`,
+    again and again, until it raises no error. After `stop`, expired credentials are an error instead. After
+    `break_off`, which calls `on_break`, every call raises KeyboardInterrupt.
     """
 
     def __init__(
@@ -124,11 +128,11 @@ class Pace:
         self.paused = False
 
     def stop(self) -> None:
-        """Stop waiting for credentials."""
+        """From now on, raise Expired instead of waiting for new credentials."""
         self._stopped = True
 
     def break_off(self) -> None:
-        """Make each turn raise KeyboardInterrupt instead of making its call. The next run settles half-made devices."""
+        """From now on, raise KeyboardInterrupt instead of making a call. The next run settles half-made devices."""
         self._stopped = self._broken = True
         self._on_break()
 
@@ -156,7 +160,7 @@ class Pace:
                 return done
 
     def _begin(self) -> None:
-        """Restart the period of GIVE_UP after a pause without calls, such as when the station waits for a person."""
+        """Count GIVE_UP from now if there was no call for IDLE seconds, such as while the station waits."""
         with self._lock:
             now = self._clock()
             if now - self._asked > IDLE:
@@ -164,7 +168,7 @@ class Pace:
             self._asked = now
 
     def _wait(self) -> bool:
-        """Wait for the next slot; return whether a wait was necessary."""
+        """Wait until the rate allows the next call, and return whether a wait was necessary."""
         waited = False
         with self._turnstile:
             while (pause := self._due()) > 0:
@@ -173,7 +177,10 @@ class Pace:
         return waited
 
     def _due(self) -> float:
-        """Take the next slot and return 0, or return the seconds until it is due at the current rate."""
+        """Return the seconds until the rate allows the next call. If it is allowed now, reserve it and return 0.
+
+        Raise KeyboardInterrupt after `break_off`.
+        """
         if self._broken:
             raise KeyboardInterrupt
         with self._lock:
@@ -184,7 +191,7 @@ class Pace:
             return 0.0
 
     def _grow(self, *, waited: bool) -> None:
-        """Record an accepted call, and raise the rate if the call had to wait for its slot.
+        """Record an accepted call, and raise the rate if the call had to wait (`waited`).
 
         Without a wait the rate was not fully used, so the accepted call does not show that AWS accepts that rate.
         """
@@ -222,9 +229,9 @@ class Pace:
         return now - self._cut >= max(QUIET, QUIET_CALLS / self._sound)
 
     def _sign_in(self, began: float, error: Expired) -> None:
-        """Wait until credentials work again. One worker checks for all workers.
+        """Wait until the credentials work again. One worker checks this for all workers.
 
-        Raise the error if no call ever succeeded, or after `stop`.
+        Raise `error` at once if no call ever succeeded, or after `stop`. `began` is when the failed call began.
         """
         with self._signing_in:
             if not self._ever:

@@ -1,7 +1,7 @@
 """A phone as a Carrier: the user scans a QR code and types the codes that the app shows.
 
-The typed codes show the skew, in steps, between the clocks of the phone and AWS. The pair for IAM is computed with that
-skew just before each request. Slow typing, throttling and queues therefore do no harm, and IAM stores the true skew.
+The typed codes show the skew, in steps, between the clocks of the phone and AWS. The pair of codes for IAM is computed
+with that skew just before each request. Slow typing and throttling therefore do no harm, and IAM stores the true skew.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ APART = 2 * otp.PERIOD + 15
 
 
 class QrFile(Protocol):
-    """An unencrypted file for the QR code, written on request."""
+    """The file for the unencrypted QR code that the user requested, at `path`."""
 
     path: str
 
@@ -46,11 +46,12 @@ class QrFile(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhoneProof:
-    """How the secret gets into the phone, and how many codes the user types to prove it (`typed`, 1 or 2).
+    """How the secret gets into the phone, and how many codes the user types to prove that it is there.
 
-    `shown_by` names the phone in messages. `scan` is the prompt with the QR code, and `grouped` adds the secret as
-    text. With `picture`, the QR code is written to a file. `instead` names the options to use without a terminal, and
-    `unseen` those to use if the window is too small for the QR code.
+    `typed` is the number of codes, 1 or 2. `shown_by` names the phone in messages. `scan` is the prompt at the QR code.
+    With `grouped`, the secret is also shown as text. With `picture`, the QR code is written to this file instead of the
+    screen. `instead` names the options to use without a terminal, and `unseen` those to use if the window is too small
+    for the QR code.
     """
 
     typed: int = 2
@@ -79,9 +80,9 @@ class Phone:
         self._drift: dict[str, int] = {}
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Return the intent unchanged.
+        """Return the intent unchanged. If the QR code will be written unencrypted, ask the user to confirm this.
 
-        Raise Declined without a terminal, and UsageFault if the window is too small for the QR code.
+        Raise Declined without a terminal or confirmation, and UsageFault if the window is too small for the QR code.
         """
         self._sealed = sealed
         self._interaction.check(instead=self._proof.instead)
@@ -104,7 +105,8 @@ class Phone:
     def codes(self, intent: Intent) -> Pair:
         """Return the codes of the previous and the current step, by the phone's clock.
 
-        The first call shows the QR code until typed codes prove the phone's skew. Later calls ask nothing.
+        The first call for a device shows the QR code, and asks for codes until these prove that the phone has the
+        secret. Later calls ask nothing.
         """
         serial = intent.serial
         if serial not in self._drift:
@@ -115,7 +117,7 @@ class Phone:
         """Do nothing, because mfa-kit has no connection to a phone."""
 
     def remove(self, entry: Entry) -> None:
-        """Forget the secret, and remove the file with its QR code."""
+        """Remove the secret from this process's memory, and the file with its QR code. The phone is not changed."""
         if self._created.pop(entry.intent.serial, None) and self._proof.picture:
             self._proof.picture.remove()
 
@@ -171,7 +173,7 @@ def prove(
 ) -> int:
     """Ask for one code or two consecutive codes, and return the skew in steps, positive if the phone is ahead.
 
-    A code that is typed late looks like the code of a slow clock, so the smaller delay of the two codes is returned.
+    A code that is typed late looks like the code of a slow clock. Of two codes, the one with the smaller delay counts.
     """
     before: tuple[int, int] | None = None
 
@@ -193,9 +195,10 @@ def prove(
 
 
 def ask_pair(*, now: Callable[[], float], interaction: Interaction, instead: str) -> Pair:
-    """Ask for two consecutive codes of a device whose secret only AWS has.
+    """Ask for two consecutive codes of a device whose secret only AWS has, and return them.
 
-    Without the secret, only their form is checked: each has six digits, they differ, and at most APART seconds passed.
+    Without the secret, mfa-kit can check only that each has six digits, that they differ, and that they were typed
+    within APART seconds. It asks again until they are.
     """
     before: tuple[str, float] | None = None
 

@@ -15,9 +15,9 @@ from mfa_kit.enrollment.ports import Carrier, Desk
 class Wish:
     """A request to enroll a user, from the command line or a roster.
 
-    `name` is the name of the device. If it is None, a free name is derived from the user's name. `add` allows another
-    device for a user who has one. `recipient` is the user's own public key for the backup. `tags` are added to the
-    device in IAM.
+    `name` and `path` are those of the device in IAM. If `name` is None, a free name is derived from the user's name.
+    `add` allows another device for a user who has one. `recipient` is the user's public key, to which their own copy of
+    the backup is encrypted. `tags` are added to the device in IAM.
     """
 
     user: str
@@ -36,7 +36,8 @@ def plan_device(
 
     `going` is the serial of a device that is removed first. The new device gets the same name only if the wish asks for
     that name, because a deactivate request without a response may still take effect, and would then deactivate the new
-    device. Raise UsageFault, or an error of the carrier or the vault.
+    device. Raise UsageFault if the user has too many devices or has this device, or an error of the checks of the
+    carrier and the vault.
     """
     check_room(wish.user, devices)
     has = {serial for device in devices for serial in (device.serial, device.serial.removesuffix(_id(device)))}
@@ -53,7 +54,10 @@ def plan_device(
 
 
 def _named_intent(wish: Wish, *, taken: Container[str | None], caller: Caller) -> Intent:
-    """Return the intent of a wish with its name, or with the first free name among USER, USER-2 and so on."""
+    """Return the intent of a wish with the wish's name, or else with the first free name among USER, USER-2 and so on.
+
+    `taken` has the serials that the new device must not have. Raise UsageFault if the wish's name leads to one of them.
+    """
     names = [wish.name] if wish.name else (wish.user if n == 1 else f"{wish.user}-{n}" for n in count(1))
     for name in names:
         intent = Intent(

@@ -1,4 +1,4 @@
-"""The ports of enrollment: small Protocols, and `Desk`, which bundles them."""
+"""The ports of enrollment: the interfaces to IAM, devices, backups and the ledger, and `Desk`, which bundles them."""
 
 from __future__ import annotations
 
@@ -13,33 +13,40 @@ if TYPE_CHECKING:
 
 
 class Inventory(Protocol):
-    """Reads from IAM. Reads change nothing, so an implementation may retry them."""
+    """The read requests to IAM and STS. They change nothing in the account, so an implementation may retry them."""
 
     def caller(self) -> Caller:
         """Return the identity of the credentials. The response also gives AWS's time, which `now` and `offset` use."""
         ...
 
     def now(self) -> float:
-        """AWS's time in Unix seconds: the local clock plus the offset from the last `Date` header."""
+        """Return AWS's time in Unix seconds: the time of the local clock plus `offset()`."""
         ...
 
     def offset(self) -> float:
-        """How many seconds AWS's clock is ahead of the local clock, accurate to about one second."""
+        """Return how many seconds AWS's clock is ahead of the local clock, accurate to about one second.
+
+        The offset comes from the `Date` header of the last response.
+        """
         ...
 
     def devices(self, user: str | None, *, patient: bool = True) -> list[Device]:
-        """Return the devices of a user, or of the caller. Raise NoSuchEntity if the user does not exist.
+        """Return the MFA devices that IAM lists for a user, or for the caller if `user` is None.
 
-        With `patient=False`, which is for polling, make only one attempt, which may raise Throttled or Unclear.
+        Raise NoSuchEntity if the user does not exist. With `patient=False`, which is for polling, make only one
+        attempt, which may raise Throttled or Unclear.
         """
         ...
 
     def registered(self, user: str, serial: str) -> Registered:
-        """Return IAM's data on a security key. Raise NoSuchEntity or AccessDenied."""
+        """Return IAM's data on a user's security key (iam:GetMFADevice).
+
+        Raise NoSuchEntity if the user does not have this key, and AccessDenied if IAM denies the request.
+        """
         ...
 
     def active_keys(self, user: str) -> int:
-        """Count a user's active access keys. Raise AccessDenied."""
+        """Return the number of a user's active access keys. Raise AccessDenied if IAM denies the request."""
         ...
 
     def root_has_mfa(self) -> bool:
@@ -47,7 +54,10 @@ class Inventory(Protocol):
         ...
 
     def spelled(self, user: str) -> str:
-        """Return a user's name as IAM spells it, or unchanged if IAM refuses the request. Raise NoSuchEntity."""
+        """Return a user's name as IAM spells it, or unchanged if IAM denies the request.
+
+        Raise NoSuchEntity if the user does not exist.
+        """
         ...
 
     def users(self) -> list[str]:
@@ -55,18 +65,21 @@ class Inventory(Protocol):
         ...
 
     def allowed(self, actions: Mapping[str, str]) -> dict[str, bool | None]:
-        """Return for each action whether the caller's own policies allow it, or None if IAM does not report it.
+        """Return for each action whether the caller's own policies allow it, or None if this is unknown.
 
-        `actions` maps each action to its resource.
+        `actions` maps each action, such as `iam:ListUsers`, to the resource on which it is checked.
         """
         ...
 
     def tags(self, serial: str) -> dict[str, str]:
-        """Return the tags of a virtual device. Raise NoSuchEntity or AccessDenied."""
+        """Return the tags of a virtual device, as values by key.
+
+        Raise NoSuchEntity if the device does not exist, and AccessDenied if IAM denies the request.
+        """
         ...
 
     def unassigned(self) -> list[str]:
-        """Return the serials of all unassigned virtual devices. Raise an error if the list would be incomplete."""
+        """Return the serials of all unassigned virtual devices. Raise MfaKitError if a page of the list fails."""
         ...
 
     def accepts(self, serial: str, code: str) -> bool:
@@ -77,34 +90,40 @@ class Inventory(Protocol):
         ...
 
     def run_of(self, serial: str) -> str | Mark:
-        """Return the ID of the run that made a virtual device, from its tag.
+        """Return the ID of the run (one execution of a command that writes to IAM) that made a virtual device.
 
-        Return UNTAGGED if it has no such tag or if reading tags is denied, and ABSENT if the device does not exist.
+        The ID is in a tag of the device. Return UNTAGGED if the device has no such tag, or if reading tags is denied.
+        Return ABSENT if the device does not exist.
         """
         ...
 
 
 class Registrar(Protocol):
-    """Writes MFA devices. Each method makes one attempt; the caller decides what to do after a failure.
+    """The write requests to IAM for MFA devices. Whoever calls a method decides whether to retry after a failure.
 
     Each method may raise AccessDenied, Throttled, Busy or Unclear, and the errors named in its docstring.
     """
 
     def create(self, intent: Intent, tags: dict[str, str]) -> Created:
-        """Create a virtual device (CreateVirtualMFADevice). Raise AlreadyExists if the name is taken."""
+        """Create a virtual device (CreateVirtualMFADevice), and return its secret.
+
+        Raise AlreadyExists if the name is taken.
+        """
         ...
 
     def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
-        """Assign a device to its user (EnableMFADevice). Raise InvalidCode or NoSuchEntity.
+        """Assign a device to its user (EnableMFADevice).
 
-        `codes` is called just before the request is sent.
+        `codes` returns the two codes, and is called just before the request is sent. Raise InvalidCode if IAM rejects
+        the codes, and NoSuchEntity if the user or the device does not exist.
         """
         ...
 
     def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
-        """Resynchronize a device (ResyncMFADevice). Raise InvalidCode or NoSuchEntity.
+        """Resynchronize IAM with the clock of a device (ResyncMFADevice).
 
-        `codes` is called just before the request is sent.
+        `codes` returns the two codes, and is called just before the request is sent. Raise InvalidCode if IAM rejects
+        the codes, and NoSuchEntity if the user does not have the device.
         """
         ...
 
@@ -118,48 +137,60 @@ class Registrar(Protocol):
 
 
 class Carrier(Protocol):
-    """Stores a device's secret, or asks the user for the codes of a device that stores it."""
+    """The object that stores a device's secret and supplies its codes.
+
+    There is one class for each kind of hardware, such as an OATH key. For a phone or a display token, which mfa-kit
+    cannot access, the object asks the user to type the codes.
+    """
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Return the intent, completed with the hardware that will store the secret. Changes nothing.
+        """Return the intent, with the hardware that will store the secret filled in. Changes nothing.
 
-        `sealed` says that an encrypted backup will be made. Raise MfaKitError if the secret cannot be stored.
+        `sealed` says whether an encrypted backup will be made. Raise MfaKitError if the secret could not be stored.
         """
         ...
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Store the secret. Raise DeviceFault."""
+        """Store the secret of a device that was just created. Raise DeviceFault if the hardware fails."""
         ...
 
     def codes(self, intent: Intent) -> Pair:
-        """Return two consecutive codes for a request that is sent immediately. Raise DeviceFault or Declined."""
+        """Return two consecutive codes for a request that is sent immediately.
+
+        Raise DeviceFault if the hardware fails, and Declined if there is no terminal at which the user can type codes.
+        """
         ...
 
     def reach(self, entry: Entry) -> None:
-        """Raise Unreachable if the hardware is here, but cannot be used to remove the secret.
+        """Raise Unreachable if the hardware is connected, but the secret cannot be removed from it.
 
-        Absent hardware is not an error.
+        Hardware that is not connected is not an error here.
         """
         ...
 
     def remove(self, entry: Entry) -> None:
-        """Remove the secret that this entry's run stored; leave the secrets of other runs."""
+        """Remove the secret that the run of `entry` stored for its device. Leave the secrets that other runs stored."""
         ...
 
 
 class Make(Protocol):
-    """A function that makes a device."""
+    """A function that makes a device: creates it if necessary, enables it, and confirms that IAM lists it."""
 
     def __call__(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-        """Make the device. On failure, settle it or describe it in a note of the error. Raise MfaKitError."""
+        """Make the device that `intent` plans, and return the result. `run` is the run ID.
+
+        Raise MfaKitError if the device could not be made. The half-made device is then already removed, or a note of
+        the error says what is left of it.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """How a method makes a device.
+    """The procedure by which an enrollment method makes a device.
 
-    `steps` describes the steps of `make` for a dry run. Its second argument is the path of the backup, or None.
+    `make` carries it out. `steps` returns its steps for a dry run, one phrase each. The second argument of `steps` is
+    the path of the backup, or None.
     """
 
     make: Make
@@ -167,33 +198,39 @@ class Maker:
 
 
 class Vault(Protocol):
-    """Writes, finds and removes encrypted backups."""
+    """The store of encrypted backups, in a folder or a bucket: writes, finds and removes them."""
 
     def check(self) -> None:
-        """Check that a backup can be written, without changing existing files. Raise MfaKitError if it cannot."""
+        """Raise MfaKitError if no backup could be written. Existing files are not changed."""
         ...
 
     def place(self, intent: Intent, run: str) -> str | None:
-        """Return the path for a run's backup, or None if the run makes no backup.
+        """Return the path or URL at which `run` will write the backup of a device, or None if it makes no backup.
 
-        Raise IntegrityFault if a file with this path exists.
+        Raise IntegrityFault if a file exists there.
         """
         ...
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
-        """Return a new backup with its path. Raise UsageFault for a name that cannot be part of a file name."""
+        """Return a Backup value with the path for a new backup. Writes nothing.
+
+        Raise UsageFault for a name that cannot be part of a file name.
+        """
         ...
 
     def recipients(self) -> list[str]:
-        """Return the recipients of new backups."""
+        """Return the recipients (public keys) to which all new backups are encrypted."""
         ...
 
     def find(self, entry: Entry) -> str | None:
-        """Return the path of a run's backup; None if it is not on this computer."""
+        """Return the path or URL of the backup of an entry's device, or else of the user's own copy of it.
+
+        Return None if neither file exists.
+        """
         ...
 
     def seal(self, entry: Entry, uri: KeyUri) -> None:
-        """Encrypt the key URI and write it durably to `entry.backup`; never overwrite a file."""
+        """Encrypt the key URI and write it durably to the path `entry.backup`. Never overwrite a file."""
         ...
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:
@@ -209,11 +246,14 @@ class Journal(Protocol):
     """The durable record of the devices that runs on this computer make or remove, and how far each run got."""
 
     def record(self, entry: Entry) -> Entry:
-        """Store an entry durably, and return it. The first entry of a run takes the run's lock."""
+        """Store an entry durably, and return it. With the first entry of a run, this process takes the run's lock."""
         ...
 
     def find(self, serial: str, *, run: str | None = None) -> Entry | None:
-        """Return a run's entry for a device. If `run` is None, return the last entry that is enabled or half-made."""
+        """Return the entry for a device, or None.
+
+        With `run`, it is the entry of this run. Without, it is the device's last entry that is enabled or half-made.
+        """
         ...
 
     def lives(self, run: str) -> bool:
@@ -225,21 +265,28 @@ class Journal(Protocol):
         ...
 
     def recipients(self, account: str) -> Mapping[str, str]:
-        """Return each user's own public key from their last backup, even if the device was removed."""
+        """Return, by user name, the user's own public key to which their last backup was encrypted.
+
+        Backups of removed devices count too.
+        """
         ...
 
     def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
-        """Yield half-made entries whose run is dead. While an entry is yielded, its run's lock is held."""
+        """Yield the entries of devices that dead runs left half-made or half-removed.
+
+        A run is dead if no process holds its lock. While the caller handles an entry, this process holds the lock.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """The ports of every use case that writes.
+    """The set of ports that a use case needs to change devices: IAM, backups, the journal and messages.
 
-    `carrier` returns the carrier for the device of a dead run. `sleep` waits for a number of seconds. In a dry run,
-    `dry` is true, and nothing may be written. `on_keys` has the names of the methods that store secrets on keys.
-    `resumable` has the names of the methods that can continue from a backup.
+    `carrier` returns the Carrier for the device that an interrupted run left. `sleep` waits for a number of seconds.
+    `dry` is true in a dry run, in which nothing may be written. `on_keys` has the names of the enrollment methods that
+    store secrets on keys. `resumable` has the names of the methods whose half-made devices can be enabled from their
+    backups.
     """
 
     inventory: Inventory

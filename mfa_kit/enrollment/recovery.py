@@ -1,4 +1,4 @@
-"""Settle a run that did not finish, after a failure, a Ctrl-C or a kill. No other code undoes an enrollment."""
+"""Settle (finish or undo) a run that a failure, a Ctrl-C or a kill interrupted. No other code undoes an enrollment."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,11 +28,11 @@ UNCLEAR_PAUSES = (1, 2)
 
 
 def settle(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
-    """Settle a half-made entry and return its final state.
+    """Finish or undo what a run left half-made, record the entry's final state in the journal, and return that state.
 
-    The state is CONFIRMED if the device's Enable took effect, REVOKED for a revoke, otherwise UNDONE. The caller holds
-    the run's lock. Raise Unsettled if it is not certain that this run made the device, or if a request may still take
-    effect. Raise Unlisted if the device is assigned but not listed.
+    The state is CONFIRMED if the device's Enable took effect, REVOKED for a revoke, otherwise UNDONE. The caller must
+    hold the run's lock. Raise Unsettled if it is not certain that this run made the device, or if a request may still
+    take effect. Raise Unlisted if the device is assigned, but IAM does not list it for its user.
     """
     once = _undo
     if entry.reached is Reached.REVOKING:
@@ -49,7 +49,7 @@ def settle(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
 
 
 def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
-    """Delete what was made, unless an Enable took effect.
+    """Delete the device and the copies of its secret, unless an Enable took effect. Return the final state.
 
     IAM is asked to delete the device before any copy of the secret is removed, because an Enable without a response may
     still take effect. If the Enable took effect, the delete request fails with DeleteConflict. The user's devices are
@@ -77,7 +77,10 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
 
 
 def _look(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
-    """Settle a run that enabled a token. IAM's list of the user's devices shows whether its Enable took effect."""
+    """Settle a run that sent an Enable for a token, and return the final state.
+
+    IAM's list of the user's devices shows whether the Enable took effect.
+    """
     intent = entry.intent
     if wait_until_listed(intent, desk=desk):
         return record_confirmed(entry, desk=desk)
@@ -92,7 +95,7 @@ def _look(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
 def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     """Continue a revoke: deactivate and delete the device, then remove the copies of its secret.
 
-    A revoke is never undone. A step counts as done if the device no longer exists.
+    A revoke is never undone. Deactivating or deleting counts as done if the device no longer exists.
     """
     intent = entry.intent
     if mine := _is_ours(entry, desk=desk):
@@ -129,10 +132,11 @@ def _delete(intent: Intent, otherwise: str = "", *, desk: Desk) -> None:
 
 
 def remove_copies(entry: Entry, carrier: Carrier, reached: Reached, *, mine: bool | None = True, desk: Desk) -> Reached:
-    """Remove the copies of a secret once no Enable request can use it. Record the entry as `reached`.
+    """Remove a device's secret from its key and its backup. Record the entry as `reached`, and return that state.
 
-    If `mine` is None, another run has since made a device of this name, and its credential may be on the same key. In
-    that case the credential is kept, unless the journal shows that the other run uses another key.
+    Call this only when no Enable request can use the secret any more. If `mine` is None, another run has since made a
+    device of this name, and its credential may be on the same key. In that case the credential is kept, unless the
+    journal shows that the other run uses another key.
     """
     if mine is None and entry.intent.hardware and not _on_another_key(entry, desk=desk):
         desk.progress.note(
@@ -151,7 +155,7 @@ def _on_another_key(entry: Entry, *, desk: Desk) -> bool:
 
 
 def still_stands(entry: Entry, *, desk: Desk) -> bool:
-    """Return whether the user still has the device of an entry. A later device of the same name does not count."""
+    """Return whether IAM still lists an entry's device for its user. A later device of the same name does not count."""
     if not is_listed(entry.intent, desk=desk):
         return False
     virtual = DeviceType.of(entry.intent.serial) is DeviceType.VIRTUAL
@@ -160,10 +164,10 @@ def still_stands(entry: Entry, *, desk: Desk) -> bool:
 
 
 def record_confirmed(entry: Entry, *, desk: Desk) -> Reached:
-    """Record a device as confirmed.
+    """Record a device as confirmed, and return that state.
 
-    If the device replaces an older device, the older device is recorded as revoking first, so that its removal is not
-    forgotten if this process is killed in between.
+    If the device replaces an older device, the older device is first recorded as "revoking". If this process is then
+    killed, the next run continues the removal.
     """
     if old := replaced_entry(entry, desk=desk):
         desk.journal.record(old.at(Reached.REVOKING))
@@ -171,7 +175,7 @@ def record_confirmed(entry: Entry, *, desk: Desk) -> Reached:
 
 
 def replaced_entry(entry: Entry, *, desk: Desk) -> Entry | None:
-    """Return the entry of the device that an entry's device replaces, or None."""
+    """Return the entry of the older device that an entry's device replaces, or None if it replaces no device."""
     intent = entry.intent
     if intent.replaces is None or intent.replaces_run is None:
         return None
@@ -182,10 +186,11 @@ def replaced_entry(entry: Entry, *, desk: Desk) -> Entry | None:
 
 
 def _is_ours(entry: Entry, *, desk: Desk) -> bool | None:
-    """Return whether the entry's run made the device with its serial, or None if another run made it.
+    """Return True if the device with the entry's serial is the entry's device, and None if another run made it.
 
-    ARNs are reused, so the device's tags decide. Raise Unsettled if the tags do not name a run, or if the device may
-    still be created.
+    Return False if the device does not exist, or if it is not virtual and not the device to revoke. ARNs are reused, so
+    the tags of a virtual device decide. Raise Unsettled if they do not name a run, or if the device may still be
+    created.
     """
     serial = entry.intent.serial
     virtual = DeviceType.of(serial) is DeviceType.VIRTUAL  # other kinds of devices have no tags
@@ -238,7 +243,7 @@ def _may_still_arrive(entry: Entry, *, desk: Desk) -> bool:
 
 
 class LostDevice:
-    """The carrier of a lost device. The device is not here, so nothing can be stored on it or removed from it."""
+    """The Carrier for a lost device. Nothing can be stored on the device or removed from it, because it is not here."""
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         """Return the intent unchanged."""
@@ -260,17 +265,21 @@ class LostDevice:
 
 
 def carrier_of(entry: Entry, *, desk: Desk) -> Carrier:
-    """Return the carrier of an entry. For a lost device, this needs neither the hardware nor the library for it."""
+    """Return the Carrier (the object that stores a device's secret and supplies its codes) for an entry's device.
+
+    For a lost device, this needs neither the hardware nor the library for it.
+    """
     return LostDevice() if entry.purpose is Purpose.LOST else desk.carrier(entry.intent)
 
 
 def settle_each(
     account: str, user: str | None, *, desk: Desk, leave_assigned: bool = False, lost: str | None = None
 ) -> Iterator[tuple[Entry, Reached | MfaKitError]]:
-    """Settle the dead runs of a user or of all users, and yield each entry with its final state or the error.
+    """Settle the dead (interrupted) runs of a user, or of all users if `user` is None.
 
-    `leave_assigned` skips a revoke if the user still has the device. `lost` is the serial or label of a lost key, which
-    therefore need not be inserted. In a dry run nothing is settled.
+    Yield each entry with its final state, or with the error if it could not be settled. `leave_assigned` skips a revoke
+    if the user still has the device. `lost` is the serial or label of a lost key, which therefore need not be inserted.
+    In a dry run, nothing is settled or yielded.
     """
     if desk.dry:
         return
@@ -297,7 +306,10 @@ def _settled(entry: Entry, *, desk: Desk, lost: str | None) -> Reached:
 
 
 def settle_dead_runs(account: str, user: str, *, desk: Desk) -> list[tuple[Entry, Reached | MfaKitError]]:
-    """Settle a user's dead runs, print each result, and return each entry with its final state or the error."""
+    """Settle (finish or undo) a user's dead runs, and print each result.
+
+    Return each entry with its final state, or with the error if it could not be settled; [] if there are none.
+    """
     settled: list[tuple[Entry, Reached | MfaKitError]] = []
     for entry, ended in settle_each(account, user, desk=desk):
         if isinstance(ended, MfaKitError):

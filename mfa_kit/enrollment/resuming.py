@@ -20,11 +20,12 @@ def resume_device(
     caller: Caller,
     desk: Desk,
 ) -> Enrolled:
-    """Enable the half-made device of a dead run, with the secret from its backup. `opened` decrypts the backup.
+    """Enable the device that an interrupted run left half-made, with the secret from its backup, and return the device.
 
-    IAM accepts only codes of the device's own secret, which proves that the backup belongs to the device. If the method
-    stores secrets on a key, the secret is stored on the key that the dead run used. Raise UsageFault if there is no
-    such device, and NoSuchEntity if it has been deleted.
+    `opened` returns the secret from the backup of an entry. IAM accepts only codes of the device's own secret, which
+    proves that the backup belongs to the device. If the method stores secrets on a key, the secret is stored on the key
+    that the interrupted run used. Raise UsageFault if the user has no half-made device with a backup, and NoSuchEntity
+    if the device has been deleted.
     """
     check_user(user)
     for entry in desk.journal.dead(caller.account, user=user):
@@ -38,9 +39,10 @@ def resume_device(
 
 
 def enable_sealed(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> Entry:
-    """Enable a device that has a backup, unless it is already enabled, and return its entry.
+    """Enable a device with the secret from its backup (`created`), unless it is already enabled. Return its entry.
 
-    The caller holds the run's lock. Raise Unsettled if the device is enabled, but the backup belongs to another device.
+    The caller must hold the run's lock. Raise Unsettled if the device is enabled, but the backup belongs to another
+    device, and NoSuchEntity if the device was deleted.
     """
     intent = entry.intent
     if is_listed(intent, desk=desk):
@@ -62,9 +64,10 @@ def enable_sealed(entry: Entry, carrier: Carrier, created: Created, *, desk: Des
 
 
 def _prove(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> None:
-    """Raise Unsettled unless the run of `entry` made the enabled device.
+    """Raise Unsettled unless the enabled device is the one that the run of `entry` made.
 
-    The device's tag shows it. If there is no such tag, it is proved if IAM accepts the codes of the backup.
+    The run ID in the device's tags shows this. If there is no run ID, IAM is sent codes of the backup in a resync. If
+    IAM accepts them, the backup and the device belong together.
     """
     intent = entry.intent
     match desk.inventory.run_of(intent.serial):

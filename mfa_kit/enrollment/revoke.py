@@ -76,10 +76,10 @@ def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> 
 
 
 def _look_again(entry: Entry, *, desk: Desk) -> Entry:
-    """Look up the device again just before the removal, because a prompt may take long. Raise Unsettled if it changed.
+    """Look up the device again just before the removal, because a prompt may take long, and return its updated entry.
 
-    If the user no longer has the device, return the entry unchanged. `settle` then finds out whether the device was
-    deleted or assigned to another user.
+    Raise Unsettled if the device was enabled again since it was looked up. If the user no longer has the device, return
+    the entry unchanged. `settle` then checks whether the device was deleted or assigned to another user.
     """
     has = find_device(entry.intent, desk=desk)
     if has is None:
@@ -93,7 +93,10 @@ def _look_again(entry: Entry, *, desk: Desk) -> Entry:
 
 
 def _with_key(intent: Intent, tags: dict[str, str], *, on_keys: Container[str]) -> Intent:
-    """Return the intent with the key that the tags name, if another computer put the credential on a key."""
+    """Return the intent with the OATH key that the device's tags name, or unchanged if they name none.
+
+    The tags name a key if a computer stored the device's credential on one.
+    """
     if tags.get(KIND_TAG) not in on_keys:
         return intent
     intent = replace(intent, method=Method(tags[KIND_TAG]))
@@ -162,11 +165,11 @@ def _waiting_for_key(user: str, wanted: str | None, *, caller: Caller, desk: Des
 
 
 def retire(entry: Entry, *, purpose: Purpose, desk: Desk, may_stay: bool = True) -> Revoked:
-    """Deactivate and delete a device, then remove the credential on its key and the backup of its secret.
+    """Deactivate and delete a device, remove its credential from its key, and remove its backup. Return the result.
 
-    The commands that end the sessions of a lost device are printed even if this fails. If IAM refuses the first request
-    and the device `may_stay`, the previous state of the journal is restored. Raise Unsettled if the removal cannot be
-    finished now.
+    The commands that end the sessions of a lost device are printed even if this fails. If the device is still enabled
+    after an error and `may_stay` is true, the previous state of the journal is restored. Otherwise a later command
+    continues the removal. Raise Unsettled if the removal cannot be finished now.
     """
     if entry.reached is Reached.REVOKED:
         return _revoked(entry, purpose=purpose, desk=desk)
@@ -197,7 +200,7 @@ def retire(entry: Entry, *, purpose: Purpose, desk: Desk, may_stay: bool = True)
 
 
 def _revoked(entry: Entry, *, purpose: Purpose, desk: Desk) -> Revoked:
-    """Return the result of a revoke. The commands that end the sessions of a lost device are printed."""
+    """Return the result of a revoke. If the device is lost, print the commands that end its sessions."""
     ending = _note_session_commands(entry.intent.user, desk=desk) if purpose is Purpose.LOST else ()
     return Revoked(user=entry.intent.user, serial=entry.intent.serial, backup=entry.backup, end_sessions=ending)
 
@@ -207,7 +210,7 @@ def _continues_note(entry: Entry) -> str:
 
 
 def removal_steps(entry: Entry, *, lost: bool, desk: Desk) -> list[str]:
-    """Return the steps of `retire`, one sentence each, in order, for a dry run."""
+    """Return the steps of `retire`, one phrase each, in order, for a dry run."""
     intent = entry.intent
     virtual = DeviceType.of(intent.serial) is DeviceType.VIRTUAL
     return [
@@ -228,10 +231,11 @@ def look_to_replace(
     desk: Desk,
     run: str,
 ) -> tuple[Intent, Entry | None]:
-    """Settle the user's dead runs, and return the device to make and the entry of the device to remove.
+    """Settle the user's dead runs, and return the intent of the new device and the entry of the device to remove.
 
     The entry is None if a lost device no longer exists, which happens when an interrupted command is run again.
-    `wanted` selects the device to remove, as in `choose_device`. Raise UsageFault.
+    `wanted` selects the device to remove, as in `choose_device`. Raise UsageFault if it does not select exactly one
+    device, or if the new device cannot be made.
     """
     check_user(wish.user)
     settle_dead_runs(caller.account, wish.user, desk=desk)
@@ -256,7 +260,10 @@ def look_to_replace(
 def replace_device(
     intent: Intent, old: Entry | None, carrier: Carrier, *, lost: bool, desk: Desk, run: str, maker: Maker = CREATING
 ) -> Replaced:
-    """Make a new device, and remove the old device after the new one works. A lost device is removed first."""
+    """Make a new device, remove the old device once IAM lists the new one, and return the result.
+
+    If the old device is lost, it is removed before the new device is made.
+    """
     if lost or old is None:
         gone = retire(old, purpose=Purpose.LOST, desk=desk) if old else None
         ending = gone.end_sessions if gone else _note_session_commands(intent.user, desk=desk)
