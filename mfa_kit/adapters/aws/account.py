@@ -39,7 +39,10 @@ DECISIONS = {"allowed": Decision.ALLOW, "explicitDeny": Decision.EXPLICIT, "impl
 
 
 class AccountReader:
-    """An AccountSource that reads IAM. `ask` makes each call, and `now` returns the time in Unix seconds."""
+    """Implements AccountSource, from which a snapshot of an account is taken, with IAM.
+
+    `ask` makes each call, `now` returns the time in Unix seconds, and `sleep` waits a number of seconds.
+    """
 
     def __init__(
         self,
@@ -51,7 +54,10 @@ class AccountReader:
         self._ask, self._now, self._sleep = ask, now, sleep
 
     def report(self, *, max_age: float) -> CredentialReport:
-        """Return the credential report. If it is older than `max_age` seconds, have IAM generate a new report."""
+        """Return the credential report. If it is older than `max_age` seconds, have IAM generate a new report.
+
+        Raise AwsFault if the new report is not ready after a minute.
+        """
         found = self._present()
         if found is None or self._now() - found["GeneratedTime"].timestamp() > max_age:
             found = self._generated(found)
@@ -67,7 +73,11 @@ class AccountReader:
             raise
 
     def _generated(self, before: "GetCredentialReportResponseTypeDef | None") -> "GetCredentialReportResponseTypeDef":
-        """Ask IAM to generate a report, and wait for it. IAM returns the same report for four hours."""
+        """Ask IAM to generate a report, and return it when it is ready. Raise AwsFault after PATIENCE seconds.
+
+        `before` is the report that exists now, or None. IAM does not replace a report in its first four hours, and then
+        this returns `before` again.
+        """
         waited = 0.0
         while True:
             complete = self._ask(lambda iam: iam.generate_credential_report()["State"]) == "COMPLETE"
@@ -101,7 +111,7 @@ class AccountReader:
             return None
 
     def summary(self) -> Mapping[str, int]:
-        """Return the figures of iam:GetAccountSummary, under IAM's names."""
+        """Return the figures of iam:GetAccountSummary as a mapping from IAM's names to numbers."""
         found = self._ask(lambda iam: iam.get_account_summary()["SummaryMap"])
         return {str(name): number for name, number in found.items()}
 
@@ -124,7 +134,7 @@ class AccountReader:
             )
 
     def virtual(self) -> Iterator[Device]:
-        """Yield every virtual device. For a device of the root user, the user is REPORTED_ROOT."""
+        """Yield every virtual device. Its user is None if it is unassigned, and REPORTED_ROOT if it is root's."""
         for page in pages(self._ask, lambda iam, start: iam.list_virtual_mfa_devices(MaxItems=PAGE, **start)):
             for row in page["VirtualMFADevices"]:
                 yield Device(row["SerialNumber"], _holder(row), _seconds(row.get("EnableDate")))
@@ -135,7 +145,7 @@ class AccountReader:
         return [Device(row["SerialNumber"], REPORTED_ROOT, _seconds(row.get("EnableDate"))) for row in rows]
 
     def certifications(self, key: Device) -> tuple[str, ...]:
-        """Return the certifications of a security key, such as `FIDO L1` (iam:GetMFADevice)."""
+        """Return the certifications of a security key, such as `FIDO L1`, which may be none (iam:GetMFADevice)."""
         serial, user = key.serial, key.user or ""
         found = self._ask(lambda iam: iam.get_mfa_device(SerialNumber=serial, UserName=user))
         return tuple(f"{name} {level}" for name, level in sorted(found.get("Certifications", {}).items()))
@@ -166,7 +176,11 @@ class AccountReader:
     def simulated(
         self, documents: Sequence[str], actions: Sequence[str], context: RequestContext
     ) -> dict[str, Decision]:
-        """Return IAM's decision on each action under policies that are not attached yet (iam:SimulateCustomPolicy)."""
+        """Return IAM's decision on each action if only the policies in `documents` apply (iam:SimulateCustomPolicy).
+
+        `context` has the condition keys of the simulated request. A key whose value is None is left out. Raise AwsFault
+        for a decision that is not documented.
+        """
         found = self._ask(
             lambda iam: iam.simulate_custom_policy(
                 PolicyInputList=list(documents),
@@ -194,7 +208,10 @@ def _type(value: str) -> "ContextKeyTypeEnumType":
 
 
 def _holder(row: "VirtualMFADeviceTypeDef") -> str | None:
-    """Return the user of a virtual device. Root is recognized by its ARN, because IAM users can be named root."""
+    """Return the name of a virtual device's user, REPORTED_ROOT for root, or None for an unassigned device.
+
+    Root is recognized by its ARN, because IAM users can be named root.
+    """
     user = row.get("User")
     if not user:
         return None
@@ -258,7 +275,7 @@ def _role(row: "RoleDetailTypeDef") -> Entity:
 
 
 def _report(content: bytes, *, made: float) -> CredentialReport:
-    """Parse the report's CSV. A missing column or cell means that the report has an unknown format."""
+    """Parse the report's CSV. `made` is its time in Unix seconds. Raise AwsFault if a column or cell is missing."""
     try:
         rows = {row["user"]: _credentials(row) for row in csv.DictReader(io.StringIO(content.decode()))}
     except (KeyError, ValueError, OverflowError, csv.Error) as error:

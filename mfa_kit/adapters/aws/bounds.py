@@ -3,7 +3,8 @@
 botocore itself limits only the time between two reads, so a server that sends a byte now and then could delay a command
 forever. The limits apply to all of botocore's connections in this process, including those that renew credentials.
 
-A thread can also wait for a response only until a Stop is set, because Ctrl-C interrupts the main thread alone.
+A thread that waits for a response also ends when its Stop (a request to end the work) is set, because Ctrl-C interrupts
+only the main thread.
 """
 
 import http.client
@@ -72,8 +73,9 @@ class _BoundedStream(io.RawIOBase):
         return count
 
     def _receive(self, buffer: "Buffer", seconds: float) -> int:
-        """Receive octets within a number of seconds. Raise TimeoutError, or KeyboardInterrupt if a Stop is set.
+        """Receive octets into `buffer` and return their number, which is 0 at the end of the stream.
 
+        Raise TimeoutError if none arrive within `seconds`, and KeyboardInterrupt if a Stop of this thread is set.
         The socket is read directly, because the stream that http.client makes cannot be read again after a timeout.
         """
         until = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""What mfa-kit wants to know about a bucket before it puts backups into it. Reads only."""
+"""Reads the properties of an S3 bucket, and checks them before backups are written to it. It changes nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,10 +19,11 @@ BLOCK = "turn on Block Public Access for the bucket; see docs/backups-in-s3.md"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketState:
-    """The properties of a bucket. None means that AWS did not say, mostly because the permission is missing.
+    """The properties of a bucket. None means that a property could not be read, mostly for lack of a permission.
 
     `blocked` says whether all four settings of Block Public Access are on. `public` says whether the policy or the ACL
-    gives access to all people. `lock` is the mode in which new objects are locked, or "" if they are not.
+    gives everyone access. `versioning` says whether versioning is enabled. `lock` is the mode of the default retention,
+    in which S3 locks new objects, or "" if it does not lock them.
     """
 
     blocked: bool | None
@@ -46,7 +47,7 @@ def read_bucket(bucket: str, calls: S3Calls) -> BucketState:
 def check_bucket(bucket: str, calls: S3Calls) -> None:
     """Raise UsageFault for a bucket that does not exist, is public, or locks new objects in compliance mode.
 
-    What AWS does not let the caller read is not checked.
+    A property that the caller may not read is not checked.
     """
     try:
         public = False if _blocked(bucket, calls) else _public(bucket, calls)
@@ -64,7 +65,10 @@ def check_bucket(bucket: str, calls: S3Calls) -> None:
 
 
 def _ask(calls: S3Calls, operation: str, bucket: str, *, otherwise: str = "") -> Mapping[str, Any] | None:
-    """Return an answer about a bucket, {} for the error code `otherwise`, or None for any other error."""
+    """Make a read call about a bucket and return its response. Raise NoBucket.
+
+    Return {} if the call fails with the error code `otherwise`, and None if it fails with any other error.
+    """
     try:
         found: Mapping[str, Any] = calls.ask(operation, Bucket=bucket)
     except NoBucket:
@@ -94,7 +98,7 @@ def _public(bucket: str, calls: S3Calls) -> bool | None:
 
 
 def _lock(bucket: str, calls: S3Calls) -> str | None:
-    """Return the mode of the default retention, "" if there is none, or None if AWS does not say."""
+    """Return the mode of a bucket's default retention, "" if it has none, or None if that cannot be read."""
     answer = _ask(calls, "get_object_lock_configuration", bucket, otherwise="ObjectLockConfigurationNotFound")
     if answer is None:
         return None

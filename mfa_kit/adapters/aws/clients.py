@@ -48,8 +48,8 @@ class Connection:
 
     `ask_code` asks for a code of the MFA device with the given serial when the credentials require one. `workers` is
     the number of threads that use the clients, and `read_timeout` is how many seconds to wait for a response. If
-    `mfa_serial` is given, it replaces the device of the profile. `stored` says whether the session of a profile's role
-    is kept in the AWS CLI's cache on disk, so that the next command needs no new code.
+    `mfa_serial` is given, it replaces the `mfa_serial` of the profile. `stored` says whether the session of a profile's
+    role is kept in the AWS CLI's cache on disk, so that the next command needs no new code.
     """
 
     profile: str | None = None
@@ -79,7 +79,7 @@ class Clients:
 
     @property
     def credentials(self) -> Credentials | None:
-        """The credentials with which the clients sign, or None."""
+        """The credentials with which the clients sign requests, or None if there are none."""
         return self.session.get_credentials()
 
     @property
@@ -100,14 +100,17 @@ class Clients:
 
 
 def open_clients(wanted: Connection) -> Clients:
-    """Create the clients with the current credentials. Raise UsageFault for an invalid endpoint."""
+    """Create clients for IAM and STS with the credentials of a connection. Raise UsageFault for an invalid endpoint."""
     session = open_session(wanted)
     with _valid_endpoint(), our_errors():
         return Clients(_iam(session, wanted), _sts(session, wanted), session)
 
 
 def open_session(wanted: Connection) -> boto3.Session:
-    """Find the current credentials, and ask for a code if they need one. Raise UsageFault for an invalid endpoint."""
+    """Return a boto3 session with the credentials of a connection, after asking for an MFA code if they need one.
+
+    Raise UsageFault for an invalid endpoint.
+    """
     _quiet()
     bound_answers()
     with _valid_endpoint(), our_errors():
@@ -136,7 +139,7 @@ def _valid_endpoint() -> Iterator[None]:
 
 
 def open_organizations(clients: Clients, wanted: Connection) -> "OrganizationsClient":
-    """Create a client for Organizations with the credentials of other clients.
+    """Create a client for Organizations with the credentials of `clients`.
 
     This client is separate so that commands for one account do not load the service model of Organizations.
     """
@@ -146,7 +149,7 @@ def open_organizations(clients: Clients, wanted: Connection) -> "OrganizationsCl
 
 
 def create_shared_clients(wanted: Connection) -> "tuple[IAMClient, STSClient]":
-    """Create clients with invalid credentials. Each request must be signed with the credentials of an account.
+    """Create an IAM and an STS client with placeholder credentials. The caller chooses the real ones for each request.
 
     The STS client uses the regional endpoint, as AssumeRoot requires. Sessions from it are valid in all regions.
     """
@@ -158,9 +161,9 @@ def create_shared_clients(wanted: Connection) -> "tuple[IAMClient, STSClient]":
 
 
 def open_s3(wanted: Connection) -> Any:
-    """Create a client for S3, with its own session, so other commands do not load the service model of S3.
+    """Create a client for S3 with its own boto3 session. Other commands do not load the service model of S3.
 
-    A profile that needs a code is an error, unless its role session is in the AWS CLI's cache.
+    A profile that needs an MFA code leads to a UsageFault, unless its role session is in the AWS CLI's cache.
     """
 
     def refuse(serial: str) -> str:
@@ -202,7 +205,10 @@ def _place(session: boto3.Session, wanted: Connection) -> Place:
 
 
 def _checked(create: Callable[[Config], C], wanted: Connection) -> C:
-    """Create a client that uses no proxy for loopback. Raise UsageFault for any other unencrypted endpoint."""
+    """Return a client made by `create`. For an endpoint on loopback, the client uses no proxy.
+
+    Raise UsageFault for an unencrypted endpoint that is not on loopback.
+    """
     client = create(_config(wanted))
     address = client.meta.endpoint_url
     _check_encrypted(address)
@@ -238,9 +244,9 @@ def _ask_by(ask_code: AskCode, session: botocore.session.Session, *, stored: boo
 
 
 def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> boto3.Session:
-    """Return a session with MFA if the profile has a user's access keys and the setting `mfa_serial`.
+    """Return a session with MFA if the profile has a user's access keys, and it or `wanted` has an `mfa_serial`.
 
-    boto3 ignores `mfa_serial` for access keys. The session is kept in memory only. For any other profile, return
+    boto3 ignores `mfa_serial` for access keys. The new session is kept in memory only. For any other profile, return
     `session`.
     """
     config = session._session.get_scoped_config()  # noqa: SLF001 - boto3 has no public access to the settings of a profile
@@ -261,9 +267,10 @@ def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> 
 
 
 def moment(text: Any) -> datetime:
-    """Parse a time in a response as botocore does, but without guessing its format.
+    """Parse a time in a response as botocore does, but try ISO 8601 first.
 
-    For a long page, guessing takes most of the time. Raise ResponseParserError for text that is not a time.
+    botocore guesses the format of each time, which takes most of the time for a long page. Raise ResponseParserError
+    for text that is not a time.
     """
     try:
         found = _parsed(text)

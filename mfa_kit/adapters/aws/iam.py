@@ -71,14 +71,15 @@ MFA_PRESENT: "ContextEntryTypeDef" = {
 
 
 class Iam:
-    """The Inventory and Registrar of one account, with one pair of clients for up to `workers` threads.
+    """Implements Inventory (reads from IAM) and Registrar (writes MFA devices) for one account.
 
-    `check` is called before each write, and `observe` after it, also if it failed. `read_timeout` is how many seconds
-    to wait for a response. `ask_code` asks for a code of the MFA device with the given serial when the credentials
-    require a code.
-    `turn`, if given, makes the attempts of each read, so that a command that reads many users can limit its rate.
-    `clients` creates the pair of clients, and creates it again after credentials have expired. After `stop`, a thread
-    that waits for a response raises KeyboardInterrupt.
+    One IAM client and one STS client serve up to `workers` threads. `check` is called before each write, and `observe`
+    after it, also if it failed. `read_timeout` is how many seconds to wait for a response. `ask_code` asks for a code
+    of the MFA device with the given serial when the credentials require a code.
+    `turn`, if given, performs each attempt of a read. It may wait before the attempt and retry it, so that a command
+    that reads many users can limit its rate.
+    `clients` creates the two clients, and creates them again after credentials have expired. After `stop` is set, a
+    thread that waits for a response raises KeyboardInterrupt.
     """
 
     def __init__(
@@ -120,7 +121,10 @@ class Iam:
         return clients
 
     def renew(self, account: str) -> None:
-        """Load the credentials again. Raise Expired if they are of another account, or the error of a failed call."""
+        """Load the credentials again, and create clients with them.
+
+        Raise Expired if the new credentials do not belong to `account`, or the error of a call that failed.
+        """
         opened = self._open()
         with our_errors():
             found = opened.sts.get_caller_identity()["Account"]
@@ -137,7 +141,7 @@ class Iam:
     def _answered(
         self, *, http_response: AWSResponse, parsed: Mapping[str, Mapping[str, str]], model: OperationModel, **_: object
     ) -> None:
-        """Record the time and the request ID of each response."""
+        """Store the clock offset and the request ID from a response."""
         # Keep only the metadata, before anything else, because the rest of a response may contain a secret.
         parsed = {"": parsed.get("ResponseMetadata", {})}
         self._last.request_id = parsed[""].get("RequestId")
@@ -159,7 +163,7 @@ class Iam:
 
     @contextmanager
     def _write(self, operation: str, *, user: str | None, serial: str | None) -> Iterator[None]:
-        """Run the `with` block as one attempt to write, and report it to the observer with its request ID."""
+        """Run the `with` block as one attempt to write. Then pass its result and request ID to `observe` as a Call."""
         self._check()
         self._last.request_id = None
         answer = "Unclear"
@@ -175,9 +179,10 @@ class Iam:
             self._observe(Call(operation=operation, user=user, serial=serial, request_id=request_id, answer=answer))
 
     def caller(self) -> Caller:
-        """Return the caller's identity from STS. The response also sets the clock.
+        """Return the caller's identity from STS. The response also gives AWS's time, which `now` and `offset` use.
 
-        Raise AwsFault if the two clocks differ so much that AWS would refuse requests.
+        Raise AwsFault if this computer's clock and AWS's clock differ so much that AWS would refuse requests, or if the
+        response has an invalid ARN.
         """
         identity = self._read(self._clients.sts.get_caller_identity)
         if abs(self._offset) > FARTHEST:
@@ -191,7 +196,7 @@ class Iam:
         return Caller(account, arn)
 
     def now(self) -> float:
-        """Return AWS's time in Unix seconds: the local clock plus the offset in the last response."""
+        """Return AWS's time in Unix seconds: the local clock plus the offset measured in the last response."""
         return time.time() + self._offset
 
     def offset(self) -> float:
@@ -199,7 +204,10 @@ class Iam:
         return self._offset
 
     def ask(self, call: Callable[["IAMClient"], T]) -> T:
-        """Make a read call with the IAM client, as `Ask` does. Retry it if it is throttled or gets no response."""
+        """Make a read call with the IAM client and return its result. Retry it if it is throttled or gets no response.
+
+        This method implements `pages.Ask`.
+        """
         return self._read(lambda: call(self._clients.iam))
 
     def ask_organizations(self, call: Callable[["OrganizationsClient"], T]) -> T:
@@ -254,9 +262,9 @@ class Iam:
         return [row["UserName"] for page in listed for row in page["Users"]]
 
     def allowed(self, actions: Mapping[str, str]) -> dict[str, bool | None]:
-        """Return whether the caller's own policies allow each action on its resource, or None if that is unknown.
+        """Return, for each action, whether the caller's own policies allow it, or None if that is unknown.
 
-        `actions` has the resource of each action.
+        `actions` maps each action to its resource.
         """
         caller = self.caller()
         role = re.fullmatch(r"(arn:[^:]+):sts::(\d+):assumed-role/([^/]+)/.*", caller.arn)
@@ -268,7 +276,7 @@ class Iam:
         return verdicts
 
     def _simulated(self, who: str, names: list[str], resource: str) -> dict[str, bool | None]:
-        """Simulate actions on a resource, and return whether each is allowed.
+        """Simulate actions of the principal `who` on a resource. Return, for each action, whether it is allowed.
 
         The result is None for a denial that depends on a condition such as MFA, because the simulation does not know
         the condition's values.
@@ -300,10 +308,10 @@ class Iam:
         return verdicts
 
     def run_of(self, serial: str) -> str | Mark:
-        """Return the run that created a virtual device, from its tag.
+        """Return the ID of the mfa-kit run that created a virtual device, from the device's tag.
 
-        Return UNTAGGED if the device has no such tag, or if the caller may not read tags. Return ABSENT if the device
-        does not exist.
+        Return Mark.UNTAGGED if the device has no such tag, or if the caller may not read tags. Return Mark.ABSENT if
+        the device does not exist.
         """
         try:
             run = self.tags(serial).get(RUN_TAG, "")
@@ -350,8 +358,8 @@ class Iam:
         """Create credentials for the console, as the JSON that AWS's federation endpoint accepts, valid for 15 minutes.
 
         The endpoint accepts only credentials from AssumeRole or GetFederationToken. GetFederationToken requires a
-        user's own long-term keys. If a role is assumed from another session, no duration is requested, because the
-        endpoint would refuse the new session.
+        user's own long-term keys; without them and without `role`, raise UsageFault. If a role is assumed from another
+        session, no duration is requested, because the endpoint would refuse a session with a requested duration.
         """
         own_keys = self._clients.own_keys
         name = re.sub(r"[^\w+=,.@-]", "-", f"mfa-kit-{user}", flags=re.ASCII)
@@ -403,7 +411,10 @@ class Iam:
         return _created(device, label=f"{intent.name}@{intent.account}")
 
     def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
-        """Assign a device to its user (EnableMFADevice). `codes` is called just before the request is sent."""
+        """Assign a device to its user (EnableMFADevice).
+
+        `codes` returns two consecutive codes, and is called just before the request is sent.
+        """
         pair = codes()
         with self._write("EnableMFADevice", user=intent.user, serial=intent.serial):
             self._clients.iam.enable_mfa_device(
@@ -414,7 +425,10 @@ class Iam:
             )
 
     def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
-        """Make IAM measure the clock offset of a device (ResyncMFADevice). `codes` is as in `enable`."""
+        """Have IAM measure the clock offset of a device again (ResyncMFADevice).
+
+        `codes` returns two consecutive codes, and is called just before the request is sent.
+        """
         pair = codes()
         with self._write("ResyncMFADevice", user=user, serial=serial):
             self._clients.iam.resync_mfa_device(
@@ -436,9 +450,10 @@ class Iam:
 
 
 def _created(device: Secret["VirtualMFADeviceTypeDef"], *, label: str) -> Created:
-    """Return the secret, and the key URI from AWS's QR code.
+    """Return the secret of a device, and the key URI from AWS's QR code.
 
-    Raise IntegrityFault if the secret is not base32, or differs from the secret in the QR code.
+    If there is no QR code, the key URI is made from the secret and `label`. Raise IntegrityFault if the secret is not
+    base32, or differs from the secret in the QR code.
     """
     try:
         seed = otp.from_base32(Secret(device.reveal()["Base32StringSeed"]))

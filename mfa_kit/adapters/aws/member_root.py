@@ -45,9 +45,10 @@ PLACES = {
 
 
 def read_central_root_access(ask: Ask) -> CentralRootAccess:
-    """Return the place of the caller's account in its organization, and the root access features that it may see.
+    """Return the role of the caller's account in its organization, and the enabled features of centralized root access.
 
-    Raise AccessDenied without iam:ListOrganizationsFeatures, and AwsFault for any other failure.
+    The features are None if the account may not list them. Raise AccessDenied if the caller lacks the permission
+    iam:ListOrganizationsFeatures, and AwsFault for any other failure.
     """
     try:
         features = ask(lambda iam: iam.list_organizations_features().get("EnabledFeatures", []))
@@ -60,16 +61,19 @@ def read_central_root_access(ask: Ask) -> CentralRootAccess:
 
 
 class Attempts(Protocol):
-    """Makes a read call, with retries if needed, and raises one of mfa-kit's errors."""
+    """Calls a function that makes one read call, and retries it if needed. Returns the function's result.
+
+    Raises one of mfa-kit's errors if the last attempt fails.
+    """
 
     def __call__(self, act: Callable[[], T]) -> T: ...
 
 
 class MemberRootReader:
-    """Reads the posture of the root users of member accounts.
+    """Reads the posture of the root users of member accounts: their credentials and MFA devices.
 
     `sessions` use credentials of the management account, or of a delegated administrator for IAM in the same
-    organization. `attempts` makes each call. Any number of threads may use the reader.
+    organization. `attempts` performs each call and may retry it. Any number of threads may use the reader.
     """
 
     def __init__(self, sessions: MemberSessions, *, attempts: Attempts) -> None:
@@ -77,7 +81,7 @@ class MemberRootReader:
         self._task = f"arn:{sessions.hub.partition}:iam::aws:policy/root-task/{TASK}"
 
     def posture(self, account: str) -> RootPosture:
-        """Return the posture of an account's root user. If a call fails, `unread` has the reason."""
+        """Return the posture of an account's root user. If a call fails, the field `unread` has the reason."""
         try:
             credentials = self._attempts(lambda: self._assume_root(account))
         except MfaKitError as error:
@@ -116,6 +120,6 @@ def _summary(iam: "IAMClient") -> Mapping[str, int]:
 
 
 def _devices(iam: "IAMClient") -> tuple[Device, ...]:
-    """Return root's devices. Root can have eight, so they are on one page."""
+    """Return root's MFA devices. Root can have at most eight, so they are on one page."""
     rows = iam.list_mfa_devices()["MFADevices"]
     return tuple(Device(row["SerialNumber"], REPORTED_ROOT) for row in rows)

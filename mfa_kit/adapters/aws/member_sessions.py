@@ -63,7 +63,10 @@ def _pass_on(**answer: Any) -> None:
 
 @contextmanager
 def _signing(signer: _Signer, stop: Stop) -> Iterator[None]:
-    """Sign the requests of this thread. After `stop`, they raise KeyboardInterrupt and wait for no response."""
+    """In the `with` block, sign the requests of this thread with the credentials of `signer`.
+
+    After `stop` is set, the requests raise KeyboardInterrupt instead of waiting for a response.
+    """
     before = _SIGNER.set(signer)
     try:
         with ended_by(stop):
@@ -75,7 +78,7 @@ def _signing(signer: _Signer, stop: Stop) -> Iterator[None]:
 class _AccountClient:
     """A shared client whose calls are signed with the credentials of one account. `limit` limits parallel calls.
 
-    After `stop`, a call raises KeyboardInterrupt without sending a request, or without waiting for its response.
+    After `stop` is set, a call raises KeyboardInterrupt without sending a request, or without waiting for its response.
     """
 
     def __init__(self, client: BaseClient, limit: threading.Semaphore, credentials: Credentials, stop: Stop) -> None:
@@ -96,7 +99,7 @@ class _AccountClient:
 
 @dataclass(frozen=True, slots=True)
 class _MemberClients(Clients):
-    """The shared clients with the credentials of one account. The boto3 session is the caller's."""
+    """The shared clients with the credentials of one account. `session` has the caller's own credentials."""
 
     member: Credentials
 
@@ -115,8 +118,8 @@ class _MemberClients(Clients):
 class MemberSessions:
     """Opens sessions in accounts with the caller's own credentials, and keeps the sessions in memory only.
 
-    `source_identity` is sent with each AssumeRole, so that CloudTrail records which person uses the session. `stop`
-    ends the calls and the pauses of all accounts.
+    `source_identity` is sent with each AssumeRole, so that CloudTrail records which person uses the session. When
+    `stop` is set, the calls and pauses of all accounts end with KeyboardInterrupt.
     """
 
     def __init__(self, wanted: Connection, *, source_identity: str | None = None, stop: Stop | None = None) -> None:
@@ -131,20 +134,24 @@ class MemberSessions:
         self._limit, self._renewing = threading.Semaphore(wanted.workers), threading.Lock()
 
     def renew(self, known: Clients) -> None:
-        """Load the caller's own credentials again, unless another thread has already replaced `known`."""
+        """Load the caller's own credentials again. `known` is the value of `hub` whose credentials have expired.
+
+        Do nothing if another thread has already replaced it.
+        """
         with self._renewing:
             if self.hub is known:
                 self.hub = self._own_credentials.open()
 
     def own_clients(self) -> Clients:
-        """Return the shared clients for the caller's own account. Raise AwsFault if there are no credentials."""
+        """Return the shared clients, signing with the caller's own credentials. Raise AwsFault if there are none."""
         return self.clients_with(self._own())
 
     def enter(self, account: OrgAccount, *, entering: Stop | None = None) -> tuple[Clients, Caller]:
         """Open a session in an account by assuming its roles one after the other, or with its profile.
 
-        A role session is renewed before it expires. `entering` ends this call, by default the Stop of all accounts.
-        Raise AccessDenied with the possible causes, or UsageFault if the
+        Return the account's clients and the identity of the session. A role session is renewed before it expires. When
+        `entering`, by default the Stop of all accounts, is set, this call ends with KeyboardInterrupt. Raise
+        AccessDenied if a role cannot be assumed, with the possible causes in its hint. Raise UsageFault if the
         credentials belong to another account.
         """
         entering = entering or self.stop
@@ -186,11 +193,11 @@ class MemberSessions:
         *,
         stop: Stop,
     ) -> tuple[RefreshableCredentials, str]:
-        """Assume a role, and return credentials that renew themselves, and the ARN of the session.
+        """Assume a role. Return a pair: credentials that renew themselves, and the ARN of the session.
 
-        All AssumeRole calls count toward the quota of the caller's account, so work in many accounts may exceed it. A
-        pause therefore does not give up the place of this account. `stop` ends the first call, and the Stop of all
-        accounts the renewals.
+        All AssumeRole calls count toward the quota of the caller's account, so work in many accounts may exceed it.
+        While this call pauses, therefore, no other account starts in place of this one. `stop` ends the first call. The
+        Stop of all accounts ends the renewals.
         """
         wanted: AssumeRoleRequestTypeDef = {"RoleArn": role, "RoleSessionName": session_name or SESSION_NAME}
         if external_id is not None:
@@ -223,7 +230,10 @@ class MemberSessions:
         return credentials, arn
 
     def _by_profile(self, account: OrgAccount, profile: str, entering: Stop) -> tuple[Clients, Caller]:
-        """Open a session with the credentials of a profile. STS says which account they belong to."""
+        """Open a session with the credentials of a profile. Ask STS which account they belong to.
+
+        Raise UsageFault if it is another account.
+        """
 
         def identify() -> "GetCallerIdentityResponseTypeDef":
             with our_errors():

@@ -31,7 +31,10 @@ T = TypeVar("T")
 
 
 class AskOrganizations(Protocol):
-    """Makes one read call with boto3's Organizations client. Raises one of mfa-kit's errors, and may retry."""
+    """Makes one read call with boto3's Organizations client and returns its result. It may retry the call.
+
+    Raises one of mfa-kit's errors if the call fails.
+    """
 
     def __call__(self, call: Callable[["OrganizationsClient"], T]) -> T: ...
 
@@ -46,7 +49,7 @@ P = TypeVar("P", bound=OrganizationsPage)
 
 
 class OrganizationReader:
-    """Reads the organization of the account that `ask` uses."""
+    """Reads the organization of the account whose credentials `ask` uses."""
 
     def __init__(self, ask: AskOrganizations) -> None:
         self._ask = ask
@@ -59,7 +62,7 @@ class OrganizationReader:
         account.
 
         Raise AccessDenied if the caller may not list the accounts, UsageFault if there is no such unit, and AwsFault if
-        the account is not in an organization.
+        the caller's account is not in an organization.
         """
         seen: set[str] = set()
         for row in self._all() if ou is None else self._below(ou):
@@ -82,7 +85,7 @@ class OrganizationReader:
             yield from page["Accounts"]
 
     def _below(self, ou: str) -> Iterator["AccountTypeDef"]:
-        """Yield the accounts of a unit, then those of each unit below."""
+        """Yield the accounts directly in a unit, then those of each unit below it."""
         left, seen = [ou], {ou}
         while left:
             parent = left.pop(0)
@@ -187,5 +190,5 @@ def _checked_id(found: str | None) -> str:
 
 
 def _state(found: str | None) -> AccountState:
-    """Return the state with this name, or UNKNOWN."""
+    """Return the state with this name, or UNKNOWN if there is none."""
     return AccountState(found) if found in set(AccountState) else AccountState.UNKNOWN

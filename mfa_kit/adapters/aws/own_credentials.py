@@ -18,13 +18,14 @@ from mfa_kit.adapters.aws.refusals import our_errors
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.otp import PERIOD
 
-# The settings of a profile of a role that needs a code (AWS CLI user guide, "Using an IAM role in the AWS CLI").
+# A profile has all these settings if it assumes a role with a code (AWS CLI user guide, "Using an IAM role in the AWS
+# CLI").
 ROLE_WITH_MFA = {"role_arn", "source_profile", "mfa_serial"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileRole:
-    """The role of a profile, and the session with MFA that may assume it."""
+    """The role that a profile names. `source` has the credentials of a session with MFA that may assume the role."""
 
     source: Credentials
     role: str
@@ -33,10 +34,12 @@ class ProfileRole:
 
 
 class OwnCredentials:
-    """Opens credentials that may need a code. Any number of threads may use it. Only one prompt at a time is shown.
+    """Loads the user's credentials, and asks for an MFA code if they need one.
+
+    Any number of threads may use one object. Only one prompt at a time is shown.
 
     AWS locks a device after several wrong codes. So if a code led to an error, no other code of that device is asked
-    for during the next PERIOD seconds, and the same error is raised again. `clock` returns seconds.
+    for during the next PERIOD seconds, and the same error is raised again. `clock` returns a monotonic time in seconds.
     """
 
     def __init__(self, wanted: Connection, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -47,12 +50,12 @@ class OwnCredentials:
         self._sources: dict[tuple[str, str], Credentials] = {}
 
     def open(self) -> Clients:
-        """Create clients with the credentials from the options of the command."""
+        """Create clients with the credentials of the Connection that was given to the constructor."""
         with self._lock, self.remembering():
             return open_clients(self._wanted)
 
     def of_profile(self, profile: str) -> Credentials | ProfileRole:
-        """Return the credentials of a profile. If its role needs a code, return the role and the session with MFA.
+        """Return the credentials of a profile, or a ProfileRole if it assumes a role that needs an MFA code.
 
         Raise UsageFault if the profile has no credentials, and Declined if a code is needed and cannot be asked for.
         """
@@ -76,12 +79,15 @@ class OwnCredentials:
             return credentials
 
     def forget_sources(self) -> None:
-        """Forget the sessions with MFA, because they have expired. The next use asks for a code again."""
+        """Forget all sessions with MFA, after one of them has expired. The next use of each asks for a code again."""
         with self._lock:
             self._sources.clear()
 
     def _source(self, profile: str, serial: str) -> Credentials | None:
-        """Return a session with MFA for the access keys of a profile, or None if the profile has no access keys."""
+        """Return the credentials of a session with MFA that was requested with the access keys of a profile.
+
+        `serial` is the MFA device. Return None if the profile has no access keys.
+        """
         known = self._sources.get((profile, serial))
         if known is None and "role_arn" not in profile_settings(profile):
             session = open_session(replace(self._wanted, profile=profile, mfa_serial=serial, stored=False))
@@ -93,7 +99,10 @@ class OwnCredentials:
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
-        """If the `with` block raises an error after this thread asked for a code, remember the error for the device."""
+        """If the `with` block raises an error after this thread asked for a code, store the error for the MFA device.
+
+        For a while, the error is raised again instead of another prompt for the device.
+        """
         self._asked.serial = None
         try:
             yield

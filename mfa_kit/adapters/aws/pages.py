@@ -16,20 +16,23 @@ T = TypeVar("T")
 
 
 class Ask(Protocol):
-    """Makes one read call with boto3's IAM client. Raises one of mfa-kit's errors. An implementation may retry."""
+    """Makes one read call with boto3's IAM client and returns its result. An implementation may retry the call.
+
+    Raises one of mfa-kit's errors if the call fails.
+    """
 
     def __call__(self, call: Callable[["IAMClient"], T]) -> T: ...
 
 
 class IamPage(TypedDict):
-    """The fields that every page of a listing has besides its rows."""
+    """The fields of a listing's page other than its rows. IAM sends `Marker` only if `IsTruncated` is true."""
 
     IsTruncated: bool
     Marker: str
 
 
 class From(TypedDict):
-    """The position where a page begins; empty for the first page."""
+    """The argument of a call that says where the requested page begins. It is empty for the first page."""
 
     Marker: NotRequired[str]
 
@@ -38,7 +41,7 @@ P = TypeVar("P", bound=IamPage)
 
 
 def pages(ask: Ask, call: Callable[["IAMClient", From], P]) -> Iterator[P]:
-    """Yield the pages of a listing.
+    """Yield the pages of a listing in order. `call` requests the page that begins at the given position.
 
     Raise AwsFault if a marker repeats, or the error that `ask` raises for a page.
     """

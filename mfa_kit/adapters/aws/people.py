@@ -13,7 +13,10 @@ class People:
         self._ask = ask
 
     def users(self, *, details: bool) -> Iterator[ListedUser]:
-        """Yield every user. With `details`, groups and tags are included; IAM then sends the policies as well."""
+        """Yield every user. With `details`, each has their groups and tags; otherwise both are empty.
+
+        Details take longer, because IAM sends the users' policies with them.
+        """
         if not details:
             for page in pages(self._ask, lambda iam, start: iam.list_users(MaxItems=PAGE, **start)):
                 yield from (ListedUser(name=row["UserName"], path=row["Path"]) for row in page["Users"])

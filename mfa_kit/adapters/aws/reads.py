@@ -14,15 +14,17 @@ READ_PAUSES = (0.5, 1, 2, 4, 8)
 
 
 class Retry(Protocol):
-    """Calls a function, and retries it after some errors. Returns the last result, or raises the last error."""
+    """Calls a function, and retries it after some errors. Returns the function's result, or raises its last error."""
 
     def __call__(self, act: Callable[[], T]) -> T: ...
 
 
 def read(attempt: Callable[[], T], *, sleep: Callable[[float], None], turn: Retry | None = None) -> T:
-    """Make a read call, and retry it if it is throttled or gets no response. Reading twice is harmless.
+    """Call `attempt`, which makes one read call, and return its result.
 
-    `attempt` raises mfa-kit's errors. `turn`, if given, makes each attempt. It retries throttled attempts itself.
+    Retry it if it is throttled or gets no response, because reading twice is harmless. After the last attempt, raise
+    its error. `attempt` raises mfa-kit's errors. `turn`, if given, performs each attempt. It may wait before the
+    attempt, and it retries throttled attempts itself.
     """
     for pause in READ_PAUSES:
         try:

@@ -42,7 +42,7 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
     "EntityAlreadyExists": (errors.AlreadyExists, "list the devices: mfa-kit status; mfa-kit orphans list"),
     "EntityTemporarilyUnmodifiable": (errors.Busy, "wait some minutes and try again"),
     "ExpiredToken": (Expired, SIGN_IN),
-    "InvalidAuthenticationCode": (errors.InvalidCode, "check the clock that the codes come from and try again"),
+    "InvalidAuthenticationCode": (errors.InvalidCode, "check the clock of the device that shows the codes"),
     "InvalidClientTokenId": (AwsFault, "check the --profile; in GovCloud and China also give the --region"),
     **dict.fromkeys(
         ("InvalidAction", "NotImplemented", "UnknownOperation", "UnsupportedOperation"),
@@ -128,7 +128,10 @@ def is_wrong_code(error: ClientError) -> bool:
 
 
 def refused_role(error: ClientError, role: str) -> MfaKitError:
-    """Convert the refusal of an AssumeRole that mfa-kit itself sent. AWS's message is the same for most causes."""
+    """Return the error for an AssumeRole that mfa-kit itself sent and AWS refused.
+
+    The hint of an AccessDenied lists the possible causes, because AWS's message is the same for most of them.
+    """
     found = _answered(error)
     if not isinstance(found, AccessDenied):
         return found

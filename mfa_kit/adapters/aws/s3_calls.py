@@ -1,8 +1,11 @@
-"""Single calls to Amazon S3, with retries. Answers that decide something become an error class of this module.
+"""Makes single calls to Amazon S3, with retries.
 
-A read is repeated as any read is. A PutObject is repeated too, unlike writes to IAM: it is conditional, and a
-repetition sends the same octets, so it is harmless whether or not an earlier attempt took effect. The same holds for
-the removal of one version, and for a removal on the condition that the content is known.
+Error responses on which callers base a decision, such as that an object does not exist, are raised as this module's own
+error classes.
+
+A read is retried as any read is. Unlike writes to IAM, a PutObject is retried too: it is conditional, and a retry sends
+the same octets, so it is harmless whether or not an earlier attempt took effect. The same holds for deleting one
+version, and for deleting an object on the condition that it has a known entity tag.
 """
 
 import threading
@@ -42,12 +45,15 @@ class NoBucket(AwsFault):
 
 
 class Damaged(Unclear):
-    """The content of an object has another checksum or another length than S3 says."""
+    """The content that was received does not have the checksum or the length that S3 reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectVersion:
-    """A version of an object, or a delete marker. The ID is `null` for an object from before versioning."""
+    """A version of an object, or a delete marker. The ID is `null` for an object from before versioning.
+
+    `latest` says whether it is the current version, and `marker` whether it is a delete marker.
+    """
 
     url: S3Url
     id: str
@@ -68,7 +74,7 @@ class Found:
 
 
 class S3Calls:
-    """The calls to S3 that backups need. Each raises MfaKitError.
+    """The calls to S3 that backups need. Each raises MfaKitError if it fails.
 
     `client` creates the client when it is first needed. `encryption` are the arguments of PutObject that choose the
     encryption at rest.
@@ -83,18 +89,18 @@ class S3Calls:
 
     @property
     def client(self) -> Any:
-        """The client."""
+        """boto3's client for S3, created at its first use."""
         with self._creating:
             if self._client is None:
                 self._client = self._create()
         return self._client
 
     def ask(self, operation: str, **arguments: Any) -> Any:
-        """Make a read call."""
+        """Make a read call, with retries, and return the response. `operation` is a method of boto3's client."""
         return read(lambda: _attempt(lambda: getattr(self.client, operation)(**arguments)), sleep=self._sleep)
 
     def get(self, url: S3Url, *, most: int, version: str | None = None) -> Found:
-        """Read an object, at most `most` octets of it. Raise Absent."""
+        """Read at most `most` octets of an object, or of one version of it. Raise Absent if it does not exist."""
         wanted = {"VersionId": version} if version else {}
 
         def attempt() -> Found:
@@ -110,9 +116,9 @@ class S3Calls:
         return read(lambda: _attempt(attempt), sleep=self._sleep)
 
     def put(self, url: S3Url, content: bytes) -> str | None:
-        """Create an object, and return its version, or None if the bucket has none. Raise Taken if the key is in use.
+        """Create an object. Return its version ID, or None without versioning. Raise Taken if the key is in use.
 
-        After an attempt without an answer, Taken may be raised for the object that this attempt created.
+        If an attempt gets no response but created the object, the next attempt raises Taken because of that object.
         """
 
         def attempt() -> str | None:
@@ -171,7 +177,7 @@ class S3Calls:
 
 
 def _attempt(act: Callable[[], T]) -> T:
-    """Make one attempt, and convert an error response."""
+    """Call `act`, which makes one request, and return its result. Convert its errors to mfa-kit's."""
     with our_errors():
         try:
             return act()
@@ -184,7 +190,7 @@ def _attempt(act: Callable[[], T]) -> T:
 
 
 def _meaning(error: ClientError) -> MfaKitError | None:
-    """Return the error for an answer that only S3 gives, or None for any other answer."""
+    """Return the error for a response that this module treats specially, or None for any other error response."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in ABSENT:

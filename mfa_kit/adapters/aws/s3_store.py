@@ -3,9 +3,10 @@
 Every object is written with `If-None-Match: *`, so nothing is ever overwritten, and read back afterward. A removal
 deletes all versions of an object, because the old versions contain the secret too.
 
-S3 cannot rename an object. So a new content is first written as a copy beside the object (`FILE.rekey-XXXXXXXX`) and
-read back, then the object is deleted and written again, and then the copy is deleted. At each moment, the object or a
-complete copy exists. A later process finishes what a killed one began.
+S3 cannot rename an object. So to replace an object, its new content is first written as a copy beside the object
+(`FILE.rekey-XXXXXXXX`) and read back, then the object is deleted and written again, and then the copy is deleted. At
+each moment, the object or a complete copy exists. If a process is killed in between, the next one that replaces the
+object finishes the earlier replacement first.
 """
 
 import secrets
@@ -25,7 +26,7 @@ COMPLIANCE = "COMPLIANCE"
 
 
 class S3Folder:
-    """A prefix of a bucket. `checked` has the buckets that need no other check in this process."""
+    """A prefix of a bucket. `checked` has the names of the buckets that this process has already checked."""
 
     def __init__(self, url: S3Url, calls: S3Calls, checked: set[str]) -> None:
         self._url, self._calls, self._checked = url, calls, checked
@@ -37,12 +38,13 @@ class S3Folder:
             self._checked.add(self._url.bucket)
 
     def is_there(self) -> bool:
-        """Return True, because a prefix exists as soon as an object is written. `files` finds out about the bucket."""
+        """Return True, because a prefix needs no creation. Whether the bucket exists is only checked by `files`."""
         return True
 
     def files(self) -> Iterator[S3Url]:
-        """Yield the objects three levels below, sorted by their parts. An object with only a copy counts as there.
+        """Yield the URLs of the objects `ACCOUNT/USER/FILE` below this prefix, sorted by the parts of their keys.
 
+        An object that was deleted while it was replaced, so that only its copy is left, is included.
         Raise UsageFault if the bucket does not exist.
         """
         above = len(self._url.parts)
@@ -57,13 +59,16 @@ class S3Folder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Check the bucket. S3 has no locks, so each object is protected by the conditions of its own writes."""
+        """Check the bucket, and then run the `with` block without a lock, because S3 has none.
+
+        The conditions of the single writes protect each object from other processes.
+        """
         self.check()
         yield
 
 
 class S3File:
-    """An object that is a backup."""
+    """One backup, which is an object of a bucket. It may not exist."""
 
     def __init__(self, url: S3Url, calls: S3Calls) -> None:
         self._url, self._calls = url, calls
@@ -78,7 +83,7 @@ class S3File:
         return self.is_taken()
 
     def read(self, most: int) -> bytes:
-        """Return the content, or that of a copy if a killed process left only the copy."""
+        """Return at most `most` octets of the content, or of a copy's if a killed process left only the copy."""
         with self._faults("read"):
             try:
                 return self._calls.get(self._url, most=most).content
@@ -89,12 +94,19 @@ class S3File:
             return self._calls.get(self._url, most=most).content  # another process has finished in between
 
     def create(self, sealed: bytes) -> None:
-        """Write a new object and read it back. An object with exactly this content was written by a lost attempt."""
+        """Write a new object and read it back. Raise IntegrityFault if an object with other content exists.
+
+        An object with exactly this content is no error, because an attempt without a response may have written it.
+        """
         with self._faults("written"):
             self._create(self._url, sealed)
 
     def replace(self, change: Callable[[bytes], bytes], check: Callable[[bytes], bool], *, most: int) -> bool:
-        """Replace the content by way of a copy, as the module's docstring describes."""
+        """Replace the content by `change(content)`, in the steps that the module's docstring describes.
+
+        Return the result of `check` for the new content as read back. If `check` raises IntegrityFault or AccessDenied,
+        or if another process changed the object, the old content remains.
+        """
         with self._faults("replaced"):
             stale = self._finish_earlier(most)
             old = self._calls.get(self._url, most=most)
@@ -113,13 +125,16 @@ class S3File:
         return opens
 
     def discard(self) -> None:
-        """Remove all versions of the object and of its copies."""
+        """Remove all versions of the object and of its copies. Raise IntegrityFault if there are none."""
         with self._faults("removed"):
             if not self._delete_all(self._url):
                 raise Absent("there is no such object", "see: mfa-kit backup list")
 
     def remove(self, *, sealed: bool) -> None:
-        """Remove all versions of the object and of its copies, if they exist."""
+        """Remove all versions of the object and of its copies, if they exist.
+
+        `sealed` says that the object was written completely. If the bucket cannot be found then, raise IntegrityFault.
+        """
         with self._faults("removed"):
             try:
                 self._delete_all(self._url)
@@ -128,7 +143,10 @@ class S3File:
                     raise
 
     def _create(self, url: S3Url, sealed: bytes) -> Found:
-        """Write an object and return what was read back. Raise IntegrityFault if it is not what was written."""
+        """Write a new object, read it back and return it.
+
+        Raise IntegrityFault if the object existed with other content, or if the content that was read back differs.
+        """
         most = len(sealed) + 1
         try:
             version = self._calls.put(url, sealed)
@@ -150,10 +168,10 @@ class S3File:
         return list(self._calls.keys(S3Url(self._url.bucket, f"{self._url.key}{COPY}")))
 
     def _finish_earlier(self, most: int) -> list[S3Url]:
-        """Finish what a killed process began. Return its copies that are not needed once the object is replaced.
+        """Finish the replacements that killed processes began. Return the copies whose content is not the object's.
 
-        Those copies may be removed then, even if their process is alive: it read the old content, and deletes the
-        object only if it still has that content.
+        The caller removes these copies after it has replaced the object. This is safe even if the process that wrote a
+        copy is still running, because that process deletes the object only if the object has the content that it read.
         """
         copies = self._copies()
         if not copies:
@@ -172,9 +190,9 @@ class S3File:
         return stale
 
     def _delete_old(self, old: Found) -> None:
-        """Delete all versions of the object, unless its newest version is another one than the one that was read.
+        """Delete all versions of the object. Raise IntegrityFault if `old`, which was read, is not its newest version.
 
-        If this raises IntegrityFault or AccessDenied, the object still has a content.
+        If this raises IntegrityFault or AccessDenied, the object still exists.
         """
         changed = IntegrityFault(f"another process changed {self._url}", "repeat the command")
         if old.version is None:
@@ -189,13 +207,16 @@ class S3File:
         self._delete_each(versions)
 
     def _delete_all(self, url: S3Url) -> bool:
-        """Delete all versions of an object and of its copies. Return whether there were any."""
+        """Delete all versions of an object and of its copies. Return whether any of them had content.
+
+        Delete markers have none.
+        """
         versions = [each for each in self._calls.versions(url) if url in {each.url, _original(each.url)}]
         self._delete_each(versions)
         return any(not each.marker for each in versions)
 
     def _delete_each(self, versions: list[ObjectVersion]) -> None:
-        """Delete versions. The newest one goes last, so no older one becomes the current one."""
+        """Delete versions, the current one last, so that no older version becomes the current one."""
         for version in sorted(versions, key=lambda each: each.latest):
             self._delete_version(version)
 
@@ -234,7 +255,10 @@ class S3File:
 
     @contextmanager
     def _faults(self, what: str) -> Iterator[None]:
-        """Convert what S3 answers to IntegrityFault, as for a file on a disk."""
+        """Convert mfa-kit's errors in the `with` block to IntegrityFault, as for a file on a disk.
+
+        The message says that the object cannot be `what`, such as "read".
+        """
         try:
             yield
         except IntegrityFault:
@@ -251,11 +275,11 @@ class S3Stores:
         self._checked: set[str] = set()
 
     def folder(self, place: Place) -> S3Folder:
-        """Return the folder at a URL."""
+        """Return the folder at a URL. Nothing is read yet. Raise UsageFault if `place` is a path and not a URL."""
         return S3Folder(_url(place), self._calls, self._checked)
 
     def file(self, place: Place, folder: Place | None = None) -> S3File:
-        """Return the object at a URL."""
+        """Return the object at a URL. Nothing is read yet. Raise UsageFault if `place` is a path and not a URL."""
         return S3File(_url(place), self._calls)
 
 

@@ -67,9 +67,10 @@ class _BoundedHttps(urllib.request.HTTPSHandler):
 
 
 def console_address(endpoint: str, session: Secret[str], *, destination: str) -> Secret[str]:
-    """Return an address that opens the console signed in. `session` is the JSON that the endpoint accepts.
+    """Return a URL that signs in to the console and opens the page `destination`.
 
-    Raise AwsFault if the endpoint refuses the session or does not respond.
+    `session` has the credentials, as the JSON that the endpoint accepts. Raise AwsFault if the endpoint refuses them or
+    does not respond, and UsageFault if its address is not encrypted.
     """
     token = _token(endpoint, session)
     asked = {"Action": "login", "Issuer": ISSUER, "Destination": destination, "SigninToken": token.reveal()}
@@ -77,7 +78,7 @@ def console_address(endpoint: str, session: Secret[str], *, destination: str) ->
 
 
 def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
-    """Request a sign-in token. Errors quote no part of the request."""
+    """Request a sign-in token and return it. Errors quote no part of the request."""
     local = is_loopback(endpoint)
     if not endpoint.startswith("https://") and not local:
         raise UsageFault(f"{endpoint} is not encrypted", "sign in to the console yourself")
