@@ -143,7 +143,7 @@ def card_fault(error: Exception) -> DeviceFault:
 
 
 def _holder() -> str | None:
-    """Return the name and process ID of a running program that is known to keep cards open."""
+    """Return the name and process ID of a running program that is known to keep cards open, or None."""
     for comm in Path("/proc").glob("[0-9]*/comm"):
         with suppress(OSError):
             name = comm.read_text("utf-8").strip()

@@ -80,9 +80,10 @@ class _Person(UserInteraction):
 def open_key(
     wanted: str | None, *, tell: Callable[[str], None], relying_party: str | None = None
 ) -> Iterator["FidoKey"]:
-    """Open the key with this path or serial number, or, for None, the only key.
+    """Open the key with this path or serial number, or, for None, the only key. Yield it, and close it at the end.
 
-    `tell` shows the user what to do now.
+    `tell` shows the user what to do now. The key registers with the domain `relying_party`, or else with a random one.
+    Raise DeviceFault if the key cannot be opened.
     """
     found = links.find_key(wanted)
     with key_faults():
@@ -223,7 +224,10 @@ class FidoKey:
 
     @property
     def credential(self) -> bytes:
-        """The last credential without its private key. It identifies the key, but cannot be used to sign."""
+        """The last credential without its private key, or empty before the first registration.
+
+        It identifies the key, but cannot be used to sign.
+        """
         return bytes(self._credential or b"")
 
     def assertion(self, *, verify: bool, pin: Pin | None) -> Assertion:

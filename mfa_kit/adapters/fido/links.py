@@ -43,7 +43,10 @@ SYSFS = Path("/sys/class/hidraw")
 
 
 class Deadline:
-    """Waits for one packet or APDU at a time, in a thread that is abandoned when the device does not respond."""
+    """Waits for one packet or APDU at a time, in a thread that is abandoned when the device does not respond.
+
+    `tick` is called now and then while it waits. `mute` is true once the device did not respond in time.
+    """
 
     def __init__(self) -> None:
         self._end = 0.0
@@ -60,7 +63,7 @@ class Deadline:
         self._end = min(time.monotonic() + seconds, self._last)
 
     def wait(self, call: Callable[[], T]) -> T:
-        """Make a call and return its result. Raise DeviceFault if this call or an earlier one takes too long."""
+        """Make a call and return its result. Raise DeviceFault if this call or an earlier one took too long."""
         self.tick()
         if self.mute or time.monotonic() >= self._end:
             raise self._lost()
@@ -180,7 +183,7 @@ class _Card:
 
 
 class BoundedDevice(CtapDevice):
-    """A FIDO device whose calls always end.
+    """A FIDO device. Each call to it ends before a deadline.
 
     It has no `connect` method, because python-fido2 would use it to send a PIN a second time.
     """
@@ -377,7 +380,7 @@ def _speaks_fido(reader: CardReader) -> bool:
 def find_key(wanted: str | None) -> FoundKey:
     """Return the key with this path or serial number, or, for None, the only key.
 
-    Raise DeviceFault if several keys match. Two keys may have the same serial number.
+    Raise DeviceFault if no key or several keys match. Two keys may have the same serial number.
     """
     keys, wrong = _found()
     found = [each for each in keys if wanted in (None, each.place.where, each.place.serial)]
@@ -392,7 +395,7 @@ def find_key(wanted: str | None) -> FoundKey:
 
 
 def open_device(found: FoundKey) -> BoundedDevice:
-    """Open a key. Raise DeviceFault if it does not respond, and the library's errors otherwise."""
+    """Open a key. Raise DeviceFault if it does not respond, and the libraries' own errors for other failures."""
     deadline = Deadline()
     return BoundedDevice(found.place, found.open(deadline), deadline)
 

