@@ -1,4 +1,4 @@
-"""The Carrier of a security key that a person registers in the console. mfa-kit examines the key first."""
+"""Supports the registration of a security key by a person in the console: mfa-kit examines the key and waits."""
 
 from collections.abc import Callable
 
@@ -13,11 +13,11 @@ from mfa_kit.security_keys.seen_keys import SeenKeys
 
 
 class AtConsole:
-    """Examines a security key that a person registers in the console. It writes nothing to the key.
+    """Implements Carrier (normally the object that stores a device's secret) for a key that a person registers.
 
-    `examine` examines the key and adds it to the keys that were seen; None skips the examination. The device is named
-    `asset`, or else after the key's serial or AAGUID. `make` waits until the key is registered. The key is then added
-    to `given_away`.
+    It examines the key, and writes nothing to it. `examine` examines the key and adds it to the SeenKeys that it gets;
+    None skips the examination. mfa-kit records the key under the label `asset`, or else under its serial or AAGUID.
+    `make` waits until the key is registered. The key is then added to `given_away`.
     """
 
     def __init__(
@@ -33,9 +33,9 @@ class AtConsole:
         self._seen = self._given_away = given_away
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Examine the key that is plugged in, and return the intent with the key's name.
+        """Examine the key that is plugged in, and return the intent with the key's label added.
 
-        Raise DeviceFault if the key is refused.
+        Without a label, return the intent unchanged. Raise DeviceFault if the key is rejected.
         """
         label = self._asset
         if self._examine:
@@ -45,9 +45,9 @@ class AtConsole:
         return intent.on(hardware=label) if label else intent
 
     def _accept(self, examined: Examined | SeenBefore) -> Evidence:
-        """Print the model of a key, and return the evidence.
+        """Print the model of an examined key, and return the evidence.
 
-        Raise DeviceFault if the key is refused or was given away.
+        Raise DeviceFault if the examination rejected the key, or if another user already got it.
         """
         if not isinstance(examined, Examined):
             raise DeviceFault("this key was already given to another user", "use another key")
@@ -76,7 +76,10 @@ class AtConsole:
         """Do nothing, because mfa-kit stores nothing on the key."""
 
     def register(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-        """Wait until the key is registered in the console. From then on it is not given to another user."""
+        """Wait until the key is registered in the console, and return the result of `make`, the enrolled device.
+
+        From then on, the key counts as given away, so it is refused for another user.
+        """
         made = self._make(intent, carrier, desk=desk, run=run)
         self._given_away.become(self._seen)
         return made

@@ -66,17 +66,17 @@ class Evidence:
 
     @property
     def model(self) -> Model | None:
-        """The proven model, never a claimed one."""
+        """The proven model, or None. It is never a model that the key only claims."""
         return self.trust.model if isinstance(self.trust, Trusted) else None
 
     @property
     def firmware(self) -> Version | None:
-        """The firmware from the maker's certificate, or else as the key reports it."""
+        """The firmware version from the manufacturer's certificate, or else as the key reports it, or None."""
         return self.registration.firmware or self.before.firmware
 
     @property
     def firmware_at_least(self) -> Version | None:
-        """The firmware, or else the oldest version that the metadata's entry covers."""
+        """The firmware version, or else the oldest version that the model's metadata entry covers, or None."""
         return self.firmware or (_published(self.model.version) if self.model and self.model.version else None)
 
 
@@ -90,7 +90,7 @@ class Examined:
 
 @dataclass(frozen=True, slots=True)
 class SeenBefore:
-    """The key was examined before, because it made one of the known credentials."""
+    """The result for a key that was examined before. Such a key is recognized by the credential that it made then."""
 
     info: KeyInfo
 
@@ -107,10 +107,11 @@ def examine(
     at: float,
     known: Sequence[bytes] = (),
 ) -> Examined | SeenBefore:
-    """Register a credential, have the key sign with it, and return the verdict on the key.
+    """Register a credential, have the key sign with it, and return the verdict on the key with its evidence.
 
-    This takes two touches and leaves nothing on the key. `known` has the credentials of keys that were examined before.
-    Raise DeviceFault for a key that requires a PIN first, because that is not a verdict on the key.
+    This takes two touches and leaves nothing on the key. `at` is the Unix time. `known` has the credentials of keys
+    that were examined before; for such a key, return SeenBefore. Raise DeviceFault if the key first needs a PIN to be
+    set or changed, because that is not a verdict on the key.
     """
     before = key.info()
     always = policy.user_verification or before.always_uv
@@ -152,7 +153,10 @@ def _published_of(
 
 
 def _can_verify(info: KeyInfo) -> bool:
-    """Whether the key can verify its user. Raise DeviceFault if this is not set up yet, so that a PIN is needed."""
+    """Return whether the key can verify its user.
+
+    Raise DeviceFault if the key supports user verification, but has neither a PIN nor a fingerprint yet.
+    """
     if info.verifies:
         return True
     if info.pin_set is False or info.options.get("uv") is False:
@@ -254,7 +258,10 @@ def _fips(evidence: Evidence, policy: KeyPolicy) -> Check:
 
 
 def _ranked(evidence: Evidence, name: str, *, wanted: str | None, ranks: Sequence[str]) -> Check:
-    """Compare the model's best certification in the metadata with the required one."""
+    """Compare the model's best certification in the metadata with the required one, and return the result.
+
+    `name` is the name of the check. `ranks` has the certifications from low to high.
+    """
     model = evidence.model
     statuses = _in_effect(model, evidence.at) if model else []
     has = max((ranks.index(status) for status in statuses if status in ranks), default=-1)

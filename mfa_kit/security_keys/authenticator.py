@@ -1,7 +1,7 @@
 """Values of FIDO security keys: what a key reports about itself, what it signed, and what is published about its model.
 
-Claims and proofs are different values. `KeyInfo` is what a key claims, and only `Trusted` names a model. Names are
-those of CTAP 2.1, WebAuthn Level 3 and the FIDO Metadata Service 3.
+What a key claims and what is proven about it have different types: `KeyInfo` is what a key reports about itself, and
+only `Trusted` has a proven model. Names are those of CTAP 2.1, WebAuthn Level 3 and the FIDO Metadata Service 3.
 """
 
 from collections.abc import Mapping
@@ -40,13 +40,13 @@ class StatementKind(StrEnum):
     CHAIN = "signed with the manufacturer's certificate"
     SELF = "self-attestation"
     NONE = "none"
-    PLATFORM = "a format of computers and phones"
+    PLATFORM = "an attestation format of computers and phones"
     BROKEN = "broken"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluggedKey:
-    """A key that can be opened.
+    """A key that is plugged in and can be opened.
 
     `where` is a device node or a reader's name. It does not identify the key, because nodes and names change.
     """
@@ -59,7 +59,12 @@ class PluggedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyInfo:
-    """What a key reports about itself (authenticatorGetInfo, CTAP 2.1, 6.4), or None where it reports nothing."""
+    """What a key reports about itself (authenticatorGetInfo, CTAP 2.1, 6.4).
+
+    A field is None or empty if the key does not report it. `pin_retries` is the number of PIN tries left, and `replug`
+    says whether the key must be unplugged before the next try. `resident_used` and `resident_free` say how many
+    resident credentials the key has, and how many more fit.
+    """
 
     plugged: PluggedKey
     versions: tuple[str, ...]
@@ -94,7 +99,7 @@ class KeyInfo:
 
     @property
     def wants_uv(self) -> bool:
-        """Whether makeCredential needs user verification, even if it is not requested (CTAP 2.1, 6.1.2)."""
+        """Whether makeCredential requires user verification even if it is not requested (CTAP 2.1, 6.1.2)."""
         return self.always_uv or bool(self.verifies and not self.options.get("makeCredUvNotRqd"))
 
     @property
@@ -107,8 +112,10 @@ class KeyInfo:
 class Registration:
     """A key's answer to makeCredential or U2F_REGISTER. `chain` holds DER certificates, the key's own first.
 
-    `flaw` says why the statement is not valid. `names_model` says whether the certificate has the AAGUID
-    (id-fido-gen-ce-aaguid) that the key claims. `firmware` is the version in that certificate, given by the maker.
+    `flaw` says why the statement is not valid. `names_model` says whether the key's own certificate has the AAGUID that
+    the key claims (id-fido-gen-ce-aaguid). `firmware` is the version that the manufacturer wrote into it.
+    `present` and `verified` are the flags for user presence and user verification, and `counter` is the signature
+    counter. `remark` names a defect of the certificate that does not make it invalid.
     """
 
     format: str
@@ -127,7 +134,11 @@ class Registration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assertion:
-    """A key's answer to getAssertion or U2F_AUTHENTICATE. `flaw` says why the signature is not valid."""
+    """A key's answer to getAssertion or U2F_AUTHENTICATE. `flaw` says why the signature is not valid.
+
+    `present` and `verified` are the flags for user presence and user verification, and `counter` is the signature
+    counter.
+    """
 
     flaw: str | None = None
     present: bool = False
@@ -187,8 +198,9 @@ class Trusted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Untrusted:
-    """The reason why no model is proven. `model` is the claimed model, or None if nothing is published about it.
+    """The reason why the key's model is not proven. `model` is what is published about the model that the key claims.
 
+    `model` is None if nothing is published or claimed.
     `others` are the other entries in the metadata for the same AAGUID or key identifier.
     """
 

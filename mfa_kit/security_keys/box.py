@@ -1,4 +1,4 @@
-"""Examines a box of security keys one after the other, or a single key."""
+"""Examines security keys: a single key, or many keys one after the other, such as a box of new ones."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,8 @@ from mfa_kit.security_keys.seen_keys import SeenKeys
 class KeyExaminer:
     """Examines keys, and recognizes a key that it has seen before, because all keys register with one relying party.
 
-    `now` returns the Unix time, and `sleep` waits a number of seconds.
+    `seen` has the keys that were seen earlier, and new ones are added to it. `now` returns the Unix time, and `sleep`
+    waits a number of seconds.
     """
 
     def __init__(
@@ -33,7 +34,10 @@ class KeyExaminer:
         self._seen = seen or SeenKeys()
 
     def examine(self, wanted: str | None) -> Examined | SeenBefore:
-        """Examine the key named `wanted`, or the only key. Raise DeviceFault if it cannot be examined."""
+        """Examine the key whose path or serial is `wanted`, or, for None, the only key.
+
+        Return SeenBefore if the key was examined earlier. Raise DeviceFault if it cannot be examined.
+        """
         with self._keys.open(wanted, relying_party=self._seen.relying_party) as opened:
             self._seen.relying_party = opened.relying_party
             answer = examine(
@@ -49,13 +53,13 @@ class KeyExaminer:
             return answer
 
     def examine_one(self, wanted: str | None) -> Examined:
-        """Examine one key, with an examiner that has seen no key before."""
+        """Examine one key like `examine`, with an examiner that has seen no key, so the result is never SeenBefore."""
         answer = self.examine(wanted)
         assert isinstance(answer, Examined)  # noqa: S101 - an examiner that saw no key recognizes none
         return answer
 
     def next(self, gone: PluggedKey | None) -> PluggedKey:
-        """Wait until the key `gone` is removed and another key is plugged in, and return the other key."""
+        """Wait until the key `gone`, if any, is removed and a single key is plugged in, and return that key."""
         before: object = None
         while True:
             if (state := self._keys.state()) != before:

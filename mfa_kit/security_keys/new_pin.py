@@ -108,7 +108,10 @@ def give_pin(
     *,
     progress: Progress,
 ) -> KeyInfo:
-    """Open a key and `give` it a PIN from this source. Return what the key reports about itself afterwards."""
+    """Open the key `wanted`, and call `give`, which sets or changes its PIN with a new PIN from `source`.
+
+    Return what `give` returns: what the key reports about itself afterwards.
+    """
     source.check()
     with keys.open(wanted) as opened:
         info = opened.info()

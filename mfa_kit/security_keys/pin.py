@@ -62,7 +62,10 @@ def _check_tries(info: KeyInfo, pins: PinEntry) -> None:
 
 
 def set_pin(key: PinAuthenticator, new: New) -> KeyInfo:
-    """Set the PIN of a key that has none. `new` returns a PIN of at least the given length."""
+    """Set the PIN of a key that has none, and return what the key reports about itself afterwards.
+
+    `new` returns a PIN of at least the given length. Raise DeviceFault if the key already has a PIN.
+    """
     info = key.info()
     if _has_pin(info):
         raise DeviceFault("the key already has a PIN", "change it: mfa-kit key pin change")
@@ -73,7 +76,11 @@ def set_pin(key: PinAuthenticator, new: New) -> KeyInfo:
 
 
 def change_pin(key: PinAuthenticator, pins: PinEntry, new: New) -> KeyInfo:
-    """Change the PIN of a key. The user is asked for both PINs before anything is sent to the key."""
+    """Change the PIN of a key, and return what the key reports about itself afterwards.
+
+    The user is asked for both PINs before either is sent to the key. `new` returns a PIN of at least the given length.
+    Raise DeviceFault if the key has no PIN, and UsageFault if both PINs are the same.
+    """
     info = key.info()
     if not _has_pin(info):
         raise DeviceFault("the key has no PIN yet", "set one: mfa-kit key pin set")
@@ -91,7 +98,8 @@ def set_pin_policy(
 ) -> KeyInfo:
     """Raise the minimum length of the key's PIN, or require a change of the PIN at its next use.
 
-    Only a reset lowers the minimum again.
+    Only a reset lowers the minimum again. Return what the key reports about itself afterwards. Raise DeviceFault if it
+    does not support or did not apply the policy, and UsageFault for a length out of range.
     """
     info = key.info()
     _check_policy(info, shortest=shortest, force_change=force_change)
@@ -162,7 +170,7 @@ def check_same(before: KeyInfo, after: KeyInfo) -> None:
 
 
 def reset_key(key: PinAuthenticator) -> KeyInfo:
-    """Erase a key. Raise DeviceFault if it still has a PIN afterwards."""
+    """Erase a key, and return what it reports about itself afterwards. Raise DeviceFault if it still has a PIN."""
     with _unsure("it is not known whether the key was erased; to see whether it still has a PIN: mfa-kit key info"):
         key.reset()
         after = key.info()
@@ -175,7 +183,7 @@ def reset_key(key: PinAuthenticator) -> KeyInfo:
 
 @contextmanager
 def _unsure(what: str) -> Iterator[None]:
-    """If the key fails in the `with` block, add a note to the error that says what is not known."""
+    """If the key does not answer in the `with` block, add the note `what`, which says what is unknown, to the error."""
     try:
         yield
     except Lost as lost:

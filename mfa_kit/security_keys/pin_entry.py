@@ -37,7 +37,7 @@ class TypedPins:
         )
 
     def replugged(self, left: int | None) -> bool:
-        """Ask the user to confirm by typing `REPLUGGED`, and return True.
+        """Return whether the user confirms, by typing `REPLUGGED`, that one PIN may be tried.
 
         Some firmware reports that the PIN is blocked until it receives the right PIN.
         """
@@ -55,7 +55,10 @@ class TypedPins:
 
 
 class PipedPins:
-    """A script gives each PIN as a line. The last tries are never used, because no person can confirm that."""
+    """A script gives each PIN as a line. The last tries are never used, because no person can confirm that.
+
+    `read_line` returns the next line.
+    """
 
     def __init__(self, read_line: Callable[[], Secret[str]]) -> None:
         self._read_line = read_line

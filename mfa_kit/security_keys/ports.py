@@ -35,11 +35,17 @@ class Authenticator(Protocol):
         ...
 
     def register(self, *, verify: bool, pin: Pin | None, known: Sequence[bytes] = ()) -> Registration | None:
-        """Make a non-resident credential after a touch. Return None if the key made one of the `known` credentials."""
+        """Make a non-resident credential after a touch. With `verify`, the key verifies its user, with `pin` if given.
+
+        Return None if the key made one of the `known` credentials.
+        """
         ...
 
     def assertion(self, *, verify: bool, pin: Pin | None) -> Assertion:
-        """Have the key sign a challenge with the credential of the last registration, after a touch."""
+        """Have the key sign a challenge with the credential of the last registration, after a touch.
+
+        With `verify`, the key verifies its user, with `pin` if given.
+        """
         ...
 
 
@@ -80,7 +86,10 @@ class PinAuthenticator(Protocol):
         ...
 
     def set_pin_policy(self, pin: Pin | None, *, shortest: int | None, force_change: bool) -> None:
-        """Raise the minimum length of PINs or require a new PIN: setMinPINLength (CTAP 2.1, 6.11.4)."""
+        """Raise the minimum length of PINs to `shortest`, or require a new PIN: setMinPINLength (CTAP 2.1, 6.11.4).
+
+        `pin` is the key's PIN, or None if it has none.
+        """
         ...
 
     def reset(self) -> None:
@@ -115,7 +124,7 @@ class Metadata(Protocol):
     """The data that the FIDO Alliance publishes about models."""
 
     def source(self) -> MetadataSource:
-        """Return the source of the metadata and its age."""
+        """Return where the metadata is from, its number, and the day when the next version is due."""
         ...
 
     def model(self, aaguid: str) -> Model | None:
@@ -131,15 +140,18 @@ class PinEntry(Protocol):
     """Asks for a key's PIN. Raises Declined if no one may be asked."""
 
     def pin(self, left: int | None) -> Pin:
-        """Ask for the PIN, and show how many tries are left."""
+        """Ask for the PIN, and return it. `left` is the number of tries that are left, or None if it is unknown."""
         ...
 
     def risk(self, left: int) -> None:
-        """Ask the user to confirm, by typing, that one of the last tries may be lost. Raise Declined otherwise."""
+        """Ask the user to confirm by typing that one of the last `left` tries may be lost. Raise Declined otherwise."""
         ...
 
     def replugged(self, left: int | None) -> bool:
-        """Ask whether to try one PIN although the key still asks to be unplugged. Return the answer."""
+        """Ask whether to try one PIN although the key still asks to be unplugged. Return the answer.
+
+        `left` is the number of tries that are left, or None if it is unknown.
+        """
         ...
 
 
@@ -147,7 +159,7 @@ class NewPinEntry(PinEntry, Protocol):
     """A PinEntry that also asks for new PINs."""
 
     def new(self, shortest: int) -> Pin:
-        """Ask for a new PIN of at least this length."""
+        """Ask for a new PIN of at least this length, and return it. The length of the answer is not checked."""
         ...
 
 

@@ -32,7 +32,9 @@ class KeyReset:
     def reset(self, wanted: str | None, *, confirm: Callable[[str, KeyInfo], None]) -> KeyInfo:
         """Erase a key after the user confirmed this, unplugged the key, plugged it in again and touched it.
 
-        Then check that it was erased.
+        Then check that it was erased, and return what it reports about itself. `confirm` gets a sentence that says what
+        will be erased, and what the key reports, and raises an error if the user does not agree. Raise DeviceFault if
+        the user is too late, or if another key was plugged in.
         """
         with self._keys.open(wanted) as opened:
             before = opened.info()
