@@ -14,7 +14,7 @@ IDENTITY = "# IDENTITY is the file of your private key:"
 
 @audit_rule("devices.orphans", Severity.LOW, "Every virtual device is assigned to a user", needs=(Part.VIRTUAL,))
 def devices_orphans(scene: Scene) -> Iterator[Observation]:
-    """Require that each virtual device is assigned to a user."""
+    """Yield a Finding for each virtual device that is not assigned to a user."""
     for device in scene.snapshot.virtual:
         if device.user is None:
             yield Finding(
@@ -26,7 +26,7 @@ def devices_orphans(scene: Scene) -> Iterator[Observation]:
 
 @audit_rule("devices.quota", Severity.MEDIUM, "There is room for more virtual devices", needs=(Part.VIRTUAL,))
 def devices_quota(scene: Scene) -> Iterator[Observation]:
-    """Require that virtual devices use less than `limits.quota` of the account's quota."""
+    """Yield a Finding if virtual devices use at least the share `limits.quota` of the account's quota."""
     limit = scene.snapshot.summary.get("UsersQuota", QUOTA)
     count = len(scene.snapshot.virtual)
     if count >= scene.limits.quota * limit:
@@ -49,7 +49,7 @@ def _not_applicable(scene: Scene) -> Iterator[NotApplicable]:
     "backups.there", Severity.HIGH, "Every device created on this computer has its backup", needs=(Part.BACKUPS,)
 )
 def backups_there(scene: Scene) -> Iterator[Observation]:
-    """Require that the backup of each device made on this computer is where it should be."""
+    """Yield a Finding for each device that was created on this computer and has no backup, or whose backup is gone."""
     yield from _not_applicable(scene)
     for one in scene.snapshot.backups:
         if not one.there:
@@ -68,7 +68,7 @@ def backups_there(scene: Scene) -> Iterator[Observation]:
     "backups.verified", Severity.LOW, "Every backup on this computer was decrypted at least once", needs=(Part.BACKUPS,)
 )
 def backups_verified(scene: Scene) -> Iterator[Observation]:
-    """Require that each backup on this computer was decrypted at least once."""
+    """Yield a Finding for each backup on this computer that was never decrypted here."""
     yield from _not_applicable(scene)
     for one in scene.snapshot.backups:
         if one.there and one.opened is None and one.file:
@@ -81,7 +81,7 @@ def backups_verified(scene: Scene) -> Iterator[Observation]:
 
 @audit_rule("backups.drilled", Severity.LOW, "Every backup on this computer was tested recently", needs=(Part.BACKUPS,))
 def backups_drilled(scene: Scene) -> Iterator[Observation]:
-    """Require that each backup was made or tested within the last `limits.drilled` days."""
+    """Yield a Finding for each backup that was neither made nor tested within the last `limits.drilled` days."""
     yield from _not_applicable(scene)
     for one in scene.snapshot.backups:
         since = max(one.made, one.drilled or one.made)

@@ -63,14 +63,14 @@ class Unsure:
 
 @dataclass(frozen=True, slots=True)
 class NotApplicable:
-    """The reason why a rule does not apply to this account."""
+    """An observation that the rule does not apply to this account, with the reason."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """Something the reader should know although the rule passes."""
+    """Something that the reader of an audit should know although the rule passes."""
 
     why: str
 
@@ -97,21 +97,25 @@ class Scene:
 
     @classmethod
     def of(cls, snapshot: Snapshot, limits: Limits) -> "Scene":
-        """Return the scene of a snapshot. The users are computed here once, for all rules."""
+        """Return the input of rules for a snapshot. The users are computed here once, for all rules."""
         return cls(snapshot=snapshot, users=account_users(snapshot), limits=limits)
 
     def days(self, at: float) -> int:
-        """Return how many whole days before the snapshot a Unix time was."""
+        """Return the number of whole days from the Unix time `at` to the snapshot."""
         return int((self.snapshot.at - at) // DAY)
 
 
 Observation = Finding | Unsure | NotApplicable | Remark
+# The function of a rule. It yields what it finds, which is nothing if the rule passes.
 RuleBody = Callable[[Scene], Iterator[Observation]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRule:
-    """One check. If `look` finds nothing, the rule passes only if every part of the account in `needs` was read."""
+    """One check, made by the function `look`.
+
+    If `look` finds nothing, the rule passes only if every part of the account in `needs` was read.
+    """
 
     id: str
     title: str
@@ -135,7 +139,7 @@ class RuleAnswer:
 def audit_rule(
     name: str, severity: Severity, title: str, *, needs: tuple[Part, ...], references: tuple[str, ...] = ()
 ) -> Callable[[RuleBody], AuditRule]:
-    """Return a decorator that makes a rule of a function. `name` is the ID of the rule."""
+    """Return a decorator that turns a function into an AuditRule. `name` is the ID of the rule, such as `root.mfa`."""
     return lambda look: AuditRule(
         id=name, title=title, severity=severity, references=references, needs=needs, look=look
     )
@@ -164,7 +168,10 @@ def answer_rule(rule: AuditRule, scene: Scene) -> RuleAnswer:
 
 
 def _unread(rule: AuditRule, scene: Scene) -> Iterator[Unsure]:
-    """Yield each part that the rule needs and that could not be read for the account as a whole."""
+    """Yield an Unsure for each part of the account that the rule needs and that could not be read.
+
+    A part that could not be read for a single user only is not included.
+    """
     for hole in scene.snapshot.holes:
         if hole.part in rule.needs and hole.about is None:
             yield Unsure(f"the {hole.part}", hole.why)

@@ -54,7 +54,7 @@ class AuditOverview:
 
 
 def overview_of(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> AuditOverview:
-    """Return the figures of an account."""
+    """Return the figures of an account, from its snapshot and the answers of the rules for this snapshot."""
     users = account_users(snapshot)
     return AuditOverview(
         at=snapshot.at,

@@ -64,7 +64,7 @@ def audit_snapshot(snapshot: Snapshot, rules: Sequence[AuditRule], limits: Limit
 
 
 def fails_at(answers: Sequence[RuleAnswer], least: Severity) -> bool:
-    """Whether a rule of at least this severity fails or is unknown.
+    """Whether a rule of at least the severity `least` fails or is unknown.
 
     Unknown counts as a failure, so that a check in CI never passes because something could not be read.
     """

@@ -25,7 +25,10 @@ REUSE = 24
     needs=(Part.DETAILS, Part.REPORT),
 )
 def groups_enforcement(scene: Scene) -> Iterator[Observation]:
-    """Require that policies demand MFA of each console user in a group. A policy of any of the user's groups counts."""
+    """Yield a Finding for each group that has a console user of whom no policy demands MFA.
+
+    Policies of the user's other groups count too. Yield an Unsure for a group if that is unknown.
+    """
     members = _console_members(scene)
     if not any(members.values()) and not scene.snapshot.hole(Part.DETAILS, Part.REPORT):
         yield NotApplicable("no group has a user with a console password")
@@ -76,7 +79,7 @@ def _enforce(group: str, *, user_paths: bool) -> tuple[str, ...]:
     needs=(Part.DETAILS,),
 )
 def roles_trust(scene: Scene) -> Iterator[Observation]:
-    """Require that the trust policy of each role demands MFA of users of this account. Services are exempt."""
+    """Yield a Finding for each role that users of this account may assume without MFA. Services are ignored."""
     account = scene.snapshot.account
     seen = False
     for role in scene.snapshot.roles:
@@ -103,7 +106,10 @@ def roles_trust(scene: Scene) -> Iterator[Observation]:
 
 
 def _people(role: Entity, account: str, *, mfa: bool) -> set[str]:
-    """Return the principals of this account, other than services, that may assume a role with or without MFA."""
+    """Return the principals that include users of this account and may assume a role.
+
+    `mfa` says whether they assume it with MFA or without.
+    """
     contexts = (WITH_MFA,) if mfa else (PLAIN_KEYS, NO_MFA)
     found = {who for context in contexts for who in principals_let_in(trust_text(role), context)}
     return {name for kind, name in found if kind == "AWS" and _is_of_people(name, account)}
@@ -124,7 +130,7 @@ def _is_of_people(principal: str, account: str) -> bool:
     references=("CIS 3.0 1.18",),
 )
 def roles_ec2(scene: Scene) -> Iterator[Observation]:
-    """Require a role for EC2 instances if programs use access keys.
+    """Yield a Finding for each access key that a program uses, if no role for EC2 instances exists.
 
     IAM does not report where a key is used, so the program may run outside EC2.
     """
@@ -170,9 +176,10 @@ def _is_for_ec2(role: Entity) -> bool:
     references=("NIST SP 800-63B-4 3.1.1.2", "CIS 3.0 1.8", "CIS 3.0 1.9"),
 )
 def passwords_policy(scene: Scene) -> Iterator[Observation]:
-    """Require a long minimum length.
+    """Yield a Finding for each weakness of the password policy.
 
-    The NIST profile also forbids character classes and expiry, and the CIS profile also forbids reusing passwords.
+    A short minimum length is a weakness. So are required character classes and expiry in the NIST profile, and the
+    reuse of passwords in the CIS profile.
     """
     policy = scene.snapshot.passwords
     if policy is None:

@@ -30,7 +30,7 @@ NO_ROOT = "accounts in this partition have no root user that signs in"
 
 
 def _why_no_root(scene: Scene) -> str | None:
-    """Return why root cannot sign in: the partition has no root, or root has no password."""
+    """Return why root cannot sign in, or None if it can: the partition has no root, or root has no password."""
     if not scene.snapshot.has_root:
         return NO_ROOT
     if scene.snapshot.root.password is not False:
@@ -69,7 +69,7 @@ def _has_keys(scene: Scene) -> bool | None:
     references=("CIS 3.0 1.5", "FSBP IAM.9"),
 )
 def root_mfa(scene: Scene) -> Iterator[Observation]:
-    """Require an MFA device for root."""
+    """Yield a Finding if root has no MFA device, or an Unsure if that could not be read."""
     if why := _why_no_root(scene):
         yield NotApplicable(why)
         return
@@ -92,9 +92,10 @@ def root_mfa(scene: Scene) -> Iterator[Observation]:
     references=("CIS 3.0 1.6", "FSBP IAM.6"),
 )
 def root_hardware(scene: Scene) -> Iterator[Observation]:
-    """Require a device for root that is not virtual.
+    """Yield a Finding if root has no MFA device that is not virtual.
 
-    Only a session of root can list all of root's devices. Other sessions see only the virtual ones.
+    Only a session of root can list all of root's devices. Other sessions see only the virtual ones, so there any
+    virtual device leads to a Finding.
     """
     if why := _why_no_root(scene):
         yield NotApplicable(why)
@@ -128,7 +129,7 @@ def root_hardware(scene: Scene) -> Iterator[Observation]:
     references=("CIS 3.0 1.4", "FSBP IAM.4"),
 )
 def root_keys(scene: Scene) -> Iterator[Observation]:
-    """Require that root has no access keys."""
+    """Yield a Finding if root has access keys, or an Unsure if that could not be read."""
     if not scene.snapshot.has_root:
         yield NotApplicable("accounts in this partition have no root user with access keys")
         return
@@ -151,7 +152,7 @@ def root_keys(scene: Scene) -> Iterator[Observation]:
     references=("CIS 3.0 1.7",),
 )
 def root_use(scene: Scene) -> Iterator[Observation]:
-    """Require that root's password and keys were not used in the last `limits.root_used` days."""
+    """Yield a Finding for root's password and each of its access keys used in the last `limits.root_used` days."""
     if why := _why_no_root(scene):
         yield NotApplicable(why)
         return
@@ -177,7 +178,10 @@ def root_use(scene: Scene) -> Iterator[Observation]:
     references=("CIS 7.0 2.1.1",),
 )
 def root_central(scene: Scene) -> Iterator[Observation]:
-    """Require centralized management of root credentials in the organization of a management account."""
+    """Yield a Finding if the organization does not manage root credentials of its member accounts centrally.
+
+    The rule applies only to the management account and to administrators of IAM in the organization.
+    """
     central = scene.snapshot.central_root
     if not scene.snapshot.has_root:
         yield NotApplicable(NO_ROOT)
@@ -195,7 +199,10 @@ def root_central(scene: Scene) -> Iterator[Observation]:
 
 
 def _not_stored(scene: Scene) -> Iterator[Observation]:
-    """Yield why centralized root access is unknown, unless the snapshot has a `Hole` with the reason."""
+    """Yield an Unsure which says that the snapshot does not have the state of centralized root access.
+
+    Yield nothing if the snapshot has a Hole for it, which already says why it could not be read.
+    """
     if scene.snapshot.hole(Part.CENTRAL_ROOT) is None:
         yield Unsure("organization", "the snapshot does not show this: take a new one with mfa-kit audit --snapshot")
 
@@ -207,7 +214,10 @@ def _not_stored(scene: Scene) -> Iterator[Observation]:
     needs=(Part.CENTRAL_ROOT,),
 )
 def root_credentials(scene: Scene) -> Iterator[Observation]:
-    """Require that root of a member account has no password, no access keys and no signing certificates."""
+    """Yield a Finding if root of a member account has a password, access keys or signing certificates.
+
+    The rule applies only to member accounts of an organization.
+    """
     central, posture = scene.snapshot.central_root, scene.snapshot.root
     if not scene.snapshot.has_root:
         yield NotApplicable(NO_ROOT)

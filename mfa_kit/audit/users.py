@@ -1,4 +1,4 @@
-"""Rules about users: people, and programs that have a user."""
+"""Rules about IAM users, which may be people or programs."""
 
 from collections.abc import Iterator
 
@@ -46,7 +46,7 @@ def _add(one: AccountUser, kind: str = "virtual") -> tuple[str, ...]:
     "admins.exist", Severity.HIGH, "A user or role other than root administers the account", needs=(Part.DETAILS,)
 )
 def admins_exist(scene: Scene) -> Iterator[Observation]:
-    """Require a user or a role that administers the account."""
+    """Yield a Finding if no user and no role can administer the account, or an Unsure if that is unknown."""
     snapshot = scene.snapshot
     if snapshot.hole(Part.DETAILS):  # an unread page may contain an administrator
         return
@@ -89,7 +89,7 @@ def _lets_people_administer(role: Entity, snapshot: Snapshot) -> tuple[bool | No
     references=("CIS 3.0 1.10", "FSBP IAM.5"),
 )
 def admins_mfa(scene: Scene) -> Iterator[Observation]:
-    """Require an MFA device for each administrator."""
+    """Yield a Finding for each administrator without an MFA device, and an Unsure where that is unknown."""
     for one in _admins(scene):
         if isinstance(one, Unsure):
             yield one
@@ -107,9 +107,9 @@ def admins_mfa(scene: Scene) -> Iterator[Observation]:
     references=(RESISTANT,),
 )
 def admins_phishing(scene: Scene) -> Iterator[Observation]:
-    """Require a security key or a passkey for each administrator.
+    """Yield a Finding for each administrator without a security key or passkey, and an Unsure where that is unknown.
 
-    A key without a certification in IAM passes with a remark, because it may be a synced passkey.
+    A key without a certification in IAM passes with a Remark, because it may be a synced passkey.
     """
     plain = []
     for one in _admins(scene):
@@ -133,7 +133,7 @@ def admins_phishing(scene: Scene) -> Iterator[Observation]:
 
 @audit_rule("admins.spare", Severity.MEDIUM, "Every administrator has a second device", needs=KNOWN)
 def admins_spare(scene: Scene) -> Iterator[Observation]:
-    """Require two devices for each administrator."""
+    """Yield a Finding for each administrator with fewer than two devices, and an Unsure where that is unknown."""
     for one in _admins(scene):
         if isinstance(one, Unsure):
             yield one
@@ -160,7 +160,10 @@ def admins_spare(scene: Scene) -> Iterator[Observation]:
     references=("CIS 3.0 1.10", "FSBP IAM.5"),
 )
 def users_mfa(scene: Scene) -> Iterator[Observation]:
-    """Require an MFA device for each user with a console password."""
+    """Yield a Finding for each user with a console password and no MFA device.
+
+    Yield an Unsure for each user who is not in the credential report.
+    """
     for one in scene.users:
         if one.credentials is None and scene.snapshot.report:
             yield Unsure(one.name, "created after the credential report, so the report does not have this user")
@@ -176,7 +179,7 @@ def users_mfa(scene: Scene) -> Iterator[Observation]:
     references=("NIST SP 800-63B-4 3.1.3.3",),
 )
 def users_sms(scene: Scene) -> Iterator[Observation]:
-    """Require another device for users who have only a phone number for text messages."""
+    """Yield a Finding for each user whose only MFA device is a phone number, and an Unsure where that is unknown."""
     for one in scene.users:
         if one.types == {DeviceType.SMS}:
             yield Finding(
@@ -192,9 +195,9 @@ def users_sms(scene: Scene) -> Iterator[Observation]:
     "users.fido-keys", Severity.MEDIUM, "Every user with access keys has a device that works with them", needs=KNOWN
 )
 def users_fido_keys(scene: Scene) -> Iterator[Observation]:
-    """Require a device that shows codes for users with access keys.
+    """Yield a Finding for each user with access keys who has security keys and no device that shows codes.
 
-    STS accepts only codes, and a security key has none.
+    STS accepts only codes. Yield an Unsure where the devices are unknown.
     """
     for one in scene.users:
         if one.keys and one.types == {DeviceType.FIDO2}:
@@ -215,7 +218,7 @@ def users_fido_keys(scene: Scene) -> Iterator[Observation]:
     references=("CIS 3.0 1.12", "FSBP IAM.8"),
 )
 def users_unused(scene: Scene) -> Iterator[Observation]:
-    """Require that console passwords and active access keys were used in the last `limits.unused` days."""
+    """Yield a Finding for each console password or active access key not used in the last `limits.unused` days."""
     for one in scene.users:
         if one.credentials is not None:
             yield from _unused_password(one, one.credentials, scene)
@@ -262,7 +265,7 @@ def _switch_off(one: AccountUser) -> tuple[str, ...]:
     references=("CIS 3.0 1.14", "FSBP IAM.3"),
 )
 def users_old_keys(scene: Scene) -> Iterator[Observation]:
-    """Require that active access keys are younger than `limits.rotated` days."""
+    """Yield a Finding for each active access key that is at least `limits.rotated` days old."""
     for one in scene.users:
         for key in one.keys:
             if key.rotated is not None and scene.days(key.rotated) >= scene.limits.rotated:
@@ -285,9 +288,9 @@ def users_old_keys(scene: Scene) -> Iterator[Observation]:
     references=("CIS 3.0 1.11",),
 )
 def users_service(scene: Scene) -> Iterator[Observation]:
-    """Require that programs have no password.
+    """Yield a Finding for each program that has a password.
 
-    A user who calls AWS with access keys and has never signed in counts as a program.
+    A user whose access keys were used and who has never signed in counts as a program.
     """
     for one in scene.users:
         row = one.credentials
@@ -307,7 +310,7 @@ def users_service(scene: Scene) -> Iterator[Observation]:
     references=("CIS 3.0 1.15", "FSBP IAM.2"),
 )
 def users_direct(scene: Scene) -> Iterator[Observation]:
-    """Require that no policy is attached to a user directly."""
+    """Yield a Finding for each user with a policy of their own, inline or attached."""
     for one in scene.users:
         named = [*one.user.inline, *(arn.rpartition("/")[2] for arn in one.user.attached)]
         if named:
@@ -336,7 +339,7 @@ def users_direct(scene: Scene) -> Iterator[Observation]:
     references=("CIS 3.0 1.15",),
 )
 def users_groupless(scene: Scene) -> Iterator[Observation]:
-    """Require that each user is in a group."""
+    """Yield a Finding for each user who is in no group."""
     if not scene.users and not scene.snapshot.hole(Part.DETAILS):
         yield NotApplicable("there are no users")
     for one in scene.users:
