@@ -241,7 +241,7 @@ def find_traps(document: str, *, on: Holder | None = None, partition: str | None
 
 
 def account_traps(snapshot: Snapshot) -> list[tuple[str, list[Trap]]]:
-    """Return a description and the traps of each of the account's own policies that mention MFA.
+    """Return, for each of the account's own policies that mention MFA, where it is attached, and its traps.
 
     A text that is not a policy is reported as a trap, because it was not checked.
     """
@@ -274,7 +274,10 @@ def about_mfa(document: str) -> bool:
 
 
 def policies_about_mfa(snapshot: Snapshot) -> Iterator[tuple[str, Holder, str]]:
-    """Yield the account's own policies that mention MFA: a description, the kind of its holder, and the text."""
+    """Yield each of the account's own policies that mention MFA.
+
+    The values are the name of its holder and of the policy, the kind of the holder, and the policy's text.
+    """
     for holder, entities in (
         (Holder.GROUP, snapshot.groups),
         (Holder.USER, snapshot.users),

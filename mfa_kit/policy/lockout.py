@@ -81,7 +81,10 @@ class UserAccess:
 
 
 def users_in(snapshot: Snapshot, group: str | None) -> list[AccountUser]:
-    """Return the users in a group, or all users if no group is given. Raise UsageFault for an unknown group."""
+    """Return the users in a group, or all users if `group` is None.
+
+    Raise UsageFault if there is no such group, or if the groups could not be read.
+    """
     if group is not None and not any(one.name == group for one in snapshot.groups):
         if hole := snapshot.hole(Part.DETAILS):
             raise UsageFault(
@@ -104,7 +107,10 @@ def may_have_to_change(one: AccountUser) -> bool:
 
 
 def access_with(snapshot: Snapshot, document: str, *, group: str | None = None) -> list[UserAccess]:
-    """Return the access that each user would have if a policy were attached to a group or to all users, worst first."""
+    """Return the access that each user would have if a policy were attached to them, worst first.
+
+    The users are those of `group`, or all users if it is None. A user with a password and access keys has two rows.
+    """
     found = [access for one in users_in(snapshot, group) for access in _access(one, (document,), snapshot)]
     order = list(AccessState)
     return sorted(found, key=lambda access: (order.index(access.state), access.user))
@@ -154,7 +160,7 @@ def _work(one: AccountUser, more: tuple[str, ...], context: RequestContext) -> _
 def _lost(
     policies: EntityPolicies, more: tuple[str, ...], request: RequestContext
 ) -> tuple[bool | None, list[ActionOnResource]]:
-    """Return whether the policies in `more` would deny all actions that are allowed now, and the denied actions.
+    """Return a pair: whether the policies in `more` would deny all actions that are allowed now, and the denied ones.
 
     The first value is None if that is unknown.
     """
@@ -328,7 +334,10 @@ class Comparison:
 
 
 def compare_with_simulator(document: str, account: AccountSource) -> Comparison:
-    """Have SimulateCustomPolicy evaluate the policy too, for console sessions and for access keys."""
+    """Compare mfa-kit's decisions on a policy with those of iam:SimulateCustomPolicy, and return the differences.
+
+    Both decide on some actions for access keys, for console sessions without MFA and for sessions with MFA.
+    """
     differing = []
     actions = (*WORK, "sts:GetSessionToken", "iam:ChangePassword", "iam:ListVirtualMFADevices")
     try:

@@ -85,7 +85,10 @@ def _create_user(user: str, group: str) -> tuple[str, str]:
 
 
 def colleague_steps(snapshot: Snapshot, user: str, group: str) -> list[SetupStep]:
-    """Return the steps for one new user. Raise UsageFault for a name that IAM would refuse."""
+    """Return the steps for the new user `user` in the group `group`.
+
+    Raise UsageFault for a name that IAM would refuse, or if there is no such group.
+    """
     check_user(user)
     known = snapshot.hole(Part.DETAILS) is None
     if known and group not in {one.name for one in snapshot.groups}:
@@ -128,7 +131,10 @@ def _checked(group: str) -> SetupStep:
 
 
 def account_steps(snapshot: Snapshot, *, admin: str) -> list[SetupStep]:
-    """Return the steps for a whole account, from root to the policy that demands MFA."""
+    """Return the steps for a whole account, from root to the policy that demands MFA.
+
+    `admin` is the name of the first administrator. Raise UsageFault if IAM would refuse this name.
+    """
     check_user(admin)
     everybody = account_users(snapshot)
     known = snapshot.hole(Part.DETAILS) is None
@@ -196,7 +202,7 @@ def _passwords(snapshot: Snapshot) -> SetupStep:
 def _administering(everybody: Sequence[AccountUser], snapshot: Snapshot) -> str | None:
     """Return the name of a group whose policies make its members administrators, or None if no such group exists.
 
-    A group counts if it is named `administrators`, or if one of its members is an administrator with a password.
+    Only the group `administrators`, and groups of a user who is an administrator with a password, are considered.
     """
     somebody = Entity(name="somebody", arn=f"arn:{snapshot.partition}:iam::{snapshot.account}:user/somebody")
     groups = {one.name: one for one in snapshot.groups}
@@ -281,7 +287,7 @@ def _role(snapshot: Snapshot, *, known: bool) -> SetupStep:
 
 
 def _devices(everybody: Sequence[AccountUser], snapshot: Snapshot) -> list[SetupStep]:
-    """Return the step that enrolls users who have a password and no device, before a policy requires MFA."""
+    """Return the step that enrolls users who have a password and no device. It is the only item of the list."""
     bare = [one for one in everybody if one.password and one.mfa is False]
     unknown = any(one.mfa is None or one.credentials is None for one in everybody) or snapshot.hole(Part.REPORT)
     return [
@@ -295,9 +301,9 @@ def _devices(everybody: Sequence[AccountUser], snapshot: Snapshot) -> list[Setup
 
 
 def _enforced(everybody: Sequence[AccountUser], *, known: bool) -> list[SetupStep]:
-    """Return the last step, which attaches the policy to each group with console users.
+    """Return the step that attaches the policy to each group with console users. It is the only item of the list.
 
-    The commands attach it only if no user would be locked out.
+    The commands attach the policy only if no user would be locked out.
     """
     groups = _groups_without_mfa(everybody)
     show = ["mfa-kit", "policy", "show", *(["--user-paths"] if any(one.has_path for one in everybody) else [])]
@@ -335,7 +341,7 @@ def _rest() -> SetupStep:
 
 
 def shell_script(steps: Sequence[SetupStep]) -> str:
-    """Return the steps as a shell script, to be read and copied line by line."""
+    """Return the steps as the text of a shell script, to be read and copied line by line."""
     lines = ["# Read each step before you run it. mfa-kit does not run any of this."]
     for number, step in enumerate(steps, 1):
         lines += ["", f"# {number}. {step.what} [{step.state}]", f"#    {step.why}"]

@@ -23,12 +23,16 @@ READS = (
     PolicyLine("iam:GetAccountAuthorizationDetails", "reads users, groups, roles and their policies"),
     PolicyLine("iam:GetAccountPasswordPolicy", "reads the password policy"),
     PolicyLine("iam:GetAccountSummary", "reads quotas, and whether root has a password, MFA and access keys"),
-    PolicyLine("iam:GetCredentialReport", "shows passwords, MFA and access keys of users, and when they were used"),
     PolicyLine(
-        "iam:GetLoginProfile", "shows passwords that are newer than the report, and which ones have to be changed"
+        "iam:GetCredentialReport",
+        "shows which users have MFA, a console password or access keys, and when a password or key was last used",
+    ),
+    PolicyLine(
+        "iam:GetLoginProfile",
+        "shows which users got a console password after the report was made, and who has to change theirs",
     ),
     PolicyLine("iam:GetMFADevice", "reads the certifications of security keys"),
-    PolicyLine("iam:ListAccessKeys", "shows access keys of users who are newer than the report"),
+    PolicyLine("iam:ListAccessKeys", "shows access keys that were created after the report was made"),
     PolicyLine("iam:ListMFADeviceTags", "shows which run created a device"),
     PolicyLine("iam:ListMFADevices", "shows the devices of a user, also those that are not virtual"),
     PolicyLine("iam:ListOrganizationsFeatures", "shows whether the organization manages root credentials centrally"),
@@ -89,7 +93,7 @@ def _check(value: str | None, pattern: str, what: str, example: str) -> None:
 
 
 def org_role_template(choices: OrgRoleChoices) -> tuple[str, list[PolicyLine]]:
-    """Return the template as YAML, and its lines in order, each with its purpose."""
+    """Return the template as YAML text, and its most important lines and words in order, each with its purpose."""
     lines = [
         'AWSTemplateFormatVersion: "2010-09-09"',
         "Description: >-",

@@ -85,7 +85,7 @@ def _users(choices: PolicyChoices) -> list[str]:
 
 
 def mfa_policy(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
-    """Return a policy that requires MFA, and its lines in order, each with its purpose."""
+    """Return a policy that requires MFA, as an object for JSON, and its lines in order, each with its purpose."""
     rows: list[tuple[Document, list[PolicyLine]]] = []
     if choices.variant is Variant.SELF:
         rows += [_list(), _create(choices), _manage(choices)]
