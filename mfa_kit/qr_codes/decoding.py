@@ -79,7 +79,7 @@ def read(image: Png, *, strict: bool = False, limits: PictureLimits = MADE_BY_PR
 
 
 def _decode(page: Image.Image, *, strict: bool = False) -> list[KeyUri]:
-    """Return the texts of the QR codes in a gray picture."""
+    """Return the texts of the QR codes in a gray picture. `strict` is as for `read`."""
     found = zxingcpp.read_barcodes(
         page, formats=QR_CODES, try_rotate=not strict, try_downscale=not strict, try_invert=not strict
     )
@@ -134,9 +134,10 @@ def _gray(page: Image.Image) -> Image.Image:
 
 
 def _decode_within(seconds: float, page: Image.Image, hint: str) -> list[KeyUri]:
-    """Decode a gray picture in another process, because the decoder cannot be interrupted.
+    """Return the texts of the QR codes in a gray picture, decoded in another process.
 
-    Raise IntegrityFault if it takes longer than `seconds` seconds.
+    A process can be stopped; the decoder itself cannot. Raise IntegrityFault with `hint` if decoding fails, or takes
+    longer than `seconds`.
     """
     program = [sys.executable, "-c", f"from {__name__} import answer; answer()", str(page.width), str(page.height)]
     try:

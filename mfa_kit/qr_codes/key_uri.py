@@ -130,7 +130,8 @@ def _number(text: str | None, default: int) -> int:
 def _names(path: str, issuer: str) -> tuple[str, str, str]:
     """Return the issuer in the label, the effective issuer, and the account's name.
 
-    The issuer parameter, if present, is the effective issuer, because authenticator apps show it.
+    `path` is the escaped label after a slash, and `issuer` the issuer parameter, or "". The parameter, if present, is
+    the effective issuer, because authenticator apps show it.
     """
     label = unquote(path.removeprefix("/"))
     prefix, colon, name = label.partition(":")

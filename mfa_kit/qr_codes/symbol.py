@@ -37,12 +37,15 @@ HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True
 
 
 def modules(uri: KeyUri) -> list[list[bool]]:
-    """Return the rows of a key URI's symbol with its quiet zone. True is dark."""
+    """Return the rows of the QR symbol of a key URI, with its quiet zone. True is dark."""
     return _symbol(uri, correction=qrcode.ERROR_CORRECT_M, segment=SEGMENT).get_matrix()
 
 
 def screen_modules(uri: KeyUri) -> list[list[bool]]:
-    """Return the rows of the smallest symbol for a screen. It has less error correction than `modules`."""
+    """Return the rows of the smallest QR symbol of a key URI, for a screen. True is dark.
+
+    It has less error correction than the symbol of `modules`.
+    """
     symbols = (_symbol(uri, correction=qrcode.ERROR_CORRECT_L, segment=segment) for segment in SEGMENTS)
     smallest = min(symbols, key=lambda symbol: symbol.version)
     if smallest.version > WHOLE_VERSION:
@@ -92,7 +95,7 @@ def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
 
 
 def _broken_lines(line: str, *, width: int) -> list[str]:
-    """Break a line at the page width, so that nothing is cut off. Only lines with long names need it."""
+    """Return a line in parts that are at most `width` pixels wide. Only lines with long names need more than one."""
     if _font().getlength(line) <= width:
         return [line]
     end = bisect_right(range(1, len(line)), width, key=lambda size: int(_font().getlength(line[:size])))
@@ -101,7 +104,7 @@ def _broken_lines(line: str, *, width: int) -> list[str]:
 
 @lru_cache(maxsize=32)
 def _caption_line(line: str, *, width: int) -> Image.Image:
-    """Draw a line of the caption as wide as the page.
+    """Return a picture of one line of the caption, `width` pixels wide.
 
     Results are cached, because most lines are the same on each page of a rollout.
     """
