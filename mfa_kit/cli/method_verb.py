@@ -136,7 +136,7 @@ DEVICE_OPTIONS = (
 
 
 def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the argument USER, and the options that all verbs that make a device share."""
+    """Add the argument USER, and the options of every verb that makes a device."""
     for decorate in reversed(DEVICE_OPTIONS):
         function = decorate(function)
     return function

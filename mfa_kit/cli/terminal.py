@@ -50,7 +50,10 @@ FATAL = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Nobody:
-    """The Interaction of a command that may not ask questions, or has no terminal. Its errors contain `why`."""
+    """Replaces the user's terminal in a command that may not ask questions, or has no terminal.
+
+    Each question raises Declined with the reason `why`.
+    """
 
     def __init__(self, why: str) -> None:
         self._why = why

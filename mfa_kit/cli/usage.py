@@ -25,7 +25,7 @@ MEANING = {"RECIPIENT": "an age1… or SSH public key"}
 
 
 def usage_fault(error: click.UsageError) -> UsageFault:
-    """Return an error of mfa-kit for an error of click."""
+    """Return a UsageFault, with a sentence and a hint, for an error of click."""
     ctx = error.ctx or click.Context(click.Command("mfa-kit"), info_name="mfa-kit")
     what, hint = _what_and_hint(error, ctx)
     return UsageFault(what, hint)

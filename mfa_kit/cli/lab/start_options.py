@@ -33,7 +33,7 @@ OPTIONS = (
 
 
 def start_options(function: Function) -> Function:
-    """Add the options to a verb. The verb gets their values as LabChoices."""
+    """Add the options in OPTIONS to a verb. Its function receives the values as keyword arguments (LabChoices)."""
     for option in reversed(OPTIONS):
         function = option(function)
     return function

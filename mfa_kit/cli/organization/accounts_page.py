@@ -267,7 +267,7 @@ def _way_cell(way: str, count: int) -> str:
 
 
 def _check_cell(rule: AuditRule, result: RuleResult) -> str:
-    """Return the cell of a check.
+    """Return the map's cell for the result of a check.
 
     Cells of failed and unknown checks have a color, and the check's ID as their title.
     """

@@ -21,7 +21,7 @@ NOT_DONE = {*TO_RETRY, RowOutcome.NOT_STARTED}
 
 
 def state_of(work: AccountWork) -> str:
-    """Return the state of an account: skipped, failed, stopped, not started or done."""
+    """Return the state of an account: skipped, failed, stopped, not started, partly done or done."""
     if work.why:
         return "skipped"
     if work.error:
@@ -159,9 +159,10 @@ def _raise_first_grave(works: Iterable[AccountWork]) -> None:
 
 
 def _raise_if_none_worked(works: Sequence[AccountWork]) -> None:
-    """If all accounts failed, raise one error. If their errors have the same class, it has that class and exit code.
+    """If the work failed in all accounts, raise one error with the reason of the first account.
 
-    Otherwise, or if an account could not be opened, its class is AwsFault, as for verbs that read.
+    If the errors of all accounts have the same class, the error has that class and exit code. Otherwise, or if an
+    account could not be opened, its class is AwsFault, as for verbs that read.
     """
     errors = [work.error for work in works if work.error]
     if not errors or len(errors) < len(works):

@@ -34,7 +34,10 @@ from mfa_kit.wiring.vault import open_vault
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyOptions:
-    """The options of `apply` for an index. `results` is the folder in which each account gets a folder."""
+    """The options of `apply` for an index, which lists one plan for each account.
+
+    `results` is the folder in which each account gets a folder.
+    """
 
     index_file: Path
     vault: Vault
@@ -62,7 +65,7 @@ def apply_in_accounts(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Enroll the users of the index `plan_file`, and return the exit code."""
+    """Enroll the users of the plans in the index `plan_file`, and return the exit code."""
     wanted = ApplyOptions(
         index_file=plan_file,
         vault=open_vault(backup_dir, to=to, to_files=to_files),
@@ -133,7 +136,11 @@ def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Setti
 
 
 def _check_all(planned: list[PlannedWork], wanted: ApplyOptions) -> None:
-    """Raise UsageFault or Lockout if the rollout must not start, because of a user in any of the accounts."""
+    """Check that the rollout may start in all accounts.
+
+    Raise Lockout if users of any account would be locked out, because they have no copy of their secret. Raise
+    UsageFault if no one could decrypt a backup that is needed, or if backups cannot be written.
+    """
     usable = [each for each in planned if not each.work.why]
     check_copies(
         [f"{user} in {each.work.account.label}" for each in usable for user in each.plan.shut_out],

@@ -49,7 +49,10 @@ class RosterSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _WrittenPlan:
-    """The plan of an account, its text and the SHA-256 of the text. `place` is its path from the index's folder."""
+    """The plan of an account, its text and the SHA-256 of the text.
+
+    `name` is the name of its file, and `place` the path of the file from the index's folder.
+    """
 
     plan: Plan
     text: str
@@ -159,7 +162,7 @@ def _progress(account: OrgAccount, progress: LiveProgress) -> AccountProgress:
 
 
 def _check_only(only: Sequence[str], visits: Iterable[Visit[Plan]]) -> None:
-    """Raise UsageFault for a name that is in none of the accounts that could be read."""
+    """Raise UsageFault if a name in `only` is in none of the accounts that could be read."""
     there = {step.user.lower() for visit in visits if visit.found for step in visit.found.steps}
     missing = sorted({name.lower() for name in only} - there)
     if missing:

@@ -26,7 +26,7 @@ from mfa_kit.wiring.vault import open_vault
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndoOptions:
-    """The options of `undo` for an index."""
+    """The options of `undo` for an index, which lists one plan for each account."""
 
     index_file: Path
     vault: Vault
@@ -105,9 +105,10 @@ def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Setting
 
 
 def _confirm(path: Path, works: Sequence[AccountWork], *, settings: Settings) -> None:
-    """Ask the user to confirm the removal of the devices. Raise UsageFault if no device can be removed.
+    """Ask the user to confirm the removal of the devices.
 
-    Devices in accounts that cannot be used are not counted. These accounts are printed with the reason.
+    Devices in accounts that cannot be used are not counted. These accounts are printed with the reason. Raise
+    UsageFault if no device can be removed, and Declined if the user does not confirm.
     """
     if not works:
         raise UsageFault(

@@ -63,7 +63,10 @@ def status_page(plan: Plan, results: Sequence[RowResult], *, at: float, lab: boo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountStatus:
-    """The results of the users of an account. If it could not be read, they are None, and `why` is the reason."""
+    """The results of the users of an account.
+
+    If the account could not be read, `results` is None, and `why` is the reason.
+    """
 
     label: str
     results: Sequence[RowResult] | None

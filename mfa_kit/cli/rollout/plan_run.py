@@ -46,7 +46,10 @@ class PlanRun:
         return self.ports.failures(self.digest).by_user()
 
     def take(self, result: RowResult) -> None:
-        """Count a result, and record a failure in the ledger. A success makes an earlier failure obsolete."""
+        """Count a result, and record a failure in the ledger.
+
+        If a user succeeds who failed in an earlier run, that failure is removed from the ledger.
+        """
         if result.outcome is RowOutcome.FAILED:
             self.ports.failures(self.digest).record(Failure.of(result), at=self.ports.desk.inventory.now())
         elif result.user in self.failed_before and result.outcome in {RowOutcome.ENROLLED, RowOutcome.STAGED}:

@@ -188,7 +188,7 @@ class StationSession:
         return True
 
     def _enroll(self, step: PlanStep, intent: Intent, key: InsertedKey | None) -> Outcome:
-        """Settle the remains of an earlier attempt, and enroll the user."""
+        """Settle the remains of an earlier attempt, enroll the user, and return the outcome."""
         desk, caller = self.desk, self.caller
         self.runs.settle_left(intent, None, desk=desk)
         run = self.runs.run_of_next_try()

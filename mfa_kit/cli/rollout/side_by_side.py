@@ -37,7 +37,7 @@ CHECK_USERS = "check which users the role may change (the parameter Users of its
 
 
 class EnterAccount(Protocol):
-    """Opens the ports of an account, as `AccountRollouts.enter` does."""
+    """Opens the ports of an account, through which a rollout reads and writes, as `AccountRollouts.enter` does."""
 
     def __call__(self, account: OrgAccount, *, progress: AccountProgress, entering: Stop) -> RolloutPorts:
         """Return the ports. If `entering` is set, this call ends with KeyboardInterrupt."""

@@ -29,7 +29,7 @@ def line_of(examined: Examined, *, asset: str | None) -> ResultRow:
 
 
 def receipt_of(examined: Examined, *, asset: str | None) -> ResultRow:
-    """Return the receipt with all the evidence. docs/verify-fido2.md describes the fields."""
+    """Return a key's result with all the evidence (the receipt). docs/verify-fido2.md describes the fields."""
     evidence = examined.evidence
     return {
         "mfa_kit": __version__,
