@@ -93,7 +93,7 @@ class NoSuchOperation(AwsFault):
 
 
 class Busy(AwsFault):
-    """ConcurrentModification, EntityTemporarilyUnmodifiable: the request had no effect."""
+    """ConcurrentModification, EntityTemporarilyUnmodifiable: another change is in progress; this one had no effect."""
 
 
 class Expired(AwsFault):

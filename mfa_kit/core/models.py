@@ -229,7 +229,7 @@ class Intent:
     def serial(self) -> str:
         """The device's serial: `known_serial` if it is set, otherwise the ARN that IAM will give the device.
 
-        If mfa-kit derives the ARN of a security key, it lacks the ID that IAM appends to the name. Names are reused, so
+        A derived ARN of a security key lacks the ID that IAM appends to the name. Names are reused, so
         a later device may have the same ARN.
         """
         if self.known_serial:
@@ -323,7 +323,7 @@ class Backup:
 
     @property
     def name(self) -> str:
-        """The backup's name in the ledger."""
+        """The backup's name in the ledger: `ACCOUNT/USER/FILE`."""
         return backup_name(self.path)
 
 

@@ -38,7 +38,7 @@ class Secret(Generic[T]):
         self._value: T = value
 
     def reveal(self) -> T:
-        """Return the plain value. Do not bind it to a name."""
+        """Return the plain value. Do not bind it to a name, because a traceback could show it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -108,7 +108,7 @@ class Pair(NamedTuple):
 
 
 def from_base32(text: Secret[str] | Secret[bytes]) -> Seed:
-    """Decode base32 (RFC 4648) with or without padding. Raise ValueError if it is invalid or empty."""
+    """Return the seed in base32 text (RFC 4648), padded or not. Raise ValueError if the text is invalid or empty."""
     if not text.reveal():
         raise ValueError("there is no secret")
     return Seed(base64.b32decode(_octets(text) + b"=" * (-len(text.reveal()) % 8)))
@@ -120,7 +120,7 @@ def step(at: float, period: int = PERIOD) -> int:
 
 
 def codes(seed: Seed, steps: range, *, digest: str = "sha1", digits: int = DIGITS) -> Iterator[str]:
-    """Yield the codes (HOTP values, RFC 4226, 5.3) of consecutive counters.
+    """Yield the codes (HOTP values, RFC 4226, 5.3) of consecutive counters, which are time steps here.
 
     The defaults, HMAC-SHA-1 and six digits, are those of AWS.
     """

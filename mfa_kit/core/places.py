@@ -51,7 +51,7 @@ class S3Url:
 
     @property
     def parents(self) -> tuple["S3Url", ...]:
-        """The prefixes above, from the nearest one to the whole bucket."""
+        """The URLs above this one, from the nearest one to the whole bucket. Empty for the whole bucket."""
         parts = self.parts
         return tuple(S3Url(self.bucket, "/".join(parts[:count])) for count in range(len(parts) - 1, -1, -1))
 

@@ -42,7 +42,10 @@ def read_accounts_file(path: Path) -> Sequence[OrgAccount]:
 
 
 def _parse_yaml(text: str) -> tuple[object, Locate]:
-    """Parse YAML. Raise UsageFault if PyYAML is not installed."""
+    """Return the value of a YAML text, and a function that returns the line of an account in it.
+
+    Raise UsageFault if the text is invalid or PyYAML is not installed.
+    """
     try:
         from mfa_kit.adapters.files.yaml_text import parse_yaml
     except ModuleNotFoundError:

@@ -44,7 +44,7 @@ def open_iam(
     clients: "Callable[[Connection], Clients] | None" = None,
     stop: Stop | None = None,
 ) -> "Iam":
-    """Open IAM with the credentials from the options and the environment.
+    """Return an IAM client with the credentials from the options and the environment.
 
     If the profile needs an MFA code, the user is asked for the code. `check` is called before each write, and `observe`
     after it. Up to `workers` calls may be in progress at a time. `turn`, if given, performs each read call. It may wait

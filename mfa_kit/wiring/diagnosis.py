@@ -5,7 +5,10 @@ from enum import StrEnum
 
 
 class Health(StrEnum):
-    """The result of a check, with the word that the table shows. If any result is BAD, `doctor` exits with 1."""
+    """The result of a check, with the word that the table shows. NOTED is for facts that are neither good nor bad.
+
+    If any result is BAD, `doctor` exits with 1.
+    """
 
     GOOD = "ok"
     NOTED = "-"
@@ -15,7 +18,7 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One line of the table: `what` was checked, what was `found`, and a hint on how to fix it."""
+    """One line of the table of `mfa-kit doctor`: `what` was checked, what was `found`, and a hint on how to fix it."""
 
     what: str
     health: Health

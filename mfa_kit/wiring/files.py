@@ -25,7 +25,7 @@ def read_secret(descriptor: int) -> Secret[str]:
 
 
 def read_secret_line() -> Secret[str]:
-    """Return the next line of stdin, decoded from UTF-8. Raise UsageFault, which omits the line, if that fails."""
+    """Return the next line of stdin, decoded from UTF-8. Raise UsageFault, without quoting the line, if that fails."""
     line = Secret(sys.stdin.buffer.readline(LONGEST_SECRET))
     with suppress(UnicodeDecodeError):
         return Secret(line.reveal().decode().rstrip("\r\n"))
@@ -39,7 +39,7 @@ def write_new_file(path: Path, data: bytes | Secret[bytes]) -> None:
 
 
 def check_new(path: Path) -> None:
-    """Raise UsageFault or IntegrityFault if a new file cannot be written here. Call this before long work begins."""
+    """Raise UsageFault or IntegrityFault if no new file can be written at this path. Call this before long work."""
     folder = path.absolute().parent
     if not folder.is_dir():
         raise UsageFault(f"there is no folder {folder}", "create it, or name a file in another folder")

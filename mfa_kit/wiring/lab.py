@@ -1,4 +1,4 @@
-"""Start a lab, use a running one, and plug in its simulated keys."""
+"""Start a lab (a local simulation of AWS), use a running lab, and plug in simulated keys."""
 
 import os
 import signal
@@ -129,7 +129,10 @@ def plug_in_key(
 def _running(
     *, region: str | None = None, port: int = 0, **choices: Unpack[LabChoices]
 ) -> Iterator[tuple["Lab", Path]]:
-    """Run a lab, and yield the lab and its MFA_KIT_HOME. Raise UsageFault if the extra `lab` is not installed."""
+    """Run a lab, and yield the lab and the folder that is its MFA_KIT_HOME.
+
+    Raise UsageFault if the extra `lab` is not installed.
+    """
     try:
         from mfa_kit.lab import session
     except ModuleNotFoundError as error:

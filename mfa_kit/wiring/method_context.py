@@ -7,7 +7,10 @@ from mfa_kit.wiring.settings import Settings
 
 
 def method_context(settings: Settings, inventory: Inventory, oath_keys: OathKeys) -> Context:
-    """Return the Context. Before a user gets a display token, it is looked up in the ledger's records of tokens."""
+    """Return the Context of a command that gives users devices.
+
+    `inventory` reads from IAM. Before a user gets a display token, the token is looked up in the ledger.
+    """
     return Context(settings=settings, inventory=inventory, oath_keys=oath_keys, check_token=_check_token)
 
 

@@ -40,7 +40,7 @@ class OrganizationRoot:
     def central(self, account: OrgAccount, iam: Iam) -> CentralRootAccess:
         """Return what is known about centralized root access for an account.
 
-        The caller's account knows it only for accounts of its own organization. An account that Organizations listed,
+        The caller's account knows this only for accounts of its own organization. An account that Organizations listed,
         which therefore has a state, is one of them. An account from a file may be in another organization, so its own
         IAM is asked.
 

@@ -60,7 +60,10 @@ def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
 
 
 def _proven(file: Path, person: Interaction, descriptor: int | None) -> str:
-    """Return the recipient of an identity file. Check the passphrase first, unless it was checked before."""
+    """Return the recipient of an identity file, after checking its passphrase.
+
+    A passphrase on a file descriptor is always checked. The user is asked only if it was never checked before.
+    """
     from mfa_kit.adapters.files import own_identity as own
 
     known = own.proven_recipient(file)

@@ -31,10 +31,10 @@ def rekey(
 ) -> Rekeyed:
     """Re-encrypt each backup of a folder to exactly the recipients in `to` and in the files `to_files`.
 
-    Return which backups were re-encrypted and which failed. A backup that fails remains unchanged. `until` returns a
-    context in which a Ctrl-C sets the event. After the event is set, no further backup is started, and
-    KeyboardInterrupt is raised when the backups in progress are finished. `counted` yields the same backups and shows
-    the progress.
+    Return which backups were re-encrypted and which failed. A backup that fails remains unchanged. `until` takes an
+    event and returns a context in which Ctrl-C sets this event. After the event is set, no further backup is started,
+    and KeyboardInterrupt is raised when the backups in progress are finished. `counted` yields the same backups and
+    shows the progress.
     """
     from mfa_kit.adapters.files.resealing import AgeResealer
 

@@ -55,7 +55,10 @@ class RolloutPorts:
         return Failures(self.ledger, plan=digest)
 
     def execution(self, *, workers: int, max_failures: int | None = None) -> Execution:
-        """Return an Execution with `workers` threads, plus some threads that encrypt while others wait for AWS."""
+        """Return an Execution with `workers` threads, plus some threads that encrypt while others wait for AWS.
+
+        It stops when more than `max_failures` users have failed.
+        """
         return Execution(
             virtual=self.account.virtual,
             carrier=lambda: BackupAlone(self.desk.inventory.now),
@@ -186,7 +189,10 @@ def read_roster(path: Path, methods: Methods, *, accounts: "RosterAccounts | Non
 
 
 def read_plan(path: Path, methods: Methods, *, expected: str | None) -> tuple[Plan, str]:
-    """Return a plan and the SHA-256 of its file in hex. Raise UsageFault if `expected` is another SHA-256."""
+    """Return a plan and the SHA-256 of its file in hex.
+
+    Raise UsageFault if the file is not the plan of one account, or if `expected` is set and is not its SHA-256.
+    """
     text, digest = read_reviewed(path, expected=expected)
     if is_index(text):
         raise UsageFault(
@@ -201,9 +207,10 @@ def plan_of(text: str, methods: Methods, *, name: str) -> Plan:
 
 
 def read_reviewed(path: Path, *, expected: str | None, what: str = "plan") -> tuple[str, str]:
-    """Return the text of a file and its SHA-256 in hex. Raise UsageFault if `expected` is another SHA-256.
+    """Return the text of a file and its SHA-256 in hex.
 
-    `what` names the kind of file in the error.
+    Raise UsageFault if the file cannot be read, or if `expected` is set and is not this SHA-256. `what` names the kind
+    of file in the error.
     """
     text = rollout_files.read_text(path, hint=CREATE)
     digest = plan_digest(text)
@@ -229,7 +236,7 @@ def results_folder(named: Path | None, plan: Path) -> Path:
 
 
 def check_results(folder: Path, plan: Path) -> None:
-    """Raise UsageFault if the folder has the results of a plan or an index with another file name."""
+    """Raise UsageFault if the folder has the results of a plan or an index whose file has another name."""
     rollout_files.check_results(folder, plan=plan.name)
 
 

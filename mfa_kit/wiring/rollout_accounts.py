@@ -85,7 +85,7 @@ class AccountRollouts:
         )
 
     def record_run(self, account: PlannedAccount, run: str, *, at: float) -> None:
-        """Record that a run of an account's plan begins. `at` is its time in Unix seconds by AWS's clock."""
+        """Record that a run of an account's plan begins. `at` is the time, in Unix seconds, by AWS's clock."""
         RolloutRuns(self.organization.ledger, plan=account.sha256).record(run, at=at)
 
     def devices(self, account: PlannedAccount) -> list[Entry]:
@@ -117,7 +117,7 @@ def open_account_rollouts(
 
 
 def read_index(path: Path, *, expected: str | None) -> RolloutIndex:
-    """Read an index. Raise UsageFault if the file is not an index, or if `expected` is another SHA-256."""
+    """Return an index. Raise UsageFault if the file is not an index, or if `expected` is set and is not its SHA-256."""
     text, _ = read_reviewed(path, expected=expected, what="index")
     return parse_index(text, name=str(path))
 

@@ -54,7 +54,7 @@ def copy_ledger(folder: Path | None) -> dict[str, int]:
 
 
 def ledger_state() -> "LedgerState":
-    """Return the state of the ledger in PostgreSQL."""
+    """Return the state of the ledger in PostgreSQL. Raise UsageFault if none is configured."""
     address = _shared_address()
     from mfa_kit.adapters.ledger.postgresql import owning
 

@@ -53,14 +53,17 @@ class AllStores:
 
 
 def open_stores() -> AllStores:
-    """Return the stores for the profile of the command line. Call this in the main thread."""
+    """Return an AllStores with the AWS profile of the command line.
+
+    Call this in the main thread, because other threads do not have the value of `given_profile`.
+    """
     return AllStores(given_profile.get())
 
 
 def open_s3_calls(profile: str | None) -> "S3Calls":
     """Return an object that calls S3 with the settings of the configuration file.
 
-    The profile is its `backup-profile`, else `profile`, else its `profile`.
+    The AWS profile is the file's `backup-profile`, else the argument `profile`, else the file's `profile`.
     """
     from mfa_kit.adapters.aws.clients import Connection, open_s3
     from mfa_kit.adapters.aws.s3_calls import S3Calls

@@ -44,12 +44,12 @@ class TokenRecords:
             )
 
     def tokens(self) -> tuple[list[StockedToken], dict[str, Sighting]]:
-        """Return all tokens in the order of their serials, and the last reading of each token that has readings."""
+        """Return all tokens in the order of their serials, and the last readings as `last_sightings` does."""
         with _inventory() as inventory:
             return inventory.tokens(), inventory.last_sightings()
 
     def last_sightings(self) -> dict[str, Sighting]:
-        """Return the last reading of each token, by serial. Readings for an earlier seed of the token do not count."""
+        """Return the last reading of each token that has one, by serial. Readings of an earlier seed do not count."""
         with _inventory() as inventory:
             return inventory.last_sightings()
 

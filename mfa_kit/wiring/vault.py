@@ -39,7 +39,7 @@ def open_vault(folder: Place | None = None, *, to: Sequence[str] = (), to_files:
 
 
 def open_age_files(folder: Place | None, recipients: "Sequence[Recipient]") -> "AgeFiles":
-    """Return the backups in the given or configured folder. New backups are encrypted to `recipients`."""
+    """Return an AgeFiles for the backups in the given or configured folder. It encrypts new ones to `recipients`."""
     from mfa_kit.adapters.files.agefile import AgeFiles
 
     return AgeFiles(backup_dir(folder), list(recipients), open_stores())

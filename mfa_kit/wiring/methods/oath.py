@@ -67,7 +67,7 @@ class OathOptions(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return a carrier that stores the secret on the key `--key`, and the maker of virtual devices.
+        """Return a carrier that stores the secret on the key `--key`, and a maker that creates a virtual device.
 
         Without `--key`, it is the only key or the one that the user chooses. Raise UsageFault for an invalid label, and
         DeviceFault if there is no usable key.

@@ -26,7 +26,10 @@ class ProgrammableOptions(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return a carrier that shows the seed, with which the user programs the token `--serial`, and a maker."""
+        """Return a carrier that shows the seed, and a maker that creates a virtual device.
+
+        The user programs the token `--serial` with the seed.
+        """
         from mfa_kit.wiring.methods.token_carriers import burn_seed
 
         carrier = burn_seed(self.serial, context, capacity=self.capacity, show_secret=self.show_secret)

@@ -76,7 +76,10 @@ class VirtualOptions(Options):
         return self.codes is Codes.GENERATED
 
     def equip(self, context: Context) -> Equipment:
-        """Return a carrier that gets codes as `--codes` says, and the maker. Raise UsageFault if options conflict."""
+        """Return a carrier that gets codes as `--codes` says, and a maker that creates a virtual device.
+
+        Raise UsageFault if options conflict.
+        """
         if self.backup_alone:
             if self.qr_file or self.show_secret:
                 raise UsageFault(
