@@ -38,7 +38,7 @@ def document(*statements: dict[str, Any]) -> str:
 
 @contextmanager
 def refused(code: str, message: str = "") -> Iterator[None]:
-    """Expect an error from IAM or STS."""
+    """Expect that the block raises this error of IAM or STS. If `message` is empty, any message is accepted."""
     with pytest.raises(ClientError) as caught:
         yield
     said = caught.value.response["Error"]
@@ -47,7 +47,7 @@ def refused(code: str, message: str = "") -> Iterator[None]:
 
 @dataclass
 class Aws:
-    """A principal's view of a lab: the clients of IAM and STS, and the operations that many tests need."""
+    """A client of a lab for one principal: the clients of IAM and STS, and the operations that many tests need."""
 
     lab: Lab
     keys: Keys
@@ -74,13 +74,13 @@ class Aws:
         return self.client("sts")
 
     def create(self, name: str, **more: Any) -> str:
-        """Create a device and remember its secret."""
+        """Create a virtual device, store its secret in `seeds`, and return its serial."""
         made = self.iam.create_virtual_mfa_device(VirtualMFADeviceName=name, **more)["VirtualMFADevice"]
         self.seeds[made["SerialNumber"]] = made["Base32StringSeed"]
         return str(made["SerialNumber"])
 
     def now(self) -> int:
-        """Return AWS's current step."""
+        """Return the current TOTP step of AWS's clock, in units of 30 s."""
         return int(self.lab.account.now()) // PERIOD
 
     def pair(self, seed: bytes, offset: int = 0) -> dict[str, str]:
@@ -97,12 +97,12 @@ class Aws:
         return serial
 
     def user(self, name: str) -> "Aws":
-        """Create access keys for a user and return the lab as that user sees it."""
+        """Create an access key for a user, and return a client of the lab with this key."""
         key = self.iam.create_access_key(UserName=name)["AccessKey"]
         return Aws(self.lab, (key["AccessKeyId"], key["SecretAccessKey"], None), self.seeds)
 
     def mfa_session(self, serial: str, offset: int = 0) -> "Aws":
-        """Send a code to STS and return the lab as a user with MFA sees it."""
+        """Call GetSessionToken with a code of the device. Return a client of the lab with the new session."""
         given = {"SerialNumber": serial, "TokenCode": code(self.seeds[serial], self.now() + offset)}
         return self.session(self.sts.get_session_token(**given)["Credentials"])
 

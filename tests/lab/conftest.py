@@ -19,5 +19,5 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
 
 @pytest.fixture
 def admin(lab: Lab) -> Aws:
-    """Return the lab as its admin sees it."""
+    """Return a client of the lab with the access key of lab-admin."""
     return Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))

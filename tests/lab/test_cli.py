@@ -109,7 +109,7 @@ def test_a_signal_to_the_lab_ends_its_child() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_a_tour_ends_its_lab(number: signal.Signals, tmp_path: Path) -> None:
-    """After the window is closed, no folder and no running step are left."""
+    """After a signal, such as SIGHUP from a closed window, no folder and no running step are left."""
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen([*TOOL, "lab", "tour"], stdout=subprocess.PIPE, text=True, env=env) as running:
         assert running.stdout is not None
@@ -121,7 +121,7 @@ def test_a_signal_to_a_tour_ends_its_lab(number: signal.Signals, tmp_path: Path)
 
 
 def test_ignored_signals_stay_ignored() -> None:
-    """A signal that nohup ignores, for example, stays ignored. Afterwards the previous handlers are restored."""
+    """A signal that the caller ignores, as nohup does, stays ignored. Afterwards the previous handlers are restored."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with child.unwind_on_signals():
@@ -161,7 +161,7 @@ def test_no_aws_variable_of_the_caller_reaches_the_child() -> None:
 
 @contextmanager
 def _trap() -> Iterator[tuple[str, list[object]]]:
-    """Listen as a proxy or a forged endpoint would, and collect the clients that connect."""
+    """Listen as a proxy or a forged endpoint would. Collect the clients that connect."""
     caught: list[object] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.1)
@@ -390,7 +390,7 @@ def test_a_secret_key_is_not_sent_to_an_unknown_server(
 def test_a_lab_gets_a_token_and_not_its_secret_key(
     listener: tuple[str, list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lab may have ended, and another program may use the lab's port."""
+    """Commands send the token, because another program may use the port of a lab that has ended."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", listener[0])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-a-lab")
     monkeypatch.setenv("MFA_KIT_LAB", lab_variable(listener[0], "of-a-lab"))
@@ -428,7 +428,7 @@ def test_a_command_outside_the_lab_gets_no_real_credentials() -> None:
 
 
 def test_a_client_outside_the_lab_finds_no_credentials(tmp_path: Path) -> None:
-    """The credential files of the AWS CLI and of boto exist, and none is read."""
+    """The AWS CLI and boto do not read the credential files of the user, although these exist."""
     keys = "aws_access_key_id = AKIA\naws_secret_access_key = real\n"
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws" / "credentials").write_text(f"[default]\n{keys}")
@@ -447,7 +447,10 @@ def test_a_client_outside_the_lab_finds_no_credentials(tmp_path: Path) -> None:
 
 
 def test_a_command_inside_the_lab_uses_the_lab(lab: Lab) -> None:
-    """A lab is recognized by its endpoint and its token. With real credentials it does not count as a lab."""
+    """A lab is recognized by its endpoint and its token, whatever the credentials are.
+
+    No variable may name another endpoint.
+    """
     assert child.device_environment(lab.env, {"A": "b"}) == {**lab.env, "A": "b"}
     assert is_lab(lab.env)
     assert is_lab({**lab.env, "AWS_SECRET_ACCESS_KEY": "of-a-user-in-the-lab"})
@@ -476,7 +479,7 @@ def test_a_shell_in_the_lab_shows_the_lab(tmp_path: Path) -> None:
 
 
 def test_the_tour_waits_for_enter_at_a_terminal() -> None:
-    """So the user has time to read each step. The text of the steps is wrapped at words."""
+    """The user presses Enter to see the next step. The text of the steps is wrapped between words."""
     with pexpect.spawn(TOOL[0], [*TOOL[1:], "lab", "tour"], timeout=60, encoding="utf-8", dimensions=(24, 80)) as tour:
         tour.expect("1/10")
         tour.expect("press Enter for the next step")

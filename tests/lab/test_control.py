@@ -64,7 +64,7 @@ def test_invalid_device_names_are_refused(lab: Lab) -> None:
 
 
 def test_a_refusal_has_a_hint(lab: Lab) -> None:
-    """Errors of IAM have a hint too."""
+    """A request that IAM would refuse also gets a hint."""
     with pytest.raises(UsageFault, match=r"The user with name nobody cannot be found\.") as caught:
         _ask(lab, "POST", "fido", user="nobody", name="k")
     assert caught.value.hint == "list the users of the lab: mfa-kit status"

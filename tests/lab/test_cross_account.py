@@ -26,7 +26,10 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
 
 
 def role(lab: Lab, number: str, name: str, **trust: Any) -> str:
-    """Create a role in an account that may do everything. Return its ARN."""
+    """Create a role with the permission for everything. Return its ARN.
+
+    `trust` has elements that replace those of the statement in its trust policy.
+    """
     text = document({"Action": "sts:AssumeRole", "Principal": HUB, **trust})
     made = lab.organization[number].backend.create_role(name, text, "/", None, "", [], "3600")
     made.policies["all"] = document({"Action": "*", "Resource": "*"})
@@ -34,19 +37,19 @@ def role(lab: Lab, number: str, name: str, **trust: Any) -> str:
 
 
 def assume(aws: Aws, arn: str, **more: Any) -> Aws:
-    """Assume a role and return the lab as its session sees it."""
+    """Assume a role, and return a client of the lab with the credentials of the session."""
     return aws.session(aws.sts.assume_role(RoleArn=arn, RoleSessionName="desk", **more)["Credentials"])
 
 
 def denied(arn: str, who: str = "arn:aws:iam::000000000000:user/alice", action: str = "AssumeRole") -> str:
-    """Return the message of STS for a denial."""
+    """Return the message with which STS denies `action` on the role `arn` to the principal `who`."""
     return f"User: {who} is not authorized to perform: sts:{action} on resource: {arn}"
 
 
 def allowed(admin: Aws, user: str = "alice", **statement: Any) -> Aws:
-    """Allow all actions of STS, or those in the statement, for a user of the management account.
+    """Allow a user of the management account all actions of STS, or what the elements in `statement` say.
 
-    Return the user's view of the lab.
+    Return a client of the lab with a new access key of the user.
     """
     policy = document({"Action": "sts:*", "Resource": "*", **statement})
     admin.iam.put_user_policy(UserName=user, PolicyName="p", PolicyDocument=policy)

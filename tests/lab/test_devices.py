@@ -15,7 +15,7 @@ START = "arn:aws:iam::000000000000:mfa"
 
 
 def test_create_returns_the_seed_once_with_a_picture(admin: Aws) -> None:
-    """The secret has 64 base32 characters. The PNG contains AWS's label and that secret."""
+    """The secret has 64 base32 characters. The QR code in the PNG contains AWS's label and that secret."""
     made = admin.iam.create_virtual_mfa_device(VirtualMFADeviceName="alice")["VirtualMFADevice"]
     with Image.open(io.BytesIO(made["QRCodePNG"])) as picture:
         (found,) = zxingcpp.read_barcodes(picture)
@@ -26,7 +26,7 @@ def test_create_returns_the_seed_once_with_a_picture(admin: Aws) -> None:
 
 
 def test_the_label_names_the_alias_of_an_account_that_has_one(admin: Aws) -> None:
-    """AWS uses the account's alias if it has one."""
+    """The label in the QR code has the account's alias instead of its ID."""
     admin.iam.create_account_alias(AccountAlias="acme")
     made = admin.iam.create_virtual_mfa_device(VirtualMFADeviceName="alice")["VirtualMFADevice"]
     with Image.open(io.BytesIO(made["QRCodePNG"])) as picture:
@@ -160,7 +160,7 @@ def test_a_user_with_a_device_is_not_deleted(admin: Aws) -> None:
 
 
 def test_unknown_users_and_devices(admin: Aws) -> None:
-    """Each call returns NoSuchEntity."""
+    """Each call about an unknown user or device returns NoSuchEntity."""
     serial = admin.create("alice")
     with refused("NoSuchEntity", "The user with name nobody cannot be found."):
         admin.enable("nobody", serial)

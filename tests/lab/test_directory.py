@@ -26,7 +26,7 @@ def test_users_by_path(lab: Lab, admin: Aws) -> None:
 
 
 def test_get_user_without_a_name_is_the_caller(admin: Aws) -> None:
-    """An operation on the caller may omit the name."""
+    """GetUser and other operations on the caller need no user name."""
     assert admin.iam.get_user()["User"]["UserName"] == "lab-admin"
     admin.iam.tag_user(UserName="alice", Tags=[{"Key": "team", "Value": "red"}])
     assert admin.iam.get_user(UserName="alice")["User"]["Tags"] == [{"Key": "team", "Value": "red"}]
@@ -123,7 +123,7 @@ def test_the_summary_counts_devices_and_shows_those_of_root(lab: Lab, admin: Aws
 
 
 def test_a_security_key_is_listed_described_and_removed(lab: Lab, admin: Aws) -> None:
-    """Only a call of the lab registers one. GetMFADevice shows its certifications, and Deactivate deletes it."""
+    """IAM has no operation that registers a key, so the lab has a method for it. Deactivate deletes the key."""
     serial = lab.register_fido("alice", "blue-key")
     assert serial.startswith("arn:aws:iam::000000000000:u2f/user/alice/blue-key-")
     assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"][0]["SerialNumber"] == serial

@@ -73,7 +73,7 @@ def test_a_late_enable_takes_effect_after_a_listing(lab: Lab, admin: Aws) -> Non
 
 
 def test_lists_that_are_out_of_date(lab: Lab, admin: Aws) -> None:
-    """Both lists show an earlier state, while the other operations of IAM use the current one."""
+    """Both lists of devices show an earlier state, while the other operations of IAM use the current one."""
     lab.faults.add("*", "lag", seconds=600)
     serial = admin.enrolled("alice")
     assert admin.iam.list_virtual_mfa_devices()["VirtualMFADevices"] == []
@@ -173,7 +173,7 @@ def test_the_nth_call(lab: Lab, admin: Aws) -> None:
     ],
 )
 def test_invalid_rules_are_error_messages(row: Any, said: str) -> None:
-    """Cases: unknown faults, parameters that do not fit, invalid moments and unknown operations."""
+    """Cases: unknown faults and operations, wrong parameters, and invalid values of `at`."""
     with pytest.raises(UsageFault) as caught:
         faults.Faults().add_row(row)
     assert said in str(caught.value)
@@ -181,7 +181,7 @@ def test_invalid_rules_are_error_messages(row: Any, said: str) -> None:
 
 
 def test_a_fault_is_one_row_of_a_table(lab: Lab, admin: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault with a new row can be added as a rule and listed. Its function decides how the lab answers."""
+    """After a row is added to FAULTS, rules can use this fault. Its function decides how the lab responds."""
 
     def close(_rule: faults.FaultRule, call: faults.FaultyCall) -> HttpResponse:
         call.act()

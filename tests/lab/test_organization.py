@@ -39,13 +39,13 @@ def organizations(admin: Aws) -> Any:
 
 
 def in_member(admin: Aws, number: str = MEMBER, role: str = "OrganizationAccountAccessRole") -> Aws:
-    """Return the view of a member account for a session of one of its roles."""
+    """Return a client of the lab with a session of a role in a member account."""
     arn = f"arn:aws:iam::{number}:role/{role}"
     return admin.session(admin.sts.assume_role(RoleArn=arn, RoleSessionName="desk")["Credentials"])
 
 
 def root_of(admin: Aws, number: str = MEMBER, task: str = "IAMAuditRootUserCredentials") -> Aws:
-    """Return the view of a member account for a session of AssumeRoot."""
+    """Return a client of the lab with a session of AssumeRoot as the root user of a member account."""
     policy = {"arn": f"arn:aws:iam::aws:policy/root-task/{task}"}
     return admin.session(admin.sts.assume_root(TargetPrincipal=number, TaskPolicyArn=policy)["Credentials"])
 
@@ -171,7 +171,7 @@ def test_the_callers_policies_must_allow_organizations(admin: Aws) -> None:
 
 
 def test_an_account_without_an_organization_gets_an_error() -> None:
-    """A lab with one account has no organization."""
+    """A lab with one account has no organization, so Organizations returns AWSOrganizationsNotInUseException."""
     with Lab() as single:
         admin = Aws(single, (single.admin.access_key_id, single.admin.secret_access_key, None))
         for ask in ("describe_organization", "list_accounts", "list_roots"):
@@ -206,7 +206,7 @@ def test_errors_of_organizations_are_json(lab: Lab, admin: Aws, organizations: A
 
 
 def test_boto3_finds_organizations_by_the_environment(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """AWS_ENDPOINT_URL is enough for any SDK, because one endpoint has the three services."""
+    """AWS_ENDPOINT_URL is enough for any SDK, because the lab serves all its services at one endpoint."""
     for name, value in lab.env.items():
         monkeypatch.setenv(name, value)
     session = boto3.Session()

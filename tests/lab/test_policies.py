@@ -54,7 +54,7 @@ def _verdict(*statements: dict[str, Any], action: str = "iam:GetUser", on: str =
 
 
 def test_deny_wins_and_the_default_is_deny() -> None:
-    """The order is explicit deny, then allow, then the implicit deny. Source: "Policy evaluation logic"."""
+    """An explicit deny wins over an allow, and an allow over the implicit deny. Source: "Policy evaluation logic"."""
     allow: dict[str, Any] = {"Action": "iam:*", "Resource": "*"}
     deny = {"Effect": "Deny", "Action": "iam:Get*", "Resource": "*"}
     assert [_verdict(allow), _verdict(allow, deny), _verdict()] == [ALLOW, DENY, NOTHING]
@@ -94,7 +94,7 @@ MFA: tuple[Any, ...] = (
 
 @pytest.mark.parametrize(("condition", "wanted"), MFA)
 def test_mfa_conditions(condition: dict[str, Any], wanted: dict[str, EvalDecision]) -> None:
-    """Requests with long-term keys do not have this condition key. Then Bool does not match, and BoolIfExists does."""
+    """Without aws:MultiFactorAuthPresent, as with long-term keys, Bool does not match, and BoolIfExists does."""
     statement = {"Action": "*", "Resource": "*", "Condition": condition}
     for value, verdict in wanted.items():
         context = {} if value == "absent" else {"aws__MultiFactorAuthPresent": value}
@@ -263,7 +263,7 @@ def test_one_statement_needs_no_list() -> None:
 
 @pytest.fixture
 def alice(admin: Aws) -> Aws:
-    """Return alice's view of the lab. She has the self-manage policy."""
+    """Return a client of the lab with alice's access key. She has the self-manage policy."""
     admin.iam.put_user_policy(UserName="alice", PolicyName="manage", PolicyDocument=document(*MANAGE))
     return admin.user("alice")
 
@@ -294,7 +294,7 @@ def test_the_self_manage_policy_does_not_reach_further(alice: Aws) -> None:
 
 
 def test_a_user_with_a_device_needs_mfa_to_change_it(alice: Aws, admin: Aws, lab: Lab) -> None:
-    """Without MFA, a user with a device cannot add or remove a device, not even a missing one (AWS-2023-001)."""
+    """Without MFA, a user with a device can neither enable nor deactivate one (AWS security bulletin AWS-2023-001)."""
     first = alice.enrolled("alice")
     second = alice.create("second")
     said = (

@@ -171,7 +171,7 @@ def test_the_devices_of_root_are_in_all_listings(
     ],
 )
 def test_files_that_are_not_an_account(tmp_path: Path, name: str, text: str | None, said: str) -> None:
-    """The error names the file."""
+    """The error for a file that describes no account names the file."""
     if text is not None:
         (tmp_path / name).write_text(text, "utf-8")
     with pytest.raises(UsageFault, match=name) as caught:
@@ -228,7 +228,7 @@ def test_a_folder_keeps_the_account_for_one_lab_at_a_time(tmp_path: Path) -> Non
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
-    """The error is a usage error."""
+    """If --state names a file instead of a folder, the error is a usage error."""
     (tmp_path / "file").write_text("", "utf-8")
     with (
         pytest.raises(UsageFault, match="cannot store the state of a lab"),

@@ -17,7 +17,7 @@ def _bound(propagation: float = 0) -> tuple[StsCodes, LabSettings]:
 
 
 def _taken(book: StsCodes, offset: int, *, at: float, settings: LabSettings, user: str = "alice") -> str:
-    """Return STS's error message for the code of a step, or "" if STS accepts the code."""
+    """Return STS's error message for the code at `offset` steps from the time `at`, or "" if STS accepts the code."""
     given = code(SECRET.encode(), int(at) // 30 + offset)
     return book.refusal("d", given, user=user, now=at, settings=settings)
 
@@ -122,7 +122,7 @@ def test_the_recorded_delay_is_the_default() -> None:
 
 
 def test_credentials_end(admin: Aws, lab: Lab) -> None:
-    """The token expires after DurationSeconds. A wrong token or secret is refused."""
+    """A session token expires after DurationSeconds. A wrong token or secret is refused."""
     alice = admin.user("alice")
     made = alice.sts.get_session_token(DurationSeconds=900)["Credentials"]
     assert made["Expiration"].timestamp() == int(lab.account.now()) + 900
@@ -244,7 +244,7 @@ def test_federated_credentials_may_not_call_iam(admin: Aws) -> None:
 
 
 def test_assume_root_is_not_allowed(admin: Aws) -> None:
-    """The lab has no organization."""
+    """A lab without an organization denies AssumeRoot."""
     policy = {"arn": "arn:aws:iam::aws:policy/root-task/IAMAuditRootUserCredentials"}
     with refused("AccessDenied"):
         admin.sts.assume_root(TargetPrincipal="000000000000", TaskPolicyArn=policy)

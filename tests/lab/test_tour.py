@@ -17,7 +17,7 @@ TITLES = [step.title for step in STEPS]
 
 @pytest.mark.slow
 def test_the_tour_succeeds_and_explains_each_step() -> None:
-    """Each step has the expected exit code. The tour says what happened, and which command does the same on AWS."""
+    """Each step has the expected exit code. The tour says what happened, and what the same command does on AWS."""
     found = subprocess.run(
         [sys.executable, "-m", "mfa_kit", "lab", "tour"], capture_output=True, text=True, check=False
     )

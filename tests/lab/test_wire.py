@@ -1,4 +1,4 @@
-"""The checks of a request before any operation: the key, the signature, the clock, the service model."""
+"""The checks of a request before its operation runs: the access key, the signature, the clock, the service model."""
 
 import re
 import socket
@@ -63,7 +63,7 @@ def test_an_incomplete_signature_is_refused(lab: Lab) -> None:
 
 
 def test_every_response_has_a_date_and_a_request_id(admin: Aws, lab: Lab) -> None:
-    """Both are in headers. The request ID is also in the body, even of an error, in the form of the service."""
+    """Both are headers. The request ID is also in the body, even of an error, in the wire format of the service."""
     meta = admin.iam.list_users()["ResponseMetadata"]
     assert parsedate_to_datetime(meta["HTTPHeaders"]["date"]).timestamp() == int(lab.account.now())
     assert meta["RequestId"] == meta["HTTPHeaders"]["x-amzn-requestid"]
@@ -84,7 +84,7 @@ def test_operations_that_moto_lacks_are_errors_in_iams_format(admin: Aws) -> Non
 
 
 def test_an_operation_that_iam_does_not_have(admin: Aws) -> None:
-    """The error is InvalidAction and names the requested version."""
+    """For an operation that IAM does not have, the error is InvalidAction and names the version in the request."""
     client = admin.client("iam", config=Config(retries={"total_max_attempts": 1}))
 
     def rename(params: dict[str, Any], **_: object) -> None:

@@ -47,7 +47,7 @@ def test_every_row_names_its_account(org_kit: MfaKit) -> None:
 
 
 def test_an_account_has_the_same_results_alone_and_together(org_kit: MfaKit) -> None:
-    """The rules have the same results and findings in an audit of all accounts and of this account alone."""
+    """The rules have the same results and findings for an account whether it is audited alone or with all others."""
     together = {row["account"]: row["audit"] for row in rows(org_kit, "audit", "--org", code=1)}
     for number in ALL:
         (alone,) = rows(org_kit, "audit", "--org", "-a", number, code=1)
@@ -57,7 +57,7 @@ def test_an_account_has_the_same_results_alone_and_together(org_kit: MfaKit) -> 
 
 
 def test_a_denied_account_is_unknown_in_its_row(org_kit: MfaKit, org_lab: Lab) -> None:
-    """The row has the reason, the other accounts are read, and the exit code is 1."""
+    """If an account denies access, its row has the reason, the other accounts are read, and the exit code is 1."""
     with without_role(org_lab, MEMBERS[1]):
         result = org_kit.run("status", "--org", "--output", "json")
     assert result.code == 1
@@ -70,7 +70,7 @@ def test_a_denied_account_is_unknown_in_its_row(org_kit: MfaKit, org_lab: Lab) -
 
 
 def test_if_every_account_is_denied_the_caller_is_blamed(org_kit: MfaKit, org_lab: Lab) -> None:
-    """The user need not look at a thousand accounts if the caller may not assume the role anywhere."""
+    """If the caller can assume the role in no account, the error says that the cause is probably the caller."""
     org_lab.faults.add("AssumeRole", "denied", at="every")
     result = org_kit.run("audit", "--org", "--exclude", ACCOUNT)
     assert result.code == 4
@@ -124,7 +124,7 @@ def test_resume_reads_incomplete_accounts_again(org_kit: MfaKit, org_lab: Lab, t
 
 
 def test_a_command_that_fixes_a_finding_names_its_account(org_kit: MfaKit) -> None:
-    """Otherwise someone with credentials of another account could change the user of that name there by mistake."""
+    """The command has --account, so that it cannot change a user of the same name in another account."""
     found = rows(org_kit, "audit", "--org", "-a", MEMBERS[0], code=1)
     lines = [
         line
@@ -205,7 +205,7 @@ def test_resume_continues_only_the_last_run(org_kit: MfaKit, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("other", [("--rule", "passwords"), ("-a", MEMBERS[0])])
 def test_resume_is_refused_for_other_accounts_or_rules(other: tuple[str, str], org_kit: MfaKit, tmp_path: Path) -> None:
-    """The files about all accounts would lose the accounts that the command leaves out."""
+    """--resume requires the options of the earlier run. Otherwise the files about all accounts would lose rows."""
     folder = tmp_path / "out"
     rows(org_kit, "audit", "--org", "--output-dir", folder, code=1)
     before = (folder / "organization.json").read_text()
@@ -243,14 +243,14 @@ def test_an_unwritable_stdout_is_not_blamed_on_the_folder(org_kit: MfaKit, tmp_p
 
 
 def test_a_role_that_is_missing_everywhere_points_at_the_caller(org_kit: MfaKit) -> None:
-    """The caller's own account needs no role. It can be read, but that does not show whether the role exists."""
+    """The caller's own account is read without a role, so it does not count as an account in which the role exists."""
     result = org_kit.run("status", "--org", "--role-name", "no-such-role")
     assert result.code == 1
     assert "every account that needs a role denied access" in result.err
 
 
 def test_an_account_of_unknown_state_counts_as_unread(org_kit: MfaKit, org_lab: Lab) -> None:
-    """The account may be active, so the exit code is 1."""
+    """The account may be active and is not read, so the exit code is 1."""
     record = org_lab.organization.records[MEMBERS[2]]
     record.state = AccountState.UNKNOWN
     try:
@@ -275,7 +275,7 @@ def test_the_tables_of_a_rollout_across_accounts_fit_80_columns(
 
 
 def test_a_reason_that_several_accounts_share_is_printed_once(org_kit: MfaKit, org_lab: Lab) -> None:
-    """It names a few of the accounts and the number of the others. One word says that they were not read."""
+    """The line about the reason names three of the accounts and the number of the others, which are `unknown`."""
     with contextlib.ExitStack() as stack:
         for number in MEMBERS:
             stack.enter_context(without_role(org_lab, number))
@@ -288,7 +288,10 @@ def test_a_reason_that_several_accounts_share_is_printed_once(org_kit: MfaKit, o
 
 
 def test_reasons_that_differ_are_printed_for_their_accounts(org_kit: MfaKit, org_lab: Lab) -> None:
-    """One account has no role, and another one does not list its devices. The ID of each stays in its reason."""
+    """One account has no role, and another one does not list its devices.
+
+    Each reason contains the ID of its account.
+    """
     org_lab.faults.add("GetAccountAuthorizationDetails", "denied", at="every", account=MEMBERS[1])
     org_lab.faults.add("ListVirtualMFADevices", "denied", at="every", account=MEMBERS[1])
     with without_role(org_lab, MEMBERS[0]):
@@ -299,13 +302,13 @@ def test_reasons_that_differ_are_printed_for_their_accounts(org_kit: MfaKit, org
 
 
 def test_a_folder_that_cannot_be_made_is_a_fault_of_the_result(org_kit: MfaKit) -> None:
-    """The exit code is that of results that cannot be written."""
+    """If the folder of --output-dir cannot be created, the exit code is 5, that of results that cannot be written."""
     result = org_kit.run("audit", "--org", "--output-dir", "/proc/audit")
     assert (result.code, "the folder /proc/audit cannot be used" in result.err) == (5, True), result.err
 
 
 def test_the_role_that_enrolls_needs_nothing_that_only_an_audit_reads(org_kit: MfaKit) -> None:
-    """The check says which commands need the action. The role of an audit without it is a problem."""
+    """Without iam:GetAccountSummary, doctor reports which commands need it, and no problem of the role that enrolls."""
     found = rows(org_kit, "doctor", "--org", "-a", MEMBERS[0], "--role-name", "mfa-kit-enroll")
     (summary,) = [row for row in found if row["check"] == "iam:GetAccountSummary"]
     assert summary["health"] != "problem"
@@ -313,14 +316,14 @@ def test_the_role_that_enrolls_needs_nothing_that_only_an_audit_reads(org_kit: M
 
 
 def test_the_role_of_an_audit_needs_the_account_summary(org_kit: MfaKit, org_lab: Lab) -> None:
-    """Without it, doctor reports a problem."""
+    """If the role of an audit may not call GetAccountSummary, doctor reports a problem."""
     org_lab.faults.add("GetAccountSummary", "denied", at="every", account=MEMBERS[0])
     rows(org_kit, "doctor", "--org", "-a", MEMBERS[0], code=1)
 
 
 @pytest.mark.parametrize("option", [("--org",), ("--accounts", "accounts.json")])
 def test_a_command_for_one_account_names_those_for_many(option: tuple[str, ...], org_kit: MfaKit) -> None:
-    """A similar option would not help."""
+    """For an option such as --org, enroll names the command for many accounts instead of a similar option."""
     result = org_kit.run("enroll", "alice", *option)
     assert result.code == 2
     assert f"enroll has no option {option[0]}, because it works in one account" in result.err

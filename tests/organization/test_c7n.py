@@ -30,7 +30,7 @@ POLICY = {
 @pytest.mark.slow
 @pytest.mark.skipif(not FULL, reason="c7n-org is installed by .ci/run full")
 def test_c7n_org_runs_in_the_exported_accounts(org_kit: MfaKit, org_lab: Lab, tmp_path: Path) -> None:
-    """It assumes the role in each account of the file, and finds the same users without MFA as mfa-kit."""
+    """c7n-org assumes the role in each account of the file, and finds the same users without MFA as mfa-kit."""
     if not PROGRAM.exists():
         without(f"{PROGRAM} does not exist")
     accounts, policy, out = tmp_path / "accounts.json", tmp_path / "policy.json", tmp_path / "out"

@@ -27,7 +27,7 @@ ALICE = "arn:aws:iam::000000000000:user/alice"
 
 @contextmanager
 def organizations(answers: Answers) -> Iterator[OrganizationReader]:
-    """Serve fixed answers by operation, and yield a reader of them."""
+    """Serve fixed responses of Organizations, listed by operation, and yield an OrganizationReader that gets them."""
 
     def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
         queue = answers[handler.headers["X-Amz-Target"].rpartition(".")[2]]
@@ -86,7 +86,7 @@ def test_an_empty_page_may_be_followed_by_another() -> None:
 )
 @pytest.mark.usefixtures("at_lab")
 def test_invalid_answers_are_errors(answers: dict[str, Any], kind: type[MfaKitError], said: str) -> None:
-    """A server other than AWS may have sent them."""
+    """A response that AWS would never send raises an error, because it may come from another server."""
     with organizations({"ListAccounts": [(200, answers)]}) as reader, pytest.raises(kind, match=said):
         list(reader.accounts())
 
@@ -117,7 +117,7 @@ def test_invalid_answers_are_errors(answers: dict[str, Any], kind: type[MfaKitEr
 def test_a_refusal_says_who_may_list_the_accounts(
     code: str, message: str, kind: type[MfaKitError], said: str, hint: str
 ) -> None:
-    """AWS uses one error code for a caller without the permission and for an account that is not allowed to ask."""
+    """AWS uses one error code for a caller without the permission and for an account that may not list the accounts."""
     with organizations({"ListAccounts": refused(code, message)}) as reader, pytest.raises(kind) as caught:
         list(reader.accounts())
     assert type(caught.value) is kind
@@ -135,7 +135,7 @@ def test_a_unit_that_does_not_exist_is_named(code: str) -> None:
 
 @pytest.mark.usefixtures("at_lab")
 def test_units_that_contain_each_other_are_read_once() -> None:
-    """Only a server other than AWS has such units."""
+    """Reading ends even if two units contain each other, which only a server other than AWS reports."""
     answers: Answers = {
         "ListAccountsForParent": [(200, {"Accounts": [row(1)]}), (200, {"Accounts": [row(2)]})],
         "ListOrganizationalUnitsForParent": [
@@ -207,7 +207,7 @@ def test_a_dry_run_of_export_writes_nothing(export: Callable[..., Any]) -> None:
 
 
 def test_a_unit_includes_the_units_below_it(export: Callable[..., Any], organization: Lab) -> None:
-    """The lab's accounts are in units below `workloads`, and in another unit."""
+    """For --ou with the unit `workloads`, the file has the accounts of the two units below it, and no others."""
     units = {unit.name: unit.id for unit in organization.organization.units.values()}
     below = {units["production"], units["development"]}
     records = organization.organization.records.values()
@@ -256,7 +256,7 @@ def test_the_callers_account_is_written_with_its_profile(
 def test_a_member_account_may_not_list_the_organization(
     export: Callable[..., Any], organization: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The policies of the member allow everything, but Organizations refuses it."""
+    """Organizations refuses a user of a member account, although the user's policies allow everything."""
     sts = boto3.client("sts", endpoint_url=organization.url)
     role = "arn:aws:iam::000000000001:role/OrganizationAccountAccessRole"
     made = sts.assume_role(RoleArn=role, RoleSessionName="export")["Credentials"]
@@ -269,14 +269,14 @@ def test_a_member_account_may_not_list_the_organization(
 
 
 def test_an_account_without_an_organization_gets_an_error(mfa_kit: MfaKit, tmp_path: Path) -> None:
-    """Nothing is written."""
+    """The exit code of `accounts export` is 4, and no file is written."""
     done = mfa_kit.run("accounts", "export", "-o", tmp_path / "accounts.json")
     assert (done.code, (tmp_path / "accounts.json").exists()) == (4, False)
     assert "the account of these credentials is not in an organization" in done.err
 
 
 def test_the_management_account_is_named(organization: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Member accounts can read its ID too."""
+    """The reader returns the ID of the management account."""
     for name, value in organization.env.items():
         monkeypatch.setenv(name, value)
     reader = OrganizationReader(Iam(observe=lambda _: None).ask_organizations)

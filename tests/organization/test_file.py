@@ -72,7 +72,10 @@ def faults(folder: Path, text: str, name: str = "accounts.yml") -> list[str]:
 
 
 def test_all_keys_of_the_format_are_read(tmp_path: Path) -> None:
-    """Variables at the top apply to each account, but an account's own values win. An account may have no role."""
+    """The variables at the top of the file apply to each account that does not set them.
+
+    An account may have no role.
+    """
     assert read(tmp_path, json.dumps(WHOLE), "accounts.json") == ACCOUNTS
 
 
@@ -196,7 +199,10 @@ def test_faults_of_json_have_the_number_of_the_account(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_lists_no_accounts_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    """So are YAML that PyYAML's safe loader refuses, and a key that occurs twice. Each error is one sentence."""
+    """YAML that PyYAML's safe loader refuses, and a key that occurs twice, are refused too.
+
+    Each error is one sentence.
+    """
     (found,) = faults(tmp_path, text)
     assert found.startswith(said)
 
@@ -210,7 +216,7 @@ def test_a_file_that_lists_no_accounts_is_refused(tmp_path: Path, text: str, sai
     ],
 )
 def test_a_file_named_json_is_read_as_json_only(tmp_path: Path, text: str, said: str) -> None:
-    """The error is about JSON, not about YAML."""
+    """For a file with the extension .json, the error is about JSON, not about YAML."""
     assert faults(tmp_path, text, "accounts.json") == [said]
 
 
@@ -239,7 +245,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 
 def test_without_pyyaml_json_is_read_and_yaml_names_the_extra(tmp_path: Path) -> None:
-    """The error has the command that installs it."""
+    """For a YAML file, the error has the command that installs the extra with PyYAML."""
     (tmp_path / "accounts.json").write_text(json.dumps(WHOLE))
     (tmp_path / "accounts.yml").write_text("accounts: []")
     program = f"""
@@ -299,7 +305,7 @@ ACCOUNT = st.builds(
 
 @given(st.lists(ACCOUNT, min_size=1, max_size=5, unique_by=lambda account: account.id))
 def test_a_written_file_can_be_read_again(tmp_path_factory: pytest.TempPathFactory, accounts: list[OrgAccount]) -> None:
-    """It is valid JSON, and so also valid YAML."""
+    """The written file is valid JSON, and so also valid YAML. Reading it returns the same accounts."""
     folder = tmp_path_factory.mktemp("written")
     text = accounts_text(accounts_document(accounts, partition="aws")).decode()
     assert read(folder, text, "accounts.json") == accounts
@@ -307,7 +313,7 @@ def test_a_written_file_can_be_read_again(tmp_path_factory: pytest.TempPathFacto
 
 
 def test_one_error_is_spoken_of_as_one(tmp_path: Path) -> None:
-    """The hint agrees with the number of the errors."""
+    """If a file has a single error, the message and the hint are in the singular."""
     path = tmp_path / "accounts.json"
     path.write_text('{"accounts": [{"account_id": "1"}]}')
     with pytest.raises(UsageFault, match="has 1 error") as error:
@@ -327,7 +333,7 @@ def test_broken_json_has_a_place_and_a_next_step(tmp_path: Path) -> None:
 
 
 def test_a_tab_in_the_indentation_is_named(tmp_path: Path) -> None:
-    """Nobody sees it in an editor. Other faults of YAML have the line only."""
+    """The hint names the tab, which is invisible in most editors. Other errors of YAML only have the line."""
     path = tmp_path / "accounts.yml"
     path.write_text('accounts:\n\t- account_id: "000000000001"\n')
     with pytest.raises(UsageFault, match="line 2: the file is not valid YAML") as error:

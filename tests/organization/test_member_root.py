@@ -58,7 +58,7 @@ def reader_of(lab: Lab, patch: pytest.MonkeyPatch, *, workers: int = 1) -> tuple
 def test_a_session_of_root_shows_the_facts_about_root(
     root: dict[str, Any], verdict: RootVerdict, types: list[DeviceType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The session belongs to the account's root user, so devices of all kinds are listed."""
+    """A session of AssumeRoot acts as the account's root user, so root's devices of all kinds are listed."""
     with laid(described(root)) as lab:
         reader, _ = reader_of(lab, monkeypatch)
         posture = reader.posture(FIRST)
@@ -78,7 +78,7 @@ def test_no_unnecessary_call_is_made_about_root(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_no_request_leaves_with_the_credentials_of_another_account(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With many threads, each account still gets its own facts."""
+    """If many threads read root users at once, each account still gets its own facts."""
     roots = [
         {"devices": [{"kind": "token", "serial": f"GAHT{number:08}"}], "keys": number % 2} for number in range(1, 41)
     ]
@@ -94,7 +94,7 @@ def test_no_request_leaves_with_the_credentials_of_another_account(monkeypatch: 
 
 
 def test_a_member_account_that_refuses_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reason is AWS's message. The facts that were read are kept."""
+    """The reason is AWS's message. Facts that were read before the refusal are kept."""
     policy = {"name": "deny", "targets": [FIRST], "document": DENY_SUMMARY}
     account = {"devices": [{"kind": "fido"}]}
     with laid(described(account, control_policies=[policy])) as lab:
@@ -110,7 +110,7 @@ def test_a_member_account_that_refuses_is_unknown(monkeypatch: pytest.MonkeyPatc
 
 
 def test_without_the_feature_there_is_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The feature RootSessions alone does not allow to read credentials of root."""
+    """The feature RootSessions alone does not permit sessions that read root's credentials."""
     with laid(described({}, features=["RootSessions"])) as lab:
         reader, iam = reader_of(lab, monkeypatch)
         assert reader.posture(FIRST).verdict is RootVerdict.UNKNOWN
@@ -151,7 +151,7 @@ def allowed(action: str) -> dict[str, Any]:
 def test_an_audit_of_the_organization_names_the_verdict_on_each_root(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A session of root is opened only if the account itself does not show enough, or if its role is missing."""
+    """A session of AssumeRoot is opened only if the account's own data do not suffice, or if its role is missing."""
     fido = {"devices": [{"kind": "fido"}]}
     description = described({"password": False, "mfa": False}, fido, {"devices": []}, fido)
     description["organization"]["accounts"][3]["roles"] = []
@@ -182,7 +182,7 @@ def test_an_audit_of_the_organization_names_the_verdict_on_each_root(
 
 
 def test_without_permission_each_account_is_asked_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No session of root is tried."""
+    """If ListOrganizationsFeatures is denied, AssumeRoot is not called, and each account is judged by its own data."""
     with laid(described({"password": False, "mfa": False})) as lab:
         lab.faults.add_row(
             {"operation": "ListOrganizationsFeatures", "fault": "denied", "at": "every", "account": HOME}

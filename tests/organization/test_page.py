@@ -19,7 +19,7 @@ def text_of(page: str) -> str:
 
 
 def rows_of(page: str) -> list[list[str]]:
-    """Return the rows of the map: the account, its ID, the numbers of users, and the signs of the checks."""
+    """Return the rows of the map (the table with a row per account and a column per check): the text of each cell."""
     body = page.partition('<div class="map"')[2].partition("<tbody>\n")[2].partition("\n</tbody>")[0]
     return [re.split(r"<td[^>]*>", re.sub(r"^<tr><th[^>]*>", "", text_of(row))) for row in body.split("\n")]
 
@@ -31,7 +31,7 @@ def test_the_size_of_the_page_is_bounded(accounts: int, most: int) -> None:
 
 
 def test_the_worst_account_is_the_first() -> None:
-    """The map is sorted by the number of failed checks of each severity, and each check has its sign."""
+    """The rows are sorted by the number of failed checks of each severity. The sign of each check shows its result."""
     visits = made_visits(100)
     rows = rows_of(organization_page(visits, caller=CALLER))
     counts = [[row[7:].count(sign) for sign in "CHML?"] for row in rows]
@@ -47,7 +47,7 @@ def test_the_worst_account_is_the_first() -> None:
 
 
 def test_accounts_that_were_not_read_are_in_lists_of_their_own() -> None:
-    """A reason and what to do are said once for all of them, and they do not count as passed."""
+    """A reason that several accounts share, and its hint, are shown once. These accounts do not count as passed."""
     page = text_of(organization_page(made_visits(100), caller=CALLER))
     assert "98 accounts passed" not in page
     assert re.search(
@@ -65,7 +65,7 @@ def test_accounts_that_were_not_read_are_in_lists_of_their_own() -> None:
 
 
 def test_many_accounts_that_were_not_read_are_folded() -> None:
-    """The list is closed at first, so the results stay on the screen."""
+    """The list of these accounts is folded at first, so that the results stay on the screen."""
     page = organization_page(made_visits(1000), caller=CALLER)
     assert "<details><summary>25 accounts could not be read" in page
 

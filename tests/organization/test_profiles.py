@@ -24,7 +24,7 @@ MEMBERS = ("000000000001", "000000000002")
 
 @dataclass
 class Desk:
-    """Answers prompts for a code: with the current code of the device, or with `typed` if that is set."""
+    """Answers prompts for a code with the current code of alice's device, or with `typed` if that is set."""
 
     lab: Lab
     serial: str = ""
@@ -116,7 +116,7 @@ def test_after_a_wrong_code_no_further_account_asks_at_once(desk: Desk) -> None:
 
 
 def test_after_a_wrong_code_a_renewal_asks_with_a_new_code(desk: Desk) -> None:
-    """It asks again when the device shows a new code, and not before."""
+    """After a wrong code, mfa-kit asks again when the device shows a new code, and not before."""
     now = 0.0
     own = OwnCredentials(Connection(profile="keys", ask_code=desk.ask), clock=lambda: now)
     desk.typed = "000000"
@@ -129,7 +129,7 @@ def test_after_a_wrong_code_a_renewal_asks_with_a_new_code(desk: Desk) -> None:
 
 
 def test_without_a_terminal_an_account_that_needs_a_code_is_declined(desk: Desk, tmp_path: Path) -> None:
-    """No other program asks for the code. The exit code is that of a declined prompt."""
+    """With --no-input, the exit code is that of a declined prompt, and the error names the device."""
     file = tmp_path / "accounts.json"
     rows = [{"account_id": number, "name": f"m{number}", "profile": f"in-{number}"} for number in MEMBERS]
     file.write_text(json.dumps({"accounts": rows}))
@@ -149,7 +149,7 @@ def test_the_hint_for_an_unread_account_names_the_account(tmp_path: Path) -> Non
 
 
 def test_each_command_of_a_hint_names_the_account() -> None:
-    """A hint may have several commands of mfa-kit. Each of them refuses other accounts."""
+    """A hint may have several commands of mfa-kit. Each of them gets the option --account."""
     hint = in_account("list the devices: mfa-kit status; mfa-kit orphans list", MEMBERS[0])
     assert hint.count(f"--account {MEMBERS[0]}") == 2
 

@@ -59,7 +59,7 @@ def test_an_account_without_a_known_state_is_chosen() -> None:
 
 
 def test_unknown_names_are_errors_with_suggestions() -> None:
-    """Otherwise, with a misspelled --exclude, a command would work in that account. Each name is reported."""
+    """Each unknown name is reported. With a misspelled --exclude, a command would otherwise work in that account."""
     assert fault(AccountsChoice(exclude=("Prd",))) == ("--exclude: there is no account 'Prd'", "did you mean 'prod'?")
     assert fault(AccountsChoice(include=("00000000002",)))[1] == "did you mean '000000000002'?"
     assert fault(AccountsChoice(include=("x-ray",)))[1] == "check the name; 3 accounts are listed"
@@ -73,7 +73,7 @@ def test_unknown_names_are_errors_with_suggestions() -> None:
 
 
 def test_a_name_of_several_accounts_is_an_error() -> None:
-    """Their IDs are shown."""
+    """The error has the IDs of these accounts."""
     assert fault(AccountsChoice(include=("prod",)), DEV, PROD, TWIN) == (
         "--include: 2 accounts are named 'prod': 000000000002, 000000000004",
         "give the ID: --include 000000000002",
@@ -115,7 +115,7 @@ def test_without_a_default_role_each_account_needs_one() -> None:
 
 
 def verb(parsed: list[Any], **how: Any) -> click.Group:
-    """Return a program with a verb that appends its AccountsChoice to a list."""
+    """Return a command with the options for many accounts, which appends its AccountsChoice to `parsed`."""
 
     @click.command(cls=Verb)
     @account_options(**how)
@@ -190,7 +190,7 @@ def test_the_options_become_one_value(parse: Callable[..., AccountsChoice | None
 def test_options_that_exclude_each_other_are_usage_errors(
     parse: Callable[..., AccountsChoice | None], line: str, said: str
 ) -> None:
-    """Nothing is read before."""
+    """The error is raised before any file is read."""
     with pytest.raises(UsageFault) as caught:
         parse(line)
     assert str(caught.value).startswith(said)
@@ -198,7 +198,7 @@ def test_options_that_exclude_each_other_are_usage_errors(
 
 
 def test_help_lists_the_options_under_a_separate_title() -> None:
-    """There are many of them, and a command also has options for one account."""
+    """The options for many accounts are separate from the options for one account."""
     page = CliRunner().invoke(verb([]), ["run", "--help"], standalone_mode=False, terminal_width=80).output
     before, _, after = page.partition("Options for many accounts:\n")
     assert ("--org" in before, "--org" in after.partition("Common options")[0]) == (False, True)
@@ -206,7 +206,7 @@ def test_help_lists_the_options_under_a_separate_title() -> None:
 
 
 def test_a_verb_that_writes_needs_a_role(parse: Callable[..., AccountsChoice | None]) -> None:
-    """The command line has --org. Accounts in a file may have their own roles."""
+    """With --org, such a verb requires --role-name. With a file it does not, because accounts there may have roles."""
     with pytest.raises(UsageFault, match="--role-name is missing"):
         parse("--org", role=None)
     found = parse("--org --role-name mfa-kit-enroll", role=None)

@@ -66,7 +66,7 @@ def test_a_request_without_an_account_is_not_sent(sessions: MemberSessions, org_
 
 
 def test_a_session_needs_one_assume_role_call(sessions: MemberSessions, org_lab: Lab) -> None:
-    """Its answer has the account and the role, so no other call is made."""
+    """The response of AssumeRole has the account and the role, so no other call is made."""
     _, caller = sessions.enter(member(MEMBERS[1]))
     assert caller.account == MEMBERS[1]
     assert caller.arn == f"arn:aws:sts::{MEMBERS[1]}:assumed-role/mfa-kit-audit/mfa-kit"
@@ -155,6 +155,6 @@ def test_the_source_identity_and_the_external_id_are_sent(org_lab: Lab) -> None:
 
 @pytest.mark.parametrize("fault", ["throttle", "error-before", "lost-before"])
 def test_a_throttled_assume_role_is_retried(fault: str, sessions: MemberSessions, org_lab: Lab) -> None:
-    """It is retried like a read, because all accounts share the caller's quota for it."""
+    """AssumeRole is retried like a read, because all accounts share the caller's quota for it."""
     org_lab.faults.add("AssumeRole", fault)
     assert sessions.enter(member(MEMBERS[0]))[1].account == MEMBERS[0]

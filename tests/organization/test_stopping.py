@@ -52,7 +52,7 @@ def test_ctrl_c_does_not_wait_for_a_response(org_kit: MfaKit, org_lab: Lab, tmp_
 
 @pytest.mark.slow
 def test_ctrl_c_in_a_single_account_does_not_wait_for_a_response(org_kit: MfaKit, org_lab: Lab) -> None:
-    """The threads that read users give up too. A user who is newer than the credential report is read by a call."""
+    """The threads that look up users give up too, here for a user who is newer than the credential report."""
     assert org_kit.run("audit").code == 1
     org_lab.add_user("newcomer")
     del org_lab.calls[:]
@@ -102,7 +102,7 @@ def test_throttled_accounts_do_not_hold_up_the_others(org_kit: MfaKit, org_lab: 
 
 
 def test_an_account_that_waits_leaves_its_place_to_another() -> None:
-    """With two places, four accounts wait and two others are done. Then the four continue."""
+    """With two places, two accounts are completed while four others wait. Then these four continue."""
     waits = threading.Event()
 
     def work(number: int) -> int:
@@ -135,7 +135,7 @@ def test_no_more_accounts_than_places_are_at_work() -> None:
 
 
 def test_after_a_stop_no_further_account_is_begun() -> None:
-    """What is at work ends, and its result counts."""
+    """The account that is at work finishes, and its result is yielded."""
     stop = threading.Event()
 
     def work(number: int) -> int:
@@ -146,7 +146,7 @@ def test_after_a_stop_no_further_account_is_begun() -> None:
 
 
 def test_after_ctrl_c_the_accounts_that_are_still_at_work_are_named() -> None:
-    """A second later they are given to the command, which tells the user."""
+    """A second after the stop, `waits_for` is called with the accounts that are still at work."""
     ends, begun = threading.Event(), threading.Event()
     named: list[list[str]] = []
 

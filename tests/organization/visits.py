@@ -1,4 +1,4 @@
-"""Visits for the page of many accounts: some accounts are denied or suspended, others fail some of the rules."""
+"""Visits (outcomes in accounts) for the page of many accounts: some are denied or skipped, others failed some rules."""
 
 import random
 from collections import Counter
@@ -15,7 +15,7 @@ CALLER = Caller(account="000000000000", arn="arn:aws:iam::000000000000:user/lab-
 
 
 def audited(chance: random.Random, share: float) -> Audited:
-    """Return an audit in which about this share of the rules fails."""
+    """Return the result of an audit in which about this share of the rules fails, from 0 to 1."""
     weights = (share, share / 10, 1 - share, 0.05)
     results = {rule.id: chance.choices(list(RuleResult), weights)[0] for rule in RULES}
     ways = {way: chance.randrange(20) for way in WAYS[:2]} | {
@@ -32,7 +32,7 @@ def audited(chance: random.Random, share: float) -> Audited:
 
 
 def made_visits(count: int) -> list[Visit[Audited]]:
-    """Return this many visits, the same each time. Of 40 accounts, one is denied and one is suspended."""
+    """Return `count` visits, the same each time. Of 40 accounts, one is denied and one is suspended."""
     chance, found = random.Random(count), []
     for number in range(count):
         name = f"{chance.choice(('payments', 'search', 'data'))}-{chance.choice(('production', 'staging'))}-{number:03}"
