@@ -111,7 +111,7 @@ def _span(seconds: float) -> str:
 
 
 def expected_step(token: Token, at: float) -> int:
-    """Return the step that an accurate clock has at a Unix time, or the counter in the file for a HOTP token."""
+    """Return the time step at the Unix time `at`, or for a HOTP token the counter value in the seed file."""
     return otp.step(at, token.period) if token.factor is Factor.TOTP else token.counter
 
 
@@ -187,7 +187,8 @@ def verify_codes(
     if coincidence <= ENOUGH:
         return shown
     return Undecided(
-        what=f"{shown.words()}, or it is chance: one random code in {round(1 / coincidence)} matches in this range",
+        what=f"{shown.words()}, or the match is chance: "
+        f"one random code in {round(1 / coincidence)} matches in this range",
         hint=SECOND,
         second=True,
     )
@@ -208,7 +209,7 @@ def find_tokens(keys: Iterable[SeededToken], typed: TypedCodes, *, window: int =
 def diagnose_mismatch(
     key: SeededToken, typed: TypedCodes, *, among: Sequence[SeededToken] = (), window: int = WINDOW
 ) -> Mismatch | Undecided:
-    """Return why a token does not show the codes of its seed: the first explanation that is no mere coincidence.
+    """Return why a token does not show the codes of its seed: the first explanation that is unlikely to be coincidence.
 
     Return Undecided if the codes were typed wrongly, or if each explanation may be a coincidence.
     """
@@ -271,7 +272,7 @@ def _explanations(
             yield what, hint, _within(misread[0].distance)
     reach = FAR[token.factor]
     if len(typed.codes[0]) == token.digits and (found := search(token, key.seed, typed, window=reach)):
-        hint = f"accept it with --window {found[0].distance + 1}, or reject it"
+        hint = f"accept the token with --window {found[0].distance + 1}, or reject it"
         yield found[0].words(), hint, _within(found[0].distance)
     others = [each for each in among if each.token.serial != token.serial]
     if shown := find_tokens(others, typed, window=window):
