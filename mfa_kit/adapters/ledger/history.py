@@ -38,7 +38,10 @@ WORDS: dict[str, str] = {
 
 
 def happened(rows: Iterable[SqlRow]) -> list[LogLine]:
-    """Convert rows of HISTORY to log lines. A code that is not in WORDS, such as an IAM operation, is not changed."""
+    """Convert rows of the query HISTORY to log lines, with the readable words in WORDS instead of codes.
+
+    A code that is not in WORDS, such as the name of an IAM operation, is not changed.
+    """
     return [
         LogLine(
             at=at,

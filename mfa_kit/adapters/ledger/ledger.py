@@ -25,8 +25,8 @@ EVENT = """
 class Ledger:
     """The journal, which records how far each operation on a device has progressed, and the log of API calls.
 
-    Methods may be called from any thread.
-    Every method raises IntegrityFault if the database cannot be used. `clock` returns the time of new rows.
+    Methods may be called from any thread. Every method raises IntegrityFault if the database cannot be used. `clock`
+    returns the Unix time of new rows.
     """
 
     def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:

@@ -57,7 +57,7 @@ def grants(desks: Mapping[str, str], auditors: Sequence[str]) -> str:
 
 def _groups() -> Iterator[str]:
     yield "-- Run this in the ledger's database as a role that may create roles. A superuser also revokes the functions"
-    yield "-- with which any role could take locks; the database should be the ledger's alone."
+    yield "-- with which any role could take locks, so use this database for the ledger only."
     yield "begin;"
     for group in (DESK, AUDITOR):
         yield f"do $$ begin create role {group} nologin; exception when duplicate_object then null; end $$;"

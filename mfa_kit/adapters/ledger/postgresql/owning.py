@@ -84,8 +84,8 @@ def migrate_ledger(text: str) -> int:
 def copy_ledger(folder: Path, text: str) -> dict[str, int]:
     """Copy the ledger in a folder into the ledger at the address `text`.
 
-    Return the number of copied rows by the name of the table.
-    Raise UsageFault if there is no ledger in the folder, or if a run is in progress there.
+    Return the number of copied rows by the name of the table. Raise UsageFault if there is no ledger in the folder, or
+    if a run is in progress there.
     """
     if not (folder / "ledger.sqlite").exists():
         raise UsageFault(f"there is no ledger in {folder}", "name the folder of mfa-kit's files: --from DIR")

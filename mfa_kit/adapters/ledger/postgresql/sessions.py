@@ -54,7 +54,7 @@ class Session:
         version = self._connection.info.server_version
         if version < OLDEST:
             raise IntegrityFault(
-                f"{address.label} is PostgreSQL {version // 10000}, and a ledger needs 17",
+                f"{address.label} is PostgreSQL {version // 10000}, and a ledger needs 17 or newer",
                 "upgrade the server, or use another one",
             )
         [[pid]] = self.run([("select pg_backend_pid()", ())])
