@@ -37,8 +37,8 @@ def restorable(
 ) -> Intent:
     """Return an Intent for restoring a backup. Raise the errors of `intent_in` and `check_not_lost`.
 
-    `losses_of` returns the IDs of the runs that reported a device lost, given its account (None if unknown) and its
-    names.
+    `losses_of` returns the IDs of the runs that reported a device as lost, given the device's account (None if unknown)
+    and its possible names.
     """
     intent = intent_in(opened, path_of=path_of)
     account = intent.account if is_account(intent.account) else None

@@ -21,8 +21,8 @@ BATCH = 200
 class Resealer(Protocol):
     """Decrypts backups with identities of the old recipients, and re-encrypts them to new recipients.
 
-    The identities may also include some of the new recipients. The methods raise IntegrityFault, and OthersSeal if none
-    of the identities can decrypt a backup.
+    The identities may include identities of new recipients. The methods raise OthersSeal if none of the identities can
+    decrypt a backup, and IntegrityFault if a backup is damaged or cannot be read or written.
     """
 
     @property
@@ -31,7 +31,7 @@ class Resealer(Protocol):
         ...
 
     def recipients(self) -> list[str]:
-        """Return the new recipients."""
+        """Return the public keys of the new recipients."""
         ...
 
     def reseal(self, backup: Backup) -> bool:

@@ -29,7 +29,7 @@ class ConsecutiveCodes(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """The claim that is checked: the key with this credential is the user's device in IAM.
+    """The claim that is checked: the key that has the credential `label` is the device `serial` in IAM.
 
     `seed` is the secret from the device's backup, or None if no backup was decrypted.
     """

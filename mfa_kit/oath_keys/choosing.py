@@ -18,10 +18,10 @@ def choose_key(
     person: Interaction,
     progress: Progress,
 ) -> OathKey:
-    """Return the key named `wanted`, or the only key if none is named. The user chooses if there are several.
+    """Return the key whose serial, reader or identity is `wanted`. If `wanted` is None, every key matches.
 
-    `faults` are the errors of the readers without a usable key. Raise DeviceFault if no key matches, and Declined if
-    several match and no one can choose.
+    If several keys match, the user chooses one. `faults` are the errors of the readers without a usable key. Raise
+    DeviceFault if no key matches, and Declined if several match and there is no terminal to choose at.
     """
     match [key for key in found if wanted is None or key.answers_to(wanted)]:
         case []:
@@ -38,7 +38,7 @@ def choose_key(
 def choose_line(lines: Sequence[str], person: Interaction) -> int:
     """Return the index of the line that the user chooses; each line describes a key.
 
-    If no one can choose, raise Declined with the lines as its notes.
+    If there is no terminal to choose at, raise Declined with the lines as its notes.
     """
     try:
         return person.choose(f"key to use ({len(lines)} are plugged in)", lines, instead=KEY)
@@ -67,10 +67,11 @@ def _line(key: OathKey) -> str:
 
 
 def find_holder(keys: PluggedOathKeys, label: str, wanted: str | None) -> OathKey | None:
-    """Return the key named `wanted`, or else the only key with the credential `label`, or None if no key has it.
+    """Return the key whose serial, reader or identity is `wanted`.
 
-    If a key without a password has the credential, keys with a password are not opened, so that the user is not asked
-    for the password of another user's key. Raise UsageFault if several keys have the credential.
+    If `wanted` is None, return the only key with the credential `label`, or None if no key has it. If a key without a
+    password has the credential, keys with a password are not opened, so that the user is not asked for the password of
+    another user's key. Raise UsageFault if several keys have the credential.
     """
     if wanted is not None:
         return keys.choose(wanted)

@@ -105,7 +105,7 @@ class LocalFile:
         return found
 
     def discard(self) -> None:
-        """Remove the file permanently."""
+        """Remove the file permanently. Raise IntegrityFault if it does not exist or cannot be removed."""
         with faults_of(self._path), self._holding() as folder:
             os.unlink(self._path.name, dir_fd=folder)
             os.fsync(folder)
@@ -143,7 +143,7 @@ class LocalFile:
 
 
 class LocalStores:
-    """Opens folders and files on this computer."""
+    """Returns the folders of backups, and the backups, at paths on this computer."""
 
     def folder(self, place: Place) -> StoredFolder:
         """Return the folder of backups at a path. Raise UsageFault if the place is not on this computer."""

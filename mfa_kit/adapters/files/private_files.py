@@ -31,7 +31,10 @@ def create_private(folder: int, name: str, data: whole_files.Content) -> None:
 
 @contextmanager
 def faults_of(path: Path, failed: str = "written") -> Iterator[None]:
-    """Convert an OSError for a file or folder to IntegrityFault. `failed` is the past participle for the message."""
+    """Convert an OSError for a file or folder to IntegrityFault. Its message says that `path` cannot be `failed`.
+
+    `failed` is a past participle: "written", "read" or "removed".
+    """
     try:
         yield
     except FileExistsError:

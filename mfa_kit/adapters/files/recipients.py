@@ -39,6 +39,7 @@ def parse_recipients(texts: Iterable[str], files: Iterable[Path] = (), *, given:
     """Parse recipients from the texts of the option `given` and from the lines of files.
 
     Raise UsageFault for the first text that is not a recipient. The message names its option, or its file and line.
+    Raise UsageFault also if all recipients are age1tag keys.
     """
     found = [_recipient(text, where=f"{given} {text}") for text in texts]
     for file in files:

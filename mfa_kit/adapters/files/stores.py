@@ -27,7 +27,7 @@ class StoredFile(Protocol):
         ...
 
     def create(self, sealed: bytes) -> None:
-        """Write a new file durably. Raise IntegrityFault if one exists; it is never overwritten."""
+        """Write a new file durably. Raise IntegrityFault if the file exists, because no file is ever overwritten."""
         ...
 
     def replace(self, change: Callable[[bytes], bytes], check: Callable[[bytes], bool], *, most: int) -> bool:

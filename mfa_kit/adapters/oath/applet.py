@@ -134,9 +134,10 @@ class Applet:
 
     @contextmanager
     def _touched(self, marks: tuple[float, ...]) -> Iterator[None]:
-        """Give the command in the `with` block enough time for a touch, and count down the seconds.
+        """Give the command in the `with` block enough time for a touch.
 
-        Raise DeviceFault if the key reports that it was not touched.
+        `marks` are the numbers of remaining seconds at which the user is asked to touch the key. Raise DeviceFault if
+        the key reports that it was not touched.
         """
         try:
             with self.wire.waiting(TOUCH, _countdown(self._say, marks)):
@@ -159,7 +160,10 @@ class Applet:
             yield
 
     def put(self, label: str, seed: Seed, *, touch: bool) -> None:
-        """Send PUT, which stores a credential. Raise DeviceFault if the key is full. The caller checks the result."""
+        """Send PUT, which stores a credential. Raise DeviceFault if the key is full.
+
+        The caller must check that the key has stored the credential.
+        """
         issuer, _, name = label.partition(":")
         with card_faults(self.wire.reader):
             try:

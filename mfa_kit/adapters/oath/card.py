@@ -188,8 +188,9 @@ class OathCard:
     def restore(self, intent: Intent, created: Created) -> bool:
         """Write a device's secret to the chosen key, and check the codes that the key computes. Return True.
 
-        If the key already has the credential, only check its codes, and return False. If another check fails, the
-        credential is removed. Raise DeviceFault or UsageFault if the key is unsuitable or its codes do not match.
+        If the key already has the credential, only check its codes, and return False. If the check of a credential that
+        was just written fails, remove it. Raise DeviceFault or UsageFault if the key is unsuitable or its codes do not
+        match.
         """
         key, label = self._chosen(), intent.label
         with self._keys.open(key) as applet:

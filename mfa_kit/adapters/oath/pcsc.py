@@ -68,7 +68,7 @@ def with_le(apdu: bytes, *, t0: bool = False) -> bytes:
 
 
 class Wire(SmartCardConnection):
-    """A connection for yubikit over pyscard, in shared mode.
+    """A connection to the card in a reader, in PC/SC's shared mode. yubikit uses it to send commands with pyscard.
 
     The connection holds a PC/SC transaction, so that other programs wait and cannot select another applet.
     """
