@@ -54,6 +54,7 @@ def enroll(
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
     backup_dir: Place | None,
+    local_backups: bool,
     passphrase: bool,
     passphrase_fd: int | None,
     settings: Settings,
@@ -70,7 +71,12 @@ def enroll(
         return 0
     recipe = METHODS[method or VIRTUAL.name]
     sealing = Sealing(
-        to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase, passphrase_fd=passphrase_fd
+        to=to,
+        to_files=to_files,
+        backup_dir=backup_dir,
+        local_backups=local_backups,
+        passphrase=passphrase,
+        passphrase_fd=passphrase_fd,
     )
     vault = sealing.vault(settings, alone=method_options.backup_alone)
     oath_keys = OathKeys(settings, password_stdin=method_options.password_stdin)

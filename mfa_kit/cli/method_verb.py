@@ -132,6 +132,7 @@ DEVICE_OPTIONS = (
     options.PASSPHRASE,
     key_options.PASSPHRASE_FD,
     options.BACKUP_DIR,
+    options.LOCAL_BACKUPS,
 )
 
 

@@ -137,6 +137,11 @@ BACKUP_DIR = click.option(
     metavar="DIR|URL",
     help="Folder of the encrypted backups, or s3://BUCKET/PREFIX.",
 )
+LOCAL_BACKUPS = click.option(
+    "--local-backups",
+    is_flag=True,
+    help="Write backups to this computer although others share the ledger.",
+)
 
 DRILLED_WITHIN = click.option(
     "--drilled-within",

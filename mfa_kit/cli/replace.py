@@ -38,6 +38,7 @@ def replace(
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
     backup_dir: Place | None,
+    local_backups: bool,
     passphrase: bool,
     passphrase_fd: int | None,
     wanted: str | None,
@@ -48,7 +49,12 @@ def replace(
     """Replace an MFA device of USER. The old device is removed after the new device works."""
     recipe = METHODS[method]
     sealing = Sealing(
-        to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase, passphrase_fd=passphrase_fd
+        to=to,
+        to_files=to_files,
+        backup_dir=backup_dir,
+        local_backups=local_backups,
+        passphrase=passphrase,
+        passphrase_fd=passphrase_fd,
     )
     vault = sealing.vault(settings, alone=method_options.backup_alone)
     oath_keys = OathKeys(settings, password_stdin=method_options.password_stdin)

@@ -11,20 +11,22 @@ from mfa_kit.core.places import Place
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.wiring.passphrase import own_recipient
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
+from mfa_kit.wiring.vault import open_vault_for_new
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sealing:
     """The recipients of backups (`to`), files with more recipients (`to_files`), and the folder of backups.
 
-    If `backup_dir` is None, the configured or the default folder is used. With `passphrase` or `passphrase_fd` (a file
-    descriptor), this computer's identity is an additional recipient.
+    If `backup_dir` is None, the configured or the default folder is used. `local_backups` is as in
+    `open_vault_for_new`. With `passphrase` or `passphrase_fd` (a file descriptor), this computer's identity is an
+    additional recipient.
     """
 
     to: Sequence[str]
     to_files: Sequence[Path]
     backup_dir: Place | None
+    local_backups: bool
     passphrase: bool
     passphrase_fd: int | None = None
 
@@ -41,4 +43,4 @@ class Sealing:
                 settings.interaction.check(instead=INSTEAD)
                 passphrase = True
         to = (*self.to, own_recipient(settings, passphrase_fd=self.passphrase_fd)) if passphrase else self.to
-        return open_vault(self.backup_dir, to=to, to_files=self.to_files)
+        return open_vault_for_new(self.backup_dir, to=to, to_files=self.to_files, local_backups=self.local_backups)

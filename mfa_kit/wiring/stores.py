@@ -80,7 +80,7 @@ def open_s3_calls(profile: str | None) -> "S3Calls":
     return S3Calls(lambda: open_s3(wanted), sleep=time.sleep, encryption=encryption)
 
 
-def check_shared(ledger_is_shared: bool, place: Place, *, local_backups: bool) -> None:
+def check_shared(*, ledger_is_shared: bool, place: Place, local_backups: bool) -> None:
     """Raise UsageFault if other computers use the ledger, but the backups are only on this computer.
 
     With `local_backups`, the user has accepted that, so nothing is raised.

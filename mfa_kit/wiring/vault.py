@@ -2,14 +2,15 @@
 
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.places import Place
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.wiring import config
-from mfa_kit.wiring.stores import open_stores
+from mfa_kit.wiring.ledger import ledger_address
+from mfa_kit.wiring.stores import check_shared, open_stores
 from mfa_kit.wiring.this_computer import backup_dir
 
 if TYPE_CHECKING:
@@ -35,14 +36,40 @@ def open_vault(folder: Place | None = None, *, to: Sequence[str] = (), to_files:
     The configuration file has the defaults of both. Raise UsageFault for text that is not a recipient.
     """
     load_boto3()  # must precede the import of the QR code reader
-    return open_age_files(folder, read_recipients(to, to_files) if to or to_files else configured_recipients())
+    return open_age_files(folder, _recipients(to, to_files))
 
 
-def open_age_files(folder: Place | None, recipients: "Sequence[Recipient]") -> "AgeFiles":
-    """Return an AgeFiles for the backups in the given or configured folder. It encrypts new ones to `recipients`."""
+def open_vault_for_new(
+    folder: Place | None, *, to: Sequence[str], to_files: Sequence[Path], local_backups: bool
+) -> Vault:
+    """Return the Vault for new backups. Its arguments and errors are those of `open_vault`.
+
+    If other computers share the ledger, the Vault's `check` raises UsageFault for a folder on this computer. It accepts
+    the folder with `local_backups`.
+    """
+    load_boto3()
+    place, shared = backup_dir(folder), ledger_address() is not None
+    return open_age_files(
+        place,
+        _recipients(to, to_files),
+        accept=lambda: check_shared(ledger_is_shared=shared, place=place, local_backups=local_backups),
+    )
+
+
+def _recipients(to: Sequence[str], to_files: Sequence[Path]) -> "list[Recipient]":
+    return read_recipients(to, to_files) if to or to_files else configured_recipients()
+
+
+def open_age_files(
+    folder: Place | None, recipients: "Sequence[Recipient]", *, accept: Callable[[], None] = lambda: None
+) -> "AgeFiles":
+    """Return an AgeFiles for the backups in the given or configured folder. It encrypts new ones to `recipients`.
+
+    `accept` is as in AgeFiles.
+    """
     from mfa_kit.adapters.files.agefile import AgeFiles
 
-    return AgeFiles(backup_dir(folder), list(recipients), open_stores())
+    return AgeFiles(backup_dir(folder), list(recipients), open_stores(), accept=accept)
 
 
 def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, given: str = "-r") -> "list[Recipient]":

@@ -179,8 +179,8 @@ def test_a_url_keeps_its_form(tmp_path: Path) -> None:
 
 def test_a_shared_ledger_needs_a_shared_place(tmp_path: Path) -> None:
     """Backups on one computer are refused for a ledger that several use, unless the user accepts that."""
-    check_shared(True, S3Url("bucket"), local_backups=False)
-    check_shared(False, tmp_path, local_backups=False)
-    check_shared(True, tmp_path, local_backups=True)
+    check_shared(ledger_is_shared=True, place=S3Url("bucket"), local_backups=False)
+    check_shared(ledger_is_shared=False, place=tmp_path, local_backups=False)
+    check_shared(ledger_is_shared=True, place=tmp_path, local_backups=True)
     with pytest.raises(UsageFault, match="other computers use this ledger"):
-        check_shared(True, tmp_path, local_backups=False)
+        check_shared(ledger_is_shared=True, place=tmp_path, local_backups=False)

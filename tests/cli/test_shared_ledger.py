@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boto3
 import pytest
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Call, Entry, Intent, Purpose, Reached
+from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit, bare
 from tests.ledgers import Place, open_at
 from tests.postgresql import Server
@@ -16,6 +18,9 @@ from tests.postgresql import Server
 RUN = "20261125T000000Z-00000001"
 ENTRY = Entry(run=RUN, intent=Intent(account="000000000000", partition="aws", user="alice", name="alice"))
 CALL = Call(operation="X", user="alice", serial=ENTRY.intent.serial, request_id="r", answer="OK")
+
+
+ENROLL = ("enroll", "--with", "virtual", "--codes", "generated")
 
 
 @pytest.fixture
@@ -34,7 +39,7 @@ def test_an_enrollment_is_recorded_in_the_ledger_that_is_configured(
     way: str, mfa_kit: MfaKit, user: str, recipient: str, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is no file then."""
-    words: tuple[str, ...] = ("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
+    words: tuple[str, ...] = (*ENROLL, user, "-r", recipient, "--local-backups")
     match way:
         case "option":
             words += ("--ledger", address)
@@ -48,6 +53,28 @@ def test_an_enrollment_is_recorded_in_the_ledger_that_is_configured(
         found = [(each.what, each.answer) for each in ledger.history(user=user)]
     assert found == [("CreateVirtualMFADevice", "OK"), ("EnableMFADevice", "OK"), ("enrollment", "done")]
     assert not (mfa_kit.home / "ledger.sqlite").exists()
+
+
+def test_a_new_backup_on_one_computer_is_refused_if_the_ledger_is_shared(
+    mfa_kit: MfaKit, user: str, recipient: str, address: str, lab: Lab, tmp_path: Path
+) -> None:
+    """No device is created then. A bucket is accepted, and so is a folder with `--local-backups`."""
+    configure(mfa_kit.home, address)
+    (tmp_path / "roster.csv").write_text(f"user,kind\n{user},virtual\n", "utf-8")
+    plan = tmp_path / "plan.json"
+    assert mfa_kit.run("rollout", "plan", tmp_path / "roster.csv", "-o", plan).code == 0
+    apply = ("rollout", "apply", plan, "-r", recipient, "--accept-lockout")
+    for words in ((*ENROLL, user, "-r", recipient), apply):
+        done = mfa_kit.run(*words)
+        assert done.code == UsageFault.exit_code, done.err
+        assert "other computers use this ledger" in done.err
+        assert "--local-backups" in done.err
+        assert not [serial for serial in lab.serials() if serial.endswith(f"/{user}")]
+    boto3.client("s3").create_bucket(Bucket="shared-by-computers")
+    done = mfa_kit.run(*ENROLL, user, "-r", recipient, "--backup-dir", "s3://shared-by-computers")
+    assert done.code == 0, done.err
+    done = mfa_kit.run(*apply, "--local-backups")
+    assert done.code == 0, done.err
 
 
 def test_the_command_line_overrides_the_configuration_file(mfa_kit: MfaKit, address: str) -> None:

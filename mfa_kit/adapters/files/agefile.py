@@ -67,11 +67,14 @@ class AgeFiles:
     """A Vault (writes, finds and removes encrypted backups) for one folder, whose backups have the recipients `to`.
 
     If a user has their own recipient, the subfolder `users` contains a copy of their backup that only the user can
-    decrypt. If `to` is empty, that copy is the only file, and no file is written for other users.
+    decrypt. If `to` is empty, that copy is the only file, and no file is written for other users. `accept` raises
+    UsageFault if new backups must not be written to the folder.
     """
 
-    def __init__(self, folder: Place, to: list[Recipient], stores: Stores = LOCAL) -> None:
-        self._folder, self._to, self._stores = folder.absolute(), to, stores
+    def __init__(
+        self, folder: Place, to: list[Recipient], stores: Stores = LOCAL, *, accept: Callable[[], None] = lambda: None
+    ) -> None:
+        self._folder, self._to, self._stores, self._accept = folder.absolute(), to, stores, accept
 
     def place(self, intent: Intent, run: str) -> str | None:
         """Return the path for the backup of this run, or None if there will be no backup.
@@ -111,7 +114,8 @@ class AgeFiles:
         return find_backups(self._folder, self._stores)
 
     def check(self) -> None:
-        """Raise UsageFault if no backup could be written to the folder."""
+        """Raise UsageFault if no backup could or may be written to the folder."""
+        self._accept()
         self._stores.folder(self._folder).check()
 
     def seal(self, entry: Entry, uri: KeyUri) -> None:

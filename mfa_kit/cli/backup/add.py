@@ -34,6 +34,7 @@ NO_PROMISE = (
 @options.PASSPHRASE
 @PASSPHRASE_FD
 @options.BACKUP_DIR
+@options.LOCAL_BACKUPS
 @click.option("--shred", is_flag=True, help="Overwrite and remove the picture after the backup is written.")
 def add(
     *,
@@ -46,6 +47,7 @@ def add(
     passphrase: bool,
     passphrase_fd: int | None,
     backup_dir: Place | None,
+    local_backups: bool,
     shred: bool,
     settings: Settings,
     output: Output,
@@ -58,7 +60,12 @@ def add(
     settings.interaction.check(instead=adding.INSTEAD)
     picture, shred_picture = images.read_picture(image, settings.interaction)
     sealing = Sealing(
-        to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase, passphrase_fd=passphrase_fd
+        to=to,
+        to_files=to_files,
+        backup_dir=backup_dir,
+        local_backups=local_backups,
+        passphrase=passphrase,
+        passphrase_fd=passphrase_fd,
     )
     vault = sealing.vault(settings, alone=True)
     vault.check()

@@ -18,12 +18,13 @@ from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.desk import new_run_id
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
+from mfa_kit.wiring.vault import open_vault_for_new
 
 
 @click.command(cls=options.Verb)
 @shared_options.PLAN_FILE
 @shared_options.backup_options
+@options.LOCAL_BACKUPS
 @click.option("--stage", "staged", is_flag=True, help="Create devices; `rollout activate` enables them later.")
 @click.option(
     "--accept-lockout",
@@ -41,6 +42,7 @@ def apply(
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
     backup_dir: Place | None,
+    local_backups: bool,
     staged: bool,
     accept_lockout: bool,
     max_failures: int | None,
@@ -52,7 +54,7 @@ def apply(
 ) -> int:
     """Enroll the users of PLAN, or of an index of plans. Run the same command again to continue."""
     plan, digest = wiring.read_plan(plan_file, METHODS, expected=expected)
-    vault = open_vault(backup_dir, to=to, to_files=to_files)
+    vault = open_vault_for_new(backup_dir, to=to, to_files=to_files, local_backups=local_backups)
     sealed = bool(vault.recipients())
     progress = settings.progress
     with (

@@ -29,7 +29,7 @@ from mfa_kit.wiring import rollout_accounts as wiring
 from mfa_kit.wiring.desk import new_run_id
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
+from mfa_kit.wiring.vault import open_vault_for_new
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,7 @@ def apply_in_accounts(
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
     backup_dir: Place | None,
+    local_backups: bool,
     staged: bool,
     accept_lockout: bool,
     max_failures: int | None,
@@ -68,7 +69,7 @@ def apply_in_accounts(
     """Enroll the users of the plans in the index `plan_file`, and return the exit code."""
     wanted = ApplyOptions(
         index_file=plan_file,
-        vault=open_vault(backup_dir, to=to, to_files=to_files),
+        vault=open_vault_for_new(backup_dir, to=to, to_files=to_files, local_backups=local_backups),
         staged=staged,
         accept_lockout=accept_lockout,
         max_failures=max_failures,

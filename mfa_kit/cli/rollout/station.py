@@ -33,7 +33,7 @@ from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden
-from mfa_kit.wiring.vault import open_vault
+from mfa_kit.wiring.vault import open_vault_for_new
 
 # Users are looked up in parallel before the session begins.
 WORKERS = 8
@@ -76,6 +76,7 @@ class StationVerb(options.Verb):
 )
 @shared_options.ONLY
 @shared_options.backup_options
+@options.LOCAL_BACKUPS
 @shared_options.EXPECTED
 @shared_options.RESULTS
 def station(
@@ -86,6 +87,7 @@ def station(
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
     backup_dir: Place | None,
+    local_backups: bool,
     expected: str | None,
     results: Path | None,
     settings: Settings,
@@ -97,7 +99,7 @@ def station(
         settings.progress.alert("note: rollout bench is deprecated; use mfa-kit rollout station")
     plan, digest = wiring.read_plan(plan_file, METHODS, expected=expected)
     steps = station_steps(plan, set(kinds), _users(plan, only))
-    vault = open_vault(backup_dir, to=to, to_files=to_files)
+    vault = open_vault_for_new(backup_dir, to=to, to_files=to_files, local_backups=local_backups)
     progress, person = settings.progress, settings.interaction
     if not settings.dry_run:
         person.check(instead=INSTEAD)
