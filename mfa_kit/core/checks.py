@@ -8,7 +8,7 @@ from enum import StrEnum
 class Value(StrEnum):
     """The result of one check."""
 
-    PASS = "pass"  # noqa: S105 - no password
+    PASS = "pass"  # noqa: S105 - not a password
     WARN = "warn"
     FAIL = "fail"
     NOT_APPLICABLE = "not applicable"

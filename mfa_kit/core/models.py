@@ -12,7 +12,7 @@ from mfa_kit.core.places import Place
 
 # IAM API reference: UserName, VirtualMFADeviceName and Path. botocore checks only their lengths.
 USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
-# IAM API reference, Tag: the characters that a tag's value may contain, on one line.
+# Labels are stored in tags: the characters that a tag's value may contain (IAM API reference, Tag), on one line.
 LABEL = re.compile(r"[\w .:/=+@-]{1,64}")
 DEVICE_NAME = re.compile(r"[\w+=,.@-]{1,226}", re.ASCII)
 PATH = re.compile(r"/|/[\x21-\x7f]+/", re.ASCII)
@@ -92,7 +92,7 @@ class Reached(StrEnum):
     INTENT = "intent"
     CREATED = "created"
     STAGED = "staged"  # created and backed up, to be enabled later; later runs leave it as it is
-    ENABLED = "enabled"  # IAM confirmed the request, but does not list the device on its user yet
+    ENABLED = "enabled"  # IAM confirmed the request, but does not list the device yet
     CONFIRMED = "confirmed"
     UNDONE = "undone"
     REVOKING = "revoking"

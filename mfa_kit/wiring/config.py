@@ -131,7 +131,7 @@ def _check(key: str, value: object, file: Path) -> None:
 
 def _correction(key: str) -> str:
     """Return a hint that suggests a valid key in place of an unknown key."""
-    from difflib import get_close_matches  # only where a key is wrong
+    from difflib import get_close_matches  # imported only if a key is wrong
 
     close = get_close_matches(key, KEYS, n=1)
     return f"did you mean {close[0]!r}?" if close else f"remove it, or use one of {', '.join(KEYS)}"

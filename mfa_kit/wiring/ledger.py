@@ -26,8 +26,8 @@ class LedgerChoice:
     """Which ledger (mfa-kit's own records) a command uses.
 
     `address` is the one from the command line or the environment, or None if neither names a ledger. `end` is called if
-    a ledger in PostgreSQL fails; it reports the fault and ends the process. Without `needs_config`, a configuration
-    file with errors is ignored.
+    the session that holds the locks of runs in PostgreSQL is lost; it reports the fault and ends the process. Without
+    `needs_config`, a configuration file with errors is ignored.
     """
 
     address: str | None = None

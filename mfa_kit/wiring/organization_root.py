@@ -40,9 +40,9 @@ class OrganizationRoot:
     def central(self, account: OrgAccount, iam: Iam) -> CentralRootAccess:
         """Return what is known about centralized root access for an account.
 
-        The caller's account knows this only for accounts of its own organization. An account that Organizations listed,
-        which therefore has a state, is one of them. An account from a file may be in another organization, so its own
-        IAM is asked.
+        If the caller's account administers centralized root access, it knows this for accounts of its own organization.
+        An account that Organizations listed, which therefore has a state, is one of them. An account from a file may be
+        in another organization, so its own IAM is asked.
 
         Raise AccessDenied or another AwsFault if the account's IAM refuses the request.
         """
