@@ -799,7 +799,7 @@ def test_a_role_that_may_not_write_is_named_once(accounts: Accounts) -> None:
         *("-r", accounts.recipient, "--accept-lockout"),
     )
     assert done.code == 1
-    assert done.err.count("mfa-kit-audit/mfa-kit may not change MFA devices") == 1
+    assert done.err.count("mfa-kit-audit/mfa-kit is not allowed to change MFA devices") == 1
     assert done.err.count("--role-name mfa-kit-enroll") == 1
     assert "denied: 2 accounts (" in done.err
 

@@ -172,7 +172,7 @@ class SideBySide:
     def _deny(self, work: AccountWork, caller: str) -> None:
         """Record that an account refused a write. For the first such account, print what the role needs."""
         if not self._denied:
-            self.progress.alert(f"{work.account.label}: {caller} may not change MFA devices")
+            self.progress.alert(f"{work.account.label}: {caller} is not allowed to change MFA devices")
             self.progress.alert(f"  try: {CHECK_USERS if ENROLL_ROLE in caller else WRITES}")
         self._denied[work.account.id] = work.account
 
@@ -180,7 +180,7 @@ class SideBySide:
         """If several accounts refused a write, print their names."""
         if len(self._denied) > 1:
             accounts = accounts_in_words([*self._denied.values()])
-            self.progress.alert(f"denied: {accounts}: the role may not change MFA devices")
+            self.progress.alert(f"denied: {accounts}: the role is not allowed to change MFA devices")
 
     def _unfinished(self) -> str:
         """Return a phrase that names the accounts whose work is in progress, or "" if there is none."""

@@ -51,7 +51,7 @@ def accept(
     """
     if settings.dry_run:
         raise UsageFault(
-            "token accept stores each reading, so it has no --dry-run", "to see the results so far, add --no-input"
+            "token accept stores each result, so it has no --dry-run", "to see the results so far, add --no-input"
         )
     if out:
         check_new(out)

@@ -114,7 +114,7 @@ def _verify_without_seed(
     """
     if not probe_user and not sold_by_aws(serial):
         raise UsageFault(
-            f"{serial} does not look like a token that AWS sold, so it can be checked only with its seed file",
+            f"{serial} does not look like a token that AWS sold, and no seed file was given",
             "add --seeds FILE, or let AWS check it: --probe-user USER",
         )
     typed, verdict = codes.read(matching.judge_display, count=2)
