@@ -1,4 +1,4 @@
-"""Enable devices that `apply` has staged: created, with an encrypted backup, but not yet assigned to a user."""
+"""Enable staged devices, which `apply` created with an encrypted backup, but did not assign to a user."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 
@@ -13,7 +13,10 @@ from mfa_kit.rollout.workers import Workers
 
 
 def staged_entries(*, account: str, users: Iterable[str] | None, desk: Desk) -> list[Entry]:
-    """Return the devices that this computer has staged. `users` limits them to these users; None means all users."""
+    """Return the journal entries of the devices that this computer has staged, for these users.
+
+    If `users` is None, return those of all users.
+    """
     wanted = None if users is None else {user.lower() for user in users}
     return [
         entry
@@ -25,7 +28,7 @@ def staged_entries(*, account: str, users: Iterable[str] | None, desk: Desk) -> 
 def activate_devices(
     entries: Sequence[Entry], *, open_backup: Callable[[Entry], Created], desk: Desk, execution: Execution
 ) -> Generator[RowResult, None, None]:
-    """Enable staged devices with the secrets from their backups, and yield one result per device.
+    """Enable staged devices with the secrets that `open_backup` returns, and yield one result per device.
 
     After an interruption, a second call continues with the remaining devices. Raise UsageFault if a run that staged one
     of the devices is still in progress.

@@ -24,17 +24,18 @@ SHOWN = 5
 def check_plan(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool, sealed: bool) -> None:
     """Raise UsageFault or Lockout if `apply_plan` must not start. Changes nothing.
 
-    `sealed` means that all backups have a recipient other than the user, so the users are not the only ones who can
-    decrypt them.
+    Raise UsageFault if the plan is for another account than the caller's, and the errors of `check_copies`.
     """
     check_account(plan, caller)
     check_copies(plan.shut_out, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
 
 
 def check_copies(shut_out: Sequence[str], *, staged: bool, accept_lockout: bool, sealed: bool) -> None:
-    """Raise UsageFault or Lockout if users without a copy of their secret (`shut_out`) must not get a device.
+    """Raise an error if users who would get no copy of their secret (`shut_out`) must not get a device.
 
-    `sealed` has the same meaning as in `check_plan`.
+    `sealed` means that every backup is also encrypted to a recipient other than its user. Without it, raise UsageFault
+    if devices are to be staged, or if nobody could decrypt a backup. Raise Lockout for users in `shut_out`, unless the
+    devices are to be staged or `accept_lockout` is true.
     """
     if staged and not sealed:
         raise UsageFault(
@@ -58,10 +59,11 @@ def check_copies(shut_out: Sequence[str], *, staged: bool, accept_lockout: bool,
 def apply_plan(
     plan: Plan, *, desk: Desk, run: str, execution: Execution, staged: bool = False
 ) -> Generator[RowResult, None, None]:
-    """Settle what interrupted runs left, then enroll each user who has no device yet. Yield one result per user.
+    """Settle (finish or undo) interrupted runs, then enroll each user of the plan who has no device yet.
 
-    After an interruption, a second call continues with the remaining users. At the end, the new devices are looked up
-    in IAM's list of virtual devices. A warning is printed for each device that is not in the list.
+    Yield one result per user. With `staged`, the devices are created, but not enabled. After an interruption, a second
+    call continues with the remaining users. At the end, the enabled devices are looked up in IAM's list of virtual
+    devices. A warning is printed for each device that is not in the list.
     """
     unsettled = _settle_dead_runs(plan, desk=desk)
     ours = entries_by_serial(plan.account, desk=desk)
@@ -84,7 +86,7 @@ def apply_plan(
 
 
 def _settle_dead_runs(plan: Plan, *, desk: Desk) -> list[str]:
-    """Settle what interrupted runs left, and return a message for each device that could not be settled.
+    """Settle interrupted runs, and return a message for each device that could not be settled; [] if there is none.
 
     A device cannot be settled while a CreateVirtualMFADevice request without a response may still take effect. After
     this run has created the user's device of the same name, the request can no longer take effect. `apply_plan`
@@ -98,7 +100,10 @@ def _settle_dead_runs(plan: Plan, *, desk: Desk) -> list[str]:
 
 
 def _unconfirmed(entries: Iterable[Entry], *, desk: Desk) -> list[Entry]:
-    """Return devices that dead runs enabled but did not confirm. A run that is alive confirms its devices itself."""
+    """Return the entries of devices that dead runs enabled, but did not find in IAM's list afterwards.
+
+    A run that is alive looks for its devices itself.
+    """
     found = [entry for entry in entries if entry.reached is Reached.ENABLED]
     living = {run for run in {entry.run for entry in found} if desk.journal.lives(run)}
     return [entry for entry in found if entry.run not in living]
@@ -106,9 +111,10 @@ def _unconfirmed(entries: Iterable[Entry], *, desk: Desk) -> list[Entry]:
 
 @dataclass(slots=True, kw_only=True)
 class _Making:
-    """Makes the devices of one run; the worker threads share this object.
+    """Makes the devices of one run. All worker threads share this object.
 
-    `enabled` has the entries that are to be confirmed, and `failed` the names of users whose row failed.
+    `enabled` has the entries of enabled devices that are still to be looked up in IAM's list. `failed` has the names of
+    the users whose row failed.
     """
 
     plan: Plan
@@ -120,7 +126,7 @@ class _Making:
     failed: list[str] = field(default_factory=list)
 
     def make(self, step: PlanStep) -> RowResult:
-        """Make the device of a step. Stop the run when more than `max_failures` users have failed."""
+        """Make the device of a step, and return the result. Set `stop` if more than `max_failures` users failed."""
         intent = self.plan.intent_of(step.row, staged=self.staged)
         result = run_row(intent, lambda: self._make_device(intent), run=self.run)
         if result.outcome is RowOutcome.FAILED:
@@ -132,7 +138,7 @@ class _Making:
         return result
 
     def _make_device(self, intent: Intent) -> RowResult:
-        """Make one device. Errors in FATAL are raised; any other error becomes the user's result."""
+        """Make one device, and return the result. Raise the errors in FATAL. Any other error becomes a result."""
         desk, run, carrier = self.desk, self.run, self.execution.carrier()
         try:
             if intent.staged:
@@ -150,7 +156,11 @@ class _Making:
             carrier.remove(Entry(run=run, intent=intent))
 
     def _result_of(self, error: MfaKitError, intent: Intent) -> RowResult:
-        """Return the result for an error: "skipped" if another process has just enrolled the user, else "failed"."""
+        """Return the result for an error.
+
+        It is "skipped" if another process has just enrolled the user with this device, "refused" for a Lockout, and
+        otherwise "failed".
+        """
         with suppress(AwsFault):
             if isinstance(error, AlreadyExists) and is_listed(intent, desk=self.desk):
                 return self._result_of_other(intent)
@@ -159,7 +169,7 @@ class _Making:
     def _result_of_other(self, intent: Intent) -> RowResult:
         """Return the result for a user whom another process enrolled.
 
-        It contains the backup if that process runs on this computer.
+        It names the backup if that process ran on this computer.
         """
         entry = entries_by_serial(intent.account, desk=self.desk).get(intent.serial)
         if entry and entry.run != self.run:

@@ -1,4 +1,4 @@
-"""Finds the account that a row of a roster names, if --accounts or --org chooses the accounts."""
+"""Finds the account that a row of a roster names, for rollouts in the accounts that --accounts or --org chooses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +17,10 @@ class ChosenAccounts:
     skipped: Sequence[OrgAccount] = ()
 
     def find(self, cell: str) -> str:
-        """Return the ID of the chosen account with this ID or name.
+        """Return the ID of the chosen account whose ID or name is in the cell.
 
-        If the cell is empty and only one account is chosen, return the ID of that account.
+        If the cell is empty and only one account is chosen, return the ID of that account. Raise UsageFault if the
+        cell does not name exactly one chosen account.
         """
         if not cell:
             if len(self.chosen) == 1:
@@ -37,5 +38,5 @@ class ChosenAccounts:
         raise UsageFault(f"{cell[:80]!a} is not one of the chosen accounts", hint)
 
     def key(self, account: str | None) -> str | None:
-        """Return the account ID, because users of different accounts may have the same name."""
+        """Return `account` unchanged: rows for users of the same name in different accounts are no duplicates."""
         return account

@@ -25,8 +25,9 @@ FATAL = (IntegrityFault, Throttled, Expired)
 class Execution:
     """How a rollout processes its users: with `workers` threads, until `stop` is set.
 
-    `virtual` lists all virtual devices of the account, page by page. `carrier` creates the carrier of one device.
-    `apply` stops when more than `max_failures` users have failed.
+    `virtual` lists all virtual devices of the account, page by page. `carrier` returns a new Carrier (the object that
+    stores a device's secret and supplies its codes) for one device. `apply` stops when more than `max_failures` users
+    have failed; None means no limit.
     """
 
     virtual: Callable[[], Iterable[Device]]
@@ -36,14 +37,14 @@ class Execution:
     max_failures: int | None = None
 
     def list_holders(self) -> dict[str, str | None]:
-        """Return the user of each virtual device by its serial; None for an unassigned device."""
+        """Return a mapping from the serial of each virtual device to its user's name; None for an unassigned device."""
         return {device.serial: device.user for device in self.virtual()}
 
 
 def run_row(intent: Intent, act: Callable[[], RowResult], *, run: str | None) -> RowResult:
-    """Return the result of `act` for a row. After an unexpected exception, return a failure.
+    """Return the result of `act` for a row. If it raises an exception that is not an MfaKitError, return a failure.
 
-    One such exception therefore does not end the rollout.
+    A bug that concerns one row therefore does not end the rollout. Errors of mfa-kit are raised.
     """
     try:
         with only_our_errors():
@@ -53,9 +54,10 @@ def run_row(intent: Intent, act: Callable[[], RowResult], *, run: str | None) ->
 
 
 def confirm_devices(enabled: Sequence[Entry], *, desk: Desk, execution: Execution) -> list[Entry]:
-    """Wait up to 30 s until IAM lists each device for its user. Record listed devices as confirmed; return the others.
+    """Wait up to 30 s until IAM lists each of these enabled devices for its user.
 
-    IAM's list of all virtual devices is used, which takes fewer calls than a list for each user.
+    Record the listed devices as confirmed, print a warning for each of the others, and return the others. IAM's list of
+    all virtual devices is used, which takes fewer calls than a list for each user.
     """
     left = list(enabled)
     for pause in (*PAUSES, None):
@@ -74,7 +76,10 @@ def confirm_devices(enabled: Sequence[Entry], *, desk: Desk, execution: Executio
 
 
 def take_over_runs(entries: Sequence[Entry], *, desk: Desk) -> None:
-    """Take the locks of the runs that made these devices. Raise UsageFault if one of the runs is still in progress."""
+    """Make this process hold the locks of the runs that made these devices, so that no other process settles them.
+
+    Raise UsageFault if one of the runs is still in progress.
+    """
     for run in {entry.run for entry in entries}:
         if desk.journal.lives(run):
             raise UsageFault(

@@ -1,4 +1,7 @@
-"""An index of the plans of several accounts. It contains the hash of each plan, so its own hash covers all plans."""
+"""An index: a file that lists the plan files of several accounts, with the SHA-256 of each.
+
+The SHA-256 of the index therefore changes if any of the plans changes.
+"""
 
 import json
 import re
@@ -23,7 +26,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 class PlannedAccount:
     """An account with a plan: the file of the plan, relative to the folder of the index, and its SHA-256 in hex.
 
-    `counts` has the number of users per action of the plan.
+    `counts` has the plan's number of users for each action, such as `enroll`.
     """
 
     id: str
@@ -49,7 +52,7 @@ class UnplannedAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutIndex:
-    """The plans that one command made at `planned_at` (Unix seconds).
+    """The index of the plans that one command made at `planned_at` (Unix seconds).
 
     `by` is the ARN of the caller, who assumed the roles in the accounts. `unplanned` are the accounts without a plan.
     """
@@ -61,7 +64,7 @@ class RolloutIndex:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The number of users per action, of all accounts."""
+        """The number of users for each action, in all accounts together."""
         found = sum((Counter(account.counts) for account in self.accounts), Counter[str]())
         return {action.value: found[action.value] for action in Action}
 
@@ -100,7 +103,10 @@ def _lines(name: str, items: Sequence[str]) -> str:
 
 
 def parse_index(text: str, *, name: str = "this file") -> RolloutIndex:
-    """Parse an index. Raise UsageFault for any other text or another version; the message begins with `name`."""
+    """Parse the text of an index file. Raise UsageFault for any other text, or another version of the format.
+
+    The message of the error begins with `name`.
+    """
     try:
         return _parse(object_of(read_json(text)))
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -136,7 +142,7 @@ def _parse_account(found: Mapping[str, object]) -> PlannedAccount:
 
 
 def _is_folder(name: str) -> bool:
-    """Return whether a text can be the name of a folder. Raise UnicodeEncodeError, a ValueError, if it has no bytes."""
+    """Return whether a text can be the name of a folder. Raise ValueError if it cannot be encoded as a file name."""
     name.encode("utf-8", "surrogateescape")
     return name not in {"", ".", ".."} and "\0" not in name
 

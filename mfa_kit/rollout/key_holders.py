@@ -1,4 +1,4 @@
-"""Find out whether a key already belongs to a user, so that no key is given to two users."""
+"""Checks whether a key already belongs to a user, so that no key is given to two users."""
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from mfa_kit.rollout.key_slot import InsertedKey
 class KeyHolders:
     """Finds the user of a key in this computer's journal, on the key itself, and in the tags that other computers set.
 
-    `virtual` lists all virtual devices of the account. Tags are read once per device: first the tags of the devices of
-    the queue's `users`, later the tags of each device that is new in the list.
+    `virtual` lists all virtual devices of the account. `users` are those to be enrolled at the station. The first check
+    reads the tags of these users' devices, and each later check the tags of the devices that are new in the list.
     """
 
     desk: Desk
@@ -25,7 +25,10 @@ class KeyHolders:
     _denied: bool = False
 
     def find_holder(self, key: InsertedKey, intent: Intent) -> str | None:
-        """Return a sentence that names the user of this key; None if it is free or belongs to the intent's user."""
+        """Return a sentence that names the user or the credentials of this key, or None.
+
+        None means that the key is free, or belongs to the user or the device of the intent.
+        """
         return self._in_journal(key, intent) or _on_key(key, intent) or self._in_tags(key, intent)
 
     def _in_journal(self, key: InsertedKey, intent: Intent) -> str | None:
@@ -46,7 +49,7 @@ class KeyHolders:
         return None
 
     def _read_tags(self) -> Mapping[str, Mapping[str, str]]:
-        """Return the tags of each virtual device by its serial. Only tags that are not known yet are read."""
+        """Return the known tags of each virtual device, by its serial. Only tags that are not known yet are read."""
         there = {device.serial: device.user for device in self.virtual()}
         before = self._tags
         self._tags = {serial: tags for serial, tags in (before or {}).items() if serial in there}
@@ -70,9 +73,9 @@ class KeyHolders:
 
 
 def _on_key(key: InsertedKey, intent: Intent) -> str | None:
-    """Return a sentence that lists the key's credentials of other devices in this account, or None without any.
+    """Return a sentence that lists the key's credentials for other devices in this account; None if there are none.
 
-    The label of a credential names its device.
+    The label of a credential names its device and account.
     """
     brand, ours = intent.label.partition(":")[0], f"@{intent.account}"
     found = [label for label in key.labels if label.startswith(f"{brand}:") and label.endswith(ours)]

@@ -1,4 +1,4 @@
-"""The places where keys are inserted, and a watch that reports the next key."""
+"""The readers or USB ports in which keys are inserted, and a watch that reports the next inserted key."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,8 +12,8 @@ from mfa_kit.core.errors import MfaKitError
 class InsertedKey:
     """A key that is inserted. Its `identity` is unique among the inserted keys; its `serial` need not be.
 
-    `description` is the key's name in messages. `where` is the name of its reader or the path of its USB device.
-    `labels` are the names of the credentials that the key reports.
+    `description` is the key's name in messages. `where` is the name of its card reader or the path of its USB device.
+    `labels` are the names of the credentials that an OATH key reports.
     """
 
     identity: str
@@ -24,7 +24,7 @@ class InsertedKey:
 
 
 class KeySlot(Protocol):
-    """All the places where keys of one kind can be inserted: the card readers, or the USB ports."""
+    """All card readers, or all USB ports, of this computer in which keys of one kind can be inserted."""
 
     def state(self) -> object:
         """Return a value that changes when a key is inserted or removed. Does not access the keys."""
@@ -44,11 +44,12 @@ class Notice:
 
 @dataclass(slots=True, kw_only=True)
 class SlotWatch:
-    """Watches a slot for the next key. Keys that were there at the start or were used must be removed first.
+    """Watches the readers or USB ports (`slot`) for the next key.
 
-    `inside` are the inserted keys, and `wrong` are messages about unusable devices, both from the last call of `look`.
-    `used` has the identities of inserted keys that `poll` does not return. `polled` means that `poll` has reported the
-    current state.
+    `used` has the identities of keys that `poll` does not return until they were removed: those that were inserted at
+    the start, and those that the caller adds. `inside` are the inserted keys, and `wrong` are messages about unusable
+    devices, both from the last call of `slot.look`. `state` is the last value of `slot.state`. `polled` means that
+    `poll` has already reported this state.
     """
 
     slot: KeySlot
@@ -71,9 +72,9 @@ class SlotWatch:
         self.used &= {key.identity for key in self.inside}
 
     def poll(self) -> InsertedKey | Notice | None:
-        """Return the new key, or a notice if several keys or an unusable device were inserted.
+        """Return the new key, or a notice if several new keys or an unusable device were inserted.
 
-        Return None if nothing has changed since the last call.
+        Return None if nothing has changed since the last call, or if there is no new key.
         """
         if self.polled and self.slot.state() == self.state:
             return None
@@ -98,9 +99,9 @@ class SlotWatch:
         return next((each for each in self.inside if each.identity == key.identity), None)
 
     def take_only(self) -> InsertedKey | Notice:
-        """Return the only inserted key, even if it was used, because the person confirmed it.
+        """Return the only inserted key, even if it counts as used: the person at the station has confirmed this key.
 
-        Otherwise return a notice.
+        If no key or more than one is inserted, return a notice.
         """
         try:
             self._look()

@@ -25,9 +25,11 @@ class RowOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowResult:
-    """The result of one row. `cause` is the name of an error class, `reason` a sentence; both are empty on success.
+    """The result of one row.
 
-    `device` is the serial or ARN of the user's device, `backup` the path of its backup, and `run` the run that made it.
+    `cause` is the name of the class of the error, or "" without an error. `reason` explains the outcome, and may be "".
+    `device` is the serial or ARN of the user's device, `backup` the path of its backup, and `run` the ID of the run
+    that made the device; each is None if unknown.
     """
 
     user: str
@@ -68,5 +70,5 @@ class Failure:
 
     @classmethod
     def of(cls, result: RowResult) -> "Failure":
-        """Return the part of a failed row's result that is stored."""
+        """Return the user, cause and reason of a failed row's result."""
         return cls(user=result.user, cause=result.cause, reason=result.reason)

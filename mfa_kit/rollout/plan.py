@@ -17,7 +17,11 @@ PAGE = 1000
 
 
 class Action(StrEnum):
-    """The action for a row. Its value is the word for the action in plan files and counts."""
+    """What happens to a row's user. Its value is the word in plan files and counts.
+
+    ENROLL: `apply` makes a device. STATION: a device is made in person, at the station. SELF: the users enroll
+    themselves. STAGED: a device is staged already. SKIP: the user has a device. BLOCKED: something must be fixed first.
+    """
 
     ENROLL = "enroll"
     STATION = "bench"
@@ -61,9 +65,10 @@ class PlanStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The steps for one account, based on IAM's lists at `planned_at` (Unix seconds). `by` is the ARN of the caller.
+    """A plan for one account: one step for each user of a roster, based on IAM's lists at `planned_at` (Unix seconds).
 
-    `report_age` is the age in seconds of the credential report, if the plan is based on one.
+    `by` is the ARN of the caller who made the plan. `report_age` is the age in seconds of the credential report on
+    which the plan is based, or None if it is based on none.
     """
 
     account: str
@@ -95,18 +100,21 @@ class Plan:
 
     @property
     def shut_out(self) -> list[str]:
-        """Users without a public key: they get no copy of their secret, and IAM will ask for a code at next sign-in."""
+        """The users for whom `apply` makes a device, but who have no public key in the roster.
+
+        They get no copy of their secret, and AWS asks them for a code at the next sign-in.
+        """
         return [step.user for step in self.steps_of_apply if step.row.recipient is None]
 
     @property
     def counts(self) -> dict[str, int]:
-        """The number of steps per action."""
+        """The number of steps for each action, by the action's word."""
         found = Counter(step.action for step in self.steps)
         return {action.value: found[action] for action in Action}
 
     @property
     def calls(self) -> int:
-        """The number of API calls of `apply` if none fails: two per user, and the lists of devices before and after."""
+        """The estimated number of API calls of `apply` if none fails: two per user, and two lists of devices."""
         making = self.steps_of_apply
         return 2 * len(making) + 2 * (1 + len(self.steps) // PAGE) if making else 0
 
@@ -117,7 +125,10 @@ class Plan:
 
 
 def devices_by_user(holders: Mapping[str, str | None]) -> dict[str, tuple[str, ...]]:
-    """Return the serials of each user's virtual devices. Users without a virtual device are not in the result."""
+    """Return the serials of each user's virtual devices, by user name. Users without such a device are left out.
+
+    `holders` has the user of each virtual device by serial; None for an unassigned device.
+    """
     found: dict[str, tuple[str, ...]] = {}
     for serial, user in holders.items():
         if user is not None:
@@ -125,7 +136,7 @@ def devices_by_user(holders: Mapping[str, str | None]) -> dict[str, tuple[str, .
     return found
 
 
-# Returns the serials of these users' devices. Users without a device may be missing from the result.
+# A function that returns the serials of these users' devices, by user name. Users without a device may be left out.
 DeviceLookup = Callable[[Sequence[str]], Mapping[str, tuple[str, ...]]]
 
 

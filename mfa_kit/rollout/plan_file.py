@@ -25,7 +25,10 @@ def is_index(text: str) -> bool:
 
 
 def plan_text(plan: Plan) -> str:
-    """Return the text of a plan file. `parse_plan` ignores its summary: counts, calls, seconds and shut_out."""
+    """Return the text of a plan file.
+
+    Its fields counts, calls, seconds and shut_out are a summary for people, which `parse_plan` ignores.
+    """
     head = {
         "schema": SCHEMA,
         "version": VERSION,
@@ -67,8 +70,8 @@ def parse_plan(
 ) -> Plan:
     """Parse a plan file. Its rows are checked like those of a roster.
 
-    `methods` and `parse_key` are those of `parse_roster`. Raise UsageFault if the text is not a plan of this version;
-    the message begins with `name`.
+    `methods` and `parse_key` are the arguments of `parse_roster`. Raise UsageFault if the text is not a plan, or has
+    another version of the format. The message of the error begins with `name`.
     """
     try:
         return _parse(object_of(read_json(text)), methods=methods, parse_key=parse_key)
@@ -96,9 +99,9 @@ def _parse(found: Mapping[str, object], *, methods: Iterable[RosterMethod], pars
 
 
 def _parse_step(row: RosterRow, fields: Mapping[str, object]) -> PlanStep:
-    """Parse a step.
+    """Return the step with this row, from the fields of its line in the plan file.
 
-    Raise ValueError if its action does not fit its method, because somebody edited only one of them.
+    Raise ValueError if the action does not fit the method, which happens if somebody edited only one of them.
     """
     action, repair, meant = Action(str(fields["action"])), fields.get("repair") is True, action_of(row.kind)
     others = {Action.ENROLL, Action.STATION, Action.SELF} - {meant}

@@ -1,4 +1,4 @@
-"""Makes a plan: compares a roster, or the users of a selection, with IAM. It changes nothing."""
+"""Makes a plan: compares the rows of a roster, or the selected users, with IAM. Changes nothing."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,14 +13,17 @@ from mfa_kit.rollout.selection import ListedUser
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountListing:
-    """Lists from IAM: users by lower-case name, and the user of each virtual device by its serial."""
+    """Lists from IAM: the users by lower-case name, and the user of each virtual device by the device's serial.
+
+    `holders` has None for an unassigned device.
+    """
 
     users: Mapping[str, ListedUser]
     holders: Mapping[str, str | None]
 
     @classmethod
     def of(cls, users: Iterable[ListedUser], virtual: Iterable[Device]) -> "AccountListing":
-        """Read both lists completely."""
+        """Return the listing of these users and virtual devices. Read both iterables completely."""
         return cls(
             users={user.name.lower(): user for user in users},
             holders={device.serial: device.user for device in virtual},
@@ -36,9 +39,10 @@ def make_plan(
     desk: Desk,
     report_age: float | None = None,
 ) -> Plan:
-    """Compare a roster with IAM, and return the plan. Changes nothing.
+    """Compare the rows of a roster with IAM, and return the plan. Changes nothing.
 
-    `look` looks up the devices of users who have no virtual device.
+    `look` looks up the devices of users without a virtual device. `report_age` is the age in seconds of the credential
+    report, if `look` uses it.
     """
     users, has = listing.users, devices_by_user(listing.holders)
     named = [replace(row, user=found.name) if (found := users.get(row.user.lower())) else row for row in rows]
@@ -77,7 +81,7 @@ def _plan_step(row: RosterRow, plan: Plan, listing: AccountListing, has: tuple[s
 
 
 def _judge_unassigned(row: RosterRow, serial: str, *, desk: Desk) -> PlanStep:
-    """Return the step of a row whose device name is taken by an unassigned device, `serial`."""
+    """Return the step of a row whose device name is already taken by the unassigned device with this serial."""
     tagged = desk.inventory.run_of(serial)
     run = tagged if isinstance(tagged, str) else None
     entry = desk.journal.find(serial, run=run)

@@ -1,4 +1,7 @@
-"""Rosters: which user gets which device. Parsing returns the valid rows, and all faults of the other rows."""
+"""Rosters: lists of users, and the device that each user gets.
+
+Parsing returns the rows without a fault, and all faults of the other rows.
+"""
 
 import base64
 import re
@@ -61,10 +64,11 @@ def parse_roster(
     parse_key: Callable[[str], str],
     accounts: RosterAccounts | None = None,
 ) -> Roster:
-    """Parse a roster. Its rows may have these `methods`, or `self`. The result also has the faults of all rows.
+    """Return the rows of a roster and their faults.
 
-    `parse_key` returns a public key without its comment, or raises UsageFault. `accounts` are the accounts that rows
-    may name; by default, the roster is for one account. Raise UsageFault if the text is not a roster.
+    Rows may name one of these `methods`, or `self`. `parse_key` returns a public key without its comment, or raises
+    UsageFault. `accounts` finds the account that a row names; by default, the roster is for one account. Raise
+    UsageFault if the text is not a roster.
     """
     accounts = accounts or OneAccount()
     read = read_rows(text)
@@ -104,7 +108,7 @@ def _find_duplicate(
 
 @dataclass(slots=True, kw_only=True)
 class _Cells:
-    """The cells of one row and their faults. Parsing continues after a fault, so every cell is checked."""
+    """Parses the cells of one row, and collects their `faults`. Continues after a fault, so every cell is checked."""
 
     read: ReadRow
     methods: Mapping[str, RosterMethod]
@@ -133,7 +137,10 @@ class _Cells:
         return None if self.faults else row
 
     def _parse_account(self) -> str | None:
-        """Return the account ID from the row's `account` cell or from the user's ARN. Record a fault if they differ."""
+        """Return the account ID from the row's `account` cell or from the user's ARN, or None if neither names one.
+
+        Record a fault if they differ, or if the account cannot be used.
+        """
         cell = self.read.cells.get(ACCOUNT, "")
         arn = ARN.fullmatch(self.read.cells.get("user", ""))
         in_arn = arn["account"] if arn else ""
@@ -166,7 +173,10 @@ class _Cells:
 
 
 def _without_private_keys(cells: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the cells of a faulty row without those that may contain a private key, so that no key is copied."""
+    """Return the cells of a faulty row, without cells that may contain a private key.
+
+    The cells are written to a file of faults, which must not contain a private key.
+    """
     return {
         name: cell
         for name, cell in cells.items()
@@ -175,7 +185,7 @@ def _without_private_keys(cells: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _user_name(cell: str) -> str:
-    """Return the user's name from a cell with a name or an ARN."""
+    """Return the user's name from a cell that contains a user name or a user's ARN. Return other text unchanged."""
     return found["user"] if (found := ARN.fullmatch(cell)) else cell
 
 
@@ -222,7 +232,10 @@ def _parse_tags(cell: str) -> Tags:
 
 
 def row_cells(row: RosterRow) -> dict[str, str]:
-    """Return a row as the cells of a roster, by column. `parse_roster` parses the cells to the same row."""
+    """Return a row as the cells of a roster, by column, without the account.
+
+    From these cells, `parse_roster` makes the same row again.
+    """
     return {
         "user": row.user,
         "kind": row.kind.name,
@@ -246,7 +259,7 @@ def key_fingerprint(recipient: str) -> str:
 
 
 def keep_users(rows: Sequence[RosterRow], users: Sequence[str]) -> list[RosterRow]:
-    """Return the rows of these users. Raise UsageFault for a user without a row."""
+    """Return the rows of these users, in the order of `rows`. Raise UsageFault for a user without a row."""
     wanted = {user.lower() for user in users}
     if missing := wanted - {row.user.lower() for row in rows}:
         raise UsageFault(

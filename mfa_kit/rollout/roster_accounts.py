@@ -1,4 +1,4 @@
-"""Finds the accounts that the rows of a roster name, for a roster of one account. For several: chosen_accounts.py."""
+"""Finds the account that a row of a roster names. For rollouts in several accounts, see chosen_accounts.py."""
 
 import re
 from typing import Protocol
@@ -14,27 +14,27 @@ class RosterAccounts(Protocol):
     """Finds the accounts that the rows of a roster name."""
 
     def find(self, cell: str) -> str | None:
-        """Return the ID of the account in a cell; None if the cell is empty and this is allowed.
+        """Return the ID of the account that a cell names; None if the cell is empty and may be empty.
 
-        Raise UsageFault for any other text.
+        Raise UsageFault if the cell does not name an account of the rollout.
         """
         ...
 
     def key(self, account: str | None) -> str | None:
-        """Return the part of a row's identity that is its account.
+        """Return the account that is compared to find duplicate rows; None if only the user names are compared.
 
-        Rows with the same key and user name are duplicates.
+        `account` is the account that the row names. Rows with the same result and the same user name are duplicates.
         """
         ...
 
 
 class OneAccount:
-    """A rollout of one account, whose ID is not known yet. Rows with the same user name are duplicates."""
+    """Finds the account in a rollout of one account, whose ID is not known while the roster is parsed."""
 
     def find(self, cell: str) -> str | None:
-        """Return the account ID in a cell; None if the cell is empty.
+        """Return the account ID in a cell; None if the cell is empty. Raise UsageFault for any other text.
 
-        Rows of other accounts are blocked later, in the plan.
+        The plan later blocks rows that name another account.
         """
         if not cell:
             return None
@@ -43,10 +43,13 @@ class OneAccount:
         return cell
 
     def key(self, _: str | None) -> str | None:
-        """Return None, because all rows are for one account."""
+        """Return None: all rows are for one account, so rows with the same user name are duplicates."""
         return None
 
 
 def lost_zeros(cell: str) -> str:
-    """Return the end of a hint for a number that is too short for an account ID, or "" for other text."""
+    """Return words about lost leading zeros for a hint, if a cell has a number that is too short for an account ID.
+
+    Return "" for other text.
+    """
     return ", with the leading zeros, which spreadsheets remove" if SHORT.fullmatch(cell) else ""

@@ -117,7 +117,7 @@ def _join_tags(value: object) -> object:
 
 
 def _read_csv(text: str) -> Iterator[ReadRow | CellFault]:
-    """Read CSV as Excel, Sheets and LibreOffice write it. The most frequent separator in the header is used."""
+    """Yield the rows of CSV as Excel, Sheets and LibreOffice write it. Raise UsageFault without a valid header."""
     names: list[str] | None = None
     fault: CellFault | None = None
     for each in _split_csv(text):
@@ -136,7 +136,10 @@ def _read_csv(text: str) -> Iterator[ReadRow | CellFault]:
 
 
 def _split_csv(text: str) -> Iterator[tuple[int, list[str]] | CellFault]:
-    """Yield each non-empty row with its line number. If the CSV is broken, the last item is the fault."""
+    """Yield each non-empty row as its line number and its cells. If the CSV is broken, the last item is the fault.
+
+    The separator is the one that a first line `sep=;` names, or else the most frequent one in the header.
+    """
     if excel := EXCEL_SEPARATOR.match(text):
         text, separator = text[excel.end() :], excel[1]
     else:

@@ -1,4 +1,4 @@
-"""The status of the rows of a plan, from the journal and IAM. It is not stored, so it is always current."""
+"""The status of the rows of a plan, computed from the journal and IAM each time, so it is always current."""
 
 from collections.abc import Iterable, Mapping
 from threading import Event
@@ -23,7 +23,10 @@ WITHOUT_WORK = {
 
 
 def look_up_devices(users: Iterable[str], *, desk: Desk, workers: int) -> dict[str, tuple[str, ...]]:
-    """Return the serials of each user's devices from IAM; () for a deleted user. `workers` requests run at a time."""
+    """Return the serials of each user's devices in IAM, by user name; () for a deleted user or one without a device.
+
+    At most `workers` requests are in progress at a time.
+    """
 
     def look_up(user: str) -> tuple[str, tuple[str, ...]]:
         try:
@@ -35,14 +38,14 @@ def look_up_devices(users: Iterable[str], *, desk: Desk, workers: int) -> dict[s
 
 
 def entries_by_serial(account: str, *, desk: Desk) -> dict[str, Entry]:
-    """Return the last journal entry of each device that this computer made, or is making, in an account."""
+    """Return the last journal entry of each device that this computer made, or is making, in an account, by serial."""
     return {entry.intent.serial: entry for entry in desk.journal.made(account)}
 
 
 def known_hardware(entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
-    """Return the security keys and tokens that this computer enrolled, by user.
+    """Return the serial of a security key or token that this computer enrolled, in a tuple, by user name.
 
-    IAM's list of virtual devices lacks them.
+    `entries` are journal entries. IAM's list of virtual devices does not contain such devices.
     """
     return {
         entry.intent.user: (entry.intent.serial,)
@@ -54,7 +57,7 @@ def known_hardware(entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
 def result_without_work(
     step: PlanStep, plan: Plan, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk
 ) -> RowResult | None:
-    """Return the result of a row that needs no work; None if a device has to be made.
+    """Return the result of a row for which `apply` makes no device; None if it has to make one.
 
     `has` are the serials of the user's devices. `ours` are this computer's journal entries by serial.
     """
@@ -71,10 +74,10 @@ def result_without_work(
 
 
 def result_of_devices(step: PlanStep, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk) -> RowResult:
-    """Return the result for a user who has devices. `has` and `ours` are those of `result_without_work`.
+    """Return the result of a row whose user has devices. `has` are their serials; `ours` are journal entries by serial.
 
-    The result is "enrolled" if this computer made one of the devices and has its backup, or if the plan lets users
-    enroll themselves. Otherwise it is "skipped".
+    The outcome is "enrolled" if this computer made one of the devices and has its backup (if it has one), or if the
+    users of the row's method enroll themselves. Otherwise it is "skipped".
     """
     for serial in has:
         entry = ours.get(serial)
@@ -101,9 +104,10 @@ def look_up_status(
     failures: Mapping[str, Failure],
     desk: Desk,
 ) -> list[RowResult]:
-    """Return the status of every row. `holders` has the user of each virtual device by serial.
+    """Return the status of every row, in the plan's order.
 
-    `look` looks up the devices of users who have no virtual device. `failures` are the last failures by user.
+    `holders` has the user of each virtual device by serial. `look` looks up the devices of users without a virtual
+    device. `failures` has the last failures, by user name.
     """
     has = devices_by_user(holders)
     has |= look([step.user for step in plan.steps if step.user not in has and step.action is not Action.BLOCKED])

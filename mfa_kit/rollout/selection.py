@@ -16,7 +16,10 @@ class ListedUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserSelection:
-    """Conditions for selecting users. A user must be in one of `groups`, have all of `tags`, and meet the others.
+    """Conditions for selecting users. A user must meet all of them.
+
+    The user must be in one of `groups` if there are any, have all of `tags`, and have a path that begins with
+    `path_prefix`. With `without_mfa`, the user must have a console password; the plan then skips users with a device.
 
     IAM ignores the case of group names and tag keys, but not of paths and tag values (IAM user guide, "IAM and STS
     quotas" and "Tags for IAM resources").
@@ -33,7 +36,10 @@ class UserSelection:
         return bool(self.groups or self.tags)
 
     def matches(self, user: ListedUser, passwords: Container[str]) -> bool:
-        """Return whether a user is selected. `passwords` are the users with a console password, for `without_mfa`."""
+        """Return whether a user is selected.
+
+        `passwords` has the names of the users with a console password. It is used only for `without_mfa`.
+        """
         return (
             user.path.startswith(self.path_prefix)
             and (not self.groups or bool(_lower(self.groups) & _lower(user.groups)))

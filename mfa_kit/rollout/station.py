@@ -1,4 +1,4 @@
-"""The station: which users of a plan are enrolled in person, and in which order.
+"""The station: the queue in which a person enrolls users of a plan one by one, in their presence.
 
 IAM, the journal and the keys show which rows are done and which user has which key. The station stores nothing else, so
 a person can return to a plan later, or continue it on another computer.
@@ -21,20 +21,21 @@ from mfa_kit.rollout.roster import RosterRow
 
 
 class StationMethods(Protocol):
-    """The functions that a station session needs for methods that enroll users in person."""
+    """The functions that the station needs to enroll a user with the method of the user's row."""
 
     def call(self, row: RosterRow) -> str:
-        """Return the prompt that names the user and asks for the key, token or phone of the row."""
+        """Return the prompt that names the row's user, and asks for the user's key, token or phone."""
         ...
 
     def slot(self, row: RosterRow) -> KeySlot | None:
-        """Return the slot for the keys of a row's method; None if the method uses no keys."""
+        """Return the readers or USB ports for the keys of a row's method; None if the method uses no keys."""
         ...
 
     def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[Carrier, Maker]:
-        """Return the carrier and maker of a row's device. `key` is the inserted key, or None. Changes nothing.
+        """Return a Carrier for a row's device, and the Maker that makes it. Changes nothing.
 
-        Raise UsageFault or DeviceFault.
+        `key` is the inserted key; None if the method uses no keys. Raise UsageFault if the user must not get this key
+        or token, and DeviceFault if the key cannot be used.
         """
         ...
 
@@ -43,10 +44,10 @@ DONE = {RowOutcome.ENROLLED, RowOutcome.SKIPPED}
 
 
 def station_steps(plan: Plan, methods: Collection[str], users: Container[str]) -> list[PlanStep]:
-    """Return the steps of these users that still need a device, in the plan's order.
+    """Return the steps of those `users` who still need a device, in the plan's order.
 
-    If `methods` is empty, return only the steps that `apply` does not do. Otherwise return only the steps of these
-    methods (by name).
+    If `methods` is empty, return only the steps that `apply` does not carry out. Otherwise return only the steps whose
+    method's name is in `methods`.
     """
     return [
         step
@@ -57,23 +58,26 @@ def station_steps(plan: Plan, methods: Collection[str], users: Container[str]) -
 
 @dataclass(slots=True, kw_only=True)
 class StationQueue:
-    """Steps in order, and their results by user. `at` is the index of the current step, or the length at the end."""
+    """The queue of a station: its steps in order, and their results by user name.
+
+    `at` is the index of the current step. After the last step it is the number of steps.
+    """
 
     steps: Sequence[PlanStep]
     results: dict[str, RowResult] = field(default_factory=dict)
     at: int = 0
 
     def call_next(self) -> PlanStep | None:
-        """Advance to the first step that is not done, and return it. If all further steps are done, return None.
+        """Return the current step, or the next step after it that is not done, and make it the current step.
 
-        The current step counts too.
+        Return None if the current step and all later steps are done.
         """
         while self.at < len(self.steps) and self.is_done(self.steps[self.at]):
             self.at += 1
         return self.steps[self.at] if self.at < len(self.steps) else None
 
     def is_done(self, step: PlanStep) -> bool:
-        """Return whether the user of a step has a device. A failed step is not done."""
+        """Return whether the last result of a step says that its user has a device. A failed step is not done."""
         result = self.results.get(step.user)
         return result is not None and result.outcome in DONE
 
@@ -96,7 +100,7 @@ class StationQueue:
         self.at += 1
 
     def go_back(self) -> bool:
-        """Go back to the nearest earlier step that is not done. Return False if there is no such step."""
+        """Go back to the nearest earlier step that is not done. Return whether there is such a step."""
         before = [number for number in range(self.at) if not self.is_done(self.steps[number])]
         if before:
             self.at = before[-1]
@@ -105,10 +109,10 @@ class StationQueue:
 
 @dataclass(slots=True, kw_only=True)
 class StationRuns:
-    """The runs of one session. After an attempt that could not be settled, the next attempt gets a new run.
+    """The runs of one execution of `rollout station`. After an attempt that could not be settled, a new run begins.
 
-    `left` are the entries that could not be settled. This process holds the locks of their runs, so no other process
-    can settle them until it ends. `new_id` returns a run ID. `ids` are the run IDs so far.
+    `left` has the entries of devices that could not be settled. This process holds the locks of their runs, so no other
+    process can settle them until this process ends. `new_id` returns a new run ID. `ids` are the run IDs so far.
     """
 
     new_id: Callable[[], str]
@@ -116,9 +120,9 @@ class StationRuns:
     left: list[Entry] = field(default_factory=list)
 
     def settle_left(self, intent: Intent, card: str | None, *, desk: Desk) -> bool:
-        """Try to settle earlier attempts for the same device or on the same key.
+        """Try to settle the earlier attempts in `left` for the same device, or on the key with the identity `card`.
 
-        Return whether one or more were settled.
+        Return whether at least one was settled.
         """
         before = len(self.left)
         for entry in [*self.left]:
@@ -132,7 +136,7 @@ class StationRuns:
         return len(self.left) < before
 
     def run_of_next_try(self) -> str:
-        """Return the run ID for the next attempt: a new run ID if the last run left a half-made device."""
+        """Return the run ID for the next attempt: the last one, or a new one if that run left a half-made device."""
         if not self.ids or any(entry.run == self.ids[-1] for entry in self.left):
             self.ids.append(self.new_id())
         return self.ids[-1]
@@ -147,7 +151,11 @@ class StationRuns:
 def enroll_in_person(
     intent: Intent, carrier: Carrier, *, caller: Caller, desk: Desk, run: str, maker: Maker
 ) -> Outcome:
-    """Make the device of a row with `enroll`. Raise MfaKitError after settling or recording a half-made device."""
+    """Make the device that the intent of a row plans, and return the result of `enroll`.
+
+    Raise MfaKitError if the device could not be made. The half-made device is then already removed, or the journal has
+    an entry for it.
+    """
     wish = Wish(
         user=intent.user,
         method=intent.method,

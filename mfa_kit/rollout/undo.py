@@ -15,9 +15,9 @@ from mfa_kit.rollout.workers import Workers
 
 
 def entries_of_run(run: str, *, account: str, desk: Desk) -> list[Entry]:
-    """Return the devices that a run enabled or staged, and the devices that it was removing when its process ended.
+    """Return the entries of devices that a run made, including those whose removal was interrupted.
 
-    Raise UsageFault if this computer has no device of the run on record.
+    Raise UsageFault if this computer's ledger has no such device.
     """
     found = entries_of_runs({run}, account=account, journal=desk.journal)
     if not found:
@@ -29,7 +29,7 @@ def entries_of_run(run: str, *, account: str, desk: Desk) -> list[Entry]:
 
 
 def entries_of_runs(runs: Container[str], *, account: str, journal: Journal) -> list[Entry]:
-    """Return the devices that these runs enabled or staged, and those whose removal was interrupted."""
+    """Return the entries of devices that these runs made, including those whose removal was interrupted."""
     dead = journal.dead(account)
     leaving = (entry for entry in dead if (entry.purpose, entry.reached) == (Purpose.REVOKE, Reached.REVOKING))
     return [entry for entry in (*journal.made(account), *leaving) if entry.run in runs]

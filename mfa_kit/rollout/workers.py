@@ -1,4 +1,7 @@
-"""Threads that process many rows. Results are yielded as they arrive. After a stop, rows in progress are finished."""
+"""Threads that process many rows. Each result is yielded when it is ready.
+
+After a stop, the rows in progress are finished.
+"""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -20,12 +23,12 @@ class Workers(Generic[T, R]):
     stop: threading.Event
 
     def work_through(self, rows: Iterable[T]) -> Iterator[R]:
-        """Yield results as they arrive. When all workers have ended, raise the first error that `act` raised.
+        """Yield the result of each row when it is ready. When all threads have ended, raise the first error of `act`.
 
-        Each worker is one task of the pool and takes a row from `rows` when it is free. With a task per row, the pool
-        would take all rows from `rows` at once.
+        Each thread takes the next row from `rows` when it is free. After an error of `act`, no further row is started.
         """
         todo, taking = iter(rows), threading.Lock()
+        # Each thread is one task of the pool. With a task per row, the pool would take all rows from `rows` at once.
         done = SimpleQueue[tuple[R] | None]()  # None marks the end of a worker
         errors: list[BaseException] = []
 
