@@ -1,4 +1,4 @@
-"""The users of an account, with everything that a snapshot says about how they sign in.
+"""The users of an account, with all that a snapshot says about their devices, credentials and policies.
 
 A fact that could not be read is None (unknown), never True or False.
 """
@@ -35,11 +35,12 @@ class EntityPolicies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountUser:
-    """A user of the account, with what is known about how this user signs in.
+    """A user of the account, with the user's devices, credentials and policies.
 
-    `devices` has the known devices, and `complete` is true if the user has no other device. `mfa` says whether the user
-    has a device, or None if that is unknown. `credentials` is None if the credential report has no row for the user.
-    `admin` says whether the user is an administrator, or None if the policies cannot be evaluated.
+    `devices` has the known devices, and `complete` is true if it is known that the user has no other device. `mfa` says
+    whether the user has a device, and is None if that is unknown. `credentials` is None if there is no credential
+    report, or none with a row for the user. `admin` says whether the user is an administrator (see `administers`), and
+    is None if the policies cannot be evaluated.
     """
 
     user: Entity
@@ -67,22 +68,22 @@ class AccountUser:
 
     @property
     def password(self) -> bool:
-        """Whether the user is known to have a console password."""
+        """Whether the credential report says that the user has a console password; False if there is no report."""
         return self.credentials is not None and self.credentials.password
 
     @property
     def keys(self) -> tuple[AccessKey, ...]:
-        """The active access keys."""
+        """The active access keys in the credential report; () if there is no report."""
         return tuple(key for key in self.credentials.keys if key.active) if self.credentials else ()
 
     @property
     def about(self) -> RequestContext:
-        """The condition keys, with their values, that are part of every request of this user."""
+        """The condition keys about the caller, with their values, for requests of this user."""
         return about(self.user)
 
     @property
     def demands_mfa(self) -> bool | None:
-        """Whether the policies deny all work to this user without MFA, or None if that is unknown."""
+        """Whether this user's policies deny all work without MFA, but not with MFA; None if that is unknown."""
         policies = self.policies
         demanded = demands_mfa(policies.documents, self.about, boundary=policies.boundary)
         return None if policies.unread and not demanded else demanded
@@ -124,16 +125,16 @@ def _has_mfa(row: Credentials | None, devices: tuple[Device, ...], *, complete: 
 
 
 def about(user: Entity) -> RequestContext:
-    """Return the condition keys, with their values, that identify a user as the caller."""
+    """Return the condition keys about the caller, with their values, for requests of a user."""
     return {"aws:username": user.name, "aws:PrincipalArn": user.arn, "aws:PrincipalType": "User"}
 
 
 def entity_policies(
     entity: Entity, snapshot: Snapshot, *, groups: Mapping[str, Entity] | None = None
 ) -> EntityPolicies:
-    """Return the policies of a user, group or role, and of its groups.
+    """Return the policies of a user, group or role, including those of a user's groups.
 
-    `groups` has the known groups by name. If one of the entity's groups is not in `groups`, the result is `unread`.
+    `groups` has the known groups by name. If one of the user's groups is not in it, `unread` of the result is true.
     """
     holders = [entity, *(groups[name] for name in entity.groups if groups and name in groups)]
     policies = [policy for holder in holders for policy in own_policies(holder, snapshot.policies)]
@@ -160,10 +161,10 @@ def _boundary(entity: Entity, snapshot: Snapshot) -> tuple[str | None, str]:
 
 
 def administers(entity: Entity, policies: EntityPolicies) -> bool | None:
-    """Whether these policies let a user or role attach a policy to itself, or None if that is unknown.
+    """Return whether these policies let a user or role attach or write a policy of its own; None if that is unknown.
 
-    With this right an entity can give itself every other right, so it is an administrator. The policies are evaluated
-    for a session with MFA, because an administrator whose policies demand MFA is still an administrator.
+    With this right, the user or role can give itself every other right, so it is an administrator. The policies are
+    evaluated for a session with MFA, because an administrator whose policies demand MFA is still an administrator.
     """
     context = {**about(entity), **WITH_MFA}
     kind = "Role" if ":role/" in entity.arn else "User"

@@ -1,4 +1,4 @@
-"""Backups of the devices that this computer made: where each is, and when it was last decrypted and last tested."""
+"""The backups of the devices that this computer made: where each is, and when it was last decrypted and last tested."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
@@ -10,27 +10,27 @@ from mfa_kit.enrollment.ports import Journal, Vault
 
 
 class BackupHistory(Protocol):
-    """What the ledger knows about devices and their backups. Times are Unix seconds."""
+    """The ledger's records about devices and their backups. Times are Unix seconds."""
 
     def confirmed_devices(self) -> set[str]:
         """Return the serials of the devices that this computer created and then saw in IAM."""
         ...
 
     def last_opened(self) -> Mapping[str, float]:
-        """Return when each backup was last decrypted, by file name."""
+        """Return when each backup was last decrypted, by file name. Backups that never were are left out."""
         ...
 
     def drills(self) -> Mapping[str, float]:
-        """Return when each backup last passed a test, by `ACCOUNT/USER/FILE`."""
+        """Return when each backup last passed a test, by `ACCOUNT/USER/FILE`. Backups that never did are left out."""
         ...
 
 
 def device_backups(
     devices: Iterable[Device], *, journal: Journal, vault: Vault, records: BackupHistory
 ) -> tuple[DeviceBackup, ...]:
-    """Return the backups of devices that this computer created.
+    """Return the backup of each of these devices that this computer created, with the place where it is or should be.
 
-    A device counts only if it is still assigned to the user for whom it was created.
+    A device is left out if it is no longer assigned to the user for whom it was created.
     """
     return tuple(_device_backups(devices, journal, vault, records))
 

@@ -1,4 +1,4 @@
-"""Evaluates IAM policies for a request. A condition that cannot be evaluated gives UNKNOWN.
+"""Evaluates IAM policies for a request. If a condition cannot be evaluated, the decision may be UNKNOWN.
 
 Written from the pages "Policy evaluation logic", "IAM JSON policy elements" and "Global condition context keys" of the
 IAM user guide. It covers the conditions that policies about MFA use. The lab has its own evaluator, and the two share
@@ -14,8 +14,8 @@ from functools import lru_cache
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import JsonError, read_json
 
-# Condition keys and their values. None means that the request does not have the key. The value of a key that is not
-# listed is unknown.
+# Condition keys of a request and their values. None means that the request does not have the key. For a key that is not
+# in the mapping, it is unknown whether the request has it.
 RequestContext = Mapping[str, str | None]
 
 MFA = "aws:MultiFactorAuthPresent"
@@ -42,7 +42,7 @@ LITERAL = {"${*}": "*", "${?}": "?", "${$}": "$"}
 
 
 class Decision(StrEnum):
-    """The decision of policies about one request."""
+    """The decision of policies about one request. UNKNOWN: it depends on a condition that cannot be evaluated."""
 
     ALLOW = "allow"
     IMPLICIT = "implicit deny"
@@ -54,9 +54,10 @@ class Decision(StrEnum):
 class IamStatement:
     """One statement of a policy, with its lists as tuples.
 
-    `but_actions` is its NotAction and `but_resources` its NotResource. `principals` has the kind and the name of each
-    principal. `lines` has the operator, key and values of each line of its Condition. `fills` says whether the version
-    of the policy supports policy variables. In an older version, `${...}` is literal text.
+    `allow` is true for the Effect Allow, and false for Deny. `but_actions` is its NotAction and `but_resources` its
+    NotResource. `principals` has the kind (such as `AWS`) and the name of each principal. `lines` has the operator, key
+    and values of each line of its Condition. `fills` says whether the version of the policy supports policy variables.
+    In an older version, `${...}` is literal text.
     """
 
     sid: str = ""
@@ -214,9 +215,9 @@ NEGATED: Mapping[str, str] = {
 
 
 def _filled(text: str, context: RequestContext) -> "str | _Anything | None":
-    """Return a text with its policy variables replaced.
+    """Return a text with its policy variables replaced by their values in the request.
 
-    Returns None if a variable has no value, and ANYTHING if a variable is unknown.
+    Return None if the request has no value for a variable, and ANYTHING if a variable's value is unknown.
     """
     lacking: list[_Anything | None] = []
 
@@ -248,7 +249,7 @@ ANYTHING = _Anything()
 
 
 def _look(context: RequestContext, key: str) -> str | _Anything | None:
-    """Return the value of a condition key, or ANYTHING for a key that is not in the context.
+    """Return the value of a condition key: None if the request does not have it, and ANYTHING if it is unknown.
 
     Names of keys are case-insensitive.
     """
@@ -260,10 +261,10 @@ def _look(context: RequestContext, key: str) -> str | _Anything | None:
 
 
 def _fill(statement: IamStatement, texts: Sequence[str], context: RequestContext) -> "tuple[list[str], bool]":
-    """Return texts with their policy variables replaced, and whether a text was left out.
+    """Return texts with their policy variables replaced, and whether a text has a variable with an unknown value.
 
-    A text is left out if one of its variables has no value or is unknown. The second value is true only for an unknown
-    variable, because the text could then match anything.
+    A text is left out if one of its variables has no value or an unknown value. In the second case, the text could
+    match anything.
     """
     if not statement.fills:
         return list(texts), False
@@ -274,7 +275,7 @@ def _fill(statement: IamStatement, texts: Sequence[str], context: RequestContext
 def _line(
     statement: IamStatement, operator: str, key: str, wanted: Sequence[str], context: RequestContext
 ) -> bool | None:
-    """Whether one line of a Condition holds, or None if that is unknown."""
+    """Return whether one line of a statement's Condition holds for a request, or None if that is unknown."""
     got = _look(context, key)
     name = _operator(operator)
     if isinstance(got, _Anything):
@@ -304,7 +305,10 @@ def _holds_without_key(operator: str) -> bool:
 def _matches(
     statement: IamStatement, name: str, wanted: Sequence[str], got: str, context: RequestContext
 ) -> bool | None:
-    """Whether a value of the request matches one of the wanted values, or None if that is unknown."""
+    """Return whether the operator `name` holds for a value of the request (`got`) and one of the wanted values.
+
+    A negated operator must hold for all wanted values. Return None if the result is unknown.
+    """
     test = TESTS.get(NEGATED.get(name, name))
     if test is None:
         return None
@@ -332,7 +336,10 @@ def holds(statement: IamStatement, context: RequestContext) -> bool | None:
 
 
 def covers_action(statement: IamStatement, action: str) -> bool:
-    """Whether a statement covers an action, such as `iam:CreateUser`. Names of actions are case-insensitive."""
+    """Return whether a statement's Action or NotAction covers an action, such as `iam:CreateUser`.
+
+    Names of actions are case-insensitive.
+    """
     wanted = action.lower()
     if statement.but_actions:
         return not any(like(each.lower(), wanted) for each in statement.but_actions)
@@ -340,7 +347,10 @@ def covers_action(statement: IamStatement, action: str) -> bool:
 
 
 def _covers_resource(statement: IamStatement, resource: str, context: RequestContext) -> bool | None:
-    """Whether a statement covers a resource, or None if that depends on an unknown variable."""
+    """Return whether a statement's Resource or NotResource covers a resource.
+
+    Return None if that depends on a policy variable with an unknown value.
+    """
     filled, others = _fill(statement, statement.but_resources or statement.resources, context)
     found = any(like(each, resource) for each in filled)
     return None if others and not found else found != bool(statement.but_resources)
@@ -354,10 +364,11 @@ def _speaking(document: str, action: str) -> tuple[IamStatement, ...]:
 def evaluate(
     documents: Iterable[str], action: str, resource: str, context: RequestContext, *, boundary: str | None = None
 ) -> Decision:
-    """Evaluate an action on a resource: an explicit deny wins over an allow, and an allow over the implicit deny.
+    """Return the decision of policy documents on an action and a resource.
 
-    Returns UNKNOWN if the result depends on a condition that cannot be evaluated. The resource `*` is covered only by
-    the pattern `*`. An allow counts only if the permissions boundary allows the action too.
+    An explicit deny wins over an allow, and an allow over the implicit deny. An allow counts only if the permissions
+    boundary (`boundary`, the text of a policy) allows the action too. Return UNKNOWN if the result depends on a
+    condition that cannot be evaluated. The resource `*` is covered only by the pattern `*`.
     """
     verdict = _judged(documents, action, resource, context)
     if boundary is None or verdict is Decision.EXPLICIT:
@@ -392,11 +403,12 @@ def _judged(documents: Iterable[str], action: str, resource: str, context: Reque
 
 @lru_cache(maxsize=4096)
 def actions_named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
-    """Return the actions and resources that a policy's statements allow or deny, as written.
+    """Return the pairs of action and resource in a policy's Allow statements, or in its Deny statements.
 
-    The result may contain patterns, such as `s3:Get*`. A policy that covers the pattern also covers each action that
-    the pattern matches, so a pattern can be evaluated like an action. Of the allowed actions, only the first one of
-    each service and resource is returned. Actions for a user's own sign-in are left out.
+    The pairs are returned as written, so they may contain patterns, such as `s3:Get*`. A policy that covers the pattern
+    also covers each action that the pattern matches, so a pattern can be evaluated like an action. Of the allowed
+    actions, only the first one of each service and resource is returned. Actions for a user's own sign-in, and
+    resources with a policy variable, are left out.
     """
     found: dict[tuple[str, str], tuple[str, str]] = {}
     for each in statements(document):
@@ -410,7 +422,10 @@ def actions_named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
 
 @lru_cache(maxsize=4096)
 def _work(boundary: str | None) -> tuple[tuple[str, str], ...]:
-    """Return samples that represent all work. With a boundary, return samples of what the boundary allows with MFA."""
+    """Return pairs of action and resource that represent all work.
+
+    With a permissions boundary, return pairs that represent what the boundary allows, or may allow, with MFA.
+    """
     everything = tuple((action, "*") for action in WORK)
     if boundary is None:
         return everything
@@ -420,9 +435,9 @@ def _work(boundary: str | None) -> tuple[tuple[str, str], ...]:
 
 
 def denies_all_work(documents: Sequence[str], context: RequestContext, *, boundary: str | None = None) -> bool | None:
-    """Whether policies explicitly deny all work in a context, or None if that is unknown.
+    """Return whether policies explicitly deny all work to requests with this context, or None if that is unknown.
 
-    Work that the boundary does not allow counts as denied, whatever the policies allow.
+    Work that the permissions boundary does not allow counts as denied, whatever the policies allow.
     """
     answer: bool | None = True
     for action, resource in _work(boundary):
@@ -438,7 +453,8 @@ def denies_all_work(documents: Sequence[str], context: RequestContext, *, bounda
 def demands_mfa(documents: Sequence[str], about: RequestContext, *, boundary: str | None = None) -> bool | None:
     """Return whether policies deny all work without MFA, but not with MFA, or None if that is unknown.
 
-    They must deny it both for long-term access keys and for console sessions without MFA.
+    `about` has the condition keys about the caller. The policies must deny the work both to requests with long-term
+    access keys and to console sessions without MFA.
     """
     answer: bool | None = True
     for context in (PLAIN_KEYS, NO_MFA):
@@ -448,9 +464,10 @@ def demands_mfa(documents: Sequence[str], about: RequestContext, *, boundary: st
 
 
 def principals_let_in(document: str, context: RequestContext) -> list[tuple[str, str]]:
-    """Return the principals (kind and name) that a role's trust policy allows to assume the role in a context.
+    """Return the principals (kind and name) that a role's trust policy allows to assume the role.
 
-    A condition that cannot be evaluated counts as met, because it is not about MFA.
+    `context` has the condition keys of the request. In an Allow statement, a condition that cannot be evaluated counts
+    as met, because it is not about MFA; in a Deny statement, it counts as not met.
     """
     rows = [each for each in statements(document) if covers_action(each, "sts:AssumeRole")]
     denied = {who for each in rows if not each.allow and holds(each, context) for who in each.principals}

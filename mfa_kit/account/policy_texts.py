@@ -13,9 +13,9 @@ from mfa_kit.account.records import Entity
 
 @dataclass(frozen=True, slots=True)
 class PolicyText:
-    """The text of a policy, and what is wrong with it.
+    """The text of a policy, or None if it could not be read.
 
-    `text` is None if it could not be read. `flaw` says why the policy cannot be evaluated, and is None if it can be.
+    `flaw` is a sentence that says why the policy cannot be evaluated. It is None if the policy can be evaluated.
     """
 
     text: str | None
@@ -23,7 +23,7 @@ class PolicyText:
 
 
 def own_policies(holder: Entity, managed: Mapping[str, str]) -> Iterator[PolicyText]:
-    """Yield the inline policies of a user, group or role, and then its attached policies.
+    """Yield the inline policies of a user, group or role, and then its attached policies, without those of its groups.
 
     `managed` has the texts of managed policies by ARN.
     """
@@ -34,7 +34,7 @@ def own_policies(holder: Entity, managed: Mapping[str, str]) -> Iterator[PolicyT
 
 
 def managed_policy(arn: str, managed: Mapping[str, str]) -> PolicyText:
-    """Return a managed policy, such as a permissions boundary. `managed` has the texts by ARN."""
+    """Return the managed policy with this ARN, such as a permissions boundary. `managed` has the texts by ARN."""
     text = managed.get(arn)
     if text is None:
         return PolicyText(None, f"the text of policy {arn} could not be read")
@@ -42,19 +42,26 @@ def managed_policy(arn: str, managed: Mapping[str, str]) -> PolicyText:
 
 
 def trust_flaw(role: Entity) -> str | None:
-    """Return why the trust policy of a role cannot be evaluated, or None if it can be."""
+    """Return a sentence that says why the trust policy of a role cannot be evaluated, or None if it can be evaluated.
+
+    Return None for an entity without a trust policy.
+    """
     return _described(f"the trust policy of {_named(role)}", role.trust or NOBODY)
 
 
 def trust_text(role: Entity) -> str:
-    """Return the trust policy of a role. If it cannot be evaluated, return a policy that lets no principal in."""
+    """Return the text of a role's trust policy.
+
+    If there is none, or if it cannot be evaluated, return the text of a policy that lets no principal assume the role.
+    """
     return NOBODY if role.trust is None or trust_flaw(role) else role.trust
 
 
 def flaws_of(entity: Entity, managed: Mapping[str, str]) -> Iterator[str]:
-    """Yield why policies of an entity, its boundary or its trust policy cannot be evaluated.
+    """Yield a sentence for each policy of a user, group or role that cannot be evaluated because of its text.
 
-    Policies whose text could not be read are left out. `managed` has the texts of managed policies by ARN.
+    The permissions boundary and the trust policy are included. Policies whose text could not be read are left out.
+    `managed` has the texts of managed policies by ARN.
     """
     boundary = [managed_policy(entity.boundary, managed)] if entity.boundary else []
     for policy in (*own_policies(entity, managed), *boundary):

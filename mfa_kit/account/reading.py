@@ -1,4 +1,4 @@
-"""Takes the snapshot of an account: reads each part once, and lists the parts that could not be read.
+"""Takes the snapshot of an account: reads its parts, and lists the parts that could not be read.
 
 Nothing in the account is changed.
 """
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class MapEach(Protocol):
-    """Applies a function to each item and yields the results in order, like `map`, possibly several items at once."""
+    """A function like `map` that may process several items at the same time."""
 
     def __call__(self, function: Callable[[S], T], items: Iterable[S], /) -> Iterable[T]:
         """Yield the result for each item, in the order of the items."""
@@ -38,7 +38,10 @@ class _Reading:
         self._inventory, self._account, self._each = inventory, account, each
 
     def part(self, part: Part, read: Callable[[], T], *, about: str | None = None) -> T | None:
-        """Return the result of `read`. If `read` fails, record a `Hole` and return None."""
+        """Return the result of `read`. If it raises MfaKitError, record a `Hole` and return None.
+
+        `about` is the user whom the part concerns; None means the whole account.
+        """
         try:
             return read()
         except MfaKitError as error:
@@ -46,7 +49,7 @@ class _Reading:
             return None
 
     def pages(self, part: Part, pages: Iterable[T]) -> Iterator[T]:
-        """Yield the pages. If a page cannot be read, record a `Hole` and stop."""
+        """Yield the pages. If a page cannot be read, record a `Hole` and yield no further page."""
         try:
             yield from pages
         except MfaKitError as error:
@@ -81,7 +84,10 @@ class _Reading:
         central_root: Callable[[], CentralRootAccess] | None,
         member_root: Callable[[], RootPosture | None] | None,
     ) -> Snapshot:
-        """Return a snapshot with the parts that are read once for the whole account, and not for each user."""
+        """Return a snapshot with the parts that are read for the whole account, but without those read for each user.
+
+        The arguments are those of `read_account`.
+        """
         account = self._account
         report = self.part(Part.REPORT, lambda: account.report(max_age=max_age))
         summary = self.part(Part.SUMMARY, account.summary) or {}
@@ -113,14 +119,21 @@ class _Reading:
         return self._with_member_root(snapshot, member_root) if member_root else snapshot
 
     def _root_devices(self, caller: Caller) -> tuple[Device, ...] | None:
-        """Return the devices of root, which only root itself can list; None for any other caller."""
+        """Return the devices of root if the caller is root, because only root can list them.
+
+        Return None for any other caller, in a partition without root users, and if they could not be read.
+        """
         if not is_root(caller.arn) or caller.partition in ROOTLESS:
             return None
         found = self.part(Part.ROOT, self._account.own_devices)
         return None if found is None else tuple(found)
 
     def _with_member_root(self, snapshot: Snapshot, member_root: Callable[[], RootPosture | None]) -> Snapshot:
-        """Add what the organization's administrator sees of root, if the account does not show all that matters."""
+        """Return the snapshot with the facts about root from `member_root` added.
+
+        `member_root` is called only if these facts could change the verdict on root. The snapshot is returned unchanged
+        if it is not called or returns None.
+        """
         if not snapshot.root.needs_session:
             return snapshot
         member = member_root()
@@ -131,9 +144,10 @@ class _Reading:
         return replace(snapshot, member_root=member)
 
     def credentials(self, users: Sequence[AccountUser]) -> dict[str, Credentials]:
-        """Return the current passwords and keys of users, by user name.
+        """Return the credentials of users by user name, with the current state of password and access keys.
 
-        A user who was deleted meanwhile has no password and no keys.
+        A user who was deleted in the meantime has no password and no keys. Users whose credentials could not be read
+        are left out.
         """
 
         def read(one: AccountUser) -> Credentials:
@@ -151,9 +165,10 @@ class _Reading:
     def update_report(
         self, snapshot: Snapshot, afresh: Callable[[AccountUser], bool]
     ) -> tuple[Snapshot, frozenset[str]]:
-        """Add the current credentials of the users whom the report lacks or `afresh` selects to the report.
+        """Read the current credentials of the users whom the report lacks, or whom `afresh` selects.
 
-        Return the snapshot and the names of the users whom the report lacked. Without a report, nothing is read.
+        Return the snapshot with these credentials in its report, and the names of the users whom the report lacked. If
+        there is no report, read nothing, and return the snapshot unchanged and no names.
         """
         if snapshot.report is None:
             return snapshot, frozenset()
@@ -164,7 +179,10 @@ class _Reading:
         return replace(snapshot, report=replace(snapshot.report, users=rows)), newer
 
     def devices(self, names: Sequence[str]) -> dict[str, tuple[Device, ...]]:
-        """Return the devices of users, by user name. A user who was deleted meanwhile has no device."""
+        """Return the devices of the users with these names, by user name.
+
+        A user who was deleted in the meantime has no device. Users whose devices could not be read are left out.
+        """
 
         def read(name: str) -> tuple[Device, ...]:
             try:
@@ -175,14 +193,17 @@ class _Reading:
         return dict(self.of_each(names, read, lambda name, error: Hole(Part.DEVICES, str(error), name)))
 
     def certifications(self, keys: Iterable[Device]) -> Mapping[str, tuple[str, ...]]:
-        """Return the certifications of security keys, by serial. A key that could not be read is left out."""
+        """Return the certifications of security keys, such as `FIDO L1`, by serial. Unreadable keys are left out."""
         read = {
             key.serial: self.part(Part.KEYS, partial(self._account.certifications, key), about=key.user) for key in keys
         }
         return {serial: found for serial, found in read.items() if found is not None}
 
     def must_change(self, names: Iterable[str]) -> Mapping[str, bool]:
-        """Return whether users have to choose a new password, by user name. Unreadable users are left out."""
+        """Return by user name whether these users have to choose a new password at the next sign-in.
+
+        Users for whom this could not be read are left out.
+        """
         read = {name: self.part(Part.PROFILES, partial(self._account.must_change, name), about=name) for name in names}
         return {name: found for name, found in read.items() if found is not None}
 
@@ -202,16 +223,17 @@ def read_account(
 ) -> Snapshot:
     """Take a snapshot of the account. A part that cannot be read becomes a `Hole` in the snapshot.
 
-    `max_age` is the maximum age of the credential report in seconds. IAM keeps a report for four hours, so the
-    password, keys and devices of users created since then are read separately. `backups` returns the backups of virtual
-    devices.
+    `max_age` is the maximum age of the credential report in seconds. The report may be up to four hours old, so the
+    password, keys and devices of users who were created after it are read separately. `backups` returns the backups of
+    virtual devices. `each` is used like `map` to read users.
 
     For the users that `passwords_of` selects, the snapshot also says whether they have to choose a new password. For
     the users that `afresh` selects, password, keys and devices are read even if the report has them. The devices of
     other users are listed only if no other part shows the types of these devices.
 
-    `central_root` reads the place of the account in its organization. `member_root` reads what the organization's
-    administrator sees of root. It is called only if the account itself does not show all credentials of root.
+    `central_root` reads the state of centralized root access in the account's organization. `member_root` reads the
+    facts about root that the organization's administrator can see. It is called only if these facts could change the
+    verdict on root.
     """
     reading = _Reading(inventory, account, each)
     snapshot = reading.whole(
@@ -236,14 +258,14 @@ def read_account(
 
 
 def policy_holes(snapshot: Snapshot) -> tuple[Hole, ...]:
-    """Return a `Hole` for each policy in use whose text is not an IAM policy."""
+    """Return a `Hole` for each policy of a user, group or role in the snapshot whose text is not an IAM policy."""
     entities = (*snapshot.users, *snapshot.groups, *snapshot.roles)
     flaws = (flaw for entity in entities for flaw in flaws_of(entity, snapshot.policies))
     return tuple(Hole(Part.POLICIES, flaw) for flaw in dict.fromkeys(flaws))
 
 
 def _has_unknown_devices(one: AccountUser) -> bool:
-    """Whether a user's devices have to be listed, because the list of virtual devices does not show enough.
+    """Return whether a user's devices have to be listed, because the list of virtual devices does not show enough.
 
     They have to be listed if the list of virtual devices has no device of the user, or if the user is (or may be) an
     administrator. An administrator should have at least two devices, one of them resistant to phishing, and the list of
@@ -255,9 +277,10 @@ def _has_unknown_devices(one: AccountUser) -> bool:
 
 
 def _updated(report: Credentials | None, now: Credentials) -> Credentials:
-    """Return the current password and keys of a user, with the last-used dates from the report.
+    """Return a user's row of the report, updated with the current state of password and keys (`now`).
 
-    If the number of access keys changed, the keys are different ones, so their dates are dropped.
+    The current state has no last-used dates, so these are taken from the report. If the number of access keys changed,
+    the keys are different ones, so their dates are dropped.
     """
     if report is None:
         return now

@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessKey:
-    """An access key in the credential report, which does not contain the key's ID. Times are Unix seconds."""
+    """An access key of a user or of root, as the credential report describes it, which is without the key's ID.
+
+    `rotated` is when it was created or last changed, and `used` when it was last used, in Unix seconds; None if unknown
+    or never. `region` and `service` are those of the last use.
+    """
 
     active: bool
     rotated: float | None = None
@@ -20,9 +24,10 @@ class AccessKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """A row of the credential report. Times are Unix seconds.
+    """A row of the credential report: the credentials of one user or of root. Times are Unix seconds.
 
-    `password_used` is None if the password was never used, or if the time of its last use is unknown.
+    `password` says whether there is a console password, and `mfa` whether there is an MFA device. `password_used` is
+    None if the password was never used, or if the time of its last use is unknown.
     """
 
     arn: str
@@ -37,7 +42,10 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialReport:
-    """The credential report, with the Unix time at which IAM made it. Root has its own row, except in GovCloud."""
+    """The credential report: the row of root, and the rows of users by name. IAM generated it at `made` (Unix seconds).
+
+    `root` is None in GovCloud, where the report has no row for root.
+    """
 
     made: float
     root: Credentials | None = None
@@ -46,7 +54,7 @@ class CredentialReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entity:
-    """A user, group or role.
+    """An IAM user, group or role.
 
     `inline` has the texts of its inline policies by name, and `attached` the ARNs of its attached policies. `groups`
     has the names of a user's groups. `boundary` is the ARN of the permissions boundary, and `trust` the text of a
@@ -65,7 +73,10 @@ class Entity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """A page of iam:GetAccountAuthorizationDetails. `policies` has the texts of managed policies by ARN."""
+    """A page of iam:GetAccountAuthorizationDetails, or all of its pages together.
+
+    `policies` has the texts of managed policies by ARN.
+    """
 
     users: tuple[Entity, ...] = ()
     groups: tuple[Entity, ...] = ()
@@ -77,8 +88,10 @@ class Details:
 class AccountPasswordPolicy:
     """The account's password policy. `custom` is false if the account has none, and IAM's default applies.
 
-    The default is 8 characters of at least three of the four kinds. `max_age` is in days, and 0 means no limit. `reuse`
-    is the number of earlier passwords that users cannot choose again.
+    The default is 8 characters of at least three of the four kinds. `length` is the minimum length. `upper`, `lower`,
+    `numbers` and `symbols` say which kinds of characters are required. `max_age` is in days, and 0 means no limit.
+    `reuse` is the number of earlier passwords that users cannot choose again. `may_change` says whether users may
+    change their own password, and `hard_expiry` whether only an administrator can replace an expired password.
     """
 
     length: int = 8

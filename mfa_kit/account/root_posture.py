@@ -12,7 +12,7 @@ CREDENTIALS_MANAGEMENT = "RootCredentialsManagement"
 
 
 class OrganizationPlace(StrEnum):
-    """The place of an account in an organization, as far as ListOrganizationsFeatures shows it."""
+    """The role of an account in its organization, as far as the answer to ListOrganizationsFeatures shows it."""
 
     ALONE = "in no organization"
     MEMBER = "a member account"
@@ -24,9 +24,9 @@ class OrganizationPlace(StrEnum):
 class CentralRootAccess:
     """The state of centralized root access in the account's organization (iam:ListOrganizationsFeatures).
 
-    `place` is the place of the account in the organization. `features` has the names that AWS gives to the enabled
-    features, or None if the account cannot see the features. `obstacle` says why no feature can be enabled yet, and
-    `first` is the command that removes the obstacle.
+    `place` is the role of the account in the organization. `features` has the AWS names of the enabled features, or is
+    None if the account may not list them. `obstacle` says why no feature can be enabled yet, and `first` is the command
+    that removes the obstacle; both are "" if there is no obstacle.
     """
 
     place: OrganizationPlace
@@ -36,12 +36,15 @@ class CentralRootAccess:
 
     @property
     def manages_credentials(self) -> bool | None:
-        """Whether root's credentials in member accounts are managed centrally, or None if that is unknown."""
+        """Whether the organization manages the credentials of its member accounts' root users; None if unknown."""
         return None if self.features is None else CREDENTIALS_MANAGEMENT in self.features
 
 
 def as_member(seen: CentralRootAccess | None) -> CentralRootAccess:
-    """Return the state for a member account, given the state that the organization's administrator sees."""
+    """Return the state for a member account, with the features from `seen`, the state in its organization.
+
+    `seen` was read by an administrator of the organization. If it is None, `features` of the result is None.
+    """
     return CentralRootAccess(place=OrganizationPlace.MEMBER, features=seen.features if seen else None)
 
 
@@ -92,7 +95,7 @@ class RootPosture:
 
     @property
     def verdict(self) -> RootVerdict:
-        """The verdict on the weakest known fact, or UNKNOWN if a fact that was not read could be worse."""
+        """The verdict that follows from the worst known credential, or UNKNOWN if an unread fact could be worse."""
         if self.access_keys:
             return RootVerdict.ACCESS_KEYS
         if self.password and self.mfa is False:
@@ -105,7 +108,7 @@ class RootPosture:
 
     @property
     def credentials(self) -> tuple[str, ...]:
-        """The credentials that root is known to have, as words for a message, the worst first."""
+        """The credentials that root is known to have, as words for a message, the worst first; () if there are none."""
         known = (
             (self.access_keys, "access keys"),
             (self.password, self._password),
@@ -142,13 +145,13 @@ class RootPosture:
 
     @property
     def needs_session(self) -> bool:
-        """Whether a session of root could show facts that change the verdict."""
+        """Whether a session as root could show facts that change the verdict."""
         doubtful = {RootVerdict.UNKNOWN, RootVerdict.VIRTUAL, RootVerdict.NOT_VIRTUAL}
         return self.devices is None and self.verdict in doubtful
 
     @property
     def why(self) -> str:
-        """The reasons for the verdict "unknown", as a sentence; empty for any other verdict."""
+        """The reasons for the verdict "unknown", as text for a message; "" for any other verdict."""
         if self.verdict is not RootVerdict.UNKNOWN:
             return ""
         if self.unread:
@@ -166,7 +169,10 @@ def root_posture(
     virtual: bool | None = None,
     unread: tuple[str, ...] = (),
 ) -> RootPosture:
-    """Return the posture of root that an account summary shows. `summary` is empty if it could not be read."""
+    """Return the posture of root that an account summary (iam:GetAccountSummary: numbers by name) shows.
+
+    `summary` is empty if it could not be read. The other arguments are fields of RootPosture.
+    """
 
     def fact(name: str) -> bool | None:
         return summary[name] > 0 if name in summary else None

@@ -43,8 +43,9 @@ class Hole:
 class DeviceBackup:
     """The backup of a device that this computer made. Times are Unix seconds.
 
-    `file` is where the backup is or should be, and `there` says whether the file exists. `made` is when the device was
-    made, `opened` when the backup was last decrypted, and `drilled` when a test last proved that it works.
+    `file` is where the backup is or should be, or None if the device has none. `there` says whether the file exists.
+    `made` is when the device was made. `opened` is when the backup was last decrypted, and `drilled` when a test last
+    proved that it works; each is None if that never happened.
     """
 
     serial: str
@@ -58,13 +59,14 @@ class DeviceBackup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The account at the moment `at`, in Unix seconds by AWS's clock.
+    """What was read about an account at the time `at`, in Unix seconds by AWS's clock. `caller` is the reader's ARN.
 
-    `virtual` includes root's device, with REPORTED_ROOT as its user. `listed` has all devices of the users whose
-    devices were listed, by user name. `certified` has the certifications of security keys, by serial. `must_change`
-    says whether a user has to choose a new password. `passwords` is the password policy. `central_root` is the state of
-    centralized root access, or None if it was not read. `member_root` has the facts about a member account's root user
-    that its organization's administrator reads. `lab` says whether the account is in a lab.
+    `holes` has the parts that could not be read. `policies` has the texts of managed policies by ARN. `virtual` has the
+    virtual devices; root's has REPORTED_ROOT as its user. `listed` has, by user name, all devices of the users whose
+    devices were listed. `certified` has the certifications of security keys, by serial. `must_change` says, by user
+    name, whether a user has to choose a new password. `passwords` is the password policy. `central_root` is the state
+    of centralized root access, or None if it was not read. `member_root` has the facts about a member account's root
+    user that its organization's administrator can read. `lab` says whether the account is in a lab.
     """
 
     at: float
@@ -100,7 +102,7 @@ class Snapshot:
 
     @property
     def root(self) -> RootPosture:
-        """All that is known about root, from the account itself or from its organization."""
+        """The posture of root, from the facts that the account itself and its organization show."""
         holes = [f"the {hole.part}: {hole.why}" for hole in self.holes if hole.part in {Part.SUMMARY, Part.VIRTUAL}]
         own = root_posture(
             self.account,
@@ -112,11 +114,11 @@ class Snapshot:
         return self.member_root.completed_by(own) if self.member_root else own
 
     def hole(self, *parts: Part, about: str | None = None) -> Hole | None:
-        """Return the first hole in these parts, or None. With `about`, holes that concern only this user count too."""
+        """Return the first hole in these parts that concerns all users or the user `about`; None if there is none."""
         return next((each for each in self.holes if each.part in parts and each.about in {None, about}), None)
 
 
 def unread_users(snapshot: Snapshot) -> list[str]:
-    """Return the parts that could not be read and may contain more users, each with the reason."""
+    """Return a text for each part that could not be read and may contain more users, such as `the PART: REASON`."""
     holes = [hole for hole in snapshot.holes if hole.part in {Part.DETAILS, Part.REPORT}]
     return list(dict.fromkeys(f"the {hole.part}: {hole.why}" for hole in holes))

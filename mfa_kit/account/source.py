@@ -12,18 +12,24 @@ if TYPE_CHECKING:
 
 
 class AccountSource(Protocol):
-    """Reads an account, and changes nothing. An iterator raises when it reaches a page that cannot be read."""
+    """The read requests for the snapshot of an account. They change nothing in the account.
+
+    Each method may raise MfaKitError. An iterator raises it when it reaches a page that cannot be read.
+    """
 
     def report(self, *, max_age: float) -> CredentialReport:
-        """Return the credential report. If it is older than `max_age` seconds, ask IAM for a new report first."""
+        """Return the credential report. If there is none, or it is older than `max_age` seconds, request a new one."""
         ...
 
     def credentials(self, user: Entity) -> Credentials:
-        """Return the current password and keys of a user, without the times of last use."""
+        """Return the current state of a user's password and access keys, without the times of last use.
+
+        Raise NoSuchEntity if the user does not exist.
+        """
         ...
 
     def summary(self) -> Mapping[str, int]:
-        """Return the account summary: numbers by name, such as `AccountMFAEnabled`."""
+        """Return the account summary (iam:GetAccountSummary): numbers by name, such as `AccountMFAEnabled`."""
         ...
 
     def details(self) -> Iterator[Details]:
@@ -35,7 +41,7 @@ class AccountSource(Protocol):
         ...
 
     def own_devices(self) -> list[Device]:
-        """Return the caller's own devices. Root's devices are listed only in a session of root."""
+        """Return the caller's own devices. Only a session as root can list root's devices."""
         ...
 
     def certifications(self, key: Device) -> tuple[str, ...]:
