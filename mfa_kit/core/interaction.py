@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """Reports progress to the user. It never asks a question."""
+    """Prints messages for the user. It never asks a question."""
 
     def note(self, text: str) -> None:
         """Print a line for the user that is not part of the result. With --quiet, print nothing."""

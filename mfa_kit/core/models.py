@@ -254,7 +254,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """The journal's entry for one device of one run.
+    """The journal's record of one device of one run: what the run planned, and how far it got (`reached`).
 
     `backup` is the path of the device's backup, or None. `sealed` means that this backup was written. `since` is IAM's
     EnableDate of the device to revoke, in Unix seconds. `answered_here` means that this process received IAM's response

@@ -56,6 +56,7 @@ class S3Url:
         return tuple(S3Url(self.bucket, "/".join(parts[:count])) for count in range(len(parts) - 1, -1, -1))
 
 
+# Where a backup, or a folder of backups, is.
 Place = Path | S3Url
 
 

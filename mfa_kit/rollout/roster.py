@@ -51,7 +51,10 @@ class RosterRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roster:
-    """The rows without faults, in the order of the file, and the faults of the other rows, by line."""
+    """A list of users, and the device that each user gets.
+
+    `rows` has the rows without faults, in the order of the file. `faults` has the faults of the other rows, by line.
+    """
 
     rows: Sequence[RosterRow]
     faults: Sequence[CellFault]
