@@ -31,7 +31,7 @@ REVEALS = {
     ("adapters/files/agefile.py", "AgeFiles._put"),
     ("adapters/files/agefile.py", "_decrypted"),
     ("adapters/files/agefile.py", "AgeFiles.rekey.change"),
-    ("adapters/files/agefile.py", "seal_text"),
+    ("adapters/files/sealed_text.py", "seal_text"),
     ("adapters/files/identities.py", "NewIdentity.__init__"),
     ("adapters/files/identities.py", "NewIdentity.encrypted"),
     ("adapters/files/identities.py", "_parse_identities"),

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from mfa_kit.core.models import Backup, Entry, Intent
 from mfa_kit.core.otp import KeyUri
-from mfa_kit.core.places import recorded_place
+from mfa_kit.core.place_text import recorded_place
 from mfa_kit.enrollment.ports import Vault
 
 

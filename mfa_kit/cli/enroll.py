@@ -12,7 +12,8 @@ from mfa_kit.cli.results import Cell, ResultRow
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import ROOT as ROOT_USER
 from mfa_kit.core.models import VIRTUAL, Enrolled, Intent, Outcome, Registered, Skipped
-from mfa_kit.core.places import Place, recorded_place
+from mfa_kit.core.place_text import recorded_place
+from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment import enroll as use_case
 from mfa_kit.enrollment.fido_console import JOINED

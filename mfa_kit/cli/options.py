@@ -18,7 +18,8 @@ from mfa_kit.cli import colors, environment, messages
 from mfa_kit.cli.output import FORMS, HTML, Output, load_place
 from mfa_kit.cli.shutdown import end_at_once
 from mfa_kit.core.errors import MfaKitError, UsageFault
-from mfa_kit.core.places import Place, parse_place
+from mfa_kit.core.place_text import parse_place
+from mfa_kit.core.places import Place
 
 if TYPE_CHECKING:
     from mfa_kit.wiring.config import Config

@@ -13,7 +13,8 @@ from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Caller, Device
 from mfa_kit.core.otp import Pair
-from mfa_kit.core.places import Place, recorded_place
+from mfa_kit.core.place_text import recorded_place
+from mfa_kit.core.places import Place
 from mfa_kit.enrollment import resync as use_case
 from mfa_kit.enrollment.devices import choose_device, recorded_entry
 from mfa_kit.enrollment.phone import ask_pair

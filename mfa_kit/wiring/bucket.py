@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+from mfa_kit.adapters.aws.bucket_rules import COMPLIANCE, read_bucket
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.places import S3Url
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
-from mfa_kit.wiring.stores import open_s3_calls
+from mfa_kit.wiring.s3 import open_s3_calls
 
 WITHOUT = "unknown without the permission {}"
 PAGE = "docs/backups-in-s3.md"
@@ -13,8 +14,6 @@ PAGE = "docs/backups-in-s3.md"
 
 def diagnose_bucket(place: S3Url, profile: str | None) -> Iterator[Diagnosis]:
     """Yield the lines for a bucket: whether it can be listed, whether it is public, its versioning and object lock."""
-    from mfa_kit.adapters.aws.bucket_rules import COMPLIANCE, read_bucket
-
     try:
         calls = open_s3_calls(profile)
         calls.ask("list_objects_v2", Bucket=place.bucket, Prefix=place.key, MaxKeys=1)

@@ -255,7 +255,7 @@ def _random_digits(count: int) -> Secret[str]:
 
 
 def _seal(to: Sequence[str], to_files: Sequence[Path], out: Path, text: Secret[str]) -> None:
-    from mfa_kit.adapters.files.agefile import seal_text
+    from mfa_kit.adapters.files.sealed_text import seal_text
 
     seal_text(out, text, to, to_files)
 

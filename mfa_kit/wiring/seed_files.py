@@ -66,10 +66,10 @@ def read_readings(path: Path) -> list[WrittenReading | DroppedRow]:
     Return a WrittenReading for each usable row and a DroppedRow for each other row. Raise UsageFault or IntegrityFault
     if the file is not such a table, or if no row is usable.
     """
-    from mfa_kit.adapters.seedfiles import files, sightings
+    from mfa_kit.adapters.seedfiles.files import read_written_file
 
     try:
-        rows = sightings.read_written(files.decode_text(files.load_file(path)), now=time.time())
+        rows = read_written_file(path, now=time.time())
     except (UsageFault, IntegrityFault) as error:
         raise type(error)(f"no readings can be read from {path.name}: {error}", COLUMNS) from None
     bad = [row for row in rows if isinstance(row, DroppedRow)]

@@ -4,23 +4,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.ledger.postgresql.grants import grants
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.wiring.ledger import ledger_address, need_postgresql
 from mfa_kit.wiring.this_computer import home
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.ledger.postgresql.owning import LedgerState
+    from mfa_kit.adapters.ledger.postgresql.owning import LedgerState, OwnedLedger
 
 
-def _shared_address() -> str:
-    """Return the address of the ledger in PostgreSQL. Raise UsageFault if no address is configured."""
+def _owned() -> "OwnedLedger":
+    """Return the configured ledger in PostgreSQL. Raise UsageFault if there is none, or without the extra."""
     address = ledger_address()
     if address is None:
         raise UsageFault(
             "no ledger in PostgreSQL is configured", "name the ledger: --ledger postgresql://HOST/DATABASE"
         )
     need_postgresql()
-    return address
+    from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
+
+    return OwnedLedger(address)
 
 
 def create_ledger(*, grace: float | None) -> int:
@@ -28,18 +31,12 @@ def create_ledger(*, grace: float | None) -> int:
 
     `grace` is how many seconds a run stays reserved for its process after the server was restarted.
     """
-    address = _shared_address()
-    from mfa_kit.adapters.ledger.postgresql import owning
-
-    return owning.create_ledger(address, grace=grace)
+    return _owned().create(grace=grace)
 
 
 def migrate_ledger() -> int:
     """Bring the schema of the ledger in PostgreSQL up to date. Return how many migrations were applied."""
-    address = _shared_address()
-    from mfa_kit.adapters.ledger.postgresql import owning
-
-    return owning.migrate_ledger(address)
+    return _owned().migrate()
 
 
 def copy_ledger(folder: Path | None) -> dict[str, int]:
@@ -47,18 +44,12 @@ def copy_ledger(folder: Path | None) -> dict[str, int]:
 
     Return the number of new rows of each table.
     """
-    address = _shared_address()
-    from mfa_kit.adapters.ledger.postgresql import owning
-
-    return owning.copy_ledger(folder or home(), address)
+    return _owned().copy_from(folder or home())
 
 
 def ledger_state() -> "LedgerState":
     """Return the state of the ledger in PostgreSQL. Raise UsageFault if none is configured."""
-    address = _shared_address()
-    from mfa_kit.adapters.ledger.postgresql import owning
-
-    return owning.ledger_state(address)
+    return _owned().state()
 
 
 def grants_of(desks: Mapping[str, str], auditors: Sequence[str]) -> str:
@@ -66,6 +57,4 @@ def grants_of(desks: Mapping[str, str], auditors: Sequence[str]) -> str:
 
     `desks` maps each role that writes to its team. `auditors` are roles that read the records of all teams.
     """
-    from mfa_kit.adapters.ledger.postgresql.grants import grants
-
     return grants(desks, auditors)

@@ -3,23 +3,18 @@
 The client for S3 is created when the first bucket is used, so commands that use folders only do not load it.
 """
 
-import time
 from contextvars import ContextVar
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.files.local_store import LOCAL, LocalStores
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.places import Place, S3Url
-from mfa_kit.wiring import config
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.aws.s3_calls import S3Calls
     from mfa_kit.adapters.aws.s3_store import S3Stores
-    from mfa_kit.adapters.files.local_store import LocalStores
     from mfa_kit.adapters.files.stores import StoredFile, StoredFolder
 
-# The number of calls to S3 that may be in progress at a time.
-CONNECTIONS = 32
 # The profile of the command line. It applies to buckets if the configuration file names no other profile for them.
 given_profile: ContextVar[str | None] = ContextVar("given_profile", default=None)
 
@@ -32,9 +27,9 @@ class AllStores:
 
     @cached_property
     def _s3(self) -> "S3Stores":
-        from mfa_kit.adapters.aws.s3_store import S3Stores
+        from mfa_kit.wiring.s3 import open_s3_stores
 
-        return S3Stores(open_s3_calls(self._profile))
+        return open_s3_stores(self._profile)
 
     def folder(self, place: Place) -> "StoredFolder":
         """Return the folder at a place. Nothing is read yet."""
@@ -45,11 +40,7 @@ class AllStores:
         return self._stores_of(place).file(place, folder)
 
     def _stores_of(self, place: Place) -> "S3Stores | LocalStores":
-        if isinstance(place, S3Url):
-            return self._s3
-        from mfa_kit.adapters.files.local_store import LOCAL
-
-        return LOCAL
+        return self._s3 if isinstance(place, S3Url) else LOCAL
 
 
 def open_stores() -> AllStores:
@@ -58,26 +49,6 @@ def open_stores() -> AllStores:
     Call this in the main thread, because other threads do not have the value of `given_profile`.
     """
     return AllStores(given_profile.get())
-
-
-def open_s3_calls(profile: str | None) -> "S3Calls":
-    """Return an object that calls S3 with the settings of the configuration file.
-
-    The AWS profile is the file's `backup-profile`, else the argument `profile`, else the file's `profile`.
-    """
-    from mfa_kit.adapters.aws.clients import Connection, open_s3
-    from mfa_kit.adapters.aws.s3_calls import S3Calls
-
-    said = config.load()
-    wanted = Connection(
-        profile=said.backup_profile or profile or said.profile,
-        region=said.backup_region,
-        endpoint_url=said.backup_endpoint_url,
-        workers=CONNECTIONS,
-    )
-    key = said.backup_kms_key
-    encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
-    return S3Calls(lambda: open_s3(wanted), sleep=time.sleep, encryption=encryption)
 
 
 def check_shared(*, ledger_is_shared: bool, place: Place, local_backups: bool) -> None:

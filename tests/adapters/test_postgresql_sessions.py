@@ -17,8 +17,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from mfa_kit.adapters.ledger.postgresql import owning
 from mfa_kit.adapters.ledger.postgresql.address import is_local, parse_address
+from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
 from mfa_kit.adapters.ledger.postgresql.sessions import Session
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Call, Entry, Intent, Reached
@@ -173,7 +173,7 @@ def test_a_database_without_a_ledger_says_how_to_create_it(postgresql: Server) -
         open_at(postgresql.address("empty"))
     assert caught.value.hint.endswith("mfa-kit ledger init")
     with pytest.raises(UsageFault, match="there is no ledger"):
-        owning.migrate_ledger(postgresql.address("empty"))
+        OwnedLedger(postgresql.address("empty")).migrate()
 
 
 @pytest.mark.slow
@@ -182,7 +182,7 @@ def test_twenty_owners_create_one_ledger(postgresql: Server) -> None:
     postgresql.execute("create database twenty owner owner")
     applied: list[int] = []
     threads = [
-        threading.Thread(target=lambda: applied.append(owning.create_ledger(postgresql.address("twenty"), grace=None)))
+        threading.Thread(target=lambda: applied.append(OwnedLedger(postgresql.address("twenty")).create(grace=None)))
         for _ in range(20)
     ]
     for thread in threads:
@@ -285,7 +285,7 @@ def test_after_an_immediate_stop_a_run_stays_reserved_for_the_grace_period(
     """Its process may not know that the server was restarted. What was acknowledged is there."""
     with running_server("fsync=on") as server:
         address, run = server.address(server.new_database()), next(RUNS)
-        owning.create_ledger(address, grace=3.0)
+        OwnedLedger(address).create(grace=3.0)
         process = start(address, run)
         server.control("stop", "-m", "immediate")
         server.control("start")

@@ -14,6 +14,7 @@ import boto3
 import pyrage
 import pytest
 
+from mfa_kit.adapters.aws.bucket_rules import check_bucket
 from mfa_kit.adapters.aws.clients import Connection, open_s3
 from mfa_kit.adapters.aws.s3_calls import WRITE_PAUSES, S3Calls
 from mfa_kit.adapters.aws.s3_store import COPY, S3File, S3Stores
@@ -34,6 +35,11 @@ RUN = "20261125T000000Z-0a1b2c3d"
 URI = key_uri.otpauth(Seed(bytes(range(40))), label="alice@000000000000")
 MOST = 1 << 20
 names = count()
+
+
+def stores_of(calls: S3Calls) -> S3Stores:
+    """Return the stores that use these calls, with the check of buckets."""
+    return S3Stores(calls, lambda bucket: check_bucket(bucket, calls))
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +246,7 @@ def test_a_missing_bucket_is_told(calls: S3Calls) -> None:
         file.remove(sealed=True)
     file.remove(sealed=False)
     with pytest.raises(UsageFault, match="there is no bucket nowhere"):
-        S3Stores(calls).folder(S3Url("nowhere")).check()
+        stores_of(calls).folder(S3Url("nowhere")).check()
 
 
 def locked(client: Any, mode: str) -> str:
@@ -255,7 +261,7 @@ def locked(client: Any, mode: str) -> str:
 def test_a_lock_in_compliance_mode_is_refused_and_explained(client: Any, calls: S3Calls) -> None:
     name = locked(client, "COMPLIANCE")
     with pytest.raises(UsageFault, match="locks new objects in compliance mode"):
-        S3Stores(calls).folder(S3Url(name)).check()
+        stores_of(calls).folder(S3Url(name)).check()
     file = S3File(url(name), calls)
     file.create(b"sealed")
     with pytest.raises(IntegrityFault, match=r"is locked in compliance mode until \d{4}-") as found:
@@ -265,7 +271,7 @@ def test_a_lock_in_compliance_mode_is_refused_and_explained(client: Any, calls: 
 
 def test_a_lock_in_governance_mode_is_overridden(client: Any, calls: S3Calls) -> None:
     name = locked(client, "GOVERNANCE")
-    S3Stores(calls).folder(S3Url(name)).check()
+    stores_of(calls).folder(S3Url(name)).check()
     file = S3File(url(name), calls)
     file.create(b"sealed")
     file.remove(sealed=True)
@@ -275,7 +281,7 @@ def test_a_lock_in_governance_mode_is_overridden(client: Any, calls: S3Calls) ->
 def test_only_confirmed_backups_may_be_locked_in_compliance_mode(client: Any, calls: S3Calls) -> None:
     """Without default retention, the lock is put on an object later, and the bucket is accepted."""
     name = made(client, versioning=True, ObjectLockEnabledForBucket=True)
-    S3Stores(calls).folder(S3Url(name)).check()
+    stores_of(calls).folder(S3Url(name)).check()
     file = S3File(url(name), calls)
     file.create(b"sealed")
     until = datetime.now(UTC) + timedelta(days=1)
@@ -307,14 +313,14 @@ def test_a_public_bucket_is_refused(by: str, bucket: str, client: Any, calls: S3
     else:
         client.put_bucket_acl(Bucket=bucket, ACL="public-read")
     with pytest.raises(UsageFault, match="is public"):
-        S3Stores(calls).folder(S3Url(bucket)).check()
+        stores_of(calls).folder(S3Url(bucket)).check()
     block(client, bucket)
-    S3Stores(calls).folder(S3Url(bucket)).check()
+    stores_of(calls).folder(S3Url(bucket)).check()
 
 
 def test_what_aws_does_not_tell_is_no_reason_to_refuse(bucket: str, calls: S3Calls, lab: Lab) -> None:
     lab.faults.add("*", "denied", at="every")
-    S3Stores(calls).folder(S3Url(bucket)).check()
+    stores_of(calls).folder(S3Url(bucket)).check()
 
 
 def test_files_are_listed_in_order_at_their_depth(bucket: str, client: Any, calls: S3Calls) -> None:
@@ -329,7 +335,7 @@ def test_files_are_listed_in_order_at_their_depth(bucket: str, client: Any, call
         "q/1/a/x",
     ):
         client.put_object(Bucket=bucket, Key=key, Body=b"")
-    found = [str(each) for each in S3Stores(calls).folder(S3Url(bucket, "pre")).files()]
+    found = [str(each) for each in stores_of(calls).folder(S3Url(bucket, "pre")).files()]
     assert found == [f"s3://{bucket}/pre/1/a/y", f"s3://{bucket}/pre/1/a/z", f"s3://{bucket}/pre/1/b/x"]
 
 
@@ -396,7 +402,7 @@ def test_a_killed_replacement_loses_nothing_and_is_finished_later(
             whole = True
         found = file.read(MOST)
         assert found in {b"old", b"new old"}
-        assert place in list(S3Stores(calls).folder(S3Url(bucket, "pre")).files())
+        assert place in list(stores_of(calls).folder(S3Url(bucket, "pre")).files())
         assert file.is_there()
         file.replace(lambda _: b"newest", lambda _: True, most=MOST)
         assert [each for each in keys(client, bucket) if f"/u{at}/" in each] == [place.key], at
@@ -431,7 +437,7 @@ def replace_by(file: S3File, gate: threading.Barrier, mark: bytes) -> bool:
 
 @pytest.fixture
 def vault(bucket: str, calls: S3Calls, recipient: str) -> AgeFiles:
-    return AgeFiles(S3Url(bucket, "pre"), parse_recipients([recipient]), S3Stores(calls))
+    return AgeFiles(S3Url(bucket, "pre"), parse_recipients([recipient]), stores_of(calls))
 
 
 def test_a_bucket_is_a_vault_as_a_folder_is(
@@ -448,7 +454,7 @@ def test_a_bucket_is_a_vault_as_a_folder_is(
     vault.check()
     vault.seal(entry, URI)
     assert vault.find(entry) == entry.backup
-    stores = S3Stores(calls)
+    stores = stores_of(calls)
     [found] = find_backups(S3Url(bucket, "pre"), stores)
     [copy] = find_backups(S3Url(bucket, "pre/users"), stores)
     assert (found.account, found.user, found.device, found.run) == ("000000000000", "Alice", "alice", RUN)

@@ -13,8 +13,8 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC
+from functools import cache
 
-from mfa_kit.adapters.aws.bucket_rules import check_bucket
 from mfa_kit.adapters.aws.s3_calls import Absent, Damaged, Found, NoBucket, ObjectVersion, S3Calls, Taken
 from mfa_kit.core.errors import AccessDenied, IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.places import Place, S3Url
@@ -26,16 +26,14 @@ COMPLIANCE = "COMPLIANCE"
 
 
 class S3Folder:
-    """A prefix of a bucket. `checked` has the names of the buckets that this process has already checked."""
+    """A prefix of a bucket. `check_bucket` is called with the name of the bucket; see S3Stores."""
 
-    def __init__(self, url: S3Url, calls: S3Calls, checked: set[str]) -> None:
-        self._url, self._calls, self._checked = url, calls, checked
+    def __init__(self, url: S3Url, calls: S3Calls, check_bucket: Callable[[str], None]) -> None:
+        self._url, self._calls, self._check_bucket = url, calls, check_bucket
 
     def check(self) -> None:
         """Raise UsageFault for a bucket that does not exist, is public, or would never let a secret be removed."""
-        if self._url.bucket not in self._checked:
-            check_bucket(self._url.bucket, self._calls)
-            self._checked.add(self._url.bucket)
+        self._check_bucket(self._url.bucket)
 
     def is_there(self) -> bool:
         """Return True, because a prefix needs no creation. Whether the bucket exists is only checked by `files`."""
@@ -268,15 +266,18 @@ class S3File:
 
 
 class S3Stores:
-    """Opens prefixes and objects of buckets."""
+    """Opens prefixes and objects of buckets.
 
-    def __init__(self, calls: S3Calls) -> None:
-        self._calls = calls
-        self._checked: set[str] = set()
+    `check_bucket` takes the name of a bucket, and raises UsageFault if no backup may be put there. Each bucket is
+    checked once.
+    """
+
+    def __init__(self, calls: S3Calls, check_bucket: Callable[[str], None]) -> None:
+        self._calls, self._check_bucket = calls, cache(check_bucket)
 
     def folder(self, place: Place) -> S3Folder:
         """Return the folder at a URL. Nothing is read yet. Raise UsageFault if `place` is a path and not a URL."""
-        return S3Folder(_url(place), self._calls, self._checked)
+        return S3Folder(_url(place), self._calls, self._check_bucket)
 
     def file(self, place: Place, folder: Place | None = None) -> S3File:
         """Return the object at a URL. Nothing is read yet. Raise UsageFault if `place` is a path and not a URL."""

@@ -3,7 +3,7 @@
 `stores` says how the files are written, read and removed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +14,13 @@ from mfa_kit.adapters.files.age_calls import contain_panics, without_armor
 from mfa_kit.adapters.files.backup_names import OWN, find_backups, new_backup, own_copy
 from mfa_kit.adapters.files.identities import LARGEST, MAGIC, Identity
 from mfa_kit.adapters.files.local_store import LOCAL
-from mfa_kit.adapters.files.private_files import write_new
 from mfa_kit.adapters.files.recipients import Recipient, parse_recipients
 from mfa_kit.adapters.files.stores import Stores
 from mfa_kit.core.errors import IntegrityFault, OthersSeal
 from mfa_kit.core.models import Backup, Entry, Intent
 from mfa_kit.core.otp import KeyUri, Png, Secret
-from mfa_kit.core.places import Place, recorded_place
+from mfa_kit.core.place_text import recorded_place
+from mfa_kit.core.places import Place
 from mfa_kit.qr_codes import symbol
 
 NOT_FOR_US = "No matching keys"
@@ -51,16 +51,6 @@ def _decrypted(path: Place, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
         if NOT_FOR_US in str(error):
             raise OthersSeal(f"{path} was encrypted to a different key", "give another identity with -i") from None
         raise damaged from None
-
-
-def seal_text(path: Path, text: Secret[str], to: Sequence[str], to_files: Sequence[Path]) -> None:
-    """Encrypt a short text into a new file. `to` and the lines of `to_files` are the recipients' public keys.
-
-    Raise UsageFault if a key is not a recipient, and IntegrityFault if the file cannot be written. No incomplete file
-    remains.
-    """
-    recipients = parse_recipients(to, to_files)
-    write_new(path, pyrage.encrypt(text.reveal().encode(), [each.key for each in recipients]))
 
 
 class AgeFiles:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from mfa_kit.adapters.seedfiles import aws_serials, json_tokens, pskc, safenet, tables, uris, xml
 from mfa_kit.adapters.seedfiles.contents import Contents, Unlock
+from mfa_kit.adapters.seedfiles.sightings import read_written
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret
-from mfa_kit.tokens.seeds import Encoding, Factor, SeedFile, joined_reasons
+from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, WrittenReading, joined_reasons
 
 LARGEST = 64 * 2**20
 # RFC 6238 uses seeds of these lengths with SHA-256 and SHA-512.
@@ -119,6 +120,11 @@ def decode_text(content: bytes) -> str:
             "this file is not text" if "\0" in text else "this file is empty", "give the vendor's seed file"
         )
     return text
+
+
+def read_written_file(path: Path, *, now: float) -> list[WrittenReading | DroppedRow]:
+    """Return the rows of a file, as `read_written` does. Raise UsageFault or IntegrityFault if it cannot be read."""
+    return read_written(decode_text(load_file(path)), now=now)
 
 
 def _notes(found: SeedFile) -> list[str]:

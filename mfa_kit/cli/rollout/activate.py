@@ -12,7 +12,8 @@ from mfa_kit.cli.rollout.running import name_next_command, take_results
 from mfa_kit.cli.rollout.tally import Tally, exit_code
 from mfa_kit.core.models import Entry
 from mfa_kit.core.otp import Created
-from mfa_kit.core.places import Place, recorded_place
+from mfa_kit.core.place_text import recorded_place
+from mfa_kit.core.places import Place
 from mfa_kit.rollout.activate import activate_devices, staged_entries
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.selection import UserSelection

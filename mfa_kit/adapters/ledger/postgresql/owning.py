@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 
 from mfa_kit.adapters.ledger.ledger import OPEN
-from mfa_kit.adapters.ledger.postgresql.address import parse_address
+from mfa_kit.adapters.ledger.postgresql.address import Address, parse_address
 from mfa_kit.adapters.ledger.postgresql.copying import copy_rows
 from mfa_kit.adapters.ledger.postgresql.schema import check_version, migrate, version_of
 from mfa_kit.adapters.ledger.postgresql.sessions import Session, describe
@@ -47,77 +47,77 @@ class LedgerState:
     sessions: int
 
 
-@contextmanager
-def _session(text: str) -> Iterator[tuple[Session, str]]:
-    address = parse_address(text)
-    try:
-        session = Session(address)
+@dataclass(frozen=True, slots=True)
+class OwnedLedger:
+    """The ledger at the address `text`, as its owner. Each method opens a session of its own."""
+
+    text: str
+
+    def create(self, *, grace: float | None) -> int:
+        """Create the ledger, or bring it up to date. Return how many versions were applied.
+
+        `grace` is how many seconds a run stays reserved for its process after the server was restarted.
+        """
+        with self._session() as (session, address):
+            return migrate(session, address, create=True, grace=grace)
+
+    def migrate(self) -> int:
+        """Bring the ledger up to date. Return how many versions were applied. Raise UsageFault if it does not exist."""
+        with self._session() as (session, address):
+            return migrate(session, address, create=False)
+
+    def copy_from(self, folder: Path) -> dict[str, int]:
+        """Copy the ledger in a folder into this ledger. Return the number of copied rows by the name of the table.
+
+        Raise UsageFault if there is no ledger in the folder, or if a run is in progress there.
+        """
+        if not (folder / "ledger.sqlite").exists():
+            raise UsageFault(f"there is no ledger in {folder}", "name the folder of mfa-kit's files: --from DIR")
+        source = SqliteDatabase(folder)
         try:
-            yield session, address.label
+            for (run,) in source.select(f"select distinct run from journal where {OPEN}"):  # noqa: S608
+                if not source.try_to_hold(run):
+                    raise UsageFault(
+                        f"run {run} is in progress on this computer", "wait until it ends, then copy again"
+                    )
+            with self._session() as (session, address):
+                check_version(session, address)
+                return copy_rows(source, session)
         finally:
-            session.close()
-    except psycopg.Error as error:
-        raise IntegrityFault(
-            f"the ledger {address.label} cannot be used: {describe(error)}",
-            "check the address, the server and the privileges of your role",
-        ) from None
+            for run in source.left_held:
+                source.release(run, finished=lambda: False)
+            source.close()
 
+    def state(self) -> LedgerState:
+        """Return the state of the ledger. Raise IntegrityFault if it cannot be used."""
+        with self._session() as (session, address):
+            check_version(session, address)
+            server, role, team, auditor, sees_all, tls, now, unfinished, sessions = session.run([(STATE, ())])[0]
+            return LedgerState(
+                address=address.label,
+                server=server,
+                schema_version=version_of(session) or 0,
+                role=role,
+                team=team,
+                auditor=auditor,
+                sees_all=sees_all,
+                tls=tls,
+                now=now,
+                unfinished=unfinished,
+                sessions=sessions,
+            )
 
-def create_ledger(text: str, *, grace: float | None) -> int:
-    """Create the ledger at the address `text`, or bring it up to date. Return how many versions were applied.
-
-    `grace` is how many seconds a run stays reserved for its process after the server was restarted.
-    """
-    with _session(text) as (session, _):
-        return migrate(session, parse_address(text), create=True, grace=grace)
-
-
-def migrate_ledger(text: str) -> int:
-    """Bring the ledger at the address `text` up to date, and return how many versions were applied.
-
-    Raise UsageFault if there is no ledger.
-    """
-    with _session(text) as (session, _):
-        return migrate(session, parse_address(text), create=False)
-
-
-def copy_ledger(folder: Path, text: str) -> dict[str, int]:
-    """Copy the ledger in a folder into the ledger at the address `text`.
-
-    Return the number of copied rows by the name of the table. Raise UsageFault if there is no ledger in the folder, or
-    if a run is in progress there.
-    """
-    if not (folder / "ledger.sqlite").exists():
-        raise UsageFault(f"there is no ledger in {folder}", "name the folder of mfa-kit's files: --from DIR")
-    source = SqliteDatabase(folder)
-    try:
-        for (run,) in source.select(f"select distinct run from journal where {OPEN}"):  # noqa: S608
-            if not source.try_to_hold(run):
-                raise UsageFault(f"run {run} is in progress on this computer", "wait until it ends, then copy again")
-        with _session(text) as (session, _):
-            check_version(session, parse_address(text))
-            return copy_rows(source, session)
-    finally:
-        for run in source.left_held:
-            source.release(run, finished=lambda: False)
-        source.close()
-
-
-def ledger_state(text: str) -> LedgerState:
-    """Return the state of the ledger at the address `text`. Raise IntegrityFault if it cannot be used."""
-    with _session(text) as (session, label):
-        check_version(session, parse_address(text))
-        server, role, team, auditor, sees_all, tls, now, unfinished, sessions = session.run([(STATE, ())])[0]
-        return LedgerState(
-            address=label,
-            server=server,
-            schema_version=version_of(session) or 0,
-            role=role,
-            team=team,
-            auditor=auditor,
-            sees_all=sees_all,
-            tls=tls,
-            now=now,
-            unfinished=unfinished,
-            sessions=sessions,
-        )
+    @contextmanager
+    def _session(self) -> Iterator[tuple[Session, Address]]:
+        address = parse_address(self.text)
+        try:
+            session = Session(address)
+            try:
+                yield session, address
+            finally:
+                session.close()
+        except psycopg.Error as error:
+            raise IntegrityFault(
+                f"the ledger {address.label} cannot be used: {describe(error)}",
+                "check the address, the server and the privileges of your role",
+            ) from None

@@ -1,0 +1,35 @@
+"""Opens buckets of Amazon S3. Only commands that use a bucket load this module."""
+
+import time
+
+from mfa_kit.adapters.aws.bucket_rules import check_bucket
+from mfa_kit.adapters.aws.clients import Connection, open_s3
+from mfa_kit.adapters.aws.s3_calls import S3Calls
+from mfa_kit.adapters.aws.s3_store import S3Stores
+from mfa_kit.wiring import config
+
+# The number of calls to S3 that may be in progress at a time.
+CONNECTIONS = 32
+
+
+def open_s3_stores(profile: str | None) -> S3Stores:
+    """Return the stores of all buckets. `profile` is the profile of the command line."""
+    calls = open_s3_calls(profile)
+    return S3Stores(calls, lambda bucket: check_bucket(bucket, calls))
+
+
+def open_s3_calls(profile: str | None) -> S3Calls:
+    """Return an object that calls S3 with the settings of the configuration file.
+
+    The AWS profile is the file's `backup-profile`, else the argument `profile`, else the file's `profile`.
+    """
+    said = config.load()
+    wanted = Connection(
+        profile=said.backup_profile or profile or said.profile,
+        region=said.backup_region,
+        endpoint_url=said.backup_endpoint_url,
+        workers=CONNECTIONS,
+    )
+    key = said.backup_kms_key
+    encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+    return S3Calls(lambda: open_s3(wanted), sleep=time.sleep, encryption=encryption)
