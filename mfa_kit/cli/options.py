@@ -186,7 +186,7 @@ Rows = Mapping[str, Row]
 
 
 class Flags(NamedTuple):
-    """The values of the common options, wherever they were on the command line.
+    """The values of the common options, which may be before or after the name of the command.
 
     This is not a dataclass, because creating a dataclass would take ten times as long.
     """
@@ -223,9 +223,10 @@ def form() -> str:
 
 
 def common(*, needs_config: bool = True) -> "Settings":
-    """Return the settings from the command line. The configuration file has their defaults.
+    """Return the settings: the options of the command line, and for the other options the configuration file.
 
-    Without `needs_config`, an invalid configuration file is ignored with a note.
+    Raise MfaKitError if the configuration file is invalid. Without `needs_config`, print a note instead, and ignore the
+    file.
     """
     from mfa_kit.cli import status_line, terminal
     from mfa_kit.wiring.settings import Settings
@@ -345,7 +346,7 @@ class Verb(click.Command):
     that returns the settings, or raises an error if the configuration file is invalid.
 
     Without `needs_config`, the verb works even if the configuration file is invalid. Verbs that decrypt backups need
-    this in an emergency. `across` has the value in the verb's row of the table of commands.
+    this in an emergency. `across` is the function for many accounts from the table of commands, or "".
     """
 
     across = ""

@@ -100,7 +100,7 @@ class FidoSource:
         return self._keys.state()
 
     def _details(self, place: str) -> ResultRow:
-        """Return what a key reports about itself, and the model that it claims to be."""
+        """Return what the key at `place` (USB path or reader) reports about itself, and the model it claims to be."""
         info, claimed = self._keys.describe(place, count=self._count)
         return {**_fido_row(info).cells(), **_fido_details(info, claimed)}
 
@@ -108,7 +108,8 @@ class FidoSource:
 class OathSource:
     """Keys with an OATH applet.
 
-    `beside` takes a reader, and returns the place of the same device as a FIDO key, or None.
+    `beside` takes the name of a reader. If the key in it is also a FIDO key, it returns the place of that FIDO key,
+    otherwise None.
     """
 
     def __init__(self, keys: OathKeys, *, beside: Callable[[str], str | None]) -> None:

@@ -150,7 +150,7 @@ def exit_code(works: Sequence[AccountWork], *, asked: bool) -> int:
 
 
 def _raise_first_grave(works: Iterable[AccountWork]) -> None:
-    """Raise the first error that concerns all accounts: one of the output, or of this computer's disk."""
+    """Raise the first error that concerns all accounts, if any: an error of the output, or of this computer's disk."""
     for work in works:
         if work.tally and work.tally.unheard:
             raise work.tally.unheard

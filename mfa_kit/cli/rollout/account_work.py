@@ -17,8 +17,8 @@ class AccountWork:
     """The work in one account, and its results so far.
 
     `total` is the number of its users. If no work is attempted in the account, `why` is the reason. `tally` is None
-    until the account is open. `error` is the error that ended its work early. `apply` sets the ID of its run, and the
-    folder of its results.
+    until the account is open. `error` is the error that ended its work early. `run` is the ID of its run, and `results`
+    the folder of its results; both are set by `rollout apply` only.
     """
 
     account: OrgAccount

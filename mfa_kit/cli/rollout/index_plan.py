@@ -40,7 +40,11 @@ NARROW = ("account_name", "state", *ACTIONS, "no_own_copy")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RosterSource:
-    """The files of the command: the roster, if there is one (`file`), its rows with errors, and the index (`out`)."""
+    """The files of the command.
+
+    `file` is the roster, or None if users are selected without a roster. `skip_bad` is the file for its rows with
+    errors, and `out` the file for the index.
+    """
 
     file: Path | None
     skip_bad: Path | None
@@ -199,7 +203,7 @@ def _write(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings: Setti
 
 
 def _plans_with_rows(visits: Sequence[Visit[Plan]], *, folder: str) -> dict[str, _WrittenPlan]:
-    """Return the plans to write, by account ID. `folder` is the name of the folder for the plans."""
+    """Return the plans that have rows, by account ID. `folder` is the name of the folder for the plans."""
     written: dict[str, _WrittenPlan] = {}
     for visit in visits:
         if visit.found and visit.found.steps:

@@ -164,7 +164,10 @@ def _judged(
 def _keep_and_print(
     serial: str, answer: tuple[SeededToken, Match | Mismatch] | Undecided, *, at: float, keep: bool, output: Output
 ) -> int:
-    """Print whether the codes match the seed, and return the exit code. With `keep`, record the result first."""
+    """Print whether the codes match the seed, and return the exit code.
+
+    `at` is the Unix time at which the last code was displayed. With `keep`, record the result first.
+    """
     if isinstance(answer, Undecided):
         return _print(serial, answer, output=output)
     key, verdict = answer
