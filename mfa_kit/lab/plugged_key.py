@@ -80,7 +80,9 @@ def _publish(maker: AttestationCa, key: SimulatedKey, identifier: str, folder: P
     blob, root = folder / "blob.jwt", folder / "root.der"
     try:
         if (os.path.lexists(blob) or os.path.lexists(root)) and not _is_of_a_lab(root, maker):
-            raise UsageFault(f"{folder} contains metadata or a root that no lab wrote", "use another folder")
+            raise UsageFault(
+                f"{folder} contains metadata or a root certificate that no lab wrote", "use another folder"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         blob.write_bytes(maker.blob([entry], next_update=due))
         root.write_bytes(maker.root.der)

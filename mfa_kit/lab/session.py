@@ -94,7 +94,10 @@ def _start(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
 
 
 def _new(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
-    """Return the same pair as `_start` if no folder has a description. Raise UsageFault as `_start` does."""
+    """Return the same pair as `_start`, for a lab whose folder, if any, has no description yet.
+
+    Raise UsageFault as `_start` does.
+    """
     if options.source is None:
         return child.user_names(USERS if options.users is None else options.users), None
     if options.accounts is not None:

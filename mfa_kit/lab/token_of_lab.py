@@ -26,7 +26,7 @@ def lab_token(secret_access_key: str) -> str:
 
 
 def lab_variable(endpoint: str, secret_access_key: str) -> str:
-    """Return the value of VARIABLE for a lab."""
+    """Return the value of the environment variable MFA_KIT_LAB, by which programs recognize a lab."""
     return f"{lab_token(secret_access_key)}@{endpoint}"
 
 
@@ -50,5 +50,5 @@ def is_lab(env: Mapping[str, str]) -> bool:
 
 
 def speaks_to_lab(endpoint_url: str, env: Mapping[str, str]) -> bool:
-    """Return whether an endpoint belongs to the lab of this environment. The credentials do not matter."""
+    """Return whether an endpoint belongs to the lab of the environment `env`. The credentials do not matter."""
     return is_lab({**env, "AWS_ENDPOINT_URL": endpoint_url})

@@ -177,7 +177,7 @@ class _Item:
         return names[0] or names[1] or ""
 
     def _check_role(self, account: OrgAccount) -> None:
-        """Record an error if the account has both a role and a profile, or if its last role is in another account."""
+        """Record an error if the account has a role and a profile, or if its last role belongs to another account."""
         if account.roles and account.profile is not None:
             self.faults.append(self.fault("profile", "the account also has a role; remove one of the two"))
         arn = ROLE_ARN.fullmatch(account.roles[-1]) if account.roles else None

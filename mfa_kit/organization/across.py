@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class VisitState(StrEnum):
-    """The outcome of the work in an account."""
+    """The kind of outcome of a command's work in one account."""
 
     READ = "read"
     PARTLY = "partly read"

@@ -26,11 +26,12 @@ class AccountSelection:
 
 
 def select_accounts(accounts: Iterable[OrgAccount], choice: AccountsChoice) -> AccountSelection:
-    """Return the accounts that match a choice, in the order in which they are listed.
+    """Return the accounts that a choice selects, in the order in which they are listed.
 
-    An account matches `include` and `exclude` by its ID or its name, and must have all of `tags`. Raise UsageFault for
-    an ID, name or tag that no account has, for a name that several accounts have, if no account is left, and if an
-    account has no role and the choice has no default role.
+    A selected account is in `include`, unless this is empty, is not in `exclude`, and has all of `tags`. Accounts are
+    given by ID or name. Selected accounts that are not active are skipped. Raise UsageFault for an ID, name or tag that
+    no account has, for a name that several accounts have, if no account is left, and if an account has no role and the
+    choice has no default role.
     """
     listed = list(accounts)
     selected = _matching(listed, choice)

@@ -31,7 +31,7 @@ CredentialKind = Literal["user", "session", "federated", "role", "root"]
 
 
 class Membership(Protocol):
-    """The place of an account in its organization."""
+    """An account's membership in its organization: the IDs, the path, and the service control policies."""
 
     @property
     def organization_id(self) -> str:

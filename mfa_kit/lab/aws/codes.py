@@ -61,7 +61,7 @@ def nearest_first(middle: int, *, behind: int, ahead: int) -> Iterator[int]:
 
 
 def code(secret: str, counter: int) -> str:
-    """Compute the six digits of a base32 secret at a counter (RFC 4226, 5.3)."""
+    """Return the code of a base32 secret at a counter, which has six digits (RFC 4226, 5.3)."""
     return pyotp.HOTP(secret).at(counter)
 
 

@@ -86,7 +86,7 @@ class Control:
     def _account(self, payload: Payload) -> LabAccount:
         """Return the account that a request names, or the management account if it names none.
 
-        Raise UsageFault if unknown.
+        Raise UsageFault if the lab has no such account.
         """
         number = str(payload.get("account", self.account.id))
         account = self.organization.find(number)

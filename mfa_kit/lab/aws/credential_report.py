@@ -30,7 +30,7 @@ KEYS = 2
 
 
 def write_report(account: LabAccount) -> bytes:
-    """Write the report in the form that AWS uses, as recorded.
+    """Return the credential report, a CSV file, in the form that AWS used when we recorded one.
 
     Root comes first, and users are sorted regardless of case. Dates end in `Z`. Lines end in LF, except the last.
     """

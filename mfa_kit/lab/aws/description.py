@@ -41,7 +41,7 @@ PASSWORD_POLICY: PasswordPolicy = {
 class RootDevice:
     """An MFA device of the root user.
 
-    `kind` is virtual, token or fido. A missing serial or date is chosen by the account.
+    `kind` is virtual, token or fido. LabAccount chooses a missing serial or date.
     """
 
     kind: str = "virtual"

@@ -54,9 +54,10 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         return self.account.backend
 
     def _user(self) -> LabUser:
-        """Return the user that the request names. Raise ValidationError if it names none, or NoSuchEntity if unknown.
+        """Return the user that the request names.
 
-        If the operation acts on the caller when no user is named, auth.py has filled in the caller's name.
+        Raise ValidationError if it names none, or NoSuchEntity if it does not exist. If the operation acts on the
+        caller when no user is named, auth.py has filled in the caller's name.
         """
         name = self.operation.text("UserName")
         if not name:
@@ -93,7 +94,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         return ActionResult({**found, "IsTruncated": marker is not None, "Marker": marker})
 
     def _entities(self, kind: str) -> Iterable[tuple[str, object]]:
-        """Return the entities of one type, each with its sort key."""
+        """Return pairs of a sort key and an entity, for all entities of one type of the operation's Filter."""
         match kind:
             case "User":
                 return self.backend.users.items()

@@ -104,11 +104,11 @@ class FaultRule:
     added: float = field(default_factory=time.monotonic)
 
     def concerns(self, account: str) -> bool:
-        """Return whether the rule applies to the calls of an account."""
+        """Return whether the rule is for the account with this ID, or for all accounts."""
         return self.account in ("", account)
 
     def fires(self, operation: str, account: str) -> bool:
-        """Count a call of an operation. Return whether the rule applies to this call."""
+        """Count a call of an account to an operation, and return whether the rule applies to it."""
         if self.spent or self.operation not in ("*", operation) or not self.concerns(account):
             return False
         self.seen += 1
@@ -118,7 +118,7 @@ class FaultRule:
         return self.spent
 
     def take_token(self, account: str) -> bool:
-        """Take a rate-limit token from an account's bucket.
+        """Take a rate-limit token from an account's bucket, and return True.
 
         Return False if the bucket is empty. The bucket gains `rate` tokens a second, and has at most `burst` tokens.
         """
@@ -135,7 +135,10 @@ class FaultRule:
 
 
 def _refuse(code: str, message: str, *, after: bool = False) -> Callable[[FaultRule, FaultyCall], HttpResponse]:
-    """Return a fault that returns an error. With `after`, the service acts first; otherwise it is not called."""
+    """Return a `play` function that returns an error.
+
+    With `after`, the service acts first; otherwise it is not called.
+    """
 
     def play(_rule: FaultRule, call: FaultyCall) -> HttpResponse:
         if after:
@@ -236,7 +239,7 @@ def _check_parameters(name: str, fault: Fault, parameters: Mapping[str, float]) 
 
 
 class Faults:
-    """The rules of a lab."""
+    """The fault rules of a lab."""
 
     def __init__(self) -> None:
         self._rules: list[FaultRule] = []

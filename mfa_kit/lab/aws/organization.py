@@ -148,7 +148,7 @@ class LabOrganization(Mapping[str, LabAccount]):
     def administers(self, account: LabAccount, service: str = "") -> bool:
         """Return whether an account is the management account or a delegated administrator.
 
-        If a service is given, only a delegated administrator of that service counts.
+        If `service` is not "", only a delegated administrator of this service counts, besides the management account.
         """
         if account.id not in self.records:
             return False
@@ -170,7 +170,10 @@ class LabOrganization(Mapping[str, LabAccount]):
         return "/".join([self.id, *self.ancestors(parent), ""])
 
     def attached(self, target: str) -> list[ControlPolicy]:
-        """Return the service control policies of a root, OU or account, FullAWSAccess first."""
+        """Return the service control policies attached to a root, OU or account.
+
+        FullAWSAccess, if attached, is the first.
+        """
         found = [policy for policy in self.policies.values() if target in policy.targets]
         if target in self.restricted:
             return found
@@ -197,7 +200,7 @@ def new_organization(management: LabAccount) -> LabOrganization:
 
 @dataclass(frozen=True, slots=True)
 class _Membership:
-    """The place of an account in its organization, as request contexts and the evaluation of policies need it."""
+    """The membership of the account `record` in its organization, for request contexts and policy evaluation."""
 
     organization: LabOrganization
     record: AccountRecord

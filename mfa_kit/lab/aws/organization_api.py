@@ -76,7 +76,10 @@ class LabOrganizations:
         return operation(self.organization, call)
 
     def _check_place(self, action: str) -> None:
-        """Raise IamError if the account is in no organization, or if the account may not call this operation."""
+        """Raise IamError if the caller's account is in no organization.
+
+        Also raise it if the account is a member that may not call this operation.
+        """
         if self.account.id not in self.organization.records:
             raise IamError("AWSOrganizationsNotInUseException", "Your account is not a member of an organization.")
         if action != "DescribeOrganization" and not self.organization.administers(self.account):

@@ -22,7 +22,7 @@ METHODS = ("CREATED", "INVITED")
 
 
 def build_organization(management: LabAccount, described: object) -> LabOrganization:
-    """Create the organization of a description. Raise UsageFault for invalid values."""
+    """Return a new organization with the content of the table `described`. Raise UsageFault for invalid values."""
     organization = new_organization(management)
     try:
         _fill(organization, CheckedRow("organization", described))
@@ -132,7 +132,9 @@ def _parent(organization: LabOrganization, wanted: str) -> str:
     found = [unit.id for unit in organization.units.values() if unit.name == wanted]
     if len(found) != 1:
         how_many = "no" if not found else "more than one"
-        raise UsageFault(f"{how_many} OU of this organization is named {wanted!r}", "use the id of an OU above")
+        raise UsageFault(
+            f"{how_many} OU of this organization is named {wanted!r}", "use the ID of an OU that is described earlier"
+        )
     return found[0]
 
 

@@ -1,4 +1,4 @@
-"""Describes a whole lab with its organization. `--state` stores this form, and organization_builder.py reads it."""
+"""Describes a lab with its organization, in the form that --state stores and that organization_builder.py reads."""
 
 from mfa_kit.core.json_text import read_json
 from mfa_kit.lab.aws.account import LabAccount
@@ -8,7 +8,7 @@ from mfa_kit.lab.aws.state import Row, date_text, describe_account, without_empt
 
 
 def describe_lab(organization: LabOrganization) -> Row:
-    """Describe all accounts of a lab: the management account, and in the table `organization` all others."""
+    """Return the description of a lab: the management account, and in the table `organization` all other accounts."""
     found = describe_account(organization.management)
     if organization.records:
         found["organization"] = _organization(organization)
@@ -46,10 +46,10 @@ def _policy(policy: ControlPolicy) -> Row:
 
 
 def _account(account: LabAccount) -> Row:
-    """Describe an account as part of an organization.
+    """Return the description of an account, as a row in the description of its organization.
 
-    If it has no roles, write an empty list, because otherwise the account would be read with the roles of a new
-    account.
+    If the account has no roles, the row has an empty list, because otherwise the account would be read with the roles
+    of a new account.
     """
     found = {name: value for name, value in describe_account(account).items() if name not in OF_THE_FILE}
     return {"id": account.id, "roles": [], **found}

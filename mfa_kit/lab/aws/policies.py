@@ -22,7 +22,7 @@ LITERAL = {"${*}": "*", "${?}": "?", "${$}": "$"}
 
 
 class EvalDecision(Enum):
-    """The result of a set of policies for one request (API EvaluationResult: EvalDecision)."""
+    """The decision of a set of policies about one request (API EvaluationResult: EvalDecision)."""
 
     ALLOW = "allow"
     IMPLICIT = "implicit deny"
@@ -198,7 +198,7 @@ def _fill_variables(text: str, context: Context) -> str | None:
 
 
 def _look_up(context: Context, key: str) -> str | Sequence[str] | None:
-    """Return the value of a condition key, or None. Key names are not case-sensitive."""
+    """Return the value of a condition key, or None if it is not in the context. Key names are not case-sensitive."""
     return next((value for name, value in context.items() if name.lower() == key.lower()), None)
 
 

@@ -99,7 +99,7 @@ def _iam_resource(request: OperationRequest, account: LabAccount) -> str | None:
 
 
 def _arn(account: LabAccount, kind: str, name: str) -> str | None:
-    """Return the ARN of an entity, or None if it does not exist."""
+    """Return the ARN of the user, group or role with this name, or None if it does not exist. `kind` is the type."""
     backend = account.backend
     found: LabUser | Group | Role | None
     match kind:
@@ -113,9 +113,9 @@ def _arn(account: LabAccount, kind: str, name: str) -> str | None:
 
 
 def resource_words(request: OperationRequest, resource: str) -> str:
-    """Return the name of a resource as in IAM's denials.
+    """Return the words for a resource in IAM's messages about denials.
 
-    It is type and name if the request names an entity, otherwise the ARN.
+    These are the type and the name (`user alice`), or the ARN for a device or for an entity that the request creates.
     """
     if request.action not in (*CREATES, *DEVICE):
         for key, kind in NAMED:
@@ -155,7 +155,7 @@ def request_context(request: OperationRequest, account: LabAccount, caller: Prin
 
 
 def _organization_keys(account: LabAccount) -> dict[str, str | list[str]]:
-    """Return the condition keys about the caller's organization. There are none for an account in no organization."""
+    """Return the condition keys about the account's organization, or {} if the account is in no organization."""
     if account.membership is None:
         return {}
     return {
@@ -233,7 +233,10 @@ def authorize(request: OperationRequest, account: LabAccount, caller: Principal)
 
 
 def _check_session(request: OperationRequest, caller: Principal) -> None:
-    """Raise an error for operations that credentials of GetSessionToken and GetFederationToken can never call."""
+    """Raise IamError for an operation that credentials of GetSessionToken or GetFederationToken can never call.
+
+    The code is AccessDenied for STS, and InvalidClientTokenId for IAM.
+    """
     limited = caller.kind == "federated" or (caller.kind == "session" and not caller.mfa)
     if request.service == "sts" and caller.kind in ("session", "federated") and request.action not in STS_ONLY:
         raise IamError("AccessDenied", f"Cannot call {request.action} with session credentials")

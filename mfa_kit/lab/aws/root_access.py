@@ -9,9 +9,9 @@ from mfa_kit.lab.aws.wire import IamError
 
 
 class RootAccess(AuthorizedResponse, IamResponse):
-    """A mixin for LabIam.
+    """A mixin that answers the calls of AssumeRoot sessions about their own root user.
 
-    It answers calls about the caller's own root user. The next class answers calls about users.
+    The class after it in the method resolution order, which is LabIam, answers all other calls.
     """
 
     # Features of centralized root access.

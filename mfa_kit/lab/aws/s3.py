@@ -31,7 +31,7 @@ SUBJECTS = {
 
 
 def speaks_s3(environ: WSGIEnvironment) -> bool:
-    """Whether a request is signed for S3."""
+    """Return whether a request is signed for S3."""
     header: str = environ.get("HTTP_AUTHORIZATION", "")
     scope = header.partition("Credential=")[2].partition(",")[0]
     return scope.split("/")[3:4] == [SERVICE]

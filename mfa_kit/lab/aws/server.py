@@ -135,7 +135,7 @@ class Lab:
         }
 
     def add_user(self, name: str, *, path: str = "/") -> None:
-        """Create a user. Raise IamError EntityAlreadyExists if the name is taken."""
+        """Create a user of the management account. Raise IamError EntityAlreadyExists if the name is taken."""
         with self.account.lock:
             self.account.add_user(name, path=path)
 
@@ -158,16 +158,19 @@ class Lab:
         return user.name if user else None
 
     def serials(self) -> set[str]:
-        """Return the ARNs of all virtual devices, assigned or not."""
+        """Return the ARNs of all virtual devices of the management account, assigned or not."""
         with self.account.lock:
             return set(self.account.backend.virtual_mfa_devices)
 
     def add_token(self, serial: str, secret: str) -> None:
-        """Register a hardware TOTP token with AWS, by its printed serial and its seed in base32."""
+        """Register a hardware TOTP token in the management account, by its printed serial and its seed in base32."""
         with self.account.lock:
             self.account.backend.tokens[serial] = HardwareToken(serial, DeviceCodes(secret))
 
     def register_fido(self, user: str, name: str) -> str:
-        """Register a FIDO security key for a user, as only the console can. Return its ARN."""
+        """Register a FIDO security key for a user of the management account, as only the console can.
+
+        Return its ARN.
+        """
         with self.account.lock:
             return register_fido(self.account, user=user, name=name)

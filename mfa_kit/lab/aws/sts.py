@@ -232,7 +232,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         return own is EvalDecision.ALLOW or (own is EvalDecision.IMPLICIT and named and layer.kind == IDENTITY)
 
     def _is_named(self, statements: Sequence[PolicyStatement]) -> bool:
-        """Return whether a statement names the caller, and not only the whole account."""
+        """Return whether one of the statements names the caller, and not only the caller's account."""
         named = {principal for statement in statements for principal in statement.principals}
         return not named.isdisjoint(self._names())
 

@@ -134,7 +134,7 @@ class _FaultedCall:
 
 
 class LabApplication:
-    """The lab's WSGI application. For each request it applies the due faults, sends a response, and writes the log."""
+    """The lab's WSGI application. It applies the due faults to each request, sends a response, and logs the call."""
 
     def __init__(
         self,
@@ -247,7 +247,7 @@ def _view_error(code: str, message: str) -> TYPE_RESPONSE:
 
 
 def _error_code(response: HttpResponse) -> str:
-    """Return the error code that the service returned, or "" for success."""
+    """Return the error code in a response, or "" if the status is not 4xx or 5xx."""
     if response.status[0] not in "45":
         return ""
     return (json_wire.json_error_code if response.body.startswith(b"{") else wire.error_code)(response.body)

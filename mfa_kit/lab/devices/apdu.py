@@ -116,7 +116,7 @@ class LongResponse:
         return self.hold(self._left)
 
     def forget(self) -> None:
-        """Discard the parts that are left."""
+        """Discard the parts of the response that were not sent."""
         self._left = b""
 
 

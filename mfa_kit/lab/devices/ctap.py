@@ -81,11 +81,14 @@ class Parameters:
         return None if self.members.get(member) is None else self.need(member, kind)
 
     def inner(self, member: int) -> "Parameters":
-        """Return a nested map, or an empty one if the member is missing."""
+        """Return the map that is the value of a member, or an empty map if the member is missing."""
         return Parameters(self.get(member, dict) or {})
 
     def credential_ids(self, member: int) -> list[bytes]:
-        """Return the IDs in a list of credential descriptors (WebAuthn, 5.8.3)."""
+        """Return the IDs in a member that is a list of credential descriptors (WebAuthn, 5.8.3).
+
+        Return [] if the member is missing.
+        """
         return [Parameters(each).need("id", bytes) for each in self.get(member, list) or []]
 
 
@@ -99,7 +102,10 @@ class UserVerification:
 
     @classmethod
     def parse(cls, request: Parameters, *, mac: int, protocol: int, options: Parameters) -> "UserVerification":
-        """Read the evidence in a command. `mac` and `protocol` are member numbers. A missing protocol means 1."""
+        """Read the evidence in a command.
+
+        `mac` and `protocol` are the member numbers of the pinUvAuthParam and its protocol. A missing protocol means 1.
+        """
         return cls(request.get(mac, bytes), request.get(protocol, int) or 1, bool(options.get("uv", int)))
 
 

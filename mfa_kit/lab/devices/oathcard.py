@@ -169,7 +169,7 @@ class YkoathCard:
     # APDUs.
 
     def power(self) -> None:
-        """Forget the state of a session, as after a reset or a power-up."""
+        """Forget the state of a session (applet, password check, command chain), as after a reset or a power-up."""
         self._applet, self._open, self._challenge, self._chain = b"", False, b"", b""
         self._response.forget()
 

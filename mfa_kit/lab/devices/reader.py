@@ -159,7 +159,10 @@ class Readers:
         return {"PCSCLITE_CSOCK_NAME": str(self.socket)}
 
     def insert(self, card: SimulatedCard, reader: int = 0) -> None:
-        """Insert a card, and wait about half a second until pcscd has powered it. Raise DeviceFault if it does not."""
+        """Insert a card, and wait until pcscd has powered it, which takes about half a second.
+
+        Raise DeviceFault if pcscd does not power the card within START seconds.
+        """
         # If a card is pulled in the middle of an exchange, pcscd may not notice. It then looks at the next card without
         # powering it, until it sees the reader empty. A card stays in until pcscd has looked at it UNNOTICED times,
         # because pcscd may be powering it now.
@@ -262,7 +265,7 @@ def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if not 0 < len(name.encode()) <= LONGEST_NAME or '"' in name or not name.strip() or "\n" in name:
             raise UsageFault(
-                f"invalid reader name: {name!r}", f"use 1 to {LONGEST_NAME} letters, without quotation marks"
+                f"invalid reader name: {name!r}", f"use 1 to {LONGEST_NAME} characters, without quotation marks"
             )
     if not 0 < len(names) <= MOST:
         raise UsageFault(f"{len(names)} readers cannot be simulated", f"give 1 to {MOST} names")
