@@ -42,7 +42,7 @@ class Profile(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is wrong.
+    """One problem that a rule found.
 
     `subject` is the user or resource, and `evidence` says how the problem is known. `remedy` holds the commands that
     fix it; a line that starts with `# ` is a sentence instead.

@@ -92,7 +92,7 @@ def root_mfa(scene: Scene) -> Iterator[Observation]:
     references=("CIS 3.0 1.6", "FSBP IAM.6"),
 )
 def root_hardware(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding if root has no MFA device that is not virtual.
+    """Yield a Finding unless root has a security key or a hardware token.
 
     Only a session of root can list all of root's devices. Other sessions see only the virtual ones, so there any
     virtual device leads to a Finding.

@@ -65,7 +65,7 @@ def check_bucket(bucket: str, calls: S3Calls) -> None:
 
 
 def _ask(calls: S3Calls, operation: str, bucket: str, *, otherwise: str = "") -> Mapping[str, Any] | None:
-    """Make a read call about a bucket and return its response. Raise NoBucket.
+    """Make a read call about a bucket and return its response. Raise NoBucket if the bucket does not exist.
 
     Return {} if the call fails with the error code `otherwise`, and None if it fails with any other error.
     """

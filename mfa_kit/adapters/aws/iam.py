@@ -115,7 +115,7 @@ class Iam:
         self._organizations: OrganizationsClient | None = None
 
     def _open(self) -> Clients:
-        """Create the clients with the current credentials."""
+        """Load the credentials, and create clients with them."""
         clients = self._connect(self._wanted)
         clients.watch(self._answered)
         return clients

@@ -116,7 +116,10 @@ class OrganizationReader:
     def _pages(
         self, call: Callable[["OrganizationsClient", OrganizationsPage], P], *, ou: str | None = None
     ) -> Iterator[P]:
-        """Yield the pages of a listing. Raise AwsFault if a page token repeats."""
+        """Yield the pages of a listing in order. `call` requests the page after the given token.
+
+        `ou` is the unit that is listed, or None. Raise AwsFault if a page token repeats.
+        """
         start: OrganizationsPage = {}
         seen: set[str] = set()
         while True:
@@ -134,7 +137,10 @@ class OrganizationReader:
             start = {"NextToken": token}
 
     def _read(self, call: Callable[["OrganizationsClient"], T], *, ou: str | None = None) -> T:
-        """Make one call, and convert errors that are specific to Organizations. `ou` is the unit that is read."""
+        """Make one read call and return its result. Convert errors that are specific to Organizations.
+
+        `ou` is the unit that the call is about, or None.
+        """
 
         def attempt(client: "OrganizationsClient") -> T:
             try:

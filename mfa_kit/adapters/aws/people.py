@@ -1,4 +1,4 @@
-"""Reads the users of an account with boto3, page by page, and nothing else about them."""
+"""Lists the users of an account with boto3, page by page."""
 
 from collections.abc import Iterator
 

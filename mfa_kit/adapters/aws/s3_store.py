@@ -32,11 +32,11 @@ class S3Folder:
         self._url, self._calls, self._check_bucket = url, calls, check_bucket
 
     def check(self) -> None:
-        """Raise UsageFault for a bucket that does not exist, is public, or would never let a secret be removed."""
+        """Raise UsageFault for a bucket that does not exist, is public, or locks new objects in compliance mode."""
         self._check_bucket(self._url.bucket)
 
     def is_there(self) -> bool:
-        """Return True, because a prefix needs no creation. Whether the bucket exists is only checked by `files`."""
+        """Return True, because a prefix needs no creation. `check` and `files` raise UsageFault without a bucket."""
         return True
 
     def files(self) -> Iterator[S3Url]:

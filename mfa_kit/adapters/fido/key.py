@@ -108,7 +108,7 @@ class FidoKey:
         self._pin_tries: int | None = None
 
     def info(self) -> KeyInfo:
-        """Read the key's information. This needs no touch."""
+        """Return what the key reports about itself. This needs no touch."""
         with key_faults():
             u2f = self._speaks_u2f()
             if not self._device.capabilities & CAPABILITY.CBOR:
@@ -261,7 +261,10 @@ class FidoKey:
         return Fido2Client(self._device, collector, _Person(pin), extensions=[])
 
     def _speaks_u2f(self) -> tuple[str, ...]:
-        """Send U2F's own version command, because getInfo may omit U2F."""
+        """Return `U2F_V2` if the key supports U2F, or an empty tuple if it does not.
+
+        The key is asked with U2F's own version command, because getInfo may omit U2F.
+        """
         if self._device.capabilities & CAPABILITY.NMSG and self._device.place.link is Link.HID:
             return ()
         try:
@@ -351,7 +354,7 @@ class FidoKey:
 
 
 def throw_away_party() -> str:
-    """Return a relying party ID that cannot exist (RFC 6761: .invalid)."""
+    """Return a random relying party ID, which is a domain that cannot exist (RFC 6761: .invalid)."""
     return f"{secrets.token_hex(8)}.mfa-kit.invalid"
 
 

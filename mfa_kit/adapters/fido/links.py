@@ -202,7 +202,7 @@ class BoundedDevice(CtapDevice):
 
     @property
     def version(self) -> Version | None:
-        """The device version in CTAPHID, which is the firmware version if the manufacturer sets it."""
+        """The device version in CTAPHID, or None. It is the firmware version if the manufacturer sets it."""
         version = getattr(self._inner, "device_version", None)
         return Version(*version) if version and any(version) else None
 

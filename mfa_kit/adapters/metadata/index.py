@@ -1,4 +1,4 @@
-"""The index of models: FIDO metadata in a SQLite file in the cache folder, which decides whether a key is genuine.
+"""The index of models: a SQLite file in the cache folder with FIDO metadata, from which a key is judged genuine or not.
 
 The name of the file contains its digest, so a damaged index is not used. The index needs no signature, because anyone
 who can write to the cache folder could also change this program. A certificate chain is trusted only if it leads to a
