@@ -143,7 +143,9 @@ def confirm_by_name(what: str, info: KeyInfo, *, wanted: str | None, yes: bool, 
     if not yes:
         interaction.confirm(what, typed=info.plugged.serial or info.plugged.where, instead="--yes with --key")
     elif wanted is None:
-        raise UsageFault("--yes needs the name of a key, so nothing was done", "add --key SERIAL, or the key's place")
+        raise UsageFault(
+            "--yes needs the name of a key, so nothing was done", "add --key SERIAL; see: mfa-kit key list"
+        )
 
 
 def check_reset(info: KeyInfo) -> None:

@@ -32,7 +32,7 @@ PLACES = {
     "ServiceAccessNotEnabled": CentralRootAccess(
         place=OrganizationPlace.ADMINISTRATOR,
         features=(),
-        obstacle="the organization does not trust IAM to work in its accounts",
+        obstacle="the organization has not enabled trusted access for IAM",
         first=ENABLE_SERVICE,
     ),
     "OrganizationNotInAllFeaturesMode": CentralRootAccess(

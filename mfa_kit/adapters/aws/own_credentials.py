@@ -72,7 +72,7 @@ class OwnCredentials:
                     )
             credentials = open_session(replace(self._wanted, profile=profile, stored=False)).get_credentials()
             if credentials is None:
-                raise UsageFault(f"the profile {profile} has no credentials", "correct it in the file of accounts")
+                raise UsageFault(f"the profile {profile} has no credentials", "correct it in the accounts file")
             # Load them now. Otherwise botocore would load them at the first request, and its prompt for a code could
             # appear together with the prompt of another thread.
             credentials.get_frozen_credentials()

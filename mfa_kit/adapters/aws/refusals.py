@@ -187,5 +187,5 @@ def _unusable(error: BotoCoreError) -> MfaKitError:
     """Convert an error that botocore raises before it sends a request."""
     said = str(error).rstrip(". ")
     if isinstance(error, InvalidRegionError):
-        return UsageFault(said, "name one such as us-east-1: --region, or the region of the profile")
+        return UsageFault(said, "give a region such as us-east-1: --region, or the setting region of the profile")
     return AwsFault(said, "check the profile and the credentials: aws sts get-caller-identity")

@@ -26,7 +26,7 @@ COMPLIANCE = "COMPLIANCE"
 
 
 class S3Folder:
-    """A prefix of a bucket. `check_bucket` is called with the name of the bucket; see S3Stores."""
+    """A prefix of a bucket. `check_bucket` raises UsageFault if no backup may be put into a bucket of this name."""
 
     def __init__(self, url: S3Url, calls: S3Calls, check_bucket: Callable[[str], None]) -> None:
         self._url, self._calls, self._check_bucket = url, calls, check_bucket
@@ -231,8 +231,8 @@ class S3File:
                 raise
             if mode == COMPLIANCE:
                 raise IntegrityFault(
-                    f"{version.url} is locked in compliance mode until {until}, so it cannot be removed before",
-                    "repeat the command then, and lock only backups that are confirmed; see docs/backups-in-s3.md",
+                    f"{version.url} is locked in compliance mode until {until}, so it cannot be removed before then",
+                    "repeat the command after that, and lock only confirmed backups; see docs/backups-in-s3.md",
                 ) from None
             try:
                 self._calls.delete(version.url, version=version.id, unlock=True)
