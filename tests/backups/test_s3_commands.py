@@ -1,6 +1,7 @@
 """The commands with backups in a bucket of the lab do what they do with a folder."""
 
 import json
+import re
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -74,6 +75,26 @@ def test_a_backup_lives_in_a_bucket_from_enroll_to_revoke(
     done = mfa_kit.run("revoke", user, "--leave-without-mfa", "--yes")
     assert done.code == 0, done.err
     assert keys(client, bucket) == []
+
+
+def test_the_backups_of_deleted_users_are_removed_from_a_bucket(
+    mfa_kit: MfaKit, user: str, bucket: str, client: Any, old: Pair
+) -> None:
+    """All their versions are removed. A dry run removes nothing, and the backup of an existing user remains."""
+    place = f"s3://{bucket}/pre"
+    enroll(mfa_kit, user, place, old)
+    [kept] = keys(client, bucket)
+    gone = re.sub(r"-\d{8}T", "-20250101T", kept.replace(user, "gone"))  # a backup of today would remain
+    for _ in range(2):
+        client.copy_object(Bucket=bucket, Key=gone, CopySource={"Bucket": bucket, "Key": kept})
+    prune = ("backup", "prune", "--backup-dir", place)
+    [row] = rows(mfa_kit, *prune, "--dry-run")
+    assert (row["outcome"], row["file"]) == ("planned", f"s3://{bucket}/{gone}")
+    assert len(keys(client, bucket)) == 3
+    [row] = rows(mfa_kit, *prune, "--yes")
+    assert (row["outcome"], row["file"]) == ("removed", f"s3://{bucket}/{gone}")
+    assert keys(client, bucket) == [kept]
+    assert mfa_kit.run(*prune).out == "nothing to remove\n"
 
 
 def test_the_place_can_be_configured(mfa_kit: MfaKit, user: str, bucket: str, client: Any, old: Pair) -> None:

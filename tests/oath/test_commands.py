@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
+import boto3
 import pexpect
 import pytest
 
@@ -777,12 +778,33 @@ def test_a_label_that_is_not_a_valid_tag_is_refused_first(
     assert (lab.assigned(serial_of(user)), card.credentials) == (None, {})
 
 
-def test_a_backup_is_restored_to_another_card(mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path) -> None:
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, mfa_kit: MfaKit, at_lab: Lab) -> str:
+    """Return a folder for backups, or a bucket."""
+    del at_lab  # it sets the endpoint
+    if request.param == "folder":
+        return str(mfa_kit.home / "backups")
+    client, bucket = boto3.client("s3"), "backups-of-keys"
+    if bucket not in {each["Name"] for each in client.list_buckets()["Buckets"]}:
+        client.create_bucket(Bucket=bucket)
+    return f"s3://{bucket}"
+
+
+def backup_in(mfa_kit: MfaKit, place: str, user: str) -> str:
+    """Return the path or the URL of a user's only backup."""
+    listed = json.loads(mfa_kit.run("backup", "list", "--backup-dir", place, "--output", "json").out)["rows"]
+    [file] = [row["file"] for row in listed if row["user"] == user]
+    return str(file)
+
+
+def test_a_backup_is_restored_to_another_card(
+    mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path, place: str
+) -> None:
     """The codes prove the new card. A second restore finds that the card already has the secret."""
     first, second = YkoathCard(serial=1111), YkoathCard(serial=2222)
     pcsc.plug(first, second)
-    enroll(mfa_kit, user, "--no-touch", "--key", "1111", "-r", recipient)
-    backup = str(next((mfa_kit.home / "backups").rglob("*.age")))
+    enroll(mfa_kit, user, "--no-touch", "--key", "1111", "-r", recipient, "--backup-dir", place)
+    backup = backup_in(mfa_kit, place, user)
     words = ("backup", "restore", backup, "-i", str(identity_file), "--to", "oath", "--no-touch", "--key", "2222")
     assert "restored" in mfa_kit.run(*words).out
     assert second.credentials == first.credentials
@@ -801,14 +823,14 @@ def test_a_backup_is_restored_to_another_card(mfa_kit: MfaKit, user: str, recipi
 
 
 def test_a_drill_uses_the_key(
-    mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path, card: YkoathCard
+    mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path, card: YkoathCard, place: str
 ) -> None:
     """A backup whose key is not plugged in is skipped, and codes that differ are reported.
 
     The ledger records both results.
     """
-    enroll(mfa_kit, user, "--no-touch", "-r", recipient)
-    backup = next((mfa_kit.home / "backups").rglob("*.age"))
+    enroll(mfa_kit, user, "--no-touch", "-r", recipient, "--backup-dir", place)
+    backup = backup_in(mfa_kit, place, user)
     words = ("backup", "drill", backup, "-i", str(identity_file), "--from", "oath", "--output", "json")
 
     def drill(*more: str) -> tuple[int, str, str | None]:
