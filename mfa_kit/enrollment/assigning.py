@@ -49,7 +49,7 @@ ASSIGNING = Maker(assign_token, _assignment_steps)
 
 
 def _explain(error: BaseException, intent: Intent) -> BaseException:
-    """Return `error`, or an error that replaces it, with an explanation of why IAM may have refused a token.
+    """Return the error to raise: `error`, or an error that replaces it and explains why IAM may have refused the token.
 
     AWS does not document its response to an unknown serial.
     """

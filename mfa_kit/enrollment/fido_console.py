@@ -94,7 +94,10 @@ class ConsoleWatch:
         return Maker(self.make, registration_steps)
 
     def _report(self, entry: Entry, device: Device, *, desk: Desk) -> Enrolled:
-        """Read IAM's data on a registered key, print warnings about it and the user's other devices, and return all."""
+        """Read IAM's data on a registered key, print warnings about the key and the user's other devices.
+
+        Return the result of the enrollment, with these data and warnings.
+        """
         user = entry.intent.user
         warnings: list[str] = []
         found = Registered(since=device.since or desk.inventory.now(), certifications={})

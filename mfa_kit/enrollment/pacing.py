@@ -34,7 +34,7 @@ QUIET, QUIET_CALLS = 4.0, 10
 LATE = 0.25
 # A throttled rollout ends after this many seconds without an accepted call.
 GIVE_UP = 600.0
-# After a pause of this many seconds without calls, GIVE_UP starts anew.
+# After a pause of this many seconds without calls, the seconds of GIVE_UP are counted from the next call.
 IDLE = 60.0
 # Seconds between checks whether the credentials work again.
 SIGNED_OUT = 5.0

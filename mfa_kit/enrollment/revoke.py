@@ -117,8 +117,9 @@ def look_to_revoke(
 
     `wanted` selects the device, as in `choose_device`. If settling has just finished an interrupted revoke of the
     device, the returned entry is REVOKED. With `lost`, if the user has no device, the entry may belong to an earlier
-    revoke that removed the device from IAM but still waits for the key to be inserted. Raise UsageFault, Lockout for
-    the last device of a user, or the error of an interrupted revoke that cannot finish.
+    revoke that removed the device from IAM but still waits for the key to be inserted. Raise UsageFault if `wanted`
+    does not select exactly one device, Lockout for a user's last device unless `leave_without_mfa` is true, or the
+    error of an interrupted revoke that cannot finish.
     """
     check_user(user)
     settled = settle_dead_runs(caller.account, user, desk=desk)
