@@ -161,10 +161,11 @@ def _boundary(entity: Entity, snapshot: Snapshot) -> tuple[str | None, str]:
 
 
 def administers(entity: Entity, policies: EntityPolicies) -> bool | None:
-    """Return whether these policies let a user or role attach or write a policy of its own; None if that is unknown.
+    """Return whether these policies let a user or role attach a policy to itself, or write an inline policy for itself.
 
-    With this right, the user or role can give itself every other right, so it is an administrator. The policies are
-    evaluated for a session with MFA, because an administrator whose policies demand MFA is still an administrator.
+    Return None if that is unknown. With this right, the user or role can give itself every other right, so it is an
+    administrator. The policies are evaluated for a session with MFA, because an administrator whose policies demand MFA
+    is still an administrator.
     """
     context = {**about(entity), **WITH_MFA}
     kind = "Role" if ":role/" in entity.arn else "User"

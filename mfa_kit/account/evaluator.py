@@ -139,13 +139,16 @@ def statements(document: str) -> tuple[IamStatement, ...]:
 
 
 def policy_flaw(document: str) -> str | None:
-    """Return why a text is not an IAM policy, or None if the text is a policy."""
+    """Return a phrase that says why a text is not an IAM policy, or None if the text is a policy."""
     return _parse(document)[1]
 
 
 @lru_cache(maxsize=4096)
 def _parse(document: str) -> tuple[tuple[IamStatement, ...], str | None]:
-    """Return the statements of a policy document and None, or no statements and why the text is not a policy."""
+    """Return the statements of a policy document, and None.
+
+    If the text is not a policy, return () and a phrase that says why.
+    """
     try:
         found = _mapping(read_json(document))
         rows = _items(found["Statement"])

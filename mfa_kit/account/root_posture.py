@@ -63,7 +63,7 @@ class RootVerdict(StrEnum):
 
     @property
     def rank(self) -> int:
-        """The position in the order; 0 is the best."""
+        """The position of this verdict among all verdicts; 0 is the best."""
         return list(RootVerdict).index(self)
 
 

@@ -46,7 +46,7 @@ class Notice:
 class SlotWatch:
     """Watches the readers or USB ports (`slot`) for the next key.
 
-    `used` has the identities of keys that `poll` does not return until they were removed: those that were inserted at
+    `used` has the identities of keys that `poll` does not return until they are removed: those that were inserted at
     the start, and those that the caller adds. `inside` are the inserted keys, and `wrong` are messages about unusable
     devices, both from the last call of `slot.look`. `state` is the last value of `slot.state`. `polled` means that
     `poll` has already reported this state.

@@ -43,9 +43,10 @@ def entries_by_serial(account: str, *, desk: Desk) -> dict[str, Entry]:
 
 
 def known_hardware(entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
-    """Return the serial of a security key or token that this computer enrolled, in a tuple, by user name.
+    """Return, by user name, a tuple with the serial of the security key or token that this computer enrolled.
 
-    `entries` are journal entries. IAM's list of virtual devices does not contain such devices.
+    Users without one are left out. `entries` are journal entries. IAM's list of virtual devices does not contain such
+    devices.
     """
     return {
         entry.intent.user: (entry.intent.serial,)
