@@ -26,7 +26,7 @@ class Holder(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trap:
-    """A trap in a policy.
+    """A trap in a policy: a statement that does not do what its author expects.
 
     `statement` is the Sid or the number of the statement. `what` says what goes wrong, and `instead` what to write
     instead.
@@ -58,7 +58,7 @@ class ReadPolicy:
 
 
 def _lines(statement: IamStatement) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the operator and the values of each condition about MFA."""
+    """Yield the operator and the values of each condition of a statement on aws:MultiFactorAuthPresent."""
     for operator, key, values in statement.lines:
         if key.lower() == MFA.lower():
             yield operator, values
@@ -131,7 +131,10 @@ def _session(read: ReadPolicy) -> Iterator[Trap]:
 
 
 def _enrolling(read: ReadPolicy) -> Iterator[Trap]:
-    """Find enrollment actions that a statement allows, but another statement denies to users who have no device yet."""
+    """Yield a trap for each statement that denies an enrollment action to users who have no device yet.
+
+    Only actions that another statement of the policy allows are considered.
+    """
     allowed = [
         action for action in ENROLL if any(each.allow and covers_action(each, action) for _, each in read.statements)
     ]
@@ -269,7 +272,7 @@ def _version_of(document: str) -> str | None:
 
 
 def about_mfa(document: str) -> bool:
-    """Whether a policy mentions MFA."""
+    """Whether a policy's text contains the condition key aws:MultiFactorAuthPresent."""
     return MFA.lower() in document.lower()
 
 

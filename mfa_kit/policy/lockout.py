@@ -133,7 +133,7 @@ def _access(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> list
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """What a policy would do to a user's work.
+    """The effect that a policy would have on the actions of a user.
 
     `would` says whether the policy would stop all work, or None if that is unknown. `does` says whether today's
     policies already deny all work. `lost` lists the actions that would be denied, as text.

@@ -28,7 +28,7 @@ DEADLINE = 120.0
 # The maximum size of headers and body in octets. A page of GetAccountAuthorizationDetails with 1,000 users has about
 # four million octets.
 LONGEST = 32 << 20
-# Seconds between two looks at the Stops while a response is awaited.
+# While a thread waits for a response, it checks its Stops at intervals of this many seconds.
 LOOK = 0.2
 
 _STOPS: ContextVar[tuple[Stop, ...]] = ContextVar("stops", default=())

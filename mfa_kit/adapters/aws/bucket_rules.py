@@ -8,7 +8,7 @@ from mfa_kit.adapters.aws.s3_calls import NoBucket, S3Calls
 from mfa_kit.core.errors import MfaKitError, UsageFault
 
 BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
-# The groups of an access control list that mean all people, and all people with an AWS account.
+# The groups of an access control list that mean everyone, and everyone with an AWS account.
 PUBLIC = (
     "http://acs.amazonaws.com/groups/global/AllUsers",
     "http://acs.amazonaws.com/groups/global/AuthenticatedUsers",

@@ -32,7 +32,7 @@ def read(attempt: Callable[[], T], *, sleep: Callable[[float], None], turn: Retr
         except Unclear as error:
             log.debug("%s; asking again in %s s", error, pause)
         except Throttled as error:
-            # `turn` has already waited.
+            # `turn` has already retried the attempt.
             if turn:
                 raise
             log.debug("%s; asking again in %s s", error, pause)

@@ -89,7 +89,7 @@ class S3File:
                 for copy in self._copies():
                     with suppress(Absent):
                         return self._calls.get(copy, most=most).content
-            return self._calls.get(self._url, most=most).content  # another process has finished in between
+            return self._calls.get(self._url, most=most).content  # another process may have restored it
 
     def create(self, sealed: bytes) -> None:
         """Write a new object and read it back. Raise IntegrityFault if an object with other content exists.
