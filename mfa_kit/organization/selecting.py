@@ -10,7 +10,7 @@ from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.wording import some_of
 
-# Longer lists of names are shortened in an error.
+# The maximum number of accounts that an error lists.
 SHOWN = 10
 
 

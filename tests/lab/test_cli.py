@@ -28,7 +28,7 @@ from mfa_kit.wiring import lab as lab_wiring
 TOOL = [sys.executable, "-m", "mfa_kit"]
 RUN = [*TOOL, "lab", "run"]
 TRAPS = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "all_proxy")
-# Runs in every Python process below the lab, and writes each connection and each name lookup as a line of JSON.
+# This code runs in every Python process of the lab, and writes each connection and name lookup as a line of JSON.
 WATCH = """
 import json, os, sys
 def told(event, args):
@@ -58,7 +58,10 @@ def test_options_after_two_dashes_belong_to_the_command() -> None:
 
 
 def test_accounts_create_an_organization_marked_as_a_lab() -> None:
-    """Each member has the number of users that `--users` says, and every message about it shows LAB."""
+    """`--users` is the number of users of each member account.
+
+    mfa-kit names the account with LAB, also in a role's session.
+    """
     ask = """
 import boto3, os, subprocess, sys
 arn = "arn:aws:iam::000000000002:role/OrganizationAccountAccessRole"

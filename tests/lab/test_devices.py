@@ -172,7 +172,7 @@ def test_unknown_users_and_devices(admin: Aws) -> None:
     ("status", "error"), [(404, "NoSuchEntity"), (403, "InvalidAuthenticationCode"), (400, "ValidationError")]
 )
 def test_the_error_for_an_unknown_token_is_a_setting(status: int, error: str) -> None:
-    """It is not known which error AWS returns."""
+    """The setting `unknown_serial` selects the error, because it is not known which error AWS returns."""
     with Lab(("alice",), settings=LabSettings(unknown_serial=status)) as lab:
         admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
         with refused(error, "MFA device with serial number GAHT00000000 does not exist."):

@@ -1,4 +1,4 @@
-"""The rest of an account: pages of users, details, the report, the summary, security keys, passwords."""
+"""IAM's operations on a whole account: pages of users, details, the report, the summary, security keys, passwords."""
 
 import csv
 import io

@@ -84,7 +84,7 @@ def test_accounts_are_listed_in_pages_of_twenty(organizations: Any) -> None:
 
 
 def test_an_account_has_state_and_status(lab: Lab, organizations: Any) -> None:
-    """Both fields are returned. A closed account has no value for Status, so its status counts as SUSPENDED."""
+    """State and Status are both returned. Status has no value for a closed account, so the lab returns SUSPENDED."""
     lab.organization.records[MEMBER].state = AccountState.CLOSED
     found = organizations.describe_account(AccountId=MEMBER)["Account"]
     assert (found["State"], found["Status"]) == ("CLOSED", "SUSPENDED")

@@ -79,7 +79,7 @@ document = {{ Version = "2012-10-17", Statement = [{{ Effect = "Allow", Action =
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Write the description above to a file."""
+    """Write the description DESCRIBED to a file, and return its path."""
     written = tmp_path / "organization.toml"
     written.write_text(DESCRIBED, "utf-8")
     return written

@@ -222,7 +222,10 @@ def test_a_statement_without_a_resource_allows_nothing() -> None:
 
 
 def test_an_absent_key_satisfies_negated_operators() -> None:
-    """User guide, "Set operators for multi-valued context keys". Tested also: Null with a list."""
+    """An absent key satisfies ForAllValues and IfExists, but not ForAnyValue. Null accepts a list of values.
+
+    Source: user guide, "Set operators for multi-valued context keys".
+    """
     for operator, wanted, held in (
         ("ForAnyValue:StringNotEquals", ["x"], False),
         ("ForAllValues:StringNotEquals", ["x"], True),
@@ -235,7 +238,7 @@ def test_an_absent_key_satisfies_negated_operators() -> None:
 
 
 def test_variables_came_with_the_version_of_2012() -> None:
-    """User guide, "Version": in an older policy `${aws:username}` is literal text."""
+    """In a policy of an older version, `${aws:username}` is literal text (user guide, "Version")."""
     row = {"Effect": "Allow", "Action": "*", "Resource": "arn:aws:iam::*:user/${aws:username}"}
     told = [
         decide([json.dumps({**version, "Statement": row})], "iam:GetUser", ALICE, {"aws:username": "alice"})

@@ -82,7 +82,7 @@ def _admin(lab: Lab) -> Aws:
 
 @pytest.fixture
 def described(tmp_path: Path) -> dict[str, object]:
-    """Read the description above."""
+    """Return the description DESCRIBED, read from a file."""
     file = tmp_path / "account.toml"
     file.write_text(DESCRIBED, "utf-8")
     return description.read_description(file)

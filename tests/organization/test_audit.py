@@ -75,7 +75,7 @@ def test_if_every_account_is_denied_the_caller_is_blamed(org_kit: MfaKit, org_la
     result = org_kit.run("audit", "--org", "--exclude", ACCOUNT)
     assert result.code == 4
     assert "the cause is most likely the caller" in result.err
-    # No role is needed to know root.
+    # The root users of members are read with the caller's own credentials, so they are known without the role.
     assert result.out.count("no root credentials") == len(MEMBERS)
 
 
@@ -270,7 +270,7 @@ def test_the_tables_of_a_rollout_across_accounts_fit_80_columns(
     for words in (("plan", "--only", "alice", "-o", index), ("status", index)):
         lines = org_kit.run("rollout", *words, "--org").out.splitlines()
         assert lines[0].startswith("ACCOUNT")
-        # A path is not broken, so that it can be copied.
+        # A path is not broken across lines, so that it can be copied.
         assert max(len(line) for line in lines if str(tmp_path) not in line) <= 80
 
 

@@ -12,9 +12,9 @@ from tests.conftest import MfaKit, without
 from tests.organization.conftest import MEMBERS
 from tests.sizes import FULL
 
-# It is beside the environment of the tests: docs/development.md.
+# c7n-org has a virtual environment of its own, beside that of the tests (docs/development.md).
 PROGRAM = Path(f"{sys.prefix}-c7n/bin/c7n-org")
-# c7n-org asks for each user, which the role of an audit may not.
+# c7n-org makes calls for each user, which the role mfa-kit-audit may not make.
 ROLE = "OrganizationAccountAccessRole"
 POLICY = {
     "policies": [
@@ -35,7 +35,7 @@ def test_c7n_org_runs_in_the_exported_accounts(org_kit: MfaKit, org_lab: Lab, tm
         without(f"{PROGRAM} does not exist")
     accounts, policy, out = tmp_path / "accounts.json", tmp_path / "policy.json", tmp_path / "out"
     policy.write_text(json.dumps(POLICY))
-    # c7n-org assumes the role in every account, and the management account has none.
+    # c7n-org assumes the role in every account of the file, and the management account has no such role.
     exported = org_kit.run("accounts", "export", "-o", accounts, "--role-name", ROLE, "--exclude", "management")
     assert exported.code == 0, exported.err
     done = subprocess.run(

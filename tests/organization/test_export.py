@@ -19,7 +19,7 @@ from mfa_kit.wiring.accounts import read_accounts_file
 from tests.adapters.test_hostile_server import open_iam, send, serve
 from tests.conftest import ACCOUNT, MfaKit
 
-# A list of answers for an operation; the last one is repeated. An answer is a status and a JSON document.
+# The responses for each operation, in order; the last one is repeated. A response is a status and a JSON document.
 Answers = dict[str, list[tuple[int, dict[str, Any]]]]
 MEMBERS = 23
 ALICE = "arn:aws:iam::000000000000:user/alice"

@@ -5,7 +5,7 @@ from functools import cache
 
 from mfa_kit.lab.aws.account import ADMINISTRATOR, LabAccount
 
-# The role of AWS in each account that an organization creates (Organizations user guide).
+# The role that AWS adds to each account that an organization creates (Organizations user guide).
 ACCESS_ROLE = "OrganizationAccountAccessRole"
 # What the two roles of mfa-kit in each account may do (docs/permissions.md).
 AUDIT_ROLE, ENROLL_ROLE = "mfa-kit-audit", "mfa-kit-enroll"

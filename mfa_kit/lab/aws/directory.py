@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mfa_kit.lab.aws.organization import LabOrganization
 
 
-# IAM API reference, EvaluationResult: EvalDecision.
+# The values of EvalDecision in the results of simulations (IAM API reference, EvaluationResult).
 SIMULATED = {
     EvalDecision.ALLOW: "allowed",
     EvalDecision.EXPLICIT: "explicitDeny",

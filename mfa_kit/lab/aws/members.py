@@ -7,7 +7,8 @@ from mfa_kit.lab.aws.default_roles import add_default_roles
 from mfa_kit.lab.aws.description import DescribedRoot
 from mfa_kit.lab.aws.organization import AccountRecord, LabOrganization
 
-# The OUs of a new organization, each with its parent, and the tag of the accounts in those that have accounts.
+# UNITS are the OUs of a new organization, each with its parent ("" means the root). STAGES are the OUs that have
+# accounts; their names are also the values of the accounts' tag `stage`.
 UNITS = (("workloads", ""), ("sandbox", ""), ("production", "workloads"), ("development", "workloads"))
 STAGES = ("production", "development", "sandbox")
 

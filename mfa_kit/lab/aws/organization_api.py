@@ -24,7 +24,7 @@ from mfa_kit.lab.aws.wire import HttpResponse, IamError, OperationRequest
 from mfa_kit.organization.accounts import AccountState
 
 SERVICE = "organizations"
-# The most rows of a page (API ListAccounts: MaxResults).
+# The maximum number of rows of a page (API ListAccounts: MaxResults).
 PAGE = 20
 # Status is the older field, with fewer values. How AWS derives it from State is not documented.
 STATUS = {

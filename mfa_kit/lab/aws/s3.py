@@ -18,7 +18,7 @@ CODES = {
     "Throttling": ("SlowDown", HTTPStatus.SERVICE_UNAVAILABLE),
 }
 VERBS = {"DELETE": "Delete", "GET": "Get", "HEAD": "Head", "PUT": "Put"}
-# Parts of a query that name what a call is about, with the end of the operation's name.
+# The query parameters that select a subresource of a bucket or object, each with the end of the operation's name.
 SUBJECTS = {
     "acl": "BucketAcl",
     "object-lock": "ObjectLockConfiguration",

@@ -70,7 +70,7 @@ class Uhid:
                 raise EOFError
             if int.from_bytes(event[:4], "little") == OUTPUT:
                 size = int.from_bytes(event[4100:4102], "little")
-                # A report without a number has a leading zero, which USB would omit.
+                # The kernel puts a zero octet in front of a report without a number. USB does not transfer this octet.
                 return event[4 : 4 + size][-PACKET:]
         return None
 
