@@ -33,7 +33,7 @@ def test_a_hardware_token_is_registered(lab: Lab, admin: Aws) -> None:
 
 
 def test_only_the_admin_may_use_the_control_endpoint(lab: Lab) -> None:
-    """With the token of another secret key, each request is refused."""
+    """A request with a token that was derived from another secret key is refused."""
     with pytest.raises(UsageFault, match="secret key of lab-admin"):
         remote.ask_lab("GET", "faults", {}, env=lab.env | {VARIABLE: lab_variable(lab.url, "x")})
 
@@ -56,7 +56,7 @@ def test_invalid_requests_are_error_messages(lab: Lab) -> None:
 
 
 def test_invalid_device_names_are_refused(lab: Lab) -> None:
-    """Two keys with the same name get different serials."""
+    """A name that breaks IAM's pattern is refused. Two keys with the same name get different serials."""
     for name in ("", "a b", "a/b", "\x1b[2J", "schl\u00fcssel"):
         with pytest.raises(UsageFault, match="is not a valid device name"):
             _ask(lab, "POST", "fido", user="alice", name=name)

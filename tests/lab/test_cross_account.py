@@ -131,7 +131,7 @@ def test_a_session_with_mfa_can_assume_roles_in_all_accounts(lab: Lab, admin: Aw
 
 
 def test_a_chained_session_lasts_one_hour(lab: Lab, admin: Aws) -> None:
-    """With a role's credentials, more than an hour is refused, whatever the role allows."""
+    """In a call with a role's credentials, a duration of more than an hour is refused, whatever the new role allows."""
     arn = role(lab, OTHER, "ops", Principal={"AWS": MEMBER})
     lab.organization[OTHER].backend.update_role("ops", "", "43200")
     first = assume(admin, f"arn:aws:iam::{MEMBER}:role/OrganizationAccountAccessRole")

@@ -85,7 +85,7 @@ def test_any_wrong_pair_is_the_same_error(admin: Aws, wrong: str) -> None:
 
 
 def test_a_used_pair_stays_used_after_deactivate(admin: Aws) -> None:
-    """Both codes of the next pair must come after the last pair, even for a different user."""
+    """Both codes of a device's next pair must be later than its last pair, even for a different user."""
     serial = admin.enrolled("alice")
     admin.iam.deactivate_mfa_device(UserName="alice", SerialNumber=serial)
     for offset in (0, 1):

@@ -236,7 +236,7 @@ def test_an_scp_denies_and_is_named_in_the_error(lab: Lab, admin: Aws) -> None:
 
 
 def test_each_level_must_allow(lab: Lab, admin: Aws) -> None:
-    """Without FullAWSAccess at one level, only what another policy at that level allows is possible."""
+    """If FullAWSAccess is detached at one level, another policy at that level must allow an action."""
     lab.organization.restricted.add(MEMBER)
     lab.organization.attach("some", document({"Action": "iam:List*", "Resource": "*"}), MEMBER)
     member = in_member(admin)
@@ -349,10 +349,7 @@ def test_assume_root_is_for_administrators(lab: Lab, admin: Aws) -> None:
 
 
 def test_assume_root_refuses_sessions_of_users(admin: Aws) -> None:
-    """With credentials of GetSessionToken, only AssumeRole is allowed, also with MFA.
-
-    With those of a role, AssumeRoot is allowed.
-    """
+    """Credentials of GetSessionToken, even with MFA, may not call AssumeRoot. Those of a role may."""
     session = admin.mfa_session(admin.enrolled("lab-admin", "admin"))
     with refused("AccessDenied", "Cannot call AssumeRoot with session credentials"):
         root_of(session)
@@ -383,7 +380,7 @@ def test_assume_root_has_its_own_condition_key_and_limits(lab: Lab, admin: Aws) 
 
 
 def test_a_feature_must_be_enabled(admin: Aws) -> None:
-    """The tasks on credentials need one feature, and the tasks that unlock policies need the other one."""
+    """Tasks on root's credentials need RootCredentialsManagement. Tasks that unlock policies need RootSessions."""
     admin.iam.disable_organizations_root_credentials_management()
     with refused("AccessDenied"):
         root_of(admin)

@@ -320,7 +320,10 @@ def test_a_user_with_a_device_needs_mfa_to_change_it(alice: Aws, admin: Aws, lab
 
 
 def test_the_force_mfa_policy_denies_requests_without_mfa(alice: Aws, admin: Aws) -> None:
-    """BoolIfExists denies scripts with access keys. Enrolling stays allowed, and in a session with MFA all else too."""
+    """BoolIfExists also denies requests with access keys, except those for enrolling.
+
+    A session with MFA is not affected.
+    """
     more = {"Action": ["iam:ListUsers", "iam:DeactivateMFADevice"], "Resource": "*"}
     group = {"GroupName": "people"}
     admin.iam.create_group(**group)

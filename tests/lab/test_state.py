@@ -208,9 +208,9 @@ def test_invalid_descriptions_of_accounts(found: dict[str, Any], said: str) -> N
 
 
 def test_a_folder_keeps_the_account_for_one_lab_at_a_time(tmp_path: Path) -> None:
-    """A second lab finds the account of the first one.
+    """A later lab finds the account of the first one.
 
-    A lab at the same time, and a new account in the same folder, are refused.
+    A second lab at the same time is refused. So are options for a new account, such as --users.
     """
     wish = session.LabOptions(folder=tmp_path / "lab")
     with session.running_lab(wish) as (lab, home):

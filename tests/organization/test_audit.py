@@ -308,7 +308,7 @@ def test_a_folder_that_cannot_be_made_is_a_fault_of_the_result(org_kit: MfaKit) 
 
 
 def test_the_role_that_enrolls_needs_nothing_that_only_an_audit_reads(org_kit: MfaKit) -> None:
-    """Without iam:GetAccountSummary, doctor reports which commands need it, and no problem of the role that enrolls."""
+    """Without iam:GetAccountSummary, doctor names the commands that need it, but reports no problem of this role."""
     found = rows(org_kit, "doctor", "--org", "-a", MEMBERS[0], "--role-name", "mfa-kit-enroll")
     (summary,) = [row for row in found if row["check"] == "iam:GetAccountSummary"]
     assert summary["health"] != "problem"

@@ -192,7 +192,7 @@ def test_the_accounts_of_all_pages_are_written(export: Callable[..., Any], tmp_p
 
 
 def test_export_never_overwrites_a_file(export: Callable[..., Any], tmp_path: Path) -> None:
-    """No call is made to AWS before the check."""
+    """If the file exists, the exit code is 5, and the file is unchanged."""
     (tmp_path / "accounts.json").write_text('{"accounts": [{"account_id": "000000000009"}]}')
     done, accounts = export()
     assert (done.code, [account.id for account in accounts]) == (5, ["000000000009"])
@@ -200,7 +200,7 @@ def test_export_never_overwrites_a_file(export: Callable[..., Any], tmp_path: Pa
 
 
 def test_a_dry_run_of_export_writes_nothing(export: Callable[..., Any]) -> None:
-    """It prints how many accounts the file would have."""
+    """With --dry-run, the command prints how many accounts the file would have."""
     done, accounts = export("--dry-run")
     assert (done.code, accounts) == (0, [])
     assert f"accounts  {MEMBERS + 1 - 2}" in done.out
@@ -218,7 +218,7 @@ def test_a_unit_includes_the_units_below_it(export: Callable[..., Any], organiza
 
 
 def test_accounts_are_chosen_by_name_and_tag(export: Callable[..., Any]) -> None:
-    """With -t, the accounts' tags are read and written."""
+    """With -t, the accounts' tags are read from Organizations and written to the file."""
     done, accounts = export("-t", "stage:sandbox", "--exclude", "member-003", "--role-name", "reader")
     assert done.code == 0, done.err
     assert {account.tags for account in accounts} == {("stage:sandbox",)}

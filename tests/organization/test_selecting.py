@@ -144,7 +144,7 @@ def parse() -> Callable[..., AccountsChoice | None]:
 
 
 def test_the_options_become_one_value(parse: Callable[..., AccountsChoice | None]) -> None:
-    """Without --accounts and --org, the value is None."""
+    """The options become an AccountsChoice, or None without --accounts and --org."""
     assert parse("") is None
     assert parse("--org") == AccountsChoice()
     line = (

@@ -87,7 +87,7 @@ def test_ctrl_c_during_a_status_does_not_wait_for_a_response(org_kit: MfaKit, or
 
 @pytest.mark.slow
 def test_throttled_accounts_do_not_hold_up_the_others(org_kit: MfaKit, org_lab: Lab, tmp_path: Path) -> None:
-    """With one worker, all accounts are read while the first ones wait for AWS."""
+    """Even with --workers 1, the other accounts are read while the first ones wait because AWS throttles them."""
     for number in MEMBERS[:3]:
         org_lab.faults.add("*", "throttle", at="every", account=number)
     results = tmp_path / "results"
