@@ -81,7 +81,10 @@ def _without(caller: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[str, 
 
 
 def run_command(command: Sequence[str], env: Mapping[str, str]) -> int:
-    """Run a command. Return its status, or 128 + n if signal n ended it. Raise UsageFault for an unknown program."""
+    """Run a command. Return its exit status, or 128 + n if signal n ended it.
+
+    Raise UsageFault for an unknown program.
+    """
     program = shutil.which(command[0], path=env.get("PATH"))
     if program is None:
         raise UsageFault(f"the program {command[0]!r} was not found", "use a command that is on the PATH")

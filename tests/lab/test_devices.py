@@ -206,7 +206,7 @@ def test_a_tag_may_have_any_script_but_no_comma(admin: Aws) -> None:
     [("a b", "/"), ("a/b", "/"), ("ä", "/"), ("a", "team/"), ("a", "/team"), ("a", "//team\x7f/")],
 )
 def test_names_and_paths_that_iam_refuses(admin: Aws, name: str, path: str) -> None:
-    """The service checks patterns, which botocore does not check."""
+    """The lab refuses values that break the patterns of the service model, which botocore does not check."""
     with refused("ValidationError"):
         admin.create(name, Path=path)
 

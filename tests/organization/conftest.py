@@ -20,7 +20,7 @@ def org_lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def org_kit(org_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MfaKit]:
-    """Return a runner of mfa-kit's commands, with an empty MFA_KIT_HOME and the lab admin of the management account."""
+    """Return a runner of mfa-kit's commands, with an empty MFA_KIT_HOME, as lab-admin in the management account."""
     for name, value in org_lab.env.items():
         monkeypatch.setenv(name, value)
     home = tmp_path / "desk"

@@ -185,7 +185,7 @@ def test_a_full_disk_leaves_no_partial_folder(org_kit: MfaKit, tmp_path: Path, m
 def test_every_table_of_accounts_fits_80_columns(
     command: tuple[str, ...], org_kit: MfaKit, org_lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a default window, each result stays a table that begins with the account."""
+    """In a window of 80 columns, each result is a table that fits and that begins with the account."""
     monkeypatch.setattr(forms, "window_width", lambda _: 80)
     with without_role(org_lab, MEMBERS[1]):
         lines = org_kit.run(*command, "--org").out.splitlines()

@@ -48,7 +48,10 @@ def refused(code: str, message: str = "") -> list[tuple[int, dict[str, Any]]]:
 
 @pytest.mark.usefixtures("at_lab")
 def test_state_has_precedence_over_status() -> None:
-    """Status is the older field. A state that mfa-kit does not know does not count as ACTIVE."""
+    """The field State counts, not the older field Status.
+
+    A state that mfa-kit does not know does not count as ACTIVE.
+    """
     rows = [
         row(1, State="CLOSED", Status="ACTIVE"),
         {"Id": "000000000002", "Status": "SUSPENDED"},
@@ -158,7 +161,10 @@ def organization() -> Iterator[Lab]:
 
 @pytest.fixture
 def export(organization: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Run `accounts export -o accounts.json` in the management account; return its result and the file's accounts."""
+    """Return a function that runs `accounts export -o accounts.json` in the management account.
+
+    The function returns a pair: the result of the command, and the accounts in the file.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "home"))
     for name, value in organization.env.items():

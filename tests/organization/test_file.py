@@ -108,7 +108,7 @@ def test_dates_and_repeated_lists_can_be_written_as_json(tmp_path: Path) -> None
 
 
 def test_each_fault_has_its_line(tmp_path: Path) -> None:
-    """All errors are reported at once."""
+    """All errors of a file are reported at once, each with its line."""
     text = f"""accounts:
 - account_id: {int(TWO)}
   role: audit

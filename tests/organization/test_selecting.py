@@ -132,7 +132,7 @@ def verb(parsed: list[Any], **how: Any) -> click.Group:
 
 @pytest.fixture
 def parse() -> Callable[..., AccountsChoice | None]:
-    """Parse a command line. Raise its error, if there is one."""
+    """Return a function that parses a command line and returns its AccountsChoice, or None. It raises usage errors."""
 
     def parse_line(line: str, **how: Any) -> AccountsChoice | None:
         parsed: list[Any] = []

@@ -137,7 +137,10 @@ class CheckedRow:
         self._row: Mapping[str, object] = row
 
     def get(self, name: str, kind: type[T], default: T) -> T:
-        """Return a field, or the default if the row omits it."""
+        """Return the value of a field, or the default if the row omits it.
+
+        Raise TypeError if it is not of type `kind`.
+        """
         value = self._row.get(name, default)
         if not isinstance(value, kind):
             raise TypeError(name)

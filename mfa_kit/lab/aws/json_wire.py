@@ -24,7 +24,7 @@ JSON_CODES = {
 
 
 def json_response(status: HTTPStatus, fields: Mapping[str, object]) -> HttpResponse:
-    """Return a response of the JSON protocol."""
+    """Return a response of the JSON protocol, with the fields as a JSON object and a new request ID."""
     body = json.dumps(fields).encode()
     headers = [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))]
     return HttpResponse(f"{status.value} {status.phrase}", [*headers, ("x-amzn-RequestId", new_request_id())], body)

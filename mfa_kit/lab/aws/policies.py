@@ -260,7 +260,10 @@ def condition_keys(documents: Iterable[str]) -> set[str]:
 
 
 def decide(documents: Iterable[str], action: str, resource: str, context: Context) -> EvalDecision:
-    """Evaluate policies for an action, `service:Name`, on a resource. Only the pattern `*` covers the resource `*`."""
+    """Return the decision of policies about an action (`service:Name`) on a resource.
+
+    Only the pattern `*` covers the resource `*`.
+    """
     decision = EvalDecision.IMPLICIT
     for document in documents:
         for statement in parse_statements(document):

@@ -161,7 +161,10 @@ def _codes(codes: DeviceCodes) -> Row:
 
 
 def _device(account: LabAccount, serial: str, entry: MFADevice | None) -> Row:
-    """Return the description of a device. `entry` is its entry in the list of its user, or None without a user."""
+    """Return the description of a device.
+
+    `entry` is what the device's user has under `serial`, or None without a user.
+    """
     enabled = date_text(entry.enable_date) if entry else None
     if isinstance(entry, FidoDevice):
         return {"kind": "fido", "serial": serial, "enabled": enabled, "certifications": entry.certifications}

@@ -228,7 +228,7 @@ class SimulatedKey:
     def _statement(
         self, data: bytes, client_data_hash: bytes, *, credential: bytes, private: ec.EllipticCurvePrivateKey
     ) -> tuple[str, Mapping[str, object]]:
-        """Return an attestation statement with the name of its format (WebAuthn, 8)."""
+        """Return a pair: the name of the format, and the attestation statement in this format (WebAuthn, 8)."""
         signed = data + client_data_hash
         match self.behavior.attestation:
             case "packed":
