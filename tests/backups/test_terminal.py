@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pyotp
@@ -27,6 +29,8 @@ from tests.terminal.window import DARK, Window, picture, read
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 MFA_KIT = (sys.executable, "-m", "mfa_kit")
+NUMBERS = count()
+PLACES = pytest.mark.parametrize("place", ["folder", "bucket"])
 SEED = bytes(range(40))
 SERIAL = f"arn:aws:iam::{ACCOUNT}:mfa/alice"
 
@@ -35,6 +39,16 @@ SERIAL = f"arn:aws:iam::{ACCOUNT}:mfa/alice"
 def lab() -> Iterator[Lab]:
     with Lab(users=("alice",)) as lab:
         yield lab
+
+
+def client_of(lab: Lab, service: str) -> Any:
+    return boto3.client(
+        service,  # type: ignore[call-overload]
+        endpoint_url=lab.url,
+        region_name="us-east-1",
+        aws_access_key_id=lab.admin.access_key_id,
+        aws_secret_access_key=lab.admin.secret_access_key,
+    )
 
 
 class Desk:
@@ -76,6 +90,17 @@ class Desk:
         if not seal:
             backup.unlink()
         return backup
+
+    def enroll_into(self, place: str) -> str:
+        """Give alice a device as `enroll` does, with her backup in a folder or a bucket. Return its path or URL."""
+        if place == "bucket":
+            bucket = f"backups-{next(NUMBERS)}"  # the labs of one process share their buckets
+            client_of(self.lab, "s3").create_bucket(Bucket=bucket)
+            self.home.mkdir(mode=0o700)
+            (self.home / "config.toml").write_text(f'backup-dir = "s3://{bucket}"\n')
+        self.enroll()
+        [row] = json.loads(self.run("backup", "list", "--output", "json").stdout)["rows"]
+        return str(row["file"])
 
     def seed(self) -> bytes:
         return self.lab.seed(SERIAL)
@@ -153,13 +178,7 @@ def test_unusual_parts_of_a_picture_are_noted(desk: Desk) -> None:
 
 def test_the_backup_of_a_device_of_another_tool_is_revoked_too(desk: Desk, lab: Lab) -> None:
     """The device has no tag, so it stays unknown which tool made it. The backup is removed together with the device."""
-    iam = boto3.client(
-        "iam",
-        endpoint_url=lab.url,
-        region_name="us-east-1",
-        aws_access_key_id=lab.admin.access_key_id,
-        aws_secret_access_key=lab.admin.secret_access_key,
-    )
+    iam = client_of(lab, "iam")
     made = iam.create_virtual_mfa_device(VirtualMFADeviceName="alice")["VirtualMFADevice"]
     totp, now = pyotp.TOTP(made["Base32StringSeed"].decode()), lab.account.now()
     iam.enable_mfa_device(
@@ -291,10 +310,11 @@ def test_without_a_terminal_nothing_is_added(desk: Desk) -> None:
     assert "no terminal" in done.stderr
 
 
-def test_a_new_phone_scans_the_code_and_is_verified(desk: Desk) -> None:
+@PLACES
+def test_a_new_phone_scans_the_code_and_is_verified(place: str, desk: Desk) -> None:
     """A camera can read the QR code from the alternate screen. After the command, the code is no longer shown."""
-    backup = desk.enroll()
-    window = desk.window("backup", "restore", str(backup), "-i", "id.txt", "--to", "phone", "--output", "json")
+    backup = desk.enroll_into(place)
+    window = desk.window("backup", "restore", backup, "-i", "id.txt", "--to", "phone", "--output", "json")
     window.see("code: ")
     uri = read(picture(window.look(), DARK), desk.folder / "camera.png")
     phone = pyotp.parse_uri(uri)
@@ -333,22 +353,23 @@ def test_a_file_without_a_key_uri_is_not_restored(desk: Desk) -> None:
         assert "▀" not in window.screen.text()
 
 
-def test_a_drill_is_recorded(desk: Desk) -> None:
+@PLACES
+def test_a_drill_is_recorded(place: str, desk: Desk) -> None:
     """Status shows the drill until the next one is due. If a phone shows other codes, the exit code is 1."""
-    backup = desk.enroll()
+    backup = desk.enroll_into(place)
     window = desk.window("backup", "drill", "-i", "id.txt", "--output", "json")
     window.see("Enter to skip: ")
     window.type(desk.code())
     assert window.end() == 0
     [row] = json.loads(window.printed("out"))["rows"]
-    assert (row["file"], row["result"]) == (str(backup), "proved")
+    assert (row["file"], row["result"]) == (backup, "proved")
     [device] = json.loads(desk.run("status", "alice", "--output", "json").stdout)["rows"]
     assert device["drilled"]
     assert device["drill_due"] is False
     due = desk.run("status", "alice", "--drilled-within", "0s", "--output", "json")
     assert json.loads(due.stdout)["rows"][0]["drill_due"] is True
     assert "backups not tested for 0 days: 1; to test them: mfa-kit" in due.stderr
-    wrong = desk.window("backup", "drill", str(backup), "-i", "id.txt", "--output", "json")
+    wrong = desk.window("backup", "drill", backup, "-i", "id.txt", "--output", "json")
     for _ in range(3):
         wrong.see("Enter to skip: ")
         wrong.type("000000")
