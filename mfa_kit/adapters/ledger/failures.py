@@ -7,6 +7,8 @@ FAILED = """
     insert into failures (plan, "user", at, cause, reason) values ($1, $2, $3, $4, $5)
     on conflict (plan, "user") do update set at = excluded.at, cause = excluded.cause, reason = excluded.reason
 """
+FORGOTTEN = """update failures set cause = '', reason = '' where plan = $1 and "user" = $2"""
+SINCE = """select "user", cause, reason from failures where plan = $1 and at >= $2 and cause <> ''"""
 
 
 class Failures:
@@ -20,12 +22,10 @@ class Failures:
         self._tables.write((FAILED, [(self._plan, failure.user, at, failure.cause, failure.reason)]))
 
     def forget(self, user: str) -> None:
-        """Remove a user's failure, because a later run has enrolled the user."""
-        self._tables.write(("delete from failures where plan = ? and user = ?", [(self._plan, user)]))
+        """Empty a user's failure, because a later run has enrolled the user. No desk may delete rows."""
+        self._tables.write((FORGOTTEN, [(self._plan, user)]))
 
-    def by_user(self) -> dict[str, Failure]:
-        """Return the last failure of each user who has one. The keys are user names."""
-        rows = self._tables.select(
-            'select "user", cause, reason from failures where plan = $1', (self._plan,), types="text text text"
-        )
+    def by_user(self, *, since: float = 0.0) -> dict[str, Failure]:
+        """Return the last failure of each user who has one since a Unix time. The keys are user names."""
+        rows = self._tables.select(SINCE, (self._plan, since), types="text text text")
         return {user: Failure(user=user, cause=cause, reason=reason) for user, cause, reason in rows}
