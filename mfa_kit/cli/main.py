@@ -67,6 +67,11 @@ COMMANDS: Rows = {
                 "mfa_kit.cli.rollout.apply:apply",
                 across="mfa_kit.cli.rollout.index_apply:apply_in_accounts",
             ),
+            "work": Row(
+                "Enroll the users of a plan as one of several workers.",
+                "mfa_kit.cli.rollout.work:work",
+                across="mfa_kit.cli.rollout.index_apply:apply_in_accounts",
+            ),
             "activate": Row("Enable staged devices.", "mfa_kit.cli.rollout.activate:activate"),
             "station": Row("Enroll users in person, one after another.", "mfa_kit.cli.rollout.station:station"),
             "bench": Row("", "mfa_kit.cli.rollout.station:bench"),

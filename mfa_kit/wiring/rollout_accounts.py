@@ -3,8 +3,8 @@
 The index is the file that names the plan of each account.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,12 +20,14 @@ from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.places import leaving_place
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, parse_index
+from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.plan_file import is_index
 from mfa_kit.rollout.undo import entries_of_runs
 from mfa_kit.wiring.methods.recipe import Methods
 from mfa_kit.wiring.organization import Organization, open_organization
 from mfa_kit.wiring.rollout import RolloutPorts, assemble_ports, new_pace, plan_of, read_reviewed
+from mfa_kit.wiring.rollout_turns import done_by_others, record_run, turn_of_plan
 from mfa_kit.wiring.settings import Settings
 
 # The number of accounts to work in at the same time. Each account has its own threads.
@@ -86,7 +88,19 @@ class AccountRollouts:
 
     def record_run(self, account: PlannedAccount, run: str, *, at: float) -> None:
         """Record that a run of an account's plan begins. `at` is the time, in Unix seconds, by AWS's clock."""
-        RolloutRuns(self.organization.ledger, plan=account.sha256).record(run, at=at)
+        record_run(self.organization.ledger, account.sha256, run, at=at)
+
+    def now(self) -> float:
+        """Return the Unix time by AWS's clock."""
+        return self.organization.home.now()
+
+    def turn(self, account: PlannedAccount, plan: Plan) -> AbstractContextManager[bool]:
+        """Yield whether this worker has the turn in an account, and keep the turn until the context ends."""
+        return turn_of_plan(self.organization.ledger, plan, account.sha256)
+
+    def done_by_others(self, account: PlannedAccount, plan: Plan, *, since: float) -> Sequence[RowResult] | None:
+        """Return the results of an account that other workers have completed since a Unix time, or None."""
+        return done_by_others(self.organization.ledger, plan, account.sha256, since=since)
 
     def devices(self, account: PlannedAccount) -> list[Entry]:
         """Return the journal entries of the devices that this computer made for an account's plan and that still exist.

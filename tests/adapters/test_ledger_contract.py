@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from mfa_kit.adapters.ledger.failures import Failures
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core.models import Call, Entry, Intent, Method, Purpose, Reached
+from mfa_kit.rollout.outcomes import Failure
 from tests.conftest import bare
 from tests.ledgers import Place
 
@@ -244,6 +246,30 @@ def test_a_piece_of_work_is_claimed_by_one_process(place: Place, ledger: Ledger)
             assert (ours, theirs, part) == (True, False, True)
         with other.claimed(work) as theirs:
             assert theirs
+
+
+def test_a_run_that_was_ended_can_be_settled_by_another_process(place: Place, ledger: Ledger) -> None:
+    """The process that made it goes on, for example with another account. A run that it does not hold is ignored."""
+    run = next(RUNS)
+    ledger.record(entry(run=run, reached=Reached.CREATED))
+    with place.open() as other:
+        assert (other.lives(run), list(other.dead("000000000000"))) == (True, [])
+        other.end(run)
+        assert other.lives(run)
+        ledger.end(run)
+        assert not other.lives(run)
+        assert [each.run for each in other.dead("000000000000")] == [run]
+
+
+def test_a_failure_is_forgotten_after_a_success(ledger: Ledger) -> None:
+    """It may occur again. Only failures since a time are returned."""
+    failures, failure = Failures(ledger, plan="a" * 64), Failure(user="alice", cause="AwsFault", reason="why")
+    failures.record(failure, at=5.0)
+    assert (failures.by_user(), failures.by_user(since=6.0)) == ({"alice": failure}, {})
+    failures.forget("alice")
+    assert failures.by_user() == {}
+    failures.record(failure, at=7.0)
+    assert failures.by_user(since=6.0) == {"alice": failure}
 
 
 def test_threads_share_one_run(place: Place, ledger: Ledger) -> None:

@@ -40,6 +40,7 @@ WORDS = {
     "rollout station": "rollout station oath.json -r {recipient}",
     "rollout status": "rollout status plan.json --output html",
     "rollout undo": "rollout undo {run} --yes",
+    "rollout work": "rollout work plan.json -r {recipient}",
     "status": "status",
     "resync": "resync dan -i {identity}",
     "verify fido2": "verify fido2",

@@ -14,7 +14,7 @@ BLOCK = "Common options (explained by mfa-kit --help):\n"
     ("words", "order"),
     [
         ((), ["lab", "doctor", "enroll", "revoke", "rollout", "backup", "audit", "ledger", "man"]),
-        (("rollout",), ["plan", "apply", "activate", "station", "status", "undo"]),
+        (("rollout",), ["plan", "apply", "work", "activate", "station", "status", "undo"]),
         (("backup",), ["add", "list", "verify", "drill", "restore", "prune"]),
         (("key", "pin"), ["set", "change", "policy"]),
     ],

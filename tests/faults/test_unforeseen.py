@@ -81,6 +81,7 @@ NOT_RAISED: dict[str, Sequence[str]] = {
         *("Database.check of PostgresqlDatabase", "Database.close of PostgresqlDatabase"),
         *("Database.faults of PostgresqlDatabase", "Database.hold of PostgresqlDatabase"),
         *("Database.left_held of PostgresqlDatabase", "Database.lightly of PostgresqlDatabase"),
+        "Database.holds of PostgresqlDatabase",
         *("Database.log of PostgresqlDatabase", "Database.release of PostgresqlDatabase"),
         *("Tables.select of PostgresqlDatabase", "Database.try_to_hold of PostgresqlDatabase"),
         "Tables.write of PostgresqlDatabase",

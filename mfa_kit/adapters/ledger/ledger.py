@@ -130,6 +130,14 @@ class Ledger:
         with self._borrowed(work) as free:
             yield free
 
+    def end(self, run: str) -> None:
+        """Release a run's lock if this process holds it, so that others can settle what the run left.
+
+        No thread may record an entry of the run any more.
+        """
+        if self._database.holds(run):
+            self._release(run)
+
     def _release(self, run: str) -> None:
         """Release a run's lock.
 

@@ -15,7 +15,9 @@ class RolloutRuns:
         """Record a run that is about to begin. `at` is a Unix time."""
         self._tables.write((BEGUN, [(self._plan, run, at)]))
 
-    def all(self) -> set[str]:
-        """Return the IDs of all runs of the plan that are recorded in this ledger."""
-        rows = self._tables.select("select run from rollout_runs where plan = $1", (self._plan,), types="text")
+    def all(self, *, since: float = 0.0) -> set[str]:
+        """Return the IDs of the runs of the plan in this ledger that began since a Unix time, by default of all."""
+        rows = self._tables.select(
+            "select run from rollout_runs where plan = $1 and at >= $2", (self._plan, since), types="text"
+        )
         return {run for (run,) in rows}

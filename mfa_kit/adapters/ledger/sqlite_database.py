@@ -159,6 +159,10 @@ class SqliteDatabase:
                 self._locks.forget(run)
         self._locks.release(run)
 
+    def holds(self, run: str) -> bool:
+        """Return whether this process holds a run's lock."""
+        return run in self._locks.held
+
     @property
     def left_held(self) -> tuple[str, ...]:
         """The IDs of the runs whose locks this process holds.

@@ -73,6 +73,10 @@ class Database(Protocol):
         """Release a run's lock. If `finished` returns True, the run is finished and its lock is never needed again."""
         ...
 
+    def holds(self, run: str) -> bool:
+        """Return whether this process holds a run's lock."""
+        ...
+
     @property
     def left_held(self) -> tuple[str, ...]:
         """The IDs of the runs that must be released before the database is closed."""

@@ -9,7 +9,7 @@ from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.organization.wording import in_account
 
 # These commands work on the index of all accounts, so they get no --account.
-OF_ALL = ("mfa-kit rollout apply", "mfa-kit rollout status")
+OF_ALL = ("mfa-kit rollout apply", "mfa-kit rollout status", "mfa-kit rollout work")
 
 
 def account_words(text: str, account: str) -> str:

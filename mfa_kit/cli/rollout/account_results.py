@@ -83,7 +83,8 @@ def show_accounts(schema: str, works: Sequence[AccountWork], *, output: Output) 
 def show_users(schema: str, works: Sequence[AccountWork], *, output: Output, head: ResultRow) -> None:
     """In JSON and CSV, print the rows of all users. JSON also has `head`, the counts, and a row per account.
 
-    In CSV, an account without results of users has one row.
+    In CSV, an account without results of users has one row. In JSON Lines, print the rows that other workers recorded,
+    because the other rows were printed as they arrived.
     """
     if output.form == "json":
         total, shown = counts_of(works), _shown(works)
@@ -93,6 +94,10 @@ def show_users(schema: str, works: Sequence[AccountWork], *, output: Output, hea
         output.one(schema, {**head, "counts": counts, "accounts": accounts, "rows": users})
     elif output.form == "csv":
         output.many(schema, [row for work in works for row in [*user_rows(work)] or [_empty(work)]], empty="")
+    elif output.form == "jsonl":
+        for work in works:
+            for result in work.by_others:
+                output.one(schema, {**work.cells, **result_row(result)})
 
 
 def _shown(works: Iterable[AccountWork]) -> list[RowOutcome]:

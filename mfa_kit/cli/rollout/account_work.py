@@ -17,14 +17,16 @@ class AccountWork:
     """The work in one account, and its results so far.
 
     `total` is the number of its users. If no work is attempted in the account, `why` is the reason. `tally` is None
-    until the account is open. `error` is the error that ended its work early. `run` is the ID of its run, and `results`
-    the folder of its results; both are set by `rollout apply` only.
+    until the account is open. `by_others` are the results that other workers recorded. `error` is the error that ended
+    its work early. `run` is the ID of its run, and `results` the folder of its results; both are set by `rollout apply`
+    and `work` only.
     """
 
     account: OrgAccount
     total: int
     why: str = ""
     tally: Tally | None = None
+    by_others: Sequence[RowResult] = ()
     error: MfaKitError | None = None
     run: str | None = None
     results: Path | None = None
@@ -37,7 +39,7 @@ class AccountWork:
     @property
     def found(self) -> Sequence[RowResult]:
         """The results of the users so far."""
-        return self.tally.results if self.tally else ()
+        return self.tally.results if self.tally else self.by_others
 
     @property
     def left(self) -> int:

@@ -1,6 +1,7 @@
-"""`mfa-kit rollout apply` for the plans of an index, in several accounts at the same time."""
+"""`mfa-kit rollout apply` and `work` for the plans of an index, in several accounts at the same time."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from mfa_kit.cli.output import Output
@@ -12,16 +13,19 @@ from mfa_kit.cli.rollout.account_results import (
     show_accounts,
     show_users,
 )
+from mfa_kit.cli.rollout.account_work import AccountWork
+from mfa_kit.cli.rollout.apply_options import ApplyOptions
 from mfa_kit.cli.rollout.index_work import PlannedWork, check_file, planned_works, report_without_plan
 from mfa_kit.cli.rollout.plan_run import PlanRun
 from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
 from mfa_kit.cli.rollout.tally import check_backup_folder
+from mfa_kit.cli.rollout.turns import OneByOne, SharedTurns, Turns
+from mfa_kit.core.interaction import Progress
 from mfa_kit.core.places import Place
-from mfa_kit.enrollment.ports import Vault
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.rollout.apply import check_copies
-from mfa_kit.rollout.outcomes import RowOutcome
+from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import check_account
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring import rollout as files
@@ -30,23 +34,6 @@ from mfa_kit.wiring.desk import new_run_id
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault_for_new
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApplyOptions:
-    """The options of `apply` for an index, which lists one plan for each account.
-
-    `results` is the folder in which each account gets a folder.
-    """
-
-    index_file: Path
-    vault: Vault
-    staged: bool
-    accept_lockout: bool
-    max_failures: int | None
-    expected: str | None
-    results: Path | None
-    workers: int
 
 
 def apply_in_accounts(
@@ -62,13 +49,14 @@ def apply_in_accounts(
     expected: str | None,
     results: Path | None,
     workers: int,
+    at_once: int | None = None,
     accounts: AccountsChoice,
     settings: Settings,
     output: Output,
 ) -> int:
-    """Enroll the users of the plans in the index `plan_file`, and return the exit code."""
+    """Enroll the users of the index `plan_file`, and return the exit code. With `at_once`, this is a worker."""
     wanted = ApplyOptions(
-        index_file=plan_file,
+        plan_file=plan_file,
         vault=open_vault_for_new(backup_dir, to=to, to_files=to_files, local_backups=local_backups),
         staged=staged,
         accept_lockout=accept_lockout,
@@ -76,6 +64,7 @@ def apply_in_accounts(
         expected=expected,
         results=results,
         workers=workers,
+        at_once=at_once,
     )
     return apply_index(wanted, accounts, settings=settings, output=output)
 
@@ -86,7 +75,7 @@ def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Setti
     Before any work begins, all plans are compared with the index, and users who would be locked out are looked for. The
     code is at least 1 if an account could not be read when the index was made.
     """
-    path = wanted.index_file
+    path = wanted.plan_file
     index = wiring.read_index(path, expected=wanted.expected)
     plans = wiring.read_plans(path, index, METHODS)
     with (
@@ -101,8 +90,9 @@ def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Setti
         side = SideBySide(
             schema="rollout-apply-index",
             works=[each.work for each in planned],
+            turns=_turns(planned, rollouts, None if settings.dry_run else wanted.at_once, settings.progress),
             enter=rollouts.enter,
-            accounts=wiring.ACCOUNTS,
+            accounts=wanted.at_once or wiring.ACCOUNTS,
             workers=wanted.workers,
             progress=settings.progress,
             output=output,
@@ -150,6 +140,27 @@ def _check_all(planned: list[PlannedWork], wanted: ApplyOptions) -> None:
         sealed=bool(wanted.vault.recipients()),
     )
     check_backup_folder(wanted.vault, [step for each in usable for step in each.plan.steps])
+
+
+def _turns(
+    planned: list[PlannedWork], rollouts: wiring.AccountRollouts, at_once: int | None, progress: Progress
+) -> Turns:
+    """Return the turns of a worker, or without `at_once` those of `apply`."""
+    works = [each.work for each in planned]
+    if at_once is None:
+        return OneByOne(works)
+    by_account = {each.planned.id: each for each in planned}
+    began = rollouts.now()
+
+    def claim(work: AccountWork) -> AbstractContextManager[bool]:
+        one = by_account[work.account.id]
+        return rollouts.turn(one.planned, one.plan)
+
+    def look(work: AccountWork) -> Sequence[RowResult] | None:
+        one = by_account[work.account.id]
+        return rollouts.done_by_others(one.planned, one.plan, since=began)
+
+    return SharedTurns(works=works, claim=claim, look=look, progress=progress)
 
 
 def _foresee(one: PlannedWork, opened: OpenWork) -> None:

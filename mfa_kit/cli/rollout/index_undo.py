@@ -10,6 +10,7 @@ from mfa_kit.cli.rollout.account_work import AccountWork
 from mfa_kit.cli.rollout.index_work import chosen_works, report_without_plan
 from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
+from mfa_kit.cli.rollout.turns import OneByOne
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.places import Place
 from mfa_kit.core.text import count_of
@@ -74,6 +75,7 @@ def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Setting
         side = SideBySide(
             schema="rollout-undo-index",
             works=works,
+            turns=OneByOne(works),
             enter=rollouts.enter,
             accounts=wiring.ACCOUNTS,
             workers=wanted.workers,

@@ -18,6 +18,14 @@ WORKERS = click.option(
     show_default=True,
     help="Number of users processed at the same time.",
 )
+AT_ONCE = click.option(
+    "--at-once",
+    type=click.IntRange(1, 32),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Number of accounts of this worker at the same time.",
+)
 RESULTS = click.option(
     "--results", type=Path, metavar="DIR", help="Folder for results.csv, results.json and failed.csv [next to PLAN]."
 )

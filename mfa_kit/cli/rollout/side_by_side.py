@@ -14,6 +14,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.account_progress import AccountProgress
 from mfa_kit.cli.rollout.account_work import AccountWork
 from mfa_kit.cli.rollout.tally import Tally
+from mfa_kit.cli.rollout.turns import Turns
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.core.errors import AccessDenied, IntegrityFault, MfaKitError
 from mfa_kit.core.interaction import LiveProgress
@@ -72,8 +73,8 @@ class OpenWork:
 class SideBySide:
     """The work of one command in all its accounts. `schema` is the schema of a user's result.
 
-    `enter` opens an account. `accounts` is the number of accounts to work in at the same time, and `workers` the number
-    of threads in each account.
+    `turns` says in which accounts to work next, and `enter` opens an account. `accounts` is the number of accounts to
+    work in at the same time, and `workers` the number of threads in each account.
 
     An error ends the work in one account only. A failure of this computer's disk, or a result that cannot be printed,
     stops the work in all accounts.
@@ -81,6 +82,7 @@ class SideBySide:
 
     schema: str
     works: Sequence[AccountWork]
+    turns: Turns
     enter: EnterAccount
     accounts: int
     workers: int
@@ -97,12 +99,15 @@ class SideBySide:
     def do(self, act: Callable[[OpenWork], None]) -> bool:
         """Call `act` for each account after it was opened. Return whether Ctrl-C or SIGTERM requested a stop.
 
-        A second signal raises KeyboardInterrupt. Accounts with a `why` are left out.
+        A second signal raises KeyboardInterrupt.
         """
-        todo = [work for work in self.works if not work.why]
+        todo = self.turns.todo(self._stop.is_set)
 
         def work_in(work: AccountWork) -> None:
-            self._work_in(work, act)
+            try:
+                self._work_in(work, act)
+            finally:
+                self.turns.leave(work)
 
         with (
             self.progress.showing(self.line),
@@ -119,17 +124,18 @@ class SideBySide:
         users, left = sum(work.total for work in self.works), sum(work.left for work in self.works)
         accounts = sum(not work.left or bool(work.error) for work in self.works)
         failed = sum(tally.failed for tally in tallies)
+        waits = f", {self.turns.waits_for} of other workers" if self.turns.waits_for else ""
         return (
             f"{users - left} of {users} users, {accounts} of {len(self.works)} accounts, {failed} failed, "
-            f"{rate:.1f} users/s"
+            f"{rate:.1f} users/s{waits}"
         )
 
     def _work_in(self, work: AccountWork, act: Callable[[OpenWork], None]) -> None:
         progress = AccountProgress(progress=self.progress, id=work.account.id, label=work.account.label)
         try:
-            with only_our_errors():
-                opened = self._enter(work, progress)
-                act(opened)
+            with only_our_errors(), self.turns.turn(work) as ours:
+                if ours:
+                    act(self._enter(work, progress))
         except MfaKitError as error:
             work.error = error
             if isinstance(error, IntegrityFault):
@@ -139,7 +145,7 @@ class SideBySide:
                 raise
             # A stop interrupted the opening of the account, where no work is in progress yet.
         else:
-            if opened.tally.unheard:
+            if work.tally and work.tally.unheard:
                 self._stop_all()
 
     def _enter(self, work: AccountWork, progress: AccountProgress) -> OpenWork:
@@ -157,7 +163,7 @@ class SideBySide:
         opened = OpenWork(
             work=work, ports=ports, execution=execution, tally=work.tally, lock=self._lock, denied=self._deny
         )
-        self._open.append(opened)
+        self._open[:] = [*(each for each in self._open if each.work is not work), opened]
         if self._stop.is_set():  # the stop may have come before the account was in the list
             self._stop_all()
         return opened

@@ -218,6 +218,10 @@ class PostgresqlDatabase:
                 session.run([("select give_back($1)", (run,))])
         del self._held[run]
 
+    def holds(self, run: str) -> bool:
+        """Return whether this process holds a run's lock."""
+        return run in self._held
+
     @property
     def left_held(self) -> tuple[str, ...]:
         """An empty tuple: no run must be released before closing, because the end of a session releases its locks."""

@@ -1,0 +1,159 @@
+"""The order in which a command works in its accounts: each one once, or as one of several workers."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mfa_kit.cli.rollout.account_work import AccountWork
+from mfa_kit.core.errors import Expired, Throttled
+from mfa_kit.core.interaction import Progress
+from mfa_kit.core.text import count_of
+from mfa_kit.rollout.outcomes import RowResult
+
+# Seconds between attempts to get a turn in accounts in which other workers have it.
+LOOK_AGAIN = 0.25
+# How often a worker works in an account that throttles or whose credentials expire, and the seconds in between, in
+# which another worker may take the account.
+ATTEMPTS, PAUSE = 3, 5.0
+# After these errors another attempt, also by another worker, may succeed.
+PASSING = (Throttled, Expired)
+
+
+@contextmanager
+def wait_for_turn(claim: Callable[[], AbstractContextManager[bool]], progress: Progress) -> Iterator[None]:
+    """Wait until `claim` yields True, and keep the turn until the context ends."""
+    told = False
+    while True:
+        with claim() as ours:
+            if ours:
+                yield
+                return
+        if not told:
+            progress.note("waiting for another worker, which has this plan")
+            told = True
+        time.sleep(LOOK_AGAIN)
+
+
+class Turns(Protocol):
+    """Says in which accounts to work, and when."""
+
+    @property
+    def waits_for(self) -> int:
+        """The number of accounts that other workers have, while this worker waits for them; otherwise 0."""
+        ...
+
+    def todo(self, stopped: Callable[[], bool]) -> Iterator[AccountWork]:
+        """Yield the next account to work in, until none is left or `stopped` returns True."""
+        ...
+
+    def turn(self, work: AccountWork) -> AbstractContextManager[bool]:
+        """Yield whether to work in an account, and keep other workers away until the context ends."""
+        ...
+
+    def leave(self, work: AccountWork) -> None:
+        """Note that the work in an account has ended, or did not begin."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OneByOne:
+    """Turns of a command that works in each account once, whoever else works there. Accounts with a `why` are left."""
+
+    works: Sequence[AccountWork]
+    waits_for: int = 0
+
+    def todo(self, _: Callable[[], bool]) -> Iterator[AccountWork]:
+        """Yield each account once."""
+        return (work for work in self.works if not work.why)
+
+    @contextmanager
+    def turn(self, _: AccountWork) -> Iterator[bool]:
+        """Yield True."""
+        yield True
+
+    def leave(self, work: AccountWork) -> None:
+        """Do nothing."""
+
+
+@dataclass(slots=True, kw_only=True)
+class SharedTurns:
+    """Turns of one of several workers. It ends when no account is left in which this worker can do something.
+
+    `claim` yields whether this worker has the turn in an account. `look` returns the results that other workers have
+    recorded for all users of an account since this worker began, or None.
+    """
+
+    works: Sequence[AccountWork]
+    claim: Callable[[AccountWork], AbstractContextManager[bool]]
+    look: Callable[[AccountWork], Sequence[RowResult] | None]
+    progress: Progress
+    waits_for: int = 0
+    _tries: Counter[str] = field(default_factory=Counter)
+    _due: dict[str, float] = field(default_factory=dict)
+    _busy: set[str] = field(default_factory=set)
+    _ours: set[str] = field(default_factory=set)
+    _closed: set[str] = field(default_factory=set)
+    _claimed: int = 0
+
+    def todo(self, stopped: Callable[[], bool]) -> Iterator[AccountWork]:
+        """Yield the next account that may be free. Wait while other workers have all that are left."""
+        while not stopped() and (left := self._left()):
+            before = self._claimed
+            for work in left:
+                if stopped():
+                    return
+                if self._is_due(work):
+                    self._busy.add(work.account.id)
+                    yield work
+            if self._claimed == before:
+                self._wait()
+
+    @contextmanager
+    def turn(self, work: AccountWork) -> Iterator[bool]:
+        """Yield whether this worker works in the account now. If others have completed it, keep their results."""
+        with self.claim(work) as ours:
+            self._claimed += ours
+            self.waits_for = 0 if ours else self.waits_for
+            if not ours:
+                yield False
+            elif (found := self.look(work)) is not None:
+                self._take_over(work, found)
+                yield False
+            else:
+                self._tries[work.account.id] += 1
+                self._ours.add(work.account.id)
+                work.tally, work.error, work.by_others = None, None, ()
+                yield True
+
+    def leave(self, work: AccountWork) -> None:
+        """Close the account if this worker can do nothing more there. Otherwise somebody may try again."""
+        number = work.account.id
+        if number in self._ours:
+            self._ours.discard(number)
+            if isinstance(work.error, PASSING) and self._tries[number] < ATTEMPTS:
+                self._due[number] = time.monotonic() + PAUSE
+            else:
+                self._closed.add(number)
+        self._busy.discard(number)
+
+    def _left(self) -> list[AccountWork]:
+        return [work for work in self.works if not work.why and work.account.id not in self._closed]
+
+    def _is_due(self, work: AccountWork) -> bool:
+        number = work.account.id
+        closed_or_busy = number in self._closed or number in self._busy
+        return not closed_or_busy and time.monotonic() >= self._due.get(number, 0.0)
+
+    def _take_over(self, work: AccountWork, found: Sequence[RowResult]) -> None:
+        work.tally, work.error, work.by_others = None, None, found
+        self._closed.add(work.account.id)
+
+    def _wait(self) -> None:
+        """Wait a moment. Say so once, if other workers have accounts that this worker could continue."""
+        before, self.waits_for = self.waits_for, len([*filter(self._is_due, self._left())])
+        if self.waits_for and not before:
+            self.progress.note(f"waiting for other workers, which have {count_of(self.waits_for, 'account')}")
+        time.sleep(LOOK_AGAIN)

@@ -1,0 +1,63 @@
+"""`mfa-kit rollout work`: enroll the users of the accounts that no other worker has, until none is left."""
+
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli import options
+from mfa_kit.cli.account_options import account_options
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.rollout import shared_options
+from mfa_kit.cli.rollout.apply import ACCEPT_LOCKOUT, MAX_FAILURES, STAGE, apply_one
+from mfa_kit.cli.rollout.apply_options import ApplyOptions
+from mfa_kit.core.places import Place
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault_for_new
+
+
+@click.command(cls=options.Verb)
+@shared_options.PLAN_FILE
+@shared_options.backup_options
+@options.LOCAL_BACKUPS
+@STAGE
+@ACCEPT_LOCKOUT
+@MAX_FAILURES
+@shared_options.EXPECTED
+@shared_options.RESULTS
+@shared_options.WORKERS
+@shared_options.AT_ONCE
+@account_options(role=None, workers=False, results=False)
+def work(
+    *,
+    plan_file: Path,
+    to: tuple[str, ...],
+    to_files: tuple[Path, ...],
+    backup_dir: Place | None,
+    local_backups: bool,
+    staged: bool,
+    accept_lockout: bool,
+    max_failures: int | None,
+    expected: str | None,
+    results: Path | None,
+    workers: int,
+    at_once: int,
+    settings: Settings,
+    output: Output,
+) -> int:
+    """Enroll users as one of several workers. PLAN is an index, or a plan.
+
+    Start it as often as you like, on all computers that share the ledger. Each worker takes an account that no other
+    worker has. It ends when no account is left.
+    """
+    wanted = ApplyOptions(
+        plan_file=plan_file,
+        vault=open_vault_for_new(backup_dir, to=to, to_files=to_files, local_backups=local_backups),
+        staged=staged,
+        accept_lockout=accept_lockout,
+        max_failures=max_failures,
+        expected=expected,
+        results=results,
+        workers=workers,
+        at_once=at_once,
+    )
+    return apply_one(wanted, settings=settings, output=output)
