@@ -76,6 +76,11 @@ NOT_RAISED: dict[str, Sequence[str]] = {
         *("Progress.alert of AccountProgress", "Progress.note of AccountProgress"),
         *("RosterAccounts.find of ChosenAccounts", "RosterAccounts.key of ChosenAccounts"),
     ),
+    "only workers and commands for many accounts use it; tests/rollout/test_work.py tests workers": (
+        *("Database.holds of SqliteDatabase", "Turns.leave of OneByOne", "Turns.leave of SharedTurns"),
+        *("Turns.todo of OneByOne", "Turns.todo of SharedTurns", "Turns.turn of OneByOne"),
+        *("Turns.turn of SharedTurns", "Turns.waits_for"),
+    ),
     "RecordedVault records the recipients of the vault inside it": ("Vault.recipients of RecordedVault",),
     "the commands of this test use the file; tests/faults/test_lost_session.py breaks the sessions of the other": (
         *("Database.check of PostgresqlDatabase", "Database.close of PostgresqlDatabase"),

@@ -138,6 +138,19 @@ def test_workers_finish_all_accounts(team: Team, number: int) -> None:
 
 
 @pytest.mark.slow
+def test_json_lines_have_a_line_for_each_user(team: Team) -> None:
+    """Users of other workers too, and a line for each account."""
+    team.plan()
+    for done in map(end, [team.work(each, "--output", "jsonl") for each in range(2)]):
+        assert done.code == 0, done.err
+        lines = [json.loads(line) for line in done.out.splitlines()]
+        assert Counter(line["schema"] for line in lines) == {
+            "mfa-kit/rollout-apply-index": ACCOUNTS * USERS,
+            "mfa-kit/rollout-apply-account": ACCOUNTS,
+        }
+
+
+@pytest.mark.slow
 def test_the_account_of_a_killed_worker_is_taken_over(team: Team) -> None:
     """The other worker waits for the account and continues it within a second."""
     team.plan()

@@ -93,11 +93,20 @@ def show_users(schema: str, works: Sequence[AccountWork], *, output: Output, hea
         users = [row for work in works for row in user_rows(work)]
         output.one(schema, {**head, "counts": counts, "accounts": accounts, "rows": users})
     elif output.form == "csv":
-        output.many(schema, [row for work in works for row in [*user_rows(work)] or [_empty(work)]], empty="")
+        output.many(schema, [*_csv_rows(works)], empty="")
     elif output.form == "jsonl":
-        for work in works:
-            for result in work.by_others:
-                output.one(schema, {**work.cells, **result_row(result)})
+        _print_by_others(schema, works, output=output)
+
+
+def _csv_rows(works: Iterable[AccountWork]) -> Iterator[ResultRow]:
+    for work in works:
+        yield from [*user_rows(work)] or [_empty(work)]
+
+
+def _print_by_others(schema: str, works: Iterable[AccountWork], *, output: Output) -> None:
+    for work in works:
+        for result in work.by_others:
+            output.one(schema, {**work.cells, **result_row(result)})
 
 
 def _shown(works: Iterable[AccountWork]) -> list[RowOutcome]:

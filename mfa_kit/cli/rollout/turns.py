@@ -129,7 +129,7 @@ class SharedTurns:
                 yield True
 
     def leave(self, work: AccountWork) -> None:
-        """Close the account if this worker can do nothing more there. Otherwise somebody may try again."""
+        """Close the account if this worker can do nothing more there. Otherwise any worker may try again."""
         number = work.account.id
         if number in self._ours:
             self._ours.discard(number)
