@@ -13,7 +13,7 @@ from mfa_kit.account.records import Entity
 
 @dataclass(frozen=True, slots=True)
 class PolicyText:
-    """The text of a policy, or None if it could not be read.
+    """A policy: `text` is its document in JSON, or None if the document could not be read.
 
     `flaw` is a sentence that says why the policy cannot be evaluated. It is None if the policy can be evaluated.
     """

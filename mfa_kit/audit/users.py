@@ -13,7 +13,7 @@ from mfa_kit.core.models import DeviceType
 
 KNOWN = (Part.DETAILS, Part.REPORT)
 RESISTANT = "NIST SP 800-63B-4 3.2.5"
-UNTOLD = "which MFA devices this user has could not be read"
+UNTOLD = "the MFA devices of this user could not be read"
 UNJUDGED = "it depends on a condition that cannot be evaluated"
 
 

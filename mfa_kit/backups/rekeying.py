@@ -50,7 +50,7 @@ class Resealer(Protocol):
         ...
 
     def check_opens(self, backup: Backup) -> None:
-        """Check that an identity of a new recipient can decrypt a backup. Raise OthersSeal if none can."""
+        """Raise OthersSeal if no identity of a new recipient can decrypt a backup."""
         ...
 
 

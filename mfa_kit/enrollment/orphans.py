@@ -69,9 +69,10 @@ def find_orphans(*, desk: Desk) -> list[Orphan]:
 
 
 def find_waiting(account: str, found: Sequence[Orphan], *, desk: Desk) -> list[Orphan]:
-    """Return the credentials that this computer's interrupted runs left on keys, if IAM no longer has their devices.
+    """Return an Orphan for each credential that a run on this computer left on a key, if IAM no longer has its device.
 
-    Credentials of the devices in `found` are left out. Makes up to two calls to IAM per interrupted run.
+    Only interrupted runs are considered, with up to two calls to IAM per run. Credentials of the devices in `found` are
+    left out.
     """
     known = {(orphan.serial, orphan.run) for orphan in found}
     return [

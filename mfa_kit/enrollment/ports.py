@@ -201,7 +201,7 @@ class Vault(Protocol):
     """The store of encrypted backups, in a folder or a bucket: writes, finds and removes them."""
 
     def check(self) -> None:
-        """Raise MfaKitError if no backup could be written. Existing files are not changed."""
+        """Raise MfaKitError if backups cannot be written. Existing files are not changed."""
         ...
 
     def place(self, intent: Intent, run: str) -> str | None:

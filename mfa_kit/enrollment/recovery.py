@@ -30,9 +30,9 @@ UNCLEAR_PAUSES = (1, 2)
 def settle(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     """Finish or undo what a run left half-made, record the entry's final state in the journal, and return that state.
 
-    The state is CONFIRMED if the device's Enable took effect, REVOKED for a revoke, otherwise UNDONE. The caller must
-    hold the run's lock. Raise Unsettled if it is not certain that this run made the device, or if a request may still
-    take effect. Raise Unlisted if the device is assigned, but IAM does not list it for its user.
+    The state is CONFIRMED if the device's Enable took effect, REVOKED for a revocation, otherwise UNDONE. The caller
+    must hold the run's lock. Raise Unsettled if it is not certain that this run made the device, or if a request may
+    still take effect. Raise Unlisted if the device is assigned, but IAM does not list it for its user.
     """
     once = _undo
     if entry.reached is Reached.REVOKING:
@@ -93,9 +93,9 @@ def _look(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
 
 
 def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
-    """Continue a revoke: deactivate and delete the device, then remove the copies of its secret.
+    """Continue a revocation: deactivate and delete the device, then remove the copies of its secret.
 
-    A revoke is never undone. Deactivating or deleting counts as done if the device no longer exists.
+    A revocation is never undone. Deactivating or deleting counts as done if the device no longer exists.
     """
     intent = entry.intent
     if mine := _is_ours(entry, desk=desk):
@@ -277,9 +277,9 @@ def settle_each(
 ) -> Iterator[tuple[Entry, Reached | MfaKitError]]:
     """Settle the dead (interrupted) runs of a user, or of all users if `user` is None.
 
-    Yield each entry with its final state, or with the error if it could not be settled. `leave_assigned` skips a revoke
-    if the user still has the device. `lost` is the serial or label of a lost key, which therefore need not be inserted.
-    In a dry run, nothing is settled or yielded.
+    Yield each entry with its final state, or with the error if it could not be settled. With `leave_assigned`, an
+    interrupted revocation is skipped if its user still has the device. `lost` is the serial or label of a lost key: a
+    run whose credential is on this key is settled without the key. In a dry run, nothing is settled or yielded.
     """
     if desk.dry:
         return

@@ -115,11 +115,11 @@ def look_to_revoke(
 ) -> Entry:
     """Settle the user's dead runs, look up the device to remove, and return its entry for `retire`.
 
-    `wanted` selects the device, as in `choose_device`. If settling has just finished an interrupted revoke of the
+    `wanted` selects the device, as in `choose_device`. If settling has just finished an interrupted revocation of the
     device, the returned entry is REVOKED. With `lost`, if the user has no device, the entry may belong to an earlier
     revoke that removed the device from IAM but still waits for the key to be inserted. Raise UsageFault if `wanted`
     does not select exactly one device, Lockout for a user's last device unless `leave_without_mfa` is true, or the
-    error of an interrupted revoke that cannot finish.
+    error of an interrupted revocation that cannot finish.
     """
     check_user(user)
     settled = settle_dead_runs(caller.account, user, desk=desk)
@@ -140,9 +140,9 @@ def look_to_revoke(
 def _finished_now(
     settled: Sequence[tuple[Entry, Reached | MfaKitError]], wanted: str | None, *, devices: Sequence[Device]
 ) -> Entry | None:
-    """Return the entry of the device's interrupted revoke if settling has just finished it, otherwise None.
+    """Return the entry of the device's interrupted revocation if settling has just finished it, otherwise None.
 
-    Raise the error of a revoke that could not finish.
+    Raise the error of a revocation that could not finish.
     """
     if devices and (wanted is None or any(wanted in device_names(device) for device in devices)):
         return None
@@ -201,7 +201,7 @@ def retire(entry: Entry, *, purpose: Purpose, desk: Desk, may_stay: bool = True)
 
 
 def _revoked(entry: Entry, *, purpose: Purpose, desk: Desk) -> Revoked:
-    """Return the result of a revoke. If the device is lost, print the commands that end its sessions."""
+    """Return the result of a revocation. If the device is lost, print the commands that end its sessions."""
     ending = _note_session_commands(entry.intent.user, desk=desk) if purpose is Purpose.LOST else ()
     return Revoked(user=entry.intent.user, serial=entry.intent.serial, backup=entry.backup, end_sessions=ending)
 

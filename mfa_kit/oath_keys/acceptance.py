@@ -31,7 +31,8 @@ def maker_check(answer: Proof | Refused, model: str | None) -> Check:
     """
     failed = [check.detail for check in answer.checks if check.value is Value.FAIL]
     if model is None or failed:
-        return Check("maker", Value.FAIL, f"not proven: {'; '.join(failed) or 'FIDO reports no model'}")
+        why = "; ".join(failed) or "the FIDO attestation does not prove a model"
+        return Check("maker", Value.FAIL, f"not proven: {why}")
     return Check("maker", Value.PASS, f"{model}, by the FIDO attestation of the same key")
 
 

@@ -86,7 +86,7 @@ class Places(Generic[S, T]):
         stopped: Callable[[], bool] = lambda: False,
         waits_for: Callable[[list[S]], object] = lambda _: None,
     ) -> None:
-        """Set the parameters. After `stopped` returns True, no further item is started."""
+        """Start nothing yet. `stopped` is called before each item. When it returns True, no further item is started."""
         self._act, self._number, self._stopped, self._waits_for = act, number, stopped, waits_for
         self._free, self._lock = number, threading.Lock()
         self._going: dict[Future[T], S] = {}

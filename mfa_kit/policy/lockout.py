@@ -55,7 +55,7 @@ UNJUDGED = "what the policies deny is unknown: "
 MEND = "change the policy so that it allows some work, or take this user out of the group"
 SESSION = "exempt sts:GetSessionToken from the deny, as the policy of `mfa-kit policy show` does"
 ROLE = "give the program a role, or take this user out of the group"
-UNREAD = "which MFA devices this user has could not be read"
+UNREAD = "the MFA devices of this user could not be read"
 SHUT = {AccessState.LOCKED, AccessState.ENROLLS, AccessState.UNKNOWN}
 
 

@@ -287,7 +287,7 @@ def _role(snapshot: Snapshot, *, known: bool) -> SetupStep:
 
 
 def _devices(everybody: Sequence[AccountUser], snapshot: Snapshot) -> list[SetupStep]:
-    """Return the step that enrolls users who have a password and no device. It is the only item of the list."""
+    """Return a list with exactly one step: enroll the users who have a password but no device."""
     bare = [one for one in everybody if one.password and one.mfa is False]
     unknown = any(one.mfa is None or one.credentials is None for one in everybody) or snapshot.hole(Part.REPORT)
     return [
@@ -301,9 +301,9 @@ def _devices(everybody: Sequence[AccountUser], snapshot: Snapshot) -> list[Setup
 
 
 def _enforced(everybody: Sequence[AccountUser], *, known: bool) -> list[SetupStep]:
-    """Return the step that attaches the policy to each group with console users. It is the only item of the list.
+    """Return a list with exactly one step: attach the policy to the groups that `_groups_without_mfa` returns.
 
-    The commands attach the policy only if no user would be locked out.
+    The commands of the step attach the policy to a group only if none of its users would be locked out.
     """
     groups = _groups_without_mfa(everybody)
     show = ["mfa-kit", "policy", "show", *(["--user-paths"] if any(one.has_path for one in everybody) else [])]

@@ -142,7 +142,7 @@ class StationRuns:
         return self.ids[-1]
 
     def keep_left(self, intent: Intent, *, desk: Desk) -> None:
-        """Check whether a failed attempt left a half-made device. If so, keep its entry in `left`."""
+        """If a failed attempt left a half-made device, add its journal entry to `left`."""
         entry = desk.journal.find(intent.serial, run=self.ids[-1]) if self.ids else None
         if entry and entry.is_half_made and entry not in self.left:
             self.left.append(entry)

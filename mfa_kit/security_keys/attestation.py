@@ -2,7 +2,7 @@
 
 Each rule is a function that takes the evidence and the policy, and returns one line of a table. What a key reports
 about itself never proves its model. A key without attestation, with self-attestation, or with a certificate that does
-not chain to a listed root does not count as genuine.
+not chain to a listed root certificate does not count as genuine.
 """
 
 from collections.abc import Callable, Sequence
@@ -107,7 +107,7 @@ def examine(
     at: float,
     known: Sequence[bytes] = (),
 ) -> Examined | SeenBefore:
-    """Register a credential, have the key sign with it, and return the verdict on the key with its evidence.
+    """Register a credential, let the key sign with it, and return the verdict on the key with its evidence.
 
     This takes two touches and leaves nothing on the key. `at` is the Unix time. `known` has the credentials of keys
     that were examined before; for such a key, return SeenBefore. Raise DeviceFault if the key first needs a PIN to be

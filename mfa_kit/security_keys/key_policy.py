@@ -1,4 +1,4 @@
-"""The requirements on security keys: the policy, its file, and the comparison with IAM's data about a key."""
+"""The policy with the requirements on security keys: its file, and its comparison with IAM's data about a key."""
 
 import re
 import tomllib
@@ -33,9 +33,10 @@ class KeyPolicy:
 
 
 def lacking(policy: KeyPolicy, certifications: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the requirements of a policy that IAM does not confirm for a key.
+    """Return a sentence for each requirement on certifications that a key does not meet according to IAM.
 
-    `certifications` is what GetMFADevice returns: the level of each certification by its name, such as FIDO.
+    `certifications` is what GetMFADevice returns for the key: the level of each certification by its name, such as
+    FIDO. Other requirements of the policy are not compared, because IAM does not report them.
     """
     return tuple(_lacking(policy, certifications))
 
@@ -84,7 +85,9 @@ def _models(name: str, value: object) -> tuple[str, ...]:
     models = tuple(each.lower() for each in _texts(name, value))
     if not models or not all(MODEL.fullmatch(each) for each in models):
         raise _unfit(
-            name, "a list of AAGUIDs such as d7781e5d-e353-46aa-afe2-3ca49f13332a, or of key identifiers (40 hex)"
+            name,
+            "a list of AAGUIDs such as d7781e5d-e353-46aa-afe2-3ca49f13332a, or of key identifiers "
+            "(40 hexadecimal digits)",
         )
     return models
 

@@ -132,7 +132,7 @@ class Metadata(Protocol):
         ...
 
     def trust(self, registration: Registration, *, at: float) -> Trusted | Untrusted:
-        """Verify the chain of a registration against the roots of the model that it names, at a Unix time."""
+        """Verify the chain of a registration with the root certificates of the model that it names, at a Unix time."""
         ...
 
 

@@ -79,7 +79,7 @@ class BoxTrial:
         if serial not in self._keys:
             if before and before.verdict is TokenVerdict.REJECTED:
                 return Undecided(
-                    what=f"AWS rejected this token: {before.reason}", hint="have AWS check it again: --probe-user USER"
+                    what=f"AWS rejected this token: {before.reason}", hint="let AWS check it again: --probe-user USER"
                 )
             return matching.judge_display(codes)
         near = before.offset if before else None

@@ -1,6 +1,6 @@
-"""Open a desk: the ports of every use case that writes, connected to AWS, the ledger and the folder of backups.
+"""Opens a Desk (the set of ports that a use case needs to change devices) with AWS, the ledger and the backups.
 
-Only wiring creates adapters, and only wiring imports inside functions, so that a verb loads only the modules that it
+Only wiring creates adapters, and only wiring imports inside functions, so that a command loads only the modules that it
 uses.
 """
 
@@ -66,9 +66,10 @@ def open_desk(
     oath_keys: OathKeys | None = None,
     stop: Stop | None = None,
 ) -> Iterator[tuple[Desk, Caller]]:
-    """Connect to AWS and the ledger, and yield a Desk for one user at a time, and the caller.
+    """Connect to AWS and the ledger. Yield a Desk that changes one user at a time, and the Caller.
 
-    `vault` defaults to the vault of the configured folder and recipients. A verb that uses OATH keys itself passes its
+    The Caller is the AWS identity of the credentials. `vault` defaults to the vault of the configured folder and
+    recipients. A verb that uses OATH keys itself passes its
     `oath_keys`, so that the user types each password only once. `stop` is as in `open_iam`. Raise the errors of
     `connect`.
     """

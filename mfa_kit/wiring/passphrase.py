@@ -155,4 +155,4 @@ def unlock(file: Path, person: Interaction) -> "UnlockedIdentity":
             if not left:
                 raise
             person.say(str(wrong))
-    raise AssertionError("the last try returns or raises")
+    raise AssertionError("not reached, because the last attempt returns the identity or raises WrongPassphrase")

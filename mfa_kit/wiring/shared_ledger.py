@@ -55,6 +55,7 @@ def ledger_state() -> "LedgerState":
 def grants_of(desks: Mapping[str, str], auditors: Sequence[str]) -> str:
     """Return the SQL that gives roles of PostgreSQL their privileges on the ledger.
 
-    `desks` maps each role that writes to its team. `auditors` are roles that read the records of all teams.
+    `desks` has the team of each role that may write, by the role's name. `auditors` are the names of roles that may
+    only read, and see the records of all teams.
     """
     return grants(desks, auditors)

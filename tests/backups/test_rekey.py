@@ -354,7 +354,7 @@ def test_a_file_that_reads_back_differently_replaces_nothing(
 def test_a_backup_that_another_process_changed_is_left_alone(
     desk: MfaKit, old: Pair, new: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A backup that a revoke removed is not written again."""
+    """A backup that a revocation removed is not written again."""
     backup = sealed(desk, "alice", old.recipient)
     real = pyrage.encrypt
 

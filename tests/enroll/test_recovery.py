@@ -503,7 +503,7 @@ def cleaned(desk: At) -> list[Cleaned]:
 
 
 def test_clean_skips_a_revoke_of_an_assigned_device(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """`clean` removes no assigned device. If the device was deactivated by other means, the revoke continues."""
+    """`clean` removes no assigned device. If the device was deactivated by other means, the revocation continues."""
     with at() as desk:
         entry = entry_of(user, reached=Reached.REVOKING, purpose=Purpose.REVOKE)
         make(desk, entry, enabled_for=user)

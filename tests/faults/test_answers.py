@@ -96,7 +96,7 @@ def nothing_is_late() -> bool:
 
 
 def gone(verb: str, user: str, lab: Lab) -> bool:
-    """Return whether a revoke got so far that the next revoke has nothing to do."""
+    """Return whether a revocation got so far that the next one has nothing to do."""
     return verb == "revoke" and not any(lab.assigned(serial) == user for serial in lab.serials())
 
 
@@ -113,7 +113,7 @@ def test_a_fault_at_any_call_is_repaired_by_the_same_command(
     tmp_path: Path,
     tried: Callable[[str, int], None],
 ) -> None:
-    """After any response, the next run of the command ends with one working device, or with none after a revoke."""
+    """After any response, the next run of the command ends with one working device, or with none after a revocation."""
     home, user = tmp_path / "whole", users()
     for _ in range(BEFORE[verb]):
         do("enroll", user, home)

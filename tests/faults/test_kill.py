@@ -30,7 +30,7 @@ def test_a_kill_at_any_step_is_repaired_by_the_same_command(
     new_home: Callable[[str], Path],
     tried: Callable[[str, int], None],
 ) -> None:
-    """Afterwards exactly one device works, or none after a revoke, and no half-made device is left."""
+    """Afterwards exactly one device works, or none after a revocation, and no half-made device is left."""
     prepare = ["enroll"] * BEFORE[verb]
     home = new_home("whole")
     user = users()

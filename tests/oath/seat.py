@@ -87,7 +87,7 @@ def do(
         if verb == "restore":
             (file,) = (home / "backups").rglob("*.age")
             return restore(user, file, identity, seat(only(keys))), notes.said
-        # A revoke and a clean find their key themselves.
+        # `revoke` and `orphans clean` find their key themselves.
         carrier: Any = seat(only(keys)) if verb in {"enroll", "replace"} else None
         return act(verb, user, desk=desk, caller=caller, carrier=carrier, method=Method("oath")), notes.said
 

@@ -1,4 +1,4 @@
-"""Tests of the commands for OATH keys over real PC/SC, from the enrollment to the revoke."""
+"""Tests of the commands for OATH keys over real PC/SC, from the enrollment to the revocation."""
 
 import io
 import json
@@ -273,7 +273,7 @@ def test_a_credential_without_its_device_is_an_orphan(mfa_kit: MfaKit, user: str
 def test_an_interrupted_revoke_that_is_repeated_succeeds(
     named: bool, mfa_kit: MfaKit, user: str, card: YkoathCard
 ) -> None:
-    """The same command completes the revoke. As long as that is not possible, the error says why."""
+    """The same command completes the revocation. As long as that is not possible, the error says why."""
     take = ("revoke", user, "--yes", "--leave-without-mfa", *(("--mfa-device", user) if named else ()))
     enroll(mfa_kit, user, "--no-touch")
     pcsc.plug()

@@ -192,7 +192,7 @@ def sentence(verb: str, begun: Begun) -> str:
 def test_a_fault_at_any_call_is_repaired_by_the_same_command(
     verb: str, fault: str, judge: KeyJudge, at_lab: Lab, begun: Callable[[str], Begun]
 ) -> None:
-    """After any fault of one AWS response, the next run ends with one working device, or with none after a revoke."""
+    """After any fault of one AWS response, the next run ends with one working device, or none after a revocation."""
     whole = begun(verb)
     seen = len(at_lab.calls)
     whole.do(verb)

@@ -54,7 +54,7 @@ class AccountReader:
         self._ask, self._now, self._sleep = ask, now, sleep
 
     def report(self, *, max_age: float) -> CredentialReport:
-        """Return the credential report. If it is older than `max_age` seconds, have IAM generate a new report.
+        """Return the credential report. If it is older than `max_age` seconds, ask IAM to generate a new report.
 
         Raise AwsFault if the new report is not ready after a minute.
         """

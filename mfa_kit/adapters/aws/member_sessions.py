@@ -1,4 +1,4 @@
-"""Opens sessions in many accounts, which share one IAM client and one STS client.
+"""Opens sessions in many accounts. All sessions share one IAM client and one STS client.
 
 A separate client for each account would take 2 ms and 2 MB. The shared clients have no valid credentials. Each request
 is signed with the credentials of the account that it concerns.
@@ -51,7 +51,9 @@ def _sign(*, context: dict[str, Any], **_: object) -> None:
     """Sign a request with its account's credentials. botocore has no public way to choose credentials per request."""
     signer = _SIGNER.get()
     if signer is None:
-        raise LookupError("a request of a shared client has no account")
+        raise LookupError(
+            "a request was made with a client that several accounts share, but no account was chosen for it"
+        )
     context.setdefault("signing", {})["request_credentials"] = signer.credentials
 
 

@@ -72,12 +72,12 @@ class S3File:
         self._url, self._calls = url, calls
 
     def is_taken(self) -> bool:
-        """Whether the object or a copy of it exists."""
+        """Whether the object exists, or a copy of it that an interrupted replacement left."""
         with self._faults("read"):
             return any(_original(each) == self._url for each in self._calls.keys(self._url))
 
     def is_there(self) -> bool:
-        """Whether the object or a copy of it exists."""
+        """Whether the object exists, or a copy of it that an interrupted replacement left."""
         return self.is_taken()
 
     def read(self, most: int) -> bytes:

@@ -151,7 +151,7 @@ class FidoKey:
             ClientPin(Ctap2(self._device)).change_pin(old.reveal(), new.reveal())
 
     def try_pin(self, pin: Pin) -> None:
-        """Check the PIN by requesting a PIN token. The token is not used."""
+        """Raise DeviceFault if the PIN is wrong. To check it, a PIN token is requested, which is not used otherwise."""
         with key_faults(), self._pin_errors():
             ClientPin(Ctap2(self._device)).get_pin_token(pin.reveal(), ClientPin.PERMISSION.GET_ASSERTION, self._rp)
 

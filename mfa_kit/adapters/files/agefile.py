@@ -104,7 +104,7 @@ class AgeFiles:
         return find_backups(self._folder, self._stores)
 
     def check(self) -> None:
-        """Raise UsageFault if no backup could or may be written to the folder."""
+        """Raise UsageFault if backups cannot or must not be written to the folder. Nothing is changed."""
         self._accept()
         self._stores.folder(self._folder).check()
 
@@ -173,8 +173,8 @@ class AgeFiles:
         path = recorded_place(entry.backup)
         if not _is_backup_of(path, entry):
             raise IntegrityFault(
-                f"the ledger names {path} as the backup of run {entry.run}, which cannot have that path; "
-                "the file was not removed",
+                f"the ledger names {path} as the backup of run {entry.run}, but no backup of that run can have this "
+                "path; the file was not removed",
                 "find out who changed the ledger; then remove the right file yourself",
             )
         for copy in (path, own_copy(path)) if entry.intent.recipient else (path,):

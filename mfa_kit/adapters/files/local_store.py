@@ -164,4 +164,4 @@ LOCAL = LocalStores()
 def _path(place: Place) -> Path:
     if isinstance(place, Path):
         return place
-    raise UsageFault(f"{place} is not on this computer", "name a folder of this computer")
+    raise UsageFault(f"{place} is not on this computer", "give a path on this computer")

@@ -54,7 +54,7 @@ class StoredFolder(Protocol):
     """A folder of backups, which may not exist."""
 
     def check(self) -> None:
-        """Raise UsageFault if no backup could be written. Nothing is changed."""
+        """Raise UsageFault if backups cannot be written to the folder. Nothing is changed."""
         ...
 
     def is_there(self) -> bool:

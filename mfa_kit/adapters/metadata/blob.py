@@ -71,11 +71,11 @@ def read_octets(path: Path) -> bytes:
 def verified_payload(blob: bytes, root: bytes, *, site: str | None, at: float) -> Payload:
     """Verify a BLOB (a JWS in compact form, RFC 7515) and return its payload.
 
-    `root` is the trusted certificate and `at` the time, in Unix seconds. If `site` is given, the BLOB must be signed
-    with a certificate for that host. A BLOB whose nextUpdate has passed is verified as of that day; the metadata check
-    reports it as stale. Raise UsageFault if it is not valid.
+    `root` is the trusted root certificate (DER), and `at` the time in Unix seconds. If `site` is given, the BLOB must
+    be signed with a certificate for that host. A BLOB whose nextUpdate has passed is verified as of that day; the
+    metadata check reports it as stale. Raise UsageFault if it is not valid.
     """
-    hint = "download blob.jwt again from https://mds3.fidoalliance.org/, or give its root with --mds-root"
+    hint = "download blob.jwt again from https://mds3.fidoalliance.org/, or give its root certificate with --mds-root"
     try:
         message, signature = blob.strip().rsplit(b".", 1)
         header, payload = (read_json(_websafe(part)) for part in message.split(b"."))

@@ -1,10 +1,10 @@
-"""Verifies certificate chains up to a trusted root (RFC 5280, 6.1, without policies).
+"""Verifies certificate chains up to a trusted root certificate (RFC 5280, 6.1, without policies).
 
 `cryptography.x509.verification` does the verification. It accepts only certificates that follow the rules for web
 servers, as the signer of the metadata does. The certificates of security keys do not follow these rules: manufacturers
 write dates, versions and serial numbers in forms that it rejects, and RFC 5280 uses only the name and the key of a
-root. So, after the signatures of a key's chain are checked, the chain is restated: certificates with the same names,
-dates and extensions are signed in the form that the verifier accepts.
+root certificate. So, after the signatures of a key's chain are checked, the chain is restated: certificates with the
+same names, dates and extensions are signed in the form that the verifier accepts.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ REASONS = {
     "critical extension": "a certificate has an unknown critical extension",
     "required extension": "a certificate lacks a required extension",
 }
-NOT_LISTED = "its certificate was not issued under a root that is listed for the model"
+NOT_LISTED = "its certificate was not issued under a root certificate that is listed for the model"
 
 
 class Unchained(Exception):
@@ -58,9 +58,10 @@ class Unchained(Exception):
 
 
 def verify_signer(chain: Sequence[x509.Certificate], root: bytes, *, site: str | None, at: datetime) -> None:
-    """Verify that a chain leads to the root, and that its first certificate is for the web server `site`.
+    """Raise Unchained unless a chain leads to the root certificate `root` (DER), and is for the web server `site`.
 
-    Raise Unchained otherwise. If `site` is None, the names and purposes in the first certificate do not matter.
+    The first certificate of the chain names the server. If `site` is None, the names and purposes in the first
+    certificate do not matter.
     """
     if not chain:
         raise Unchained("it has no certificate")
@@ -76,10 +77,10 @@ def verify_signer(chain: Sequence[x509.Certificate], root: bytes, *, site: str |
 
 
 def verify_chain(chain: Sequence[x509.Certificate], root: bytes, *, at: datetime) -> None:
-    """Verify that each certificate was issued by the next one, and the last one by the root. Raise Unchained otherwise.
+    """Raise Unchained unless each certificate was issued by the next one, and the last one by `root` (DER).
 
-    The root may also be one of the chain's own certificates (FIDO Metadata Statements, attestationRootCertificates). A
-    root is trusted whatever its dates are, and even without BasicConstraints.
+    The root certificate may also be one of the chain's own certificates (FIDO Metadata Statements,
+    attestationRootCertificates). It is trusted whatever its dates are, and even without BasicConstraints.
     """
     anchor = x509.load_der_x509_certificate(root)
     if not chain:
@@ -128,8 +129,8 @@ def _reason(error: verification.VerificationError, site: str | None) -> str:
 def _restated(path: Sequence[x509.Certificate], *, root_valid_at: datetime | None) -> Iterator[x509.Certificate]:
     """Yield a new certificate for each one in `path`, signed with temporary keys in the form that RFC 5280 requires.
 
-    Each has the name, dates and extensions of the original. The last one becomes a root that may issue certificates.
-    If `root_valid_at` is given, the root's dates are extended so that it is valid at that time.
+    Each has the name, dates and extensions of the original. The last one becomes a root certificate that may issue
+    others. If `root_valid_at` is given, its dates are extended so that it is valid at that time.
     """
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in path]
     for number, certificate in enumerate(path):

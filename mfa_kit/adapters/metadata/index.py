@@ -2,7 +2,7 @@
 
 The name of the file contains its digest, so a damaged index is not used. The index needs no signature, because anyone
 who can write to the cache folder could also change this program. A certificate chain is trusted only if it leads to a
-root that is listed for the model that the certificate names.
+root certificate that is listed for the model that the key's certificate names.
 """
 
 import json
@@ -68,7 +68,7 @@ class MetadataIndex:
         self._index.close()
 
     def source(self) -> MetadataSource:
-        """Return the metadata's name, root, number and date, and how many models and unreadable entries it has."""
+        """Return the name, root certificate, number, date, and numbers of models and unreadable entries."""
         name, root, number, next_update, models, passed_over = self._index.execute("SELECT * FROM source").fetchone()
         return MetadataSource(
             name=name,
@@ -92,7 +92,7 @@ class MetadataIndex:
         return [self._loaded(row) for (row,) in rows]
 
     def trust(self, registration: Registration, *, at: float) -> Trusted | Untrusted:
-        """Verify a registration's certificate chain with the roots of its model. `at` is the time in Unix seconds."""
+        """Verify a registration's certificate chain with the root certificates of its model, at the Unix time `at`."""
         with warnings.catch_warnings():
             # cryptography warns about a serial number of 0, which adapters/fido/statement.py reports.
             warnings.simplefilter("ignore")
@@ -110,8 +110,8 @@ class MetadataIndex:
             named = f"AAGUID {registration.aaguid}" if registration.aaguid else "this U2F certificate"
             return Untrusted(reason=f"the metadata lists no model for {named}")
         verdicts = [self._judged(registration, chain, each, at) for each in entries]
-        # The key is genuine if its chain leads to a root of one entry. The other entries of the model are kept, because
-        # their statuses count too.
+        # The key is genuine if its chain leads to a root certificate of one entry. The other entries of the model are
+        # kept, because their statuses count too.
         best = next((each for each in verdicts if isinstance(each, Trusted)), verdicts[0])
         return replace(best, others=tuple(each for each in entries if each is not best.model))
 
@@ -122,7 +122,8 @@ class MetadataIndex:
         if isinstance(root, Untrusted):
             return root
         if registration.aaguid and not registration.names_model and self._shared(root):
-            # WebAuthn, 8.2.1: if one root is listed for several models, the certificate must name the model.
+            # WebAuthn, 8.2.1: if a root certificate is listed for several models, the key's certificate must name its
+            # model.
             return Untrusted(reason=f"{model.name}: its certificate does not name the model", model=model)
         return Trusted(model=model, root=sha256(root))
 
@@ -171,18 +172,18 @@ class MetadataIndex:
 
 
 def _root_of(chain: Sequence[x509.Certificate], model: Model, *, at: datetime) -> bytes | Untrusted:
-    """Return the listed root to which a chain leads, or the reason why there is none.
+    """Return the listed root certificate (DER) to which a chain leads, or Untrusted with the reason if there is none.
 
-    If several roots are listed, the reason is that of the last one.
+    If several root certificates are listed, the reason is that of the last one.
     """
-    reason = f"{model.name}: the metadata lists no root for this model"
+    reason = f"{model.name}: the metadata lists no root certificate for this model"
     for root in model.roots:
         try:
             verify_chain(chain, root, at=at)
         except Unchained as error:
             reason = f"{model.name}: {error}"
         except GARBLED:
-            reason = f"{model.name}: a root that is listed for the model cannot be read"
+            reason = f"{model.name}: a root certificate that is listed for the model cannot be read"
         else:
             return root
     return Untrusted(reason=reason, model=model)
@@ -201,8 +202,9 @@ def open_signed(
     """Open the index of a signed BLOB, after verifying the BLOB if it has no index yet.
 
     `cache` is the folder of the indexes, and `at` the time in Unix seconds. `root`, if given, is trusted instead of
-    GlobalSign's root certificate. `numbers` is the file with the highest BLOB number that was seen for each root. Raise
-    UsageFault if the BLOB does not verify, or if one with a higher number was seen and `allow_older` is false.
+    GlobalSign's root certificate. `numbers` is the file with the highest BLOB number that was used for each root
+    certificate. Raise UsageFault if the BLOB does not verify, or if one with a higher number was used and `allow_older`
+    is false.
     """
     trusted = root or GLOBALSIGN_ROOT_R3
 
@@ -246,7 +248,7 @@ def _open(
 ) -> MetadataIndex:
     """Open the index that was built from a file's present content, or build it. `read` reads and verifies the file.
 
-    `root` is the SHA-256 of the trusted root, or None for unsigned metadata. `name` is how messages call the file.
+    `root` is the SHA-256 of the trusted root certificate, or None for unsigned metadata. Messages call the file `name`.
     """
     try:
         stat = path.stat()

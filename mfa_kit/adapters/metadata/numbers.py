@@ -1,7 +1,7 @@
-"""Stores the highest number of the metadata BLOBs that were seen, per root, so that an older BLOB is noticed.
+"""Stores the highest number of the metadata BLOBs that were used, per root certificate, to notice an older BLOB.
 
-The file has one line per new number: the SHA-256 of the root, and the number. Each line is appended in a single write,
-so concurrent processes lose nothing.
+The file has one line per new number: the SHA-256 of the root certificate, and the number. Each line is appended in a
+single write, so concurrent processes lose nothing.
 """
 
 import os
@@ -16,10 +16,10 @@ _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEX
 
 
 def check_number(file: Path, source: MetadataSource, *, allow_older: bool) -> None:
-    """Raise UsageFault if a BLOB with a higher number was seen for the same root, unless `allow_older` is true.
+    """Raise UsageFault if `file` has a higher number for the same root certificate, unless `allow_older` is true.
 
-    Store a number that is higher than all before. If the file cannot be written, nothing is stored. Raise
-    IntegrityFault if the file cannot be read.
+    If the number of `source` is higher than all numbers in the file for this root certificate, append it. An error
+    while the file is written is ignored. Raise IntegrityFault if the file cannot be read.
     """
     seen = _seen(file, str(source.root))
     if seen is not None and source.number < seen and not allow_older:

@@ -65,10 +65,11 @@ def split_lines(text: str) -> list[str]:
 
 
 def split_rows(text: str) -> Iterator[Line]:
-    """Yield a pair for each row, without comments and empty rows: its position, such as `line 3`, and its cells.
+    """Yield each row as a pair: its position, such as `line 3`, and its cells. Skip empty rows and comments.
 
-    If a row cannot be parsed, the second value is a DroppedRow with the reason. The delimiter is the comma, the
-    semicolon or the tab, whichever occurs most. Raise IntegrityFault if there are more than ROWS rows.
+    If a row cannot be parsed, the second value is a DroppedRow with the reason. The delimiter of the table is the
+    character that occurs most often in it: the comma, the semicolon or the tab. Raise IntegrityFault if there are more
+    than ROWS rows.
     """
     delimiter = max(",;\t", key=text.count)
     rows = split_lines(text)

@@ -74,8 +74,9 @@ def load_file(path: Path) -> bytes:
 def read_seed_file(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None = None) -> SeedFile:
     """Return the tokens in a seed file, and each rejected row with the reason.
 
-    `unlock` asks for the secret that decrypts the file, `now` is in Unix seconds, and `wanted` is the encoding that the
-    user gave. Raise IntegrityFault if the file is damaged or not a seed file, and UsageFault if it cannot be decrypted.
+    `unlock` asks for the passphrase or key that decrypts the file, `now` is in Unix seconds, and `wanted` is the
+    encoding that the user gave. Raise IntegrityFault if the file is damaged or not a seed file, and UsageFault if it
+    cannot be decrypted.
     """
     for magic, what, hint in WRAPPED:
         if content.startswith(magic):

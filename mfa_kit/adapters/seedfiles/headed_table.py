@@ -142,8 +142,9 @@ def _is_seed(cell: str) -> bool:
 def _headed(lines: Sequence[Line], columns: Mapping[str, int]) -> Iterator[SeedRow | DroppedRow | None]:
     """Yield each row below a header: its token with its seed, or a DroppedRow with the reason why it cannot be used.
 
-    Entra's table has TOTP tokens and a column for the time step. Any other table has a column for the type. Raise
-    IntegrityFault if it has neither, or if it has no column for the serial.
+    `lines` begins with the header, or with lines above it that cannot be parsed. `columns` has the index of each
+    field's column. Raise IntegrityFault if the header has no column for the serial. Raise it too if the header has no
+    column from which the type follows: the type itself, the algorithm, or the time interval (TOTP only).
     """
     numbered = columns.keys() & {"serial", "id"}
     if not numbered or not columns.keys() & {"factor", "period", "algorithm"}:

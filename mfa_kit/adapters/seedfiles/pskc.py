@@ -207,7 +207,10 @@ def _authentic(container: PSKC, keys: Sequence[PskcKey]) -> None:
 
 
 def _lacks_mac(container: PSKC, kept: object, *, secret: bool) -> bool:
-    """Return whether a value needs a MAC but has none. Raise UsageFault for an unsupported cipher."""
+    """Return whether the value `kept` of a key needs a MAC but has none. `secret` says whether it is the seed.
+
+    Raise UsageFault if the value is encrypted with an unsupported cipher.
+    """
     declared = bool(container.mac.algorithm)
     if not isinstance(kept, EncryptedValue):
         return secret and kept is not None and declared

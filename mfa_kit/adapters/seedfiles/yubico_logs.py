@@ -1,6 +1,6 @@
-"""Reads logs of Yubico's personalization tool. Seeds are in hex.
+"""Reads the log files of Yubico's personalization tool. The seeds in them are hexadecimal.
 
-The tool has two layouts, and a file may contain both.
+The tool can write its rows in two layouts, and a file may contain both.
 """
 
 import re

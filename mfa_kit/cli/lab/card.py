@@ -34,7 +34,7 @@ from mfa_kit.wiring import lab
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def card(*, command: tuple[str, ...], readers: tuple[str, ...], serial: int, touch_delay: float, box: int) -> int:
-    """Plug simulated OATH keys into readers of a private pcscd, for COMMAND or until Ctrl-C. Linux and root only.
+    """Plug simulated OATH keys into readers of a private pcscd, for COMMAND or until Ctrl-C. Needs Linux and root.
 
     Each reader has one key. The system's smart card service is not changed, and nothing listens on a network. Outside
     a lab, COMMAND gets no AWS credentials.

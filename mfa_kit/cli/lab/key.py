@@ -35,7 +35,7 @@ def key(
     reader: bool,
     publish: Path | None,
 ) -> int:
-    """Plug in a simulated security key, for COMMAND or until Ctrl-C. Linux and root only.
+    """Plug in a simulated security key, for COMMAND or until Ctrl-C. Needs Linux and root.
 
     The key is on USB if the kernel has /dev/uhid, otherwise in a reader of a private pcscd. Outside a lab, COMMAND gets
     no AWS credentials.

@@ -127,10 +127,10 @@ def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Setti
 
 
 def _check_all(planned: list[PlannedWork], wanted: ApplyOptions) -> None:
-    """Check that the rollout may start in all accounts.
+    """Raise Lockout or UsageFault if the rollout must not start.
 
     Raise Lockout if users of any account would be locked out, because they have no copy of their secret. Raise
-    UsageFault if no one could decrypt a backup that is needed, or if backups cannot be written.
+    UsageFault if a backup would have no recipient who can decrypt it when needed, or if backups cannot be written.
     """
     usable = [each for each in planned if not each.work.why]
     check_copies(
@@ -164,7 +164,7 @@ def _turns(
 
 
 def _foresee(one: PlannedWork, opened: OpenWork) -> None:
-    """Report the state of each user, for --dry-run."""
+    """Look up the state of each user, and add it to the results of `opened`, for --dry-run. Nothing is changed."""
     found = look_up_status(
         one.plan, holders=opened.execution.list_holders(), look=lambda _: {}, failures={}, desk=opened.ports.desk
     )

@@ -1,4 +1,4 @@
-"""Finds the accounts of an index in which a command works: accounts that are chosen and have a plan."""
+"""Finds the accounts of a rollout index in which a command will work: those that are chosen and have a plan."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,10 @@ from mfa_kit.rollout.plan import Plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenWork:
-    """A chosen account of the index, without its plan, and the work in this account."""
+    """A chosen account of a rollout index, and the work in it.
+
+    The plan of the account is not included (see PlannedWork).
+    """
 
     planned: PlannedAccount
     work: AccountWork
@@ -26,7 +29,7 @@ class ChosenWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedWork:
-    """A chosen account of the index, its plan, and the work in this account."""
+    """A chosen account of a rollout index, its plan, and the work in this account."""
 
     planned: PlannedAccount
     plan: Plan

@@ -23,10 +23,9 @@ def read_selection(
 
 
 def check_files(roster: Path | None, out: Path, skip_bad: Path | None, *, selects: bool, only: str | None) -> None:
-    """Check the files of a plan.
+    """Raise click.UsageError if a plan has neither a roster nor a selection, or both.
 
-    Raise click.UsageError if there is no roster and no selection, or if there are both. `only` may be added to either
-    of them, or be the whole selection. Raise UsageFault if two files have the same path.
+    `only` may be added to either of them, or be the whole selection. Raise UsageFault if two files have the same path.
     """
     if selects if roster else not (selects or only):
         raise click.UsageError(

@@ -208,7 +208,10 @@ def _look_up_results(
 
 
 def _queue_of(steps: Sequence[PlanStep], before: dict[str, RowResult]) -> StationQueue:
-    """Return the queue of these steps, with the results of steps that are done or failed in an earlier session."""
+    """Return a StationQueue of these steps. `before` has the status of each user, by user name.
+
+    The queue already has the results of the steps that are done, or that failed in an earlier session.
+    """
     ended = [before[step.user] for step in steps if before[step.user].outcome in {*DONE, RowOutcome.FAILED}]
     return StationQueue(steps=steps, results={result.user: result for result in ended})
 

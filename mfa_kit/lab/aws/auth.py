@@ -60,9 +60,10 @@ class AuthorizedResponse(BaseResponse):
                 self.account.remember()
 
     def _read_operation(self) -> None:
-        """Check the parameters, and raise ValidationError if they break the service model's constraints.
+        """Read the operation and its parameters from the request.
 
-        If the operation acts on the caller when no user is named, fill in the caller's name.
+        If the operation acts on the caller when no user is named, fill in the caller's name. Raise IamError with the
+        code ValidationError if a parameter breaks the service model's constraints.
         """
         action, service = self._get_action(), self.boto3_service_name
         wire.check_constraints(get_service_model(service).operation_model(action).input_shape, self.params)
@@ -79,7 +80,10 @@ class AuthorizedResponse(BaseResponse):
         return status, headers, re.sub(r"(?<=<RequestId>).*?(?=</RequestId>)", request_id, str(body))
 
     def _check_operation(self, request: Request) -> None:
-        """Raise InvalidAction if the service lacks the operation, and NotImplemented if moto does not have it."""
+        """Raise IamError if the operation of a request is not available.
+
+        Its code is InvalidAction if the service does not have the operation, and NotImplemented if moto does not.
+        """
         action = request.values.get("Action", "")
         try:
             get_service_model(self.boto3_service_name).operation_model(action)

@@ -61,7 +61,7 @@ def nearest_first(middle: int, *, behind: int, ahead: int) -> Iterator[int]:
 
 
 def code(secret: str, counter: int) -> str:
-    """Return the code of a base32 secret at a counter, which has six digits (RFC 4226, 5.3)."""
+    """Return the six-digit code of a base32 secret for a counter value (RFC 4226, 5.3)."""
     return pyotp.HOTP(secret).at(counter)
 
 

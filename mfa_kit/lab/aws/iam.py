@@ -150,7 +150,7 @@ class LabIam(Directory):
         return EmptyResult()
 
     def untag_mfa_device(self) -> ActionResult:
-        """Answer UntagMFADevice. Keys that the device does not have are ignored."""
+        """Answer UntagMFADevice. Tag keys that the device does not have are ignored."""
         device = self.backend.device(self.operation.text("SerialNumber"))
         for key in self.operation.texts("TagKeys"):
             device.tags.pop(key, None)

@@ -220,7 +220,7 @@ def _condition_holds(condition: Condition, context: Context) -> bool:
 def _matches(condition: Condition, quantifier: str, name: str, *, value: str | Sequence[str], context: Context) -> bool:
     """Return whether a condition key has the wanted values.
 
-    Raise NotImplemented for an operator that is not in TESTS.
+    Raise IamError with the code NotImplemented for an operator that is not in TESTS.
     """
     test = TESTS.get(NEGATED.get(name, name))
     if test is None or quantifier not in ("", "ForAllValues", "ForAnyValue"):

@@ -245,7 +245,10 @@ def _check_session(request: OperationRequest, caller: Principal) -> None:
 
 
 def _check_policies(request: OperationRequest, account: LabAccount, caller: Principal) -> None:
-    """Evaluate the policies for the operation, and for iam:TagMFADevice if a create request has tags."""
+    """Raise IamError with the code AccessDenied if the policies do not allow the operation.
+
+    If a CreateVirtualMFADevice request has tags, they must also allow iam:TagMFADevice.
+    """
     resource = resource_of(request, account, caller)
     context = request_context(request, account, caller)
     names = [f"{request.service}:{request.action}"]

@@ -76,7 +76,7 @@ class IssuedCertificate:
 
 
 class AttestationCa:
-    """The CA of one manufacturer, with one root. Certificates become valid ten years before `now`, a Unix time."""
+    """The CA of one manufacturer, with one root certificate. Certificates are valid from ten years before `now`."""
 
     def __init__(self, name: str = "mfa-kit lab", *, now: float, extensions: Sequence[Extension] = ()) -> None:
         self._now = datetime.fromtimestamp(now, UTC)
@@ -97,10 +97,10 @@ class AttestationCa:
     ) -> IssuedCertificate:
         """Issue a key model's attestation certificate. `aaguid` and `firmware` become extensions unless they are None.
 
-        The issuer is the root by default. `unit` is the OU of the subject, and `ca` the basic constraint. An `expired`
-        certificate expired a day before `now`. `serial` is a one-octet serial number that RFC 5280 forbids, such as 0;
-        None means a random serial number. With `generalized`, the dates are
-        GeneralizedTime, which RFC 5280 reserves for the years from 2050 on. Some manufacturers issue such certificates.
+        The issuer is the root certificate by default. `unit` is the OU of the subject, and `ca` the basic constraint.
+        An `expired` certificate expired a day before `now`. `serial` is a one-octet serial number that RFC 5280
+        forbids, such as 0; None means a random serial number. With `generalized`, the dates are GeneralizedTime, which
+        RFC 5280 reserves for the years from 2050 on. Some manufacturers issue such certificates.
         """
         extensions = list(extensions)
         if aaguid is not None:
@@ -201,7 +201,8 @@ class AttestationCa:
         """Return the metadata entry of a key model (FIDO Metadata Service 3, 3.1.1).
 
         A FIDO2 model has an `aaguid`, and a U2F model has `identifiers` of its attestation certificates. `version` is
-        the authenticatorVersion. `roots` are certificates as DER, by default only the root of this manufacturer.
+        the authenticatorVersion. `roots` are certificates as DER, by default only the root certificate of this
+        manufacturer.
         """
         naming: dict[str, object] = (
             {"aaguid": aaguid} if aaguid else {"attestationCertificateKeyIdentifiers": list(identifiers)}
@@ -236,7 +237,7 @@ class AttestationCa:
         """Return a signed metadata BLOB, which is a JWT with ES256 or RS256.
 
         `number` is the serial number of the BLOB. `site` is the name in the signing certificate, and `extensions` are
-        added to this certificate. `issuer` issues it; if None, the manufacturer's root does.
+        added to this certificate. `issuer` issues it; if None, the manufacturer's root certificate does.
         """
         key = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
         signer = self._certify(

@@ -64,7 +64,7 @@ class CtapHid:
         self._asked: float | None = None
 
     def serve(self) -> None:
-        """Answer until the wire raises EOFError or OSError."""
+        """Receive the computer's messages and send the responses, until the wire raises EOFError or OSError."""
         self._key.power_up()
         try:
             while True:

@@ -49,8 +49,8 @@ OWNER_USES = ("pg_try_advisory_lock(bigint)", "pg_try_advisory_lock_shared(bigin
 def grants(desks: Mapping[str, str], auditors: Sequence[str]) -> str:
     """Return the SQL that gives these roles their privileges. The roles must exist.
 
-    `desks` maps each role that may write to its team. `auditors` are roles that may only read, but all teams' rows. The
-    SQL can be run several times, and again later for more roles.
+    `desks` has the team of each role that may write, by the role's name. `auditors` are the names of roles that may
+    only read, and see the rows of all teams. The SQL can be run several times, and again later for more roles.
     """
     return "\n".join([*_groups(), *_members(desks, auditors), ""])
 

@@ -28,16 +28,16 @@ def version_of(session: Session) -> int | None:
 
 
 def check_version(session: Session, address: Address) -> None:
-    """Raise IntegrityFault if there is no schema, or if it is not of the version that this mfa-kit uses."""
+    """Raise IntegrityFault if the ledger's schema does not exist, or if this mfa-kit uses another version of it."""
     number = version_of(session)
     if number is None:
         raise IntegrityFault(
-            f"there is no ledger in {address.label}", "have the owner of the database create it: mfa-kit ledger init"
+            f"there is no ledger in {address.label}", "ask the owner of the database to create it: mfa-kit ledger init"
         )
     if number < len(FILES):
         raise IntegrityFault(
             f"the ledger {address.label} was made by an older mfa-kit",
-            "have its owner bring it up to date: mfa-kit ledger migrate",
+            "ask its owner to bring it up to date: mfa-kit ledger migrate",
         )
     if number > len(FILES):
         raise IntegrityFault(
