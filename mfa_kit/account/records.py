@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessKey:
-    """An access key of a user or of root, as the credential report describes it, which is without the key's ID.
+    """An access key of a user or of root, as the credential report describes it. The report does not have the key's ID.
 
     `rotated` is when it was created or last changed, and `used` when it was last used, in Unix seconds; None if unknown
     or never. `region` and `service` are those of the last use.

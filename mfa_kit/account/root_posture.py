@@ -79,8 +79,8 @@ KINDS = {
 class RootPosture:
     """The credentials of an account's root user. A fact that could not be read is None.
 
-    The facts come from iam:GetAccountSummary. `devices` has all MFA devices of root, which only a session of root can
-    list. `virtual` says whether root has a virtual device, which other sessions can see too. `unread` has the reasons
+    The facts come from iam:GetAccountSummary. `devices` has all MFA devices of root; only a session of root can list
+    them. `virtual` says whether root has a virtual device; other sessions can see this too. `unread` has the reasons
     why facts are missing.
     """
 

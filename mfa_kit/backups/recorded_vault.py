@@ -1,4 +1,4 @@
-"""A Vault, which writes encrypted backups, that records the recipients of each backup before it writes the file."""
+"""A Vault (store of encrypted backups) that records the recipients of each backup before it writes the file."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol

@@ -79,7 +79,7 @@ def audit(
 
 
 def _write(snapshot: Snapshot, answers: Sequence[RuleAnswer], output: Output) -> None:
-    """Print the answer of each rule, which is its result with its findings.
+    """Print the answer of each rule: its result and its findings.
 
     A table has one paragraph per rule, HTML is one page, and JSON is one document. JSON Lines and CSV have one line per
     finding.

@@ -156,7 +156,7 @@ def _check_resume(method: str | None, *, identities: tuple[Path, ...], settings:
 def _resume(
     user: str, method_options: Options, identities: Identities, backup_dir: Place | None, *, settings: Settings
 ) -> ResultRow:
-    """Enable a user's half-made device, which IAM lists but which is not enabled. Return its result row.
+    """Enable a user's half-made device, and return its result row.
 
     The secret is taken from the device's encrypted backup.
     """

@@ -71,7 +71,7 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
                 return record_confirmed(entry, desk=desk)
             raise Unlisted(
                 f"{intent.serial} is assigned, but IAM does not list it for {intent.user}",
-                f"run this later, which finishes the enrollment: mfa-kit enroll {quote(intent.user)}",
+                f"run this later to finish the enrollment: mfa-kit enroll {quote(intent.user)}",
             ) from None
     return remove_copies(entry, carrier, Reached.UNDONE, mine=mine, desk=desk)
 

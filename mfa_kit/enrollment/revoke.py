@@ -234,7 +234,7 @@ def look_to_replace(
 ) -> tuple[Intent, Entry | None]:
     """Settle the user's dead runs, and return the intent of the new device and the entry of the device to remove.
 
-    The entry is None if a lost device no longer exists, which happens when an interrupted command is run again.
+    The entry is None if a lost device no longer exists, for example when an interrupted command is run again.
     `wanted` selects the device to remove, as in `choose_device`. Raise UsageFault if it does not select exactly one
     device, or if the new device cannot be made.
     """

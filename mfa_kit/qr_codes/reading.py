@@ -57,6 +57,6 @@ def device_in(uri: KeyUri) -> FoundDevice:
 def read_device(image: Png) -> FoundDevice:
     """Return the device in a picture's QR code.
 
-    Raise IntegrityFault unless the picture has exactly one QR code, which is for AWS.
+    Raise IntegrityFault unless the picture has exactly one QR code, and this code is for AWS.
     """
     return device_in(decoding.read(image))

@@ -57,7 +57,7 @@ def confirm_devices(enabled: Sequence[Entry], *, desk: Desk, execution: Executio
     """Wait up to 30 s until IAM lists each of these enabled devices for its user.
 
     Record the listed devices as confirmed, print a warning for each of the others, and return the others. IAM's list of
-    all virtual devices is used, which takes fewer calls than a list for each user.
+    all virtual devices is used, because it takes fewer calls than a list for each user.
     """
     left = list(enabled)
     for pause in (*PAUSES, None):

@@ -35,9 +35,9 @@ class Action(StrEnum):
 class PlanStep:
     """One row of a plan, and the action for it.
 
-    `repair` means that an interrupted run on this computer left a half-made device, which is settled first. `devices`
-    are the serials of the user's devices. `key_before` is the fingerprint of the public key to which this computer last
-    encrypted a backup for the user. It is empty if that key is also in the roster.
+    `repair` means that an interrupted run on this computer left a half-made device; that run is settled first.
+    `devices` are the serials of the user's devices. `key_before` is the fingerprint of the public key to which this
+    computer last encrypted a backup for the user. It is empty if that key is also in the roster.
     """
 
     row: RosterRow

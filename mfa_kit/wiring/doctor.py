@@ -228,7 +228,7 @@ def _clock(offset: float) -> Diagnosis:
 
 
 def _rights(allowed: Mapping[str, bool | None]) -> Iterator[Diagnosis]:
-    """Yield a line for each action, which the policy simulator allows (True), denies (False) or leaves open (None)."""
+    """Yield a line for each action. The simulator allows it (True), denies it (False) or leaves it open (None)."""
     unsaid = SIMULATE if all(each is None for each in allowed.values()) else "depends on a condition, such as MFA"
     for action, answer in allowed.items():
         match answer:

@@ -115,7 +115,7 @@ class SecurityKeys:
         """Return what one key reports about itself, and the published facts about the model that it claims to be.
 
         The facts are None if nothing is published about the model. `wanted` is as in `open`. With `count`, or with PINs
-        from standard input, the key's resident credentials are counted, which requires its PIN.
+        from standard input, the key's resident credentials are counted with its PIN.
         """
         with self.open(wanted) as opened:
             info = opened.info()

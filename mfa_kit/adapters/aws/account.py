@@ -145,7 +145,7 @@ class AccountReader:
         return [Device(row["SerialNumber"], REPORTED_ROOT, _seconds(row.get("EnableDate"))) for row in rows]
 
     def certifications(self, key: Device) -> tuple[str, ...]:
-        """Return the certifications of a security key, such as `FIDO L1`, which may be none (iam:GetMFADevice)."""
+        """Return the certifications of a security key, such as `FIDO L1`; () if it has none (iam:GetMFADevice)."""
         serial, user = key.serial, key.user or ""
         found = self._ask(lambda iam: iam.get_mfa_device(SerialNumber=serial, UserName=user))
         return tuple(f"{name} {level}" for name, level in sorted(found.get("Certifications", {}).items()))

@@ -269,7 +269,7 @@ def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> 
 def moment(text: Any) -> datetime:
     """Parse a time in a response as botocore does, but try ISO 8601 first.
 
-    botocore guesses the format of each time, which takes most of the time for a long page. Raise ResponseParserError
+    botocore guesses the format of each text, and this takes most of the time for a long page. Raise ResponseParserError
     for text that is not a time.
     """
     try:

@@ -40,7 +40,7 @@ class AskOrganizations(Protocol):
 
 
 class OrganizationsPage(TypedDict):
-    """The token for the next page, which a page has besides its rows. On the last page, it is missing or empty."""
+    """The token for the next page, as every page has it. On the last page, it is missing or empty."""
 
     NextToken: NotRequired[str]
 
@@ -58,8 +58,7 @@ class OrganizationReader:
         """Yield each account with its state, in the order of Organizations.
 
         `ou` is the ID of an organizational unit or of the root. If given, only the accounts in this unit and in the
-        units below it are listed. With `with_tags`, tags are read in the form `KEY:VALUE`, which takes one call per
-        account.
+        units below it are listed. With `with_tags`, tags are read in the form `KEY:VALUE`, with one call per account.
 
         Raise AccessDenied if the caller may not list the accounts, UsageFault if there is no such unit, and AwsFault if
         the caller's account is not in an organization.

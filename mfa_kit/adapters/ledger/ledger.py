@@ -162,7 +162,7 @@ class Ledger:
         self._database.log((EVENT, rows))
 
     def lightly(self) -> AbstractContextManager[None]:
-        """Until the context ends, rows need not survive a power cut, which makes writing many of them fast."""
+        """Return a context in which many rows are written fast. A power cut may lose them until the context ends."""
         return self._database.lightly()
 
     def history(self, *, user: str | None = None, since: float = 0.0) -> list[LogLine]:

@@ -87,9 +87,9 @@ class Database(Protocol):
         ...
 
     def lightly(self) -> AbstractContextManager[None]:
-        """Until the context ends, rows need not survive a power cut."""
+        """Return a context in which many rows are written fast. A power cut may lose them until the context ends."""
         ...
 
     def close(self) -> None:
-        """Close the database, which releases all locks."""
+        """Close the database, and so release all locks."""
         ...

@@ -1,6 +1,6 @@
 """An OATH key as a Carrier, the object that stores a device's secret and supplies its codes.
 
-The secret is stored in a credential on the key, which is written, checked, and later removed.
+The secret is stored in a credential on the key. This module writes, checks and later removes the credential.
 """
 
 import shlex
@@ -57,8 +57,8 @@ def compute_pair(
     """Return two consecutive codes: those of the previous and the current step at the time of the last touch.
 
     `judge` is called with each step and its code. `sleep`, if given, is called after the first code to wait for the
-    next step. If a step ends while the user touches the key, the code of the next step is computed too, which takes one
-    more touch, because IAM would otherwise store a wrong clock offset.
+    next step. If a step ends while the user touches the key, the code of the next step is computed too. This takes
+    one more touch, but otherwise IAM would store a wrong clock offset.
     """
     shown: dict[int, str] = {}
 

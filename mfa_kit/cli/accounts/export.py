@@ -21,7 +21,7 @@ from mfa_kit.wiring.settings import Settings
 @account_options.TAG
 @account_options.role_option(AUDIT_ROLE)
 @account_options.EXTERNAL
-@click.option("--with-tags", is_flag=True, help="Also write the accounts' tags, which takes one call per account.")
+@click.option("--with-tags", is_flag=True, help="Also write the accounts' tags (one call per account).")
 def export(
     *,
     out: Path,

@@ -23,7 +23,7 @@ class KeyRow:
 
     `own` has the fields that only one source has, with names that begin with `fido_` or `oath_`. `where` are the key's
     places: the names of its readers, or the paths of its USB devices. `names` are names for `--key` in addition to the
-    serial and the places. `details` has one function per source, which reads more from the key. `beside` returns the
+    serial and the places. `details` has one function per source, to read more from the key. `beside` returns the
     place of the same device in another source, or None.
     """
 
@@ -84,7 +84,7 @@ class KeySource(Protocol):
 class FidoSource:
     """FIDO security keys.
 
-    With `count`, their details include the number of resident credentials, which needs the PIN.
+    With `count`, their details include the number of resident credentials. To count them, the PIN is needed.
     """
 
     def __init__(self, keys: SecurityKeys, *, count: bool = False) -> None:

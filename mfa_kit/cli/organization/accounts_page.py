@@ -51,7 +51,7 @@ class ReadAccount(NamedTuple):
 
 
 def organization_page(visits: "Sequence[Visit[Audited]]", *, caller: "Caller") -> str:
-    """Return the HTML page of an audit of many accounts, which lists the accounts with the worst results first.
+    """Return the HTML page of an audit of many accounts. Accounts with the worst results come first.
 
     `visits` has the audit of each account, or the reason why the account could not be read. `caller` is the identity of
     the credentials.

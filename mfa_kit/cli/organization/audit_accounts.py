@@ -128,7 +128,7 @@ def _begin(
 ) -> list[Visit[Audited]]:
     """Begin a run, or with --resume continue the last run.
 
-    Return a visit, which has the audit, for each account that the last run read completely; [] for a new run. For these
+    Return a Visit with the audit of each account that the last run read completely; [] for a new run. For these
     accounts, the rules are evaluated again and the files with the results are written again. With `keeps`, the visits
     contain the complete results.
     """

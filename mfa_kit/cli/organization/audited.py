@@ -10,7 +10,7 @@ from mfa_kit.cli.results import ResultRow
 class Audited:
     """The audit of one account.
 
-    `document` is the complete result. It is None if only the figures (`overview`) are needed, which saves memory with a
+    `document` is the complete result. It is None if only the figures (`overview`) are needed, to save memory with a
     thousand accounts. `failed` says whether the exit code of the command is 1 because of this account.
     """
 

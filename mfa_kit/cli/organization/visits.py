@@ -54,7 +54,7 @@ def account_cells(visit: Visit[T]) -> dict[str, str | None]:
 
 
 def state_of(visit: Visit[T]) -> str:
-    """Return the state of an account for its row, which is `unknown` if the account could not be read."""
+    """Return the state of an account for its row, or `unknown` if the account could not be read."""
     return UNKNOWN if visit.state in UNREAD else visit.state
 
 

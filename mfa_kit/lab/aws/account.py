@@ -145,7 +145,7 @@ class LabAccount:
         return datetime.fromtimestamp(int(self.now()), UTC)
 
     def add_user(self, name: str, *, path: str = "/") -> LabUser:
-        """Create a user. Raise IamError EntityAlreadyExists if the name is taken."""
+        """Create a user. Raise IamError with the code EntityAlreadyExists if the name is taken."""
         return self.backend.create_user(self.region, name, path)
 
     def add_admin(self) -> None:
@@ -179,8 +179,9 @@ class LabAccount:
     def secret(self, key: str, token: str | None, *, service: str) -> tuple[str, Principal]:
         """Return the secret of an access key, and the principal who signs with it.
 
-        `token` is the session token, if any. Raise IamError ExpiredToken if the session expired. Raise IamError
-        InvalidClientTokenId if the key is inactive, its account is closed, or this account did not issue the key.
+        `token` is the session token, if any. Raise IamError with the code ExpiredToken if the session expired. Raise
+        IamError with the code InvalidClientTokenId if the key is inactive, its account is closed, or this account did
+        not issue the key.
         """
         unknown = IamError("InvalidClientTokenId", "The security token included in the request is invalid.")
         if self.membership is not None and not self.membership.is_open:

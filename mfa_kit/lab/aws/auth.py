@@ -121,7 +121,7 @@ def authenticate(account: LabAccount, request: WsgiRequest) -> Principal:
 
 
 def _check_date(account: LabAccount, stamp: str) -> None:
-    """Raise SignatureDoesNotMatch if the date of the signature is too far in the past or the future."""
+    """Raise IamError with the code SignatureDoesNotMatch if the signature's date is too far in the past or future."""
     limit = account.settings.clock_tolerance
     at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
     now = account.now()

@@ -114,7 +114,10 @@ class LabBackend(IAMBackend):
     def create_user(
         self, region_name: str, user_name: str, path: str | None = "/", tags: list[dict[str, str]] | None = None
     ) -> LabUser:
-        """Create a user. Raise EntityAlreadyExists if the name is taken. Case does not matter (API CreateUser)."""
+        """Create a user. Names that differ only in case are the same name (API CreateUser).
+
+        Raise IamError with the code EntityAlreadyExists if the name is taken.
+        """
         if user_name in self.users:
             raise IamError("EntityAlreadyExists", f"User with name {user_name} already exists.")
         user = LabUser(self, user_name, path or "/")  # type: ignore[abstract] # moto never calls the abstract methods
@@ -124,9 +127,10 @@ class LabBackend(IAMBackend):
         return user
 
     def delete_user(self, user_name: str) -> None:
-        """Delete a user. Raise DeleteConflict while the user has devices, keys, a password or groups.
+        """Delete a user.
 
-        moto does not check this. It is unknown which of several conflicts IAM reports first.
+        Raise IamError with the code DeleteConflict while the user has devices, keys, a password or groups; moto does
+        not check this. It is unknown which of several conflicts IAM reports first.
         """
         user = self.get_user(user_name)
         for held, first in (
@@ -154,7 +158,7 @@ class LabBackend(IAMBackend):
             group.users.append(user)
 
     def remove_user_from_group(self, group_name: str, user_name: str) -> None:
-        """Remove a user from a group. Raise NoSuchEntity if the user is not a member."""
+        """Remove a user from a group. Raise moto's error with the code NoSuchEntity if the user is not a member."""
         super().remove_user_from_group(group_name, user_name)
         self.get_user(user_name).groups.pop(self.get_group(group_name).name)
 
@@ -163,7 +167,10 @@ class LabBackend(IAMBackend):
         return list(self.get_user(user_name).groups.values())
 
     def get_policy(self, policy_arn: str) -> ManagedPolicy:
-        """Return a managed policy of the account or of AWS. Raise NoSuchEntity if there is no policy with this ARN."""
+        """Return a managed policy of the account or of AWS.
+
+        Raise moto's error with the code NoSuchEntity if it does not exist.
+        """
         self._load_aws_policy(policy_arn)
         return super().get_policy(policy_arn)
 
@@ -193,7 +200,7 @@ class LabBackend(IAMBackend):
                 self.aws_managed_policies.append(found)
 
     def get_user(self, name: str) -> LabUser:
-        """Return a user. Raise NoSuchEntity if no user has this name."""
+        """Return a user. Raise moto's error with the code NoSuchEntity if no user has this name."""
         super().get_user(name)
         user: LabUser = self.users[name]
         return user
@@ -207,7 +214,7 @@ class LabBackend(IAMBackend):
         return [key for user in self.all_users() for key in user.access_keys]
 
     def device(self, serial: str) -> VirtualDevice:
-        """Return a virtual device. Raise NoSuchEntity if no device has this ARN."""
+        """Return a virtual device. Raise IamError with the code NoSuchEntity if no device has this ARN."""
         found = self.virtual_mfa_devices.get(serial)
         if not isinstance(found, VirtualDevice):
             raise IamError("NoSuchEntity", f"VirtualMFADevice with serial number {serial} does not exist.")
@@ -216,7 +223,7 @@ class LabBackend(IAMBackend):
     def codes(self, serial: str) -> DeviceCodes:
         """Return the DeviceCodes (the secret and the last accepted code) of a virtual device or a hardware token.
 
-        Raise NoSuchEntity if there is no such device.
+        Raise IamError with the code NoSuchEntity if there is no such device.
         """
         token = self.tokens.get(serial)
         return token.codes if token else self.device(serial).codes

@@ -56,8 +56,9 @@ class Directory(auth.AuthorizedResponse, IamResponse):
     def _user(self) -> LabUser:
         """Return the user that the request names.
 
-        Raise ValidationError if it names none, or NoSuchEntity if it does not exist. If the operation acts on the
-        caller when no user is named, auth.py has filled in the caller's name.
+        Raise IamError with the code ValidationError if it names none, or moto's error with the code NoSuchEntity if the
+        user does not exist. If the operation acts on the caller when no user is named, auth.py has filled in the
+        caller's name.
         """
         name = self.operation.text("UserName")
         if not name:
@@ -177,14 +178,14 @@ class Directory(auth.AuthorizedResponse, IamResponse):
     # Passwords.
 
     def create_login_profile(self) -> ActionResult:
-        """Answer CreateLoginProfile. Raise EntityAlreadyExists if the user has a password."""
+        """Answer CreateLoginProfile. Raise IamError with the code EntityAlreadyExists if the user has a password."""
         user = self._user()
         if user.password:
             raise IamError("EntityAlreadyExists", f"Login Profile for user {user.name} already exists.")
         return self._set_password(user)
 
     def update_login_profile(self) -> ActionResult:
-        """Answer UpdateLoginProfile. Raise NoSuchEntity if the user has no password."""
+        """Answer UpdateLoginProfile. Raise IamError with the code NoSuchEntity if the user has no password."""
         user = self._user()
         if not user.password:
             raise IamError("NoSuchEntity", f"Login Profile for User {user.name} cannot be found.")
@@ -219,7 +220,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
     def get_credential_report(self) -> ActionResult:
         """Answer GetCredentialReport.
 
-        Raise ReportNotPresent if there is no report, and ReportExpired if it is too old.
+        Raise IamError with the code ReportNotPresent if there is no report, or ReportExpired if it is too old.
         """
         report = self.account.report
         if report is None:

@@ -21,7 +21,7 @@ class LabIam(Directory):
     """IAM's operations on MFA devices."""
 
     def _tags(self) -> dict[str, str]:
-        """Return the tags of the request. Raise InvalidInput if keys differ only in case."""
+        """Return the tags of the request. Raise IamError with the code InvalidInput if keys differ only in case."""
         tags = self.operation.tags()
         if len({key.lower() for key, _ in tags}) < len(tags):
             raise IamError("InvalidInput", "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
@@ -49,7 +49,7 @@ class LabIam(Directory):
         return ActionResult({"VirtualMFADevice": made})
 
     def delete_virtual_mfa_device(self) -> ActionResult:
-        """Answer DeleteVirtualMFADevice. Raise DeleteConflict while the device is assigned."""
+        """Answer DeleteVirtualMFADevice. Raise IamError with the code DeleteConflict while the device is assigned."""
         device = self.backend.device(self.operation.text("SerialNumber"))
         if device.user is not None:
             raise IamError("DeleteConflict", "MFA VirtualDevice in use. Must deactivate first.")
@@ -128,7 +128,7 @@ class LabIam(Directory):
             raise IamError("NoSuchEntity", "MFA Device invalid for user.")
 
     def _accept_codes(self, serial: str) -> None:
-        """Accept the two codes of the request. Raise InvalidAuthenticationCode if they do not match."""
+        """Accept the request's two codes. Raise IamError with the code InvalidAuthenticationCode if they are wrong."""
         accepted = self.backend.codes(serial).accept_pair(
             self.operation.text("AuthenticationCode1"),
             self.operation.text("AuthenticationCode2"),
@@ -141,7 +141,7 @@ class LabIam(Directory):
     # Tags of virtual devices.
 
     def tag_mfa_device(self) -> ActionResult:
-        """Answer TagMFADevice. Raise LimitExceeded above 50 tags."""
+        """Answer TagMFADevice. Raise IamError with the code LimitExceeded above 50 tags."""
         device = self.backend.device(self.operation.text("SerialNumber"))
         wanted = device.tags | self._tags()
         if len(wanted) > TAGS:

@@ -97,7 +97,10 @@ def _parameters(request: Request) -> Mapping[str, object]:
 
 
 def _check_form(shape: Shape | None, call: OperationRequest) -> None:
-    """Raise InvalidInputException if a parameter breaks the service model (API ListAccounts: Reason)."""
+    """Raise IamError with the code InvalidInputException if a parameter breaks the service model.
+
+    Source: API ListAccounts, Reason.
+    """
     try:
         wire.check_constraints(shape, call.params)
     except IamError:
@@ -191,7 +194,10 @@ def _describe_unit(organization: LabOrganization, call: OperationRequest) -> Ans
 
 
 def _parent(organization: LabOrganization, call: OperationRequest) -> str:
-    """Return the root or OU that a request names. Raise ParentNotFoundException if no root or OU has this ID."""
+    """Return the root or OU that a request names.
+
+    Raise IamError with the code ParentNotFoundException if no root or OU has this ID.
+    """
     parent = call.text("ParentId")
     if parent != organization.root_id and parent not in organization.units:
         raise IamError("ParentNotFoundException", "You specified parent that doesn't exist.")

@@ -220,9 +220,9 @@ class Layer(NamedTuple):
 
 
 def authorize(request: OperationRequest, account: LabAccount, caller: Principal) -> None:
-    """Raise AccessDenied if the caller's policies or credentials do not permit this request.
+    """Raise IamError if the caller's policies or credentials do not permit this request.
 
-    Raise InvalidClientTokenId for a request to IAM with session credentials that can never call IAM.
+    The code is InvalidClientTokenId for session credentials that can never call IAM, otherwise AccessDenied.
     """
     if request.action == "GetCallerIdentity":
         return
@@ -261,7 +261,7 @@ def _check_policies(request: OperationRequest, account: LabAccount, caller: Prin
 
 
 def _check_layer(layer: Layer, name: str, words: str, decision: EvalDecision) -> None:
-    """Raise AccessDenied if one set of policies does not allow an operation."""
+    """Raise IamError with the code AccessDenied if one set of policies does not allow an operation."""
     if decision is EvalDecision.EXPLICIT:
         raise IamError("AccessDenied", f"{words} with an explicit deny in {layer.article} {layer.kind}")
     free = layer.kind != CONTROL and name.partition(":")[2] in FREE
@@ -284,9 +284,9 @@ def layers(account: LabAccount, caller: Principal) -> Iterator[Layer]:
 
 
 def _check_self_management(request: OperationRequest, caller: Principal) -> None:
-    """Raise AccessDenied if a user who has a device changes one of their own devices without a session with MFA.
+    """Raise IamError if a user who has a device changes one of their own devices without a session with MFA.
 
-    Source: AWS security bulletin AWS-2023-001.
+    The code is AccessDenied. Source: AWS security bulletin AWS-2023-001.
     """
     if caller.kind != "user" or caller.user is None or not caller.user.mfa_devices:
         return

@@ -135,7 +135,10 @@ class Lab:
         }
 
     def add_user(self, name: str, *, path: str = "/") -> None:
-        """Create a user of the management account. Raise IamError EntityAlreadyExists if the name is taken."""
+        """Create a user of the management account.
+
+        Raise IamError with the code EntityAlreadyExists if the name is taken.
+        """
         with self.account.lock:
             self.account.add_user(name, path=path)
 

@@ -116,8 +116,8 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
     def _check_trust(self, role: Role, *, mfa: bool) -> str | None:
         """Return the source identity of the new session.
 
-        Raise AccessDenied if the caller may not assume the role. If the session has a source identity, the call needs
-        sts:SetSourceIdentity too, also if an earlier role of the chain has set the identity.
+        Raise IamError with the code AccessDenied if the caller may not assume the role. If the session has a source
+        identity, the call needs sts:SetSourceIdentity too, also if an earlier role of the chain has set the identity.
         """
         if not self._may("sts:AssumeRole", role, mfa=mfa):
             raise self._denial("AssumeRole", role.arn)
@@ -128,7 +128,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         return source
 
     def _check_duration(self, role: Role) -> None:
-        """Raise ValidationError if the requested session is too long.
+        """Raise IamError with the code ValidationError if the requested session is too long.
 
         The limit is that of the role, or one hour if the caller is a session of a role.
         """
@@ -160,7 +160,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
     def _task(self) -> str:
         """Return the name of the task policy in the request.
 
-        Raise ValidationError if it is not one of the five policies of AWS.
+        Raise IamError with the code ValidationError if it is not one of the five policies of AWS.
         """
         given = self.operation.params.get("TaskPolicyArn")
         arn = str(given.get("arn")) if isinstance(given, dict) else ""
@@ -190,7 +190,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
     def _check_code(self) -> bool:
         """Return whether the request has a code.
 
-        Raise AccessDenied if STS does not accept it for the device in the request.
+        Raise IamError with the code AccessDenied if STS does not accept it for the device in the request.
         """
         serial, code = self.operation.text("SerialNumber"), self.operation.text("TokenCode")
         if not serial and not code:

@@ -141,7 +141,10 @@ def error_code(body: bytes) -> str:
 
 
 def parse_authorization(header: str) -> Signature:
-    """Parse a SigV4 Authorization header. Raise IamError IncompleteSignature if it is malformed, as AWS does."""
+    """Parse a SigV4 Authorization header.
+
+    Raise IamError with the code IncompleteSignature if it is malformed, as AWS does.
+    """
     parts = dict(part.strip().partition("=")[::2] for part in header.removeprefix("AWS4-HMAC-SHA256").split(","))
     try:
         key, day, region, service, _ = parts["Credential"].split("/")
@@ -238,9 +241,10 @@ def _member(member: str, above: str) -> str:
 
 
 def check_constraints(shape: Shape | None, params: Mapping[str, object]) -> None:
-    """Raise ValidationError if parameters break the service model's lengths, patterns, enums or required members.
+    """Raise IamError with the code ValidationError if parameters break constraints of the service model.
 
-    botocore checks lengths only. The service checks the rest.
+    The constraints are lengths, patterns, enums and required members. botocore checks lengths only. The service checks
+    the rest.
     """
     found = [] if shape is None else list(_violations(shape, params, ""))
     if found:
@@ -268,7 +272,10 @@ def cut_page(rows: Sequence[T], request: OperationRequest, *, key: Callable[[T],
 
 
 def decode_marker(marker: str) -> str:
-    """Return the key that a marker encodes. Raise ValidationError for a marker that this lab did not issue."""
+    """Return the key that a marker encodes.
+
+    Raise IamError with the code ValidationError for a marker that this lab did not issue.
+    """
     try:
         mark = base64.urlsafe_b64decode(marker)
     except (ValueError, binascii.Error):

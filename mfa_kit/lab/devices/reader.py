@@ -159,7 +159,7 @@ class Readers:
         return {"PCSCLITE_CSOCK_NAME": str(self.socket)}
 
     def insert(self, card: SimulatedCard, reader: int = 0) -> None:
-        """Insert a card, and wait until pcscd has powered it, which takes about half a second.
+        """Insert a card, and wait about half a second until pcscd has powered it.
 
         Raise DeviceFault if pcscd does not power the card within START seconds.
         """

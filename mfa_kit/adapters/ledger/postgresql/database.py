@@ -240,7 +240,7 @@ class PostgresqlDatabase:
         return nullcontext()
 
     def close(self) -> None:
-        """Close all sessions, which releases all locks."""
+        """Close all sessions, and so release all locks."""
         with self.faults():
             for session in {id(each): each for each in self._sessions.values()}.values():
                 session.close()
