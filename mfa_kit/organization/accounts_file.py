@@ -25,7 +25,7 @@ OTHER_CLOUDS = ("subscriptions", "projects", "tenancies")
 DEEPEST = 50
 FORMAT = "see docs/accounts-file.md, or write a file: mfa-kit accounts export -o FILE"
 
-# Returns the place of an account in the file, such as `line 3`. The arguments are the index of the account, from 0, and
+# Returns where an account is in the file, such as `line 3`. The arguments are the index of the account, from 0, and
 # the name of one of its keys, or None for the whole account.
 Locate = Callable[[int, str | None], str]
 
@@ -34,8 +34,8 @@ Locate = Callable[[int, str | None], str]
 class AccountFault:
     """An error in one account of a file.
 
-    `place` is the account's place in the file, such as `line 3`. `key` is the name of the invalid key, or None if the
-    error concerns the whole account. `what` is the error message.
+    `place` says where the account is in the file, such as `line 3`. `key` is the name of the invalid key, or None if
+    the error concerns the whole account. `what` is the error message.
     """
 
     place: str
@@ -55,15 +55,15 @@ class ParsedAccounts:
 
 
 def number_accounts(index: int, _: str | None) -> str:
-    """Return `account N` as the place of an account in a file without line numbers. The index 0 is `account 1`."""
+    """Return where an account is in a file without line numbers: `account 1` for the index 0."""
     return f"account {index + 1}"
 
 
 def parse_accounts(document: object, *, locate: Locate = number_accounts) -> ParsedAccounts:
     """Parse the content of an accounts file, which is the value that was read from JSON or YAML.
 
-    Return the valid accounts, and the errors of the others. `locate` returns the place of an account for its errors.
-    Raise UsageFault if there is no list of accounts, or if a top-level key is unknown or invalid.
+    Return the valid accounts, and the errors of the others. `locate` returns where an account is in the file, for its
+    errors. Raise UsageFault if there is no list of accounts, or if a top-level key is unknown or invalid.
     """
     items, shared = _top(document)
     accounts: list[OrgAccount] = []

@@ -91,7 +91,7 @@ def _unread(account: OrgAccount, state: VisitState, error: MfaKitError) -> Visit
 
 
 def skipped(accounts: Iterable[OrgAccount]) -> list[Visit[T]]:
-    """Return a Visit (an outcome) for each of these accounts, which are not active, so that no work is done in them.
+    """Return a Visit (an outcome) for each of these accounts, in which no work is done because they are not active.
 
     Its state is SKIPPED. If the state of the account is UNKNOWN, the account may be active, so the Visit is FAILED.
     """

@@ -1,6 +1,7 @@
 """Runs work in several accounts at the same time. An account that is throttled does not delay other accounts.
 
-A limited number of accounts have a place, which is the right to work. An account that waits lends its place to another.
+Only a limited number of accounts are at work at a time. Each of them has a place, which is its right to be at work.
+While the work in an account waits, another account may use its place.
 """
 
 import threading

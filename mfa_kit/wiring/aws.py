@@ -79,10 +79,11 @@ def connect(
     clients: "Callable[[Connection], Clients] | None" = None,
     stop: Stop | None = None,
 ) -> Iterator[tuple["Iam", "Ledger", Caller]]:
-    """Open AWS and the ledger, identify the caller, and yield the IAM client, the ledger and the caller.
+    """Open AWS and the ledger, and yield three values: the IAM client, the ledger and the Caller.
 
-    `workers`, `turn`, `clients` and `stop` are passed to `open_iam`. Raise UsageFault if the caller's account is not
-    the one of --account, AwsFault if AWS refuses the credentials, and IntegrityFault if the ledger cannot be used.
+    The Caller is the AWS identity of the credentials. `workers`, `turn`, `clients` and `stop` are passed to `open_iam`.
+    Raise UsageFault if the caller's account is not the one of --account, AwsFault if AWS refuses the credentials, and
+    IntegrityFault if the ledger cannot be used.
     """
     harden()
     if settings.debug:

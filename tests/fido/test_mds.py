@@ -33,7 +33,7 @@ OPENED: list[index.MetadataIndex] = []
 
 
 def opened(blob: bytes, folder: Path, root: bytes | None) -> index.MetadataIndex:
-    """Open a BLOB with the given root in place of GlobalSign's."""
+    """Open a BLOB with the given root certificate in place of GlobalSign's."""
     file = folder / "blob.jwt"
     file.write_bytes(blob)
     OPENED.append(index.open_signed(file, cache=folder / "cache", at=NOW, tell=lambda _: None, root=root))
@@ -65,7 +65,7 @@ def test_the_pinned_root_is_globalsign_root_r3() -> None:
 
 
 def test_without_another_root_a_blob_must_lead_to_globalsign(maker: AttestationCa, tmp_path: Path) -> None:
-    """The signature is valid, but its chain ends at another root."""
+    """The signature is valid, but its chain ends at another root certificate."""
     assert "not issued under a root" in refused(maker.blob([], next_update=LATER), tmp_path, None)
 
 
@@ -80,7 +80,7 @@ def test_a_certificate_of_another_site_cannot_sign_metadata(
 
 
 def test_rs256_signatures_are_verified(maker: AttestationCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test has an RSA certificate below the pinned root. A changed signature is refused."""
+    """The test has an RSA certificate below the pinned root certificate. A changed signature is refused."""
     monkeypatch.setattr(index, "GLOBALSIGN_ROOT_R3", maker.root.der)
     blob = maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER, rsa_key=True)
     assert opened(blob, tmp_path, None).model(LAB_AAGUID)
@@ -356,7 +356,7 @@ def test_key_metadata_shows_what_is_known(desk: Desk, maker: AttestationCa, tmp_
 
 
 def test_the_configuration_names_the_metadata_and_its_root(desk: Desk, maker: AttestationCa, tmp_path: Path) -> None:
-    """With the option `--mds`, the configured metadata and root are not used."""
+    """With the option `--mds`, the configured metadata and root certificate are not used."""
     published = publish(tmp_path, maker, [], number=7)
     desk.home.mkdir(mode=0o700)
     config = desk.home / "config.toml"
@@ -393,7 +393,7 @@ def _number(desk: Desk, folder: Path, maker: AttestationCa, number: int, *args: 
 
 
 def test_an_older_blob_than_before_is_refused(desk: Desk, tmp_path: Path) -> None:
-    """An old file has a valid signature too, but lacks later revocations. The last number is kept for each root."""
+    """An old file has a valid signature too, but lacks later revocations. The last number is kept per certificate."""
     ours, theirs = AttestationCa(now=NOW), AttestationCa("theirs", now=NOW)
     assert [_number(desk, tmp_path, ours, number).code for number in (5, 7, 7)] == [0, 0, 0]
     for _ in range(2):  # also when its index exists

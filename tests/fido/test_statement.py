@@ -43,7 +43,7 @@ def metadata(tmp_path_factory: pytest.TempPathFactory) -> MetadataIndex:
     ids=["u2f", "packed"],
 )
 def test_a_real_keys_attestation_leads_to_its_model(metadata: MetadataIndex, pair: tuple[str, str], model: str) -> None:
-    """The root of the manufacturer is found by key identifier and by AAGUID."""
+    """The root certificate of the manufacturer is found by key identifier and by AAGUID."""
     trust = metadata.trust(registration(pair), at=THEN)
     assert isinstance(trust, Trusted)
     assert trust.model.name == model

@@ -96,7 +96,7 @@ def test_the_lower_certification_of_two_entries_counts(
 def test_a_root_of_one_of_two_entries_makes_a_key_genuine(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path, ours_first: bool
 ) -> None:
-    """A manufacturer may list its later roots in a separate entry. A root that is in neither entry proves nothing."""
+    """A maker may list later root certificates in a separate entry. One that is in neither entry proves nothing."""
     other, stranger = AttestationCa("other", now=NOW), AttestationCa("stranger", now=NOW)
     entries = [entry(maker, GOOD, name="ours"), entry(other, GOOD, name="theirs")][:: 1 if ours_first else -1]
     options = publish(tmp_path, maker, entries).options

@@ -179,7 +179,7 @@ def test_a_serial_number_of_0_is_a_warning(bus: Bus, maker: AttestationCa, publi
 def test_a_key_cannot_claim_the_model_of_another_manufacturer(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
-    """The key's chain is valid and ends at a listed root, but that root is for another model."""
+    """The key's chain is valid and ends at a listed root certificate, but that is for another model."""
     other = AttestationCa("other", now=NOW)
     entries = [
         maker.entry("ours", aaguid=LAB_AAGUID),
@@ -206,7 +206,7 @@ def test_with_a_root_for_two_models_the_certificate_must_name_one(
 def test_a_certificate_that_is_itself_listed_is_trusted(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
-    """FIDO Metadata Statements allow a listed certificate in place of a root."""
+    """FIDO Metadata Statements allow a listed certificate in place of a root certificate."""
     stranger = AttestationCa("stranger", now=NOW).certificate(OURS)
     published = publish(tmp_path, maker, [maker.entry("pinned", aaguid=LAB_AAGUID, roots=[stranger.der])])
     bus.plug(SimulatedKey(stranger))
