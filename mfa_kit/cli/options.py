@@ -18,10 +18,9 @@ from mfa_kit.cli import colors, environment, messages
 from mfa_kit.cli.output import FORMS, HTML, Output, load_place
 from mfa_kit.cli.shutdown import end_at_once
 from mfa_kit.core.errors import MfaKitError, UsageFault
-from mfa_kit.core.place_text import parse_place
-from mfa_kit.core.places import Place
 
 if TYPE_CHECKING:
+    from mfa_kit.core.places import Place
     from mfa_kit.wiring.config import Config
     from mfa_kit.wiring.settings import Settings
 
@@ -93,13 +92,15 @@ class AccountId(click.ParamType[str]):
         return value
 
 
-class PlaceType(click.ParamType[Place]):
+class PlaceType(click.ParamType["Place"]):
     """A parameter type: a path on this computer, or an S3 URL."""
 
     name = "place"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Place":
         """Return the path or the S3 URL. Raise UsageFault for an invalid URL."""
+        from mfa_kit.core.place_text import parse_place
+
         return parse_place(value) if isinstance(value, str) else value
 
 

@@ -16,6 +16,7 @@ from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core.models import Call, Entry, Intent, Method, Purpose, Reached
 from mfa_kit.rollout.outcomes import Failure
 from tests.conftest import bare
+from tests.faults.conftest import wait_until
 from tests.ledgers import Place
 
 RUNS = (f"20261125T000000Z-{number:08x}" for number in count())
@@ -172,7 +173,7 @@ def test_a_run_is_alive_as_long_as_its_process(ledger: Ledger, holder: Callable[
     assert list(ledger.dead("000000000000")) == []
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not ledger.lives(run)
+    wait_until(lambda: not ledger.lives(run))
     assert [each.run for each in ledger.dead("000000000000")] == [run]
 
 

@@ -61,7 +61,7 @@ def shared() -> dict[str, Any]:
 
 @pytest.fixture
 def client(shared: dict[str, Any]) -> Any:
-    return shared.get("test") or shared.setdefault("test", boto3.client("s3"))
+    return shared.get("test") or shared.setdefault("test", boto3.Session().client("s3"))
 
 
 @pytest.fixture(params=[True, False], ids=["versioned", "unversioned"])

@@ -24,7 +24,7 @@ names = count()
 @pytest.fixture
 def client(at_lab: Lab) -> Any:
     del at_lab  # it sets the endpoint
-    return boto3.client("s3")
+    return boto3.Session().client("s3")
 
 
 @pytest.fixture

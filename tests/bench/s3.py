@@ -35,7 +35,7 @@ LATENCY = 0.1
 
 def fill() -> None:
     """Put objects with the names of backups into a bucket, without requests."""
-    boto3.client("s3").create_bucket(Bucket="listed")
+    boto3.Session().client("s3").create_bucket(Bucket="listed")
     [backend] = [each["aws"] for each in s3_backends.values() if "listed" in each["aws"].buckets]
     for number in range(LISTED):
         name = f"user{number:05}"
@@ -45,7 +45,7 @@ def fill() -> None:
 
 def seal(to: str) -> None:
     """Encrypt backups for many users into a bucket."""
-    boto3.client("s3").create_bucket(Bucket="verified")
+    boto3.Session().client("s3").create_bucket(Bucket="verified")
     vault = AgeFiles(S3Url("verified", "pre"), parse_recipients([to]), open_stores())
 
     def one(number: int) -> None:

@@ -70,7 +70,7 @@ def test_a_new_backup_on_one_computer_is_refused_if_the_ledger_is_shared(
         assert "other computers use this ledger" in done.err
         assert "--local-backups" in done.err
         assert not [serial for serial in lab.serials() if serial.endswith(f"/{user}")]
-    boto3.client("s3").create_bucket(Bucket="shared-by-computers")
+    boto3.Session().client("s3").create_bucket(Bucket="shared-by-computers")
     done = mfa_kit.run(*ENROLL, user, "-r", recipient, "--backup-dir", "s3://shared-by-computers")
     assert done.code == 0, done.err
     done = mfa_kit.run(*apply, "--local-backups")

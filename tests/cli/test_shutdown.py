@@ -26,4 +26,4 @@ def test_the_first_signal_finishes_and_the_second_stops_now(
             signal.raise_signal(number)
         assert broken.is_set()
     assert signal.getsignal(number) is before
-    assert capfd.readouterr().err == f"{ENDING}\n"
+    assert capfd.readouterr().err == f"{ENDING.format('what is in progress')}\n"

@@ -187,7 +187,7 @@ def _files(place: Place) -> Sequence[Place]:
     """Return all files in a folder, or all versions and delete markers under a prefix."""
     if isinstance(place, Path):
         return [each for each in place.rglob("*") if each.is_file()]
-    found = boto3.client("s3").list_object_versions(Bucket=place.bucket, Prefix=f"{place.key}/")
+    found = boto3.Session().client("s3").list_object_versions(Bucket=place.bucket, Prefix=f"{place.key}/")
     return [S3Url(place.bucket, each["Key"]) for kind in ("Versions", "DeleteMarkers") for each in found.get(kind, ())]
 
 

@@ -21,7 +21,7 @@ names = count()
 def bucket(at_lab: Lab) -> str:
     """Make a bucket with versioning, in which a removed secret could stay as an old version."""
     del at_lab  # it sets the endpoint
-    name, client = f"kills-{next(names)}", boto3.client("s3")
+    name, client = f"kills-{next(names)}", boto3.Session().client("s3")
     client.create_bucket(Bucket=name)
     client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     return name

@@ -52,6 +52,16 @@ def test_an_unsigned_request_is_refused(lab: Lab) -> None:
         assert (answer.code, answer.headers["Access-Control-Allow-Origin"]) == (403, None)
 
 
+def test_a_request_to_s3_needs_an_access_key_of_the_lab(lab: Lab) -> None:
+    """Moto's S3 answers everybody."""
+    client = Aws(lab, ("AKIAIOSFODNN7EXAMPLE", "x", None)).client("s3")
+    with refused("InvalidAccessKeyId"):
+        client.list_buckets()
+    with pytest.raises(urllib.error.HTTPError, match="403") as caught:
+        urllib.request.urlopen(lab.url)
+    caught.value.close()
+
+
 def test_an_incomplete_signature_is_refused(lab: Lab) -> None:
     """The Authorization header must be complete."""
     headers = {"Authorization": "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/iam/aws4_request"}
@@ -80,7 +90,7 @@ def test_operations_that_moto_lacks_are_errors_in_iams_format(admin: Aws) -> Non
     with refused("NotImplemented"):
         admin.iam.list_delegation_requests()
     with refused("NotImplemented"):
-        admin.client("s3", config=Config(retries={"total_max_attempts": 1})).list_buckets()
+        admin.client("sns", config=Config(retries={"total_max_attempts": 1})).list_topics()
 
 
 def test_an_operation_that_iam_does_not_have(admin: Aws) -> None:

@@ -784,7 +784,7 @@ def place(request: pytest.FixtureRequest, mfa_kit: MfaKit, at_lab: Lab) -> str:
     del at_lab  # it sets the endpoint
     if request.param == "folder":
         return str(mfa_kit.home / "backups")
-    client, bucket = boto3.client("s3"), "backups-of-keys"
+    client, bucket = boto3.Session().client("s3"), "backups-of-keys"
     if bucket not in {each["Name"] for each in client.list_buckets()["Buckets"]}:
         client.create_bucket(Bucket=bucket)
     return f"s3://{bucket}"

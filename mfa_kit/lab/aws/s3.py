@@ -1,6 +1,7 @@
 """Names the operation of each request to S3, so that fault rules can apply to it. The lab's S3 is that of moto.
 
-moto checks neither signatures nor policies here. Buckets are lost when the lab ends.
+The lab only checks that the access key exists, because moto checks neither signatures nor policies. Buckets are lost
+when the lab ends.
 """
 
 from http import HTTPStatus
@@ -49,6 +50,11 @@ def s3_operation(environ: WSGIEnvironment) -> str:
     if method == "GET":
         return "ListObjectVersions" if "versions" in query else "ListObjectsV2"
     return {"PUT": "CreateBucket"}.get(method, f"{verb}Bucket")
+
+
+def refuse_unknown_key(_: WSGIEnvironment) -> HttpResponse:
+    """Return the error for an access key that no account of the lab has."""
+    return s3_error("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.")
 
 
 def s3_error(code: str, message: str) -> HttpResponse:

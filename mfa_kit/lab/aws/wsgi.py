@@ -162,8 +162,6 @@ class LabApplication:
             if service in self.services:
                 account: LabAccount = request.environ["lab.account"]
                 return self.services[service](account, self.organization).answer(request, full_url, headers)
-            if "Authorization" not in request.headers:
-                return _view_error("MissingAuthenticationToken", "Request is missing Authentication Token")
             return _view_error("NotImplemented", f"The lab does not support {service}.")
 
         for endpoint in flask.view_functions:
@@ -215,7 +213,7 @@ class LabApplication:
             caller = self.organization.account_of(key)
         account = environ["lab.account"] = caller or self.account
         number = caller.id if caller else ""
-        call, operation = self._call(environ, body)
+        call, operation = self._call(environ, body, known=caller is not None)
         account.apply(self.faults.conditions(number))
         response = _FaultedCall(call, self.faults.due(operation, number), faults=self.faults).answer()
         error = "lost" if response is LOST else _error_code(response)
@@ -223,21 +221,32 @@ class LabApplication:
         self.faults.note_listing(operation)
         return response
 
-    def _call(self, environ: WSGIEnvironment, body: bytes) -> tuple[_Call, str]:
-        """Return the call that a request makes, and the name of its operation."""
+    def _call(self, environ: WSGIEnvironment, body: bytes, *, known: bool) -> tuple[_Call, str]:
+        """Return the call that a request makes, and the name of its operation.
+
+        `known` says whether the access key exists in an account of the lab. IAM and STS check that themselves.
+        """
         service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")
         if service.startswith(TARGET):
             return _Call(environ, ORGANIZATIONS, inner=self._organizations), operation
         if s3.speaks_s3(environ):
-            return _Call(environ, s3.SERVICE, inner=self._moto), s3.s3_operation(environ)
+            inner = self._moto if known else s3.refuse_unknown_key
+            return _Call(environ, s3.SERVICE, inner=inner), s3.s3_operation(environ)
         fields = parse_qs(body.decode("utf-8", "replace")) or parse_qs(environ.get("QUERY_STRING", ""))
         operation = fields.get("Action", [""])[0]
-        return _Call(environ, "sts" if operation in STS else "iam", inner=self._moto), operation
+        # moto takes an unsigned request for one of S3, which it answers.
+        inner = self._moto if "HTTP_AUTHORIZATION" in environ else _refuse_unsigned
+        return _Call(environ, "sts" if operation in STS else "iam", inner=inner), operation
 
 
 def _send(response: HttpResponse, start: StartResponse) -> Iterable[bytes]:
     start(response.status, [*response.headers, ("Content-Length", str(len(response.body)))])
     return [response.body]
+
+
+def _refuse_unsigned(_: WSGIEnvironment) -> HttpResponse:
+    """Return the error for a request without a signature."""
+    return _error("iam", "MissingAuthenticationToken", "Request is missing Authentication Token")
 
 
 def _view_error(code: str, message: str) -> TYPE_RESPONSE:
