@@ -199,7 +199,7 @@ def root_central(scene: Scene) -> Iterator[Observation]:
 
 
 def _not_stored(scene: Scene) -> Iterator[Observation]:
-    """Yield an Unsure which says that the snapshot does not have the state of centralized root access.
+    """Yield an Unsure, with the reason that the snapshot does not have the state of centralized root access.
 
     Yield nothing if the snapshot has a Hole for it, which already says why it could not be read.
     """

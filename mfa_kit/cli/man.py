@@ -42,7 +42,7 @@ def _pages(command: click.Command, parent: click.Context | None, name: str) -> I
 
 
 def _page(command: click.Command, context: click.Context, children: list[str]) -> str:
-    """Return the page of one command, whose subcommands are named `children`."""
+    """Return the page of one command. `children` are the names of its subcommands."""
     title = context.command_path.replace(" ", "-")
     summary = " ".join((command.help or "").split("\n\n")[0].split())
     usage = " ".join(command.collect_usage_pieces(context))

@@ -295,7 +295,7 @@ class Call:
     """One entry of the log: a write to AWS, or the decryption, re-encryption or removal of a backup.
 
     `answer` is the result: `OK` or an error. `request_id` identifies the same call in CloudTrail; it is None for
-    backups, whose path is `file`. The entry contains no secret.
+    backups. `file` is the path of the backup. The entry contains no secret.
     """
 
     operation: str

@@ -74,7 +74,7 @@ class RolloutIndex:
 
 
 def plan_file_name(account: str, digest: str) -> str:
-    """Return the name of the plan file of an account ID. `digest` is the SHA-256 of the plan in hex.
+    """Return the name of the plan file for the account with this ID. `digest` is the SHA-256 of the plan in hex.
 
     The name depends on the content of the plan, so a new plan does not overwrite the plan of an earlier index.
     """

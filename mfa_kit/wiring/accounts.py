@@ -37,7 +37,7 @@ def list_organization(choice: AccountsChoice, iam: "Iam", *, with_tags: bool = F
 
 
 def read_accounts_file(path: Path) -> Sequence[OrgAccount]:
-    """Return the accounts in a file in c7n-org's format. Raise UsageFault, whose notes list all errors in the file."""
+    """Return the accounts in a file in c7n-org's format. Raise UsageFault with all errors in the file as its notes."""
     return accounts_file.read_accounts_file(path, parse_yaml=_parse_yaml)
 
 

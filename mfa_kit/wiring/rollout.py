@@ -202,7 +202,7 @@ def read_plan(path: Path, methods: Methods, *, expected: str | None) -> tuple[Pl
 
 
 def plan_of(text: str, methods: Methods, *, name: str) -> Plan:
-    """Parse a plan. Raise UsageFault, whose message begins with `name`, if the text is not a plan."""
+    """Parse a plan. If the text is not a plan, raise UsageFault with a message that begins with `name`."""
     return parse_plan(text, methods=methods.in_rosters(), parse_key=parse_public_key, name=name)
 
 

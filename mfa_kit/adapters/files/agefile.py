@@ -54,7 +54,7 @@ def _decrypted(path: Place, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
 
 
 class AgeFiles:
-    """A Vault (writes, finds and removes encrypted backups) for one folder, whose backups have the recipients `to`.
+    """A Vault (store of encrypted backups) in one folder. It encrypts new backups to the recipients `to`.
 
     If a user has their own recipient, the subfolder `users` contains a copy of their backup that only the user can
     decrypt. If `to` is empty, that copy is the only file, and no file is written for other users. `accept` raises

@@ -106,7 +106,7 @@ class Applet:
     def held(self) -> dict[bytes, bool | None]:
         """Return whether each credential requires a touch, by name, or None where the key does not report it.
 
-        The command is CALCULATE ALL, whose codes are dropped, or LIST version 1 if the key rejects CALCULATE ALL.
+        The command is CALCULATE ALL (its codes are dropped), or LIST version 1 if the key rejects CALCULATE ALL.
         """
         with card_faults(self.wire.reader):
             data = Tlv(TAG_CHALLENGE, bytes(8))

@@ -83,7 +83,7 @@ def compute_pair(
 class OathCard:
     """An OATH key as a Carrier (the object that stores a device's secret and supplies its codes).
 
-    `key` is the chosen key. It is None for an interrupted run, whose intent identifies the key.
+    `key` is the chosen key. It is None for an interrupted run, because the intent of the run identifies the key.
     """
 
     def __init__(

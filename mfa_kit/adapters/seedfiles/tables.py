@@ -86,7 +86,7 @@ def _version(text: str) -> int:
 
 
 def seed_file(layout: str, rows: Rows, wanted: Encoding | None, notes: tuple[str, ...]) -> SeedFile:
-    """Return the contents of a seed file from the rows of its table, whose seeds are decoded.
+    """Decode the seeds in the rows of a seed file's table, and return the SeedFile (the contents of the file).
 
     Raise IntegrityFault if no row has a seed, because the table then has another layout than `layout`.
     """

@@ -45,7 +45,7 @@ def undo_in_accounts(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Remove the devices of all runs of an index, whose path is `run`. Return the exit code."""
+    """Remove the devices of all runs of the index at the path `run`. Return the exit code."""
     wanted = UndoOptions(
         index_file=Path(run), vault=open_vault(backup_dir), leave_without_mfa=leave_without_mfa, workers=workers
     )

@@ -20,7 +20,7 @@ INTERRUPTED = "interrupted; to see the result: mfa-kit rollout status"
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRun:
-    """One run of a plan in one account, whose ID is `run`.
+    """One run of a plan in one account. `run` is the ID of the run.
 
     `digest` is the SHA-256 of the plan's file. `folder` is the folder for the files of results. `source` is the file
     name of the plan or the index on the command line. With `staged`, devices are created but not enabled.

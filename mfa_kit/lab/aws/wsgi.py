@@ -144,7 +144,7 @@ class LabApplication:
         services: Mapping[str, LabService],
         organizations: OrganizationsService,
     ) -> None:
-        """Serve the given services, by their botocore names. Calls to other services get the error NotImplemented."""
+        """Serve the given services, by their botocore names, and moto's S3. Other services answer NotImplemented."""
         self.account, self.organization = organization.management, organization
         self.faults, self.services, self.organizations = faults, services, organizations
         self.calls: list[LoggedCall] = []

@@ -164,7 +164,7 @@ class ClientPin:
         self.force_change |= force_change or (self.hash is not None and self.length < self.shortest)
 
     def _shared_secret(self, protocol: int, theirs: Parameters) -> "_SharedSecret":
-        """Return the secret that this key shares with the client, whose public key `theirs` is a COSE key."""
+        """Return the secret that this key shares with the client. `theirs` is the client's public key, a COSE key."""
         x, y = (int.from_bytes(theirs.need(member, bytes)) for member in (-2, -3))
         public = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
         return _SharedSecret(protocol, self._key.exchange(ec.ECDH(), public))
