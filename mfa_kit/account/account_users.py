@@ -83,7 +83,7 @@ class AccountUser:
 
     @property
     def demands_mfa(self) -> bool | None:
-        """Whether this user's policies deny all work without MFA, but not with MFA; None if that is unknown."""
+        """Whether this user's policies deny all work without MFA and allow some with MFA; None if that is unknown."""
         policies = self.policies
         demanded = demands_mfa(policies.documents, self.about, boundary=policies.boundary)
         return None if policies.unread and not demanded else demanded

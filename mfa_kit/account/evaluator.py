@@ -454,7 +454,7 @@ def denies_all_work(documents: Sequence[str], context: RequestContext, *, bounda
 
 
 def demands_mfa(documents: Sequence[str], about: RequestContext, *, boundary: str | None = None) -> bool | None:
-    """Return whether policies deny all work without MFA, but not with MFA, or None if that is unknown.
+    """Return whether policies deny all work without MFA and allow some with MFA, or None if that is unknown.
 
     `about` has the condition keys about the caller. The policies must deny the work both to requests with long-term
     access keys and to console sessions without MFA.

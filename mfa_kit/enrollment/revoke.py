@@ -113,13 +113,14 @@ def look_to_revoke(
     run: str,
     lost: bool = False,
 ) -> Entry:
-    """Settle the user's dead runs, look up the device to remove, and return its entry for `retire`.
+    """Settle the user's interrupted runs, look up the device to remove, and return its Entry. `retire` takes it.
 
     `wanted` selects the device, as in `choose_device`. If settling has just finished an interrupted revocation of the
-    device, the returned entry is REVOKED. With `lost`, if the user has no device, the entry may belong to an earlier
-    revoke that removed the device from IAM but still waits for the key to be inserted. Raise UsageFault if `wanted`
-    does not select exactly one device, Lockout for a user's last device unless `leave_without_mfa` is true, or the
-    error of an interrupted revocation that cannot finish.
+    device, the returned entry is REVOKED. With `lost`, a user without a device may have an unfinished revocation: IAM
+    has no device any more, but the credential is still on the key. Then its entry is returned.
+
+    Raise UsageFault if `wanted` does not select exactly one device, Lockout for a user's last device unless
+    `leave_without_mfa` is true, or the error of an interrupted revocation that cannot finish.
     """
     check_user(user)
     settled = settle_dead_runs(caller.account, user, desk=desk)

@@ -78,7 +78,10 @@ def verify_device(
     with keys.open(key) as applet:
 
         def accepts_pair(_code: str) -> bool:
-            """Whether IAM accepts two consecutive codes of the key."""
+            """Resync the device with two consecutive codes of the key, and return whether IAM accepts them.
+
+            `_code` is not used; `judge_belonging` passes it.
+            """
             touch = applet.held().get(intent.label.encode(), False)
             pair = partial(consecutive, applet, intent.label, touch=touch, now=now)
             try:

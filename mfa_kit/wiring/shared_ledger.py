@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def _owned() -> "OwnedLedger":
-    """Return the configured ledger in PostgreSQL. Raise UsageFault if there is none, or without the extra."""
+    """Return the configured ledger in PostgreSQL.
+
+    Raise UsageFault if none is configured, or if the extra `postgres` is not installed.
+    """
     address = ledger_address()
     if address is None:
         raise UsageFault(

@@ -114,7 +114,7 @@ def _confirm(path: Path, works: Sequence[AccountWork], *, settings: Settings) ->
     """
     if not works:
         raise UsageFault(
-            f"the ledger of this computer has no device of a run of {path} in these accounts",
+            f"the ledger has no device in these accounts from a run that applied {path}",
             "see this computer's runs: mfa-kit ledger show; or undo on the computer that applied the index",
         )
     left = [work for work in works if work.why]

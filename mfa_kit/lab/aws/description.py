@@ -2,8 +2,8 @@
 
 `--from` reads a description, and `--state` keeps one between runs. description_rows.py lists the fields and their
 types. builder.py makes an account from the parsed values, and state.py writes an account as a description.
-docs/lab-reference.md documents the fields. To add a field, add it to a table there and to a value here, and to both of
-these files.
+To add a field, add it to its table in `TABLES` in description_rows.py and to its class in this module, use it in
+builder.py and state.py, and document it in docs/lab-reference.md.
 """
 
 import json
