@@ -116,7 +116,7 @@ def _of_botocore(error: Exception) -> Exception:
 
 
 def _no_answer(error: Exception) -> Unclear:
-    """Convert a failure after which it is unknown whether the request took effect."""
+    """Return the Unclear for an error after which it is unknown whether the request took effect."""
     if isinstance(error, ResponseParserError):
         return Unclear("the response cannot be parsed, so it is not from IAM", NOT_IAM)
     return Unclear(f"no answer from AWS ({type(error).__name__})", "check the network and try again")
@@ -184,7 +184,7 @@ def _mfa_hint(kind: type[MfaKitError], message: str) -> str:
 
 
 def _unusable(error: BotoCoreError) -> MfaKitError:
-    """Convert an error that botocore raises before it sends a request."""
+    """Return the UsageFault or AwsFault for an error that botocore raised before it sent a request."""
     said = str(error).rstrip(". ")
     if isinstance(error, InvalidRegionError):
         return UsageFault(said, "give a region such as us-east-1: --region, or the setting region of the profile")

@@ -79,7 +79,7 @@ class PostgresqlDatabase:
             raise IntegrityFault(f"the ledger {self._address.label} is damaged: {error}", hint) from None
         except errors.InsufficientPrivilege as error:
             what = f"the ledger {self._address.label} refuses this: {describe(error)}"
-            raise IntegrityFault(what, "have its owner grant the privileges: mfa-kit ledger grants --help") from None
+            raise IntegrityFault(what, "ask its owner to grant the privileges: mfa-kit ledger grants --help") from None
         except psycopg.Error as error:
             what = f"the ledger {self._address.label} cannot be used: {describe(error)}"
             hint = "report this" if error.sqlstate == NO_RUN else "check the server, its disk and the network"
