@@ -151,6 +151,7 @@ class LabApplication:
         self.signin = signin.SigninEndpoint(organization)
         self.control = control.Control(organization, faults, self.calls)
         self.inner = CachingDispatcher(self._app)
+        self._s3_lock = threading.Lock()
 
     def _app(self, service: SERVICE_NAMES) -> Flask:
         """Return moto's Flask app for a service, with the lab's response class in its view."""
@@ -167,6 +168,11 @@ class LabApplication:
         for endpoint in flask.view_functions:
             flask.view_functions[endpoint] = convert_to_flask_response(answer)
         return flask
+
+    def _s3(self, environ: WSGIEnvironment) -> HttpResponse:
+        """Let moto answer calls to S3 one at a time, because it checks a condition and writes in two steps."""
+        with self._s3_lock:
+            return self._moto(environ)
 
     def _organizations(self, environ: WSGIEnvironment) -> HttpResponse:
         """Answer a call to Organizations."""
@@ -230,7 +236,7 @@ class LabApplication:
         if service.startswith(TARGET):
             return _Call(environ, ORGANIZATIONS, inner=self._organizations), operation
         if s3.speaks_s3(environ):
-            inner = self._moto if known else s3.refuse_unknown_key
+            inner = self._s3 if known else s3.refuse_unknown_key
             return _Call(environ, s3.SERVICE, inner=inner), s3.s3_operation(environ)
         fields = parse_qs(body.decode("utf-8", "replace")) or parse_qs(environ.get("QUERY_STRING", ""))
         operation = fields.get("Action", [""])[0]
