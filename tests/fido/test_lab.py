@@ -78,7 +78,7 @@ def test_without_uhid_and_readers_lab_key_says_what_is_missing(monkeypatch: pyte
     wish: dict[str, Any] = {"u2f": False, "pin": None, "reader": False, "publish": None}
     with pytest.raises(DeviceFault) as caught:
         plugged_key.plug_in_key(print, (), attestation="packed", touch=0, **wish)
-    assert "/dev/absent: No such file or directory; and virtual readers need" in str(caught.value)
+    assert "/dev/absent cannot be opened: No such file or directory; and virtual readers need" in str(caught.value)
     assert "modprobe uhid" in caught.value.hint
 
 

@@ -4,7 +4,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from typing import NoReturn
 
@@ -240,9 +240,16 @@ class PostgresqlDatabase:
         return nullcontext()
 
     def close(self) -> None:
-        """Close all sessions, and so release all locks."""
+        """Release all locks, and close all sessions.
+
+        Without the release, the server would free the locks only a moment after the sessions have been closed.
+        """
         with self.faults():
             for session in {id(each): each for each in self._sessions.values()}.values():
+                with suppress(psycopg.Error):
+                    session.run(
+                        [("select give_back($1)", (run,)) for run, held in self._held.items() if session in held]
+                    )
                 session.close()
 
 
