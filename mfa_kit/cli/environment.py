@@ -20,7 +20,17 @@ COMMON: frozenset[str] = frozenset(
 # Options of commands.
 ALLOWED = frozenset(
     (
-        *("--asset", "--attestation", "--backup-dir", "--box", "--burst", "--capacity", "--count", "--dir"),
+        *(
+            "--asset",
+            "--at-once",
+            "--attestation",
+            "--backup-dir",
+            "--box",
+            "--burst",
+            "--capacity",
+            "--count",
+            "--dir",
+        ),
         *("--drilled-within", "--expect-sha256", "--faults", "--find", "--first-sign-in", "--group", "--key"),
         *("--latency", "--max-age", "--mds", "--mfa-device", "--min-length", "--name", "--never-touched", "--on"),
         *("--only", "--own-names", "--partition", "--password-profile", "--path-prefix", "--plan", "--policy"),
