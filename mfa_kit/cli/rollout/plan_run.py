@@ -6,14 +6,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mfa_kit.cli.rollout.tally import Tally, result_files
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.rollout.apply_options import ApplyOptions
+from mfa_kit.cli.rollout.running import name_next_command, take_results
+from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, result_files
+from mfa_kit.cli.rollout.turns import wait_for_turn
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.rollout.apply import apply_plan
+from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.rollout.apply import apply_plan, check_plan
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan
+from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring import rollout as wiring
+from mfa_kit.wiring.desk import new_run_id
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.rollout import RolloutPorts
+from mfa_kit.wiring.rollout_turns import record_run, turn_of_plan
+from mfa_kit.wiring.settings import Settings
 
 INTERRUPTED = "interrupted; to see the result: mfa-kit rollout status"
 
@@ -81,3 +91,60 @@ class PlanRun:
             for entry in self.ports.desk.journal.made(self.ports.caller.account):
                 if entry.run == self.run and entry.intent.user not in known:
                     self.tally.keep(RowResult.of_entry(entry, RowOutcome.HALF_MADE, INTERRUPTED))
+
+
+def apply_one(wanted: ApplyOptions, *, settings: Settings, output: Output) -> int:
+    """Enroll the users of one plan, and return the exit code. A worker first waits until no other one has the plan."""
+    plan, digest = wiring.read_plan(wanted.plan_file, METHODS, expected=wanted.expected)
+    sealed = bool(wanted.vault.recipients())
+    progress = settings.progress
+    with (
+        name_next_command(),
+        wiring.open_rollout(settings, METHODS, vault=wanted.vault, workers=wanted.workers, progress=progress) as ports,
+    ):
+        check_plan(plan, caller=ports.caller, staged=wanted.staged, accept_lockout=wanted.accept_lockout, sealed=sealed)
+        execution = ports.execution(workers=wanted.workers, max_failures=wanted.max_failures)
+        tally = Tally(
+            "rollout-apply",
+            total=len(plan.steps),
+            progress=progress,
+            output=output,
+            pace=ports.pace,
+            stop=execution.stop,
+        )
+        if settings.dry_run:
+            for result in look_up_status(
+                plan, holders=execution.list_holders(), look=lambda _: {}, failures={}, desk=ports.desk
+            ):
+                tally.take(result)
+            tally.show({"run": None})
+            return 0
+        check_backup_folder(wanted.vault, plan.steps)
+        this = PlanRun(
+            run=new_run_id(ports.desk.inventory),
+            plan=plan,
+            digest=digest,
+            ports=ports,
+            execution=execution,
+            tally=tally,
+            folder=wiring.open_results_folder(wanted.results, wanted.plan_file),
+            source=wanted.plan_file.name,
+            staged=wanted.staged,
+        )
+        if wanted.at_once is None:
+            return _carry_out(this, progress)
+        with wait_for_turn(lambda: turn_of_plan(ports.ledger, plan, digest), progress):
+            record_run(ports.ledger, digest, this.run, at=ports.desk.inventory.now())
+            return _carry_out(this, progress)
+
+
+def _carry_out(this: PlanRun, progress: LiveProgress) -> int:
+    """Carry out a plan, print the results, and return the exit code."""
+    tally = this.tally
+    progress.note(f"run {this.run}")
+    try:
+        asked = take_results(this.outcomes(), tally, execution=this.execution, progress=progress, take=this.take)
+    finally:
+        written = this.finish()
+        tally.show({"run": this.run, "results": str(written) if written else None})
+    return exit_code(tally, asked=asked)

@@ -18,6 +18,15 @@ WORKERS = click.option(
     show_default=True,
     help="Number of users processed at the same time.",
 )
+STAGE = click.option("--stage", "staged", is_flag=True, help="Create devices; `rollout activate` enables them later.")
+ACCEPT_LOCKOUT = click.option(
+    "--accept-lockout",
+    is_flag=True,
+    help="Also enroll users who have no public key. You give them their secrets.",
+)
+MAX_FAILURES = click.option(
+    "--max-failures", type=click.IntRange(0), metavar="N", help="Stop when more than N users have failed."
+)
 AT_ONCE = click.option(
     "--at-once",
     type=click.IntRange(1, 32),

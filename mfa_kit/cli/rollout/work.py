@@ -8,8 +8,8 @@ from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.apply import ACCEPT_LOCKOUT, MAX_FAILURES, STAGE, apply_one
 from mfa_kit.cli.rollout.apply_options import ApplyOptions
+from mfa_kit.cli.rollout.plan_run import apply_one
 from mfa_kit.core.places import Place
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault_for_new
@@ -19,9 +19,9 @@ from mfa_kit.wiring.vault import open_vault_for_new
 @shared_options.PLAN_FILE
 @shared_options.backup_options
 @options.LOCAL_BACKUPS
-@STAGE
-@ACCEPT_LOCKOUT
-@MAX_FAILURES
+@shared_options.STAGE
+@shared_options.ACCEPT_LOCKOUT
+@shared_options.MAX_FAILURES
 @shared_options.EXPECTED
 @shared_options.RESULTS
 @shared_options.WORKERS
