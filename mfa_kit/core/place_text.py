@@ -6,13 +6,23 @@ from pathlib import Path
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.places import SCHEME, Place, S3Url
 
+# A URL of another kind, or one that begins with a mistyped s3://.
+OTHER_URL = re.compile(r"s3:|[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
 # Amazon S3 user guide, "General purpose bucket naming rules".
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 
 
 def parse_place(text: str) -> Place:
-    """Return the S3Url or Path that a text names. Raise UsageFault for an S3 URL with an invalid bucket or key."""
+    """Return the S3Url or Path that a text names.
+
+    Raise UsageFault for an S3 URL with an invalid bucket or key, and for any other URL, which could be a mistyped one.
+    """
     if not text.startswith(SCHEME):
+        if OTHER_URL.match(text):
+            raise UsageFault(
+                f"{text!r} is neither a folder nor an S3 URL",
+                "write s3://BUCKET/PREFIX, or ./ before the name of a folder",
+            )
         return Path(text)
     bucket, _, key = text.removeprefix(SCHEME).partition("/")
     key = key.rstrip("/")

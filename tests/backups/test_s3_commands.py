@@ -197,6 +197,14 @@ def test_a_url_keeps_its_form(tmp_path: Path) -> None:
     assert str(parse_place("s3://bucket")) == str(parse_place("s3://bucket/")) == "s3://bucket"
     assert str(S3Url("bucket") / "a" / "b") == "s3://bucket/a/b"
     assert parse_place(str(tmp_path)) == tmp_path
+    assert parse_place("./s3:/bucket") == Path("s3:/bucket")
+
+
+@pytest.mark.parametrize("text", ["s3:/bucket", "S3://bucket/pre", "s3:bucket", "gs://bucket/pre", "https://example/x"])
+def test_a_mistyped_or_other_url_is_no_folder(text: str) -> None:
+    """Otherwise the backup would be in a new folder of this computer."""
+    with pytest.raises(UsageFault, match="is neither a folder nor an S3 URL"):
+        parse_place(text)
 
 
 def test_a_shared_ledger_needs_a_shared_place(tmp_path: Path) -> None:
