@@ -159,6 +159,28 @@ def test_several_servers_are_refused() -> None:
         parse_address("postgresql://a,b/mfa")
 
 
+def test_several_servers_of_the_environment_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the address names no server, libpq takes that of PGHOST."""
+    monkeypatch.setenv("PGHOST", "a,b")
+    with pytest.raises(UsageFault, match="several servers"):
+        parse_address("postgresql://owner@/mfa")
+    assert parse_address("postgresql://a/mfa").parameters["host"] == "a"
+
+
+def test_several_servers_of_a_service_are_refused(
+    postgresql: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address does not show what is in the file of services."""
+    file = tmp_path / "services"
+    file.write_text(
+        f"[mfa]\nhost={postgresql.folder},{postgresql.folder}\ndbname={postgresql.new_database()}\nuser=owner\n"
+    )
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    monkeypatch.setattr("mfa_kit.adapters.ledger.postgresql.address.is_local", lambda _: True)
+    with pytest.raises(UsageFault, match="several servers"):
+        Session(parse_address("service=mfa"))
+
+
 def test_a_pooler_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind PgBouncer, the process ID of the connection is not that of the server's process."""
     monkeypatch.setattr(psycopg.ConnectionInfo, "backend_pid", 1)

@@ -63,6 +63,15 @@ class Address:
         return make_conninfo("", **given)
 
 
+def check_one_server(parameters: Mapping[str, str]) -> None:
+    """Raise UsageFault if the parameters of a connection, or the variables of libpq, name several servers."""
+    variables = {"host": os.environ.get("PGHOST", ""), "hostaddr": os.environ.get("PGHOSTADDR", "")}
+    if any("," in parameters.get(name, variable) for name, variable in variables.items()):
+        raise UsageFault(
+            "the ledger's address names several servers, and a lock is valid on one only", "name one server"
+        )
+
+
 def is_local(parameters: Mapping[str, str]) -> bool:
     """Whether the server is on this computer for certain: a Unix socket or loopback.
 
@@ -93,10 +102,7 @@ def parse_address(text: str) -> Address:
         raise UsageFault("the ledger's address contains a password, which other programs could read", KEEP)
     if os.environ.get("PGPASSWORD"):
         raise UsageFault("PGPASSWORD is set, and other programs could read it", f"unset it, and {KEEP}")
-    if "," in found.get("host", "") + found.get("hostaddr", ""):
-        raise UsageFault(
-            "the ledger's address names several servers, and a lock is valid on one only", "name one server"
-        )
+    check_one_server(found)
     mode = found.get("sslmode", VERIFIED)
     if mode != VERIFIED and not is_local(found):
         raise UsageFault(

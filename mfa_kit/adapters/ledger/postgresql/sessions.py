@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.types.string import TextLoader
 
-from mfa_kit.adapters.ledger.postgresql.address import Address
+from mfa_kit.adapters.ledger.postgresql.address import Address, check_one_server
 from mfa_kit.adapters.ledger.tables import SqlRow
 from mfa_kit.core.errors import IntegrityFault
 
@@ -36,7 +36,8 @@ class Session:
     def __init__(self, address: Address) -> None:
         """Connect to the server.
 
-        Raise psycopg.Error if that fails, and IntegrityFault if the server is too old or is a connection pooler.
+        Raise psycopg.Error if that fails, IntegrityFault if the server is too old or is a connection pooler, and
+        UsageFault if several servers are configured.
         """
         self._connection = psycopg.connect(
             address.conninfo(socket.gethostname()), autocommit=True, cursor_factory=psycopg.RawCursor
@@ -51,6 +52,8 @@ class Session:
             raise
 
     def _check_server(self, address: Address) -> None:
+        # A service file may have named the server.
+        check_one_server(self._connection.info.get_parameters())
         version = self._connection.info.server_version
         if version < OLDEST:
             raise IntegrityFault(
