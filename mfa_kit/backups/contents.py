@@ -41,11 +41,11 @@ def is_account(text: str) -> bool:
 
 
 def intent_in(opened: Opened, *, path_of: Callable[[str, str], str]) -> Intent:
-    """Return an Intent for writing the secret of a backup to another OATH key. It names the device of the backup.
+    """Return an Intent that names the device of a backup, for writing the backup's secret to another OATH key.
 
-    The account and the user come from the path of the file, or from the label if the file was moved. `path_of` returns
-    the IAM path of a device, given its run ID and name. Raise IntegrityFault if neither the path nor the label names a
-    device. A label may name none, because users can change it in their authenticator app.
+    The account and the user come from the path of the backup, or from the label if the file was moved. `path_of`
+    returns the IAM path of a device, given its run ID and name. Raise IntegrityFault if neither the path nor the label
+    names a device. A label may name none, because users can change it in their authenticator app.
     """
     device, account = device_and_account(opened.label)
     named = opened.named

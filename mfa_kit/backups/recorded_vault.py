@@ -23,7 +23,8 @@ class Recording(Protocol):
 class RecordedVault:
     """A Vault (writes, finds and removes encrypted backups) that records the recipients of each backup in the ledger.
 
-    It passes all calls to an inner vault. `records` returns a Recording whose entries get the current time.
+    It passes all calls to an inner vault. `records` is called for each backup, and
+    returns a Recording that dates its records with the current time.
     """
 
     def __init__(self, vault: Vault, records: Callable[[], Recording]) -> None:

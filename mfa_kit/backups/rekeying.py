@@ -42,10 +42,10 @@ class Resealer(Protocol):
         ...
 
     def reseal_with_new(self, backup: Backup) -> bool:
-        """Re-encrypt a backup with an identity of a new recipient, if no identity of the old recipients can decrypt it.
+        """Decrypt a backup with an identity of a new recipient, and re-encrypt it to exactly the new recipients.
 
-        Such a backup may still have recipients other than the new ones. Return whether one of the identities can
-        decrypt the new file.
+        This is for a backup that no identity of the old recipients can decrypt. It may have other recipients, too.
+        Return whether one of the identities can decrypt the new file.
         """
         ...
 
@@ -146,10 +146,10 @@ def rekey_one(backup: Backup, *, resealer: Resealer, on_record: OnRecord) -> Rek
 
 
 def _rekey_again(backup: Backup, *, resealer: Resealer, on_record: OnRecord) -> Resealed | AlreadyDone:
-    """Handle a backup that no identity of the old recipients can decrypt.
+    """Return the result for a backup that no identity of the old recipients can decrypt.
 
-    An earlier run may have re-encrypted it; otherwise re-encrypt it with an identity of a new recipient. Raise
-    OthersSeal if neither is possible.
+    The result is AlreadyDone if an earlier run re-encrypted the backup. Otherwise, decrypt the backup with an identity
+    of a new recipient, and re-encrypt it. Raise OthersSeal if neither is possible.
     """
     if not resealer.has_new_identity:
         if backup.name not in on_record.done | on_record.begun:
@@ -210,7 +210,7 @@ class Rekeying:
         return rekey_one(backup, resealer=self.resealer, on_record=self.on_record)
 
     def _recorded(self, found: Sequence[Backup]) -> Iterator[Backup]:
-        """Yield the backups. Before the first backup of each batch, write the record of that batch."""
+        """Yield the backups. Before each batch, record that the new recipients can decrypt its backups."""
         rest = iter(found)
         while batch := list(islice(rest, BATCH)):
             names = [backup.name for backup in batch]

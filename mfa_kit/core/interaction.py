@@ -40,12 +40,15 @@ class LiveProgress(Progress, Protocol):
 class Interaction(Protocol):
     """Asks a user at a terminal, without using stdin or stdout. Ctrl-C and Ctrl-D raise KeyboardInterrupt.
 
-    Without a terminal, every method except `say` and `clear` raises Declined. The hint of Declined is `instead`, which
-    names the command-line options that give the same answer in a script.
+    Without a terminal, every method except `say` and `clear` raises Declined. The hint of Declined tells the user to
+    use `instead`: the command-line options that give the same answer in a script, or a terminal.
     """
 
     def check(self, *parts: Secret[str], instead: str) -> None:
-        """Raise Declined if there is no terminal, and UsageFault if its window is too small to `show` these secrets."""
+        """Raise Declined if there is no terminal, and UsageFault if its window is too small to `show` these secrets.
+
+        The hint of Declined tells the user to use `instead`, such as an option.
+        """
         ...
 
     def say(self, text: str) -> None:
@@ -55,44 +58,60 @@ class Interaction(Protocol):
     def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
         """Ask for a code and return the typed line, stripped.
 
-        `left` returns the seconds until the next code, which are counted down above the prompt.
+        `left` returns the seconds until the next code, which are counted down above the prompt. Without a terminal,
+        raise Declined. Its hint tells the user to use `instead`, such as an option.
         """
         ...
 
     def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
-        """Ask for a PIN or a passphrase without echo, and return it."""
+        """Ask for a PIN or a passphrase without echo, and return it.
+
+        Without a terminal, raise Declined. Its hint tells the user to use `instead`, such as an option.
+        """
         ...
 
     def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
-        """Ask twice for a new PIN or passphrase, repeat that until both entries match, and return the entry."""
+        """Ask twice for a new PIN or passphrase, repeat that until both entries match, and return the entry.
+
+        Without a terminal, raise Declined. Its hint tells the user to use `instead`, such as an option.
+        """
         ...
 
     def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
         """Raise Declined unless the user types exactly the word `typed`, such as a serial.
 
-        `what` describes the action that the user confirms.
+        `what` describes the action that the user confirms. Without a terminal, raise Declined. Its hint tells the user
+        to use `instead`, such as an option.
         """
         ...
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
-        """Show a numbered list of options, and return the zero-based index of the chosen one."""
+        """Show a numbered list of options, and return the zero-based index of the chosen one.
+
+        Without a terminal, raise Declined. Its hint tells the user to use `instead`, such as an option.
+        """
         ...
 
     def pause(self, prompt: str, *, instead: str) -> None:
-        """Wait until the user presses Enter."""
+        """Wait until the user presses Enter.
+
+        Without a terminal, raise Declined. Its hint tells the user to use `instead`, such as an option.
+        """
         ...
 
     def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
         """Wait until the user presses Enter or `comes` returns a value. Return the typed line, stripped, or that value.
 
-        `comes` is called about three times per second. It returns None while there is no value.
+        `comes` is called about three times per second. It returns None while there is no value. Without a terminal,
+        raise Declined. Its hint tells the user to use `instead`, such as an option.
         """
         ...
 
     def show(self, *parts: Secret[str], instead: str) -> None:
         """Show secrets on the terminal's alternate screen. A Symbol (a QR code) is drawn in black on white.
 
-        Until `clear` is called, prompts appear below the secrets. Raise UsageFault if the window is too small.
+        Until `clear` is called, prompts appear below the secrets. Raise UsageFault if the window is too small. Without
+        a terminal, raise Declined. Its hint tells the user to use `instead`, such as an option.
         """
         ...
 

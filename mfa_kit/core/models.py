@@ -421,7 +421,10 @@ def backup_name(file: Place) -> str:
 
 
 def intent_of(serial: str, *, user: str, account: str, partition: str) -> Intent:
-    """Return an intent that describes an existing device. The name of its method is the device's type in IAM."""
+    """Return an intent that describes the existing device with this serial.
+
+    The enrollment method is unknown, so for a device that is not virtual, the method's name is the device type in IAM.
+    """
     device_type = DeviceType.of(serial)
     above, _, name = serial.rpartition("/")
     if device_type is DeviceType.VIRTUAL:
@@ -443,9 +446,9 @@ def check_user(name: str) -> None:
 
 
 def check_label(text: str) -> str:
-    """Return the label unchanged.
+    """Return the label unchanged. Raise UsageFault if a tag's value cannot contain all its characters.
 
-    Raise UsageFault if it has characters that a tag's value cannot contain, because labels are stored in tags.
+    Labels are stored in tags.
     """
     if not LABEL.fullmatch(text):
         raise UsageFault(f"{text!a} is not a valid label", "use up to 64 letters, digits, spaces and .:/=+@-_")

@@ -73,19 +73,19 @@ class Seed(Secret[bytes]):
 
 
 class KeyUri(Secret[str]):
-    """An `otpauth://` URI. It contains the secret, so it is protected in the same way."""
+    """An `otpauth://` URI. It contains the seed, so it is a Secret, which is never printed or logged."""
 
     __slots__ = ()
 
 
 class Png(Secret[bytes]):
-    """A PNG image of the QR code of a key URI. It contains the secret."""
+    """A PNG image of the QR code of a key URI. It contains the seed."""
 
     __slots__ = ()
 
 
 class Symbol(Secret[str]):
-    """The QR code of a key URI as text: half-block characters, two rows of modules per line. It contains the secret."""
+    """The QR code of a key URI as text: half-block characters, two rows of modules per line. It contains the seed."""
 
     __slots__ = ()
 

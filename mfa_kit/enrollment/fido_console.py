@@ -121,7 +121,7 @@ def registration_steps(intent: Intent, _backup: str | None) -> list[str]:
     return [
         "verify the connected key, unless --skip-key-check is given",
         f"print what to click in the console: a security key named {intent.name} for {intent.user}",
-        "wait until IAM lists it, and read its certifications",
+        "wait until IAM lists the key, and read the key's certifications",
     ]
 
 
@@ -224,10 +224,10 @@ def missing_devices(user: str, devices: Sequence[Device], *, keys: int) -> list[
 
 
 def session_policy(*, account: str, partition: str, user: str) -> dict[str, object]:
-    """Return the session policy for the console: it allows only to view one user and assign MFA devices to that user.
+    """Return the session policy for the console: it allows only viewing one user, and assigning MFA devices to them.
 
-    Its resources match the user with any path, because IAM's lists of devices do not contain the user's path. That is
-    safe, because a user name is unique in its account.
+    The policy's resources match the user with any path, because IAM's lists of devices do not contain the user's path.
+    That is safe, because a user name is unique in its account.
     """
     start = f"arn:{partition}:iam::{account}:user"
     actions = [f"iam:{action}" for action in ("GetUser", "ListMFADevices", "GetMFADevice", "EnableMFADevice")]

@@ -66,7 +66,10 @@ def stage_device(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> S
 
 
 def _create_and_seal(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> tuple[Entry, Created]:
-    """Create a device, encrypt its backup, and return the entry and the secret. After an error, settle the device."""
+    """Create a device, encrypt its backup, and return the journal entry and the secret.
+
+    After an error, delete the device again (or confirm it if it is enabled), then raise the error.
+    """
     entry = desk.journal.record(Entry(run=run, intent=intent, backup=desk.vault.place(intent, run)))
     try:
         try:

@@ -56,11 +56,11 @@ class InTurn:
         self._inner, self._turn = inner, turn
 
     def create(self, intent: Intent, tags: dict[str, str]) -> Created:
-        """Call `create` of the inner Registrar through the Turn."""
+        """Call `create` of the inner Registrar. The Turn decides when, and may repeat the call."""
         return self._turn(lambda: self._inner.create(intent, tags))
 
     def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
-        """Call `enable` of the inner Registrar through the Turn."""
+        """Call `enable` of the inner Registrar. The Turn decides when, and may repeat the call."""
         self._turn(lambda: self._inner.enable(intent, codes))
 
     def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
@@ -68,7 +68,7 @@ class InTurn:
         self._turn(lambda: self._inner.resync(user, serial, codes))
 
     def deactivate(self, user: str, serial: str) -> None:
-        """Call `deactivate` of the inner Registrar through the Turn."""
+        """Call `deactivate` of the inner Registrar. The Turn decides when, and may repeat the call."""
         self._turn(lambda: self._inner.deactivate(user, serial))
 
     def delete(self, serial: str) -> None:
@@ -177,9 +177,9 @@ class Pace:
         return waited
 
     def _due(self) -> float:
-        """Return the seconds until the rate allows the next call. If it is allowed now, reserve it and return 0.
+        """Return the seconds until the rate allows the next call. If a call is allowed now, reserve it and return 0.
 
-        Raise KeyboardInterrupt after `break_off`.
+        Raise KeyboardInterrupt if `break_off` was called.
         """
         if self._broken:
             raise KeyboardInterrupt

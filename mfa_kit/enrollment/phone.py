@@ -49,9 +49,9 @@ class PhoneProof:
     """How the secret gets into the phone, and how many codes the user types to prove that it is there.
 
     `typed` is the number of codes, 1 or 2. `shown_by` names the phone in messages. `scan` is the prompt at the QR code.
-    With `grouped`, the secret is also shown as text. With `picture`, the QR code is written to this file instead of the
-    screen. `instead` names the options to use without a terminal, and `unseen` those to use if the window is too small
-    for the QR code.
+    If `grouped` is true, the secret is also shown as text. If `picture` is given, the QR code is written to this file
+    and not shown on the screen. `instead` names the options to use without a terminal, and `unseen` the options to use
+    if the window is too small for the QR code.
     """
 
     typed: int = 2

@@ -36,8 +36,8 @@ def plan_device(
 
     `going` is the serial of a device that is removed first. The new device gets the same name only if the wish asks for
     that name, because a deactivate request without a response may still take effect, and would then deactivate the new
-    device. Raise UsageFault if the user has too many devices or has this device, or an error of the checks of the
-    carrier and the vault.
+    device. Raise UsageFault if the user has too many devices or already has this device. Errors that `check` of the
+    carrier or the vault raises are passed on.
     """
     check_room(wish.user, devices)
     has = {serial for device in devices for serial in (device.serial, device.serial.removesuffix(_id(device)))}
@@ -56,7 +56,8 @@ def plan_device(
 def _named_intent(wish: Wish, *, taken: Container[str | None], caller: Caller) -> Intent:
     """Return the intent of a wish with the wish's name, or else with the first free name among USER, USER-2 and so on.
 
-    `taken` has the serials that the new device must not have. Raise UsageFault if the wish's name leads to one of them.
+    `taken` has the serials that the new device must not have. Raise UsageFault if a device with the wish's name would
+    have one of them.
     """
     names = [wish.name] if wish.name else (wish.user if n == 1 else f"{wish.user}-{n}" for n in count(1))
     for name in names:

@@ -144,7 +144,7 @@ class Carrier(Protocol):
     """
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Return the intent, with the hardware that will store the secret filled in. Changes nothing.
+        """Return a copy of the intent that names the hardware in which the secret will be stored. Changes nothing.
 
         `sealed` says whether an encrypted backup will be made. Raise MfaKitError if the secret could not be stored.
         """

@@ -132,11 +132,11 @@ def _delete(intent: Intent, otherwise: str = "", *, desk: Desk) -> None:
 
 
 def remove_copies(entry: Entry, carrier: Carrier, reached: Reached, *, mine: bool | None = True, desk: Desk) -> Reached:
-    """Remove a device's secret from its key and its backup. Record the entry as `reached`, and return that state.
+    """Remove a device's secret from its key, and remove its backup. Record the state `reached`, and return it.
 
-    Call this only when no Enable request can use the secret any more. If `mine` is None, another run has since made a
-    device of this name, and its credential may be on the same key. In that case the credential is kept, unless the
-    journal shows that the other run uses another key.
+    Call this only when no Enable request can use the secret any more. `mine` is None if another run has since made a
+    device of this name, because that run's credential may be on the same key. The credential on the key is then kept,
+    unless the journal shows that the other run uses another key.
     """
     if mine is None and entry.intent.hardware and not _on_another_key(entry, desk=desk):
         desk.progress.note(
@@ -277,8 +277,8 @@ def settle_each(
 ) -> Iterator[tuple[Entry, Reached | MfaKitError]]:
     """Settle the dead (interrupted) runs of a user, or of all users if `user` is None.
 
-    Yield each entry with its final state, or with the error if it could not be settled. With `leave_assigned`, an
-    interrupted revocation is skipped if its user still has the device. `lost` is the serial or label of a lost key: a
+    Yield each entry with its final state, or with the error if it could not be settled. If `leave_assigned` is true, an
+    interrupted revocation is skipped if the user still has the device. `lost` is the serial or label of a lost key: a
     run whose credential is on this key is settled without the key. In a dry run, nothing is settled or yielded.
     """
     if desk.dry:

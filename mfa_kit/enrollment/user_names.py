@@ -9,8 +9,8 @@ def resolve_user(text: str, *, caller: Caller, inventory: Inventory, must_exist:
     """Return the user name for a name, an ARN or `@me` (the caller), as IAM spells it.
 
     User names in IAM are case-insensitive, but those in the journal, tags and backups are case-sensitive. If the user
-    does not exist, raise NoSuchEntity with `must_exist`. Without `must_exist`, return the name as given, so that
-    commands can remove the keys and backups of a deleted user. Raise UsageFault for the ARN of another account or of a
+    does not exist, raise NoSuchEntity if `must_exist` is true. Otherwise return the name as given, because some
+    commands remove the keys and backups of a deleted user. Raise UsageFault for the ARN of another account or of a
     role or group, and for `@me` if the caller is not a user.
     """
     name = _plain_name(text, caller=caller)

@@ -169,7 +169,7 @@ class _Making:
     def _result_of_other(self, intent: Intent) -> RowResult:
         """Return the result for a user whom another process enrolled.
 
-        It names the backup if that process ran on this computer.
+        If that process ran on this computer, the result names the backup.
         """
         entry = entries_by_serial(intent.account, desk=self.desk).get(intent.serial)
         if entry and entry.run != self.run:

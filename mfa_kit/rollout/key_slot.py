@@ -60,7 +60,10 @@ class SlotWatch:
     polled: bool = False
 
     def begin(self) -> list[InsertedKey]:
-        """Mark the inserted keys as used, and return them. Raise DeviceFault if keys cannot be read at all."""
+        """Add the inserted keys to `used`, and return them. `poll` returns a used key only after it was removed.
+
+        Raise DeviceFault if keys cannot be read at all.
+        """
         self._look()
         self.used, self.polled = {key.identity for key in self.inside}, True
         return self.inside

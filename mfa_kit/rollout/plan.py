@@ -20,7 +20,8 @@ class Action(StrEnum):
     """What happens to a row's user. Its value is the word in plan files and counts.
 
     ENROLL: `apply` makes a device. STATION: a device is made in person, at the station. SELF: the users enroll
-    themselves. STAGED: a device is staged already. SKIP: the user has a device. BLOCKED: something must be fixed first.
+    themselves. STAGED: a device is staged already (created, but not assigned). SKIP: the user has a device. BLOCKED:
+    something must be fixed first.
     """
 
     ENROLL = "enroll"
@@ -36,8 +37,9 @@ class PlanStep:
     """One row of a plan, and the action for it.
 
     `repair` means that an interrupted run on this computer left a half-made device; that run is settled first.
-    `devices` are the serials of the user's devices. `key_before` is the fingerprint of the public key to which this
-    computer last encrypted a backup for the user. It is empty if that key is also in the roster.
+    `devices` are the serials of the user's devices. `key_before` is the fingerprint of the user's earlier public key,
+    to which this computer last encrypted a backup, if the roster now has another key for the user; otherwise it is
+    empty.
     """
 
     row: RosterRow

@@ -14,7 +14,7 @@ class RosterAccounts(Protocol):
     """Finds the accounts that the rows of a roster name."""
 
     def find(self, cell: str) -> str | None:
-        """Return the ID of the account that a cell names; None if the cell is empty and may be empty.
+        """Return the ID of the account that a cell names; None for an empty cell in a rollout of one account.
 
         Raise UsageFault if the cell does not name an account of the rollout.
         """

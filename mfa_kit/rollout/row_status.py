@@ -45,8 +45,8 @@ def entries_by_serial(account: str, *, desk: Desk) -> dict[str, Entry]:
 def known_hardware(entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
     """Return, by user name, a tuple with the serial of the security key or token that this computer enrolled.
 
-    Users without one are left out. `entries` are journal entries. IAM's list of virtual devices does not contain such
-    devices.
+    Users without such a device are left out. `entries` are journal entries. IAM's list of virtual devices does not
+    contain security keys and tokens.
     """
     return {
         entry.intent.user: (entry.intent.serial,)

@@ -219,10 +219,12 @@ def _status(evidence: Evidence, _: KeyPolicy) -> Check:
             return Check("status", value, f"{model.name}: {', '.join(sorted(said & names))}")
     if evidence.model is None:
         return Check(
-            "status", Value.NOT_APPLICABLE, f"the model is not proven; nothing is published against {model.name}"
+            "status",
+            Value.NOT_APPLICABLE,
+            f"the model is not proven; no security problem is published for {model.name}",
         )
     later = [f"{each.status} from {each.since}" for each in model.statuses if each.status in FATAL - said]
-    return Check("status", Value.PASS, ", ".join(later) or "nothing is published against this model")
+    return Check("status", Value.PASS, ", ".join(later) or "no security problem is published for this model")
 
 
 def _in_effect(model: Model, at: float) -> list[str]:

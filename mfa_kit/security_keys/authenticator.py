@@ -1,7 +1,7 @@
 """Values of FIDO security keys: what a key reports about itself, what it signed, and what is published about its model.
 
 What a key claims and what is proven about it have different types: `KeyInfo` is what a key reports about itself, and
-only `Trusted` has a proven model. Names are those of CTAP 2.1, WebAuthn Level 3 and the FIDO Metadata Service 3.
+only `Trusted` has a proven model. Fields are named as in CTAP 2.1, WebAuthn Level 3 and the FIDO Metadata Service 3.
 """
 
 from collections.abc import Mapping
@@ -84,7 +84,7 @@ class KeyInfo:
 
     @property
     def ctap2(self) -> bool:
-        """Whether the key supports CTAP 2, which means that it has a PIN and can be reset."""
+        """Whether the key supports CTAP 2. A key without CTAP 2 has no PIN and cannot be reset."""
         return any(version.startswith("FIDO_2") for version in self.versions)
 
     @property

@@ -19,7 +19,7 @@ RandomDigits = Callable[[int], Secret[str]]
 
 
 class GivenPin:
-    """A PIN that a person or a script chose."""
+    """A source of new PINs: a person or a script chooses the PIN."""
 
     kept = ""
 
@@ -35,7 +35,7 @@ class GivenPin:
 
 
 class ShownPin:
-    """A generated PIN that the user writes down."""
+    """A source of new PINs: generates a PIN, and shows it to the user, who writes it down."""
 
     kept = "was shown"
 
@@ -58,7 +58,7 @@ class ShownPin:
 
 
 class SealedPin:
-    """A generated PIN that is encrypted into a new file.
+    """A source of new PINs: generates a PIN, and encrypts it into a new file.
 
     `seal` encrypts and writes the file, and `now` returns the Unix time.
     """

@@ -30,7 +30,10 @@ class TypedPins:
         return _pin(self._interaction.ask_new_secret(prompt, instead="--pin-stdin or --generate"))
 
     def risk(self, left: int) -> None:
-        """Ask the user to confirm by typing `LAST`, because a locked key can only be erased."""
+        """Ask the user to confirm, by typing `LAST`, that one of the `left` remaining PIN tries may be used.
+
+        After too many wrong PINs, the key is locked and can only be erased. Raise Declined without the confirmation.
+        """
         tries = "1 try" if left == 1 else f"{left} tries"
         self._interaction.confirm(
             f"{tries} left: after too many wrong PINs this key can only be erased", typed="LAST", instead="another key"
@@ -55,29 +58,29 @@ class TypedPins:
 
 
 class PipedPins:
-    """A script gives each PIN as a line. The last tries are never used, because no person can confirm that.
+    """A PinEntry that reads each PIN as a line from a script. `read_line` returns the next line.
 
-    `read_line` returns the next line.
+    The key's last PIN tries are never used, because that needs the confirmation of a person.
     """
 
     def __init__(self, read_line: Callable[[], Secret[str]]) -> None:
         self._read_line = read_line
 
     def pin(self, left: int | None) -> Pin:
-        """Read the next line."""
+        """Read the next line, and return it as the PIN."""
         return _pin(self._read_line())
 
     def new(self, shortest: int) -> Pin:
-        """Read the next line."""
+        """Read the next line, and return it as the new PIN. Its length is not checked here."""
         return self.pin(None)
 
     def risk(self, left: int) -> None:
-        """Raise Declined, because only a person may decide this."""
+        """Raise Declined, because only a person may decide to use one of the last PIN tries."""
         raise Declined(
             f"this key has {left} PIN {'try' if left == 1 else 'tries'} left, so a person has to decide",
             "run the command at a terminal without --pin-stdin, or enter the right PIN elsewhere first",
         )
 
     def replugged(self, left: int | None) -> bool:
-        """Return False, because only a person may decide this."""
+        """Return False, because only a person can confirm that the key was unplugged."""
         return False

@@ -31,12 +31,13 @@ class Authenticator(Protocol):
     """
 
     def info(self) -> KeyInfo:
-        """Return what the key reports about itself. It needs no touch."""
+        """Return what the key reports about itself. The user need not touch the key."""
         ...
 
     def register(self, *, verify: bool, pin: Pin | None, known: Sequence[bytes] = ()) -> Registration | None:
-        """Make a non-resident credential after a touch. With `verify`, the key verifies its user, with `pin` if given.
+        """Make a non-resident credential after a touch.
 
+        If `verify` is true, the key also verifies its user: with the PIN `pin`, or with a fingerprint if `pin` is None.
         Return None if the key made one of the `known` credentials.
         """
         ...
@@ -44,7 +45,7 @@ class Authenticator(Protocol):
     def assertion(self, *, verify: bool, pin: Pin | None) -> Assertion:
         """Have the key sign a challenge with the credential of the last registration, after a touch.
 
-        With `verify`, the key verifies its user, with `pin` if given.
+        If `verify` is true, the key also verifies its user: with the PIN `pin`, or with a fingerprint if `pin` is None.
         """
         ...
 
@@ -70,7 +71,7 @@ class PinAuthenticator(Protocol):
     """
 
     def info(self) -> KeyInfo:
-        """Return what the key reports about itself. It needs no touch."""
+        """Return what the key reports about itself. The user need not touch the key."""
         ...
 
     def set_pin(self, new: Pin) -> None:
@@ -132,7 +133,10 @@ class Metadata(Protocol):
         ...
 
     def trust(self, registration: Registration, *, at: float) -> Trusted | Untrusted:
-        """Verify the chain of a registration with the root certificates of the model that it names, at a Unix time."""
+        """Verify a registration's certificate chain at a Unix time, and return whether the key's model is proven.
+
+        The root certificates are those published for the model that the registration names.
+        """
         ...
 
 

@@ -1,6 +1,7 @@
 """Resets a security key.
 
-A key accepts the command only in the first ten seconds after it was plugged in, so the user unplugs it first.
+A key accepts the reset command only in the first ten seconds after it was plugged in. The user therefore unplugs the
+key and plugs it in again.
 """
 
 from collections.abc import Callable

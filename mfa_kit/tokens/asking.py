@@ -19,7 +19,8 @@ class CodeSource:
     """The source of a token's codes.
 
     If `piped` is given, it returns the lines of standard input, which are the codes. Otherwise a person types them.
-    `now` returns the current Unix time, which counts as the time at which the last code was displayed.
+    `now` returns the current Unix time. It is called after the last code was read, and the result is stored as the time
+    at which the token displayed that code.
     """
 
     interaction: Interaction
@@ -57,6 +58,8 @@ def ask_codes(
     """Ask for codes from a display until `judge` returns another value than Undecided.
 
     Return the codes and that value, or None if nothing is typed. `count` is the number of codes to ask for at first.
+    `now` returns the current Unix time. Without a terminal, raise Declined. Its hint tells the
+    user to use `instead`, such as an option.
     """
     before: tuple[str, ...] = ()
     while True:

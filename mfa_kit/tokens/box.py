@@ -74,10 +74,10 @@ class Drift:
 
 
 def drift_of(sightings: Sequence[Sighting], *, period: int) -> Drift | None:
-    """Return how fast a token's clock drifted between its first and its last sighting.
+    """Return the drift of a token's clock, in seconds per day, between its first and its last sighting.
 
-    `period` is the step of the token in seconds. Sightings without a clock offset are ignored. Return None if fewer
-    than two remain, or if the first and the last are less than seven days apart.
+    `period` is the time step of the token in seconds. Sightings without a clock offset are ignored. Return None if
+    fewer than two sightings remain, or if the first and the last are less than seven days apart.
     """
     known = sorted((one.at, one.seconds) for one in sightings if one.seconds is not None)
     if len(known) < 2 or known[-1][0] - known[0][0] < RATE_AFTER:  # noqa: PLR2004 - a rate has two ends

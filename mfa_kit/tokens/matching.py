@@ -211,7 +211,9 @@ def diagnose_mismatch(
 ) -> Mismatch | Undecided:
     """Return why a token does not show the codes of its seed: the first explanation that is unlikely to be coincidence.
 
-    Return Undecided if the codes were typed wrongly, or if each explanation may be a coincidence.
+    `among` are the tokens whose codes may have been typed by mistake. `window` is the accepted distance
+    from the expected step or counter value. Return Undecided if the codes were typed wrongly, or if each
+    explanation may be a coincidence.
     """
     turned = replace(typed, codes=typed.codes[::-1])
     if len(typed.codes) > 1 and search(key.token, key.seed, turned, window=window + 1):
@@ -262,8 +264,8 @@ def _explanations(
 ) -> Iterator[tuple[str, str, int]]:
     """Yield each possible explanation of a mismatch: what is wrong, what to do, and a number of steps.
 
-    The number is how many time steps or counter values are at least as close as the match. From it, `chance` computes
-    how likely the explanation is a coincidence.
+    The number is how many time steps or counter values are at least as close to the expected one as the match is.
+    `chance` computes from this number how likely the explanation is a coincidence.
     """
     token = key.token
     for what, other, seed in _misread(key, len(typed.codes[0])):
@@ -310,7 +312,7 @@ def _hash(digest: str) -> str:
 
 
 def settled_reading(file: SeedFile) -> Decoding:
-    """Return the only decoding of a file, which has no tokens if the file has no seeds.
+    """Return the only decoding of a file. If the file has no seeds, return a decoding without tokens.
 
     Raise UsageFault if the seeds could be hex or base32.
     """

@@ -34,9 +34,10 @@ class CheckedToken:
         self._serial, self._carrier, self._check = serial, carrier, check
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Check the token, then return the intent as the wrapped carrier's own check completes it.
+        """Check that the user may get the token, then return the result of the wrapped carrier's `check`.
 
-        Raise UsageFault if the token must not be given to the user.
+        The result is a copy of the intent that names the hardware in which the secret will be stored. `sealed` says
+        whether an encrypted backup will be made. Raise UsageFault if the token must not be given to the user.
         """
         self._check(self._serial, intent.user)
         return self._carrier.check(intent, sealed=sealed)
@@ -62,7 +63,7 @@ class ProgrammableToken:
     """A Carrier (the object that stores a device's secret and supplies its codes) for a token that can be programmed.
 
     It wraps another carrier. The token's serial is stored in the tags of the IAM device. `capacity` is the length in
-    bytes of the longest seed that the model stores. If it is None, the user is asked.
+    bytes of the longest seed that the model stores. If `capacity` is None, the user is asked for this length.
     """
 
     def __init__(self, serial: str, carrier: Carrier, *, capacity: int | None, interaction: Interaction) -> None:

@@ -157,5 +157,5 @@ def test_a_claimed_model_does_not_pass(bus: Bus, maker: AttestationCa, desk: Des
     bus.plug(lab_key(other))
     _, receipt = desk.verify(*published.options)
     assert (results(receipt)["genuine"], results(receipt)["status"]) == ("fail", "not applicable")
-    assert detail(receipt, "status") == "the model is not proven; nothing is published against model"
+    assert detail(receipt, "status") == "the model is not proven; no security problem is published for model"
     assert "pass" not in [results(receipt)[name] for name in ("genuine", "status", "model", "advisories", "firmware")]
