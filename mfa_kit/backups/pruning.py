@@ -62,7 +62,10 @@ def _serials(user: str, *, inventory: Inventory) -> tuple[str, ...] | None:
 
 
 def _exists(backup: Backup, serials: Sequence[str] | None, unassigned: Sequence[str], *, inventory: Inventory) -> bool:
-    """Return whether a device of the user (`serials`) or an unassigned device is, or may be, the device of a backup."""
+    """Return whether the device of a backup still exists or may still exist.
+
+    It is looked for among the user's devices (`serials`) and the unassigned devices (`unassigned`).
+    """
     everything = (*(serials or ()), *unassigned)
     of_its_name = [serial for serial in everything if serial.rpartition("/")[2].lower() == backup.device.lower()]
     return any(inventory.run_of(serial) in {backup.run, Mark.UNTAGGED} for serial in of_its_name)

@@ -96,7 +96,7 @@ class OnRecord:
 
     @classmethod
     def of(cls, known: Iterable[KnownRecipients], wanted: Iterable[str], *, given: Iterable[str | None]) -> "OnRecord":
-        """Return which backups are done or begun, by comparing their recorded recipients with the `wanted` recipients.
+        """Return an OnRecord for the backups in `known`, whose recorded recipients are compared with the `wanted` ones.
 
         `given` has the recipients that belong to the given identities; None means an unknown recipient.
         """

@@ -1,4 +1,4 @@
-"""Reads the place of a backup from text: of the command line, the configuration file or the ledger."""
+"""Parses the path or S3 URL of backups, from the command line, the configuration file or the ledger."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 def parse_place(text: str) -> Place:
     """Return the S3Url or Path that a text names.
 
-    Raise UsageFault for an S3 URL with an invalid bucket or key, and for any other URL, which could be a mistyped one.
+    Raise UsageFault for an S3 URL with an invalid bucket or key, and for any other URL: it may be a mistyped S3 URL.
     """
     if not text.startswith(SCHEME):
         if OTHER_URL.match(text):

@@ -47,7 +47,11 @@ def only_our_errors() -> Iterator[None]:
 
 
 def notes_of(error: BaseException) -> list[str]:
-    """Return all notes of an MfaKitError or of an exception in STOPS, and only mfa-kit's own notes of any other."""
+    """Return the notes of an exception that may be shown.
+
+    For an MfaKitError and the exceptions in STOPS, these are all notes. For any other exception, they are only the
+    notes that mfa-kit added, because a library's notes may quote a secret.
+    """
     notes: list[str] = getattr(error, "__notes__", [])
     return [note for note in notes if isinstance(error, (MfaKitError, *STOPS)) or isinstance(note, Note)]
 

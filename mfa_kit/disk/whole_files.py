@@ -51,7 +51,7 @@ def replacing_file(folder: int, name: str, data: Content, *, partial: str | None
     """Write a new file and yield its contents as read back from disk.
 
     The file gets its name, and replaces an existing file of that name, only if the body of the with statement raises
-    nothing. `partial` is as for `create_file`.
+    nothing. `partial` is the name of the file while it is written. By default, that name contains the process ID.
     """
     with _written_beside(folder, name, data, partial) as beside:
         yield read_all(os.open(beside, READING, dir_fd=folder))

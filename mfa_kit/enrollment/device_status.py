@@ -10,7 +10,7 @@ from mfa_kit.enrollment.ports import Desk
 
 
 class MadeBy(StrEnum):
-    """The computer that made a device: this one, another one, or unknown, by this computer's journal and the tags."""
+    """The computer that made a device, according to this computer's journal and the device's tags."""
 
     HERE = "this desk"
     ELSEWHERE = "another desk"
@@ -22,8 +22,8 @@ class DeviceStatus:
     """One device of a user. If `device` is None, the user has no device.
 
     `made` says which computer made the device. `backup` is the path of its backup, or None if this computer finds none.
-    `certifications` are those that IAM reports for a security key, such as `FIDO L1`. It is None for other devices, or
-    if they could not be read.
+    `certifications` are those that IAM reports for a security key, such as `FIDO L1`; None if the device is not a
+    security key, or if the certifications could not be read.
     """
 
     user: str

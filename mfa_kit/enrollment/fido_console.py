@@ -90,7 +90,7 @@ class ConsoleWatch:
 
     @property
     def maker(self) -> Maker:
-        """The Maker whose `make` is the method `make` of this object."""
+        """The Maker (the procedure that makes a device) whose `make` is this object's method `make`."""
         return Maker(self.make, registration_steps)
 
     def _report(self, entry: Entry, device: Device, *, desk: Desk) -> Enrolled:
@@ -311,5 +311,8 @@ def _find_in_summary(*, desk: Desk) -> RootEnrolled | None:
 
 
 def _new_devices(user: str | None, before: Container[str], *, desk: Desk) -> list[Device]:
-    """Return the devices of a user whose serials are not in `before`; of the caller if `user` is None. Do not retry."""
+    """Return the devices of a user whose serials are not in `before`. The request is not retried.
+
+    If `user` is None, return those of the caller.
+    """
     return [device for device in desk.inventory.devices(user, patient=False) if device.serial not in before]

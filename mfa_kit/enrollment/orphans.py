@@ -69,10 +69,10 @@ def find_orphans(*, desk: Desk) -> list[Orphan]:
 
 
 def find_waiting(account: str, found: Sequence[Orphan], *, desk: Desk) -> list[Orphan]:
-    """Return an Orphan for each credential that a run on this computer left on a key, if IAM no longer has its device.
+    """Return an Orphan for each credential that is still on a key although the credential's device is no longer in IAM.
 
-    Only interrupted runs are considered, with up to two calls to IAM per run. Credentials of the devices in `found` are
-    left out.
+    Only interrupted runs on this computer are considered, with up to two calls to IAM per run. Credentials of the
+    devices in `found` are left out.
     """
     known = {(orphan.serial, orphan.run) for orphan in found}
     return [

@@ -64,7 +64,7 @@ class InTurn:
         self._turn(lambda: self._inner.enable(intent, codes))
 
     def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
-        """Call `resync` of the inner Registrar through the Turn."""
+        """Call `resync` of the inner Registrar. The Turn decides when, and may repeat the call."""
         self._turn(lambda: self._inner.resync(user, serial, codes))
 
     def deactivate(self, user: str, serial: str) -> None:
@@ -72,7 +72,7 @@ class InTurn:
         self._turn(lambda: self._inner.deactivate(user, serial))
 
     def delete(self, serial: str) -> None:
-        """Call `delete` of the inner Registrar through the Turn."""
+        """Call `delete` of the inner Registrar. The Turn decides when, and may repeat the call."""
         self._turn(lambda: self._inner.delete(serial))
 
 

@@ -226,9 +226,10 @@ def ask_until(
     interaction: Interaction,
     instead: str,
 ) -> T:
-    """Ask for a code until `judge` returns no Mistake, and return that result.
+    """Ask for a code until the result of `judge` for the typed code is not a Mistake, and return this result.
 
-    Print advice after each third mistake.
+    Print advice after each third mistake. `now` returns AWS's time in Unix seconds, for the countdown to the next code.
+    Without a terminal, raise Declined. Its hint tells the user to use `instead`, such as an option.
     """
     mistakes = count(1)
     while True:

@@ -33,8 +33,8 @@ class Inventory(Protocol):
     def devices(self, user: str | None, *, patient: bool = True) -> list[Device]:
         """Return the MFA devices that IAM lists for a user, or for the caller if `user` is None.
 
-        Raise NoSuchEntity if the user does not exist. With `patient=False`, which is for polling, make only one
-        attempt, which may raise Throttled or Unclear.
+        Raise NoSuchEntity if the user does not exist. If `patient` is false (for polling), make only one attempt, and
+        raise Throttled or Unclear if it fails in this way.
         """
         ...
 
@@ -132,7 +132,10 @@ class Registrar(Protocol):
         ...
 
     def delete(self, serial: str) -> None:
-        """Delete a device (DeleteVirtualMFADevice). Raise NoSuchEntity, or Conflict while the device is assigned."""
+        """Delete a device (DeleteVirtualMFADevice).
+
+        Raise NoSuchEntity if the device does not exist, and Conflict while it is assigned to a user.
+        """
         ...
 
 
@@ -234,7 +237,10 @@ class Vault(Protocol):
         ...
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:
-        """Write a backup of an existing device, in the same way as `seal`."""
+        """Encrypt the key URI of an existing device, and write it durably to the path of `backup`.
+
+        Never overwrite a file.
+        """
         ...
 
     def remove(self, entry: Entry) -> None:
@@ -252,7 +258,7 @@ class Journal(Protocol):
     def find(self, serial: str, *, run: str | None = None) -> Entry | None:
         """Return the entry for a device, or None.
 
-        With `run`, it is the entry of this run. Without, it is the device's last entry that is enabled or half-made.
+        If `run` is given, return the entry of this run, otherwise the device's last entry that is enabled or half-made.
         """
         ...
 

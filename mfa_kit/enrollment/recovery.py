@@ -213,7 +213,7 @@ def _is_ours(entry: Entry, *, desk: Desk) -> bool | None:
 
 
 def _is_meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
-    """Return whether an untagged device is the device to revoke, because it has the recorded EnableDate.
+    """Return whether an untagged device is the device to revoke: whether it has the EnableDate that the entry records.
 
     Raise Unsettled if it has another EnableDate, or if it is a virtual device without a user.
     """

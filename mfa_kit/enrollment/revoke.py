@@ -93,9 +93,9 @@ def _look_again(entry: Entry, *, desk: Desk) -> Entry:
 
 
 def _with_key(intent: Intent, tags: dict[str, str], *, on_keys: Container[str]) -> Intent:
-    """Return the intent with the OATH key that the device's tags name, or unchanged if they name none.
+    """Return the intent with the OATH key that the device's tags name. If the tags name no key, return it unchanged.
 
-    The tags name a key if a computer stored the device's credential on one.
+    The tags name a key if a computer stored the device's credential on an OATH key.
     """
     if tags.get(KIND_TAG) not in on_keys:
         return intent
@@ -113,14 +113,14 @@ def look_to_revoke(
     run: str,
     lost: bool = False,
 ) -> Entry:
-    """Settle the user's interrupted runs, look up the device to remove, and return its Entry. `retire` takes it.
+    """Settle the user's interrupted runs, look up the device to remove, and return its Entry, the argument of `retire`.
 
     `wanted` selects the device, as in `choose_device`. If settling has just finished an interrupted revocation of the
-    device, the returned entry is REVOKED. With `lost`, a user without a device may have an unfinished revocation: IAM
-    has no device any more, but the credential is still on the key. Then its entry is returned.
+    device, the returned entry is REVOKED. If `lost` is true, a device that IAM no longer has is considered too: its
+    entry is returned if an interrupted revocation has not yet removed its credential from the key.
 
-    Raise UsageFault if `wanted` does not select exactly one device, Lockout for a user's last device unless
-    `leave_without_mfa` is true, or the error of an interrupted revocation that cannot finish.
+    Raise UsageFault if `wanted` does not select exactly one device, and Lockout for a user's last device unless
+    `leave_without_mfa` is true. If an interrupted revocation of the device cannot be finished, raise its error.
     """
     check_user(user)
     settled = settle_dead_runs(caller.account, user, desk=desk)
@@ -141,9 +141,10 @@ def look_to_revoke(
 def _finished_now(
     settled: Sequence[tuple[Entry, Reached | MfaKitError]], wanted: str | None, *, devices: Sequence[Device]
 ) -> Entry | None:
-    """Return the entry of the device's interrupted revocation if settling has just finished it, otherwise None.
+    """Return the entry of the device `wanted` if settling has just finished its interrupted revocation, otherwise None.
 
-    Raise the error of a revocation that could not finish.
+    `settled` has the results of settling, and `devices` are the user's devices in IAM. Raise the error of settling if
+    the revocation could not be finished.
     """
     if devices and (wanted is None or any(wanted in device_names(device) for device in devices)):
         return None
@@ -303,8 +304,9 @@ def _note_session_commands(user: str, *, desk: Desk) -> tuple[str, ...]:
 def session_commands(user: str, *, at: float) -> tuple[str, ...]:
     """Return the commands of the AWS CLI that end a user's sessions that began before `at` (Unix seconds).
 
-    IAM user guide, "Disabling permissions for temporary security credentials": a deny by aws:TokenIssueTime. Sessions
-    of `aws login` are refreshed independently and are ended by their ARNs (AWS Sign-In API, BatchRevokeSessions).
+    IAM user guide, "Disabling permissions for temporary security credentials": a deny with a condition on
+    aws:TokenIssueTime. Sessions of `aws login` are refreshed independently and are ended by their ARNs (AWS Sign-In
+    API, BatchRevokeSessions).
     """
     since = iso_time(at)
     older = {"DateLessThan": {"aws:TokenIssueTime": since}}

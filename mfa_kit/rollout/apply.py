@@ -24,18 +24,19 @@ SHOWN = 5
 def check_plan(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool, sealed: bool) -> None:
     """Raise UsageFault or Lockout if `apply_plan` must not start. Changes nothing.
 
-    Raise UsageFault if the plan is for another account than the caller's, and the errors of `check_copies`.
+    Raise UsageFault if the plan is for another account than the caller's. Errors of `check_copies` are passed on.
     """
     check_account(plan, caller)
     check_copies(plan.shut_out, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
 
 
 def check_copies(shut_out: Sequence[str], *, staged: bool, accept_lockout: bool, sealed: bool) -> None:
-    """Raise an error if users who would get no copy of their secret (`shut_out`) must not get a device.
+    """Raise an error if devices must not be made because backups or copies of secrets would be missing.
 
-    `sealed` means that every backup is also encrypted to a recipient other than its user. Without it, raise UsageFault
-    if devices are to be staged, or if nobody could decrypt a backup. Raise Lockout for users in `shut_out`, unless the
-    devices are to be staged or `accept_lockout` is true.
+    `shut_out` are the users who would get no copy of their secret. `sealed` means that every backup is also encrypted
+    to a recipient other than its user. If `sealed` is false, raise UsageFault if devices are to be staged, or if there
+    are users in `shut_out`, because no one could decrypt their backups. Raise Lockout if there are users in `shut_out`,
+    unless the devices are to be staged or `accept_lockout` is true.
     """
     if staged and not sealed:
         raise UsageFault(
@@ -61,9 +62,9 @@ def apply_plan(
 ) -> Generator[RowResult, None, None]:
     """Settle (finish or undo) interrupted runs, then enroll each user of the plan who has no device yet.
 
-    Yield one result per user. With `staged`, the devices are created, but not enabled. After an interruption, a second
-    call continues with the remaining users. At the end, the enabled devices are looked up in IAM's list of virtual
-    devices. A warning is printed for each device that is not in the list.
+    Yield one result per user. If `staged` is true, the devices are created, but not enabled. After an interruption, a
+    second call continues with the remaining users. At the end, the enabled devices are looked up in IAM's list of
+    virtual devices. A warning is printed for each device that is not in the list.
     """
     unsettled = _settle_dead_runs(plan, desk=desk)
     ours = entries_by_serial(plan.account, desk=desk)

@@ -11,7 +11,7 @@ from mfa_kit.rollout.row_status import STANDS
 def results_of_others(
     plan: Plan, *, entries: Sequence[Entry], failures: Mapping[str, Failure]
 ) -> list[RowResult] | None:
-    """Return the result of each user of a plan, or None if the ledger lacks the result of a user.
+    """Return the results of all users of a plan, or None if the ledger lacks the result of at least one user.
 
     `entries` are the ledger's last entries of the account's devices, and `failures` the failures by user that were
     recorded after this worker began.

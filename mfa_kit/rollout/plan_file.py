@@ -106,7 +106,7 @@ def _parse_step(row: RosterRow, fields: Mapping[str, object]) -> PlanStep:
     action, repair, meant = Action(str(fields["action"])), fields.get("repair") is True, action_of(row.kind)
     others = {Action.ENROLL, Action.STATION, Action.SELF} - {meant}
     if action in others or (repair and (action is not Action.BLOCKED or meant is Action.SELF)):
-        raise ValueError(f"{action} is not for {row.kind}")
+        raise ValueError(f"the action {action} is not possible for {row.kind}")
     return PlanStep(
         row=row,
         action=action,

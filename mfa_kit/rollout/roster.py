@@ -67,7 +67,7 @@ def parse_roster(
     parse_key: Callable[[str], str],
     accounts: RosterAccounts | None = None,
 ) -> Roster:
-    """Return the rows of a roster and their faults.
+    """Parse a roster. Return the rows without a fault, and the faults of the other rows.
 
     Rows may name one of these `methods`, or `self`. `parse_key` returns a public key without its comment, or raises
     UsageFault. `accounts` finds the account that a row names; by default, the roster is for one account. Raise

@@ -21,7 +21,7 @@ class RosterAccounts(Protocol):
         ...
 
     def key(self, account: str | None) -> str | None:
-        """Return the account that is compared to find duplicate rows; None if only the user names are compared.
+        """Return the account by which duplicate rows are found; None if they are found by the user name alone.
 
         `account` is the account that the row names. Rows with the same result and the same user name are duplicates.
         """

@@ -92,7 +92,10 @@ def result_of_devices(step: PlanStep, has: tuple[str, ...], ours: Mapping[str, E
 
 
 def _is_restorable(entry: Entry, user: str, *, desk: Desk) -> bool:
-    """Return whether an entry's device is enabled for this user, and its backup, if it has one, is on this computer."""
+    """Return whether an entry's device is enabled for this user, and its backup exists.
+
+    A device that was made without a backup counts too.
+    """
     stands = entry.intent.user == user and entry.reached in STANDS
     return stands and (entry.backup is None or bool(desk.vault.find(entry)))
 

@@ -32,8 +32,9 @@ class StationMethods(Protocol):
         ...
 
     def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[Carrier, Maker]:
-        """Return a Carrier for a row's device, and the Maker that makes it. Changes nothing.
+        """Return a Carrier for a row's device, and the Maker (the procedure) that makes the device. Changes nothing.
 
+        A Carrier is the object that stores a device's secret and supplies its codes.
         `key` is the inserted key; None if the method uses no keys. Raise UsageFault if the user must not get this key
         or token, and DeviceFault if the key cannot be used.
         """

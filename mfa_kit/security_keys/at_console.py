@@ -15,9 +15,9 @@ from mfa_kit.security_keys.seen_keys import SeenKeys
 class AtConsole:
     """Implements Carrier (normally the object that stores a device's secret) for a key that a person registers.
 
-    It examines the key, and writes nothing to it. `examine` examines the key and adds it to the SeenKeys that it gets;
-    None skips the examination. mfa-kit records the key under the label `asset`, or else under its serial or AAGUID.
-    `make` waits until the key is registered. The key is then added to `given_away`.
+    It examines the key, and writes nothing to it. `examine` is called with a SeenKeys, examines the key and adds it to
+    that object. If `examine` is None, the key is not examined. mfa-kit records the key under the label `asset`, or else
+    under its serial or AAGUID. `make` waits until the key is registered. The key is then added to `given_away`.
     """
 
     def __init__(

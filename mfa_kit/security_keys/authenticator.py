@@ -113,7 +113,7 @@ class Registration:
     """A key's answer to makeCredential or U2F_REGISTER. `chain` holds DER certificates, the key's own first.
 
     `flaw` says why the statement is not valid. `names_model` says whether the key's own certificate has the AAGUID that
-    the key claims (id-fido-gen-ce-aaguid). `firmware` is the version that the manufacturer wrote into it.
+    the key claims (id-fido-gen-ce-aaguid). `firmware` is the version that the manufacturer wrote into this certificate.
     `present` and `verified` are the flags for user presence and user verification, and `counter` is the signature
     counter. `remark` names a defect of the certificate that does not make it invalid.
     """

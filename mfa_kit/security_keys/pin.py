@@ -136,9 +136,9 @@ def _check_policy(info: KeyInfo, *, shortest: int | None, force_change: bool) ->
 
 
 def confirm_by_name(what: str, info: KeyInfo, *, wanted: str | None, yes: bool, interaction: Interaction) -> None:
-    """Ask the user to confirm by typing the key's serial, or its path if it has no serial.
+    """Ask the user to confirm an action by typing the key's serial, or its path if it has no serial.
 
-    A script confirms with --yes and --key. Raise UsageFault for --yes without --key.
+    `what` describes the action. A script confirms with --yes and --key. Raise UsageFault for --yes without --key.
     """
     if not yes:
         interaction.confirm(what, typed=info.plugged.serial or info.plugged.where, instead="--yes with --key")

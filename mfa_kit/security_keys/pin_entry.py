@@ -14,7 +14,7 @@ def _pin(typed: Secret[str]) -> Pin:
 
 
 class TypedPins:
-    """A person types each PIN at the terminal."""
+    """A PinEntry that asks a person at the terminal for each PIN."""
 
     def __init__(self, interaction: Interaction) -> None:
         self._interaction = interaction
