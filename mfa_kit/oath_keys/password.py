@@ -9,8 +9,8 @@ def give_password(keys: LockableKeys, wanted: str | None, *, had: bool) -> OathK
     """Ask for a new password, set it on a key, and check that it opens the key. Return the key.
 
     `wanted` is the key's serial, reader or identity; None means the only key, or the one that the user chooses. `had`
-    says whether the key is expected to have a password already. Raise UsageFault if this is wrong, and DeviceFault if
-    the key does not ask for the new password.
+    says whether the caller expects the key to have a password already. Raise UsageFault if this expectation is wrong,
+    and DeviceFault if the key does not ask for the new password.
     """
     key = keys.choose(wanted)
     if key.password is not had:

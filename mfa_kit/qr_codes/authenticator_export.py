@@ -89,7 +89,7 @@ def _text(value: Value | None) -> str:
 
 
 def _records(message: Secret[bytes]) -> Iterator[tuple[int, Value]]:
-    """Yield the number and the value of each field of a message. Raise ValueError for data that is not a message."""
+    """Yield the number and the value of each field of a protobuf message. Raise ValueError for other data."""
     at, end = 0, len(message.reveal())
     while at < end:
         key, at = _varint(message, at)

@@ -54,7 +54,7 @@ def screen_modules(uri: KeyUri) -> list[list[bool]]:
 
 
 def _symbol(uri: KeyUri, *, correction: int, segment: int) -> qrcode.QRCode[PilImage]:
-    """Return the smallest symbol that the URI fits into. It is drawn when its matrix is read."""
+    """Return the smallest symbol that the URI fits into. The library draws it when its matrix is first read."""
     symbol = qrcode.QRCode(error_correction=correction, border=BORDER, mask_pattern=MASK, image_factory=PilImage)
     symbol.add_data(uri.reveal(), optimize=segment)
     symbol.best_fit()

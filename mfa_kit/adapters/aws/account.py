@@ -39,7 +39,7 @@ DECISIONS = {"allowed": Decision.ALLOW, "explicitDeny": Decision.EXPLICIT, "impl
 
 
 class AccountReader:
-    """Implements AccountSource, from which a snapshot of an account is taken, with IAM.
+    """Reads from IAM the data for a snapshot of an account. Implements the port AccountSource.
 
     `ask` makes each call, `now` returns the time in Unix seconds, and `sleep` waits a number of seconds.
     """
@@ -75,8 +75,8 @@ class AccountReader:
     def _generated(self, before: "GetCredentialReportResponseTypeDef | None") -> "GetCredentialReportResponseTypeDef":
         """Ask IAM to generate a report, and return it when it is ready. Raise AwsFault after PATIENCE seconds.
 
-        `before` is the report that exists now, or None. IAM does not replace a report in its first four hours, and then
-        this returns `before` again.
+        `before` is the report that exists now, or None. During a report's first four hours, IAM does
+        not replace it, so this returns `before` again.
         """
         waited = 0.0
         while True:
@@ -275,7 +275,10 @@ def _role(row: "RoleDetailTypeDef") -> Entity:
 
 
 def _report(content: bytes, *, made: float) -> CredentialReport:
-    """Parse the report's CSV. `made` is its time in Unix seconds. Raise AwsFault if a column or cell is missing."""
+    """Parse the CSV of a credential report, which IAM generated at `made` (in Unix seconds).
+
+    Raise AwsFault if a column or cell is missing.
+    """
     try:
         rows = {row["user"]: _credentials(row) for row in csv.DictReader(io.StringIO(content.decode()))}
     except (KeyError, ValueError, OverflowError, csv.Error) as error:

@@ -75,7 +75,8 @@ class _BoundedStream(io.RawIOBase):
     def _receive(self, buffer: "Buffer", seconds: float) -> int:
         """Receive octets into `buffer` and return their number, which is 0 at the end of the stream.
 
-        Raise TimeoutError if none arrive within `seconds`, and KeyboardInterrupt if a Stop of this thread is set.
+        Raise TimeoutError if none arrive within `seconds`, and KeyboardInterrupt if a Stop (a request to end
+        the work) of this thread is set.
         The socket is read directly, because the stream that http.client makes cannot be read again after a timeout.
         """
         until = time.monotonic() + seconds

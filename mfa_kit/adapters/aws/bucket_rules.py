@@ -87,7 +87,7 @@ def _blocked(bucket: str, calls: S3Calls) -> bool | None:
 
 
 def _public(bucket: str, calls: S3Calls) -> bool | None:
-    """Return whether the policy or the ACL of a bucket gives all people access, or None if neither can be read."""
+    """Return whether the policy or the ACL of a bucket gives everyone access, or None if neither can be read."""
     policy = _ask(calls, "get_bucket_policy_status", bucket, otherwise="NoSuchBucketPolicy")
     acl = _ask(calls, "get_bucket_acl", bucket)
     by_policy = None if policy is None else bool(policy.get("PolicyStatus", {}).get("IsPublic"))

@@ -163,7 +163,7 @@ def create_shared_clients(wanted: Connection) -> "tuple[IAMClient, STSClient]":
 def open_s3(wanted: Connection) -> Any:
     """Create a client for S3 with its own boto3 session. Other commands do not load the service model of S3.
 
-    A profile that needs an MFA code leads to a UsageFault, unless its role session is in the AWS CLI's cache.
+    Raise UsageFault if the profile needs an MFA code, unless its role session is in the AWS CLI's cache.
     """
 
     def refuse(serial: str) -> str:
@@ -244,10 +244,10 @@ def _ask_by(ask_code: AskCode, session: botocore.session.Session, *, stored: boo
 
 
 def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> boto3.Session:
-    """Return a session with MFA if the profile has a user's access keys, and it or `wanted` has an `mfa_serial`.
+    """Return a session with MFA if the profile has a user's access keys, and an `mfa_serial` is set for them.
 
-    boto3 ignores `mfa_serial` for access keys. The new session is kept in memory only. For any other profile, return
-    `session`.
+    The `mfa_serial` is that of `wanted`, or else that of the profile. boto3 ignores the latter for access keys. The new
+    session is kept in memory only. For any other profile, return `session`.
     """
     config = session._session.get_scoped_config()  # noqa: SLF001 - boto3 has no public access to the settings of a profile
     found = session.get_credentials()

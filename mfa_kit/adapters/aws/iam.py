@@ -322,10 +322,10 @@ class Iam:
         return run if RUN.fullmatch(run) else Mark.UNTAGGED
 
     def tags(self, serial: str) -> dict[str, str]:
-        """Return the tags of a virtual device. Raise AccessDenied, also if the server does not have the operation.
+        """Return the tags of a virtual device. Raise AccessDenied if the caller or the server cannot read tags.
 
-        CreateVirtualMFADevice accepts characters in a path that ListMFADeviceTags refuses. mfa-kit does not use these
-        characters, so a device that has them has no tags from mfa-kit.
+        Return no tags if ListMFADeviceTags rejects the ARN. Some paths that CreateVirtualMFADevice accepts contain
+        characters that ListMFADeviceTags rejects. mfa-kit never uses these characters, so it has not tagged the device.
         """
         try:
             rows = self.ask(lambda iam: iam.list_mfa_device_tags(SerialNumber=serial)["Tags"])

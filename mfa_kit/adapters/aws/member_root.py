@@ -70,7 +70,7 @@ class Attempts(Protocol):
 
 
 class MemberRootReader:
-    """Reads the posture of the root users of member accounts: their credentials and MFA devices.
+    """Reads which credentials and MFA devices the root users of member accounts have.
 
     `sessions` use credentials of the management account, or of a delegated administrator for IAM in the same
     organization. `attempts` performs each call and may retry it. Any number of threads may use the reader.
@@ -81,7 +81,7 @@ class MemberRootReader:
         self._task = f"arn:{sessions.hub.partition}:iam::aws:policy/root-task/{TASK}"
 
     def posture(self, account: str) -> RootPosture:
-        """Return the posture of an account's root user. If a call fails, the field `unread` has the reason."""
+        """Return what credentials and MFA devices an account's root user has. If a call fails, `unread` says why."""
         try:
             credentials = self._attempts(lambda: self._assume_root(account))
         except MfaKitError as error:
@@ -109,7 +109,7 @@ class MemberRootReader:
 
 
 def _reason(error: MfaKitError) -> str:
-    """Return an error's message. For a refusal, name the page with the needed permissions, because AWS does not."""
+    """Return an error's message. If AWS denied access, add the page that lists the needed permissions."""
     if isinstance(error, AccessDenied):
         return f"{error} (docs/permissions.md says what the call needs)"
     return str(error)

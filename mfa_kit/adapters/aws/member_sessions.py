@@ -136,25 +136,28 @@ class MemberSessions:
         self._limit, self._renewing = threading.Semaphore(wanted.workers), threading.Lock()
 
     def renew(self, known: Clients) -> None:
-        """Load the caller's own credentials again. `known` is the value of `hub` whose credentials have expired.
+        """Load the caller's own credentials again. `known` is the set of clients whose credentials have expired.
 
-        Do nothing if another thread has already replaced it.
+        Do nothing if another thread has already replaced `known`.
         """
         with self._renewing:
             if self.hub is known:
                 self.hub = self._own_credentials.open()
 
     def own_clients(self) -> Clients:
-        """Return the shared clients, signing with the caller's own credentials. Raise AwsFault if there are none."""
+        """Return the shared clients. Their requests are signed with the caller's own credentials.
+
+        Raise AwsFault if the caller has no credentials.
+        """
         return self.clients_with(self._own())
 
     def enter(self, account: OrgAccount, *, entering: Stop | None = None) -> tuple[Clients, Caller]:
         """Open a session in an account by assuming its roles one after the other, or with its profile.
 
-        Return the account's clients and the identity of the session. A role session is renewed before it expires. When
-        `entering`, by default the Stop of all accounts, is set, this call ends with KeyboardInterrupt. Raise
-        AccessDenied if a role cannot be assumed, with the possible causes in its hint. Raise UsageFault if the
-        credentials belong to another account.
+        Return the account's clients and the identity of the session. A role session is renewed before it expires.
+        `entering` is a Stop (a request to end the work), by default that of all accounts. After it is set, this call
+        ends with KeyboardInterrupt. Raise AccessDenied if a role cannot be assumed; its hint lists the possible causes.
+        Raise UsageFault if the credentials belong to another account.
         """
         entering = entering or self.stop
         if account.profile is not None:
@@ -197,9 +200,9 @@ class MemberSessions:
     ) -> tuple[RefreshableCredentials, str]:
         """Assume a role. Return a pair: credentials that renew themselves, and the ARN of the session.
 
-        All AssumeRole calls count toward the quota of the caller's account, so work in many accounts may exceed it.
-        While this call pauses, therefore, no other account starts in place of this one. `stop` ends the first call. The
-        Stop of all accounts ends the renewals.
+        AssumeRole calls count toward a quota of the caller's account, which work in many accounts can exceed. So
+        this thread keeps its place while it waits for a retry, and no other account starts meanwhile. When `stop` is
+        set, the first call ends. When the Stop of all accounts is set, the renewals end.
         """
         wanted: AssumeRoleRequestTypeDef = {"RoleArn": role, "RoleSessionName": session_name or SESSION_NAME}
         if external_id is not None:
@@ -232,9 +235,9 @@ class MemberSessions:
         return credentials, arn
 
     def _by_profile(self, account: OrgAccount, profile: str, entering: Stop) -> tuple[Clients, Caller]:
-        """Open a session with the credentials of a profile. Ask STS which account they belong to.
+        """Open a session with the credentials of a profile. Raise UsageFault if they belong to another account.
 
-        Raise UsageFault if it is another account.
+        STS says which account they belong to. When `entering` is set, the calls end with KeyboardInterrupt.
         """
 
         def identify() -> "GetCallerIdentityResponseTypeDef":

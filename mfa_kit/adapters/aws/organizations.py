@@ -195,5 +195,5 @@ def _checked_id(found: str | None) -> str:
 
 
 def _state(found: str | None) -> AccountState:
-    """Return the state with this name, or UNKNOWN if there is none."""
+    """Return the account state with this name, or UNKNOWN if there is no such state."""
     return AccountState(found) if found in set(AccountState) else AccountState.UNKNOWN

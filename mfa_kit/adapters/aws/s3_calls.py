@@ -3,9 +3,9 @@
 Error responses on which callers base a decision, such as that an object does not exist, are raised as this module's own
 error classes.
 
-A read is retried as any read is. Unlike writes to IAM, a PutObject is retried too: it is conditional, and a retry sends
-the same octets, so it is harmless whether or not an earlier attempt took effect. The same holds for deleting one
-version, and for deleting an object on the condition that it has a known entity tag.
+Reads are retried, as in other services. Unlike writes to IAM, a PutObject is retried too: it is conditional, and a
+retry sends the same octets, so it is harmless whether or not an earlier attempt took effect. Deletions are retried for
+the same reason: they delete one version, or an object only if it has a known entity tag.
 """
 
 import threading
@@ -190,7 +190,7 @@ def _attempt(act: Callable[[], T]) -> T:
 
 
 def _meaning(error: ClientError) -> MfaKitError | None:
-    """Return the error for a response that this module treats specially, or None for any other error response."""
+    """Return the error for a response that callers handle specially, such as Absent, or None for other responses."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in ABSENT:

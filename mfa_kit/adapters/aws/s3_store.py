@@ -36,13 +36,16 @@ class S3Folder:
         self._check_bucket(self._url.bucket)
 
     def is_there(self) -> bool:
-        """Return True, because a prefix needs no creation. `check` and `files` raise UsageFault without a bucket."""
+        """Return True, because a prefix needs no creation.
+
+        `check` and `files` raise UsageFault if the bucket does not exist.
+        """
         return True
 
     def files(self) -> Iterator[S3Url]:
         """Yield the URLs of the objects `ACCOUNT/USER/FILE` below this prefix, sorted by the parts of their keys.
 
-        An object that was deleted while it was replaced, so that only its copy is left, is included.
+        If an interrupted replacement left only a copy of an object, the URL of the object is yielded too.
         Raise UsageFault if the bucket does not exist.
         """
         above = len(self._url.parts)
@@ -57,31 +60,31 @@ class S3Folder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Check the bucket, and then run the `with` block without a lock, because S3 has none.
+        """Check the bucket, and then run the `with` block without a lock, because S3 has no locks for folders.
 
-        The conditions of the single writes protect each object from other processes.
+        Each write is conditional instead: S3 refuses the write if another process has changed the object.
         """
         self.check()
         yield
 
 
 class S3File:
-    """One backup, which is an object of a bucket. It may not exist."""
+    """One backup, which is an object of a bucket. The object need not exist."""
 
     def __init__(self, url: S3Url, calls: S3Calls) -> None:
         self._url, self._calls = url, calls
 
     def is_taken(self) -> bool:
-        """Whether the object exists, or a copy of it that an interrupted replacement left."""
+        """Whether the object exists, or an interrupted replacement left a copy of it."""
         with self._faults("read"):
             return any(_original(each) == self._url for each in self._calls.keys(self._url))
 
     def is_there(self) -> bool:
-        """Whether the object exists, or a copy of it that an interrupted replacement left."""
+        """Whether the object exists, or an interrupted replacement left a copy of it."""
         return self.is_taken()
 
     def read(self, most: int) -> bytes:
-        """Return at most `most` octets of the content, or of a copy's if a killed process left only the copy."""
+        """Return at most `most` octets of the content. If a killed process left only a copy, read that copy."""
         with self._faults("read"):
             try:
                 return self._calls.get(self._url, most=most).content
@@ -94,7 +97,8 @@ class S3File:
     def create(self, sealed: bytes) -> None:
         """Write a new object and read it back. Raise IntegrityFault if an object with other content exists.
 
-        An object with exactly this content is no error, because an attempt without a response may have written it.
+        An object with exactly this content is not an error, because an earlier attempt that got no response may have
+        written it.
         """
         with self._faults("written"):
             self._create(self._url, sealed)
@@ -131,7 +135,8 @@ class S3File:
     def remove(self, *, sealed: bool) -> None:
         """Remove all versions of the object and of its copies, if they exist.
 
-        `sealed` says that the object was written completely. If the bucket cannot be found then, raise IntegrityFault.
+        `sealed` says whether the object was written completely. If it was, raise IntegrityFault if the bucket does not
+        exist.
         """
         with self._faults("removed"):
             try:
@@ -166,7 +171,7 @@ class S3File:
         return list(self._calls.keys(S3Url(self._url.bucket, f"{self._url.key}{COPY}")))
 
     def _finish_earlier(self, most: int) -> list[S3Url]:
-        """Finish the replacements that killed processes began. Return the copies whose content is not the object's.
+        """Finish the replacements that killed processes began. Return the copies that differ from the object.
 
         The caller removes these copies after it has replaced the object. This is safe even if the process that wrote a
         copy is still running, because that process deletes the object only if the object has the content that it read.
@@ -188,7 +193,7 @@ class S3File:
         return stale
 
     def _delete_old(self, old: Found) -> None:
-        """Delete all versions of the object. Raise IntegrityFault if `old`, which was read, is not its newest version.
+        """Delete all versions of the object. Raise IntegrityFault if its newest version is not `old`.
 
         If this raises IntegrityFault or AccessDenied, the object still exists.
         """
@@ -232,14 +237,14 @@ class S3File:
             if mode == COMPLIANCE:
                 raise IntegrityFault(
                     f"{version.url} is locked in compliance mode until {until}, so it cannot be removed before then",
-                    "repeat the command after that, and lock only confirmed backups; see docs/backups-in-s3.md",
+                    "repeat the command after the lock ends; lock only confirmed backups (docs/backups-in-s3.md)",
                 ) from None
             try:
                 self._calls.delete(version.url, version=version.id, unlock=True)
             except AccessDenied:
                 raise IntegrityFault(
                     f"{version.url} is locked in governance mode until {until}: {denied}",
-                    "ask an administrator for s3:BypassGovernanceRetention, or repeat the command then",
+                    "ask for the permission s3:BypassGovernanceRetention, or repeat the command after the lock ends",
                 ) from None
 
     def _lock(self, version: ObjectVersion) -> tuple[str | None, str]:
@@ -253,7 +258,7 @@ class S3File:
 
     @contextmanager
     def _faults(self, what: str) -> Iterator[None]:
-        """Convert mfa-kit's errors in the `with` block to IntegrityFault, as for a file on a disk.
+        """Convert all errors of mfa-kit in the `with` block to IntegrityFault, which local backups raise too.
 
         The message says that the object cannot be `what`, such as "read".
         """

@@ -70,7 +70,7 @@ def console_address(endpoint: str, session: Secret[str], *, destination: str) ->
     """Return a URL that signs in to the console and opens the page `destination`.
 
     `session` has the credentials, as the JSON that the endpoint accepts. Raise AwsFault if the endpoint refuses them or
-    does not respond, and UsageFault if its address is not encrypted.
+    does not respond, and UsageFault if the endpoint's address is not https.
     """
     token = _token(endpoint, session)
     asked = {"Action": "login", "Issuer": ISSUER, "Destination": destination, "SigninToken": token.reveal()}

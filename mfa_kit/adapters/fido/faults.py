@@ -174,7 +174,7 @@ def shortened(text: object) -> str:
 
 
 def all_shortened(texts: Sequence[object]) -> tuple[str, ...]:
-    """Return each text as `shortened` returns it."""
+    """Return the texts, each without control characters and cut to LONGEST_WORD characters."""
     return tuple(shortened(text) for text in texts)
 
 

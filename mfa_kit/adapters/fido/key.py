@@ -62,9 +62,9 @@ MOST_LISTED = 1024
 
 
 class _Person(UserInteraction):
-    """Gives the PIN to python-fido2 once.
+    """Gives the PIN to python-fido2 once, and no PIN at any further request.
 
-    A second request would be another try, which only the user may decide to make.
+    Sending a PIN again would use up another try, and only the user may decide to do that.
     """
 
     def __init__(self, pin: Pin | None) -> None:
@@ -188,8 +188,8 @@ class FidoKey:
     def register(self, *, verify: bool, pin: Pin | None, known: Sequence[bytes] = ()) -> Registration | None:
         """Create a non-resident credential with direct attestation. This requires a touch.
 
-        Return None if the key created one of the `known` credentials for this relying party. Such a key was examined
-        before.
+        `known` has the credentials of the keys that were examined before. Return None if this key created one of them
+        for this relying party, because it is then one of those keys.
         """
         server = self._server()
         options, state = server.register_begin(
@@ -224,7 +224,7 @@ class FidoKey:
 
     @property
     def credential(self) -> bytes:
-        """The last credential without its private key, or empty before the first registration.
+        """The credential of the last registration, without its private key. It is empty before the first registration.
 
         It identifies the key, but cannot be used to sign.
         """

@@ -169,7 +169,8 @@ class _Card:
     def transmit(self, apdu: list[int], protocol: int | None = None) -> tuple[list[int], int, int]:
         """Send an APDU and return the response.
 
-        Raise DeviceFault if the response does not arrive in time, or if an empty part of it announces more data.
+        Raise DeviceFault if the response does not arrive in time. Raise it also if the response is endless: a part
+        without data says that more data follows.
         """
         data, sw1, sw2 = self._deadline.wait(lambda: self._inner.transmit(apdu, protocol))
         if apdu[1] == GET_RESPONSE and sw1 == MORE and not data:

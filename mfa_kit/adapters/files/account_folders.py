@@ -61,9 +61,9 @@ class FoldersOnDisk:
             replace_file(folder, name, text.encode())
 
     def begin(self, at: float, options: Mapping[str, Sequence[str]]) -> None:
-        """Record that a run that reads every account begins. `at` is the time in Unix seconds by AWS's clock.
+        """Record the start of a run that reads every account. `at` is the time in Unix seconds by AWS's clock.
 
-        `options` has the options of the command line that a later command must repeat to continue the run.
+        `options` are the command-line options of the run. A command that continues the run must repeat them.
         """
         self.write_file(
             RUN_FILE,

@@ -92,7 +92,10 @@ class AgeFiles:
         return [each.text for each in self._to]
 
     def find(self, entry: Entry) -> str | None:
-        """Return the path of the backup of a journal entry's run, or else of the user's own copy, or None."""
+        """Return the path of the backup of a journal entry's run.
+
+        If there is no such backup, return the path of the user's own copy, or None if there is no copy either.
+        """
         usual = self.new(entry.intent.account, entry.intent.user, entry.intent.name, run=entry.run)
         places = [*([recorded_place(entry.backup)] if entry.backup else []), usual.path]
         if entry.intent.recipient:
@@ -182,7 +185,7 @@ class AgeFiles:
 
 
 def _is_backup_of(path: Place, entry: Entry) -> bool:
-    """Return whether a path has the account, user and file name of this run's backup. The folder above may be any.
+    """Return whether a path ends with the account, user and file name of this run's backup, in any folder.
 
     This is checked because mfa-kit removes the file, and another program may have changed the path in the ledger.
     """
@@ -194,7 +197,7 @@ def _is_backup_of(path: Place, entry: Entry) -> bool:
 def _opens(path: Place, sealed: bytes, keys: Secret[list[Identity]], picture: Png) -> bool:
     """Return whether one of these identities can decrypt a file.
 
-    Raise IntegrityFault if the file contains another picture.
+    Raise IntegrityFault if the decrypted file is not `picture`.
     """
     try:
         found = _decrypted(path, sealed, keys)

@@ -54,6 +54,6 @@ def find_backups(folder: Place, stores: Stores = LOCAL) -> Iterator[Backup]:
 
 
 def own_copy(path: Place) -> Place:
-    """Return the path of the user's own copy of a backup. The given path may already be that of the copy."""
+    """Return the path of the user's own copy of a backup. If `path` is already such a path, return it unchanged."""
     base = path.parents[2]
     return path if base.name == OWN else base.joinpath(OWN, *path.parts[-3:])

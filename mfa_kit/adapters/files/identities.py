@@ -139,8 +139,8 @@ def split_by_recipients(
 ) -> tuple[Secret[list[Identity]], Secret[list[Identity]] | None]:
     """Split identities into old ones, which do not belong to a recipient, and new ones, which belong to a recipient.
 
-    Return the old and the new identities. If all are new, both results contain all identities. If none is new, the
-    second result is None.
+    Return the old and the new identities. If none is old, return all identities as the old ones too, so that there is
+    always one to decrypt with. If none is new, the second result is None.
     """
     texts, own = frozenset(recipients), recipients_of(keys)
     others = Secret([key for key, text in zip(keys.reveal(), own, strict=True) if text not in texts])

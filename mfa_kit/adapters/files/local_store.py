@@ -113,7 +113,8 @@ class LocalFile:
     def remove(self, *, sealed: bool) -> None:
         """Remove the file, and an incomplete file that a killed process left, if they exist.
 
-        `sealed` says that the file was written completely. If its folder does not exist then, raise IntegrityFault.
+        `sealed` says whether the file was written completely. If it was, raise IntegrityFault if its folder does not
+        exist.
         """
         path = self._path
         with faults_of(path, "removed"):
@@ -150,9 +151,10 @@ class LocalStores:
         return LocalFolder(_path(place))
 
     def file(self, place: Place, folder: Place | None = None) -> StoredFile:
-        """Return the backup at a path in `folder`, the folder of backups; None means the folder that contains the file.
+        """Return the backup at the path `place`, in the folder of backups `folder`.
 
-        Raise UsageFault if one of the places is not on this computer.
+        If `folder` is None, the folder that contains the file is used. Raise UsageFault if one of the two is not a path
+        on this computer.
         """
         path = _path(place)
         return LocalFile(path, _path(folder) if folder is not None else path.parent)

@@ -51,7 +51,8 @@ def faults_of(path: Path, failed: str = "written") -> Iterator[None]:
 def reason_of(error: Exception) -> str:
     """Return the reason for an error as part of a sentence.
 
-    This is the operating system's message, except for a symlink. If there is none, it is the name of the error's class.
+    For a symlink, the reason says so. For other errors, it is the operating system's message, or else the name of the
+    error's class.
     """
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
         return "it is a symlink, which is not followed"

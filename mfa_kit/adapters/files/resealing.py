@@ -9,8 +9,8 @@ from mfa_kit.core.otp import Secret
 class AgeResealer:
     """Decrypts backups with the given identities, and encrypts them to the recipients of `vault` (the new recipients).
 
-    An identity is new if its public key is one of the new recipients. The other identities are old. If all identities
-    are new, `reseal` uses all of them.
+    An identity is new if its public key is one of the new recipients. The other identities are old. `reseal` decrypts
+    with the old identities, or with all of them if none is old.
     """
 
     def __init__(self, vault: AgeFiles, identities: Secret[list[Identity]]) -> None:
@@ -31,7 +31,7 @@ class AgeResealer:
         return recipients_of(self._all)
 
     def reseal(self, backup: Backup) -> bool:
-        """Decrypt a backup with an identity that belongs to no new recipient, and encrypt it to the new recipients.
+        """Decrypt a backup with the old identities, or all if none is old, and encrypt it to the new recipients.
 
         Return whether one of the identities can decrypt the new file. Raise OthersSeal if none can decrypt the old one.
         """

@@ -29,8 +29,8 @@ MEMBER = re.compile(r"[0-9]{12}-[0-9a-f]{8}\.json")
 def read_text(path: Path, *, hint: str = "give a roster as a CSV or JSON Lines file") -> str:
     """Return the text of a roster or a plan.
 
-    Raise UsageFault if the file cannot be read (with the hint `hint`), is too large, or is not text. If it is not text,
-    the message contains the number of the line, except for a spreadsheet.
+    Raise UsageFault if the file cannot be read, is too large, is a spreadsheet, or is not text. `hint` is the hint of
+    the error for a file that cannot be read. For a file that is not text, the message contains the line number.
     """
     try:
         with path.open("rb") as file:
@@ -65,14 +65,14 @@ def make_results_folder(folder: Path) -> None:
 
 
 def check_results(folder: Path, *, plan: str) -> None:
-    """Raise UsageFault if a folder has the results of a plan or index whose file name is not `plan`."""
+    """Raise UsageFault if a folder has results, but of another plan (or index of plans) than the file `plan`."""
     try:
         found = read_json((folder / RESULTS).read_bytes())["plan"]
     except (OSError, ValueError, LookupError, TypeError):
         return  # there are no results, or an earlier version of mfa-kit wrote them
     if found != plan:
         raise UsageFault(
-            f"{folder} has the results of {one_line(str(found))}, which those of {plan} would replace",
+            f"{folder} has the results of {one_line(str(found))}, and the results of {plan} would replace them",
             "name another folder: --results DIR",
         )
 
@@ -97,11 +97,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_set(path: Path, text: str, *, folder: Path, members: Mapping[str, str]) -> None:
-    """Write the texts in `members`, by file name, into a folder. Then write the file at `path`, which refers to them.
+    """Write a set of files: the members into a folder, and then the file at `path`, which refers to them.
 
-    Members with other contents have other names, so the earlier set of files remains valid until `path` is replaced.
-    Its members are removed afterward. If a write fails, the new members are removed. Raise UsageFault or IntegrityFault
-    as `write_text` does.
+    `members` maps file names to texts. A member with a different text has a different name, so the earlier set stays
+    valid until `path` is replaced. Then the members of the earlier set are removed. If a write fails, the new members
+    are removed instead. Raise UsageFault or IntegrityFault as `write_text` does.
     """
     added: list[Path] = []
     try:
@@ -117,7 +117,7 @@ def write_set(path: Path, text: str, *, folder: Path, members: Mapping[str, str]
 
 
 def _remove(files: Iterable[Path]) -> None:
-    """Remove files. A file that cannot be removed is ignored, because no set refers to it."""
+    """Remove files. A file that cannot be removed stays, which does no harm, because no other file refers to it."""
     for file in files:
         with suppress(OSError):
             file.unlink(missing_ok=True)

@@ -82,7 +82,10 @@ def _value(kind: Any, value: object) -> Any:
 
 
 def _scalar(kind: Any, value: object) -> Any:
-    """Return a string, number or boolean of the type `kind`. Every float in a snapshot is a Unix time."""
+    """Return a string, number or boolean of the type `kind`. Raise TypeError if `value` has another type.
+
+    A float is checked as a Unix time, because snapshots contain no other floats.
+    """
     match value:
         case str() if isinstance(kind, type) and issubclass(kind, str):
             return kind(value)

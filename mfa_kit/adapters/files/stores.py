@@ -1,7 +1,7 @@
-"""Where the octets of backups are put: the interface of a folder of backups and of one backup in it.
+"""The interfaces for storing backups: a folder of backups, and one backup in it.
 
-`local_store` implements it for folders on this computer. The implementation for Amazon S3 is in `adapters/aws`. Neither
-knows what a backup contains. Methods raise IntegrityFault if they fail.
+`local_store` implements them for folders on this computer, and `adapters/aws/s3_store` for Amazon S3. The
+implementations do not know what a backup contains. Methods raise IntegrityFault if they fail.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from mfa_kit.core.places import Place
 
 
 class StoredFile(Protocol):
-    """One backup, which may not exist. Methods raise IntegrityFault if they fail."""
+    """One backup. The file need not exist. Methods raise IntegrityFault if they fail."""
 
     def is_taken(self) -> bool:
         """Whether something exists at this place, even if it is not a file."""
@@ -45,13 +45,14 @@ class StoredFile(Protocol):
     def remove(self, *, sealed: bool) -> None:
         """Remove the file and its incomplete copies permanently, if they exist.
 
-        `sealed` says that the file was written completely. If its folder does not exist then, raise IntegrityFault.
+        `sealed` says whether the file was written completely. If it was, raise IntegrityFault if its folder does not
+        exist.
         """
         ...
 
 
 class StoredFolder(Protocol):
-    """A folder of backups, which may not exist."""
+    """A folder of backups. The folder need not exist."""
 
     def check(self) -> None:
         """Raise UsageFault if backups cannot be written to the folder. Nothing is changed."""

@@ -92,9 +92,9 @@ def _correction(text: str, mark: yaml.Mark | None) -> str:
 
 
 def _lines(root: yaml.Node | None) -> Iterator[tuple[tuple[int, str | None], str]]:
-    """Yield a pair for each account and for each key of an account: what it is, and its line, such as `line 3`.
+    """Yield the position of each account and of each key in it, with its line, such as `line 3`.
 
-    What it is consists of the index of the account and the name of the key, or None for the account itself.
+    A position is a pair: the index of the account, and the name of the key or, for the account itself, None.
     """
     for index, account in enumerate(_accounts(root)):
         yield (index, None), _line(account)

@@ -30,7 +30,7 @@ class BackupRecords:
         self._tables, self._now = tables, now
 
     def record_sealed(self, backups: Collection[str], recipients: Sequence[str], *, own: str | None = None) -> None:
-        """Record that these recipients can decrypt the backups, which may not be written yet.
+        """Record that these recipients can decrypt the backups. The backup files need not exist yet.
 
         `own` is the public key of the backups' user, to which a separate copy of each backup is encrypted.
         """
@@ -39,7 +39,7 @@ class BackupRecords:
         self._tables.write((SEAL, rows))
 
     def withdraw_sealed(self, backups: Iterable[str]) -> None:
-        """Remove what this object recorded about who can decrypt the backups."""
+        """Remove the records that this object added with `record_sealed` for these backups."""
         self._tables.write((WITHDRAW, [(backup, self._now) for backup in backups]))
 
     def record_only(self, backups: Iterable[str], recipients: Sequence[str]) -> None:
@@ -61,23 +61,23 @@ class BackupRecords:
         ]
 
     def record_drill(self, backup: str, result: str) -> None:
-        """Record the result of a test of a backup. `backup` is its name, and `result` a value of Drill."""
+        """Record the result of a test of a backup. `backup` is the name of its file, and `result` a value of Drill."""
         self._tables.write((DRILL, [(self._now, backup, result)]))
 
     def drills(self) -> dict[str, float]:
-        """Return when each backup last passed a test, in Unix seconds. The keys are names of backups."""
+        """Return when each backup last passed a test, in Unix seconds. The keys are names of backup files."""
         sql = "select backup, max(at) from drills where result = 'proved' group by backup"
         return dict(self._tables.select(sql, types="text time"))
 
     def confirmed_devices(self) -> set[str]:
         """Return the serials of the devices with a confirmed journal entry.
 
-        These are the devices that mfa-kit made, or made a backup of, and found in IAM.
+        An entry is confirmed when mfa-kit has found the device in IAM, after it created the device or its backup.
         """
         return {serial for (serial,) in self._tables.select(CONFIRMED, types="text")}
 
     def last_opened(self) -> dict[str, float]:
-        """Return when each backup was last decrypted, in Unix seconds. The keys are file names."""
+        """Return when each backup was last decrypted, in Unix seconds. The keys are names of backup files."""
         return {Path(file).name: at for file, at in self._tables.select(OPENED, types="text? time") if file}
 
     def gone(self) -> set[str]:

@@ -12,7 +12,7 @@ SINCE = """select "user", cause, reason from failures where plan = $1 and at >= 
 
 
 class Failures:
-    """The last failure of each user of a plan. `plan` is the digest of the plan's file."""
+    """Stores the last failure of each user of a rollout plan. `plan` is the digest of the plan's file."""
 
     def __init__(self, tables: Tables, *, plan: str) -> None:
         self._tables, self._plan = tables, plan
@@ -22,10 +22,13 @@ class Failures:
         self._tables.write((FAILED, [(self._plan, failure.user, at, failure.cause, failure.reason)]))
 
     def forget(self, user: str) -> None:
-        """Empty a user's failure, because a later run has enrolled the user. No desk may delete rows."""
+        """Forget a user's failure, because a later run has enrolled the user.
+
+        The row is emptied and not deleted, because database roles have no privilege to delete it.
+        """
         self._tables.write((FORGOTTEN, [(self._plan, user)]))
 
     def by_user(self, *, since: float = 0.0) -> dict[str, Failure]:
-        """Return the last failure of each user who has one since a Unix time. The keys are user names."""
+        """Return the last failure of each user, by user name. Failures before the Unix time `since` are left out."""
         rows = self._tables.select(SINCE, (self._plan, since), types="text text text")
         return {user: Failure(user=user, cause=cause, reason=reason) for user, cause, reason in rows}

@@ -47,7 +47,7 @@ def find_fault(path: Path) -> LedgerFault | None:
     """
     if owner := fault_of_owner(path, path.stat()) or fault_of_owner(path.parent, path.parent.stat()):
         return LedgerFault(*owner)
-    aside = f"move the file away, because IAM still knows every device: mv {quote(str(path))} {quote(f'{path}.broken')}"
+    aside = f"move the file away; devices in IAM are not affected: mv {quote(str(path))} {quote(f'{path}.broken')}"
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=PATIENCE)) as db:
             db.isolation_level = None

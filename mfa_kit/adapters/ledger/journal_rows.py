@@ -33,7 +33,7 @@ def entry_of(row: SqlRow) -> Entry:
 def intent_json(intent: Intent) -> str:
     """Return an intent as JSON.
 
-    Only the name of its method is stored, as `kind`. The type of the device follows from the serial.
+    The enrollment method is stored as its name, under the key `kind`. The device type follows from the serial.
     """
     written = {("kind" if name == "method" else name): value for name, value in asdict(intent).items()}
     return json.dumps({**written, "kind": intent.method.name})

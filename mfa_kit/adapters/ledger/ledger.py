@@ -133,15 +133,15 @@ class Ledger:
     def end(self, run: str) -> None:
         """Release a run's lock if this process holds it, so that others can settle what the run left.
 
-        No thread may record an entry of the run any more.
+        Afterward, no thread may record an entry of the run.
         """
         if self._database.holds(run):
             self._release(run)
 
     def _release(self, run: str) -> None:
-        """Release a run's lock.
+        """Release a run's lock, and tell the database whether the run is finished.
 
-        Another process will need the lock again if a journal entry of the run is unfinished, or if that is unknown.
+        A run whose journal entries cannot be read counts as unfinished, so another process can still take its lock.
         """
 
         def finished() -> bool:
@@ -155,14 +155,14 @@ class Ledger:
     def called(self, *calls: Call) -> None:
         """Append API calls or decryptions of backups to the event log, all of them or none.
 
-        During a run, only the next record of the run's progress makes sure that they survive a power cut.
+        During a run, a power cut can lose these rows until the next `record` for the run.
         """
         at = self._clock()
         rows = [(at, each.operation, each.user, each.serial, each.request_id, each.answer, each.file) for each in calls]
         self._database.log((EVENT, rows))
 
     def lightly(self) -> AbstractContextManager[None]:
-        """Return a context in which many rows are written fast. A power cut may lose them until the context ends."""
+        """Return a context in which many rows are written fast. Until the context ends, a power cut can lose them."""
         return self._database.lightly()
 
     def history(self, *, user: str | None = None, since: float = 0.0) -> list[LogLine]:

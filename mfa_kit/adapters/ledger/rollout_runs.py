@@ -6,7 +6,7 @@ BEGUN = "insert into rollout_runs (plan, run, at) values ($1, $2, $3)"
 
 
 class RolloutRuns:
-    """The runs of one plan. `plan` is the digest of the plan's file."""
+    """Stores the IDs of the runs of one rollout plan. `plan` is the digest of the plan's file."""
 
     def __init__(self, tables: Tables, *, plan: str) -> None:
         self._tables, self._plan = tables, plan
@@ -16,7 +16,7 @@ class RolloutRuns:
         self._tables.write((BEGUN, [(self._plan, run, at)]))
 
     def all(self, *, since: float = 0.0) -> set[str]:
-        """Return the IDs of the runs of the plan in this ledger that began since a Unix time, by default of all."""
+        """Return the IDs of the runs of the plan that began at or after the Unix time `since`, by default all."""
         rows = self._tables.select(
             "select run from rollout_runs where plan = $1 and at >= $2", (self._plan, since), types="text"
         )

@@ -37,7 +37,7 @@ def sqlite_ledger(folder: Path, *, clock: Callable[[], float] = time.time) -> Le
 
 @cache
 def _numbered(sql: str) -> str:
-    """Return a statement with SQLite's form of numbered parameters, `?1`, because SQLite takes `$1` for a name."""
+    """Return a statement with each parameter `$1` written as `?1`, because SQLite treats `$1` as a named parameter."""
     return re.sub(r"\$(\d)", r"?\1", sql)
 
 
@@ -107,7 +107,7 @@ class SqliteDatabase:
             raise IntegrityFault(f"the ledger {self._path} cannot be used: {error}", hint) from None
         except (sqlite3.DatabaseError, DamagedRow, UnicodeDecodeError) as error:
             aside = f"mv {quote(str(self._path))} {quote(f'{self._path}.broken')}"
-            hint = f"move the file away, because IAM still knows every device: {aside}"
+            hint = f"move the file away; devices in IAM are not affected: {aside}"
             raise IntegrityFault(f"the ledger {self._path} is damaged: {error}", hint) from None
         except OSError as error:
             hint = "check the permissions and the free space, or set MFA_KIT_HOME to another folder"

@@ -55,7 +55,10 @@ class Database(Protocol):
         ...
 
     def log(self, *changes: RowChange) -> None:
-        """Write rows as `write` does. During a run they need not survive a power cut before the run's next row."""
+        """Write rows, all of them or none.
+
+        During a run, a power cut can lose these rows until the next `write` for the run.
+        """
         ...
 
     def hold(self, run: str, *, doing: str) -> None:
@@ -66,7 +69,10 @@ class Database(Protocol):
         ...
 
     def try_to_hold(self, run: str) -> bool:
-        """Try to take the lock of another run. Return False if another process or this process may already hold it."""
+        """Try to take the lock of another run. Return whether this process has taken it.
+
+        Return False also if this process holds the lock already, or if it is uncertain whether another process does.
+        """
         ...
 
     def release(self, run: str, *, finished: Callable[[], bool]) -> None:
@@ -87,7 +93,7 @@ class Database(Protocol):
         ...
 
     def lightly(self) -> AbstractContextManager[None]:
-        """Return a context in which many rows are written fast. A power cut may lose them until the context ends."""
+        """Return a context in which many rows are written fast. Until the context ends, a power cut can lose them."""
         ...
 
     def close(self) -> None:

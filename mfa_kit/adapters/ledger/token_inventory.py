@@ -68,7 +68,7 @@ class TokenInventory:
         self._tables, self._now = tables, now
 
     def stock(self, tokens: Sequence[tuple[Token, str]]) -> StockCounts:
-        """Add tokens, each with the fingerprint of its seed. Return how many are new, known, or have a different seed.
+        """Add tokens, each with the fingerprint of its seed. Return how many are new, known, or have a new seed.
 
         A token with a different seed than before becomes untested, unless it was already tested with the new seed.
         """
@@ -145,18 +145,24 @@ class TokenInventory:
         return {serial: user for serial, user in devices.values() if user}
 
     def record(self, *seen: Sighting) -> None:
-        """Record sightings, and give each token the verdict of its latest sighting. Unknown serials are skipped."""
+        """Record sightings (results of tests), and give each token the verdict of its latest one.
+
+        Sightings of tokens that are not in the inventory are skipped.
+        """
         self._tables.write(
             (SIGHT, [(s.at, s.verdict, s.offset, s.seconds, s.reason, s.serial) for s in seen]),
             (JUDGE, [(s.serial,) for s in seen]),
         )
 
     def sightings(self, serial: str) -> list[Sighting]:
-        """Return the sightings of a token that were made with its present seed, oldest first."""
+        """Return the sightings (results of tests) of a token with its present seed, oldest first."""
         return self._seen("serial = $1", serial)
 
     def last_sightings(self) -> dict[str, Sighting]:
-        """Return the latest sighting of each token by serial. Sightings of an earlier seed are left out."""
+        """Return the latest sighting (the result of a test) of each token, by serial.
+
+        Tests of an earlier seed of the token do not count.
+        """
         return {one.serial: one for one in self._seen("true")}
 
     def _seen(self, where: str, *values: str) -> list[Sighting]:

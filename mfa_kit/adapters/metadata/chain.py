@@ -127,10 +127,10 @@ def _reason(error: verification.VerificationError, site: str | None) -> str:
 
 
 def _restated(path: Sequence[x509.Certificate], *, root_valid_at: datetime | None) -> Iterator[x509.Certificate]:
-    """Yield a new certificate for each one in `path`, signed with temporary keys in the form that RFC 5280 requires.
+    """Yield a copy of each certificate in `path`, in the form that RFC 5280 requires and signed with a temporary key.
 
-    Each has the name, dates and extensions of the original. The last one becomes a root certificate that may issue
-    others. If `root_valid_at` is given, its dates are extended so that it is valid at that time.
+    A copy has the name, dates and extensions of the original. The copy of the last certificate is a root certificate
+    that may issue others. If `root_valid_at` is given, its dates are extended so that it is valid at that time.
     """
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in path]
     for number, certificate in enumerate(path):

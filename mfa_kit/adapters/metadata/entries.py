@@ -15,7 +15,7 @@ LONGEST_NAME = 128
 def published_model(entry: object) -> Model | None:
     """Return the model that an entry describes, or None if the entry is for another protocol (UAF, with an `aaid`).
 
-    Raise one of `chain.GARBLED` if the entry does not follow the standard.
+    Raise one of the errors in `chain.GARBLED` if the entry does not follow the standard.
     """
     said = _object(entry)
     aaguid, identifiers = said.get("aaguid"), _list(said.get("attestationCertificateKeyIdentifiers"))

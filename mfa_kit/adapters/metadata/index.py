@@ -68,7 +68,7 @@ class MetadataIndex:
         self._index.close()
 
     def source(self) -> MetadataSource:
-        """Return the name, root certificate, number, date, and numbers of models and unreadable entries."""
+        """Return what the index was built from, with the numbers of its models and of the unreadable entries."""
         name, root, number, next_update, models, passed_over = self._index.execute("SELECT * FROM source").fetchone()
         return MetadataSource(
             name=name,

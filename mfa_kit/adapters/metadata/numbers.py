@@ -16,10 +16,11 @@ _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEX
 
 
 def check_number(file: Path, source: MetadataSource, *, allow_older: bool) -> None:
-    """Raise UsageFault if `file` has a higher number for the same root certificate, unless `allow_older` is true.
+    """Raise UsageFault if the number of `source` is lower than one that was used before, unless `allow_older` is true.
 
-    If the number of `source` is higher than all numbers in the file for this root certificate, append it. An error
-    while the file is written is ignored. Raise IntegrityFault if the file cannot be read.
+    `file` has the numbers that were used before, by root certificate. If the number of `source` is higher than all
+    numbers for its root certificate, append it. If the file cannot be written, ignore that. Raise IntegrityFault if it
+    cannot be read.
     """
     seen = _seen(file, str(source.root))
     if seen is not None and source.number < seen and not allow_older:

@@ -101,7 +101,7 @@ class OathCard:
         self._touch: bool | None = False
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Return the intent with the key that will store the credential.
+        """Check that the key can store the credential. Return the intent, completed with the identity of the key.
 
         Raise UsageFault or DeviceFault if the key is unsuitable.
         """
@@ -227,7 +227,7 @@ class OathCard:
             return
 
     def remove(self, entry: Entry) -> None:
-        """Delete the credential of the entry's run, unless its key is lost or nothing was written to it yet.
+        """Delete the credential that the entry's run wrote, unless the key is lost or nothing was written to it yet.
 
         Raise DeviceFault if the key is not plugged in.
         """
@@ -250,10 +250,9 @@ class OathCard:
         return homes[0]
 
     def _holding(self, intent: Intent, found: list[OathKey]) -> list[OathKey]:
-        """Return the keys that have a credential with the intent's label.
+        """Return the keys that have a credential with the intent's label. This is for credentials of another computer.
 
-        If the intent has the key's identity (`card`), return an empty list. Without it, another computer wrote the
-        credential, and only the label is known here.
+        For those, only the label is known here. Return an empty list if the intent has the key's identity (`card`).
         """
         if intent.card is not None:
             return []
@@ -282,8 +281,8 @@ def _silent(intent: Intent, wrong: list[DeviceFault]) -> DeviceFault | None:
         return None
     return Unreachable(
         f"{'; '.join(silent)}; it may be {intent.hardware or 'the key'}, which has the credential {intent.label}",
-        "plug it in again, or unplug it if it is another key, then repeat the command; if that key is lost: "
-        f"mfa-kit revoke {shlex.quote(intent.user)} --lost",
+        "plug it in again, or unplug it if it is another key, then repeat the command; if the key with the credential "
+        f"is lost: mfa-kit revoke {shlex.quote(intent.user)} --lost",
     )
 
 

@@ -59,7 +59,7 @@ class DeadlineThread:
         return not self.thread.is_alive()
 
     def close(self, act: Callable[[], None]) -> None:
-        """Make `act` the last call of the thread. Wait for it only if no call hangs."""
+        """End the thread after a last call, `act`. Wait for this call only if no earlier call still hangs."""
         self._jobs.put(partial(_put_outcome, act, SimpleQueue()))
         self._jobs.put(None)
         if not self._busy:

@@ -128,8 +128,8 @@ class Wire(SmartCardConnection):
     def send_and_receive(self, apdu: bytes) -> tuple[bytes, int]:
         """Send a command. Return the data and the status word of its response.
 
-        Raise TimeoutError, pyscard's errors, or DeviceFault if the response is too long or an empty part of it
-        announces more data.
+        Raise TimeoutError or pyscard's errors if the command fails. Raise DeviceFault if the response is too long, or
+        endless: a part without data says that more data follows.
         """
         if apdu[1] not in SEND_REMAINING:
             self._until, self._octets = time.monotonic() + self._limit, 0

@@ -83,7 +83,10 @@ def _written(seed: Seed) -> Secret[str]:
 
 
 def seeded_token(where: str, token: Token, seed: Seed, other: Seed | None = None) -> SeededToken | DroppedRow:
-    """Return a token with its seed, or a dropped row with the reason if a value is outside the standards."""
+    """Return a token with its seed, or a dropped row with the reason if the standards do not allow a value.
+
+    `other` is the seed decoded with the other possible encoding (hex or base32), or None.
+    """
     octets = len(seed.reveal())
     if wrong := token.wrong():
         return DroppedRow(where, wrong)
@@ -154,9 +157,9 @@ def decode_rows(
     """Decode the seeds in all rows, and return a Decoding (tokens and dropped rows) for each possible encoding.
 
     The encoding is that of the format (`fixed`), or else the user's (`wanted`), or else the only encoding that fits all
-    rows, or else both. Inexact base32 is accepted if the user gave base32. It is also accepted if hex is possible too,
-    because a code of a token then shows which encoding is right. Raise IntegrityFault if some rows can only be hex and
-    others only base32.
+    rows. If both hex and base32 fit, return a Decoding for each. Base32 with surplus blanks or bits is accepted if the
+    user gave base32, or if hex is possible too, because a code of a token then shows which encoding is right. Raise
+    IntegrityFault if some rows can only be hex and others only base32.
     """
     decoded = [
         _DecodedRow(row, decode_hex(row.text), decode_base32_leniently(row.text), decode_base32(row.text) is not None)
@@ -190,7 +193,10 @@ def _may_be_hex(decoded: Sequence[_DecodedRow]) -> bool:
 
 
 def _token(decoded: _DecodedRow, encoding: Encoding, *, exactly: bool) -> SeededToken | DroppedRow:
-    """Return a row's token with its seed decoded, or a dropped row. With `exactly`, inexact base32 is not accepted."""
+    """Return a row's token with its seed decoded, or a dropped row with the reason.
+
+    With `exactly`, base32 with surplus blanks or bits is not accepted.
+    """
     row = decoded.row
     seed, other = (decoded.hex, decoded.base32) if encoding is Encoding.HEX else (decoded.base32, decoded.hex)
     if seed is None:

@@ -67,9 +67,9 @@ VALUE = re.compile(r"\d+|[ht]otp|(hmac-?)?sha-?\d+", re.ASCII | re.IGNORECASE)
 
 
 def is_header(cells: Cells) -> bool:
-    """Return whether a row is a header, even if the serials of the table look like names of columns.
+    """Return whether a row is a header: it names a column of seeds, and contains no seeds or other values.
 
-    A header names a column of seeds and contains no values.
+    The second condition is needed because a serial can look like the name of a column.
     """
     return "seed" in _columns(cells) and not any(VALUE.fullmatch(cell) or _is_seed(cell) for cell in cells)
 
@@ -143,8 +143,8 @@ def _headed(lines: Sequence[Line], columns: Mapping[str, int]) -> Iterator[SeedR
     """Yield each row below a header: its token with its seed, or a DroppedRow with the reason why it cannot be used.
 
     `lines` begins with the header, or with lines above it that cannot be parsed. `columns` has the index of each
-    field's column. Raise IntegrityFault if the header has no column for the serial. Raise it too if the header has no
-    column from which the type follows: the type itself, the algorithm, or the time interval (TOTP only).
+    field's column. Raise IntegrityFault if the header has no column for the serial, or none that shows the type: the
+    type itself, the algorithm, or the time interval, which only TOTP has.
     """
     numbered = columns.keys() & {"serial", "id"}
     if not numbered or not columns.keys() & {"factor", "period", "algorithm"}:

@@ -161,7 +161,7 @@ def _alone(element: Element) -> Iterator[str]:
 
 
 def _parts(key: Element) -> Iterator[str]:
-    """Yield the names of the parts of a key that are read. For any other element, yield nothing."""
+    """Yield the names of the parts of a key element that this module reads. Other elements have none."""
     for part in key:
         if part.tag in PARTS:
             yield DRAFT.get(part.get("Name", "").lower(), part.tag)
@@ -173,7 +173,7 @@ def _twice(names: Sequence[str]) -> str:
 
 
 def _is_base64(value: str) -> bool:
-    """Return whether a value is base64 (RFC 4648), which may contain blanks, or a number. PSKC allows either."""
+    """Return whether a value is a number or base64 (RFC 4648), because PSKC allows both. Blanks are ignored."""
     joined = "".join(value.split())
     try:
         binascii.a2b_base64(joined, strict_mode=True)
@@ -193,9 +193,9 @@ def _kept(key: PskcKey, value: str) -> object:
 
 
 def _authentic(container: PSKC, keys: Sequence[PskcKey]) -> None:
-    """Raise IntegrityFault if a value may have been changed, because it lacks a MAC.
+    """Raise IntegrityFault if a value needs a MAC but has none, because a change of it would go unnoticed.
 
-    RFC 6030, 6.1.1 requires a MAC for a cipher without authentication.
+    RFC 6030, 6.1.1 requires a MAC for values that are encrypted with a cipher without authentication.
     """
     for number, key in enumerate(keys, 1):
         for value in VALUES:
@@ -220,7 +220,10 @@ def _lacks_mac(container: PSKC, kept: object, *, secret: bool) -> bool:
 
 
 def _deciphered(cipher: str) -> None:
-    """Raise UsageFault for a cipher that cannot be decrypted with a passphrase or a pre-shared key."""
+    """Raise UsageFault if `cipher` is not one of the ciphers that a passphrase or a pre-shared key can decrypt.
+
+    `cipher` is the URI of an encryption algorithm.
+    """
     try:
         algorithm_key_lengths(cipher)
     except PSKCError:

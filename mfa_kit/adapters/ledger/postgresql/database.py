@@ -75,7 +75,7 @@ class PostgresqlDatabase:
         try:
             yield
         except DamagedRow as error:
-            hint = "restore the database from a backup, because IAM still knows every device (docs/shared-state.md)"
+            hint = "restore the database from a backup; devices in IAM are not affected; see docs/shared-state.md"
             raise IntegrityFault(f"the ledger {self._address.label} is damaged: {error}", hint) from None
         except errors.InsufficientPrivilege as error:
             what = f"the ledger {self._address.label} refuses this: {describe(error)}"
@@ -87,9 +87,10 @@ class PostgresqlDatabase:
 
     @contextmanager
     def _using(self, session: Session) -> Iterator[None]:
-        """Convert errors of PostgreSQL to IntegrityFault. End the process if its locks of runs are lost with a session.
+        """Convert errors of PostgreSQL to IntegrityFault.
 
-        Otherwise this process could change a device while another process settles (completes or undoes) its run.
+        If the session is lost and this process holds locks of runs, end the process. Otherwise it could change a device
+        while another process settles (completes or undoes) the run.
         """
         try:
             with self.faults():
@@ -123,9 +124,10 @@ class PostgresqlDatabase:
         return session
 
     def _unused(self) -> Session | None:
-        """Return the session of a thread that has ended.
+        """Return a session that this thread can use: that of an ended thread, or else one to share.
 
-        If there is none, return the session with the fewest threads if there are MOST sessions, and otherwise None.
+        A session is shared only if there are already MOST sessions: the one with the fewest threads. Return None if a
+        new session has to be opened.
         """
         with self._guard:
             ended = next((each for each in self._sessions if not each.is_alive()), None)
@@ -152,9 +154,9 @@ class PostgresqlDatabase:
             self._proved[session] = time.monotonic()
 
     def _enter(self, session: Session, run: str) -> None:
-        """Make `session` share the lock of a run that another session of this process holds.
+        """Let `session` share a run's lock with the session of this process that already holds the lock.
 
-        End the process if another process has taken the run's lock.
+        End the process if another process has taken the lock.
         """
         if session not in self._held[run]:
             [[entered]] = session.run([("select enter($1, $2)", (run, self._process))])
@@ -165,7 +167,8 @@ class PostgresqlDatabase:
     def log(self, *changes: RowChange) -> None:
         """Write rows, all of them or none.
 
-        If the session holds the lock of a run, they are sent together with its next statement, to save a round trip.
+        If this thread's session holds the lock of a run, the rows are sent together with the session's next statement,
+        to save a round trip.
         """
         session = self._session()
         if any(session in sessions for sessions in [*self._held.values()]):
@@ -206,7 +209,10 @@ class PostgresqlDatabase:
         return IntegrityFault(f"{holder} {doing}", "wait until it ends, or end it; then run this again")
 
     def try_to_hold(self, run: str) -> bool:
-        """Try to take the lock of another run. Return False if another process or this process may already hold it."""
+        """Try to take the lock of another run. Return False if this process or another one already holds it.
+
+        Return False also if the run was in progress when the server was restarted, until the grace period has passed.
+        """
         session = self._session()
         with self._taking:
             return run not in self._held and self._take(session, run)
@@ -224,11 +230,14 @@ class PostgresqlDatabase:
 
     @property
     def left_held(self) -> tuple[str, ...]:
-        """An empty tuple: no run must be released before closing, because the end of a session releases its locks."""
+        """An empty tuple: no lock has to be released before closing, because closing a session releases its locks."""
         return ()
 
     def check(self) -> None:
-        """End the process if this thread's session is lost, unless it acknowledged a row of a run just now."""
+        """End the process if the session of this thread is lost, because its run locks are then lost too.
+
+        The server is not asked if it has acknowledged a row of a run in the last FRESH seconds.
+        """
         session = self._session()
         if not self._held or time.monotonic() - self._proved.pop(session, 0.0) < FRESH:
             return

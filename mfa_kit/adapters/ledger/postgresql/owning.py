@@ -56,7 +56,8 @@ class OwnedLedger:
     def create(self, *, grace: float | None) -> int:
         """Create the ledger, or bring it up to date. Return how many versions were applied.
 
-        `grace` is how many seconds a run stays reserved for its process after the server was restarted.
+        `grace` is how many seconds a run stays reserved for its process after a restart of the server. None keeps the
+        present value.
         """
         with self._session() as (session, address):
             return migrate(session, address, create=True, grace=grace)

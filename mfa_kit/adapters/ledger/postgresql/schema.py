@@ -50,7 +50,7 @@ def migrate(session: Session, address: Address, *, create: bool, grace: float | 
 
     With `create`, also create the schema. `grace`, if given, is the new number of seconds for which a run stays
     reserved for its process after a restart of the server. Raise psycopg.Error if a statement fails, UsageFault if
-    there is no schema, and IntegrityFault if the schema is of a newer mfa-kit.
+    there is no schema, and IntegrityFault if a newer mfa-kit made the schema.
     """
     database = session.connection
     with database.transaction():

@@ -26,7 +26,7 @@ LOCK_LOST, NO_RUN = "MK001", "MK002"
 
 
 def describe(error: psycopg.Error) -> str:
-    """Return the first line of an error, which contains no values of rows."""
+    """Return the first line of an error. Only the later lines can contain values of rows."""
     return (error.diag.message_primary or str(error) or type(error).__name__).splitlines()[0]
 
 
@@ -78,15 +78,15 @@ class Session:
         return self._connection.closed
 
     def wait(self, statements: Sequence[Statement]) -> None:
-        """Keep statements until the next `run`, which sends them in the same round trip."""
+        """Queue statements. The next `run` sends them together with its own statements, in one round trip."""
         with self._lock:
             self._waiting += statements
 
     def run(self, statements: Sequence[Statement]) -> list[SqlRow]:
-        """Run the statements that `wait` kept, then these, all of them or none. Return the rows of the last one.
+        """Run the statements that `wait` queued, and then `statements`, in one transaction.
 
-        This returns only when the changes survive a power cut. Raise psycopg.Error if a statement fails; the statements
-        that `wait` kept are then run without the others.
+        Return the rows of the last statement, once the changes survive a power cut. If a statement fails, run only the
+        queued statements, and raise psycopg.Error.
         """
         with self._lock:
             waiting, self._waiting = self._waiting, []
@@ -112,7 +112,7 @@ class Session:
         return cursor.fetchall() if cursor.description else []
 
     def close(self) -> None:
-        """Run the statements that `wait` kept, and close the connection, which releases the session's locks."""
+        """Run the statements that `wait` queued, and close the connection. This releases the session's locks."""
         try:
             if not self.lost:
                 self.run([])
