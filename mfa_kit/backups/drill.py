@@ -56,7 +56,8 @@ def drill_all(
 ) -> Iterator[Drilled]:
     """Decrypt each file, and compare its secret with a code from the device.
 
-    Yield the result of each file. Call `record` for each file that was compared with a code.
+    `open_backup` decrypts a file, `intent_of` returns an Intent that names the device of a backup, and `judge` compares
+    the secret with a code. Yield the result of each file. Call `record` for each file that was compared with a code.
     """
     for file in files:
         try:
@@ -83,7 +84,7 @@ class PhoneDrill:
     now: Callable[[], float]
 
     def __call__(self, intent: Intent, opened: Opened) -> Drilled:
-        """Print which device to use, compare the codes that the user types with the backup, and return the result."""
+        """Ask the user for codes from the device, compare them with the secret in the backup, and return the result."""
         self.person.say(f"type the code that the phone of {intent.user} now shows for {intent.name} ({opened.label})")
         result = judge_typed(opened.created.seed, now=self.now, interaction=self.person)
         return Drilled(file=opened.file, result=result)

@@ -35,10 +35,11 @@ def restorable(
     path_of: Callable[[str, str], str],
     losses_of: Callable[[str | None, Collection[str]], Iterable[str]],
 ) -> Intent:
-    """Return an Intent for restoring a backup. Raise the errors of `intent_in` and `check_not_lost`.
+    """Return an Intent for writing the secret of a backup to another OATH key.
 
-    `losses_of` returns the IDs of the runs that reported a device as lost, given the device's account (None if unknown)
-    and its possible names.
+    `path_of` returns the IAM path of a device, given its run ID and name. `losses_of` returns the IDs of the runs that
+    reported a device as lost, given the device's account (None if unknown) and its possible names. Raise IntegrityFault
+    if neither the path nor the label of the backup names a device, and UsageFault if the device was reported lost.
     """
     intent = intent_in(opened, path_of=path_of)
     account = intent.account if is_account(intent.account) else None

@@ -210,7 +210,7 @@ class Rekeying:
         return rekey_one(backup, resealer=self.resealer, on_record=self.on_record)
 
     def _recorded(self, found: Sequence[Backup]) -> Iterator[Backup]:
-        """Yield the backups. Before each batch, record that the new recipients can decrypt its backups."""
+        """Yield the backups. Before each batch, record that the new recipients can decrypt the backups of the batch."""
         rest = iter(found)
         while batch := list(islice(rest, BATCH)):
             names = [backup.name for backup in batch]

@@ -111,7 +111,7 @@ class Mark(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The identity of mfa-kit's credentials (sts:GetCallerIdentity), and whether they are for a lab."""
+    """The identity of mfa-kit's credentials (sts:GetCallerIdentity), and whether they are for a lab (a local IAM)."""
 
     account: str
     arn: str
@@ -248,7 +248,10 @@ class Intent:
         return f"AWS:{self.path[1:]}{self.name}@{self.account}"
 
     def on(self, *, hardware: str, card: str | None = None) -> "Intent":
-        """Return a copy of the intent with these values of `hardware` and `card`."""
+        """Return a copy of the intent that names the key or token which will store the secret.
+
+        `hardware` is its serial or label, and `card` identifies the applet of an OATH key.
+        """
         return replace(self, hardware=hardware, card=card)
 
 
@@ -344,7 +347,7 @@ class Seal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
-    """One line of the log as it is shown: a Call, or the progress of a run with a device.
+    """One line of the log as it is shown: a call, or the state that a run reached with a device.
 
     `at` is in Unix seconds. `reference` is a request ID or a run ID.
     """
@@ -446,9 +449,9 @@ def check_user(name: str) -> None:
 
 
 def check_label(text: str) -> str:
-    """Return the label unchanged. Raise UsageFault if a tag's value cannot contain all its characters.
+    """Return a label unchanged. Raise UsageFault if it has a character that is not allowed in the value of a tag.
 
-    Labels are stored in tags.
+    Labels are stored in the tags of devices.
     """
     if not LABEL.fullmatch(text):
         raise UsageFault(f"{text!a} is not a valid label", "use up to 64 letters, digits, spaces and .:/=+@-_")

@@ -20,8 +20,8 @@ Content = bytes | Secret[bytes]
 def partial_name(name: str, mark: str = "") -> str:
     """Return the name that a file has while it is written. It is short enough for any file system.
 
-    `mark`, such as the process ID, is put into the name, so that two processes do not use the same name. Without it,
-    the result depends only on `name`, so a later process finds the partial file that a killed process left.
+    `mark`, such as the process ID, is put into the name, so that two processes do not use the same name. If `mark` is
+    empty, the result depends only on `name`, so a later process finds the partial file that a killed process left.
     """
     return f".{name[-60:]}{mark}.partial"
 

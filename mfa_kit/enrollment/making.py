@@ -29,7 +29,10 @@ def make_device(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> En
 
 
 def create_and_enable(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Entry:
-    """Make a device as `make_device` does, but do not check that IAM lists it. Return the enabled device's entry."""
+    """Create a device, encrypt its backup, install its secret and enable it. Return its journal entry.
+
+    Unlike `make_device`, do not check that IAM lists the device.
+    """
     entry, created = _create_and_seal(intent, carrier, desk=desk, run=run)
     try:
         carrier.install(intent, created)

@@ -77,9 +77,10 @@ class InTurn:
 
 
 class Patience:
-    """The Turn for one user: retries a call that raises Throttled or Busy, after increasing pauses. Prints each pause.
+    """The Turn (the function that makes calls to IAM) for one user: retries a call that raises Throttled or Busy.
 
-    If the call still fails after the last pause, raises its error.
+    The pauses before the retries increase. Each pause is printed. If the call still fails after the last pause, raises
+    its error.
     """
 
     def __init__(self, *, sleep: Callable[[float], None], progress: Progress) -> None:
@@ -160,7 +161,10 @@ class Pace:
                 return done
 
     def _begin(self) -> None:
-        """Count GIVE_UP from now if there was no call for IDLE seconds, such as while the station waits."""
+        """Restart the count of seconds without an accepted call if there was no call for IDLE seconds.
+
+        There are such pauses when a station waits for users. GIVE_UP is the limit of the count.
+        """
         with self._lock:
             now = self._clock()
             if now - self._asked > IDLE:
@@ -231,7 +235,7 @@ class Pace:
     def _sign_in(self, began: float, error: Expired) -> None:
         """Wait until the credentials work again. One worker checks this for all workers.
 
-        Raise `error` at once if no call ever succeeded, or after `stop`. `began` is when the failed call began.
+        Raise `error` at once if no call ever succeeded, or if `stop` was called. `began` is when the failed call began.
         """
         with self._signing_in:
             if not self._ever:

@@ -173,7 +173,8 @@ def prove(
 ) -> int:
     """Ask for one code or two consecutive codes, and return the skew in steps, positive if the phone is ahead.
 
-    A code that is typed late looks like the code of a slow clock. Of two codes, the one with the smaller delay counts.
+    `typed` is the number of codes, 1 or 2. A code that is typed late looks like the code of a slow clock. Of two codes,
+    the one with the smaller delay counts.
     """
     before: tuple[int, int] | None = None
 
@@ -198,7 +199,7 @@ def ask_pair(*, now: Callable[[], float], interaction: Interaction, instead: str
     """Ask for two consecutive codes of a device whose secret only AWS has, and return them.
 
     Without the secret, mfa-kit can check only that each has six digits, that they differ, and that they were typed
-    within APART seconds. It asks again until they are.
+    within APART seconds. It asks again until the codes pass these checks.
     """
     before: tuple[str, float] | None = None
 
@@ -229,7 +230,7 @@ def ask_until(
     """Ask for a code until the result of `judge` for the typed code is not a Mistake, and return this result.
 
     Print advice after each third mistake. `now` returns AWS's time in Unix seconds, for the countdown to the next code.
-    Without a terminal, raise Declined. Its hint tells the user to use `instead`, such as an option.
+    Without a terminal, raise Declined with a hint to use `instead`, for example an option.
     """
     mistakes = count(1)
     while True:

@@ -33,8 +33,8 @@ class Inventory(Protocol):
     def devices(self, user: str | None, *, patient: bool = True) -> list[Device]:
         """Return the MFA devices that IAM lists for a user, or for the caller if `user` is None.
 
-        Raise NoSuchEntity if the user does not exist. If `patient` is false (for polling), make only one attempt, and
-        raise Throttled or Unclear if it fails in this way.
+        Raise NoSuchEntity if the user does not exist. If `patient` is false (for polling), make only one attempt, which
+        may raise Throttled or Unclear.
         """
         ...
 
@@ -72,14 +72,17 @@ class Inventory(Protocol):
         ...
 
     def tags(self, serial: str) -> dict[str, str]:
-        """Return the tags of a virtual device, as values by key.
+        """Return the tags of a virtual device: a mapping from each tag's key to its value.
 
         Raise NoSuchEntity if the device does not exist, and AccessDenied if IAM denies the request.
         """
         ...
 
     def unassigned(self) -> list[str]:
-        """Return the serials of all unassigned virtual devices. Raise MfaKitError if a page of the list fails."""
+        """Return the serials of all unassigned virtual devices.
+
+        Raise MfaKitError if a page of the list cannot be read.
+        """
         ...
 
     def accepts(self, serial: str, code: str) -> bool:
@@ -252,7 +255,7 @@ class Journal(Protocol):
     """The durable record of the devices that runs on this computer make or remove, and how far each run got."""
 
     def record(self, entry: Entry) -> Entry:
-        """Store an entry durably, and return it. With the first entry of a run, this process takes the run's lock."""
+        """Store an entry durably, and return it. If it is the first entry of its run, take the run's lock."""
         ...
 
     def find(self, serial: str, *, run: str | None = None) -> Entry | None:

@@ -113,7 +113,7 @@ def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
 
 
 def _resume_hint(entry: Entry) -> str:
-    """Return the part of a hint that says how to continue with a half-made device that has a backup here."""
+    """Return the part of a hint that says how to continue with a half-made device; empty if it has no backup."""
     return (
         f", or continue with it: mfa-kit enroll {quote(entry.intent.user)} --resume -i IDENTITY" if entry.backup else ""
     )
@@ -135,8 +135,8 @@ def remove_copies(entry: Entry, carrier: Carrier, reached: Reached, *, mine: boo
     """Remove a device's secret from its key, and remove its backup. Record the state `reached`, and return it.
 
     Call this only when no Enable request can use the secret any more. `mine` is None if another run has since made a
-    device of this name, because that run's credential may be on the same key. The credential on the key is then kept,
-    unless the journal shows that the other run uses another key.
+    device of this name. That run's credential may be on the same key, so the credential on the key is then kept, unless
+    the journal shows that the other run uses another key.
     """
     if mine is None and entry.intent.hardware and not _on_another_key(entry, desk=desk):
         desk.progress.note(

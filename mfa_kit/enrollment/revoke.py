@@ -53,7 +53,8 @@ def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> 
     """Return the entry of a device that a user has now: from this computer's journal, or built from IAM's data.
 
     If the device's tags contain no run ID (another tool made it, or a run that could not set tags), the entry gets
-    `now`, a run ID of the current time. Raise UsageFault if the journal has that run's device under another user.
+    `now`, a run ID of the current time. Raise UsageFault if, according to the journal, the run in the tags made the
+    device for another user.
     """
     user = device.user or ""
     maker = desk.inventory.run_of(device.serial) if device.type is DeviceType.VIRTUAL else Mark.UNTAGGED
@@ -115,9 +116,10 @@ def look_to_revoke(
 ) -> Entry:
     """Settle the user's interrupted runs, look up the device to remove, and return its Entry, the argument of `retire`.
 
-    `wanted` selects the device, as in `choose_device`. If settling has just finished an interrupted revocation of the
-    device, the returned entry is REVOKED. If `lost` is true, a device that IAM no longer has is considered too: its
-    entry is returned if an interrupted revocation has not yet removed its credential from the key.
+    `wanted` is the serial, ARN or name of the device, or None for the user's only device. If settling has just finished
+    an interrupted revocation of the device, the returned entry is REVOKED. If `lost` is true, a device that IAM no
+    longer has is considered too: its entry is returned if an interrupted revocation has not yet removed its credential
+    from the key.
 
     Raise UsageFault if `wanted` does not select exactly one device, and Lockout for a user's last device unless
     `leave_without_mfa` is true. If an interrupted revocation of the device cannot be finished, raise its error.
@@ -213,7 +215,7 @@ def _continues_note(entry: Entry) -> str:
 
 
 def removal_steps(entry: Entry, *, lost: bool, desk: Desk) -> list[str]:
-    """Return the steps of `retire`, one phrase each, in order, for a dry run."""
+    """Return the steps of removing a device, one phrase each, in order, for a dry run."""
     intent = entry.intent
     virtual = DeviceType.of(intent.serial) is DeviceType.VIRTUAL
     return [
@@ -236,9 +238,9 @@ def look_to_replace(
 ) -> tuple[Intent, Entry | None]:
     """Settle the user's dead runs, and return the intent of the new device and the entry of the device to remove.
 
-    The entry is None if a lost device no longer exists, for example when an interrupted command is run again.
-    `wanted` selects the device to remove, as in `choose_device`. Raise UsageFault if it does not select exactly one
-    device, or if the new device cannot be made.
+    The entry is None if a lost device no longer exists, for example when an interrupted command is run again. `wanted`
+    is the serial, ARN or name of the device to remove, or None for the user's only device. Raise UsageFault if this is
+    not exactly one device, or if the new device cannot be made.
     """
     check_user(wish.user)
     settle_dead_runs(caller.account, wish.user, desk=desk)
@@ -265,7 +267,8 @@ def replace_device(
 ) -> Replaced:
     """Make a new device, remove the old device once IAM lists the new one, and return the result.
 
-    If the old device is lost, it is removed before the new device is made.
+    `old` is the entry of the old device; None if a lost device no longer exists. If the old device is lost, it is
+    removed before the new device is made.
     """
     if lost or old is None:
         gone = retire(old, purpose=Purpose.LOST, desk=desk) if old else None

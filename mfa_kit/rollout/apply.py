@@ -24,7 +24,8 @@ SHOWN = 5
 def check_plan(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool, sealed: bool) -> None:
     """Raise UsageFault or Lockout if `apply_plan` must not start. Changes nothing.
 
-    Raise UsageFault if the plan is for another account than the caller's. Errors of `check_copies` are passed on.
+    Raise UsageFault if the plan is for another account than the caller's. Also raise an error if `check_copies` does,
+    because backups or copies of secrets would be missing.
     """
     check_account(plan, caller)
     check_copies(plan.shut_out, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
@@ -139,7 +140,10 @@ class _Making:
         return result
 
     def _make_device(self, intent: Intent) -> RowResult:
-        """Make one device, and return the result. Raise the errors in FATAL. Any other error becomes a result."""
+        """Make one device, and return the result. An error becomes a result too.
+
+        Only the errors in FATAL, which end the rollout, are raised.
+        """
         desk, run, carrier = self.desk, self.run, self.execution.carrier()
         try:
             if intent.staged:

@@ -62,7 +62,10 @@ class RowResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """The last failure of a user of a plan, as the ledger stores it. `cause` and `reason` are those of RowResult."""
+    """The last failure of a user of a plan, as the ledger stores it.
+
+    `cause` is the name of the error's class, and `reason` is the text of the error.
+    """
 
     user: str
     cause: str

@@ -70,7 +70,7 @@ class Plan:
     """A plan for one account: one step for each user of a roster, based on IAM's lists at `planned_at` (Unix seconds).
 
     `by` is the ARN of the caller who made the plan. `report_age` is the age in seconds of the credential report on
-    which the plan is based, or None if it is based on none.
+    which the plan is based, or None if the plan is based on no report.
     """
 
     account: str
@@ -110,7 +110,7 @@ class Plan:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The number of steps for each action, by the action's word."""
+        """The number of steps for each action, by the action's value, such as `enroll`."""
         found = Counter(step.action for step in self.steps)
         return {action.value: found[action] for action in Action}
 

@@ -70,8 +70,9 @@ def parse_plan(
 ) -> Plan:
     """Parse a plan file. Its rows are checked like those of a roster.
 
-    `methods` and `parse_key` are the arguments of `parse_roster`. Raise UsageFault if the text is not a plan, or has
-    another version of the format. The message of the error begins with `name`.
+    Rows may name one of these `methods`, or `self`. `parse_key` returns a public key without its comment, or raises
+    UsageFault. Raise UsageFault if the text is not a plan, or has another version of the format. The message of the
+    error begins with `name`.
     """
     try:
         return _parse(object_of(read_json(text)), methods=methods, parse_key=parse_key)

@@ -40,7 +40,7 @@ def undo_devices(
 ) -> Generator[RowResult, None, None]:
     """Remove exactly the devices of these entries, and yield one result per device.
 
-    A user's last device is removed only with `leave_without_mfa`. Raise UsageFault if a run that made one of the
+    A user's last device is removed only if `leave_without_mfa` is true. Raise UsageFault if a run that made one of the
     devices is still in progress.
     """
     take_over_runs(entries, desk=desk)

@@ -53,7 +53,7 @@ class KeyExaminer:
             return answer
 
     def examine_one(self, wanted: str | None) -> Examined:
-        """Examine one key like `examine`, with an examiner that has seen no key, so the result is never SeenBefore."""
+        """Examine one key as `examine` does, but as if no key had been examined before. Never returns SeenBefore."""
         answer = self.examine(wanted)
         assert isinstance(answer, Examined)  # noqa: S101 - an examiner that saw no key recognizes none
         return answer

@@ -185,7 +185,10 @@ def reset_key(key: PinAuthenticator) -> KeyInfo:
 
 @contextmanager
 def _unsure(what: str) -> Iterator[None]:
-    """If the key does not answer in the `with` block, add the note `what`, which says what is unknown, to the error."""
+    """If the key does not answer in the `with` block, add the note `what` to the error.
+
+    `what` says what is then unknown, such as whether the key has the new PIN.
+    """
     try:
         yield
     except Lost as lost:

@@ -89,7 +89,7 @@ class PinAuthenticator(Protocol):
     def set_pin_policy(self, pin: Pin | None, *, shortest: int | None, force_change: bool) -> None:
         """Raise the minimum length of PINs to `shortest`, or require a new PIN: setMinPINLength (CTAP 2.1, 6.11.4).
 
-        `pin` is the key's PIN, or None if it has none.
+        `pin` is the key's PIN, or None if the key has none. `shortest` is None if the length stays as it is.
         """
         ...
 
@@ -116,7 +116,7 @@ class PluggedKeys(Protocol):
     def open(self, wanted: str | None, *, relying_party: str | None = None) -> AbstractContextManager[OpenedKey]:
         """Open the key with this path or serial, or the only key. Raise DeviceFault if it is not plugged in.
 
-        The key registers with this relying party, or else with a random one that does not exist.
+        The key registers with the domain `relying_party`; if this is None, with a random domain that does not exist.
         """
         ...
 
@@ -148,7 +148,10 @@ class PinEntry(Protocol):
         ...
 
     def risk(self, left: int) -> None:
-        """Ask the user to confirm by typing that one of the last `left` tries may be lost. Raise Declined otherwise."""
+        """Ask the user to type a word to confirm that one of the last `left` PIN tries may be used.
+
+        Raise Declined if the user does not confirm.
+        """
         ...
 
     def replugged(self, left: int | None) -> bool:

@@ -1,4 +1,4 @@
-"""Reads the codes that a token displays, from a person or from a script. A function of the caller checks the codes."""
+"""Reads the codes that a token displays, from a person or a script. The caller's function `judge` checks them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -58,8 +58,8 @@ def ask_codes(
     """Ask for codes from a display until `judge` returns another value than Undecided.
 
     Return the codes and that value, or None if nothing is typed. `count` is the number of codes to ask for at first.
-    `now` returns the current Unix time. Without a terminal, raise Declined. Its hint tells the
-    user to use `instead`, such as an option.
+    `now` returns the current Unix time. Without a terminal, raise Declined with a hint to use `instead`, for example an
+    option.
     """
     before: tuple[str, ...] = ()
     while True:

@@ -52,9 +52,9 @@ class TokenWithCodes:
 def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: Desk, runs: Callable[[], str]) -> None:
     """Prove that AWS knows a token and accepts its codes `pair`: enable it for `user`, then remove it.
 
-    Raise the errors of `assign_token` if AWS does not accept the token. Raise UsageFault if `user` already has an MFA
-    device, so that this test never removes a person's device. `runs` returns a new run ID. The removal gets a second
-    run ID, created after the token was enabled, so that a later command can see that it concerns this token.
+    Raise MfaKitError if AWS does not accept the token. Raise UsageFault if `user` already has an MFA device, so that
+    this test never removes a person's device. `runs` returns a new run ID. The removal gets a second run ID, created
+    after the token was enabled, so that a later command can see that it concerns this token.
     """
     check_user(user)
     settle_dead_runs(caller.account, user, desk=desk)

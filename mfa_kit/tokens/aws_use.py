@@ -12,7 +12,10 @@ AWS_ISSUER = "Amazon Web Services"
 
 @dataclass(frozen=True, slots=True)
 class AwsUse:
-    """The type of MFA device that a token can be in AWS (None if AWS cannot use the token), and the reason."""
+    """Whether AWS can use a token: `device_type` is the type of its device in IAM, or None if AWS cannot use it.
+
+    `why` says why or why not.
+    """
 
     device_type: DeviceType | None
     why: str

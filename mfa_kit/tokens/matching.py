@@ -148,7 +148,7 @@ def chance(typed: TypedCodes, places: int) -> float:
 
 
 def typing_error(typed: TypedCodes) -> Undecided | None:
-    """Return why the typed text cannot be the codes of any token, or None if it can be."""
+    """Return why the typed text cannot be the codes of any token, or None if it can."""
     for code in typed.codes:
         if not (code.isascii() and code.isdecimal() and len(code) in DIGITS):
             return Undecided(

@@ -17,7 +17,7 @@ class TokenStore(Protocol):
         ...
 
     def last_sightings(self) -> Mapping[str, Sighting]:
-        """Return the latest sighting of each token by serial. Sightings of an earlier seed are left out."""
+        """Return the latest sighting (test result) of each token, by serial, without those of an earlier seed."""
         ...
 
     def record(self, *seen: Sighting) -> None:
