@@ -23,27 +23,27 @@ class Recording(Protocol):
 class RecordedVault:
     """A Vault (writes, finds and removes encrypted backups) that records the recipients of each backup in the ledger.
 
-    It passes all calls to an inner vault. `records` is called for each backup, and
-    returns a Recording that dates its records with the current time.
+    It passes all calls to another Vault, which writes the files. `records` is called for each backup, and returns a
+    Recording that dates its records with the current time.
     """
 
     def __init__(self, vault: Vault, records: Callable[[], Recording]) -> None:
         self._vault, self._records = vault, records
 
     def check(self) -> None:
-        """Raise MfaKitError if the inner vault could not write a backup."""
+        """Raise MfaKitError if the wrapped Vault (store of backups) could not write a backup."""
         self._vault.check()
 
     def place(self, intent: Intent, run: str) -> str | None:
-        """Return the path for the backup of a run, or None if the inner vault will make no backup."""
+        """Return the path for the backup of a run, or None if the wrapped Vault (store of backups) will make none."""
         return self._vault.place(intent, run)
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
-        """Return a backup with the path that the inner vault will use for it. Nothing is written."""
+        """Return a backup with the path that the wrapped Vault (store of backups) will use for it. Writes nothing."""
         return self._vault.new(account, user, device, run=run)
 
     def recipients(self) -> list[str]:
-        """Return the public keys to which the inner vault encrypts new backups."""
+        """Return the public keys to which the wrapped Vault (store of backups) encrypts new backups."""
         return self._vault.recipients()
 
     def find(self, entry: Entry) -> str | None:

@@ -19,7 +19,7 @@ BATCH = 200
 
 
 class Resealer(Protocol):
-    """Decrypts backups with identities of the old recipients, and re-encrypts them to new recipients.
+    """Decrypts backups with identities (private keys) of the old recipients, and re-encrypts them to new recipients.
 
     The identities may include identities of new recipients. The methods raise OthersSeal if none of the identities can
     decrypt a backup, and IntegrityFault if a backup is damaged or cannot be read or written.
@@ -27,7 +27,7 @@ class Resealer(Protocol):
 
     @property
     def has_new_identity(self) -> bool:
-        """Whether one of the identities belongs to a new recipient."""
+        """Whether one of the given identities (private keys) belongs to a new recipient."""
         ...
 
     def recipients(self) -> list[str]:
@@ -35,22 +35,24 @@ class Resealer(Protocol):
         ...
 
     def reseal(self, backup: Backup) -> bool:
-        """Re-encrypt a backup that an identity of the old recipients can decrypt.
+        """Re-encrypt a backup that an identity (private key) of the old recipients can decrypt.
 
-        Return whether one of the identities can decrypt the new file.
+        Return whether one of the given identities can decrypt the new file.
         """
         ...
 
     def reseal_with_new(self, backup: Backup) -> bool:
-        """Decrypt a backup with an identity of a new recipient, and re-encrypt it to exactly the new recipients.
+        """Decrypt a backup with an identity (private key) of a new recipient, and re-encrypt it.
+
+        Afterwards, only the new recipients can decrypt it.
 
         This is for a backup that no identity of the old recipients can decrypt. It may have other recipients, too.
-        Return whether one of the identities can decrypt the new file.
+        Return whether one of the given identities can decrypt the new file.
         """
         ...
 
     def check_opens(self, backup: Backup) -> None:
-        """Raise OthersSeal if no identity of a new recipient can decrypt a backup."""
+        """Raise OthersSeal if no identity (private key) of a new recipient can decrypt a backup."""
         ...
 
 
@@ -72,7 +74,10 @@ class SealRecords(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Resealed:
-    """The backup was re-encrypted to the new recipients. `opens` says whether one of the identities can decrypt it."""
+    """The backup was re-encrypted to the new recipients.
+
+    `opens` says whether one of the given identities (private keys) can decrypt the new file.
+    """
 
     opens: bool
 
@@ -88,7 +93,7 @@ class OnRecord:
 
     `done` has the backups with only the new recipients on record. `begun` has the backups with old recipients on record
     too, because a run may have been killed. A backup in `begun` counts as already re-encrypted only if one of the given
-    identities could decrypt the old version.
+    identities (private keys) could decrypt the old version.
     """
 
     done: frozenset[str]
@@ -98,7 +103,7 @@ class OnRecord:
     def of(cls, known: Iterable[KnownRecipients], wanted: Iterable[str], *, given: Iterable[str | None]) -> "OnRecord":
         """Return an OnRecord for the backups in `known`, whose recorded recipients are compared with the `wanted` ones.
 
-        `given` has the recipients that belong to the given identities; None means an unknown recipient.
+        `given` has the recipients that belong to the given identities (private keys); None means an unknown recipient.
         """
         new, ours = frozenset(wanted), frozenset(each for each in given if each)
         recipients_of = {each.backup.name: frozenset(each.recipients or ()) for each in known}
@@ -116,7 +121,7 @@ class Rekeyed:
 
     `found` is the number of backups. `done` has those that were re-encrypted, `already_done` those that an earlier run
     re-encrypted, and `failed` the others, each with the reason. `unopened` is the number of new files that none of the
-    identities can decrypt.
+    given identities (private keys) can decrypt.
     """
 
     found: int = 0
@@ -146,7 +151,7 @@ def rekey_one(backup: Backup, *, resealer: Resealer, on_record: OnRecord) -> Rek
 
 
 def _rekey_again(backup: Backup, *, resealer: Resealer, on_record: OnRecord) -> Resealed | AlreadyDone:
-    """Return the result for a backup that no identity of the old recipients can decrypt.
+    """Return the result for a backup that no identity (private key) of the old recipients can decrypt.
 
     The result is AlreadyDone if an earlier run re-encrypted the backup. Otherwise, decrypt the backup with an identity
     of a new recipient, and re-encrypt it. Raise OthersSeal if neither is possible.

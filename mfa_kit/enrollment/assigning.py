@@ -14,7 +14,7 @@ OTHER_MAKERS = (
 
 
 def assign_token(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-    """Enable a token whose seed AWS already has, with two codes from the carrier, and return the enabled device.
+    """Enable a token whose seed AWS already has, with two codes from `carrier`, and return the enabled device.
 
     No device is created, so no device has to be deleted after an error. If the request gets no response, IAM's list of
     the user's devices shows whether it took effect. Raise MfaKitError if the token could not be enabled.

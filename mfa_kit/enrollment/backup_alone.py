@@ -1,4 +1,4 @@
-"""The Carrier for a device whose secret is stored only in its encrypted backup."""
+"""A Carrier (the object that supplies a device's codes) for a device whose secret is only in its encrypted backup."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,10 @@ from mfa_kit.core.otp import Created, Pair, Seed
 
 
 class BackupAlone:
-    """A Carrier that computes the codes itself, for AWS's time. The secret is stored only in the encrypted backup."""
+    """A Carrier (the object that supplies a device's codes) that computes the codes itself, for AWS's time.
+
+    The secret is stored only in the encrypted backup.
+    """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now

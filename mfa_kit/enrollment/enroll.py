@@ -1,4 +1,4 @@
-"""Enroll one user: settle interrupted runs, look up the user's devices, make a device, and confirm it."""
+"""Enroll one user: finish or undo interrupted runs, look up the user's devices, make a device, and confirm it."""
 
 from collections.abc import Sequence
 from contextlib import suppress

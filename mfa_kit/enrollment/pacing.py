@@ -56,23 +56,23 @@ class InTurn:
         self._inner, self._turn = inner, turn
 
     def create(self, intent: Intent, tags: dict[str, str]) -> Created:
-        """Call `create` of the inner Registrar. The Turn decides when, and may repeat the call."""
+        """Call `create` of the wrapped Registrar, which sends the request to IAM. May wait first, and may retry."""
         return self._turn(lambda: self._inner.create(intent, tags))
 
     def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
-        """Call `enable` of the inner Registrar. The Turn decides when, and may repeat the call."""
+        """Call `enable` of the wrapped Registrar, which sends the request to IAM. May wait first, and may retry."""
         self._turn(lambda: self._inner.enable(intent, codes))
 
     def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
-        """Call `resync` of the inner Registrar. The Turn decides when, and may repeat the call."""
+        """Call `resync` of the wrapped Registrar, which sends the request to IAM. May wait first, and may retry."""
         self._turn(lambda: self._inner.resync(user, serial, codes))
 
     def deactivate(self, user: str, serial: str) -> None:
-        """Call `deactivate` of the inner Registrar. The Turn decides when, and may repeat the call."""
+        """Call `deactivate` of the wrapped Registrar, which sends the request to IAM. May wait first, and may retry."""
         self._turn(lambda: self._inner.deactivate(user, serial))
 
     def delete(self, serial: str) -> None:
-        """Call `delete` of the inner Registrar. The Turn decides when, and may repeat the call."""
+        """Call `delete` of the wrapped Registrar, which sends the request to IAM. May wait first, and may retry."""
         self._turn(lambda: self._inner.delete(serial))
 
 
@@ -133,7 +133,10 @@ class Pace:
         self._stopped = True
 
     def break_off(self) -> None:
-        """From now on, raise KeyboardInterrupt instead of making a call. The next run settles half-made devices."""
+        """From now on, raise KeyboardInterrupt instead of making a call.
+
+        The next run finishes or removes the half-made devices.
+        """
         self._stopped = self._broken = True
         self._on_break()
 

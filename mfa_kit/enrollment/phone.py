@@ -1,4 +1,4 @@
-"""A phone as a Carrier: the user scans a QR code and types the codes that the app shows.
+"""A Carrier (the object that supplies a device's codes) for a phone: the user scans a QR code and types the codes.
 
 The typed codes show the skew, in steps, between the clocks of the phone and AWS. The pair of codes for IAM is computed
 with that skew just before each request. Slow typing and throttling therefore do no harm, and IAM stores the true skew.
@@ -64,7 +64,10 @@ class PhoneProof:
 
 
 class Phone:
-    """The Carrier for a phone. The QR code is on the screen only while the user types codes."""
+    """A Carrier (the object that supplies a device's codes) for a phone.
+
+    The QR code is on the screen only while the user types codes.
+    """
 
     def __init__(
         self,
@@ -114,7 +117,7 @@ class Phone:
         return otp.pair(self._created[serial].seed, self._now() + self._drift[serial] * otp.PERIOD)
 
     def reach(self, entry: Entry) -> None:
-        """Do nothing, because mfa-kit has no connection to a phone."""
+        """Check nothing, because mfa-kit has no connection to a phone."""
 
     def remove(self, entry: Entry) -> None:
         """Remove the secret from this process's memory, and the file with its QR code. The phone is not changed."""

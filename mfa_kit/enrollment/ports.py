@@ -292,10 +292,10 @@ class Journal(Protocol):
 class Desk:
     """The set of ports that a use case needs to change devices: IAM, backups, the journal and messages.
 
-    `carrier` returns the Carrier for the device that an interrupted run left. `sleep` waits for a number of seconds.
-    `dry` is true in a dry run, in which nothing may be written. `on_keys` has the names of the enrollment methods that
-    store secrets on keys. `resumable` has the names of the methods whose half-made devices can be enabled from their
-    backups.
+    `carrier` returns the Carrier (the object that stores a device's secret and supplies its codes) for the device that
+    an interrupted run left. `sleep` waits for a number of seconds. `dry` is true in a dry run, in which nothing may be
+    written. `on_keys` has the names of the enrollment methods that store secrets on keys. `resumable` has the names of
+    the methods whose half-made devices can be enabled from their backups.
     """
 
     inventory: Inventory

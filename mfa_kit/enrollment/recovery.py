@@ -243,7 +243,10 @@ def _may_still_arrive(entry: Entry, *, desk: Desk) -> bool:
 
 
 class LostDevice:
-    """The Carrier for a lost device. Nothing can be stored on the device or removed from it, because it is not here."""
+    """A Carrier (the object that stores a device's secret and supplies its codes) for a lost device.
+
+    Nothing can be stored on the device or removed from it, because it is not here.
+    """
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         """Return the intent unchanged."""
@@ -275,7 +278,7 @@ def carrier_of(entry: Entry, *, desk: Desk) -> Carrier:
 def settle_each(
     account: str, user: str | None, *, desk: Desk, leave_assigned: bool = False, lost: str | None = None
 ) -> Iterator[tuple[Entry, Reached | MfaKitError]]:
-    """Settle the dead (interrupted) runs of a user, or of all users if `user` is None.
+    """Settle (finish or undo) the interrupted runs of a user, or of all users if `user` is None.
 
     Yield each entry with its final state, or with the error if it could not be settled. If `leave_assigned` is true, an
     interrupted revocation is skipped if the user still has the device. `lost` is the serial or label of a lost key: a
@@ -306,7 +309,7 @@ def _settled(entry: Entry, *, desk: Desk, lost: str | None) -> Reached:
 
 
 def settle_dead_runs(account: str, user: str, *, desk: Desk) -> list[tuple[Entry, Reached | MfaKitError]]:
-    """Settle (finish or undo) a user's dead runs, and print each result.
+    """Settle (finish or undo) a user's interrupted runs, and print each result.
 
     Return each entry with its final state, or with the error if it could not be settled; [] if there are none.
     """

@@ -1,4 +1,4 @@
-"""Continue with a half-made device from its encrypted backup, and enable staged devices."""
+"""Continue with a half-made device from its encrypted backup, and enable staged (created, but not assigned) devices."""
 
 from collections.abc import Callable
 from shlex import quote

@@ -114,7 +114,7 @@ def look_to_revoke(
     run: str,
     lost: bool = False,
 ) -> Entry:
-    """Settle the user's interrupted runs, look up the device to remove, and return its Entry, the argument of `retire`.
+    """Settle (finish or undo) the user's interrupted runs, and return the Entry of the device to remove, for `retire`.
 
     `wanted` is the serial, ARN or name of the device, or None for the user's only device. If settling has just finished
     an interrupted revocation of the device, the returned entry is REVOKED. If `lost` is true, a device that IAM no
@@ -236,11 +236,12 @@ def look_to_replace(
     desk: Desk,
     run: str,
 ) -> tuple[Intent, Entry | None]:
-    """Settle the user's dead runs, and return the intent of the new device and the entry of the device to remove.
+    """Plan a replacement: return the intent of the new device, and the entry of the device to remove.
 
-    The entry is None if a lost device no longer exists, for example when an interrupted command is run again. `wanted`
-    is the serial, ARN or name of the device to remove, or None for the user's only device. Raise UsageFault if this is
-    not exactly one device, or if the new device cannot be made.
+    The user's interrupted runs are settled (finished or undone) first. The entry is None if a lost device no longer
+    exists, for example when an interrupted command is run again. `wanted` is the serial, ARN or name of the device to
+    remove, or None for the user's only device. Raise UsageFault if this is not exactly one device, or if the new device
+    cannot be made.
     """
     check_user(wish.user)
     settle_dead_runs(caller.account, wish.user, desk=desk)

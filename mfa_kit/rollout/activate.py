@@ -13,7 +13,7 @@ from mfa_kit.rollout.workers import Workers
 
 
 def staged_entries(*, account: str, users: Iterable[str] | None, desk: Desk) -> list[Entry]:
-    """Return the journal entries of the devices that this computer has staged, for these users.
+    """Return the journal entries of the devices that this computer staged (created, but did not assign) for `users`.
 
     If `users` is None, return those of all users.
     """
@@ -28,7 +28,7 @@ def staged_entries(*, account: str, users: Iterable[str] | None, desk: Desk) -> 
 def activate_devices(
     entries: Sequence[Entry], *, open_backup: Callable[[Entry], Created], desk: Desk, execution: Execution
 ) -> Generator[RowResult, None, None]:
-    """Enable staged devices with the secrets that `open_backup` returns, and yield one result per device.
+    """Enable staged (not assigned) devices with the secrets that `open_backup` returns. Yield one result per device.
 
     After an interruption, a second call continues with the remaining devices. Raise UsageFault if a run that staged one
     of the devices is still in progress.

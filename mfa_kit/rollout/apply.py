@@ -88,7 +88,7 @@ def apply_plan(
 
 
 def _settle_dead_runs(plan: Plan, *, desk: Desk) -> list[str]:
-    """Settle interrupted runs, and return a message for each device that could not be settled; [] if there is none.
+    """Settle (finish or undo) interrupted runs. Return a message for each device for which this failed; [] if none.
 
     A device cannot be settled while a CreateVirtualMFADevice request without a response may still take effect. After
     this run has created the user's device of the same name, the request can no longer take effect. `apply_plan`
@@ -102,9 +102,9 @@ def _settle_dead_runs(plan: Plan, *, desk: Desk) -> list[str]:
 
 
 def _unconfirmed(entries: Iterable[Entry], *, desk: Desk) -> list[Entry]:
-    """Return the entries of devices that dead runs enabled, but did not find in IAM's list afterwards.
+    """Return the entries of devices that ended runs enabled, but did not find in IAM's list afterwards.
 
-    A run that is alive looks for its devices itself.
+    A run that is still in progress looks for its devices itself.
     """
     found = [entry for entry in entries if entry.reached is Reached.ENABLED]
     living = {run for run in {entry.run for entry in found} if desk.journal.lives(run)}

@@ -36,7 +36,7 @@ class Action(StrEnum):
 class PlanStep:
     """One row of a plan, and the action for it.
 
-    `repair` means that an interrupted run on this computer left a half-made device; that run is settled first.
+    `repair` means that an interrupted run on this computer left a half-made device, which is finished or removed first.
     `devices` are the serials of the user's devices. `key_before` is the fingerprint of the user's earlier public key,
     to which this computer last encrypted a backup, if the roster now has another key for the user; otherwise it is
     empty.
@@ -56,7 +56,7 @@ class PlanStep:
 
     @property
     def by_apply(self) -> bool:
-        """Whether `apply` makes the row's device, possibly after settling a half-made device."""
+        """Whether `apply` makes the row's device, possibly after it finished or removed a half-made device."""
         return self.row.kind.unattended and self.open
 
     @property

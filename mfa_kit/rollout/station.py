@@ -110,10 +110,11 @@ class StationQueue:
 
 @dataclass(slots=True, kw_only=True)
 class StationRuns:
-    """The runs of one execution of `rollout station`. After an attempt that could not be settled, a new run begins.
+    """The runs of one execution of `rollout station`. A new run begins after an attempt that left a half-made device.
 
-    `left` has the entries of devices that could not be settled. This process holds the locks of their runs, so no other
-    process can settle them until this process ends. `new_id` returns a new run ID. `ids` are the run IDs so far.
+    `left` has the entries of half-made devices that could be neither finished nor removed. This process holds the locks
+    of their runs, so no other process can finish or remove these devices until this process ends. `new_id` returns a
+    new run ID. `ids` are the run IDs so far.
     """
 
     new_id: Callable[[], str]
@@ -121,9 +122,9 @@ class StationRuns:
     left: list[Entry] = field(default_factory=list)
 
     def settle_left(self, intent: Intent, card: str | None, *, desk: Desk) -> bool:
-        """Try to settle the earlier attempts in `left` for the same device, or on the key with the identity `card`.
+        """Try to settle (finish or undo) the earlier attempts in `left` for the same device or on the same key.
 
-        Return whether at least one was settled.
+        `card` is the identity of the key. Return whether at least one attempt was settled.
         """
         before = len(self.left)
         for entry in [*self.left]:

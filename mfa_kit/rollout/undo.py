@@ -69,7 +69,7 @@ def undo_devices(
 def _is_last(entry: Entry, *, desk: Desk) -> bool:
     """Return whether a device is the user's only device.
 
-    Return False for a deleted user, whose staged device may still exist.
+    Return False for a deleted user, whose staged (not assigned) device may still exist.
     """
     with suppress(NoSuchEntity):
         return look_up_serials(entry.intent.user, inventory=desk.inventory) == (entry.intent.serial,)

@@ -74,7 +74,7 @@ class KeyReset:
     def _without(self, place: str) -> list[set[str]]:
         """Return a list whose only item is the set of the paths of all keys.
 
-        While a key is still at `place`, the list is empty, so that `wait_for` continues.
+        While a key is still at the path `place`, the list is empty, so that `wait_for` continues.
         """
         places = self._places()
         return [] if place in places else [places]

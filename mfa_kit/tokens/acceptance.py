@@ -49,7 +49,7 @@ class BoxTrial:
 
     @property
     def box(self) -> Box:
-        """The tokens of the seed file, each with its latest sighting, or None if it was not tested."""
+        """The tokens of the seed file, each with its latest sighting (test result), or None if it was not tested."""
         return Box(tokens=tuple((each, self._last.get(each.serial)) for each in self.tokens))
 
     def serial_in_file(self, serial: str) -> str | None:

@@ -43,7 +43,7 @@ class TokenWithCodes:
         return self._pair
 
     def reach(self, entry: Entry) -> None:
-        """Do nothing, because `remove` does not need the token."""
+        """Check nothing, because a removal does not need the token: nothing was written to it."""
 
     def remove(self, entry: Entry) -> None:
         """Do nothing, because nothing was written to the token."""

@@ -22,7 +22,7 @@ RATE_AFTER = 7 * DAY
 class Box:
     """The result of testing a box of tokens.
 
-    `tokens` has each token of the seed file once, with its latest sighting, or None if it was not tested.
+    `tokens` has each token of the seed file once, with its latest sighting (test result), or None if it was not tested.
     """
 
     tokens: tuple[tuple[Token, Sighting | None], ...]
@@ -74,7 +74,7 @@ class Drift:
 
 
 def drift_of(sightings: Sequence[Sighting], *, period: int) -> Drift | None:
-    """Return the drift of a token's clock, in seconds per day, between its first and its last sighting.
+    """Return the drift of a token's clock, in seconds per day, between its first and its last sighting (test result).
 
     `period` is the time step of the token in seconds. Sightings without a clock offset are ignored. Return None if
     fewer than two sightings remain, or if the first and the last are less than seven days apart.

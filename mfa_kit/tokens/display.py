@@ -59,7 +59,7 @@ class DisplayToken:
         return ask_pair(now=self._now, interaction=self._interaction, instead=INSTEAD)
 
     def reach(self, entry: Entry) -> None:
-        """Do nothing: a later `remove` does not need the token, because nothing was written to it."""
+        """Check nothing, because a removal does not need the token: nothing was written to it."""
 
     def remove(self, entry: Entry) -> None:
         """Do nothing, because nothing was written to the token."""

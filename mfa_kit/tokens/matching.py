@@ -365,9 +365,10 @@ def judge_display(typed: TypedCodes) -> Undecided | None:
 
 
 def sighting_of(serial: str, verdict: Match | Mismatch | None, *, at: float) -> Sighting:
-    """Return the sighting that the ledger stores for a verdict. The last code was displayed at the Unix time `at`.
+    """Return the sighting (test result) that the ledger stores for a verdict.
 
-    None is the verdict on a token whose display works and whose seed only AWS has.
+    The last code was displayed at the Unix time `at`. None is the verdict on a token whose display works and whose seed
+    only AWS has.
     """
     if verdict is None:
         return Sighting(serial=serial, at=at, verdict=TokenVerdict.ACCEPTED, reason="only its display was checked")

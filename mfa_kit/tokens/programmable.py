@@ -43,19 +43,19 @@ class CheckedToken:
         return self._carrier.check(intent, sealed=sealed)
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Have the wrapped carrier write the secret to the token."""
+        """Write the secret to the token, through the wrapped Carrier."""
         self._carrier.install(intent, created)
 
     def codes(self, intent: Intent) -> Pair:
-        """Return the codes from the wrapped carrier."""
+        """Return two codes of the token, from the wrapped Carrier."""
         return self._carrier.codes(intent)
 
     def reach(self, entry: Entry) -> None:
-        """Have the wrapped carrier check that a removal would work."""
+        """Raise Unreachable if the wrapped Carrier could not remove the device's secret."""
         self._carrier.reach(entry)
 
     def remove(self, entry: Entry) -> None:
-        """Have the wrapped carrier remove the secret."""
+        """Remove the secret that was stored for the device, through the wrapped Carrier."""
         self._carrier.remove(entry)
 
 
@@ -98,17 +98,17 @@ class ProgrammableToken:
         return int(typed)
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Have the wrapped carrier write the secret to the token."""
+        """Write the secret to the token, through the wrapped Carrier."""
         self._carrier.install(intent, created)
 
     def codes(self, intent: Intent) -> Pair:
-        """Return the codes from the wrapped carrier."""
+        """Return two codes of the token, from the wrapped Carrier."""
         return self._carrier.codes(intent)
 
     def reach(self, entry: Entry) -> None:
-        """Have the wrapped carrier check that a removal would work."""
+        """Raise Unreachable if the wrapped Carrier could not remove the device's secret."""
         self._carrier.reach(entry)
 
     def remove(self, entry: Entry) -> None:
-        """Have the wrapped carrier remove the secret."""
+        """Remove the secret that was stored for the device, through the wrapped Carrier."""
         self._carrier.remove(entry)
