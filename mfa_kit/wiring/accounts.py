@@ -28,8 +28,8 @@ def choose_accounts(choice: AccountsChoice, iam: "Iam") -> AccountSelection:
 def list_organization(choice: AccountsChoice, iam: "Iam", *, with_tags: bool = False) -> Iterable[OrgAccount]:
     """Yield the accounts of the organization or, if `choice.ou` is set, those below this organizational unit.
 
-    Their tags are read with `with_tags`, or if `choice` selects accounts by tags. `iam` belongs to the account that
-    asks Organizations.
+    The tags of the accounts are read only if `with_tags` is true or `choice` selects accounts by tags. `iam` is the
+    client of the account that calls Organizations.
     """
     from mfa_kit.adapters.aws.organizations import OrganizationReader
 
@@ -42,7 +42,7 @@ def read_accounts_file(path: Path) -> Sequence[OrgAccount]:
 
 
 def _parse_yaml(text: str) -> tuple[object, Locate]:
-    """Return the value of a YAML text, and a function that returns the line of an account in it.
+    """Return the value of a YAML text, and a function that returns where an account is in the text, such as `line 3`.
 
     Raise UsageFault if the text is invalid or PyYAML is not installed.
     """

@@ -39,7 +39,7 @@ AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotSource:
-    """Where a snapshot comes from: an existing file, or AWS. In the latter case, also which data is read.
+    """Where a snapshot comes from: an existing file, or AWS. For AWS, also which data is read.
 
     `file` is an existing snapshot to read, or a new file to write. If it is None, the snapshot is not stored. `max_age`
     is the maximum age of the credential report in seconds. `backup_dir` is the folder of backups; None means the
@@ -59,7 +59,7 @@ class SnapshotSource:
 
 @contextmanager
 def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[Snapshot, AccountSource | None]]:
-    """Yield a pair: a snapshot, and an AccountSource for its account, or None if the snapshot comes from a file.
+    """Yield a pair: a snapshot, and an AccountSource for its account, which is None for a snapshot from a file.
 
     Raise UsageFault if the file is not a snapshot, and the errors of `connect` if AWS cannot be used.
     """

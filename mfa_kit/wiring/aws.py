@@ -129,7 +129,7 @@ def _ask_session_code(serial: str, settings: Settings, stop: Stop) -> str:
         f"code of {serial}",
         now=now,
         interaction=settings.interaction,
-        instead="credentials that need no code, such as a session's, or a role's without mfa_serial",
+        instead="credentials that need no code, such as those of a session, or a profile without mfa_serial",
     )
 
 

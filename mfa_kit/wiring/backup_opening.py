@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def open_opener(
     identities: Identities, *, read: Callable[[Place], bytes] | None = None
 ) -> Iterator[tuple["BackupOpener", "Ledger"]]:
-    """Yield a pair: an object that decrypts backups with these identities, and the ledger, which logs each decryption.
+    """Yield a pair: an object that decrypts backups with these identities, and the ledger that logs each decryption.
 
     `read` replaces the function that returns the encrypted content of a backup.
     """
@@ -34,9 +34,9 @@ def open_opener(
 
 
 def opener(identities: Identities, log: Callable[[Call], None]) -> Callable[[Place], Created]:
-    """Read the identities once, and return a function that decrypts the backup at a place.
+    """Read the identities, and return a function that decrypts the backup with a given path or S3 URL.
 
-    The function returns the device's secret and key URI, as `open_created` does. `log` is called for each decryption.
+    The function returns the device's secret and key URI, as `open_created` does. It calls `log` for each decryption.
     """
     return _opener(log, identities.read(), None).created
 

@@ -28,7 +28,7 @@ def diagnose_bucket(place: S3Url, profile: str | None) -> Iterator[Diagnosis]:
     elif state.versioning:
         yield Diagnosis("bucket versioning", Health.GOOD, "on")
     else:
-        hint = f"turn it on, so that a mistake of another program can be undone; see {PAGE}"
+        hint = f"turn it on, so that you can restore backups that another program deletes; see {PAGE}"
         yield Diagnosis("bucket versioning", Health.NOTED, "off", hint)
     if state.lock is None:
         yield Diagnosis("object lock", Health.UNKNOWN, WITHOUT.format("s3:GetBucketObjectLockConfiguration"))

@@ -77,7 +77,7 @@ def load() -> Config:
 
 
 def _trusted(file: Path) -> bytes:
-    """Return the content of the file. Raise UsageFault unless only the user or root can write it and its folder."""
+    """Return the content of the file. Raise UsageFault if anyone but this user and root can write it or its folder."""
     with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             raise UsageFault(f"{file} is not a file", "move it away, and write a file in its place")

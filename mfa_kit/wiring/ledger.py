@@ -25,9 +25,9 @@ def _raise(fault: IntegrityFault) -> NoReturn:
 class LedgerChoice:
     """Which ledger (mfa-kit's own records) a command uses.
 
-    `address` is the one from the command line or the environment, or None if neither names a ledger. `end` is called if
-    the session that holds the locks of runs in PostgreSQL is lost; it reports the fault and ends the process. Without
-    `needs_config`, a configuration file with errors is ignored.
+    `address` is the URL from the command line or the environment, or None if neither names a ledger. `end` reports a
+    fault and ends the process. It is called if the connection to PostgreSQL that holds the locks of this process's runs
+    is lost. If `needs_config` is false, a configuration file with errors is ignored.
     """
 
     address: str | None = None

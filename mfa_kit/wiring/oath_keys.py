@@ -97,9 +97,9 @@ class OathKeys:
         return choose_key(wanted, found, faults, person=self._settings.interaction, progress=self._settings.progress)
 
     def open(self, key: OathKey) -> AbstractContextManager["Applet"]:
-        """Return a context that opens the OATH applet of a key, and unlocks it with its password.
+        """Return a context that opens the OATH applet of a key, and unlocks it with the key's password.
 
-        Raise DeviceFault if another key is now in its place.
+        Raise DeviceFault if the reader or USB port now has another key.
         """
         return self._keys.open(key)
 
@@ -115,10 +115,10 @@ class OathKeys:
     ) -> "OathCard":
         """Return a Carrier that stores a device's secret on a key and reads codes from it.
 
-        If `key` is None, which is for interrupted runs, the carrier uses the key that the journal entry names. `now`
-        returns the Unix time, and `sleep` waits for a number of seconds. `touch` means that each code needs a touch of
-        the key. `asset` is the key's label in tags. `wait` means that the carrier waits for the next code instead of
-        computing the previous code.
+        If `key` is None, which is for devices of interrupted runs, the carrier uses the key that the journal entry of
+        the device names. `now` returns the Unix time, and `sleep` waits for a number of seconds. `touch` means that
+        each code needs a touch of the key. `asset` is the key's name in the device's tag. `wait` means that the carrier
+        waits for the next code instead of computing the previous code.
         """
         keys = self._keys
         from mfa_kit.adapters.oath import card

@@ -44,10 +44,10 @@ class OpenAccount:
 class Organization:
     """The accounts in which a command works, and the objects that it needs there.
 
-    `caller` is the identity that opens all sessions, and `home` is the IAM client of its account. `selection` has the
-    accounts, `workers` is how many of them are processed at a time, and `sessions` opens them. `within` applies a
-    function to several users of an account at a time. When `stop` is set, the work in all threads ends, and `report`
-    prints which requests the command still waits for.
+    `caller` is the AWS identity of the credentials, and `home` is the IAM client for the caller's account. `selection`
+    has the accounts, and `sessions` opens a session in each of them. The command works in `workers` accounts at a time.
+    `within` applies a function to several users of one account at a time. When `stop` is set, the threads stop
+    their work. `report` then prints for which accounts the command still waits.
     """
 
     caller: Caller
@@ -61,12 +61,13 @@ class Organization:
     report: Callable[[str], object]
 
     def enter(self, account: OrgAccount, *, turn: "Retry | None" = None, entering: Stop | None = None) -> OpenAccount:
-        """Open an account, with the caller's credentials if it is the caller's account, otherwise with a session.
+        """Return an account with an IAM client for it.
 
-        `turn`, if given, performs each read call. It may wait before the call and retry it. When `entering` is set,
-        this method ends; by default, it ends when `stop` is set. If credentials have expired, `renew` of the account's
-        IAM client also reloads the caller's own credentials. Raise AccessDenied if no session can be opened, or
-        UsageFault if the credentials belong to another account.
+        The client has the caller's credentials if this is the caller's account, otherwise those of a new session in the
+        account. `turn`, if given, performs each read call; it may wait before the call and retry the call. To give up
+        while a session is being opened, another thread sets `entering`, or if that is None, `stop`. If credentials have
+        expired, the client's method `renew` also reloads the caller's own credentials. Raise AccessDenied if no session
+        can be opened, or UsageFault if the credentials belong to another account.
         """
         from mfa_kit.adapters.aws.iam import Iam
 
@@ -102,8 +103,8 @@ class Organization:
     def each(self, function: Callable[[S], T], items: Iterable[S]) -> Generator[T, None, None]:
         """Apply a function to `workers` items at a time, and yield each result when it is ready.
 
-        An item that waits because its account is throttled does not count as one of the `workers`. After Ctrl-C, or if
-        the generator is closed, no thread starts another call, and all work in the organization is stopped.
+        An item that waits because AWS throttles its account does not count as one of the `workers` items. After Ctrl-C,
+        or if the generator is closed, no thread sends another request, and no further item is started.
         """
         places = Places(function, number=self.workers, waits_for=self._say_what_ends)
         return places.work_through(items, on_error=self.stop.set)

@@ -29,7 +29,7 @@ def open_folders(base: Path | None) -> Iterator[AccountFolders | None]:
 
 
 def snapshot_file(snapshot: Snapshot) -> dict[str, str]:
-    """Return the file of a snapshot for the folder of its account, as a mapping of its name to its text."""
+    """Return a dictionary with one entry: the name and the text of the file in which a snapshot is stored."""
     return {SNAPSHOT_FILE: snapshots.snapshot_text(snapshot)}
 
 

@@ -40,11 +40,11 @@ class OrganizationRoot:
     def central(self, account: OrgAccount, iam: Iam) -> CentralRootAccess:
         """Return what is known about centralized root access for an account.
 
-        If the caller's account administers centralized root access, it knows this for accounts of its own organization.
-        An account that Organizations listed, which therefore has a state, is one of them. An account from a file may be
-        in another organization, so its own IAM is asked.
+        If the caller's account is the management account or a delegated administrator of IAM, the state that it sees
+        applies to each account that Organizations listed (`account.state` is not None). An account from a file may be
+        in another organization, so IAM is asked with credentials of that account.
 
-        Raise AccessDenied or another AwsFault if the account's IAM refuses the request.
+        Raise AccessDenied or another AwsFault if IAM refuses this request.
         """
         if self.seen is not None and account.id == self.home:
             return self.seen

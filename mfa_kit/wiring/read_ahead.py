@@ -1,4 +1,4 @@
-"""Reads backups from a bucket in threads, while earlier ones are decrypted."""
+"""Reads backups from a bucket in threads, while backups that were read before are decrypted."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -15,9 +15,10 @@ BATCH = 4 * THREADS
 
 
 class ReadAhead:
-    """Reads backups in buckets in threads, before `read` is called for them.
+    """Reads backups from buckets in threads, before the caller asks for their content with the method `read`.
 
-    Backups on this computer are read when `read` is called. The argument `read` returns the content of a backup.
+    Backups on this computer are read when the caller asks for them. The argument `read` is a function that returns the
+    encrypted content of a backup.
     """
 
     def __init__(self, read: Callable[[Place], bytes]) -> None:
@@ -25,7 +26,7 @@ class ReadAhead:
         self._reading: dict[Place, Future[bytes]] = {}
 
     def over(self, files: Iterable[Place]) -> Iterator[Place]:
-        """Yield the same files in the same order. For each batch of them, first start to read those in buckets."""
+        """Yield the places `files`, in their order. Before each BATCH of them, start to read the backups in buckets."""
         from concurrent.futures import ThreadPoolExecutor
 
         rest = iter(files)

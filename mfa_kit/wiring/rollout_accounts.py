@@ -47,10 +47,11 @@ class AccountRollouts:
     organization: Organization
 
     def enter(self, account: OrgAccount, *, progress: Progress, entering: Stop | None = None) -> RolloutPorts:
-        """Open an account with a Pace of its own, check its ID with AWS, and return its ports.
+        """Open an account, check its ID with AWS, and return its ports. A Pace limits the rate of calls to the account.
 
-        When `entering` is set, this method ends; by default, it ends when the organization's `stop` is set. Raise
-        AccessDenied if no session can be opened, or UsageFault if the credentials belong to another account.
+        To give up while the account is being opened, another thread sets `entering`, or if that is None, the
+        organization's `stop`. Raise AccessDenied if no session can be opened, or UsageFault if the credentials belong
+        to another account.
         """
         stop = self.organization.stop
         sleeping = (entering or stop).sleep
@@ -87,7 +88,7 @@ class AccountRollouts:
         )
 
     def record_run(self, account: PlannedAccount, run: str, *, at: float) -> None:
-        """Record that a run of an account's plan begins. `at` is the time, in Unix seconds, by AWS's clock."""
+        """Record that a run of an account's plan begins. `at` is the current Unix time by AWS's clock."""
         record_run(self.organization.ledger, account.sha256, run, at=at)
 
     def now(self) -> float:
@@ -95,11 +96,17 @@ class AccountRollouts:
         return self.organization.home.now()
 
     def turn(self, account: PlannedAccount, plan: Plan) -> AbstractContextManager[bool]:
-        """Yield whether this worker has the turn in an account, and keep the turn until the context ends."""
+        """Return a context that yields True if this worker may carry out the account's plan now.
+
+        No other worker may do so until the context ends.
+        """
         return turn_of_plan(self.organization.ledger, plan, account.sha256)
 
     def done_by_others(self, account: PlannedAccount, plan: Plan, *, since: float) -> Sequence[RowResult] | None:
-        """Return the results of an account that other workers have completed since a Unix time, or None."""
+        """Return the results of all users of an account's plan, if other workers have completed it since `since`.
+
+        `since` is a Unix time. Return None if no worker did, or if the ledger lacks the result of a user.
+        """
         return done_by_others(self.organization.ledger, plan, account.sha256, since=since)
 
     def devices(self, account: PlannedAccount) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""Turns of workers: one worker at a time carries out a plan, on all computers that share the ledger."""
+"""Lets one process (worker) at a time carry out a plan. Workers may be on all computers that share the ledger."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def turn_of_plan(ledger: "Ledger", plan: Plan, digest: str) -> Iterator[bool]:
-    """Yield whether this worker has the turn in a plan's account, and keep the turn until the context ends.
+    """Yield True if this worker may carry out a plan now. No other worker may do so until the context ends.
 
-    It is False while another worker has the turn, and while a run of the plan is in progress. All locks of a killed
-    worker are released, but not at the same instant. At the end, the locks of this worker's runs are released too, so
-    that the next worker can settle what they left.
+    Yield False while another worker carries out the plan. Also yield False while a run of the plan is in progress: if a
+    worker is killed, its turn may end a moment before its run. At the end of the context, the locks of this worker's
+    runs are released too, so that the next worker can clean up after these runs.
     """
     runs = RolloutRuns(ledger, plan=digest)
     with ledger.claimed(f"{digest}-{plan.account}") as ours:
@@ -35,12 +35,15 @@ def turn_of_plan(ledger: "Ledger", plan: Plan, digest: str) -> Iterator[bool]:
 
 
 def record_run(ledger: "Ledger", digest: str, run: str, *, at: float) -> None:
-    """Record that a run of a plan begins. `at` is its time in Unix seconds by AWS's clock."""
+    """Record that a run of a plan begins. `at` is the current Unix time by AWS's clock."""
     RolloutRuns(ledger, plan=digest).record(run, at=at)
 
 
 def done_by_others(ledger: "Ledger", plan: Plan, digest: str, *, since: float) -> Sequence[RowResult] | None:
-    """Return the results of a plan that other workers have completed since a Unix time, or None."""
+    """Return the results of all users of a plan, if other workers have completed it since the Unix time `since`.
+
+    Return None if no run of the plan began since then, or if the ledger lacks the result of a user.
+    """
     if not RolloutRuns(ledger, plan=digest).all(since=since):
         return None
     failures = Failures(ledger, plan=digest).by_user(since=since)

@@ -52,9 +52,9 @@ class NewPinOptions:
 class SecurityKeys:
     """The FIDO keys that one command can use. A command creates one such object.
 
-    `mds` is a file of FIDO metadata (a BLOB), and `mds_root` is the file of the root certificate of its signature.
-    Their defaults are the configured files. A BLOB that is older than a BLOB used before is refused unless
-    `allow_older` is set. With `pin_stdin`, PINs are lines of standard input; otherwise the user types them.
+    `mds` is a file of FIDO metadata (a BLOB), and `mds_root` is a file with the root certificate for the signature of
+    this BLOB. The defaults are the files in the configuration. A BLOB that is older than a BLOB used before is refused
+    unless `allow_older` is set. With `pin_stdin`, PINs are lines of standard input; otherwise the user types them.
     """
 
     def __init__(
@@ -193,7 +193,8 @@ class SecurityKeys:
     def examiner(self, metadata: Metadata | None, policy: KeyPolicy, seen: SeenKeys | None = None) -> KeyExaminer:
         """Return an examiner, which checks whether keys are genuine and meet the policy.
 
-        It recognizes the keys in `seen`, and adds other keys to it. If `metadata` is None, it knows no published facts.
+        The examiner does not check the keys in `seen` again, and adds each other key to `seen`. If `metadata` is None,
+        keys are checked without published facts about their models.
         """
         return KeyExaminer(
             self,

@@ -71,10 +71,10 @@ def read_readings(path: Path) -> list[WrittenReading | DroppedRow]:
     try:
         rows = read_written_file(path, now=time.time())
     except (UsageFault, IntegrityFault) as error:
-        raise type(error)(f"no readings can be read from {path.name}: {error}", COLUMNS) from None
+        raise type(error)(f"no codes can be read from {path.name}: {error}", COLUMNS) from None
     bad = [row for row in rows if isinstance(row, DroppedRow)]
     if len(bad) == len(rows):
-        raise UsageFault(f"{path.name} has no usable readings: {joined_reasons(bad) or 'it has no rows'}", COLUMNS)
+        raise UsageFault(f"{path.name} has no usable codes: {joined_reasons(bad) or 'it has no rows'}", COLUMNS)
     return rows
 
 

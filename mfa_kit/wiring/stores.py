@@ -1,6 +1,6 @@
-"""Opens the places of backups: folders on this computer, and buckets of Amazon S3.
+"""Opens folders of backups, on this computer or in buckets of Amazon S3, and the backups in them.
 
-The client for S3 is created when the first bucket is used, so commands that use folders only do not load it.
+The client for S3 is created when the first bucket is used, so commands that use only this computer do not load it.
 """
 
 from contextvars import ContextVar
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.s3_store import S3Stores
     from mfa_kit.adapters.files.stores import StoredFile, StoredFolder
 
-# The profile of the command line. It applies to buckets if the configuration file names no other profile for them.
+# The AWS profile that the command line names. It is used for buckets if the configuration file has no `backup-profile`.
 given_profile: ContextVar[str | None] = ContextVar("given_profile", default=None)
 
 
 class AllStores:
-    """Opens places on this computer and in buckets. `profile` is the profile of the command line."""
+    """Opens backups and folders of backups, on this computer and in S3 buckets.
+
+    `profile` is the AWS profile that the command line names, or None.
+    """
 
     def __init__(self, profile: str | None) -> None:
         self._profile = profile
@@ -32,11 +35,11 @@ class AllStores:
         return open_s3_stores(self._profile)
 
     def folder(self, place: Place) -> "StoredFolder":
-        """Return the folder at a place. Nothing is read yet."""
+        """Return the folder with this path or S3 URL. Nothing is read yet."""
         return self._stores_of(place).folder(place)
 
     def file(self, place: Place, folder: Place | None = None) -> "StoredFile":
-        """Return the file at a place. Nothing is read yet. `folder` is the folder of backups that contains the file."""
+        """Return the file with this path or S3 URL, which is in the folder of backups `folder`. Nothing is read yet."""
         return self._stores_of(place).file(place, folder)
 
     def _stores_of(self, place: Place) -> "S3Stores | LocalStores":

@@ -1,4 +1,4 @@
-"""The inventory of display tokens that this computer's ledger contains, for verbs and enrollment methods."""
+"""The inventory of display tokens, which is stored in this computer's ledger."""
 
 import secrets
 import time
@@ -26,9 +26,9 @@ def _inventory() -> Iterator[TokenInventory]:
 
 
 class TokenRecords:
-    """The inventory of display tokens on this computer. Each call opens the ledger and closes it again.
+    """The inventory of display tokens, in this computer's ledger. Each call opens the ledger and closes it again.
 
-    A reading (Sighting) is one comparison of a token's codes with its seed.
+    A Sighting is the result of comparing a token's codes with its seed once.
     """
 
     def stock(self, keys: Sequence[SeededToken], bare: Sequence[Token]) -> StockCounts:
@@ -44,24 +44,24 @@ class TokenRecords:
             )
 
     def tokens(self) -> tuple[list[StockedToken], dict[str, Sighting]]:
-        """Return all tokens in the order of their serials, and the last readings as `last_sightings` does."""
+        """Return all tokens in the order of their serials, and the result of `last_sightings`."""
         with _inventory() as inventory:
             return inventory.tokens(), inventory.last_sightings()
 
     def last_sightings(self) -> dict[str, Sighting]:
-        """Return the last reading of each token that has one, by serial. Readings of an earlier seed do not count."""
+        """Return the last Sighting of each token, by serial. Tokens without one for their present seed are left out."""
         with _inventory() as inventory:
             return inventory.last_sightings()
 
     def record(self, *seen: Sighting) -> None:
-        """Record readings of tokens that are in the inventory."""
+        """Store Sightings. Their tokens must be in the inventory."""
         with _inventory() as inventory:
             inventory.record(*seen)
 
     def sightings_of(self, key: SeededToken) -> list[Sighting]:
-        """Return the recorded readings of a token.
+        """Return the stored Sightings of a token.
 
-        Return no readings if the inventory lacks the token or has another seed for its serial.
+        Return an empty list if the inventory lacks the token or has another seed for its serial.
         """
         with _inventory() as inventory:
             known = inventory.token(key.token.serial)
@@ -76,9 +76,9 @@ class TokenRecords:
         return known.token.capacity if known else 0
 
     def keep(self, token: Token, seed: Seed | None, seen: Sighting) -> bool:
-        """Record the reading `seen` of a token, add the token if it is new, and return True.
+        """Add a token to the inventory if it is new, store the Sighting `seen` of this token, and return True.
 
-        If the inventory has another seed for the token, record nothing and return False.
+        If the inventory has another seed for the token, store nothing and return False.
         """
         mark = otp.fingerprint(seed, _fingerprint_key()) if seed else ""
         with _inventory() as inventory:

@@ -31,9 +31,10 @@ def load_boto3() -> None:
 
 
 def open_vault(folder: Place | None = None, *, to: Sequence[str] = (), to_files: Sequence[Path] = ()) -> Vault:
-    """Return the Vault that keeps encrypted backups in a folder, and encrypts new ones to the recipients.
+    """Return the Vault that keeps encrypted backups in a folder, and encrypts new backups to some recipients.
 
-    The configuration file has the defaults of both. Raise UsageFault for text that is not a recipient.
+    The recipients are those in `to` and in the files `to_files`. The defaults of folder and recipients come from the
+    configuration file. Raise UsageFault for text that is not a recipient.
     """
     load_boto3()  # must precede the import of the QR code reader
     return open_age_files(folder, _recipients(to, to_files))
@@ -44,8 +45,8 @@ def open_vault_for_new(
 ) -> Vault:
     """Return the Vault for new backups. Its arguments and errors are those of `open_vault`.
 
-    If other computers share the ledger, the Vault's `check` raises UsageFault for a folder on this computer. It accepts
-    the folder with `local_backups`.
+    If other computers share the ledger, they cannot read a folder on this computer. The Vault's `check` then raises
+    UsageFault for such a folder, unless `local_backups` is true.
     """
     load_boto3()
     place, shared = backup_dir(folder), ledger_address() is not None
@@ -63,9 +64,9 @@ def _recipients(to: Sequence[str], to_files: Sequence[Path]) -> "list[Recipient]
 def open_age_files(
     folder: Place | None, recipients: "Sequence[Recipient]", *, accept: Callable[[], None] = lambda: None
 ) -> "AgeFiles":
-    """Return an AgeFiles for the backups in the given or configured folder. It encrypts new ones to `recipients`.
+    """Return an AgeFiles (a Vault whose files are encrypted with age) for `folder`, else for the configured folder.
 
-    `accept` is as in AgeFiles.
+    New backups are encrypted to `recipients`. `accept` is as in AgeFiles.
     """
     from mfa_kit.adapters.files.agefile import AgeFiles
 

@@ -815,10 +815,10 @@ def test_a_sheet_is_written_through_a_link_to_a_folder(mfa_kit: MfaKit, box: Pat
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        (b"", "no readings can be read from readings.csv: this file is empty"),
+        (b"", "no codes can be read from readings.csv: this file is empty"),
         (b"\0", "this file is not text"),
-        (b"# nothing\n", "readings.csv has no usable readings: it has no rows"),
-        (b"serial,code\n", "readings.csv has no usable readings: it has no rows"),
+        (b"# nothing\n", "readings.csv has no usable codes: it has no rows"),
+        (b"serial,code\n", "readings.csv has no usable codes: it has no rows"),
         (
             b"T1\nT2,123456,,1999-01-01\nT3,123456,,2999-01-01\nT4,123456,,soon\n",
             (

@@ -67,10 +67,10 @@ class OathOptions(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return a carrier that stores the secret on the key `--key`, and a maker that creates a virtual device.
+        """Return a carrier that stores the secret on an OATH key, and a maker that creates a virtual device.
 
-        Without `--key`, it is the only key or the one that the user chooses. Raise UsageFault for an invalid label, and
-        DeviceFault if there is no usable key.
+        `--key` names the OATH key. Without this option, the only connected key is used, or the user chooses one of
+        several keys. Raise UsageFault for an invalid `--asset`, and DeviceFault if there is no usable key.
         """
         if self.asset is not None:
             check_label(self.asset)
@@ -92,12 +92,16 @@ class OathOptions(Options):
 
 
 def _of_dead(context: Context) -> Carrier:
-    """Return the Carrier for devices of interrupted runs. It finds the key that the journal entry of a run names."""
+    """Return the Carrier (an object that supplies codes) for the devices of interrupted runs.
+
+    It reads the codes of a device from the OATH key on which the device's secret is stored. The journal entry of the
+    device names this key.
+    """
     return context.oath_keys.card(None, now=context.inventory.now)
 
 
 def _usage(intent: Intent, context: Context) -> Sequence[str]:
-    """Return lines that tell the user how to get codes from the key. They name ykman if it works with this key."""
+    """Return lines that tell the user how to get codes from the key. If ykman works with this key, they name ykman."""
     key = context.oath_keys.seen(intent.card or "")
     code = f"ykman oath accounts code --single {shlex.quote(intent.label)}"
     ykman = key is None or key.ykman

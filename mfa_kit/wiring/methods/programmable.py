@@ -15,7 +15,7 @@ class ProgrammableOptions(Options):
     capacity: int | None = field(
         default=None,
         metadata=option(
-            help="Longest seed that the token can store; seeds from AWS have 40 octets [prompt].",
+            help="Longest seed that the token can store [you are asked]. Seeds from AWS have 40 octets.",
             metavar="OCTETS",
             least=1,
             most=999,

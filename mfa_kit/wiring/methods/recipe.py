@@ -24,9 +24,10 @@ OPTION = "option"
 class Option:
     """How an option of a method looks on the command line. The dataclass field has its type, name and default.
 
-    `single` means that the value is that of one device. Commands that make many devices do not have such an option,
-    because they take the value from the roster or the inserted key. `off` is the flag that turns the option off. `read`
-    means that its value is the path of a file to read. `least` and `most` are the limits of a number.
+    `single` means that the value belongs to one device, such as its serial. Commands that make many devices do not have
+    such an option, because they take the value from the roster or from the inserted key. `off` is a second flag, which
+    sets the option to False. `read` means that the value is the path of a file to read. `least` and `most` are the
+    limits of a number.
     """
 
     help: str
@@ -53,16 +54,16 @@ def option(
 
 
 def _unchecked(serial: str, user: str) -> None:
-    raise AssertionError(f"nothing checks token {serial} for {user} here")
+    raise AssertionError(f"this command cannot check token {serial}, so it must not give the token to {user}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The settings and ports of a command that a method uses.
+    """What an enrollment method gets from the command: settings, and ports such as the one that reads from IAM.
 
     `given_away` has the security keys that the command has given to users. `check_token` takes a display token's serial
-    and a user, and raises UsageFault if the user must not get the token. Its default is for commands that give users no
-    tokens.
+    and a user, and raises UsageFault if the user must not get the token. A command that gives no tokens to users keeps
+    the default, which always fails.
     """
 
     settings: Settings
@@ -74,9 +75,10 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equipment:
-    """The objects that make one device.
+    """The two objects that make one device.
 
-    The carrier stores its secret or asks for its codes, and the maker carries out the steps of the enrollment in order.
+    The carrier stores the device's secret, or asks the user for the device's codes. The maker carries out the steps of
+    the enrollment in order.
     """
 
     carrier: Carrier

@@ -1,6 +1,6 @@
 """Carriers for display tokens: objects that supply the codes with which a token is enrolled.
 
-They refuse a token that belongs to another user or that a check rejected.
+A Carrier raises an error if its token belongs to another user, or if an earlier check rejected the token.
 """
 
 from mfa_kit.enrollment.phone import Phone, PhoneProof
@@ -13,7 +13,7 @@ from mfa_kit.wiring.this_computer import harden
 
 
 def read_display(serial: str, context: Context) -> Carrier:
-    """Return the Carrier for the token with this serial and a fixed seed. The user types the codes that it shows."""
+    """Return the Carrier for a display token whose seed cannot be changed. It asks the user for the token's codes."""
     settings = context.settings
     token = DisplayToken(
         serial, now=context.inventory.now, interaction=settings.interaction, progress=settings.progress
@@ -22,10 +22,10 @@ def read_display(serial: str, context: Context) -> Carrier:
 
 
 def burn_seed(serial: str, context: Context, *, capacity: int | None, show_secret: bool) -> Carrier:
-    """Return the Carrier for the programmable token with this serial. The user programs it with the seed in a QR code.
+    """Return the Carrier for a programmable token. It shows the seed as a QR code, and the user programs the token.
 
-    With `show_secret`, the seed is also shown as text. `capacity` is the maximum length of a seed, in octets, that the
-    token can store. If it is None, the user is asked.
+    With `show_secret`, the seed is also shown as text. `capacity` is the length, in octets, of the longest seed that
+    the token can store. If `capacity` is None, the user is asked for it.
     """
     harden()
     person = context.settings.interaction
