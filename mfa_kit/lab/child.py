@@ -1,7 +1,7 @@
 """Runs a command against a lab (a local simulator of AWS): the command's environment, signals and exit status.
 
-The command never reaches a real account. It does not inherit the variables of the caller that could lead an AWS client
-to another account, another endpoint or a proxy.
+The command never reaches a real account, because it does not inherit environment variables with which an AWS client
+would choose other credentials, another endpoint or a proxy.
 """
 
 import os
@@ -22,8 +22,8 @@ PREFIXES = (*AWS_CLIENTS, "MFA_KIT_")
 # The variables of mfa-kit that choose credentials or an endpoint.
 CHOOSING = ("MFA_KIT_PROFILE", "MFA_KIT_ENDPOINT_URL")
 SUFFIX = "_PROXY"
-# Variables to unset in the shell that exports the lab's environment. That shell may have variables that the serving
-# shell does not have.
+# Variables that are always unset, because the shell that exports the lab's variables may have some that are not set in
+# the shell that serves the lab.
 ELSEWHERE = (
     "AWS_DEFAULT_PROFILE",
     "AWS_ENDPOINT_URL_IAM",
@@ -66,13 +66,14 @@ def device_environment(caller: Mapping[str, str], devices: Mapping[str, str]) ->
 def child_environment(lab: Mapping[str, str], *, caller: Mapping[str, str], home: Path) -> dict[str, str]:
     """Return the environment of a command that uses a lab.
 
-    It has the variables of `lab`, and those of `caller` that cannot lead to AWS. MFA_KIT_HOME is `home`.
+    It has the variables of `lab`, and MFA_KIT_HOME is `home`. It also has the variables of `caller`, except those for
+    AWS clients, for mfa-kit and for proxies.
     """
     return _without(caller, PREFIXES) | dict(lab) | {"MFA_KIT_HOME": str(home)}
 
 
 def _without(caller: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[str, str]:
-    """Return the variables of `caller`, except those of proxies and those whose names start with these prefixes."""
+    """Return the variables of `caller`, without proxy settings and without names that start with these prefixes."""
     return {
         name: value
         for name, value in caller.items()
@@ -142,7 +143,8 @@ def unwind_on_signals() -> Iterator[None]:
 def variables_to_unset(caller: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
     """Return the sorted names of variables that a shell must unset before it exports the lab's variables `ours`.
 
-    These variables could lead to AWS. They are in the environment `caller` of this process, or in ELSEWHERE.
+    With these variables, an AWS client might reach AWS instead of the lab. They are those that are set in `caller`, the
+    environment of this process, and all in ELSEWHERE.
     """
     return sorted({*caller, *ELSEWHERE} - set(child_environment({}, caller=caller, home=Path())) - set(ours))
 

@@ -203,10 +203,10 @@ class LabAccount:
         user = self.backend.users.get(known.user_name or "") if known else None
         return (known, user) if known and user and known.status == "Active" else None
 
-    # Listings show the state of `lag` seconds ago.
+    # List operations return the state of `lag` seconds ago.
 
     def remember(self) -> None:
-        """If a lag is set, save the current list of devices, which listings will show `lag` seconds later."""
+        """If a lag is set, save the current devices. After `lag` seconds, list operations return this saved state."""
         if self.lag:
             self.views.append((time.monotonic(), self._present()))
 
@@ -221,7 +221,7 @@ class LabAccount:
         return _enable_dates(user) if seen is None else seen.assigned.get(user.id, {})
 
     def apply(self, conditions: Conditions) -> None:
-        """Set the offset of AWS's clock and the lag of the listings."""
+        """Set the offset of AWS's clock, and the lag with which list operations show changes."""
         with self.lock:
             self.offset, self.lag = conditions.clock, conditions.lag
             if not self.lag:
@@ -230,7 +230,7 @@ class LabAccount:
                 self.remember()
 
     def _seen(self) -> Listings | None:
-        """Return the earlier state that listings show while a lag is set, or None without a lag."""
+        """Return the saved state that list operations return while a lag is set, or None if no lag is set."""
         if not self.lag:
             return None
         due = time.monotonic() - self.lag

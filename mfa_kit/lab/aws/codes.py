@@ -26,9 +26,9 @@ UNKNOWN_SERIAL = {400: "ValidationError", 403: "InvalidAuthenticationCode", 404:
 class LabSettings:
     """The limits of IAM and STS, as recorded with one AWS account over a few days.
 
-    Windows are in steps of 30 s, times in seconds. `unknown_serial` is the HTTP status of the error for a token that
-    AWS does not know, because the status at AWS is not known. Raise ValueError for a value that is negative, not finite
-    or otherwise impossible.
+    Windows are in steps of 30 s, times in seconds. `unknown_serial` is the HTTP status of the error for a serial that
+    AWS does not know. It is a setting because we do not know which status AWS uses. Raise ValueError for a value that
+    is negative, not finite or otherwise impossible.
     """
 
     pair_behind: int = 998
@@ -126,8 +126,8 @@ class StsCodes:
         """Check a code that a user sent to STS. If STS accepts it, mark it as used and return "".
 
         STS accepts an unused code that the user's device shows within `sts_window` steps of the device's adjusted time.
-        Otherwise return STS's error message. After `sts_attempts` codes in a span, the message is always that for an
-        unknown device.
+        Otherwise return STS's error message. After `sts_attempts` codes within one span of `sts_span` seconds, every
+        code gets the message for an unknown device.
         """
         seen = [one for one in self.bindings.get(serial, []) if one.at <= now - settings.propagation]
         window = int(now) // settings.sts_span

@@ -1,4 +1,4 @@
-"""The roles of a new account in an organization: those that mfa-kit assumes, and AWS's own."""
+"""The roles of a new account in an organization: those that mfa-kit assumes, and the one that AWS adds."""
 
 import json
 from functools import cache
@@ -44,7 +44,7 @@ ENROLL = (
 
 
 def add_default_roles(account: LabAccount, management: LabAccount) -> None:
-    """Add the two roles that mfa-kit assumes, and the role of AWS. All three trust the management account."""
+    """Add three roles that trust the management account: the two that mfa-kit assumes, and the one that AWS adds."""
     trust = _trust(management.partition, management.id)
     for name, policy in ((AUDIT_ROLE, _allow(AUDIT)), (ENROLL_ROLE, _allow(ENROLL)), (ACCESS_ROLE, ADMINISTRATOR)):
         role = account.backend.create_role(name, trust, "/", None, "", [], "3600")

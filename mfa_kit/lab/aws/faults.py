@@ -56,9 +56,10 @@ class FaultyCall(Protocol):
 
 
 class Conditions(NamedTuple):
-    """The conditions of a whole account, which fault rules set until they are removed.
+    """Conditions of a whole account, which hold until the fault rules that set them are removed.
 
-    `clock` is the offset of AWS's clock. `lag` is the age of the state that listings show. Both are in seconds.
+    `clock` is the offset of AWS's clock. `lag` is the age of the state that list operations return. Both are in
+    seconds.
     """
 
     clock: float = 0.0
@@ -69,10 +70,11 @@ class Conditions(NamedTuple):
 class Fault:
     """One kind of fault.
 
-    `play` answers a call to which the fault applies. It is None for a fault that is a condition of the account. `needs`
-    are the required parameters, `takes` the optional ones, and `least` is the smallest value of a parameter. A
-    `standing` fault applies to every call until its rule is removed. `spares` gets a rule and the account ID of a call,
-    and returns whether the rule does not apply to this call. An `outermost` fault is applied before all others.
+    `play` answers a call to which the fault applies. It is None for a fault that sets the field `condition` of
+    Conditions. `needs` are the required parameters, `takes` the optional ones, and `least` is the smallest value of a
+    parameter. A `standing` fault applies to every call until its rule is removed. `spares` gets a rule and the account
+    ID of a call, and returns True if the rule does not apply to this call. An `outermost` fault is applied before all
+    others.
     """
 
     play: "Callable[[FaultRule, FaultyCall], HttpResponse] | None" = None

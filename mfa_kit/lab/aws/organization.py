@@ -156,10 +156,7 @@ class LabOrganization(Mapping[str, LabAccount]):
         return account is self.management or (service in services if service else bool(services))
 
     def ancestors(self, parent: str) -> list[str]:
-        """Return the IDs of the root, of the OUs between it and `parent`, and of `parent`.
-
-        The root may be `parent` itself.
-        """
+        """Return the IDs from the organization's root down to `parent`, which is an OU or the root itself."""
         found = [parent]
         while found[0] in self.units:
             found.insert(0, self.units[found[0]].parent)

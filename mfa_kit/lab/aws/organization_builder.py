@@ -123,9 +123,9 @@ def _one_of(value: str, choices: tuple[str, ...]) -> str:
 
 
 def _parent(organization: LabOrganization, wanted: str) -> str:
-    """Return the ID of the root or of an OU, which is given by ID or name.
+    """Return the ID of the root or OU whose ID or name is `wanted`.
 
-    Raise UsageFault if there is no such parent.
+    Raise UsageFault if there is none, or if several OUs have this name.
     """
     if wanted in (organization.root_id, "root") or wanted in organization.units:
         return organization.root_id if wanted == "root" else wanted
@@ -139,9 +139,9 @@ def _parent(organization: LabOrganization, wanted: str) -> str:
 
 
 def _target(organization: LabOrganization, wanted: str) -> str:
-    """Return the ID of a root, OU or account. It is given by its ID, or for an OU by its name.
+    """Return the ID of the root, OU or account that `wanted` names: an ID, or for the root and OUs also a name.
 
-    Raise UsageFault if it does not exist.
+    Raise UsageFault if there is none, or if several OUs have this name.
     """
     return wanted if wanted in organization.records else _parent(organization, wanted)
 

@@ -102,9 +102,9 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """An Action or Resource element, or if `negated`, a NotAction or NotResource element.
+    """The Action or Resource element of a statement, or its NotAction or NotResource element if `negated` is true.
 
-    For a statement without such an element, it has no patterns and covers nothing.
+    If the statement has neither element, `patterns` is empty and `negated` is false, so nothing is covered.
     """
 
     patterns: tuple[str, ...] = ()

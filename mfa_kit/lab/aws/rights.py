@@ -247,7 +247,7 @@ def _check_session(request: OperationRequest, caller: Principal) -> None:
 def _check_policies(request: OperationRequest, account: LabAccount, caller: Principal) -> None:
     """Raise IamError with the code AccessDenied if the policies do not allow the operation.
 
-    If a CreateVirtualMFADevice request has tags, they must also allow iam:TagMFADevice.
+    If a CreateVirtualMFADevice request has tags, the policies must also allow iam:TagMFADevice.
     """
     resource = resource_of(request, account, caller)
     context = request_context(request, account, caller)

@@ -68,7 +68,10 @@ class SigninEndpoint:
         return _response(HTTPStatus.OK, [("Content-Type", "application/json")], body)
 
     def _principal(self, text: str) -> Principal:
-        """Return the principal of session credentials in JSON. Raise ValueError if these credentials cannot sign in."""
+        """Return the principal to whom session credentials belong. `text` is the JSON with these credentials.
+
+        Raise ValueError if these credentials cannot be used to sign in.
+        """
         session = read_json(text)
         with self.account.lock:
             account = self.organization.account_of(session["sessionId"]) or self.account

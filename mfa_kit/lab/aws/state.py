@@ -106,7 +106,7 @@ def _password_policy(account: LabAccount) -> Row | None:
 def _policies(account: LabAccount) -> list[Row]:
     """Return the account's own managed policies.
 
-    AWS's policies are left out, because a request that names one loads it.
+    AWS's managed policies are left out, because the lab loads each of them when a request first names it.
     """
     return [
         {"name": policy.name, "path": policy.path, "document": json.loads(default_version(policy))}
@@ -163,7 +163,7 @@ def _codes(codes: DeviceCodes) -> Row:
 def _device(account: LabAccount, serial: str, entry: MFADevice | None) -> Row:
     """Return the description of a device.
 
-    `entry` is what the device's user has under `serial`, or None without a user.
+    `entry` is the device's entry in the `mfa_devices` of its user, or None if the device is unassigned.
     """
     enabled = date_text(entry.enable_date) if entry else None
     if isinstance(entry, FidoDevice):

@@ -84,7 +84,7 @@ class _Call:
         self._environ, self._service, self._inner = environ, service, inner
 
     def act(self) -> HttpResponse:
-        """Let the service answer. moto's S3 denies nothing, so the lab does it here."""
+        """Let the service answer. If a fault denied a call to S3, return the error here, because moto's S3 cannot."""
         if self._service == s3.SERVICE and "lab.denied" in self._environ:
             return s3.s3_error("AccessDenied", "Access Denied")
         return self._inner(self._environ)
@@ -105,7 +105,7 @@ class _FaultedCall:
         self._call, self._rules, self._faults = call, rules, faults
 
     def answer(self) -> HttpResponse:
-        """Answer the call. The outermost rule, which is the last of the list, is applied first."""
+        """Answer the call. The last rule of the list is the outermost, so it is applied first."""
         if not self._rules:
             return self._call.act()
         inner = _FaultedCall(self._call, self._rules[:-1], faults=self._faults)

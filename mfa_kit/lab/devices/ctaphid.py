@@ -137,10 +137,7 @@ class CtapHid:
                 raise CtapRefusal(CtapStatus.KEEPALIVE_CANCEL)
 
     def ready(self) -> bool:
-        """Return whether the key was touched since this method was first called.
-
-        After True, it waits for a new touch.
-        """
+        """Return whether the key was touched since this method was first called, or since it last returned True."""
         touch = self._key.behavior.touch
         if self._asked is None:
             self._asked = self._clock()
