@@ -17,20 +17,24 @@ class BackupHistory(Protocol):
         ...
 
     def last_opened(self) -> Mapping[str, float]:
-        """Return when each backup was last decrypted, by file name. Backups that never were are left out."""
+        """Return the time of each backup's last decryption, by file name. Backups never decrypted are left out."""
         ...
 
     def drills(self) -> Mapping[str, float]:
-        """Return when each backup last passed a test, by `ACCOUNT/USER/FILE`. Backups that never did are left out."""
+        """Return the time of each backup's last successful test, by `ACCOUNT/USER/FILE`.
+
+        Backups that never passed a test are left out.
+        """
         ...
 
 
 def device_backups(
     devices: Iterable[Device], *, journal: Journal, vault: Vault, records: BackupHistory
 ) -> tuple[DeviceBackup, ...]:
-    """Return the backup of each of these devices that this computer created, with the place where it is or should be.
+    """Return the backups of those of the given devices that this computer created.
 
-    A device is left out if it is no longer assigned to the user for whom it was created.
+    Each backup has the path or URL where its file is or should be. A device is left out if it is no longer assigned to
+    the user for whom it was created.
     """
     return tuple(_device_backups(devices, journal, vault, records))
 

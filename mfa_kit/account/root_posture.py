@@ -41,9 +41,10 @@ class CentralRootAccess:
 
 
 def as_member(seen: CentralRootAccess | None) -> CentralRootAccess:
-    """Return the state for a member account, with the features from `seen`, the state in its organization.
+    """Return the state of centralized root access for a member account.
 
-    `seen` was read by an administrator of the organization. If it is None, `features` of the result is None.
+    `seen` is the state that an administrator of the organization has read, or None if it could not be read. Its enabled
+    features apply to each member account.
     """
     return CentralRootAccess(place=OrganizationPlace.MEMBER, features=seen.features if seen else None)
 

@@ -41,11 +41,11 @@ class Hole:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceBackup:
-    """The backup of a device that this computer made. Times are Unix seconds.
+    """A device that was created on this computer, and its backup. Times are Unix seconds.
 
-    `file` is where the backup is or should be, or None if the device has none. `there` says whether the file exists.
-    `made` is when the device was made. `opened` is when the backup was last decrypted, and `drilled` when a test last
-    proved that it works; each is None if that never happened.
+    `file` is the path or URL where the backup is or should be, or None if the device was created without a backup.
+    `there` says whether the backup exists, and `made` when the device was created. `opened` is when the backup was last
+    decrypted, and `drilled` is when it last passed a test; each is None if that never happened.
     """
 
     serial: str

@@ -112,9 +112,9 @@ RuleBody = Callable[[Scene], Iterator[Observation]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRule:
-    """One check, made by the function `look`.
+    """One check of an account. The function `look` makes it, and yields what it finds.
 
-    If `look` finds nothing, the rule passes only if every part of the account in `needs` was read.
+    If `look` yields nothing, the rule passes only if every part of the account that `needs` lists was read.
     """
 
     id: str
@@ -127,7 +127,10 @@ class AuditRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleAnswer:
-    """The result of a rule for one account. `why` gives the reason if there are no findings and no unsure subjects."""
+    """The result of a rule for one account.
+
+    `why` is the text of a Remark, or the reason why the rule does not apply to the account, or "".
+    """
 
     rule: AuditRule
     result: RuleResult

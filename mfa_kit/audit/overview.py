@@ -10,7 +10,7 @@ from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
 from mfa_kit.core.models import DeviceType
 
-# How users with a password sign in, judged by the best known device of each, from best to worst.
+# How users with a password sign in, from best to worst. If a user has several devices, the strongest known one counts.
 WAYS = ("security key or passkey", "code from an app or a token", "kind unknown", "text message", "no MFA")
 
 
@@ -68,7 +68,7 @@ def overview_of(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> AuditOverv
 
 
 def sign_in_way(one: AccountUser) -> str:
-    """Return how a user signs in, as one of WAYS. The best known device of the user decides."""
+    """Return how a user signs in, as one of WAYS. If the user has several devices, the strongest known one counts."""
     if DeviceType.FIDO2 in one.types:
         return WAYS[0]
     if one.types - {DeviceType.SMS}:

@@ -94,8 +94,8 @@ def root_mfa(scene: Scene) -> Iterator[Observation]:
 def root_hardware(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding unless root has a security key or a hardware token.
 
-    Only a session of root can list all of root's devices. Other sessions see only the virtual ones, so there any
-    virtual device leads to a Finding.
+    Only a session of root can list all of root's devices. Other sessions see only virtual ones, so in a snapshot from
+    such a session, a virtual device is enough for a Finding.
     """
     if why := _why_no_root(scene):
         yield NotApplicable(why)

@@ -69,9 +69,10 @@ def admins_exist(scene: Scene) -> Iterator[Observation]:
 
 
 def _lets_people_administer(role: Entity, snapshot: Snapshot) -> tuple[bool | None, str]:
-    """Return whether a principal other than a service may administer the account with a role.
+    """Return a pair: whether a user or role may administer the account by assuming `role`, and a reason.
 
-    The first value is None if that is unknown. The second value is then the reason.
+    The first value is None if that is unknown, and the second then says why. AWS services that may assume the role do
+    not count.
     """
     flaw = trust_flaw(role)
     if not flaw and not any(kind != "Service" for kind, _ in principals_let_in(trust_text(role), WITH_MFA)):

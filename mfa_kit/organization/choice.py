@@ -17,10 +17,10 @@ class AccountsChoice:
     the unit `ou` (the ID of a unit or of the root) and the units below it. `include` and `exclude` are account IDs and
     names, and `tags` are texts such as `env:prod`.
 
-    `role_name` is assumed in accounts that have no role or profile. With `replaces_roles`, it also replaces the role of
-    the other accounts. It is None if the verb has no default role. `external_id` and `source_identity` are sent with
-    AssumeRole. `workers` is the number of accounts to work in at the same time. With `resume`, accounts whose complete
-    results are in `output_dir` are not read again.
+    `role_name` is the role that is assumed in accounts without a role and a profile, or None if the command has no
+    default role. With `replaces_roles`, this role also replaces the last role of each account that has roles.
+    `external_id` and `source_identity` are sent with AssumeRole. `workers` is the number of accounts to work in at the
+    same time. With `resume`, accounts whose complete results are in `output_dir` are not read again.
     """
 
     file: Path | None = None

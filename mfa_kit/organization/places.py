@@ -34,7 +34,7 @@ class AccountPlace:
 
     @contextmanager
     def given_up(self) -> Iterator[None]:
-        """Free the place for another account until the `with` block ends."""
+        """Let another account work in this account's place until the `with` block ends."""
         with self._lock:
             self._waiting += 1
             if self._waiting == 1:
@@ -52,10 +52,10 @@ _PLACE: ContextVar[AccountPlace | None] = ContextVar("place", default=None)
 
 
 def leaving_place(sleep: Callable[[float], None], *, least: float = 0.0) -> Callable[[float], None]:
-    """Return a function that calls `sleep`, and frees the place of this thread's account for another account meanwhile.
+    """Return a function like `sleep` that lets another account work in place of this thread's account during the pause.
 
-    A pause shorter than `least` seconds does not free the place. In a thread that works in no account, return `sleep`
-    itself.
+    During a pause shorter than `least` seconds, no other account does so. In a thread that works in no account, return
+    `sleep` itself.
     """
     place = _PLACE.get()
     if place is None:
@@ -74,9 +74,10 @@ def leaving_place(sleep: Callable[[float], None], *, least: float = 0.0) -> Call
 class Places(Generic[S, T]):
     """Calls `act` with each item, such as an account, in a thread of its own.
 
-    At most `number` items are at work at a time, while up to WAITING others pause (`leaving_place`). After its pause,
-    an item continues at once, even if more than `number` items are then at work. After an error or a stop, `waits_for`
-    is called with the items whose work has not ended within PROMPT seconds.
+    At most `number` of these threads work at a time. Up to WAITING further threads may be in a pause that they make
+    with a function of `leaving_place`. A thread continues directly after its pause, even if more than `number` threads
+    then work. After an error or a stop, `waits_for` is called with the items whose threads have not ended within
+    PROMPT seconds.
     """
 
     def __init__(
@@ -87,7 +88,10 @@ class Places(Generic[S, T]):
         stopped: Callable[[], bool] = lambda: False,
         waits_for: Callable[[list[S]], object] = lambda _: None,
     ) -> None:
-        """Start nothing yet. `stopped` is called before each item. When it returns True, no further item is started."""
+        """Store the arguments; `work_through` starts the work.
+
+        `stopped` is called before an item is started. When it returns True, no further item is started.
+        """
         self._act, self._number, self._stopped, self._waits_for = act, number, stopped, waits_for
         self._free, self._lock = number, threading.Lock()
         self._going: dict[Future[T], S] = {}
@@ -97,10 +101,10 @@ class Places(Generic[S, T]):
     def work_through(
         self, items: Iterable[S], *, on_error: Callable[[], object] = lambda: None
     ) -> Generator[T, None, None]:
-        """Yield each result when it is ready, or raise the first error of `act`.
+        """Yield each result of `act` when it is ready, or raise the first error of `act`.
 
-        `on_error` is called after an error or a Ctrl-C, or if the generator is closed. It must make the threads that
-        are at work end soon.
+        `on_error` is called after an error or a Ctrl-C, or if the generator is closed. It must make the running threads
+        end soon.
         """
         todo = iter(items)
         pool = ThreadPoolExecutor(self._number + WAITING, thread_name_prefix="account")

@@ -58,7 +58,7 @@ class ReadPolicy:
 
 
 def _lines(statement: IamStatement) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the operator and the values of each condition of a statement on aws:MultiFactorAuthPresent."""
+    """Yield the operator and the values of each of the statement's conditions whose key is MultiFactorAuthPresent."""
     for operator, key, values in statement.lines:
         if key.lower() == MFA.lower():
             yield operator, values
@@ -85,9 +85,9 @@ def _bool(read: ReadPolicy) -> Iterator[Trap]:
 
 
 def _stops_keys(statement: IamStatement, read: ReadPolicy) -> bool:
-    """Whether requests with plain access keys are denied the actions that `statement` covers.
+    """Whether a statement of the policy denies, to requests with plain access keys, the actions of `statement`.
 
-    Each statement of the policy that denies requests without MFA counts.
+    A plain access key is one without a session, so a request that is signed with it never has MFA.
     """
     work = [action for action in WORK if covers_action(statement, action)] or statement.actions
     return any(
@@ -244,9 +244,9 @@ def find_traps(document: str, *, on: Holder | None = None, partition: str | None
 
 
 def account_traps(snapshot: Snapshot) -> list[tuple[str, list[Trap]]]:
-    """Return, for each of the account's own policies that mention MFA, where it is attached, and its traps.
+    """Return a pair for each policy that mentions MFA, except AWS's own policies: where it is attached, and its traps.
 
-    A text that is not a policy is reported as a trap, because it was not checked.
+    If the text is not an IAM policy, the traps are a single one that says so, because such a text cannot be checked.
     """
     return [
         (
@@ -277,9 +277,10 @@ def about_mfa(document: str) -> bool:
 
 
 def policies_about_mfa(snapshot: Snapshot) -> Iterator[tuple[str, Holder, str]]:
-    """Yield each of the account's own policies that mention MFA.
+    """Yield three values for each policy that mentions MFA, except AWS's own policies.
 
-    The values are the name of its holder and of the policy, the kind of the holder, and the policy's text.
+    The first value names the entity that has the policy, and the policy: `group staff, policy force-mfa`. The second
+    is the kind of this entity, and the third is the text of the policy.
     """
     for holder, entities in (
         (Holder.GROUP, snapshot.groups),

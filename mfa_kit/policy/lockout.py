@@ -160,9 +160,10 @@ def _work(one: AccountUser, more: tuple[str, ...], context: RequestContext) -> _
 def _lost(
     policies: EntityPolicies, more: tuple[str, ...], request: RequestContext
 ) -> tuple[bool | None, list[ActionOnResource]]:
-    """Return a pair: whether the policies in `more` would deny all actions that are allowed now, and the denied ones.
+    """Return a flag and a list, which say what the policies in `more` would deny of what is allowed now.
 
-    The first value is None if that is unknown.
+    The flag is True if they would deny every action, False if at least one action would stay allowed, and None if
+    that is unknown. The list has the actions, each with its resource, that they would or might deny.
     """
     denies = [each for text in more for each in statements(text) if not each.allow]
     if all(holds(each, request) is False for each in denies):
@@ -181,7 +182,10 @@ def _allowed(policies: EntityPolicies) -> list[ActionOnResource]:
 def _denied(
     policies: EntityPolicies, more: tuple[str, ...], request: RequestContext
 ) -> dict[ActionOnResource, Decision]:
-    """Return the actions that are allowed now and that `more` would or might deny, with the decision on each."""
+    """Return the actions that are allowed now and that `more` would or might deny.
+
+    Each action has its resource, and is mapped to the decision of `more`: EXPLICIT or UNKNOWN.
+    """
     others = [pair for text in more for pair in actions_named(text, allow=False)]
     decisions = {pair: evaluate(more, *pair, request) for pair in (*_allowed(policies), *others)}
     return {
@@ -246,7 +250,10 @@ def _single(one: AccountUser) -> str:
 
 
 def _enroll(one: AccountUser) -> str:
-    """Return the command that adds a device. The command includes --add if the user has a device that IAM refuses."""
+    """Return the command that adds a device to a user who has none, or who has only a phone number.
+
+    IAM no longer accepts a phone number as MFA, but lists it as a device, so the command then needs --add.
+    """
     return command("mfa-kit", "enroll", one.name, "--with", "virtual", *(["--add"] if one.devices else []))
 
 

@@ -320,9 +320,9 @@ def _enforced(everybody: Sequence[AccountUser], *, known: bool) -> list[SetupSte
 
 
 def _groups_without_mfa(everybody: Sequence[AccountUser]) -> list[str]:
-    """Return the groups with console users whose policies do not require MFA.
+    """Return the names of the groups that have a console user of whom no policy demands MFA, or may not do so.
 
-    In an account without console users, these are the groups that the earlier steps create.
+    If the account has no console users, return the groups that the earlier steps create.
     """
     console = [one for one in everybody if one.password]
     free = {name for one in console if one.demands_mfa is not True for name in one.user.groups}

@@ -148,7 +148,10 @@ def _parameters(choices: OrgRoleChoices) -> Iterator[str]:
     yield "Parameters:"
     yield from _parameter(
         "Hub",
-        "The principal that may assume the roles. An account's root means its principals that may call AssumeRole.",
+        (
+            "The principal that may assume the roles."
+            " An account's root stands for its users and roles that may call AssumeRole."
+        ),
         default=choices.hub,
         pattern=HUB,
     )
