@@ -47,7 +47,7 @@ class Interaction(Protocol):
     def check(self, *parts: Secret[str], instead: str) -> None:
         """Raise Declined if there is no terminal, and UsageFault if its window is too small to `show` these secrets.
 
-        The hint of Declined is to use `instead`, for example an option.
+        The hint of Declined is to use `instead`, for example a command-line option.
         """
         ...
 
@@ -59,21 +59,21 @@ class Interaction(Protocol):
         """Ask for a code and return the typed line, stripped.
 
         `left` returns the seconds until the next code, which are counted down above the prompt. Without a terminal,
-        raise Declined with a hint to use `instead`, for example an option.
+        raise Declined with a hint to use `instead`, for example a command-line option.
         """
         ...
 
     def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
         """Ask for a PIN or a passphrase without echo, and return it.
 
-        Without a terminal, raise Declined with a hint to use `instead`, for example an option.
+        Without a terminal, raise Declined with a hint to use `instead`, for example a command-line option.
         """
         ...
 
     def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
         """Ask twice for a new PIN or passphrase, repeat that until both entries match, and return the entry.
 
-        Without a terminal, raise Declined with a hint to use `instead`, for example an option.
+        Without a terminal, raise Declined with a hint to use `instead`, for example a command-line option.
         """
         ...
 
@@ -81,21 +81,21 @@ class Interaction(Protocol):
         """Raise Declined unless the user types exactly the word `typed`, such as a serial.
 
         `what` describes the action that the user confirms. Without a terminal, raise Declined with a hint to use
-        `instead`, for example an option.
+        `instead`, for example a command-line option.
         """
         ...
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
         """Show a numbered list of options, and return the zero-based index of the chosen one.
 
-        Without a terminal, raise Declined with a hint to use `instead`, for example an option.
+        Without a terminal, raise Declined with a hint to use `instead`, for example a command-line option.
         """
         ...
 
     def pause(self, prompt: str, *, instead: str) -> None:
         """Wait until the user presses Enter.
 
-        Without a terminal, raise Declined with a hint to use `instead`, for example an option.
+        Without a terminal, raise Declined with a hint to use `instead`, for example a command-line option.
         """
         ...
 
@@ -103,7 +103,7 @@ class Interaction(Protocol):
         """Wait until the user presses Enter or `comes` returns a value. Return the typed line, stripped, or that value.
 
         `comes` is called about three times per second. It returns None while there is no value. Without a terminal,
-        raise Declined with a hint to use `instead`, for example an option.
+        raise Declined with a hint to use `instead`, for example a command-line option.
         """
         ...
 
@@ -111,7 +111,7 @@ class Interaction(Protocol):
         """Show secrets on the terminal's alternate screen. A Symbol (a QR code) is drawn in black on white.
 
         Until `clear` is called, prompts appear below the secrets. Raise UsageFault if the window is too small. Without
-        a terminal, raise Declined with a hint to use `instead`, for example an option.
+        a terminal, raise Declined with a hint to use `instead`, for example a command-line option.
         """
         ...
 

@@ -56,23 +56,23 @@ class InTurn:
         self._inner, self._turn = inner, turn
 
     def create(self, intent: Intent, tags: dict[str, str]) -> Created:
-        """Call `create` of the wrapped Registrar, which sends the request to IAM. May wait first, and may retry."""
+        """Call `create` of the wrapped Registrar, which sends the request. Waits first if needed, and may retry."""
         return self._turn(lambda: self._inner.create(intent, tags))
 
     def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
-        """Call `enable` of the wrapped Registrar, which sends the request to IAM. May wait first, and may retry."""
+        """Call `enable` of the wrapped Registrar, which sends the request. Waits first if needed, and may retry."""
         self._turn(lambda: self._inner.enable(intent, codes))
 
     def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
-        """Call `resync` of the wrapped Registrar, which sends the request to IAM. May wait first, and may retry."""
+        """Call `resync` of the wrapped Registrar, which sends the request. Waits first if needed, and may retry."""
         self._turn(lambda: self._inner.resync(user, serial, codes))
 
     def deactivate(self, user: str, serial: str) -> None:
-        """Call `deactivate` of the wrapped Registrar, which sends the request to IAM. May wait first, and may retry."""
+        """Call `deactivate` of the wrapped Registrar, which sends the request. Waits first if needed, and may retry."""
         self._turn(lambda: self._inner.deactivate(user, serial))
 
     def delete(self, serial: str) -> None:
-        """Call `delete` of the wrapped Registrar, which sends the request to IAM. May wait first, and may retry."""
+        """Call `delete` of the wrapped Registrar, which sends the request. Waits first if needed, and may retry."""
         self._turn(lambda: self._inner.delete(serial))
 
 

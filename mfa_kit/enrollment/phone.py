@@ -1,7 +1,8 @@
-"""A Carrier (the object that supplies a device's codes) for a phone: the user scans a QR code and types the codes.
+"""A Carrier (the object that supplies a device's codes) for a phone.
 
-The typed codes show the skew, in steps, between the clocks of the phone and AWS. The pair of codes for IAM is computed
-with that skew just before each request. Slow typing and throttling therefore do no harm, and IAM stores the true skew.
+The user scans a QR code and types the codes that the app shows. The typed codes show the skew, in steps, between the
+clocks of the phone and AWS. The pair of codes for IAM is computed with that skew just before each request. Slow typing
+and throttling therefore do no harm, and IAM stores the true skew.
 """
 
 from collections.abc import Callable
@@ -233,7 +234,7 @@ def ask_until(
     """Ask for a code until the result of `judge` for the typed code is not a Mistake, and return this result.
 
     Print advice after each third mistake. `now` returns AWS's time in Unix seconds, for the countdown to the next code.
-    Without a terminal, raise Declined with a hint to use `instead`, for example an option.
+    Without a terminal, raise Declined with a hint to use `instead`, for example a command-line option.
     """
     mistakes = count(1)
     while True:

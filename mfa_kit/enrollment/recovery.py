@@ -134,9 +134,9 @@ def _delete(intent: Intent, otherwise: str = "", *, desk: Desk) -> None:
 def remove_copies(entry: Entry, carrier: Carrier, reached: Reached, *, mine: bool | None = True, desk: Desk) -> Reached:
     """Remove a device's secret from its key, and remove its backup. Record the state `reached`, and return it.
 
-    Call this only when no Enable request can use the secret any more. `mine` is None if another run has since made a
-    device of this name. That run's credential may be on the same key, so the credential on the key is then kept, unless
-    the journal shows that the other run uses another key.
+    Call this only when no Enable request can use the secret any more. `mine` is the result of `_is_ours`: None if
+    another run has since made a device of this name. That run's credential may be on the same key, so the credential on
+    the key is then kept, unless the journal shows that the other run uses another key.
     """
     if mine is None and entry.intent.hardware and not _on_another_key(entry, desk=desk):
         desk.progress.note(

@@ -136,7 +136,7 @@ def _parse_account(found: Mapping[str, object]) -> PlannedAccount:
         raise ValueError("the account ID or the hash is invalid")
     folder, _, name = plan.partition("/")
     if name != plan_file_name(number, digest) or not _is_folder(folder):
-        raise ValueError("the plan's file name is wrong, or its folder is not beside the index")
+        raise ValueError("the file name of the plan is wrong, or the folder of the plan is not beside the index")
     counts = {action: _count(users) for action, users in object_of(found["counts"]).items()}
     return PlannedAccount(id=number, name=str(found["name"]), plan=plan, sha256=digest, counts=counts)
 

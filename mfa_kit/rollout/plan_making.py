@@ -89,7 +89,7 @@ def _judge_unassigned(row: RosterRow, serial: str, *, desk: Desk) -> PlanStep:
         return PlanStep(row=row, action=Action.STAGED, reason=f"waits for `rollout activate`, run {entry.run}")
     if entry and entry.is_half_made and tagged is not Mark.UNTAGGED:
         verb = "apply" if row.kind.unattended else "station"
-        what = f"interrupted run {entry.run} left {serial} half-made; `rollout {verb}` settles it first"
+        what = f"interrupted run {entry.run} left {serial} half-made; `rollout {verb}` finishes or removes it first"
         return PlanStep(row=row, action=Action.BLOCKED, reason=what, repair=True)
     return PlanStep(row=row, action=Action.BLOCKED, reason=_describe_stranger(serial, run, desk=desk))
 

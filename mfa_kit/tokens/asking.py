@@ -58,8 +58,8 @@ def ask_codes(
     """Ask for codes from a display until `judge` returns another value than Undecided.
 
     Return the codes and that value, or None if nothing is typed. `count` is the number of codes to ask for at first.
-    `now` returns the current Unix time. Without a terminal, raise Declined with a hint to use `instead`, for example an
-    option.
+    `now` returns the current Unix time. Without a terminal, raise Declined with a hint to use `instead`, for example a
+    command-line option.
     """
     before: tuple[str, ...] = ()
     while True:

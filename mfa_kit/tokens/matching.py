@@ -211,9 +211,9 @@ def diagnose_mismatch(
 ) -> Mismatch | Undecided:
     """Return why a token does not show the codes of its seed: the first explanation that is unlikely to be coincidence.
 
-    `among` are the tokens whose codes may have been typed by mistake. `window` is the accepted distance
-    from the expected step or counter value. Return Undecided if the codes were typed wrongly, or if each
-    explanation may be a coincidence.
+    `among` are the tokens whose codes may have been typed by mistake. `window` is the accepted distance from the
+    expected step or counter value. Return Undecided if the codes were typed wrongly, or if each explanation may be a
+    coincidence.
     """
     turned = replace(typed, codes=typed.codes[::-1])
     if len(typed.codes) > 1 and search(key.token, key.seed, turned, window=window + 1):

@@ -16,8 +16,8 @@ from mfa_kit.enrollment.ports import Carrier
 from mfa_kit.tokens.seeds import AWS_OCTETS
 
 SCAN = (
-    "write it to the token: scan it with the token's own app or tool (SHA-1, 6 digits, 30 seconds); then switch "
-    "the token on and type the code that it shows for {name}"
+    "write the secret to the token: scan the QR code with the token's own app or tool (SHA-1, 6 digits, 30 seconds); "
+    "then switch the token on and type the code that it shows for {name}"
 )
 INSTEAD = "a terminal: you scan a QR code with the token's app, then type the code that the token shows"
 UNSEEN = "-r RECIPIENT, then scan the encrypted backup's QR code"

@@ -402,7 +402,7 @@ def test_a_device_of_a_dead_session_is_settled_with_its_key(rollout: Rollout, pe
     rollout.plan(f"{user},oath", columns=KEYS)
     (row,) = json.loads(rollout.file.read_text())["rows"]
     assert (row["action"], row["repair"]) == ("blocked", True)
-    assert "`rollout station` settles it first" in row["reason"]
+    assert "`rollout station` finishes or removes it first" in row["reason"]
     assert station(rollout, put(card)).code == 0
     holds(lab, card, user)
     nothing_is_half_made(rollout)
