@@ -31,7 +31,7 @@ def known_recipients(backups: Iterable[Backup], seals: Iterable[Seal]) -> list[K
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposed:
-    """A backup that a recipient's key can decrypt or could decrypt earlier, and the period in which it could.
+    """A backup that a recipient's key can decrypt or could decrypt earlier, and the period in which the key could.
 
     `since` and `until` are Unix times. `since` is None if the recipients are not recorded. `until` is None if the key
     can still decrypt the file.

@@ -49,7 +49,7 @@ def restorable(
 
 
 def check_not_lost(device: str, run: str | None, *, losses: Iterable[str]) -> None:
-    """Raise UsageFault if the device of a backup was reported lost, because its finder can still see its codes.
+    """Raise UsageFault if the device of a backup was reported lost, because the finder can see the device's codes.
 
     `run` is the run ID of the backup, or None if unknown; then any loss counts. `losses` has the IDs of the runs that
     reported a device of this name as lost. The order of run IDs is their order in time. A loss after the backup was

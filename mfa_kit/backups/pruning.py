@@ -64,7 +64,7 @@ def _serials(user: str, *, inventory: Inventory) -> tuple[str, ...] | None:
 def _exists(backup: Backup, serials: Sequence[str] | None, unassigned: Sequence[str], *, inventory: Inventory) -> bool:
     """Return whether the device of a backup still exists or may still exist.
 
-    It is looked for among the user's devices (`serials`) and the unassigned devices (`unassigned`).
+    The device is looked for among the user's devices (`serials`) and the unassigned devices (`unassigned`).
     """
     everything = (*(serials or ()), *unassigned)
     of_its_name = [serial for serial in everything if serial.rpartition("/")[2].lower() == backup.device.lower()]

@@ -15,7 +15,7 @@ class Recording(Protocol):
     def record_sealed(self, backups: Collection[str], recipients: Sequence[str], *, own: str | None = None) -> None:
         """Record the recipients of the backups with these names.
 
-        `own` is the user's own recipient if a separate copy is encrypted to it.
+        `own` is the user's own recipient if a separate copy is encrypted to this recipient.
         """
         ...
 

@@ -250,7 +250,7 @@ class Intent:
     def on(self, *, hardware: str, card: str | None = None) -> "Intent":
         """Return a copy of the intent that names the key or token which will store the secret.
 
-        `hardware` is its serial or label, and `card` identifies the applet of an OATH key.
+        `hardware` is the serial or label of the key or token, and `card` identifies the applet of an OATH key.
         """
         return replace(self, hardware=hardware, card=card)
 
@@ -363,7 +363,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolled:
-    """The device is enabled. If IAM does not list it yet, `listed` is False and its journal entry is still open.
+    """The device is enabled. If IAM does not list it yet, `listed` is False, and the journal entry is still open.
 
     `backup` is the path of its backup, or None. `registered` is set only for a security key.
     """

@@ -37,7 +37,7 @@ class InternalError(MfaKitError):
 
 @contextmanager
 def only_our_errors() -> Iterator[None]:
-    """Raise InternalError in place of any exception except MfaKitError and those in STOPS."""
+    """Raise InternalError in place of any exception, except MfaKitErrors and the exceptions in STOPS."""
     try:
         yield
     except (MfaKitError, *STOPS):

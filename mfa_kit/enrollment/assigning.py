@@ -17,7 +17,7 @@ def assign_token(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> E
     """Enable a token whose seed AWS already has, with two codes from `carrier`, and return the enabled device.
 
     No device is created, so no device has to be deleted after an error. If the request gets no response, IAM's list of
-    the user's devices shows whether it took effect. Raise MfaKitError if the token could not be enabled.
+    the user's devices shows whether the request took effect. Raise MfaKitError if the token could not be enabled.
     """
     entry = desk.journal.record(Entry(run=run, intent=intent))
     sent = False

@@ -87,7 +87,8 @@ def _raise_refusal(refused: AwsFault | Throttled, intent: Intent, *, desk: Desk)
 def _name_taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
     """Return the error for a device name that is taken, with what is known about the existing device.
 
-    If this computer made that device for the user, or is making it now, the hint contains no command to delete it.
+    If this computer made that device for the user, or is making it now, the hint contains no command to delete that
+    device.
     """
     run = desk.inventory.run_of(intent.serial)
     made = desk.journal.find(intent.serial, run=run) if isinstance(run, str) else None

@@ -21,9 +21,9 @@ class MadeBy(StrEnum):
 class DeviceStatus:
     """One device of a user. If `device` is None, the user has no device.
 
-    `made` says which computer made the device. `backup` is the path of its backup, or None if this computer finds none.
-    `certifications` are those that IAM reports for a security key, such as `FIDO L1`; None if the device is not a
-    security key, or if the certifications could not be read.
+    `made` says which computer made the device. `backup` is the path of the device's backup, or None if this computer
+    finds none. `certifications` are those that IAM reports for a security key, such as `FIDO L1`; None if the device is
+    not a security key, or if the certifications could not be read.
     """
 
     user: str
@@ -55,7 +55,7 @@ def read_status_while_there(user: str, *, caller: Caller, desk: Desk) -> list[De
 
 
 def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> DeviceStatus:
-    """Return the status of a device. The run ID in its tags distinguishes it from earlier devices of the same name."""
+    """Return the status of a device. The run ID in the tags distinguishes it from earlier devices of this name."""
     entry = recorded_entry(device, user, caller=caller, desk=desk)
     ours = desk.journal.find(device.serial, run=entry.run) if entry else None
     made = MadeBy.ELSEWHERE if entry else MadeBy.UNKNOWN

@@ -77,7 +77,7 @@ def check_room(
 ) -> None:
     """Raise UsageFault if a user cannot have more devices.
 
-    The message of the error ends with `what`, and its hint with `or_else`.
+    The message of the error ends with `what`, and the hint of the error ends with `or_else`.
     """
     if len(devices) < MAX_DEVICES:
         return

@@ -1,4 +1,4 @@
-"""Register a security key. IAM has no API for that: the user does it in the console, and mfa-kit polls IAM's list.
+"""Register a security key. IAM has no API for that: the user registers it in the console, and mfa-kit polls IAM's list.
 
 mfa-kit writes nothing to IAM here. AWS does not return the credential ID. mfa-kit therefore assumes that the connected
 key is the key in IAM that has the right name and registration time.

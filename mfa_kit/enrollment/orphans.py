@@ -168,7 +168,7 @@ def _untagged(serial: str, entry: Entry | None, *, desk: Desk) -> Orphan:
 
 
 def _tagged_standing(run: str, entry: Entry | None, tags: Mapping[str, str], *, desk: Desk) -> OrphanStanding:
-    """Return the state of a device whose tags name `run`. `entry` is its entry in this computer's journal, or None."""
+    """Return the state of a device whose tags name `run`. `entry` is the device's journal entry, or None."""
     if entry is None:
         return OrphanStanding.STAGED if STAGED_TAG in tags else OrphanStanding.DESK
     if entry.reached is Reached.STAGED:

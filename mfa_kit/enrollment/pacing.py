@@ -1,7 +1,7 @@
 """Timing and retries of calls to IAM: `Patience` for one user, `Pace` for the many users of a rollout.
 
-Both implement `Turn`: they wait, then make one attempt. They never repeat a request with an unclear result, because it
-may have taken effect. Codes are computed within the attempt, so they are fresh when they are sent.
+Both implement `Turn`: they wait, then make one attempt. They never repeat a request with an unclear result, because the
+request may have taken effect. Codes are computed within the attempt, so they are fresh when they are sent.
 """
 
 import threading
@@ -104,7 +104,7 @@ class Pace:
 
     The rate grows while IAM accepts the calls, and falls when IAM throttles one. At most `at_once` calls are in
     progress at any time. When credentials that worked before expire, all workers wait while one of them calls `renew`,
-    again and again, until it raises no error. After `stop`, expired credentials are an error instead. After
+    again and again, until `renew` raises no error. After `stop`, expired credentials are an error instead. After
     `break_off`, which calls `on_break`, every call raises KeyboardInterrupt.
     """
 

@@ -47,7 +47,7 @@ class QrFile(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhoneProof:
-    """How the secret gets into the phone, and how many codes the user types to prove that it is there.
+    """How the secret gets into the phone, and how many codes the user types to prove that the phone has it.
 
     `typed` is the number of codes, 1 or 2. `shown_by` names the phone in messages. `scan` is the prompt at the QR code.
     If `grouped` is true, the secret is also shown as text. If `picture` is given, the QR code is written to this file

@@ -67,7 +67,7 @@ class Inventory(Protocol):
     def allowed(self, actions: Mapping[str, str]) -> dict[str, bool | None]:
         """Return for each action whether the caller's own policies allow it, or None if this is unknown.
 
-        `actions` maps each action, such as `iam:ListUsers`, to the resource on which it is checked.
+        `actions` maps each action, such as `iam:ListUsers`, to the resource on which the action is checked.
         """
         ...
 
@@ -211,7 +211,7 @@ class Vault(Protocol):
         ...
 
     def place(self, intent: Intent, run: str) -> str | None:
-        """Return the path or URL at which `run` will write the backup of a device, or None if it makes no backup.
+        """Return the path or URL at which `run` will write the backup of a device, or None if no backup is made.
 
         Raise IntegrityFault if a file exists there.
         """
@@ -229,7 +229,7 @@ class Vault(Protocol):
         ...
 
     def find(self, entry: Entry) -> str | None:
-        """Return the path or URL of the backup of an entry's device, or else of the user's own copy of it.
+        """Return the path or URL of the backup of an entry's device, or else of the user's own copy of the backup.
 
         Return None if neither file exists.
         """
@@ -266,7 +266,7 @@ class Journal(Protocol):
         ...
 
     def lives(self, run: str) -> bool:
-        """Return whether the run is alive, which means that a process holds its lock."""
+        """Return whether the run is alive, which means that a process holds the lock of the run."""
         ...
 
     def made(self, account: str) -> list[Entry]:

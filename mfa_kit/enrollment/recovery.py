@@ -113,7 +113,7 @@ def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
 
 
 def _resume_hint(entry: Entry) -> str:
-    """Return the part of a hint that says how to continue with a half-made device; empty if it has no backup."""
+    """Return the part of a hint that says how to continue with a half-made device; "" if the device has no backup."""
     return (
         f", or continue with it: mfa-kit enroll {quote(entry.intent.user)} --resume -i IDENTITY" if entry.backup else ""
     )
@@ -175,7 +175,7 @@ def record_confirmed(entry: Entry, *, desk: Desk) -> Reached:
 
 
 def replaced_entry(entry: Entry, *, desk: Desk) -> Entry | None:
-    """Return the entry of the older device that an entry's device replaces, or None if it replaces no device."""
+    """Return the entry of the older device that an entry's device replaces, or None if the device replaces none."""
     intent = entry.intent
     if intent.replaces is None or intent.replaces_run is None:
         return None
@@ -189,7 +189,7 @@ def _is_ours(entry: Entry, *, desk: Desk) -> bool | None:
     """Return True if the device with the entry's serial is the entry's device, and None if another run made it.
 
     Return False if the device does not exist, or if it is not virtual and not the device to revoke. ARNs are reused, so
-    the tags of a virtual device decide. Raise Unsettled if they do not name a run, or if the device may still be
+    the tags of a virtual device decide. Raise Unsettled if the tags do not name a run, or if the device may still be
     created.
     """
     serial = entry.intent.serial

@@ -13,7 +13,8 @@ CODES = (DeviceType.VIRTUAL, DeviceType.HARDWARE_TOTP)
 def resync_device(user: str, device: Device, codes: Callable[[], Pair], *, desk: Desk) -> None:
     """Send IAM two consecutive codes of a device.
 
-    Raise UsageFault for a device without codes, InvalidCode if IAM rejects them, and Unclear if it does not respond.
+    Raise UsageFault for a device without codes, InvalidCode if IAM rejects the codes, and Unclear if IAM does not
+    respond.
     """
     if device.type not in CODES:
         raise UsageFault(

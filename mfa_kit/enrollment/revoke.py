@@ -77,7 +77,7 @@ def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> 
 
 
 def _look_again(entry: Entry, *, desk: Desk) -> Entry:
-    """Look up the device again just before the removal, because a prompt may take long, and return its updated entry.
+    """Look up the device again just before the removal, and return the device's updated entry. A prompt may take long.
 
     Raise Unsettled if the device was enabled again since it was looked up. If the user no longer has the device, return
     the entry unchanged. `settle` then checks whether the device was deleted or assigned to another user.
@@ -94,7 +94,7 @@ def _look_again(entry: Entry, *, desk: Desk) -> Entry:
 
 
 def _with_key(intent: Intent, tags: dict[str, str], *, on_keys: Container[str]) -> Intent:
-    """Return the intent with the OATH key that the device's tags name. If the tags name no key, return it unchanged.
+    """Return the intent with the OATH key that the device's tags name; unchanged if the tags name no key.
 
     The tags name a key if a computer stored the device's credential on an OATH key.
     """

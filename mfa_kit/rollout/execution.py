@@ -42,7 +42,7 @@ class Execution:
 
 
 def run_row(intent: Intent, act: Callable[[], RowResult], *, run: str | None) -> RowResult:
-    """Return the result of `act` for a row. If it raises an exception that is not an MfaKitError, return a failure.
+    """Return the result of `act` for a row. If `act` raises an exception that is not an MfaKitError, return a failure.
 
     A bug that concerns one row therefore does not end the rollout. Errors of mfa-kit are raised.
     """

@@ -24,7 +24,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedAccount:
-    """An account with a plan: the file of the plan, relative to the folder of the index, and its SHA-256 in hex.
+    """An account with a plan: the file of the plan, relative to the folder of the index, and the file's SHA-256 in hex.
 
     `counts` has the plan's number of users for each action, such as `enroll`.
     """
@@ -37,7 +37,7 @@ class PlannedAccount:
 
     @property
     def label(self) -> str:
-        """The account for messages: `NAME (ID)`, or the ID if it has no name."""
+        """The account for messages: `NAME (ID)`, or the ID if the account has no name."""
         return f"{self.name} ({self.id})" if self.name else self.id
 
 

@@ -60,7 +60,7 @@ class SlotWatch:
     polled: bool = False
 
     def begin(self) -> list[InsertedKey]:
-        """Add the inserted keys to `used`, and return them. `poll` returns a used key only after it was removed.
+        """Add the inserted keys to `used`, and return them. `poll` returns a used key only after the key was removed.
 
         Raise DeviceFault if keys cannot be read at all.
         """

@@ -28,8 +28,8 @@ class RowResult:
     """The result of one row.
 
     `cause` is the name of the class of the error, or "" without an error. `reason` explains the outcome, and may be "".
-    `device` is the serial or ARN of the user's device, `backup` the path of its backup, and `run` the ID of the run
-    that made the device; each is None if unknown.
+    `device` is the serial or ARN of the user's device, `backup` the path of the device's backup, and `run` the ID of
+    the run that made the device; each is None if unknown.
     """
 
     user: str

@@ -27,7 +27,7 @@ def is_index(text: str) -> bool:
 def plan_text(plan: Plan) -> str:
     """Return the text of a plan file.
 
-    Its fields counts, calls, seconds and shut_out are a summary for people, which `parse_plan` ignores.
+    The fields counts, calls, seconds and shut_out in the file are a summary for people, which `parse_plan` ignores.
     """
     head = {
         "schema": SCHEMA,
@@ -102,7 +102,7 @@ def _parse(found: Mapping[str, object], *, methods: Iterable[RosterMethod], pars
 def _parse_step(row: RosterRow, fields: Mapping[str, object]) -> PlanStep:
     """Return the step with this row, from the fields of its line in the plan file.
 
-    Raise ValueError if the action does not fit the method, which happens if somebody edited only one of them.
+    Raise ValueError if the action does not fit the method, which happens if a user edited only one of the two.
     """
     action, repair, meant = Action(str(fields["action"])), fields.get("repair") is True, action_of(row.kind)
     others = {Action.ENROLL, Action.STATION, Action.SELF} - {meant}

@@ -142,7 +142,7 @@ class _Cells:
     def _parse_account(self) -> str | None:
         """Return the account ID from the row's `account` cell or from the user's ARN, or None if neither names one.
 
-        Record a fault if they differ, or if the account cannot be used.
+        Record a fault if the two differ, or if the account cannot be used.
         """
         cell = self.read.cells.get(ACCOUNT, "")
         arn = ARN.fullmatch(self.read.cells.get("user", ""))

@@ -29,7 +29,7 @@ class RosterAccounts(Protocol):
 
 
 class OneAccount:
-    """Finds the account in a rollout of one account. Its ID is not known yet while the roster is parsed."""
+    """Finds the account in a rollout of one account. The account's ID is not known yet when the roster is parsed."""
 
     def find(self, cell: str) -> str | None:
         """Return the account ID in a cell; None if the cell is empty. Raise UsageFault for any other text.

@@ -58,7 +58,7 @@ def known_hardware(entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
 def result_without_work(
     step: PlanStep, plan: Plan, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk
 ) -> RowResult | None:
-    """Return the result of a row for which `apply` makes no device; None if it has to make one.
+    """Return the result of a row for which `apply` makes no device; None if `apply` has to make one.
 
     `has` are the serials of the user's devices. `ours` are this computer's journal entries by serial.
     """
@@ -77,8 +77,8 @@ def result_without_work(
 def result_of_devices(step: PlanStep, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk) -> RowResult:
     """Return the result of a row whose user has devices. `has` are their serials; `ours` are journal entries by serial.
 
-    The outcome is "enrolled" if this computer made one of the devices and has its backup (if it has one), or if the
-    users of the row's method enroll themselves. Otherwise it is "skipped".
+    The outcome is "enrolled" if this computer made one of the devices and has the device's backup (or the device has
+    none), or if the users of the row's method enroll themselves. Otherwise it is "skipped".
     """
     for serial in has:
         entry = ours.get(serial)

@@ -39,7 +39,7 @@ class UserSelection:
     def matches(self, user: ListedUser, passwords: Container[str]) -> bool:
         """Return whether a user is selected.
 
-        `passwords` has the names of the users with a console password. It is used only for `without_mfa`.
+        `passwords` has the names of the users with a console password. The names are used only for `without_mfa`.
         """
         return (
             user.path.startswith(self.path_prefix)

@@ -61,7 +61,7 @@ def station_steps(plan: Plan, methods: Collection[str], users: Container[str]) -
 class StationQueue:
     """The queue of a station: its steps in order, and their results by user name.
 
-    `at` is the index of the current step. After the last step it is the number of steps.
+    `at` is the index of the current step. After the last step, `at` is the number of steps.
     """
 
     steps: Sequence[PlanStep]
@@ -93,7 +93,7 @@ class StationQueue:
         return [step for step in self.steps if not self.is_done(step)]
 
     def record(self, result: RowResult) -> None:
-        """Store the result of a step. It replaces an earlier result of the same user."""
+        """Store the result of a step. The result replaces an earlier result of the same user."""
         self.results[result.user] = result
 
     def skip(self) -> None:

@@ -98,8 +98,8 @@ def set_pin_policy(
 ) -> KeyInfo:
     """Raise the minimum length of the key's PIN, or require a change of the PIN at its next use.
 
-    Only a reset lowers the minimum again. Return what the key reports about itself afterwards. Raise DeviceFault if it
-    does not support or did not apply the policy, and UsageFault for a length out of range.
+    Only a reset lowers the minimum again. Return what the key reports about itself afterwards. Raise DeviceFault if the
+    key does not support or did not apply the policy, and UsageFault for a length out of range.
     """
     info = key.info()
     _check_policy(info, shortest=shortest, force_change=force_change)

@@ -114,7 +114,7 @@ class PluggedKeys(Protocol):
         ...
 
     def open(self, wanted: str | None, *, relying_party: str | None = None) -> AbstractContextManager[OpenedKey]:
-        """Open the key with this path or serial, or the only key. Raise DeviceFault if it is not plugged in.
+        """Open the key with this path or serial, or the only key. Raise DeviceFault if the key is not plugged in.
 
         The key registers with the domain `relying_party`; if this is None, with a random domain that does not exist.
         """
@@ -125,7 +125,7 @@ class Metadata(Protocol):
     """The data that the FIDO Alliance publishes about models."""
 
     def source(self) -> MetadataSource:
-        """Return where the metadata is from, its number, and the day when the next version is due."""
+        """Return where the metadata is from, the number of its version, and the day when the next one is due."""
         ...
 
     def model(self, aaguid: str) -> Model | None:

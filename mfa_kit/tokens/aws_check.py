@@ -1,4 +1,4 @@
-"""Tests a token whose seed only AWS has: enables it for a user who is reserved for such tests, and removes it again."""
+"""Tests a token whose seed only AWS has: enables it for a user reserved for such tests, then removes the device."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -54,7 +54,7 @@ def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: 
 
     Raise MfaKitError if AWS does not accept the token. Raise UsageFault if `user` already has an MFA device, so that
     this test never removes a person's device. `runs` returns a new run ID. The removal gets a second run ID, created
-    after the token was enabled, so that a later command can see that it concerns this token.
+    after the token was enabled, so that a later command can see that the removal concerns this token.
     """
     check_user(user)
     settle_dead_runs(caller.account, user, desk=desk)

@@ -12,7 +12,7 @@ AWS_ISSUER = "Amazon Web Services"
 
 @dataclass(frozen=True, slots=True)
 class AwsUse:
-    """Whether AWS can use a token: `device_type` is the type of its device in IAM, or None if AWS cannot use it.
+    """Whether AWS can use a token: `device_type` is the device's type in IAM, or None if AWS cannot use it.
 
     `why` says why or why not.
     """

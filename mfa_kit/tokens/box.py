@@ -1,6 +1,6 @@
 """Statistics on a box of display tokens, which are the tokens of one seed file.
 
-They show how many tokens were accepted, and how far off their clocks are.
+The statistics show how many tokens were accepted, and how far off the clocks of the tokens are.
 """
 
 from collections import Counter
