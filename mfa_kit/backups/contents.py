@@ -45,7 +45,7 @@ def intent_in(opened: Opened, *, path_of: Callable[[str, str], str]) -> Intent:
 
     The account and the user come from the path of the backup, or from the label if the file was moved. `path_of`
     returns the IAM path of a device, given its run ID and name. Raise IntegrityFault if neither the path nor the label
-    names a device. A label may name none, because users can change it in their authenticator app.
+    names a device. A label can lack the name of a device, because users can change labels in their authenticator app.
     """
     device, account = device_and_account(opened.label)
     named = opened.named

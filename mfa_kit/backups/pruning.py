@@ -28,8 +28,8 @@ def find_prunable(
     """Yield each backup that is no longer needed, with the reason.
 
     These are the backups of users who no longer exist in IAM. If `older` is given, they include each backup that is at
-    least `older` seconds old and whose device no longer exists. A backup is kept while its device exists. It is also
-    kept if it belongs to another account or to root, or is less than a day old, because IAM cannot confirm then that
+    least `older` seconds old and whose device no longer exists. A backup is kept while its device exists. A backup that
+    belongs to another account or to root, or that is less than a day old, is kept too, because IAM cannot confirm that
     its device is gone.
     """
     now, users = inventory.now(), {name.lower() for name in inventory.users()}

@@ -89,7 +89,7 @@ class InvalidValue(AwsFault):
 
 
 class NoSuchOperation(AwsFault):
-    """The server does not have this operation. AWS has all operations that mfa-kit uses; other servers may not."""
+    """The server lacks this operation. AWS has all operations that mfa-kit uses; other servers can lack some."""
 
 
 class Busy(AwsFault):

@@ -47,7 +47,7 @@ def only_our_errors() -> Iterator[None]:
 
 
 def notes_of(error: BaseException) -> list[str]:
-    """Return the notes of an exception that may be shown.
+    """Return those notes of an exception which can be shown to the user.
 
     For an MfaKitError and the exceptions in STOPS, these are all notes. For any other exception, they are only the
     notes that mfa-kit added, because a library's notes may quote a secret.

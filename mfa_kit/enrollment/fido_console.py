@@ -59,8 +59,8 @@ class ConsoleWatch:
     """Polls the user's list of devices in IAM until it shows the security key that a person registers in the console.
 
     `page` opens the console or prints its address, and cleans up afterwards. `lacking` takes the key's certifications
-    in IAM (levels by name), and returns a sentence for each requirement of the policy for keys that they do not meet.
-    The polling lasts at most `seconds`, measured by `clock`.
+    in IAM (levels by name), and returns a sentence for each requirement of the key policy that the certifications do
+    not meet. The polling lasts at most `seconds`, measured by `clock`.
     """
 
     page: Callable[[Intent], AbstractContextManager[None]]

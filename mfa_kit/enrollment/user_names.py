@@ -10,8 +10,8 @@ def resolve_user(text: str, *, caller: Caller, inventory: Inventory, must_exist:
 
     User names in IAM are case-insensitive, but those in the journal, tags and backups are case-sensitive. If
     `must_exist` is true, raise NoSuchEntity for a user who does not exist. If it is false, return the name as given,
-    because some commands remove the keys and backups of a deleted user. Raise UsageFault for the ARN of another account
-    or of a role or group, and for `@me` if the caller is not a user.
+    because some commands remove the keys and backups of a deleted user. Raise UsageFault for the ARN of a role, a group
+    or another account, and for `@me` if the caller is not a user.
     """
     name = _plain_name(text, caller=caller)
     if caller.user and name.lower() == caller.user.lower():

@@ -37,8 +37,8 @@ class PlanStep:
     """One row of a plan, and the action for it.
 
     `repair` means that an interrupted run on this computer left a half-made device, which is finished or removed first.
-    `devices` are the serials of the user's devices. `key_before` is the fingerprint of the user's earlier public key,
-    to which this computer last encrypted a backup, if the roster now has another key for the user; otherwise it is
+    `devices` are the serials of the user's devices. If the roster has a new public key for the user, `key_before` is
+    the fingerprint of the earlier key, to which this computer last encrypted a backup for the user. Otherwise it is
     empty.
     """
 

@@ -70,7 +70,7 @@ def parse_plan(
 ) -> Plan:
     """Parse a plan file. Its rows are checked like those of a roster.
 
-    Rows may name one of these `methods`, or `self`. `parse_key` returns a public key without its comment, or raises
+    The method of a row is one of `methods`, or `self`. `parse_key` returns a public key without its comment, or raises
     UsageFault. Raise UsageFault if the text is not a plan, or has another version of the format. The message of the
     error begins with `name`.
     """

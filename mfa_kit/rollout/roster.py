@@ -69,7 +69,7 @@ def parse_roster(
 ) -> Roster:
     """Parse a roster. Return the rows without a fault, and the faults of the other rows.
 
-    Rows may name one of these `methods`, or `self`. `parse_key` returns a public key without its comment, or raises
+    The method of a row is one of `methods`, or `self`. `parse_key` returns a public key without its comment, or raises
     UsageFault. `accounts` finds the account that a row names; by default, the roster is for one account. Raise
     UsageFault if the text is not a roster.
     """

@@ -22,8 +22,8 @@ class UserSelection:
     `path_prefix`. If `without_mfa` is true, the user must have a console password too. The plan then skips users with a
     device.
 
-    IAM ignores the case of group names and tag keys, but not of paths and tag values (IAM user guide, "IAM and STS
-    quotas" and "Tags for IAM resources").
+    IAM ignores the case of group names and tag keys, but not the case of paths and tag values (IAM user guide, "IAM and
+    STS quotas" and "Tags for IAM resources").
     """
 
     groups: tuple[str, ...] = ()

@@ -141,7 +141,7 @@ class Metadata(Protocol):
 
 
 class PinEntry(Protocol):
-    """Asks for a key's PIN. Raises Declined if no one may be asked."""
+    """Asks for a key's PIN. Raises Declined if no one can be asked."""
 
     def pin(self, left: int | None) -> Pin:
         """Ask for the PIN, and return it. `left` is the number of tries that are left, or None if it is unknown."""
