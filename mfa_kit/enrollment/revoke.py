@@ -77,10 +77,11 @@ def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> 
 
 
 def _look_again(entry: Entry, *, desk: Desk) -> Entry:
-    """Look up the device again just before the removal, and return the device's updated entry. A prompt may take long.
+    """Look up the device again just before the removal, and return the device's updated entry.
 
-    Raise Unsettled if the device was enabled again since it was looked up. If the user no longer has the device, return
-    the entry unchanged. `settle` then checks whether the device was deleted or assigned to another user.
+    The device may have changed while a prompt waited for an answer. Raise Unsettled if the device was enabled again
+    since it was looked up. If the user no longer has the device, return the entry unchanged. `settle` then checks
+    whether the device was deleted or assigned to another user.
     """
     has = find_device(entry.intent, desk=desk)
     if has is None:

@@ -153,7 +153,7 @@ class StationRuns:
 def enroll_in_person(
     intent: Intent, carrier: Carrier, *, caller: Caller, desk: Desk, run: str, maker: Maker
 ) -> Outcome:
-    """Make the device that the intent of a row plans, and return the result of `enroll`.
+    """Make the device that the intent of a row plans. Return Enrolled, or Skipped if the user already has a device.
 
     Raise MfaKitError if the device could not be made. The half-made device is then already removed, or the journal has
     an entry for it.

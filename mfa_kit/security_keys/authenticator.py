@@ -170,10 +170,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataSource:
-    """The source of the metadata. `root` is the SHA-256 of the root certificate of its signature.
+    """The source of the metadata.
 
-    `root` is None for unsigned metadata. `models` counts the entries, and `passed_over` the entries that could not be
-    read.
+    `root` is the SHA-256 of the root certificate to which the signature of the metadata chains; None for unsigned
+    metadata. `models` counts the entries, and `passed_over` the entries that could not be read.
     """
 
     name: str

@@ -52,7 +52,7 @@ class Box:
 def histogram(offsets: Sequence[int]) -> list[tuple[int, int]]:
     """Count clock offsets, in seconds, in bins. Return a pair for each bin: its middle in seconds, and its count.
 
-    A bin is one step of 30 s wide, or as many steps as needed for at most BINS bins. The middle of each bin is a
+    Each bin is 30 s wide, or a multiple of 30 s if there would be more than BINS bins. The middle of each bin is a
     multiple of its width. Empty bins in between are included. Return an empty list if there are no offsets.
     """
     if not offsets:
