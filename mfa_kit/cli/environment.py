@@ -42,13 +42,13 @@ ALLOWED = frozenset(
 )
 # Options without a variable, grouped by the reason. A test reports an option that is not in any of these lists.
 EXCEPTED: Mapping[str, tuple[str, ...]] = {
-    "give access to a secret, or say where a secret is read or written": (
+    "they give access to a secret, or say where a secret is read or written": (
         *("--identity", "--passphrase", "--passphrase-fd", "--password-stdin", "--pin-stdin", "--unlock-stdin"),
         *("--unlock-fd", "--codes-stdin", "--codes", "--seeds", "--readings", "--backup", "--image", "--out"),
         *("--qr-file", "--show-secret", "--generate", "--resume", "--to", "--from", "--sheet"),
     ),
-    "decide who can decrypt a backup (the configuration file can)": ("--recipient", "--recipients-file"),
-    "skip or weaken a confirmation or a check": (
+    "they decide who can decrypt a backup; use the configuration file instead": ("--recipient", "--recipients-file"),
+    "they skip or weaken a confirmation or a check": (
         *(
             "--yes",
             "--accept-lockout",
@@ -62,20 +62,20 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--fail-on", "--rule", "--self-enroll", "--no-write", "--touch", "--force-change", "--prove", "--grace"),
         "--local-backups",
     ),
-    "change what a command does, so they must be visible on the command line": (
+    "they change what a command does, so they must be visible on the command line": (
         *("--with", "--add", "--root", "--all", "--stage", "--resync", "--shred", "--open", "--open-role"),
         *("--probe-user", "--programmable", "--path", "--desk", "--auditor"),
         *("--accounts", "--org", "--ou", "--include", "--exclude", "--account-tag", "--role-name"),
         *("--external-id", "--source-identity", "--with-tags", "--hub", "--organization", "--enroll", "--require-mfa"),
     ),
-    "take values with spaces, which a variable would split": ("--reader",),
-    "apply to the result of a single command": ("--query",),
-    "print and do nothing else": ("--help", "--version"),
+    "their values may contain spaces, at which a variable would be split": ("--reader",),
+    "they apply to the result of a single command": ("--query",),
+    "they only print something": ("--help", "--version"),
 }
 
 
 def bind(ctx: click.Context, params: Sequence[click.Parameter]) -> list[click.Parameter]:
-    """Return the parameters unchanged. First tell click the environment variable of each option that has one."""
+    """Set the environment variable of each option in `params` that has one, and return all parameters."""
     for param in params:
         if isinstance(param, click.Option):
             param.allow_from_autoenv = False  # click would use the name of the function's parameter

@@ -68,7 +68,7 @@ COMMANDS: Rows = {
                 across="mfa_kit.cli.rollout.index_apply:apply_in_accounts",
             ),
             "work": Row(
-                "Enroll the users of a plan as one of several workers.",
+                "Enroll the users of a plan with several processes.",
                 "mfa_kit.cli.rollout.work:work",
                 across="mfa_kit.cli.rollout.index_apply:apply_in_accounts",
             ),
@@ -288,7 +288,7 @@ def _echoing(error: BaseException) -> bool:
 
 
 def _fill() -> None:
-    """Open the null device for closed standard streams, because the next opened file would get their descriptors."""
+    """Open the null device for closed standard streams. Otherwise the next opened file would get their descriptors."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))

@@ -142,7 +142,7 @@ BACKUP_DIR = click.option(
 LOCAL_BACKUPS = click.option(
     "--local-backups",
     is_flag=True,
-    help="Write backups to this computer although others share the ledger.",
+    help="Write backups to this computer, although other computers share the ledger.",
 )
 
 DRILLED_WITHIN = click.option(

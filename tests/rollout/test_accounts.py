@@ -385,7 +385,7 @@ def test_accounts_without_a_plan_are_named(accounts: Accounts) -> None:
     for code, command in commands:
         done = accounts.desk.run(*command)
         assert done.code == code, done.err
-        assert f"no plan: account member-002 ({unread}) could not be read: " in done.err
+        assert f"no plan for account member-002 ({unread}), which could not be read: " in done.err
         assert f"not in {accounts.index}: {ACCOUNTS - 1} accounts: management (000000000000), member-003" in done.err
     chosen = accounts.apply("--include", first)
     assert (chosen.code, "no plan" in chosen.err) == (0, False), chosen.err
@@ -397,7 +397,7 @@ def test_a_suspended_account_without_a_plan_is_no_error(accounts: Accounts) -> N
     selection = ("rollout", "plan", "--only", "alice", "-o", accounts.index, "--org", "--exclude", "management")
     assert accounts.desk.run(*selection).code == 0
     done = accounts.apply("--accept-lockout")
-    assert (done.code, f"no plan: account member-001 ({accounts.ids[0]})" in done.err) == (0, True), done.err
+    assert (done.code, f"no plan for account member-001 ({accounts.ids[0]})" in done.err) == (0, True), done.err
 
 
 def test_an_account_of_the_file_that_is_not_in_the_index_is_refused(accounts: Accounts) -> None:

@@ -12,16 +12,24 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 FILE = click.Path(path_type=Path)
 OPTIONS = (
-    click.option("--users", type=click.IntRange(0), help="Number of users of each new account [5]."),
+    click.option("--users", type=click.IntRange(0), help="Number of users in each new account [5]."),
     click.option(
         "--accounts", type=click.IntRange(0, 10000), help="Add an organization with this many member accounts."
     ),
-    click.option("--from", "source", type=FILE, metavar="FILE", help="Start with the account in FILE, JSON or TOML."),
+    click.option(
+        "--from", "source", type=FILE, metavar="FILE", help="Start with the account that FILE describes (JSON or TOML)."
+    ),
     click.option("--state", "folder", type=FILE, metavar="DIR", help="Keep the account in DIR between runs."),
     click.option("--latency", type=Number(600), default=0, metavar="S", help="Add S seconds to every response."),
     click.option("--rate", type=Number(), default=0, metavar="N", help="Throttle above N requests per second."),
-    click.option("--burst", type=Number(), default=0, metavar="N", help="Allow this many requests at once [N]."),
-    click.option("--faults", "rules", type=FILE, metavar="FILE", help="Simulate the faults in FILE, JSON or TOML."),
+    click.option(
+        "--burst",
+        type=Number(),
+        default=0,
+        metavar="N",
+        help="Number of requests that --rate allows at once [the rate].",
+    ),
+    click.option("--faults", "rules", type=FILE, metavar="FILE", help="Simulate the faults in FILE (JSON or TOML)."),
     click.option(
         "--set",
         "timings",

@@ -29,5 +29,5 @@ def grants(*, desks: tuple[str, ...], auditors: tuple[str, ...], output: Output)
 def _role_and_team(text: str) -> tuple[str, str]:
     role, _, team = text.partition("=")
     if not role or not team:
-        raise UsageFault(f"{text!r} is not a role and its team", "write --desk ROLE=TEAM")
+        raise UsageFault(f"{text!r} does not name a role and a team", "write --desk ROLE=TEAM")
     return role, team

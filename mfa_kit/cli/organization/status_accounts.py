@@ -35,8 +35,11 @@ def status_in_accounts(
     options that the list of many accounts does not use.
     """
     if user or of_one_account["backup_dir"]:
-        what = f"{user} is a user" if user else "--backup-dir is for the backups"
-        raise UsageFault(f"{what} of one account", "leave it out, or leave out --accounts and --org")
+        what = f"the user {user}" if user else "--backup-dir"
+        raise UsageFault(
+            f"{what} cannot be used with several accounts",
+            "leave it out, or run the command without --accounts and --org",
+        )
     source = SnapshotSource(file=None, max_age=REPORT_AGE)
     with open_organization(settings, accounts) as organization:
 

@@ -56,7 +56,7 @@ def chosen_works(
 ) -> list[ChosenWork]:
     """Return the chosen accounts of an index.
 
-    In each `work`, `why` says why the account cannot be used, or is "", and `total` is 0 until the caller sets it.
+    If an account cannot be used, `work.why` is the reason, otherwise "". `work.total` is 0; the caller has to set it.
     Raise UsageFault if --include names an account that is not in the index, or if no chosen account is in it.
     """
     selected = {account.id: account for account in (*selection.chosen, *selection.skipped)}
@@ -86,22 +86,22 @@ def report_without_plan(
 ) -> bool:
     """Print the chosen accounts that have no plan. Return whether users of these accounts may be missing.
 
-    Users may be missing if an account could not be read when the index was made, unless it is no longer active. If the
-    options choose all accounts, all accounts that could not be read are printed.
+    Users may be missing from the rollout if their account could not be read when the index was made, unless the account
+    is no longer active. If the options choose all accounts, all accounts that could not be read are printed.
     """
     closed = {account.id for account in selection.skipped}
     chosen = {account.id for account in selection.chosen} | closed
     unplanned = [each for each in index.unplanned if each.id in chosen or not is_narrowed(choice)]
     reasons = ((OrgAccount(id=each.id, name=each.name), each.why) for each in unplanned)
     for accounts, why in by_reason(reasons):
-        progress.alert(f"no plan: {accounts_in_words(accounts)} could not be read: {why}")
+        progress.alert(f"no plan for {accounts_in_words(accounts)}, which could not be read: {why}")
     if others := _not_in(index, selection):
         progress.note(f"not in {path}: {count_of(len(others), 'account')}: {labels(others)}")
     return any(each.id not in closed for each in unplanned)
 
 
 def _not_in(index: RolloutIndex, selection: AccountSelection) -> list[OrgAccount]:
-    """Return the chosen accounts that are not in the index, with or without a plan."""
+    """Return the chosen accounts that the index does not mention, not even as an account without a plan."""
     known = {each.id for each in index.accounts} | {each.id for each in index.unplanned}
     return [account for account in (*selection.chosen, *selection.skipped) if account.id not in known]
 
@@ -122,7 +122,7 @@ def is_narrowed(choice: AccountsChoice) -> bool:
 def _pairs(
     index: RolloutIndex, selected: dict[str, OrgAccount], *, narrowed: bool
 ) -> Iterator[tuple[PlannedAccount, OrgAccount]]:
-    """Yield each selected account of an index, as it is in the index and as it was listed.
+    """Yield a pair for each selected account of an index: its entry in the index, and the account as it is listed now.
 
     If the options choose all accounts, also yield accounts of the index that are not listed any more.
     """

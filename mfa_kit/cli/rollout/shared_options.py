@@ -33,7 +33,7 @@ AT_ONCE = click.option(
     default=1,
     show_default=True,
     metavar="N",
-    help="Number of accounts of this worker at the same time.",
+    help="Number of accounts in which this process works at the same time.",
 )
 RESULTS = click.option(
     "--results", type=Path, metavar="DIR", help="Folder for results.csv, results.json and failed.csv [next to PLAN]."

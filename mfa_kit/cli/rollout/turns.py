@@ -1,4 +1,4 @@
-"""The order in which a command works in its accounts: each one once, or as one of several workers."""
+"""The order in which a command works in its accounts: in each account once, or as one of several workers."""
 
 import time
 from collections import Counter
@@ -24,7 +24,10 @@ PASSING = (Throttled, Expired)
 
 @contextmanager
 def wait_for_turn(claim: Callable[[], AbstractContextManager[bool]], progress: Progress) -> Iterator[None]:
-    """Wait until `claim` yields True, and keep the turn until the context ends."""
+    """Wait until no other worker works on a plan, and keep other workers waiting until the context ends.
+
+    `claim` returns a context that yields True if this worker may begin.
+    """
     told = False
     while True:
         with claim() as ours:
@@ -32,17 +35,17 @@ def wait_for_turn(claim: Callable[[], AbstractContextManager[bool]], progress: P
                 yield
                 return
         if not told:
-            progress.note("waiting for another worker, which has this plan")
+            progress.note("waiting, because another worker is working on this plan")
             told = True
         time.sleep(LOOK_AGAIN)
 
 
 class Turns(Protocol):
-    """Says in which accounts to work, and when."""
+    """Decides in which account a command works next. A turn is the time in which a single worker has an account."""
 
     @property
     def waits_for(self) -> int:
-        """The number of accounts that other workers have, while this worker waits for them; otherwise 0."""
+        """The number of accounts in which other workers work, while this worker waits for them; otherwise 0."""
         ...
 
     def todo(self, stopped: Callable[[], bool]) -> Iterator[AccountWork]:
@@ -50,7 +53,7 @@ class Turns(Protocol):
         ...
 
     def turn(self, work: AccountWork) -> AbstractContextManager[bool]:
-        """Yield whether to work in an account, and keep other workers away until the context ends."""
+        """Return a context that yields whether to work in an account. Other workers wait until the context ends."""
         ...
 
     def leave(self, work: AccountWork) -> None:
@@ -60,30 +63,33 @@ class Turns(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OneByOne:
-    """Turns of a command that works in each account once, whoever else works there. Accounts with a `why` are left."""
+    """Turns of a command that works in each account once, even if other processes work there.
+
+    It skips an account whose `why` has a reason.
+    """
 
     works: Sequence[AccountWork]
     waits_for: int = 0
 
     def todo(self, _: Callable[[], bool]) -> Iterator[AccountWork]:
-        """Yield each account once."""
+        """Yield each account once, except those with a `why`."""
         return (work for work in self.works if not work.why)
 
     @contextmanager
     def turn(self, _: AccountWork) -> Iterator[bool]:
-        """Yield True."""
+        """Yield True at once, without waiting for other processes."""
         yield True
 
     def leave(self, work: AccountWork) -> None:
-        """Do nothing."""
+        """Do nothing, because an account is never tried again."""
 
 
 @dataclass(slots=True, kw_only=True)
 class SharedTurns:
-    """Turns of one of several workers. It ends when no account is left in which this worker can do something.
+    """Turns of one of several workers. They end when this worker can do nothing more in any account.
 
-    `claim` yields whether this worker has the turn in an account. `look` returns the results that other workers have
-    recorded for all users of an account since this worker began, or None.
+    `claim` returns a context that yields whether this worker has the turn in an account. `look` returns the results of
+    all users of an account if other workers have completed it since this worker began, otherwise None.
     """
 
     works: Sequence[AccountWork]
@@ -99,7 +105,7 @@ class SharedTurns:
     _claimed: int = 0
 
     def todo(self, stopped: Callable[[], bool]) -> Iterator[AccountWork]:
-        """Yield the next account that may be free. Wait while other workers have all that are left."""
+        """Yield the next account to try. Wait while other workers work in all remaining accounts."""
         while not stopped() and (left := self._left()):
             before = self._claimed
             for work in left:
@@ -113,7 +119,10 @@ class SharedTurns:
 
     @contextmanager
     def turn(self, work: AccountWork) -> Iterator[bool]:
-        """Yield whether this worker works in the account now. If others have completed it, keep their results."""
+        """Return a context that yields whether this worker works in the account now.
+
+        If other workers have completed the account, keep their results and yield False.
+        """
         with self.claim(work) as ours:
             self._claimed += ours
             self.waits_for = 0 if ours else self.waits_for
@@ -129,7 +138,7 @@ class SharedTurns:
                 yield True
 
     def leave(self, work: AccountWork) -> None:
-        """Close the account if this worker can do nothing more there. Otherwise any worker may try again."""
+        """End the work in an account. If another attempt may succeed, any worker can make it later."""
         number = work.account.id
         if number in self._ours:
             self._ours.discard(number)
@@ -152,8 +161,8 @@ class SharedTurns:
         self._closed.add(work.account.id)
 
     def _wait(self) -> None:
-        """Wait a moment. Say so once, if other workers have accounts that this worker could continue."""
+        """Wait a moment. If other workers work in accounts that this worker could continue, print that once."""
         before, self.waits_for = self.waits_for, len([*filter(self._is_due, self._left())])
         if self.waits_for and not before:
-            self.progress.note(f"waiting for other workers, which have {count_of(self.waits_for, 'account')}")
+            self.progress.note(f"waiting, because other workers are working in {count_of(self.waits_for, 'account')}")
         time.sleep(LOOK_AGAIN)

@@ -44,10 +44,10 @@ def work(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Enroll users as one of several workers. PLAN is an index, or a plan.
+    """Enroll the users of PLAN (an index or one plan) together with other processes.
 
-    Start it as often as you like, on all computers that share the ledger. Each worker takes an account that no other
-    worker has. It ends when no account is left.
+    Start this command several times, on one or more computers that share the ledger. Each process takes an account in
+    which no other process works, then the next one. It ends when no account is left.
     """
     wanted = ApplyOptions(
         plan_file=plan_file,

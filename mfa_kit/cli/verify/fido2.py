@@ -35,7 +35,9 @@ from mfa_kit.wiring.settings import Settings
 @ALLOW_OLDER
 @click.option("--watch", is_flag=True, help="Check one key after another, until Ctrl-C.")
 @click.option(
-    "--asset", metavar="LABEL", help="Your label for the key, for the receipt. With --watch, a number is added to it."
+    "--asset",
+    metavar="LABEL",
+    help="Your label for the key in the receipt. With --watch, a number is added to the label.",
 )
 @PIN_STDIN
 def verify_fido2(

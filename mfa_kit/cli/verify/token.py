@@ -50,7 +50,7 @@ from mfa_kit.wiring.token_records import TokenRecords
 @click.option(
     "--probe-user",
     metavar="USER",
-    help="Let AWS check a token that it sold: assign it to this user, who is reserved for probing, then remove it.",
+    help="Let AWS check a token sold for AWS: assign the token to this test user, and remove it again.",
 )
 def verify_token(
     *,
@@ -209,7 +209,10 @@ def _print(
 
 
 def _clock(shown: Match, sightings: Sequence[Sighting]) -> ResultRow:
-    """Return the cells about a token's clock and its use with AWS. Offsets are in seconds and in steps."""
+    """Return the cells about a token's clock, and the cell that says whether AWS can use the token.
+
+    The offset of the clock is in seconds, and in time steps of the token.
+    """
     drift = drift_of(sightings, period=shown.token.period)
     token = replace(shown.token, capacity=TokenRecords().capacity_of(shown.token.serial))
     return {
