@@ -26,9 +26,9 @@ UNIT = re.compile(r"r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}")
 
 
 class Matching(click.ParamType[str]):
-    """An option value that a pattern must match completely.
+    """A parameter type: a text that a pattern must match completely.
 
-    If it does not, the error says that the value is not `meaning`, and has `hint`.
+    For any other text, the error is "TEXT is not" and `meaning`, with `hint`.
     """
 
     name = "text"
@@ -37,7 +37,7 @@ class Matching(click.ParamType[str]):
         self.pattern, self.meaning, self.hint = pattern, meaning, hint
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text. Raise UsageFault if the pattern does not match it."""
+        """Return the text. Raise UsageFault if the pattern does not match the whole text."""
         if not self.pattern.fullmatch(value):
             raise UsageFault(f"{value[:80]!a} is not {self.meaning}", self.hint)
         return value
@@ -103,13 +103,13 @@ def role_option(default: str | None) -> Callable[[F], F]:
 def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, results: bool = True) -> Callable[[F], F]:
     """Return a decorator that adds the options for many accounts to a verb.
 
-    The table of commands names the function that does the work of the verb in many accounts (`across`). The function is
-    loaded and called only if the command line selects accounts. Its parameters are those of the verb, and `accounts`.
+    The table of commands names another function, `across`, which does the work of the verb in many accounts. It is
+    loaded and called only if the command line selects accounts. It gets the parameters of the verb, and `accounts`. A
+    verb without such a function gets `accounts` itself: an AccountsChoice, or None to work in one account.
 
-    A verb without such a function gets `accounts` itself: an AccountsChoice, or None to work in one account. `role` is
-    the default role, used if neither the command line nor the account names a role. Pass `role=None` for a verb that
-    writes, `workers=False` for a verb that has its own option --workers, and `results=False` to omit --resume and
-    --output-dir.
+    `role` is the role to assume if neither --role-name nor the file of accounts names a role. Pass `role=None` for a
+    verb that writes, `workers=False` for a verb that has its own option --workers, and `results=False` to omit --resume
+    and --output-dir.
     """
     added = [FILE, ORG, UNIT_ID, INCLUDE, EXCLUDE, TAG, role_option(role), EXTERNAL, SOURCE]
     added += [PARALLEL] if workers else []

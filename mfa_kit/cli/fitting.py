@@ -53,8 +53,8 @@ def heading(name: str) -> str:
 def shorter(cell: str) -> str:
     """Return a shorter form of a cell.
 
-    An ARN becomes the name of its resource, and a path its file name, if it is the whole cell. Times lose their
-    seconds. Only the start of a SHA-256 and of an age recipient is kept.
+    If the cell is an ARN, return the name of the resource, and if it is a path, the file name. Otherwise leave out the
+    seconds of times, and all but the start of a SHA-256 or of an age recipient.
     """
     whole = ARN.fullmatch(cell)
     for pattern, kept in SHORTER if whole else SHORTER[2:]:

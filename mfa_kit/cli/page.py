@@ -1,4 +1,4 @@
-"""The layout of the screen while a QR code is shown: the symbol on the left, messages and prompt beside it."""
+"""The layout of the screen while a QR code is shown: the code on the left, messages and the prompt on the right."""
 
 import textwrap
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Size(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Page:
-    """The content of the screen: a symbol, secrets as text, the latest messages, a countdown, and the prompt below it.
+    """The content of the screen: a QR code (`symbol`), secrets as text, messages, a countdown, and the prompt.
 
     The last line of the window stays free, so that the line break after an answer does not scroll the page.
     """
@@ -57,10 +57,10 @@ class Page:
         return self.window.columns - self.left
 
     def rows(self) -> Secret[list[tuple[str, str]]]:
-        """Return the lines of the window as pairs: a line of the symbol, and the text beside it. Omit the last text.
+        """Return a pair for each line of the window: a line of the QR code, and the text to the right of it.
 
-        The last text may be the prompt. `end` returns it, so that it is written once and after all other texts, because
-        scripts wait for it.
+        The last line of text is left out, because it can be the prompt. `end` returns this line, to be written after
+        all other lines: a script that sees the prompt can rely on a complete screen.
         """
         symbol = Secret(self.symbol.reveal().splitlines() if self.needs.fits(self.window) else [])
         beside = Secret(self._beside().reveal()[:-1])
@@ -68,16 +68,15 @@ class Page:
         return Secret([(line, text) for line, text, _ in pairs.reveal()][: self.window.lines])
 
     def end(self) -> tuple[int, str]:
-        """Return the number of the line with the last text, counted from 1, and the text."""
+        """Return the number of the last line of text, counted from 1, and the line."""
         lines = self._beside()
         return len(lines.reveal()), (lines.reveal() or [""])[-1]
 
     def _beside(self) -> Secret[list[str]]:
-        """Return the lines beside the symbol: the secrets, and as many of the last lines as fit.
+        """Return the lines to the right of the QR code: all secrets, then messages, then the prompt.
 
-        The last lines are those of the messages and the prompt.
-
-        If the window is now too small for the symbol, return a line with the required size, and the prompt.
+        If there are too many lines for the window, the oldest messages are left out. If the window is now too small for
+        the QR code, return a message with the required size instead, and the prompt.
         """
         if not self.needs.fits(self.window):
             return Secret(self._wrapped([f"enlarge the window to {self.needs}", *self.prompt]))

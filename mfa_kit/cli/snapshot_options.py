@@ -26,7 +26,7 @@ MAX_AGE = click.option(
 
 
 def note_unread_users(snapshot: Snapshot, progress: Progress) -> None:
-    """Print each part that could not be read, because users in it may be missing from the result."""
+    """Print each part of the account that could not be read, because its users may be missing from the result."""
     for why in unread_users(snapshot):
         progress.alert(f"not read: {why}")
 

@@ -116,7 +116,7 @@ class StatusLine(StderrProgress, Redrawable):
 
 @contextmanager
 def counting(progress: LiveProgress, doing: str, items: Iterable[T], total: int | None = None) -> Iterator[Iterator[T]]:
-    """Yield an iterator over the items. Until the context ends, show `doing` and how many items it has returned."""
+    """Yield an iterator over the items. Until the context ends, show `doing` and how many items were returned."""
     done = 0
 
     def count() -> Iterator[T]:

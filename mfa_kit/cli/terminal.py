@@ -62,46 +62,46 @@ class Nobody:
         raise Declined(f"{what}, but {self._why}", f"use {instead}")
 
     def check(self, *parts: Secret[str], instead: str) -> None:
-        """Raise Declined."""
+        """Raise Declined, because the user cannot be asked."""
         self._decline("this command needs interactive input", instead)
 
     def say(self, text: str) -> None:
-        """Do nothing."""
+        """Do nothing, because the text belongs to a question that is not asked."""
 
     def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
-        """Raise Declined."""
+        """Raise Declined, because the user cannot be asked."""
         self._decline(f"{prompt} must be typed", instead)
 
     def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
-        """Raise Declined."""
+        """Raise Declined, because the user cannot be asked."""
         self._decline(f"{prompt} must be typed", instead)
 
     def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
-        """Raise Declined."""
+        """Raise Declined, because the user cannot be asked."""
         self._decline(f"{prompt} must be typed", instead)
 
     def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
-        """Raise Declined."""
+        """Raise Declined, because the user cannot be asked."""
         self._decline(f"{what}; this needs to be confirmed", instead)
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
-        """Raise Declined."""
+        """Raise Declined, because the user cannot be asked."""
         self._decline(f"the {prompt} must be chosen", instead)
 
     def pause(self, prompt: str, *, instead: str) -> None:
-        """Raise Declined."""
+        """Raise Declined, because the user cannot be asked."""
         self._decline("Enter must be pressed", instead)
 
     def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
-        """Raise Declined."""
+        """Raise Declined, because the user cannot be asked."""
         self._decline("this command needs interactive input", instead)
 
     def show(self, *parts: Secret[str], instead: str) -> None:
-        """Raise Declined."""
+        """Raise Declined, because secrets are shown only on a terminal."""
         self._decline("a secret must be shown", instead)
 
     def clear(self) -> None:
-        """Do nothing."""
+        """Do nothing, because no secret is shown."""
 
 
 class Terminal:
@@ -129,7 +129,7 @@ class Terminal:
         return self._page.width if self._page else self._window().columns or sys.maxsize
 
     def say(self, text: str) -> None:
-        """Print a text, wrapped to the width of the window, or of the space beside a QR code."""
+        """Print a text, wrapped to the width of the window, or next to the QR code if one is shown."""
         if self._page:
             self._page.messages.append(printable(text))
             return self._draw(self._page)
@@ -226,9 +226,9 @@ class Terminal:
         return self._write(SCREEN + "".join(rows) + f"\x1b[{high + 1};{lines}r\x1b[{high + 1};1H")
 
     def _page_of(self, parts: Sequence[Secret[str]]) -> Page | None:
-        """Return the page that shows a symbol and the other parts.
+        """Return a page with a QR code, which is the first part, and the other parts as texts.
 
-        Return None if the first part is not a symbol, or if the screen must not be redrawn.
+        Return None if the first part is not a QR code (Symbol), or if the screen must not be redrawn.
         """
         match parts:
             case [Symbol() as symbol, *texts] if self._redraws and os.environ.get("TERM", "dumb") != "dumb":
@@ -250,7 +250,10 @@ class Terminal:
         self._write(f"{drawn}\x1b[{last};{page.left + 1}H{text}{' ' if page.prompt else ''}")
 
     def _room(self, parts: Sequence[Secret[str]], *, instead: str) -> tuple[int, int]:
-        """Return the number of lines of the parts and of the window. Raise UsageFault if the parts do not fit."""
+        """Return two numbers: the lines that the parts need, and the lines of the window.
+
+        Raise UsageFault if the parts do not fit into the window, or if the terminal cannot erase them.
+        """
         columns, lines = window = self._window()
         texts = Secret([part.reveal().splitlines() for part in parts])
         wide, high = max(len(line) for text in texts.reveal() for line in text), sum(map(len, texts.reveal()))

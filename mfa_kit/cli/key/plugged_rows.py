@@ -22,7 +22,7 @@ class PluggedRows:
 def look(sources: Sequence[KeySource]) -> PluggedRows:
     """Return the keys of all sources, and the errors.
 
-    The error of a card without an OATH applet is left out if a key was found.
+    If a key was found, errors of cards without an OATH applet are left out.
     """
     found: list[KeyRow] = []
     faults: list[MfaKitError] = []
@@ -39,7 +39,7 @@ def look(sources: Sequence[KeySource]) -> PluggedRows:
 
 
 def _joined(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
-    """Return the keys found so far and those of one more source. Two rows of the same key become one row.
+    """Return the rows of `found`, the keys of earlier sources, and of `rows`. Two rows of the same key become one row.
 
     Two rows with the same serial are one key if they come from different sources. If they come from the same source,
     they are two keys.
@@ -58,8 +58,9 @@ def _joined(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
 def _same(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyRow]) -> int | None:
     """Return the index of the row in `others` that is the same key as `row`, or None if there is no such row.
 
-    `others` has pairs of an index and a row. The same key has the same reader name or USB path, the same serial, or is
-    on the same USB device, or its name is that of the reader. `rows` are all rows of the source of `row`.
+    `others` has pairs of an index and a row. Two rows are the same key if they have the same reader name or USB path,
+    or the same serial, or if `row.beside` says so, or if the reader is named after the key (see `_by_name`). `rows` are
+    all rows of the source of `row`.
     """
     by_place = [number for number, other in others if set(row.where) & set(other.where)]
     by_serial = [number for number, other in others if row.serial and row.serial == other.serial]
@@ -71,10 +72,10 @@ def _same(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyR
 
 
 def _by_name(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyRow]) -> int | None:
-    """Return the index of the only row in `others` whose key's name is the start of this row's reader name.
+    """Find the row in `others` with a key name (`key`) with which a reader name of `row` begins. Return its index.
 
-    The reader of a USB key is the key itself, so the reader's name starts with the key's name. Return None if no row
-    matches, or if several rows match.
+    A USB key is its own reader, so the name of the reader begins with the name of the key. Return None unless exactly
+    one row in `others` matches `row`, and no other row in `rows` matches that row.
     """
     named = [(number, other) for number, other in others if _named_after(row, other)]
     if len(named) != 1 or sum(_named_after(each, named[0][1]) for each in rows) != 1:

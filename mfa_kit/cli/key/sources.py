@@ -19,12 +19,12 @@ ALGORITHMS = {-7: "ES256", -8: "EdDSA", -35: "ES384", -36: "ES512", -37: "PS256"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow:
-    """A key in a list.
+    """A key in a list, as one or more sources found it (FidoSource, OathSource).
 
-    `own` has the fields that only one source has, with names that begin with `fido_` or `oath_`. `where` are the key's
-    places: the names of its readers, or the paths of its USB devices. `names` are names for `--key` in addition to the
-    serial and the places. `details` has one function per source, to read more from the key. `beside` returns the
-    place of the same device in another source, or None.
+    `own` has the fields that only one source has, with names that begin with `fido_` or `oath_`. `where` are the reader
+    names or USB device paths of the key. `names` are further names that `--key` accepts. `details` has one function per
+    source, which reads more from the key. One device can be both an OATH and a FIDO key. For the row of an OATH key,
+    `beside` returns the USB device path or reader name of that FIDO key, or None if there is no such FIDO key.
     """
 
     key: str
@@ -38,7 +38,7 @@ class KeyRow:
     beside: Callable[[], str | None] = lambda: None
 
     def answers_to(self, name: str) -> bool:
-        """Return whether a name is the key's serial, one of its places or one of its `names`."""
+        """Return whether a name is the key's serial, in `where` or in `names`."""
         return name in {self.serial, *self.where, *self.names}
 
     def joined(self, other: "KeyRow") -> "KeyRow":
@@ -82,16 +82,16 @@ class KeySource(Protocol):
 
 
 class FidoSource:
-    """FIDO security keys.
+    """Finds FIDO security keys.
 
-    With `count`, their details include the number of resident credentials. To count them, the PIN is needed.
+    With `count`, the details of a key include the number of its resident credentials. Counting them needs the PIN.
     """
 
     def __init__(self, keys: SecurityKeys, *, count: bool = False) -> None:
         self._keys, self._count = keys, count
 
     def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
-        """Return a row per key, and an error for each key without a row."""
+        """Return a row per key, and an error for each key that could not be read."""
         infos, faults = self._keys.infos()
         return [_fido_row(info, details=partial(self._details, info.plugged.where)) for info in infos], faults
 
@@ -106,17 +106,17 @@ class FidoSource:
 
 
 class OathSource:
-    """Keys with an OATH applet.
+    """Finds keys with an OATH applet.
 
-    `beside` takes the name of a reader. If the key in it is also a FIDO key, it returns the place of that FIDO key,
-    otherwise None.
+    The function `beside` gets the name of the reader with an OATH key. If the same device is also a FIDO key, the
+    function returns the USB device path or reader name of that FIDO key, otherwise None.
     """
 
     def __init__(self, keys: OathKeys, *, beside: Callable[[str], str | None]) -> None:
         self._keys, self._beside = keys, beside
 
     def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
-        """Return a row per key, and an error for each reader without a row."""
+        """Return a row per key, and an error for each reader in which no key could be read."""
         found, faults = self._keys.look()
         return [self._row(key) for key in found], faults
 

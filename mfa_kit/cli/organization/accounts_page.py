@@ -110,7 +110,7 @@ def _lead(visits: "Sequence[Visit[Audited]]", read: Sequence[ReadAccount]) -> st
 def _reasons(visits: "Sequence[Visit[Audited]]", states: set[VisitState], said: str) -> Iterator[str]:
     """Yield the HTML of a list of the accounts in these states, with the reasons and what to do.
 
-    `said` is the end of its title. If there is no such account, yield nothing.
+    The title of the list is the number of accounts and `said`. If there is no such account, yield nothing.
     """
     found = [visit for visit in visits if visit.state in states]
     if not found:

@@ -36,7 +36,7 @@ NARROW = ("account_name", "account", "state", "critical", "high", "unknown", "wi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Questions:
-    """The rules and options with which every account is audited."""
+    """What is the same in the audit of every account: the rules and the options."""
 
     rules: Sequence[AuditRule]
     limits: Limits
@@ -97,8 +97,9 @@ def _audit_rest(
 ) -> list[Visit[Audited]]:
     """Audit the chosen accounts that are not in `done`. Write the folder of each account as soon as it is read.
 
-    Return a visit for each account: its audit, or the reason why the account could not be read. `root` returns a port
-    that reads the state of the accounts' root users. With `keeps`, the visits contain the complete results.
+    Return a Visit for each account, with its audit or with the reason why the account could not be read. `root` returns
+    a port that reads the state of the accounts' root users. With `keeps`, each Visit has the complete result of the
+    audit.
     """
     kept = {visit.account.id for visit in done}
     left = [account for account in organization.selection.chosen if account.id not in kept]
@@ -128,9 +129,9 @@ def _begin(
 ) -> list[Visit[Audited]]:
     """Begin a run, or with --resume continue the last run.
 
-    Return a Visit with the audit of each account that the last run read completely; [] for a new run. For these
-    accounts, the rules are evaluated again and the files with the results are written again. With `keeps`, the visits
-    contain the complete results.
+    Return a list with one Visit for each account that the last run read completely; empty for a new run. The snapshots
+    of these accounts are not read again, but their rules are evaluated and their files are written again. With `keeps`,
+    each Visit has the complete result of the audit.
     """
     options = {
         "file": [str(accounts.file)] if accounts.file else [],
@@ -180,7 +181,7 @@ def _write_files(
     folders: AccountFolders,
     roots: Mapping[str, RootVerdict],
 ) -> None:
-    """Write organization.json and audit.html. `roots` has the verdicts on the root users of unread accounts, by ID."""
+    """Write organization.json and audit.html. `roots` has, by the ID of an unread account, the verdict on its root."""
     rows = [_row(visit, roots) for visit in visits]
     summary = {"schema": "mfa-kit/audit-account", "version": VERSION, "rows": rows}
     folders.write_file("organization.json", json.dumps(summary) + "\n")

@@ -36,8 +36,8 @@ def print_rows(
     """Read each account with `read`, and print the rows of all accounts.
 
     Each row begins with the account. An account that could not be read, or that is not active, gets one row with its
-    state. Return a visit for each account: its rows, or the reason why it has none. Raise AwsFault if no account could
-    be read.
+    state. Return a Visit for each account, with its rows or with the reason why there are none. Raise AwsFault if no
+    account could be read.
     """
     with shared.visiting(organization, lambda account: read(organization.enter(account)), progress=progress) as visits:
         done = shared.in_order(visits)
@@ -54,7 +54,8 @@ def print_rows(
 def _rows(visit: Visit[Sequence[ResultRow]], fields: Sequence[str]) -> list[ResultRow]:
     """Return the rows of an account.
 
-    The cell `why` is a row's own reason, or the reason why the account has no rows.
+    If the account was not read, return one row, whose cell `why` has the reason. In the other rows, `why` is the cell
+    `why` of the row itself, or None.
     """
     names = [name for name in fields if name != "why"]
 

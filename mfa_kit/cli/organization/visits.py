@@ -31,11 +31,11 @@ def visiting(
     accounts: Sequence[OrgAccount] | None = None,
     is_whole: Callable[[T], bool] = lambda _: True,
 ) -> Iterator[Iterator[Visit[T]]]:
-    """Yield an iterator of visits: the outcomes of the work, each with its account.
+    """Work in each account, and yield an iterator over the Visits. A Visit is the outcome of the work in one account.
 
-    First come those of skipped accounts, then those of chosen accounts as they finish. `accounts` replaces the chosen
-    accounts. `is_whole` returns False for a result that lacks a part of the account that could not be read. The work in
-    all accounts ends when the context is left.
+    The Visits of skipped accounts come first, then those of the chosen accounts as they finish. `accounts` replaces the
+    chosen accounts. `is_whole` returns False for a result from which a part of the account is missing, because it could
+    not be read. All work ends when the context ends.
     """
     chosen = organization.selection.chosen if accounts is None else accounts
     visits = visit_accounts(chosen, work, each=organization.each, is_whole=is_whole)
@@ -86,7 +86,8 @@ def report_unread(visits: Sequence[Visit[T]], progress: Progress, *, home: str |
 def _alert_failed(failed: Sequence[Visit[T]], progress: Progress) -> None:
     """Print the reasons why accounts could not be read. Each reason is printed once, with all its accounts.
 
-    A hint with a command follows its reason, because the command names the account. Other hints are printed once.
+    A hint with a command of mfa-kit is printed below each reason, with --account. Other hints are printed once at the
+    end.
     """
     hints = {visit.account.id: visit.hint for visit in failed}
     general: dict[str, None] = {}

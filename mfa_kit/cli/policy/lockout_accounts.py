@@ -80,7 +80,8 @@ def try_in_accounts(
 def _refuse(shut: Counter[str], unread: Sequence[str]) -> None:
     """Raise Lockout if a user of any account would be locked out, or if that is not known.
 
-    `shut` counts the users who would be locked out by account. `unread` are reasons why users may be missing.
+    `shut` has, by account, the number of users who would be locked out. `unread` has a text for each part that could
+    not be read, so that users may be missing from `shut`.
     """
     if total := shut.total():
         where = [label for label, number in shut.items() if number]

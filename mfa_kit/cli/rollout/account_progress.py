@@ -13,7 +13,7 @@ OF_ALL = ("mfa-kit rollout apply", "mfa-kit rollout status", "mfa-kit rollout wo
 
 
 def account_words(text: str, account: str) -> str:
-    """Add --account to the commands in a message, in which parts are separated by semicolons. Return the message."""
+    """Return a message with --account added to its commands. Parts of a message are separated by semicolons."""
     named = f"--account {account}"
     return "; ".join(
         part if named in part or any(command in part for command in OF_ALL) else in_account(part, account)

@@ -147,10 +147,11 @@ def report_blocked(number: int, progress: Progress) -> None:
 def exit_code(works: Sequence[AccountWork], *, asked: bool) -> int:
     """Return the exit code.
 
-    It is 6 if a change was refused because a user could be locked out, 1 if a user failed, is blocked or was not
-    started, or if an account failed, otherwise 0. Raise KeyboardInterrupt if users are left because the user `asked`
-    for a stop. Raise an account's error if results could not be printed, if this computer's disk failed, or if all
-    accounts failed.
+    It is 6 if a change was refused because it could lock a user out. Otherwise it is 1 if an account failed, or if a
+    user failed, is blocked or was not started. Otherwise it is 0.
+
+    If a signal ended the command early (`asked`) and users have no result yet, raise KeyboardInterrupt. Raise an
+    account's error if results could not be printed, if this computer's disk failed, or if all accounts failed.
     """
     _raise_first_grave(works)
     if asked and any(work.left for work in works):

@@ -87,7 +87,8 @@ def activate(
 def _list_users(ports: RolloutPorts, groups: Sequence[str], named: set[str]) -> set[str] | None:
     """Return the lower-case names of the users to activate, or None for all users.
 
-    They are in one of `groups`, if any are given, and in `named`, if any are given.
+    If `groups` has names, only members of at least one of these groups are returned. If `named` has names, only these
+    users are returned.
     """
     if not groups and not named:
         return None

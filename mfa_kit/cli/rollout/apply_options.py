@@ -11,8 +11,8 @@ class ApplyOptions:
     """The options for the plan or the index in `plan_file`.
 
     `results` is the folder for the files of results; for an index, each account gets a folder in it. `workers` is the
-    number of threads in each account. `at_once` is the number of accounts that a worker (`rollout work`) has at the
-    same time. It is None for `apply`, which works in all accounts, whoever else works there.
+    number of threads in each account. `at_once` is the number of accounts in which a worker (`rollout work`) works at
+    the same time. It is None for `apply`, which works in all accounts, even if other processes work there.
     """
 
     plan_file: Path

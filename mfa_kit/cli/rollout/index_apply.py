@@ -54,7 +54,10 @@ def apply_in_accounts(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Enroll the users of the index `plan_file`, and return the exit code. With `at_once`, this is a worker."""
+    """Enroll the users of the index `plan_file`, and return the exit code.
+
+    If `at_once` is a number, this process is one of several workers (`rollout work`).
+    """
     wanted = ApplyOptions(
         plan_file=plan_file,
         vault=open_vault_for_new(backup_dir, to=to, to_files=to_files, local_backups=local_backups),
@@ -72,8 +75,8 @@ def apply_in_accounts(
 def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Settings, output: Output) -> int:
     """Enroll the users of the chosen accounts, and return the exit code.
 
-    Before any work begins, all plans are compared with the index, and users who would be locked out are looked for. The
-    code is at least 1 if an account could not be read when the index was made.
+    Before any work begins, check that the plans are those of the index, and that no user would be locked out. If an
+    account could not be read when the index was made, the exit code is at least 1.
     """
     path = wanted.plan_file
     index = wiring.read_index(path, expected=wanted.expected)
@@ -130,7 +133,8 @@ def _check_all(planned: list[PlannedWork], wanted: ApplyOptions) -> None:
     """Raise Lockout or UsageFault if the rollout must not start.
 
     Raise Lockout if users of any account would be locked out, because they have no copy of their secret. Raise
-    UsageFault if a backup would have no recipient who can decrypt it when needed, or if backups cannot be written.
+    UsageFault if no one could decrypt a user's backup, if only the user could decrypt the backup of a staged device, or
+    if backups cannot be written.
     """
     usable = [each for each in planned if not each.work.why]
     check_copies(
@@ -145,7 +149,7 @@ def _check_all(planned: list[PlannedWork], wanted: ApplyOptions) -> None:
 def _turns(
     planned: list[PlannedWork], rollouts: wiring.AccountRollouts, at_once: int | None, progress: Progress
 ) -> Turns:
-    """Return the turns of a worker, or without `at_once` those of `apply`."""
+    """Return SharedTurns for a worker, or OneByOne for `rollout apply`, for which `at_once` is None."""
     works = [each.work for each in planned]
     if at_once is None:
         return OneByOne(works)

@@ -55,7 +55,7 @@ class RosterSource:
 class _WrittenPlan:
     """The plan of an account, its text and the SHA-256 of the text.
 
-    `name` is the name of its file, and `place` the path of the file from the index's folder.
+    `name` is the name of the plan's file, and `place` the path of this file relative to the index's folder.
     """
 
     plan: Plan
@@ -154,9 +154,9 @@ def _by_account(rows: Sequence[RosterRow], only: Sequence[str]) -> Mapping[str, 
 
 
 def _without_skipped(selection: AccountSelection, rows: Mapping[str, list[RosterRow]] | None) -> AccountSelection:
-    """Return the selection.
+    """Return the selection. If there is a roster, leave out accounts that are not active (the skipped accounts).
 
-    If there is a roster, leave out skipped accounts, because the roster has no rows for them.
+    The roster has no rows for these accounts.
     """
     return selection if rows is None else replace(selection, skipped=())
 

@@ -58,7 +58,7 @@ class PlanRun:
     def take(self, result: RowResult) -> None:
         """Count a result, and record a failure in the ledger.
 
-        If a user succeeds who failed in an earlier run, that failure is removed from the ledger.
+        If a user who failed in an earlier run succeeds now, remove that failure from the ledger.
         """
         if result.outcome is RowOutcome.FAILED:
             self.ports.failures(self.digest).record(Failure.of(result), at=self.ports.desk.inventory.now())
@@ -94,7 +94,10 @@ class PlanRun:
 
 
 def apply_one(wanted: ApplyOptions, *, settings: Settings, output: Output) -> int:
-    """Enroll the users of one plan, and return the exit code. A worker first waits until no other one has the plan."""
+    """Enroll the users of one plan, and return the exit code.
+
+    If this process is a worker, first wait until no other worker is working on the plan.
+    """
     plan, digest = wiring.read_plan(wanted.plan_file, METHODS, expected=wanted.expected)
     sealed = bool(wanted.vault.recipients())
     progress = settings.progress

@@ -29,7 +29,7 @@ def look_up_counted(
 
 @contextmanager
 def name_next_command() -> Iterator[None]:
-    """After Ctrl-C, add a note to the KeyboardInterrupt with the command that continues the work: the same command."""
+    """After Ctrl-C, add this command to the KeyboardInterrupt as a note: run it again to continue the work."""
     try:
         yield
     except KeyboardInterrupt as interrupted:

@@ -33,8 +33,8 @@ class StationSession:
     """A session at the station, where users are enrolled in person. One person works through the queue of users.
 
     `holders` finds the user who already has a key. `watches` has, by name of the method, the object that waits for
-    inserted keys, or None if the method uses no keys. `reasons` has the reason why a user's step was left. `lacking`
-    means that IAM does not report a certification of a security key that a policy requires.
+    inserted keys, or None if the method uses no keys. `reasons` says, by user name, why a step was skipped or
+    interrupted. `lacking` is true if a policy requires a certification that IAM does not report for an enrolled key.
     """
 
     plan: Plan
@@ -61,7 +61,7 @@ class StationSession:
                 return
 
     def close(self) -> None:
-        """For each step that is left, add a result to the tally: its last failure, or "not started" with the reason."""
+        """For each step that is not done, add a result to the tally: its last failure, or "not started" and why."""
         for step in self.queue.left:
             result = self.queue.results.get(step.user)
             reason = self.reasons.get(step.user, "")
@@ -133,8 +133,8 @@ class StationSession:
     def _watch(self, row: RosterRow) -> SlotWatch | None:
         """Return the object that waits for keys of a row's method; None if the method uses no keys.
 
-        It is made when a method is used for the first time. Keys that are inserted then are not used, and a message
-        says so.
+        When a method is used for the first time, print a message about each key that is already inserted. These keys
+        are used only after the user confirms it with Enter.
         """
         method = row.kind.name
         if method not in self.watches:

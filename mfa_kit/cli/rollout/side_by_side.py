@@ -38,10 +38,10 @@ CHECK_USERS = "check which users the role may change (the parameter Users of its
 
 
 class EnterAccount(Protocol):
-    """Opens the ports of an account, through which a rollout reads and writes, as `AccountRollouts.enter` does."""
+    """Opens an account, as `AccountRollouts.enter` does. A rollout reads and writes through the account's ports."""
 
     def __call__(self, account: OrgAccount, *, progress: AccountProgress, entering: Stop) -> RolloutPorts:
-        """Return the ports. If `entering` is set, this call ends with KeyboardInterrupt."""
+        """Return the ports of an account. Raise KeyboardInterrupt once another thread calls `entering.set()`."""
         ...
 
 
@@ -60,7 +60,7 @@ class OpenWork:
     denied: Callable[[AccountWork, str], None]
 
     def take_all(self, results: Generator[RowResult, None, None], take: Callable[[RowResult], None]) -> None:
-        """Call `take` with each result as it arrives. Only one result of all accounts is processed at a time."""
+        """Call `take` with each result as it arrives. No other account's result is processed at the same time."""
         with closing(results):
             for result in results:
                 with self.lock:

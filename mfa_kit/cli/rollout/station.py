@@ -149,9 +149,9 @@ def station(
 
 
 class _Methods:
-    """The methods of this station, with the options from the command line. Implements `StationMethods`.
+    """Implements `StationMethods`: prepares a device with the enrollment method of a row and the command's options.
 
-    Options for a single device get their values from the row and the inserted key.
+    Options for a single device, such as its name, get their values from the row and the inserted key.
     """
 
     def __init__(self, options: Mapping[str, object], context: Context) -> None:

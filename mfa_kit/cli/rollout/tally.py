@@ -134,9 +134,9 @@ def result_row(result: RowResult) -> dict[str, str | None]:
 def exit_code(tally: Tally, *, asked: bool = False) -> int:
     """Return the exit code.
 
-    It is 6 if a change was refused because a user could be locked out, 1 if a row failed, is blocked or was not
-    started, otherwise 0. Raise KeyboardInterrupt if rows are left because the user `asked` for a stop. Raise OSError if
-    results could not be printed.
+    It is 6 if a change was refused because it could lock a user out. Otherwise it is 1 if a row failed, is blocked or
+    was not started. Otherwise it is 0. If a signal ended the command early (`asked`) and rows have no result yet, raise
+    KeyboardInterrupt. Raise OSError if results could not be printed.
     """
     if tally.unheard:
         raise tally.unheard

@@ -25,8 +25,8 @@ class PlanWish:
     """The users to plan for: the users in `rows` of a roster, or the selected users if `rows` is None.
 
     If `only` has names, other users are left out. With `trust_report`, the credential report says who has a device.
-    `workers` users are looked up at a time. `several` means that this is one of several accounts. The selection may
-    then match no user of the account, and `only` may name users of other accounts.
+    `workers` users are looked up at a time. `several` is true if plans are made for several accounts. It is then no
+    error if the selection matches no user of this account, or if `only` names users of other accounts.
     """
 
     rows: Sequence[RosterRow] | None
@@ -45,7 +45,7 @@ class PlanWish:
 def plan_users(wish: PlanWish, ports: RolloutPorts, *, progress: LiveProgress) -> Plan:
     """Compare the users with IAM, and return the plan.
 
-    Raise UsageFault if `only` names a user who is not among them.
+    Raise UsageFault if `only` names a user who is not in the roster or the selection.
     """
     with progress.showing("reading the credential report"):
         report = ports.account.report(max_age=REPORT_AGE) if wish.by_report else None

@@ -108,7 +108,7 @@ def _stocked(counts: StockCounts | None) -> ResultRow:
 
 
 def _print(row: ResultRow, dropped: Sequence[DroppedRow], *, output: Output, settings: Settings) -> None:
-    """Print a result and each row of the file that was rejected."""
+    """Print a result, and each row of the seed file that mfa-kit rejected."""
     rows = dropped_rows(dropped)
     if output.form in {"json", "jsonl"}:
         output.one("token-import", {**row, "not_taken": rows})

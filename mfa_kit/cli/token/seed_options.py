@@ -21,12 +21,15 @@ LONGEST = len("5256000s")
 
 
 class Steps(click.ParamType[int]):
-    """A parameter type: a number of steps, or a duration that is converted to steps of 30 s."""
+    """A parameter type: a number of TOTP time steps, or a duration that is converted to steps of 30 s."""
 
     name = "steps"
 
     def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number of steps. Raise UsageFault for other text, and click.BadParameter for too many steps."""
+        """Return the number of steps. Raise UsageFault if the text is not a number or a duration.
+
+        Raise click.BadParameter if it is more than MOST_STEPS steps.
+        """
         if isinstance(value, int):
             return value
         if len(value) > LONGEST:

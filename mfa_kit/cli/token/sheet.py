@@ -73,7 +73,7 @@ def _clocks(offsets: Sequence[int]) -> Iterator[str]:
 
 
 def _bars(bins: Sequence[tuple[int, int]]) -> Iterator[Bar]:
-    """Yield a bar per bin. Consecutive empty bins, at least GAP of them, get one bar of length zero together."""
+    """Yield a bar per bin. GAP or more empty bins in a row get a single bar, which has the length zero."""
     for empty, some in groupby(bins, key=lambda one: not one[1]):
         group = list(some)
         if empty and len(group) >= GAP:
