@@ -36,8 +36,8 @@ TRANSPARENT = 12 * MEGA
 class PictureLimits:
     """Limits for pictures: their formats, and the maximum number of octets, pixels and seconds.
 
-    Without `seconds`, a large picture is scaled down so that it cannot take long. `hint` is shown for a picture that is
-    too large.
+    Without `seconds`, a large picture is scaled down, so that decoding cannot take long. `hint` is shown for a picture
+    that is too large.
     """
 
     formats: tuple[str, ...]

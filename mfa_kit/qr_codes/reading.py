@@ -24,7 +24,7 @@ class FoundAccounts:
 def read_accounts(image: Png) -> FoundAccounts:
     """Read the QR code of a screenshot or photograph, and return the accounts in it.
 
-    Raise IntegrityFault unless the picture has exactly one QR code, or if an export in it is damaged.
+    Raise IntegrityFault if the picture does not have exactly one QR code, or if the QR code is a damaged export.
     """
     uri = decoding.read(image, limits=decoding.MADE_BY_PEOPLE)
     if not authenticator_export.is_export(uri):

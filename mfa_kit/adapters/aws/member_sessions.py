@@ -176,7 +176,7 @@ class MemberSessions:
         return self.clients_with(credentials), Caller(account.id, arn)
 
     def clients_with(self, credentials: Credentials) -> Clients:
-        """Return the shared clients, whose requests are signed with these credentials."""
+        """Return the shared clients in a form that signs their requests with these credentials."""
         iam = cast("IAMClient", _AccountClient(self._iam, self._limit, credentials, self.stop))
         sts = cast("STSClient", _AccountClient(self._sts, self._limit, credentials, self.stop))
         return _MemberClients(iam, sts, self.hub.session, credentials)

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class AskOrganizations(Protocol):
-    """Makes one read call with boto3's Organizations client and returns its result. It may retry the call.
+    """Makes one read call with boto3's Organizations client and returns its result. An implementation may retry it.
 
     Raises one of mfa-kit's errors if the call fails.
     """
@@ -40,7 +40,7 @@ class AskOrganizations(Protocol):
 
 
 class OrganizationsPage(TypedDict):
-    """The token for the next page, as every page has it. On the last page, it is missing or empty."""
+    """What all pages of a listing have in common: the token for the next page, missing or empty on the last page."""
 
     NextToken: NotRequired[str]
 

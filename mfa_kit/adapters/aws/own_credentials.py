@@ -55,7 +55,7 @@ class OwnCredentials:
             return open_clients(self._wanted)
 
     def of_profile(self, profile: str) -> Credentials | ProfileRole:
-        """Return the credentials of a profile, or a ProfileRole if it assumes a role that needs an MFA code.
+        """Return the credentials of a profile, or, if the profile names a role that needs an MFA code, a ProfileRole.
 
         Raise UsageFault if the profile has no credentials, and Declined if a code is needed and cannot be asked for.
         """

@@ -25,7 +25,7 @@ class Ask(Protocol):
 
 
 class IamPage(TypedDict):
-    """The fields of a listing's page other than its rows. IAM sends `Marker` only if `IsTruncated` is true."""
+    """The fields that all pages of IAM's listings have. IAM sends `Marker` only if `IsTruncated` is true."""
 
     IsTruncated: bool
     Marker: str

@@ -13,7 +13,7 @@ class People:
         self._ask = ask
 
     def users(self, *, details: bool) -> Iterator[ListedUser]:
-        """Yield every user. With `details`, each has their groups and tags; otherwise both are empty.
+        """Yield every user. Only with `details`, groups and tags are read; otherwise both are empty.
 
         Details take longer, because IAM sends the users' policies with them.
         """

@@ -107,7 +107,7 @@ def our_errors() -> Iterator[None]:
 
 
 def _of_botocore(error: Exception) -> Exception:
-    """Convert an exception for which botocore has no class of its own. Return any other exception unchanged."""
+    """Convert an error that botocore raises with a general class, such as RuntimeError. Return others unchanged."""
     if STILL_EXPIRED in str(error):
         return Expired("the credentials have expired and were not renewed", SIGN_IN)
     frames = traceback.walk_tb(error.__traceback__)

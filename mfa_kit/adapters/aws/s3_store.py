@@ -26,7 +26,10 @@ COMPLIANCE = "COMPLIANCE"
 
 
 class S3Folder:
-    """A prefix of a bucket. `check_bucket` raises UsageFault if no backup may be put into a bucket of this name."""
+    """A folder of backups in a bucket: the objects whose keys begin with a prefix.
+
+    `check_bucket` takes the name of the bucket, and raises UsageFault if the bucket is unsuitable for backups.
+    """
 
     def __init__(self, url: S3Url, calls: S3Calls, check_bucket: Callable[[str], None]) -> None:
         self._url, self._calls, self._check_bucket = url, calls, check_bucket
@@ -43,7 +46,7 @@ class S3Folder:
         return True
 
     def files(self) -> Iterator[S3Url]:
-        """Yield the URLs of the objects `ACCOUNT/USER/FILE` below this prefix, sorted by the parts of their keys.
+        """Yield the URLs of the objects `ACCOUNT/USER/FILE` below this prefix, sorted by account, user and file.
 
         If an interrupted replacement left only a copy of an object, the URL of the object is yielded too.
         Raise UsageFault if the bucket does not exist.
@@ -135,8 +138,8 @@ class S3File:
     def remove(self, *, sealed: bool) -> None:
         """Remove all versions of the object and of its copies, if they exist.
 
-        `sealed` says whether the object was written completely. If it was, raise IntegrityFault if the bucket does not
-        exist.
+        `sealed` says whether the object was written completely before. In that case, a missing bucket raises
+        IntegrityFault.
         """
         with self._faults("removed"):
             try:
@@ -224,9 +227,9 @@ class S3File:
             self._delete_version(version)
 
     def _delete_version(self, version: ObjectVersion) -> None:
-        """Delete a version, also if it is locked in governance mode and the caller may override that.
+        """Delete a version. If it is locked in governance mode, override the lock.
 
-        Raise IntegrityFault for a lock that cannot be overridden.
+        Raise IntegrityFault if the lock is in compliance mode, or if the caller has no permission to override it.
         """
         try:
             self._calls.delete(version.url, version=version.id)
@@ -271,10 +274,10 @@ class S3File:
 
 
 class S3Stores:
-    """Opens prefixes and objects of buckets.
+    """Returns folders of backups, and backups, in buckets.
 
-    `check_bucket` takes the name of a bucket, and raises UsageFault if no backup may be put there. Each bucket is
-    checked once.
+    `check_bucket` takes the name of a bucket, and raises UsageFault if the bucket is unsuitable for backups. It is
+    called once for each bucket.
     """
 
     def __init__(self, calls: S3Calls, check_bucket: Callable[[str], None]) -> None:
@@ -296,6 +299,6 @@ def _url(place: Place) -> S3Url:
 
 
 def _original(url: S3Url) -> S3Url:
-    """Return the object that a copy belongs to, or the same URL if it is not a copy."""
+    """Return the URL of the object of which this is a copy, or `url` itself if it is not the URL of a copy."""
     name, copy, _ = url.name.partition(COPY)
     return S3Url(url.bucket, url.key.removesuffix(url.name) + name) if copy else url

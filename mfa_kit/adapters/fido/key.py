@@ -80,9 +80,9 @@ class _Person(UserInteraction):
 def open_key(
     wanted: str | None, *, tell: Callable[[str], None], relying_party: str | None = None
 ) -> Iterator["FidoKey"]:
-    """Open the key with this path or serial number, or, for None, the only key. Yield it, and close it at the end.
+    """Open a key, yield it, and close it at the end. `wanted` is its path or serial number; None means the only key.
 
-    `tell` shows the user what to do now. The key registers with the domain `relying_party`, or else with a random one.
+    `tell` shows the user what to do now. Registrations are for the domain `relying_party`, or else for a random one.
     Raise DeviceFault if the key cannot be opened.
     """
     found = links.find_key(wanted)

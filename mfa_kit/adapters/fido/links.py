@@ -55,7 +55,7 @@ class Deadline:
         self.mute = False
 
     def allow(self, seconds: float) -> None:
-        """Limit all further calls together to a number of seconds, because a library may repeat calls forever."""
+        """Limit all further calls together to a number of seconds, because a library could repeat them forever."""
         self._last = time.monotonic() + seconds
 
     def start(self, seconds: float) -> None:
@@ -379,7 +379,7 @@ def _speaks_fido(reader: CardReader) -> bool:
 
 
 def find_key(wanted: str | None) -> FoundKey:
-    """Return the key with this path or serial number, or, for None, the only key.
+    """Return the key that is plugged in and has the path or serial number `wanted`. None means the only key.
 
     Raise DeviceFault if no key or several keys match. Two keys may have the same serial number.
     """

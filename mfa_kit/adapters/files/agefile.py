@@ -84,7 +84,7 @@ class AgeFiles:
         return AgeFiles(self._folder / OWN, parse_recipients([recipient]), self._stores)
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
-        """Return a backup with the path that it will have. Raise UsageFault if the name is too long for a file."""
+        """Return a Backup with the path for its new file. Raise UsageFault if the name is too long for a file."""
         return new_backup(self._folder, account=account, user=user, device=device, run=run)
 
     def recipients(self) -> list[str]:

@@ -26,7 +26,7 @@ def encoded(text: str) -> str:
 
 
 def new_backup(folder: Place, *, account: str, user: str, device: str, run: str) -> Backup:
-    """Return a backup with the path that it will have. Raise UsageFault if the name is too long for a file."""
+    """Return a Backup with the path for its new file. Raise UsageFault if the name is too long for a file."""
     path = folder / encoded(account) / encoded(user) / f"{encoded(device)}-{run}{SUFFIX}"
     if len(path.name) > NAME_MAX:
         raise UsageFault(f"{device} is too long for the name of a backup file", "choose a shorter --name")

@@ -149,7 +149,7 @@ def split_by_recipients(
 
 
 class NewIdentity:
-    """A new X25519 identity. It can be read from this object only in encrypted form."""
+    """A new X25519 identity. This object returns the private key only in encrypted form."""
 
     def __init__(self) -> None:
         self._identity = Secret(pyrage.x25519.Identity.generate())

@@ -84,7 +84,7 @@ class LocalFile:
             create_private(folder, self._path.name, sealed)
 
     def replace(self, change: Callable[[bytes], bytes], check: Callable[[bytes], bool], *, most: int) -> bool:
-        """Replace the content by `change(content)`, and return what `check` returned for the new content as read back.
+        """Replace the content by `change(content)`. Return the result of `check` for the new content as read back.
 
         The new content is written to a temporary file, read back and checked. Then that file replaces the old one.
         `most` is how many octets of the old content are read. Raise IntegrityFault if another process changed the file.
@@ -113,8 +113,8 @@ class LocalFile:
     def remove(self, *, sealed: bool) -> None:
         """Remove the file, and an incomplete file that a killed process left, if they exist.
 
-        `sealed` says whether the file was written completely. If it was, raise IntegrityFault if its folder does not
-        exist.
+        `sealed` says whether the file was written completely before. In that case, a missing folder raises
+        IntegrityFault.
         """
         path = self._path
         with faults_of(path, "removed"):

@@ -34,7 +34,7 @@ class BackupOpener:
     def checked_picture(self, file: Place) -> Png:
         """Return the picture in a backup.
 
-        Raise IntegrityFault if the file cannot be decrypted or has no QR code of a device.
+        Raise IntegrityFault if the backup cannot be decrypted or has no QR code of a device.
         """
         picture = self.picture(file)
         read_device(picture)
@@ -43,7 +43,7 @@ class BackupOpener:
     def open(self, file: Place) -> Opened:
         """Return the contents of a backup.
 
-        Raise IntegrityFault if it cannot be decrypted or has no QR code of a device.
+        Raise IntegrityFault if the backup cannot be decrypted or has no QR code of a device.
         """
         found = read_device(self.picture(file))
         return Opened(file=file, created=found.created, label=found.label, named=backup_at(file), notes=found.notes)
@@ -51,6 +51,6 @@ class BackupOpener:
     def created(self, file: Place) -> Created:
         """Return the secret and the key URI in a backup.
 
-        Raise IntegrityFault if it cannot be decrypted or has no QR code of a device.
+        Raise IntegrityFault if the backup cannot be decrypted or has no QR code of a device.
         """
         return self.open(file).created

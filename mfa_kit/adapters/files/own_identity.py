@@ -29,7 +29,7 @@ def own_identities(home: Path) -> list[Path]:
 
 
 def recipient_in_name(file: Path) -> str:
-    """Return the recipient in the name of an identity file. The file may contain another identity."""
+    """Return the recipient in the name of an identity file. The content of the file is not checked."""
     return file.stem.removeprefix(PREFIX)
 
 

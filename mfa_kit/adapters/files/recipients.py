@@ -46,7 +46,7 @@ def parse_recipients(texts: Iterable[str], files: Iterable[Path] = (), *, given:
         found += [_recipient(line, where=f"{file}, line {number}") for number, line in _lines(file)]
     if found and all(isinstance(one.key, pyrage.tag.Recipient) for one in found):
         raise UsageFault(
-            "every recipient is an age1tag key, which age 1.2 in Debian cannot decrypt with",
+            "every recipient is an age1tag key, and the age 1.2 of Debian does not support such keys",
             "add an age1… or SSH recipient",
         )
     return found

@@ -33,7 +33,7 @@ class AgeResealer:
     def reseal(self, backup: Backup) -> bool:
         """Decrypt a backup with the old identities, or all if none is old, and encrypt it to the new recipients.
 
-        Return whether one of the identities can decrypt the new file. Raise OthersSeal if none can decrypt the old one.
+        Return whether one of the identities can decrypt the new file. Raise OthersSeal if none decrypts the old file.
         """
         return self._vault.rekey(backup, self._old, proof=self._all)
 

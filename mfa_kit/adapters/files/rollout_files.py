@@ -65,7 +65,7 @@ def make_results_folder(folder: Path) -> None:
 
 
 def check_results(folder: Path, *, plan: str) -> None:
-    """Raise UsageFault if a folder has results, but of another plan (or index of plans) than the file `plan`."""
+    """Raise UsageFault if a folder has the results of another plan. `plan` is the file name of a plan or an index."""
     try:
         found = read_json((folder / RESULTS).read_bytes())["plan"]
     except (OSError, ValueError, LookupError, TypeError):

@@ -31,7 +31,7 @@ class StoredFile(Protocol):
         ...
 
     def replace(self, change: Callable[[bytes], bytes], check: Callable[[bytes], bool], *, most: int) -> bool:
-        """Replace the content by `change(content)`, and return what `check` returned for the new content as read back.
+        """Replace the content by `change(content)`. Return the result of `check` for the new content as read back.
 
         `most` is how many octets of the old content are read. If `check` raises, or if another process changed the
         file, the old content remains. If the process is killed, the old or the new content remains.
@@ -45,8 +45,8 @@ class StoredFile(Protocol):
     def remove(self, *, sealed: bool) -> None:
         """Remove the file and its incomplete copies permanently, if they exist.
 
-        `sealed` says whether the file was written completely. If it was, raise IntegrityFault if its folder does not
-        exist.
+        `sealed` says whether the file was written completely before. In that case, a missing folder raises
+        IntegrityFault.
         """
         ...
 

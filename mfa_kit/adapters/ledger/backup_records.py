@@ -1,7 +1,7 @@
 """Records in the ledger about each backup: who can decrypt it, and when it was tested.
 
 When a backup is encrypted again without one of its recipients, that recipient stays on record, because copies of the
-old file may still exist. The copy that is encrypted only to its user is a separate file with its own name.
+old file may still exist. The copy that only the user can decrypt is a separate file with its own name.
 """
 
 from collections.abc import Collection, Iterable, Sequence

@@ -96,7 +96,7 @@ class Ledger:
         return list({each.intent.serial: each for each in entries if each.intent.account == account}.values())
 
     def recipients(self, account: str) -> dict[str, str]:
-        """Return the recipient of each user's own copies of backups, by user name. If it changed, return the latest."""
+        """Return, by user name, the recipient of the user's own copies of backups: the latest one if it has changed."""
         intents = [each.intent for each in self._entries(f"reached <> '{Reached.UNDONE}'")]
         return {each.user: each.recipient for each in intents if each.account == account and each.recipient}
 
@@ -109,7 +109,7 @@ class Ledger:
     def _borrowed(self, run: str) -> Iterator[bool]:
         """Take a run's lock until the end of the context, and yield True.
 
-        If the run's process may be alive, yield False instead.
+        If the run's process could still be alive, yield False instead.
         """
         if not self._database.try_to_hold(run):
             yield False
@@ -123,7 +123,7 @@ class Ledger:
     def claimed(self, work: str) -> Iterator[bool]:
         """Take the lock of a piece of work until the end of the context, and yield True.
 
-        If another process may hold the lock, yield False instead. The lock is free as soon as that process ends, so
+        If another process could hold the lock, yield False instead. The lock is free as soon as that process ends, so
         this process can then continue the work. `work` is a part of a rollout; `WORK` in core/models is the pattern of
         such names.
         """
@@ -131,7 +131,7 @@ class Ledger:
             yield free
 
     def end(self, run: str) -> None:
-        """Release a run's lock if this process holds it, so that others can settle what the run left.
+        """Release a run's lock if this process holds it, so that other processes can settle (complete or undo) the run.
 
         Afterward, no thread may record an entry of the run.
         """

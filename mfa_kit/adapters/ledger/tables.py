@@ -1,4 +1,4 @@
-"""The interfaces of the ledger: Tables, for modules that have their own tables in it, and Database, which stores them.
+"""The interfaces of the ledger. Modules with their own tables use Tables, which is implemented with a Database.
 
 Every statement is written once, for both databases: parameters are `$1`, `$2`, and so on, words that PostgreSQL
 reserves are quoted, and parameters whose type PostgreSQL cannot infer are cast.

@@ -1,4 +1,4 @@
-"""The index of models: a SQLite file in the cache folder with FIDO metadata, from which a key is judged genuine or not.
+"""The index of models: a SQLite file in the cache folder, with the FIDO metadata that shows whether a key is genuine.
 
 The name of the file contains its digest, so a damaged index is not used. The index needs no signature, because anyone
 who can write to the cache folder could also change this program. A certificate chain is trusted only if it leads to a
@@ -246,7 +246,7 @@ def _open(
     tell: Callable[[str], None],
     name: str,
 ) -> MetadataIndex:
-    """Open the index that was built from a file's present content, or build it. `read` reads and verifies the file.
+    """Open the index of a metadata file's present content, and build it if there is none. `read` verifies the file.
 
     `root` is the SHA-256 of the trusted root certificate, or None for unsigned metadata. Messages call the file `name`.
     """

@@ -218,7 +218,10 @@ class OathCard:
                 applet.delete(label)
 
     def reach(self, entry: Entry) -> None:
-        """Raise Unreachable if the entry's key may be plugged in but does not respond, or if several keys match."""
+        """Raise Unreachable if the entry's key could be one that does not respond, or if several keys match.
+
+        Raise nothing if the key is not plugged in.
+        """
         try:
             self._home(entry.intent)
         except Unreachable:
@@ -250,9 +253,10 @@ class OathCard:
         return homes[0]
 
     def _holding(self, intent: Intent, found: list[OathKey]) -> list[OathKey]:
-        """Return the keys that have a credential with the intent's label. This is for credentials of another computer.
+        """Return the keys that have a credential with the intent's label, if nothing but the label is known.
 
-        For those, only the label is known here. Return an empty list if the intent has the key's identity (`card`).
+        That is the case if another computer wrote the credential. Otherwise the intent has the key's identity (`card`),
+        and the result is empty.
         """
         if intent.card is not None:
             return []

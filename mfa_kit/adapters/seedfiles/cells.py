@@ -60,7 +60,7 @@ def factor_named(text: str) -> Factor:
 
 
 def split_lines(text: str) -> list[str]:
-    """Return the lines as editors count them, unlike str.splitlines, which also splits at other characters."""
+    """Return the lines of a text, as editors count them. str.splitlines would also split at other characters."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 

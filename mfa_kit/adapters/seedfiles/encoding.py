@@ -96,10 +96,10 @@ def seeded_token(where: str, token: Token, seed: Seed, other: Seed | None = None
 
 
 def gather_reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]) -> Decoding:
-    """Return the Decoding (the tokens of a seed file and the rows that were left out) with the rows in `found`.
+    """Gather the rows in `found` into a Decoding: the tokens of a seed file, and the rows that were dropped.
 
     If a serial occurs twice, the second row is dropped. If the two rows differ in the seed or in a parameter, both are
-    dropped. Different spellings of a serial are equal, because people and scanners spell it differently.
+    dropped. Different spellings of a serial count as equal, because people and scanners spell serials differently.
     """
     keys: dict[str, SeededToken] = {}
     dropped: list[DroppedRow] = []

@@ -108,7 +108,10 @@ def _unknown(header: Cells) -> list[int]:
 
 
 def _quoted(header: Cells, columns: Sequence[int]) -> str:
-    """Return the names of columns, separated by commas. If a name may be a seed, the number is used instead."""
+    """Return the names of columns, separated by commas.
+
+    A name that could be a seed is replaced by the number of its column.
+    """
     return ", ".join(one_line(header[at]) if _is_name(header[at]) else f"column {at + 1}" for at in columns)
 
 

@@ -40,7 +40,7 @@ Rows = Iterator[SeedRow | DroppedRow | None]
 class TableLayout:
     """A table layout.
 
-    `recognizes` returns whether a first row has this layout. `read` returns the rows, given all rows and the first one.
+    `recognizes` returns whether the first row of a table has this layout. `read` gets all rows and the first one.
     `encoding` is set if the layout allows only one encoding. `notes` returns notes for the user, given the first row.
     """
 

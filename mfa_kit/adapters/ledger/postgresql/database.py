@@ -78,7 +78,7 @@ class PostgresqlDatabase:
             hint = "restore the database from a backup; devices in IAM are not affected; see docs/shared-state.md"
             raise IntegrityFault(f"the ledger {self._address.label} is damaged: {error}", hint) from None
         except errors.InsufficientPrivilege as error:
-            what = f"the ledger {self._address.label} refuses this: {describe(error)}"
+            what = f"your role lacks a privilege in the ledger {self._address.label}: {describe(error)}"
             raise IntegrityFault(what, "ask its owner to grant the privileges: mfa-kit ledger grants --help") from None
         except psycopg.Error as error:
             what = f"the ledger {self._address.label} cannot be used: {describe(error)}"
@@ -101,7 +101,7 @@ class PostgresqlDatabase:
                         self._lose(describe(error) if isinstance(error, psycopg.Error) else str(error))
                     raise
         except UnicodeError:
-            raise IntegrityFault("the ledger stores no text with invalid characters", "correct the name") from None
+            raise IntegrityFault("the ledger cannot store a name with invalid characters", "correct the name") from None
 
     def _lose(self, cause: str) -> None:
         if self._held:
@@ -203,7 +203,7 @@ class PostgresqlDatabase:
             [[holder]] = session.run([("select holder($1)", (run,))])
         if holder is None:
             return IntegrityFault(
-                f"the server was restarted, and the process that {doing} may not know that yet",
+                f"the server was restarted, and the process that {doing} could still be running",
                 "wait for a minute, then run this again",
             )
         return IntegrityFault(f"{holder} {doing}", "wait until it ends, or end it; then run this again")

@@ -49,7 +49,7 @@ OWNER_USES = ("pg_try_advisory_lock(bigint)", "pg_try_advisory_lock_shared(bigin
 def grants(desks: Mapping[str, str], auditors: Sequence[str]) -> str:
     """Return the SQL that gives these roles their privileges. The roles must exist.
 
-    `desks` has the team of each role that may write, by the role's name. `auditors` are the names of roles that may
+    `desks` maps the name of each role that may write to its team. `auditors` are the names of roles that may
     only read, and see the rows of all teams. The SQL can be run several times, and again later for more roles.
     """
     return "\n".join([*_groups(), *_members(desks, auditors), ""])
