@@ -28,7 +28,7 @@ UNIT = re.compile(r"r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}")
 class Matching(click.ParamType[str]):
     """A parameter type: a text that a pattern must match completely.
 
-    For any other text, the error is "TEXT is not" and `meaning`, with `hint`.
+    For any other text, the error says that the text is not `meaning`, such as "the name of a role".
     """
 
     name = "text"

@@ -7,8 +7,8 @@ from mfa_kit.wiring.settings import Settings
 def confirm_removal(entry: Entry, *, when: str, settings: Settings) -> None:
     """Ask the user to type the name of the device to remove, unless --yes is given.
 
-    `entry` is the journal's entry for the device. `when` is the end of the prompt's sentence, and says when the device
-    will be removed. Raise Declined if the user types something else or cannot be asked.
+    `entry` is the journal's entry for the device. `when` says when the device will be removed, such as "after the new
+    device works". Raise Declined if the user types something else or cannot be asked.
     """
     if not settings.yes:
         settings.interaction.confirm(

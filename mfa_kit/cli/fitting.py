@@ -109,7 +109,7 @@ def _word(cell: str) -> int:
 def _widths(widest: Sequence[int], words: Sequence[int], width: int) -> list[int]:
     """Return the widths of the columns. The widest columns are narrowed until the table fits into `width`.
 
-    `widest` has the width of each column's widest cell, and `words` that of its longest word.
+    `widest` has the width of each column's widest cell, and `words` the width of each column's longest word.
     """
     widths, room = [*widest], width - len(GAP) * (len(widest) - 1)
     prose, least_of_all = [min(PROSE, each) for each in widest], [min(LEAST, each) for each in widest]

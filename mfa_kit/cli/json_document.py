@@ -8,7 +8,8 @@ from mfa_kit.cli.results import VERSION, Results
 def json_document(results: Results) -> str:
     """Return the results as one JSON object on one line, with the name and version of its schema.
 
-    A list is in the field `rows`. If the results have a `search`, return only the part of the object that it finds.
+    A list is in the field `rows`. If the results have a `search`, return only the part that `search`
+    finds in the object.
     """
     fields = results.rows[0] if results.single else {"rows": results.rows}
     document = {"schema": f"mfa-kit/{results.schema}", "version": VERSION, **fields}

@@ -229,7 +229,7 @@ class Program(Noun):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command.
 
-        Raise InternalError in place of an EOFError or OSError, unless it occurred while writing output.
+        Raise InternalError in place of an EOFError or OSError, unless that error occurred while writing output.
         """
         try:
             return super().invoke(ctx)

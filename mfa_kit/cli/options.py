@@ -261,7 +261,7 @@ def common(*, needs_config: bool = True) -> "Settings":
 def _configuration(on_fault: Callable[[MfaKitError], None]) -> "Config":
     """Return the values in the configuration file.
 
-    If the file is invalid, call `on_fault`, which may raise. If it does not raise, return the defaults.
+    If the file is invalid, call `on_fault`. If that raises no exception, return the defaults.
     """
     from mfa_kit.wiring import config
 
@@ -343,7 +343,7 @@ def _where(ctx: click.Context) -> Iterator[None]:
 class Verb(click.Command):
     """A command that does something. With `html`, its result can also be an HTML page.
 
-    The verb's function may have the parameters `settings` and `output`. A parameter `read_settings` receives a function
+    The verb's function can have the parameters `settings` and `output`. A parameter `read_settings` receives a function
     that returns the settings, or raises an error if the configuration file is invalid.
 
     Without `needs_config`, the verb works even if the configuration file is invalid. Verbs that decrypt backups need

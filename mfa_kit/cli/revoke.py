@@ -20,7 +20,7 @@ from mfa_kit.wiring.settings import Settings
 @click.argument("user")
 @options.DEVICE
 @click.option(
-    "--lost", is_flag=True, help="The device is lost: do not ask for the key, and print how to end its sessions."
+    "--lost", is_flag=True, help="The device is lost: do not ask for the key, and print how to end the user's sessions."
 )
 @click.option(
     "--leave-without-mfa",

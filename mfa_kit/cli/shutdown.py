@@ -36,10 +36,10 @@ def stop_on_signals(
 ) -> Iterator[Event]:
     """Set `stop` and call `also` on the first SIGINT or SIGTERM.
 
-    A message then says which work will still be finished; `waits_for` returns the words for it. On the second signal,
-    call `break_off` and raise KeyboardInterrupt.
+    A message then says which work will still be finished. `waits_for` returns the name of this work. On the second
+    signal, call `break_off` and raise KeyboardInterrupt.
 
-    Yield an event that only a signal sets. `stop` may also be set by other code.
+    Yield an event that only a signal sets. Other code can set `stop` too.
     """
     asked = Event()
 

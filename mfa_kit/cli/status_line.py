@@ -1,4 +1,7 @@
-"""The last line of the terminal, which shows what a long operation is doing. Like terminal.py, it moves the cursor."""
+"""The last line of the terminal, which shows what a long operation is doing.
+
+Like terminal.py, this module moves the cursor.
+"""
 
 import math
 import os
@@ -24,7 +27,7 @@ LONG = 3.0
 
 
 class Redrawable:
-    """Progress that may have a status line."""
+    """Progress with or without a status line."""
 
     def refresh(self) -> bool:
         """Draw the status line now. Return whether there is a status line."""

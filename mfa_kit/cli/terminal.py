@@ -1,8 +1,8 @@
 """The only module that uses the terminal. It asks questions on /dev/tty, so pipes do not interfere.
 
 All control sequences of the program are in this file and in status_line.py. Secrets are shown on the alternate screen.
-They are erased line by line, because a terminal multiplexer keeps the content of a screen that is erased at once. If no
-question may be asked, `Nobody` is used instead of the terminal, and raises Declined.
+They are erased line by line, because a terminal multiplexer keeps the content of a screen that is erased at once. If
+the user cannot be asked, `Nobody` is used instead of the terminal, and raises Declined.
 """
 
 import math
@@ -50,7 +50,7 @@ FATAL = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Nobody:
-    """Replaces the user's terminal in a command that may not ask questions, or has no terminal.
+    """Takes the place of Terminal in a command that must not ask questions, or has no terminal.
 
     Each question raises Declined with the reason `why`.
     """
@@ -208,7 +208,7 @@ class Terminal:
         return came[0] if came else line.strip()
 
     def show(self, *parts: Secret[str], instead: str) -> None:
-        """Show secrets on the alternate screen, above the questions. Raise UsageFault if they do not fit."""
+        """Show secrets on the alternate screen, above the questions. Raise UsageFault if the secrets do not fit."""
         page = self._fitting_page(parts)
         high, lines = (0, 0) if page else self._room(parts, instead=instead)
         if not self._shown:

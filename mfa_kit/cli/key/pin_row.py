@@ -1,4 +1,4 @@
-"""The result row of a FIDO key after its PIN was changed or it was reset."""
+"""The result row of a FIDO key after a change of its PIN or a reset."""
 
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.security_keys.authenticator import KeyInfo

@@ -1,4 +1,4 @@
-"""The keys that are plugged in: one row per key, even if it is of several kinds (FIDO and OATH)."""
+"""The keys that are plugged in: one row per key, even if the key is of several kinds (FIDO and OATH)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,10 +72,10 @@ def _same(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyR
 
 
 def _by_name(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyRow]) -> int | None:
-    """Find the row in `others` with a key name (`key`) with which a reader name of `row` begins. Return its index.
+    """Return the index of the row in `others` after whose key the reader of `row` is named, otherwise None.
 
-    A USB key is its own reader, so the name of the reader begins with the name of the key. Return None unless exactly
-    one row in `others` matches `row`, and no other row in `rows` matches that row.
+    A USB key is its own reader, so the name of the reader begins with the name of the key. Return None also if several
+    rows in `others` match, or if several rows in `rows` match the row that was found.
     """
     named = [(number, other) for number, other in others if _named_after(row, other)]
     if len(named) != 1 or sum(_named_after(each, named[0][1]) for each in rows) != 1:

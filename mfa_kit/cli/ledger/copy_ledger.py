@@ -14,8 +14,9 @@ from mfa_kit.wiring import shared_ledger
     "--from", "folder", type=Path, metavar="DIR", help="The folder of the ledger, if it is not this computer's own."
 )
 def copy_ledger(*, folder: Path | None, output: Output) -> None:
-    """Copy a computer's ledger to PostgreSQL, as the owner. Rows that are there already are not copied again.
+    """Copy a computer's ledger to PostgreSQL. Your role must be the owner of the ledger there.
 
-    The times of rows are kept. The ledger on the computer is not changed.
+    Rows that were copied before are not copied again. The times of rows are kept. The ledger on the computer is not
+    changed.
     """
     output.one("ledger-copy", dict(shared_ledger.copy_ledger(folder)))

@@ -156,7 +156,7 @@ def _by_severity(read: Sequence[ReadAccount]) -> str:
 
 
 def _coverage(read: Sequence[ReadAccount]) -> Iterator[str]:
-    """Yield the HTML of a chart of how the users of all accounts who have a console password sign in."""
+    """Yield the HTML of a chart: how users with a console password sign in, in all accounts together."""
     ways: Counter[str] = sum((Counter(each.overview.ways) for each in read), Counter())
     yield "<h2>How users sign in</h2>"
     if not ways:

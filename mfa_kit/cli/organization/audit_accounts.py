@@ -36,7 +36,7 @@ NARROW = ("account_name", "account", "state", "critical", "high", "unknown", "wi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Questions:
-    """What is the same in the audit of every account: the rules and the options."""
+    """The rules and options of an audit, which are the same for all accounts."""
 
     rules: Sequence[AuditRule]
     limits: Limits

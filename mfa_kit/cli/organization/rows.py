@@ -52,10 +52,9 @@ def print_rows(
 
 
 def _rows(visit: Visit[Sequence[ResultRow]], fields: Sequence[str]) -> list[ResultRow]:
-    """Return the rows of an account.
+    """Return the rows of an account. The cell `why` stays as it is in each row, or is None.
 
-    If the account was not read, return one row, whose cell `why` has the reason. In the other rows, `why` is the cell
-    `why` of the row itself, or None.
+    If the account was not read, return one row, with the reason in the cell `why`.
     """
     names = [name for name in fields if name != "why"]
 

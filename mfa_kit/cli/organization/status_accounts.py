@@ -31,7 +31,7 @@ def status_in_accounts(
 ) -> int:
     """List the users of many accounts with their devices. Return the exit code.
 
-    Raise UsageFault if `user` or --backup-dir is given, because they are only for one account. `of_one_account` are the
+    Raise UsageFault if `user` or --backup-dir is given, because these need a single account. `of_one_account` are the
     options that the list of many accounts does not use.
     """
     if user or of_one_account["backup_dir"]:

@@ -37,7 +37,7 @@ EMPTY = "nothing to remove"
 def clean(
     *, older_than: float, limit: int, lost: str | None, password_stdin: bool, settings: Settings, output: Output
 ) -> None:
-    """Remove unassigned devices: those of interrupted runs on this computer, and old ones of other computers."""
+    """Remove unassigned devices: those of interrupted runs on this computer, and old devices of other computers."""
     oath_keys = OathKeys(settings, password_stdin=password_stdin)
     with open_desk(settings, METHODS, oath_keys=oath_keys) as (desk, caller):
         with settings.progress.showing("reading unassigned devices"):

@@ -23,7 +23,7 @@ def account_words(text: str, account: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountProgress(Redrawable):
-    """Progress of the account with this ID and label. Its lines may be printed between those of other accounts."""
+    """Progress of the account with this ID and label. Lines of other accounts can appear between its lines."""
 
     progress: LiveProgress
     id: str

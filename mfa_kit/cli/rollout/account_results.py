@@ -69,7 +69,7 @@ def counts_of(works: Iterable[AccountWork]) -> Counter[RowOutcome]:
 
 
 def show_accounts(schema: str, works: Sequence[AccountWork], *, output: Output) -> None:
-    """Print a row per account, except in the forms that `show_users` prints."""
+    """Print a row per account. In JSON and CSV, print nothing, because `show_users` prints the result."""
     shown = _shown(works)
     rows = [_counted_row(work, shown) for work in works]
     if output.form == "jsonl":
@@ -127,7 +127,7 @@ def _empty(work: AccountWork) -> ResultRow:
 
 
 def report_failed(works: Iterable[AccountWork], progress: Progress) -> None:
-    """Print each reason why work failed or was skipped, with the accounts for which it is the reason."""
+    """Print each reason why work failed or was skipped, with the accounts to which the reason applies."""
     by_state: dict[str, list[tuple[OrgAccount, str]]] = {}
     for work in works:
         if reason := why_not_done(work):
@@ -177,7 +177,7 @@ def _raise_if_none_worked(works: Sequence[AccountWork]) -> None:
     """If the work failed in all accounts, raise one error with the reason of the first account.
 
     If the errors of all accounts have the same class, the error has that class and exit code. Otherwise, or if an
-    account could not be opened, its class is AwsFault, as for verbs that read.
+    account could not be opened, the class is AwsFault, as in commands that only read.
     """
     errors = [work.error for work in works if work.error]
     if not errors or len(errors) < len(works):

@@ -42,8 +42,8 @@ NARROW = ("account_name", "state", *ACTIONS, "no_own_copy")
 class RosterSource:
     """The files of the command.
 
-    `file` is the roster, or None if users are selected without a roster. `skip_bad` is the file for its rows with
-    errors, and `out` the file for the index.
+    `file` is the roster, or None if users are selected without a roster. `skip_bad` is the file for the
+    roster's rows with errors, and `out` the file for the index.
     """
 
     file: Path | None

@@ -96,7 +96,7 @@ def report_without_plan(
     for accounts, why in by_reason(reasons):
         progress.alert(f"no plan for {accounts_in_words(accounts)}, which could not be read: {why}")
     if others := _not_in(index, selection):
-        progress.note(f"not in {path}: {count_of(len(others), 'account')}: {labels(others)}")
+        progress.note(f"{count_of(len(others), 'account')} not in {path}: {labels(others)}")
     return any(each.id not in closed for each in unplanned)
 
 

@@ -128,7 +128,7 @@ def _percent(part: int, total: int) -> str:
 def _causes(failed: Sequence[RowResult]) -> str:
     """Return a table of the failures by cause as HTML, or "" if there are none.
 
-    A row has the number of users, and the first user with the message.
+    A row has a cause, the number of users who failed for this cause, and the name and the error of the first of them.
     """
     if not failed:
         return ""

@@ -25,7 +25,8 @@ def read_selection(
 def check_files(roster: Path | None, out: Path, skip_bad: Path | None, *, selects: bool, only: str | None) -> None:
     """Raise click.UsageError if a plan has neither a roster nor a selection, or both.
 
-    `only` may be added to either of them, or be the whole selection. Raise UsageFault if two files have the same path.
+    `only` (--only) can restrict either of them, or can be the whole selection. Raise UsageFault if two files
+    have the same path.
     """
     if selects if roster else not (selects or only):
         raise click.UsageError(

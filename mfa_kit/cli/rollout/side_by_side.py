@@ -124,7 +124,7 @@ class SideBySide:
         users, left = sum(work.total for work in self.works), sum(work.left for work in self.works)
         accounts = sum(not work.left or bool(work.error) for work in self.works)
         failed = sum(tally.failed for tally in tallies)
-        waits = f", {self.turns.waits_for} of other workers" if self.turns.waits_for else ""
+        waits = f", {self.turns.waits_for} with other workers" if self.turns.waits_for else ""
         return (
             f"{users - left} of {users} users, {accounts} of {len(self.works)} accounts, {failed} failed, "
             f"{rate:.1f} users/s{waits}"

@@ -193,7 +193,7 @@ def _users(plan: Plan, only: str | None) -> set[str]:
 def _look_up_results(
     plan: Plan, steps: Sequence[PlanStep], *, ports: RolloutPorts, digest: str, progress: LiveProgress
 ) -> dict[str, RowResult]:
-    """Return the status of each user of the plan, by user name. Only the users of `steps` are looked up one by one."""
+    """Return the status of each user of the plan, by user name. Devices are looked up only for the users of `steps`."""
     users = {step.user for step in steps}
     found = look_up_status(
         plan,

@@ -62,7 +62,7 @@ class Tally:
     def keep(self, result: RowResult) -> None:
         """Count a result without reporting progress. In JSON Lines, print the result at once.
 
-        Raise OSError if it cannot be printed and there is no `stop`.
+        Raise OSError if the result cannot be printed and there is no `stop`.
         """
         self.results.append(result)
         self.failed += result.outcome is RowOutcome.FAILED

@@ -57,7 +57,7 @@ class Turns(Protocol):
         ...
 
     def leave(self, work: AccountWork) -> None:
-        """Note that the work in an account has ended, or did not begin."""
+        """Record that the work in an account has ended, or did not begin."""
         ...
 
 
@@ -65,7 +65,7 @@ class Turns(Protocol):
 class OneByOne:
     """Turns of a command that works in each account once, even if other processes work there.
 
-    It skips an account whose `why` has a reason.
+    Accounts whose `why` has a reason are skipped.
     """
 
     works: Sequence[AccountWork]

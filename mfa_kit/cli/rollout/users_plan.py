@@ -93,7 +93,7 @@ def _lookup(
 ) -> DeviceLookup:
     """Return a function that looks up users' devices: in IAM, or in the report `trusted` if it is not None.
 
-    The report has no serials, so a phrase replaces them.
+    The report has no serials of devices, so the function returns a phrase in place of a serial.
     """
     if trusted is None:
         return lambda users: look_up_counted(users, ports.desk, workers=workers, progress=progress)

@@ -1,4 +1,4 @@
-"""`mfa-kit rollout work`: enroll the users of the accounts that no other worker has, until none is left."""
+"""`mfa-kit rollout work`: enroll the users of a plan or an index, as one of several processes."""
 
 from pathlib import Path
 

@@ -131,7 +131,7 @@ def _clocks(box: Box) -> ResultRow:
 
 
 def _histogram_text(offsets: Sequence[int]) -> str:
-    """Return a histogram of clock offsets, which are in seconds, as text; "" without offsets.
+    """Return a histogram of clock offsets (in seconds) as text; "" without offsets.
 
     There is one line per bin, with a bar whose length is relative to the largest bin.
     """

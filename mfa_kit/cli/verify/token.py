@@ -109,8 +109,8 @@ def _verify_without_seed(
 ) -> int:
     """Check the display of a token that AWS sold, and return the exit code.
 
-    If `probe_user` is given, AWS also checks the codes. Raise UsageFault if the serial is not one that AWS sold and
-    `probe_user` is not given.
+    If `probe_user` is given, AWS also checks the codes. Otherwise, raise UsageFault unless the serial looks like that
+    of a token sold for AWS.
     """
     if not probe_user and not sold_by_aws(serial):
         raise UsageFault(
@@ -147,8 +147,8 @@ def _judged(
 ) -> tuple[SeededToken, Match | Mismatch] | Undecided:
     """Check the codes of a token against its seed, and return the token with the result.
 
-    Return Undecided if the codes were mistyped or prove nothing. Raise UsageFault if they do not decide whether the
-    seed is hex or base32.
+    Return Undecided if the codes were mistyped or prove nothing. Raise UsageFault if the codes do not decide whether
+    the seed is hex or base32.
     """
     if mistyped := matching.typing_error(typed):
         return mistyped
