@@ -1,7 +1,7 @@
-"""Recognizes a lab by an environment variable with its loopback endpoint and a token that only labs have.
+"""Recognizes a lab by an environment variable, which has the lab's loopback endpoint and a token that only labs have.
 
-The account number does not identify a lab, because other simulators use the same number. Credentials do not identify it
-either, because each user of a lab has different credentials.
+The account number does not identify a lab, because other simulators use the same number. Credentials do not identify a
+lab either, because each user of a lab has different credentials.
 """
 
 import re

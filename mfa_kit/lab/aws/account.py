@@ -1,4 +1,4 @@
-"""One AWS account: its users and devices, its issued credentials, its clock, and its listings, which may lag."""
+"""One AWS account: its users, devices, credentials and clock. List operations may show changes with a delay (lag)."""
 
 import re
 import secrets
@@ -65,10 +65,11 @@ class Membership(Protocol):
 class Principal:
     """The principal that signed a request.
 
-    `mfa` is None for a user's own keys, where the request context has no aws:MultiFactorAuthPresent. `mfa_at` is the
-    Unix time of the code. `policy` is the session policy. `user` is the owner of the keys, or the user who called
-    GetSessionToken or GetFederationToken. `source_identity` is that of AssumeRole. In a chain of roles, all sessions
-    have the same one.
+    `mfa` says whether the session has MFA. It is None for a user's own access keys, because requests with these do not
+    have the key aws:MultiFactorAuthPresent. `mfa_at` is the Unix time of the code. `policy` is the session policy.
+    `user` is the owner of the access keys, or the user who called GetSessionToken or GetFederationToken.
+    `source_identity` is the SourceIdentity of AssumeRole. In a chain of roles, all sessions have the same
+    `source_identity`.
     """
 
     arn: str

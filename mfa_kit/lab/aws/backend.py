@@ -1,7 +1,8 @@
 """Extends moto's IAM backend: more of IAM's checks, user names that ignore case, and devices that check codes.
 
 moto keeps its backends in a process-wide dictionary. A lab's account has a backend of its own instead, so each lab
-starts fresh. moto's users look up their tags and groups in that dictionary. The lab's users carry their own.
+starts fresh. moto's users look up their tags and groups in that dictionary; the lab's users store their tags and groups
+themselves.
 """
 
 import json

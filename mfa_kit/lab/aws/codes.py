@@ -18,7 +18,7 @@ UNABLE = (
     "MultiFactorAuthentication failed, unable to validate MFA code.  "
     "Please verify your MFA serial number is valid and associated with this user."
 )
-# The errors for a token that AWS does not know, by the HTTP status in the setting `unknown_serial`.
+# The error codes for a serial that AWS does not know, by the HTTP status in the setting `unknown_serial`.
 UNKNOWN_SERIAL = {400: "ValidationError", 403: "InvalidAuthenticationCode", 404: "NoSuchEntity"}
 
 
@@ -69,8 +69,8 @@ def code(secret: str, counter: int) -> str:
 class DeviceCodes:
     """What IAM remembers about the codes of one device.
 
-    `last` is the counter (T in RFC 6238) of the last code that IAM accepted, or -1. `skew` is the offset, in steps of
-    30 s, at which the last pair was found.
+    `last` is the counter (T in RFC 6238) of the last code that IAM accepted, or -1. `skew` is the number of 30 s steps
+    by which the device's clock was ahead of AWS's clock when IAM last accepted a pair of codes.
     """
 
     secret: str
@@ -78,10 +78,10 @@ class DeviceCodes:
     last: int = -1
 
     def accept_pair(self, first: str, second: str, *, now: float, settings: LabSettings) -> bool:
-        """Accept two consecutive codes that are both newer than the last accepted pair, and store their offset.
+        """Accept two consecutive codes that are newer than the last accepted pair. Store the new `skew` and `last`.
 
-        Return False for any other pair, and change nothing. The search begins at the current step plus the device's
-        skew, and goes outwards.
+        Return False for any other pair, and change nothing. The search begins at the current step plus `skew`, and
+        continues with ever more distant steps on both sides.
         """
         here = int(now) // PERIOD
         for offset in nearest_first(self.skew, behind=settings.pair_behind, ahead=settings.pair_ahead):

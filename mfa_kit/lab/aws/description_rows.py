@@ -13,7 +13,7 @@ NAME = wire.compile_pattern(r"[\w+=,.@-]+")
 Table = Mapping[str, type]
 T = TypeVar("T")
 
-# The name of each field with the type of its value. The error for an unknown field lists them.
+# Each table maps the names of fields to the types of their values. The error for an unknown field lists its table.
 DOCUMENT: Table = {
     "schema": str,
     "version": int,

@@ -17,7 +17,8 @@ ORGANIZATION, ROOT = "o-lab0000000", "r-lab0"
 # AWS attaches this policy to each root, OU and account (Organizations user guide, "Service control policies").
 FULL_ACCESS = "p-FullAWSAccess"
 FULL_ACCESS_DOCUMENT = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
-# The features of centralized root access (API ListOrganizationsFeatures), and the service of its administrators.
+# The features of centralized root access (API ListOrganizationsFeatures). Besides the management account, the delegated
+# administrators of this service (IAM) may list them and call AssumeRoot.
 CREDENTIALS, SESSIONS = "RootCredentialsManagement", "RootSessions"
 IAM_SERVICE = "iam.amazonaws.com"
 

@@ -209,8 +209,9 @@ def default_version(policy: ManagedPolicy) -> str:
 class Layer(NamedTuple):
     """One set of policies that decides about a request.
 
-    `kind` is its name in IAM's messages, and `article` the article before it (a or an). `documents` are JSON. With
-    `must_allow`, one of them must allow the request; otherwise it is enough that none denies it.
+    `kind` is the name of the set in IAM's messages, and `article` the article before this name (a or an). `documents`
+    are the policies, as JSON. With `must_allow`, at least one policy must allow the request; otherwise it is enough
+    that no policy denies the request.
     """
 
     article: str

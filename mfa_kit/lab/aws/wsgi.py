@@ -170,7 +170,7 @@ class LabApplication:
         return flask
 
     def _s3(self, environ: WSGIEnvironment) -> HttpResponse:
-        """Let moto answer calls to S3 one at a time, because it checks a condition and writes in two steps."""
+        """Let moto answer calls to S3 one at a time. In a conditional write, moto first checks and then writes."""
         with self._s3_lock:
             return self._moto(environ)
 
@@ -240,7 +240,7 @@ class LabApplication:
             return _Call(environ, s3.SERVICE, inner=inner), s3.s3_operation(environ)
         fields = parse_qs(body.decode("utf-8", "replace")) or parse_qs(environ.get("QUERY_STRING", ""))
         operation = fields.get("Action", [""])[0]
-        # moto takes an unsigned request for one of S3, which it answers.
+        # moto would treat an unsigned request as a request to S3, and answer it.
         inner = self._moto if "HTTP_AUTHORIZATION" in environ else _refuse_unsigned
         return _Call(environ, "sts" if operation in STS else "iam", inner=inner), operation
 

@@ -104,15 +104,15 @@ class LongResponse:
         return self.start(self._left)
 
     def hold(self, data: bytes) -> bytes:
-        """Keep a response, and return only a status word: MORE, or OK if the response is empty.
+        """Store a response that `next` returns later. Return only a status word: MORE, or OK if the response is empty.
 
-        This is the answer to a command whose Le counts as 0, which requests no data.
+        Cards answer so if the command's Le counts as 0, which means that the command requests no data.
         """
         self._left = data
         return stalled() if data else StatusWord.OK.to_bytes(2)
 
     def hold_next(self) -> bytes:
-        """Return only a status word for the rest of the response, as `hold` does."""
+        """Keep the rest of the response, and return only a status word, as `hold` does."""
         return self.hold(self._left)
 
     def forget(self) -> None:

@@ -31,7 +31,7 @@ class ClientPin:
     """The PIN of one security key.
 
     `hash` is LEFT(SHA-256(PIN), 16), or None while no PIN is set. `length` is the PIN's length in code points. With
-    `stays_blocked`, a key whose PIN is blocked reports this until it gets the right PIN, even after it was unplugged
+    `stays_blocked`, a blocked PIN stays blocked after the key was unplugged, until the key gets the right PIN
     (pico-fido). `wrong_pin` is the status for a wrong PIN. `tries` counts the PINs that were sent, right or wrong, for
     tests.
     """

@@ -77,11 +77,11 @@ class KeyModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyBehavior:
-    """How a key behaves. `touch` is the time in seconds until it is touched; None means never.
+    """How a key behaves. `touch` is the time in seconds until the user touches the key; None means never.
 
     `attestation` is the format of attestation statements (WebAuthn, 8): packed, self (packed without a certificate),
     fido-u2f or none. Any other name produces a meaningless statement. Each signature adds `count` to the signature
-    counter. The key never sets the flags of authenticatorData in `hide`. `keep` makes every credential resident.
+    counter. `hide` has the flags that the key never sets in authenticatorData. `keep` makes every credential resident.
     `reset_within` is the time in seconds after power-up in which the key accepts a reset. `configurable` is whether the
     key supports authenticatorConfig.
     """
