@@ -425,9 +425,10 @@ def actions_named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
 
 @lru_cache(maxsize=4096)
 def _work(boundary: str | None) -> tuple[tuple[str, str], ...]:
-    """Return pairs of action and resource that represent all work.
+    """Return pairs of an action and a resource, which are samples of all that a user may have to do.
 
-    With a permissions boundary, return pairs that represent what the boundary allows, or may allow, with MFA.
+    With a permissions boundary, return those samples, and those actions named in the boundary, that the boundary allows
+    with MFA, or may allow. If there are none, return the samples.
     """
     everything = tuple((action, "*") for action in WORK)
     if boundary is None:

@@ -1,4 +1,4 @@
-"""What is known about the root user of an account: its credentials and MFA devices, and who manages them."""
+"""What is known about an account's root user: credentials, MFA devices, and whether the organization manages them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

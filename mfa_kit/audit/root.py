@@ -30,7 +30,10 @@ NO_ROOT = "accounts in this partition have no root user that signs in"
 
 
 def _why_no_root(scene: Scene) -> str | None:
-    """Return why root cannot sign in, or None if it can: the partition has no root, or root has no password."""
+    """Return why root cannot sign in, or None if root can sign in.
+
+    The reasons are a partition without root users, and a root user without a password.
+    """
     if not scene.snapshot.has_root:
         return NO_ROOT
     if scene.snapshot.root.password is not False:
@@ -152,7 +155,10 @@ def root_keys(scene: Scene) -> Iterator[Observation]:
     references=("CIS 3.0 1.7",),
 )
 def root_use(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding for root's password and each of its access keys used in the last `limits.root_used` days."""
+    """Yield a Finding for each credential of root, the password or an access key, that was used recently.
+
+    Recently means in the last `limits.root_used` days.
+    """
     if why := _why_no_root(scene):
         yield NotApplicable(why)
         return
@@ -199,9 +205,9 @@ def root_central(scene: Scene) -> Iterator[Observation]:
 
 
 def _not_stored(scene: Scene) -> Iterator[Observation]:
-    """Yield an Unsure, with the reason that the snapshot does not have the state of centralized root access.
+    """Yield an Unsure that says that the snapshot lacks the state of centralized root access.
 
-    Yield nothing if the snapshot has a Hole for it, which already says why it could not be read.
+    Yield nothing if reading this state failed: the snapshot then has a Hole, which gives the reason.
     """
     if scene.snapshot.hole(Part.CENTRAL_ROOT) is None:
         yield Unsure("organization", "the snapshot does not show this: take a new one with mfa-kit audit --snapshot")

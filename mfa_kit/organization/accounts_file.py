@@ -62,8 +62,9 @@ def number_accounts(index: int, _: str | None) -> str:
 def parse_accounts(document: object, *, locate: Locate = number_accounts) -> ParsedAccounts:
     """Parse the content of an accounts file, which is the value that was read from JSON or YAML.
 
-    Return the valid accounts, and the errors of the others. `locate` returns where an account is in the file, for its
-    errors. Raise UsageFault if there is no list of accounts, or if a top-level key is unknown or invalid.
+    Return the valid accounts, and the errors of the others. `locate` returns where an account is in the file, which is
+    part of the account's errors. Raise UsageFault if there is no list of accounts, or if a top-level key is unknown or
+    invalid.
     """
     items, shared = _top(document)
     accounts: list[OrgAccount] = []

@@ -1,4 +1,4 @@
-"""The port (Protocol) through which an audit of many accounts writes its results to folders, and reads them again."""
+"""The port (Protocol) through which an audit of many accounts writes its results, and reads those of an earlier run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -40,5 +40,8 @@ class AccountFolders(Protocol):
         ...
 
     def snapshot(self, account: str) -> Snapshot | None:
-        """Return what an earlier run read in the account with this ID, or None if no run read it completely."""
+        """Return the snapshot that an earlier run took of the account with this ID.
+
+        Return None if no run has read the account completely.
+        """
         ...

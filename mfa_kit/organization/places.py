@@ -95,7 +95,7 @@ class Places(Generic[S, T]):
         self._act, self._number, self._stopped, self._waits_for = act, number, stopped, waits_for
         self._free, self._lock = number, threading.Lock()
         self._going: dict[Future[T], S] = {}
-        # An event is a finished item, or None if a place became free.
+        # An event is the future of a finished item, or None if an item started to wait, so that another may start.
         self._events: SimpleQueue[Future[T] | None] = SimpleQueue()
 
     def work_through(

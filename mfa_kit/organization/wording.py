@@ -45,8 +45,8 @@ def accounts_in_words(accounts: Sequence[OrgAccount]) -> str:
 def by_reason(found: Iterable[tuple[OrgAccount, str]]) -> list[tuple[list[OrgAccount], str]]:
     """Group pairs of an account and a reason by the reason. Return pairs of a list of accounts and their reason.
 
-    The groups are in the order of their first accounts. A reason may contain the ID or label of its account. In the
-    reason of several accounts, the word ACCOUNT replaces them.
+    The groups are in the order of their first accounts. A reason may contain the ID or label of its account. If several
+    accounts have the reason, the word ACCOUNT replaces the ID and the label.
     """
     groups: dict[str, list[tuple[OrgAccount, str]]] = defaultdict(list)
     for account, reason in found:

@@ -135,8 +135,9 @@ def _access(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> list
 class _Work:
     """The effect that a policy would have on the actions of a user.
 
-    `would` says whether the policy would stop all work, or None if that is unknown. `does` says whether today's
-    policies already deny all work. `lost` lists the actions that would be denied, as text.
+    `would` says whether the policy would make today's policies deny all work (all actions except those of the user's
+    own sign-in), or None if that is unknown. `does` says whether they already do so without it. `lost` lists the
+    actions that would be denied, as text.
     """
 
     would: bool | None
@@ -343,7 +344,8 @@ class Comparison:
 def compare_with_simulator(document: str, account: AccountSource) -> Comparison:
     """Compare mfa-kit's decisions on a policy with those of iam:SimulateCustomPolicy, and return the differences.
 
-    Both decide on some actions for access keys, for console sessions without MFA and for sessions with MFA.
+    A few actions are decided three times: for access keys, for console sessions without MFA, and for sessions with MFA.
+    Two decisions differ if exactly one of them is an explicit deny.
     """
     differing = []
     actions = (*WORK, "sts:GetSessionToken", "iam:ChangePassword", "iam:ListVirtualMFADevices")

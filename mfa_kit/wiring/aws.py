@@ -139,5 +139,5 @@ def account_label(account: str, *, lab: bool) -> str:
 
 
 def clock_difference(offset: float) -> str:
-    """Describe the error of this computer's clock. `offset` is how many seconds AWS's clock is ahead of it."""
+    """Say how far this computer's clock is off. `offset` is AWS's time minus this computer's time, in seconds."""
     return f"this computer's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} AWS's"

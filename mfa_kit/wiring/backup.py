@@ -27,8 +27,8 @@ from mfa_kit.wiring.vault import open_age_files
 def list_backups(folder: Place | None, *, own: bool = False) -> list[Backup]:
     """Return the backups below a folder. With `own`, also return the copies that are encrypted only to their users.
 
-    If `folder` is None, it is the configured or the default folder. Raise UsageFault if the folder does not exist,
-    unless it is the default folder.
+    If `folder` is None, look in the configured folder, else in the default folder. Raise UsageFault if the folder does
+    not exist; for the default folder, return an empty list instead.
     """
     place = backup_dir(folder)
     stores = open_stores()
@@ -59,7 +59,7 @@ def verify_backups(files: Iterable[Place], identities: Identities) -> list[Verif
 def drill_backups(
     files: Iterable[Place], identities: Identities, judge: Callable[[Intent, Opened], Drilled]
 ) -> list[Drilled]:
-    """Test backups: decrypt each file, and let `judge` compare its codes with those of its device.
+    """Test backups: decrypt each file, and let `judge` compare the codes of the secret in it with those of the device.
 
     Return one result per file. The results of the files that were compared are recorded in the ledger.
     """

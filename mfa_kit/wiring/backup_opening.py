@@ -42,7 +42,10 @@ def opener(identities: Identities, log: Callable[[Call], None]) -> Callable[[Pla
 
 
 def open_created(file: Place, identities: Identities) -> Created:
-    """Decrypt a backup, log it, and return the device's secret and key URI as IAM returned them at its creation."""
+    """Decrypt a backup, and return the secret and the key URI that IAM returned when it created the device.
+
+    The ledger records the decryption.
+    """
     with open_opener(identities) as (opened, _):
         return opened.created(file)
 

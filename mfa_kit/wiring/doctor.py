@@ -41,7 +41,7 @@ WINDOW = (71, 24)
 
 
 def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnosis]:
-    """Yield every line of the table. A check that may explain the failure of another check precedes it.
+    """Yield every line of the table. A check whose failure may explain that other checks fail comes before these.
 
     `read_settings` reads the configuration file. If it raises an error, the error becomes the last line.
     """

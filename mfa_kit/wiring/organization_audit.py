@@ -62,7 +62,7 @@ def take_snapshot(
 def root_of(organization: Organization) -> Callable[[], OrganizationRoot]:
     """Start `open_organization_root` in another thread, because it makes several calls.
 
-    Return a function that waits for its result, an OrganizationRoot, and returns it.
+    Return a function that waits for the OrganizationRoot and returns it.
     """
     pool = ThreadPoolExecutor(1)
     asked = pool.submit(open_organization_root, organization.caller.account, organization.home, organization.sessions)

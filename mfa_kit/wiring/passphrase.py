@@ -34,9 +34,9 @@ def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
     """Return the recipient (public key) of this computer's identity, which is created on first use.
 
     In a dry run, nothing is created or asked. Before an identity file is used for the first time, the user is asked for
-    the passphrase, to check that the passphrase decrypts the file and that its identity belongs to the recipient. A
-    passphrase from `passphrase_fd` is checked each time. Raise UsageFault if it is wrong or if there are several
-    identities, and Declined if there is no terminal to ask on.
+    the passphrase, to check that the passphrase decrypts the file and that the identity in it belongs to the recipient.
+    A passphrase from `passphrase_fd` is checked each time. Raise UsageFault if the passphrase is wrong or if there are
+    several identities, and Declined if there is no terminal on which to ask.
     """
     from mfa_kit.adapters.files import own_identity as own
 
@@ -62,7 +62,8 @@ def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
 def _proven(file: Path, person: Interaction, descriptor: int | None) -> str:
     """Return the recipient of an identity file, after checking its passphrase.
 
-    A passphrase on a file descriptor is always checked. The user is asked only if it was never checked before.
+    A passphrase from the file descriptor `descriptor` is always checked. If `descriptor` is None, the user is asked for
+    the passphrase, but only if no run has checked the file before.
     """
     from mfa_kit.adapters.files import own_identity as own
 

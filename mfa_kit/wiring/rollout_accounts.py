@@ -1,7 +1,4 @@
-"""Opens a rollout in several accounts, each with its own Pace, and reads and writes the index and plans.
-
-The index is the file that names the plan of each account.
-"""
+"""Opens a rollout in several accounts, and reads and writes the index, a file that names the plan of each account."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -191,7 +188,7 @@ def plans_folder(index: Path) -> Path:
 
 
 def write_index(path: Path, text: str, plans: Mapping[str, str]) -> None:
-    """Write the plans into their folder, and then the index. Replace an earlier index and its plans.
+    """Write the plans into the folder that belongs to the index, and then the index. Replace earlier files.
 
     `plans` maps file names to texts. If a write fails, raise UsageFault or IntegrityFault, and keep the earlier files.
     """

@@ -185,7 +185,7 @@ class Methods(Mapping[str, Recipe]):
 
 
 class _Names(Container[str]):
-    """The names of the methods for whose recipes the function `true` returns True.
+    """A set of names: the function `true` returns True for the recipes of these methods.
 
     The module of a recipe is imported when the name of its method is looked up.
     """
