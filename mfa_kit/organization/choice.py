@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-# The default role for verbs that only read. `mfa-kit policy org-role` prints a template that creates it.
+# The default role for commands that only read. `mfa-kit policy org-role` prints a template that creates this role.
 AUDIT_ROLE = "mfa-kit-audit"
 # The default number of accounts that are read at the same time.
 WORKERS = 16

@@ -69,9 +69,8 @@ def open_desk(
     """Connect to AWS and the ledger. Yield a Desk that changes one user at a time, and the Caller.
 
     The Caller is the AWS identity of the credentials. `vault` defaults to the vault of the configured folder and
-    recipients. A verb that uses OATH keys itself passes its
-    `oath_keys`, so that the user types each password only once. `stop` is as in `open_iam`. Raise the errors of
-    `connect`.
+    recipients. A command that uses OATH keys itself passes its `oath_keys`, so that the user types each password only
+    once. `stop` is as in `open_iam`. Raise the errors of `connect`.
     """
     vault = vault or open_vault()
     with connect(settings, stop=stop) as (iam, ledger, caller):

@@ -26,7 +26,7 @@ def assemble_desk(
     oath_keys: OathKeys | None = None,
     progress: Progress | None = None,
 ) -> Desk:
-    """Return a Desk made of these ports. Its vault also records the recipients of each backup in the ledger.
+    """Return a Desk, which is the set of these ports. For each new backup, the recipients are recorded in the ledger.
 
     `progress` defaults to that of the settings, and `oath_keys` to a new OathKeys.
     """

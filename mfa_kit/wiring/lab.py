@@ -23,7 +23,7 @@ WELCOME = "this is the lab: nothing here reaches AWS; leave it with: exit"
 
 
 class LabChoices(TypedDict, total=False):
-    """The options of verbs that start a lab. `mfa_kit.lab.session.LabOptions` describes them."""
+    """The options of commands that start a lab. `mfa_kit.lab.session.LabOptions` describes each of them."""
 
     users: int | None
     accounts: int | None
@@ -37,7 +37,7 @@ class LabChoices(TypedDict, total=False):
 
 
 def run(command: Sequence[str], *, region: str | None, progress: Progress, **choices: Unpack[LabChoices]) -> int:
-    """Run a command with a new lab as AWS, and return its exit status. If it is a shell, print a welcome message."""
+    """Start a new lab, run a command in it, and return the command's exit status. Before a shell, print a message."""
     with _running(region=region, **choices) as (lab, home):
         if Path(command[0]).name in SHELLS and len(command) == 1:
             progress.note(WELCOME)

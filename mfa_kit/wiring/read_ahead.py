@@ -26,7 +26,7 @@ class ReadAhead:
         self._reading: dict[Place, Future[bytes]] = {}
 
     def over(self, files: Iterable[Place]) -> Iterator[Place]:
-        """Yield the places `files`, in their order. Before each BATCH of them, start to read the backups in buckets."""
+        """Yield `files` unchanged. Before each batch of BATCH files, start to read its files that are in buckets."""
         from concurrent.futures import ThreadPoolExecutor
 
         rest = iter(files)

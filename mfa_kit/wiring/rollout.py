@@ -41,7 +41,7 @@ ENCRYPTING = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutPorts:
-    """The ports of a verb that processes many users. `pace` limits the rate of all AWS calls of `desk`."""
+    """The ports of a command that processes many users. `pace` limits the rate of all AWS calls of `desk`."""
 
     desk: Desk
     caller: Caller

@@ -31,7 +31,7 @@ class Sealing:
     passphrase_fd: int | None = None
 
     def vault(self, settings: Settings, *, alone: bool) -> Vault:
-        """Return the Vault (the folder of encrypted backups and their recipients) for a verb that creates a device.
+        """Return the Vault (the folder of encrypted backups and their recipients) for a command that creates a device.
 
         `alone` means that the backup will be the only copy of the secret. If in that case neither the command line nor
         the configuration names a recipient, the backup is encrypted to this computer's identity, provided that there is

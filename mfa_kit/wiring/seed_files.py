@@ -24,7 +24,7 @@ COLUMNS = "write one row per token: serial, code[, second code][, time]; the tim
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedFileOptions:
-    """The options of a verb that reads a seed file: how its seeds are encoded, and the source of its passphrase or key.
+    """The options for reading a seed file: how its seeds are encoded, and the source of its passphrase or key.
 
     If `encoding` is None, it is that of the file's format, or the only one that fits all seeds. The passphrase or key
     is the first line of stdin with `unlock_stdin`, or of the file descriptor `unlock_fd`. Otherwise the user types the

@@ -9,7 +9,7 @@ from mfa_kit.wiring.config import Config
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Settings that every verb gets.
+    """Settings that every command gets.
 
     `interaction` asks the user at the terminal, or raises Declined if there is no terminal. `sleep` waits for a number
     of seconds and shows a countdown. `account` is the ID that the caller's account must have. With `whole_names`,

@@ -68,7 +68,7 @@ class Fido2Options(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return a carrier that first verifies the key, and a maker that waits until IAM lists the key.
+        """Return a Carrier that verifies the key, and a Maker (a procedure) that waits until IAM lists the key.
 
         Raise UsageFault if the policy file is invalid.
         """

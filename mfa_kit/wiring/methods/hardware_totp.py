@@ -15,7 +15,7 @@ class TokenOptions(Options):
     serial: str = field(metadata=option(help="Serial number printed on the token.", metavar="SERIAL", single=True))
 
     def equip(self, context: Context) -> Equipment:
-        """Return a carrier that asks the user for codes of the token `--serial`, and a maker that assigns the token."""
+        """Return a Carrier that asks the user for the token's codes, and a Maker (procedure) that assigns the token."""
         from mfa_kit.wiring.methods.token_carriers import read_display
 
         return Equipment(carrier=read_display(self.serial, context), maker=ASSIGNING)

@@ -67,7 +67,7 @@ class OathOptions(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return a carrier that stores the secret on an OATH key, and a maker that creates a virtual device.
+        """Return a Carrier that stores the secret on an OATH key, and a Maker (a procedure) that creates the device.
 
         `--key` names the OATH key. Without this option, the only connected key is used, or the user chooses one of
         several keys. Raise UsageFault for an invalid `--asset`, and DeviceFault if there is no usable key.

@@ -26,7 +26,7 @@ class ProgrammableOptions(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return a carrier that shows the seed, and a maker that creates a virtual device.
+        """Return a Carrier that shows the seed as a QR code, and a Maker (a procedure) that creates the virtual device.
 
         The user programs the token `--serial` with the seed.
         """

@@ -1,4 +1,4 @@
-"""How an enrollment method describes itself to the registry (Recipe), and how it declares its options (Option)."""
+"""The description of an enrollment method (Recipe) and of its options (Option), and the mapping of all methods."""
 
 import importlib
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -77,8 +77,8 @@ class Context:
 class Equipment:
     """The two objects that make one device.
 
-    The carrier stores the device's secret, or asks the user for the device's codes. The maker carries out the steps of
-    the enrollment in order.
+    The Carrier stores the device's secret, or asks the user for the device's codes. The Maker is the procedure that
+    creates or assigns the device.
     """
 
     carrier: Carrier
@@ -102,9 +102,9 @@ class Options(Protocol):
         return False
 
     def equip(self, context: Context) -> Equipment:
-        """Return the carrier and the maker for one device. Change nothing.
+        """Return the Carrier for one device, and the Maker (the procedure that creates or assigns the device).
 
-        Raise UsageFault if the options are wrong, and DeviceFault if there is no usable key.
+        Nothing is changed yet. Raise UsageFault if the options are wrong, and DeviceFault if there is no usable key.
         """
         ...
 

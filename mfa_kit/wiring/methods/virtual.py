@@ -76,9 +76,9 @@ class VirtualOptions(Options):
         return self.codes is Codes.GENERATED
 
     def equip(self, context: Context) -> Equipment:
-        """Return a carrier that gets codes as `--codes` says, and a maker that creates a virtual device.
+        """Return a Carrier that asks for codes or computes them, and a Maker (a procedure) that creates the device.
 
-        Raise UsageFault if options conflict.
+        `--codes` chooses where the codes come from. Raise UsageFault if options conflict.
         """
         if self.backup_alone:
             if self.qr_file or self.show_secret:
