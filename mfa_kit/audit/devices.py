@@ -35,7 +35,7 @@ def devices_quota(scene: Scene) -> Iterator[Observation]:
             evidence=f"{count} of at most {limit} virtual devices exist, unassigned ones included",
             remedy=(
                 "mfa-kit orphans clean",
-                "# or request a higher quota of users: AWS console, Service Quotas, IAM",
+                "# or request a higher quota of users, which limits devices too: AWS console, Service Quotas, IAM",
             ),
         )
 
@@ -74,7 +74,7 @@ def backups_verified(scene: Scene) -> Iterator[Observation]:
         if one.there and one.opened is None and one.file:
             yield Finding(
                 subject=one.serial,
-                evidence="its backup was never decrypted on this computer, so it is unknown whether that would succeed",
+                evidence="its backup was never decrypted on this computer, so it is unknown whether the backup works",
                 remedy=(f"{IDENTITY} mfa-kit backup verify -i IDENTITY {shlex.quote(one.file)}",),
             )
 

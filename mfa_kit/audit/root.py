@@ -117,7 +117,7 @@ def root_hardware(scene: Scene) -> Iterator[Observation]:
         case True if virtual:
             yield Finding(
                 subject=SUBJECT,
-                evidence=f"root has the virtual device {virtual[0]}; only root can see whether it has others",
+                evidence=f"root has the virtual device {virtual[0]}; only root can see its other devices",
                 remedy=remedy,
             )
         case _:

@@ -104,7 +104,7 @@ STEPS: Sequence[TourStep] = (
         title="Look at what was done",
         run=("ledger", "show", "--user", "alice"),
         happened="The ledger lists each call to AWS with its request ID. It contains no secrets.",
-        on_aws="CloudTrail is the official record, and has the same request ids. The ledger is this computer's record.",
+        on_aws="CloudTrail is the official record, and has the same request IDs. The ledger is this computer's record.",
     ),
     TourStep(
         title="The power fails while bob gets a device",
@@ -132,7 +132,7 @@ STEPS: Sequence[TourStep] = (
         title="Give bob a device after all",
         run=("enroll", "bob", "--with", "virtual", "--codes", "generated", "-r", "{recipient}"),
         happened="The name was available again.",
-        on_aws="The same. Without the repair, enroll would have repaired it first.",
+        on_aws="The same. Without the repair, enroll itself would first have deleted the unassigned device.",
     ),
     TourStep(
         title="alice leaves: remove her device",

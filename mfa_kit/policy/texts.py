@@ -43,7 +43,7 @@ class PolicyLine:
 
 
 SESSION = PolicyLine(
-    "sts:GetSessionToken", "turns access keys and a code into a session with MFA; without it access keys never get one"
+    "sts:GetSessionToken", "exchanges access keys and a code for a session with MFA, so it must work without MFA"
 )
 # The actions that users who enroll themselves need before they have MFA.
 ENROLLING = (
