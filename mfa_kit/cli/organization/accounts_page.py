@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 # The wide map needs more room than text, whose lines stay short.
 STYLE = "body { max-width: 72rem } p, details { max-width: 60rem }\n"
-# The maximum number of accounts in the table of the worst accounts, of checks in a row of this table, and of lines in a
-# list that is open from the start.
+# The table of the worst accounts has at most WORST accounts, and at most SHOWN checks in a row. A list with at most
+# OPEN lines is open from the start.
 WORST, SHOWN, OPEN = 10, 3, 10
 # The signs of the map, so that it can be read without colors.
 SIGNS: Final = {

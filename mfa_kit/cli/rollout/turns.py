@@ -13,10 +13,10 @@ from mfa_kit.core.interaction import Progress
 from mfa_kit.core.text import count_of
 from mfa_kit.rollout.outcomes import RowResult
 
-# Seconds between attempts to get a turn in accounts in which other workers have it.
+# Seconds between two attempts to begin in an account in which another worker works.
 LOOK_AGAIN = 0.25
-# How often a worker works in an account that throttles or whose credentials expire, and the seconds in between, in
-# which another worker may take the account.
+# The number of attempts of a worker in an account that throttles or whose credentials expire, and the seconds between
+# two attempts. In these seconds, another worker can take the account.
 ATTEMPTS, PAUSE = 3, 5.0
 # After these errors another attempt, also by another worker, may succeed.
 PASSING = (Throttled, Expired)
