@@ -31,10 +31,9 @@ class BackupHistory(Protocol):
 def device_backups(
     devices: Iterable[Device], *, journal: Journal, vault: Vault, records: BackupHistory
 ) -> tuple[DeviceBackup, ...]:
-    """Return the backups of those of the given devices that this computer created.
+    """Return a DeviceBackup for each given device that was created on this computer.
 
-    Each backup has the path or URL where its file is or should be. A device is left out if it is no longer assigned to
-    the user for whom it was created.
+    A device is left out if it is no longer assigned to the user for whom it was created.
     """
     return tuple(_device_backups(devices, journal, vault, records))
 

@@ -425,10 +425,10 @@ def actions_named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
 
 @lru_cache(maxsize=4096)
 def _work(boundary: str | None) -> tuple[tuple[str, str], ...]:
-    """Return pairs of an action and a resource, which are samples of all that a user may have to do.
+    """Return samples of what a user may have to do, as pairs of an action and a resource.
 
-    With a permissions boundary, return those samples, and those actions named in the boundary, that the boundary allows
-    with MFA, or may allow. If there are none, return the samples.
+    With a permissions boundary, return only the samples that the boundary allows with MFA, or may allow, and add the
+    actions that its text allows. If the result would be empty, return all samples.
     """
     everything = tuple((action, "*") for action in WORK)
     if boundary is None:

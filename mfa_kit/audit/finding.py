@@ -112,7 +112,7 @@ RuleBody = Callable[[Scene], Iterator[Observation]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRule:
-    """One check of an account. The function `look` makes it, and yields what it finds.
+    """One check of an account, which is carried out by the function `look`.
 
     If `look` yields nothing, the rule passes only if every part of the account that `needs` lists was read.
     """

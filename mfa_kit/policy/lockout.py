@@ -161,10 +161,10 @@ def _work(one: AccountUser, more: tuple[str, ...], context: RequestContext) -> _
 def _lost(
     policies: EntityPolicies, more: tuple[str, ...], request: RequestContext
 ) -> tuple[bool | None, list[ActionOnResource]]:
-    """Return a flag and a list, which say what the policies in `more` would deny of what is allowed now.
+    """Return a flag and a list about the actions that are allowed now and that the policies in `more` would deny.
 
-    The flag is True if they would deny every action, False if at least one action would stay allowed, and None if
-    that is unknown. The list has the actions, each with its resource, that they would or might deny.
+    The flag is True if no action would stay allowed, False if at least one would, and None if that is unknown. The list
+    has the actions, each with its resource, that the policies would or might deny.
     """
     denies = [each for text in more for each in statements(text) if not each.allow]
     if all(holds(each, request) is False for each in denies):
@@ -251,9 +251,9 @@ def _single(one: AccountUser) -> str:
 
 
 def _enroll(one: AccountUser) -> str:
-    """Return the command that adds a device to a user who has none, or who has only a phone number.
+    """Return the command that adds a device to a user.
 
-    IAM no longer accepts a phone number as MFA, but lists it as a device, so the command then needs --add.
+    It has --add if IAM already lists a device, such as a phone number, which IAM no longer accepts.
     """
     return command("mfa-kit", "enroll", one.name, "--with", "virtual", *(["--add"] if one.devices else []))
 

@@ -320,7 +320,7 @@ def _enforced(everybody: Sequence[AccountUser], *, known: bool) -> list[SetupSte
 
 
 def _groups_without_mfa(everybody: Sequence[AccountUser]) -> list[str]:
-    """Return the names of the groups that have a console user of whom no policy demands MFA, or may not do so.
+    """Return the names of the groups with a console user for whom it is not certain that a policy demands MFA.
 
     If the account has no console users, return the groups that the earlier steps create.
     """

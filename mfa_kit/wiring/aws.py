@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class OneLineFormatter(logging.Formatter):
-    """Formats a record as one line, because request IDs and names may come from a server that is not AWS."""
+    """Formats a record as one line, because a server other than AWS could send request IDs with line breaks in them."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line, without control characters."""

@@ -59,7 +59,7 @@ def verify_backups(files: Iterable[Place], identities: Identities) -> list[Verif
 def drill_backups(
     files: Iterable[Place], identities: Identities, judge: Callable[[Intent, Opened], Drilled]
 ) -> list[Drilled]:
-    """Test backups: decrypt each file, and let `judge` compare the codes of the secret in it with those of the device.
+    """Test backups: decrypt each file, and let `judge` decide whether the secret in it belongs to the device.
 
     Return one result per file. The results of the files that were compared are recorded in the ledger.
     """

@@ -1,6 +1,6 @@
 """The configuration file: defaults for options, in TOML.
 
-The file names the recipients to which secrets are encrypted, so only the user or root may have permission to write it.
+The file names the recipients to which secrets are encrypted, so mfa-kit refuses a file that another user can change.
 mfa-kit never looks for it in the working directory.
 """
 
@@ -52,7 +52,7 @@ KEYS = tuple(key_of(field.name) for field in fields(Config))
 
 
 def path() -> Path:
-    """Return the path of the file, in `$MFA_KIT_HOME` or the platform's configuration folder. It may not exist."""
+    """Return the path of the file, which need not exist, in `$MFA_KIT_HOME` or the platform's configuration folder."""
     if home := os.environ.get("MFA_KIT_HOME"):
         return Path(home).absolute() / NAME
     import platformdirs

@@ -137,7 +137,7 @@ def assemble_ports(
     sleep: Callable[[float], None],
     oath_keys: OathKeys | None = None,
 ) -> RolloutPorts:
-    """Return the ports of a rollout in one account. The read calls of `iam` must already go through the same `pace`.
+    """Return the ports of a rollout in one account. `pace` must also be the `turn` of `iam`, to limit its read calls.
 
     `sleep` waits for a number of seconds.
     """

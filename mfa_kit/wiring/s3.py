@@ -13,7 +13,7 @@ CONNECTIONS = 32
 
 
 def open_s3_stores(profile: str | None) -> S3Stores:
-    """Return an object that opens folders and files in S3 buckets. `profile` is the one that the command line names."""
+    """Return an object that opens folders and files in S3 buckets. The command line names the AWS profile `profile`."""
     calls = open_s3_calls(profile)
     return S3Stores(calls, lambda bucket: check_bucket(bucket, calls))
 

@@ -39,7 +39,10 @@ class AllStores:
         return self._stores_of(place).folder(place)
 
     def file(self, place: Place, folder: Place | None = None) -> "StoredFile":
-        """Return the file with this path or S3 URL, which is in the folder of backups `folder`. Nothing is read yet."""
+        """Return the file with this path or S3 URL. Nothing is read yet.
+
+        `folder` is the folder of backups that contains the file.
+        """
         return self._stores_of(place).file(place, folder)
 
     def _stores_of(self, place: Place) -> "S3Stores | LocalStores":

@@ -1,4 +1,4 @@
-"""Names the operation of each request to S3, so that fault rules can apply to it. The lab's S3 is that of moto.
+"""Names the operation of each request to S3, so that fault rules can apply to it. moto provides the lab's S3.
 
 The lab only checks that the access key exists, because moto checks neither signatures nor policies. Buckets are lost
 when the lab ends.

@@ -1,7 +1,7 @@
 """A security key that answers the commands of CTAP 2.1 and U2F. ctaphid.py and fidocard.py transport them.
 
-The key follows the standards by default. `KeyModel` sets what it reports about itself, and `KeyBehavior` sets how it
-behaves.
+The key follows the standards by default. `KeyModel` sets what the key reports about itself, and `KeyBehavior` how the
+key behaves.
 """
 
 import hashlib
