@@ -178,8 +178,8 @@ def _is_for_ec2(role: Entity) -> bool:
 def passwords_policy(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each weakness of the password policy.
 
-    A short minimum length is a weakness. So are required character classes and expiry in the NIST profile, and the
-    reuse of passwords in the CIS profile.
+    A short minimum length is a weakness in both profiles. In the NIST profile, required character classes and the
+    expiry of passwords are weaknesses too. In the CIS profile, it is a weakness if recent passwords can be reused.
     """
     policy = scene.snapshot.passwords
     if policy is None:

@@ -14,12 +14,12 @@ DELETE_CREDENTIALS = (
     "# sign in to the management account: IAM console, Root access management, {}, Delete root user credentials"
 )
 ENABLE_MANAGEMENT = "aws iam enable-organizations-root-credentials-management"
-# Why root has no password. The key says whether the organization manages root credentials centrally. It is None if
-# this account cannot see that.
+# Why root has no password, by whether the organization manages root credentials centrally. None means that this account
+# cannot see whether it does.
 WITHOUT_PASSWORD = {
     True: "root has no password, and centralized root access prevents its recovery",
     False: "root has no password; it can be recovered by email, because centralized root access is off",
-    None: "root of this member account has no password: its organization removed it (centralized root access)",
+    None: "root of this member account has no password: the organization removed it (centralized root access)",
 }
 OUTSIDE = {
     OrganizationPlace.ALONE: "the account is in no organization",
@@ -143,7 +143,7 @@ def root_keys(scene: Scene) -> Iterator[Observation]:
         yield Finding(
             subject=SUBJECT,
             evidence="root has access keys, which are neither limited by policies nor protected by MFA",
-            remedy=(IN_CONSOLE.format("Access keys: deactivate them, and delete them if nothing stops working"),),
+            remedy=(IN_CONSOLE.format("Access keys: deactivate them, and delete them if everything still works"),),
         )
 
 

@@ -119,7 +119,7 @@ STEPS: Sequence[TourStep] = (
         title="See what was left behind",
         before=_clear,
         run=("orphans", "list"),
-        happened="The journal lists that run, and mfa-kit sees that its process has ended.",
+        happened="The journal lists that run, and mfa-kit sees that the process of the run has ended.",
         on_aws="The device has the tag of the run, so another computer can tell where it comes from.",
     ),
     TourStep(
@@ -138,7 +138,7 @@ STEPS: Sequence[TourStep] = (
         title="alice leaves: remove her device",
         run=("revoke", "alice", "--leave-without-mfa", "--yes"),
         happened="mfa-kit deactivated and then deleted the device, because IAM keeps deactivated devices.",
-        on_aws="Sessions that she opened with it remain valid for up to 36 hours.",
+        on_aws="Sessions that she opened with the device remain valid for up to 36 hours.",
     ),
 )
 

@@ -123,7 +123,7 @@ def _create(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
         PolicyLine("CreateOwnVirtualDevice", why),
         PolicyLine(
             "(no iam:DeleteVirtualMFADevice)",
-            "an interrupted enrollment leaves a device, which mfa-kit orphans list shows",
+            "an interrupted enrollment leaves a device; to see it: mfa-kit orphans list",
         ),
     ]
 
