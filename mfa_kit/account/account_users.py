@@ -150,7 +150,7 @@ def entity_policies(
 
 
 def _boundary(entity: Entity, snapshot: Snapshot) -> tuple[str | None, str]:
-    """Return the text of an entity's permissions boundary, and why it cannot be evaluated.
+    """Return a pair: the text of an entity's permissions boundary, and the reason why it cannot be evaluated.
 
     The text is None if there is no boundary. The reason is empty if the boundary can be evaluated.
     """

@@ -145,9 +145,9 @@ def policy_flaw(document: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _parse(document: str) -> tuple[tuple[IamStatement, ...], str | None]:
-    """Return the statements of a policy document, and None.
+    """Return a pair: the statements of a policy document, and None.
 
-    If the text is not a policy, return () and a phrase that says why.
+    If the text is not a policy, the pair is () and a phrase that says why.
     """
     try:
         found = _mapping(read_json(document))
@@ -441,6 +441,7 @@ def _work(boundary: str | None) -> tuple[tuple[str, str], ...]:
 def denies_all_work(documents: Sequence[str], context: RequestContext, *, boundary: str | None = None) -> bool | None:
     """Return whether policies explicitly deny all work to requests with this context, or None if that is unknown.
 
+    Work means all actions except those for a user's own sign-in; only samples of it are evaluated.
     Work that the permissions boundary does not allow counts as denied, whatever the policies allow.
     """
     answer: bool | None = True

@@ -25,7 +25,7 @@ REUSE = 24
     needs=(Part.DETAILS, Part.REPORT),
 )
 def groups_enforcement(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding for each group that has a console user of whom no policy demands MFA.
+    """Yield a Finding for each group that has a console user for whom no policy requires MFA.
 
     Policies of the user's other groups count too. Yield an Unsure for a group if that is unknown.
     """

@@ -41,7 +41,7 @@ def plug_in_key(
     Without a command, keep the key plugged in until Ctrl-C and return 0; `tell` prints the environment to export.
     `attestation` is one of the formats that KeyBehavior lists. `touch` is the time in seconds until the key's button is
     touched; None means never. With `u2f`, the key supports U2F only. With `reader`, it is a smart card in a virtual
-    reader. Otherwise it is on USB, or in a reader if that fails. `publish` is a folder for metadata about the key, or
+    reader. Without `reader`, it is a USB device, or a smart card if that fails. `publish` is a folder for metadata, or
     None. Raise DeviceFault if the key cannot be simulated, and UsageFault if the folder cannot be used.
     """
     maker = AttestationCa(now=time.time())

@@ -33,7 +33,7 @@ def lab_variable(endpoint: str, secret_access_key: str) -> str:
 def token_in(env: Mapping[str, str]) -> str | None:
     """Return the token in the environment of a lab, or None for any other environment.
 
-    Every variable that chooses an endpoint must name the lab's endpoint.
+    Also return None if a variable chooses an endpoint that is not the lab's.
     """
     found = VALUE.fullmatch(env.get(VARIABLE, ""))
     endpoints = {value.rstrip("/") for name, value in env.items() if name.startswith(ENDPOINTS) and value}

@@ -31,8 +31,8 @@ UNREAD = {VisitState.DENIED, VisitState.FAILED}
 class Visit(Generic[T]):
     """The outcome of a command's work in one account.
 
-    `found` is the result. If it is None, `why` is the reason and `hint` says what to do. `code` is the exit code of an
-    error, otherwise 0.
+    `found` is the result. If there is no result, `found` is None, `why` gives the reason, and `hint` says what to do.
+    `code` is the exit code of an error, otherwise 0.
     """
 
     account: OrgAccount

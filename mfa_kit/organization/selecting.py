@@ -28,10 +28,10 @@ class AccountSelection:
 def select_accounts(accounts: Iterable[OrgAccount], choice: AccountsChoice) -> AccountSelection:
     """Return the accounts that a choice selects, in the order in which they are listed.
 
-    A selected account is in `include`, unless this is empty, is not in `exclude`, and has all of `tags`. Accounts are
-    given by ID or name. Selected accounts that are not active are skipped. Raise UsageFault for an ID, name or tag that
-    no account has, for a name that several accounts have, if no account is left, and if an account has no role and the
-    choice has no default role.
+    An account is selected if it is in `include` (or `include` is empty), is not in `exclude`, and has all of `tags`.
+    Accounts are given by ID or name. Selected accounts that are not active are skipped. Raise UsageFault for an ID,
+    name or tag that no account has, or for a name that several accounts have. Also raise it if no account is left, or
+    if an account has no role and the choice has no default role.
     """
     listed = list(accounts)
     selected = _matching(listed, choice)

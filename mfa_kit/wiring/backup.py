@@ -76,7 +76,7 @@ def drill_backups(
 
 
 def open_restorable(file: Place, identities: Identities) -> tuple[Intent, Opened]:
-    """Decrypt a backup whose secret will be put on another device. Return the device's intent, and the content.
+    """Decrypt a backup whose secret will be put on another device. Return the device's Intent, and the content.
 
     Raise UsageFault if the original device was reported lost.
     """

@@ -64,7 +64,7 @@ def ledger_address() -> str | None:
 def open_ledger() -> "Ledger":
     """Open the ledger. The file is created if it does not exist.
 
-    Raise UsageFault for an address that is refused, or IntegrityFault if the ledger cannot be used.
+    Raise UsageFault if the ledger's address is invalid, or IntegrityFault if the ledger cannot be used.
     """
     address = ledger_address()
     if address is None:

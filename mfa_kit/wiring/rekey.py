@@ -33,8 +33,8 @@ def rekey(
 
     Return which backups were re-encrypted and which failed. A backup that fails remains unchanged. `until` takes an
     event and returns a context in which Ctrl-C sets this event. After the event is set, no further backup is started,
-    and KeyboardInterrupt is raised when the backups in progress are finished. `counted` yields the same backups and
-    shows the progress.
+    and KeyboardInterrupt is raised when the backups in progress are finished. `counted` yields the backups that it is
+    given, and shows the progress.
     """
     from mfa_kit.adapters.files.resealing import AgeResealer
 

@@ -6,7 +6,7 @@ all accounts or to one. Nothing here depends on a particular operation.
 To add a fault, add a row to FAULTS. A fault that only returns an error is `Fault(play=_refuse("Code", "message"))`. For
 anything else, write a function that takes the rule and the call and returns the response (`call.act()` lets the service
 act). If the `condition` of a fault is the name of a field of `Conditions`, the fault changes the account until its rule
-is removed. Then add the fault to the table in docs/lab-reference.md.
+is removed. Finally, add the fault to the table in docs/lab-reference.md.
 """
 
 import re

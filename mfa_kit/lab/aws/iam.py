@@ -1,7 +1,7 @@
 """IAM's MFA operations, which behave as on AWS. The base class, which is moto's, answers all other operations.
 
-moto is not patched. Its `DomainDispatcherApplication` gets a function that makes the Flask app of a service. The view
-of that app uses the class below.
+moto is not patched: its `DomainDispatcherApplication` accepts a function that makes the Flask app of a service. The
+lab's function makes an app whose view uses the class below.
 """
 
 from moto.core.responses import ActionResult, EmptyResult

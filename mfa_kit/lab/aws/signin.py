@@ -1,6 +1,7 @@
-"""Simulates AWS's federation endpoint, which signs users in to the console, and serves a page in place of the console.
+"""Simulates AWS's federation endpoint, which signs users in to the console.
 
-Source: IAM user guide, "Enable custom identity broker access to the AWS console". The page names the signed-in user.
+Instead of the console, it serves a page that names the signed-in user. Source: IAM user guide, "Enable custom identity
+broker access to the AWS console".
 """
 
 from __future__ import annotations

@@ -114,10 +114,11 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         return next((role for role in target.backend.roles.values() if role.arn == arn), None)
 
     def _check_trust(self, role: Role, *, mfa: bool) -> str | None:
-        """Return the source identity of the new session.
+        """Check that the caller may assume the role, and return the source identity of the new session.
 
         Raise IamError with the code AccessDenied if the caller may not assume the role. If the session has a source
-        identity, the call needs sts:SetSourceIdentity too, also if an earlier role of the chain has set the identity.
+        identity, the caller needs the permission sts:SetSourceIdentity too, even if an earlier role of the chain has
+        set this identity.
         """
         if not self._may("sts:AssumeRole", role, mfa=mfa):
             raise self._denial("AssumeRole", role.arn)
@@ -130,7 +131,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
     def _check_duration(self, role: Role) -> None:
         """Raise IamError with the code ValidationError if the requested session is too long.
 
-        The limit is that of the role, or one hour if the caller is a session of a role.
+        The limit is the role's MaxSessionDuration, or one hour if the caller is a session of a role.
         """
         wanted = self.operation.number("DurationSeconds", ROLE_SECONDS)
         if self.caller.kind == "role" and wanted > CHAINED_SECONDS:

@@ -243,8 +243,8 @@ def _member(member: str, above: str) -> str:
 def check_constraints(shape: Shape | None, params: Mapping[str, object]) -> None:
     """Raise IamError with the code ValidationError if parameters break constraints of the service model.
 
-    The constraints are lengths, patterns, enums and required members. botocore checks lengths only. The service checks
-    the rest.
+    The constraints are lengths, patterns, enums and required members. A client with botocore checks lengths only, so a
+    service has to check the rest.
     """
     found = [] if shape is None else list(_violations(shape, params, ""))
     if found:

@@ -106,7 +106,7 @@ class LongResponse:
     def hold(self, data: bytes) -> bytes:
         """Store a response that `next` returns later. Return only a status word: MORE, or OK if the response is empty.
 
-        Cards answer so if the command's Le counts as 0, which means that the command requests no data.
+        A card responds in this way if Le of the command counts as 0, because such a command requests no data.
         """
         self._left = data
         return stalled() if data else StatusWord.OK.to_bytes(2)

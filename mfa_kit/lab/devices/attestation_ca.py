@@ -261,9 +261,9 @@ def _websafe(octets: bytes) -> bytes:
 def _rewritten(
     issued: IssuedCertificate, issuer: IssuedCertificate, *, serial: int | None, generalized: bool
 ) -> IssuedCertificate:
-    """Return a copy of a certificate that the library's builder would refuse, signed with the key of `issuer`.
+    """Return a copy of a certificate with values that the library's builder would refuse, signed by `issuer`.
 
-    Its serial number is `serial`, unless this is None. With `generalized`, its dates are GeneralizedTime.
+    The serial number of the copy is `serial`, unless this is None. With `generalized`, its dates are GeneralizedTime.
     """
     tbs = issued.certificate.tbs_certificate_bytes
     if serial is not None:

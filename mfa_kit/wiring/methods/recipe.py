@@ -185,7 +185,7 @@ class Methods(Mapping[str, Recipe]):
 
 
 class _Names(Container[str]):
-    """A set of names: the function `true` returns True for the recipes of these methods.
+    """The names of the enrollment methods that `true` selects: it takes a method's recipe, and returns True or False.
 
     The module of a recipe is imported when the name of its method is looked up.
     """
