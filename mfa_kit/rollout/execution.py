@@ -76,7 +76,7 @@ def confirm_devices(enabled: Sequence[Entry], *, desk: Desk, execution: Executio
 
 
 def take_over_runs(entries: Sequence[Entry], *, desk: Desk) -> None:
-    """Make this process hold the locks of the runs that made these devices, so that no other process changes them.
+    """Lock the runs that made these devices for this process, so that no other process changes the devices.
 
     Raise UsageFault if one of the runs is still in progress.
     """

@@ -64,7 +64,7 @@ class RowResult:
 class Failure:
     """The last failure of a user of a plan, as the ledger stores it.
 
-    `cause` is the name of the error's class, and `reason` is the text of the error.
+    `cause` is the name of the error's class, and `reason` is its message, hint and notes.
     """
 
     user: str

@@ -37,15 +37,16 @@ class Authenticator(Protocol):
     def register(self, *, verify: bool, pin: Pin | None, known: Sequence[bytes] = ()) -> Registration | None:
         """Make a non-resident credential after a touch.
 
-        If `verify` is true, the key also verifies its user: with the PIN `pin`, or with a fingerprint if `pin` is None.
-        Return None if the key made one of the `known` credentials.
+        If `verify` is true, the key also verifies its user: with the PIN `pin`, or if `pin` is None, with a method of
+        its own such as a fingerprint. Return None if the key made one of the `known` credentials.
         """
         ...
 
     def assertion(self, *, verify: bool, pin: Pin | None) -> Assertion:
         """Have the key sign a challenge with the credential of the last registration, after a touch.
 
-        If `verify` is true, the key also verifies its user: with the PIN `pin`, or with a fingerprint if `pin` is None.
+        If `verify` is true, the key also verifies its user: with the PIN `pin`, or if `pin` is None, with a method of
+        its own such as a fingerprint.
         """
         ...
 
