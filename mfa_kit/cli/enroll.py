@@ -201,7 +201,7 @@ def _row(outcome: Outcome) -> ResultRow:
 
 
 def _registered_cells(found: Registered) -> dict[str, Cell]:
-    """Return the additional cells for a security key: what IAM reports about it, and warnings."""
+    """Return the additional cells for a security key: what IAM reports about the key, and warnings."""
     return {
         "since": iso_time(found.since),
         "certifications": found.levels,

@@ -86,7 +86,7 @@ class AccountId(click.ParamType[str]):
     name = "account ID"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the ID. Raise UsageFault unless it is 12 digits."""
+        """Return the ID. Raise UsageFault unless the ID has 12 digits."""
         if not re.fullmatch("[0-9]{12}", value):
             raise UsageFault(f"{value!r} is not an AWS account ID", "write the 12 digits of the ID, without dashes")
         return value
@@ -187,7 +187,7 @@ Rows = Mapping[str, Row]
 
 
 class Flags(NamedTuple):
-    """The values of the common options, which may be before or after the name of the command.
+    """The values of the common options, which can be given before or after the name of the command.
 
     This is not a dataclass, because creating a dataclass would take ten times as long.
     """

@@ -37,7 +37,7 @@ class Redrawable:
 class StatusLine(StderrProgress, Redrawable):
     """Progress as one line on stderr that is redrawn. Notes are printed above it.
 
-    Operations may be nested and run in several threads. The line shows the operation that began last. While a prompt is
+    Operations can be nested and run in several threads. The line shows the operation that began last. While a prompt is
     on the screen, the line is not drawn.
     """
 

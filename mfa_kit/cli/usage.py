@@ -45,7 +45,7 @@ def _no_such_option(error: click.NoSuchOption, ctx: click.Context) -> tuple[str,
     known = [name for param in ctx.command.get_params(ctx) for name in param.opts]
     command = ctx.command_path.partition(" ")[2] or ctx.command_path
     if error.option_name in MANY and ctx.parent is not None:
-        return f"{command} has no option {error.option_name}, because it works in one account", FOR_MANY
+        return f"{command} has no option {error.option_name}, because this command works in one account", FOR_MANY
     hint = nearest(error.option_name, known, otherwise=_see_help(ctx))
     return f"{command} has no option {error.option_name}", hint
 

@@ -326,5 +326,5 @@ def test_a_command_for_one_account_names_those_for_many(option: tuple[str, ...],
     """For an option such as --org, enroll names the command for many accounts instead of a similar option."""
     result = org_kit.run("enroll", "alice", *option)
     assert result.code == 2
-    assert f"enroll has no option {option[0]}, because it works in one account" in result.err
+    assert f"enroll has no option {option[0]}, because this command works in one account" in result.err
     assert "to enroll users: mfa-kit rollout plan ROSTER --org -o index.json" in result.err

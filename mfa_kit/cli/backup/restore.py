@@ -68,7 +68,7 @@ def restore(
 def _restore_to_key(
     file: Place, identities: Identities, keys: OathKeys, wanted: str | None, *, touch: bool, path: str | None
 ) -> ResultRow:
-    """Put the secret of a backup on a key, and check with codes that it is the right secret. Return the result row."""
+    """Put the secret of a backup on a key, and check with codes that the key has this secret. Return the result row."""
     key = keys.choose(wanted)
     intent, opened = backups.open_restorable(file, identities)
     intent = intent if path is None else replace(intent, path=path)

@@ -86,7 +86,7 @@ def html_text(value: str) -> str:
 
 
 def html_words(value: str) -> str:
-    """Return untrusted text as HTML that displays it. Long names may wrap after a separator, such as a slash."""
+    """Return untrusted text as HTML that displays it. Long names can wrap after a separator, such as a slash."""
 
     def word(text: str) -> str:
         if len(text) <= LONGEST_WORD:

@@ -95,7 +95,7 @@ def _audit_rest(
     progress: LiveProgress,
     keeps: bool,
 ) -> list[Visit[Audited]]:
-    """Audit the chosen accounts that are not in `done`. Write the folder of each account as soon as it is read.
+    """Audit the chosen accounts that are not in `done`. Write an account's folder as soon as the account is read.
 
     Return a Visit for each account, with its audit or with the reason why the account could not be read. `root` returns
     a port that reads the state of the accounts' root users. With `keeps`, each Visit has the complete result of the

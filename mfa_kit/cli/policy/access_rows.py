@@ -1,4 +1,4 @@
-"""The result rows of `mfa-kit policy lockout`, and the users whom it reports as locked out."""
+"""The result rows of `mfa-kit policy lockout`, and the users who count as locked out."""
 
 from collections.abc import Iterable
 

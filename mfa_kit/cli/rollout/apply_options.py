@@ -10,7 +10,7 @@ from mfa_kit.enrollment.ports import Vault
 class ApplyOptions:
     """The options for the plan or the index in `plan_file`.
 
-    `results` is the folder for the files of results; for an index, each account gets a folder in it. `workers` is the
+    `results` is the folder for the files of results; for an index, each account gets a subfolder. `workers` is the
     number of threads in each account. `at_once` is the number of accounts in which a worker (`rollout work`) works at
     the same time. It is None for `apply`, which works in all accounts, even if other processes work there.
     """

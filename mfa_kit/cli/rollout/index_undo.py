@@ -1,4 +1,4 @@
-"""`mfa-kit rollout undo` for an index: remove the devices that its runs made, in several accounts at a time."""
+"""`mfa-kit rollout undo` for an index: remove the devices of the index's runs, in several accounts at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -67,7 +67,7 @@ class PlanRun:
         self.tally.take(result)
 
     def finish(self) -> Path | None:
-        """Write the files of results, and return their folder. Raise IntegrityFault if they cannot be written.
+        """Write the files of results, and return their folder. Raise IntegrityFault if the files cannot be written.
 
         If this run has no results, keep the files of an earlier run, and return None.
         """

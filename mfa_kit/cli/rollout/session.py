@@ -133,8 +133,8 @@ class StationSession:
     def _watch(self, row: RosterRow) -> SlotWatch | None:
         """Return the object that waits for keys of a row's method; None if the method uses no keys.
 
-        When a method is used for the first time, print a message about each key that is already inserted. These keys
-        are used only after the user confirms it with Enter.
+        When a method is used for the first time, print a message about each key that is already inserted. Such a
+        key is used only if the person at the station presses Enter.
         """
         method = row.kind.name
         if method not in self.watches:

@@ -34,7 +34,7 @@ WRITES = (
     f"name a role that may write: --role-name {ENROLL_ROLE}; {AUDIT_ROLE} only reads, and "
     "docs/permissions.md lists the actions"
 )
-CHECK_USERS = "check which users the role may change (the parameter Users of its template); see docs/permissions.md"
+CHECK_USERS = "check which users the role may change (parameter Users of the role's template); see docs/permissions.md"
 
 
 class EnterAccount(Protocol):

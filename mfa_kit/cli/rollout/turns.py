@@ -138,7 +138,7 @@ class SharedTurns:
                 yield True
 
     def leave(self, work: AccountWork) -> None:
-        """End the work in an account. If another attempt may succeed, any worker can make it later."""
+        """End the work in an account. If another attempt can succeed, any worker can make this attempt later."""
         number = work.account.id
         if number in self._ours:
             self._ours.discard(number)

@@ -91,7 +91,7 @@ def _kept(wish: PlanWish, rows: Sequence[RosterRow]) -> Sequence[RosterRow]:
 def _lookup(
     ports: RolloutPorts, trusted: CredentialReport | None, *, workers: int, progress: LiveProgress
 ) -> DeviceLookup:
-    """Return a function that looks up users' devices: in IAM, or in the report `trusted` if it is not None.
+    """Return a function that looks up users' devices: in IAM, or in the report `trusted` unless that is None.
 
     The report has no serials of devices, so the function returns a phrase in place of a serial.
     """

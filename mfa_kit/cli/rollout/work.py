@@ -47,7 +47,7 @@ def work(
     """Enroll the users of PLAN (an index or one plan) together with other processes.
 
     Start this command several times, on one or more computers that share the ledger. Each process takes an account in
-    which no other process works, then the next one. It ends when no account is left.
+    which no other process works, then the next one. A process ends when no account is left.
     """
     wanted = ApplyOptions(
         plan_file=plan_file,

@@ -41,7 +41,7 @@ def verify_oath(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Check that an OATH key is ready for a user. With --account, warn if it has credentials of that account."""
+    """Check that an OATH key is ready for a user. With --account, warn if the key has credentials of that account."""
     fido = SecurityKeys(settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin)
     answer, key = verify_key(
         OathKeys(settings, password_stdin=password_stdin),

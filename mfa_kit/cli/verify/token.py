@@ -228,7 +228,7 @@ def _clock(shown: Match, sightings: Sequence[Sighting]) -> ResultRow:
 def _find_token(file: SeedFile, *, codes: CodeSource, window: int, output: Output) -> int:
     """Print the tokens that show two codes, and return the exit code: 1 if no token shows them, otherwise 0.
 
-    If the seeds of the file may be hex or base32, both decodings are searched.
+    If the file does not show whether the seeds are hex or base32, both decodings are searched.
     """
 
     def judge(typed: TypedCodes) -> list[Match] | Undecided:
