@@ -78,7 +78,7 @@ def _take_away(keys: PluggedOathKeys, key: OathKey, error: BaseException) -> Non
                 applet.delete(TEST)
     except (DeviceFault, KeyboardInterrupt) as left:
         again = "the next mfa-kit verify oath removes it"
-        error.add_note(Note(f"{TEST} may be left on {key.description}: {str(left) or 'interrupted'}; {again}"))
+        error.add_note(Note(f"{TEST} may still be on {key.description}: {str(left) or 'interrupted'}; {again}"))
 
 
 def judge_fitness(

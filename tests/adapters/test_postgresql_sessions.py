@@ -214,7 +214,7 @@ def test_twenty_owners_create_one_ledger(postgresql: Server) -> None:
     assert sorted(applied) == [0] * 19 + [1]
 
 
-@pytest.mark.parametrize(("number", "hint"), [(0, "mfa-kit ledger migrate"), (99, "upgrade this one")])
+@pytest.mark.parametrize(("number", "hint"), [(0, "mfa-kit ledger migrate"), (99, "upgrade mfa-kit")])
 def test_another_version_is_refused(number: int, hint: str, address: str) -> None:
     """Older ones are migrated by their owner; newer ones need a newer mfa-kit."""
     with psycopg.connect(address, autocommit=True) as connection:

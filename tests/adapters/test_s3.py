@@ -496,7 +496,7 @@ def test_a_profile_that_needs_a_code_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     monkeypatch.setenv("HOME", str(tmp_path))
     calls = S3Calls(lambda: open_s3(Connection(profile="role")), sleep=lambda _: None, encryption={})
-    with pytest.raises(IntegrityFault, match="needs a code of arn:aws:iam::000000000000:mfa/x"):
+    with pytest.raises(IntegrityFault, match="needs an MFA code of arn:aws:iam::000000000000:mfa/x"):
         S3File(url("any-bucket"), calls).read(MOST)
 
 

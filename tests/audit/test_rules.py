@@ -391,7 +391,7 @@ def test_what_an_organization_sees_of_root_counts() -> None:
         "root.keys": RuleResult.PASS,
     }
     assert ask(snapshot, "root.credentials").findings[0].evidence == "root has credentials: a password with MFA"
-    unread = RootPosture(account="000000000001", unread=("no session of root: denied",))
+    unread = RootPosture(account="000000000001", unread=("no root session: denied",))
     snapshot, _ = taken(changed(member(mfa=True)), member_root=lambda: unread)
     assert [(hole.part, hole.why) for hole in snapshot.holes] == [(Part.ROOT_CREDENTIALS, unread.unread[0])]
     assert ask(snapshot, "root.credentials").result is RuleResult.FAIL

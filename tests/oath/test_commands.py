@@ -546,7 +546,7 @@ def test_a_key_removed_during_verify_oath_may_keep_a_credential(mfa_kit: MfaKit,
     card.quirks.refuses = {CALCULATE: StatusWord.NOT_FOUND, DELETE: StatusWord.INS_NOT_SUPPORTED}
     done = mfa_kit.run("verify", "oath")
     assert done.code == 3
-    assert "mfa-kit:test may be left on YubiKey 5A 12345678" in done.err
+    assert "mfa-kit:test may still be on YubiKey 5A 12345678" in done.err
     assert "the next mfa-kit verify oath removes it" in done.err
 
 
@@ -819,7 +819,7 @@ def test_a_backup_is_restored_to_another_card(
     assert mfa_kit.run(*words).code == 3
     assert second.credentials == {}
     second.quirks.refuses[DELETE] = StatusWord.INS_NOT_SUPPORTED
-    assert f"{LABEL.format(user)} may be left on YubiKey 5A 2222" in mfa_kit.run(*words).err
+    assert f"{LABEL.format(user)} may still be on YubiKey 5A 2222" in mfa_kit.run(*words).err
 
 
 def test_a_drill_uses_the_key(

@@ -218,7 +218,7 @@ def test_a_second_ctrl_c_tells_what_a_restore_may_leave_on_the_key(seat: Make, m
     with pytest.raises(KeyboardInterrupt) as error:
         seat().restore(INTENT, CREATED)
     assert LABEL in card.credentials
-    assert error.value.__notes__ == [f"{LABEL.decode()} may be left on YubiKey 5A 12345678: interrupted"]
+    assert error.value.__notes__ == [f"{LABEL.decode()} may still be on YubiKey 5A 12345678: interrupted"]
 
 
 def test_a_key_that_does_not_delete_is_an_error(seat: Make) -> None:

@@ -211,7 +211,7 @@ def test_resume_is_refused_for_other_accounts_or_rules(other: tuple[str, str], o
     before = (folder / "organization.json").read_text()
     result = org_kit.run("audit", "--org", "--output-dir", folder, "--resume", *other)
     assert result.code == 2
-    assert "chose other accounts or rules" in result.err
+    assert "had other accounts or rules" in result.err
     assert (folder / "organization.json").read_text() == before
 
 

@@ -210,9 +210,9 @@ def test_a_file_that_lists_no_accounts_is_refused(tmp_path: Path, text: str, sai
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"accounts": [}', "line 1, column 15: expecting value, so the file is not valid JSON"),
+        ('{"accounts": [}', "the file is not valid JSON: line 1, column 15: expecting value"),
         ('{"accounts": 1, "accounts": 2}', "the file is not valid JSON: it has the key 'accounts' twice in one object"),
-        ("accounts: []", "line 1, column 1: expecting value, so the file is not valid JSON"),
+        ("accounts: []", "the file is not valid JSON: line 1, column 1: expecting value"),
     ],
 )
 def test_a_file_named_json_is_read_as_json_only(tmp_path: Path, text: str, said: str) -> None:
@@ -326,7 +326,7 @@ def test_broken_json_has_a_place_and_a_next_step(tmp_path: Path) -> None:
     path = tmp_path / "accounts.json"
     path.write_text('{"accounts": [\n {"account_id": "000000000001"}\n {"account_id": "000000000002"}]}')
     with pytest.raises(
-        UsageFault, match="line 3, column 2: expecting ',' delimiter, so the file is not valid"
+        UsageFault, match="the file is not valid JSON: line 3, column 2: expecting ',' delimiter"
     ) as error:
         read_accounts_file(path)
     assert error.value.hint == "look for a missing comma, quotation mark or bracket in line 3 or the line before"

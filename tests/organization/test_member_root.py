@@ -106,7 +106,7 @@ def test_a_member_account_that_refuses_is_unknown(monkeypatch: pytest.MonkeyPatc
     assert "explicit deny in a service control policy" in posture.why
     for each in (missing, own):
         assert each.verdict is RootVerdict.UNKNOWN
-        assert each.why.startswith("no session of root: AWS answers AccessDenied")
+        assert each.why.startswith("no root session: AWS answers AccessDenied")
 
 
 def test_without_the_feature_there_is_no_session(monkeypatch: pytest.MonkeyPatch) -> None:

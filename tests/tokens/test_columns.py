@@ -156,7 +156,7 @@ def test_columns_with_other_names_are_understood(header: str, row: str, token: T
     ],
 )  # fmt: skip
 def test_a_column_that_may_change_the_codes_is_understood_or_the_file_is_refused(name: str) -> None:
-    with pytest.raises(IntegrityFault, match="has columns that may say how codes are computed") as error:
+    with pytest.raises(IntegrityFault, match="has columns that could change how codes are computed") as error:
         boxes.read(f"serial,secret,type,{name}\nT1,{SEED},totp,8\n".encode())
     assert name in str(error.value)
 

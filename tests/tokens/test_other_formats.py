@@ -60,7 +60,7 @@ def test_one_token_and_a_list_of_them_are_read_too(wrap: object) -> None:
         (b'{"value": ["secretKey"]}', "this JSON has no objects with a secretKey"),
         (graph({"secretKey": "A", "otpLength": 6, "digits": 8}), "more than one column for digits"),
         (graph({"secretKey": "A"}), "no column for serial"),
-        (graph(token("T1", kindOfDigits=8)), "may say how codes are computed: kindOfDigits"),
+        (graph(token("T1", kindOfDigits=8)), "could change how codes are computed: kindOfDigits"),
     ],
 )  # fmt: skip
 def test_json_that_cannot_be_read_is_refused_with_the_reason(content: bytes, reason: str) -> None:

@@ -264,7 +264,7 @@ def test_a_derivation_that_would_take_too_long_is_refused(pattern: bytes, to: by
         (b"</pskc:Data>", b"</pskc:Data><pskc:Policy><pskc:KeyUsage>CR</pskc:KeyUsage></pskc:Policy>",
          "its policy does not allow one-time passwords"),
         (b"</pskc:Data>", b"</pskc:Data><pskc:Policy><pskc:Odd/></pskc:Policy>",
-         "its policy has unknown elements, so it may not be used (RFC 6030, 5)"),
+         "its policy has unknown elements, so it must not be used (RFC 6030, 5)"),
         (b"</pskc:Model>", b"</pskc:Model><pskc:ExpiryDate>2020-01-01T00:00:00Z</pskc:ExpiryDate>",
          "it expired on 2020-01-01"),
         (b"<pskc:Secret>", b"<pskc:Other>", "it has no secret"),

@@ -168,7 +168,7 @@ def open_s3(wanted: Connection) -> Any:
 
     def refuse(serial: str) -> str:
         raise UsageFault(
-            f"the profile for the bucket needs a code of {serial}, and mfa-kit asks for codes for IAM only",
+            f"the profile for the bucket needs an MFA code of {serial}, but mfa-kit asks for codes only for IAM",
             "name a profile that needs no code: backup-profile in the configuration file",
         )
 

@@ -85,7 +85,7 @@ class MemberRootReader:
         try:
             credentials = self._attempts(lambda: self._assume_root(account))
         except MfaKitError as error:
-            return RootPosture(account=account, unread=(f"no session of root: {_reason(error)}",))
+            return RootPosture(account=account, unread=(f"no root session: {_reason(error)}",))
         iam = self._sessions.clients_with(credentials).iam
         unread: list[str] = []
 

@@ -84,7 +84,7 @@ class FoldersOnDisk:
             return None
         if not same:
             raise UsageFault(
-                f"the run in {self.base} chose other accounts or rules",
+                f"the run in {self.base} had other accounts or rules",
                 "repeat its options with --resume, or name another --output-dir",
             )
         return at

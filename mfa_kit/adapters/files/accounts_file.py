@@ -70,7 +70,7 @@ def _json_fault(error: JsonError) -> UsageFault:
     if error.line is None:
         return UsageFault(f"the file is not valid JSON: {error}", "correct it, and try again")
     return UsageFault(
-        f"line {error.line}, {error.detail}, so the file is not valid JSON",
+        f"the file is not valid JSON: line {error.line}, {error.detail}",
         f"look for a missing comma, quotation mark or bracket in line {error.line} or the line before",
     )
 

@@ -80,7 +80,8 @@ def prove(file: Path, passphrase: Secret[str]) -> str:
     claimed = recipient_in_name(file)
     if recipients_of(keys) != [claimed] or not _opens(claimed, keys):
         raise IntegrityFault(
-            f"{file} cannot decrypt what is encrypted to {claimed}", "move it away; mfa-kit then creates a new one"
+            f"{file} cannot decrypt messages to {claimed}, the public key in its name",
+            "move it away; mfa-kit then creates a new one",
         )
     public = public_key_file(file)
     if not os.path.lexists(public):

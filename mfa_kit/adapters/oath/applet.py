@@ -255,7 +255,11 @@ class Applet:
                     raise DeviceFault(
                         f"the key in {name} no longer accepts an OATH password",
                         "use another key, or "
-                        + remedy("reset its OATH applet, which erases it", "ykman oath reset", reader=self.wire.reader),
+                        + remedy(
+                            "reset the OATH applet of this one, which erases it",
+                            "ykman oath reset",
+                            reader=self.wire.reader,
+                        ),
                     ) from None
                 left = f"; {error.sw & 0xF} tries are left" if error.sw & 0xFFF0 == SW.VERIFY_FAIL_NO_RETRY else ""
                 raise DeviceFault(

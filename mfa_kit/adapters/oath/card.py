@@ -208,7 +208,7 @@ class OathCard:
             try:
                 self._delete(label, key)
             except (DeviceFault, KeyboardInterrupt) as left:
-                error.add_note(Note(f"{label} may be left on {key.description}: {str(left) or 'interrupted'}"))
+                error.add_note(Note(f"{label} may still be on {key.description}: {str(left) or 'interrupted'}"))
             raise
         return True
 
@@ -303,7 +303,8 @@ def _absent(intent: Intent, found: list[OathKey], wrong: list[DeviceFault]) -> D
     for key in found:
         if key.serial is not None and key.serial == intent.hardware:
             missing.add_note(
-                f"the key in {key.where} has that serial number, but is another key or was reset: {key.identity}"
+                f"the key in {key.where} has that serial number but another identity, "
+                f"so it is another key or was reset: {key.identity}"
             )
     for each in wrong:
         missing.add_note(str(each))

@@ -82,7 +82,7 @@ def read_headed(table: Sequence[Line], header: Cells) -> Iterator[SeedRow | Drop
     named = _fields(header)
     if telling := [name for name in _unknown(header) if TELLING.match(_reduced(header[name]))]:
         raise IntegrityFault(
-            f"this table has columns that may say how codes are computed: {_quoted(header, telling)}",
+            f"this table has columns that could change how codes are computed: {_quoted(header, telling)}",
             "rename them to type, digits, time interval, hash or counter, or delete them if they mean something else",
         )
     if twice := next((field for field in NAMES.keys() - HARMLESS if named.count(field) > 1), ""):

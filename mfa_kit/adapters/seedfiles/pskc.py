@@ -315,7 +315,7 @@ def _forbidden(key: PskcKey, now: float) -> str:
     """Return why the key's policy forbids its use (RFC 6030, 5), or an empty string if the policy allows it."""
     policy = key.policy
     if policy.unknown_policy_elements:
-        return "its policy has unknown elements, so it may not be used (RFC 6030, 5)"
+        return "its policy has unknown elements, so it must not be used (RFC 6030, 5)"
     if policy.key_usage and "OTP" not in policy.key_usage:
         return "its policy does not allow one-time passwords"
     for ends in (policy.expiry_date, key.expiry_date):
@@ -328,4 +328,4 @@ def _notes(container: PSKC, *, encrypted: bool) -> Iterator[str]:
     if container.signature.is_signed:
         yield f"it is signed by {container.signature.issuer or 'an unnamed issuer'}; the signature was not checked"
     if not encrypted:
-        yield "the seeds in this file are not encrypted: keep it as safe as the tokens"
+        yield "the seeds in this file are not encrypted: keep the file as safe as the tokens"

@@ -24,8 +24,8 @@ CLIENT = {
     "keepalives_count": "3",
     "tcp_user_timeout": "15000",
 }
-# The server releases the locks of a session without a connection later than one call to IAM can last (10 s to connect
-# and 30 s to read).
+# When a connection is lost, the server keeps the locks of its session for longer than one call to IAM can take (10 s to
+# connect and 30 s to read).
 SERVER = {
     "search_path": "mfa_kit",
     "synchronous_commit": "on",
@@ -68,7 +68,7 @@ def check_one_server(parameters: Mapping[str, str]) -> None:
     variables = {"host": os.environ.get("PGHOST", ""), "hostaddr": os.environ.get("PGHOSTADDR", "")}
     if any("," in parameters.get(name, variable) for name, variable in variables.items()):
         raise UsageFault(
-            "the ledger's address names several servers, and a lock is valid on one only", "name one server"
+            "the ledger's address names several servers, but locks hold on one server only", "name one server"
         )
 
 
@@ -106,6 +106,7 @@ def parse_address(text: str) -> Address:
     mode = found.get("sslmode", VERIFIED)
     if mode != VERIFIED and not is_local(found):
         raise UsageFault(
-            f"sslmode={mode} does not prove which server answers", "use sslmode=verify-full, or leave it out"
+            f"with sslmode={mode}, the identity of the server is not verified",
+            "use sslmode=verify-full, or leave it out",
         )
     return Address(found)
