@@ -67,8 +67,9 @@ def verify_device(
     """Check whether a plugged-in key has the secret of a user's device. Return the verdict.
 
     `wanted` is the key's serial, reader or identity; None means the key with the device's credential. `seed` is the
-    secret from the device's backup, or None. If the device belongs to the caller, AWS checks a code. With `resync`, AWS
-    checks two codes, for a device of any user, and stores the clock offset.
+    secret from the device's backup, or None. If the device belongs to the caller, AWS checks a code too. With
+    `resync`, AWS checks two codes instead, for a device of any user, and stores the clock offset. `consecutive`
+    computes these two codes.
     """
     intent = intent_of(device.serial, user=device.user or "", account=caller.account, partition=caller.partition)
     claim, now = Claim(serial=device.serial, label=intent.label, seed=seed), desk.inventory.now
@@ -109,8 +110,8 @@ def judge_belonging(
 ) -> Proof | Refused:
     """Compute a code on the key, check it, and return the verdict. The check fails if there is no key.
 
-    The code is compared with the secret of the claim, if there is one. If `accepts` is given, AWS also checks the code,
-    and `level` names that check.
+    The code is compared with the secret of the claim, if there is one. `accepts`, if given, has AWS check the code
+    too, and `level` is the name of this check in the verdict.
     """
     return judged(_belonging(claim, key, applet, now=now, accepts=accepts, level=level))
 

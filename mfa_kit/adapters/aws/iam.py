@@ -196,7 +196,7 @@ class Iam:
         return Caller(account, arn)
 
     def now(self) -> float:
-        """Return AWS's time in Unix seconds: the local clock plus the offset measured in the last response."""
+        """Return AWS's time in Unix seconds: the local time plus the offset that the last response showed."""
         return time.time() + self._offset
 
     def offset(self) -> float:
@@ -224,7 +224,7 @@ class Iam:
         return self._once(lambda: call(self._clients.iam))
 
     def devices(self, user: str | None, *, patient: bool = True) -> list[Device]:
-        """Return the devices of a user, or of the caller if `user` is None. Without `patient`, no page is retried."""
+        """Return the devices of a user, or of the caller if `user` is None. `patient` allows retries."""
         listed = pages(
             self.ask if patient else self._ask_once,
             lambda iam, start: iam.list_mfa_devices(UserName=user, **start) if user else iam.list_mfa_devices(**start),
@@ -357,9 +357,10 @@ class Iam:
     def console_session(self, *, user: str, policy: Mapping[str, object], role: str | None) -> Secret[str]:
         """Create credentials for the console, as the JSON that AWS's federation endpoint accepts, valid for 15 minutes.
 
-        The endpoint accepts only credentials from AssumeRole or GetFederationToken. GetFederationToken requires a
-        user's own long-term keys; without them and without `role`, raise UsageFault. If a role is assumed from another
-        session, no duration is requested, because the endpoint would refuse a session with a requested duration.
+        `policy` limits what the credentials allow. `role` is the ARN of a role to assume, or None to request the
+        credentials with GetFederationToken. That call requires a user's own long-term keys, so raise UsageFault if the
+        caller has none and `role` is None. `user` becomes part of the name of the session. If the caller has session
+        credentials, no duration is requested for the role, because the endpoint would refuse such a session.
         """
         own_keys = self._clients.own_keys
         name = re.sub(r"[^\w+=,.@-]", "-", f"mfa-kit-{user}", flags=re.ASCII)

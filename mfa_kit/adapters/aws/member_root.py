@@ -81,7 +81,7 @@ class MemberRootReader:
         self._task = f"arn:{sessions.hub.partition}:iam::aws:policy/root-task/{TASK}"
 
     def posture(self, account: str) -> RootPosture:
-        """Return what credentials and MFA devices an account's root user has. If a call fails, `unread` says why."""
+        """Return which credentials and MFA devices an account's root user has. If a call fails, `unread` says why."""
         try:
             credentials = self._attempts(lambda: self._assume_root(account))
         except MfaKitError as error:

@@ -69,9 +69,10 @@ class Ledger:
         self._database.check()
 
     def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
-        """Yield an account's unfinished journal entries whose run's process has ended. With `user`, only that user's.
+        """Yield an account's unfinished journal entries, if the process of their run has ended.
 
-        Until the caller asks for the next entry, this process holds the lock of the entry's run.
+        With `user`, yield only the entries of this user. Until the caller asks for the next entry, this process holds
+        the lock of the entry's run.
         """
         for entry in self._entries(OPEN):
             if entry.intent.account == account and user in {None, entry.intent.user}:

@@ -56,9 +56,10 @@ def compute_pair(
 ) -> Pair:
     """Return two consecutive codes: those of the previous and the current step at the time of the last touch.
 
-    `judge` is called with each step and its code. `sleep`, if given, is called after the first code to wait for the
-    next step. If a step ends while the user touches the key, the code of the next step is computed too. This takes
-    one more touch, but otherwise IAM would store a wrong clock offset.
+    `touch` says whether the credential requires a touch, or is None if that is unknown. `judge` is called with each
+    step and its code. `sleep`, if given, is called after the first code to wait for the next step. If a step ends while
+    the user touches the key, the code of the next step is computed too. This takes one more touch, but otherwise IAM
+    would store a wrong clock offset.
     """
     shown: dict[int, str] = {}
 
@@ -103,7 +104,7 @@ class OathCard:
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         """Check that the key can store the credential. Return the intent, completed with the identity of the key.
 
-        Raise UsageFault or DeviceFault if the key is unsuitable.
+        Raise UsageFault or DeviceFault if the key is unsuitable. `sealed` is not used.
         """
         key = self._key = self._key or self._home(intent)
         label = intent.label

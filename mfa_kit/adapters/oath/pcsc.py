@@ -110,7 +110,7 @@ class Wire(SmartCardConnection):
 
     @property
     def transport(self) -> TRANSPORT:
-        """NFC for a contactless reader, else USB."""
+        """The transport of the key: NFC for a contactless reader, and USB for any other reader."""
         return self._transport
 
     @contextmanager
