@@ -114,7 +114,7 @@ def _records(message: Secret[bytes]) -> Iterator[tuple[int, Value]]:
 def _varint(message: Secret[bytes], at: int) -> tuple[int, int]:
     """Return the varint that starts at offset `at`, and the offset after it.
 
-    Each octet contains seven bits, the lowest first.
+    Each octet contains seven bits of the value, beginning with the lowest bits.
     """
     value = 0
     for shift in range(0, 7 * VARINT_OCTETS, 7):

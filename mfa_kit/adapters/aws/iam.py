@@ -135,7 +135,7 @@ class Iam:
 
     @property
     def endpoint_url(self) -> str:
-        """The address of IAM, with its scheme."""
+        """The URL of IAM, such as `https://iam.amazonaws.com`."""
         return str(self._clients.iam.meta.endpoint_url)
 
     def _answered(

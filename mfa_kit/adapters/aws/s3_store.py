@@ -138,8 +138,7 @@ class S3File:
     def remove(self, *, sealed: bool) -> None:
         """Remove all versions of the object and of its copies, if they exist.
 
-        `sealed` says whether the object was written completely before. In that case, a missing bucket raises
-        IntegrityFault.
+        `sealed` is true if the object was written completely before. A missing bucket then raises IntegrityFault.
         """
         with self._faults("removed"):
             try:

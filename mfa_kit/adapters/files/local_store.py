@@ -70,7 +70,7 @@ class LocalFile:
         return self._path.is_file()
 
     def read(self, most: int) -> bytes:
-        """Return the content, at most `most` octets of it."""
+        """Return the content of the file, but at most `most` octets."""
         try:
             return whole_files.read_all(os.open(self._path, whole_files.READING), most)
         except OSError as error:
@@ -113,8 +113,7 @@ class LocalFile:
     def remove(self, *, sealed: bool) -> None:
         """Remove the file, and an incomplete file that a killed process left, if they exist.
 
-        `sealed` says whether the file was written completely before. In that case, a missing folder raises
-        IntegrityFault.
+        `sealed` is true if the file was written completely before. A missing folder then raises IntegrityFault.
         """
         path = self._path
         with faults_of(path, "removed"):

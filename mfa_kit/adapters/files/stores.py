@@ -23,7 +23,7 @@ class StoredFile(Protocol):
         ...
 
     def read(self, most: int) -> bytes:
-        """Return the content, at most `most` octets of it."""
+        """Return the content of the file, but at most `most` octets."""
         ...
 
     def create(self, sealed: bytes) -> None:
@@ -45,8 +45,7 @@ class StoredFile(Protocol):
     def remove(self, *, sealed: bool) -> None:
         """Remove the file and its incomplete copies permanently, if they exist.
 
-        `sealed` says whether the file was written completely before. In that case, a missing folder raises
-        IntegrityFault.
+        `sealed` is true if the file was written completely before. A missing folder then raises IntegrityFault.
         """
         ...
 

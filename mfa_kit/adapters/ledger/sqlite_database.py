@@ -42,7 +42,7 @@ def _numbered(sql: str) -> str:
 
 
 class SqliteDatabase:
-    """A Database in a SQLite file. If the file is of an older version, it is migrated when it is opened."""
+    """A Database in a SQLite file. Opening a file that an older version of mfa-kit made migrates it."""
 
     record = """
         insert into journal (run, serial, verb, reached, intent, backup, at, since, sealed)

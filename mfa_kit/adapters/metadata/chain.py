@@ -105,7 +105,7 @@ def _store(root: x509.Certificate) -> verification.Store:
 
 
 def _lenient(builder: verification.PolicyBuilder) -> verification.ClientVerifier:
-    """Return a verifier that accepts any first certificate if all issuers above it are allowed to issue."""
+    """Return a verifier that accepts any first certificate, but checks that all its issuers are allowed to issue."""
     anything = verification.ExtensionPolicy.permit_all()
     agnostic = verification.Criticality.AGNOSTIC
     authority = anything.require_present(x509.BasicConstraints, agnostic, None).may_be_present(

@@ -1,4 +1,4 @@
-"""Sessions with PostgreSQL. A session is never reconnected, because its locks end with it."""
+"""Sessions with PostgreSQL. A lost session is never reconnected, because the server has released its locks."""
 
 import logging
 import socket
