@@ -19,7 +19,8 @@ from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.json_text import read_json
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.disk.folders import make_folder, open_folder
-from mfa_kit.disk.whole_files import create_file, replace_file
+from mfa_kit.disk.whole_files import replace_file
+from mfa_kit.disk.whole_folders import fill_folder
 
 SNAPSHOT_FILE, RUN_FILE = "snapshot.json", "run.json"
 # A folder that is being written, or that was being replaced when its process was killed.
@@ -41,9 +42,7 @@ class FoldersOnDisk:
         new, old, place = (self.base / name for name in (f".{account}.partial", f".{account}.old", account))
         with _writing(place):
             try:
-                with make_folder(new) as folder:
-                    for name, text in files.items():
-                        create_file(folder, name, text.encode())
+                fill_folder(new, {name: text.encode() for name, text in files.items()})
                 with suppress(FileNotFoundError):
                     place.rename(old)
                 new.rename(place)

@@ -1,0 +1,42 @@
+"""Writes folders that appear complete or not at all. Their files have mode 0600, and they survive a power cut."""
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from mfa_kit.disk.folders import make_folder
+from mfa_kit.disk.whole_files import Content, create_file
+
+# Folders that were being written when their process was killed begin and end with this.
+_START, _END = ".whole-", ".partial"
+
+
+def fill_folder(folder: Path, files: Mapping[str, Content]) -> None:
+    """Create a folder with these files, by name. Raise OSError if one of them cannot be written; others may remain."""
+    with make_folder(folder) as opened:
+        for name, data in files.items():
+            create_file(opened, name, data)
+
+
+def create_whole_folder(place: Path, files: Mapping[str, Content]) -> None:
+    """Create a folder with these files. Missing folders above it are created.
+
+    Raise FileExistsError if something exists at its path, and OSError if it cannot be written; then no folder remains.
+    The next folder that is created beside it removes what a killed process left.
+    """
+    with make_folder(place.parent) as above:
+        fcntl.flock(above, fcntl.LOCK_EX)  # so that what is removed below belongs to no living process
+        for left in place.parent.glob(f"{_START}*{_END}"):
+            shutil.rmtree(left)
+        if os.path.lexists(place):
+            raise FileExistsError(errno.EEXIST, "it already exists")
+        partial = place.parent / f"{_START}{place.name[:200]}{_END}"
+        try:
+            fill_folder(partial, files)
+            partial.rename(place)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        os.fsync(above)
