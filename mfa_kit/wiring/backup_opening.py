@@ -28,7 +28,15 @@ def open_opener(
     `read` replaces the function that returns the encrypted content of a backup.
     """
     harden()
-    secrets = identities.read()
+    with open_opener_with(identities.read(), read=read) as both:
+        yield both
+
+
+@contextmanager
+def open_opener_with(
+    secrets: "Secret[list[Identity]]", *, read: Callable[[Place], bytes] | None = None
+) -> Iterator[tuple["BackupOpener", "Ledger"]]:
+    """Yield what `open_opener` yields, for identities that were read before."""
     with open_ledger() as ledger:
         yield _opener(ledger.called, secrets, read), ledger
 

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
-from mfa_kit.backups.exposure import known_recipients
+from mfa_kit.backups.exposure import KnownRecipients, known_recipients
 from mfa_kit.backups.rekeying import OnRecord, Rekeyed, Rekeying, RekeyResult
 from mfa_kit.core.models import Backup
+from mfa_kit.core.otp import Secret
 from mfa_kit.core.places import Place
 from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring.backup_records import backup_records
@@ -15,6 +17,11 @@ from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.this_computer import harden
 from mfa_kit.wiring.vault import open_age_files, read_recipients
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.files.agefile import AgeFiles
+    from mfa_kit.adapters.files.identities import Identity
+    from mfa_kit.adapters.ledger.ledger import Ledger
 
 # Threads spend most of their time waiting for the disk, so many threads work in parallel.
 THREADS = 32
@@ -36,26 +43,43 @@ def rekey(
     and KeyboardInterrupt is raised when the backups in progress are finished. `counted` yields the backups that it is
     given, and shows the progress.
     """
-    from mfa_kit.adapters.files.resealing import AgeResealer
-
     harden()
     vault = open_age_files(folder, read_recipients(to, to_files))
-    resealer, stop = AgeResealer(vault, identities.read()), Event()
+    secrets = identities.read()
+    with open_ledger() as ledger, vault.alone():
+        found = list(vault.backups())
+        known = known_recipients(found, [seal for seal in backup_records(ledger).seals() if not seal.own])
+        done = reencrypt(known, vault=vault, secrets=secrets, ledger=ledger, until=until, counted=counted)
+    done.failed.sort(key=lambda failure: str(failure[0].path))
+    return done
+
+
+def reencrypt(
+    known: Sequence[KnownRecipients],
+    *,
+    vault: "AgeFiles",
+    secrets: "Secret[list[Identity]]",
+    ledger: "Ledger",
+    until: Callable[[Event], AbstractContextManager[object]],
+    counted: Callable[[Sequence[Backup]], Iterable[Backup]],
+) -> Rekeyed:
+    """Re-encrypt these backups, given with their recorded recipients, to the recipients of `vault`.
+
+    The caller has locked the folder. `until` and `counted`, and the result, are as in `rekey`.
+    """
+    from mfa_kit.adapters.files.resealing import AgeResealer
+
+    resealer, stop = AgeResealer(vault, secrets), Event()
 
     def each(act: Callable[[Backup], RekeyResult], backups: Iterable[Backup]) -> Iterator[RekeyResult]:
         return Workers(act=act, number=THREADS, stop=stop).work_through(backups)
 
-    with open_ledger() as ledger, vault.alone():
-        found = list(vault.backups())
-        records = backup_records(ledger)
-        known = known_recipients(found, [seal for seal in records.seals() if not seal.own])
-        run = Rekeying(
-            resealer=resealer,
-            on_record=OnRecord.of(known, vault.recipients(), given=resealer.given()),
-            records=records,
-            log=lambda calls: ledger.called(*calls),
-            done=Rekeyed(found=len(found)),
-        )
-        run.over(found, each=each, stoppable=lambda: until(stop), counted=counted)
-    run.done.failed.sort(key=lambda failure: str(failure[0].path))
+    run = Rekeying(
+        resealer=resealer,
+        on_record=OnRecord.of(known, vault.recipients(), given=resealer.given()),
+        records=backup_records(ledger),
+        log=lambda calls: ledger.called(*calls),
+        done=Rekeyed(found=len(known)),
+    )
+    run.over([one.backup for one in known], each=each, stoppable=lambda: until(stop), counted=counted)
     return run.done
