@@ -47,7 +47,9 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--unlock-fd", "--codes-stdin", "--codes", "--seeds", "--readings", "--backup", "--image", "--out"),
         *("--qr-file", "--show-secret", "--generate", "--resume", "--to", "--from", "--sheet"),
     ),
-    "they decide who can decrypt a backup; use the configuration file instead": ("--recipient", "--recipients-file"),
+    "they decide who can decrypt a backup; use the configuration file instead": (
+        *("--recipient", "--recipients-file", "--custodian", "--threshold"),
+    ),
     "they skip or weaken a confirmation or a check": (
         *(
             "--yes",
@@ -67,6 +69,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--probe-user", "--programmable", "--path", "--desk", "--auditor"),
         *("--accounts", "--org", "--ou", "--include", "--exclude", "--account-tag", "--role-name"),
         *("--external-id", "--source-identity", "--with-tags", "--hub", "--organization", "--enroll", "--require-mfa"),
+        "--phone",
     ),
     "their values may contain spaces, at which a variable would be split": ("--reader",),
     "they apply to the result of a single command": ("--query",),

@@ -53,6 +53,16 @@ def _decrypted(path: Place, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
         raise damaged from None
 
 
+def count_recipients(sealed: bytes) -> int:
+    """Return to how many recipients an age file is encrypted (age-encryption.org/v1, "Header").
+
+    The header may have stanzas for no one, whose type ends with `-grease`.
+    """
+    header = without_armor(Secret(sealed)).reveal().partition(b"\n---")[0]
+    types = [line.split(b" ")[1] for line in header.split(b"\n") if line.startswith(b"-> ")]
+    return sum(not each.endswith(b"-grease") for each in types)
+
+
 class AgeFiles:
     """A Vault (store of encrypted backups) in one folder. It encrypts new backups to the recipients `to`.
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from mfa_kit.adapters.ledger.tables import DamagedRow, SqlRow
+from mfa_kit.break_glass.history import Action
+from mfa_kit.core.json_text import JsonError, object_of, read_json
 from mfa_kit.tokens.seeds import Factor, TokenVerdict
 
 
@@ -11,12 +13,22 @@ def _is_time(value: object) -> bool:
     return isinstance(value, int | float) and 0 <= value < LAST_TIME
 
 
+def _is_names(value: object) -> bool:
+    """Return whether a value is a JSON object whose values are texts."""
+    try:
+        return isinstance(value, str) and all(isinstance(each, str) for each in object_of(read_json(value)).values())
+    except (JsonError, TypeError):
+        return False
+
+
 LAST_TIME = 253402300800.0
 TYPES: Mapping[str, Callable[[object], bool]] = {
     "text": lambda value: isinstance(value, str),
     "integer": lambda value: isinstance(value, int),
     "time": _is_time,
     "factor": lambda value: value in [*Factor],
+    "action": lambda value: value in [*Action],
+    "names": _is_names,
     "verdict": lambda value: value in [*TokenVerdict],
 }
 

@@ -70,4 +70,11 @@ MIGRATIONS = (
         primary key (plan, run)
     ) without rowid;
     """,
+    """
+    create table break_glass (
+        id integer primary key, at real not null, recipient text not null, action text not null,
+        custodians text not null, threshold integer not null, backups integer not null
+    );
+    create index break_glass_of on break_glass (recipient, at);
+    """,
 )

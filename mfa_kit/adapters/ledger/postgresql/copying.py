@@ -11,6 +11,7 @@ COLUMNS: Mapping[str, str] = {
     "events": 'at, operation, "user", serial, request_id, answer, file',
     "sightings": 'at, serial, fingerprint, verdict, "offset", seconds, reason',
     "drills": "at, backup, result",
+    "break_glass": "at, recipient, action, custodians, threshold, backups",
 }
 # For each table with a key: the columns of the key, the other columns, and the condition under which a copied row
 # replaces the existing row with the same key.

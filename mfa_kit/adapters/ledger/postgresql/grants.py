@@ -15,6 +15,7 @@ INSERTED: Mapping[str, str] = {
     "sightings": 'at, serial, fingerprint, verdict, "offset", seconds, reason',
     "seals": "backup, recipient, since",
     "drills": "at, backup, result",
+    "break_glass": "at, recipient, action, custodians, threshold, backups",
     "failures": 'plan, "user", at, cause, reason',
     "rollout_runs": "plan, run, at",
 }

@@ -1,0 +1,77 @@
+"""The folder of a break-glass identity: a file for each set of custodians, and manifest.json."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mfa_kit.adapters.files.identities import LARGEST, Identity
+from mfa_kit.adapters.files.layers import GlassIdentity, open_layers
+from mfa_kit.adapters.files.private_files import faults_of, hold
+from mfa_kit.break_glass.custodians import CustodianSet
+from mfa_kit.break_glass.manifest import FILE, Manifest, parse_manifest
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.models import RUN
+from mfa_kit.core.otp import Secret
+from mfa_kit.disk import whole_files
+from mfa_kit.disk.folders import open_folder
+from mfa_kit.disk.whole_folders import create_whole_folder
+
+
+def files_of(manifest: Manifest, identity: GlassIdentity) -> Mapping[str, bytes]:
+    """Return the content of each file of a folder, by file name. Raise UsageFault if a public key cannot be used."""
+    group = manifest.group
+    sets = {each.file: identity.sealed([group.key_of(name) for name in each.names]) for each in group.sets()}
+    return {**sets, FILE: manifest.text().encode()}
+
+
+def write_folder(place: Path, files: Mapping[str, bytes]) -> None:
+    """Write the folder, completely or not at all. Raise IntegrityFault if it exists or cannot be written."""
+    with faults_of(place):
+        create_whole_folder(place, files)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest in a folder. Raise IntegrityFault if it cannot be read."""
+    return parse_manifest(read_file(folder / FILE), where=str(folder / FILE))
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a file, at most LARGEST + 1 octets. Raise IntegrityFault if it cannot be read."""
+    with faults_of(path, "read"):
+        return whole_files.read_all(os.open(path, whole_files.READING), LARGEST + 1)
+
+
+def newest_folder(base: Path) -> Path | None:
+    """Return the folder in `base` whose name, a run ID, is the newest, or None if there is none."""
+    found: list[Path] = []
+    with suppress(FileNotFoundError, NotADirectoryError):
+        found = sorted(each for each in base.iterdir() if RUN.fullmatch(each.name))
+    return found[-1] if found else None
+
+
+def folders_beside(folder: Path) -> list[tuple[Path, Manifest]]:
+    """Return the folders with a readable manifest that are in the same folder as this one, the newest last."""
+    found: list[tuple[Path, Manifest]] = []
+    for each in folder.parent.iterdir():
+        with suppress(IntegrityFault):
+            found.append((each, read_manifest(each)))
+    return sorted(found, key=lambda both: (both[1].made, both[0].name))
+
+
+def open_set(
+    file: Path, chosen: CustodianSet, keys: Mapping[str, Secret[list[Identity]]], *, recipient: str
+) -> GlassIdentity:
+    """Return the identity in the file of a set. `keys` has the private keys of its custodians by name.
+
+    Raise IntegrityFault if it cannot be decrypted with them, or is not the identity of the recipient.
+    """
+    return open_layers(read_file(file), [keys[name] for name in chosen.names], recipient=recipient, where=str(file))
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Lock a folder until the context ends. Raise IntegrityFault if another process holds the lock."""
+    with faults_of(folder), open_folder(folder) as opened:
+        hold(opened, folder)
+        yield

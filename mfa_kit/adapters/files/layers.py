@@ -1,0 +1,128 @@
+"""Encrypts a break-glass identity in layers, one for each custodian of a set, and removes the layers.
+
+Each layer is an age file (age-encryption.org/v1), so `age -d -i FIRST | age -d -i SECOND` opens two layers.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import pyrage
+
+from mfa_kit.adapters.files.age_calls import contain_panics, without_armor
+from mfa_kit.adapters.files.agefile import NOT_FOR_US
+from mfa_kit.adapters.files.identities import LARGEST, MAGIC, Identity
+from mfa_kit.adapters.files.recipients import parse_recipients
+from mfa_kit.break_glass.custodians import Custodian
+from mfa_kit.core.errors import IntegrityFault, OthersSeal
+from mfa_kit.core.otp import Secret
+
+TEST = b"a message to a custodian"
+
+
+class GlassIdentity:
+    """A break-glass identity (X25519). It exists in memory only, and is written in layers of encryption."""
+
+    def __init__(self, identity: Secret[pyrage.x25519.Identity]) -> None:
+        self._identity = identity
+        self.recipient = str(identity.reveal().to_public())
+
+    @classmethod
+    def new(cls) -> "GlassIdentity":
+        """Return a new identity."""
+        return cls(Secret(pyrage.x25519.Identity.generate()))
+
+    @property
+    def keys(self) -> Secret[list[Identity]]:
+        """The identity as a list of private keys, for the functions that decrypt backups."""
+        return Secret([self._identity.reveal()])
+
+    def sealed(self, to: Sequence[str]) -> bytes:
+        """Return the identity, in the format of age-keygen, encrypted to the last public key, then to the one before.
+
+        Raise UsageFault if a public key cannot be used.
+        """
+        text = Secret(f"# public key: {self.recipient}\n{self._identity.reveal()}\n".encode())
+        *others, last = [_public(key) for key in to]
+        layers = pyrage.encrypt(text.reveal(), [last])
+        for each in reversed(others):
+            layers = pyrage.encrypt(layers, [each])
+        return layers
+
+
+def keys_of(*identities: GlassIdentity) -> Secret[list[Identity]]:
+    """Return several identities as a list of private keys."""
+    return Secret([key for each in identities for key in each.keys.reveal()])
+
+
+def _public(key: str) -> pyrage.x25519.Recipient | pyrage.ssh.Recipient | pyrage.tag.Recipient:
+    return parse_recipients([key])[0].key
+
+
+def remove_layer(sealed: Secret[bytes], keys: Secret[list[Identity]], *, where: str) -> Secret[bytes]:
+    """Return the content of an age file, which may be another age file.
+
+    Raise OthersSeal if no private key decrypts it, and IntegrityFault if it is damaged. `where` names the file.
+    """
+    damaged = IntegrityFault(f"{where} is damaged and cannot be decrypted", "use another copy")
+    layer = without_armor(sealed)
+    if len(layer.reveal()) > LARGEST or not layer.reveal().startswith(MAGIC):
+        raise damaged
+    try:
+        with contain_panics(damaged):
+            return Secret(pyrage.decrypt(layer.reveal(), keys.reveal()))
+    except pyrage.DecryptError as error:
+        if NOT_FOR_US in str(error):
+            raise OthersSeal(
+                f"{where} was encrypted to a different key", "check that this is the file of these custodians"
+            ) from None
+        raise damaged from None
+
+
+def remove_outer_layer(sealed: bytes, keys: Secret[list[Identity]], *, where: str) -> bytes:
+    """Return the age file in an age file. Raise the errors of `remove_layer`.
+
+    Raise IntegrityFault if the content is not encrypted, because it may be the identity.
+    """
+    rest = remove_layer(Secret(sealed), keys, where=where)
+    if not rest.reveal().startswith(MAGIC):
+        raise IntegrityFault(f"{where} has fewer layers than its set", "use another copy of the folder")
+    return rest.reveal()
+
+
+def open_layers(sealed: bytes, keys: Iterable[Secret[list[Identity]]], *, recipient: str, where: str) -> GlassIdentity:
+    """Return the identity in a file. `keys` has the private keys of each layer, from the outer to the inner one.
+
+    Raise OthersSeal if they do not decrypt it, and IntegrityFault if it is damaged, or has the identity of another
+    recipient.
+    """
+    text = Secret(sealed)
+    for each in keys:
+        text = remove_layer(text, each, where=where)
+    other = IntegrityFault(f"{where} does not contain the identity of {recipient}", "use another copy of the folder")
+    try:
+        with contain_panics(other):
+            found = GlassIdentity(Secret(pyrage.x25519.Identity.from_str(text.reveal().split()[-1].decode())))
+    except (pyrage.IdentityError, UnicodeDecodeError, IndexError):
+        raise other from None
+    if found.recipient != recipient:
+        raise other
+    return found
+
+
+def owner_test(custodians: Iterable[Custodian]) -> Callable[[Secret[list[Identity]]], list[Custodian]]:
+    """Return a function that returns the custodians to whose public keys some private keys belong.
+
+    It tries to decrypt a test message to each of them, because an SSH private key does not show its public key here.
+    """
+    messages = [(each, Secret(pyrage.encrypt(TEST, [_public(each.key)]))) for each in custodians]
+
+    def owners(keys: Secret[list[Identity]]) -> list[Custodian]:
+        return [each for each, message in messages if _opens(message, keys)]
+
+    return owners
+
+
+def _opens(message: Secret[bytes], keys: Secret[list[Identity]]) -> bool:
+    try:
+        return remove_layer(message, keys, where="") == Secret(TEST)
+    except IntegrityFault:
+        return False

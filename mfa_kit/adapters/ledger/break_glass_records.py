@@ -1,0 +1,40 @@
+"""Records in the ledger about break-glass identities: who their custodians are, and when they were used."""
+
+import json
+
+from mfa_kit.adapters.ledger.tables import Tables
+from mfa_kit.break_glass.history import Action, Record
+from mfa_kit.core.json_text import read_json
+
+INSERT = """
+    insert into break_glass (at, recipient, action, custodians, threshold, backups) values ($1, $2, $3, $4, $5, $6)
+"""
+SELECT = "select at, recipient, action, custodians, threshold, backups from break_glass order by at, id"
+
+
+class BreakGlassRecords:
+    """The records of all break-glass identities."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def add(self, record: Record) -> None:
+        """Record one use of an identity. PostgreSQL replaces its time by the server's time."""
+        custodians = json.dumps(dict(record.custodians))
+        row = (record.at, record.recipient, record.action, custodians, record.threshold, record.backups)
+        self._tables.write((INSERT, [row]))
+
+    def all(self) -> list[Record]:
+        """Return all records in the order of time. Raise IntegrityFault if a row is damaged."""
+        rows = self._tables.select(SELECT, types="time text action names integer integer")
+        return [
+            Record(
+                at=at,
+                recipient=recipient,
+                action=Action(action),
+                custodians=read_json(custodians),
+                threshold=threshold,
+                backups=backups,
+            )
+            for at, recipient, action, custodians, threshold, backups in rows
+        ]

@@ -1,0 +1,75 @@
+"""A drill: the break-glass identity opens every backup that is encrypted to it, and finds a device's secret in each.
+
+The secret gives the codes of the device. Whether these are the codes that AWS accepts, only the device can show, so the
+codes of some users are compared with their phones.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from mfa_kit.backups.contents import Opened, device_and_account
+from mfa_kit.backups.drill import Drill, judge_typed
+from mfa_kit.backups.exposure import KnownRecipients
+from mfa_kit.core.errors import IntegrityFault, OthersSeal
+from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.places import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """The result for one backup. `fault` says what is wrong with it, or is None."""
+
+    file: Place
+    fault: str | None = None
+
+
+def concerned(known: Iterable[KnownRecipients], recipient: str) -> list[KnownRecipients]:
+    """Return the backups that are, or may be, encrypted to a recipient. They may be if no recipient is on record."""
+    return [each for each in known if each.recipients is None or recipient in each.recipients]
+
+
+def drill_backups(
+    known: Iterable[KnownRecipients],
+    *,
+    open_backup: Callable[[Place], Opened],
+    code_fault: Callable[[Opened], str | None],
+) -> Iterator[Tested]:
+    """Open each backup, and yield the result.
+
+    A backup whose recipients are not on record is skipped if the identity does not decrypt it. `code_fault` says why
+    the codes of a backup are wrong, or returns None.
+    """
+    for each in known:
+        try:
+            opened = open_backup(each.backup.path)
+        except IntegrityFault as fault:
+            if each.recipients is not None or not isinstance(fault, OthersSeal):
+                yield Tested(each.backup.path, str(fault))
+            continue
+        yield Tested(each.backup.path, code_fault(opened))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhoneCheck:
+    """Compares the codes of backups with the phones of some users, whose names are in lower case.
+
+    `record` is called with the result of each comparison.
+    """
+
+    users: Collection[str]
+    person: Interaction
+    now: Callable[[], float]
+    record: Callable[[Place, Drill], None]
+
+    def __call__(self, opened: Opened) -> str | None:
+        """Return why the codes of a backup are wrong or were not compared. Return None if they match, or for others."""
+        device, _ = device_and_account(opened.label)
+        user = opened.named.user if opened.named else device
+        if user.lower() not in self.users:
+            return None
+        self.person.say(f"type the code that the phone of {user} now shows for {device} ({opened.label})")
+        result = judge_typed(opened.created.seed, now=self.now, interaction=self.person)
+        if result is Drill.SKIPPED:
+            return f"{opened.file} was not compared with the phone of {user}"
+        self.record(opened.file, result)
+        return None if result is Drill.PROVED else f"{opened.file} has other codes than the phone of {user}"

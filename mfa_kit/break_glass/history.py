@@ -1,0 +1,85 @@
+"""What the ledger records about break-glass identities, and what is due according to that."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mfa_kit.break_glass.manifest import Manifest
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.timestamps import iso_time
+
+DAY = 86400.0
+# An identity must pass a drill at least this often, in seconds.
+DRILL_EVERY = 180 * DAY
+
+
+class Action(StrEnum):
+    """What was done with a break-glass identity, as the ledger stores it.
+
+    SEALED: its files were written for a group of custodians. ROTATED: all backups were re-encrypted to it. PASSED: a
+    custodian removed one layer of a file.
+    """
+
+    SEALED = "sealed"
+    OPENED = "opened"
+    PASSED = "passed"
+    DRILLED = "drilled"
+    FAILED = "drill failed"
+    ROTATED = "rotated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One use of a break-glass identity.
+
+    `at` is in Unix seconds. `custodians` maps the name of each custodian who took part to their public key; for SEALED,
+    these are all custodians. `threshold` is 0 except for SEALED. `backups` is the number of backups that were opened or
+    re-encrypted.
+    """
+
+    at: float
+    recipient: str
+    action: Action
+    custodians: Mapping[str, str]
+    threshold: int = 0
+    backups: int = 0
+
+
+def last(records: Iterable[Record], recipient: str, *actions: Action) -> Record | None:
+    """Return the last record of one of these actions with an identity, or None. `records` are in the order of time."""
+    return next((each for each in _backward(records) if each.recipient == recipient and each.action in actions), None)
+
+
+def _backward(records: Iterable[Record]) -> Sequence[Record]:
+    return list(records)[::-1]
+
+
+def check_custodians(manifest: Manifest, records: Iterable[Record], *, where: str) -> bool:
+    """Return whether the ledger has the custodians of an identity on record.
+
+    Raise IntegrityFault if it has others. A person with access to the manifest could otherwise become a custodian of
+    the next identity. `where` names the manifest.
+    """
+    sealed = last(records, manifest.recipient, Action.SEALED)
+    if sealed is None:
+        return False
+    keys = {each.name: each.key for each in manifest.group.custodians}
+    if (sealed.threshold, sealed.custodians) != (manifest.group.threshold, keys):
+        raise IntegrityFault(
+            f"{where} names other custodians than this computer recorded",
+            "find out who changed the file, and use another copy of the folder",
+        )
+    return True
+
+
+def due(manifest: Manifest, records: Sequence[Record], *, now: float) -> list[str]:
+    """Return what has to be done with a break-glass identity, one sentence each. `now` is in Unix seconds."""
+    found = []
+    if opened := last(records, manifest.recipient, Action.OPENED, Action.PASSED):
+        found.append(f"rotate it, because it was {opened.action} on {iso_time(opened.at)[:10]}: break-glass rotate")
+    if manifest.replaces and not last(records, manifest.recipient, Action.ROTATED):
+        found.append("finish the rotation: break-glass rotate")
+    drilled = last(records, manifest.recipient, Action.DRILLED)
+    if drilled is None or drilled.at < now - DRILL_EVERY:
+        found.append(f"hold a drill, because none passed in the last {DRILL_EVERY / DAY:.0f} days: break-glass drill")
+    return found

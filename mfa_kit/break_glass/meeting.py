@@ -1,0 +1,109 @@
+"""A meeting: custodians present their identities one after the other, until a set of them opens the identity."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from mfa_kit.break_glass.custodians import Custodian, CustodianSet
+from mfa_kit.break_glass.manifest import Manifest
+from mfa_kit.core.errors import Declined, IntegrityFault, UsageFault
+from mfa_kit.core.interaction import Interaction
+
+# What a custodian presents: private keys.
+K = TypeVar("K")
+# The break-glass identity.
+V = TypeVar("V")
+
+INSTEAD = "-i FILE for each custodian"
+
+
+@dataclass(slots=True, kw_only=True)
+class Meeting(Generic[K, V]):
+    """A meeting of custodians about one break-glass identity.
+
+    `sets` has the sets that can open a file. `owners` returns the present and former custodians to whose public keys
+    some private keys belong. `open_set` returns the identity in the file of a set, and gets the private keys of its
+    custodians by name; it raises IntegrityFault if the file cannot be decrypted with them.
+    """
+
+    manifest: Manifest
+    sets: Sequence[CustodianSet]
+    owners: Callable[[K], Sequence[Custodian]]
+    open_set: Callable[[CustodianSet, Mapping[str, K]], V]
+    here: dict[str, K] = field(default_factory=dict)
+    _tried: list[CustodianSet] = field(default_factory=list)
+
+    def admit(self, keys: K) -> list[str]:
+        """Admit the custodians who own these private keys, and return their names.
+
+        Raise UsageFault if the keys belong to no custodian, to a former one, or to one who is here already.
+        """
+        owners = self.owners(keys)
+        if not owners:
+            raise UsageFault(
+                f"this identity belongs to none of the custodians {', '.join(self.manifest.group.names)}",
+                "present the identity of a custodian",
+            )
+        names = [each.name for each in owners if each in self.manifest.group.custodians]
+        if not names:
+            raise UsageFault(
+                f"this identity belongs to {owners[0].name}, who was removed from the custodians",
+                "present the identity of a present custodian",
+            )
+        new = [name for name in names if name not in self.here]
+        if not new:
+            raise UsageFault(f"{names[0]} is already here", "present the identity of another custodian")
+        self.here |= dict.fromkeys(new, keys)
+        return new
+
+    def identity(self) -> tuple[V, tuple[str, ...]] | None:
+        """Return the identity and the names of the custodians who opened it, or None if more custodians are needed.
+
+        A file is tried once. Raise the fault of the last one if no file is left.
+        """
+        for each in self.sets:
+            if each not in self._tried and self._missing(each) == 0:
+                self._tried.append(each)
+                try:
+                    return self.open_set(each, {name: self.here[name] for name in each.names}), each.names
+                except IntegrityFault:  # another set may have a good file
+                    if len(self._tried) == len(self.sets):
+                        raise
+        return None
+
+    @property
+    def missing(self) -> int:
+        """The least number of custodians who must still come."""
+        return min((self._missing(each) for each in self.sets if each not in self._tried), default=0)
+
+    def _missing(self, each: CustodianSet) -> int:
+        return len(set(each.names) - self.here.keys())
+
+
+def hold(
+    meeting: Meeting[K, V], files: Iterable[Path], *, read: Callable[[Path], K], person: Interaction
+) -> tuple[V, tuple[str, ...]]:
+    """Hold a meeting. Return the break-glass identity, and the names of the custodians who opened it.
+
+    First come the custodians whose identity files are given, then those who name their file at the terminal. `read`
+    returns the private keys in a file, and raises UsageFault if it cannot be used. At the terminal, a file that does
+    not help is reported, and the next one is asked for. Raise Declined if too few custodians came, and IntegrityFault
+    if no file can be opened.
+    """
+    for file in files:
+        meeting.admit(read(file))
+        if opened := meeting.identity():
+            return opened
+    while True:
+        here = ", ".join(meeting.here) or "nobody"
+        person.say(f"present: {here}; needed: {meeting.missing} more; to stop, press Enter")
+        typed = person.ask_code("identity file of the next custodian", instead=INSTEAD)
+        if not typed:
+            raise Declined(f"{meeting.missing} more custodians were needed", "repeat this when they are present")
+        try:
+            meeting.admit(read(Path(typed).expanduser()))
+        except UsageFault as fault:
+            person.say(f"{fault}: {fault.hint}")
+        if opened := meeting.identity():
+            return opened

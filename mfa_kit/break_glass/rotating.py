@@ -1,0 +1,36 @@
+"""A rotation: which backups are encrypted to a new break-glass identity, and to which other recipients."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mfa_kit.backups.exposure import KnownRecipients
+from mfa_kit.core.models import Backup
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """The backups to re-encrypt.
+
+    `groups` maps recipients to the backups that will be encrypted to exactly these. `unknown` has the backups whose
+    recipients are not on record.
+    """
+
+    groups: Mapping[tuple[str, ...], Sequence[KnownRecipients]]
+    unknown: Sequence[Backup]
+
+
+def plan_rotation(known: Iterable[KnownRecipients], *, old: str, new: str) -> Rotation:
+    """Return the backups that are encrypted to the recipient `old`, with `new` in its place.
+
+    The other recipients of a backup stay. A backup that has both on record may have been re-encrypted when an earlier
+    run was killed, so it is among them.
+    """
+    groups: defaultdict[tuple[str, ...], list[KnownRecipients]] = defaultdict(list)
+    unknown: list[Backup] = []
+    for each in known:
+        if each.recipients is None:
+            unknown.append(each.backup)
+        elif old in each.recipients:
+            groups[(*sorted({*each.recipients} - {old, new}), new)].append(each)
+    return Rotation(groups, unknown)

@@ -1,0 +1,46 @@
+"""Shows the device in a backup on the terminal's alternate screen: its QR code, or its codes."""
+
+from collections.abc import Callable
+from functools import partial
+
+from mfa_kit.core import otp
+from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.otp import Secret, Seed, Symbol
+
+INSTEAD = "a terminal"
+UNSEEN = "--codes"
+
+
+def show_picture(symbol: Symbol, device: str, *, person: Interaction) -> None:
+    """Show a QR code until the user presses Enter. Raise UsageFault if the window is too small."""
+    try:
+        person.show(symbol, instead=UNSEEN)
+        person.say(f"scan it with an authenticator app: {device}")
+        person.pause("press Enter to remove it from the screen", instead=INSTEAD)
+    finally:
+        person.clear()
+
+
+def show_codes(seed: Seed, device: str, *, now: Callable[[], float], person: Interaction) -> None:
+    """Show the present and the next code of a device until the user presses Enter. `now` returns the Unix time."""
+    shown: str | None = None
+    try:
+        while shown is None:
+            at = otp.step(now())
+            person.show(_page(seed, device, at), instead=INSTEAD)
+            found = person.ask_unless(
+                "press Enter to remove it from the screen", partial(_is_over, at, now), instead=INSTEAD
+            )
+            shown = found if isinstance(found, str) else None
+    finally:
+        person.clear()
+
+
+def _is_over(at: int, now: Callable[[], float]) -> bool | None:
+    """Return True if a time step is over, else None."""
+    return True if otp.step(now()) != at else None
+
+
+def _page(seed: Seed, device: str, at: int) -> Secret[str]:
+    """Return the text with the codes of a time step and of the one after it."""
+    return Secret("\n".join([device, *(f"{code[:3]} {code[3:]}" for code in otp.codes(seed, range(at, at + 2)))]))

@@ -1,0 +1,76 @@
+"""`mfa-kit break-glass drill`: practice a meeting, and test that the identity opens every backup."""
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli import messages
+from mfa_kit.cli.break_glass.glass_options import GLASS_DIR, PRESENT
+from mfa_kit.cli.options import BACKUP_DIR, Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.places import Place
+from mfa_kit.wiring import break_glass as wiring
+from mfa_kit.wiring import break_glass_upkeep as upkeep
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command(cls=Verb, needs_config=False)
+@PRESENT
+@click.option(
+    "--phone",
+    "users",
+    multiple=True,
+    metavar="USER",
+    help="Also compare the backups of this user, or of root, with their phone.",
+)
+@GLASS_DIR
+@BACKUP_DIR
+def drill(
+    *,
+    keys: tuple[Path, ...],
+    users: tuple[str, ...],
+    folder: Path | None,
+    backup_dir: Place | None,
+    settings: Settings,
+    output: Output,
+) -> int:
+    """Hold a meeting, and test that the identity opens every backup that is encrypted to it. No secret is shown.
+
+    The ledger records the date, the custodians and the number of backups. The exit code is 5 if a backup fails.
+    """
+    glass = wiring.find_glass(folder, settings.progress)
+    known = upkeep.known_backups(backup_dir, glass.manifest.recipient)
+    if not known:
+        raise UsageFault(
+            f"no backup is encrypted to {glass.manifest.recipient}",
+            "encrypt one to it, or name the folder of the backups: --backup-dir DIR",
+        )
+    row = {"recipient": glass.manifest.recipient}
+    if settings.dry_run:
+        output.one("break-glass-drill", {"outcome": "planned", **row, "backups": len(known)})
+        return 0
+    opened = wiring.meet(glass, keys, settings.interaction)
+    tested = upkeep.drill(
+        glass,
+        opened,
+        known,
+        users=users,
+        person=settings.interaction,
+        counted=partial(messages.with_bar, doing="drill", plain=settings.still or bool(users)),
+    )
+    faults = [each.fault for each in tested if each.fault]
+    passed = bool(tested) and not faults
+    output.one(
+        "break-glass-drill",
+        {
+            "outcome": "passed" if passed else "failed",
+            **row,
+            "custodians": opened.names,
+            "backups": len(tested),
+            "opened": len(tested) - len(faults),
+            "faults": faults or None,
+        },
+    )
+    return 0 if passed else IntegrityFault.exit_code

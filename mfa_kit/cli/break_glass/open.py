@@ -1,0 +1,68 @@
+"""`mfa-kit break-glass open`: custodians open a backup together, and its QR code or its codes are shown."""
+
+import time
+from pathlib import Path
+
+import click
+
+from mfa_kit.backups.contents import device_and_account
+from mfa_kit.break_glass import showing
+from mfa_kit.break_glass.history import Action
+from mfa_kit.cli.break_glass.glass_options import GLASS_DIR, PRESENT
+from mfa_kit.cli.options import PlaceType, Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.core.places import Place
+from mfa_kit.wiring import break_glass as wiring
+from mfa_kit.wiring.qr_code import draw
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command("open", cls=Verb, needs_config=False)
+@click.option("--backup", "file", required=True, type=PlaceType(), metavar="FILE", help="The backup to open.")
+@PRESENT
+@click.option(
+    "--from",
+    "source",
+    type=Path,
+    metavar="FILE",
+    help="File from which other custodians removed their layers (break-glass pass).",
+)
+@click.option("--codes", is_flag=True, help="Show the codes of the device instead of its QR code.")
+@GLASS_DIR
+def open_backup(
+    *,
+    file: Place,
+    keys: tuple[Path, ...],
+    source: Path | None,
+    codes: bool,
+    folder: Path | None,
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Open a backup: the custodians name their identity files one after the other, in any order.
+
+    The QR code is on the alternate screen until you press Enter. The opening is recorded in the ledger.
+    """
+    person = settings.interaction
+    glass = wiring.find_glass(folder, settings.progress)
+    person.check(instead="a terminal, or age itself, as docs/break-glass.md describes")
+    if not codes:
+        person.check(wiring.sample_symbol(file), instead=showing.UNSEEN)
+    wiring.read_backup_early(file)
+    row = {"backup": str(file), "recipient": glass.manifest.recipient}
+    if settings.dry_run:
+        output.one("break-glass-open", {"outcome": "planned", **row})
+        return
+    glass_identity = wiring.meet(glass, keys, person, only=source)
+    wiring.record(glass.manifest, Action.OPENED, glass_identity.names, backups=1)
+    opened = wiring.open_backup(file, glass_identity)
+    if codes:
+        showing.show_codes(opened.created.seed, opened.label, now=time.time, person=person)
+    else:
+        symbol = draw(opened.created.seed, *device_and_account(opened.label))
+        showing.show_picture(symbol, opened.label, person=person)
+    settings.progress.alert("the identity was opened, so replace it soon: mfa-kit break-glass rotate")
+    output.one(
+        "break-glass-open",
+        {"outcome": "opened", **row, "label": opened.label, "custodians": glass_identity.names},
+    )

@@ -1,0 +1,74 @@
+"""`mfa-kit break-glass pass`: a custodian removes one layer of a file, and sends the rest to the next one."""
+
+from pathlib import Path
+from shlex import quote
+
+import click
+
+from mfa_kit.cli.key_options import PASSPHRASE_FD
+from mfa_kit.cli.options import Verb, identity
+from mfa_kit.cli.output import Output
+from mfa_kit.core.interaction import Progress
+from mfa_kit.wiring import break_glass as wiring
+from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command("pass", cls=Verb, needs_config=False)
+@click.argument("file", type=Path)
+@identity(required=True)
+@PASSPHRASE_FD
+@click.option("-o", "--out", required=True, type=Path, metavar="NEXT", help="New file for the next custodian.")
+@click.option(
+    "--dir", "folder", type=Path, metavar="DIR", help="Folder of manifest.json [default: that of FILE, or the newest]."
+)
+def pass_on(
+    *,
+    file: Path,
+    keys: tuple[Path, ...],
+    passphrase_fd: int | None,
+    out: Path,
+    folder: Path | None,
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Remove your layer of FILE, and write the rest to NEXT. Send NEXT to the custodian who is named then.
+
+    The names of both files keep the start `set-NN`, which says who the custodians of the set are.
+    """
+    glass = wiring.find_glass(folder or wiring.folder_beside(file), settings.progress)
+    person, progress = settings.interaction, settings.progress
+
+    def warn(layer: wiring.Layer) -> None:
+        progress.alert(
+            f"{layer.after[-1]} is the last of this set, and will be able to open the identity alone, "
+            f"with this file and their own identity; it opens every backup of {glass.manifest.recipient}"
+        )
+
+    layer = wiring.pass_on(
+        glass,
+        file,
+        Identities(keys, passphrase_fd=passphrase_fd, person=person),
+        out,
+        before=warn,
+        dry=settings.dry_run,
+    )
+    if not settings.dry_run:
+        _say_what_is_next(layer, out, progress)
+    row = {
+        "outcome": "planned" if settings.dry_run else "passed",
+        "file": str(file),
+        "custodian": layer.name,
+        "next": layer.after[0],
+        "out": str(out),
+    }
+    output.one("break-glass-pass", row)
+
+
+def _say_what_is_next(layer: wiring.Layer, out: Path, progress: Progress) -> None:
+    following = layer.after[0]
+    if len(layer.after) > 1:
+        progress.alert(f"send {out} to {following}, then delete it; {', '.join(layer.after)} must remove their layers")
+        return
+    progress.alert(f"send {out} to {following}, who now needs no one else, and delete it")
+    progress.alert(f"{following} runs: mfa-kit break-glass open --backup BACKUP --from {quote(out.name)} -i IDENTITY")

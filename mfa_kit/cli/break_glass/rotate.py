@@ -1,0 +1,62 @@
+"""`mfa-kit break-glass rotate`: replace an identity by a new one, and re-encrypt its backups."""
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli import messages
+from mfa_kit.cli.break_glass.glass_options import GLASS_DIR, PRESENT
+from mfa_kit.cli.options import BACKUP_DIR, Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.shutdown import stop_on_signals
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.places import Place
+from mfa_kit.wiring import break_glass as wiring
+from mfa_kit.wiring import break_glass_upkeep as upkeep
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command(cls=Verb, needs_config=False)
+@PRESENT
+@GLASS_DIR
+@BACKUP_DIR
+def rotate(
+    *, keys: tuple[Path, ...], folder: Path | None, backup_dir: Place | None, settings: Settings, output: Output
+) -> int:
+    """Hold a meeting, make a new identity for the same custodians, and re-encrypt all backups of the old one to it.
+
+    If the command is interrupted, run it again. The other recipients of the backups stay.
+    """
+    glass = wiring.find_glass(folder, settings.progress)
+    if settings.dry_run:
+        known = upkeep.known_backups(backup_dir, glass.manifest.recipient)
+        output.one("break-glass-rotate", {"outcome": "planned", "backups": len(known)})
+        return 0
+    done = upkeep.rotate(
+        glass,
+        keys,
+        settings.interaction,
+        backup_dir,
+        until=stop_on_signals,
+        counted=partial(messages.with_bar, doing="rotate", plain=settings.still),
+    )
+    old, new, backups = done.old, done.new, done.backups
+    settings.progress.alert(f"encrypt new backups to {new.manifest.recipient}, not to {old.manifest.recipient}")
+    settings.progress.alert(f"older copies of the backups can still be opened with the files in {old.folder}")
+    output.one(
+        "break-glass-rotate",
+        {
+            "outcome": "unfinished" if backups.failed else "rotated",
+            "recipient": new.manifest.recipient,
+            "replaces": old.manifest.recipient,
+            "custodians": done.names,
+            "folder": str(new.folder),
+            "backups": backups.found,
+            "rekeyed": len(backups.done),
+            "already_done": len(backups.already_done),
+            "failed": len(backups.failed),
+            "faults": [reason for _, reason in backups.failed] or None,
+        },
+    )
+    return IntegrityFault.exit_code if backups.failed else 0

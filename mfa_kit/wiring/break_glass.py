@@ -1,0 +1,282 @@
+"""Make and open break-glass identities. Their folders are in `break-glass` in mfa-kit's own folder, or elsewhere."""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from mfa_kit.adapters.files.backup_names import backup_at
+from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
+from mfa_kit.backups.contents import Opened
+from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Group, set_of_file
+from mfa_kit.break_glass.history import Action, Record, check_custodians
+from mfa_kit.break_glass.manifest import FILE, Manifest
+from mfa_kit.break_glass.meeting import Meeting, hold
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.interaction import Interaction, Progress
+from mfa_kit.core.models import run_id, run_time
+from mfa_kit.core.otp import Seed
+from mfa_kit.core.places import Place
+from mfa_kit.enrollment.phone import SECRET
+from mfa_kit.wiring.backup_opening import backup_reader, open_opener_with
+from mfa_kit.wiring.files import check_new, write_new_file
+from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.qr_code import draw
+from mfa_kit.wiring.this_computer import harden, home
+from mfa_kit.wiring.vault import read_recipients
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.files.identities import Identity
+    from mfa_kit.adapters.files.layers import GlassIdentity
+    from mfa_kit.core.otp import Secret, Symbol
+
+
+@dataclass(frozen=True, slots=True)
+class Glass:
+    """A folder of break-glass files, and its manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenGlass:
+    """An open break-glass identity, and the custodians who opened it.
+
+    `names` has their names in the order of their set, and `keys` their private keys.
+    """
+
+    identity: "GlassIdentity"
+    names: tuple[str, ...]
+    keys: "Mapping[str, Secret[list[Identity]]]"
+
+
+def base() -> Path:
+    """Return the folder in which new folders of break-glass files are made."""
+    return home() / "break-glass"
+
+
+def group_of(threshold: int, custodians: Sequence[str]) -> Group:
+    """Return the group of custodians of a command line. Each custodian is given as `NAME=PUBLIC KEY`.
+
+    Raise UsageFault for a custodian without a key, an invalid key, or a group that cannot be.
+    """
+    return Group(threshold, tuple(map(_custodian, custodians)))
+
+
+def _custodian(text: str) -> Custodian:
+    name, _, key = text.partition("=")
+    if not key:
+        raise UsageFault(f"the custodian {name} has no public key", f"give one: --custodian {name or 'NAME'}=age1…")
+    return Custodian(name, read_recipients([key], given=f"for the custodian {name},")[0].text)
+
+
+def find_glass(folder: Path | None, progress: Progress) -> Glass:
+    """Return a folder of break-glass files, by default the newest one.
+
+    Raise UsageFault if there is none, and IntegrityFault if its manifest is damaged, or names other custodians than the
+    ledger. A warning is printed if the ledger has nothing about it.
+    """
+    from mfa_kit.adapters.files.glass_folder import newest_folder, read_manifest
+
+    found = folder or newest_folder(base())
+    if found is None or not found.is_dir():
+        raise UsageFault(
+            f"there is no folder {found}" if found else "this computer has no break-glass identity",
+            "name the folder: --dir DIR, or make one: mfa-kit break-glass create",
+        )
+    manifest = read_manifest(found)
+    with open_ledger() as ledger:
+        recorded = check_custodians(manifest, BreakGlassRecords(ledger).all(), where=str(found / FILE))
+    if not recorded:
+        progress.alert(f"the ledger does not have the custodians of {found}, so compare them: break-glass status")
+    return Glass(found.absolute(), manifest)
+
+
+def plan(group: Group) -> Mapping[CustodianSet, int]:
+    """Return the sets of a group, with the size of each file in octets. Nothing is written.
+
+    The sizes are those of an identity that is thrown away. age adds some random octets, so other files differ a little.
+    """
+    from mfa_kit.adapters.files.glass_folder import files_of
+    from mfa_kit.adapters.files.layers import GlassIdentity
+
+    identity = GlassIdentity.new()
+    files = files_of(Manifest(recipient=identity.recipient, made=time.time(), group=group), identity)
+    return {each: len(files[each.file]) for each in group.sets()}
+
+
+def create(group: Group, folder: Path | None) -> Glass:
+    """Make a break-glass identity, and write its folder, by default a new one in `base()`.
+
+    The ledger has the custodians before the folder exists. Raise UsageFault for a public key that cannot be used, and
+    IntegrityFault if the folder exists or cannot be written.
+    """
+    from mfa_kit.adapters.files.layers import GlassIdentity
+
+    harden()
+    return write_glass(folder or new_folder(base()), group, GlassIdentity.new())
+
+
+def new_folder(parent: Path) -> Path:
+    """Return the path of a new folder, whose name is a run ID that is later than those of the others."""
+    from mfa_kit.adapters.files.glass_folder import newest_folder
+
+    newest = newest_folder(parent)
+    return parent / run_id(max(time.time(), run_time(newest.name) + 1 if newest else 0), os.urandom(4))
+
+
+def write_glass(
+    folder: Path,
+    group: Group,
+    identity: "GlassIdentity",
+    *,
+    former: Sequence[Custodian] = (),
+    replaces: str | None = None,
+) -> Glass:
+    """Record the custodians of an identity, then write its folder. The other arguments are those of Manifest."""
+    from mfa_kit.adapters.files.glass_folder import files_of, write_folder
+
+    manifest = Manifest(
+        recipient=identity.recipient, made=int(time.time()), group=group, former=tuple(former), replaces=replaces
+    )
+    files = files_of(manifest, identity)
+    record(manifest, Action.SEALED, group.names)
+    write_folder(folder.absolute(), files)
+    return Glass(folder.absolute(), manifest)
+
+
+def record(manifest: Manifest, action: Action, names: Sequence[str], *, backups: int = 0) -> None:
+    """Record in the ledger what these custodians did with an identity."""
+    group = manifest.group
+    with open_ledger() as ledger:
+        BreakGlassRecords(ledger).add(
+            Record(
+                at=time.time(),
+                recipient=manifest.recipient,
+                action=action,
+                custodians={name: group.key_of(name) for name in names},
+                threshold=group.threshold if action is Action.SEALED else 0,
+                backups=backups,
+            )
+        )
+
+
+def meet(glass: Glass, files: Sequence[Path], person: Interaction, *, only: Path | None = None) -> OpenGlass:
+    """Hold a meeting of custodians, and return the open identity.
+
+    `files` are identity files of custodians; the others are asked for at the terminal. `only` is a file from which some
+    custodians have already removed layers. Raise Declined if too few custodians came, UsageFault for an identity in
+    `files` that does not help, and IntegrityFault if no file can be opened.
+    """
+    from mfa_kit.adapters.files.glass_folder import open_set
+    from mfa_kit.adapters.files.layers import owner_test
+
+    harden()
+    manifest = glass.manifest
+
+    def read(file: Path) -> "Secret[list[Identity]]":
+        return Identities([file], passphrase_fd=None, person=person).read()
+
+    def open_one(each: CustodianSet, keys: "Mapping[str, Secret[list[Identity]]]") -> "GlassIdentity":
+        return open_set(only or glass.folder / each.file, each, keys, recipient=manifest.recipient)
+
+    meeting = Meeting(
+        manifest=manifest,
+        sets=manifest.group.sets() if only is None else rest_of(_set_of(only, manifest)),
+        owners=owner_test((*manifest.group.custodians, *manifest.former)),
+        open_set=open_one,
+    )
+    identity, names = hold(meeting, files, read=read, person=person)
+    return OpenGlass(identity=identity, names=names, keys=meeting.here)
+
+
+def rest_of(whole: CustodianSet) -> list[CustodianSet]:
+    """Return a set and what is left of it after its first custodian, its first two, and so on, removed their layers."""
+    return [CustodianSet(whole.file, whole.names[at:]) for at in range(len(whole.names))]
+
+
+def _set_of(file: Path, manifest: Manifest) -> CustodianSet:
+    found = set_of_file(file.name, manifest.group.sets())
+    if found is None:
+        raise UsageFault(
+            f"the name of {file} does not say which set of custodians it is for",
+            "keep the start of its name, such as set-01, and name the folder of the manifest: --dir DIR",
+        )
+    return found
+
+
+def read_backup_early(file: Place) -> None:
+    """Raise IntegrityFault if a backup cannot be read, before custodians are asked for their identities."""
+    backup_reader()(file)
+
+
+def sample_symbol(file: Place) -> "Symbol":
+    """Return a QR code without a secret that is as large as that of a backup, to find out whether the window is."""
+    named = backup_at(file)
+    return draw(Seed(bytes(SECRET)), *((named.device, named.account) if named else ("", "")))
+
+
+def open_backup(file: Place, opened: OpenGlass) -> Opened:
+    """Decrypt a backup with an open identity. Raise IntegrityFault if it cannot be decrypted."""
+    with open_opener_with(opened.identity.keys) as (opener, _):
+        return opener.open(file)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A file of a set, and the custodian who removes its next layer. `after` has those who come after them."""
+
+    whole: CustodianSet
+    name: str
+    after: tuple[str, ...]
+
+
+def pass_on(
+    glass: Glass, file: Path, keys: Identities, out: Path, *, before: Callable[[Layer], None], dry: bool
+) -> Layer:
+    """Remove one layer of a file, and write the rest to a new file. Return the layer that was removed.
+
+    `before` is called before the layer is removed. A dry run writes nothing. Raise UsageFault if the identity is that
+    of no custodian of the set, or of the last one, whose layer is never removed into a file, and OthersSeal if the
+    layer belongs to another custodian.
+    """
+    from mfa_kit.adapters.files.glass_folder import read_file
+    from mfa_kit.adapters.files.layers import owner_test, remove_outer_layer
+
+    harden()
+    whole = _set_of(file, glass.manifest)
+    if set_of_file(out.name, [whole]) is None:
+        start = "-".join(whole.file.split("-")[:2])
+        raise UsageFault(f"the name {out.name} does not say which set it is for", f"begin it with {start}")
+    check_new(out)
+    secrets = keys.read()
+    owners = {each.name for each in owner_test(glass.manifest.group.custodians)(secrets)}
+    mine = [name for name in whole.names if name in owners]
+    if not mine:
+        raise UsageFault(
+            f"this identity belongs to none of the custodians {', '.join(whole.names)} of {file.name}",
+            "give the identity of one of them: -i FILE",
+        )
+    at = whole.names.index(mine[0])
+    layer = Layer(whole=whole, name=mine[0], after=whole.names[at + 1 :])
+    if not layer.after:
+        raise UsageFault(
+            f"{layer.name} is the last custodian of {file.name}, and the rest of it would be the identity itself",
+            f"open the backup: mfa-kit break-glass open --backup BACKUP --from {quote(str(file))}",
+        )
+    before(layer)
+    rest = remove_outer_layer(read_file(file), secrets, where=str(file))
+    if not dry:
+        record(glass.manifest, Action.PASSED, [layer.name])
+        write_new_file(out, rest)
+    return layer
+
+
+def folder_beside(file: Path) -> Path | None:
+    """Return the folder of a file if it has a manifest, else None."""
+    return file.absolute().parent if (file.absolute().parent / FILE).is_file() else None

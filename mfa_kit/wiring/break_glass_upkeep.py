@@ -1,0 +1,263 @@
+"""Test, rotate and reseal break-glass identities, and show their state."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from threading import Event
+from typing import TYPE_CHECKING
+
+from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
+from mfa_kit.backups.exposure import KnownRecipients, known_recipients
+from mfa_kit.backups.rekeying import Rekeyed
+from mfa_kit.break_glass.custodians import Custodian, Group
+from mfa_kit.break_glass.drilling import PhoneCheck, Tested, concerned, drill_backups
+from mfa_kit.break_glass.history import Action, Record, due, last
+from mfa_kit.break_glass.manifest import Manifest
+from mfa_kit.break_glass.rotating import plan_rotation
+from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
+from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.models import Backup, backup_name
+from mfa_kit.core.places import Place
+from mfa_kit.wiring.backup import list_backups
+from mfa_kit.wiring.backup_opening import backup_reader, open_opener_with
+from mfa_kit.wiring.backup_records import backup_records
+from mfa_kit.wiring.break_glass import Glass, OpenGlass, meet, new_folder, record, write_glass
+from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.read_ahead import ReadAhead
+from mfa_kit.wiring.rekey import reencrypt
+from mfa_kit.wiring.vault import open_age_files, read_recipients
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.files.layers import GlassIdentity
+    from mfa_kit.adapters.files.opener import BackupOpener
+    from mfa_kit.adapters.ledger.ledger import Ledger
+
+
+def known_backups(folder: Place | None, recipient: str) -> list[KnownRecipients]:
+    """Return the backups in a folder that are, or may be, encrypted to a recipient, with their recorded recipients.
+
+    Copies that are encrypted only to their users are left out.
+    """
+    with open_ledger() as ledger:
+        return concerned(_known(list_backups(folder), ledger), recipient)
+
+
+def _known(backups: Iterable[Backup], ledger: "Ledger") -> list[KnownRecipients]:
+    return known_recipients(backups, [seal for seal in backup_records(ledger).seals() if not seal.own])
+
+
+def drill(
+    glass: Glass,
+    opened: OpenGlass,
+    known: Sequence[KnownRecipients],
+    *,
+    users: Sequence[str],
+    person: Interaction,
+    counted: Callable[[Sequence[KnownRecipients]], Iterable[KnownRecipients]],
+) -> list[Tested]:
+    """Decrypt these backups with an open identity, and record the drill. Return the result for each backup.
+
+    The codes of the backups of `users` are compared with their phones. `counted` yields the same backups and shows the
+    progress.
+    """
+    ahead = ReadAhead(backup_reader())
+    recipients = {each.backup.path: each for each in known}
+    with open_opener_with(opened.identity.keys, read=ahead.read) as (opener, ledger):
+        check = PhoneCheck(
+            users={user.lower() for user in users},
+            person=person,
+            now=time.time,
+            record=lambda file, result: backup_records(ledger).record_drill(backup_name(file), result),
+        )
+        with ledger.lightly():
+            files = (recipients[path] for path in ahead.over(each.backup.path for each in counted(known)))
+            tested = list(drill_backups(files, open_backup=opener.open, code_fault=check))
+    passed = bool(tested) and not any(each.fault for each in tested)
+    good = sum(each.fault is None for each in tested)
+    record(glass.manifest, Action.DRILLED if passed else Action.FAILED, opened.names, backups=good)
+    return tested
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """The state of a break-glass identity.
+
+    `backups` is the number of backups that are encrypted to it according to the ledger. `due` has a sentence for each
+    thing to do.
+    """
+
+    last_drill: Record | None
+    last_opened: Record | None
+    backups: int
+    due: list[str]
+
+
+def state(manifest: Manifest, folder: Place | None) -> State:
+    """Return the state of a break-glass identity, according to the ledger and the folder of backups."""
+    with open_ledger() as ledger:
+        records = BreakGlassRecords(ledger).all()
+        known = _known(list_backups(folder), ledger)
+    sealed = [each for each in known if each.recipients and manifest.recipient in each.recipients]
+    return State(
+        last_drill=last(records, manifest.recipient, Action.DRILLED),
+        last_opened=last(records, manifest.recipient, Action.OPENED, Action.PASSED),
+        backups=len(sealed),
+        due=due(manifest, records, now=time.time()),
+    )
+
+
+def reseal(glass: Glass, opened: OpenGlass, group: Group) -> Glass:
+    """Write the same identity for another group of custodians, to a new folder beside the old one.
+
+    Raise UsageFault if a rotation is not finished, because the new group could not finish it.
+    """
+    if _unfinished(glass.manifest):
+        raise UsageFault("a rotation of this identity is not finished", "finish it first: mfa-kit break-glass rotate")
+    return write_glass(
+        new_folder(glass.folder.parent), group, opened.identity, former=former_custodians(glass.manifest, group)
+    )
+
+
+def former_custodians(manifest: Manifest, group: Group) -> list[Custodian]:
+    """Return everyone who was a custodian before and is not one in the new group."""
+    everyone = dict.fromkeys((*manifest.former, *manifest.group.custodians))
+    return [each for each in everyone if each not in group.custodians]
+
+
+def _unfinished(manifest: Manifest) -> bool:
+    """Return whether the backups of the earlier identity are not all re-encrypted to this one."""
+    with open_ledger() as ledger:
+        records = BreakGlassRecords(ledger).all()
+    return manifest.replaces is not None and last(records, manifest.recipient, Action.ROTATED) is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotated:
+    """The result of a rotation: the folders before and after, and what became of the backups."""
+
+    old: Glass
+    new: Glass
+    names: tuple[str, ...]
+    backups: Rekeyed
+
+
+def rotate(
+    glass: Glass,
+    files: Sequence[Path],
+    person: Interaction,
+    backups: Place | None,
+    *,
+    until: Callable[[Event], AbstractContextManager[object]],
+    counted: Callable[[Sequence[Backup]], Iterable[Backup]],
+) -> Rotated:
+    """Make a new identity for the same custodians, and re-encrypt the backups of the old one to it.
+
+    If an earlier run was interrupted, continue it: `glass` is then the old folder or the new one. The new folder exists
+    before the first backup is changed. The arguments are those of `meet` and of `rekey`, as are the errors.
+    """
+    from mfa_kit.adapters.files.glass_folder import open_set
+    from mfa_kit.adapters.files.layers import GlassIdentity
+
+    with _rotation(glass) as (old, begun):
+        opened = meet(begun or old, files, person)
+        if begun is None:
+            before, after = opened.identity, GlassIdentity.new()
+            place, earlier = new_folder(old.folder.parent), old.manifest
+            new = write_glass(place, earlier.group, after, former=earlier.former, replaces=earlier.recipient)
+        else:
+            new, after = begun, opened.identity
+            chosen = next(each for each in old.manifest.group.sets() if each.names == opened.names)
+            file = old.folder / chosen.file
+            before = open_set(file, chosen, opened.keys, recipient=old.manifest.recipient)
+        done = _reencrypt_all(before, after, backups, until=until, counted=counted)
+    if not done.failed:
+        record(new.manifest, Action.ROTATED, opened.names, backups=len(done.done))
+    return Rotated(old=old, new=new, names=opened.names, backups=done)
+
+
+@contextmanager
+def _rotation(glass: Glass) -> Iterator[tuple[Glass, Glass | None]]:
+    """Yield the old and the new folder of a rotation, and lock the old one meanwhile. None: no rotation was begun.
+
+    Raise UsageFault if the folder was rotated already, and IntegrityFault if another process is rotating it, or if the
+    old folder of an unfinished rotation is missing.
+    """
+    from mfa_kit.adapters.files.glass_folder import alone, folders_beside
+
+    old = glass
+    if _unfinished(glass.manifest):
+        earlier = [each for each in folders_beside(glass.folder) if each[1].recipient == glass.manifest.replaces]
+        if not earlier:
+            raise IntegrityFault(
+                f"the rotation to {glass.folder} is not finished, and the folder of the earlier identity is missing",
+                f"put that folder back into {glass.folder.parent}",
+            )
+        old = Glass(*earlier[-1])
+    with alone(old.folder):
+        later = [each for each in folders_beside(old.folder) if each[1].replaces == old.manifest.recipient]
+        new = Glass(*later[-1]) if later else None
+        if new and not _unfinished(new.manifest):
+            raise UsageFault(
+                f"{old.folder} was rotated already", f"name the new folder: --dir {quote(str(new.folder))}"
+            )
+        yield old, new
+
+
+def _reencrypt_all(
+    before: "GlassIdentity",
+    after: "GlassIdentity",
+    folder: Place | None,
+    *,
+    until: Callable[[Event], AbstractContextManager[object]],
+    counted: Callable[[Sequence[Backup]], Iterable[Backup]],
+) -> Rekeyed:
+    """Re-encrypt all backups of one identity to another one, which replaces it among their recipients."""
+    from mfa_kit.adapters.files.layers import keys_of
+
+    total = Rekeyed()
+    found = list_backups(folder)
+    if not found:
+        return total
+    with open_opener_with(before.keys) as (opener, ledger), open_age_files(folder, ()).alone():
+        plan = plan_rotation(_known(found, ledger), old=before.recipient, new=after.recipient)
+        groups = {recipients: [*members] for recipients, members in plan.groups.items()}
+        for backup in plan.unknown:
+            result = _only_ours(backup, opener)
+            if isinstance(result, IntegrityFault):
+                total.failed.append((backup, str(result)))
+            elif result:
+                groups.setdefault((after.recipient,), []).append(KnownRecipients(backup=backup, recipients=None))
+        for recipients, members in groups.items():
+            vault = open_age_files(folder, read_recipients(recipients))
+            done = reencrypt(
+                members, vault=vault, secrets=keys_of(before, after), ledger=ledger, until=until, counted=counted
+            )
+            total.done += done.done
+            total.already_done += done.already_done
+            total.failed += done.failed
+    total.failed.sort(key=lambda failure: str(failure[0].path))
+    total.found = total.finished
+    return total
+
+
+def _only_ours(backup: Backup, opener: "BackupOpener") -> bool | IntegrityFault:
+    """Return whether a backup without recorded recipients is encrypted to the identity, which must be the only one.
+
+    If it has other recipients, return the fault, because they would be lost.
+    """
+    from mfa_kit.adapters.files.agefile import count_recipients
+
+    try:
+        opener.picture(backup.path)
+        if count_recipients(backup_reader()(backup.path)) == 1:
+            return True
+    except OthersSeal:
+        return False
+    except IntegrityFault as fault:
+        return fault
+    return IntegrityFault(
+        f"{backup.path} has other recipients, which are not on record", "encrypt it again: mfa-kit backup rekey"
+    )

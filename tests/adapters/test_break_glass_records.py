@@ -1,0 +1,54 @@
+"""Tests of the ledger's records of break-glass identities, in SQLite and in PostgreSQL."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
+from mfa_kit.break_glass.history import Action, Record
+from mfa_kit.core.errors import IntegrityFault
+from tests.ledgers import Place
+
+
+def test_records_are_returned_in_the_order_of_time(place: Place) -> None:
+    """Several ledgers may add to them. The clock of a computer does not count in PostgreSQL."""
+    made = [
+        Record(at=1.0, recipient="age1x", action=Action.SEALED, custodians={"alice": "age1a", "bob": "k"}, threshold=2),
+        Record(at=2.0, recipient="age1x", action=Action.DRILLED, custodians={"alice": "age1a"}, backups=7),
+        Record(at=3.0, recipient="age1y", action=Action.FAILED, custodians={}),
+    ]
+    with place.open() as first, place.open() as second:
+        for ledger, record in zip((first, second, first), made, strict=True):
+            BreakGlassRecords(ledger).add(record)
+        found = BreakGlassRecords(second).all()
+    times = [each.at for each in found]
+    assert times == sorted(times)
+    assert [(each.recipient, each.action, each.custodians, each.threshold, each.backups) for each in found] == [
+        (each.recipient, each.action, each.custodians, each.threshold, each.backups) for each in made
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "action = 'x'",
+        "custodians = '[]'",
+        "custodians = '{\"a\": 1}'",
+        "custodians = 'x'",
+        "custodians = x'00'",
+        "at = 'x'",
+        "threshold = 'x'",
+        "recipient = x'00'",
+    ],
+)
+def test_a_row_that_mfa_kit_did_not_write_is_an_integrity_fault(tmp_path: Path, change: str) -> None:
+    with sqlite_ledger(tmp_path) as ledger:
+        BreakGlassRecords(ledger).add(Record(at=1.0, recipient="r", action=Action.OPENED, custodians={"a": "k"}))
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db:
+        db.execute(f"update break_glass set {change}")
+        db.commit()
+    with sqlite_ledger(tmp_path) as ledger, pytest.raises(IntegrityFault):
+        BreakGlassRecords(ledger).all()

@@ -1,0 +1,188 @@
+"""Meetings at a terminal: custodians name their files, and the QR code or the codes are on the alternate screen."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.break_glass.history import Action
+from mfa_kit.core.models import Backup
+from tests.backups.conftest import SEED
+from tests.break_glass.conftest import Desk
+from tests.cheap_scrypt import cheap_scrypt, seal
+from tests.conftest import bare, judge
+from tests.terminal.window import DARK, Window, picture, read
+from tests.test_secrets import secrets_in
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+PROMPT = "identity file of the next custodian: "
+PASSPHRASE = "a long passphrase"
+
+
+def window(desk: Desk, *words: str | Path, size: tuple[int, int] = (120, 50)) -> Window:
+    env = {**bare(), **cheap_scrypt(), "MFA_KIT_HOME": str(desk.home), "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+    return Window(
+        [sys.executable, "-m", "mfa_kit", "break-glass", *map(str, words)], env=env, cwd=desk.folder, size=size
+    )
+
+
+def protect(desk: Desk, name: str) -> Path:
+    """Protect the identity of a person with a passphrase, and return its file."""
+    file = desk.folder / f"{name}.age"
+    file.write_bytes(seal(desk.key(name).file.read_bytes(), PASSPHRASE))
+    return file
+
+
+@pytest.fixture
+def root(desk: Desk) -> Backup:
+    """Make a 2 of 3 identity, and a backup that is encrypted to it."""
+    return desk.sealed("root", desk.create(2, ("alice", "ssh", "carol"))["recipient"])
+
+
+def nothing_is_left(desk: Desk, before: set[Path]) -> None:
+    """Check that no file has the secret or the break-glass identity, and that no new file is there."""
+    [row] = [desk.glass("status")]
+    identity = desk.identity(row, "alice", "ssh").split()[-1]
+    files = {path for path in desk.folder.rglob("*") if path.is_file()}
+    for path in files:
+        octets = path.read_bytes()
+        assert identity not in octets, path
+        assert not secrets_in(octets, SEED.reveal()), path
+    assert {
+        path for path in files - before if "ledger" not in path.name and not path.name.startswith("printed")
+    } == set()
+
+
+def files_of(desk: Desk) -> set[Path]:
+    return {path for path in desk.folder.rglob("*") if path.is_file()}
+
+
+def test_custodians_open_a_backup_together(desk: Desk, root: Backup) -> None:
+    """One has a passphrase, the other an SSH key, and they come in another order than that of the set."""
+    file, before = protect(desk, "alice"), files_of(desk)
+    shown = window(desk, "open", "--backup", str(root.path), "--output", "json")
+    shown.see("present: nobody; needed: 2 more")
+    shown.see(PROMPT)
+    shown.type(str(desk.key("ssh").file))
+    shown.see("present: ssh; needed: 1 more")
+    shown.see(PROMPT)
+    shown.type(str(file))
+    shown.see(f"passphrase of {file}: ")
+    shown.type("wrong passphrase")
+    shown.see("wrong passphrase for")
+    shown.type(PASSPHRASE)
+    shown.see("press Enter to remove it from the screen: ")
+    uri = read(picture(shown.look(), DARK), desk.folder / "screen.png")
+    (desk.folder / "screen.png").unlink()
+    assert "secret=" in uri
+    assert secrets_in(uri.encode(), SEED.reveal())
+    shown.type("")
+    assert shown.end() == 0
+    row = json.loads(shown.printed("out"))
+    assert (row["outcome"], row["custodians"]) == ("opened", ["alice", "ssh"])
+    assert "the identity was opened, so replace it soon" in shown.printed("err")
+    assert "█" not in shown.look().text()
+    record = desk.records()[-1]
+    assert (record.action, set(record.custodians), record.backups) == (Action.OPENED, {"alice", "ssh"}, 1)
+    assert "rotate it, because it was opened on" in desk.glass("status")["due"][0]
+    nothing_is_left(desk, before)
+
+
+def test_the_codes_are_shown_instead(desk: Desk, root: Backup) -> None:
+    """They are those of oathtool for the present and the next time step."""
+    shown = window(desk, "open", "--backup", str(root.path), "--codes", *desk.here("alice", "carol"))
+    shown.see("press Enter to remove it from the screen: ")
+    text = shown.look().text()
+    times = ("now - 30 seconds", "now", "now + 30 seconds")
+    codes = [
+        subprocess.run(
+            [judge("oathtool"), "--totp", "--now", when, SEED.reveal().hex()],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for when in times
+    ]
+    assert sum(f"{code[:3]} {code[3:]}" in text for code in codes) == 2
+    shown.type("")
+    assert shown.end() == 0
+    assert not any(f"{code[:3]} {code[3:]}" in shown.look().text() for code in codes)
+
+
+def test_the_last_custodian_opens_a_file_that_was_passed_on(desk: Desk, root: Backup) -> None:
+    """The identity of the first custodian is not needed any more."""
+    [file] = Path(desk.glass("status")["folder"]).glob("set-01-*")
+    rest = desk.folder / "set-01-for-ssh.age"
+    desk.glass("pass", file, *desk.here("alice"), "-o", rest)
+    shown = window(desk, "open", "--backup", str(root.path), "--from", rest, *desk.here("ssh"))
+    shown.see("press Enter to remove it from the screen: ")
+    assert read(picture(shown.look(), DARK), desk.folder / "screen.png").startswith("otpauth://")
+    shown.type("")
+    assert shown.end() == 0
+
+
+SIGNALS = {"sigterm": signal.SIGTERM, "sighup": signal.SIGHUP, "sigkill": signal.SIGKILL}
+
+
+@pytest.mark.parametrize("end", ["ctrl-c", *SIGNALS])
+@pytest.mark.parametrize("when", ["asked", "shown"])
+def test_an_interrupted_meeting_leaves_nothing(desk: Desk, root: Backup, end: str, when: str) -> None:
+    """The screen is erased, unless the process had no time for it."""
+    before = files_of(desk)
+    present = desk.here("alice", *(["carol"] if when == "shown" else []))
+    shown = window(desk, "open", "--backup", str(root.path), *present)
+    shown.see(PROMPT if when == "asked" else "press Enter to remove it from the screen: ")
+    if end == "ctrl-c":
+        shown.type("\x03", end="")
+    else:
+        shown.kill(SIGNALS[end])
+    assert shown.end() == (130 if end == "ctrl-c" else -SIGNALS[end])
+    if end != "sigkill":
+        assert "█" not in shown.look().text()
+    nothing_is_left(desk, before)
+
+
+def test_a_lost_terminal_leaves_nothing(desk: Desk, root: Backup) -> None:
+    """The kernel sends SIGHUP when the terminal is closed."""
+    before = files_of(desk)
+    shown = window(desk, "open", "--backup", str(root.path), *desk.here("alice", "carol"))
+    shown.see("press Enter to remove it from the screen: ")
+    shown.child.close(force=False)  # waits for the process
+    assert not shown.child.isalive()
+    nothing_is_left(desk, before)
+
+
+def test_two_meetings_at_the_same_time_do_not_interfere(desk: Desk, root: Backup, tmp_path: Path) -> None:
+    """Each one has its own custodians, and shows its own backup."""
+    first = window(desk, "open", "--backup", str(root.path), "--output", "json")
+    first.see(PROMPT)
+    (tmp_path / "second").mkdir()
+    other = Desk(desk.home, folder=desk.folder)
+    second = Window(
+        [sys.executable, "-m", "mfa_kit", "break-glass", "open", "--backup", str(root.path), "--output", "json"],
+        env={**bare(), "MFA_KIT_HOME": str(other.home), "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"},
+        cwd=tmp_path / "second",
+        size=(120, 50),
+    )
+    second.see(PROMPT)
+    for names in (("alice", "carol"), ("ssh", "alice")):
+        for shown, name in zip((first, second), names, strict=True):
+            shown.type(str(desk.key(name).file))
+    for shown in (first, second):
+        shown.see("press Enter to remove it from the screen: ")
+        shown.type("")
+        assert shown.end() == 0
+    assert json.loads(first.printed("out"))["custodians"] == ["alice", "ssh"]
+    assert json.loads(second.printed("out"))["custodians"] == ["alice", "carol"]
+
+
+def test_a_small_window_is_reported(desk: Desk, root: Backup) -> None:
+    """The error comes before the meeting, and names the option that needs less room."""
+    shown = window(desk, "open", "--backup", str(root.path), size=(40, 10))
+    assert shown.end() == 2
+    assert "use --codes" in shown.printed("err")
+    assert [each.action for each in desk.records()] == [Action.SEALED]
