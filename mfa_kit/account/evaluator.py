@@ -323,7 +323,7 @@ def _matches(
     return None if others and not found else found != (name in NEGATED)
 
 
-def _both(first: bool | None, second: bool | None) -> bool | None:
+def both(first: bool | None, second: bool | None) -> bool | None:
     """Return the logical AND of two answers, each of which may be None (unknown)."""
     if first is False or second is False:
         return False
@@ -334,7 +334,7 @@ def holds(statement: IamStatement, context: RequestContext) -> bool | None:
     """Whether all conditions of a statement hold, or None if that is unknown."""
     answer: bool | None = True
     for operator, key, wanted in statement.lines:
-        answer = _both(answer, _line(statement, operator, key, wanted, context))
+        answer = both(answer, _line(statement, operator, key, wanted, context))
     return answer
 
 
@@ -390,7 +390,7 @@ def _judged(documents: Iterable[str], action: str, resource: str, context: Reque
             covered = _covers_resource(statement, resource, context)
             if covered is False:
                 continue
-            held = _both(covered, holds(statement, context))
+            held = both(covered, holds(statement, context))
             if held is False:
                 continue
             if not statement.allow:
@@ -451,7 +451,7 @@ def denies_all_work(documents: Sequence[str], context: RequestContext, *, bounda
         if boundary is not None and denied is not True:
             limit = _judged((boundary,), action, resource, context)
             denied = denied if limit is Decision.ALLOW else None if limit is Decision.UNKNOWN else True
-        answer = _both(answer, denied)
+        answer = both(answer, denied)
     return answer
 
 
@@ -463,9 +463,9 @@ def demands_mfa(documents: Sequence[str], about: RequestContext, *, boundary: st
     """
     answer: bool | None = True
     for context in (PLAIN_KEYS, NO_MFA):
-        answer = _both(answer, denies_all_work(documents, {**about, **context}, boundary=boundary))
+        answer = both(answer, denies_all_work(documents, {**about, **context}, boundary=boundary))
     with_mfa = denies_all_work(documents, {**about, **WITH_MFA}, boundary=boundary)
-    return _both(answer, None if with_mfa is None else not with_mfa)
+    return both(answer, None if with_mfa is None else not with_mfa)
 
 
 def principals_let_in(document: str, context: RequestContext) -> list[tuple[str, str]]:

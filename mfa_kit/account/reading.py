@@ -109,6 +109,7 @@ class _Reading:
             groups=details.groups,
             roles=details.roles,
             policies=details.policies,
+            other_versions=details.other_versions,
             virtual=virtual,
             passwords=passwords,
             root_devices=root_devices,
@@ -297,4 +298,5 @@ def _joined(pages: Sequence[Details]) -> Details:
         groups=tuple(each for page in pages for each in page.groups),
         roles=tuple(each for page in pages for each in page.roles),
         policies={arn: text for page in pages for arn, text in page.policies.items()},
+        other_versions={arn: texts for page in pages for arn, texts in page.other_versions.items()},
     )

@@ -75,13 +75,15 @@ class Entity:
 class Details:
     """A page of iam:GetAccountAuthorizationDetails, or all of its pages together.
 
-    `policies` has the texts of managed policies by ARN.
+    `policies` has the texts of managed policies by ARN, and `other_versions` those of their versions that are not in
+    force.
     """
 
     users: tuple[Entity, ...] = ()
     groups: tuple[Entity, ...] = ()
     roles: tuple[Entity, ...] = ()
     policies: Mapping[str, str] = field(default_factory=dict)
+    other_versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

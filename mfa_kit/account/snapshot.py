@@ -61,7 +61,8 @@ class DeviceBackup:
 class Snapshot:
     """What was read about an account at the time `at`, in Unix seconds by AWS's clock. `caller` is the reader's ARN.
 
-    `holes` has the parts that could not be read. `policies` has the texts of managed policies by ARN. `virtual` has the
+    `holes` has the parts that could not be read. `policies` has the texts of managed policies by ARN, and
+    `other_versions` the texts of their versions that are not in force. `virtual` has the
     virtual devices; root's has REPORTED_ROOT as its user. `listed` has, by user name, all devices of the users whose
     devices were listed. `certified` has the certifications of security keys, by serial. `must_change` says, by user
     name, whether a user has to choose a new password. `passwords` is the password policy. `central_root` is the state
@@ -80,6 +81,7 @@ class Snapshot:
     groups: tuple[Entity, ...] = ()
     roles: tuple[Entity, ...] = ()
     policies: Mapping[str, str] = field(default_factory=dict)
+    other_versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     virtual: tuple[Device, ...] = ()
     listed: Mapping[str, tuple[Device, ...]] = field(default_factory=dict)
     certified: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

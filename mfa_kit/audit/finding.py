@@ -1,10 +1,11 @@
 """Audit rules and their answers. A rule sees only a snapshot, so it cannot change the account."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.account.account_users import AccountUser, account_users
+from mfa_kit.account.escalation import Administration, administrations
 from mfa_kit.account.snapshot import Part, Snapshot
 
 DAY = 86400.0
@@ -89,16 +90,21 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """The input of rules: the snapshot, its users, and the limits."""
+    """The input of rules: the snapshot, its users, and the limits.
+
+    `administered` says for each user and role, by ARN, whether it administers the account.
+    """
 
     snapshot: Snapshot
     users: list[AccountUser]
+    administered: Mapping[str, Administration]
     limits: Limits
 
     @classmethod
     def of(cls, snapshot: Snapshot, limits: Limits) -> "Scene":
         """Return the input of rules for a snapshot. The users are computed here once, for all rules."""
-        return cls(snapshot=snapshot, users=account_users(snapshot), limits=limits)
+        found = administrations(snapshot)
+        return cls(snapshot=snapshot, users=account_users(snapshot, found), administered=found, limits=limits)
 
     def days(self, at: float) -> int:
         """Return the number of whole days from the Unix time `at` to the snapshot."""

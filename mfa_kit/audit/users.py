@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from mfa_kit.account.account_users import AccountUser, administers, entity_policies
+from mfa_kit.account.account_users import AccountUser
+from mfa_kit.account.entity_policies import entity_policies
 from mfa_kit.account.evaluator import WITH_MFA, principals_let_in
 from mfa_kit.account.policy_texts import trust_flaw, trust_text
 from mfa_kit.account.records import Credentials, Entity
-from mfa_kit.account.snapshot import Part, Snapshot
+from mfa_kit.account.snapshot import Part
 from mfa_kit.account.wording import command, few
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Remark, Scene, Severity, Unsure, audit_rule
 from mfa_kit.core.models import DeviceType
@@ -28,9 +29,17 @@ def _admins(scene: Scene) -> Iterator[AccountUser | Unsure]:
             if one.admin:
                 yield one
             elif one.admin is None:
-                yield Unsure(
-                    one.name, f"whether this user is an administrator is unknown: {one.policies.why or UNJUDGED}"
-                )
+                yield Unsure(one.name, f"whether this user is an administrator is unknown: {_doubt(one)}")
+
+
+def _doubt(one: AccountUser) -> str:
+    """Return why it is unknown whether a user is an administrator."""
+    return one.policies.why or (f"{one.administration.how}: {UNJUDGED}" if one.administration.how else UNJUDGED)
+
+
+def _how(one: AccountUser) -> str:
+    """Return the path by which a user can become an administrator, as the end of a sentence, or "" if there is none."""
+    return f"; {one.administration.how}" if one.administration.how else ""
 
 
 def _enroll(one: AccountUser) -> tuple[str, ...]:
@@ -52,9 +61,9 @@ def admins_exist(scene: Scene) -> Iterator[Observation]:
         return
     if any(one.admin for one in scene.users):
         return
-    doubts = [one.policies.why or UNJUDGED for one in scene.users if one.admin is None]
+    doubts = [_doubt(one) for one in scene.users if one.admin is None]
     for role in snapshot.roles:
-        admin, why = _lets_people_administer(role, snapshot)
+        admin, why = _lets_people_administer(role, scene)
         if admin:
             return
         doubts += [why] if admin is None else []
@@ -68,7 +77,7 @@ def admins_exist(scene: Scene) -> Iterator[Observation]:
     )
 
 
-def _lets_people_administer(role: Entity, snapshot: Snapshot) -> tuple[bool | None, str]:
+def _lets_people_administer(role: Entity, scene: Scene) -> tuple[bool | None, str]:
     """Return a pair: whether a user or role may administer the account by assuming `role`, and a reason.
 
     The first value is None if that is unknown, and the second then says why. AWS services that may assume the role do
@@ -77,9 +86,8 @@ def _lets_people_administer(role: Entity, snapshot: Snapshot) -> tuple[bool | No
     flaw = trust_flaw(role)
     if not flaw and not any(kind != "Service" for kind, _ in principals_let_in(trust_text(role), WITH_MFA)):
         return False, ""
-    policies = entity_policies(role, snapshot)
-    admin = administers(role, policies)
-    return (None if flaw and admin else admin), flaw or policies.why or UNJUDGED
+    admin = scene.administered[role.arn].admin
+    return (None if flaw and admin else admin), flaw or entity_policies(role, scene.snapshot).why or UNJUDGED
 
 
 @audit_rule(
@@ -97,7 +105,9 @@ def admins_mfa(scene: Scene) -> Iterator[Observation]:
         elif one.mfa is None:
             yield Unsure(one.name, UNTOLD)
         elif not one.mfa:
-            yield Finding(subject=one.name, evidence="an administrator without an MFA device", remedy=_enroll(one))
+            yield Finding(
+                subject=one.name, evidence=f"an administrator without an MFA device{_how(one)}", remedy=_enroll(one)
+            )
 
 
 @audit_rule(
@@ -125,7 +135,7 @@ def admins_phishing(scene: Scene) -> Iterator[Observation]:
             kinds = ", ".join(sorted(one.types)) or "none"
             yield Finding(
                 subject=one.name,
-                evidence=f"an administrator without a security key or passkey; has: {kinds}",
+                evidence=f"an administrator without a security key or passkey; has: {kinds}{_how(one)}",
                 remedy=_add(one, "fido2"),
             )
     if plain:
@@ -148,7 +158,7 @@ def admins_spare(scene: Scene) -> Iterator[Observation]:
             )
             yield Finding(
                 subject=one.name,
-                evidence=f"an administrator with {held}",
+                evidence=f"an administrator with {held}{_how(one)}",
                 remedy=_add(one, "fido2"),
             )
 

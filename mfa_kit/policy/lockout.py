@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.account.account_users import AccountUser, EntityPolicies, account_users
+from mfa_kit.account.account_users import AccountUser, account_users
+from mfa_kit.account.entity_policies import EntityPolicies
 from mfa_kit.account.evaluator import (
     NO_MFA,
     PLAIN_KEYS,

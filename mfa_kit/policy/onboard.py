@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.account.account_users import AccountUser, account_users, administers, entity_policies
+from mfa_kit.account.account_users import AccountUser, account_users
+from mfa_kit.account.entity_policies import administers, entity_policies
 from mfa_kit.account.evaluator import principals_let_in
 from mfa_kit.account.policy_texts import trust_flaw, trust_text
 from mfa_kit.account.records import Entity

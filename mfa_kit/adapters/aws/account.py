@@ -131,6 +131,14 @@ class AccountReader:
                     for version in row["PolicyVersionList"]
                     if version["IsDefaultVersion"]
                 },
+                other_versions={
+                    row["Arn"]: tuple(
+                        _text(version["Document"])
+                        for version in row["PolicyVersionList"]
+                        if not version["IsDefaultVersion"]
+                    )
+                    for row in page.get("Policies", ())
+                },
             )
 
     def virtual(self) -> Iterator[Device]:

@@ -1,0 +1,86 @@
+"""The policies of a user, group or role: its own, those of a user's groups, and the permissions boundary."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from mfa_kit.account.evaluator import UNREAD, WITH_MFA, Decision, RequestContext, evaluate
+from mfa_kit.account.policy_texts import managed_policy, own_policies
+from mfa_kit.account.records import Entity
+from mfa_kit.account.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntityPolicies:
+    """The policies of a user, group or role.
+
+    `documents` has the texts of the entity's own policies and of its groups' policies. `boundary` is the text of its
+    permissions boundary, or None. `unread` is true if a policy is missing from `documents`, because the text could not
+    be read or is not an IAM policy. `why` describes the first missing policy, or else what is wrong with the boundary.
+    It is empty if nothing is wrong.
+    """
+
+    documents: tuple[str, ...]
+    boundary: str | None
+    unread: bool
+    why: str = ""
+
+    def decide(self, action: str, resource: str, context: RequestContext, *, more: tuple[str, ...] = ()) -> Decision:
+        """Return the decision of these policies and of the policy texts in `more` on an action and a resource."""
+        return evaluate((*self.documents, *more), action, resource, context, boundary=self.boundary)
+
+    def with_documents(self, more: tuple[str, ...]) -> "EntityPolicies":
+        """Return these policies with more documents."""
+        return replace(self, documents=(*self.documents, *more))
+
+
+def about(user: Entity) -> RequestContext:
+    """Return the condition keys about the caller, with their values, for requests of a user or of a role's session."""
+    if ":role/" in user.arn:
+        return {"aws:username": None, "aws:PrincipalArn": user.arn, "aws:PrincipalType": "AssumedRole"}
+    return {"aws:username": user.name, "aws:PrincipalArn": user.arn, "aws:PrincipalType": "User"}
+
+
+def entity_policies(
+    entity: Entity, snapshot: Snapshot, *, groups: Mapping[str, Entity] | None = None
+) -> EntityPolicies:
+    """Return the policies of a user, group or role, including those of a user's groups.
+
+    `groups` has the known groups by name. If one of the user's groups is not in it, `unread` of the result is true.
+    """
+    holders = [entity, *(groups[name] for name in entity.groups if groups and name in groups)]
+    policies = [policy for holder in holders for policy in own_policies(holder, snapshot.policies)]
+    missing_group = [] if len(holders) > len(entity.groups) else ["a group of this user could not be read"]
+    gaps = [*(policy.flaw for policy in policies if policy.flaw), *missing_group]
+    boundary, flaw = _boundary(entity, snapshot)
+    return EntityPolicies(
+        documents=tuple(policy.text for policy in policies if policy.text is not None and not policy.flaw),
+        boundary=boundary,
+        unread=bool(gaps),
+        why=[*gaps, flaw][0],
+    )
+
+
+def _boundary(entity: Entity, snapshot: Snapshot) -> tuple[str | None, str]:
+    """Return a pair: the text of an entity's permissions boundary, and the reason why it cannot be evaluated.
+
+    The text is None if there is no boundary. The reason is empty if the boundary can be evaluated.
+    """
+    if entity.boundary is None:
+        return None, ""
+    policy = managed_policy(entity.boundary, snapshot.policies)
+    return (UNREAD, policy.flaw) if policy.flaw else (policy.text, "")
+
+
+def administers(entity: Entity, policies: EntityPolicies) -> bool | None:
+    """Return whether these policies let a user or role attach a policy to itself, or write an inline policy for itself.
+
+    Return None if that is unknown. With this right, the user or role can give itself every other right, so it is an
+    administrator. The policies are evaluated for a session with MFA, because an administrator whose policies demand MFA
+    is still an administrator.
+    """
+    context = {**about(entity), **WITH_MFA}
+    kind = "Role" if ":role/" in entity.arn else "User"
+    answers = {policies.decide(f"iam:{verb}{kind}Policy", entity.arn, context) for verb in ("Attach", "Put")}
+    if Decision.ALLOW in answers:
+        return True
+    return None if policies.unread or Decision.UNKNOWN in answers else False

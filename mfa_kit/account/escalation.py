@@ -1,0 +1,341 @@
+"""Finds the users and roles that administer an account, directly or by giving themselves the right to.
+
+The paths are those of published research: "AWS IAM Privilege Escalation - Methods and Mitigation" (Rhino Security Labs,
+2018), "Privilege Escalation in AWS" (Bishop Fox, 2021) and pathfinding.cloud (Datadog, 2025). They are evaluated for
+requests with MFA, because an administrator whose policies demand MFA is still an administrator.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from mfa_kit.account.entity_policies import EntityPolicies, about, administers, entity_policies
+from mfa_kit.account.evaluator import (
+    WITH_MFA,
+    Decision,
+    RequestContext,
+    both,
+    covers_action,
+    holds,
+    principals_let_in,
+    statements,
+)
+from mfa_kit.account.policy_texts import trust_text
+from mfa_kit.account.records import Entity
+from mfa_kit.account.snapshot import Snapshot
+
+# Services that run code with a role that the caller passes, by their name in trust policies. For each, the sets of
+# actions that suffice together with iam:PassRole.
+SERVICES: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "apprunner": (("apprunner:CreateService",),),
+    "cloudformation": (
+        ("cloudformation:CreateStack",),
+        ("cloudformation:UpdateStack",),
+        ("cloudformation:CreateChangeSet", "cloudformation:ExecuteChangeSet"),
+    ),
+    "codebuild": (
+        ("codebuild:CreateProject", "codebuild:StartBuild"),
+        ("codebuild:UpdateProject", "codebuild:StartBuild"),
+        ("codebuild:CreateProject", "codebuild:StartBuildBatch"),
+    ),
+    "datapipeline": (("datapipeline:CreatePipeline", "datapipeline:PutPipelineDefinition"),),
+    "ec2": (("ec2:RunInstances",), ("ec2:AssociateIamInstanceProfile",)),
+    "ecs-tasks": (
+        ("ecs:RegisterTaskDefinition", "ecs:RunTask"),
+        ("ecs:RegisterTaskDefinition", "ecs:StartTask"),
+        ("ecs:RegisterTaskDefinition", "ecs:CreateService"),
+        ("batch:RegisterJobDefinition", "batch:SubmitJob"),
+    ),
+    "glue": (
+        ("glue:CreateDevEndpoint",),
+        ("glue:CreateJob", "glue:StartJobRun"),
+        ("glue:CreateJob", "glue:CreateTrigger"),
+        ("glue:UpdateJob", "glue:StartJobRun"),
+        ("glue:CreateSession", "glue:RunStatement"),
+    ),
+    "lambda": (
+        ("lambda:CreateFunction", "lambda:InvokeFunction"),
+        ("lambda:CreateFunction", "lambda:AddPermission"),
+        ("lambda:CreateFunction", "lambda:CreateEventSourceMapping"),
+    ),
+    "sagemaker": (
+        ("sagemaker:CreateNotebookInstance", "sagemaker:CreatePresignedNotebookInstanceUrl"),
+        ("sagemaker:CreateTrainingJob",),
+        ("sagemaker:CreateProcessingJob",),
+    ),
+    "ssm": (("ssm:StartAutomationExecution",),),
+    "states": (("states:CreateStateMachine", "states:StartExecution"),),
+}
+# The actions in IAM and STS that the paths need, and those of the services.
+IAM_ACTIONS = (
+    *(f"iam:{verb}{kind}Policy" for verb in ("Attach", "Put") for kind in ("Group", "Role")),
+    "iam:AddUserToGroup",
+    "iam:CreateAccessKey",
+    "iam:CreateLoginProfile",
+    "iam:CreatePolicyVersion",
+    "iam:DeactivateMFADevice",
+    "iam:PassRole",
+    "iam:SetDefaultPolicyVersion",
+    "iam:UpdateAssumeRolePolicy",
+    "iam:UpdateLoginProfile",
+    "sts:AssumeRole",
+)
+ACTIONS = (*IAM_ACTIONS, *sorted({action for sets in SERVICES.values() for one in sets for action in one}))
+# A resource that is always the caller, as in policies that let users manage their own credentials.
+OWN = "/${aws:username}"
+SERVICE_LINKED = ":role/aws-service-role/"
+
+
+@dataclass(frozen=True, slots=True)
+class Administration:
+    """Whether a user or role administers the account. None means that this is unknown.
+
+    `how` names the path, such as `may create an access key for boss (iam:CreateAccessKey), ...`. It is "" for a user or
+    role that may write its own policies. If `admin` is None, `how` names the path that cannot be evaluated, or is "".
+    """
+
+    admin: bool | None
+    how: str = ""
+
+
+# A path: whether it exists, which is None if unknown, and the words that name it.
+_Path = tuple[bool | None, str]
+
+
+@lru_cache(maxsize=4096)
+def _reaching(document: str) -> frozenset[str]:
+    """Return those of ACTIONS that a policy allows on some resource other than the caller."""
+    rows = [
+        each
+        for each in statements(document)
+        if each.allow and not (each.resources and all(one.endswith(OWN) for one in each.resources))
+    ]
+    return frozenset(action for action in ACTIONS if any(covers_action(each, action) for each in rows))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Principal:
+    """A user or role that may administer the account. `context` has the condition keys of its requests with MFA."""
+
+    entity: Entity
+    policies: EntityPolicies
+    context: RequestContext
+
+    @cached_property
+    def actions(self) -> frozenset[str]:
+        """Those of ACTIONS that some policy allows on a resource other than the principal itself."""
+        return frozenset[str]().union(*(_reaching(document) for document in self.policies.documents))
+
+    def may(self, action: str, resource: str, context: RequestContext | None = None) -> bool | None:
+        """Return whether the policies allow an action on a resource, or None if that is unknown."""
+        if action not in self.actions:
+            return False
+        decision = self.policies.decide(action, resource, {**self.context, **(context or {})})
+        return None if decision is Decision.UNKNOWN else decision is Decision.ALLOW
+
+    def may_somewhere(self, action: str) -> bool | None:
+        """Return whether the policies allow an action on any resource that they name, or None if that is unknown."""
+        named = {
+            resource
+            for document in self.policies.documents
+            for each in statements(document)
+            if each.allow and covers_action(each, action)
+            for resource in each.resources or ("*",)
+        }
+        answers = {self.may(action, resource) for resource in named}
+        return True if True in answers else None if None in answers else False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Account:
+    """What the paths lead through: users, roles and groups, with the principals that administer it so far."""
+
+    snapshot: Snapshot
+    principals: Mapping[str, _Principal]
+    groups: Mapping[str, Entity]
+    admins: Collection[str] = ()
+
+    @cached_property
+    def roles(self) -> tuple[Entity, ...]:
+        """The roles that users may change and assume."""
+        return tuple(role for role in self.snapshot.roles if SERVICE_LINKED not in role.arn)
+
+    @cached_property
+    def admin_roles(self) -> tuple[Entity, ...]:
+        """Those of the roles that administer the account."""
+        return tuple(role for role in self.roles if role.arn in self.admins)
+
+    @cached_property
+    def admin_users(self) -> tuple[Entity, ...]:
+        """The users that administer the account."""
+        return tuple(user for user in self.snapshot.users if user.arn in self.admins)
+
+
+def administrations(snapshot: Snapshot) -> dict[str, Administration]:
+    """Return for each user and role, by ARN, whether it administers the account.
+
+    A path may lead through another administrator: whoever may create an access key for an administrator is one too.
+    """
+    groups = {group.name: group for group in snapshot.groups}
+    principals = {
+        entity.arn: _Principal(
+            entity=entity,
+            policies=entity_policies(entity, snapshot, groups=groups),
+            context={**about(entity), **WITH_MFA},
+        )
+        for entity in (*snapshot.users, *snapshot.roles)
+    }
+    found = {arn: Administration(administers(one.entity, one.policies)) for arn, one in principals.items()}
+    before: set[str] | None = None
+    while before != (admins := {arn for arn, each in found.items() if each.admin}):
+        before = admins
+        account = _Account(snapshot=snapshot, principals=principals, groups=groups, admins=admins)
+        found |= {arn: _with_paths(principals[arn], account, found[arn]) for arn in found.keys() - admins}
+    return {entity.arn: found[entity.arn] for entity in (*snapshot.users, *snapshot.roles)}
+
+
+def _with_paths(one: _Principal, account: _Account, own: Administration) -> Administration:
+    """Return whether a principal administers the account by one of the paths. `own` is what is known without them."""
+    doubt = own
+    for exists, how in _paths(one, account):
+        if exists:
+            return Administration(True, how)
+        if exists is None and doubt.admin is False:
+            doubt = Administration(None, how)
+    return doubt
+
+
+def _paths(one: _Principal, account: _Account) -> Iterator[_Path]:
+    if one.actions:
+        yield from _through_policies(one, account)
+        yield from _through_groups(one, account)
+        yield from _through_users(one, account)
+    yield from _through_roles(one, account)
+
+
+def _through_policies(one: _Principal, account: _Account) -> Iterator[_Path]:
+    """Yield the paths through a new version, or another version, of a policy that applies to the principal."""
+    holders = (one.entity, *(account.groups[name] for name in one.entity.groups if name in account.groups))
+    for arn in dict.fromkeys(arn for holder in holders for arn in holder.attached if ":iam::aws:" not in arn):
+        name = arn.rpartition("/")[2]
+        yield (
+            one.may("iam:CreatePolicyVersion", arn),
+            f"may write a new version of policy {name} (iam:CreatePolicyVersion)",
+        )
+        yield (
+            both(one.may("iam:SetDefaultPolicyVersion", arn), _better_version(one, arn, account.snapshot)),
+            f"may return to another version of policy {name} (iam:SetDefaultPolicyVersion)",
+        )
+
+
+def _better_version(one: _Principal, arn: str, snapshot: Snapshot) -> bool | None:
+    """Return whether a version of a policy that is not in force would make the principal an administrator."""
+    if (others := snapshot.other_versions.get(arn)) is None:
+        return None
+    return _any(_administers_with(one, (text,)) for text in others)
+
+
+def _administers_with(one: _Principal, more: tuple[str, ...]) -> bool | None:
+    """Return whether the principal would be an administrator if these policy texts applied to it too."""
+    return administers(one.entity, one.policies.with_documents(more))
+
+
+def _through_groups(one: _Principal, account: _Account) -> Iterator[_Path]:
+    """Yield the paths through the policies of the principal's groups, and through membership in other groups."""
+    for group in account.snapshot.groups:
+        if group.name in one.entity.groups:
+            for verb in ("Attach", "Put"):
+                action = f"iam:{verb}GroupPolicy"
+                yield one.may(action, group.arn), f"may change the policies of its group {group.name} ({action})"
+        elif "iam:AddUserToGroup" in one.actions and ":user/" in one.entity.arn:
+            policies = entity_policies(group, account.snapshot)
+            gives = _administers_with(one, policies.documents)
+            yield (
+                both(one.may("iam:AddUserToGroup", group.arn), None if policies.unread and not gives else gives),
+                f"may join group {group.name} (iam:AddUserToGroup), which administers the account",
+            )
+
+
+def _through_users(one: _Principal, account: _Account) -> Iterator[_Path]:
+    """Yield the paths through the credentials of other administrators."""
+    for user in account.admin_users:
+        if user.arn != one.entity.arn:
+            for action, what in (
+                ("iam:CreateAccessKey", "create an access key for"),
+                (_password_action(user, account.snapshot), "set the password of"),
+                ("iam:DeactivateMFADevice", "deactivate the MFA devices of"),
+            ):
+                yield one.may(action, user.arn), f"may {what} {user.name} ({action}), who administers the account"
+
+
+def _password_action(user: Entity, snapshot: Snapshot) -> str:
+    """Return the action that gives a user a password: a first one, or another one if the report shows a password."""
+    row = snapshot.report.users.get(user.name) if snapshot.report else None
+    return f"iam:{'Update' if row and row.password else 'Create'}LoginProfile"
+
+
+def _through_roles(one: _Principal, account: _Account) -> Iterator[_Path]:
+    """Yield the paths through roles that administer the account, or that the principal may change and assume."""
+    for role in account.admin_roles:
+        if role.arn != one.entity.arn:
+            which = f"role {role.name}"
+            yield _may_assume(one, role, account), f"may assume {which} (sts:AssumeRole), which administers the account"
+            action = "iam:UpdateAssumeRolePolicy"
+            yield one.may(action, role.arn), f"may let itself assume {which} ({action}), which administers the account"
+            yield from _through_services(one, role)
+    for verb in ("Attach", "Put"):
+        action = f"iam:{verb}RolePolicy"
+        for role in account.roles if action in one.actions else ():
+            changes = one.may(action, role.arn)
+            assumes = _any((_may_assume(one, role, account), one.may("iam:UpdateAssumeRolePolicy", role.arn)))
+            yield both(changes, assumes), f"may change the policies of role {role.name} ({action}) and assume it"
+
+
+def _through_services(one: _Principal, role: Entity) -> Iterator[_Path]:
+    """Yield the paths through services that run code with a role that administers the account."""
+    if "iam:PassRole" not in one.actions:
+        return
+    trusted = {name.partition(".")[0] for kind, name in principals_let_in(trust_text(role), {}) if kind == "Service"}
+    for service in trusted & SERVICES.keys():
+        passes = one.may("iam:PassRole", role.arn, {"iam:PassedToService": f"{service}.amazonaws.com"})
+        for actions in SERVICES[service] if passes is not False else ():
+            runs: bool | None = passes
+            for action in actions:
+                runs = both(runs, one.may_somewhere(action))
+            needed = ", ".join(("iam:PassRole", *actions))
+            yield runs, f"may run code with role {role.name} ({needed}), which administers the account"
+
+
+def _may_assume(one: _Principal, role: Entity, account: _Account) -> bool | None:
+    """Return whether a principal may assume a role, or None if that is unknown.
+
+    A trust policy that names the principal suffices. One that names the account leaves it to the principal's policies
+    (IAM user guide, "Policy evaluation logic", within one account).
+    """
+    if one.policies.decide("sts:AssumeRole", role.arn, one.context) is Decision.EXPLICIT:
+        return False
+    number = account.snapshot.account
+    named = _trusts(role, {"*", one.entity.arn}, one.context)
+    if named or "sts:AssumeRole" not in one.actions:
+        return named
+    root = f"arn:{account.snapshot.partition}:iam::{number}:root"
+    whole = both(_trusts(role, {number, root}, one.context), one.may("sts:AssumeRole", role.arn))
+    return _any((named, whole))
+
+
+def _trusts(role: Entity, names: Collection[str], context: RequestContext) -> bool | None:
+    """Return whether a role's trust policy lets in one of these principals, or None if that is unknown."""
+    rows = [
+        each
+        for each in statements(trust_text(role))
+        if covers_action(each, "sts:AssumeRole")
+        and any(kind == "AWS" and name in names for kind, name in each.principals)
+    ]
+    denied = _any(holds(each, context) for each in rows if not each.allow)
+    return both(_any(holds(each, context) for each in rows if each.allow), None if denied is None else not denied)
+
+
+def _any(answers: "Iterator[bool | None] | tuple[bool | None, ...]") -> bool | None:
+    """Return the logical OR of answers, each of which may be None (unknown)."""
+    seen = set(answers)
+    return True if True in seen else None if None in seen else False

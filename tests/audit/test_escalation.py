@@ -1,0 +1,219 @@
+"""Users who can make themselves administrators: each path is tried open, closed, and under an unknown condition."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from mfa_kit.account.account_users import account_users
+from mfa_kit.account.escalation import ACTIONS, SERVICES, Administration, administrations
+from mfa_kit.account.records import CredentialReport, Credentials, Entity
+from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.audit import registry
+from mfa_kit.audit.finding import Limits, RuleResult
+from tests.audit.conftest import changed, taken
+
+NUMBER = "000000000000"
+START = f"arn:aws:iam::{NUMBER}"
+EVE, BOSS, OPS = f"{START}:user/eve", f"{START}:user/boss", f"{START}:role/ops"
+TEAM, ADMINS = f"{START}:group/team", f"{START}:group/admins"
+OWN_POLICY = f"{START}:policy/own"
+EVERYTHING = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+READ = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+UNKNOWABLE = {"StringEquals": {"aws:SourceVpc": "vpc-1"}}
+
+
+def policy(*rows: Mapping[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": rows})
+
+
+def trusts(**principal: str) -> str:
+    return policy({"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"})
+
+
+def may(actions: str | list[str], resource: str = "*", **more: Any) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": actions, "Resource": resource, **more}
+
+
+@dataclass(frozen=True)
+class Path:
+    """A path: Eve's rights, what her evidence says, and the account around her."""
+
+    says: str
+    rights: tuple[dict[str, Any], ...]
+    role_trust: str = field(default_factory=lambda: trusts(Service="ec2.amazonaws.com"))
+    role_is_admin: bool = True
+    versions: tuple[str, ...] = ()
+
+
+def account(path: Path, rights: tuple[dict[str, Any], ...]) -> Snapshot:
+    eve = Entity(name="eve", arn=EVE, inline={"p": policy(*rights)}, groups=("team",), attached=(OWN_POLICY,))
+    boss = Entity(name="boss", arn=BOSS, groups=("admins",))
+    return Snapshot(
+        at=0.0,
+        account=NUMBER,
+        caller=BOSS,
+        users=(eve, boss, Entity(name="carol", arn=f"{START}:user/carol")),
+        groups=(
+            Entity(name="team", arn=TEAM),
+            Entity(name="admins", arn=ADMINS, inline={"all": policy(EVERYTHING)}),
+            Entity(name="others", arn=f"{START}:group/others", inline={"read": policy(READ)}),
+        ),
+        roles=(
+            Entity(
+                name="ops",
+                arn=OPS,
+                trust=path.role_trust,
+                inline={"p": policy(EVERYTHING if path.role_is_admin else READ)},
+            ),
+            Entity(name="reader", arn=f"{START}:role/reader", trust=trusts(AWS=EVE), inline={"p": policy(READ)}),
+        ),
+        policies={OWN_POLICY: policy(READ)},
+        other_versions={OWN_POLICY: path.versions},
+        report=CredentialReport(made=0.0, users={"boss": Credentials(arn=BOSS, created=0.0, password=True)}),
+    )
+
+
+def services() -> list[Path]:
+    return [
+        Path(
+            f"may run code with role ops (iam:PassRole, {', '.join(actions)})",
+            (may("iam:PassRole", OPS), *(may(action, f"arn:aws:{action.partition(':')[0]}:*") for action in actions)),
+            role_trust=trusts(Service=f"{service}.amazonaws.com"),
+        )
+        for service, sets in SERVICES.items()
+        for actions in sets
+    ]
+
+
+PATHS = [
+    Path("may join group admins (iam:AddUserToGroup)", (may("iam:AddUserToGroup", ADMINS),)),
+    Path("may change the policies of its group team (iam:PutGroupPolicy)", (may("iam:PutGroupPolicy", TEAM),)),
+    Path("may change the policies of its group team (iam:AttachGroupPolicy)", (may("iam:AttachGroupPolicy", TEAM),)),
+    Path("new version of policy own (iam:CreatePolicyVersion)", (may("iam:CreatePolicyVersion", OWN_POLICY),)),
+    Path(
+        "another version of policy own (iam:SetDefaultPolicyVersion)",
+        (may("iam:SetDefaultPolicyVersion", OWN_POLICY),),
+        versions=(policy(READ), policy(EVERYTHING)),
+    ),
+    Path("may create an access key for boss (iam:CreateAccessKey)", (may("iam:CreateAccessKey", BOSS),)),
+    Path("may set the password of boss (iam:UpdateLoginProfile)", (may("iam:UpdateLoginProfile", BOSS),)),
+    Path("may deactivate the MFA devices of boss (iam:DeactivateMFADevice)", (may("iam:DeactivateMFADevice", BOSS),)),
+    Path("may let itself assume role ops (iam:UpdateAssumeRolePolicy)", (may("iam:UpdateAssumeRolePolicy", OPS),)),
+    Path("may assume role ops (sts:AssumeRole)", (may("sts:AssumeRole", OPS),), role_trust=trusts(AWS=f"{START}:root")),
+    Path("may assume role ops (sts:AssumeRole)", (may("sts:AssumeRole", OPS),), role_trust=trusts(AWS=NUMBER)),
+    Path(
+        "may change the policies of role ops (iam:PutRolePolicy) and assume it",
+        (may(["iam:PutRolePolicy", "sts:AssumeRole"], OPS),),
+        role_trust=trusts(AWS=f"{START}:root"),
+        role_is_admin=False,
+    ),
+    Path(
+        "may change the policies of role ops (iam:AttachRolePolicy) and assume it",
+        (may(["iam:AttachRolePolicy", "iam:UpdateAssumeRolePolicy"], OPS),),
+        role_is_admin=False,
+    ),
+    *services(),
+]
+each_path = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.says.partition("(")[2].rstrip(")"))
+
+
+def eve(snapshot: Snapshot) -> Administration:
+    return administrations(snapshot)[EVE]
+
+
+@each_path
+def test_each_path_makes_an_administrator(path: Path) -> None:
+    """A user with the actions of a path is an administrator, and the path is named."""
+    found = eve(account(path, path.rights))
+    assert found.admin is True
+    assert path.says in found.how
+
+
+@each_path
+def test_a_path_that_a_condition_may_block_is_unknown(path: Path) -> None:
+    """With a condition that cannot be evaluated, it is unknown whether the user is an administrator."""
+    found = eve(account(path, tuple({**row, "Condition": UNKNOWABLE} for row in path.rights)))
+    assert found.admin is None
+    assert path.says in found.how
+
+
+@each_path
+def test_a_path_without_one_of_its_actions_leads_nowhere(path: Path) -> None:
+    """A user who lacks an action of a path, or may use it only on another resource, is no administrator."""
+    rights = path.rights
+    lacking = [rights[:at] + rights[at + 1 :] for at in range(len(rights))] if len(rights) > 1 else []
+    elsewhere = tuple({**row, "Resource": f"{START}:nothing/else"} for row in rights[:1]) + rights[1:]
+    for less in (*lacking, elsewhere):
+        assert eve(account(path, less)) == Administration(False)
+
+
+@each_path
+def test_a_denied_path_leads_nowhere(path: Path) -> None:
+    """An explicit deny of a path's actions, or a permissions boundary without them, closes the path."""
+    denied = {"Effect": "Deny", "Action": sorted(ACTIONS), "Resource": "*"}
+    assert eve(account(path, (*path.rights, denied))) == Administration(False)
+    found = account(path, path.rights)
+    bounded = replace(found.users[0], boundary=f"{START}:policy/limit")
+    limited = {**found.policies, f"{START}:policy/limit": policy(READ)}
+    assert eve(replace(found, users=(bounded, *found.users[1:]), policies=limited)) == Administration(False)
+
+
+def test_a_role_that_names_a_user_needs_no_permission_of_the_user() -> None:
+    """A trust policy that names the user suffices, unless the user's policies deny the action."""
+    path = Path("may assume role ops", (), role_trust=trusts(AWS=EVE))
+    assert eve(account(path, (READ,))).admin is True
+    assert eve(account(path, ({"Effect": "Deny", "Action": "sts:*", "Resource": "*"},))).admin is False
+
+
+def test_paths_are_followed_through_other_principals() -> None:
+    """Whoever reaches a user who can become an administrator can become one too."""
+    path = Path("", (may("iam:CreateAccessKey", f"{START}:user/dan"),))
+    found = account(path, path.rights)
+    dan = Entity(name="dan", arn=f"{START}:user/dan", inline={"p": policy(may("iam:AddUserToGroup", ADMINS))})
+    found = replace(found, users=(*found.users, dan))
+    assert eve(found).how == "may create an access key for dan (iam:CreateAccessKey), who administers the account"
+
+
+def test_other_versions_that_were_not_read_are_unknown() -> None:
+    """If the other versions of a policy are not in the snapshot, returning to one of them is an unknown path."""
+    path = Path("", (may("iam:SetDefaultPolicyVersion", OWN_POLICY),))
+    assert eve(replace(account(path, path.rights), other_versions={})).admin is None
+
+
+def test_managing_only_oneself_makes_no_administrator() -> None:
+    """A policy for the user's own password, keys and devices opens no path."""
+    own = may(
+        ["iam:CreateAccessKey", "iam:UpdateLoginProfile", "iam:DeactivateMFADevice"],
+        f"{START}:user/${{aws:username}}",
+    )
+    assert eve(account(Path("", ()), (own,))) == Administration(False)
+
+
+def test_aws_policies_cannot_be_rewritten() -> None:
+    """A right to new versions of all policies does not reach the policies of AWS."""
+    path = Path("", (may("iam:CreatePolicyVersion"),))
+    found = account(path, path.rights)
+    attached = replace(found.users[0], attached=("arn:aws:iam::aws:policy/ReadOnlyAccess",))
+    texts = {"arn:aws:iam::aws:policy/ReadOnlyAccess": policy(READ)}
+    assert eve(replace(found, users=(attached, *found.users[1:]), policies=texts)).admin is False
+
+
+def test_an_audit_of_the_lab_names_the_path() -> None:
+    """The versions of policies are read from IAM, and the evidence names the path."""
+
+    def change(found: dict[str, Any]) -> None:
+        rights = may("iam:AddUserToGroup", f"{START}:group/programs")
+        found["users"].append(
+            {"name": "eve", "groups": ["people"], "password": True, "policies": {"p": json.loads(policy(rights))}}
+        )
+
+    snapshot, _ = taken(changed(change))
+    assert {one.name for one in account_users(snapshot) if one.admin} == {"lab-admin", "eve"}
+    (answer,) = registry.audit_snapshot(snapshot, registry.choose_rules(["admins.mfa"]), Limits())
+    assert answer.result is RuleResult.FAIL
+    (finding,) = answer.findings
+    path = "may join group programs (iam:AddUserToGroup), which administers the account"
+    assert finding.evidence == f"an administrator without an MFA device; {path}"
