@@ -161,12 +161,12 @@ def _resume(
     The secret is taken from the device's encrypted backup.
     """
     oath_keys = OathKeys(settings)
-    with open_desk(settings, METHODS, vault=open_vault(backup_dir), oath_keys=oath_keys) as (desk, caller):
+    with open_desk(settings, METHODS, vault=open_vault(settings, backup_dir), oath_keys=oath_keys) as (desk, caller):
         context = method_context(settings, desk.inventory, oath_keys)
         enrolled = resume_device(
             resolve_user(user, caller=caller, inventory=desk.inventory),
             method_options.equip(context).carrier,
-            opened=lambda entry: open_created(recorded_place(desk.vault.find(entry) or ""), identities),
+            opened=lambda entry: open_created(settings, recorded_place(desk.vault.find(entry) or ""), identities),
             caller=caller,
             desk=desk,
         )

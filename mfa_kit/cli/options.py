@@ -243,11 +243,13 @@ def common(*, needs_config: bool = True) -> "Settings":
         interaction=terminal.find_person(plain=plain, no_input=flags.no_input),
         progress=status_line.find_progress(plain=plain, quiet=flags.quiet),
         sleep=status_line.countdown_sleep(plain=plain or flags.quiet),
+        end=end_at_once,
         config=said,
         profile=said.profile if flags.profile is None else flags.profile,
         region=said.region if flags.region is None else flags.region,
         endpoint_url=flags.endpoint_url,
         account=said.account if flags.account is None else flags.account,
+        ledger=said.ledger if flags.ledger is None else flags.ledger,
         yes=flags.yes,
         no_input=flags.no_input,
         dry_run=flags.dry_run,
@@ -364,20 +366,13 @@ class Verb(click.Command):
         flags = given()
         output = Output.of(flags.output, ctx, html=self.html, wide=flags.wide, query=flags.query)
         wanted = inspect.signature(self.callback).parameters if self.callback else {}
-        if "backup_dir" in wanted or "settings" in wanted:
-            from mfa_kit.wiring.stores import given_profile
-
-            given_profile.set(flags.profile)
         if "output" in wanted:
             ctx.params["output"] = output._replace(color=_has_color())
         if "settings" in wanted:
             ctx.params["settings"] = common(needs_config=self.needs_config)
         if "read_settings" in wanted:
             ctx.params["read_settings"] = common
-        from mfa_kit.wiring.ledger import LedgerChoice, chosen_ledger
-
-        with chosen_ledger(LedgerChoice(address=flags.ledger, end=end_at_once, needs_config=self.needs_config)):
-            return super().invoke(ctx)
+        return super().invoke(ctx)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the parameters, with the environment variables of their options."""

@@ -48,12 +48,12 @@ def resync(
 
     With -i, mfa-kit computes the codes from the encrypted backup.
     """
-    with open_desk(settings, METHODS, vault=open_vault(backup_dir)) as (desk, caller):
+    with open_desk(settings, METHODS, vault=open_vault(settings, backup_dir)) as (desk, caller):
         name = resolve_user(user, caller=caller, inventory=desk.inventory)
         device = choose_device(name, wanted, devices=desk.inventory.devices(name))
         if keys:
             identities = Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
-            codes = _from_backup(device, name, identities, caller=caller, desk=desk)
+            codes = _from_backup(device, name, identities, caller=caller, desk=desk, settings=settings)
         else:
             instead = "-i IDENTITY, to compute them from the encrypted backup"
             # The user types the codes once. If IAM throttles the request, the same codes are sent again.
@@ -65,7 +65,7 @@ def resync(
 
 
 def _from_backup(
-    device: Device, user: str, identities: Identities, *, caller: Caller, desk: Desk
+    device: Device, user: str, identities: Identities, *, caller: Caller, desk: Desk, settings: Settings
 ) -> Callable[[], Pair]:
     """Decrypt a device's backup, and return a function that computes two consecutive codes.
 
@@ -77,5 +77,5 @@ def _from_backup(
         raise IntegrityFault(
             f"{device.serial} has no backup on this computer", "name the folder of the backups with --backup-dir"
         )
-    seed = open_created(recorded_place(file), identities).seed
+    seed = open_created(settings, recorded_place(file), identities).seed
     return lambda: otp.pair(seed, desk.inventory.now())

@@ -46,10 +46,10 @@ def status(
 
     With several accounts, list only the kind and the date of each device.
     """
-    with backups.open_records() as records:
+    with backups.open_records(settings) as records:
         drills = records.drills()
     stop = Stop()
-    with open_desk(settings, METHODS, vault=open_vault(backup_dir), stop=stop) as (desk, caller):
+    with open_desk(settings, METHODS, vault=open_vault(settings, backup_dir), stop=stop) as (desk, caller):
         with settings.progress.showing("listing users"):
             names = [resolve_user(user, caller=caller, inventory=desk.inventory)] if user else desk.inventory.users()
         look = use_case.read_status if user else use_case.read_status_while_there

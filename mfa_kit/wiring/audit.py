@@ -87,7 +87,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
                 caller,
                 source,
                 ledger=ledger,
-                vault=partial(open_vault, source.backup_dir),
+                vault=partial(open_vault, settings, source.backup_dir),
                 each=pool.map,
                 central_root=central_root if source.central_root or source.file is not None else None,
             )

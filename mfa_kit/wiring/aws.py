@@ -91,7 +91,7 @@ def connect(
         handler.setFormatter(OneLineFormatter("%(asctime)s %(name)s: %(message)s"))
         logging.basicConfig(handlers=[handler])
         logging.getLogger("mfa_kit").setLevel(logging.DEBUG)
-    with open_ledger() as ledger:
+    with open_ledger(settings) as ledger:
         iam = open_iam(
             settings,
             ledger.called,

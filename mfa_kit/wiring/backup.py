@@ -19,51 +19,52 @@ from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.read_ahead import ReadAhead
-from mfa_kit.wiring.stores import open_stores
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.stores import AllStores
 from mfa_kit.wiring.this_computer import backup_dir, harden, home
 from mfa_kit.wiring.vault import open_age_files
 
 
-def list_backups(folder: Place | None, *, own: bool = False) -> list[Backup]:
+def list_backups(settings: Settings, folder: Place | None, *, own: bool = False) -> list[Backup]:
     """Return the backups below a folder. With `own`, also return the copies that are encrypted only to their users.
 
     If `folder` is None, look in the configured folder, else in the default folder. Raise UsageFault if the folder does
     not exist; for the default folder, return an empty list instead.
     """
     place = backup_dir(folder)
-    stores = open_stores()
+    stores = AllStores(settings.profile)
     if place != home() / "backups" and not stores.folder(place).is_there():
         raise UsageFault(f"there is no folder {place}", "name the folder of your backups: --backup-dir DIR")
     return [*find_backups(place, stores), *(find_backups(place / OWN, stores) if own else ())]
 
 
-def show_backup(file: Place, identities: Identities, out: Path) -> None:
+def show_backup(settings: Settings, file: Place, identities: Identities, out: Path) -> None:
     """Decrypt a backup and write its QR code as a PNG to the new file `out`, mode 0600, in an existing folder.
 
     Raise IntegrityFault, and write nothing, if the backup cannot be decrypted or has no QR code of a device.
     """
     harden()
     check_new(out)
-    with open_opener(identities) as (opener_, _):
+    with open_opener(settings, identities) as (opener_, _):
         picture = opener_.checked_picture(file)
     write_new_file(out, picture)
 
 
-def verify_backups(files: Iterable[Place], identities: Identities) -> list[Verified]:
+def verify_backups(settings: Settings, files: Iterable[Place], identities: Identities) -> list[Verified]:
     """Decrypt each file, and return one result per file: the label of its device, or why the file cannot be used."""
-    ahead = ReadAhead(backup_reader())
-    with open_opener(identities, read=ahead.read) as (opener_, ledger), ledger.lightly():
+    ahead = ReadAhead(backup_reader(settings))
+    with open_opener(settings, identities, read=ahead.read) as (opener_, ledger), ledger.lightly():
         return list(opening.verify_files(ahead.over(files), opener_.open))
 
 
 def drill_backups(
-    files: Iterable[Place], identities: Identities, judge: Callable[[Intent, Opened], Drilled]
+    settings: Settings, files: Iterable[Place], identities: Identities, judge: Callable[[Intent, Opened], Drilled]
 ) -> list[Drilled]:
     """Test backups: decrypt each file, and let `judge` decide whether the secret in it belongs to the device.
 
     Return one result per file. The results of the files that were compared are recorded in the ledger.
     """
-    with open_opener(identities) as (opener_, ledger):
+    with open_opener(settings, identities) as (opener_, ledger):
         return list(
             drill.drill_all(
                 files,
@@ -75,20 +76,20 @@ def drill_backups(
         )
 
 
-def open_restorable(file: Place, identities: Identities) -> tuple[Intent, Opened]:
+def open_restorable(settings: Settings, file: Place, identities: Identities) -> tuple[Intent, Opened]:
     """Decrypt a backup whose secret will be put on another device. Return the device's Intent, and the content.
 
     Raise UsageFault if the original device was reported lost.
     """
-    with open_opener(identities) as (opener_, ledger):
+    with open_opener(settings, identities) as (opener_, ledger):
         opened, records = opener_.open(file), backup_records(ledger)
         return opening.restorable(opened, path_of=records.path, losses_of=records.losses), opened
 
 
 @contextmanager
-def open_records() -> Iterator[BackupRecords]:
+def open_records(settings: Settings) -> Iterator[BackupRecords]:
     """Yield the ledger's records of backups: their recipients and their tests. Close the ledger afterward."""
-    with open_ledger() as ledger:
+    with open_ledger(settings) as ledger:
         yield backup_records(ledger)
 
 
@@ -97,11 +98,11 @@ def backups_named(names: Iterable[str]) -> list[Backup]:
     return [named for name in names if (named := backup_at(Path("/", name)))]
 
 
-def remove_backups(folder: Place | None, chosen: Sequence[Backup]) -> dict[Place, str]:
+def remove_backups(settings: Settings, folder: Place | None, chosen: Sequence[Backup]) -> dict[Place, str]:
     """Remove backups permanently, and log each removal.
 
     Return the paths of the backups that could not be removed, each with the reason.
     """
-    vault = open_age_files(folder, ())
-    with open_ledger() as ledger:
+    vault = open_age_files(settings, folder, ())
+    with open_ledger(settings) as ledger:
         return pruning.remove(chosen, discard=vault.discard, log=ledger.called)

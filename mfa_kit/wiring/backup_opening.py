@@ -10,7 +10,8 @@ from mfa_kit.core.otp import Created, Secret
 from mfa_kit.core.places import Place
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
-from mfa_kit.wiring.stores import open_stores
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.stores import AllStores
 from mfa_kit.wiring.this_computer import harden
 
 if TYPE_CHECKING:
@@ -21,53 +22,56 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_opener(
-    identities: Identities, *, read: Callable[[Place], bytes] | None = None
+    settings: Settings, identities: Identities, *, read: Callable[[Place], bytes] | None = None
 ) -> Iterator[tuple["BackupOpener", "Ledger"]]:
     """Yield a pair: an object that decrypts backups with these identities, and the ledger that logs each decryption.
 
     `read` replaces the function that returns the encrypted content of a backup.
     """
     harden()
-    with open_opener_with(identities.read(), read=read) as both:
+    with open_opener_with(settings, identities.read(), read=read) as both:
         yield both
 
 
 @contextmanager
 def open_opener_with(
-    secrets: "Secret[list[Identity]]", *, read: Callable[[Place], bytes] | None = None
+    settings: Settings, secrets: "Secret[list[Identity]]", *, read: Callable[[Place], bytes] | None = None
 ) -> Iterator[tuple["BackupOpener", "Ledger"]]:
     """Yield what `open_opener` yields, for identities that were read before."""
-    with open_ledger() as ledger:
-        yield _opener(ledger.called, secrets, read), ledger
+    with open_ledger(settings) as ledger:
+        yield _opener(settings, ledger.called, secrets, read), ledger
 
 
-def opener(identities: Identities, log: Callable[[Call], None]) -> Callable[[Place], Created]:
+def opener(settings: Settings, identities: Identities, log: Callable[[Call], None]) -> Callable[[Place], Created]:
     """Read the identities, and return a function that decrypts the backup with a given path or S3 URL.
 
     The function returns the device's secret and key URI, as `open_created` does. It calls `log` for each decryption.
     """
-    return _opener(log, identities.read(), None).created
+    return _opener(settings, log, identities.read(), None).created
 
 
-def open_created(file: Place, identities: Identities) -> Created:
+def open_created(settings: Settings, file: Place, identities: Identities) -> Created:
     """Decrypt a backup, and return the secret and the key URI that IAM returned when it created the device.
 
     The ledger records the decryption.
     """
-    with open_opener(identities) as (opened, _):
+    with open_opener(settings, identities) as (opened, _):
         return opened.created(file)
 
 
-def backup_reader() -> Callable[[Place], bytes]:
+def backup_reader(settings: Settings) -> Callable[[Place], bytes]:
     """Return a function that returns the encrypted content of a backup, on this computer or in a bucket."""
     from mfa_kit.adapters.files.agefile import read_backup
 
-    return partial(read_backup, stores=open_stores())
+    return partial(read_backup, stores=AllStores(settings.profile))
 
 
 def _opener(
-    log: Callable[[Call], None], secrets: "Secret[list[Identity]]", read: Callable[[Place], bytes] | None
+    settings: Settings,
+    log: Callable[[Call], None],
+    secrets: "Secret[list[Identity]]",
+    read: Callable[[Place], bytes] | None,
 ) -> "BackupOpener":
     from mfa_kit.adapters.files.opener import BackupOpener
 
-    return BackupOpener(log, secrets, read or backup_reader())
+    return BackupOpener(log, secrets, read or backup_reader(settings))

@@ -16,7 +16,7 @@ from mfa_kit.break_glass.history import Action, Record, check_custodians
 from mfa_kit.break_glass.manifest import FILE, Manifest
 from mfa_kit.break_glass.meeting import Meeting, hold
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.interaction import Interaction, Progress
+from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import run_id, run_time
 from mfa_kit.core.otp import Seed
 from mfa_kit.core.places import Place
@@ -26,6 +26,7 @@ from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.qr_code import draw
+from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden, home
 from mfa_kit.wiring.vault import read_recipients
 
@@ -75,7 +76,7 @@ def _custodian(text: str) -> Custodian:
     return Custodian(name, read_recipients([key], given=f"for the custodian {name},")[0].text)
 
 
-def find_glass(folder: Path | None, progress: Progress) -> Glass:
+def find_glass(settings: Settings, folder: Path | None) -> Glass:
     """Return a folder of break-glass files, by default the newest one.
 
     Raise UsageFault if there is none, and IntegrityFault if its manifest is damaged, or names other custodians than the
@@ -90,10 +91,12 @@ def find_glass(folder: Path | None, progress: Progress) -> Glass:
             "name the folder: --dir DIR, or make one: mfa-kit break-glass create",
         )
     manifest = read_manifest(found)
-    with open_ledger() as ledger:
+    with open_ledger(settings) as ledger:
         recorded = check_custodians(manifest, BreakGlassRecords(ledger).all(), where=str(found / FILE))
     if not recorded:
-        progress.alert(f"the ledger does not have the custodians of {found}, so compare them: break-glass status")
+        settings.progress.alert(
+            f"the ledger does not have the custodians of {found}, so compare them: break-glass status"
+        )
     return Glass(found.absolute(), manifest)
 
 
@@ -110,7 +113,7 @@ def plan(group: Group) -> Mapping[CustodianSet, int]:
     return {each: len(files[each.file]) for each in group.sets()}
 
 
-def create(group: Group, folder: Path | None) -> Glass:
+def create(settings: Settings, group: Group, folder: Path | None) -> Glass:
     """Make a break-glass identity, and write its folder, by default a new one in `base()`.
 
     The ledger has the custodians before the folder exists. Raise UsageFault for a public key that cannot be used, and
@@ -119,7 +122,7 @@ def create(group: Group, folder: Path | None) -> Glass:
     from mfa_kit.adapters.files.layers import GlassIdentity
 
     harden()
-    return write_glass(folder or new_folder(base()), group, GlassIdentity.new())
+    return write_glass(settings, folder or new_folder(base()), group, GlassIdentity.new())
 
 
 def new_folder(parent: Path) -> Path:
@@ -131,6 +134,7 @@ def new_folder(parent: Path) -> Path:
 
 
 def write_glass(
+    settings: Settings,
     folder: Path,
     group: Group,
     identity: "GlassIdentity",
@@ -145,15 +149,15 @@ def write_glass(
         recipient=identity.recipient, made=int(time.time()), group=group, former=tuple(former), replaces=replaces
     )
     files = files_of(manifest, identity)
-    record(manifest, Action.SEALED, group.names)
+    record(settings, manifest, Action.SEALED, group.names)
     write_folder(folder.absolute(), files)
     return Glass(folder.absolute(), manifest)
 
 
-def record(manifest: Manifest, action: Action, names: Sequence[str], *, backups: int = 0) -> None:
+def record(settings: Settings, manifest: Manifest, action: Action, names: Sequence[str], *, backups: int = 0) -> None:
     """Record in the ledger what these custodians did with an identity."""
     group = manifest.group
-    with open_ledger() as ledger:
+    with open_ledger(settings) as ledger:
         BreakGlassRecords(ledger).add(
             Record(
                 at=time.time(),
@@ -210,9 +214,9 @@ def _set_of(file: Path, manifest: Manifest) -> CustodianSet:
     return found
 
 
-def read_backup_early(file: Place) -> None:
+def read_backup_early(settings: Settings, file: Place) -> None:
     """Raise IntegrityFault if a backup cannot be read, before custodians are asked for their identities."""
-    backup_reader()(file)
+    backup_reader(settings)(file)
 
 
 def sample_symbol(file: Place) -> "Symbol":
@@ -221,9 +225,9 @@ def sample_symbol(file: Place) -> "Symbol":
     return draw(Seed(bytes(SECRET)), *((named.device, named.account) if named else ("", "")))
 
 
-def open_backup(file: Place, opened: OpenGlass) -> Opened:
+def open_backup(settings: Settings, file: Place, opened: OpenGlass) -> Opened:
     """Decrypt a backup with an open identity. Raise IntegrityFault if it cannot be decrypted."""
-    with open_opener_with(opened.identity.keys) as (opener, _):
+    with open_opener_with(settings, opened.identity.keys) as (opener, _):
         return opener.open(file)
 
 
@@ -237,7 +241,7 @@ class Layer:
 
 
 def pass_on(
-    glass: Glass, file: Path, keys: Identities, out: Path, *, before: Callable[[Layer], None], dry: bool
+    settings: Settings, glass: Glass, file: Path, keys: Identities, out: Path, *, before: Callable[[Layer], None]
 ) -> Layer:
     """Remove one layer of a file, and write the rest to a new file. Return the layer that was removed.
 
@@ -271,8 +275,8 @@ def pass_on(
         )
     before(layer)
     rest = remove_outer_layer(read_file(file), secrets, where=str(file))
-    if not dry:
-        record(glass.manifest, Action.PASSED, [layer.name])
+    if not settings.dry_run:
+        record(settings, glass.manifest, Action.PASSED, [layer.name])
         write_new_file(out, rest)
     return layer
 

@@ -18,7 +18,6 @@ from mfa_kit.break_glass.history import Action, Record, due, last
 from mfa_kit.break_glass.manifest import Manifest
 from mfa_kit.break_glass.rotating import plan_rotation
 from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
-from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Backup, backup_name
 from mfa_kit.core.places import Place
 from mfa_kit.wiring.backup import list_backups
@@ -28,6 +27,7 @@ from mfa_kit.wiring.break_glass import Glass, OpenGlass, meet, new_folder, recor
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.read_ahead import ReadAhead
 from mfa_kit.wiring.rekey import reencrypt
+from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_age_files, read_recipients
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.ledger.ledger import Ledger
 
 
-def known_backups(folder: Place | None, recipient: str) -> list[KnownRecipients]:
+def known_backups(settings: Settings, folder: Place | None, recipient: str) -> list[KnownRecipients]:
     """Return the backups in a folder that are, or may be, encrypted to a recipient, with their recorded recipients.
 
     Copies that are encrypted only to their users are left out.
     """
-    with open_ledger() as ledger:
-        return concerned(_known(list_backups(folder), ledger), recipient)
+    with open_ledger(settings) as ledger:
+        return concerned(_known(list_backups(settings, folder), ledger), recipient)
 
 
 def _known(backups: Iterable[Backup], ledger: "Ledger") -> list[KnownRecipients]:
@@ -50,12 +50,12 @@ def _known(backups: Iterable[Backup], ledger: "Ledger") -> list[KnownRecipients]
 
 
 def drill(
+    settings: Settings,
     glass: Glass,
     opened: OpenGlass,
     known: Sequence[KnownRecipients],
     *,
     users: Sequence[str],
-    person: Interaction,
     counted: Callable[[Sequence[KnownRecipients]], Iterable[KnownRecipients]],
 ) -> list[Tested]:
     """Decrypt these backups with an open identity, and record the drill. Return the result for each backup.
@@ -63,12 +63,12 @@ def drill(
     The codes of the backups of `users` are compared with their phones. `counted` yields the same backups and shows the
     progress.
     """
-    ahead = ReadAhead(backup_reader())
+    ahead = ReadAhead(backup_reader(settings))
     recipients = {each.backup.path: each for each in known}
-    with open_opener_with(opened.identity.keys, read=ahead.read) as (opener, ledger):
+    with open_opener_with(settings, opened.identity.keys, read=ahead.read) as (opener, ledger):
         check = PhoneCheck(
             users={user.lower() for user in users},
-            person=person,
+            person=settings.interaction,
             now=time.time,
             record=lambda file, result: backup_records(ledger).record_drill(backup_name(file), result),
         )
@@ -77,7 +77,7 @@ def drill(
             tested = list(drill_backups(files, open_backup=opener.open, code_fault=check))
     passed = bool(tested) and not any(each.fault for each in tested)
     good = sum(each.fault is None for each in tested)
-    record(glass.manifest, Action.DRILLED if passed else Action.FAILED, opened.names, backups=good)
+    record(settings, glass.manifest, Action.DRILLED if passed else Action.FAILED, opened.names, backups=good)
     return tested
 
 
@@ -95,11 +95,11 @@ class State:
     due: list[str]
 
 
-def state(manifest: Manifest, folder: Place | None) -> State:
+def state(settings: Settings, manifest: Manifest, folder: Place | None) -> State:
     """Return the state of a break-glass identity, according to the ledger and the folder of backups."""
-    with open_ledger() as ledger:
+    with open_ledger(settings) as ledger:
         records = BreakGlassRecords(ledger).all()
-        known = _known(list_backups(folder), ledger)
+        known = _known(list_backups(settings, folder), ledger)
     sealed = [each for each in known if each.recipients and manifest.recipient in each.recipients]
     return State(
         last_drill=last(records, manifest.recipient, Action.DRILLED),
@@ -109,15 +109,19 @@ def state(manifest: Manifest, folder: Place | None) -> State:
     )
 
 
-def reseal(glass: Glass, opened: OpenGlass, group: Group) -> Glass:
+def reseal(settings: Settings, glass: Glass, opened: OpenGlass, group: Group) -> Glass:
     """Write the same identity for another group of custodians, to a new folder beside the old one.
 
     Raise UsageFault if a rotation is not finished, because the new group could not finish it.
     """
-    if _unfinished(glass.manifest):
+    if _unfinished(settings, glass.manifest):
         raise UsageFault("a rotation of this identity is not finished", "finish it first: mfa-kit break-glass rotate")
     return write_glass(
-        new_folder(glass.folder.parent), group, opened.identity, former=former_custodians(glass.manifest, group)
+        settings,
+        new_folder(glass.folder.parent),
+        group,
+        opened.identity,
+        former=former_custodians(glass.manifest, group),
     )
 
 
@@ -127,9 +131,9 @@ def former_custodians(manifest: Manifest, group: Group) -> list[Custodian]:
     return [each for each in everyone if each not in group.custodians]
 
 
-def _unfinished(manifest: Manifest) -> bool:
+def _unfinished(settings: Settings, manifest: Manifest) -> bool:
     """Return whether the backups of the earlier identity are not all re-encrypted to this one."""
-    with open_ledger() as ledger:
+    with open_ledger(settings) as ledger:
         records = BreakGlassRecords(ledger).all()
     return manifest.replaces is not None and last(records, manifest.recipient, Action.ROTATED) is None
 
@@ -145,9 +149,9 @@ class Rotated:
 
 
 def rotate(
+    settings: Settings,
     glass: Glass,
     files: Sequence[Path],
-    person: Interaction,
     backups: Place | None,
     *,
     until: Callable[[Event], AbstractContextManager[object]],
@@ -161,25 +165,25 @@ def rotate(
     from mfa_kit.adapters.files.glass_folder import open_set
     from mfa_kit.adapters.files.layers import GlassIdentity
 
-    with _rotation(glass) as (old, begun):
-        opened = meet(begun or old, files, person)
+    with _rotation(settings, glass) as (old, begun):
+        opened = meet(begun or old, files, settings.interaction)
         if begun is None:
             before, after = opened.identity, GlassIdentity.new()
             place, earlier = new_folder(old.folder.parent), old.manifest
-            new = write_glass(place, earlier.group, after, former=earlier.former, replaces=earlier.recipient)
+            new = write_glass(settings, place, earlier.group, after, former=earlier.former, replaces=earlier.recipient)
         else:
             new, after = begun, opened.identity
             chosen = next(each for each in old.manifest.group.sets() if each.names == opened.names)
             file = old.folder / chosen.file
             before = open_set(file, chosen, opened.keys, recipient=old.manifest.recipient)
-        done = _reencrypt_all(before, after, backups, until=until, counted=counted)
+        done = _reencrypt_all(settings, before, after, backups, until=until, counted=counted)
     if not done.failed:
-        record(new.manifest, Action.ROTATED, opened.names, backups=len(done.done))
+        record(settings, new.manifest, Action.ROTATED, opened.names, backups=len(done.done))
     return Rotated(old=old, new=new, names=opened.names, backups=done)
 
 
 @contextmanager
-def _rotation(glass: Glass) -> Iterator[tuple[Glass, Glass | None]]:
+def _rotation(settings: Settings, glass: Glass) -> Iterator[tuple[Glass, Glass | None]]:
     """Yield the old and the new folder of a rotation, and lock the old one meanwhile. None: no rotation was begun.
 
     Raise UsageFault if the folder was rotated already, and IntegrityFault if another process is rotating it, or if the
@@ -188,7 +192,7 @@ def _rotation(glass: Glass) -> Iterator[tuple[Glass, Glass | None]]:
     from mfa_kit.adapters.files.glass_folder import alone, folders_beside
 
     old = glass
-    if _unfinished(glass.manifest):
+    if _unfinished(settings, glass.manifest):
         earlier = [each for each in folders_beside(glass.folder) if each[1].recipient == glass.manifest.replaces]
         if not earlier:
             raise IntegrityFault(
@@ -199,7 +203,7 @@ def _rotation(glass: Glass) -> Iterator[tuple[Glass, Glass | None]]:
     with alone(old.folder):
         later = [each for each in folders_beside(old.folder) if each[1].replaces == old.manifest.recipient]
         new = Glass(*later[-1]) if later else None
-        if new and not _unfinished(new.manifest):
+        if new and not _unfinished(settings, new.manifest):
             raise UsageFault(
                 f"{old.folder} was rotated already", f"name the new folder: --dir {quote(str(new.folder))}"
             )
@@ -207,6 +211,7 @@ def _rotation(glass: Glass) -> Iterator[tuple[Glass, Glass | None]]:
 
 
 def _reencrypt_all(
+    settings: Settings,
     before: "GlassIdentity",
     after: "GlassIdentity",
     folder: Place | None,
@@ -218,20 +223,20 @@ def _reencrypt_all(
     from mfa_kit.adapters.files.layers import keys_of
 
     total = Rekeyed()
-    found = list_backups(folder)
+    found = list_backups(settings, folder)
     if not found:
         return total
-    with open_opener_with(before.keys) as (opener, ledger), open_age_files(folder, ()).alone():
+    with open_opener_with(settings, before.keys) as (opener, ledger), open_age_files(settings, folder, ()).alone():
         plan = plan_rotation(_known(found, ledger), old=before.recipient, new=after.recipient)
         groups = {recipients: [*members] for recipients, members in plan.groups.items()}
         for backup in plan.unknown:
-            result = _only_ours(backup, opener)
+            result = _only_ours(settings, backup, opener)
             if isinstance(result, IntegrityFault):
                 total.failed.append((backup, str(result)))
             elif result:
                 groups.setdefault((after.recipient,), []).append(KnownRecipients(backup=backup, recipients=None))
         for recipients, members in groups.items():
-            vault = open_age_files(folder, read_recipients(recipients))
+            vault = open_age_files(settings, folder, read_recipients(recipients))
             done = reencrypt(
                 members, vault=vault, secrets=keys_of(before, after), ledger=ledger, until=until, counted=counted
             )
@@ -243,7 +248,7 @@ def _reencrypt_all(
     return total
 
 
-def _only_ours(backup: Backup, opener: "BackupOpener") -> bool | IntegrityFault:
+def _only_ours(settings: Settings, backup: Backup, opener: "BackupOpener") -> bool | IntegrityFault:
     """Return whether a backup without recorded recipients is encrypted to the identity, which must be the only one.
 
     If it has other recipients, return the fault, because they would be lost.
@@ -252,7 +257,7 @@ def _only_ours(backup: Backup, opener: "BackupOpener") -> bool | IntegrityFault:
 
     try:
         opener.picture(backup.path)
-        if count_recipients(backup_reader()(backup.path)) == 1:
+        if count_recipients(backup_reader(settings)(backup.path)) == 1:
             return True
     except OthersSeal:
         return False

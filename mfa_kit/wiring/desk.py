@@ -50,7 +50,7 @@ def desk_of(
         methods,
         inventory=iam,
         registrar=InTurn(iam, Patience(sleep=settings.sleep, progress=settings.progress)),
-        vault=vault or open_vault(),
+        vault=vault or open_vault(settings),
         ledger=ledger,
         sleep=settings.sleep,
         oath_keys=oath_keys,
@@ -72,6 +72,6 @@ def open_desk(
     recipients. A command that uses OATH keys itself passes its `oath_keys`, so that the user types each password only
     once. `stop` is as in `open_iam`. Raise the errors of `connect`.
     """
-    vault = vault or open_vault()
+    vault = vault or open_vault(settings)
     with connect(settings, stop=stop) as (iam, ledger, caller):
         yield desk_of(settings, methods, iam=iam, ledger=ledger, vault=vault, oath_keys=oath_keys), caller

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from mfa_kit import __version__
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Caller
-from mfa_kit.wiring import aws, config, device_access, ledger, shared_ledger, this_computer
+from mfa_kit.wiring import aws, config, device_access, shared_ledger, this_computer
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import configured_recipients
@@ -43,18 +43,20 @@ WINDOW = (71, 24)
 def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnosis]:
     """Yield every line of the table. A check whose failure may explain that other checks fail comes before these.
 
-    `read_settings` reads the configuration file. If it raises an error, the error becomes the last line.
+    `read_settings` reads the configuration file. If it raises an error, the error becomes the last line, because
+    only the settings say which ledger and which folder are used.
     """
     yield Diagnosis("mfa-kit", Health.GOOD, f"{__version__}, Python {platform.python_version()}, {platform.system()}")
     yield from _extras()
     yield _folder("state folder", this_computer.home())
-    yield _shared_ledger() if _shared() else _ledger(this_computer.home() / "ledger.sqlite")
     try:
         settings = read_settings()
         configured_recipients()
     except MfaKitError as error:
         yield Diagnosis("configuration", Health.BAD, str(error), error.hint)
         return
+    shared = settings.ledger is not None
+    yield _shared_ledger(settings) if shared else _ledger(this_computer.home() / "ledger.sqlite")
     path = config.path()
     yield Diagnosis("configuration", Health.GOOD, f"{path}{'' if path.exists() else ', does not exist'}")
     yield from _backups(settings.profile)
@@ -92,21 +94,10 @@ def _folder(what: str, folder: Path) -> Diagnosis:
     return Diagnosis(what, Health.GOOD, found)
 
 
-def _shared() -> bool:
-    """Return whether the ledger is in PostgreSQL.
-
-    If the configuration file is invalid, return False. Another line of the table reports the fault.
-    """
-    try:
-        return ledger.ledger_address() is not None
-    except MfaKitError:
-        return False
-
-
-def _shared_ledger() -> Diagnosis:
+def _shared_ledger(settings: Settings) -> Diagnosis:
     """Report whether the ledger in PostgreSQL can be used."""
     try:
-        state = shared_ledger.ledger_state()
+        state = shared_ledger.ledger_state(settings)
     except MfaKitError as error:
         return Diagnosis("ledger", Health.BAD, str(error), error.hint)
     return Diagnosis("ledger", Health.GOOD, f"{state.address}, PostgreSQL {state.server}, as {state.role}")

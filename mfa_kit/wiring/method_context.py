@@ -11,10 +11,10 @@ def method_context(settings: Settings, inventory: Inventory, oath_keys: OathKeys
 
     `inventory` reads from IAM. Before a user gets a display token, the token is looked up in the ledger.
     """
-    return Context(settings=settings, inventory=inventory, oath_keys=oath_keys, check_token=_check_token)
 
+    def check_token(serial: str, user: str) -> None:
+        from mfa_kit.wiring.token_records import TokenRecords
 
-def _check_token(serial: str, user: str) -> None:
-    from mfa_kit.wiring import token_records
+        TokenRecords(settings).check_free(serial, user)
 
-    token_records.check_free(serial, user)
+    return Context(settings=settings, inventory=inventory, oath_keys=oath_keys, check_token=check_token)

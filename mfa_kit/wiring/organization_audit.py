@@ -12,6 +12,7 @@ from mfa_kit.organization.folders import AccountFolders
 from mfa_kit.wiring.audit import SnapshotSource, snapshot_of_account
 from mfa_kit.wiring.organization import OpenAccount, Organization
 from mfa_kit.wiring.organization_root import OrganizationRoot, open_organization_root
+from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
 
@@ -34,6 +35,7 @@ def snapshot_file(snapshot: Snapshot) -> dict[str, str]:
 
 
 def take_snapshot(
+    settings: Settings,
     opened: OpenAccount,
     organization: Organization,
     source: SnapshotSource,
@@ -46,7 +48,7 @@ def take_snapshot(
     user.
     """
     account = opened.account.id
-    vault = open_vault(source.backup_dir)
+    vault = open_vault(settings, source.backup_dir)
     return snapshot_of_account(
         opened.iam,
         opened.caller,

@@ -15,6 +15,7 @@ from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden
 from mfa_kit.wiring.vault import open_age_files, read_recipients
 
@@ -28,6 +29,7 @@ THREADS = 32
 
 
 def rekey(
+    settings: Settings,
     folder: Place | None,
     identities: Identities,
     to: Sequence[str],
@@ -44,9 +46,9 @@ def rekey(
     given, and shows the progress.
     """
     harden()
-    vault = open_age_files(folder, read_recipients(to, to_files))
+    vault = open_age_files(settings, folder, read_recipients(to, to_files))
     secrets = identities.read()
-    with open_ledger() as ledger, vault.alone():
+    with open_ledger(settings) as ledger, vault.alone():
         found = list(vault.backups())
         known = known_recipients(found, [seal for seal in backup_records(ledger).seals() if not seal.own])
         done = reencrypt(known, vault=vault, secrets=secrets, ledger=ledger, until=until, counted=counted)

@@ -13,7 +13,7 @@ CONNECTIONS = 32
 
 
 def open_s3_stores(profile: str | None) -> S3Stores:
-    """Return an object that opens folders and files in S3 buckets. The command line names the AWS profile `profile`."""
+    """Return an object that opens folders and files in S3 buckets. `profile` is as in `open_s3_calls`."""
     calls = open_s3_calls(profile)
     return S3Stores(calls, lambda bucket: check_bucket(bucket, calls))
 
@@ -21,11 +21,11 @@ def open_s3_stores(profile: str | None) -> S3Stores:
 def open_s3_calls(profile: str | None) -> S3Calls:
     """Return an object that calls S3 with the settings of the configuration file.
 
-    The AWS profile is the file's `backup-profile`, else the argument `profile`, else the file's `profile`.
+    The AWS profile is the file's `backup-profile`, else the argument `profile`.
     """
     said = config.load()
     wanted = Connection(
-        profile=said.backup_profile or profile or said.profile,
+        profile=said.backup_profile or profile,
         region=said.backup_region,
         endpoint_url=said.backup_endpoint_url,
         workers=CONNECTIONS,

@@ -43,4 +43,6 @@ class Sealing:
                 settings.interaction.check(instead=INSTEAD)
                 passphrase = True
         to = (*self.to, own_recipient(settings, passphrase_fd=self.passphrase_fd)) if passphrase else self.to
-        return open_vault_for_new(self.backup_dir, to=to, to_files=self.to_files, local_backups=self.local_backups)
+        return open_vault_for_new(
+            settings, self.backup_dir, to=to, to_files=self.to_files, local_backups=self.local_backups
+        )

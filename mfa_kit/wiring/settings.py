@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
+from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.interaction import Interaction, LiveProgress
 from mfa_kit.wiring.config import Config
 
@@ -12,18 +14,22 @@ class Settings:
     """Settings that every command gets.
 
     `interaction` asks the user at the terminal, or raises Declined if there is no terminal. `sleep` waits for a number
-    of seconds and shows a countdown. `account` is the ID that the caller's account must have. With `whole_names`,
-    messages contain the caller's ARN instead of the caller's name.
+    of seconds and shows a countdown. `end` is called if the session that holds the locks of runs in PostgreSQL is lost.
+    It reports the fault and ends the process. `account` is the ID that the caller's account must have. `ledger` is the
+    URL of the ledger (mfa-kit's own records) in PostgreSQL, or None if it is a file on this computer. With
+    `whole_names`, messages contain the caller's ARN instead of the caller's name.
     """
 
     interaction: Interaction
     progress: LiveProgress
     sleep: Callable[[float], None]
+    end: Callable[[IntegrityFault], NoReturn]
     config: Config
     profile: str | None = None
     region: str | None = None
     endpoint_url: str | None = None
     account: str | None = None
+    ledger: str | None = None
     yes: bool = False
     no_input: bool = False
     dry_run: bool = False

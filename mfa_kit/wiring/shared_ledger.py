@@ -6,53 +6,53 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.ledger.postgresql.grants import grants
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.wiring.ledger import ledger_address, need_postgresql
+from mfa_kit.wiring.ledger import need_postgresql
+from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.ledger.postgresql.owning import LedgerState, OwnedLedger
 
 
-def _owned() -> "OwnedLedger":
-    """Return the configured ledger in PostgreSQL.
+def _owned(settings: Settings) -> "OwnedLedger":
+    """Return the ledger in PostgreSQL.
 
-    Raise UsageFault if none is configured, or if the extra `postgres` is not installed.
+    Raise UsageFault if the settings name none, or if the extra `postgres` is not installed.
     """
-    address = ledger_address()
-    if address is None:
+    if settings.ledger is None:
         raise UsageFault(
             "no ledger in PostgreSQL is configured", "name the ledger: --ledger postgresql://HOST/DATABASE"
         )
     need_postgresql()
     from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
 
-    return OwnedLedger(address)
+    return OwnedLedger(settings.ledger)
 
 
-def create_ledger(*, grace: float | None) -> int:
+def create_ledger(settings: Settings, *, grace: float | None) -> int:
     """Create the ledger in PostgreSQL, or bring its schema up to date. Return how many migrations were applied.
 
     `grace` is how many seconds a run stays reserved for its process after the server was restarted.
     """
-    return _owned().create(grace=grace)
+    return _owned(settings).create(grace=grace)
 
 
-def migrate_ledger() -> int:
+def migrate_ledger(settings: Settings) -> int:
     """Bring the schema of the ledger in PostgreSQL up to date. Return how many migrations were applied."""
-    return _owned().migrate()
+    return _owned(settings).migrate()
 
 
-def copy_ledger(folder: Path | None) -> dict[str, int]:
+def copy_ledger(settings: Settings, folder: Path | None) -> dict[str, int]:
     """Copy the ledger in a folder, by default this computer's, to PostgreSQL.
 
     Return the number of new rows of each table.
     """
-    return _owned().copy_from(folder or home())
+    return _owned(settings).copy_from(folder or home())
 
 
-def ledger_state() -> "LedgerState":
+def ledger_state(settings: Settings) -> "LedgerState":
     """Return the state of the ledger in PostgreSQL. Raise UsageFault if none is configured."""
-    return _owned().state()
+    return _owned(settings).state()
 
 
 def grants_of(desks: Mapping[str, str], auditors: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 The client for S3 is created when the first bucket is used, so commands that use only this computer do not load it.
 """
 
-from contextvars import ContextVar
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,14 +14,11 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.s3_store import S3Stores
     from mfa_kit.adapters.files.stores import StoredFile, StoredFolder
 
-# The AWS profile that the command line names. It is used for buckets if the configuration file has no `backup-profile`.
-given_profile: ContextVar[str | None] = ContextVar("given_profile", default=None)
-
 
 class AllStores:
     """Opens backups and folders of backups, on this computer and in S3 buckets.
 
-    `profile` is the AWS profile that the command line names, or None.
+    `profile` is the AWS profile for buckets. It is not used if the configuration file has `backup-profile`.
     """
 
     def __init__(self, profile: str | None) -> None:
@@ -47,14 +43,6 @@ class AllStores:
 
     def _stores_of(self, place: Place) -> "S3Stores | LocalStores":
         return self._s3 if isinstance(place, S3Url) else LOCAL
-
-
-def open_stores() -> AllStores:
-    """Return an AllStores with the AWS profile of the command line.
-
-    Call this in the main thread, because other threads do not have the value of `given_profile`.
-    """
-    return AllStores(given_profile.get())
 
 
 def check_shared(*, ledger_is_shared: bool, place: Place, local_backups: bool) -> None:

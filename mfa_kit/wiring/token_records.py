@@ -13,16 +13,11 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens.seeds import SeededToken, Sighting, StockCounts, StockedToken, Token
 from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import home
 
 FINGERPRINTS = "fingerprint.key"
 OCTETS = 32
-
-
-@contextmanager
-def _inventory() -> Iterator[TokenInventory]:
-    with open_ledger() as ledger:
-        yield TokenInventory(ledger, now=time.time())
 
 
 class TokenRecords:
@@ -31,13 +26,21 @@ class TokenRecords:
     A Sighting is the result of comparing a token's codes with its seed once.
     """
 
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @contextmanager
+    def _inventory(self) -> Iterator[TokenInventory]:
+        with open_ledger(self._settings) as ledger:
+            yield TokenInventory(ledger, now=time.time())
+
     def stock(self, keys: Sequence[SeededToken], bare: Sequence[Token]) -> StockCounts:
         """Add tokens with a seed (`keys`) and without a seed (`bare`).
 
         Return counts of new, known and conflicting tokens. A token conflicts if the inventory has another seed for its
         serial. Only fingerprints of the seeds are stored.
         """
-        with _inventory() as inventory:
+        with self._inventory() as inventory:
             mark = _fingerprint_key()
             return inventory.stock(
                 [*((key.token, otp.fingerprint(key.seed, mark)) for key in keys), *((token, "") for token in bare)]
@@ -45,17 +48,17 @@ class TokenRecords:
 
     def tokens(self) -> tuple[list[StockedToken], dict[str, Sighting]]:
         """Return all tokens in the order of their serials, and the result of `last_sightings`."""
-        with _inventory() as inventory:
+        with self._inventory() as inventory:
             return inventory.tokens(), inventory.last_sightings()
 
     def last_sightings(self) -> dict[str, Sighting]:
         """Return the last Sighting of each token, by serial. Tokens without one for their present seed are left out."""
-        with _inventory() as inventory:
+        with self._inventory() as inventory:
             return inventory.last_sightings()
 
     def record(self, *seen: Sighting) -> None:
         """Store Sightings. Their tokens must be in the inventory."""
-        with _inventory() as inventory:
+        with self._inventory() as inventory:
             inventory.record(*seen)
 
     def sightings_of(self, key: SeededToken) -> list[Sighting]:
@@ -63,7 +66,7 @@ class TokenRecords:
 
         Return an empty list if the inventory lacks the token or has another seed for its serial.
         """
-        with _inventory() as inventory:
+        with self._inventory() as inventory:
             known = inventory.token(key.token.serial)
             if known is None or known.fingerprint != otp.fingerprint(key.seed, _fingerprint_key()):
                 return []
@@ -71,7 +74,7 @@ class TokenRecords:
 
     def capacity_of(self, serial: str) -> int:
         """Return the length, in octets, of the longest seed that a token can store, or 0 if that is unknown."""
-        with _inventory() as inventory:
+        with self._inventory() as inventory:
             known = inventory.token(serial)
         return known.token.capacity if known else 0
 
@@ -81,7 +84,7 @@ class TokenRecords:
         If the inventory has another seed for the token, store nothing and return False.
         """
         mark = otp.fingerprint(seed, _fingerprint_key()) if seed else ""
-        with _inventory() as inventory:
+        with self._inventory() as inventory:
             known = inventory.token(token.serial)
             if known is None:
                 inventory.stock([(token, mark)])
@@ -90,14 +93,13 @@ class TokenRecords:
             inventory.record(replace(seen, serial=known.token.serial if known else token.serial))
         return True
 
+    def check_free(self, serial: str, user: str) -> None:
+        """Raise UsageFault if the token with this serial must not be given to a user.
 
-def check_free(serial: str, user: str) -> None:
-    """Raise UsageFault if the token with this serial must not be given to a user.
-
-    The reason may be that another user has the token, or that a check rejected it.
-    """
-    with _inventory() as inventory:
-        inventory.check_free(serial, user)
+        The reason may be that another user has the token, or that a check rejected it.
+        """
+        with self._inventory() as inventory:
+            inventory.check_free(serial, user)
 
 
 def _fingerprint_key() -> Secret[bytes]:

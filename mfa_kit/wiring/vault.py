@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from mfa_kit.core.places import Place
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.wiring import config
-from mfa_kit.wiring.ledger import ledger_address
-from mfa_kit.wiring.stores import check_shared, open_stores
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.stores import AllStores, check_shared
 from mfa_kit.wiring.this_computer import backup_dir
 
 if TYPE_CHECKING:
@@ -30,18 +30,20 @@ def load_boto3() -> None:
         gc.freeze()
 
 
-def open_vault(folder: Place | None = None, *, to: Sequence[str] = (), to_files: Sequence[Path] = ()) -> Vault:
+def open_vault(
+    settings: Settings, folder: Place | None = None, *, to: Sequence[str] = (), to_files: Sequence[Path] = ()
+) -> Vault:
     """Return the Vault that keeps encrypted backups in a folder, and encrypts new backups to some recipients.
 
     The recipients are those in `to` and in the files `to_files`. The defaults of folder and recipients come from the
     configuration file. Raise UsageFault for text that is not a recipient.
     """
     load_boto3()  # must precede the import of the QR code reader
-    return open_age_files(folder, _recipients(to, to_files))
+    return open_age_files(settings, folder, _recipients(to, to_files))
 
 
 def open_vault_for_new(
-    folder: Place | None, *, to: Sequence[str], to_files: Sequence[Path], local_backups: bool
+    settings: Settings, folder: Place | None, *, to: Sequence[str], to_files: Sequence[Path], local_backups: bool
 ) -> Vault:
     """Return the Vault for new backups. Its arguments and errors are those of `open_vault`.
 
@@ -49,8 +51,9 @@ def open_vault_for_new(
     UsageFault for such a folder, unless `local_backups` is true.
     """
     load_boto3()
-    place, shared = backup_dir(folder), ledger_address() is not None
+    place, shared = backup_dir(folder), settings.ledger is not None
     return open_age_files(
+        settings,
         place,
         _recipients(to, to_files),
         accept=lambda: check_shared(ledger_is_shared=shared, place=place, local_backups=local_backups),
@@ -62,7 +65,11 @@ def _recipients(to: Sequence[str], to_files: Sequence[Path]) -> "list[Recipient]
 
 
 def open_age_files(
-    folder: Place | None, recipients: "Sequence[Recipient]", *, accept: Callable[[], None] = lambda: None
+    settings: Settings,
+    folder: Place | None,
+    recipients: "Sequence[Recipient]",
+    *,
+    accept: Callable[[], None] = lambda: None,
 ) -> "AgeFiles":
     """Return an AgeFiles (a Vault whose files are encrypted with age) for `folder`, else for the configured folder.
 
@@ -70,7 +77,7 @@ def open_age_files(
     """
     from mfa_kit.adapters.files.agefile import AgeFiles
 
-    return AgeFiles(backup_dir(folder), list(recipients), open_stores(), accept=accept)
+    return AgeFiles(backup_dir(folder), list(recipients), AllStores(settings.profile), accept=accept)
 
 
 def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, given: str = "-r") -> "list[Recipient]":

@@ -8,12 +8,13 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.agefile import AgeFiles
+from mfa_kit.adapters.files.backup_names import OWN, find_backups
+from mfa_kit.adapters.files.local_store import LOCAL
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import Backup, Entry, Intent
 from mfa_kit.core.otp import Seed
 from mfa_kit.qr_codes import key_uri
-from mfa_kit.wiring import backup as kit
 from mfa_kit.wiring.backup_records import recorded
 from tests.conftest import ACCOUNT, MfaKit
 
@@ -64,7 +65,7 @@ def own(desk: MfaKit, user: str, recipient: str) -> Backup:
     entry = Entry(run=RUN, intent=intent, backup=vault.place(intent, RUN))
     with sqlite_ledger(desk.home) as ledger:
         recorded(vault, ledger).seal(entry, key_uri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))
-    [found] = [each for each in kit.list_backups(desk.home / "backups", own=True) if "users" in each.path.parts]
+    [found] = find_backups(desk.home / "backups" / OWN, LOCAL)
     return found
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,16 @@ from PIL import Image
 from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
+from mfa_kit.cli.messages import StderrProgress
+from mfa_kit.cli.shutdown import end_at_once
 from mfa_kit.cli.terminal import Nobody
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, Entry, Intent, Purpose, Reached
 from mfa_kit.qr_codes import key_uri
 from mfa_kit.wiring import backup as kit
+from mfa_kit.wiring.config import Config
 from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring.settings import Settings
 from tests.backups.conftest import RUN, SEED, Pair, own, sealed
 from tests.conftest import ACCOUNT, MfaKit, judge, local
 
@@ -415,12 +420,16 @@ def test_a_file_without_a_device_does_not_stop_a_drill(desk: MfaKit, old: Pair, 
 def test_a_lost_device_is_not_restored(desk: MfaKit, old: Pair, tmp_path: Path) -> None:
     """The backup is recognized by its file name in the ledger, also after the file was renamed."""
     backup = sealed(desk, "alice", old.recipient)
-    identities = Identities([old.file], passphrase_fd=None, person=Nobody("this is a test"))
-    intent, _ = kit.open_restorable(local(backup), identities)
+    person = Nobody("this is a test")
+    settings = Settings(
+        interaction=person, progress=StderrProgress(), sleep=time.sleep, end=end_at_once, config=Config()
+    )
+    identities = Identities([old.file], passphrase_fd=None, person=person)
+    intent, _ = kit.open_restorable(settings, local(backup), identities)
     assert (intent.account, intent.user, intent.name) == (ACCOUNT, "alice", "alice")
     revoked(desk, backup, Purpose.LOST)
     renamed = tmp_path / "qr.age"
     renamed.write_bytes(local(backup).read_bytes())
     for file in (local(backup), renamed):
         with pytest.raises(UsageFault, match="was reported lost"):
-            kit.open_restorable(file, identities)
+            kit.open_restorable(settings, file, identities)

@@ -21,7 +21,7 @@ from mfa_kit.core.otp import Seed
 from mfa_kit.core.places import S3Url
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
-from mfa_kit.wiring.stores import open_stores
+from mfa_kit.wiring.stores import AllStores
 from tests.bench.backups import pair
 from tests.bench.table import Row, cpu, show
 
@@ -46,7 +46,7 @@ def fill() -> None:
 def seal(to: str) -> None:
     """Encrypt backups for many users into a bucket."""
     boto3.Session().client("s3").create_bucket(Bucket="verified")
-    vault = AgeFiles(S3Url("verified", "pre"), parse_recipients([to]), open_stores())
+    vault = AgeFiles(S3Url("verified", "pre"), parse_recipients([to]), AllStores(None))
 
     def one(number: int) -> None:
         name = f"user{number:04}"

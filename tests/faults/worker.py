@@ -38,7 +38,7 @@ from mfa_kit.enrollment.planning import Wish
 from mfa_kit.enrollment.ports import Carrier, Desk, Vault
 from mfa_kit.wiring.backup_records import recorded
 from mfa_kit.wiring.methods import registry
-from mfa_kit.wiring.stores import open_stores
+from mfa_kit.wiring.stores import AllStores
 
 PORTS = ("inventory", "registrar", "vault", "journal")
 # These calls neither request nor change anything, so they do not count as steps.
@@ -180,7 +180,7 @@ def at_desk(
     with ledger_of(home) as ledger:
         iam, observer = shared
         observer.to, observer.before = ledger.called, ledger.check
-        vault: Vault = AgeFiles(place or home / "backups", parse_recipients([recipient]), open_stores())
+        vault: Vault = AgeFiles(place or home / "backups", parse_recipients([recipient]), AllStores(None))
         if (home / ADDRESS).exists():  # as commands do; without its session, a process writes no backup
             vault = recorded(vault, ledger)
 

@@ -59,9 +59,9 @@ def drill(
     else:
         oath_keys = OathKeys(settings, password_stdin=password_stdin)
         judge = KeyDrill(code_of=lambda intent, at: code_on_key(oath_keys, intent.label, wanted, at=at), now=time.time)
-    chosen = files or [each.path for each in of_user(user, backups.list_backups(backup_dir))]
+    chosen = files or [each.path for each in of_user(user, backups.list_backups(settings, backup_dir))]
     drilled = backups.drill_backups(
-        chosen, Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction), judge
+        settings, chosen, Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction), judge
     )
     rows = [{"file": str(each.file), "result": each.result, "fault": each.fault} for each in drilled]
     output.many("backup-drill", rows, empty="no backups to test")

@@ -22,9 +22,9 @@ from mfa_kit.wiring.vault import recipient_text
 @BACKUP_DIR
 def exposed(*, recipient: str, backup_dir: Place | None, settings: Settings, output: Output) -> None:
     """List the devices to replace after a private key was lost, even if their backups have been re-encrypted."""
-    with backups.open_records() as records:
+    with backups.open_records(settings) as records:
         seals, gone = records.seals(), {backup_name(Path(path)) for path in records.gone()}
-    here = without_copies(backups.list_backups(backup_dir, own=True))
+    here = without_copies(backups.list_backups(settings, backup_dir, own=True))
     names = {each.name for each in here}
     elsewhere = backups.backups_named(sorted({seal.backup for seal in seals} - names))
     text = recipient_text(recipient)

@@ -7,12 +7,13 @@ from mfa_kit.cli.output import Output
 from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring import backup as backups
+from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import backup_dir as place_of
 
 
-@click.command("list", cls=Verb)
+@click.command("list", cls=Verb, needs_config=False)
 @BACKUP_DIR
-def list_backups(*, backup_dir: Place | None, output: Output) -> None:
+def list_backups(*, backup_dir: Place | None, settings: Settings, output: Output) -> None:
     """List the backups on this computer."""
     rows = [
         {
@@ -22,7 +23,7 @@ def list_backups(*, backup_dir: Place | None, output: Output) -> None:
             "made": iso_time(each.made),
             "file": str(each.path),
         }
-        for each in backups.list_backups(backup_dir, own=True)
+        for each in backups.list_backups(settings, backup_dir, own=True)
     ]
     output.many(
         "backup-list", rows, empty=f"no backups in {place_of(backup_dir)}", narrow=("user", "device", "made", "file")

@@ -31,10 +31,10 @@ DAY = 86400.0
 @BACKUP_DIR
 def prune(*, days: int | None, backup_dir: Place | None, settings: Settings, output: Output) -> int:
     """Remove the backups of users who no longer exist in IAM. Existing devices keep their backup."""
-    with wiring.open_desk(settings, METHODS, vault=open_vault(backup_dir)) as (desk, caller):
+    with wiring.open_desk(settings, METHODS, vault=open_vault(settings, backup_dir)) as (desk, caller):
         found = list(
             find_prunable(
-                backups.list_backups(backup_dir, own=True),
+                backups.list_backups(settings, backup_dir, own=True),
                 account=caller.account,
                 older=None if days is None else days * DAY,
                 inventory=desk.inventory,
@@ -42,7 +42,7 @@ def prune(*, days: int | None, backup_dir: Place | None, settings: Settings, out
         )
     if found and not (settings.dry_run or settings.yes):
         _confirm(found, settings.interaction)
-    faults = {} if settings.dry_run else backups.remove_backups(backup_dir, [backup for backup, _ in found])
+    faults = {} if settings.dry_run else backups.remove_backups(settings, backup_dir, [backup for backup, _ in found])
     rows = [_row(backup, why, faults.get(backup.path), planned=settings.dry_run) for backup, why in found]
     output.many("backup-prune", rows, empty="nothing to remove", narrow=("outcome", "user", "device", "why", "fault"))
     return IntegrityFault.exit_code if faults else 0

@@ -22,9 +22,9 @@ UNKNOWN = (
 @BACKUP_DIR
 def recipients(*, user: str | None, backup_dir: Place | None, settings: Settings, output: Output) -> None:
     """Show who can decrypt which backup, as recorded on this computer."""
-    with backups.open_records() as records:
+    with backups.open_records(settings) as records:
         seals = records.seals()
-    found = of_user(user, without_copies(backups.list_backups(backup_dir, own=True)))
+    found = of_user(user, without_copies(backups.list_backups(settings, backup_dir, own=True)))
     rows = [
         {
             "account": each.backup.account,

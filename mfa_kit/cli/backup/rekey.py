@@ -46,9 +46,10 @@ def rekey(
     if not (to or to_files):
         raise UsageFault("no recipient was given, so no one could open the backups", "use -r RECIPIENT or -R FILE")
     if settings.dry_run:
-        output.one("backup-rekey", {"outcome": "planned", "backups": len(backups.list_backups(backup_dir))})
+        output.one("backup-rekey", {"outcome": "planned", "backups": len(backups.list_backups(settings, backup_dir))})
         return 0
     done = wiring.rekey(
+        settings,
         backup_dir,
         Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
         to,

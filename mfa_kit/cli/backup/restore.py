@@ -61,16 +61,23 @@ def restore(
         row = _restore_to_phone(file, identities, settings)
     else:
         keys_here = OathKeys(settings, password_stdin=password_stdin)
-        row = _restore_to_key(file, identities, keys_here, wanted, touch=touch, path=path)
+        row = _restore_to_key(file, identities, keys_here, wanted, touch=touch, path=path, settings=settings)
     output.one("backup-restore", row)
 
 
 def _restore_to_key(
-    file: Place, identities: Identities, keys: OathKeys, wanted: str | None, *, touch: bool, path: str | None
+    file: Place,
+    identities: Identities,
+    keys: OathKeys,
+    wanted: str | None,
+    *,
+    touch: bool,
+    path: str | None,
+    settings: Settings,
 ) -> ResultRow:
     """Put the secret of a backup on a key, and check with codes that the key has this secret. Return the result row."""
     key = keys.choose(wanted)
-    intent, opened = backups.open_restorable(file, identities)
+    intent, opened = backups.open_restorable(settings, file, identities)
     intent = intent if path is None else replace(intent, path=path)
     written = keys.card(key, now=time.time, touch=touch).restore(intent, opened.created)
     return {
@@ -87,7 +94,7 @@ def _restore_to_phone(file: Place, identities: Identities, settings: Settings) -
     """Show the QR code of a backup until a code proves that the phone scanned it. Return the result row."""
     person = settings.interaction
     person.check(instead=f"mfa-kit backup show {quote(str(file))} -i IDENTITY -o FILE, and scan FILE with the phone")
-    intent, opened = backups.open_restorable(file, identities)
+    intent, opened = backups.open_restorable(settings, file, identities)
     phone = Phone(time.time, interaction=person, draw=draw, proof=PhoneProof(typed=1, scan=SCAN))
     phone.install(phone.check(intent, sealed=True), opened.created)
     phone.codes(intent)

@@ -27,6 +27,6 @@ def show_backup(
     """Decrypt FILE and write its QR code, unencrypted, to a new file."""
     if str(out) == "-":
         raise UsageFault("a QR code is a secret and is not written to stdout", "name a new file: -o qr.png")
-    backups.show_backup(file, Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction), out)
+    backups.show_backup(settings, file, Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction), out)
     settings.progress.alert(f"{out} contains the secret unencrypted; delete it after scanning")
     output.one("backup-show", {"backup": str(file), "picture": str(out)})

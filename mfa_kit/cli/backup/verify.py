@@ -35,8 +35,9 @@ def verify(
     """Check that FILES can be decrypted and contain a QR code for AWS. The exit code is 5 if a file fails the check."""
     if everything == bool(files):
         raise UsageFault("give either FILES or --all", "name the files, or use --all for all backups on this computer")
-    chosen = [each.path for each in backups.list_backups(backup_dir)] if everything else files
+    chosen = [each.path for each in backups.list_backups(settings, backup_dir)] if everything else files
     tried = backups.verify_backups(
+        settings,
         messages.with_bar(chosen, "verify", plain=settings.still),
         Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
     )

@@ -32,7 +32,7 @@ def create(
     if settings.dry_run:
         print_plan(group, output)
         return
-    glass = wiring.create(group, folder)
+    glass = wiring.create(settings, group, folder)
     settings.progress.note(f"encrypt backups to it: -r {glass.manifest.recipient}")
     settings.progress.note(f"give each custodian a copy of {glass.folder}, and hold a drill: mfa-kit break-glass drill")
     output.one("break-glass-create", glass_row(glass, "created"))

@@ -30,13 +30,13 @@ def custodians(
 
     The files of the old folder still open the identity, so rotate it if a custodian is no longer trusted.
     """
-    glass = wiring.find_glass(folder, settings.progress)
+    glass = wiring.find_glass(settings, folder)
     group = wiring.group_of(threshold, custodians)
     if settings.dry_run:
         print_plan(group, output)
         return
     opened = wiring.meet(glass, keys, settings.interaction)
-    written = upkeep.reseal(glass, opened, group)
+    written = upkeep.reseal(settings, glass, opened, group)
     settings.progress.alert(
         f"{glass.manifest.group.threshold} of the earlier custodians can still open the identity with any copy of "
         f"{glass.folder}; destroy the copies, or replace the identity: mfa-kit break-glass rotate"

@@ -40,8 +40,8 @@ def drill(
 
     The ledger records the date, the custodians and the number of backups. The exit code is 5 if a backup fails.
     """
-    glass = wiring.find_glass(folder, settings.progress)
-    known = upkeep.known_backups(backup_dir, glass.manifest.recipient)
+    glass = wiring.find_glass(settings, folder)
+    known = upkeep.known_backups(settings, backup_dir, glass.manifest.recipient)
     if not known:
         raise UsageFault(
             f"no backup is encrypted to {glass.manifest.recipient}",
@@ -53,11 +53,11 @@ def drill(
         return 0
     opened = wiring.meet(glass, keys, settings.interaction)
     tested = upkeep.drill(
+        settings,
         glass,
         opened,
         known,
         users=users,
-        person=settings.interaction,
         counted=partial(messages.with_bar, doing="drill", plain=settings.still or bool(users)),
     )
     faults = [each.fault for each in tested if each.fault]

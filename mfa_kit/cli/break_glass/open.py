@@ -44,18 +44,18 @@ def open_backup(
     The QR code is on the alternate screen until you press Enter. The opening is recorded in the ledger.
     """
     person = settings.interaction
-    glass = wiring.find_glass(folder, settings.progress)
+    glass = wiring.find_glass(settings, folder)
     person.check(instead="a terminal, or age itself, as docs/break-glass.md describes")
     if not codes:
         person.check(wiring.sample_symbol(file), instead=showing.UNSEEN)
-    wiring.read_backup_early(file)
+    wiring.read_backup_early(settings, file)
     row = {"backup": str(file), "recipient": glass.manifest.recipient}
     if settings.dry_run:
         output.one("break-glass-open", {"outcome": "planned", **row})
         return
     glass_identity = wiring.meet(glass, keys, person, only=source)
-    wiring.record(glass.manifest, Action.OPENED, glass_identity.names, backups=1)
-    opened = wiring.open_backup(file, glass_identity)
+    wiring.record(settings, glass.manifest, Action.OPENED, glass_identity.names, backups=1)
+    opened = wiring.open_backup(settings, file, glass_identity)
     if codes:
         showing.show_codes(opened.created.seed, opened.label, now=time.time, person=person)
     else:

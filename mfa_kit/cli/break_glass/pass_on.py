@@ -36,7 +36,7 @@ def pass_on(
 
     The names of both files keep the start `set-NN`, which says who the custodians of the set are.
     """
-    glass = wiring.find_glass(folder or wiring.folder_beside(file), settings.progress)
+    glass = wiring.find_glass(settings, folder or wiring.folder_beside(file))
     person, progress = settings.interaction, settings.progress
 
     def warn(layer: wiring.Layer) -> None:
@@ -46,12 +46,12 @@ def pass_on(
         )
 
     layer = wiring.pass_on(
+        settings,
         glass,
         file,
         Identities(keys, passphrase_fd=passphrase_fd, person=person),
         out,
         before=warn,
-        dry=settings.dry_run,
     )
     if not settings.dry_run:
         _say_what_is_next(layer, out, progress)

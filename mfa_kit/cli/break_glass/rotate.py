@@ -28,15 +28,15 @@ def rotate(
 
     If the command is interrupted, run it again. The other recipients of the backups stay.
     """
-    glass = wiring.find_glass(folder, settings.progress)
+    glass = wiring.find_glass(settings, folder)
     if settings.dry_run:
-        known = upkeep.known_backups(backup_dir, glass.manifest.recipient)
+        known = upkeep.known_backups(settings, backup_dir, glass.manifest.recipient)
         output.one("break-glass-rotate", {"outcome": "planned", "backups": len(known)})
         return 0
     done = upkeep.rotate(
+        settings,
         glass,
         keys,
-        settings.interaction,
         backup_dir,
         until=stop_on_signals,
         counted=partial(messages.with_bar, doing="rotate", plain=settings.still),

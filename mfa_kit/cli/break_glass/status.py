@@ -21,9 +21,9 @@ from mfa_kit.wiring.settings import Settings
 @BACKUP_DIR
 def status(*, folder: Path | None, backup_dir: Place | None, settings: Settings, output: Output) -> None:
     """Show the custodians and their keys, the last drill and opening, and what is due."""
-    glass = wiring.find_glass(folder, settings.progress)
+    glass = wiring.find_glass(settings, folder)
     manifest = glass.manifest
-    state = upkeep.state(manifest, backup_dir)
+    state = upkeep.state(settings, manifest, backup_dir)
     row: ResultRow = {
         "folder": str(glass.folder),
         "recipient": manifest.recipient,

@@ -7,16 +7,17 @@ import click
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.wiring import shared_ledger
+from mfa_kit.wiring.settings import Settings
 
 
 @click.command("copy", cls=Verb)
 @click.option(
     "--from", "folder", type=Path, metavar="DIR", help="The folder of the ledger, if it is not this computer's own."
 )
-def copy_ledger(*, folder: Path | None, output: Output) -> None:
+def copy_ledger(*, folder: Path | None, settings: Settings, output: Output) -> None:
     """Copy a computer's ledger to PostgreSQL. Your role must be the owner of the ledger there.
 
     Rows that were copied before are not copied again. The times of rows are kept. The ledger on the computer is not
     changed.
     """
-    output.one("ledger-copy", dict(shared_ledger.copy_ledger(folder)))
+    output.one("ledger-copy", dict(shared_ledger.copy_ledger(settings, folder)))

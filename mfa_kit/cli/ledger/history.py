@@ -11,6 +11,7 @@ from mfa_kit.cli.options import Moment
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring import ledger
+from mfa_kit.wiring.settings import Settings
 
 USER = click.option("--user", metavar="NAME", help="Only show this user.")
 SINCE = click.option(
@@ -18,9 +19,9 @@ SINCE = click.option(
 )
 
 
-def history_rows(user: str | None, since: float) -> list[ResultRow]:
+def history_rows(settings: Settings, user: str | None, since: float) -> list[ResultRow]:
     """Return a row for each event of a user, or of all users if `user` is None, oldest first.
 
     `since` is the Unix time at which the list begins. The field `at` is ISO 8601 in UTC.
     """
-    return [{**asdict(event), "at": iso_time(event.at)} for event in ledger.history(user, since)]
+    return [{**asdict(event), "at": iso_time(event.at)} for event in ledger.history(settings, user, since)]

@@ -5,6 +5,7 @@ import click
 from mfa_kit.cli.options import Age, Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.wiring import shared_ledger
+from mfa_kit.wiring.settings import Settings
 
 
 @click.command("init", cls=Verb)
@@ -14,9 +15,9 @@ from mfa_kit.wiring import shared_ledger
     metavar="AGE",
     help="How long to wait after a restart of the server before another computer continues a run [60s].",
 )
-def init_ledger(*, grace: float | None, output: Output) -> None:
+def init_ledger(*, grace: float | None, settings: Settings, output: Output) -> None:
     """Create the ledger in a PostgreSQL database. Your role becomes its owner.
 
     If the ledger exists, it is brought up to date.
     """
-    output.one("ledger-init", {"applied": shared_ledger.create_ledger(grace=grace)})
+    output.one("ledger-init", {"applied": shared_ledger.create_ledger(settings, grace=grace)})

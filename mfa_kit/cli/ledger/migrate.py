@@ -5,9 +5,10 @@ import click
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.wiring import shared_ledger
+from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=Verb)
-def migrate(*, output: Output) -> None:
+def migrate(*, settings: Settings, output: Output) -> None:
     """Bring the ledger in PostgreSQL up to date with this mfa-kit. Only its owner can do this."""
-    output.one("ledger-migrate", {"applied": shared_ledger.migrate_ledger()})
+    output.one("ledger-migrate", {"applied": shared_ledger.migrate_ledger(settings)})

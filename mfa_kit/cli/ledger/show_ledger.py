@@ -5,16 +5,17 @@ import click
 from mfa_kit.cli.ledger import history
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.wiring.settings import Settings
 
 
 @click.command("show", cls=Verb)
 @history.USER
 @history.SINCE
-def show_ledger(*, user: str | None, since: float, output: Output) -> None:
+def show_ledger(*, user: str | None, since: float, settings: Settings, output: Output) -> None:
     """Show calls to AWS, uses of backups, and the progress of each run."""
     output.many(
         "ledger",
-        history.history_rows(user, since),
+        history.history_rows(settings, user, since),
         empty="no entries",
         narrow=("at", "what", "answer", "user", "device"),
     )

@@ -17,7 +17,6 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import VERSION, ResultRow
 from mfa_kit.cli.rule_rows import audit_head, rule_row
 from mfa_kit.cli.snapshot_options import no_snapshot_of_many
-from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.places import Place
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import UNREAD, Visit, VisitState
@@ -69,7 +68,7 @@ def audit_accounts(
         root, home = root_of(organization), organization.caller.account
         keeps = output.form in {"json", "jsonl"}
         done = _begin(organization, folders, questions, accounts, keeps=keeps) if folders else []
-        done += _audit_rest(done, organization, folders, questions, root, progress=settings.progress, keeps=keeps)
+        done += _audit_rest(done, organization, folders, questions, root, settings=settings, keeps=keeps)
         done = shared.in_order(done)
         # The state of a root user is read without a role, so it may be known for accounts that could not be opened.
         unread = [visit.account for visit in done if visit.state in UNREAD and root().can_read(visit.account.id)]
@@ -92,7 +91,7 @@ def _audit_rest(
     questions: Questions,
     root: Callable[[], OrganizationRoot],
     *,
-    progress: LiveProgress,
+    settings: Settings,
     keeps: bool,
 ) -> list[Visit[Audited]]:
     """Audit the chosen accounts that are not in `done`. Write an account's folder as soon as the account is read.
@@ -105,12 +104,12 @@ def _audit_rest(
     left = [account for account in organization.selection.chosen if account.id not in kept]
 
     def work(account: OrgAccount) -> tuple[Audited, Snapshot]:
-        snapshot = take_snapshot(organization.enter(account), organization, questions.source, root=root)
+        snapshot = take_snapshot(settings, organization.enter(account), organization, questions.source, root=root)
         return _audited(snapshot, account, questions), snapshot
 
     found = []
     with shared.visiting(
-        organization, work, progress=progress, accounts=left, is_whole=lambda result: not result[1].holes
+        organization, work, progress=settings.progress, accounts=left, is_whole=lambda result: not result[1].holes
     ) as visits:
         for visit in visits:
             if folders and visit.found:

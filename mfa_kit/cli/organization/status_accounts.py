@@ -44,7 +44,7 @@ def status_in_accounts(
     with open_organization(settings, accounts) as organization:
 
         def read(opened: OpenAccount) -> Sequence[ResultRow]:
-            users = account_users(take_snapshot(opened, organization, source))
+            users = account_users(take_snapshot(settings, opened, organization, source))
             return [row for one in users for row in _user_rows(one)]
 
         visits = print_rows(organization, read, ROWS, progress=settings.progress, output=output)

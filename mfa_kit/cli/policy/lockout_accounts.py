@@ -57,7 +57,7 @@ def try_in_accounts(
     with open_organization(settings, accounts) as organization:
 
         def read(opened: OpenAccount) -> Sequence[ResultRow]:
-            snapshot = take_snapshot(opened, organization, source)
+            snapshot = take_snapshot(settings, opened, organization, source)
             found = access_with(snapshot, text or force_mfa(snapshot.partition), group=group)
             shut[opened.account.label] += len(locked_out(found, self_enroll=self_enroll))
             unread.extend(f"account {opened.account.label}: {why}" for why in unread_users(snapshot))

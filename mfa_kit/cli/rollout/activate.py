@@ -43,14 +43,14 @@ def activate(
     output: Output,
 ) -> int:
     """Enable staged devices, using the secrets from their encrypted backups."""
-    vault = open_vault(backup_dir)
+    vault = open_vault(settings, backup_dir)
     progress = settings.progress
     with (
         name_next_command(),
         wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports,
     ):
         identities = Identities(keys, passphrase_fd=None, person=settings.interaction)
-        opened = opener(identities, ports.ledger.called)
+        opened = opener(settings, identities, ports.ledger.called)
         named = {name.lower() for name in shared_options.split_names(only)}
         users = _list_users(ports, groups, named)
         entries = staged_entries(account=ports.caller.account, users=users, desk=ports.desk)

@@ -45,7 +45,7 @@ def apply(
     """Enroll the users of PLAN, or of an index of plans. Run the same command again to continue."""
     wanted = ApplyOptions(
         plan_file=plan_file,
-        vault=open_vault_for_new(backup_dir, to=to, to_files=to_files, local_backups=local_backups),
+        vault=open_vault_for_new(settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups),
         staged=staged,
         accept_lockout=accept_lockout,
         max_failures=max_failures,

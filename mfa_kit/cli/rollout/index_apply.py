@@ -60,7 +60,7 @@ def apply_in_accounts(
     """
     wanted = ApplyOptions(
         plan_file=plan_file,
-        vault=open_vault_for_new(backup_dir, to=to, to_files=to_files, local_backups=local_backups),
+        vault=open_vault_for_new(settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups),
         staged=staged,
         accept_lockout=accept_lockout,
         max_failures=max_failures,

@@ -105,7 +105,9 @@ def plan_accounts(
     read, write nothing and raise AwsFault. Raise UsageFault if there are no users to plan for, or if `rollout undo`
     still needs the index that would be replaced.
     """
-    with wiring.open_account_rollouts(settings, METHODS, choice, vault=open_vault(), workers=wish.workers) as rollouts:
+    with wiring.open_account_rollouts(
+        settings, METHODS, choice, vault=open_vault(settings), workers=wish.workers
+    ) as rollouts:
         _check_replaced(source.out, rollouts)
         selection = rollouts.organization.selection
         rows = None

@@ -45,7 +45,7 @@ def show_index(
     """Print the state of each user of the chosen accounts, and return the exit code."""
     index = wiring.read_index(plan_file, expected=None)
     plans = wiring.read_plans(plan_file, index, METHODS)
-    vault = open_vault(backup_dir)
+    vault = open_vault(settings, backup_dir)
     with wiring.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=workers) as rollouts:
         selection = rollouts.organization.selection
         planned = {each.planned.id: each for each in planned_works(plan_file, index, plans, selection, accounts)}

@@ -47,7 +47,10 @@ def undo_in_accounts(
 ) -> int:
     """Remove the devices of all runs of the index at the path `run`. Return the exit code."""
     wanted = UndoOptions(
-        index_file=Path(run), vault=open_vault(backup_dir), leave_without_mfa=leave_without_mfa, workers=workers
+        index_file=Path(run),
+        vault=open_vault(settings, backup_dir),
+        leave_without_mfa=leave_without_mfa,
+        workers=workers,
     )
     return undo_index(wanted, accounts, settings=settings, output=output)
 

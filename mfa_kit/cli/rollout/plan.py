@@ -65,7 +65,7 @@ def plan(
         workers=workers,
     )
     with wiring.open_rollout(
-        settings, METHODS, vault=open_vault(), workers=workers, progress=settings.progress
+        settings, METHODS, vault=open_vault(settings), workers=workers, progress=settings.progress
     ) as ports:
         new_plan = plan_users(wish, ports, progress=settings.progress)
         digest = _write_plan(new_plan, out, settings=settings)

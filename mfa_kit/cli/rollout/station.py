@@ -99,7 +99,7 @@ def station(
         settings.progress.alert("note: rollout bench is deprecated; use mfa-kit rollout station")
     plan, digest = wiring.read_plan(plan_file, METHODS, expected=expected)
     steps = station_steps(plan, set(kinds), _users(plan, only))
-    vault = open_vault_for_new(backup_dir, to=to, to_files=to_files, local_backups=local_backups)
+    vault = open_vault_for_new(settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups)
     progress, person = settings.progress, settings.interaction
     if not settings.dry_run:
         person.check(instead=INSTEAD)

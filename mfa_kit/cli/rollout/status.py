@@ -34,7 +34,7 @@ def status(
 ) -> int:
     """Show the state of each user of PLAN, or of an index of plans, from the ledger and IAM."""
     plan, digest = wiring.read_plan(plan_file, METHODS, expected=None)
-    vault = open_vault(backup_dir)
+    vault = open_vault(settings, backup_dir)
     with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=settings.progress) as ports:
         with settings.progress.showing("reading users and devices"):
             found = look_up_status(

@@ -37,7 +37,7 @@ def undo(
 
     With --accounts or --org, RUN is an index: remove the devices of its runs.
     """
-    vault = open_vault(backup_dir)
+    vault = open_vault(settings, backup_dir)
     progress = settings.progress
     with (
         name_next_command(),

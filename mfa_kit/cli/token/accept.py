@@ -58,7 +58,7 @@ def accept(
     rows = seed_files.read_readings(readings) if readings else ()
     opening = seed_files.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
     seeds = seed_files.open_seed_file(file, opening, settings=settings)
-    trial = BoxTrial(seeds, token_records.TokenRecords(), window=window, two=two)
+    trial = BoxTrial(seeds, token_records.TokenRecords(settings), window=window, two=two)
     refused: Sequence[DroppedRow] = ()
     if readings:
         refused = judge_readings(trial, rows)

@@ -57,7 +57,7 @@ def import_tokens(
         found = _proved(found, prove, codes=codes, window=window)
     taken = matching.settled_reading(found)
     keys = [key.programmable(programmable) for key in taken.keys] if programmable else taken.keys
-    counts = None if settings.dry_run else token_records.TokenRecords().stock(keys, found.bare)
+    counts = None if settings.dry_run else token_records.TokenRecords(settings).stock(keys, found.bare)
     row: ResultRow = {
         "outcome": "planned" if counts is None else "imported",
         "format": found.layout,

@@ -8,6 +8,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.tokens.aws_use import aws_use
 from mfa_kit.tokens.seeds import Sighting, StockedToken
+from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.token_records import TokenRecords
 
 
@@ -15,9 +16,9 @@ from mfa_kit.wiring.token_records import TokenRecords
 @click.option(
     "--verdict", type=click.Choice(["accepted", "rejected", "untested"]), help="List only tokens with this result."
 )
-def list_tokens(*, verdict: str | None, output: Output) -> None:
+def list_tokens(*, verdict: str | None, settings: Settings, output: Output) -> None:
     """List the inventory: each token, its test result, whether AWS can use it, and its user."""
-    stocked, last = TokenRecords().tokens()
+    stocked, last = TokenRecords(settings).tokens()
     rows = [_row(each, last.get(each.token.serial)) for each in stocked if verdict in {None, each.verdict}]
     output.many(
         "token-list",

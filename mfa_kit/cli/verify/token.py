@@ -83,13 +83,13 @@ def verify_token(
             "omit --seeds or --probe-user",
         )
     opening = SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
-    found = open_seed_file(file, opening, settings=settings)
+    found, records = open_seed_file(file, opening, settings=settings), TokenRecords(settings)
     if serial is None:
         return _find_token(found, codes=codes, window=window, output=output)
     _check_listed(found, serial, file=file)
     count = 2 if two or len(found.readings) > 1 else 1
-    typed, answer = codes.read(lambda typed: _judged(found, serial, typed, window=window), count=count)
-    return _keep_and_print(serial, answer, at=typed.at, keep=not settings.dry_run, output=output)
+    typed, answer = codes.read(lambda typed: _judged(found, serial, typed, records=records, window=window), count=count)
+    return _keep_and_print(serial, answer, at=typed.at, records=records, keep=not settings.dry_run, output=output)
 
 
 def _check_listed(found: SeedFile, serial: str, *, file: Path) -> None:
@@ -120,7 +120,7 @@ def _verify_without_seed(
     typed, verdict = codes.read(matching.judge_display, count=2)
     if verdict or not probe_user or settings.dry_run:
         return _print(serial, verdict, output=output)
-    sold = Token(serial=serial, maker="sold by AWS")
+    sold, records = Token(serial=serial, maker="sold by AWS"), TokenRecords(settings)
     with wiring.open_desk(settings, METHODS) as (desk, caller):
         try:
             check_with_aws(
@@ -133,17 +133,17 @@ def _verify_without_seed(
             )
         except (DeviceFault, InvalidCode) as error:
             refused = Mismatch(what=str(error), hint=error.hint)
-            kept = TokenRecords().keep(sold, None, matching.sighting_of(serial, refused, at=typed.at))
+            kept = records.keep(sold, None, matching.sighting_of(serial, refused, at=typed.at))
             return _print(serial, refused, kept=kept, output=output)
     why = "AWS knows this token and accepted its codes"
     taken = Sighting(serial=serial, at=typed.at, verdict=TokenVerdict.ACCEPTED, reason=why)
-    kept = TokenRecords().keep(sold, None, taken)
+    kept = records.keep(sold, None, taken)
     output.one("verify-token", {"outcome": "proved", "serial": serial, "aws": why, "kept": kept})
     return 0
 
 
 def _judged(
-    found: SeedFile, serial: str, typed: TypedCodes, *, window: int
+    found: SeedFile, serial: str, typed: TypedCodes, *, records: TokenRecords, window: int
 ) -> tuple[SeededToken, Match | Mismatch] | Undecided:
     """Check the codes of a token against its seed, and return the token with the result.
 
@@ -155,14 +155,20 @@ def _judged(
     file = matching.settle_encoding(found, serial, typed, window=window) if len(found.readings) > 1 else found
     keys = matching.settled_reading(file).keys
     key = next(each for each in keys if folded(each.token.serial) == folded(serial))
-    before = TokenRecords().sightings_of(key)
+    before = records.sightings_of(key)
     near = before[-1].offset if before else None
     verdict = matching.verify_codes(key, typed, among=keys, window=window, near=near)
     return verdict if isinstance(verdict, Undecided) else (key, verdict)
 
 
 def _keep_and_print(
-    serial: str, answer: tuple[SeededToken, Match | Mismatch] | Undecided, *, at: float, keep: bool, output: Output
+    serial: str,
+    answer: tuple[SeededToken, Match | Mismatch] | Undecided,
+    *,
+    at: float,
+    records: TokenRecords,
+    keep: bool,
+    output: Output,
 ) -> int:
     """Print whether the codes match the seed, and return the exit code.
 
@@ -171,11 +177,12 @@ def _keep_and_print(
     if isinstance(answer, Undecided):
         return _print(serial, answer, output=output)
     key, verdict = answer
-    records, serial = TokenRecords(), key.token.serial
+    serial = key.token.serial
     seen = matching.sighting_of(serial, verdict, at=at)
     sightings = [*records.sightings_of(key), seen]
     kept = keep and records.keep(key.token, key.seed, seen)
-    return _print(serial, verdict, sightings=sightings, kept=kept, output=output)
+    clock = _clock(verdict, sightings, records) if isinstance(verdict, Match) else None
+    return _print(serial, verdict, clock=clock, kept=kept, output=output)
 
 
 def _print(
@@ -183,14 +190,17 @@ def _print(
     verdict: Match | Mismatch | Undecided | None,
     *,
     output: Output,
-    sightings: Sequence[Sighting] = (),
+    clock: "ResultRow | None" = None,
     kept: bool = False,
 ) -> int:
-    """Print a verdict, and return the exit code: 1 for Mismatch and Undecided, otherwise 0."""
+    """Print a verdict, and return the exit code: 1 for Mismatch and Undecided, otherwise 0.
+
+    `clock` has the cells about the token's clock, if its codes match.
+    """
     named: ResultRow = {"serial": serial} if serial else {}
     match verdict:
         case Match():
-            row: ResultRow = {"outcome": "proved", **named, **_clock(verdict, sightings)}
+            row: ResultRow = {"outcome": "proved", **named, **(clock or {})}
         case Mismatch():
             row = {"outcome": "refused", **named, "reason": verdict.what, "try": verdict.hint}
         case Undecided():
@@ -208,13 +218,13 @@ def _print(
     return 1 if isinstance(verdict, Mismatch | Undecided) else 0
 
 
-def _clock(shown: Match, sightings: Sequence[Sighting]) -> ResultRow:
+def _clock(shown: Match, sightings: Sequence[Sighting], records: TokenRecords) -> ResultRow:
     """Return the cells about a token's clock, and the cell that says whether AWS can use the token.
 
     The offset of the clock is in seconds, and in time steps of the token.
     """
     drift = drift_of(sightings, period=shown.token.period)
-    token = replace(shown.token, capacity=TokenRecords().capacity_of(shown.token.serial))
+    token = replace(shown.token, capacity=records.capacity_of(shown.token.serial))
     return {
         "clock": shown.words(),
         "offset_steps": shown.offset,

@@ -64,7 +64,7 @@ def verify_user(
             caller=caller,
             desk=desk,
             resync=resync,
-            seed=open_created(backup, identities).seed if backup else None,
+            seed=open_created(settings, backup, identities).seed if backup else None,
             consecutive=consecutive_codes,
         )
         return print_answer("verify-user", {"user": name, "device": device.serial}, answer, output)
