@@ -1,6 +1,7 @@
 """Checks of all options: none takes a secret as its value, and all are used."""
 
 import ast
+import dataclasses
 import inspect
 import re
 import textwrap
@@ -16,6 +17,7 @@ from mfa_kit.cli import account_options, main
 from mfa_kit.cli.main import cli
 from mfa_kit.cli.method_options import click_options
 from mfa_kit.cli.options import Age, Flags, Moment, Noun
+from mfa_kit.cli.rollout.apply_options import ApplyOptions
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.wiring.methods import registry
 
@@ -170,6 +172,10 @@ def test_a_verb_reads_each_of_its_parameters(words: str) -> None:
     # account_options parses these
     if command.callback is not function:
         rest -= set(account_options.NAMES)
+    # apply_options parses these into one value
+    if "wanted" in names and names["wanted"].annotation is ApplyOptions:
+        fields = {field.name for field in dataclasses.fields(ApplyOptions)}
+        rest -= fields & attributes((PACKAGE / "cli" / "rollout").glob("*.py"))
     # these are passed on as a whole, and read elsewhere
     if any(each.kind is each.VAR_KEYWORD for each in names.values()):
         rest -= attributes(file for file in PACKAGE.rglob("*.py") if file.parts[len(PACKAGE.parts)] != "cli")

@@ -1,22 +1,48 @@
-"""The options of `rollout apply` and `rollout work`, parsed."""
+"""The options of `rollout apply` and `rollout work`, parsed into one value."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
+from typing import Any, TypeVar
 
+from mfa_kit.cli import options
+from mfa_kit.cli.rollout import shared_options
+from mfa_kit.core.places import Place
 from mfa_kit.enrollment.ports import Vault
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault_for_new
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OPTIONS = (
+    shared_options.PLAN_FILE,
+    shared_options.backup_options,
+    options.LOCAL_BACKUPS,
+    shared_options.STAGE,
+    shared_options.ACCEPT_LOCKOUT,
+    shared_options.MAX_FAILURES,
+    shared_options.EXPECTED,
+    shared_options.RESULTS,
+    shared_options.WORKERS,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyOptions:
     """The options for the plan or the index in `plan_file`.
 
-    `results` is the folder for the files of results; for an index, each account gets a subfolder. `workers` is the
-    number of threads in each account. `at_once` is the number of accounts in which a worker (`rollout work`) works at
-    the same time. It is None for `apply`, which works in all accounts, even if other processes work there.
+    `to`, `to_files`, `backup_dir` and `local_backups` are as in `open_vault_for_new`. `results` is the folder for the
+    files of results; for an index, each account gets a subfolder. `workers` is the number of threads in each account.
+    `at_once` is the number of accounts in which a worker (`rollout work`) works at the same time. It is None for
+    `apply`, which works in all accounts, even if other processes work there.
     """
 
     plan_file: Path
-    vault: Vault
+    to: tuple[str, ...]
+    to_files: tuple[Path, ...]
+    backup_dir: Place | None
+    local_backups: bool
     staged: bool
     accept_lockout: bool
     max_failures: int | None
@@ -24,3 +50,24 @@ class ApplyOptions:
     results: Path | None
     workers: int
     at_once: int | None = None
+
+    def vault(self, settings: Settings) -> Vault:
+        """Return the Vault for the new backups, as `open_vault_for_new` does."""
+        return open_vault_for_new(
+            settings, self.backup_dir, to=self.to, to_files=self.to_files, local_backups=self.local_backups
+        )
+
+
+def apply_options(function: F) -> F:
+    """Add the options of `apply` to a verb. Its function gets them in one parameter, `wanted`, an ApplyOptions."""
+
+    @wraps(function)
+    def parse_options(**values: Any) -> Any:
+        own = {field.name: values.pop(field.name) for field in fields(ApplyOptions) if field.name in values}
+        return function(wanted=ApplyOptions(**own), **values)
+
+    verb: Any = parse_options
+    for option in reversed(OPTIONS):
+        verb = option(verb)
+    found: F = verb
+    return found

@@ -22,7 +22,7 @@ from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
 from mfa_kit.cli.rollout.tally import check_backup_folder
 from mfa_kit.cli.rollout.turns import OneByOne, SharedTurns, Turns
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.places import Place
+from mfa_kit.enrollment.ports import Vault
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.rollout.apply import check_copies
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
@@ -33,63 +33,26 @@ from mfa_kit.wiring import rollout_accounts as wiring
 from mfa_kit.wiring.desk import new_run_id
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault_for_new
 
 
-def apply_in_accounts(
-    *,
-    plan_file: Path,
-    to: tuple[str, ...],
-    to_files: tuple[Path, ...],
-    backup_dir: Place | None,
-    local_backups: bool,
-    staged: bool,
-    accept_lockout: bool,
-    max_failures: int | None,
-    expected: str | None,
-    results: Path | None,
-    workers: int,
-    at_once: int | None = None,
-    accounts: AccountsChoice,
-    settings: Settings,
-    output: Output,
-) -> int:
-    """Enroll the users of the index `plan_file`, and return the exit code.
-
-    If `at_once` is a number, this process is one of several workers (`rollout work`).
-    """
-    wanted = ApplyOptions(
-        plan_file=plan_file,
-        vault=open_vault_for_new(settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups),
-        staged=staged,
-        accept_lockout=accept_lockout,
-        max_failures=max_failures,
-        expected=expected,
-        results=results,
-        workers=workers,
-        at_once=at_once,
-    )
-    return apply_index(wanted, accounts, settings=settings, output=output)
-
-
-def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Settings, output: Output) -> int:
-    """Enroll the users of the chosen accounts, and return the exit code.
+def apply_in_accounts(*, wanted: ApplyOptions, accounts: AccountsChoice, settings: Settings, output: Output) -> int:
+    """Enroll the users of an index in the chosen accounts, and return the exit code.
 
     Before any work begins, check that the plans are those of the index, and that no user would be locked out. If an
     account could not be read when the index was made, the exit code is at least 1.
     """
-    path = wanted.plan_file
+    path, vault = wanted.plan_file, wanted.vault(settings)
     index = wiring.read_index(path, expected=wanted.expected)
     plans = wiring.read_plans(path, index, METHODS)
     with (
         name_next_command(),
-        wiring.open_account_rollouts(settings, METHODS, choice, vault=wanted.vault, workers=wanted.workers) as rollouts,
+        wiring.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=wanted.workers) as rollouts,
     ):
         selection = rollouts.organization.selection
-        planned = planned_works(path, index, plans, selection, choice)
-        check_file(path, index, selection, choice)
-        _check_all(planned, wanted)
-        unplanned = report_without_plan(path, index, selection, choice, settings.progress)
+        planned = planned_works(path, index, plans, selection, accounts)
+        check_file(path, index, selection, accounts)
+        _check_all(planned, wanted, vault)
+        unplanned = report_without_plan(path, index, selection, accounts, settings.progress)
         side = SideBySide(
             schema="rollout-apply-index",
             works=[each.work for each in planned],
@@ -129,7 +92,7 @@ def apply_index(wanted: ApplyOptions, choice: AccountsChoice, *, settings: Setti
         return 0 if settings.dry_run else max(exit_code(side.works, asked=asked), int(unplanned))
 
 
-def _check_all(planned: list[PlannedWork], wanted: ApplyOptions) -> None:
+def _check_all(planned: list[PlannedWork], wanted: ApplyOptions, vault: Vault) -> None:
     """Raise Lockout or UsageFault if the rollout must not start.
 
     Raise Lockout if users of any account would be locked out, because they have no copy of their secret. Raise
@@ -141,9 +104,9 @@ def _check_all(planned: list[PlannedWork], wanted: ApplyOptions) -> None:
         [f"{user} in {each.work.account.label}" for each in usable for user in each.plan.shut_out],
         staged=wanted.staged,
         accept_lockout=wanted.accept_lockout,
-        sealed=bool(wanted.vault.recipients()),
+        sealed=bool(vault.recipients()),
     )
-    check_backup_folder(wanted.vault, [step for each in usable for step in each.plan.steps])
+    check_backup_folder(vault, [step for each in usable for step in each.plan.steps])
 
 
 def _turns(

@@ -98,12 +98,13 @@ def apply_one(wanted: ApplyOptions, *, settings: Settings, output: Output) -> in
 
     If this process is a worker, first wait until no other worker is working on the plan.
     """
+    vault = wanted.vault(settings)
     plan, digest = wiring.read_plan(wanted.plan_file, METHODS, expected=wanted.expected)
-    sealed = bool(wanted.vault.recipients())
+    sealed = bool(vault.recipients())
     progress = settings.progress
     with (
         name_next_command(),
-        wiring.open_rollout(settings, METHODS, vault=wanted.vault, workers=wanted.workers, progress=progress) as ports,
+        wiring.open_rollout(settings, METHODS, vault=vault, workers=wanted.workers, progress=progress) as ports,
     ):
         check_plan(plan, caller=ports.caller, staged=wanted.staged, accept_lockout=wanted.accept_lockout, sealed=sealed)
         execution = ports.execution(workers=wanted.workers, max_failures=wanted.max_failures)
@@ -122,7 +123,7 @@ def apply_one(wanted: ApplyOptions, *, settings: Settings, output: Output) -> in
                 tally.take(result)
             tally.show({"run": None})
             return 0
-        check_backup_folder(wanted.vault, plan.steps)
+        check_backup_folder(vault, plan.steps)
         this = PlanRun(
             run=new_run_id(ports.desk.inventory),
             plan=plan,

@@ -1,63 +1,24 @@
 """`mfa-kit rollout work`: enroll the users of a plan or an index, as one of several processes."""
 
-from pathlib import Path
-
 import click
 
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.apply_options import ApplyOptions
+from mfa_kit.cli.rollout.apply_options import ApplyOptions, apply_options
 from mfa_kit.cli.rollout.plan_run import apply_one
-from mfa_kit.core.places import Place
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault_for_new
 
 
 @click.command(cls=options.Verb)
-@shared_options.PLAN_FILE
-@shared_options.backup_options
-@options.LOCAL_BACKUPS
-@shared_options.STAGE
-@shared_options.ACCEPT_LOCKOUT
-@shared_options.MAX_FAILURES
-@shared_options.EXPECTED
-@shared_options.RESULTS
-@shared_options.WORKERS
+@apply_options
 @shared_options.AT_ONCE
 @account_options(role=None, workers=False, results=False)
-def work(
-    *,
-    plan_file: Path,
-    to: tuple[str, ...],
-    to_files: tuple[Path, ...],
-    backup_dir: Place | None,
-    local_backups: bool,
-    staged: bool,
-    accept_lockout: bool,
-    max_failures: int | None,
-    expected: str | None,
-    results: Path | None,
-    workers: int,
-    at_once: int,
-    settings: Settings,
-    output: Output,
-) -> int:
+def work(*, wanted: ApplyOptions, settings: Settings, output: Output) -> int:
     """Enroll the users of PLAN (an index or one plan) together with other processes.
 
     Start this command several times, on one or more computers that share the ledger. Each process takes an account in
     which no other process works, then the next one. A process ends when no account is left.
     """
-    wanted = ApplyOptions(
-        plan_file=plan_file,
-        vault=open_vault_for_new(settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups),
-        staged=staged,
-        accept_lockout=accept_lockout,
-        max_failures=max_failures,
-        expected=expected,
-        results=results,
-        workers=workers,
-        at_once=at_once,
-    )
     return apply_one(wanted, settings=settings, output=output)
