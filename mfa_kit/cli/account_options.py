@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from mfa_kit.cli import options
+from mfa_kit.cli.flags import command_line, given
 from mfa_kit.cli.output import load_place
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.unforeseen import Note
@@ -154,7 +155,7 @@ def _name_next_command(choice: AccountsChoice) -> Iterator[None]:
     except KeyboardInterrupt as interrupted:
         if choice.output_dir is not None:
             resume = "" if choice.resume else " --resume"
-            interrupted.add_note(Note(f"to continue: {options.command_line()}{resume}"))
+            interrupted.add_note(Note(f"to continue: {command_line()}{resume}"))
         raise
 
 
@@ -212,7 +213,7 @@ def _check_together(values: Mapping[str, Any]) -> None:
         raise UsageFault("--accounts and --org both choose the accounts", "give one of them")
     if values.get("ou") and not values.get("in_org"):
         raise UsageFault("--ou is for the accounts of an organization", "give --org instead of --accounts, or use -a")
-    if options.given().account is not None:
+    if given().account is not None:
         raise UsageFault(
             "--account allows one account only, so it cannot be used with --accounts or --org",
             "remove --account, also from the environment, or choose the account with --include",

@@ -11,7 +11,8 @@ from mfa_kit.audit.finding import DAY, Limits, Profile, RuleAnswer, RuleResult, 
 from mfa_kit.audit.registry import audit_snapshot, choose_rules, fails_at
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.audit_page import audit_page
-from mfa_kit.cli.options import BACKUP_DIR, DRILLED_WITHIN, Verb
+from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import HTML, Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rule_rows import audit_head, rule_row

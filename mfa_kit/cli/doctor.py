@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import click
 
-from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
+from mfa_kit.cli.flags import given
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.status_line import find_progress
@@ -21,7 +21,7 @@ def doctor(*, read_settings: Callable[[], Settings], output: Output) -> int:
 
     With several accounts, check only that mfa-kit can access each account and read its devices.
     """
-    with find_progress(plain=options.given().plain, quiet=options.given().quiet).showing("checking"):
+    with find_progress(plain=given().plain, quiet=given().quiet).showing("checking"):
         found = list(diagnose_computer(read_settings))
     rows = [
         {"check": each.what, "state": each.health, "found": each.found, "hint": each.hint or None} for each in found

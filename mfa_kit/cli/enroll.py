@@ -5,7 +5,7 @@ from typing import assert_never
 
 import click
 
-from mfa_kit.cli import options
+from mfa_kit.cli.backup_options import identity
 from mfa_kit.cli.method_verb import EPILOG, RESUME, ROOT, MethodVerb, device_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell, ResultRow
@@ -40,7 +40,7 @@ from mfa_kit.wiring.vault import open_vault
 @click.option("--add", is_flag=True, help="Add a device to a user who already has one.")
 @click.option(RESUME, "resume", is_flag=True, help="Enable a half-made device with its encrypted backup (needs -i).")
 @click.option(ROOT, "root", is_flag=True, help="Enroll the account's root user instead of USER (needs --with fido2).")
-@options.identity(required=False)
+@identity(required=False)
 def enroll(
     *,
     user: str = "",

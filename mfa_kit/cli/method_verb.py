@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from mfa_kit.cli import environment, key_options, options
+from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, PASSPHRASE, RECIPIENT, RECIPIENTS_FILE
 from mfa_kit.cli.method_options import built, click_options
 from mfa_kit.cli.usage import nearest
 from mfa_kit.core.errors import UsageFault
@@ -127,12 +128,12 @@ DEVICE_OPTIONS = (
     click.option("--with", "method", type=click.Choice(list(METHODS)), help="Kind of device."),
     click.option("--name", help="Name of the device in IAM [default: USER, then USER-2 and so on]."),
     click.option("--path", default="/", help="IAM path of the device."),
-    options.RECIPIENT,
-    options.RECIPIENTS_FILE,
-    options.PASSPHRASE,
+    RECIPIENT,
+    RECIPIENTS_FILE,
+    PASSPHRASE,
     key_options.PASSPHRASE_FD,
-    options.BACKUP_DIR,
-    options.LOCAL_BACKUPS,
+    BACKUP_DIR,
+    LOCAL_BACKUPS,
 )
 
 

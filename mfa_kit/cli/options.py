@@ -1,83 +1,18 @@
-"""The options that every verb takes, before or after its name, and the command classes Verb and Noun."""
+"""The command classes Verb and Noun, and the options that every verb takes, before or after its name."""
 
 import inspect
-import math
 import re
-import shlex
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import click
 
-from mfa_kit.cli import colors, environment, messages
+from mfa_kit.cli import environment
+from mfa_kit.cli.flags import ARGUMENTS, Flags, given
 from mfa_kit.cli.output import FORMS, HTML, Output, load_place
-from mfa_kit.cli.shutdown import end_at_once
-from mfa_kit.core.errors import MfaKitError, UsageFault
-
-if TYPE_CHECKING:
-    from mfa_kit.core.places import Place
-    from mfa_kit.wiring.config import Config
-    from mfa_kit.wiring.settings import Settings
-
-# The key under which click's context has the whole command line.
-ARGUMENTS = "mfa_kit.arguments"
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class Number(click.FloatRange):
-    """A parameter type: a number from 0 up to a maximum.
-
-    click's FloatRange also accepts nan, because nan is not below or above any limit.
-    """
-
-    def __init__(self, most: float = 1e6) -> None:
-        super().__init__(0, most)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number: float = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value!r} is not a number", param, ctx)
-        return number
-
-
-class Age(click.ParamType[float]):
-    """A parameter type: a length of time such as 30m, 24h or 7d, converted to seconds."""
-
-    name = "age"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        number, unit = value[:-1], value[-1:]
-        if not number.isdecimal() or unit not in UNITS:
-            raise UsageFault(f"{value!r} is not a length of time", "write 30m, 24h or 7d")
-        return float(number) * UNITS[unit]
-
-
-class Moment(click.ParamType[float]):
-    """A parameter type: a point in time, converted to Unix seconds.
-
-    It is an ISO 8601 date or time (UTC unless it has an offset), or an age such as 7d.
-    """
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            try:
-                return time.time() - Age().convert(value, param, ctx)
-            except UsageFault:
-                raise UsageFault(f"{value!r} is not a time", "write 2026-11-25, 2026-11-25T10:00 or 7d") from None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+from mfa_kit.core.errors import UsageFault
 
 
 class AccountId(click.ParamType[str]):
@@ -92,18 +27,6 @@ class AccountId(click.ParamType[str]):
         return value
 
 
-class PlaceType(click.ParamType["Place"]):
-    """A parameter type: a path on this computer, or an S3 URL."""
-
-    name = "place"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Place":
-        """Return the path or the S3 URL. Raise UsageFault for an invalid URL."""
-        from mfa_kit.core.place_text import parse_place
-
-        return parse_place(value) if isinstance(value, str) else value
-
-
 class TitledOption(click.Option):
     """An option that the help of a command lists under a separate title."""
 
@@ -113,60 +36,6 @@ class TitledOption(click.Option):
 
 
 DEVICE = click.option("--mfa-device", "wanted", metavar="NAME|ARN", help="The device, if the user has several.")
-RECIPIENT = click.option(
-    "-r",
-    "--recipient",
-    "to",
-    multiple=True,
-    metavar="RECIPIENT",
-    help="Encrypt the backup to this age or SSH public key.",
-)
-RECIPIENTS_FILE = click.option(
-    "-R",
-    "--recipients-file",
-    "to_files",
-    multiple=True,
-    type=Path,
-    metavar="FILE",
-    help="File of recipients, one per line.",
-)
-PASSPHRASE = click.option(
-    "--passphrase", is_flag=True, help="Encrypt the backup to this computer's identity, which a passphrase protects."
-)
-BACKUP_DIR = click.option(
-    "--backup-dir",
-    type=PlaceType(),
-    metavar="DIR|URL",
-    help="Folder of the encrypted backups, or s3://BUCKET/PREFIX.",
-)
-LOCAL_BACKUPS = click.option(
-    "--local-backups",
-    is_flag=True,
-    help="Write backups to this computer, although other computers share the ledger.",
-)
-
-DRILLED_WITHIN = click.option(
-    "--drilled-within",
-    type=Age(),
-    default="90d",
-    show_default=True,
-    metavar="AGE",
-    help="Report devices whose backup was not tested in this time.",
-)
-
-
-def identity(*, required: bool) -> Callable[[Any], Any]:
-    """Return a decorator that adds the option for identities that decrypt backups. The values are passed as `keys`."""
-    return click.option(
-        "-i",
-        "--identity",
-        "keys",
-        multiple=True,
-        required=required,
-        type=Path,
-        metavar="FILE",
-        help="age identity (with or without a passphrase) or SSH private key.",
-    )
 
 
 class Row(NamedTuple):
@@ -184,99 +53,6 @@ class Row(NamedTuple):
 
 
 Rows = Mapping[str, Row]
-
-
-class Flags(NamedTuple):
-    """The values of the common options, which can be given before or after the name of the command.
-
-    This is not a dataclass, because creating a dataclass would take ten times as long.
-    """
-
-    profile: str | None = None
-    region: str | None = None
-    endpoint_url: str | None = None
-    account: str | None = None
-    ledger: str | None = None
-    output: str | None = None
-    query: str | None = None
-    yes: bool = False
-    no_input: bool = False
-    dry_run: bool = False
-    wide: bool = False
-    plain: bool = False
-    quiet: bool = False
-    debug: bool = False
-
-
-def given() -> Flags:
-    """Return the common options of the command line that is being run."""
-    return Flags(**click.get_current_context().find_root().ensure_object(dict))
-
-
-def command_line() -> str:
-    """Return the command that is being run, quoted for a shell. It contains no secret, because no option takes one."""
-    return shlex.join(["mfa-kit", *click.get_current_context().meta[ARGUMENTS]])
-
-
-def form() -> str:
-    """Return the output form that the command line names, or "table"."""
-    return given().output or "table"
-
-
-def common(*, needs_config: bool = True) -> "Settings":
-    """Return the settings: the options of the command line, and for the other options the configuration file.
-
-    Raise MfaKitError if the configuration file is invalid. Without `needs_config`, print a note instead, and ignore the
-    file.
-    """
-    from mfa_kit.cli import status_line, terminal
-    from mfa_kit.wiring.settings import Settings
-
-    def ignore(fault: MfaKitError) -> None:
-        if needs_config:
-            raise fault
-        messages.StderrProgress().alert(f"note: ignoring the configuration file: {fault}")
-
-    said, flags = _configuration(ignore), given()
-    plain = flags.plain or bool(said.plain)
-    return Settings(
-        interaction=terminal.find_person(plain=plain, no_input=flags.no_input),
-        progress=status_line.find_progress(plain=plain, quiet=flags.quiet),
-        sleep=status_line.countdown_sleep(plain=plain or flags.quiet),
-        end=end_at_once,
-        config=said,
-        profile=said.profile if flags.profile is None else flags.profile,
-        region=said.region if flags.region is None else flags.region,
-        endpoint_url=flags.endpoint_url,
-        account=said.account if flags.account is None else flags.account,
-        ledger=said.ledger if flags.ledger is None else flags.ledger,
-        yes=flags.yes,
-        no_input=flags.no_input,
-        dry_run=flags.dry_run,
-        plain=plain,
-        quiet=flags.quiet,
-        debug=flags.debug,
-        whole_names=flags.wide or not sys.stderr.isatty(),
-    )
-
-
-def _configuration(on_fault: Callable[[MfaKitError], None]) -> "Config":
-    """Return the values in the configuration file.
-
-    If the file is invalid, call `on_fault`. If that raises no exception, return the defaults.
-    """
-    from mfa_kit.wiring import config
-
-    try:
-        return config.load()
-    except MfaKitError as fault:
-        on_fault(fault)
-        return config.Config()
-
-
-def _has_color() -> bool:
-    """Return whether tables are printed with colors."""
-    return colors.can_color() and not given().plain and not _configuration(lambda _: None).plain
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
@@ -360,18 +136,20 @@ class Verb(click.Command):
         self.params += _common(*FORMS, *([HTML] if html else []))
 
     def invoke(self, ctx: click.Context) -> Any:
-        if given().quiet and given().debug:
+        from mfa_kit.cli import settings
+
+        flags = given()
+        if flags.quiet and flags.debug:
             raise click.UsageError("give either --quiet or --verbose", ctx)
         # The form may be given before the verb, so it can be checked only here, where the verb is known too.
-        flags = given()
         output = Output.of(flags.output, ctx, html=self.html, wide=flags.wide, query=flags.query)
         wanted = inspect.signature(self.callback).parameters if self.callback else {}
         if "output" in wanted:
-            ctx.params["output"] = output._replace(color=_has_color())
+            ctx.params["output"] = output._replace(color=settings.has_color(flags))
         if "settings" in wanted:
-            ctx.params["settings"] = common(needs_config=self.needs_config)
+            ctx.params["settings"] = settings.read_settings(flags, needs_config=self.needs_config)
         if "read_settings" in wanted:
-            ctx.params["read_settings"] = common
+            ctx.params["read_settings"] = partial(settings.read_settings, flags)
         return super().invoke(ctx)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mfa_kit.cli import options
+from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.key_options import PASSPHRASE_FD
 from mfa_kit.cli.output import Output
 from mfa_kit.core import otp
@@ -31,9 +32,9 @@ from mfa_kit.wiring.vault import open_vault
 @click.command(cls=options.Verb)
 @click.argument("user")
 @options.DEVICE
-@options.identity(required=False)
+@identity(required=False)
 @PASSPHRASE_FD
-@options.BACKUP_DIR
+@BACKUP_DIR
 def resync(
     *,
     user: str,

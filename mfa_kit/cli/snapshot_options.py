@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from mfa_kit.account.snapshot import Snapshot, unread_users
-from mfa_kit.cli.options import Age
+from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 

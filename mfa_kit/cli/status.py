@@ -10,6 +10,7 @@ import click
 from mfa_kit.backups.drill import drill_due
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
+from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.status_line import counting
@@ -31,8 +32,8 @@ AT_ONCE = 8
 
 @click.command(cls=options.Verb)
 @click.argument("user", required=False)
-@options.BACKUP_DIR
-@options.DRILLED_WITHIN
+@BACKUP_DIR
+@DRILLED_WITHIN
 @account_options(results=False)
 def status(
     *,

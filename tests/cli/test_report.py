@@ -11,11 +11,11 @@ import click
 import pexpect
 import pytest
 
-from mfa_kit.cli import options
 from mfa_kit.cli.output import FORMS, Output
 from mfa_kit.cli.results import Results
 from mfa_kit.cli.rollout.account_results import show_accounts, show_users
 from mfa_kit.cli.rollout.account_work import AccountWork
+from mfa_kit.cli.value_types import Age, Moment
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts import OrgAccount
 from tests.conftest import MfaKit, bare
@@ -151,9 +151,9 @@ def test_html_is_refused_if_a_verb_has_no_page(form: str, html: bool) -> None:
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("30m", 1800), ("24h", 86400), ("7d", 604800)])
 def test_an_age_is_a_number_and_a_unit(text: str, seconds: float) -> None:
     """It is converted to seconds. A value that is already converted is unchanged."""
-    assert options.Age().convert(text, None, None) == seconds
-    assert options.Age().convert(seconds + 0.5, None, None) == seconds + 0.5
-    assert options.Moment().convert(seconds + 0.5, None, None) == seconds + 0.5
+    assert Age().convert(text, None, None) == seconds
+    assert Age().convert(seconds + 0.5, None, None) == seconds + 0.5
+    assert Moment().convert(seconds + 0.5, None, None) == seconds + 0.5
 
 
 @pytest.mark.parametrize(
@@ -167,13 +167,13 @@ def test_an_age_is_a_number_and_a_unit(text: str, seconds: float) -> None:
 )
 def test_a_time_without_an_offset_is_utc(text: str, at: float) -> None:
     """The format is ISO 8601."""
-    assert options.Moment().convert(text, None, None) == at
+    assert Moment().convert(text, None, None) == at
 
 
 @pytest.mark.parametrize("text", ["", "d", "7", "7w", "-7d", "1.5h", "²d", "yesterday"])
 def test_an_invalid_length_of_time_is_refused(text: str) -> None:
     """The error says how to write one."""
-    for kind in (options.Age(), options.Moment()):
+    for kind in (Age(), Moment()):
         with pytest.raises(UsageFault) as caught:
             kind.convert(text, None, None)
         assert re.match(r"write (30m|2026)", caught.value.hint)

@@ -12,7 +12,8 @@ from smartcard.Exceptions import CardConnectionException
 
 from mfa_kit.adapters.fido import faults, links
 from mfa_kit.adapters.fido.key import open_key
-from mfa_kit.cli.options import common
+from mfa_kit.cli.flags import given
+from mfa_kit.cli.settings import read_settings
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
@@ -90,7 +91,7 @@ def test_a_key_that_was_not_judged_uses_no_label(
 
 def examiner() -> KeyExaminer:
     """Return an examiner without metadata, with the settings of the current command line."""
-    return SecurityKeys(common()).examiner(None, KeyPolicy())
+    return SecurityKeys(read_settings(given())).examiner(None, KeyPolicy())
 
 
 def test_messages_say_what_to_do_between_two_keys(

@@ -6,6 +6,7 @@ import click
 
 from mfa_kit.backups import adding
 from mfa_kit.cli import options
+from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, PASSPHRASE, RECIPIENT, RECIPIENTS_FILE
 from mfa_kit.cli.key_options import PASSPHRASE_FD
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
@@ -29,12 +30,12 @@ NO_PROMISE = (
     "--image", required=True, metavar="FILE|-", help="Picture of the QR code, such as PNG or JPEG; - is stdin."
 )
 @options.DEVICE
-@options.RECIPIENT
-@options.RECIPIENTS_FILE
-@options.PASSPHRASE
+@RECIPIENT
+@RECIPIENTS_FILE
+@PASSPHRASE
 @PASSPHRASE_FD
-@options.BACKUP_DIR
-@options.LOCAL_BACKUPS
+@BACKUP_DIR
+@LOCAL_BACKUPS
 @click.option("--shred", is_flag=True, help="Overwrite and remove the picture after the backup is written.")
 def add(
     *,

@@ -8,9 +8,11 @@ import click
 from mfa_kit.backups import drill as use_case
 from mfa_kit.backups.drill import KeyDrill, PhoneDrill
 from mfa_kit.cli.backup.choice import of_user
+from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.key_options import PASSPHRASE_FD, PASSWORD_STDIN, WHICH
-from mfa_kit.cli.options import BACKUP_DIR, PlaceType, Verb, identity
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.places import Place
 from mfa_kit.oath_keys.choosing import code_on_key
 from mfa_kit.wiring import backup as backups

@@ -6,7 +6,8 @@ import click
 
 from mfa_kit.backups.exposure import Exposed, find_exposed
 from mfa_kit.cli.backup.choice import without_copies
-from mfa_kit.cli.options import BACKUP_DIR, Verb
+from mfa_kit.cli.backup_options import BACKUP_DIR
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.models import backup_name

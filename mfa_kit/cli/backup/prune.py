@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import click
 
 from mfa_kit.backups.pruning import Why, find_prunable
-from mfa_kit.cli.options import BACKUP_DIR, Verb
+from mfa_kit.cli.backup_options import BACKUP_DIR
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import IntegrityFault

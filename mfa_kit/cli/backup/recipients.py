@@ -4,7 +4,8 @@ import click
 
 from mfa_kit.backups.exposure import known_recipients
 from mfa_kit.cli.backup.choice import of_user, without_copies
-from mfa_kit.cli.options import BACKUP_DIR, Verb
+from mfa_kit.cli.backup_options import BACKUP_DIR
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time

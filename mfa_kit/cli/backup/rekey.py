@@ -7,8 +7,9 @@ import click
 
 from mfa_kit.backups.rekeying import Rekeyed
 from mfa_kit.cli import messages
+from mfa_kit.cli.backup_options import BACKUP_DIR, RECIPIENT, RECIPIENTS_FILE, identity
 from mfa_kit.cli.key_options import PASSPHRASE_FD
-from mfa_kit.cli.options import BACKUP_DIR, RECIPIENT, RECIPIENTS_FILE, Verb, identity
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.shutdown import stop_on_signals

@@ -7,10 +7,12 @@ from shlex import quote
 
 import click
 
+from mfa_kit.cli.backup_options import identity
 from mfa_kit.cli.key_options import PASSPHRASE_FD, PASSWORD_STDIN, WHICH
-from mfa_kit.cli.options import PlaceType, Verb, identity
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.places import Place
 from mfa_kit.enrollment.phone import Phone, PhoneProof
 from mfa_kit.wiring import backup as backups

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
+from mfa_kit.cli.backup_options import identity
 from mfa_kit.cli.key_options import PASSPHRASE_FD
-from mfa_kit.cli.options import PlaceType, Verb, identity
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.places import Place
 from mfa_kit.wiring import backup as backups

@@ -5,9 +5,11 @@ from pathlib import Path
 import click
 
 from mfa_kit.cli import messages
+from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.key_options import PASSPHRASE_FD
-from mfa_kit.cli.options import BACKUP_DIR, PlaceType, Verb, identity
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.places import Place
 from mfa_kit.wiring import backup as backups

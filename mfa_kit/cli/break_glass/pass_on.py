@@ -5,8 +5,9 @@ from shlex import quote
 
 import click
 
+from mfa_kit.cli.backup_options import identity
 from mfa_kit.cli.key_options import PASSPHRASE_FD
-from mfa_kit.cli.options import Verb, identity
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.interaction import Progress
 from mfa_kit.wiring import break_glass as wiring

@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 
 from mfa_kit.cli import messages
+from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.break_glass.glass_options import GLASS_DIR, PRESENT
-from mfa_kit.cli.options import BACKUP_DIR, Verb
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.core.errors import IntegrityFault

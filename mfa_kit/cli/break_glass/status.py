@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from mfa_kit.break_glass.history import Record
+from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.break_glass.glass_options import GLASS_DIR
-from mfa_kit.cli.options import BACKUP_DIR, Verb
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.places import Place

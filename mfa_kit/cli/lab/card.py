@@ -3,7 +3,8 @@
 import click
 
 from mfa_kit.cli.messages import StderrProgress
-from mfa_kit.cli.options import Number, Verb
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.value_types import Number
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.wiring import lab
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from mfa_kit.cli.lab.start_options import FILE
-from mfa_kit.cli.options import Number, Verb
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.value_types import Number
 from mfa_kit.wiring import lab
 
 

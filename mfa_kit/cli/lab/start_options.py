@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import click
 
-from mfa_kit.cli.options import Number
+from mfa_kit.cli.value_types import Number
 
 Function = TypeVar("Function", bound=Callable[..., object])
 

@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 import click
 
-from mfa_kit.cli.options import Moment
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.value_types import Moment
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring import ledger
 from mfa_kit.wiring.settings import Settings

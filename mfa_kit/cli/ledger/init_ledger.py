@@ -2,8 +2,9 @@
 
 import click
 
-from mfa_kit.cli.options import Age, Verb
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.cli.value_types import Age
 from mfa_kit.wiring import shared_ledger
 from mfa_kit.wiring.settings import Settings
 

@@ -2,14 +2,14 @@
 
 import click
 
-from mfa_kit.cli import options
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.value_types import Age
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment.orphans import Orphan
 
 OLDER_THAN = click.option(
     "--older-than",
-    type=options.Age(),
+    type=Age(),
     default="24h",
     show_default=True,
     help="Minimum age at which devices of other computers are removed.",

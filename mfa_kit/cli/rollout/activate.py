@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from mfa_kit.cli import options
+from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.running import name_next_command, take_results
@@ -29,8 +30,8 @@ from mfa_kit.wiring.vault import open_vault
 @click.command(cls=options.Verb)
 @shared_options.GROUP
 @shared_options.ONLY
-@options.identity(required=True)
-@options.BACKUP_DIR
+@identity(required=True)
+@BACKUP_DIR
 @shared_options.WORKERS
 def activate(
     *,

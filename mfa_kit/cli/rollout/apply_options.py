@@ -6,7 +6,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mfa_kit.cli import options
+from mfa_kit.cli.backup_options import LOCAL_BACKUPS
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.core.places import Place
 from mfa_kit.enrollment.ports import Vault
@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 OPTIONS = (
     shared_options.PLAN_FILE,
     shared_options.backup_options,
-    options.LOCAL_BACKUPS,
+    LOCAL_BACKUPS,
     shared_options.STAGE,
     shared_options.ACCEPT_LOCKOUT,
     shared_options.MAX_FAILURES,

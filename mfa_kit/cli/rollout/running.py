@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 
-from mfa_kit.cli import options
+from mfa_kit.cli.flags import command_line
 from mfa_kit.cli.rollout.tally import Tally
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.cli.status_line import counting
@@ -33,7 +33,7 @@ def name_next_command() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupted:
-        interrupted.add_note(Note(f"to continue: {options.command_line()}"))
+        interrupted.add_note(Note(f"to continue: {command_line()}"))
         raise
 
 

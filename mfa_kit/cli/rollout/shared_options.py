@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import click
 
-from mfa_kit.cli import options
+from mfa_kit.cli.backup_options import BACKUP_DIR, RECIPIENTS_FILE
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -55,7 +55,7 @@ RECIPIENT = click.option(
 
 def backup_options(function: F) -> F:
     """Add the options for the recipients and the folder of backups."""
-    return RECIPIENT(options.RECIPIENTS_FILE(options.BACKUP_DIR(function)))
+    return RECIPIENT(RECIPIENTS_FILE(BACKUP_DIR(function)))
 
 
 def split_names(only: str | None) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mfa_kit.cli import options
+from mfa_kit.cli.backup_options import LOCAL_BACKUPS
 from mfa_kit.cli.method_options import built, click_options, single
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
@@ -76,7 +77,7 @@ class StationVerb(options.Verb):
 )
 @shared_options.ONLY
 @shared_options.backup_options
-@options.LOCAL_BACKUPS
+@LOCAL_BACKUPS
 @shared_options.EXPECTED
 @shared_options.RESULTS
 def station(

@@ -6,6 +6,7 @@ import click
 
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
+from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.page import status_page
@@ -21,7 +22,7 @@ from mfa_kit.wiring.vault import open_vault
 
 @click.command(cls=options.Verb, html=True)
 @shared_options.PLAN_FILE
-@options.BACKUP_DIR
+@BACKUP_DIR
 @shared_options.WORKERS
 @account_options(workers=False, results=False)
 def status(

@@ -4,6 +4,7 @@ import click
 
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
+from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.running import name_next_command, take_results
@@ -21,7 +22,7 @@ from mfa_kit.wiring.vault import open_vault
 @click.command(cls=options.Verb)
 @click.argument("run")
 @click.option("--leave-without-mfa", is_flag=True, help="Also remove a user's last device.")
-@options.BACKUP_DIR
+@BACKUP_DIR
 @shared_options.WORKERS
 @account_options(role=None, workers=False, results=False)
 def undo(

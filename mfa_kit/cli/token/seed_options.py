@@ -6,7 +6,7 @@ from typing import ParamSpec, TypeVar
 
 import click
 
-from mfa_kit.cli.options import Age
+from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.tokens.seeds import Encoding
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from mfa_kit.cli.key_options import PASSPHRASE_FD, PASSWORD_STDIN
-from mfa_kit.cli.options import DEVICE, PlaceType, Verb
+from mfa_kit.cli.options import DEVICE, Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.cli.verify.checks import print_answer
 from mfa_kit.core.places import Place
 from mfa_kit.enrollment.devices import choose_device

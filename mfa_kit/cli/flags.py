@@ -1,0 +1,41 @@
+"""The common options of the command line that is being run, and the command line itself."""
+
+import shlex
+from typing import NamedTuple
+
+import click
+
+# The key under which click's context has the whole command line.
+ARGUMENTS = "mfa_kit.arguments"
+
+
+class Flags(NamedTuple):
+    """The values of the common options, which can be given before or after the name of the command.
+
+    This is not a dataclass, because creating a dataclass would take ten times as long.
+    """
+
+    profile: str | None = None
+    region: str | None = None
+    endpoint_url: str | None = None
+    account: str | None = None
+    ledger: str | None = None
+    output: str | None = None
+    query: str | None = None
+    yes: bool = False
+    no_input: bool = False
+    dry_run: bool = False
+    wide: bool = False
+    plain: bool = False
+    quiet: bool = False
+    debug: bool = False
+
+
+def given() -> Flags:
+    """Return the common options of the command line that is being run."""
+    return Flags(**click.get_current_context().find_root().ensure_object(dict))
+
+
+def command_line() -> str:
+    """Return the command that is being run, quoted for a shell. It contains no secret, because no option takes one."""
+    return shlex.join(["mfa-kit", *click.get_current_context().meta[ARGUMENTS]])

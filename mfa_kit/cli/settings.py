@@ -1,0 +1,56 @@
+"""Parses the common options and the configuration file into Settings. A command loads it, but its help does not."""
+
+import sys
+
+from mfa_kit.cli import colors, status_line, terminal
+from mfa_kit.cli.flags import Flags
+from mfa_kit.cli.messages import StderrProgress
+from mfa_kit.cli.shutdown import end_at_once
+from mfa_kit.core.errors import MfaKitError
+from mfa_kit.wiring import config
+from mfa_kit.wiring.settings import Settings
+
+
+def read_settings(flags: Flags, *, needs_config: bool = True) -> Settings:
+    """Return the settings: the options of the command line, and for the other options the configuration file.
+
+    Raise MfaKitError if the configuration file is invalid. Without `needs_config`, print a note instead, and ignore the
+    file.
+    """
+    try:
+        said = config.load()
+    except MfaKitError as fault:
+        if needs_config:
+            raise
+        StderrProgress().alert(f"note: ignoring the configuration file: {fault}")
+        said = config.Config()
+    plain = flags.plain or bool(said.plain)
+    return Settings(
+        interaction=terminal.find_person(plain=plain, no_input=flags.no_input),
+        progress=status_line.find_progress(plain=plain, quiet=flags.quiet),
+        sleep=status_line.countdown_sleep(plain=plain or flags.quiet),
+        end=end_at_once,
+        config=said,
+        profile=said.profile if flags.profile is None else flags.profile,
+        region=said.region if flags.region is None else flags.region,
+        endpoint_url=flags.endpoint_url,
+        account=said.account if flags.account is None else flags.account,
+        ledger=said.ledger if flags.ledger is None else flags.ledger,
+        yes=flags.yes,
+        no_input=flags.no_input,
+        dry_run=flags.dry_run,
+        plain=plain,
+        quiet=flags.quiet,
+        debug=flags.debug,
+        whole_names=flags.wide or not sys.stderr.isatty(),
+    )
+
+
+def has_color(flags: Flags) -> bool:
+    """Return whether tables are printed with colors. An invalid configuration file is ignored."""
+    if flags.plain or not colors.can_color():
+        return False
+    try:
+        return not config.load().plain
+    except MfaKitError:
+        return True

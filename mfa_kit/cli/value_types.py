@@ -1,0 +1,75 @@
+"""Types of option values: numbers, lengths of time, points in time, and places of backups."""
+
+import math
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.place_text import parse_place
+from mfa_kit.core.places import Place
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Number(click.FloatRange):
+    """A parameter type: a number from 0 up to a maximum.
+
+    click's FloatRange also accepts nan, because nan is not below or above any limit.
+    """
+
+    def __init__(self, most: float = 1e6) -> None:
+        super().__init__(0, most)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
+
+
+class Age(click.ParamType[float]):
+    """A parameter type: a length of time such as 30m, 24h or 7d, converted to seconds."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        number, unit = value[:-1], value[-1:]
+        if not number.isdecimal() or unit not in UNITS:
+            raise UsageFault(f"{value!r} is not a length of time", "write 30m, 24h or 7d")
+        return float(number) * UNITS[unit]
+
+
+class Moment(click.ParamType[float]):
+    """A parameter type: a point in time, converted to Unix seconds.
+
+    It is an ISO 8601 date or time (UTC unless it has an offset), or an age such as 7d.
+    """
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            try:
+                return time.time() - Age().convert(value, param, ctx)
+            except UsageFault:
+                raise UsageFault(f"{value!r} is not a time", "write 2026-11-25, 2026-11-25T10:00 or 7d") from None
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+class PlaceType(click.ParamType[Place]):
+    """A parameter type: a path on this computer, or an S3 URL."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+        """Return the path or the S3 URL. Raise UsageFault for an invalid URL."""
+        return parse_place(value) if isinstance(value, str) else value
