@@ -9,8 +9,8 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import DEVICE_NAME, ROOT, Backup, Caller, DeviceType, Entry, Purpose, Reached, intent_of
 from mfa_kit.core.otp import Created
+from mfa_kit.enrollment.code_prompts import prove
 from mfa_kit.enrollment.devices import choose_device, recorded_entry
-from mfa_kit.enrollment.phone import prove
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.enrollment.user_names import resolve_user
 

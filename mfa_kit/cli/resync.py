@@ -17,8 +17,8 @@ from mfa_kit.core.otp import Pair
 from mfa_kit.core.place_text import recorded_place
 from mfa_kit.core.places import Place
 from mfa_kit.enrollment import resync as use_case
+from mfa_kit.enrollment.code_prompts import ask_pair
 from mfa_kit.enrollment.devices import choose_device, recorded_entry
-from mfa_kit.enrollment.phone import ask_pair
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring.backup_opening import open_created

@@ -346,22 +346,6 @@ class Seal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine:
-    """One line of the log as it is shown: a call, or the state that a run reached with a device.
-
-    `at` is in Unix seconds. `reference` is a request ID or a run ID.
-    """
-
-    at: float
-    what: str
-    answer: str
-    user: str | None
-    device: str | None
-    file: str | None
-    reference: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolled:
     """The device is enabled. If IAM does not list it yet, `listed` is False, and the journal entry is still open.
 
@@ -376,15 +360,6 @@ class Enrolled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Staged:
-    """The device is created and backed up, but not assigned to a user yet."""
-
-    intent: Intent
-    run: str
-    backup: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
     """No device was created, because the user already has a device. `reason` is the text for the user.
 
@@ -396,20 +371,6 @@ class Skipped:
     reason: str
     serials: tuple[str, ...] = ()
     backups: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Revoked:
-    """The device was removed.
-
-    `backup` is the path of its backup, or None. If the device was reported lost, `end_sessions` are the commands with
-    which an admin ends the user's sessions.
-    """
-
-    user: str
-    serial: str
-    backup: str | None = None
-    end_sessions: tuple[str, ...] = ()
 
 
 Outcome = Enrolled | Skipped

@@ -4,10 +4,10 @@ After an error, the half-made device is settled (deleted, or confirmed if it is 
 """
 
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mfa_kit.core.errors import AwsFault, MfaKitError, Throttled, Unclear, Unlisted
-from mfa_kit.core.models import Enrolled, Entry, Intent, Reached, Staged
+from mfa_kit.core.models import Enrolled, Entry, Intent, Reached
 from mfa_kit.core.otp import Created
 from mfa_kit.core.unforeseen import Note
 from mfa_kit.enrollment.creation import create_device
@@ -17,6 +17,15 @@ from mfa_kit.enrollment.recovery import record_confirmed, settle
 
 # The last step of every maker that enables a device itself.
 CONFIRM_STEP = "confirm that IAM lists it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """The device is created and backed up, but not assigned to a user yet."""
+
+    intent: Intent
+    run: str
+    backup: str | None
 
 
 def make_device(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:

@@ -7,28 +7,18 @@ and throttling therefore do no harm, and IAM stores the true skew.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from mfa_kit.core import otp
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Entry, Intent
-from mfa_kit.core.otp import Created, KeyUri, Mistake, Pair, Secret, Seed, Symbol
-
-T = TypeVar("T")
+from mfa_kit.core.otp import Created, KeyUri, Pair, Secret, Seed, Symbol
+from mfa_kit.enrollment.code_prompts import prove
 
 INSTEAD = "--codes generated with -r RECIPIENT"
-# Advice is printed each time after this many mistakes.
-PATIENCE = 3
-ADVICE = (
-    "three wrong codes: check that you are reading this device's entry, and that the clock is set automatically. "
-    "To start over, press Ctrl-C; nothing will be left in AWS"
-)
 # The length of AWS's secrets in octets, from which the size of the QR code is known before the secret exists.
 SECRET = 40
-# Two codes can be consecutive if at most this many seconds lie between them: two periods, and time to type.
-APART = 2 * otp.PERIOD + 15
 
 
 class QrFile(Protocol):
@@ -164,83 +154,3 @@ class Phone:
     def _parts(self, intent: Intent, seed: Seed) -> list[Secret[str]]:
         symbol = self._draw(seed, intent.name, intent.account)
         return [symbol, otp.grouped(seed)] if self._proof.grouped else [symbol]
-
-
-def prove(
-    seed: Seed,
-    *,
-    typed: int,
-    now: Callable[[], float],
-    interaction: Interaction,
-    shown_by: str = "the phone",
-    instead: str = INSTEAD,
-) -> int:
-    """Ask for one code or two consecutive codes, and return the skew in steps, positive if the phone is ahead.
-
-    `typed` is the number of codes, 1 or 2. A code that is typed late looks like the code of a slow clock. Of two codes,
-    the one with the smaller delay counts.
-    """
-    before: tuple[int, int] | None = None
-
-    def judge(code: str) -> tuple[int, int] | Mistake:
-        at = now()
-        found = otp.diagnose(code, seed, at=at, after=before[0] if before else None, shown_by=shown_by)
-        return found if isinstance(found, Mistake) else (found, found - otp.step(at))
-
-    while True:
-        prompt = "code" if typed == 1 else "first code" if before is None else "second code"
-        found = ask_until(judge, prompt, now=now, interaction=interaction, instead=instead)
-        if typed == 1:
-            return found[1]
-        if before is not None and found[0] == before[0] + 1:
-            return max(found[1], before[1])
-        if before is not None:
-            interaction.say("you missed a code in between, so the code that you just typed counts as the first")
-        before = found
-
-
-def ask_pair(*, now: Callable[[], float], interaction: Interaction, instead: str) -> Pair:
-    """Ask for two consecutive codes of a device whose secret only AWS has, and return them.
-
-    Without the secret, mfa-kit can check only that each has six digits, that they differ, and that they were typed
-    within APART seconds. It asks again until the codes pass these checks.
-    """
-    before: tuple[str, float] | None = None
-
-    def judge(typed: str) -> tuple[str, float] | Mistake:
-        code = otp.digits(typed)
-        if isinstance(code, Mistake):
-            return code
-        return otp.SAME if before and code == before[0] else (code, now())
-
-    while True:
-        prompt = "first code" if before is None else "second code"
-        found = ask_until(judge, prompt, now=now, interaction=interaction, instead=instead)
-        if before is not None and found[1] - before[1] < APART:
-            return Pair(before[0], found[0])
-        if before is not None:
-            interaction.say("more than a minute passed in between, so the code that you just typed counts as the first")
-        before = found
-
-
-def ask_until(
-    judge: Callable[[str], T | Mistake],
-    prompt: str,
-    *,
-    now: Callable[[], float],
-    interaction: Interaction,
-    instead: str,
-) -> T:
-    """Ask for a code until the result of `judge` for the typed code is not a Mistake, and return this result.
-
-    Print advice after each third mistake. `now` returns AWS's time in Unix seconds, for the countdown to the next code.
-    Without a terminal, raise Declined with a hint to use `instead`, for example a command-line option.
-    """
-    mistakes = count(1)
-    while True:
-        found = judge(interaction.ask_code(prompt, instead=instead, left=lambda: otp.PERIOD - now() % otp.PERIOD))
-        if not isinstance(found, Mistake):
-            return found
-        interaction.say(f"{found.what}: {found.hint}")
-        if next(mistakes) % PATIENCE == 0:
-            interaction.say(ADVICE)

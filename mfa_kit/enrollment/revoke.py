@@ -23,7 +23,6 @@ from mfa_kit.core.models import (
     Method,
     Purpose,
     Reached,
-    Revoked,
     check_user,
     intent_of,
 )
@@ -34,6 +33,20 @@ from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.planning import Wish, plan_device
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
 from mfa_kit.enrollment.recovery import carrier_of, settle, settle_dead_runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoked:
+    """The device was removed.
+
+    `backup` is the path of its backup, or None. If the device was reported lost, `end_sessions` are the commands with
+    which an admin ends the user's sessions.
+    """
+
+    user: str
+    serial: str
+    backup: str | None = None
+    end_sessions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,8 @@ from statistics import median
 from mfa_kit.core import otp
 from mfa_kit.tokens.seeds import Sighting, Token, TokenVerdict
 
-DAY = 86400
 # The maximum number of bins of a chart that fits on a sheet of paper and on a screen.
 BINS = 40
-# Two sightings give a drift only if the time between them is long compared with a step.
-RATE_AFTER = 7 * DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,28 +57,3 @@ def histogram(offsets: Sequence[int]) -> list[tuple[int, int]]:
     width = otp.PERIOD * max(1, -(-(max(offsets) - min(offsets)) // (otp.PERIOD * (BINS - 2))))
     counts = Counter(round(offset / width) for offset in offsets)
     return [(at * width, counts[at]) for at in range(min(counts), max(counts) + 1)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drift:
-    """How fast a token's clock drifts: `rate` in seconds per day (positive: the clock gains).
-
-    `within` is the possible error of `rate`, because a code shows the time only to within one step.
-    """
-
-    rate: float
-    within: float
-
-
-def drift_of(sightings: Sequence[Sighting], *, period: int) -> Drift | None:
-    """Return the drift of a token's clock, in seconds per day, between its first and its last sighting (test result).
-
-    `period` is the time step of the token in seconds. Sightings without a clock offset are ignored. Return None if
-    fewer than two sightings remain, or if the first and the last are less than seven days apart.
-    """
-    known = sorted((one.at, one.seconds) for one in sightings if one.seconds is not None)
-    if len(known) < 2 or known[-1][0] - known[0][0] < RATE_AFTER:  # noqa: PLR2004 - a rate has two ends
-        return None
-    (began, first), (ended, last) = known[0], known[-1]
-    days = (ended - began) / DAY
-    return Drift(rate=(last - first) / days, within=period / days)

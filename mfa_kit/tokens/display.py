@@ -11,7 +11,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.core.models import DEVICE_NAME, Entry, Intent
 from mfa_kit.core.otp import Created, Pair
-from mfa_kit.enrollment.phone import ask_pair
+from mfa_kit.enrollment.code_prompts import ask_pair
 from mfa_kit.tokens.seeds import sold_by_aws
 
 # IAM API reference, EnableMFADevice, SerialNumber; "GAHT12345678" is the IAM user guide's example.

@@ -13,7 +13,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Call, Caller
 from mfa_kit.core.stopping import Stop
 from mfa_kit.core.text import one_line
-from mfa_kit.enrollment.phone import ask_until
+from mfa_kit.enrollment.code_prompts import ask_until
 from mfa_kit.lab.token_of_lab import speaks_to_lab
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.settings import Settings

@@ -7,8 +7,8 @@ from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import home
 
 if TYPE_CHECKING:
+    from mfa_kit.adapters.ledger.history import LogLine
     from mfa_kit.adapters.ledger.ledger import Ledger
-    from mfa_kit.core.models import LogLine
 
 EXTRA = "pip install 'mfa-kit[postgres]'"
 

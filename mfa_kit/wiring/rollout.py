@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfa_kit.adapters.aws.people import People
 from mfa_kit.adapters.files import rollout_files
 from mfa_kit.adapters.ledger.failures import Failures
 from mfa_kit.core.errors import UsageFault
@@ -32,6 +31,7 @@ from mfa_kit.wiring.vault import read_recipients
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.account import AccountReader
     from mfa_kit.adapters.aws.iam import Iam
+    from mfa_kit.adapters.aws.people import People
     from mfa_kit.adapters.ledger.ledger import Ledger
     from mfa_kit.rollout.roster_accounts import RosterAccounts
 

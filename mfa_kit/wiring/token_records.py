@@ -1,6 +1,5 @@
 """The inventory of display tokens, which is stored in this computer's ledger."""
 
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -108,6 +107,8 @@ def _fingerprint_key() -> Secret[bytes]:
     Without the key, the fingerprints in the ledger cannot be used to test guessed seeds. Raise IntegrityFault if the
     key cannot be read.
     """
+    import secrets
+
     path = home() / FINGERPRINTS
     if not path.exists():
         try:

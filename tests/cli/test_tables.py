@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import mfa_kit
+from mfa_kit.adapters.ledger.history import LogLine
 from mfa_kit.cli import forms, messages
 from mfa_kit.cli.key.list_keys import NARROW as NARROW_KEYS
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.tally import COLUMNS
-from mfa_kit.core.models import LogLine
 
 PACKAGE = Path(mfa_kit.__file__).parent
 USER = "firstname.lastname@example.com"

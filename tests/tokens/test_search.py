@@ -14,7 +14,8 @@ from mfa_kit.core.models import DeviceType
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens import matching
 from mfa_kit.tokens.aws_use import aws_use
-from mfa_kit.tokens.box import BINS, Box, drift_of, histogram
+from mfa_kit.tokens.box import BINS, Box, histogram
+from mfa_kit.tokens.drift import drift_of
 from mfa_kit.tokens.matching import Match, Mismatch, Undecided
 from mfa_kit.tokens.seeds import (
     Decoding,

@@ -1,9 +1,10 @@
 """The ledger's history as readable text: calls, ends of runs, and unfinished operations."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from mfa_kit.adapters.ledger.tables import SqlRow
-from mfa_kit.core.models import LogLine, Purpose, Reached
+from mfa_kit.core.models import Purpose, Reached
 
 HISTORY = """
     select at, what, answer, "user", device, file, reference from (
@@ -35,6 +36,22 @@ WORDS: dict[str, str] = {
     Reached.REVOKING: "in progress",
     Reached.REVOKED: "done",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line of the log as it is shown: a call, or the state that a run reached with a device.
+
+    `at` is in Unix seconds. `reference` is a request ID or a run ID.
+    """
+
+    at: float
+    what: str
+    answer: str
+    user: str | None
+    device: str | None
+    file: str | None
+    reference: str | None
 
 
 def happened(rows: Iterable[SqlRow]) -> list[LogLine]:

@@ -10,11 +10,11 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Self
 
 from mfa_kit.adapters.ledger.column_types import check_types
-from mfa_kit.adapters.ledger.history import HISTORY, HISTORY_TYPES, happened
+from mfa_kit.adapters.ledger.history import HISTORY, HISTORY_TYPES, LogLine, happened
 from mfa_kit.adapters.ledger.journal_rows import COLUMNS, entry_of, intent_json
 from mfa_kit.adapters.ledger.tables import DamagedRow, Database, RowChange, SqlRow
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import Call, Entry, LogLine, Purpose, Reached
+from mfa_kit.core.models import Call, Entry, Purpose, Reached
 
 OPEN = "reached in ('intent', 'created', 'revoking')"
 EVENT = """

@@ -3,14 +3,17 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mfa_kit.cli.html.chart import Bar, bar_chart
 from mfa_kit.cli.html.shell import Tone, html_mark, html_page, html_table, html_text, html_time, html_words
 from mfa_kit.core.text import count_of
-from mfa_kit.rollout.index import RolloutIndex
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.wiring.aws import account_label
+
+if TYPE_CHECKING:
+    from mfa_kit.rollout.index import RolloutIndex
 
 TONES = {
     RowOutcome.ENROLLED: Tone.GOOD,
@@ -78,7 +81,7 @@ class AccountStatus:
         return [result for result in self.results or () if result.outcome not in DONE]
 
 
-def index_page(index: RolloutIndex, accounts: Sequence[AccountStatus], *, at: float, lab: bool) -> str:
+def index_page(index: "RolloutIndex", accounts: Sequence[AccountStatus], *, at: float, lab: bool) -> str:
     """Return the HTML page for several accounts: how many users have a device, in all and in each account.
 
     It also lists the open rows, whose users have no device. `at` is the time of the status in Unix seconds. `lab` says

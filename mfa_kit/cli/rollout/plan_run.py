@@ -10,7 +10,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.apply_options import ApplyOptions
 from mfa_kit.cli.rollout.running import name_next_command, take_results
 from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, result_files
-from mfa_kit.cli.rollout.turns import wait_for_turn
+from mfa_kit.cli.rollout.waiting import wait_for_turn
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.rollout.apply import apply_plan, check_plan

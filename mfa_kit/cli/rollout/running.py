@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 from mfa_kit.cli.flags import command_line
-from mfa_kit.cli.rollout.tally import Tally
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.cli.status_line import counting
 from mfa_kit.core.interaction import LiveProgress
@@ -14,6 +14,9 @@ from mfa_kit.enrollment.ports import Desk
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.row_status import look_up_devices
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.rollout.tally import Tally
 
 
 def look_up_counted(
@@ -39,7 +42,7 @@ def name_next_command() -> Iterator[None]:
 
 def take_results(
     results: Generator[RowResult, None, None],
-    tally: Tally,
+    tally: "Tally",
     *,
     execution: Execution,
     progress: LiveProgress,

@@ -8,36 +8,17 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mfa_kit.cli.rollout.account_work import AccountWork
+from mfa_kit.cli.rollout.waiting import LOOK_AGAIN
 from mfa_kit.core.errors import Expired, Throttled
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.text import count_of
 from mfa_kit.rollout.outcomes import RowResult
 
-# Seconds between two attempts to begin in an account in which another worker works.
-LOOK_AGAIN = 0.25
 # The number of attempts of a worker in an account that throttles or whose credentials expire, and the seconds between
 # two attempts. In these seconds, another worker can take the account.
 ATTEMPTS, PAUSE = 3, 5.0
 # After these errors another attempt, also by another worker, may succeed.
 PASSING = (Throttled, Expired)
-
-
-@contextmanager
-def wait_for_turn(claim: Callable[[], AbstractContextManager[bool]], progress: Progress) -> Iterator[None]:
-    """Wait until no other worker works on a plan, and keep other workers waiting until the context ends.
-
-    `claim` returns a context that yields True if this worker may begin.
-    """
-    told = False
-    while True:
-        with claim() as ours:
-            if ours:
-                yield
-                return
-        if not told:
-            progress.note("waiting, because another worker is working on this plan")
-            told = True
-        time.sleep(LOOK_AGAIN)
 
 
 class Turns(Protocol):

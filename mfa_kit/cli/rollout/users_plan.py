@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from mfa_kit.account.records import CredentialReport
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.status_line import counting
@@ -13,6 +13,9 @@ from mfa_kit.rollout.plan_making import AccountListing, make_plan
 from mfa_kit.rollout.roster import RosterRow, keep_users, key_fingerprint
 from mfa_kit.rollout.selection import ListedUser, UserSelection
 from mfa_kit.wiring.rollout import RolloutPorts
+
+if TYPE_CHECKING:
+    from mfa_kit.account.records import CredentialReport
 
 # IAM creates a new credential report only if the last report is more than this many seconds old.
 REPORT_AGE = 4 * 3600
@@ -67,7 +70,7 @@ def plan_users(wish: PlanWish, ports: RolloutPorts, *, progress: LiveProgress) -
 
 
 def _select_rows(
-    people: Iterable[ListedUser], wish: PlanWish, *, report: CredentialReport | None, progress: Progress
+    people: Iterable[ListedUser], wish: PlanWish, *, report: "CredentialReport | None", progress: Progress
 ) -> list[RosterRow]:
     """Return a row for each user in the account that the selection matches."""
     passwords = {name for name, each in report.users.items() if each.password} if report else set()
@@ -89,7 +92,7 @@ def _kept(wish: PlanWish, rows: Sequence[RosterRow]) -> Sequence[RosterRow]:
 
 
 def _lookup(
-    ports: RolloutPorts, trusted: CredentialReport | None, *, workers: int, progress: LiveProgress
+    ports: RolloutPorts, trusted: "CredentialReport | None", *, workers: int, progress: LiveProgress
 ) -> DeviceLookup:
     """Return a function that looks up users' devices: in IAM, or in the report `trusted` unless that is None.
 

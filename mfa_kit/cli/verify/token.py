@@ -18,7 +18,7 @@ from mfa_kit.tokens import matching
 from mfa_kit.tokens.asking import CodeSource
 from mfa_kit.tokens.aws_check import check_with_aws
 from mfa_kit.tokens.aws_use import aws_use
-from mfa_kit.tokens.box import drift_of
+from mfa_kit.tokens.drift import drift_of
 from mfa_kit.tokens.matching import Match, Mismatch, Undecided
 from mfa_kit.tokens.seeds import (
     Encoding,
