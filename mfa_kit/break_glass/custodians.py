@@ -6,6 +6,7 @@ A break-glass identity is an age identity that no single person can use. `thresh
 import base64
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -97,8 +98,9 @@ def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if not NAME.fullmatch(name):
             raise UsageFault(f"{name!r} cannot be the name of a custodian", "use 1 to 64 letters, digits and _+,.@-")
-        if [each.lower() for each in names].count(name.lower()) > 1:
-            raise UsageFault(f"the custodian {name} is given twice", "name each custodian once")
+    [(name, count)] = Counter(name.lower() for name in names).most_common(1)
+    if count > 1:
+        raise UsageFault(f"the custodian {name} is given twice", "name each custodian once")
 
 
 def _check_keys(custodians: Sequence[Custodian]) -> None:

@@ -264,6 +264,20 @@ def _to_another(stage: Stage) -> Words:
     return ("backup", "rekey", "-i", stage.identity, "-r", str(pyrage.x25519.Identity.generate().to_public()))
 
 
+def _glass(stage: Stage, verb: str) -> Words:
+    """Hold a meeting about a backup that is encrypted to a break-glass identity of one custodian."""
+    made = stage.ok(*_create_glass(stage), "--output", "json")
+    recipient, user = json.loads(made.out)["recipient"], stage.users()
+    backup = json.loads(stage.ok("enroll", user, *VIRTUAL, "-r", recipient, "--output", "json").out)["backup"]
+    if verb != "open":
+        return ("break-glass", verb, "-i", stage.identity)
+    return _answered(stage, ("break-glass", "open", "--backup", backup), str(stage.identity), "")
+
+
+def _create_glass(stage: Stage) -> Words:
+    return ("break-glass", "create", "--threshold", "1", "--custodian", f"a={stage.recipient}")
+
+
 def _in_console(stage: Stage) -> Words:
     """Open the console, in which the user then registers a key."""
     real, user = console.open_console_page, stage.users()
@@ -306,6 +320,10 @@ SCENARIOS: dict[str, Callable[[Stage], Words]] = {
     "rekey again": lambda at: _rekeyed(at, recorded=True),
     "rekey without a record": lambda at: _rekeyed(at, recorded=False),
     "backup add": _picture,
+    "break-glass create": _create_glass,
+    "break-glass drill": lambda at: _glass(at, "drill"),
+    "break-glass rotate": lambda at: _glass(at, "rotate"),
+    "break-glass open": lambda at: _glass(at, "open"),
     "backup prune": lambda at: (at.enrolled(), ("backup", "prune"))[1],
     "audit of an administrator": _administrator,
     "status of a key": _with_key,

@@ -27,12 +27,15 @@ from mfa_kit.adapters.fido.statement import registration_of
 from mfa_kit.adapters.files import identities, picture, recipients, rollout_files, snapshots
 from mfa_kit.adapters.files.accounts_file import accounts_text
 from mfa_kit.adapters.files.agefile import open_backup
+from mfa_kit.adapters.files.layers import GlassIdentity, open_layers
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 from mfa_kit.adapters.metadata import blob
 from mfa_kit.adapters.metadata.index import build_index
 from mfa_kit.adapters.seedfiles import files, sightings
+from mfa_kit.break_glass.custodians import Custodian, Group
+from mfa_kit.break_glass.manifest import Manifest, parse_manifest
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.models import Device
 from mfa_kit.core.otp import KeyUri, Png, Secret, Seed
@@ -312,6 +315,24 @@ def indexes() -> list[bytes]:
     return [index_text(whole).encode(), index_text(replace(whole, accounts=[], unplanned=[])).encode()]
 
 
+def manifests() -> list[bytes]:
+    """Return manifests of break-glass identities, with keys of age and SSH."""
+    keys = [" ".join(key.decode().split()[:2]) for key in public_keys()]
+    custodians = tuple(Custodian(f"c{at}", key) for at, key in enumerate(dict.fromkeys(keys)))
+    group = Group(len(custodians) - 1, custodians[:-1])
+    whole = Manifest(recipient="age1x", made=1.5e9, group=group, former=custodians[-1:], replaces="age1y")
+    return [whole.text().encode(), replace(whole, former=(), replaces=None).text().encode()]
+
+
+def layers() -> list[bytes]:
+    """Return the file of a set with two layers, both for the same key."""
+    return [GlassIdentity.new().sealed([str(own_identity().to_public())] * 2)]
+
+
+def read_layers(content: bytes) -> object:
+    return open_layers(content, [Secret([own_identity()])] * 2, recipient="age1x", where="x")
+
+
 def read_account(content: bytes) -> object:
     account = LabAccount(region="us-east-1", settings=LabSettings())
     account.add_admin()
@@ -409,6 +430,8 @@ PARSERS = {
     ),
     "rosters": Parser(lambda content: read_roster(written(content), METHODS), rosters),
     "indexes of plans": Parser(read_index, indexes),
+    "manifests of break-glass identities": Parser(lambda content: parse_manifest(content, where="x"), manifests),
+    "layers of break-glass identities": Parser(read_layers, layers),
     "plans": Parser(read_plan, lambda: [(OLD / "plan.json").read_bytes()]),
     "recipients": Parser(text(lambda key: recipients.parse_recipients([key])), public_keys),
     "files of recipients": Parser(lambda content: recipients.parse_recipients([], [written(content)]), public_keys),
