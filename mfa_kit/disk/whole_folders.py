@@ -14,6 +14,11 @@ from mfa_kit.disk.whole_files import Content, create_file
 _START, _END = ".whole-", ".partial"
 
 
+def is_partial(folder: Path) -> bool:
+    """Return whether a folder is not complete, because it is being written, or its process was killed."""
+    return folder.name.startswith(_START) and folder.name.endswith(_END)
+
+
 def fill_folder(folder: Path, files: Mapping[str, Content]) -> None:
     """Create a folder with these files, by name. Raise OSError if one of them cannot be written; others may remain."""
     with make_folder(folder) as opened:

@@ -9,6 +9,8 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.glass_folder import alone
+from mfa_kit.adapters.ledger.backup_records import BackupRecords
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.break_glass.history import Action
 from tests.backups.conftest import SEED
 from tests.break_glass.conftest import Desk, Typed, peel, seed_in
@@ -280,6 +282,25 @@ def test_a_rotation_keeps_what_it_cannot_reencrypt(desk: Desk) -> None:
     again = desk.glass("rotate", *desk.here("bob"))
     assert (again["outcome"], again["recipient"]) == ("rotated", rotated["recipient"])
     assert desk.glass("rotate", *desk.here("bob"))["replaces"] == rotated["recipient"]
+
+
+def test_a_rotation_does_not_use_a_folder_that_a_killed_one_left(desk: Desk) -> None:
+    """Such a folder may have all files and the manifest, but the next folder that is written removes it."""
+    row = desk.create(1, THREE)
+    backup = desk.sealed("root", row["recipient"])
+    rotated = desk.glass("rotate", *desk.here("alice"))
+    killed = Path(rotated["folder"]).with_name(f".whole-{Path(rotated['folder']).name}.partial")
+    Path(rotated["folder"]).rename(killed)
+    with sqlite_ledger(desk.home) as ledger:
+        ledger.write(("delete from break_glass where action = $1", [(Action.ROTATED,)]))
+        BackupRecords(ledger, now=3.0).record_only([backup.name], [row["recipient"]])
+        BackupRecords(ledger, now=3.0).record_sealed([backup.name], [row["recipient"]])
+    local(backup).unlink()
+    desk.sealed("root", row["recipient"])
+    again = desk.glass("rotate", *desk.here("alice"))
+    assert again["recipient"] != rotated["recipient"]
+    assert seed_in(backup, desk.identity(again, "bob"), desk.folder) == SEED
+    assert not killed.exists()
 
 
 def test_an_identity_is_rotated_once(desk: Desk) -> None:

@@ -49,10 +49,11 @@ class Counter:
             mine = self.steps == self.at
             if mine and not self.after:
                 self.act()
-            result = real(*args, **how)
-            if mine and self.after:
-                self.act()
-            return result
+            try:
+                return real(*args, **how)
+            finally:  # also after a call that fails, such as the removal of a file that does not exist
+                if mine and self.after:
+                    self.act()
 
         return counting
 
@@ -115,13 +116,13 @@ class State:
             found[done["recipient"]] = opened.pop()
         return found
 
-    def check(self) -> None:
-        """Check that an identity on the disk opens each backup, and is on record as a recipient of it."""
-        identities, recorded = self.identities(), self.desk.recipients()
+    def check(self, *, recorded: bool = True) -> None:
+        """Check that an identity on the disk opens each backup and, if `recorded`, is on record as its recipient."""
+        identities, recipients = self.identities(), self.desk.recipients()
         for backup in self.backups:
             openers = {recipient for recipient, each in identities.items() if self._opens(backup, each)}
             assert len(openers) == 1, backup
-            assert openers <= recorded[backup.name]
+            assert not recorded or openers <= recipients[backup.name]
 
     def _opens(self, backup: Any, identity: bytes) -> bool:
         try:
@@ -188,7 +189,8 @@ def test_a_broken_rotation_is_finished_by_the_same_command(
         state = State(another(desk, str(at), monkeypatch))
         code, _ = run(state.desk, words, Counter(act, at=at, after=after))
         assert code == -signal.SIGKILL if act is kill else code in {5, 70}, at
-        state.check()
+        # If the folder cannot be synced after a file was replaced, the file counts as unchanged until the next run.
+        state.check(recorded=act is not fail)
         ended = any(each.action is Action.ROTATED for each in state.desk.records())
         if not ended:
             assert state.desk.glass(*words)["outcome"] == "rotated"

@@ -15,7 +15,7 @@ from mfa_kit.core.models import RUN
 from mfa_kit.core.otp import Secret
 from mfa_kit.disk import whole_files
 from mfa_kit.disk.folders import open_folder
-from mfa_kit.disk.whole_folders import create_whole_folder
+from mfa_kit.disk.whole_folders import create_whole_folder, is_partial
 
 
 def files_of(manifest: Manifest, identity: GlassIdentity) -> Mapping[str, bytes]:
@@ -51,11 +51,15 @@ def newest_folder(base: Path) -> Path | None:
 
 
 def folders_beside(folder: Path) -> list[tuple[Path, Manifest]]:
-    """Return the folders with a readable manifest that are in the same folder as this one, the newest last."""
+    """Return the folders with a readable manifest that are in the same folder as this one, the newest last.
+
+    A folder that was not written completely is left out. It may have a manifest, but it will be removed.
+    """
     found: list[tuple[Path, Manifest]] = []
     for each in folder.parent.iterdir():
-        with suppress(IntegrityFault):
-            found.append((each, read_manifest(each)))
+        if not is_partial(each):
+            with suppress(IntegrityFault):
+                found.append((each, read_manifest(each)))
     return sorted(found, key=lambda both: (both[1].made, both[0].name))
 
 
