@@ -33,11 +33,17 @@ class EntityPolicies:
         return replace(self, documents=(*self.documents, *more))
 
 
-def about(user: Entity) -> RequestContext:
-    """Return the condition keys about the caller, with their values, for requests of a user or of a role's session."""
-    if ":role/" in user.arn:
-        return {"aws:username": None, "aws:PrincipalArn": user.arn, "aws:PrincipalType": "AssumedRole"}
-    return {"aws:username": user.name, "aws:PrincipalArn": user.arn, "aws:PrincipalType": "User"}
+def about(entity: Entity) -> RequestContext:
+    """Return the condition keys about the caller, with their values, for requests of a user or of a role's session.
+
+    The caller sends the requests itself, so no AWS service acts for it (aws:ViaAWSService). A user's requests have the
+    tags of the user and no others. A role's session may have more tags than the role.
+    """
+    tags = {f"aws:PrincipalTag/{name}": value for name, value in entity.tags.items()}
+    both = {"aws:PrincipalArn": entity.arn, "aws:ViaAWSService": "false", **tags}
+    if ":role/" in entity.arn:
+        return {"aws:username": None, "aws:PrincipalType": "AssumedRole", **both}
+    return {"aws:username": entity.name, "aws:PrincipalType": "User", "aws:PrincipalTag/": None, **both}
 
 
 def entity_policies(

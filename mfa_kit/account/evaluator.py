@@ -6,7 +6,8 @@ no code.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -15,7 +16,8 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import JsonError, read_json
 
 # Condition keys of a request and their values. None means that the request does not have the key. For a key that is not
-# in the mapping, it is unknown whether the request has it.
+# in the mapping, it is unknown whether the request has it. A name that ends with `/`, such as `aws:PrincipalTag/`,
+# stands for all keys that begin with it and are not in the mapping.
 RequestContext = Mapping[str, str | None]
 
 MFA = "aws:MultiFactorAuthPresent"
@@ -185,6 +187,43 @@ def like(wanted: str, value: str) -> bool:
     return wanted == "*" or _pattern(wanted).fullmatch(value) is not None
 
 
+@lru_cache(maxsize=8192)
+def overlap(one: str, other: str, *, ignore_case: bool = False) -> str | None:
+    """Return a short text that two patterns with `*` and `?` both match, or None if there is none.
+
+    Where both patterns have a `*`, the text may have one too. Then both patterns match every text that it matches.
+    """
+    found = deque([(0, 0, "")])
+    seen = {(0, 0)}
+    while found:
+        at, there, text = found.popleft()
+        a, b = one[at : at + 1], other[there : there + 1]
+        if not a and not b:
+            return text
+        same = a == b or (ignore_case and a.lower() == b.lower())
+        for step in _steps(a, b, same=same):
+            place = (at + step[0], there + step[1])
+            if place not in seen:
+                seen.add(place)
+                found.append((*place, text + step[2]))
+    return None
+
+
+def _steps(a: str, b: str, *, same: bool) -> Iterator[tuple[int, int, str]]:
+    """Yield the next steps of a match at the characters `a` and `b` of two patterns. At the end of a pattern, it is "".
+
+    A step is how far it leads in each pattern, and the text that it adds. `same` says whether the characters are equal.
+    """
+    if a == b == "*":
+        yield from ((1, 1, "*"), (1, 0, ""), (0, 1, ""))
+    elif a == "*":
+        yield from ((1, 0, ""), *([(0, 1, b)] if b else []))
+    elif b == "*":
+        yield from ((0, 1, ""), *([(1, 0, a)] if a else []))
+    elif a and b and (same or "?" in {a, b}):
+        yield 1, 1, b if a == "?" else a
+
+
 def _like_arn(wanted: str, value: str) -> bool:
     patterns, parts = wanted.split(":", 5), value.split(":", 5)
     return len(patterns) == len(parts) and all(map(like, patterns, parts))
@@ -254,13 +293,13 @@ ANYTHING = _Anything()
 def _look(context: RequestContext, key: str) -> str | _Anything | None:
     """Return the value of a condition key: None if the request does not have it, and ANYTHING if it is unknown.
 
-    Names of keys are case-insensitive.
+    Names of keys are case-insensitive. A name that ends with `/` stands for all keys that begin with it and that the
+    context does not name.
     """
     wanted = key.lower()
-    for name, value in context.items():
-        if name.lower() == wanted:
-            return value
-    return ANYTHING
+    known = {name.lower(): value for name, value in context.items()}
+    family = f"{wanted.partition('/')[0]}/"
+    return known.get(wanted, known.get(family, ANYTHING))
 
 
 def _fill(statement: IamStatement, texts: Sequence[str], context: RequestContext) -> "tuple[list[str], bool]":
@@ -405,21 +444,29 @@ def _judged(documents: Iterable[str], action: str, resource: str, context: Reque
 
 
 @lru_cache(maxsize=4096)
-def actions_named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
+def patterns_named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
     """Return the pairs of action and resource in a policy's Allow statements, or in its Deny statements.
 
     The pairs are returned as written, so they may contain patterns, such as `s3:Get*`. A policy that covers the pattern
-    also covers each action that the pattern matches, so a pattern can be evaluated like an action. Of the allowed
-    actions, only the first one of each service and resource is returned. Actions for a user's own sign-in, and
-    resources with a policy variable, are left out.
+    also covers each action that the pattern matches, so a pattern can be evaluated like an action. Actions for a user's
+    own sign-in, and resources with a policy variable, are left out.
     """
+    found = (
+        (action, resource)
+        for each in statements(document)
+        for action in (each.actions if each.allow is allow else ())
+        for resource in each.resources
+        if not SIGN_IN.fullmatch(action.lower()) and "${" not in resource
+    )
+    return tuple(dict.fromkeys(found))
+
+
+@lru_cache(maxsize=4096)
+def actions_named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of `patterns_named`. Of the allowed ones, return the first of each service and resource."""
     found: dict[tuple[str, str], tuple[str, str]] = {}
-    for each in statements(document):
-        for action in each.actions if each.allow is allow else ():
-            for resource in each.resources:
-                if not SIGN_IN.fullmatch(action.lower()) and "${" not in resource:
-                    about = action.partition(":")[0].lower() if allow else action
-                    found.setdefault((about, resource), (action, resource))
+    for action, resource in patterns_named(document, allow=allow):
+        found.setdefault((action.partition(":")[0].lower() if allow else action, resource), (action, resource))
     return tuple(found.values())
 
 

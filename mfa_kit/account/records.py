@@ -58,7 +58,7 @@ class Entity:
 
     `inline` has the texts of its inline policies by name, and `attached` the ARNs of its attached policies. `groups`
     has the names of a user's groups. `boundary` is the ARN of the permissions boundary, and `trust` the text of a
-    role's trust policy. `created` is in Unix seconds.
+    role's trust policy. `tags` has the values of the tags of a user or role by name. `created` is in Unix seconds.
     """
 
     name: str
@@ -69,6 +69,7 @@ class Entity:
     groups: tuple[str, ...] = ()
     boundary: str | None = None
     trust: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Reports which users would lose access if a policy were attached today, based on a snapshot of the account."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,6 +17,8 @@ from mfa_kit.account.evaluator import (
     denies_all_work,
     evaluate,
     holds,
+    overlap,
+    patterns_named,
     statements,
 )
 from mfa_kit.account.snapshot import Part, Snapshot
@@ -189,12 +191,26 @@ def _denied(
     Each action has its resource, and is mapped to the decision of `more`: EXPLICIT or UNKNOWN.
     """
     others = [pair for text in more for pair in actions_named(text, allow=False)]
-    decisions = {pair: evaluate(more, *pair, request) for pair in (*_allowed(policies), *others)}
+    pairs = dict.fromkeys((*_allowed(policies), *others, *_overlaps(policies, more)))
+    decisions = {pair: evaluate(more, *pair, request) for pair in pairs}
     return {
         pair: decision
         for pair, decision in decisions.items()
         if decision in {Decision.EXPLICIT, Decision.UNKNOWN} and _may(policies, pair, request)
     }
+
+
+def _overlaps(policies: EntityPolicies, more: tuple[str, ...]) -> Iterator[ActionOnResource]:
+    """Yield an example for each two patterns that match the same actions, although neither contains the other.
+
+    For example, a deny of `s3:*Object` concerns an allowed `s3:Get*`, but only its `s3:GetObject`.
+    """
+    denied = [each for text in more for each in patterns_named(text, allow=False)]
+    for action, resource in (each for text in policies.documents for each in patterns_named(text, allow=True)):
+        for other_action, other_resource in denied:
+            act, on = overlap(action, other_action, ignore_case=True), overlap(resource, other_resource)
+            if act and on and (act, on) not in {(action, resource), (other_action, other_resource)}:
+                yield act, on
 
 
 def _may(policies: EntityPolicies, pair: ActionOnResource, request: RequestContext) -> bool:
@@ -219,9 +235,10 @@ def _console(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> Use
     what = "only a phone number, which AWS no longer accepts" if one.devices else "no MFA device"
     change = _changes_first(one, snapshot)
     denied = _judged(one, more, "iam:ChangePassword", one.user.arn) is Decision.EXPLICIT
+    spared = one.mfa is False and bare.would is False
     cases: tuple[_Case, ...] = (
-        (with_mfa.would is True, AccessState.LOCKED, NOTHING),
-        (None in {bare.would, with_mfa.would}, AccessState.UNKNOWN, _unjudged(one)),
+        (with_mfa.would is True and not spared, AccessState.LOCKED, NOTHING),
+        (None in {bare.would, with_mfa.would} and not spared, AccessState.UNKNOWN, _unjudged(one)),
         (not bare.would and bool(with_mfa.lost), AccessState.CHANGES, f"denied even with MFA: {with_mfa.lost}"),
         (not bare.would and bool(bare.lost) and not usable, AccessState.CHANGES, f"denied without MFA: {bare.lost}"),
         (not bare.would and not bare.lost, AccessState.FINE, "no policy requires MFA for this sign-in"),
@@ -236,6 +253,11 @@ def _console(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> Use
             f"{what}; the password must be changed, which is denied without MFA",
         ),
         (_may_enroll(one, more), AccessState.ENROLLS, f"{what}; can only sign in and enroll a device"),
+        (
+            bool(one.keys) and _may_enroll(one, more, PLAIN_KEYS),
+            AccessState.CHANGES,
+            f"{what}, but can enroll one with the access keys",
+        ),
         (True, AccessState.LOCKED, f"{what}, and cannot enroll a device"),
     )
     return _first_case(one, "console", cases, first=MEND if with_mfa.would else _enroll(one), already=bare.does)
@@ -273,11 +295,14 @@ def _changes_first(one: AccountUser, snapshot: Snapshot) -> bool | None:
     return snapshot.must_change.get(one.name) if may_have_to_change(one) else False
 
 
-def _may_enroll(one: AccountUser, more: tuple[str, ...]) -> bool:
-    """Whether a user without MFA may create and enable a first device that has the user's name."""
+def _may_enroll(one: AccountUser, more: tuple[str, ...], context: RequestContext = NO_MFA) -> bool:
+    """Whether a user without MFA may create and enable a first device that has the user's name.
+
+    `context` has the condition keys of a console session or of plain access keys.
+    """
     start = one.user.arn.partition(":user/")[0]
     own = (("iam:CreateVirtualMFADevice", f"{start}:mfa/{one.name}"), ("iam:EnableMFADevice", one.user.arn))
-    return all(_judged(one, more, action, on) is Decision.ALLOW for action, on in own)
+    return all(_judged(one, more, action, on, context) is Decision.ALLOW for action, on in own)
 
 
 def _keys(one: AccountUser, more: tuple[str, ...]) -> UserAccess:
@@ -285,8 +310,9 @@ def _keys(one: AccountUser, more: tuple[str, ...]) -> UserAccess:
     session = _judged(one, more, "sts:GetSessionToken", "*", PLAIN_KEYS)
     codes = bool(one.types & CODES)
     unused = "" if any(key.used for key in one.keys) else "; the keys were never used"
+    is_program = not one.password and not codes
     cases: tuple[_Case, ...] = (
-        (with_mfa.would is True, AccessState.LOCKED, f"{NOTHING}{unused}"),
+        (with_mfa.would is True and bare.would is not False, AccessState.LOCKED, f"{NOTHING}{unused}"),
         (bare.would is None, AccessState.UNKNOWN, _unjudged(one)),
         (not bare.would and bool(with_mfa.lost), AccessState.CHANGES, f"denied even with MFA: {with_mfa.lost}{unused}"),
         (
@@ -295,7 +321,7 @@ def _keys(one: AccountUser, more: tuple[str, ...]) -> UserAccess:
             f"denied to access keys without MFA: {bare.lost}{unused}",
         ),
         (not bare.would, AccessState.FINE, "no policy requires MFA for these keys"),
-        (not one.password, AccessState.LOCKED, f"a service user: a program cannot enter codes{unused}"),
+        (is_program, AccessState.LOCKED, f"a service user: a program cannot enter codes{unused}"),
         (
             session is Decision.EXPLICIT,
             AccessState.LOCKED,
@@ -315,7 +341,7 @@ def _keys(one: AccountUser, more: tuple[str, ...]) -> UserAccess:
         (one.mfa is not False and not one.devices, AccessState.UNKNOWN, UNREAD),
         (True, AccessState.LOCKED, f"no device that shows codes{unused}"),
     )
-    first = ROLE if not one.password else SESSION if session is Decision.EXPLICIT else _enroll(one)
+    first = ROLE if is_program else SESSION if session is Decision.EXPLICIT else _enroll(one)
     return _first_case(one, "access keys", cases, first=MEND if with_mfa.would else first, already=bare.does)
 
 
@@ -355,7 +381,8 @@ def compare_with_simulator(document: str, account: AccountSource) -> Comparison:
             theirs = account.simulated([document], actions, context)
             for action, verdict in theirs.items():
                 ours = evaluate([document], action, "*", context)
-                if Decision.EXPLICIT in {ours, verdict} and ours is not verdict:
+                # A decision on a condition whose value was not sent says nothing about ours.
+                if ours is not Decision.UNKNOWN and Decision.EXPLICIT in {ours, verdict} and ours is not verdict:
                     differing.append(f"{action} ({way}): IAM says {verdict}, mfa-kit says {ours}")
     except MfaKitError as error:
         return Comparison(why_not=str(error))

@@ -2,12 +2,15 @@
 
 import json
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mfa_kit.account.account_users import account_users
-from mfa_kit.account.evaluator import Decision
+from mfa_kit.account.evaluator import Decision, like, overlap
 from mfa_kit.account.snapshot import Snapshot, unread_users
 from mfa_kit.core.errors import AwsFault, UsageFault
 from mfa_kit.lab.aws.server import Lab
@@ -31,6 +34,16 @@ ADMIN = json.dumps(mfa_policy(PolicyChoices(variant=Variant.ADMIN))[0])
 NO_SESSION = SELF.replace(', "sts:GetSessionToken"', "")
 NOTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]})
 SOME = json.dumps({"Statement": [{"Effect": "Deny", "Action": "s3:*", "Resource": "*"}]})
+INVERTED = json.dumps(
+    {
+        "Statement": {
+            "Effect": "Deny",
+            "Action": "*",
+            "Resource": "*",
+            "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}},
+        }
+    }
+)
 BY_ADDRESS = SELF.replace('{"BoolIfExists"', '{"NotIpAddress": {"aws:SourceIp": "192.0.2.0/24"}, "BoolIfExists"')
 DEVICE, TOKEN = {"name": "bob"}, {"kind": "token", "serial": "GAHT12345678"}
 LOCKED, ENROLLS, FINE = AccessState.LOCKED, AccessState.ENROLLS, AccessState.FINE
@@ -53,7 +66,9 @@ CASES: list[tuple[dict[str, Any], str, dict[str, AccessState]]] = [
     ({**SIGNED_IN, "devices": [SMS]}, SELF, {"console": ENROLLS}),
     ({**SIGNED_IN, "devices": [DEVICE, FIDO]}, NOTHING, {"console": LOCKED}),
     ({"keys": [KEY]}, SELF, {"access keys": LOCKED}),
-    ({"keys": [KEY], "devices": [DEVICE]}, SELF, {"access keys": LOCKED}),
+    ({"keys": [KEY], "devices": [DEVICE]}, SELF, {"access keys": AccessState.CHANGES}),
+    ({"keys": [KEY], "devices": [DEVICE]}, NO_SESSION, {"access keys": LOCKED}),
+    ({"keys": [KEY], "devices": [FIDO]}, SELF, {"access keys": LOCKED}),
     ({"keys": [KEY]}, SOME, {"access keys": FINE}),
     ({"keys": [KEY]}, BY_ADDRESS, {"access keys": AccessState.UNKNOWN}),
     ({**SIGNED_IN, "keys": [KEY], "devices": [FIDO]}, SELF, {"console": AccessState.RISKS, "access keys": LOCKED}),
@@ -69,6 +84,10 @@ CASES: list[tuple[dict[str, Any], str, dict[str, AccessState]]] = [
     ),
     ({**SIGNED_IN, "keys": [KEY], "devices": [DEVICE]}, NO_SESSION, {"access keys": LOCKED}),
     ({**SIGNED_IN, "keys": [KEY]}, SELF, {"console": ENROLLS, "access keys": LOCKED}),
+    ({**SIGNED_IN}, INVERTED, {"console": FINE}),
+    ({**SIGNED_IN, "devices": [DEVICE]}, INVERTED, {"console": LOCKED}),
+    ({"keys": [KEY]}, INVERTED, {"access keys": FINE}),
+    ({"keys": [KEY], "devices": [DEVICE]}, INVERTED, {"access keys": FINE}),
     ({"keys": [{**KEY, "status": "Inactive"}]}, SELF, {"none": AccessState.NO_WAY}),
 ]
 
@@ -157,6 +176,72 @@ def test_access_keys_whose_actions_are_denied(
     fates = access_with(account(user("bob", keys=[KEY], policies=policies)), document)
     (fate,) = [each for each in fates if each.user == "bob"]
     assert (fate.state, why in fate.why) == (wanted, True), fate.why
+
+
+CONSOLE_ONLY = {"Bool": {"aws:MultiFactorAuthPresent": "false"}}
+
+
+def test_access_keys_that_still_reach_iam_let_a_user_enroll() -> None:
+    """If only console sessions are denied, a user without a device can enroll one with the access keys."""
+    deny = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": CONSOLE_ONLY}
+    boss = user("boss", groups=["programs"], keys=[KEY], **SIGNED_IN)
+    fates = [each for each in access_with(account(boss), json.dumps({"Statement": deny})) if each.user == "boss"]
+    assert {each.way: each.state for each in fates} == {"console": CHANGES, "access keys": FINE}
+    assert "can enroll one with the access keys" in next(each.why for each in fates if each.way == "console")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "denied", "both"),
+    [
+        (("s3:Get*", "*"), ("s3:*Object", "*"), "s3:GetObject"),
+        (("s3:GetObject", "arn:aws:s3:::a*"), ("s3:*", "arn:aws:s3:::*b"), "s3:GetObject on arn:aws:s3:::ab"),
+        (("S3:get*", "*"), ("s3:*Object", "arn:aws:s3:::b/*"), "s3:GetObject on arn:aws:s3:::b/*"),
+        (("s3:Get*", "*"), ("s3:Put*", "*"), None),
+    ],
+)
+def test_overlapping_patterns_are_denied(allowed: tuple[str, str], denied: tuple[str, str], both: str | None) -> None:
+    """Patterns that match some of the same actions matter, also if neither contains the other."""
+    row = {"Effect": "Allow", "Action": allowed[0], "Resource": allowed[1]}
+    rights = {"own": {"Statement": [row, {"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}]}}
+    deny = json.dumps({"Statement": {"Effect": "Deny", "Action": denied[0], "Resource": denied[1]}})
+    snapshot = account(user("bob", keys=[KEY], policies=rights))
+    (fate,) = [each for each in access_with(snapshot, deny) if each.user == "bob"]
+    if both is None:
+        assert fate.state is FINE
+    else:
+        assert (fate.state, both.lower() in fate.why.lower()) == (CHANGES, True), fate.why
+
+
+PATTERNS = st.text("ab*?", max_size=5)
+
+
+@given(PATTERNS, PATTERNS)
+def test_an_overlap_is_matched_by_both_patterns(one: str, other: str) -> None:
+    """Two patterns overlap exactly if some text matches both, and the text that is returned does."""
+    found = overlap(one, other)
+    texts = ("".join(each) for size in range(6) for each in product("ab", repeat=size))
+    assert (found is not None) == any(like(one, each) and like(other, each) for each in texts)
+    for filling in ("", "ab"):
+        text = None if found is None else found.replace("*", filling).replace("?", "b")
+        assert text is None or (like(one, text) and like(other, text))
+
+
+@pytest.mark.parametrize(("tags", "state"), [({"team": "red"}, LOCKED), ({"team": "blue"}, FINE), ({}, FINE)])
+def test_the_tags_of_users_are_compared(tags: dict[str, str], state: AccessState) -> None:
+    """A condition on aws:PrincipalTag holds for the users with this tag."""
+    deny = json.loads(NOTHING)
+    deny["Statement"][0]["Condition"] = {"StringEquals": {"aws:PrincipalTag/Team": "red"}}
+    snapshot = account(user("bob", keys=[KEY], tags=tags))
+    assert [each.state for each in access_with(snapshot, json.dumps(deny)) if each.user == "bob"] == [state]
+
+
+def test_requests_of_users_are_not_made_by_a_service() -> None:
+    """A deny only for requests through an AWS service locks out nobody, and one for all others does."""
+    deny = json.loads(NOTHING)
+    for via, state in (("true", FINE), ("false", LOCKED)):
+        deny["Statement"][0]["Condition"] = {"Bool": {"aws:ViaAWSService": via}}
+        snapshot = account(user("bob", keys=[KEY]))
+        assert [each.state for each in access_with(snapshot, json.dumps(deny)) if each.user == "bob"] == [state]
 
 
 def bounded(snapshot: Snapshot, name: str, *rows: dict[str, Any]) -> Snapshot:
@@ -261,13 +346,15 @@ def test_an_unread_policy_may_lock_out_any_user() -> None:
 
 
 def test_administrators_who_could_help() -> None:
-    """They still have access, because they are not in the group, or have a device."""
+    """They still have access: they are not in the group, or have a device, also one for sessions of their keys."""
     boss = user("boss", groups=["programs", "people"], **SIGNED_IN)
     snapshot = account(boss)
     assert administrators_left(access_with(snapshot, SELF, group="people"), snapshot) == ["lab-admin"]
-    assert administrators_left(access_with(snapshot, SELF), snapshot) == []
+    assert administrators_left(access_with(snapshot, SELF), snapshot) == ["lab-admin"]
+    bare = account(boss, user("lab-admin", devices=[]))
+    assert administrators_left(access_with(bare, SELF), bare) == []
     armed = account(user("boss", groups=["programs"], **SIGNED_IN, devices=[{"name": "boss"}]))
-    assert administrators_left(access_with(armed, SELF), armed) == ["boss"]
+    assert administrators_left(access_with(armed, SELF), armed) == ["boss", "lab-admin"]
 
 
 class Simulator:
@@ -288,6 +375,18 @@ def test_a_differing_or_denied_simulation_is_reported() -> None:
     differing = compare_with_simulator(SELF, anything).differing
     assert "ec2:DescribeInstances (session with MFA): IAM says explicit deny, mfa-kit says implicit deny" in differing
     assert not any("ec2:DescribeInstances (access keys)" in each for each in differing)
+    # mfa-kit does not know the address, and sends none, so the two decisions cannot be compared.
+    by_address = json.dumps(
+        {
+            "Statement": {
+                "Effect": "Deny",
+                "Action": "*",
+                "Resource": "*",
+                "Condition": {"NotIpAddress": {"aws:SourceIp": "192.0.2.0/24"}},
+            }
+        }
+    )
+    assert compare_with_simulator(by_address, anything).differing == ()
     silent: Any = Simulator(None)
     assert compare_with_simulator(SELF, silent).why_not == "AWS answers AccessDenied: no"
 

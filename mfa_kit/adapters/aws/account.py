@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         PolicyDetailTypeDef,
         PolicyDocumentTypeDef,
         RoleDetailTypeDef,
+        TagTypeDef,
         UserDetailTypeDef,
         VirtualMFADeviceTypeDef,
     )
@@ -256,6 +257,7 @@ def _user(row: "UserDetailTypeDef") -> Entity:
         attached=_attached(row.get("AttachedManagedPolicies", ())),
         groups=tuple(row.get("GroupList", ())),
         boundary=_boundary(row),
+        tags=_tags(row.get("Tags", ())),
     )
 
 
@@ -279,7 +281,12 @@ def _role(row: "RoleDetailTypeDef") -> Entity:
         attached=_attached(row.get("AttachedManagedPolicies", ())),
         boundary=_boundary(row),
         trust=None if trust is None else _text(trust),
+        tags=_tags(row.get("Tags", ())),
     )
+
+
+def _tags(rows: "Iterable[TagTypeDef]") -> dict[str, str]:
+    return {row["Key"]: row["Value"] for row in rows}
 
 
 def _report(content: bytes, *, made: float) -> CredentialReport:
