@@ -37,7 +37,7 @@ ALLOWED = frozenset(
         *("--port", "--publish", "--rate", "--require", "--results", "--seed-encoding", "--serial", "--set"),
         *("--since", "--snapshot", "--state", "--tag", "--timeout", "--touch-delay", "--two", "--u2f", "--user"),
         *("--user-paths", "--users", "--variant", "--verdict", "--wait", "--watch", "--without-mfa", "--workers"),
-        *("--admin", "--maker", "--output-dir"),
+        *("--admin", "--ask-iam", "--maker", "--output-dir"),
     )
 )
 # Options without a variable, grouped by the reason. A test reports an option that is not in any of these lists.

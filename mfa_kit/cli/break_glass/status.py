@@ -1,5 +1,6 @@
 """`mfa-kit break-glass status`: show the custodians of an identity, when it was used, and what is due."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -14,17 +15,23 @@ from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring import break_glass as wiring
 from mfa_kit.wiring import break_glass_upkeep as upkeep
+from mfa_kit.wiring import desk as desks
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
 
 
 @click.command(cls=Verb, needs_config=False)
 @GLASS_DIR
 @BACKUP_DIR
-def status(*, folder: Path | None, backup_dir: Place | None, settings: Settings, output: Output) -> None:
+@click.option("--ask-iam", is_flag=True, help="Also ask IAM whether the custodians still have users of their names.")
+def status(*, folder: Path | None, backup_dir: Place | None, ask_iam: bool, settings: Settings, output: Output) -> None:
     """Show the custodians and their keys, the last drill and opening, and what is due."""
     glass = wiring.find_glass(settings, folder)
     manifest = glass.manifest
+    names = _without_user(manifest.group.names, backup_dir, settings) if ask_iam else []
     state = upkeep.state(settings, manifest, backup_dir)
+    leaving = [f"replace {name}, who has no user in this account: break-glass custodians" for name in names]
     row: ResultRow = {
         "folder": str(glass.folder),
         "recipient": manifest.recipient,
@@ -36,9 +43,16 @@ def status(*, folder: Path | None, backup_dir: Place | None, settings: Settings,
         "last_drill": _time(state.last_drill),
         "last_opened": _time(state.last_opened),
         "backups": state.backups,
-        "due": state.due or None,
+        "due": [*state.due, *leaving] or None,
     }
     output.one("break-glass-status", row)
+
+
+def _without_user(names: Sequence[str], backup_dir: Place | None, settings: Settings) -> list[str]:
+    """Return the names that no IAM user of the account has."""
+    with desks.open_desk(settings, METHODS, vault=open_vault(settings, backup_dir)) as (desk, _):
+        users = {each.lower() for each in desk.inventory.users()}
+    return [each for each in names if each.lower() not in users]
 
 
 def _time(found: Record | None) -> str | None:
