@@ -123,8 +123,8 @@ COMMANDS: Rows = {
             "create": Row("Make an identity for a group of custodians.", "mfa_kit.cli.break_glass.create:create"),
             "open": Row("Show the QR code of a backup in a meeting.", "mfa_kit.cli.break_glass.open:open_backup"),
             "pass": Row("Remove your layer of a file; pass on the rest.", "mfa_kit.cli.break_glass.pass_on:pass_on"),
-            "drill": Row("Test in a meeting that all backups open.", "mfa_kit.cli.break_glass.drill:drill"),
-            "status": Row("Show the custodians, and what is due.", "mfa_kit.cli.break_glass.status:status"),
+            "drill": Row("Test in a meeting that all backups open.", "mfa_kit.cli.break_glass.glass_drill:drill"),
+            "status": Row("Show the custodians, and what is due.", "mfa_kit.cli.break_glass.glass_status:status"),
             "rotate": Row("Replace the identity, and re-encrypt its backups.", "mfa_kit.cli.break_glass.rotate:rotate"),
             "custodians": Row(
                 "Give the same identity to other custodians.", "mfa_kit.cli.break_glass.custodians:custodians"

@@ -12,9 +12,9 @@ from mfa_kit.adapters.files.backup_names import backup_at
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.backups.contents import Opened
 from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Group, set_of_file
-from mfa_kit.break_glass.history import Action, Record, check_custodians
 from mfa_kit.break_glass.manifest import FILE, Manifest
 from mfa_kit.break_glass.meeting import Meeting, hold
+from mfa_kit.break_glass.uses import GlassAction, Record, check_custodians
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import run_id, run_time
@@ -149,12 +149,14 @@ def write_glass(
         recipient=identity.recipient, made=int(time.time()), group=group, former=tuple(former), replaces=replaces
     )
     files = files_of(manifest, identity)
-    record(settings, manifest, Action.SEALED, group.names)
+    record(settings, manifest, GlassAction.SEALED, group.names)
     write_folder(folder.absolute(), files)
     return Glass(folder.absolute(), manifest)
 
 
-def record(settings: Settings, manifest: Manifest, action: Action, names: Sequence[str], *, backups: int = 0) -> None:
+def record(
+    settings: Settings, manifest: Manifest, action: GlassAction, names: Sequence[str], *, backups: int = 0
+) -> None:
     """Record in the ledger what these custodians did with an identity."""
     group = manifest.group
     with open_ledger(settings) as ledger:
@@ -164,7 +166,7 @@ def record(settings: Settings, manifest: Manifest, action: Action, names: Sequen
                 recipient=manifest.recipient,
                 action=action,
                 custodians={name: group.key_of(name) for name in names},
-                threshold=group.threshold if action is Action.SEALED else 0,
+                threshold=group.threshold if action is GlassAction.SEALED else 0,
                 backups=backups,
             )
         )
@@ -232,7 +234,7 @@ def open_backup(settings: Settings, file: Place, opened: OpenGlass) -> Opened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class OwnLayer:
     """A file of a set, and the custodian who removes its next layer. `after` has those who come after them."""
 
     whole: CustodianSet
@@ -241,8 +243,8 @@ class Layer:
 
 
 def pass_on(
-    settings: Settings, glass: Glass, file: Path, keys: Identities, out: Path, *, before: Callable[[Layer], None]
-) -> Layer:
+    settings: Settings, glass: Glass, file: Path, keys: Identities, out: Path, *, before: Callable[[OwnLayer], None]
+) -> OwnLayer:
     """Remove one layer of a file, and write the rest to a new file. Return the layer that was removed.
 
     `before` is called before the layer is removed. A dry run writes nothing. Raise UsageFault if the identity is that
@@ -267,7 +269,7 @@ def pass_on(
             "give the identity of one of them: -i FILE",
         )
     at = whole.names.index(mine[0])
-    layer = Layer(whole=whole, name=mine[0], after=whole.names[at + 1 :])
+    layer = OwnLayer(whole=whole, name=mine[0], after=whole.names[at + 1 :])
     if not layer.after:
         raise UsageFault(
             f"{layer.name} is the last custodian of {file.name}, and the rest of it would be the identity itself",
@@ -276,7 +278,7 @@ def pass_on(
     before(layer)
     rest = remove_outer_layer(read_file(file), secrets, where=str(file))
     if not settings.dry_run:
-        record(settings, glass.manifest, Action.PASSED, [layer.name])
+        record(settings, glass.manifest, GlassAction.PASSED, [layer.name])
         write_new_file(out, rest)
     return layer
 

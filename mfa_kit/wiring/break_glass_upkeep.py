@@ -14,9 +14,9 @@ from mfa_kit.backups.exposure import KnownRecipients, known_recipients
 from mfa_kit.backups.rekeying import Rekeyed
 from mfa_kit.break_glass.custodians import Custodian, Group
 from mfa_kit.break_glass.drilling import PhoneCheck, Tested, concerned, drill_backups
-from mfa_kit.break_glass.history import Action, Record, due, last
 from mfa_kit.break_glass.manifest import Manifest
 from mfa_kit.break_glass.rotating import plan_rotation
+from mfa_kit.break_glass.uses import GlassAction, Record, due, last
 from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
 from mfa_kit.core.models import Backup, backup_name
 from mfa_kit.core.places import Place
@@ -77,7 +77,7 @@ def drill(
             tested = list(drill_backups(files, open_backup=opener.open, code_fault=check))
     passed = bool(tested) and not any(each.fault for each in tested)
     good = sum(each.fault is None for each in tested)
-    record(settings, glass.manifest, Action.DRILLED if passed else Action.FAILED, opened.names, backups=good)
+    record(settings, glass.manifest, GlassAction.DRILLED if passed else GlassAction.FAILED, opened.names, backups=good)
     return tested
 
 
@@ -102,8 +102,8 @@ def state(settings: Settings, manifest: Manifest, folder: Place | None) -> State
         known = _known(list_backups(settings, folder), ledger)
     sealed = [each for each in known if each.recipients and manifest.recipient in each.recipients]
     return State(
-        last_drill=last(records, manifest.recipient, Action.DRILLED),
-        last_opened=last(records, manifest.recipient, Action.OPENED, Action.PASSED),
+        last_drill=last(records, manifest.recipient, GlassAction.DRILLED),
+        last_opened=last(records, manifest.recipient, GlassAction.OPENED, GlassAction.PASSED),
         backups=len(sealed),
         due=due(manifest, records, now=time.time()),
     )
@@ -135,7 +135,7 @@ def _unfinished(settings: Settings, manifest: Manifest) -> bool:
     """Return whether the backups of the earlier identity are not all re-encrypted to this one."""
     with open_ledger(settings) as ledger:
         records = BreakGlassRecords(ledger).all()
-    return manifest.replaces is not None and last(records, manifest.recipient, Action.ROTATED) is None
+    return manifest.replaces is not None and last(records, manifest.recipient, GlassAction.ROTATED) is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +178,7 @@ def rotate(
             before = open_set(file, chosen, opened.keys, recipient=old.manifest.recipient)
         done = _reencrypt_all(settings, before, after, backups, until=until, counted=counted)
     if not done.failed:
-        record(settings, new.manifest, Action.ROTATED, opened.names, backups=len(done.done))
+        record(settings, new.manifest, GlassAction.ROTATED, opened.names, backups=len(done.done))
     return Rotated(old=old, new=new, names=opened.names, backups=done)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.break_glass.history import Action, Record
+from mfa_kit.break_glass.uses import GlassAction, Record
 from mfa_kit.core.errors import IntegrityFault
 from tests.ledgers import Place
 
@@ -16,9 +16,11 @@ from tests.ledgers import Place
 def test_records_are_returned_in_the_order_of_time(place: Place) -> None:
     """Several ledgers may add to them. The clock of a computer does not count in PostgreSQL."""
     made = [
-        Record(at=1.0, recipient="age1x", action=Action.SEALED, custodians={"alice": "age1a", "bob": "k"}, threshold=2),
-        Record(at=2.0, recipient="age1x", action=Action.DRILLED, custodians={"alice": "age1a"}, backups=7),
-        Record(at=3.0, recipient="age1y", action=Action.FAILED, custodians={}),
+        Record(
+            at=1.0, recipient="age1x", action=GlassAction.SEALED, custodians={"alice": "age1a", "bob": "k"}, threshold=2
+        ),
+        Record(at=2.0, recipient="age1x", action=GlassAction.DRILLED, custodians={"alice": "age1a"}, backups=7),
+        Record(at=3.0, recipient="age1y", action=GlassAction.FAILED, custodians={}),
     ]
     with place.open() as first, place.open() as second:
         for ledger, record in zip((first, second, first), made, strict=True):
@@ -46,7 +48,7 @@ def test_records_are_returned_in_the_order_of_time(place: Place) -> None:
 )
 def test_a_row_that_mfa_kit_did_not_write_is_an_integrity_fault(tmp_path: Path, change: str) -> None:
     with sqlite_ledger(tmp_path) as ledger:
-        BreakGlassRecords(ledger).add(Record(at=1.0, recipient="r", action=Action.OPENED, custodians={"a": "k"}))
+        BreakGlassRecords(ledger).add(Record(at=1.0, recipient="r", action=GlassAction.OPENED, custodians={"a": "k"}))
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db:
         db.execute(f"update break_glass set {change}")
         db.commit()

@@ -15,7 +15,7 @@ from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.break_glass.history import Record
+from mfa_kit.break_glass.uses import Record
 from mfa_kit.cli import terminal
 from mfa_kit.core.models import Backup
 from mfa_kit.core.otp import Png, Seed

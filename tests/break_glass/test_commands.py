@@ -11,7 +11,7 @@ import pytest
 from mfa_kit.adapters.files.glass_folder import alone
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.break_glass.history import Action
+from mfa_kit.break_glass.uses import GlassAction
 from tests.backups.conftest import SEED
 from tests.break_glass.conftest import Desk, Typed, peel, seed_in
 from tests.conftest import judge, local
@@ -29,7 +29,7 @@ def test_create_prints_the_recipient_and_records_the_custodians(desk: Desk) -> N
     assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == dict.fromkeys(names, 0o600)
     assert "AGE-SECRET-KEY" not in (folder / "manifest.json").read_text().upper()
     [record] = desk.records()
-    assert (record.action, record.recipient, record.threshold) == (Action.SEALED, row["recipient"], 2)
+    assert (record.action, record.recipient, record.threshold) == (GlassAction.SEALED, row["recipient"], 2)
     assert record.custodians == {name: desk.key(name).public for name in THREE}
 
 
@@ -81,7 +81,7 @@ def test_a_drill_opens_every_backup_and_records_it(desk: Desk) -> None:
     assert drilled["outcome"] == "passed"
     assert (drilled["custodians"], drilled["backups"], drilled["opened"]) == (["bob", "ssh"], 3, 3)
     record = desk.records()[-1]
-    assert (record.action, record.backups, set(record.custodians)) == (Action.DRILLED, 3, {"bob", "ssh"})
+    assert (record.action, record.backups, set(record.custodians)) == (GlassAction.DRILLED, 3, {"bob", "ssh"})
     state = desk.glass("status")
     assert (state["last_drill"] is not None, state["last_opened"], state["due"], state["backups"]) == (
         True,
@@ -101,7 +101,7 @@ def test_a_drill_fails_if_a_backup_cannot_be_opened(desk: Desk) -> None:
     drilled = desk.glass("drill", *desk.here("bob"), code=5)
     assert (drilled["outcome"], drilled["backups"], drilled["opened"]) == ("failed", 3, 1)
     assert [fault.partition(" ")[0] for fault in drilled["faults"]] == [str(damaged.path), str(foreign.path)]
-    assert desk.records()[-1].action == Action.FAILED
+    assert desk.records()[-1].action == GlassAction.FAILED
     assert desk.glass("status")["last_drill"] is None
 
 
@@ -137,7 +137,7 @@ def test_who_does_not_help_is_named_in_one_sentence(desk: Desk, here: tuple[str,
     desk.sealed("root", row["recipient"])
     done = desk.run("break-glass", "drill", *desk.here(*here))
     assert (done.code, done.err.splitlines()[0]) == (code, f"mfa-kit: {said}")
-    assert [each.action for each in desk.records()] == [Action.SEALED]
+    assert [each.action for each in desk.records()] == [GlassAction.SEALED]
 
 
 def test_at_a_terminal_a_wrong_identity_does_not_end_the_meeting(desk: Desk, typed: Typed) -> None:
@@ -200,7 +200,7 @@ def test_custodians_pass_a_file_on(desk: Desk) -> None:
     assert f"send {after} to ssh, who now needs no one else" in done.err
     assert peel(after.read_bytes(), [desk.key("ssh").file]) == desk.identity(row, "alice", "bob", "ssh")
     assert stat.S_IMODE(after.stat().st_mode) == 0o600
-    assert [each.action for each in desk.records()] == [Action.SEALED, Action.PASSED, Action.PASSED]
+    assert [each.action for each in desk.records()] == [GlassAction.SEALED, GlassAction.PASSED, GlassAction.PASSED]
     assert "rotate it, because it was passed on" in desk.glass("status")["due"][0]
 
 
@@ -292,7 +292,7 @@ def test_a_rotation_does_not_use_a_folder_that_a_killed_one_left(desk: Desk) -> 
     killed = Path(rotated["folder"]).with_name(f".whole-{Path(rotated['folder']).name}.partial")
     Path(rotated["folder"]).rename(killed)
     with sqlite_ledger(desk.home) as ledger:
-        ledger.write(("delete from break_glass where action = $1", [(Action.ROTATED,)]))
+        ledger.write(("delete from break_glass where action = $1", [(GlassAction.ROTATED,)]))
         BackupRecords(ledger, now=3.0).record_only([backup.name], [row["recipient"]])
         BackupRecords(ledger, now=3.0).record_sealed([backup.name], [row["recipient"]])
     local(backup).unlink()
@@ -370,7 +370,7 @@ def test_a_dry_run_of_a_meeting_needs_no_custodian(desk: Desk, typed: Typed) -> 
     assert desk.glass("rotate", "--dry-run")["backups"] == 1
     assert desk.glass("open", "--backup", str(backup.path), "--dry-run")["outcome"] == "planned"
     assert list((desk.home / "break-glass").iterdir()) == [Path(row["folder"])]
-    assert [each.action for each in desk.records()] == [Action.SEALED]
+    assert [each.action for each in desk.records()] == [GlassAction.SEALED]
 
 
 def test_two_rotations_at_once_do_not_interfere(desk: Desk) -> None:
@@ -395,5 +395,7 @@ def test_two_meetings_at_once_do_not_interfere(desk: Desk) -> None:
     assert [each["outcome"] for each in rows] == ["passed", "passed", "created", "created"]
     assert [each["custodians"] for each in rows[:2]] == [["alice"], ["bob"]]
     assert len({row["recipient"], *(each["recipient"] for each in rows[2:])}) == 3
-    assert sorted(each.action for each in desk.records()) == sorted([Action.SEALED] * 3 + [Action.DRILLED] * 2)
+    assert sorted(each.action for each in desk.records()) == sorted(
+        [GlassAction.SEALED] * 3 + [GlassAction.DRILLED] * 2
+    )
     assert sum(each.is_dir() for each in (desk.home / "break-glass").iterdir()) == 3

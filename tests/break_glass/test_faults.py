@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.adapters.ledger.ledger import Ledger
-from mfa_kit.break_glass.history import Action
+from mfa_kit.break_glass.uses import GlassAction
 from tests.backups.conftest import SEED
 from tests.break_glass.conftest import Desk, seed_in
 from tests.conftest import COUNTED
@@ -191,7 +191,7 @@ def test_a_broken_rotation_is_finished_by_the_same_command(
         assert code == -signal.SIGKILL if act is kill else code in {5, 70}, at
         # If the folder cannot be synced after a file was replaced, the file counts as unchanged until the next run.
         state.check(recorded=act is not fail)
-        ended = any(each.action is Action.ROTATED for each in state.desk.records())
+        ended = any(each.action is GlassAction.ROTATED for each in state.desk.records())
         if not ended:
             assert state.desk.glass(*words)["outcome"] == "rotated"
         state.check()
@@ -223,7 +223,7 @@ def test_a_broken_drill_changes_no_backup(
         code, _ = run(state.desk, words, Counter(act, at=at, after=after))
         assert code == -signal.SIGKILL if act is kill else code in {5, 70}, at
         assert {file: file.read_bytes() for file in (state.desk.home / "backups").rglob("*.age")} == before
-        drilled = [each for each in state.desk.records() if each.action is Action.DRILLED]
+        drilled = [each for each in state.desk.records() if each.action is GlassAction.DRILLED]
         assert [each.backups for each in drilled] in ([], [2])
         assert state.desk.glass(*words)["outcome"] == "passed"
     record_property(*(COUNTED, ("faults in break-glass drill", total)))

@@ -6,9 +6,9 @@ import pytest
 
 from mfa_kit.backups.exposure import KnownRecipients
 from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Group, set_of_file
-from mfa_kit.break_glass.history import DAY, DRILL_EVERY, Action, Record, check_custodians, due
 from mfa_kit.break_glass.manifest import Manifest
 from mfa_kit.break_glass.rotating import plan_rotation
+from mfa_kit.break_glass.uses import DAY, DRILL_EVERY, GlassAction, Record, check_custodians, due
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Backup
 from tests.backups.conftest import RUN
@@ -22,7 +22,7 @@ def manifest(replaces: str | None = None) -> Manifest:
     return Manifest(recipient="new", made=1.0, group=GROUP, replaces=replaces)
 
 
-def record(action: Action, at: float = NOW, recipient: str = "new") -> Record:
+def record(action: GlassAction, at: float = NOW, recipient: str = "new") -> Record:
     return Record(at=at, recipient=recipient, action=action, custodians={})
 
 
@@ -30,15 +30,15 @@ def record(action: Action, at: float = NOW, recipient: str = "new") -> Record:
     ("records", "replaces", "words"),
     [
         ([], None, ["hold a drill"]),
-        ([record(Action.DRILLED)], None, []),
-        ([record(Action.DRILLED, NOW - DRILL_EVERY - 1)], None, ["hold a drill"]),
-        ([record(Action.DRILLED), record(Action.FAILED)], None, []),
-        ([record(Action.DRILLED, recipient="old")], None, ["hold a drill"]),
-        ([record(Action.DRILLED), record(Action.OPENED)], None, ["rotate it, because it was opened"]),
-        ([record(Action.DRILLED), record(Action.PASSED)], None, ["rotate it, because it was passed"]),
-        ([record(Action.DRILLED), record(Action.OPENED, recipient="old")], None, []),
-        ([record(Action.DRILLED)], "old", ["finish the rotation"]),
-        ([record(Action.DRILLED), record(Action.ROTATED)], "old", []),
+        ([record(GlassAction.DRILLED)], None, []),
+        ([record(GlassAction.DRILLED, NOW - DRILL_EVERY - 1)], None, ["hold a drill"]),
+        ([record(GlassAction.DRILLED), record(GlassAction.FAILED)], None, []),
+        ([record(GlassAction.DRILLED, recipient="old")], None, ["hold a drill"]),
+        ([record(GlassAction.DRILLED), record(GlassAction.OPENED)], None, ["rotate it, because it was opened"]),
+        ([record(GlassAction.DRILLED), record(GlassAction.PASSED)], None, ["rotate it, because it was passed"]),
+        ([record(GlassAction.DRILLED), record(GlassAction.OPENED, recipient="old")], None, []),
+        ([record(GlassAction.DRILLED)], "old", ["finish the rotation"]),
+        ([record(GlassAction.DRILLED), record(GlassAction.ROTATED)], "old", []),
     ],
 )
 def test_what_is_due_follows_from_the_ledger(records: list[Record], replaces: str | None, words: list[str]) -> None:
@@ -53,11 +53,11 @@ def test_the_last_record_of_the_custodians_counts() -> None:
     keys = {"alice": "a", "bob": "b", "carol": "c"}
 
     def sealed(threshold: int, custodians: dict[str, str]) -> Record:
-        return Record(at=1.0, recipient="new", action=Action.SEALED, custodians=custodians, threshold=threshold)
+        return Record(at=1.0, recipient="new", action=GlassAction.SEALED, custodians=custodians, threshold=threshold)
 
     good, weaker, other = sealed(2, keys), sealed(1, keys), sealed(2, {**keys, "bob": "x"})
     assert check_custodians(manifest(), [weaker, other, good], where="m")
-    assert not check_custodians(manifest(), [record(Action.OPENED)], where="m")
+    assert not check_custodians(manifest(), [record(GlassAction.OPENED)], where="m")
     for wrong in (weaker, other):
         with pytest.raises(IntegrityFault, match="m names other custodians"):
             check_custodians(manifest(), [good, wrong], where="m")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.break_glass.history import Action
+from mfa_kit.break_glass.uses import GlassAction
 from mfa_kit.core.models import Backup
 from tests.backups.conftest import SEED
 from tests.break_glass.conftest import Desk
@@ -87,7 +87,7 @@ def test_custodians_open_a_backup_together(desk: Desk, root: Backup) -> None:
     assert "the identity was opened, so replace it soon" in shown.printed("err")
     assert "█" not in shown.look().text()
     record = desk.records()[-1]
-    assert (record.action, set(record.custodians), record.backups) == (Action.OPENED, {"alice", "ssh"}, 1)
+    assert (record.action, set(record.custodians), record.backups) == (GlassAction.OPENED, {"alice", "ssh"}, 1)
     assert "rotate it, because it was opened on" in desk.glass("status")["due"][0]
     nothing_is_left(desk, before)
 
@@ -185,4 +185,4 @@ def test_a_small_window_is_reported(desk: Desk, root: Backup) -> None:
     shown = window(desk, "open", "--backup", str(root.path), size=(40, 10))
     assert shown.end() == 2
     assert "use --codes" in shown.printed("err")
-    assert [each.action for each in desk.records()] == [Action.SEALED]
+    assert [each.action for each in desk.records()] == [GlassAction.SEALED]

@@ -3,7 +3,7 @@
 import json
 
 from mfa_kit.adapters.ledger.tables import Tables
-from mfa_kit.break_glass.history import Action, Record
+from mfa_kit.break_glass.uses import GlassAction, Record
 from mfa_kit.core.json_text import read_json
 
 INSERT = """
@@ -31,7 +31,7 @@ class BreakGlassRecords:
             Record(
                 at=at,
                 recipient=recipient,
-                action=Action(action),
+                action=GlassAction(action),
                 custodians=read_json(custodians),
                 threshold=threshold,
                 backups=backups,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from mfa_kit.adapters.ledger.tables import DamagedRow, SqlRow
-from mfa_kit.break_glass.history import Action
+from mfa_kit.break_glass.uses import GlassAction
 from mfa_kit.core.json_text import JsonError, object_of, read_json
 from mfa_kit.tokens.seeds import Factor, TokenVerdict
 
@@ -27,7 +27,7 @@ TYPES: Mapping[str, Callable[[object], bool]] = {
     "integer": lambda value: isinstance(value, int),
     "time": _is_time,
     "factor": lambda value: value in [*Factor],
-    "action": lambda value: value in [*Action],
+    "action": lambda value: value in [*GlassAction],
     "names": _is_names,
     "verdict": lambda value: value in [*TokenVerdict],
 }

@@ -7,7 +7,7 @@ import click
 
 from mfa_kit.backups.contents import device_and_account
 from mfa_kit.break_glass import showing
-from mfa_kit.break_glass.history import Action
+from mfa_kit.break_glass.uses import GlassAction
 from mfa_kit.cli.break_glass.glass_options import GLASS_DIR, PRESENT
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
@@ -55,7 +55,7 @@ def open_backup(
         output.one("break-glass-open", {"outcome": "planned", **row})
         return
     glass_identity = wiring.meet(glass, keys, person, only=source)
-    wiring.record(settings, glass.manifest, Action.OPENED, glass_identity.names, backups=1)
+    wiring.record(settings, glass.manifest, GlassAction.OPENED, glass_identity.names, backups=1)
     opened = wiring.open_backup(settings, file, glass_identity)
     if codes:
         showing.show_codes(opened.created.seed, opened.label, now=time.time, person=person)

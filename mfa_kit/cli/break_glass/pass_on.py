@@ -40,7 +40,7 @@ def pass_on(
     glass = wiring.find_glass(settings, folder or wiring.folder_beside(file))
     person, progress = settings.interaction, settings.progress
 
-    def warn(layer: wiring.Layer) -> None:
+    def warn(layer: wiring.OwnLayer) -> None:
         progress.alert(
             f"{layer.after[-1]} is the last of this set, and will be able to open the identity alone, "
             f"with this file and their own identity; it opens every backup of {glass.manifest.recipient}"
@@ -66,7 +66,7 @@ def pass_on(
     output.one("break-glass-pass", row)
 
 
-def _say_what_is_next(layer: wiring.Layer, out: Path, progress: Progress) -> None:
+def _say_what_is_next(layer: wiring.OwnLayer, out: Path, progress: Progress) -> None:
     following = layer.after[0]
     if len(layer.after) > 1:
         progress.alert(f"send {out} to {following}, then delete it; {', '.join(layer.after)} must remove their layers")

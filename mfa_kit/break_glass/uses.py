@@ -13,7 +13,7 @@ DAY = 86400.0
 DRILL_EVERY = 180 * DAY
 
 
-class Action(StrEnum):
+class GlassAction(StrEnum):
     """What was done with a break-glass identity, as the ledger stores it.
 
     SEALED: its files were written for a group of custodians. ROTATED: all backups were re-encrypted to it. PASSED: a
@@ -39,13 +39,13 @@ class Record:
 
     at: float
     recipient: str
-    action: Action
+    action: GlassAction
     custodians: Mapping[str, str]
     threshold: int = 0
     backups: int = 0
 
 
-def last(records: Iterable[Record], recipient: str, *actions: Action) -> Record | None:
+def last(records: Iterable[Record], recipient: str, *actions: GlassAction) -> Record | None:
     """Return the last record of one of these actions with an identity, or None. `records` are in the order of time."""
     return next((each for each in _backward(records) if each.recipient == recipient and each.action in actions), None)
 
@@ -60,7 +60,7 @@ def check_custodians(manifest: Manifest, records: Iterable[Record], *, where: st
     Raise IntegrityFault if it has others. A person with access to the manifest could otherwise become a custodian of
     the next identity. `where` names the manifest.
     """
-    sealed = last(records, manifest.recipient, Action.SEALED)
+    sealed = last(records, manifest.recipient, GlassAction.SEALED)
     if sealed is None:
         return False
     keys = {each.name: each.key for each in manifest.group.custodians}
@@ -75,11 +75,11 @@ def check_custodians(manifest: Manifest, records: Iterable[Record], *, where: st
 def due(manifest: Manifest, records: Sequence[Record], *, now: float) -> list[str]:
     """Return what has to be done with a break-glass identity, one sentence each. `now` is in Unix seconds."""
     found = []
-    if opened := last(records, manifest.recipient, Action.OPENED, Action.PASSED):
+    if opened := last(records, manifest.recipient, GlassAction.OPENED, GlassAction.PASSED):
         found.append(f"rotate it, because it was {opened.action} on {iso_time(opened.at)[:10]}: break-glass rotate")
-    if manifest.replaces and not last(records, manifest.recipient, Action.ROTATED):
+    if manifest.replaces and not last(records, manifest.recipient, GlassAction.ROTATED):
         found.append("finish the rotation: break-glass rotate")
-    drilled = last(records, manifest.recipient, Action.DRILLED)
+    drilled = last(records, manifest.recipient, GlassAction.DRILLED)
     if drilled is None or drilled.at < now - DRILL_EVERY:
         found.append(f"hold a drill, because none passed in the last {DRILL_EVERY / DAY:.0f} days: break-glass drill")
     return found

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.break_glass.history import Record
+from mfa_kit.break_glass.uses import Record
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.break_glass.glass_options import GLASS_DIR
 from mfa_kit.cli.options import Verb
