@@ -27,6 +27,10 @@ class BackupHistory(Protocol):
         """
         ...
 
+    def makers(self) -> Mapping[tuple[str, str], str]:
+        """Return the computer that made each device, by run and serial. Without a shared ledger, this is empty."""
+        ...
+
 
 def device_backups(
     devices: Iterable[Device], *, journal: Journal, vault: Vault, records: BackupHistory
@@ -42,6 +46,7 @@ def _device_backups(
     devices: Iterable[Device], journal: Journal, vault: Vault, records: BackupHistory
 ) -> Iterator[DeviceBackup]:
     made, opened, drills = records.confirmed_devices(), records.last_opened(), records.drills()
+    makers = records.makers()
     for device in devices:
         if device.user is None or device.serial not in made:
             continue
@@ -58,4 +63,5 @@ def _device_backups(
             made=entry.began,
             opened=opened.get(recorded_place(file).name) if file else None,
             drilled=drills.get(backup_name(recorded_place(file))) if file else None,
+            computer=makers.get((entry.run, device.serial)),
         )

@@ -45,7 +45,8 @@ class DeviceBackup:
 
     `file` is the path or URL where the backup is or should be, or None if the device was created without a backup.
     `there` says whether the backup exists, and `made` when the device was created. `opened` is when the backup was last
-    decrypted, and `drilled` is when it last passed a test; each is None if that never happened.
+    decrypted, and `drilled` is when it last passed a test; each is None if that never happened. `computer` is the
+    computer that created the device, or None if the ledger is not shared.
     """
 
     serial: str
@@ -55,6 +56,7 @@ class DeviceBackup:
     made: float
     opened: float | None = None
     drilled: float | None = None
+    computer: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator
 
-from mfa_kit.account.snapshot import Part
+from mfa_kit.account.snapshot import DeviceBackup, Part
 from mfa_kit.account.wording import command
 from mfa_kit.audit.finding import DAY, Finding, NotApplicable, Observation, Scene, Severity, audit_rule
 
@@ -45,6 +45,15 @@ def _not_applicable(scene: Scene) -> Iterator[NotApplicable]:
         yield NotApplicable("this computer created none of the devices")
 
 
+def _made_on(one: DeviceBackup) -> str:
+    """Return the computer that made the device of a backup, if computers share the ledger."""
+    return f" from {one.computer}" if one.computer else ""
+
+
+def _where(one: DeviceBackup) -> str:
+    return "any computer" if one.computer else "this computer"
+
+
 @audit_rule(
     "backups.there", Severity.HIGH, "Every device created on this computer has its backup", needs=(Part.BACKUPS,)
 )
@@ -53,7 +62,7 @@ def backups_there(scene: Scene) -> Iterator[Observation]:
     yield from _not_applicable(scene)
     for one in scene.snapshot.backups:
         if not one.there:
-            where = f"its backup is not at {one.file}" if one.file else "it was created without a backup"
+            where = f"its backup{_made_on(one)} is not at {one.file}" if one.file else "it was created without a backup"
             yield Finding(
                 subject=one.serial,
                 evidence=f"{where}: if {one.user} loses the device, the secret cannot be restored",
@@ -74,7 +83,8 @@ def backups_verified(scene: Scene) -> Iterator[Observation]:
         if one.there and one.opened is None and one.file:
             yield Finding(
                 subject=one.serial,
-                evidence="its backup was never decrypted on this computer, so it is unknown whether the backup works",
+                evidence=f"its backup{_made_on(one)} was never decrypted on {_where(one)}, so it is unknown whether "
+                "the backup works",
                 remedy=(f"{IDENTITY} mfa-kit backup verify -i IDENTITY {shlex.quote(one.file)}",),
             )
 
@@ -89,6 +99,6 @@ def backups_drilled(scene: Scene) -> Iterator[Observation]:
             how = "not tested for" if one.drilled else "never tested in"
             yield Finding(
                 subject=one.serial,
-                evidence=f"its backup was {how} {scene.days(since)} days",
+                evidence=f"its backup{_made_on(one)} was {how} {scene.days(since)} days",
                 remedy=(f"{IDENTITY} mfa-kit backup drill -i IDENTITY {shlex.quote(one.file)}",),
             )

@@ -16,6 +16,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.status_line import counting
 from mfa_kit.core.models import backup_name
 from mfa_kit.core.places import Place
+from mfa_kit.core.recorders import Recorders
 from mfa_kit.core.stopping import Stop
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment import device_status as use_case
@@ -48,7 +49,7 @@ def status(
     With several accounts, list only the kind and the date of each device.
     """
     with backups.open_records(settings) as records:
-        drills = records.drills()
+        drills, recorders = records.drills(), records.computers.recorders()
     stop = Stop()
     with open_desk(settings, METHODS, vault=open_vault(settings, backup_dir), stop=stop) as (desk, caller):
         with settings.progress.showing("listing users"):
@@ -59,7 +60,11 @@ def status(
             with counting(settings.progress, "reading users", looked, len(names)) as counted:
                 found = list(counted)
         since = time.time() - drilled_within
-        rows = [_row(each, drills, since=since) for devices in found for each in devices]
+        rows = [
+            {**_row(each, drills, since=since), **(_computer_cells(each, recorders) if recorders else {})}
+            for devices in found
+            for each in devices
+        ]
         if due := sum(bool(row["drill_due"]) for row in rows):
             days = f"{drilled_within / 86400:g} days"
             desk.progress.note(f"backups not tested for {days}: {due}; to test them: mfa-kit backup drill -i IDENTITY")
@@ -67,7 +72,7 @@ def status(
             "status",
             rows,
             empty=f"account {caller.account} has no users",
-            narrow=("user", "kind", "device", "since", "drill_due"),
+            narrow=("user", "kind", "device", "since", "drill_due", "computer"),
         )
     return 0
 
@@ -92,4 +97,13 @@ def _row(has: use_case.DeviceStatus, drills: Mapping[str, float], *, since: floa
         "drilled": iso_time(drilled) if drilled else None,
         "drill_due": drill_due(backup, drills, since=since) if backup else None,
         "certifications": has.certifications,
+    }
+
+
+def _computer_cells(has: use_case.DeviceStatus, recorders: Recorders) -> ResultRow:
+    """Return the cells that only a shared ledger can fill: the computers that made the device and tested its backup."""
+    return {
+        "made": has.made_for(recorders),
+        "computer": has.maker(recorders),
+        "drilled_on": recorders.drills.get(backup_name(Path(has.backup))) if has.backup else None,
     }

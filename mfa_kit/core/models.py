@@ -22,7 +22,8 @@ ACCOUNT_ID = re.compile(r"[0-9]{12}")
 # ID.
 RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 # The name of a lock, with which only one process at a time works on a part of a rollout: the SHA-256 of the plan, the
-# ID of the account and, if the account's users are divided into parts, the number of the part.
+# ID of the account and, if the account's users are divided into parts, the number of the part. The name of a reserved
+# token has the same form, with the SHA-256 of its serial.
 WORK = re.compile(r"[0-9a-f]{64}-\d{12}(-\d+)?", re.ASCII)
 
 # Tags of a device: the run that created it, its user, its enrollment method, and the hardware that stores its secret.

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from mfa_kit.core.errors import AccessDenied, NoSuchEntity
 from mfa_kit.core.models import Caller, Device, DeviceType, Purpose
+from mfa_kit.core.recorders import Recorders
 from mfa_kit.enrollment.devices import recorded_entry
 from mfa_kit.enrollment.ports import Desk
 
@@ -23,7 +24,8 @@ class DeviceStatus:
 
     `made` says which computer made the device. `backup` is the path of the device's backup, or None if this computer
     finds none. `certifications` are those that IAM reports for a security key, such as `FIDO L1`; None if the device is
-    not a security key, or if the certifications could not be read.
+    not a security key, or if the certifications could not be read. `run` is the run that made the device, or None if
+    that is unknown.
     """
 
     user: str
@@ -31,6 +33,16 @@ class DeviceStatus:
     made: MadeBy | None = None
     backup: str | None = None
     certifications: tuple[str, ...] | None = None
+    run: str | None = None
+
+    def maker(self, recorders: Recorders) -> str | None:
+        """Return the computer that made the device, or None if no computer recorded it."""
+        return recorders.devices.get((self.run or "", self.device.serial)) if self.device else None
+
+    def made_for(self, recorders: Recorders) -> MadeBy | None:
+        """Return `made` for a journal that computers share, in which any of them may have recorded the device."""
+        here = self.maker(recorders) == recorders.here
+        return MadeBy.ELSEWHERE if self.made is MadeBy.HERE and not here else self.made
 
 
 def read_status(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
@@ -67,6 +79,7 @@ def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> DeviceStat
         made=made,
         backup=desk.vault.find(entry) if entry else None,
         certifications=_certifications(device, user, desk=desk),
+        run=entry.run if entry else None,
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from mfa_kit.core.interaction import Progress
     from mfa_kit.core.models import Backup, Caller, Device, Enrolled, Entry, Intent, Mark, Registered
     from mfa_kit.core.otp import Created, KeyUri, Pair
@@ -269,8 +271,19 @@ class Journal(Protocol):
         """Return whether the run is alive, which means that a process holds the lock of the run."""
         ...
 
+    def claimed(self, work: str) -> AbstractContextManager[bool]:
+        """Return a context that takes the lock of a piece of work, such as a reserved key, and yields True.
+
+        If another process may hold the lock, it yields False. `work` has the form of `WORK` in core/models.
+        """
+        ...
+
     def made(self, account: str) -> list[Entry]:
         """Return the last entry of each device that this computer made, or is making, in an account."""
+        ...
+
+    def entries(self, account: str) -> list[Entry]:
+        """Return all entries of an account in the order of their runs, those of removed devices included."""
         ...
 
     def recipients(self, account: str) -> Mapping[str, str]:

@@ -29,7 +29,8 @@ class RowResult:
 
     `cause` is the name of the class of the error, or "" without an error. `reason` explains the outcome, and may be "".
     `device` is the serial or ARN of the user's device, `backup` the path of the device's backup, and `run` the ID of
-    the run that made the device; each is None if unknown.
+    the run that made the device; each is None if unknown. `computer` is the computer that made the device or where the
+    user failed, if the ledger is shared and has it.
     """
 
     user: str
@@ -39,6 +40,7 @@ class RowResult:
     device: str | None = None
     backup: str | None = None
     run: str | None = None
+    computer: str | None = None
 
     @classmethod
     def of_error(cls, intent: Intent, error: MfaKitError, *, run: str | None = None) -> "RowResult":

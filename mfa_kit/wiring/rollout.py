@@ -2,13 +2,14 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files import rollout_files
+from mfa_kit.adapters.ledger.computers import Computers
 from mfa_kit.adapters.ledger.failures import Failures
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
@@ -18,6 +19,7 @@ from mfa_kit.enrollment.backup_alone import BackupAlone
 from mfa_kit.enrollment.pacing import InTurn, Pace
 from mfa_kit.enrollment.ports import Desk, Vault
 from mfa_kit.rollout.execution import Execution
+from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.plan_file import CREATE, is_index, parse_plan, plan_digest
 from mfa_kit.rollout.roster import Roster, parse_roster
@@ -53,6 +55,28 @@ class RolloutPorts:
     def failures(self, digest: str) -> Failures:
         """Return the ledger's records of a plan's failures. `digest` is the SHA-256 of the plan's file in hex."""
         return Failures(self.ledger, plan=digest)
+
+    @property
+    def shared(self) -> bool:
+        """Whether several computers share the ledger."""
+        return self.ledger.shared
+
+    def with_computers(self, results: Sequence[RowResult], digest: str) -> list[RowResult]:
+        """Return the results of a plan, each with the computer that the shared ledger has for it.
+
+        `digest` is the SHA-256 of the plan's file in hex. Without a shared ledger, return the results unchanged.
+        """
+        computers = Computers(self.ledger)
+        made, failed = computers.of_devices({each.run for each in results if each.run}), computers.of_failures(digest)
+        return [
+            replace(
+                each,
+                computer=failed.get(each.user)
+                if each.outcome is RowOutcome.FAILED
+                else made.get((each.run or "", each.device or "")),
+            )
+            for each in results
+        ]
 
     def execution(self, *, workers: int, max_failures: int | None = None) -> Execution:
         """Return an Execution with `workers` threads, plus some threads that encrypt while others wait for AWS.

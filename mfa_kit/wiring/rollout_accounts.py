@@ -84,6 +84,11 @@ class AccountRollouts:
             sleep=stop.sleep,
         )
 
+    @property
+    def shared(self) -> bool:
+        """Whether several computers share the ledger."""
+        return self.organization.ledger.shared
+
     def record_run(self, account: PlannedAccount, run: str, *, at: float) -> None:
         """Record that a run of an account's plan begins. `at` is the current Unix time by AWS's clock."""
         record_run(self.organization.ledger, account.sha256, run, at=at)

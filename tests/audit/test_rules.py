@@ -277,6 +277,20 @@ def test_backups_of_this_computer(rule: str, backups: Any, result: RuleResult) -
         assert [each.subject for each in answer.findings] == [ALICE, ALICE + "2"]
 
 
+def test_findings_about_backups_name_the_computer_that_made_the_device() -> None:
+    """A snapshot has it only if computers share the ledger."""
+
+    def shared(devices: tuple[Device, ...]) -> tuple[DeviceBackup, ...]:
+        return tuple(replace(each, computer="desk-a") for each in unopened(devices))
+
+    snapshot, _ = taken(sound(), backups=shared)
+    [finding, *_] = ask(snapshot, "backups.verified").findings
+    assert finding.evidence.startswith("its backup from desk-a was never decrypted on any computer")
+    lost = replace(snapshot, backups=tuple(replace(each, there=False) for each in snapshot.backups))
+    [finding, *_] = ask(lost, "backups.there").findings
+    assert finding.evidence.startswith("its backup from desk-a is not at ")
+
+
 def test_every_rule_was_seen_to_fail_and_to_pass() -> None:
     """A rule that was never seen to fail may check nothing."""
     rules = {rule.id for rule in registry.RULES}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import mfa_kit
+from mfa_kit.account.reconciling import Discrepancy
 from mfa_kit.adapters.ledger.history import LogLine
 from mfa_kit.cli import forms, messages
 from mfa_kit.cli.key.list_keys import NARROW as NARROW_KEYS
@@ -41,7 +42,11 @@ ROWS: dict[str, dict[str, object]] = {
     "orphans-clean": {"device": ARN, "ended": "removed", "why": SAID},
     "ledger": {
         "at": AT, "what": "CreateVirtualMFADevice", "answer": "ConcurrentModification", "user": USER, "device": ARN,
-        "file": FILE, "reference": "3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+        "file": FILE, "reference": "3f2504e0-4f89-11d3-9a0c-0305e82c3301", "computer": None,
+    },
+    "ledger-reconcile": {
+        "difference": "device is not in the ledger", "user": USER, "device": ARN, "run": RUN, "file": FILE,
+        "detail": SAID,
     },
     "backup-list": {"account": "123456789012", "user": USER, "device": USER, "made": AT, "file": FILE},
     "backup-verify": {"file": FILE, "opens": False, "label": f"Amazon Web Services:{USER}@123456789012", "fault": SAID},
@@ -83,8 +88,19 @@ ROWS: dict[str, dict[str, object]] = {
     "verify-fido2": {"check": "attestation chain", "result": "FAIL", "detail": SAID, "source": "WebAuthn L3, 6.5.2"},
     "verify-token-find": {"serial": "2308524500123", "clock": SAID, "offset_steps": -4, "offset_s": -120},
 }  # fmt: skip
+# The additional fields of a row if computers share the ledger.
+COMPUTER = "desk-07.berlin.example.com"
+SHARED: dict[str, dict[str, object]] = {
+    **{
+        name: {"computer": COMPUTER}
+        for name in ("ledger", "token-list", "rollout-status", "backup-recipients", "backup-exposed")
+    },
+    "status": {"computer": COMPUTER, "drilled_on": COMPUTER},
+    "key-list": {"users": [USER], "computers": [COMPUTER]},
+}
 # Lists whose rows have the fields of a value, and not of a literal in the verb's folder.
 OF_VALUES = {
+    "ledger-reconcile": tuple(each.name for each in dataclasses.fields(Discrepancy)),
     "rollout-status": COLUMNS,
     "ledger": tuple(each.name for each in dataclasses.fields(LogLine)),
     # The table leaves out `already`.
@@ -134,13 +150,14 @@ NARROW = {schema: narrow for schema, narrow, _ in sorted(lists(), key=lambda eac
 FOLDERS = {schema: folder for schema, _, folder in lists()}
 
 
-@pytest.mark.parametrize("schema", ROWS)
+@pytest.mark.parametrize(
+    ("schema", "row"), [*ROWS.items(), *((name, {**ROWS[name], **more}) for name, more in SHARED.items())]
+)
 def test_every_table_fits_80_columns(
-    schema: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    schema: str, row: dict[str, object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first line has the names of the columns, and the table does not become a list of fields."""
     monkeypatch.setattr(forms, "window_width", lambda _: 80)
-    row = ROWS[schema]
     Output("table").many(schema, [row, row], empty="", narrow=NARROW[schema])  # type: ignore[list-item]
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
@@ -156,7 +173,7 @@ def test_the_rows_here_have_the_fields_of_the_verb(schema: str) -> None:
         assert names == OF_VALUES[schema]
     else:
         assert consists_of(names, literals(FOLDERS[schema]))
-    assert {*NARROW[schema]} <= {*names}
+    assert {*NARROW[schema]} <= {*names, *SHARED.get(schema, ())}
 
 
 def test_every_list_has_a_row_here() -> None:

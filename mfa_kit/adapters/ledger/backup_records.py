@@ -7,10 +7,10 @@ old file may still exist. The copy that only the user can decrypt is a separate 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from mfa_kit.adapters.ledger.computers import OWN, Computers
 from mfa_kit.adapters.ledger.tables import Tables
 from mfa_kit.core.models import Seal
 
-OWN = "users/"
 SEAL = """
     insert into seals (backup, recipient, since) select $1, $2, cast($3 as double precision)
     where not exists (select 1 from seals where backup = $1 and recipient = $2 and until is null)
@@ -28,6 +28,11 @@ class BackupRecords:
 
     def __init__(self, tables: Tables, *, now: float) -> None:
         self._tables, self._now = tables, now
+
+    @property
+    def computers(self) -> Computers:
+        """The computers that recorded the rows of the ledger."""
+        return Computers(self._tables)
 
     def record_sealed(self, backups: Collection[str], recipients: Sequence[str], *, own: str | None = None) -> None:
         """Record that these recipients can decrypt the backups. The backup files need not exist yet.
@@ -68,6 +73,10 @@ class BackupRecords:
         """Return when each backup last passed a test, in Unix seconds. The keys are names of backup files."""
         sql = "select backup, max(at) from drills where result = 'proved' group by backup"
         return dict(self._tables.select(sql, types="text time"))
+
+    def makers(self) -> dict[tuple[str, str], str]:
+        """Return the computer that made each device, by run and serial. Without a shared ledger, this is empty."""
+        return self.computers.of_devices()
 
     def confirmed_devices(self) -> set[str]:
         """Return the serials of the devices with a confirmed journal entry.

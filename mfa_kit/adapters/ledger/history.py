@@ -6,21 +6,25 @@ from dataclasses import dataclass
 from mfa_kit.adapters.ledger.tables import SqlRow
 from mfa_kit.core.models import Purpose, Reached
 
-HISTORY = """
-    select at, what, answer, "user", device, file, reference from (
-        select at, operation as what, answer, "user", serial as device, file, request_id as reference from events
+_HISTORY = """
+    select at, what, answer, "user", device, file, reference, computer from (
+        select at, operation as what, answer, "user", serial as device, file, request_id as reference,
+            {computer} as computer from events
         union all
-        select ends.at, ends.verb, ends.reached, intent ->> 'user', serial, backup, run
+        select ends.at, ends.verb, ends.reached, intent ->> 'user', serial, backup, run, {end}
             from ends join journal using (run, serial)
         union all
-        select at, verb, reached, intent ->> 'user', serial, backup, run from journal
+        select at, verb, reached, intent ->> 'user', serial, backup, run, {computer} from journal
             where reached not in ('confirmed', 'undone', 'revoked')
     ) as happened
     where at >= $1 and (cast($2 as text) is null or "user" = $2 or "user" is null and device in (
         select serial from journal where intent ->> 'user' = $2
     )) order by at
 """
-HISTORY_TYPES = "time text text text? text? text? text?"
+# Only the rows of a shared ledger name the computer that recorded them.
+HISTORY = _HISTORY.format(computer="null", end="null")
+SHARED_HISTORY = _HISTORY.format(computer="computer", end="ends.computer")
+HISTORY_TYPES = "time text text text? text? text? text? text?"
 # Readable words for the purpose of a run and for its progress.
 WORDS: dict[str, str] = {
     Purpose.ENROLL: "enrollment",
@@ -42,7 +46,8 @@ WORDS: dict[str, str] = {
 class LogLine:
     """One line of the log as it is shown: a call, or the state that a run reached with a device.
 
-    `at` is in Unix seconds. `reference` is a request ID or a run ID.
+    `at` is in Unix seconds. `reference` is a request ID or a run ID. `computer` is the computer that recorded it, or
+    None if the ledger is not shared.
     """
 
     at: float
@@ -52,10 +57,11 @@ class LogLine:
     device: str | None
     file: str | None
     reference: str | None
+    computer: str | None = None
 
 
 def happened(rows: Iterable[SqlRow]) -> list[LogLine]:
-    """Convert rows of the query HISTORY to log lines, with the readable words in WORDS instead of codes.
+    """Convert rows of HISTORY or SHARED_HISTORY to log lines, with the readable words in WORDS instead of codes.
 
     A code that is not in WORDS, such as the name of an IAM operation, is not changed.
     """
@@ -68,8 +74,9 @@ def happened(rows: Iterable[SqlRow]) -> list[LogLine]:
             device=device,
             file=file,
             reference=reference,
+            computer=computer,
         )
-        for at, what, answer, user, device, file, reference in rows
+        for at, what, answer, user, device, file, reference, computer in rows
     ]
 
 

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Self
 
 from mfa_kit.adapters.ledger.column_types import check_types
-from mfa_kit.adapters.ledger.history import HISTORY, HISTORY_TYPES, LogLine, happened
+from mfa_kit.adapters.ledger.history import HISTORY, HISTORY_TYPES, SHARED_HISTORY, LogLine, happened
 from mfa_kit.adapters.ledger.journal_rows import COLUMNS, entry_of, intent_json
 from mfa_kit.adapters.ledger.tables import DamagedRow, Database, RowChange, SqlRow
 from mfa_kit.core.errors import IntegrityFault, UsageFault
@@ -31,6 +31,11 @@ class Ledger:
 
     def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
         self._database, self._clock = database, clock
+
+    @property
+    def shared(self) -> bool:
+        """Whether several computers share the ledger."""
+        return self._database.shared
 
     def __enter__(self) -> Self:
         return self
@@ -96,6 +101,10 @@ class Ledger:
         entries = self._entries(f"verb = '{Purpose.ENROLL}' and reached <> '{Reached.UNDONE}'")
         return list({each.intent.serial: each for each in entries if each.intent.account == account}.values())
 
+    def entries(self, account: str) -> list[Entry]:
+        """Return all journal entries of an account in the order of their runs, those of removed devices included."""
+        return [each for each in self._entries("true") if each.intent.account == account]
+
     def recipients(self, account: str) -> dict[str, str]:
         """Return, by user name, the recipient of the user's own copies of backups: the latest one if it has changed."""
         intents = [each.intent for each in self._entries(f"reached <> '{Reached.UNDONE}'")]
@@ -125,8 +134,8 @@ class Ledger:
         """Take the lock of a piece of work until the end of the context, and yield True.
 
         If another process could hold the lock, yield False instead. The lock is free as soon as that process ends, so
-        this process can then continue the work. `work` is a part of a rollout; `WORK` in core/models is the pattern of
-        such names.
+        this process can then continue the work. `work` is a part of a rollout or a reserved token; `WORK` in
+        core/models is the pattern of such names.
         """
         with self._borrowed(work) as free:
             yield free
@@ -171,7 +180,8 @@ class Ledger:
 
         With `user`, return only those that concern this user.
         """
-        return happened(self.select(HISTORY, (since, user), types=HISTORY_TYPES))
+        sql = SHARED_HISTORY if self.shared else HISTORY
+        return happened(self.select(sql, (since, user), types=HISTORY_TYPES))
 
     def select(self, sql: str, values: Sequence[object] = (), *, types: str) -> list[SqlRow]:
         """Run a select statement for a module with its own tables in the ledger, and return the rows.

@@ -44,6 +44,7 @@ def _numbered(sql: str) -> str:
 class SqliteDatabase:
     """A Database in a SQLite file. Opening a file that an older version of mfa-kit made migrates it."""
 
+    shared = False
     record = """
         insert into journal (run, serial, verb, reached, intent, backup, at, since, sealed)
             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)

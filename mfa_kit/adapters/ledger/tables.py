@@ -21,6 +21,11 @@ class DamagedRow(Exception):
 class Tables(Protocol):
     """The tables of the ledger. Methods raise IntegrityFault if its database cannot be used."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether several computers share the ledger. Its rows then have a column `computer`."""
+        ...
+
     def select(self, sql: str, values: Sequence[object] = (), *, types: str) -> list[SqlRow]:
         """Run a select statement and return the rows. `types` names the type of each column, as in `check_types`."""
         ...
@@ -38,6 +43,8 @@ class Database(Protocol):
 
     # The statement that records how far an entry has progressed, with the values of `Ledger.record`.
     record: str
+    # Whether several computers share the database. Its rows then have a column `computer`.
+    shared: bool
 
     def faults(self) -> AbstractContextManager[None]:
         """Convert errors of the database, and DamagedRow, to IntegrityFault."""

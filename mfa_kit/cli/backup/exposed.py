@@ -25,6 +25,8 @@ def exposed(*, recipient: str, backup_dir: Place | None, settings: Settings, out
     """List the devices to replace after a private key was lost, even if their backups have been re-encrypted."""
     with backups.open_records(settings) as records:
         seals, gone = records.seals(), {backup_name(Path(path)) for path in records.gone()}
+        computers = records.computers
+        by = computers.of_backups()
     here = without_copies(backups.list_backups(settings, backup_dir, own=True))
     names = {each.name for each in here}
     elsewhere = backups.backups_named(sorted({seal.backup for seal in seals} - names))
@@ -35,11 +37,13 @@ def exposed(*, recipient: str, backup_dir: Place | None, settings: Settings, out
     if found:
         settings.progress.note("replace each device: mfa-kit replace USER --mfa-device DEVICE")
     rows = [_row(each, is_here=each.backup.name in names) for each in found]
+    if computers.shared:
+        rows = [{**row, "computer": by.get(each.backup.name)} for row, each in zip(rows, found, strict=True)]
     output.many(
         "backup-exposed",
         rows,
         empty="no backup was encrypted to this key",
-        narrow=("user", "device", "since", "until", "recorded"),
+        narrow=("user", "device", "since", "until", "recorded", "computer"),
     )
 
 

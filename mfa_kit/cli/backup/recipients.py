@@ -7,6 +7,7 @@ from mfa_kit.cli.backup.choice import of_user, without_copies
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring import backup as backups
@@ -22,11 +23,12 @@ UNKNOWN = (
 @click.argument("user", required=False)
 @BACKUP_DIR
 def recipients(*, user: str | None, backup_dir: Place | None, settings: Settings, output: Output) -> None:
-    """Show who can decrypt which backup, as recorded on this computer."""
+    """Show who can decrypt which backup, as recorded in the ledger."""
     with backups.open_records(settings) as records:
-        seals = records.seals()
+        seals, computers = records.seals(), records.computers
+        by = computers.of_backups()
     found = of_user(user, without_copies(backups.list_backups(settings, backup_dir, own=True)))
-    rows = [
+    rows: list[ResultRow] = [
         {
             "account": each.backup.account,
             "user": each.backup.user,
@@ -36,7 +38,9 @@ def recipients(*, user: str | None, backup_dir: Place | None, settings: Settings
         }
         for each in known_recipients(found, seals)
     ]
+    if computers.shared:
+        rows = [{**row, "computer": by.get(each.name)} for row, each in zip(rows, found, strict=True)]
     if any(row["recipients"] is None for row in rows):
         settings.progress.alert(UNKNOWN)
     empty = f"no backups{f' of {user}' if user else ''} in {place_of(backup_dir)}"
-    output.many("backup-recipients", rows, empty=empty, narrow=("user", "device", "made", "recipients"))
+    output.many("backup-recipients", rows, empty=empty, narrow=("user", "device", "made", "recipients", "computer"))

@@ -6,6 +6,7 @@ import click
 
 from mfa_kit.cli.key.plugged_rows import PluggedRows, look
 from mfa_kit.cli.key.sources import FidoSource, KeyRow, OathSource, complain
+from mfa_kit.cli.key.users import key_users, user_cells
 from mfa_kit.cli.key_options import ALLOW_OLDER, MDS, MDS_ROOT, PASSWORD_STDIN, PIN_STDIN, WHICH
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
@@ -47,6 +48,7 @@ def info(
     plugged = look((FidoSource(fido, count=count), OathSource(oath, beside=fido.find_same_device)))
     chosen = _choose(wanted, plugged, settings.interaction)
     row, failed = _read(chosen)
+    row |= user_cells(chosen, key_users(settings))
     if len(failed) == len(chosen.details):
         raise failed[0]
     # A reader or USB device that does not answer may belong to the chosen key.

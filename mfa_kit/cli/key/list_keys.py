@@ -8,18 +8,20 @@ import click
 
 from mfa_kit.cli.key.plugged_rows import look
 from mfa_kit.cli.key.sources import FidoSource, KeySource, OathSource, complain
+from mfa_kit.cli.key.users import key_users, user_cells
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.interaction import Progress
+from mfa_kit.wiring.key_users import KeyUsers
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.security_keys import SecurityKeys
 from mfa_kit.wiring.settings import Settings
 
 # Seconds between two checks for a change.
 WATCH = 0.3
-NARROW = ("key", "serial", "firmware", "where", "fido_pin", "oath_password")
+NARROW = ("key", "serial", "firmware", "where", "fido_pin", "oath_password", "users", "computers")
 
 
 def sources_of(settings: Settings) -> tuple[KeySource, ...]:
@@ -37,7 +39,8 @@ def list_keys(*, watch: bool, settings: Settings, output: Output) -> None:
     sources, progress = sources_of(settings), settings.progress
     # The state is read before the keys, so that a key inserted in between is noticed later.
     state = _state(sources) if watch else []
-    rows, faults = _look(sources)
+    users = key_users(settings)
+    rows, faults = _look(sources, users)
     if not watch:
         _print_list(rows, faults, output=output, progress=progress)
         return
@@ -45,7 +48,7 @@ def list_keys(*, watch: bool, settings: Settings, output: Output) -> None:
     lines = output._replace(form="jsonl") if output.form == "json" else output
     for row in rows:
         lines.one("key-watch", {"event": "there", **row})
-    _watch(sources, rows, state, output=lines, progress=progress)
+    _watch(sources, rows, state, users=users, output=lines, progress=progress)
 
 
 def _print_list(
@@ -63,9 +66,10 @@ def _state(sources: Sequence[KeySource]) -> list[object]:
     return [source.state() for source in sources]
 
 
-def _look(sources: Sequence[KeySource]) -> tuple[list[ResultRow], list[MfaKitError]]:
+def _look(sources: Sequence[KeySource], users: KeyUsers | None) -> tuple[list[ResultRow], list[MfaKitError]]:
     plugged = look(sources)
-    return _alike([row.cells() for row in plugged.rows]), [*plugged.faults, *plugged.missing]
+    rows = [{**row.cells(), **user_cells(row, users)} for row in plugged.rows]
+    return _alike(rows), [*plugged.faults, *plugged.missing]
 
 
 def _alike(rows: Sequence[ResultRow]) -> list[ResultRow]:
@@ -79,19 +83,21 @@ def _watch(
     rows: list[ResultRow],
     state: list[object],
     *,
+    users: KeyUsers | None,
     output: Output,
     progress: Progress,
 ) -> None:
     """Print each key that is plugged in or removed, until Ctrl-C.
 
-    `rows` are the keys at the start, and `state` has the states of the sources at the start.
+    `rows` are the keys at the start, and `state` has the states of the sources at the start. `users` are the users of
+    keys in a shared ledger.
     """
     while True:
         time.sleep(WATCH)
         if (now := _state(sources)) == state:
             continue
         state, before = now, rows
-        rows, faults = _look(sources)
+        rows, faults = _look(sources, users)
         complain(faults, progress)
         for event, some, others in (("removed", before, rows), ("plugged in", rows, before)):
             for row in some:

@@ -22,6 +22,9 @@ SINCE = click.option(
 def history_rows(settings: Settings, user: str | None, since: float) -> list[ResultRow]:
     """Return a row for each event of a user, or of all users if `user` is None, oldest first.
 
-    `since` is the Unix time at which the list begins. The field `at` is ISO 8601 in UTC.
+    `since` is the Unix time at which the list begins. The field `at` is ISO 8601 in UTC. Only the rows of a shared
+    ledger have the field `computer`.
     """
-    return [{**asdict(event), "at": iso_time(event.at)} for event in ledger.history(settings, user, since)]
+    shared = settings.ledger is not None
+    rows = ({**asdict(event), "at": iso_time(event.at)} for event in ledger.history(settings, user, since))
+    return [{name: cell for name, cell in row.items() if shared or name != "computer"} for row in rows]

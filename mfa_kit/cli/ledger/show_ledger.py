@@ -17,5 +17,5 @@ def show_ledger(*, user: str | None, since: float, settings: Settings, output: O
         "ledger",
         history.history_rows(settings, user, since),
         empty="no entries",
-        narrow=("at", "what", "answer", "user", "device"),
+        narrow=("at", "what", "answer", "user", "device", "computer"),
     )

@@ -55,13 +55,14 @@ def show_index(
             one = planned[account.id]
             progress = AccountProgress(progress=settings.progress, id=account.id, label=account.label)
             ports = rollouts.enter(account, progress=progress)
-            return look_up_status(
+            found = look_up_status(
                 one.plan,
                 holders=ports.execution(workers=workers).list_holders(),
                 look=lambda users: look_up_counted(users, ports.desk, workers=workers, progress=progress),
                 failures=ports.failures(one.planned.sha256).by_user(),
                 desk=ports.desk,
             )
+            return ports.with_computers(found, one.planned.sha256)
 
         ready = [each.work.account for each in planned.values() if not each.work.why]
         with visiting(rollouts.organization, look, progress=settings.progress, accounts=ready) as found:
@@ -71,30 +72,40 @@ def show_index(
     missing = [each.work for each in planned.values() if each.work.why and each.work.account.state is None]
     for gone, why in by_reason((work.account, work.why) for work in missing):
         settings.progress.alert(f"{UNKNOWN}: {accounts_in_words(gone)}: {why}")
-    _print(index, visits, at=now, lab=lab, output=output)
+    _print(index, visits, at=now, lab=lab, shared=rollouts.shared, output=output)
     return exit_code(visits, findings=bool(missing))
 
 
 def _print(
-    index: RolloutIndex, visits: Sequence[Visit[list[RowResult]]], *, at: float, lab: bool, output: Output
+    index: RolloutIndex,
+    visits: Sequence[Visit[list[RowResult]]],
+    *,
+    at: float,
+    lab: bool,
+    shared: bool,
+    output: Output,
 ) -> None:
     if output.is_html:
         output.text(index_page(index, [_status(visit) for visit in visits], at=at, lab=lab))
     else:
         output.many(
             "rollout-status-account",
-            [row for visit in visits for row in _rows(visit)],
+            [row for visit in visits for row in _rows(visit, shared=shared)],
             empty="the plans are empty",
-            narrow=("account_name", "user", "outcome", "cause", "reason"),
+            narrow=("account_name", "user", "outcome", "cause", "reason", "computer"),
         )
 
 
-def _rows(visit: Visit[list[RowResult]]) -> Sequence[ResultRow]:
-    """Return the rows of an account's users. If the account was not read, return one row with the reason."""
+def _rows(visit: Visit[list[RowResult]], *, shared: bool) -> Sequence[ResultRow]:
+    """Return the rows of an account's users. If the account was not read, return one row with the reason.
+
+    If the ledger is `shared`, each row has the computer.
+    """
     cells = account_cells(visit)
     if visit.found is None:
-        return [{**cells, **dict.fromkeys(COLUMNS), "outcome": state_of(visit), "reason": visit.why}]
-    return [{**cells, **result_row(each), "reason": _reason(each, visit)} for each in visit.found]
+        names = (*COLUMNS, *(["computer"] if shared else []))
+        return [{**cells, **dict.fromkeys(names), "outcome": state_of(visit), "reason": visit.why}]
+    return [{**cells, **result_row(each, shared=shared), "reason": _reason(each, visit)} for each in visit.found]
 
 
 def _reason(result: RowResult, visit: Visit[list[RowResult]]) -> str | None:

@@ -50,8 +50,8 @@ def status(
             return 0
         output.many(
             "rollout-status",
-            [result_row(each) for each in found],
+            [result_row(each, shared=ports.shared) for each in ports.with_computers(found, digest)],
             empty="the plan is empty",
-            narrow=("user", "outcome", "cause", "reason"),
+            narrow=("user", "outcome", "cause", "reason", "computer"),
         )
     return 0

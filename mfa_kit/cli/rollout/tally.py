@@ -126,9 +126,9 @@ def outcome_name(outcome: RowOutcome) -> str:
     return outcome.value.replace("-", "_").replace(" ", "_")
 
 
-def result_row(result: RowResult) -> dict[str, str | None]:
-    """Return a result as a row for output. Empty cells are None."""
-    return {name: getattr(result, name) or None for name in COLUMNS}
+def result_row(result: RowResult, *, shared: bool = False) -> dict[str, str | None]:
+    """Return a result as a row for output. Empty cells are None. With `shared`, the row has the computer too."""
+    return {name: getattr(result, name) or None for name in (*COLUMNS, *(["computer"] if shared else []))}
 
 
 def exit_code(tally: Tally, *, asked: bool = False) -> int:

@@ -19,12 +19,15 @@ from mfa_kit.wiring.token_records import TokenRecords
 def list_tokens(*, verdict: str | None, settings: Settings, output: Output) -> None:
     """List the inventory: each token, its test result, whether AWS can use it, and its user."""
     stocked, last = TokenRecords(settings).tokens()
+    computers = TokenRecords(settings).computers()
     rows = [_row(each, last.get(each.token.serial)) for each in stocked if verdict in {None, each.verdict}]
+    if computers is not None:
+        rows = [{**row, "computer": computers.get(str(row["serial"]))} for row in rows]
     output.many(
         "token-list",
         rows,
         empty="the inventory is empty; to fill it: mfa-kit token import FILE",
-        narrow=("serial", "make", "verdict", "aws", "why", "user"),
+        narrow=("serial", "make", "verdict", "aws", "why", "user", "computer"),
     )
 
 

@@ -48,6 +48,7 @@ def _by_team(sql: str) -> str:
 class PostgresqlDatabase:
     """A Database in the schema `mfa_kit` of a PostgreSQL database."""
 
+    shared = True
     record = """
         insert into transitions (run, serial, verb, reached, intent, backup, at, since, sealed)
             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)

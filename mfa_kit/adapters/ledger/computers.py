@@ -1,0 +1,86 @@
+"""The computers that recorded the rows of a shared ledger. A ledger of one computer does not record them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from mfa_kit.adapters.ledger.tables import SqlRow, Tables
+from mfa_kit.core.recorders import Recorders
+
+# The names of copies that are encrypted only to their users begin with this.
+OWN = "users/"
+# The first row of a device's run is of the computer that made the device. A later row may be of one that settled it.
+MAKERS = "select distinct on (run, serial) run, serial, computer from transitions order by run, serial, id"
+DEVICES = f"select run, serial, computer from ({MAKERS}) as made where $1::text[] is null or run = any($1)"  # noqa: S608
+TOKENS = "select serial, computer from tokens"
+BACKUPS = "select distinct on (backup) backup, computer from seals order by backup, since, recorded"
+DRILLS = "select distinct on (backup) backup, computer from drills where result = 'proved' order by backup, at desc"
+FAILURES = """select "user", computer from failures where plan = $1 and cause <> ''"""
+# The keys and tokens that store the secrets of devices, oldest first. A device that was removed has no user.
+HARDWARE = f"""
+    select intent ->> 'hardware', intent ->> 'card', serial, made.computer,
+        case when reached in ('enabled', 'confirmed', 'revoking') then intent ->> 'user' end
+    from journal join ({MAKERS}) as made using (run, serial)
+    where reached not in ('intent', 'undone') order by at, run
+"""  # noqa: S608 - our own statement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldKey:
+    """A key or token that stores the secret of a user's device, by a computer's record.
+
+    `names` are the names by which it is recorded: its serial or label, and the identity of its OATH applet.
+    """
+
+    names: tuple[str, ...]
+    user: str
+    computer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Computers:
+    """The computers that recorded the rows of a ledger. If the ledger is not shared, every result is empty."""
+
+    tables: Tables
+
+    @property
+    def shared(self) -> bool:
+        """Whether several computers share the ledger."""
+        return self.tables.shared
+
+    def recorders(self) -> Recorders | None:
+        """Return the computers that made devices and tested backups. Return None if the ledger is not shared."""
+        here = next((name for (name,) in self._select("select my_computer()", types="text")), None)
+        return None if here is None else Recorders(here=here, devices=self.of_devices(), drills=self.of_drills())
+
+    def of_devices(self, runs: Collection[str] | None = None) -> dict[tuple[str, str], str]:
+        """Return the computer that made each device of these runs, or of all. The keys have the run and the serial."""
+        rows = self._select(DEVICES, (None if runs is None else [*runs],), types="text text text")
+        return {(run, serial): computer for run, serial, computer in rows}
+
+    def of_tokens(self) -> dict[str, str]:
+        """Return the computer that last imported or tested each token, by serial."""
+        return dict(self._select(TOKENS, types="text text"))
+
+    def of_backups(self) -> dict[str, str]:
+        """Return the computer that first recorded the recipients of each backup, by the backup's name."""
+        return {name.removeprefix(OWN): computer for name, computer in self._select(BACKUPS, types="text text")}
+
+    def of_drills(self) -> dict[str, str]:
+        """Return the computer on which each backup last passed a test, by the backup's name."""
+        return dict(self._select(DRILLS, types="text text"))
+
+    def of_failures(self, plan: str) -> dict[str, str]:
+        """Return the computer on which each user of a plan last failed. `plan` is the digest of the plan's file."""
+        return dict(self._select(FAILURES, (plan,), types="text text"))
+
+    def held_keys(self) -> list[HeldKey]:
+        """Return the keys and tokens that users have, in the order in which they got them."""
+        rows = self.tables.select(HARDWARE, types="text? text? text text text?") if self.shared else []
+        last = {
+            serial: (tuple(filter(None, (hardware, card, serial))), user, computer)
+            for hardware, card, serial, computer, user in rows
+        }
+        return [HeldKey(names=names, user=user, computer=computer) for names, user, computer in last.values() if user]
+
+    def _select(self, sql: str, values: Sequence[object] = (), *, types: str) -> list[SqlRow]:
+        return self.tables.select(sql, values, types=types) if self.tables.shared else []

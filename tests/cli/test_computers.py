@@ -1,0 +1,183 @@
+"""What one computer shows of what another computer recorded in a shared ledger, and what it does with it."""
+
+import csv
+import json
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfa_kit.adapters.ledger.computers import Computers
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import Entry, Intent, Method, Reached
+from mfa_kit.wiring.key_users import KeyUsers
+from tests.conftest import ACCOUNT, MfaKit, Result
+from tests.ledgers import open_at
+from tests.postgresql import Server
+from tests.tokens import boxes
+from tests.tokens.boxes import Made
+
+ENROLL = ("enroll", "--with", "virtual", "--codes", "generated")
+At = Callable[[str], AbstractContextManager[Path]]
+TOKEN = Made("10001001")
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture
+def shared(postgresql: Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the address of the ledger that the command line uses."""
+    address = postgresql.address(postgresql.new_database())
+    monkeypatch.setenv("MFA_KIT_LEDGER", address)
+    return address
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> At:
+    """Return a context in which this process is a computer with the given name, and with a folder of its own."""
+
+    @contextmanager
+    def sitting(name: str) -> Iterator[Path]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(socket, "gethostname", lambda: name)
+            patch.setenv("MFA_KIT_HOME", str(tmp_path / name))
+            yield tmp_path / name
+
+    return sitting
+
+
+def rows(done: Result) -> list[dict[str, Any]]:
+    assert done.code in {0, 1}, done.err
+    found: list[dict[str, Any]] = json.loads(done.out)["rows"]
+    return found
+
+
+@pytest.mark.usefixtures("shared")
+def test_each_command_names_the_computer_that_recorded_a_row(
+    mfa_kit: MfaKit, users: Callable[[], str], recipient: str, at: At, tmp_path: Path
+) -> None:
+    """One user was enrolled at each of two computers. A third one looks."""
+    people = {name: users() for name in ("desk-a", "desk-b")}
+    folder = tmp_path / "backups"
+    for name, user in people.items():
+        with at(name):
+            done = mfa_kit.run(*ENROLL, user, "-r", recipient, "--local-backups", "--backup-dir", folder)
+            assert done.code == 0, done.err
+    by_user = {user: name for name, user in people.items()}
+    with at("desk-c"):
+        for user, name in by_user.items():
+            [row] = rows(mfa_kit.run("status", user, "--backup-dir", folder, "--output", "json"))
+            assert (row["computer"], row["made"], row["drilled_on"]) == (name, "another desk", None)
+            assert Path(row["backup"]).parent.parent.parent == folder
+        for words in (("recipients",), ("exposed", "-r", recipient)):
+            found = rows(mfa_kit.run("backup", *words, "--backup-dir", folder, "--output", "json"))
+            assert {row["user"]: row["computer"] for row in found} == by_user
+        for row in rows(mfa_kit.run("ledger", "show", "--output", "json")):
+            assert row["computer"] == by_user[row["user"]]
+        table = mfa_kit.run("status", people["desk-a"], "--backup-dir", folder).out
+    assert "COMPUTER" in table
+    assert "desk-a" in table
+    with at("desk-a"):
+        [row] = rows(mfa_kit.run("status", people["desk-a"], "--backup-dir", folder, "--output", "json"))
+        assert (row["computer"], row["made"]) == ("desk-a", "this desk")
+
+
+def test_without_a_shared_ledger_no_row_names_a_computer(mfa_kit: MfaKit, user: str, recipient: str) -> None:
+    """The output is the same as before computers could share a ledger."""
+    assert mfa_kit.run(*ENROLL, user, "-r", recipient).code == 0
+    for words in (
+        ("status", user),
+        ("backup", "recipients"),
+        ("backup", "exposed", "-r", recipient),
+        ("ledger", "show"),
+    ):
+        done = mfa_kit.run(*words, "--output", "json")
+        assert not {"computer", "computers", "drilled_on"} & {name for row in rows(done) for name in row}
+
+
+@pytest.mark.usefixtures("shared")
+def test_the_status_of_a_rollout_names_the_computers(
+    mfa_kit: MfaKit, users: Callable[[], str], recipient: str, at: At, tmp_path: Path
+) -> None:
+    """One user was enrolled, and one failed."""
+    works, fails = users(), "nobody.of.this.name"
+    roster, plan = tmp_path / "roster.csv", tmp_path / "plan.json"
+    roster.write_text(f"user,kind\n{works},virtual\n")
+    with at("desk-a"):
+        assert mfa_kit.run("rollout", "plan", roster, "-o", plan).code == 0
+        done = mfa_kit.run("rollout", "apply", plan, "-r", recipient, "--local-backups", "--accept-lockout")
+        assert done.code == 0, done.err
+    with at("desk-b"):
+        [row] = rows(mfa_kit.run("rollout", "status", plan, "--output", "json"))
+    assert (row["user"], row["computer"]) == (works, "desk-a")
+    assert fails not in row["user"]
+    with (tmp_path / "plan-results" / "results.csv").open() as file:
+        assert "computer" not in next(csv.reader(file))
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Path:
+    file = tmp_path / "box.csv"
+    file.write_bytes(boxes.entra([TOKEN]))
+    return file
+
+
+@pytest.mark.usefixtures("shared")
+def test_tokens_that_another_computer_tested_need_no_second_test(
+    mfa_kit: MfaKit, box: Path, at: At, tmp_path: Path
+) -> None:
+    """Both computers need the same key for fingerprints. Until it is copied, the second one refuses to import."""
+    table = tmp_path / "readings.csv"
+    table.write_text(f"{TOKEN.serial},{TOKEN.shows(NOW)},{NOW:.0f}\n")
+    with at("desk-a") as home:
+        assert mfa_kit.run("token", "accept", box, "--readings", table).code == 0
+        key = home / "fingerprint.key"
+    with at("desk-b") as home:
+        refused = mfa_kit.run("token", "import", box)
+        assert (refused.code, "desk-a recorded the tokens" in refused.err) == (UsageFault.exit_code, True)
+        assert "fingerprint.key" in refused.err
+        assert not (home / "fingerprint.key").exists()
+        [row] = rows(mfa_kit.run("token", "list", "--output", "json"))
+        assert (row["verdict"], row["computer"]) == ("accepted", "desk-a")
+        home.mkdir(exist_ok=True)
+        (home / "fingerprint.key").write_bytes(key.read_bytes())
+        imported = json.loads(mfa_kit.run("token", "import", box, "--output", "json").out)
+        assert (imported["known"], imported["with_another_seed"]) == (1, 0)
+        done = mfa_kit.run("token", "accept", box, "--no-input", "--output", "json")
+        assert json.loads(done.out)["accepted"] == 1
+
+
+def test_a_token_that_another_computer_gave_a_user_is_refused(mfa_kit: MfaKit, user: str, shared: str, at: At) -> None:
+    intent = Intent(
+        account=ACCOUNT, partition="aws", user="alice", name="alice", method=Method("programmable"), hardware="86500123"
+    )
+    run = "20261125T000000Z-00000001"
+    with at("desk-a"), open_at(shared) as ledger:
+        for reached in (Reached.INTENT, Reached.CREATED, Reached.CONFIRMED):
+            ledger.record(Entry(run=run, intent=intent, reached=reached))
+    with at("desk-b"):
+        done = mfa_kit.run("enroll", user, "--with", "programmable", "--serial", "86500123", "--capacity", "63")
+    assert (done.code, "token 86500123 belongs to alice" in done.err) == (UsageFault.exit_code, True)
+
+
+def test_a_key_shows_the_users_whom_another_computer_gave_it(shared: str, at: At) -> None:
+    """It is found by its serial, and by the identity of its OATH applet."""
+    for number, (user, reached) in enumerate((("alice", Reached.CONFIRMED), ("bob", Reached.REVOKED))):
+        intent = Intent(
+            account=ACCOUNT,
+            partition="aws",
+            user=user,
+            name=user,
+            method=Method("oath"),
+            hardware="31234567",
+            card=f"card-{number}",
+        )
+        with at("desk-a"), open_at(shared) as ledger:
+            ledger.record(Entry(run=f"20261125T000000Z-0000000{number}", intent=intent, reached=reached))
+    with open_at(shared) as ledger:
+        users = KeyUsers(Computers(ledger).held_keys())
+    assert users.of_key(["31234567"]) == [("alice", "desk-a")]
+    assert users.of_key(["another", "card-0"]) == [("alice", "desk-a")]
+    assert users.of_key(["another"]) == []
