@@ -207,6 +207,9 @@ COMMANDS: Rows = {
             "grants": Row("Print the SQL that gives roles their privileges.", "mfa_kit.cli.ledger.grants:grants"),
             "init": Row("Create the ledger in a PostgreSQL database.", "mfa_kit.cli.ledger.init_ledger:init_ledger"),
             "migrate": Row("Bring the ledger in PostgreSQL up to date.", "mfa_kit.cli.ledger.migrate:migrate"),
+            "reconcile": Row(
+                "Compare the ledger with IAM and the backups.", "mfa_kit.cli.ledger.reconcile:reconcile_ledger"
+            ),
             "show": Row("Show calls to AWS, uses of backups, and runs.", "mfa_kit.cli.ledger.show_ledger:show_ledger"),
             "status": Row(
                 "Show the state of the ledger in PostgreSQL.", "mfa_kit.cli.ledger.ledger_status:ledger_status"

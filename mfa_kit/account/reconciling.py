@@ -1,0 +1,139 @@
+"""Compares the ledger with IAM, its tags and the backups, such as after an old ledger was restored. Changes nothing."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mfa_kit.core.models import Backup, Device, DeviceType, Entry, Mark, Reached
+
+STANDS = {Reached.STAGED, Reached.ENABLED, Reached.CONFIRMED}
+OPEN = {Reached.INTENT, Reached.CREATED, Reached.REVOKING}
+
+
+class Difference(StrEnum):
+    """The kind of a difference between the ledger and an account or its backups."""
+
+    UNKNOWN_DEVICE = "device is not in the ledger"
+    GONE_DEVICE = "device is not in IAM"
+    UNFINISHED = "run is unfinished"
+    UNKNOWN_BACKUP = "backup is not in the ledger"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discrepancy:
+    """One difference between the ledger and IAM or the backups.
+
+    `device` is the serial, `run` the run that made the device or the backup, or None if it is unknown, and `file` the
+    place of the backup. `detail` is a sentence, or "".
+    """
+
+    difference: Difference
+    user: str | None
+    device: str | None = None
+    run: str | None = None
+    file: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What the ledger has about one account.
+
+    `entries` are the entries of its journal, those of removed devices included. `before` are those before the devices
+    were read. `backups` has the names of all backups whose recipients are recorded.
+    """
+
+    entries: Sequence[Entry]
+    before: Collection[Entry]
+    backups: Collection[str]
+
+
+def reconcile(
+    recorded: Recorded,
+    *,
+    devices: Sequence[Device],
+    tagged: Mapping[str, str | Mark],
+    backups: Iterable[Backup],
+    lives: Callable[[str], bool],
+) -> list[Discrepancy]:
+    """Return the differences between the ledger and an account: devices first, then runs, then backups.
+
+    `devices` are the account's devices in IAM, unassigned ones included. `tagged` has the run in the tags of each
+    virtual device, by serial. `backups` are the backups of the account's devices. `lives` says whether a run's process
+    is alive; its device is left out, because it changes just now. A virtual device without the tag of a run is left out
+    too, because mfa-kit did not make it.
+    """
+    alive = {each.run for each in recorded.entries if each.reached in OPEN and lives(each.run)}
+    known = {(each.run, each.intent.serial): each for each in recorded.entries}
+    serials = {each.intent.serial for each in recorded.entries if each.reached in STANDS | OPEN}
+    there = {device.serial: device for device in devices}
+    before = {*recorded.before}
+    found = [
+        *_unknown_devices(devices, tagged, known, serials),
+        *_gone_devices([each for each in recorded.entries if each in before], there, tagged),
+        *_unfinished(recorded.entries),
+        *_unknown_backups(backups, recorded),
+    ]
+    return [each for each in found if each.run not in alive]
+
+
+def _unknown_devices(
+    devices: Iterable[Device],
+    tagged: Mapping[str, str | Mark],
+    known: Mapping[tuple[str, str], Entry],
+    serials: Collection[str],
+) -> Iterator[Discrepancy]:
+    for device in devices:
+        run = tagged.get(device.serial)
+        if isinstance(run, str) and (run, device.serial) not in known:
+            detail = "its tags say that mfa-kit made it"
+            yield Discrepancy(
+                difference=Difference.UNKNOWN_DEVICE, user=device.user, device=device.serial, run=run, detail=detail
+            )
+        elif run is None and device.type is not DeviceType.VIRTUAL and device.serial not in serials:
+            detail = "IAM does not say what made it, because such a device has no tags"
+            yield Discrepancy(
+                difference=Difference.UNKNOWN_DEVICE, user=device.user, device=device.serial, detail=detail
+            )
+
+
+def _gone_devices(
+    entries: Iterable[Entry], there: Mapping[str, Device], tagged: Mapping[str, str | Mark]
+) -> Iterator[Discrepancy]:
+    # Only the last entry of a name counts. Earlier devices of the same name may have been removed without mfa-kit.
+    for serial, entry in {each.intent.serial: each for each in entries if each.reached in STANDS}.items():
+        user = entry.intent.user
+        device, run = there.get(serial), tagged.get(serial)
+        if device is None:
+            detail = "it was removed, or renamed"
+        elif isinstance(run, str) and run != entry.run:
+            detail = f"run {run} has made another one of this name"
+        elif entry.reached is not Reached.STAGED and device.user != user:
+            detail = f"it belongs to {device.user}" if device.user else "it is not assigned to the user"
+        else:
+            continue
+        yield Discrepancy(difference=Difference.GONE_DEVICE, user=user, device=serial, run=entry.run, detail=detail)
+
+
+def _unfinished(entries: Iterable[Entry]) -> Iterator[Discrepancy]:
+    for entry in entries:
+        if entry.reached in OPEN:
+            yield Discrepancy(
+                difference=Difference.UNFINISHED,
+                user=entry.intent.user,
+                device=entry.intent.serial,
+                run=entry.run,
+                detail=f"it reached the state {entry.reached}",
+            )
+
+
+def _unknown_backups(backups: Iterable[Backup], recorded: Recorded) -> Iterator[Discrepancy]:
+    for backup in backups:
+        if backup.name not in recorded.backups:
+            yield Discrepancy(
+                difference=Difference.UNKNOWN_BACKUP,
+                user=backup.user,
+                run=backup.run,
+                file=str(backup.path),
+                detail="the recipients of the file are not recorded",
+            )

@@ -1,0 +1,81 @@
+"""`mfa-kit ledger reconcile`: compare the ledger with IAM and the backups, such as after an old one was restored."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+
+import click
+
+from mfa_kit.account.reconciling import Recorded, reconcile
+from mfa_kit.cli.backup.choice import without_copies
+from mfa_kit.cli.backup_options import BACKUP_DIR
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.status_line import counting
+from mfa_kit.core.errors import NoSuchEntity
+from mfa_kit.core.models import Device, DeviceType, Mark
+from mfa_kit.core.places import Place
+from mfa_kit.core.stopping import Stop
+from mfa_kit.enrollment.ports import Inventory
+from mfa_kit.wiring import backup as backups
+from mfa_kit.wiring.desk import open_desk
+from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
+
+# The number of threads that read devices. IAM does not publish its rate limits, but is known to accept this many.
+AT_ONCE = 8
+
+
+@click.command("reconcile", cls=Verb)
+@BACKUP_DIR
+def reconcile_ledger(*, backup_dir: Place | None, settings: Settings, output: Output) -> int:
+    """Compare the ledger with IAM, its tags and the backups, such as after an old ledger was restored.
+
+    Nothing is changed. The exit code is 1 if there are differences. Virtual devices without the tags of mfa-kit are
+    left out.
+    """
+    # Recipients are recorded before a backup is written, so those of the listed backups are read after them.
+    found = without_copies(backups.list_backups(settings, backup_dir, own=True))
+    with backups.open_records(settings) as records:
+        sealed = {seal.backup for seal in records.seals()}
+    stop = Stop()
+    with open_desk(settings, METHODS, vault=open_vault(settings, backup_dir), stop=stop) as (desk, caller):
+        before = desk.journal.entries(caller.account)
+        with ThreadPoolExecutor(AT_ONCE) as pool, stop.after_error():
+            devices, tagged = _read_devices(desk.inventory, pool, settings=settings)
+        differences = reconcile(
+            Recorded(entries=desk.journal.entries(caller.account), before=before, backups=sealed),
+            devices=devices,
+            tagged=tagged,
+            backups=[each for each in found if each.account == caller.account],
+            lives=desk.journal.lives,
+        )
+    output.many(
+        "ledger-reconcile",
+        [asdict(each) for each in differences],
+        empty="the ledger agrees with IAM and the backups",
+        narrow=("difference", "user", "device", "run", "file"),
+    )
+    return int(bool(differences))
+
+
+def _read_devices(
+    inventory: Inventory, pool: ThreadPoolExecutor, *, settings: Settings
+) -> tuple[list[Device], Mapping[str, str | Mark]]:
+    """Return all devices of the account, and for each virtual one the run in its tags, by serial."""
+
+    def read(user: str) -> list[Device]:
+        try:
+            return inventory.devices(user)
+        except NoSuchEntity:  # the user was deleted meanwhile
+            return []
+
+    with settings.progress.showing("listing users"):
+        users = inventory.users()
+    with counting(settings.progress, "reading users", pool.map(read, users), len(users)) as counted:
+        devices = [device for found in counted for device in found]
+    devices += [Device(serial=serial, user=None) for serial in inventory.unassigned()]
+    virtual = [each.serial for each in devices if each.type is DeviceType.VIRTUAL]
+    with counting(settings.progress, "reading tags", pool.map(inventory.run_of, virtual), len(virtual)) as runs:
+        return devices, dict(zip(virtual, runs, strict=True))
