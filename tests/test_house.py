@@ -109,6 +109,7 @@ REVEALS = {
     ("core/otp.py", "fingerprint"),
     ("core/otp.py", "from_base32"),
     ("core/otp.py", "grouped"),
+    ("core/otp.py", "key_digest"),
     ("qr_codes/symbol.py", "_symbol"),
     ("qr_codes/decoding.py", "_gray_page"),
     ("qr_codes/decoding.py", "answer"),

@@ -145,6 +145,16 @@ def fingerprint(seed: Seed, key: Secret[bytes]) -> str:
     return hmac.digest(key.reveal(), seed.reveal(), "sha256").hex()[:32]
 
 
+def key_digest(key: Secret[bytes]) -> str:
+    """Return the SHA-256 of a random key in hex, by which two copies of the key are compared.
+
+    It reveals nothing about a key of 32 random bytes.
+    """
+    import hashlib  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
+
+    return hashlib.sha256(key.reveal()).hexdigest()
+
+
 def pair(seed: Seed, at: float) -> Pair:
     """Return the codes of the current step, which contains the Unix time `at`, and of the step before it.
 

@@ -11,6 +11,7 @@ from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.planning import Wish, plan_device
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
 from mfa_kit.enrollment.recovery import settle_dead_runs
+from mfa_kit.enrollment.reserving import make_reserved
 
 
 def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str, maker: Maker = CREATING) -> Outcome:
@@ -27,7 +28,7 @@ def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str
     if isinstance(intent, Skipped):
         return intent
     try:
-        return maker.make(intent, carrier, desk=desk, run=run)
+        return make_reserved(maker, intent, carrier, desk=desk, run=run)
     except MfaKitError as error:
         if isinstance(error, AlreadyExists) and (has := _skipped_meanwhile(wish, caller=caller, desk=desk)):
             return has

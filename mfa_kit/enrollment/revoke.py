@@ -33,6 +33,7 @@ from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.planning import Wish, plan_device
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
 from mfa_kit.enrollment.recovery import carrier_of, settle, settle_dead_runs
+from mfa_kit.enrollment.reserving import make_reserved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,7 +290,7 @@ def replace_device(
         gone = retire(old, purpose=Purpose.LOST, desk=desk) if old else None
         ending = gone.end_sessions if gone else _note_session_commands(intent.user, desk=desk)
         try:
-            made = maker.make(intent, carrier, desk=desk, run=run)
+            made = make_reserved(maker, intent, carrier, desk=desk, run=run)
         except BaseException as error:
             if gone:
                 error.add_note(
@@ -300,7 +301,7 @@ def replace_device(
                 )
             raise
         return Replaced(enrolled=made, revoked=gone, end_sessions=ending)
-    made = maker.make(intent, carrier, desk=desk, run=run)
+    made = make_reserved(maker, intent, carrier, desk=desk, run=run)
     if not made.listed:
         desk.progress.alert(f"warning: {old.intent.serial} is kept until IAM lists the new device")
         return Replaced(enrolled=made, revoked=None)

@@ -27,7 +27,8 @@ class CheckedToken:
     """A Carrier (the object that stores a device's secret and supplies its codes) for a token that has a serial.
 
     It wraps another carrier. `check` is called with the serial and the user, and raises UsageFault if the token must
-    not be given to that user.
+    not be given to that user. It is called again before the token is used, because another computer may have given the
+    token to a user before it was reserved.
     """
 
     def __init__(self, serial: str, carrier: Carrier, *, check: Callable[[str, str], None]) -> None:
@@ -43,11 +44,13 @@ class CheckedToken:
         return self._carrier.check(intent, sealed=sealed)
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Write the secret to the token, through the wrapped Carrier."""
+        """Check the token again, then write the secret to it through the wrapped Carrier."""
+        self._check(self._serial, intent.user)
         self._carrier.install(intent, created)
 
     def codes(self, intent: Intent) -> Pair:
-        """Return two codes of the token, from the wrapped Carrier."""
+        """Check the token again, then return two codes of it, from the wrapped Carrier."""
+        self._check(self._serial, intent.user)
         return self._carrier.codes(intent)
 
     def reach(self, entry: Entry) -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from mfa_kit.adapters.files import private_files
+from mfa_kit.adapters.ledger.computers import Computers
 from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault
@@ -40,7 +41,7 @@ class TokenRecords:
         serial. Only fingerprints of the seeds are stored.
         """
         with self._inventory() as inventory:
-            mark = _fingerprint_key()
+            mark = _fingerprint_key(inventory)
             return inventory.stock(
                 [*((key.token, otp.fingerprint(key.seed, mark)) for key in keys), *((token, "") for token in bare)]
             )
@@ -49,6 +50,11 @@ class TokenRecords:
         """Return all tokens in the order of their serials, and the result of `last_sightings`."""
         with self._inventory() as inventory:
             return inventory.tokens(), inventory.last_sightings()
+
+    def computers(self) -> dict[str, str] | None:
+        """Return the computer that last imported or tested each token, by serial. None without a shared ledger."""
+        with open_ledger(self._settings) as ledger:
+            return Computers(ledger).of_tokens() if ledger.shared else None
 
     def last_sightings(self) -> dict[str, Sighting]:
         """Return the last Sighting of each token, by serial. Tokens without one for their present seed are left out."""
@@ -67,7 +73,7 @@ class TokenRecords:
         """
         with self._inventory() as inventory:
             known = inventory.token(key.token.serial)
-            if known is None or known.fingerprint != otp.fingerprint(key.seed, _fingerprint_key()):
+            if known is None or known.fingerprint != otp.fingerprint(key.seed, _fingerprint_key(inventory)):
                 return []
             return inventory.sightings(known.token.serial)
 
@@ -82,8 +88,8 @@ class TokenRecords:
 
         If the inventory has another seed for the token, store nothing and return False.
         """
-        mark = otp.fingerprint(seed, _fingerprint_key()) if seed else ""
         with self._inventory() as inventory:
+            mark = otp.fingerprint(seed, _fingerprint_key(inventory)) if seed else ""
             known = inventory.token(token.serial)
             if known is None:
                 inventory.stock([(token, mark)])
@@ -101,16 +107,18 @@ class TokenRecords:
             inventory.check_free(serial, user)
 
 
-def _fingerprint_key() -> Secret[bytes]:
+def _fingerprint_key(inventory: TokenInventory) -> Secret[bytes]:
     """Return this computer's key for the fingerprints of seeds. Create the key on first use.
 
-    Without the key, the fingerprints in the ledger cannot be used to test guessed seeds. Raise IntegrityFault if the
-    key cannot be read.
+    Without the key, the fingerprints in the ledger cannot be used to test guessed seeds. All computers that share a
+    ledger need the same key. Raise IntegrityFault if the key cannot be read, and UsageFault if the tokens in the
+    ledger have fingerprints of another key.
     """
     import secrets
 
     path = home() / FINGERPRINTS
     if not path.exists():
+        inventory.check_key(None)
         try:
             private_files.write_new(path.absolute(), secrets.token_bytes(OCTETS), folders=True)
         except IntegrityFault:
@@ -122,4 +130,5 @@ def _fingerprint_key() -> Secret[bytes]:
         raise IntegrityFault(f"{path} cannot be read: {error.strerror}", "check its permissions") from None
     if len(key.reveal()) != OCTETS:
         raise IntegrityFault(f"{path} is damaged", "remove it and import the tokens again")
+    inventory.check_key(otp.key_digest(key))
     return key

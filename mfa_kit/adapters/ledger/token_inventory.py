@@ -50,6 +50,8 @@ JUDGE = f"""
     update tokens set (verdict, reason) = (select s.verdict, s.reason {PROVED.format(fingerprint="tokens.fingerprint")})
     where serial = $1
 """  # noqa: S608 - names of our own columns
+# Only a shared ledger has this table. Its key is the team, which the database itself writes.
+KEY = "insert into fingerprint_keys (digest) values ($1) on conflict do nothing"
 RESPELL = ("update tokens set serial = $1 where serial = $2", "update sightings set serial = $1 where serial = $2")
 
 
@@ -66,6 +68,23 @@ class TokenInventory:
 
     def __init__(self, tables: Tables, *, now: float) -> None:
         self._tables, self._now = tables, now
+
+    def check_key(self, digest: str | None) -> None:
+        """Check that the key of this computer's fingerprints is the one that all computers use.
+
+        `digest` is the key's digest, or None if this computer has no key yet. The first computer of a team records its
+        key's digest. Raise UsageFault if it differs from the recorded one. Without a shared ledger, do nothing.
+        """
+        if not self._tables.shared:
+            return
+        if digest:
+            self._tables.write((KEY, [(digest,)]))
+        rows = self._tables.select("select digest, computer from fingerprint_keys", types="text text")
+        if others := [computer for known, computer in rows if known != digest]:
+            raise UsageFault(
+                f"{others[0]} recorded the tokens in this ledger with another key for fingerprints",
+                "copy the file fingerprint.key from its folder of mfa-kit's files to the same folder here",
+            )
 
     def stock(self, tokens: Sequence[tuple[Token, str]]) -> StockCounts:
         """Add tokens, each with the fingerprint of its seed. Return how many are new, known, or have a new seed.

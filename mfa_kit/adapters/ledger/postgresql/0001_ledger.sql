@@ -113,6 +113,14 @@ create table rollout_runs (
     primary key (team, plan, run)
 );
 
+-- Which key the fingerprints of tokens' seeds were made with. The key itself is in a file on each computer.
+create table fingerprint_keys (
+    digest text not null,
+    team text collate "C" not null default my_team(), role name not null default session_user,
+    computer text not null default my_computer(), recorded timestamptz not null default clock_timestamp(),
+    primary key (team)
+);
+
 -- The process that works on a run or on another piece of work, by a random number of its own.
 create table claims (
     team text collate "C" not null, work text collate "C" not null, process uuid not null, primary key (team, work)
@@ -246,12 +254,12 @@ do $$
 declare
     name text;
 begin
-    foreach name in array array['tokens', 'sightings', 'seals', 'drills', 'failures', 'rollout_runs'] loop
+    foreach name in array array['tokens', 'sightings', 'seals', 'drills', 'failures', 'rollout_runs', 'fingerprint_keys'] loop
         execute format(
             'create trigger b_stamp before insert or update on %I for each row execute function stamp()', name);
     end loop;
     foreach name in array array['transitions', 'journal', 'ends', 'events', 'claims', 'tokens', 'sightings', 'seals', 'drills',
-        'failures', 'rollout_runs']
+        'failures', 'rollout_runs', 'fingerprint_keys']
     loop
         execute format('alter table %I enable row level security', name);
         execute format('alter table %I force row level security', name); -- for the owner too

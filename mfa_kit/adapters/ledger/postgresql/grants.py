@@ -18,6 +18,7 @@ INSERTED: Mapping[str, str] = {
     "break_glass": "at, recipient, action, custodians, threshold, backups",
     "failures": 'plan, "user", at, cause, reason',
     "rollout_runs": "plan, run, at",
+    "fingerprint_keys": "digest",
 }
 # The columns that a desk may change. None of them is in the log or the journal.
 CHANGED: Mapping[str, str] = {

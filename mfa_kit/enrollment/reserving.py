@@ -1,0 +1,49 @@
+"""Reserves a display token while it is given to a user, so that no other process gives it to another user.
+
+People type the serials of tokens, possibly the same one at two computers. Each computer sees in the ledger which
+tokens the other one has given to users, but not if both look at the same moment. A key can be at one computer only.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import DeviceType, Enrolled, Intent
+from mfa_kit.enrollment.ports import Carrier, Desk, Maker
+
+# In the name of the lock, the place of the account, because a token can be in one account only.
+ANY_ACCOUNT = "0" * 12
+
+
+def make_reserved(maker: Maker, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
+    """Make a device as `maker` does, and return the result. If a display token stores its secret, reserve the token.
+
+    Raise UsageFault if another process has reserved the token, and the errors of the maker.
+    """
+    serial = _token_of(intent)
+    if serial is None:
+        return maker.make(intent, carrier, desk=desk, run=run)
+    with _reserved(serial, desk=desk):
+        return maker.make(intent, carrier, desk=desk, run=run)
+
+
+def _token_of(intent: Intent) -> str | None:
+    """Return the serial of the display token that stores a device's secret, or None if another thing stores it."""
+    if intent.card is not None or intent.method.device_type is DeviceType.FIDO2:
+        return None
+    return intent.known_serial or intent.hardware
+
+
+@contextmanager
+def _reserved(serial: str, *, desk: Desk) -> Iterator[None]:
+    """Reserve a token until the context ends. Case and spaces in its serial do not matter."""
+    import hashlib  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
+
+    digest = hashlib.sha256("".join(serial.split()).lower().encode()).hexdigest()
+    with desk.journal.claimed(f"{digest}-{ANY_ACCOUNT}") as ours:
+        if not ours:
+            raise UsageFault(
+                f"another process is giving token {serial} to a user",
+                "use another token, or wait until that process ends and run this again",
+            )
+        yield
