@@ -55,8 +55,10 @@ def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnos
     except MfaKitError as error:
         yield Diagnosis("configuration", Health.BAD, str(error), error.hint)
         return
-    shared = settings.ledger is not None
-    yield _shared_ledger(settings) if shared else _ledger(this_computer.home() / "ledger.sqlite")
+    if settings.ledger is None:
+        yield _ledger(this_computer.home() / "ledger.sqlite")
+    else:
+        yield from _shared_ledger(settings)
     path = config.path()
     yield Diagnosis("configuration", Health.GOOD, f"{path}{'' if path.exists() else ', does not exist'}")
     yield from _backups(settings.profile)
@@ -94,13 +96,16 @@ def _folder(what: str, folder: Path) -> Diagnosis:
     return Diagnosis(what, Health.GOOD, found)
 
 
-def _shared_ledger(settings: Settings) -> Diagnosis:
-    """Report whether the ledger in PostgreSQL can be used."""
+def _shared_ledger(settings: Settings) -> Iterator[Diagnosis]:
+    """Report whether the ledger in PostgreSQL can be used, and the conditions of its use."""
+    from mfa_kit.wiring.ledger_diagnosis import diagnose_ledger
+
     try:
-        state = shared_ledger.ledger_state(settings)
+        state, conditions = shared_ledger.examine_ledger(settings)
     except MfaKitError as error:
-        return Diagnosis("ledger", Health.BAD, str(error), error.hint)
-    return Diagnosis("ledger", Health.GOOD, f"{state.address}, PostgreSQL {state.server}, as {state.role}")
+        yield Diagnosis("ledger", Health.BAD, str(error), error.hint)
+        return
+    yield from diagnose_ledger(state, conditions)
 
 
 def _backups(profile: str | None) -> Iterator[Diagnosis]:

@@ -11,7 +11,7 @@ from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import home
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.ledger.postgresql.owning import LedgerState, OwnedLedger
+    from mfa_kit.adapters.ledger.postgresql.owning import LedgerConditions, LedgerState, OwnedLedger
 
 
 def _owned(settings: Settings) -> "OwnedLedger":
@@ -53,6 +53,14 @@ def copy_ledger(settings: Settings, folder: Path | None) -> dict[str, int]:
 def ledger_state(settings: Settings) -> "LedgerState":
     """Return the state of the ledger in PostgreSQL. Raise UsageFault if none is configured."""
     return _owned(settings).state()
+
+
+def examine_ledger(settings: Settings) -> "tuple[LedgerState, LedgerConditions]":
+    """Return the state of the ledger in PostgreSQL and the conditions of its use.
+
+    Raise UsageFault if none is configured, and IntegrityFault if it cannot be used.
+    """
+    return _owned(settings).examine()
 
 
 def grants_of(desks: Mapping[str, str], auditors: Sequence[str]) -> str:

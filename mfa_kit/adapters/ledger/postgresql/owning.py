@@ -1,6 +1,7 @@
 """What the owner of a ledger in PostgreSQL does: create and migrate it, copy into it, and look at its state."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,38 @@ STATE = f"""
         (select count(*) from journal where {OPEN}),
         (select count(*) from pg_stat_activity where datname = current_database() and application_name like 'mfa-kit@%')
 """  # noqa: S608 - our own names
+
+
+# What `mfa-kit doctor` checks: the privileges of the role, and the settings that the session has in the end.
+CONDITIONS = """
+    select is_owner(), has_any_column_privilege('transitions', 'insert')
+        and has_function_privilege('take(text, uuid)', 'execute'),
+        (select client_addr is null from pg_stat_activity where pid = pg_backend_pid()),
+        extract(epoch from clock_timestamp())::double precision
+"""
+SETTING = "select name, setting from pg_settings where name = any($1)"
+SETTINGS = (
+    *("fsync", "synchronous_commit", "statement_timeout", "transaction_timeout", "idle_session_timeout"),
+    *("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerConditions:
+    """The conditions under which a session uses a ledger in PostgreSQL.
+
+    `owner` and `may_write` are about the role: whether it owns the ledger, and whether it may record runs. `settings`
+    has the server's settings SETTINGS by name, as the session has them. Their units are milliseconds, and seconds for
+    keepalives. `socket` says whether the session uses a Unix socket. `ahead` is how many seconds the server's clock is
+    ahead of this computer's, and `accuracy` by how much that may be wrong.
+    """
+
+    owner: bool
+    may_write: bool
+    settings: Mapping[str, str]
+    socket: bool
+    ahead: float
+    accuracy: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,10 +124,25 @@ class OwnedLedger:
 
     def state(self) -> LedgerState:
         """Return the state of the ledger. Raise IntegrityFault if it cannot be used."""
+        return self.examine()[0]
+
+    def examine(self) -> tuple[LedgerState, LedgerConditions]:
+        """Return the state of the ledger, and the conditions of its use. Raise IntegrityFault if it cannot be used."""
         with self._session() as (session, address):
             check_version(session, address)
+            sent = time.time()
+            [[owner, may_write, socket, then]] = session.run([(CONDITIONS, ())])
+            received = time.time()
+            conditions = LedgerConditions(
+                owner=owner,
+                may_write=may_write,
+                settings=dict(session.run([(SETTING, ([*SETTINGS],))])),
+                socket=socket,
+                ahead=then - (sent + received) / 2,
+                accuracy=(received - sent) / 2,
+            )
             server, role, team, auditor, sees_all, tls, now, unfinished, sessions = session.run([(STATE, ())])[0]
-            return LedgerState(
+            state = LedgerState(
                 address=address.label,
                 server=server,
                 schema_version=version_of(session) or 0,
@@ -107,6 +155,7 @@ class OwnedLedger:
                 unfinished=unfinished,
                 sessions=sessions,
             )
+            return state, conditions
 
     @contextmanager
     def _session(self) -> Iterator[tuple[Session, Address]]:

@@ -1,0 +1,92 @@
+"""The checks of `mfa-kit doctor` for a ledger in PostgreSQL."""
+
+from collections.abc import Iterator
+from shlex import quote
+
+from mfa_kit.adapters.ledger.postgresql.address import SERVER
+from mfa_kit.adapters.ledger.postgresql.owning import LedgerConditions, LedgerState
+from mfa_kit.wiring.diagnosis import Diagnosis, Health
+
+# A difference of fewer seconds between two clocks is not reported, as for AWS's clock.
+NEGLIGIBLE = 2.0
+# The timeouts of the server that end a session or a statement, and with it the locks of runs. Zero turns them off.
+ENDS = ("statement_timeout", "transaction_timeout", "idle_session_timeout")
+RELEASE = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
+PAGE = "docs/shared-state.md"
+
+
+def diagnose_ledger(state: LedgerState, conditions: LedgerConditions) -> Iterator[Diagnosis]:
+    """Yield the lines for a ledger: server, TLS, the role's privileges, clock, schema, durability and timeouts."""
+    yield Diagnosis("ledger", Health.GOOD, f"{state.address}, PostgreSQL {state.server}, as {state.role}")
+    yield Diagnosis("ledger schema", Health.GOOD, f"version {state.schema_version}, as this mfa-kit needs it")
+    yield _tls(state, conditions)
+    yield _role(state, conditions)
+    yield _clock(conditions)
+    yield _durability(conditions)
+    yield from _timeouts(state, conditions)
+
+
+def _tls(state: LedgerState, conditions: LedgerConditions) -> Diagnosis:
+    what = "ledger TLS"
+    if state.tls:
+        return Diagnosis(what, Health.GOOD, "the connection is encrypted, and the server was verified")
+    # Any other address is refused without TLS.
+    where = "a Unix socket" if conditions.socket else "loopback"
+    return Diagnosis(what, Health.GOOD, f"not needed: the connection is {where} of this computer")
+
+
+def _role(state: LedgerState, conditions: LedgerConditions) -> Diagnosis:
+    what, grants = "ledger role", f"mfa-kit ledger grants --desk {quote(state.role)}=TEAM"
+    if state.sees_all:
+        hint = f"use a role of its own for each computer: {grants}"
+        return Diagnosis(what, Health.NOTED, f"{state.role} ignores teams and privileges, as a superuser", hint)
+    if state.auditor:
+        return Diagnosis(what, Health.GOOD, f"{state.role} reads the rows of all teams, and may not write")
+    if conditions.owner:
+        hint = f"use a role of its own for each computer: {grants}"
+        return Diagnosis(what, Health.NOTED, f"{state.role} owns the ledger, so it could change the log", hint)
+    if conditions.may_write and state.team:
+        return Diagnosis(what, Health.GOOD, f"{state.role} records runs of team {state.team}")
+    lacks = "has no team" if conditions.may_write else "may not record runs"
+    return Diagnosis(what, Health.BAD, f"{state.role} {lacks}", f"ask the owner of the ledger: {grants}")
+
+
+def _clock(conditions: LedgerConditions) -> Diagnosis:
+    what, off = "ledger clock", abs(conditions.ahead) - conditions.accuracy
+    if off < NEGLIGIBLE:
+        return Diagnosis(what, Health.GOOD, "same as this computer")
+    direction = "ahead of" if conditions.ahead > 0 else "behind"
+    found = f"the server's clock is {abs(conditions.ahead):.0f} s {direction} this computer's"
+    return Diagnosis(what, Health.NOTED, found, "set both clocks, because the log has the server's times")
+
+
+def _durability(conditions: LedgerConditions) -> Diagnosis:
+    what = "ledger durability"
+    off = [name for name in ("fsync", "synchronous_commit") if conditions.settings.get(name) == "off"]
+    if not off:
+        return Diagnosis(what, Health.GOOD, "an acknowledged record survives a power cut")
+    found = f"{' and '.join(off)} of the server {'is' if len(off) == 1 else 'are'} off"
+    hint = "turn it on, because a power cut would lose records of devices"
+    return Diagnosis(what, Health.BAD, found, hint)
+
+
+def _timeouts(state: LedgerState, conditions: LedgerConditions) -> Iterator[Diagnosis]:
+    """Yield a line for the timeouts that end sessions, and over TCP one for those that release locks."""
+    limits = [name for name in ENDS if conditions.settings.get(name, "0") != "0"]
+    if limits:
+        found = ", ".join(f"{name} is {conditions.settings[name]} ms" for name in limits)
+        name = state.role.replace('"', '""')
+        hint = "; ".join(f'alter role "{name}" set {limit} = 0' for limit in limits)
+        yield Diagnosis("ledger timeouts", Health.NOTED, f"{found}, which may end a run", hint)
+    else:
+        yield Diagnosis("ledger timeouts", Health.GOOD, "the server ends no session that is idle, and no statement")
+    if conditions.socket:
+        return
+    other = [name for name in RELEASE if conditions.settings.get(name) != SERVER[name]]
+    if other:
+        found = ", ".join(f"{name} is {conditions.settings.get(name)} instead of {SERVER[name]}" for name in other)
+        hint = f"locks of a lost computer are then released at another time; see {PAGE}"
+        yield Diagnosis("ledger locks", Health.NOTED, found, hint)
+        return
+    most = int(SERVER["tcp_user_timeout"]) // 1000
+    yield Diagnosis("ledger locks", Health.GOOD, f"released at most {most} s after a computer has lost its connection")
