@@ -486,13 +486,20 @@ def test_a_ledger_that_names_another_object_removes_nothing(vault: AgeFiles, buc
             vault.remove(Entry(run=RUN, intent=intent, backup=place))
 
 
-def test_a_profile_that_needs_a_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        "role_arn = arn:aws:iam::000000000000:role/x\ncredential_source = Environment",
+        "aws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = example",
+    ],
+    ids=["role", "keys"],
+)
+def test_a_profile_that_needs_a_code_is_refused(
+    credentials: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two prompts for the same device would need two codes. A bucket gets a profile of its own."""
     config = tmp_path / "config"
-    config.write_text(
-        "[profile role]\nrole_arn = arn:aws:iam::000000000000:role/x\ncredential_source = Environment\n"
-        "mfa_serial = arn:aws:iam::000000000000:mfa/x\n"
-    )
+    config.write_text(f"[profile role]\n{credentials}\nmfa_serial = arn:aws:iam::000000000000:mfa/x\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     monkeypatch.setenv("HOME", str(tmp_path))
     calls = S3Calls(lambda: open_s3(Connection(profile="role")), sleep=lambda _: None, encryption={})

@@ -163,7 +163,7 @@ def create_shared_clients(wanted: Connection) -> "tuple[IAMClient, STSClient]":
 def open_s3(wanted: Connection) -> Any:
     """Create a client for S3 with its own boto3 session. Other commands do not load the service model of S3.
 
-    Raise UsageFault if the profile needs an MFA code, unless its role session is in the AWS CLI's cache.
+    Raise UsageFault if the profile has an `mfa_serial`, unless its role session is in the AWS CLI's cache.
     """
 
     def refuse(serial: str) -> str:
@@ -177,7 +177,7 @@ def open_s3(wanted: Connection) -> Any:
     with _valid_endpoint(), our_errors():
         core = _session(wanted.profile)
         _ask_by(refuse, core, stored=True)
-        session = boto3.Session(botocore_session=core, region_name=wanted.region)
+        session = _with_mfa(boto3.Session(botocore_session=core, region_name=wanted.region), wanted, refuse)
         client = _checked(lambda config: session.client("s3", **_place(session, wanted), config=config), wanted)
         if urlsplit(client.meta.endpoint_url).hostname.endswith((".amazonaws.com", ".amazonaws.com.cn")):
             return client
