@@ -388,7 +388,7 @@ def covers_action(statement: IamStatement, action: str) -> bool:
     return any(like(each.lower(), wanted) for each in statement.actions)
 
 
-def _covers_resource(statement: IamStatement, resource: str, context: RequestContext) -> bool | None:
+def covers_resource(statement: IamStatement, resource: str, context: RequestContext) -> bool | None:
     """Return whether a statement's Resource or NotResource covers a resource.
 
     Return None if that depends on a policy variable with an unknown value.
@@ -426,7 +426,7 @@ def _judged(documents: Iterable[str], action: str, resource: str, context: Reque
     denied = None
     for document in documents:
         for statement in _speaking(document, action):
-            covered = _covers_resource(statement, resource, context)
+            covered = covers_resource(statement, resource, context)
             if covered is False:
                 continue
             held = both(covered, holds(statement, context))

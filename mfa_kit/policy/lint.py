@@ -4,10 +4,25 @@ Each trap has its own function, which looks at the statements of one policy.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from mfa_kit.account.evaluator import MFA, PLAIN_KEYS, WORK, IamStatement, covers_action, holds, policy_flaw, statements
+from mfa_kit.account.evaluator import (
+    MFA,
+    MFA_AGE,
+    NO_MFA,
+    PLAIN_KEYS,
+    WITH_MFA,
+    WORK,
+    IamStatement,
+    RequestContext,
+    covers_action,
+    covers_resource,
+    holds,
+    like,
+    policy_flaw,
+    statements,
+)
 from mfa_kit.account.records import Entity
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.core.json_text import read_json
@@ -53,29 +68,56 @@ class ReadPolicy:
 
     @property
     def forcing(self) -> list[tuple[str, IamStatement]]:
-        """The statements that deny requests without MFA."""
-        return [(name, each) for name, each in self.statements if not each.allow and _wants(each, "false")]
+        """The statements that deny requests because they lack MFA."""
+        return [(name, each) for name, each in self.statements if not each.allow and _reach(each).only_without_mfa]
 
 
-def _lines(statement: IamStatement) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the operator and the values of each of the statement's conditions whose key is MultiFactorAuthPresent."""
-    for operator, key, values in statement.lines:
-        if key.lower() == MFA.lower():
-            yield operator, values
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reach:
+    """The requests for which the conditions of a statement about MFA hold. All are true if there is no such condition.
+
+    `keys` are requests with plain access keys, which have no session. `console` are those of console sessions without
+    MFA. `fresh` and `old` are those of sessions with MFA, which began just now or days ago.
+    """
+
+    keys: bool
+    console: bool
+    fresh: bool
+    old: bool
+
+    @property
+    def only_without_mfa(self) -> bool:
+        """Whether the conditions hold for some requests without MFA, and not for fresh sessions with MFA."""
+        return (self.keys or self.console) and not self.fresh
 
 
-def _wants(statement: IamStatement, value: str) -> bool:
-    wanted = {"false": "Null", "true": ""}[value]
+# The contexts of a _Reach, in its order. A console session and one of STS last at most 12 and 36 hours.
+REQUESTS: tuple[RequestContext, ...] = (PLAIN_KEYS, NO_MFA, WITH_MFA, {**WITH_MFA, MFA_AGE: "129600"})
+
+
+def _reach(statement: IamStatement) -> _Reach:
+    lines = tuple(line for line in statement.lines if line[1].lower() in {MFA.lower(), MFA_AGE.lower()})
+    keys, console, fresh, old = (holds(replace(statement, lines=lines), each) is not False for each in REQUESTS)
+    return _Reach(keys=keys, console=console, fresh=fresh, old=old)
+
+
+def _operators(statement: IamStatement, key: str) -> list[str]:
+    """Return the operators of the conditions that have a condition key."""
+    return [operator for operator, name, _ in statement.lines if name.lower() == key.lower()]
+
+
+def _stopped(statement: IamStatement, read: ReadPolicy, context: RequestContext) -> bool:
+    """Whether a statement of the policy denies the actions of `statement` to requests with this context."""
+    work = [action for action in WORK if covers_action(statement, action)] or statement.actions
     return any(
-        (operator.startswith("Bool") and value in map(str.lower, values))
-        or (operator == wanted and "true" in map(str.lower, values))
-        for operator, values in _lines(statement)
+        holds(each, context) is not False and all(covers_action(each, action) for action in work)
+        for _, each in read.forcing
     )
 
 
 def _bool(read: ReadPolicy) -> Iterator[Trap]:
     for name, each in read.forcing:
-        if any(operator == "Bool" for operator, _ in _lines(each)) and not _stops_keys(each, read):
+        if not _reach(each).keys and not _stopped(each, read, PLAIN_KEYS):
             yield Trap(
                 name="bool",
                 statement=name,
@@ -84,44 +126,101 @@ def _bool(read: ReadPolicy) -> Iterator[Trap]:
             )
 
 
-def _stops_keys(statement: IamStatement, read: ReadPolicy) -> bool:
-    """Whether a statement of the policy denies, to requests with plain access keys, the actions of `statement`.
+def _null(read: ReadPolicy) -> Iterator[Trap]:
+    for name, each in read.forcing:
+        if not _reach(each).console and not _stopped(each, read, NO_MFA):
+            yield Trap(
+                name="null",
+                statement=name,
+                what="console sessions have this condition key without MFA too, so Null does not deny them",
+                instead='"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}',
+            )
 
-    A plain access key is one without a session, so a request that is signed with it never has MFA.
-    """
-    work = [action for action in WORK if covers_action(statement, action)] or statement.actions
-    return any(
-        holds(each, PLAIN_KEYS) is not False and all(covers_action(each, action) for action in work)
-        for _, each in read.forcing
-    )
+
+def _inverted(read: ReadPolicy) -> Iterator[Trap]:
+    for name, each in read.statements:
+        reach = _reach(each)
+        if not each.allow and reach.fresh and not (reach.keys and reach.console):
+            yield Trap(
+                name="inverted",
+                statement=name,
+                what="it denies requests with MFA, and lets some without MFA pass",
+                instead='"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}',
+            )
+        if each.allow and (reach.keys or reach.console) and not reach.fresh:
+            yield Trap(
+                name="inverted",
+                statement=name,
+                what="it allows requests without MFA only",
+                instead='"Bool": {"aws:MultiFactorAuthPresent": "true"}',
+            )
+
+
+def _age(read: ReadPolicy) -> Iterator[Trap]:
+    for name, each in read.statements:
+        reach = _reach(each)
+        if not each.allow and reach.old and not (reach.fresh or reach.keys) and not _stopped(each, read, PLAIN_KEYS):
+            yield Trap(
+                name="age",
+                statement=name,
+                what="requests without MFA lack aws:MultiFactorAuthAge, so this operator does not deny them",
+                instead='"NumericGreaterThanIfExists": {"aws:MultiFactorAuthAge": "3600"}',
+            )
 
 
 def _if_exists(read: ReadPolicy) -> Iterator[Trap]:
     for name, each in read.statements:
-        if each.allow and any(operator == "BoolIfExists" for operator, _ in _lines(each)) and _wants(each, "true"):
+        reach = _reach(each)
+        operators = [*_operators(each, MFA), *_operators(each, MFA_AGE)]
+        if each.allow and operators and reach.fresh and (reach.keys or reach.console):
+            who = "requests with plain access keys" if reach.keys else "console sessions without MFA"
             yield Trap(
                 name="if-exists",
                 statement=name,
-                what="requests with plain access keys lack this condition key, so BoolIfExists allows them",
+                what=f"{operators[0]} allows {who} too",
                 instead='"Bool": {"aws:MultiFactorAuthPresent": "true"}',
             )
+
+
+def _operator(read: ReadPolicy) -> Iterator[Trap]:
+    for name, each in read.statements:
+        for operator in _operators(each, MFA):
+            if operator not in {"Bool", "BoolIfExists", "Null"}:
+                yield Trap(
+                    name="operator",
+                    statement=name,
+                    what=f"{operator} is not for a condition key with one value, true or false",
+                    instead="Bool to allow with MFA, or BoolIfExists to deny without",
+                )
+
+
+# A user, for whom statements about resources are judged, and the user's own requests.
+SOMEBODY = "arn:aws:iam::123456789012:user/zoe"
+OF_SOMEBODY: RequestContext = {"aws:username": "zoe"}
+
+
+def _covers(statement: IamStatement, action: str) -> bool:
+    """Whether a statement covers an action of users on themselves. sts:GetSessionToken has no resource."""
+    resource = SOMEBODY if action.startswith("iam:") else "*"
+    return covers_action(statement, action) and covers_resource(statement, resource, OF_SOMEBODY) is not False
 
 
 def _removal(read: ReadPolicy) -> Iterator[Trap]:
     for name, each in read.forcing:
         for action in ("iam:DeleteVirtualMFADevice", "iam:DeactivateMFADevice"):
-            if each.but_actions and not covers_action(each, action):
+            if (each.but_actions or each.but_resources) and not _covers(each, action):
+                where = "NotAction" if not covers_action(each, action) else "NotResource"
                 yield Trap(
                     name="removal",
                     statement=name,
                     what=f"{action} is not denied without MFA: a stolen password is enough to remove the device",
-                    instead=f"remove {action} from NotAction",
+                    instead=f"remove {action} from NotAction" if where == "NotAction" else 'use "Resource": "*"',
                 )
 
 
 def _session(read: ReadPolicy) -> Iterator[Trap]:
     for name, each in read.forcing:
-        if covers_action(each, "sts:GetSessionToken"):
+        if _covers(each, "sts:GetSessionToken"):
             yield Trap(
                 name="session",
                 statement=name,
@@ -139,7 +238,7 @@ def _enrolling(read: ReadPolicy) -> Iterator[Trap]:
         action for action in ENROLL if any(each.allow and covers_action(each, action) for _, each in read.statements)
     ]
     for name, each in read.forcing:
-        denied = [action for action in allowed if covers_action(each, action)]
+        denied = [action for action in allowed if _covers(each, action)]
         if denied and any(_names(one, action) for _, one in read.statements for action in denied):
             yield Trap(
                 name="enrolling",
@@ -150,13 +249,15 @@ def _enrolling(read: ReadPolicy) -> Iterator[Trap]:
 
 
 def _names(statement: IamStatement, action: str) -> bool:
-    """Whether a statement allows this action by name, and not through a wildcard."""
-    return statement.allow and action.lower() in map(str.lower, statement.actions)
+    """Whether a statement allows this action by name, or by a pattern for MFA, such as `iam:*MFADevice`."""
+    return statement.allow and any(
+        "mfa" in each.lower() and like(each.lower(), action.lower()) for each in statement.actions
+    )
 
 
 def _password(read: ReadPolicy) -> Iterator[Trap]:
     for name, each in read.forcing:
-        if covers_action(each, "iam:ChangePassword"):
+        if _covers(each, "iam:ChangePassword"):
             yield Trap(
                 name="password",
                 statement=name,
@@ -215,7 +316,11 @@ def _partition(read: ReadPolicy) -> Iterator[Trap]:
 
 TRAPS: tuple[Callable[[ReadPolicy], Iterator[Trap]], ...] = (
     _bool,
+    _null,
+    _inverted,
+    _age,
     _if_exists,
+    _operator,
     _removal,
     _session,
     _enrolling,

@@ -44,9 +44,24 @@ def allow(action: Any, resource: Any, **more: Any) -> dict[str, Any]:
 
 MFA = {"aws:MultiFactorAuthPresent": "true"}
 NONE = {"aws:MultiFactorAuthPresent": "false"}
+AGE = {"aws:MultiFactorAuthAge": "true"}
+WITHOUT_ENABLING = ["iam:ChangePassword", "sts:GetSessionToken"]
+BUCKET = {**FORCE, "NotAction": [], "Action": "*", "Resource": ["arn:aws:s3:::b", "arn:aws:s3:::b/*"]}
 CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("bool", text(when("Bool", "false")), {}),
-    ("bool", text({**FORCE, "Condition": {"Bool": NONE, "Null": MFA}}), {}),
+    ("null", text(when("Null", "true")), {}),
+    ("inverted", text(when("Bool", "true")), {}),
+    ("inverted", text(when("Null", "false")), {}),
+    ("inverted", text({**FORCE, "Action": "s3:*", "NotAction": [], "Condition": {"Null": NONE}}), {"on": Holder.ROLE}),
+    ("inverted", text(allow("*", "*", Condition={"Null": MFA})), {}),
+    ("inverted", text(allow("*", "*", Condition={"Bool": NONE})), {}),
+    ("age", text({**FORCE, "Condition": {"NumericGreaterThan": {"aws:MultiFactorAuthAge": "3600"}}}), {}),
+    ("if-exists", text(allow("*", "*", Condition={"NumericLessThanIfExists": {"aws:MultiFactorAuthAge": "3600"}})), {}),
+    ("if-exists", text(allow("*", "*", Condition={"Null": NONE})), {}),
+    ("operator", text(when("StringNotEquals", "true")), {}),
+    ("operator", text(when("ForAllValues:Bool", "false")), {}),
+    ("removal", text({**FORCE, "Resource": [], "NotResource": [OWN]}), {}),
+    ("enrolling", text(allow(["iam:*MFADevice"], "*"), {**FORCE, "NotAction": WITHOUT_ENABLING}), {}),
     ("bool", text(when("Bool", "false"), {**FORCE, "NotAction": [], "Action": "s3:*", "Condition": {"Null": MFA}}), {}),
     ("if-exists", text(allow("*", "*", Condition={"BoolIfExists": MFA})), {}),
     ("removal", text(with_exceptions("iam:DeleteVirtualMFADevice")), {}),
@@ -81,9 +96,12 @@ def test_every_trap_has_a_case() -> None:
     [
         (text(FORCE), {"on": Holder.GROUP, "partition": "aws"}),
         (text(FORCE, allow("*", "*")), {}),
-        (text({**FORCE, "Condition": {"Null": {"aws:MultiFactorAuthPresent": "true"}}}), {}),
+        (text(BUCKET), {}),
+        (text({**FORCE, "Condition": {"NumericGreaterThanIfExists": {"aws:MultiFactorAuthAge": "3600"}}}), {}),
+        (text(allow("*", "*", Condition={"NumericLessThan": {"aws:MultiFactorAuthAge": "3600"}})), {}),
+        (text(FORCE, {**FORCE, "Condition": {"NumericGreaterThan": {"aws:MultiFactorAuthAge": "3600"}}}), {}),
         (text(when("Bool", "false"), when("Null", "true")), {}),
-        (text({**FORCE, "Action": "s3:*", "NotAction": [], "Condition": {"Null": NONE}}), {"on": Holder.ROLE}),
+        (text({**FORCE, "Condition": {"Null": AGE}}), {}),
         (text(allow("*", "*", Condition={"Bool": MFA})), {}),
         (text(allow("iam:GetUser", "arn:*:iam::*:user/*")), {"partition": "aws-us-gov"}),
         (text(allow("*", "*")), {"on": Holder.ROLE}),
