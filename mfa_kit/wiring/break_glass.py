@@ -17,11 +17,12 @@ from mfa_kit.break_glass.meeting import Meeting, hold
 from mfa_kit.break_glass.uses import GlassAction, Record, check_custodians
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import run_id, run_time
+from mfa_kit.core.models import backup_name, run_id, run_time
 from mfa_kit.core.otp import Seed
 from mfa_kit.core.places import Place
 from mfa_kit.enrollment.phone import SECRET
 from mfa_kit.wiring.backup_opening import backup_reader, open_opener_with
+from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
@@ -98,6 +99,22 @@ def find_glass(settings: Settings, folder: Path | None) -> Glass:
             f"the ledger does not have the custodians of {found}, so compare them: break-glass status"
         )
     return Glass(found.absolute(), manifest)
+
+
+def find_glass_of(settings: Settings, file: Place, folder: Path | None) -> Glass:
+    """Return a folder of break-glass files, by default the newest one whose identity opens a backup.
+
+    If the ledger names no such identity as a recipient of the backup, the default is the newest folder. The errors are
+    those of `find_glass`.
+    """
+    from mfa_kit.adapters.files.glass_folder import folders_beside, newest_folder
+
+    if folder is None and (newest := newest_folder(base())):
+        with open_ledger(settings) as ledger:
+            seals = backup_records(ledger).seals()
+        to = {each.recipient for each in seals if each.backup == backup_name(file) and each.until is None}
+        folder = next((each for each, manifest in folders_beside(newest)[::-1] if manifest.recipient in to), None)
+    return find_glass(settings, folder)
 
 
 def plan(group: Group) -> Mapping[CustodianSet, int]:

@@ -284,6 +284,17 @@ def test_a_rotation_keeps_what_it_cannot_reencrypt(desk: Desk) -> None:
     assert desk.glass("rotate", *desk.here("bob"))["replaces"] == rotated["recipient"]
 
 
+def test_a_backup_is_opened_with_the_identity_that_is_on_record(desk: Desk, typed: Typed) -> None:
+    """During an unfinished rotation, some backups are still encrypted to the old identity."""
+    row = desk.create(1, THREE)
+    moved, damaged = desk.sealed("root", row["recipient"]), desk.sealed("damaged", row["recipient"])
+    local(damaged).write_bytes(local(damaged).read_bytes()[:-1])
+    rotated = desk.glass("rotate", *desk.here("alice"), code=5)
+    typed()
+    for backup, recipient in ((moved, rotated["recipient"]), (damaged, row["recipient"])):
+        assert desk.glass("open", "--backup", str(backup.path), "--dry-run")["recipient"] == recipient
+
+
 def test_a_rotation_does_not_use_a_folder_that_a_killed_one_left(desk: Desk) -> None:
     """Such a folder may have all files and the manifest, but the next folder that is written removes it."""
     row = desk.create(1, THREE)

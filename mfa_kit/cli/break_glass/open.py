@@ -45,7 +45,7 @@ def open_backup(
     The QR code is on the alternate screen until you press Enter. The opening is recorded in the ledger.
     """
     person = settings.interaction
-    glass = wiring.find_glass(settings, folder)
+    glass = wiring.find_glass_of(settings, file, folder)
     person.check(instead="a terminal, or age itself, as docs/break-glass.md describes")
     if not codes:
         person.check(wiring.sample_symbol(file), instead=showing.UNSEEN)
