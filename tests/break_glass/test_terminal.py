@@ -159,7 +159,6 @@ def test_a_lost_terminal_leaves_nothing(desk: Desk, root: Backup) -> None:
 def test_two_meetings_at_the_same_time_do_not_interfere(desk: Desk, root: Backup, tmp_path: Path) -> None:
     """Each one has its own custodians, and shows its own backup."""
     first = window(desk, "open", "--backup", str(root.path), "--output", "json")
-    first.see(PROMPT)
     (tmp_path / "second").mkdir()
     other = Desk(desk.home, folder=desk.folder)
     second = Window(
@@ -168,9 +167,9 @@ def test_two_meetings_at_the_same_time_do_not_interfere(desk: Desk, root: Backup
         cwd=tmp_path / "second",
         size=(120, 50),
     )
-    second.see(PROMPT)
     for names in (("alice", "carol"), ("ssh", "alice")):
         for shown, name in zip((first, second), names, strict=True):
+            shown.see(PROMPT)
             shown.type(str(desk.key(name).file))
     for shown in (first, second):
         shown.see("press Enter to remove it from the screen: ")
