@@ -33,7 +33,7 @@ def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str
         if isinstance(error, AlreadyExists) and (has := _skipped_meanwhile(wish, caller=caller, desk=desk)):
             return has
         for earlier in unsettled:
-            error.add_note(Note(f"left from an earlier run: {earlier}; {earlier.hint}"))
+            error.add_note(Note(f"an earlier run could not be settled: {earlier}; {earlier.hint}"))
         raise
 
 

@@ -1,4 +1,4 @@
-"""The texts of the policies that require MFA, with the purpose of each line.
+"""The texts of the policies that require MFA, with the purpose of each statement, action and notable omission.
 
 The statements are those of AWS's sample "Allows MFA-authenticated IAM users to manage their own MFA device on the
 Security credentials page" (IAM user guide, 2023 text), changed to avoid the known problems of the sample.

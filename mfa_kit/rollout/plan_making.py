@@ -71,7 +71,7 @@ def _plan_step(row: RosterRow, plan: Plan, listing: AccountListing, has: tuple[s
     if has:
         return PlanStep(row=row, action=Action.SKIP, reason=f"has {', '.join(has)}", devices=has)
     if row.kind.method is None:
-        return PlanStep(row=row, action=Action.SELF, reason="enrolls themselves; waiting until IAM lists a device")
+        return PlanStep(row=row, action=Action.SELF, reason="enrolls without mfa-kit; open until IAM lists a device")
     serial = plan.intent_of(row).serial
     if serial not in listing.holders:
         return PlanStep(row=row, action=action_of(row.kind))

@@ -478,7 +478,7 @@ def test_an_unsettled_run_is_a_note_on_a_later_error(at: AtDesk, user: str, at_l
         desk.enroll(user)
     with at() as desk, pytest.raises(AlreadyExists) as caught:
         desk.enroll(user)
-    assert "left from an earlier run" in caught.value.__notes__[0]
+    assert "an earlier run could not be settled" in caught.value.__notes__[0]
     assert "delete-virtual-mfa-device" in caught.value.__notes__[0]
 
 

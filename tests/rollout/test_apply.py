@@ -491,7 +491,7 @@ def test_users_who_enroll_themselves_are_tracked(rollout: Rollout, people: Peopl
     rollout.lab.register_fido(virtual, "key")
     found = json.loads(mfa_kit.run("rollout", "status", rollout.file, "--output", "json").out)["rows"]
     assert [(row["outcome"], row["reason"]) for row in found] == [
-        ("waiting", "enrolls themselves; waiting until IAM lists a device"),
+        ("waiting", "enrolls without mfa-kit; open until IAM lists a device"),
         ("enrolled", "enrolled themselves"),
     ]
 

@@ -176,7 +176,7 @@ class Ledger:
         return self._database.lightly()
 
     def history(self, *, user: str | None = None, since: float = 0.0) -> list[LogLine]:
-        """Return the API calls, ends of runs, and unfinished operations since a Unix time, oldest first.
+        """Return the API calls since a Unix time, and how far each device of a run got, oldest first.
 
         With `user`, return only those that concern this user.
         """

@@ -194,9 +194,9 @@ def _describe_unit(organization: LabOrganization, call: OperationRequest) -> Ans
 
 
 def _parent(organization: LabOrganization, call: OperationRequest) -> str:
-    """Return the root or OU that a request names.
+    """Return the ParentId of a request: the ID of the root or of an OU.
 
-    Raise IamError with the code ParentNotFoundException if no root or OU has this ID.
+    Raise IamError with the code ParentNotFoundException if neither has this ID.
     """
     parent = call.text("ParentId")
     if parent != organization.root_id and parent not in organization.units:
