@@ -1,4 +1,4 @@
-"""The options of verbs that can work in many accounts.
+"""The options of commands that can work in many accounts.
 
 They are parsed into an AccountsChoice, which says how to select the accounts and which role to assume in each.
 """
@@ -102,15 +102,15 @@ def role_option(default: str | None) -> Callable[[F], F]:
 
 
 def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, results: bool = True) -> Callable[[F], F]:
-    """Return a decorator that adds the options for many accounts to a verb.
+    """Return a decorator for the function of a command. It adds the options for work in many accounts.
 
-    The table of commands names another function, `across`, which does the work of the verb in many accounts. It is
-    loaded and called only if the command line selects accounts. It gets the parameters of the verb, and `accounts`. A
-    verb without such a function gets `accounts` itself: an AccountsChoice, or None to work in one account.
+    The table of commands can name a second function, `across`, which does the command's work in many accounts. `across`
+    is loaded and called only if the command line selects accounts. It gets the command's parameters, and `accounts`. If
+    there is no `across`, the command's own function gets `accounts`: an AccountsChoice, or None to work in one account.
 
     `role` is the role to assume if neither --role-name nor the file of accounts names a role. Pass `role=None` for a
-    verb that writes, `workers=False` for a verb that has its own option --workers, and `results=False` to omit --resume
-    and --output-dir.
+    command that writes, `workers=False` for a command that has its own option --workers, and `results=False` to omit
+    --resume and --output-dir.
     """
     added = [FILE, ORG, UNIT_ID, INCLUDE, EXCLUDE, TAG, role_option(role), EXTERNAL, SOURCE]
     added += [PARALLEL] if workers else []
@@ -139,7 +139,7 @@ def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, resu
 
 
 def _function_across() -> str:
-    """Return the called verb's function for many accounts as `module:function`, or "" if it has none."""
+    """Return the function that does the called command's work in many accounts, as `module:function`; "" if none."""
     verb = click.get_current_context().command
     return verb.across if isinstance(verb, options.Verb) else ""
 
@@ -185,7 +185,9 @@ def choose(values: Mapping[str, Any], *, role: str | None) -> AccountsChoice | N
     file, org = values.get("in_file"), values.get("in_org")
     if not file and not org:
         if given := next((option for name, option in NAMES.items() if values.get(name)), None):
-            raise UsageFault(f"{given} is for several accounts", "add --org or --accounts FILE, or omit the option")
+            raise UsageFault(
+                f"{given} can be used only with several accounts", "add --org or --accounts FILE, or omit the option"
+            )
         return None
     _check_together(values)
     named = values.get("role_name")

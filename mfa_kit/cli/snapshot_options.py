@@ -1,4 +1,4 @@
-"""Options of verbs that read an account, and notes about the parts that could not be read."""
+"""Options of commands that read an account, and notes about the parts of the account that could not be read."""
 
 from pathlib import Path
 
@@ -32,6 +32,8 @@ def note_unread_users(snapshot: Snapshot, progress: Progress) -> None:
 
 
 def no_snapshot_of_many(file: Path | None) -> None:
-    """Raise UsageFault for --snapshot with many accounts, because a snapshot contains one account."""
+    """Raise UsageFault if --snapshot is given to a command that works in many accounts: a snapshot has one account."""
     if file is not None:
-        raise UsageFault("--snapshot is for one account", "to write a snapshot of each account: --output-dir DIR")
+        raise UsageFault(
+            "--snapshot can be used only with one account", "to write a snapshot of each account: --output-dir DIR"
+        )

@@ -18,8 +18,8 @@ EXTRA = re.compile(r"Got unexpected extra arguments? \((.*)\)", re.DOTALL)
 # The options that choose several accounts, and what to do if a command has no such option.
 MANY = {"--org", "--accounts", "--ou"}
 FOR_MANY = (
-    "use a command for many accounts: audit, status, doctor, policy lockout, orphans list, or rollout; to enroll "
-    "users: mfa-kit rollout plan ROSTER --org -o index.json"
+    "use a command that can work in many accounts: audit, status, doctor, policy lockout, orphans list, or rollout; "
+    "to enroll users: mfa-kit rollout plan ROSTER --org -o index.json"
 )
 MEANING = {"RECIPIENT": "an age1… or SSH public key"}
 

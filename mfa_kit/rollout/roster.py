@@ -32,7 +32,7 @@ ARN = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):user/(?:.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RosterRow:
-    """One user of a roster, and the device to make: its method (`kind`), name, path, tags and, for a token, serial.
+    """One user of a roster, and the device to make: its kind, name, path, tags and, for a token, serial.
 
     `recipient` is the user's public key, to which a copy of the backup is encrypted. `asset` is a label for the key or
     token. `account` is the account ID in the row or in the user's ARN, if there is one.
@@ -69,9 +69,9 @@ def parse_roster(
 ) -> Roster:
     """Parse a roster. Return the rows without a fault, and the faults of the other rows.
 
-    The method of a row is one of `methods`, or `self`. `parse_key` returns a public key without its comment, or raises
-    UsageFault. `accounts` finds the account that a row names; by default, the roster is for one account. Raise
-    UsageFault if the text is not a roster.
+    The cell `kind` of a row has the name of one of `methods`, or `self`. `parse_key` returns a public key without its
+    comment, or raises UsageFault. `accounts` finds the account that a row names; by default, the roster is for one
+    account. Raise UsageFault if the text is not a roster.
     """
     accounts = accounts or OneAccount()
     read = read_rows(text)
@@ -105,7 +105,7 @@ def _find_duplicate(
     if before != name:
         what = f"{name!r} is a duplicate of {before!r} on {first.unit} {first.line}, because IAM ignores case"
     if account is None and read.cells.get(ACCOUNT) != first.cells.get(ACCOUNT):
-        what += "; for users of several accounts, add --accounts FILE or --org"
+        what += "; if the roster is for several accounts, add --accounts FILE or --org"
     return CellFault(line=read.line, column="user", what=what, cells=read.cells, unit=read.unit)
 
 

@@ -220,7 +220,8 @@ def read_plan(path: Path, methods: Methods, *, expected: str | None) -> tuple[Pl
     text, digest = read_reviewed(path, expected=expected)
     if is_index(text):
         raise UsageFault(
-            f"{path} is an index of several accounts", "add --accounts FILE or --org, or give the plan of one account"
+            f"{path} is an index of the plans of several accounts, not a plan",
+            "add --accounts FILE or --org, or give the plan of one account",
         )
     return plan_of(text, methods, name=str(path)), digest
 

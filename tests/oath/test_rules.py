@@ -521,7 +521,7 @@ def test_a_credential_name_that_is_not_text_is_ignored(seat: Make) -> None:
         ({"wrong_password": 0x6984}, "wrong OATH password for the key"),
         ({"wrong_password": 0x6982}, "wrong OATH password for the key"),
         ({"password_tries": 3}, "; 2 tries are left"),
-        ({"password_tries": 0}, "no longer accepts an OATH password"),
+        ({"password_tries": 0}, "is blocked: it accepts no password any more"),
     ],
 )
 def test_a_wrong_password_is_sent_once(

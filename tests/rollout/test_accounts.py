@@ -720,7 +720,7 @@ def test_an_index_and_a_plan_are_distinguished(accounts: Accounts) -> None:
     """An index needs --accounts or --org, and a plan must not have them."""
     assert accounts.plan().code == 0
     alone = accounts.desk.run("rollout", "apply", accounts.index, "-r", accounts.recipient)
-    assert (alone.code, "is an index of several accounts" in alone.err) == (2, True)
+    assert (alone.code, "is an index of the plans of several accounts, not a plan" in alone.err) == (2, True)
     plan = accounts.plan_of(accounts.ids[0])
     wrong = accounts.desk.run("rollout", "apply", plan, "--org", "--role-name", ROLE, "-r", accounts.recipient)
     assert (wrong.code, "is not an index of plans" in wrong.err) == (2, True)

@@ -76,7 +76,7 @@ class Applet:
     def describe(self, info: DeviceInfo | None) -> OathKey:
         """Return a description of the key with everything that it reports about itself.
 
-        `info` is what its management applet reports, or None.
+        `info` is what the key's management applet reports, or None.
         """
         version, reader = self._session.version, self.wire.reader
         names = None if self.locked else self.names()
@@ -104,7 +104,7 @@ class Applet:
         return [bytes(row.value) for row in rows]
 
     def held(self) -> dict[bytes, bool | None]:
-        """Return whether each credential requires a touch, by name, or None where the key does not report it.
+        """Return, by name, whether each credential requires a touch; None if the key does not report this.
 
         The command is CALCULATE ALL (its codes are dropped), or LIST version 1 if the key rejects CALCULATE ALL.
         """
@@ -122,9 +122,9 @@ class Applet:
             }
 
     def _listed(self) -> dict[bytes, bool | None]:
-        """Send LIST version 1, and return whether each credential requires a touch.
+        """Send LIST version 1, and return, by name, whether each credential requires a touch.
 
-        A key that does not support version 1 returns a plain list. The values are then None.
+        All values are None if the key does not support version 1 and returns a plain list of names.
         """
         names = self.names()
         found: dict[bytes, bool | None] = {
@@ -253,7 +253,8 @@ class Applet:
             except ApduError as error:
                 if error.sw == SW.AUTH_METHOD_BLOCKED:
                     raise DeviceFault(
-                        f"the key in {name} no longer accepts an OATH password",
+                        f"the OATH applet of the key in {name} is blocked: it accepts no password any more, not even "
+                        "the right one",
                         "use another key, or "
                         + remedy(
                             "reset the OATH applet of this one, which erases it",

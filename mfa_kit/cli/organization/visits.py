@@ -1,4 +1,4 @@
-"""Code that all commands for many accounts share: progress, reports of unread accounts, and the exit code."""
+"""Code for all commands that work in many accounts: progress, reports of unread accounts, and the exit code."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,7 +49,7 @@ def _with_skipped(organization: "Organization", visits: Iterable[Visit[T]]) -> I
 
 
 def account_cells(visit: Visit[T]) -> dict[str, str | None]:
-    """Return the account's ID and name. Every row for many accounts begins with these cells."""
+    """Return the account's ID and name. They begin every row that a command prints when it works in many accounts."""
     return {"account": visit.account.id, "account_name": visit.account.name or None}
 
 
@@ -74,7 +74,8 @@ def report_unread(visits: Sequence[Visit[T]], progress: Progress, *, home: str |
         raise _none_read(failed)
     if all_denied([visit for visit in visits if visit.account.id != home]):
         progress.alert(
-            "every account that needs a role denied access, so the cause is most likely the caller or the role's name"
+            "access was denied in every account except the caller's own, so the cause is most likely the caller's "
+            "permissions or the role's name"
         )
     _alert_failed(failed, progress)
     totals = Counter[str](state_of(visit) for visit in visits)
@@ -111,7 +112,7 @@ def _none_read(failed: Sequence[Visit[T]]) -> AwsFault:
     first = failed[0]
     (accounts, why), *others = by_reason((visit.account, visit.why) for visit in failed)
     if all_denied(failed):
-        what = f"every account denied access, so the cause is most likely the caller: {why}"
+        what = f"access was denied in every account, so the cause is most likely the caller's permissions: {why}"
     else:
         what = f"none of the accounts could be read; {accounts_in_words(accounts)}: {why}"
     error = AwsFault(what, _hint(first))
