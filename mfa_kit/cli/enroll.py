@@ -124,7 +124,7 @@ def _planned_row(planned: Intent | Skipped, run: str, maker: Maker, *, desk: Des
 
 
 def _enroll_root(method_options: Options, *, name: str | None, add: bool, settings: Settings) -> ResultRow:
-    """Wait until root has a security key, and return the result row. Raise UsageFault for a method other than fido2."""
+    """Wait until root has a security key, and return the result row. Raise UsageFault if `--with` is not fido2."""
     if not isinstance(method_options, Fido2Options):
         raise UsageFault("AWS has no API to enroll root", f"register a security key: {ROOT} --with fido2")
     with open_desk(settings, METHODS) as (desk, caller):

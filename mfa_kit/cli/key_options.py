@@ -1,4 +1,4 @@
-"""Options of verbs that use a key, and of verbs that decrypt a backup."""
+"""Options of commands that use a key, and of commands that decrypt a backup."""
 
 from pathlib import Path
 

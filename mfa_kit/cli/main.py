@@ -1,4 +1,4 @@
-"""The command tree by name, and the entry point. A verb's module is imported only when the verb is called."""
+"""The command tree by name, and the entry point. The module of a command is imported when the command is called."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""Builds click options from the fields of a method's dataclass, and the dataclass from the options' values."""
+"""Builds click options from the dataclass of an enrollment method, and this dataclass from the options' values."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
@@ -12,17 +12,17 @@ from mfa_kit.wiring.methods.recipe import OPTION, Option, Options
 
 
 def single(kind: type[Options]) -> set[str]:
-    """Return the names of the options in `kind`, a method's class, that apply to a single device."""
+    """Return the names of the options in `kind`, an enrollment method's class, that apply to a single device."""
     return {each.name for each in fields(kind) if _option(each).single}
 
 
 def click_options(kind: type[Options]) -> list[click.Option]:
-    """Return the options in `kind`, a method's class, as click options in the order of its fields."""
+    """Return the options in `kind`, an enrollment method's class, as click options in the order of its fields."""
     return [_click_option(each, _option(each)) for each in fields(kind)]
 
 
 def built(kind: type[Options], values: Mapping[str, object]) -> Options:
-    """Return the options of a method as an instance of `kind`, its class.
+    """Return the options of an enrollment method as an instance of `kind`, the class of these options.
 
     `values` maps names of options to values. Values of other options are ignored.
     """

@@ -1,4 +1,4 @@
-"""Code shared by the verbs that make a device: the options of the method given with `--with`."""
+"""Code for the commands that make a device: the options of the enrollment method that is given with `--with`."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -21,23 +21,23 @@ EPILOG = (
     + "\n".join(f"  {name:<14}{recipe.help}" for name, recipe in METHODS.items())
 )
 KEY = "write --with fido2 for a security key, or --with oath for a key that shows codes"
-# With this option no method is required, because the half-made device already has a method.
+# With this option no enrollment method is required, because the half-made device already has one.
 RESUME = "--resume"
 # With this option there is no USER argument, because root is not an IAM user.
 ROOT = "--root"
-# Keys in click's context: the method given with --with, and whether --root is given.
+# Keys in click's context: the enrollment method given with --with, and whether --root is given.
 METHOD_NAME, FOR_ROOT = f"{__name__}.method", f"{__name__}.root"
 
 
 class MethodVerb(options.Verb):
-    """A Verb that takes the options of the method given with `--with`.
+    """A command that makes a device. It takes the options of the enrollment method that is given with `--with`.
 
-    Its function receives the values of these options as `method_options`. For an option of another method, the error
-    names the other method.
+    Its function receives the values of these options as `method_options`. If an option of another enrollment method is
+    given, the error names that method.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments. The method is found first, because it determines which options are valid."""
+        """Parse the arguments. The enrollment method is found first, because it determines which options are valid."""
         name = _method_named(args)
         if name is not None and not ctx.resilient_parsing:
             _check_method(name)
@@ -52,7 +52,7 @@ class MethodVerb(options.Verb):
         return left
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the options of the method, then the verb's other options. The default method is `virtual`."""
+        """Return the options of the enrollment method (by default `virtual`), then the command's other options."""
         recipe = _recipe(ctx, otherwise=VIRTUAL.name)
         params = super().get_params(ctx)
         if ctx.meta.get(FOR_ROOT):
@@ -60,14 +60,14 @@ class MethodVerb(options.Verb):
         return [*environment.bind(ctx, click_options(recipe.options) if recipe else ()), *params]
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Combine the values of the method's options into the parameter `method_options`, and run the command."""
+        """Combine the options of the enrollment method into the parameter `method_options`, and run the command."""
         recipe = METHODS[ctx.meta[METHOD_NAME]]
         values = {option.name: ctx.params.pop(option.name or "") for option in click_options(recipe.options)}
         ctx.params["method_options"] = built(recipe.options, values)
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the options. If no method is given, list the options of each method in a separate section."""
+        """List the options. If no enrollment method is given, list the options of each one in a separate section."""
         if _recipe(ctx):
             super().format_options(ctx, formatter)
             return
@@ -78,7 +78,7 @@ class MethodVerb(options.Verb):
         options.write_common_options(ctx, formatter, params)
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Print the method's introduction before the help text."""
+        """Print the introduction of the enrollment method before the help text."""
         recipe = _recipe(ctx)
         if recipe and recipe.about:
             formatter.write_paragraph()
@@ -88,7 +88,7 @@ class MethodVerb(options.Verb):
 
 
 def leave_methods_out(ctx: click.Context) -> None:
-    """Leave the options of methods out of the help in this context, because manual pages list them separately."""
+    """Leave the enrollment methods' options out of the help in this context: manual pages list them separately."""
     ctx.meta[METHOD_NAME] = None
 
 
@@ -116,7 +116,7 @@ def _check_method(name: str) -> None:
 
 
 def _fault_of(error: click.NoSuchOption) -> Exception:
-    """Return a UsageFault that names the method of the option. For an unknown option, return the error unchanged."""
+    """Return a UsageFault that names the option's enrollment method. If the option is unknown, return `error`."""
     for name, recipe in METHODS.items():
         if any(error.option_name in option.opts for option in click_options(recipe.options)):
             return UsageFault(f"{error.option_name} belongs to --with {name}", f"omit it, or write --with {name}")
@@ -138,7 +138,7 @@ DEVICE_OPTIONS = (
 
 
 def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the argument USER, and the options of every verb that makes a device."""
+    """Add the argument USER, and the options of every command that makes a device."""
     for decorate in reversed(DEVICE_OPTIONS):
         function = decorate(function)
     return function

@@ -1,4 +1,4 @@
-"""The command classes Verb and Noun, and the options that every verb takes, before or after its name."""
+"""The classes Verb (command) and Noun (group), and the options that every command takes, before or after its name."""
 
 import inspect
 import re
@@ -42,8 +42,8 @@ class Row(NamedTuple):
     """A row of the table of commands. `line` is the description of the command in the list of commands.
 
     `held` is the command's function as `module:function`, or the rows of a group. `text` is the help of a group, if it
-    differs from the line. A command whose `line` is empty is not listed. `across` is the function that does the work of
-    a command with `account_options` in many accounts, also as `module:function`.
+    differs from the line. A command whose `line` is empty is not listed. `across` is the function that does the
+    command's work in many accounts, also as `module:function`.
     """
 
     line: str
@@ -121,11 +121,12 @@ def _where(ctx: click.Context) -> Iterator[None]:
 class Verb(click.Command):
     """A command that does something. With `html`, its result can also be an HTML page.
 
-    The verb's function can have the parameters `settings` and `output`. A parameter `read_settings` receives a function
-    that returns the settings, or raises an error if the configuration file is invalid.
+    The command's function can have the parameters `settings` and `output`. A parameter `read_settings` receives a
+    function that returns the settings, or raises an error if the configuration file is invalid.
 
-    Without `needs_config`, the verb works even if the configuration file is invalid. Verbs that decrypt backups need
-    this in an emergency. `across` is the function for many accounts from the table of commands, or "".
+    Without `needs_config`, the command works even if the configuration file is invalid. Commands that decrypt backups
+    need this in an emergency. `across` comes from the table of commands: the function that does the command's work in
+    many accounts, as `module:function`, or "".
     """
 
     across = ""
@@ -141,7 +142,7 @@ class Verb(click.Command):
         flags = given()
         if flags.quiet and flags.debug:
             raise click.UsageError("give either --quiet or --verbose", ctx)
-        # The form may be given before the verb, so it can be checked only here, where the verb is known too.
+        # The form may be given before the command, so it can be checked only here, where the command is known too.
         output = Output.of(flags.output, ctx, html=self.html, wide=flags.wide, query=flags.query)
         wanted = inspect.signature(self.callback).parameters if self.callback else {}
         if "output" in wanted:
@@ -170,7 +171,7 @@ class Verb(click.Command):
 
 
 class Noun(click.Group):
-    """A group of verbs. Each verb is in its own file, which is imported when the verb is called."""
+    """A group of commands. Each command is in its own file, which is imported when the command is called."""
 
     command_class = Verb
 
@@ -194,7 +195,7 @@ class Noun(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands with their lines from the table, so that no verb has to be imported."""
+        """List the commands with their lines from the table, so that no command has to be imported."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, row.line) for name, row in self.rows.items() if row.line])
 

@@ -20,14 +20,14 @@ FORMS: Mapping[str, str] = {
     "jsonl": "mfa_kit.cli.forms:write_json_lines",
     "csv": "mfa_kit.cli.forms:write_csv",
 }
-# The form of an HTML page. Only some verbs have a page, and each of these verbs makes its page itself.
+# The form of an HTML page. Only some commands have a page, and each of these commands makes its page itself.
 HTML = "html"
 # The function that compiles `--query`. Loading it also loads jmespath.
 QUERY = "mfa_kit.cli.query:compile_query"
 
 
 class Output(NamedTuple):
-    """The output of a verb: prints to stdout in the chosen form, such as "table" or "json".
+    """The output of a command: prints to stdout in the chosen form, such as "table" or "json".
 
     `search` returns the part of a JSON document to print. `wide` prints full values even if they do not fit the window.
     `color` prints tables with colors.
@@ -42,7 +42,7 @@ class Output(NamedTuple):
     def of(
         cls, form: str | None, ctx: click.Context, *, html: bool, wide: bool = False, query: str | None = None
     ) -> Self:
-        """Return the output of a verb. `html` says whether the verb can make an HTML page.
+        """Return the output of a command. `html` says whether the command can make an HTML page.
 
         Raise click.UsageError for an unknown form, and UsageFault for an invalid query.
         """
@@ -55,7 +55,7 @@ class Output(NamedTuple):
 
     @property
     def is_html(self) -> bool:
-        """Whether the chosen form is an HTML page. The verb makes the page and prints it with `text`."""
+        """Whether the chosen form is an HTML page. The command makes the page and prints it with `text`."""
         return self.form == HTML
 
     def one(self, schema: str, row: ResultRow) -> None:

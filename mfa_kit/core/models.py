@@ -71,7 +71,7 @@ class Method:
     device_type: DeviceType = DeviceType.VIRTUAL
 
 
-# The default method.
+# The default enrollment method.
 VIRTUAL = Method("virtual")
 
 

@@ -152,7 +152,7 @@ def check_account(plan: Plan, caller: Caller) -> None:
 
 
 def action_of(kind: RosterMethod) -> Action:
-    """Return the action for a row of this method whose user has no device and whose device name is free."""
+    """Return the action for a row with this `kind`, if the user has no device and the name is free."""
     if kind.method is None:
         return Action.SELF
     return Action.ENROLL if kind.unattended else Action.STATION

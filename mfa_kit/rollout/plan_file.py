@@ -20,7 +20,7 @@ CREATE = "create a plan: mfa-kit rollout plan ROSTER -o PLAN"
 
 
 def is_index(text: str) -> bool:
-    """Return whether a text is an index of the plans of several accounts (of any version) instead of a plan."""
+    """Return whether a text is an index (a list of the plans of several accounts) of any version, and not a plan."""
     return INDEX_BEGIN.match(text) is not None
 
 
@@ -70,9 +70,9 @@ def parse_plan(
 ) -> Plan:
     """Parse a plan file. Its rows are checked like those of a roster.
 
-    The method of a row is one of `methods`, or `self`. `parse_key` returns a public key without its comment, or raises
-    UsageFault. Raise UsageFault if the text is not a plan, or has another version of the format. The message of the
-    error begins with `name`.
+    The cell `kind` of a row has the name of one of `methods`, or `self`. `parse_key` returns a public key without its
+    comment, or raises UsageFault. Raise UsageFault if the text is not a plan, or has another version of the format. The
+    message of the error begins with `name`.
     """
     try:
         return _parse(object_of(read_json(text)), methods=methods, parse_key=parse_key)
@@ -102,7 +102,7 @@ def _parse(found: Mapping[str, object], *, methods: Iterable[RosterMethod], pars
 def _parse_step(row: RosterRow, fields: Mapping[str, object]) -> PlanStep:
     """Return the step with this row, from the fields of its line in the plan file.
 
-    Raise ValueError if the action does not fit the method, which happens if a user edited only one of the two.
+    Raise ValueError if the action does not fit the kind of device, which happens if a user edited only one of the two.
     """
     action, repair, meant = Action(str(fields["action"])), fields.get("repair") is True, action_of(row.kind)
     others = {Action.ENROLL, Action.STATION, Action.SELF} - {meant}

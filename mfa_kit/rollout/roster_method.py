@@ -20,7 +20,7 @@ class RosterMethod:
 
     @property
     def name(self) -> str:
-        """The word for this method in a roster: the method's name, or `self`."""
+        """The word in the roster column `kind`: the name of an enrollment method, or `self`."""
         return self.method.name if self.method else "self"
 
     def __str__(self) -> str:
@@ -28,5 +28,5 @@ class RosterMethod:
 
 
 SELF = RosterMethod()
-# The method of a row whose cell `kind` is empty.
+# What a row gets whose cell `kind` is empty.
 VIRTUAL = RosterMethod(method=models.VIRTUAL, unattended=True)

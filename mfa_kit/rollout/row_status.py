@@ -78,7 +78,7 @@ def result_of_devices(step: PlanStep, has: tuple[str, ...], ours: Mapping[str, E
     """Return the result of a row whose user has devices. `has` are their serials; `ours` are journal entries by serial.
 
     The outcome is "enrolled" if this computer made one of the devices and has the device's backup (or the device has
-    none), or if the users of the row's method enroll themselves. Otherwise it is "skipped".
+    none), or if the row's kind is `self`: users enroll themselves. Otherwise it is "skipped".
     """
     for serial in has:
         entry = ours.get(serial)

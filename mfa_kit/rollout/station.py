@@ -21,22 +21,22 @@ from mfa_kit.rollout.roster import RosterRow
 
 
 class StationMethods(Protocol):
-    """The functions that the station needs to enroll a user with the method of the user's row."""
+    """The functions that the station needs to enroll a user with the enrollment method in the user's roster row."""
 
     def call(self, row: RosterRow) -> str:
         """Return the prompt that names the row's user, and asks for the user's key, token or phone."""
         ...
 
     def slot(self, row: RosterRow) -> KeySlot | None:
-        """Return the readers or USB ports for the keys of a row's method; None if the method uses no keys."""
+        """Return the readers or USB ports for the keys of a row's enrollment method; None if it uses no keys."""
         ...
 
     def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[Carrier, Maker]:
         """Return a Carrier for a row's device, and the Maker (the procedure) that makes the device. Changes nothing.
 
         A Carrier is the object that stores a device's secret and supplies its codes.
-        `key` is the inserted key; None if the method uses no keys. Raise UsageFault if the user must not get this key
-        or token, and DeviceFault if the key cannot be used.
+        `key` is the inserted key; None if the row's enrollment method uses no keys. Raise UsageFault if the user must
+        not get this key or token, and DeviceFault if the key cannot be used.
         """
         ...
 
@@ -48,7 +48,7 @@ def station_steps(plan: Plan, methods: Collection[str], users: Container[str]) -
     """Return the steps of those `users` who still need a device, in the plan's order.
 
     If `methods` is empty, return only the steps that `apply` does not carry out. Otherwise return only the steps whose
-    method's name is in `methods`.
+    enrollment method has its name in `methods`.
     """
     return [
         step
@@ -153,7 +153,7 @@ class StationRuns:
 def enroll_in_person(
     intent: Intent, carrier: Carrier, *, caller: Caller, desk: Desk, run: str, maker: Maker
 ) -> Outcome:
-    """Make the device that the intent of a row plans. Return Enrolled, or Skipped if the user already has a device.
+    """Make the device that `intent` describes. Return Enrolled, or Skipped if the user already has a device.
 
     Raise MfaKitError if the device could not be made. The half-made device is then already removed, or the journal has
     an entry for it.

@@ -1,4 +1,4 @@
-"""The checks of `mfa-kit doctor` in one of many accounts. Nothing is changed."""
+"""The checks that `mfa-kit doctor` makes in each account, if it works in many accounts. Nothing is changed."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

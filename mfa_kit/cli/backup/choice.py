@@ -1,4 +1,4 @@
-"""Selects the backups that a verb of `mfa-kit backup` works on."""
+"""Selects the backups that a command of `mfa-kit backup` works on."""
 
 from collections.abc import Sequence
 

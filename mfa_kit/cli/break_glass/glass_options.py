@@ -1,4 +1,4 @@
-"""Options that several verbs of `mfa-kit break-glass` have, and the rows that several of them print."""
+"""Options and result rows that several commands of `mfa-kit break-glass` share."""
 
 from pathlib import Path
 

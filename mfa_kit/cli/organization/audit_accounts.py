@@ -1,4 +1,4 @@
-"""`mfa-kit audit` for many accounts. It prints a table or one HTML page, and can write a folder for each account."""
+"""`mfa-kit audit` in many accounts. It prints a table or one HTML page, and can write a folder for each account."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The audit of one account, for the output of many accounts."""
+"""The audit result of one account, as `mfa-kit audit` keeps it when it works in many accounts."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from mfa_kit.cli.results import ResultRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audited:
-    """The audit of one account.
+    """The audit result of one account.
 
-    `document` is the complete result. It is None if only the figures (`overview`) are needed, to save memory with a
-    thousand accounts. `failed` says whether the exit code of the command is 1 because of this account.
+    `overview` has the figures that are compared between accounts. `document` is the complete result. To save memory, it
+    is None if only the figures are needed. If `failed` is true for any account, the command exits with 1.
     """
 
     overview: AuditOverview

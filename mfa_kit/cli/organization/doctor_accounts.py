@@ -1,4 +1,4 @@
-"""`mfa-kit doctor` for many accounts: check whether mfa-kit can open each account and read its devices."""
+"""`mfa-kit doctor` in many accounts: check whether mfa-kit can open each account and read its devices."""
 
 from collections.abc import Callable, Sequence
 
@@ -22,7 +22,7 @@ ROWS = RowsOfAccounts(
 
 
 def diagnose_accounts(*, accounts: AccountsChoice, read_settings: Callable[[], Settings], output: Output) -> int:
-    """Check the access to many accounts. Return the exit code: 1 if any account has a problem, otherwise 0."""
+    """Check the access to each of many accounts. Return the exit code: 1 if any account has a problem, otherwise 0."""
     wrong: list[str] = []
     settings = read_settings()
     with open_organization(settings, accounts) as organization:

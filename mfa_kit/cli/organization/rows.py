@@ -1,4 +1,4 @@
-"""Prints the results of commands for many accounts that return rows, such as the devices of all users."""
+"""Prints the rows of commands that work in many accounts, for example a row for each device of each user."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class RowsOfAccounts(NamedTuple):
-    """How the rows of many accounts are printed: their schema, and the columns to show in a narrow window.
+    """How to print rows from many accounts: their schema, and the columns to show in a narrow window.
 
     `fields` are the names of the cells of a row. `empty` is the text to print if no account has any rows.
     """

@@ -1,4 +1,4 @@
-"""`mfa-kit status` for many accounts. It makes the same calls as an audit, fewer than one per user."""
+"""`mfa-kit status` in many accounts. It makes the same calls as an audit, fewer than one per user."""
 
 from collections.abc import Sequence
 
@@ -31,8 +31,8 @@ def status_in_accounts(
 ) -> int:
     """List the users of many accounts with their devices. Return the exit code.
 
-    Raise UsageFault if `user` or --backup-dir is given, because these need a single account. `of_one_account` are the
-    options that the list of many accounts does not use.
+    Raise UsageFault if `user` or --backup-dir is given, because these need a single account. `of_one_account` has the
+    options that `status` uses only in a single account.
     """
     if user or of_one_account["backup_dir"]:
         what = f"the user {user}" if user else "--backup-dir"

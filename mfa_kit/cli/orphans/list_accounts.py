@@ -1,4 +1,4 @@
-"""`mfa-kit orphans list` for many accounts."""
+"""`mfa-kit orphans list` in many accounts."""
 
 from collections.abc import Sequence
 

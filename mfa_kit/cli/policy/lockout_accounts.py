@@ -1,4 +1,4 @@
-"""`mfa-kit policy lockout` for many accounts."""
+"""`mfa-kit policy lockout` in many accounts."""
 
 from collections import Counter
 from collections.abc import Sequence

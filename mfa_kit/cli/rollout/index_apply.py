@@ -95,9 +95,9 @@ def apply_in_accounts(*, wanted: ApplyOptions, accounts: AccountsChoice, setting
 def _check_all(planned: list[PlannedWork], wanted: ApplyOptions, vault: Vault) -> None:
     """Raise Lockout or UsageFault if the rollout must not start.
 
-    Raise Lockout if users of any account would be locked out, because they have no copy of their secret. Raise
-    UsageFault if no one could decrypt a user's backup, if only the user could decrypt the backup of a staged device, or
-    if backups cannot be written.
+    Raise Lockout if users would be locked out because they would get no copy of their secret. Raise UsageFault if no
+    one could decrypt a user's backup, if only the user could decrypt the backup of a staged device, or if backups
+    cannot be written.
     """
     usable = [each for each in planned if not each.work.why]
     check_copies(

@@ -1,4 +1,4 @@
-"""Code that the verbs of `mfa-kit rollout` share: counting lookups, and stopping on a signal."""
+"""Code that the commands of `mfa-kit rollout` share: counting lookups, and stopping on a signal."""
 
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence

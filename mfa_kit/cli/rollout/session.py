@@ -32,8 +32,8 @@ SHOWN = 5
 class StationSession:
     """A session at the station, where users are enrolled in person. One person works through the queue of users.
 
-    `holders` finds the user who already has a key. `watches` has, by name of the method, the object that waits for
-    inserted keys, or None if the method uses no keys. `reasons` says, by user name, why a step was skipped or
+    `holders` finds the user who already has a key. `watches` has, by name of the enrollment method, the object that
+    waits for inserted keys, or None if the method uses no keys. `reasons` says, by user name, why a step was skipped or
     interrupted. `lacking` is true if a policy requires a certification that IAM does not report for an enrolled key.
     """
 
@@ -131,10 +131,10 @@ class StationSession:
         return True
 
     def _watch(self, row: RosterRow) -> SlotWatch | None:
-        """Return the object that waits for keys of a row's method; None if the method uses no keys.
+        """Return the object that waits for the keys of a row's enrollment method; None if it uses no keys.
 
-        When a method is used for the first time, print a message about each key that is already inserted. Such a
-        key is used only if the person at the station presses Enter.
+        When an enrollment method is used for the first time, print a message about each key that is already inserted.
+        Such a key is used only if the person at the station presses Enter.
         """
         method = row.kind.name
         if method not in self.watches:
@@ -148,7 +148,7 @@ class StationSession:
         return self.watches[method]
 
     def _make(self, step: PlanStep, key: InsertedKey | None, watch: SlotWatch | None) -> None:
-        """Make the device of a step, on the inserted key if its method uses one, and record the result."""
+        """Make the device of a step, on the inserted key if the enrollment method uses one, and record the result."""
         intent, desk = self.plan.intent_of(step.row), self.desk
         try:
             with only_our_errors():

@@ -1,4 +1,4 @@
-"""Arguments and options that several verbs of `mfa-kit rollout` share."""
+"""Arguments and options that several commands of `mfa-kit rollout` share."""
 
 from collections.abc import Callable
 from pathlib import Path

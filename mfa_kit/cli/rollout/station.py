@@ -41,19 +41,19 @@ WORKERS = 8
 
 
 class StationVerb(options.Verb):
-    """A verb with the options of all methods that the station supports.
+    """The command `rollout station`, with its own options and those of all enrollment methods that it supports.
 
-    Options whose values come from the row or the key are left out.
+    Options whose values come from the roster row or from the inserted key are left out.
     """
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the verb's own options, then those of the methods, then --help."""
+        """Return the command's own options, then those of the enrollment methods, then --help."""
         *own, page = super().get_params(ctx)
         return [*own, *self._of_methods, page]
 
     @cached_property
     def _of_methods(self) -> list[click.Option]:
-        """The options of the methods that the station supports.
+        """The options of the enrollment methods that the station supports.
 
         They are cached, because click asks for the parameters several times.
         """
@@ -163,7 +163,7 @@ class _Methods:
         return METHODS[row.kind.name].call.format(user=row.user, serial=row.serial)
 
     def slot(self, row: RosterRow) -> KeySlot | None:
-        """Return the KeySlot (readers or USB ports) for the keys of a row's method; None if it uses no keys."""
+        """Return the readers or USB ports for the keys of a row's enrollment method; None if it uses no keys."""
         return self._options_of(row, None).slot(self._context)
 
     def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[Carrier, Maker]:

@@ -14,7 +14,7 @@ from mfa_kit.core.interaction import Progress
 from mfa_kit.core.text import count_of
 from mfa_kit.rollout.outcomes import RowResult
 
-# The number of attempts of a worker in an account that throttles or whose credentials expire, and the seconds between
+# How often a worker tries to work in an account if AWS throttles it or its credentials expire, and the seconds between
 # two attempts. In these seconds, another worker can take the account.
 ATTEMPTS, PAUSE = 3, 5.0
 # After these errors another attempt, also by another worker, may succeed.

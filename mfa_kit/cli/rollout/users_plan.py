@@ -72,7 +72,7 @@ def plan_users(wish: PlanWish, ports: RolloutPorts, *, progress: LiveProgress) -
 def _select_rows(
     people: Iterable[ListedUser], wish: PlanWish, *, report: "CredentialReport | None", progress: Progress
 ) -> list[RosterRow]:
-    """Return a row for each user in the account that the selection matches."""
+    """Return a row for each of the account's users whom the selection matches."""
     passwords = {name for name, each in report.users.items() if each.password} if report else set()
     rows = [RosterRow(user=person.name) for person in people if wish.selection.matches(person, passwords)]
     if not rows and not wish.several:

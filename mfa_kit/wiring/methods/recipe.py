@@ -22,7 +22,7 @@ OPTION = "option"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """How an option of a method looks on the command line. The dataclass field has its type, name and default.
+    """An enrollment method's option on the command line. The dataclass field has its name, type and default.
 
     `single` means that the value belongs to one device, such as its serial. Commands that make many devices do not have
     such an option, because they take the value from the roster or from the inserted key. `off` is a second flag, which
@@ -86,7 +86,7 @@ class Equipment:
 
 
 class Options(Protocol):
-    """The options of one method: a frozen dataclass, each field with metadata from `option`."""
+    """The options of one enrollment method: a frozen dataclass, each field with metadata from `option`."""
 
     __slots__ = ()
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -109,7 +109,7 @@ class Options(Protocol):
         ...
 
     def slot(self, context: Context) -> "KeySlot | None":
-        """Return a KeySlot, which reports the inserted keys of the method, or None if the method uses no key."""
+        """Return a KeySlot, which reports inserted keys, or None if the enrollment method uses no key."""
         return None
 
 
@@ -125,12 +125,12 @@ def _nothing(_intent: Intent, _context: Context) -> Sequence[str]:
 class Recipe:
     """One enrollment method: its texts on the command line, its options, and how it makes a device.
 
-    `about` is printed at the start of the help of `--with METHOD`. `how` describes the method for rosters; it is None
-    if a roster cannot name the method. `call` is the prompt of the station (`rollout station`, which enrolls people in
-    person), with the placeholders `{user}` and `{serial}`. If `call` is empty, the station cannot use the method.
-    `of_dead` returns the Carrier for devices of interrupted runs. `on_key` means that the secret is on a key, which
-    must be inserted when the device is removed. `resumable` means that a half-made device can be completed from its
-    encrypted backup. `usage` returns lines that say how to use a device.
+    `about` is printed at the start of the help of `--with METHOD`. `how` describes the enrollment method for rosters,
+    or is None if a roster cannot name this method. `call` is the prompt of the station (`rollout station`, which
+    enrolls people in person), with the placeholders `{user}` and `{serial}`. If `call` is empty, the station cannot use
+    the method. `of_dead` returns the Carrier for devices of interrupted runs. `on_key` means that the secret is on a
+    key, which must be inserted when the device is removed. `resumable` means that a half-made device can be completed
+    from its encrypted backup. `usage` returns lines that say how to use a device.
     """
 
     method: Method
@@ -146,10 +146,10 @@ class Recipe:
 
 
 class Methods(Mapping[str, Recipe]):
-    """Maps each method's name to its Recipe. The module of a recipe is imported when the recipe is looked up.
+    """Maps the name of each enrollment method to its Recipe. A recipe's module is imported at the first look-up.
 
     `places` maps each method's name to its recipe, written as `module:NAME`. `resumable` and `on_keys` have the names
-    of the methods whose recipes set `resumable` and `on_key`.
+    of the enrollment methods whose recipes set `resumable` and `on_key`.
     """
 
     def __init__(self, places: Mapping[str, str]) -> None:
@@ -169,7 +169,7 @@ class Methods(Mapping[str, Recipe]):
         return len(self._places)
 
     def in_rosters(self) -> list[RosterMethod]:
-        """Return the methods that a roster can name, ordered by the type of their devices."""
+        """Return the enrollment methods that a roster can name, ordered by the type of their devices."""
         types = list(DeviceType)
         recipes = sorted(self.values(), key=lambda recipe: types.index(recipe.method.device_type))
         return [recipe.how for recipe in recipes if recipe.how]

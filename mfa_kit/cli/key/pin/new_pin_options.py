@@ -47,7 +47,7 @@ OPTIONS = (
 
 
 def new_pin_options(function: Callable[P, R]) -> Callable[P, R]:
-    """Add the options in OPTIONS to the function of a verb, and return the function."""
+    """Add the options in OPTIONS to the function of a command, and return the function."""
     for decorate in reversed(OPTIONS):
         function = decorate(function)
     return function
