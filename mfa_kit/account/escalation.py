@@ -229,7 +229,7 @@ def _through_policies(one: _Principal, account: _Account) -> Iterator[_Path]:
 
 
 def _better_version(one: _Principal, arn: str, snapshot: Snapshot) -> bool | None:
-    """Return whether a version of a policy that is not in force would make the principal an administrator."""
+    """Return whether another version of this policy than the one in force would make the principal an administrator."""
     if (others := snapshot.other_versions.get(arn)) is None:
         return None
     return _any(_administers_with(one, (text,)) for text in others)

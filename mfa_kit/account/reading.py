@@ -259,7 +259,7 @@ def read_account(
 
 
 def policy_holes(snapshot: Snapshot) -> tuple[Hole, ...]:
-    """Return a `Hole` for each policy of a user, group or role in the snapshot whose text is not an IAM policy."""
+    """Return a `Hole` for each policy whose text is not an IAM policy, if a user, group or role has this policy."""
     entities = (*snapshot.users, *snapshot.groups, *snapshot.roles)
     flaws = (flaw for entity in entities for flaw in flaws_of(entity, snapshot.policies))
     return tuple(Hole(Part.POLICIES, flaw) for flaw in dict.fromkeys(flaws))

@@ -24,7 +24,7 @@ def look_up_serials(user: str, *, inventory: Inventory) -> tuple[str, ...]:
 
 
 def find_device(intent: Intent, *, desk: Desk) -> Device | None:
-    """Return the device that an intent plans, from IAM's list of the user's devices; None if it is not in the list."""
+    """Return the device that `intent` describes, from IAM's list of the user's devices; None if it is not listed."""
     try:
         return next((device for device in desk.inventory.devices(intent.user) if device.serial == intent.serial), None)
     except NoSuchEntity:  # a deleted user has no device, because IAM deletes only users without devices
@@ -32,7 +32,7 @@ def find_device(intent: Intent, *, desk: Desk) -> Device | None:
 
 
 def is_listed(intent: Intent, *, desk: Desk) -> bool:
-    """Return whether the device that an intent plans is in IAM's list of the devices of the intent's user."""
+    """Return whether IAM lists the device that `intent` describes among the user's devices."""
     return find_device(intent, desk=desk) is not None
 
 

@@ -160,7 +160,11 @@ def _orphan(serial: str, *, desk: Desk) -> Orphan | None:
 
 
 def _untagged(serial: str, entry: Entry | None, *, desk: Desk) -> Orphan:
-    """Return the Orphan for a device whose tags name no run. Its state comes from the journal."""
+    """Return the Orphan for a device that has no run tag, or whose tags could not be read.
+
+    `entry` is the device's journal entry, or None. The state is ALIVE or UNPROVEN if the entry shows an unfinished
+    operation, otherwise FOREIGN.
+    """
     if entry is None or entry.reached not in OPEN:
         return Orphan(serial=serial, standing=OrphanStanding.FOREIGN)
     standing = OrphanStanding.ALIVE if desk.journal.lives(entry.run) else OrphanStanding.UNPROVEN
@@ -168,7 +172,7 @@ def _untagged(serial: str, entry: Entry | None, *, desk: Desk) -> Orphan:
 
 
 def _tagged_standing(run: str, entry: Entry | None, tags: Mapping[str, str], *, desk: Desk) -> OrphanStanding:
-    """Return the state of a device whose tags name `run`. `entry` is the device's journal entry, or None."""
+    """Return the state of a device with the run tag `run`. `entry` is the device's journal entry, or None."""
     if entry is None:
         return OrphanStanding.STAGED if STAGED_TAG in tags else OrphanStanding.DESK
     if entry.reached is Reached.STAGED:

@@ -54,10 +54,10 @@ def plan_device(
 
 
 def _named_intent(wish: Wish, *, taken: Container[str | None], caller: Caller) -> Intent:
-    """Return the intent of a wish with the wish's name, or else with the first free name among USER, USER-2 and so on.
+    """Return the Intent for a wish. The device gets the name in the wish.
 
-    `taken` has the serials that the new device must not have. Raise UsageFault if a device with the wish's name would
-    have one of them.
+    If the wish has no name, the device gets the first free name among USER, USER-2, USER-3 and so on. `taken` has the
+    serials that the new device must not have. Raise UsageFault if the name in the wish leads to one of these serials.
     """
     names = [wish.name] if wish.name else (wish.user if n == 1 else f"{wish.user}-{n}" for n in count(1))
     for name in names:

@@ -185,7 +185,7 @@ class Make(Protocol):
     """A function that makes a device: creates it if necessary, enables it, and confirms that IAM lists it."""
 
     def __call__(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-        """Make the device that `intent` plans, and return the result. `run` is the run ID.
+        """Make the device that `intent` describes, and return the result. `run` is the run ID.
 
         Raise MfaKitError if the device could not be made. The half-made device is then already removed, or a note of
         the error says what is left of it.
@@ -254,7 +254,7 @@ class Vault(Protocol):
 
 
 class Journal(Protocol):
-    """The durable record of the devices that runs on this computer make or remove, and how far each run got."""
+    """The durable record of the devices that mfa-kit makes or removes on this computer, and how far each run got."""
 
     def record(self, entry: Entry) -> Entry:
         """Store an entry durably, and return it. If it is the first entry of its run, take the run's lock."""
@@ -308,7 +308,7 @@ class Desk:
     `carrier` returns the Carrier (the object that stores a device's secret and supplies its codes) for the device that
     an interrupted run left. `sleep` waits for a number of seconds. `dry` is true in a dry run, in which nothing may be
     written. `on_keys` has the names of the enrollment methods that store secrets on keys. `resumable` has the names of
-    the methods whose half-made devices can be enabled from their backups.
+    the enrollment methods whose half-made devices can be enabled from their backups.
     """
 
     inventory: Inventory

@@ -321,7 +321,7 @@ def _note_session_commands(user: str, *, desk: Desk) -> tuple[str, ...]:
 
 
 def session_commands(user: str, *, at: float) -> tuple[str, ...]:
-    """Return the commands of the AWS CLI that end a user's sessions that began before `at` (Unix seconds).
+    """Return commands of the AWS CLI. They end those sessions of a user that began before `at` (Unix seconds).
 
     IAM user guide, "Disabling permissions for temporary security credentials": a deny with a condition on
     aws:TokenIssueTime. Sessions of `aws login` are refreshed independently and are ended by their ARNs (AWS Sign-In

@@ -51,7 +51,7 @@ class OrgAccount:
 
     @property
     def is_open(self) -> bool:
-        """Whether commands may work in the account: its state is ACTIVE, or None because it comes from a file."""
+        """Whether commands may work in the account: its state is ACTIVE, or the account comes from a file."""
         return self.state in {None, AccountState.ACTIVE}
 
     def is_called(self, name: str) -> bool:

@@ -11,7 +11,7 @@ WORKERS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountsChoice:
-    """The options of a command for many accounts: the list of accounts, the selection from it, and the role to assume.
+    """The options of a command that works in many accounts: which accounts, and the role to assume in them.
 
     `file` lists the accounts. If it is None, Organizations lists them: all accounts of the organization, or those in
     the unit `ou` (the ID of a unit or of the root) and the units below it. `include` and `exclude` are account IDs and

@@ -7,7 +7,7 @@ from mfa_kit.account.snapshot import Snapshot
 
 
 class AccountFolders(Protocol):
-    """The folder with the results of a command for many accounts. It has a subfolder for each account."""
+    """The folder with the results of a command that works in many accounts. It has a subfolder for each account."""
 
     def write(self, account: str, files: Mapping[str, str]) -> None:
         """Write the subfolder of the account with this ID. `files` maps file names to their texts.

@@ -24,8 +24,8 @@ SHOWN = 5
 def check_plan(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool, sealed: bool) -> None:
     """Raise UsageFault or Lockout if `apply_plan` must not start. Changes nothing.
 
-    Raise UsageFault if the plan is for another account than the caller's. Also raise an error if `check_copies` does,
-    because backups or copies of secrets would be missing.
+    Raise UsageFault if the plan is for another account than the caller's. Errors of `check_copies` are passed on: it
+    raises them if backups or copies of secrets would be missing.
     """
     check_account(plan, caller)
     check_copies(plan.shut_out, staged=staged, accept_lockout=accept_lockout, sealed=sealed)

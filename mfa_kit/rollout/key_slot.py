@@ -37,7 +37,7 @@ class KeySlot(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A sentence for the person at the station that says why no key can be used now, such as two inserted keys."""
+    """Tells the person at the station why no key can be used now, for example because two keys are inserted."""
 
     text: str
 
@@ -46,10 +46,10 @@ class Notice:
 class SlotWatch:
     """Watches the readers or USB ports (`slot`) for the next key.
 
-    `used` has the identities of keys that `poll` does not return until they are removed: those that were inserted at
-    the start, and those that the caller adds. `inside` are the inserted keys, and `wrong` are messages about unusable
-    devices, both from the last call of `slot.look`. `state` is the last value of `slot.state`. `polled` means that
-    `poll` has already reported this state.
+    `used` has the identities of keys that `poll` returns only after they were removed and inserted again: the keys that
+    were inserted at the start, and those that the caller adds. `inside` are the inserted keys, and `wrong` are messages
+    about unusable devices, both from the last call of `slot.look`. `state` is the last value of `slot.state`. `polled`
+    means that `poll` has already reported this state.
     """
 
     slot: KeySlot
@@ -60,9 +60,10 @@ class SlotWatch:
     polled: bool = False
 
     def begin(self) -> list[InsertedKey]:
-        """Add the inserted keys to `used`, and return them. `poll` returns a used key only after the key was removed.
+        """Make `used` the set of the inserted keys, and return these keys.
 
-        Raise DeviceFault if keys cannot be read at all.
+        `poll` returns a used key only after the key was removed and inserted again. Raise DeviceFault if keys cannot be
+        read at all.
         """
         self._look()
         self.used, self.polled = {key.identity for key in self.inside}, True

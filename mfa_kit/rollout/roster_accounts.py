@@ -29,13 +29,14 @@ class RosterAccounts(Protocol):
 
 
 class OneAccount:
-    """Finds the account in a rollout of one account. The account's ID is not known yet when the roster is parsed."""
+    """Finds the account that a row names, in a rollout of one account.
+
+    Only the form of the account ID is checked, because the ID of the caller's account is not known yet when the roster
+    is parsed. When the plan is made, rows that name another account are blocked.
+    """
 
     def find(self, cell: str) -> str | None:
-        """Return the account ID in a cell; None if the cell is empty. Raise UsageFault for any other text.
-
-        The plan later blocks rows that name another account.
-        """
+        """Return the account ID in a cell; None if the cell is empty. Raise UsageFault for any other text."""
         if not cell:
             return None
         if not ACCOUNT_ID.fullmatch(cell):

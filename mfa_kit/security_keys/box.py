@@ -11,10 +11,11 @@ from mfa_kit.security_keys.seen_keys import SeenKeys
 
 
 class KeyExaminer:
-    """Examines keys, and recognizes a key that it has seen before, because all keys register with one relying party.
+    """Examines keys, and recognizes a key that it has examined before.
 
-    `seen` has the keys that were seen earlier, and new ones are added to it. `now` returns the Unix time, and `sleep`
-    waits a number of seconds.
+    All keys register with the same relying party, so a key can report that it already created a credential. `seen` has
+    the keys that were seen earlier, and new ones are added to it. `now` returns the Unix time, and `sleep` waits a
+    number of seconds.
     """
 
     def __init__(

@@ -49,7 +49,7 @@ P = TypeVar("P", bound=OrganizationsPage)
 
 
 class OrganizationReader:
-    """Reads the organization of the account whose credentials `ask` uses."""
+    """Reads an organization. `ask` makes the read calls with the credentials of an account in this organization."""
 
     def __init__(self, ask: AskOrganizations) -> None:
         self._ask = ask

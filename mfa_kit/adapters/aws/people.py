@@ -7,7 +7,7 @@ from mfa_kit.rollout.selection import ListedUser
 
 
 class People:
-    """Lists the users of the account that `ask` reads."""
+    """Lists the users of one account. `ask` makes the read calls with the IAM client of this account."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask

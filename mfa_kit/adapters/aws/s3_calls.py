@@ -63,7 +63,7 @@ class ObjectVersion:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The content of an object that was read, its version, and its entity tag.
+    """An object that was read: its content, its version and its entity tag.
 
     The version is None if the bucket never had versioning.
     """

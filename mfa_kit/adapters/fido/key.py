@@ -189,7 +189,7 @@ class FidoKey:
         """Create a non-resident credential with direct attestation. This requires a touch.
 
         `known` has the credentials of the keys that were examined before. Return None if this key created one of them
-        for this relying party, because it is then one of those keys.
+        for this relying party, which shows that the key was examined before.
         """
         server = self._server()
         options, state = server.register_begin(

@@ -89,7 +89,7 @@ class FoldersOnDisk:
         return at
 
     def snapshot(self, account: str) -> Snapshot | None:
-        """Return the snapshot of an account that an earlier run wrote, or None if there is no complete snapshot."""
+        """Return the snapshot of this account from an earlier run; None if it is missing, unusable or incomplete."""
         file = self.base / account / SNAPSHOT_FILE
         if not file.is_file():
             return None

@@ -51,7 +51,7 @@ def newest_folder(base: Path) -> Path | None:
 
 
 def folders_beside(folder: Path) -> list[tuple[Path, Manifest]]:
-    """Return the folders with a readable manifest that are in the same folder as this one, the newest last.
+    """Return this folder and the folders beside it, but only those with a readable manifest, the newest last.
 
     A folder that was not written completely is left out. It may have a manifest, but it will be removed.
     """

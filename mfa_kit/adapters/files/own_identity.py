@@ -52,7 +52,7 @@ def create_own_identity(home: Path, passphrase: Secret[str]) -> tuple[Path, str]
 
 
 def proven_recipient(file: Path) -> str | None:
-    """Return the recipient of an identity file that was tested before, or None if the file was not tested.
+    """Return the recipient of an identity file if the file was tested before, otherwise None.
 
     Raise UsageFault if other users could have written the identity file or its public key file, or if the two do not
     match.

@@ -9,7 +9,7 @@ from mfa_kit.core.models import DeviceType, Entry, Intent, Method, Purpose, Reac
 
 # The columns of an entry, in the order that `entry_of` expects.
 COLUMNS = "run, intent, verb, reached, backup, since, sealed"
-# The allowed keys of an intent's JSON object. The name of its method is stored as `kind`.
+# The allowed keys of an intent's JSON object. The name of its enrollment method is stored as `kind`.
 FIELDS = {field.name for field in fields(Intent)} - {"method"} | {"kind"}
 
 

@@ -88,7 +88,7 @@ class Ledger:
     def find(self, serial: str, *, run: str | None = None) -> Entry | None:
         """Return the journal entry of a run for the device with this serial, or None.
 
-        Without a run, return the last entry for the device that is not undone or revoked.
+        If `run` is None, return the device's last entry whose state is neither undone nor revoked.
         """
         if run is not None:
             found = self._entries("serial = $1 and run = $2", serial, run)

@@ -16,7 +16,7 @@ class RolloutRuns:
         self._tables.write((BEGUN, [(self._plan, run, at)]))
 
     def all(self, *, since: float = 0.0) -> set[str]:
-        """Return the IDs of the runs of the plan that began at or after the Unix time `since`, by default all."""
+        """Return the IDs of the plan's runs. With `since` (Unix time), leave out runs that began earlier."""
         rows = self._tables.select(
             "select run from rollout_runs where plan = $1 and at >= $2", (self._plan, since), types="text"
         )

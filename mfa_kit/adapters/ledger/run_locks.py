@@ -54,7 +54,7 @@ class RunLocks:
         os.close(self._held.pop(run))
 
     def forget(self, run: str) -> None:
-        """Remove the file of a lock that is no longer needed. The caller then releases the lock."""
+        """Remove the file of a run's lock, because the run is over. The caller then releases the lock."""
         (self._folder / run).unlink()
 
     def _take(self, name: str, *, wait: float) -> int:

@@ -1,10 +1,12 @@
 """Verifies certificate chains up to a trusted root certificate (RFC 5280, 6.1, without policies).
 
-`cryptography.x509.verification` does the verification. It accepts only certificates that follow the rules for web
-servers, as the signer of the metadata does. The certificates of security keys do not follow these rules: manufacturers
-write dates, versions and serial numbers in forms that it rejects, and RFC 5280 uses only the name and the key of a
-root certificate. So, after the signatures of a key's chain are checked, the chain is restated: certificates with the
-same names, dates and extensions are signed in the form that the verifier accepts.
+The verifier is `cryptography.x509.verification`. It accepts only certificates that follow the rules for web servers.
+The certificates of the metadata's signer follow these rules, so the verifier gets them unchanged.
+
+The certificates of security keys may have versions, serial numbers and encodings of dates that the verifier rejects.
+So a key's chain is verified in two steps. First, the signatures of the original certificates are checked. Then each
+certificate is copied with its name, dates and extensions, but with a valid version, serial number and encoding. The
+copies are signed with temporary keys, and the verifier checks these copies.
 """
 
 import hashlib
@@ -79,8 +81,8 @@ def verify_signer(chain: Sequence[x509.Certificate], root: bytes, *, site: str |
 def verify_chain(chain: Sequence[x509.Certificate], root: bytes, *, at: datetime) -> None:
     """Raise Unchained unless each certificate was issued by the next one, and the last one by `root` (DER).
 
-    The root certificate may also be one of the chain's own certificates (FIDO Metadata Statements,
-    attestationRootCertificates). It is trusted whatever its dates are, and even without BasicConstraints.
+    The chain may contain the root certificate (FIDO Metadata Statements, attestationRootCertificates). The root
+    certificate must be valid at the time `at` only if the chain contains it. It need not have BasicConstraints.
     """
     anchor = x509.load_der_x509_certificate(root)
     if not chain:
@@ -130,7 +132,7 @@ def _restated(path: Sequence[x509.Certificate], *, root_valid_at: datetime | Non
     """Yield a copy of each certificate in `path`, in the form that RFC 5280 requires and signed with a temporary key.
 
     A copy has the name, dates and extensions of the original. The copy of the last certificate is a root certificate
-    that may issue others. If `root_valid_at` is given, its dates are extended so that it is valid at that time.
+    that may issue others. If `root_valid_at` is given, this copy's dates are extended so that it is valid at that time.
     """
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in path]
     for number, certificate in enumerate(path):

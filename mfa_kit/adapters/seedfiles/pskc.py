@@ -161,7 +161,7 @@ def _alone(element: Element) -> Iterator[str]:
 
 
 def _parts(key: Element) -> Iterator[str]:
-    """Yield the names of the parts of a key element that this module reads. Other elements have none."""
+    """Yield the names of the parts of a key element, but only of those parts that this module reads."""
     for part in key:
         if part.tag in PARTS:
             yield DRAFT.get(part.get("Name", "").lower(), part.tag)

@@ -69,7 +69,7 @@ class RootAccess(AuthorizedResponse, IamResponse):
 
     @property
     def _about_root(self) -> bool:
-        """Return whether the caller is root and the request is about root, because it names no user."""
+        """Return whether the caller is root and the request names no user, so that it is about root."""
         return self.caller.kind == "root" and "UserName" not in self.operation.params
 
     def list_mfa_devices(self) -> ActionResult:

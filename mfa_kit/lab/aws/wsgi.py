@@ -28,7 +28,7 @@ from mfa_kit.lab.aws.wire import LOST, HttpResponse, LoggedCall
 
 # Only these headers of moto are sent. With moto's CORS headers, a web page could read the lab's responses.
 SENT = ("content-type", "content-length", "x-amzn-requestid")
-# These headers of moto's S3 are not sent: those of CORS, and the date, because the lab sends its own.
+# These headers of moto's S3 are not sent: the headers of CORS, and Date. The lab sends its own Date.
 NOT_SENT = ("access-control-", "date")
 STS = ("AssumeRole", "AssumeRoot", "GetCallerIdentity", "GetFederationToken", "GetSessionToken")
 # Organizations, and the prefix of the X-Amz-Target header in calls to it.

@@ -171,7 +171,7 @@ class ClientPin:
 
 
 def digest(pin: bytes) -> bytes:
-    """Return the hash of a PIN that a key stores: LEFT(SHA-256(PIN), 16)."""
+    """Return LEFT(SHA-256(PIN), 16), which a key stores instead of the PIN."""
     return hashlib.sha256(pin).digest()[:16]
 
 

@@ -73,7 +73,7 @@ def check_one_server(parameters: Mapping[str, str]) -> None:
 
 
 def is_local(parameters: Mapping[str, str]) -> bool:
-    """Whether the server is certainly on this computer, because its address is a Unix socket or loopback.
+    """Whether the address shows that the server is on this computer: it is a Unix socket or loopback.
 
     A service names its host in a file of libpq, so it counts as another computer.
     """
