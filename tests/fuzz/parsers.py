@@ -324,13 +324,18 @@ def manifests() -> list[bytes]:
     return [whole.text().encode(), replace(whole, former=(), replaces=None).text().encode()]
 
 
+@cache
+def glass() -> GlassIdentity:
+    return GlassIdentity.new()
+
+
 def layers() -> list[bytes]:
     """Return the file of a set with two layers, both for the same key."""
-    return [GlassIdentity.new().sealed([str(own_identity().to_public())] * 2)]
+    return [glass().sealed([str(own_identity().to_public())] * 2)]
 
 
 def read_layers(content: bytes) -> object:
-    return open_layers(content, [Secret([own_identity()])] * 2, recipient="age1x", where="x")
+    return open_layers(content, [Secret([own_identity()])] * 2, recipient=glass().recipient, where="x")
 
 
 def read_account(content: bytes) -> object:
