@@ -12,10 +12,13 @@ from mfa_kit.enrollment.ports import Vault
 class Recording(Protocol):
     """Records in the ledger who can decrypt which backup, and since when."""
 
-    def record_sealed(self, backups: Collection[str], recipients: Sequence[str], *, own: str | None = None) -> None:
+    def record_sealed(
+        self, backups: Collection[str], recipients: Sequence[str], *, own: str | None = None, in_run: bool = False
+    ) -> None:
         """Record the recipients of the backups with these names.
 
-        `own` is the user's own recipient if a separate copy is encrypted to this recipient.
+        `own` is the user's own recipient if a separate copy is encrypted to this recipient. With `in_run`, the record
+        may be lost together with the process, until the progress of its run is recorded next.
         """
         ...
 
@@ -51,20 +54,20 @@ class RecordedVault:
         return self._vault.find(entry)
 
     def seal(self, entry: Entry, uri: KeyUri) -> None:
-        """Record who can decrypt the entry's backup and the user's own copy. Then write these files."""
+        """Record who can decrypt the entry's backup and the user's own copy. Then write these files.
+
+        If the process is killed before the entry is recorded as sealed, its device is removed, even without the row.
+        """
         if entry.backup is not None:
             intent, path = entry.intent, recorded_place(entry.backup)
             backup = Backup(account=intent.account, user=intent.user, device=intent.name, run=entry.run, path=path)
-            self._record(backup, own=intent.recipient)
+            self._records().record_sealed([backup.name], self._vault.recipients(), own=intent.recipient, in_run=True)
         self._vault.seal(entry, uri)
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:
         """Record the recipients of a backup, then write it."""
-        self._record(backup)
+        self._records().record_sealed([backup.name], self._vault.recipients())
         self._vault.keep(backup, uri)
-
-    def _record(self, backup: Backup, *, own: str | None = None) -> None:
-        self._records().record_sealed([backup.name], self._vault.recipients(), own=own)
 
     def remove(self, entry: Entry) -> None:
         """Remove the backup of a journal entry's device, and the user's own copy."""

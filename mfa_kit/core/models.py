@@ -347,6 +347,16 @@ class Seal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldWork:
+    """The process that has the lock of a piece of work, on a computer, since a Unix time. `work` matches WORK."""
+
+    work: str
+    computer: str
+    process: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolled:
     """The device is enabled. If IAM does not list it yet, `listed` is False, and the journal entry is still open.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -258,6 +258,10 @@ class Journal(Protocol):
 
     def record(self, entry: Entry) -> Entry:
         """Store an entry durably, and return it. If it is the first entry of its run, take the run's lock."""
+        ...
+
+    def record_all(self, entries: Sequence[Entry]) -> None:
+        """Store several entries durably, as `record` does. They are stored together, so that one wait is enough."""
         ...
 
     def find(self, serial: str, *, run: str | None = None) -> Entry | None:

@@ -1,6 +1,6 @@
 """Settle (finish or undo) a run that a failure, a Ctrl-C or a kill interrupted. No other code undoes an enrollment."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from shlex import quote
@@ -172,6 +172,14 @@ def record_confirmed(entry: Entry, *, desk: Desk) -> Reached:
     if old := replaced_entry(entry, desk=desk):
         desk.journal.record(old.at(Reached.REVOKING))
     return desk.journal.record(entry.at(Reached.CONFIRMED)).reached
+
+
+def record_all_confirmed(entries: Sequence[Entry], *, desk: Desk) -> None:
+    """Record devices as confirmed. Those that replace no older device are recorded together."""
+    alone = [entry for entry in entries if replaced_entry(entry, desk=desk) is not None]
+    for entry in alone:
+        record_confirmed(entry, desk=desk)
+    desk.journal.record_all([entry.at(Reached.CONFIRMED) for entry in entries if entry not in alone])
 
 
 def replaced_entry(entry: Entry, *, desk: Desk) -> Entry | None:

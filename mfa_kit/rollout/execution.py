@@ -13,7 +13,7 @@ from mfa_kit.core.models import Device, Entry, Intent
 from mfa_kit.core.unforeseen import InternalError, only_our_errors
 from mfa_kit.enrollment.devices import PAUSES
 from mfa_kit.enrollment.ports import Carrier, Desk
-from mfa_kit.enrollment.recovery import record_confirmed
+from mfa_kit.enrollment.recovery import record_all_confirmed
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.plan import WORKERS
 
@@ -64,9 +64,8 @@ def confirm_devices(enabled: Sequence[Entry], *, desk: Desk, execution: Executio
         if not left:
             return []
         holders = execution.list_holders()
-        for entry in left:
-            if holders.get(entry.intent.serial) == entry.intent.user:
-                record_confirmed(entry, desk=desk)
+        listed = [entry for entry in left if holders.get(entry.intent.serial) == entry.intent.user]
+        record_all_confirmed(listed, desk=desk)
         left = [entry for entry in left if holders.get(entry.intent.serial) != entry.intent.user]
         if left and pause is not None:
             desk.sleep(pause)

@@ -34,14 +34,18 @@ class BackupRecords:
         """The computers that recorded the rows of the ledger."""
         return Computers(self._tables)
 
-    def record_sealed(self, backups: Collection[str], recipients: Sequence[str], *, own: str | None = None) -> None:
+    def record_sealed(
+        self, backups: Collection[str], recipients: Sequence[str], *, own: str | None = None, in_run: bool = False
+    ) -> None:
         """Record that these recipients can decrypt the backups. The backup files need not exist yet.
 
-        `own` is the public key of the backups' user, to which a separate copy of each backup is encrypted.
+        `own` is the public key of the backups' user, to which a separate copy of each backup is encrypted. With
+        `in_run`, only the next record of the run's progress makes sure that this record survives a power cut.
         """
         rows = [(backup, each, self._now) for backup in backups for each in recipients]
         rows += [(OWN + backup, own, self._now) for backup in backups if own]
-        self._tables.write((SEAL, rows))
+        write = self._tables.write_in_run if in_run else self._tables.write
+        write((SEAL, rows))
 
     def withdraw_sealed(self, backups: Iterable[str]) -> None:
         """Remove the records that this object added with `record_sealed` for these backups."""

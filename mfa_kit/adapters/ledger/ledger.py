@@ -14,8 +14,10 @@ from mfa_kit.adapters.ledger.history import HISTORY, HISTORY_TYPES, SHARED_HISTO
 from mfa_kit.adapters.ledger.journal_rows import COLUMNS, entry_of, intent_json
 from mfa_kit.adapters.ledger.tables import DamagedRow, Database, RowChange, SqlRow
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import Call, Entry, Purpose, Reached
+from mfa_kit.core.models import Call, Entry, HeldWork, Purpose, Reached
 
+# The largest number of entries that are recorded in one transaction.
+TOGETHER = 500
 OPEN = "reached in ('intent', 'created', 'revoking')"
 EVENT = """
     insert into events (at, operation, "user", serial, request_id, answer, file) values ($1, $2, $3, $4, $5, $6, $7)
@@ -54,20 +56,35 @@ class Ledger:
 
         The first entry of a run takes the run's lock.
         """
-        values = (
-            entry.run,
-            entry.intent.serial,
-            entry.purpose,
-            entry.reached,
-            intent_json(entry.intent),
-            entry.backup,
-            self._clock(),
-            entry.since,
-            int(entry.sealed),
-        )
-        self._database.hold(entry.run, doing=f"is working on {entry.intent.serial} (run {entry.run})")
-        self._database.write((self._database.record, [values]), run=entry.run)
+        self._record(entry.run, [entry])
         return entry
+
+    def record_all(self, entries: Sequence[Entry]) -> None:
+        """Record how far entries have progressed, and return once all records survive a power cut."""
+        for run in dict.fromkeys(entry.run for entry in entries):
+            of_run = [entry for entry in entries if entry.run == run]
+            for start in range(0, len(of_run), TOGETHER):
+                self._record(run, of_run[start : start + TOGETHER])
+
+    def _record(self, run: str, entries: Sequence[Entry]) -> None:
+        """Record entries of one run, all of them or none."""
+        at = self._clock()
+        rows = [
+            (
+                entry.run,
+                entry.intent.serial,
+                entry.purpose,
+                entry.reached,
+                intent_json(entry.intent),
+                entry.backup,
+                at,
+                entry.since,
+                int(entry.sealed),
+            )
+            for entry in entries
+        ]
+        self._database.hold(run, doing=f"is working on {entries[0].intent.serial} (run {run})")
+        self._database.write((self._database.record, rows), run=run)
 
     def check(self) -> None:
         """End the process if it no longer holds the locks of its runs. Called before each write to IAM."""
@@ -140,6 +157,13 @@ class Ledger:
         with self._borrowed(work) as free:
             yield free
 
+    def workers(self, works: Sequence[str]) -> list[HeldWork]:
+        """Return a HeldWork (who holds its lock) for each of these pieces of work that a process has."""
+        rows = self._database.workers(works)
+        with self._database.faults():
+            check_types(rows, "text text text time")
+        return [HeldWork(work=work, computer=on, process=process, since=since) for work, on, process, since in rows]
+
     def end(self, run: str) -> None:
         """Release a run's lock if this process holds it, so that other processes can settle (complete or undo) the run.
 
@@ -196,6 +220,10 @@ class Ledger:
     def write(self, *changes: RowChange) -> None:
         """Write rows, all of them or none. Each change is a statement with the values of its rows."""
         self._database.write(*changes)
+
+    def write_in_run(self, *changes: RowChange) -> None:
+        """Write rows, all of them or none. During a run they need not survive a power cut before the run's next row."""
+        self._database.log(*changes)
 
     def _entries(self, where: str, *values: str) -> list[Entry]:
         rows = self._database.select(f"select {COLUMNS} from journal where {where} order by run", values)  # noqa: S608

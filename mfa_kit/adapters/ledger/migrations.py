@@ -77,4 +77,5 @@ MIGRATIONS = (
     );
     create index break_glass_of on break_glass (recipient, at);
     """,
+    "alter table rollout_runs add column ended real;",
 )

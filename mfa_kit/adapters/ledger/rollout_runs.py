@@ -1,8 +1,20 @@
 """The runs of each rollout plan, which the ledger stores so that all devices of a plan can be removed."""
 
+from collections.abc import Sequence
+
 from mfa_kit.adapters.ledger.tables import Tables
+from mfa_kit.rollout.watching import PlanProgress
 
 BEGUN = "insert into rollout_runs (plan, run, at) values ($1, $2, $3)"
+ENDED = "update rollout_runs set ended = $3 where plan = $1 and run = $2"
+# The last run of each plan, the devices that all its runs made, and the users who failed. `{}` is the list of plans.
+PROGRESS = """
+    select r.plan, max(case when r.ended is null then r.at end), max(case when r.ended is not null then r.at end),
+        (select count(*) from journal j join rollout_runs m on m.run = j.run
+            where m.plan = r.plan and j.verb = 'enroll' and j.reached in ('staged', 'enabled', 'confirmed')),
+        (select count(*) from failures f where f.plan = r.plan and f.cause <> '')
+    from rollout_runs r where r.plan in ({}) group by r.plan
+"""
 
 
 class RolloutRuns:
@@ -15,9 +27,25 @@ class RolloutRuns:
         """Record a run that is about to begin. `at` is a Unix time."""
         self._tables.write((BEGUN, [(self._plan, run, at)]))
 
+    def end(self, run: str, *, at: float) -> None:
+        """Record that a run has a result for each user of the plan. `at` is a Unix time."""
+        self._tables.write((ENDED, [(self._plan, run, at)]))
+
     def all(self, *, since: float = 0.0) -> set[str]:
         """Return the IDs of the plan's runs. With `since` (Unix time), leave out runs that began earlier."""
         rows = self._tables.select(
             "select run from rollout_runs where plan = $1 and at >= $2", (self._plan, since), types="text"
         )
         return {run for (run,) in rows}
+
+
+def progress_of_plans(tables: Tables, plans: Sequence[str]) -> dict[str, PlanProgress]:
+    """Return the progress of each plan that has a run in the ledger. `plans` are digests of the plans' files."""
+    if not plans:
+        return {}
+    sql = PROGRESS.format(", ".join(f"${number}" for number in range(1, len(plans) + 1)))
+    rows = tables.select(sql, plans, types="text time? time? integer integer")
+    return {
+        plan: PlanProgress(made=made, failed=failed, complete=ended is not None and (left or 0.0) <= ended)
+        for plan, left, ended, made, failed in rows
+    }

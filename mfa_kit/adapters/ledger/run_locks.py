@@ -49,6 +49,23 @@ class RunLocks:
             return False
         return True
 
+    def holder(self, name: str) -> tuple[str, float] | None:
+        """Return the number of the process that holds a lock, and since when it has the lock, in Unix seconds.
+
+        Return None if the lock is free.
+        """
+        try:
+            lock = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return os.pread(lock, 20, 0).decode("ascii", "replace").strip(), os.fstat(lock).st_mtime
+        finally:
+            os.close(lock)
+        return None
+
     def release(self, run: str) -> None:
         """Release a run's lock."""
         os.close(self._held.pop(run))

@@ -5,6 +5,7 @@ A run holds its lock until its process ends, even if the process is killed.
 
 import os
 import re
+import socket
 import sqlite3
 import threading
 import time
@@ -159,6 +160,12 @@ class SqliteDatabase:
             with suppress(OSError):
                 self._locks.forget(run)
         self._locks.release(run)
+
+    def workers(self, works: Sequence[str]) -> list[SqlRow]:
+        """Return which processes hold the locks of these pieces of work. All of them are on this computer."""
+        with self.faults():
+            found = {work: self._locks.holder(work) for work in works}
+        return [(work, socket.gethostname(), *holder) for work, holder in found.items() if holder]
 
     def holds(self, run: str) -> bool:
         """Return whether this process holds a run's lock."""

@@ -34,6 +34,10 @@ class Tables(Protocol):
         """Write rows, all of them or none."""
         ...
 
+    def write_in_run(self, *changes: RowChange) -> None:
+        """Write rows, all of them or none. During a run they need not survive a power cut before the run's next row."""
+        ...
+
 
 class Database(Protocol):
     """The database of a ledger, and the locks of its runs. Methods may be called from any thread.
@@ -84,6 +88,14 @@ class Database(Protocol):
 
     def release(self, run: str, *, finished: Callable[[], bool]) -> None:
         """Release a run's lock. If `finished` returns True, the run is finished and its lock is never needed again."""
+        ...
+
+    def workers(self, works: Sequence[str]) -> list[SqlRow]:
+        """Return a row for each of these pieces of work whose lock a process holds.
+
+        It has the name of the work, the computer, the number of the process, and since when it has the lock, in Unix
+        seconds.
+        """
         ...
 
     def holds(self, run: str) -> bool:

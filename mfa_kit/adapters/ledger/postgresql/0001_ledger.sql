@@ -17,14 +17,24 @@ $$;
 create function is_owner() returns boolean language sql stable security definer set search_path from current as $$
     select pg_has_role(session_user, current_user, 'member')
 $$;
--- The computer as the session names it: the part of application_name after '@'.
-create function my_computer() returns text language sql stable as $$
-    select split_part(current_setting('application_name'), '@', 2)
+-- A session's application_name is mfa-kit@COMPUTER/PROCESS.
+create function computer_of(name text) returns text language sql immutable as $$
+    select split_part(split_part(name, '@', 2), '/', 1)
+$$;
+create function process_of(name text) returns text language sql immutable as $$
+    select split_part(split_part(name, '@', 2), '/', 2)
+$$;
+create function my_computer() returns text language sql stable set search_path from current as $$
+    select computer_of(current_setting('application_name'))
 $$;
 
 -- The advisory lock of a run or of another piece of work. The salt keeps other programs from computing it.
+create function lock_in(team text, work text) returns bigint language sql stable security definer
+    set search_path from current as $$
+    select hashtextextended(salt::text || '/' || team || '/' || work, 0) from settings
+$$;
 create function lock_of(work text) returns bigint language sql stable security definer set search_path from current as $$
-    select hashtextextended(salt::text || '/' || my_team() || '/' || work, 0) from settings
+    select lock_in(my_team(), work)
 $$;
 
 -- Append-only: a row for each step of a run. A trigger derives `journal` and `ends` from it.
@@ -107,7 +117,7 @@ create table failures (
     primary key (team, plan, "user")
 );
 create table rollout_runs (
-    plan text not null, run text collate "C" not null, at double precision not null,
+    plan text not null, run text collate "C" not null, at double precision not null, ended double precision,
     team text collate "C" not null default my_team(), role name not null default session_user,
     computer text not null default my_computer(), recorded timestamptz not null default clock_timestamp(),
     primary key (team, plan, run)
@@ -121,9 +131,10 @@ create table fingerprint_keys (
     primary key (team)
 );
 
--- The process that works on a run or on another piece of work, by a random number of its own.
+-- The process that works on a run or on another piece of work, by a random number of its own, and since when.
 create table claims (
-    team text collate "C" not null, work text collate "C" not null, process uuid not null, primary key (team, work)
+    team text collate "C" not null, work text collate "C" not null, process uuid not null,
+    since timestamptz not null default clock_timestamp(), primary key (team, work)
 );
 
 -- Try to take the lock of a run, or of another piece of work, for this session, which releases it when it ends.
@@ -148,8 +159,8 @@ begin
         perform pg_advisory_unlock(key);
         return false;
     end if;
-    insert into claims values (my_team(), wanted, by_process)
-        on conflict (team, work) do update set process = excluded.process;
+    insert into claims (team, work, process) values (my_team(), wanted, by_process)
+        on conflict (team, work) do update set process = excluded.process, since = clock_timestamp();
     perform pg_try_advisory_lock_shared(key);
     perform pg_advisory_unlock(key);
     return true;
@@ -172,13 +183,25 @@ $$;
 create function give_back(work text) returns boolean language sql security definer set search_path from current as $$
     select pg_advisory_unlock_shared(lock_of(work))
 $$;
--- A session that holds a lock, as `session PID of ROLE on COMPUTER`, or null.
+-- The process that holds a lock, as `process PID of ROLE on COMPUTER`, or null.
 create function holder(work text) returns text language sql stable security definer set search_path from current as $$
-    select format('session %s of %s on %s', l.pid, a.usename, split_part(a.application_name, '@', 2))
+    select format('process %s of %s on %s',
+        process_of(a.application_name), a.usename, computer_of(a.application_name))
     from pg_locks l join pg_stat_activity a using (pid), lock_of(work) as key
     where l.locktype = 'advisory' and l.objsubid = 1 and l.granted and a.datname = current_database()
         and l.classid::bigint = (key >> 32) & 4294967295 and l.objid::bigint = key & 4294967295
     limit 1
+$$;
+-- The processes that hold the locks of these pieces of work. An auditor sees those of all teams.
+create function workers(works text[]) returns table (work text, computer text, process text, since double precision)
+    language sql stable security definer set search_path from current as $$
+    select distinct on (c.work) c.work, computer_of(a.application_name), process_of(a.application_name),
+        extract(epoch from c.since)::double precision
+    from claims c cross join lateral lock_in(c.team, c.work) as key
+        join pg_locks l on l.classid::bigint = (key >> 32) & 4294967295 and l.objid::bigint = key & 4294967295
+        join pg_stat_activity a using (pid)
+    where c.work = any (works) and l.locktype = 'advisory' and l.objsubid = 1 and l.granted
+        and a.datname = current_database()
 $$;
 create function holds(work text) returns boolean language sql stable security definer set search_path from current as $$
     select exists (
@@ -274,5 +297,5 @@ $$;
 create policy own_rows on seals as restrictive for delete
     using (role = session_user and recorded > clock_timestamp() - interval '1 day');
 
-revoke all on function lock_of(text), take(text, uuid), enter(text, uuid), give_back(text), holder(text), holds(text), stamp(), stamp_time(),
+revoke all on function lock_of(text), lock_in(text, text), workers(text[]), take(text, uuid), enter(text, uuid), give_back(text), holder(text), holds(text), stamp(), stamp_time(),
     check_lock(), advance() from public;

@@ -14,6 +14,8 @@ from mfa_kit.core.loopback import is_loopback
 PASSWORDS = ("password", "sslpassword")
 KEEP = "put the password into ~/.pgpass (mode 600) or a service file, or use a client certificate"
 VERIFIED = "verify-full"
+# PostgreSQL keeps the first 63 characters of the name of a session, which also has the number of the process.
+LONGEST_NAME = 45
 # The client gives up a dead connection before the server does, so the process has ended when the server gives its locks
 # to another session.
 CLIENT = {
@@ -58,7 +60,7 @@ class Address:
         """Return the connection string of libpq, with the timeouts and settings that the locks of runs need."""
         options = " ".join(f"-c {name}={value}" for name, value in SERVER.items())
         tls = {} if is_local(self.parameters) else {"sslmode": VERIFIED}
-        name = f"mfa-kit@{quote(computer, safe='.-_')}"
+        name = f"mfa-kit@{quote(computer, safe='.-_')[:LONGEST_NAME]}/{os.getpid()}"
         given = {**self.parameters, **tls, **CLIENT, "options": options, "application_name": name}
         return make_conninfo("", **given)
 

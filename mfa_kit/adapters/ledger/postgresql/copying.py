@@ -23,7 +23,7 @@ KEYED: Mapping[str, tuple[str, str, str]] = {
     ),
     "seals": ("backup, recipient, since", "until", "seals.until is null"),
     "failures": ('plan, "user"', "at, cause, reason", "excluded.at > failures.at"),
-    "rollout_runs": ("plan, run", "at", "false"),
+    "rollout_runs": ("plan, run", "at, ended", "rollout_runs.ended is null"),
 }
 JOURNAL = "run, serial, verb, reached, intent, backup, at, since, sealed"
 TRANSITION = f"insert into transitions ({JOURNAL}) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)"  # noqa: S608

@@ -225,6 +225,10 @@ class PostgresqlDatabase:
                 session.run([("select give_back($1)", (run,))])
         del self._held[run]
 
+    def workers(self, works: Sequence[str]) -> list[SqlRow]:
+        """Return which processes hold the locks of these pieces of work."""
+        return self.select("select work, computer, process, since from workers($1)", ([*works],))
+
     def holds(self, run: str) -> bool:
         """Return whether this process holds a run's lock."""
         return run in self._held

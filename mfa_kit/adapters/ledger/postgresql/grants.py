@@ -26,6 +26,7 @@ CHANGED: Mapping[str, str] = {
     "sightings": "serial",
     "seals": "until",
     "failures": "at, cause, reason",
+    "rollout_runs": "ended",
 }
 OWNER = (
     "do $$ begin execute format('grant execute on function {} to %s',"
@@ -70,7 +71,7 @@ def _groups() -> Iterator[str]:
     for table, columns in CHANGED.items():
         yield f"grant update ({columns}) on mfa_kit.{table} to {DESK};"
     yield f"grant delete on mfa_kit.seals to {DESK};"
-    for function in ("take(text, uuid)", "enter(text, uuid)", "give_back(text)", "holder(text)"):
+    for function in ("take(text, uuid)", "enter(text, uuid)", "give_back(text)", "holder(text)", "workers(text[])"):
         yield f"grant execute on function mfa_kit.{function} to {DESK}, {AUDITOR};"
     for name in LOCKS:
         for types in ("bigint", "integer, integer"):

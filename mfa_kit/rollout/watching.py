@@ -1,0 +1,81 @@
+"""The progress of a rollout that workers carry out, as their shared ledger shows it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mfa_kit.core.models import HeldWork
+
+
+def claim_of(digest: str, account: str) -> str:
+    """Return the name of the lock that the worker of an account holds. `digest` is the SHA-256 of the plan's file."""
+    return f"{digest}-{account}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchedWork:
+    """The work in one account: its plan's SHA-256, and the number of users for whom the plan makes a device."""
+
+    account: str
+    label: str
+    digest: str
+    total: int
+
+    @property
+    def claim(self) -> str:
+        """The name of the lock that its worker holds."""
+        return claim_of(self.digest, self.account)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanProgress:
+    """What the ledger has about a plan: the number of devices that its runs made, and of users who failed.
+
+    `complete` is whether the last run has a result for each user, so also for users who enrolled themselves.
+    """
+
+    made: int = 0
+    failed: int = 0
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutProgress:
+    """The progress of a rollout: numbers of users and accounts, and the workers by the label of their account."""
+
+    users: int
+    done: int
+    failed: int
+    accounts: int
+    complete: int
+    workers: Mapping[str, HeldWork]
+
+    @classmethod
+    def of(
+        cls, works: Sequence[WatchedWork], *, plans: Mapping[str, PlanProgress], claims: Sequence[HeldWork]
+    ) -> "RolloutProgress":
+        """Add up the progress of all accounts. `plans` has the progress of each plan that has begun, by digest.
+
+        All users of a complete account count as done.
+        """
+        by_work = {claim.work: claim for claim in claims}
+        found = [(work, plans.get(work.digest, PlanProgress())) for work in works]
+        ended = [work for work, plan in found if plan.complete and work.claim not in by_work]
+        return cls(
+            users=sum(work.total for work in works),
+            done=sum(work.total if work in ended else min(plan.made + plan.failed, work.total) for work, plan in found),
+            failed=sum(plan.failed for _, plan in found),
+            accounts=len(works),
+            complete=len(ended),
+            workers={work.label: by_work[work.claim] for work in works if work.claim in by_work},
+        )
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no account is left."""
+        return self.complete == self.accounts
+
+
+def users_per_second(samples: Sequence[tuple[float, int]]) -> float:
+    """Return the rate between the first and the last sample. A sample is a time in seconds and a number of users."""
+    (began, before), (now, done) = samples[0], samples[-1]
+    return max(done - before, 0) / (now - began) if now > began else 0.0
