@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -115,6 +115,19 @@ class StatusLine(StderrProgress, Redrawable):
             with self._lock:
                 if not ended.is_set():
                     self.refresh()
+
+
+class Redrawn:
+    """Lines on stdout, a terminal, that are drawn over the lines that were drawn before. None may be too long."""
+
+    def __init__(self) -> None:
+        self._drawn = 0
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Replace the lines that were drawn before."""
+        above = f"\x1b[{self._drawn}A" if self._drawn else ""
+        click.echo(above + "".join(f"\x1b[K{one_line(line)}\n" for line in lines) + "\x1b[J", nl=False)
+        self._drawn = len(lines)
 
 
 @contextmanager

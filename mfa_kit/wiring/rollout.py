@@ -212,10 +212,10 @@ def read_roster(path: Path, methods: Methods, *, accounts: "RosterAccounts | Non
     return parse_roster(text, methods=methods.in_rosters(), parse_key=parse_public_key, accounts=accounts)
 
 
-def read_plan(path: Path, methods: Methods, *, expected: str | None) -> tuple[Plan, str]:
+def read_plan(path: Path, methods: Methods, *, expected: Sequence[str]) -> tuple[Plan, str]:
     """Return a plan and the SHA-256 of its file in hex.
 
-    Raise UsageFault if the file is not the plan of one account, or if `expected` is set and is not its SHA-256.
+    Raise UsageFault if the file is not the plan of one account, and the errors of `read_reviewed`.
     """
     text, digest = read_reviewed(path, expected=expected)
     if is_index(text):
@@ -231,15 +231,15 @@ def plan_of(text: str, methods: Methods, *, name: str) -> Plan:
     return parse_plan(text, methods=methods.in_rosters(), parse_key=parse_public_key, name=name)
 
 
-def read_reviewed(path: Path, *, expected: str | None, what: str = "plan") -> tuple[str, str]:
+def read_reviewed(path: Path, *, expected: Sequence[str], what: str = "plan") -> tuple[str, str]:
     """Return the text of a file and its SHA-256 in hex.
 
-    Raise UsageFault if the file cannot be read, or if `expected` is set and is not this SHA-256. `what` names the kind
-    of file in the error.
+    Raise UsageFault if the file cannot be read, or if `expected` is not empty and does not contain this SHA-256. `what`
+    names the kind of file in the error.
     """
     text = rollout_files.read_text(path, hint=CREATE)
     digest = plan_digest(text)
-    if expected is not None and expected.lower() != digest:
+    if expected and digest not in {each.lower() for each in expected}:
         raise UsageFault(f"{path} is not the expected {what}: its SHA-256 is {digest}", f"review the {what} again")
     return text, digest
 

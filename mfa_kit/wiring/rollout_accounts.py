@@ -1,12 +1,10 @@
-"""Opens a rollout in several accounts, and reads and writes the index, a file that names the plan of each account."""
+"""Opens a rollout in several accounts, each with its own Pace."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from mfa_kit.adapters.aws.bounds import ended_by
-from mfa_kit.adapters.files import rollout_files
 from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
@@ -16,15 +14,14 @@ from mfa_kit.enrollment.ports import Vault
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.places import leaving_place
-from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, parse_index
+from mfa_kit.rollout.index import PlannedAccount
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.plan import Plan
-from mfa_kit.rollout.plan_file import is_index
 from mfa_kit.rollout.undo import entries_of_runs
 from mfa_kit.wiring.methods.recipe import Methods
 from mfa_kit.wiring.organization import Organization, open_organization
-from mfa_kit.wiring.rollout import RolloutPorts, assemble_ports, new_pace, plan_of, read_reviewed
-from mfa_kit.wiring.rollout_turns import done_by_others, record_run, turn_of_plan
+from mfa_kit.wiring.rollout import RolloutPorts, assemble_ports, new_pace
+from mfa_kit.wiring.rollout_turns import done_by_others, turn_of_plan
 from mfa_kit.wiring.settings import Settings
 
 # The number of accounts to work in at the same time. Each account has its own threads.
@@ -89,10 +86,6 @@ class AccountRollouts:
         """Whether several computers share the ledger."""
         return self.organization.ledger.shared
 
-    def record_run(self, account: PlannedAccount, run: str, *, at: float) -> None:
-        """Record that a run of an account's plan begins. `at` is the current Unix time by AWS's clock."""
-        record_run(self.organization.ledger, account.sha256, run, at=at)
-
     def now(self) -> float:
         """Return the Unix time by AWS's clock."""
         return self.organization.home.now()
@@ -137,64 +130,3 @@ def open_account_rollouts(
             workers=workers,
             organization=replace(organization, workers=ACCOUNTS),
         )
-
-
-def read_index(path: Path, *, expected: str | None) -> RolloutIndex:
-    """Return an index. Raise UsageFault if the file is not an index, or if `expected` is set and is not its SHA-256."""
-    text, _ = read_reviewed(path, expected=expected, what="index")
-    return parse_index(text, name=str(path))
-
-
-def earlier_index(path: Path) -> RolloutIndex | None:
-    """Return the index that a new index at this path would replace, or None if there is no index.
-
-    Raise UsageFault if the file cannot be read, or if another version of mfa-kit made it.
-    """
-    if not path.is_file():
-        return None
-    try:
-        text = rollout_files.read_text(path)
-        return parse_index(text) if is_index(text) else None
-    except UsageFault:
-        raise UsageFault(
-            f"{path} exists, and mfa-kit cannot read it, so it is not replaced",
-            "write the index to another file: -o FILE",
-        ) from None
-
-
-def read_plans(path: Path, index: RolloutIndex, methods: Methods) -> dict[str, Plan]:
-    """Return all plans of an index by account ID. `path` is the path of the index.
-
-    Raise UsageFault if a plan has changed since the index was written, or if it is for another account.
-    """
-    return {account.id: _read_planned(path, account, methods) for account in index.accounts}
-
-
-def _read_planned(path: Path, account: PlannedAccount, methods: Methods) -> Plan:
-    """Return the plan of an account. `path` is the path of the index.
-
-    Raise UsageFault if the plan has changed since the index was written, or if it is for another account.
-    """
-    file = path.parent / account.plan
-    text, digest = read_reviewed(file, expected=None)
-    if digest != account.sha256:
-        raise UsageFault(
-            f"{file} has changed since {path} was written: its SHA-256 is {digest}", "plan again, and review the plans"
-        )
-    plan = plan_of(text, methods, name=str(file))
-    if plan.account != account.id:
-        raise UsageFault(f"{file} is a plan for account {plan.account}, not for {account.id}", "plan again")
-    return plan
-
-
-def plans_folder(index: Path) -> Path:
-    """Return the folder for the plans of an index. The folder is beside the index, and belongs to this index only."""
-    return index.with_name(f"{index.name}-plans")
-
-
-def write_index(path: Path, text: str, plans: Mapping[str, str]) -> None:
-    """Write the plans into the folder that belongs to the index, and then the index. Replace earlier files.
-
-    `plans` maps file names to texts. If a write fails, raise UsageFault or IntegrityFault, and keep the earlier files.
-    """
-    rollout_files.write_set(path, text, folder=plans_folder(path), members=plans)

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.ledger.failures import Failures
-from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns
+from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns, progress_of_plans
 from mfa_kit.rollout.other_workers import results_of_others
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.plan import Plan
+from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, claim_of
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.ledger.ledger import Ledger
@@ -23,7 +24,7 @@ def turn_of_plan(ledger: "Ledger", plan: Plan, digest: str) -> Iterator[bool]:
     runs are released too, so that the next worker can clean up after these runs.
     """
     runs = RolloutRuns(ledger, plan=digest)
-    with ledger.claimed(f"{digest}-{plan.account}") as ours:
+    with ledger.claimed(claim_of(digest, plan.account)) as ours:
         if not ours or any(ledger.lives(run) for run in runs.all()):
             yield False
             return
@@ -37,6 +38,20 @@ def turn_of_plan(ledger: "Ledger", plan: Plan, digest: str) -> Iterator[bool]:
 def record_run(ledger: "Ledger", digest: str, run: str, *, at: float) -> None:
     """Record that a run of a plan begins. `at` is the current Unix time by AWS's clock."""
     RolloutRuns(ledger, plan=digest).record(run, at=at)
+
+
+def record_end(ledger: "Ledger", digest: str, run: str, *, at: float) -> None:
+    """Record that a run of a plan has a result for each user. `at` is its time in Unix seconds by AWS's clock."""
+    RolloutRuns(ledger, plan=digest).end(run, at=at)
+
+
+def progress_of_works(ledger: "Ledger", works: Sequence[WatchedWork]) -> RolloutProgress:
+    """Return the progress of several plans, and who works on them, from the ledger only."""
+    return RolloutProgress.of(
+        works,
+        plans=progress_of_plans(ledger, [work.digest for work in works]),
+        claims=ledger.workers([work.claim for work in works]),
+    )
 
 
 def done_by_others(ledger: "Ledger", plan: Plan, digest: str, *, since: float) -> Sequence[RowResult] | None:

@@ -24,7 +24,7 @@ from mfa_kit.core.models import Intent
 from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.wiring import fido_console as console
-from tests.conftest import COUNTED, MfaKit, Result
+from tests.conftest import ACCOUNT, COUNTED, MfaKit, Result
 from tests.faults.unforeseen import (
     SECRET,
     Place,
@@ -76,20 +76,18 @@ NOT_RAISED: dict[str, Sequence[str]] = {
         *("Progress.alert of AccountProgress", "Progress.note of AccountProgress"),
         *("RosterAccounts.find of ChosenAccounts", "RosterAccounts.key of ChosenAccounts"),
     ),
-    "only workers and commands for many accounts use it; tests/rollout/test_work.py tests workers": (
-        *("Database.holds of SqliteDatabase", "Turns.leave of OneByOne", "Turns.leave of SharedTurns"),
-        *("Turns.todo of OneByOne", "Turns.todo of SharedTurns", "Turns.turn of OneByOne"),
-        *("Turns.turn of SharedTurns", "Turns.waits_for"),
+    "only commands for many accounts use it, and `work` has SharedTurns instead": (
+        *("Turns.leave of OneByOne", "Turns.todo of OneByOne", "Turns.turn of OneByOne", "Turns.waits_for"),
     ),
     "RecordedVault records the recipients of the vault inside it": ("Vault.recipients of RecordedVault",),
     "the commands of this test use the file; tests/faults/test_lost_session.py breaks the sessions of the other": (
         *("Database.check of PostgresqlDatabase", "Database.close of PostgresqlDatabase"),
         *("Database.faults of PostgresqlDatabase", "Database.hold of PostgresqlDatabase"),
         *("Database.left_held of PostgresqlDatabase", "Database.lightly of PostgresqlDatabase"),
-        "Database.holds of PostgresqlDatabase",
+        *("Database.holds of PostgresqlDatabase", "Database.workers of PostgresqlDatabase"),
         *("Database.log of PostgresqlDatabase", "Database.release of PostgresqlDatabase"),
-        *("Tables.select of PostgresqlDatabase", "Database.try_to_hold of PostgresqlDatabase"),
-        "Tables.write of PostgresqlDatabase",
+        *("Database.select of PostgresqlDatabase", "Database.try_to_hold of PostgresqlDatabase"),
+        "Database.write of PostgresqlDatabase",
     ),
     "only places in a bucket use it; tests/adapters/test_s3.py makes its calls fail": (
         *("Stores.file of S3Stores", "Stores.folder of S3Stores"),
@@ -117,7 +115,7 @@ NOT_RAISED: dict[str, Sequence[str]] = {
     ),
 }
 # Commands that process rows: one row fails, and the others go on.
-ROWS = {"apply", "stage", "activate", "undo"}
+ROWS = {"apply", "stage", "work", "work in accounts", "activate", "undo"}
 # Each chunk that runs in a process of its own calls all commands once more.
 CHUNKS = size(1, 10)
 TOKENS = [Made("10001002"), Made("10001003")]
@@ -297,6 +295,13 @@ def _unassigned(stage: Stage) -> Words:
     return ("orphans", "list")
 
 
+def _work_in_accounts(stage: Stage) -> Words:
+    """Work on a plan of the caller's own account as on those of several accounts."""
+    file = stage.folder / "accounts.yml"
+    file.write_text(f"accounts:\n- account_id: '{ACCOUNT}'\n  name: own\n")
+    return ("rollout", "work", stage.planned(), "--accounts", file, "-r", stage.recipient)
+
+
 SCENARIOS: dict[str, Callable[[Stage], Words]] = {
     "enroll": lambda at: ("enroll", at.users(), *VIRTUAL, "-r", at.recipient),
     "status of one": lambda at: ("status", at.enrolled()),
@@ -305,6 +310,9 @@ SCENARIOS: dict[str, Callable[[Stage], Words]] = {
     "orphans": _unassigned,
     "plan": lambda at: ("rollout", "plan", at.planned().with_name("roster.csv"), "-o", at.folder / "again.json"),
     "apply": lambda at: ("rollout", "apply", at.planned(), "-r", at.recipient),
+    "work": lambda at: ("rollout", "work", at.planned(), "-r", at.recipient),
+    "work in accounts": _work_in_accounts,
+    "watch": lambda at: (at.applied(), ("rollout", "status", at.folder / "plan.json", "--watch"))[1],
     "stage": lambda at: ("rollout", "apply", at.planned(), "-r", at.recipient, "--stage"),
     "activate": lambda at: (at.applied("--stage"), ("rollout", "activate", "-i", at.identity))[1],
     "undo": lambda at: ("rollout", "undo", at.applied(), "--yes", "--leave-without-mfa"),

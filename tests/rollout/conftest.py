@@ -1,6 +1,6 @@
 """Fixtures for a rollout in the lab: rosters and plans in a folder, and checks of IAM, the journal and the backups."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,12 @@ from mfa_kit.adapters.files.backup_names import backup_at
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import Reached
 from mfa_kit.core.otp import Png, Secret, Seed
+from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import ACCOUNT, MfaKit, Result, local
+from tests.ledgers import Place
+from tests.rollout.team import ACCOUNTS, USERS, Team
 
 PAGED = {"ListUsers", "ListVirtualMFADevices"}
 
@@ -106,3 +109,9 @@ def key_file(identity: pyrage.x25519.Identity, folder: Path) -> Path:
     path = folder / "identity.txt"
     path.write_text(f"{Secret(str(identity)).reveal()}\n")
     return path
+
+
+@pytest.fixture
+def team(place: Place, tmp_path: Path, identity: pyrage.x25519.Identity) -> Iterator[Team]:
+    with Lab(accounts=ACCOUNTS, users_per_account=USERS, settings=LabSettings(propagation=0)) as lab:
+        yield Team(tmp_path, tmp_path / "desk", lab, place, str(identity.to_public()))

@@ -1,18 +1,12 @@
 """Several workers share a rollout in several accounts. They are processes, and meet in the ledger only."""
 
+import hashlib
 import json
 import os
 import signal
-import subprocess
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import pyrage
 import pytest
 
 from mfa_kit.cli.messages import StderrProgress
@@ -21,105 +15,8 @@ from mfa_kit.cli.rollout.account_results import state_of
 from mfa_kit.cli.rollout.account_work import AccountWork
 from mfa_kit.cli.rollout.turns import ATTEMPTS, SharedTurns
 from mfa_kit.core.errors import Throttled
-from mfa_kit.core.models import Reached
-from mfa_kit.lab.aws.codes import LabSettings
-from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import OrgAccount
-from tests.conftest import MfaKit, Result
-from tests.ledgers import Place
-
-ACCOUNTS, USERS, ROLE = 6, 5, "mfa-kit-enroll"
-ENABLE = "EnableMFADevice"
-
-
-@dataclass
-class Team:
-    """An index of six accounts, and a ledger that the workers share. Each worker has its own folder of results."""
-
-    folder: Path
-    home: Path
-    lab: Lab
-    place: Place
-    recipient: str
-
-    @property
-    def index(self) -> Path:
-        return self.folder / "index.json"
-
-    @property
-    def ids(self) -> list[str]:
-        return [*self.lab.organization]
-
-    @property
-    def shared(self) -> list[str]:
-        """The options for the shared ledger."""
-        return ["--ledger", self.place.at] if self.place.kind == "postgresql" else []
-
-    def kit(self, number: int = 0) -> MfaKit:
-        """Return the command line of a worker. With the ledger in a file, all workers are on one computer."""
-        home = self.home if self.place.kind == "sqlite" else self.folder / f"home-{number}"
-        return MfaKit(home, dict(self.lab.env))
-
-    def plan(self) -> str:
-        """Plan for all users of all accounts, and return the SHA-256 of the index."""
-        users = [user.name for user in self.lab.organization[self.ids[0]].backend.users.values()]
-        lines = [f"{number},{user},{self.recipient}" for number in self.ids for user in users]
-        roster = self.folder / "roster.csv"
-        roster.write_text("\n".join(["account,user,recipient", *lines]) + "\n")
-        done = self.kit().process(
-            *("rollout", "plan", roster, "-o", self.index, "--org", "--role-name", ROLE, "--output", "json"),
-            *self.shared,
-        )
-        assert done.code == 0, done.err
-        return str(json.loads(done.out)["sha256"])
-
-    def work(self, number: int, *more: str | Path) -> subprocess.Popen[str]:
-        """Start a worker."""
-        return self.kit(number).start(*self.command("work", number), *more)
-
-    def command(self, verb: str, number: int) -> list[str | Path]:
-        backups: list[str | Path] = (
-            [] if self.place.kind == "sqlite" else ["--backup-dir", self.folder / "backups", "--local-backups"]
-        )
-        results: list[str | Path] = ["--results", self.folder / f"results-{number}"]
-        common = ["--org", "--role-name", ROLE, "-r", self.recipient, "--output", "json", "--workers", "2"]
-        return ["rollout", verb, self.index, *common, *backups, *results, *self.shared]
-
-    def enabled(self) -> Counter[str]:
-        """Return how many devices were enabled in each account."""
-        return Counter(call.account for call in self.lab.calls if call.operation == ENABLE and not call.error)
-
-    def wait(self, reached: Callable[[], object]) -> None:
-        for _ in range(1000):
-            if reached():
-                return
-            time.sleep(0.02)
-        pytest.fail("it did not happen")
-
-    def is_done(self) -> None:
-        """Check that each user was enabled exactly once, and that the ledger knows each device."""
-        assert self.enabled() == dict.fromkeys(self.ids, USERS)
-        with self.place.open() as ledger:
-            for number in self.ids:
-                made = ledger.made(number)
-                assert [entry.reached for entry in made] == [Reached.CONFIRMED] * USERS
-                assert [self.lab.assigned(entry.intent.serial) for entry in made] == [each.intent.user for each in made]
-                assert list(ledger.dead(number)) == []
-
-
-def end(worker: subprocess.Popen[str]) -> Result:
-    out, err = worker.communicate(timeout=100)
-    return Result(worker.returncode, out, err)
-
-
-def states(done: Result) -> dict[str, Any]:
-    return {row["account"]: row["state"] for row in json.loads(done.out)["accounts"]}
-
-
-@pytest.fixture
-def team(place: Place, tmp_path: Path, identity: pyrage.x25519.Identity) -> Iterator[Team]:
-    with Lab(accounts=ACCOUNTS, users_per_account=USERS, settings=LabSettings(propagation=0)) as lab:
-        yield Team(tmp_path, tmp_path / "desk", lab, place, str(identity.to_public()))
+from tests.rollout.team import ACCOUNTS, CREATE, ENABLE, USERS, Team, end, states
 
 
 @pytest.mark.slow
@@ -133,8 +30,43 @@ def test_workers_finish_all_accounts(team: Team, number: int) -> None:
         assert states(done) == dict.fromkeys(team.ids, "done")
         assert Counter(row["outcome"] for row in json.loads(done.out)["rows"]) == {"enrolled": ACCOUNTS * USERS}
     team.is_done()
+    team.enabled_once()
     runs = {path.parent.name for path in team.folder.rglob("results.json")}
     assert runs == set(team.ids)
+
+
+@pytest.mark.slow
+def test_workers_take_several_indexes_and_plans(team: Team) -> None:
+    """Each account belongs to one of the files, and each file has its own folder of results by default."""
+    two, three = team.folder / "two.json", team.folder / "three.json"
+    hashes = [team.plan(team.ids[:2]), team.plan(team.ids[2:4], index=two)]
+    team.plan(team.ids[4:], index=three)
+    plans = sorted((team.folder / "three.json-plans").iterdir())
+    hashes += [hashlib.sha256(plan.read_bytes()).hexdigest() for plan in plans]
+    expected = [word for each in hashes for word in ("--expect-sha256", each)]
+    command = [word for word in team.command("work", 0, [team.index, two, *plans]) if "results" not in str(word)]
+    workers = [team.kit(number).start(*command, *expected) for number in range(2)]
+    for done in map(end, workers):
+        assert done.code == 0, done.err
+        assert states(done) == dict.fromkeys(team.ids, "done")
+    team.is_done()
+    team.enabled_once()
+    assert {path.parent.name for path in team.folder.glob("index-results/*/results.json")} <= {*team.ids[:2]}
+    assert {path.parent.name for path in team.folder.rglob("*-results/*/results.json")} == {*team.ids}
+
+
+@pytest.mark.slow
+def test_two_files_with_one_account_are_refused(team: Team) -> None:
+    """So are several plans without the options for several accounts, and a file with another SHA-256."""
+    two = team.folder / "two.json"
+    digest = team.plan()
+    team.plan(team.ids[:1], index=two)
+    both = end(team.work(0, plans=[team.index, two]))
+    assert (both.code, f"both have a plan for account {team.ids[0]}" in both.err) == (2, True), both.err
+    other = end(team.work(0, "--expect-sha256", digest, plans=[team.index, two]))
+    assert (other.code, "two.json is not the expected index" in other.err) == (2, True), other.err
+    alone = team.kit().run("rollout", "work", team.index, two)
+    assert (alone.code, "several plans are for several accounts" in alone.err) == (2, True), alone.err
 
 
 @pytest.mark.slow
@@ -163,6 +95,7 @@ def test_the_account_of_a_killed_worker_is_taken_over(team: Team) -> None:
     assert done.code == 0, done.err
     assert states(done) == dict.fromkeys(team.ids, "done")
     team.is_done()
+    team.enabled_once()
 
 
 @pytest.mark.slow
@@ -181,6 +114,24 @@ def test_sigterm_finishes_the_users_in_progress(team: Team) -> None:
     done = end(team.work(1))
     assert done.code == 0, done.err
     team.is_done()
+    team.enabled_once()
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_worker_that_waits(team: Team) -> None:
+    """It has no users in progress, so it ends at once, while the other worker goes on."""
+    team.plan(team.ids[:1])
+    team.lab.faults.add(ENABLE, "latency", at="every", seconds=5)
+    working = team.work(0)
+    team.wait(lambda: any(call.operation == CREATE for call in team.lab.calls))
+    waiting = team.work(1)
+    assert waiting.stderr
+    next(line for line in waiting.stderr if "other workers are working" in line)
+    waiting.send_signal(signal.SIGTERM)
+    done = end(waiting)
+    assert (done.code, working.poll()) == (130, None), done.err
+    team.lab.faults.clear()
+    assert end(working).code == 0
 
 
 @pytest.mark.slow

@@ -5,12 +5,14 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.output import Output
+from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.apply_options import ApplyOptions, apply_options
 from mfa_kit.cli.rollout.plan_run import apply_one
 from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=options.Verb)
+@shared_options.ONE_PLAN_FILE
 @apply_options
 @account_options(role=None, workers=False, results=False)
 def apply(*, wanted: ApplyOptions, settings: Settings, output: Output) -> int:

@@ -16,7 +16,6 @@ from mfa_kit.wiring.vault import open_vault_for_new
 F = TypeVar("F", bound=Callable[..., Any])
 
 OPTIONS = (
-    shared_options.PLAN_FILE,
     shared_options.backup_options,
     LOCAL_BACKUPS,
     shared_options.STAGE,
@@ -30,7 +29,7 @@ OPTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyOptions:
-    """The options for the plan or the index in `plan_file`.
+    """The options for the plan or the index in `plan_files`. A worker (`rollout work`) can have several of these files.
 
     `to`, `to_files`, `backup_dir` and `local_backups` are as in `open_vault_for_new`. `results` is the folder for the
     files of results; for an index, each account gets a subfolder. `workers` is the number of threads in each account.
@@ -38,7 +37,7 @@ class ApplyOptions:
     `apply`, which works in all accounts, even if other processes work there.
     """
 
-    plan_file: Path
+    plan_files: tuple[Path, ...]
     to: tuple[str, ...]
     to_files: tuple[Path, ...]
     backup_dir: Place | None
@@ -46,7 +45,7 @@ class ApplyOptions:
     staged: bool
     accept_lockout: bool
     max_failures: int | None
-    expected: str | None
+    expected: tuple[str, ...]
     results: Path | None
     workers: int
     at_once: int | None = None
@@ -59,7 +58,10 @@ class ApplyOptions:
 
 
 def apply_options(function: F) -> F:
-    """Add the options of `apply` to a verb. Its function gets them in one parameter, `wanted`, an ApplyOptions."""
+    """Add the options of `apply` to a verb, which adds its argument `plan_files` itself.
+
+    Its function gets them in one parameter, `wanted`, an ApplyOptions.
+    """
 
     @wraps(function)
     def parse_options(**values: Any) -> Any:

@@ -1,6 +1,6 @@
 """`mfa-kit rollout apply` and `work` for the plans of an index, in several accounts at the same time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from mfa_kit.rollout.apply import check_copies
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import check_account
 from mfa_kit.rollout.row_status import look_up_status
+from mfa_kit.wiring import plan_files
 from mfa_kit.wiring import rollout as files
 from mfa_kit.wiring import rollout_accounts as wiring
 from mfa_kit.wiring.desk import new_run_id
@@ -41,18 +42,19 @@ def apply_in_accounts(*, wanted: ApplyOptions, accounts: AccountsChoice, setting
     Before any work begins, check that the plans are those of the index, and that no user would be locked out. If an
     account could not be read when the index was made, the exit code is at least 1.
     """
-    path, vault = wanted.plan_file, wanted.vault(settings)
-    index = wiring.read_index(path, expected=wanted.expected)
-    plans = wiring.read_plans(path, index, METHODS)
+    vault = wanted.vault(settings)
+    read = plan_files.read_plan_files(
+        wanted.plan_files, METHODS, expected=wanted.expected, plans_too=wanted.at_once is not None
+    )
     with (
         name_next_command(),
         wiring.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=wanted.workers) as rollouts,
     ):
         selection = rollouts.organization.selection
-        planned = planned_works(path, index, plans, selection, accounts)
-        check_file(path, index, selection, accounts)
+        planned = planned_works(read.label, read.index, read.plans, selection, accounts)
+        check_file(read.label, read.index, selection, accounts)
         _check_all(planned, wanted, vault)
-        unplanned = report_without_plan(path, index, selection, accounts, settings.progress)
+        unplanned = report_without_plan(read.label, read.index, selection, accounts, settings.progress)
         side = SideBySide(
             schema="rollout-apply-index",
             works=[each.work for each in planned],
@@ -65,11 +67,7 @@ def apply_in_accounts(*, wanted: ApplyOptions, accounts: AccountsChoice, setting
             max_failures=wanted.max_failures,
         )
         by_account = {each.planned.id: each for each in planned}
-        base = files.results_folder(wanted.results, path)
-        for each in planned:
-            files.check_results(base / each.planned.id, path)
-        if not settings.dry_run:
-            files.open_results_folder(base, path)
+        bases = _results_folders(planned, read.files, wanted, dry=settings.dry_run)
 
         def act(opened: OpenWork) -> None:
             one = by_account[opened.work.account.id]
@@ -77,19 +75,37 @@ def apply_in_accounts(*, wanted: ApplyOptions, accounts: AccountsChoice, setting
             if settings.dry_run:
                 _foresee(one, opened)
             else:
-                _apply_in(one, opened, rollouts, folder=base / one.planned.id, source=path, staged=wanted.staged)
+                path = read.files[one.planned.id]
+                folder = bases[path] / one.planned.id
+                _apply_in(one, opened, folder=folder, source=path, staged=wanted.staged)
 
         try:
             asked = side.do(act)
         finally:
-            show_users(
-                "rollout-apply-index", side.works, output=output, head={"index": str(path), "results": str(base)}
-            )
+            head = {"index": read.label, "results": ", ".join({str(base): None for base in bases.values()})}
+            show_users("rollout-apply-index", side.works, output=output, head=head)
             show_accounts("rollout-apply-account", side.works, output=output)
         report_failed(side.works, settings.progress)
         report_blocked(counts_of(side.works)[RowOutcome.BLOCKED], settings.progress)
         side.report_denied()
         return 0 if settings.dry_run else max(exit_code(side.works, asked=asked), int(unplanned))
+
+
+def _results_folders(
+    planned: list[PlannedWork], sources: Mapping[str, Path], wanted: ApplyOptions, *, dry: bool
+) -> dict[Path, Path]:
+    """Return the folder for results by the file on the command line. Create the folders, unless `dry`.
+
+    `sources` has the file of each account, by account ID. Raise UsageFault if a folder has the results of another file.
+    """
+    bases = {path: files.results_folder(wanted.results, path) for path in wanted.plan_files}
+    for each in planned:
+        path = sources[each.planned.id]
+        files.check_results(bases[path] / each.planned.id, path)
+    for path, base in bases.items():
+        if not dry:
+            files.open_results_folder(base, path)
+    return bases
 
 
 def _check_all(planned: list[PlannedWork], wanted: ApplyOptions, vault: Vault) -> None:
@@ -138,9 +154,7 @@ def _foresee(one: PlannedWork, opened: OpenWork) -> None:
     opened.take_all((each for each in found), opened.tally.take)
 
 
-def _apply_in(
-    one: PlannedWork, opened: OpenWork, rollouts: wiring.AccountRollouts, *, folder: Path, source: Path, staged: bool
-) -> None:
+def _apply_in(one: PlannedWork, opened: OpenWork, *, folder: Path, source: Path, staged: bool) -> None:
     """Carry out the plan of an account, and write its results. `source` is the file name of the index."""
     ports = opened.ports
     files.open_results_folder(folder, source)
@@ -155,10 +169,11 @@ def _apply_in(
         source=source.name,
         staged=staged,
     )
-    rollouts.record_run(one.planned, this.run, at=ports.desk.inventory.now())
+    this.begin()
     one.work.run = this.run
     opened.tally.progress.note(f"run {this.run}")
     try:
         opened.take_all(this.outcomes(), this.take)
+        this.end()
     finally:
         one.work.results = this.finish()

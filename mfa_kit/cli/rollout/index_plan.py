@@ -27,6 +27,7 @@ from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, UnplannedAccount
 from mfa_kit.rollout.plan import Action, Plan
 from mfa_kit.rollout.plan_file import plan_digest, plan_text
 from mfa_kit.rollout.roster import RosterRow, keep_users
+from mfa_kit.wiring import plan_files
 from mfa_kit.wiring import rollout_accounts as wiring
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.rollout_accounts import AccountRollouts
@@ -138,7 +139,7 @@ def plan_accounts(
 
 def _check_replaced(out: Path, rollouts: AccountRollouts) -> None:
     """Raise UsageFault if `out` is the index of runs whose devices still exist, because undo needs this index."""
-    earlier = wiring.earlier_index(out)
+    earlier = plan_files.earlier_index(out)
     devices = sum(len(rollouts.devices(account)) for account in earlier.accounts) if earlier else 0
     if devices:
         raise UsageFault(
@@ -183,7 +184,7 @@ def _write(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings: Setti
 
     Raise UsageFault if no plan has rows.
     """
-    written = _plans_with_rows(visits, folder=wiring.plans_folder(out).name)
+    written = _plans_with_rows(visits, folder=plan_files.plans_folder(out).name)
     if not written:
         raise UsageFault(
             "no account has users to plan for, so there is no index",
@@ -192,7 +193,7 @@ def _write(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings: Setti
     index = _index(visits, written, by=by)
     text = index_text(index)
     if not settings.dry_run:
-        wiring.write_index(out, text, {each.name: each.text for each in written.values()})
+        plan_files.write_index(out, text, {each.name: each.text for each in written.values()})
     for visit in visits:
         if visit.found:
             note_surprises(visit.found, progress=_progress(visit.account, settings.progress))

@@ -19,6 +19,7 @@ from mfa_kit.cli.rollout.index_work import planned_works, report_without_plan
 from mfa_kit.cli.rollout.page import AccountStatus, index_page
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.rollout.tally import COLUMNS, result_row
+from mfa_kit.cli.rollout.watch import watch_rollout
 from mfa_kit.core.places import Place
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import Visit
@@ -27,6 +28,7 @@ from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.index import RolloutIndex
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.row_status import look_up_status
+from mfa_kit.wiring import plan_files
 from mfa_kit.wiring import rollout_accounts as wiring
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
@@ -38,13 +40,16 @@ def show_index(
     plan_file: Path,
     backup_dir: Place | None,
     workers: int,
+    watch: bool,
     accounts: AccountsChoice,
     settings: Settings,
     output: Output,
 ) -> int:
     """Print the state of each user of the chosen accounts, and return the exit code."""
-    index = wiring.read_index(plan_file, expected=None)
-    plans = wiring.read_plans(plan_file, index, METHODS)
+    if watch:
+        return watch_rollout(plan_file, settings=settings, output=output)
+    index = plan_files.read_index(plan_file, expected=())
+    plans = plan_files.read_plans(plan_file, index, METHODS)
     vault = open_vault(settings, backup_dir)
     with wiring.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=workers) as rollouts:
         selection = rollouts.organization.selection

@@ -19,6 +19,7 @@ from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.undo import undo_devices
+from mfa_kit.wiring import plan_files
 from mfa_kit.wiring import rollout_accounts as wiring
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
@@ -62,7 +63,7 @@ def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Setting
     therefore not read.
     """
     path = wanted.index_file
-    index = wiring.read_index(path, expected=None)
+    index = plan_files.read_index(path, expected=())
     with (
         name_next_command(),
         wiring.open_account_rollouts(settings, METHODS, choice, vault=wanted.vault, workers=wanted.workers) as rollouts,

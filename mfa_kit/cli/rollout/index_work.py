@@ -1,6 +1,6 @@
 """Finds the accounts of a rollout index in which a command will work: those that are chosen and have a plan."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,11 @@ class PlannedWork:
 
 
 def planned_works(
-    path: Path, index: RolloutIndex, plans: dict[str, Plan], selection: AccountSelection, choice: AccountsChoice
+    path: Path | str,
+    index: RolloutIndex,
+    plans: Mapping[str, Plan],
+    selection: AccountSelection,
+    choice: AccountsChoice,
 ) -> list[PlannedWork]:
     """Return the chosen accounts of an index, each with its plan.
 
@@ -52,7 +56,7 @@ def planned_works(
 
 
 def chosen_works(
-    path: Path, index: RolloutIndex, selection: AccountSelection, choice: AccountsChoice
+    path: Path | str, index: RolloutIndex, selection: AccountSelection, choice: AccountsChoice
 ) -> list[ChosenWork]:
     """Return the chosen accounts of an index.
 
@@ -75,14 +79,14 @@ def chosen_works(
     return found
 
 
-def check_file(path: Path, index: RolloutIndex, selection: AccountSelection, choice: AccountsChoice) -> None:
+def check_file(path: Path | str, index: RolloutIndex, selection: AccountSelection, choice: AccountsChoice) -> None:
     """Raise UsageFault if a chosen account in the file of --accounts is not in the index."""
     if choice.file:
         _refuse(path, _not_in(index, selection))
 
 
 def report_without_plan(
-    path: Path, index: RolloutIndex, selection: AccountSelection, choice: AccountsChoice, progress: Progress
+    path: Path | str, index: RolloutIndex, selection: AccountSelection, choice: AccountsChoice, progress: Progress
 ) -> bool:
     """Print the chosen accounts that have no plan. Return whether users of these accounts may be missing.
 
@@ -106,7 +110,7 @@ def _not_in(index: RolloutIndex, selection: AccountSelection) -> list[OrgAccount
     return [account for account in (*selection.chosen, *selection.skipped) if account.id not in known]
 
 
-def _refuse(path: Path, accounts: Sequence[OrgAccount]) -> None:
+def _refuse(path: Path | str, accounts: Sequence[OrgAccount]) -> None:
     if accounts:
         raise UsageFault(
             f"{path} has no plan for account {labels(accounts)}",

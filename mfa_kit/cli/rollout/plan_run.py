@@ -22,7 +22,7 @@ from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.desk import new_run_id
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.rollout import RolloutPorts
-from mfa_kit.wiring.rollout_turns import record_run, turn_of_plan
+from mfa_kit.wiring.rollout_turns import record_end, record_run, turn_of_plan
 from mfa_kit.wiring.settings import Settings
 
 INTERRUPTED = "interrupted; to see the result: mfa-kit rollout status"
@@ -66,6 +66,15 @@ class PlanRun:
             self.ports.failures(self.digest).forget(result.user)
         self.tally.take(result)
 
+    def begin(self) -> None:
+        """Record in the ledger that this run begins."""
+        record_run(self.ports.ledger, self.digest, self.run, at=self.ports.desk.inventory.now())
+
+    def end(self) -> None:
+        """Record in the ledger that each user has a result, so `rollout status --watch` need not wait for this plan."""
+        if not self.tally.left:
+            record_end(self.ports.ledger, self.digest, self.run, at=self.ports.desk.inventory.now())
+
     def finish(self) -> Path | None:
         """Write the files of results, and return their folder. Raise IntegrityFault if the files cannot be written.
 
@@ -99,7 +108,8 @@ def apply_one(wanted: ApplyOptions, *, settings: Settings, output: Output) -> in
     If this process is a worker, first wait until no other worker is working on the plan.
     """
     vault = wanted.vault(settings)
-    plan, digest = wiring.read_plan(wanted.plan_file, METHODS, expected=wanted.expected)
+    [path] = wanted.plan_files
+    plan, digest = wiring.read_plan(path, METHODS, expected=wanted.expected)
     sealed = bool(vault.recipients())
     progress = settings.progress
     with (
@@ -131,23 +141,24 @@ def apply_one(wanted: ApplyOptions, *, settings: Settings, output: Output) -> in
             ports=ports,
             execution=execution,
             tally=tally,
-            folder=wiring.open_results_folder(wanted.results, wanted.plan_file),
-            source=wanted.plan_file.name,
+            folder=wiring.open_results_folder(wanted.results, path),
+            source=path.name,
             staged=wanted.staged,
         )
         if wanted.at_once is None:
             return _carry_out(this, progress)
         with wait_for_turn(lambda: turn_of_plan(ports.ledger, plan, digest), progress):
-            record_run(ports.ledger, digest, this.run, at=ports.desk.inventory.now())
             return _carry_out(this, progress)
 
 
 def _carry_out(this: PlanRun, progress: LiveProgress) -> int:
     """Carry out a plan, print the results, and return the exit code."""
     tally = this.tally
+    this.begin()
     progress.note(f"run {this.run}")
     try:
         asked = take_results(this.outcomes(), tally, execution=this.execution, progress=progress, take=this.take)
+        this.end()
     finally:
         written = this.finish()
         tally.show({"run": this.run, "results": str(written) if written else None})

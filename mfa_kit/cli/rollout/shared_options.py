@@ -11,6 +11,11 @@ from mfa_kit.cli.backup_options import BACKUP_DIR, RECIPIENTS_FILE
 F = TypeVar("F", bound=Callable[..., object])
 
 PLAN_FILE = click.argument("plan_file", metavar="PLAN", type=Path)
+# The same parameter for a verb that takes one file.
+ONE_PLAN_FILE = click.argument(
+    "plan_files", metavar="PLAN", type=Path, callback=lambda _ctx, _param, value: (value,) if value else ()
+)
+PLAN_FILES = click.argument("plan_files", metavar="PLAN...", nargs=-1, required=True, type=Path)
 WORKERS = click.option(
     "--workers",
     type=click.IntRange(1, 64),
@@ -35,11 +40,20 @@ AT_ONCE = click.option(
     metavar="N",
     help="Number of accounts in which this process works at the same time.",
 )
+WATCH = click.option(
+    "--watch",
+    is_flag=True,
+    help="Show the progress of all workers, until no account is left. This reads only the ledger.",
+)
 RESULTS = click.option(
     "--results", type=Path, metavar="DIR", help="Folder for results.csv, results.json and failed.csv [next to PLAN]."
 )
 EXPECTED = click.option(
-    "--expect-sha256", "expected", metavar="HEX", help="Refuse PLAN if the SHA-256 of its file is not HEX."
+    "--expect-sha256",
+    "expected",
+    multiple=True,
+    metavar="HEX",
+    help="Refuse PLAN if the SHA-256 of its file is not HEX.",
 )
 ONLY = click.option("--only", metavar="A,B", help="Only these users.")
 GROUP = click.option("--group", "groups", multiple=True, metavar="NAME", help="Only users in this IAM group.")

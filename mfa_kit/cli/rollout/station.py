@@ -89,7 +89,7 @@ def station(
     to_files: tuple[Path, ...],
     backup_dir: Place | None,
     local_backups: bool,
-    expected: str | None,
+    expected: tuple[str, ...],
     results: Path | None,
     settings: Settings,
     output: Output,

@@ -12,6 +12,7 @@ from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.page import status_page
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.rollout.tally import result_row
+from mfa_kit.cli.rollout.watch import watch_rollout
 from mfa_kit.core.places import Place
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring import rollout as wiring
@@ -24,17 +25,21 @@ from mfa_kit.wiring.vault import open_vault
 @shared_options.PLAN_FILE
 @BACKUP_DIR
 @shared_options.WORKERS
+@shared_options.WATCH
 @account_options(workers=False, results=False)
 def status(
     *,
     plan_file: Path,
     backup_dir: Place | None,
     workers: int,
+    watch: bool,
     settings: Settings,
     output: Output,
 ) -> int:
     """Show the state of each user of PLAN, or of an index of plans, from the ledger and IAM."""
-    plan, digest = wiring.read_plan(plan_file, METHODS, expected=None)
+    if watch:
+        return watch_rollout(plan_file, settings=settings, output=output)
+    plan, digest = wiring.read_plan(plan_file, METHODS, expected=())
     vault = open_vault(settings, backup_dir)
     with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=settings.progress) as ports:
         with settings.progress.showing("reading users and devices"):

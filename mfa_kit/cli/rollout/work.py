@@ -8,17 +8,21 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.apply_options import ApplyOptions, apply_options
 from mfa_kit.cli.rollout.plan_run import apply_one
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=options.Verb)
+@shared_options.PLAN_FILES
 @apply_options
 @shared_options.AT_ONCE
 @account_options(role=None, workers=False, results=False)
 def work(*, wanted: ApplyOptions, settings: Settings, output: Output) -> int:
-    """Enroll the users of PLAN (an index or one plan) together with other processes.
+    """Enroll the users of each PLAN (an index or one plan) together with other processes.
 
     Start this command several times, on one or more computers that share the ledger. Each process takes an account in
     which no other process works, then the next one. A process ends when no account is left.
     """
+    if len(set(wanted.plan_files)) > 1:
+        raise UsageFault("several plans are for several accounts", "add --org or --accounts FILE, or give one plan")
     return apply_one(wanted, settings=settings, output=output)

@@ -1,0 +1,108 @@
+"""`mfa-kit rollout status --watch`: show the progress of a rollout and its workers, until no account is left."""
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from mfa_kit.cli.fitting import fitted_table
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.status_line import Redrawn
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.timestamps import iso_time
+from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, users_per_second
+from mfa_kit.wiring import plan_files
+from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.rollout_turns import progress_of_works
+from mfa_kit.wiring.settings import Settings
+
+# Seconds between two looks at the ledger, and the number of looks whose average is the rate.
+EACH, LOOKS = 1.0, 60
+COLUMNS = ("account", "computer", "process", "since")
+
+
+def watch_rollout(plan_file: Path, *, settings: Settings, output: Output) -> int:
+    """Show the progress of all accounts of an index, or of one plan, from the ledger only, and return 0 at the end.
+
+    At a terminal, the screen is redrawn. Otherwise a line is printed for each change.
+    """
+    if output.form not in {"table", "jsonl"}:
+        raise UsageFault("--watch prints one result after another", "use --output table or jsonl")
+    works = _works_of(plan_file)
+    redrawn = Redrawn() if output.form == "table" and sys.stdout.isatty() and not settings.still else None
+    looks: deque[tuple[float, int]] = deque(maxlen=LOOKS)
+    before: RolloutProgress | None = None
+    with open_ledger(settings) as ledger:
+        while True:
+            found = progress_of_works(ledger, works)
+            looks.append((time.monotonic(), found.done))
+            rate = users_per_second([*looks])
+            if redrawn:
+                redrawn.draw(_screen(found, rate))
+            elif found != before:
+                _print(found, rate, output)
+            if found.is_complete:
+                return 0
+            before = found
+            time.sleep(EACH)
+
+
+def _works_of(path: Path) -> list[WatchedWork]:
+    read = plan_files.read_plan_files([path], METHODS, expected=(), plans_too=True)
+    return [
+        WatchedWork(
+            account=each.id, label=each.label, digest=each.sha256, total=len(read.plans[each.id].steps_of_apply)
+        )
+        for each in read.index.accounts
+    ]
+
+
+def _print(found: RolloutProgress, rate: float, output: Output) -> None:
+    if output.form == "jsonl":
+        output.one("rollout-watch", _row(found, rate))
+    else:
+        output.text(f"{_line(found, rate)}\n")
+    sys.stdout.flush()
+
+
+def _screen(found: RolloutProgress, rate: float) -> list[str]:
+    """Return the lines to draw, as many as the window has room for."""
+    size = os.get_terminal_size(sys.stdout.fileno())
+    width, room = size.columns or sys.maxsize, (size.lines or sys.maxsize) - 1
+    rows = [
+        {"account": label, "computer": claim.computer, "process": claim.process, "since": iso_time(claim.since)}
+        for label, claim in found.workers.items()
+    ]
+    lines = [_line(found, rate), *(fitted_table(rows, COLUMNS, width) if rows else ())]
+    return [line[: width - 1] for line in lines[:room]]
+
+
+def _line(found: RolloutProgress, rate: float) -> str:
+    left = (found.users - found.done) / rate if rate else None
+    remaining = "" if left is None or found.is_complete else f", {int(left // 60)}:{int(left % 60):02} left"
+    return (
+        f"{found.done} of {found.users} users, {found.complete} of {found.accounts} accounts, {found.failed} failed, "
+        f"{rate:.1f} users/s{remaining}, workers: {len(found.workers)}"
+    )
+
+
+def _row(found: RolloutProgress, rate: float) -> ResultRow:
+    workers: Sequence[ResultRow] = [
+        {"account": claim.work.split("-")[1], "computer": claim.computer, "process": claim.process, "since": since}
+        for claim in found.workers.values()
+        for since in [iso_time(claim.since)]
+    ]
+    return {
+        "users": found.users,
+        "done": found.done,
+        "failed": found.failed,
+        "accounts": found.accounts,
+        "complete": found.complete,
+        "rate": round(rate, 1),
+        "seconds_left": round((found.users - found.done) / rate) if rate else None,
+        "workers": workers,
+    }

@@ -1,0 +1,107 @@
+"""`rollout status --watch` shows what workers do, from the ledger only."""
+
+import json
+import os
+import signal
+import sys
+
+import pytest
+
+from mfa_kit.core.models import HeldWork
+from mfa_kit.rollout.watching import PlanProgress, RolloutProgress, WatchedWork, users_per_second
+from tests.conftest import bare
+from tests.rollout.conftest import Rollout
+from tests.rollout.team import ACCOUNTS, ENABLE, USERS, Team, end
+from tests.terminal.window import Window
+
+HASH = "0" * 64
+
+
+def work(number: int) -> WatchedWork:
+    return WatchedWork(account=f"{number:012}", label=f"member-{number} ({number:012})", digest=HASH, total=4)
+
+
+def claim(number: int) -> HeldWork:
+    return HeldWork(work=work(number).claim, computer="desk", process="77", since=0.0)
+
+
+def test_users_who_enrolled_themselves_count_when_the_run_has_ended() -> None:
+    """The ledger has no row for them. While a worker has the account, its last run has not ended."""
+    progress = PlanProgress(made=1, failed=1, complete=True)
+    ended = RolloutProgress.of([work(1)], plans={HASH: progress}, claims=[])
+    assert (ended.done, ended.users, ended.complete, ended.is_complete) == (4, 4, 1, True)
+    again = RolloutProgress.of([work(1)], plans={HASH: progress}, claims=[claim(1)])
+    assert (again.done, again.complete, again.is_complete) == (2, 0, False)
+    assert [*again.workers] == [work(1).label]
+
+
+def test_an_account_that_nobody_began_is_left() -> None:
+    """The ledger has nothing about it."""
+    found = RolloutProgress.of([work(1)], plans={}, claims=[])
+    assert (found.done, found.complete, found.is_complete) == (0, 0, False)
+
+
+def test_the_rate_is_that_between_the_first_and_the_last_look() -> None:
+    """There is none after one look."""
+    assert users_per_second([(10.0, 3)]) == 0.0
+    assert users_per_second([(10.0, 3), (12.0, 4), (14.0, 11)]) == 2.0
+
+
+def test_a_plan_that_was_carried_out_ends_the_watch(
+    rollout: Rollout, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks AWS nothing, needs no credentials, and prints one line."""
+    rollout.plan(*rollout.own([user]))
+    assert rollout.apply().code == 0
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    done = rollout.desk.run("rollout", "status", rollout.file, "--watch")
+    assert (done.code, done.out) == (0, "1 of 1 users, 1 of 1 accounts, 0 failed, 0.0 users/s, workers: 0\n")
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "html"])
+def test_other_forms_are_refused(rollout: Rollout, user: str, form: str) -> None:
+    """They print all results at the end."""
+    rollout.plan(*rollout.own([user]))
+    done = rollout.desk.run("rollout", "status", rollout.file, "--watch", "--output", form)
+    assert (done.code, "--watch prints one result after another" in done.err) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_line_is_printed_for_each_change(team: Team) -> None:
+    """The lines name the computer and the process of each worker, and the last one says that all is done."""
+    team.plan()
+    team.lab.faults.add(ENABLE, "latency", at="every", seconds=0.3)
+    watching = team.kit(2).start("rollout", "status", team.index, "--watch", "--output", "jsonl", *team.shared)
+    workers = [team.work(number) for number in range(2)]
+    done, ended = end(watching), [end(each) for each in workers]
+    assert (done.code, [each.code for each in ended]) == (0, [0, 0]), done.err
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert rows == [row for row, before in zip(rows, [{}, *rows], strict=False) if row != before]
+    assert (rows[0]["done"], rows[-1]["done"]) == (0, ACCOUNTS * USERS)
+    assert (rows[-1]["complete"], rows[-1]["workers"]) == (ACCOUNTS, [])
+    seen = [worker for row in rows for worker in row["workers"]]
+    assert {worker["account"] for worker in seen} <= {*team.ids}
+    assert {worker["process"] for worker in seen} == {str(each.pid) for each in workers}
+    assert {worker["computer"] for worker in seen} == {os.uname().nodename}
+
+
+@pytest.mark.slow
+def test_a_terminal_is_redrawn_in_80_columns(team: Team) -> None:
+    """The lines are drawn over the earlier ones. Ctrl-C ends the watch."""
+    team.plan()
+    team.lab.faults.add(ENABLE, "latency", at="every", seconds=0.5)
+    command = [sys.executable, "-m", "mfa_kit", "rollout", "status", str(team.index), "--watch", *team.shared]
+    env = {**bare(), "MFA_KIT_HOME": str(team.home), "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+    window = Window(command, env=env, cwd=team.folder, size=(80, 24), apart=False)
+    window.see(f"0 of {ACCOUNTS * USERS} users, 0 of {ACCOUNTS} accounts, 0 failed, 0.0 users/s, workers: 0")
+    working = team.work(0)
+    window.see("ACCOUNT")
+    window.see(str(working.pid))
+    working.send_signal(signal.SIGTERM)
+    end(working)
+    window.see("workers: 0")
+    window.type("\x03", end="")
+    assert window.end() == 130
+    text = window.screen.text()
+    assert text.count(" accounts, ") == 1
+    assert max(map(len, text.splitlines())) <= 80
