@@ -1,0 +1,179 @@
+"""Workers whose database stops, cannot be reached or is restored from a dump, and workers that wake up too late."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pyrage
+import pytest
+
+from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.otp import Png, Seed
+from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.qr_codes import key_uri, symbol
+from tests.conftest import MfaKit
+from tests.ledgers import Place
+from tests.postgresql import BIN, Server, running_server
+from tests.proxy import Proxy
+from tests.rollout.team import ACCOUNTS, CREATE, ENABLE, USERS, Team, end
+from tests.sizes import size
+
+pytestmark = pytest.mark.slow
+AGAIN = "run the same command again"
+# Seconds for which the network is cut. After half of them, the server gives up the session.
+CUT = size(3, 60)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """Start a server that the test may stop, and whose grace period is two seconds."""
+    with running_server("fsync=on") as server:
+        yield server
+
+
+@pytest.fixture
+def shared(server: Server, tmp_path: Path, identity: pyrage.x25519.Identity) -> Iterator[Team]:
+    """Make a team whose ledger is on that server."""
+    address = server.address(server.new_database())
+    OwnedLedger(address).create(grace=2.0)
+    place = Place("postgresql", address)
+    with Lab(accounts=ACCOUNTS, users_per_account=USERS, settings=LabSettings(propagation=0)) as lab:
+        lab.faults.add(ENABLE, "latency", at="every", seconds=0.2)
+        yield Team(tmp_path, tmp_path / "desk", lab, place, str(identity.to_public()))
+
+
+def test_workers_end_when_the_database_stops_and_complete_after_its_restart(server: Server, shared: Team) -> None:
+    """Each worker names the next command. Until the database is back, nothing is written to IAM."""
+    shared.plan()
+    workers = [shared.work(number) for number in range(2)]
+    shared.wait(lambda: len(shared.enabled()) == 2)
+    server.control("stop", "-m", "immediate")
+    for done in map(end, workers):
+        assert (done.code, AGAIN in done.err) == (IntegrityFault.exit_code, True), done.err
+    calls = len(shared.lab.calls)
+    refused = end(shared.work(0))
+    assert (refused.code, "cannot be used" in refused.err) == (IntegrityFault.exit_code, True), refused.err
+    assert not [call for call in shared.lab.calls[calls:] if call.operation in {CREATE, ENABLE}]
+    server.control("start")
+    for done in map(end, [shared.work(number) for number in range(2)]):
+        assert done.code == 0, done.err
+    shared.is_done()
+    shared.enabled_once()
+
+
+def test_the_account_of_a_worker_behind_a_cut_network_is_continued(server: Server, shared: Team) -> None:
+    """The server gives up its session. When the network is back, it ends before it writes anything to IAM."""
+    with Proxy(server) as network:
+        database = shared.place.at.rpartition("=")[2]
+        behind = replace(shared, place=Place("postgresql", network.address(database)))
+        shared.plan()
+        cut = behind.work(0)
+        shared.wait(shared.enabled)
+        network.cut()
+        other = shared.work(1)
+        time.sleep(CUT / 2)
+        assert (cut.poll(), other.poll()) == (None, None)
+        network.give_up()
+        done = end(other)
+        assert done.code == 0, done.err
+        calls = len(shared.lab.calls)
+        time.sleep(CUT / 2)
+        network.mend()
+        late = end(cut)
+        assert (late.code, AGAIN in late.err) == (IntegrityFault.exit_code, True), late.err
+        assert len(shared.lab.calls) == calls
+        again = end(behind.work(0))
+        assert again.code == 0, again.err
+    shared.is_done()
+    shared.enabled_once()
+
+
+def test_a_network_that_is_back_in_time_costs_nothing(server: Server, shared: Team) -> None:
+    """No session ends, so the worker continues by itself, and no other one takes its account."""
+    with Proxy(server) as network:
+        database = shared.place.at.rpartition("=")[2]
+        behind = replace(shared, place=Place("postgresql", network.address(database)))
+        shared.plan()
+        working = behind.work(0)
+        shared.wait(shared.enabled)
+        network.cut()
+        time.sleep(CUT)
+        network.mend()
+        done = end(working)
+    assert done.code == 0, done.err
+    shared.is_done()
+    shared.enabled_once()
+
+
+def test_a_worker_that_wakes_up_finds_its_account_taken(shared: Team) -> None:
+    """It was stopped, and its sessions were ended. It makes no further device in the run in which it still believes."""
+    shared.plan()
+    asleep = shared.work(0)
+    shared.wait(shared.enabled)
+    asleep.send_signal(signal.SIGSTOP)
+    with psycopg.connect(shared.place.at, autocommit=True) as connection:
+        connection.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+            " where datname = current_database() and application_name like 'mfa-kit@%'"
+        )
+    done = end(shared.work(1))
+    assert done.code == 0, done.err
+    calls = len(shared.lab.calls)
+    asleep.send_signal(signal.SIGCONT)
+    late = end(asleep)
+    assert (late.code, AGAIN in late.err) == (IntegrityFault.exit_code, True), late.err
+    assert len(shared.lab.calls) - calls <= 2 * 10  # the requests that were on their way
+    shared.is_done()
+    shared.enabled_once()
+
+
+def test_a_restored_old_database_loses_nobody(server: Server, tmp_path: Path, identity: pyrage.x25519.Identity) -> None:
+    """It was dumped before the rollout, and restored after a kill in the middle, so it has forgotten these runs."""
+    users = [f"user{number:02}" for number in range(24)]
+    database = server.new_database()
+    with Lab(users=users, settings=LabSettings(propagation=0)) as lab:
+        kit = MfaKit(tmp_path / "home", dict(lab.env))
+        ledger = ("--ledger", server.address(database))
+        backups = ("--backup-dir", tmp_path / "backups", "--local-backups")
+        recipient = str(identity.to_public())
+        (tmp_path / "roster.csv").write_text("user\n" + "\n".join(users) + "\n")
+        plan = tmp_path / "plan.json"
+        assert kit.process("rollout", "plan", tmp_path / "roster.csv", "-o", plan, *ledger).code == 0
+        dump = subprocess.run(
+            [BIN / "pg_dump", "--create", "--clean", "-d", server.address(database, role="postgres")],
+            capture_output=True,
+            check=True,
+        ).stdout
+        work = ("rollout", "work", plan, "-r", recipient, "--accept-lockout", "--workers", "4", *backups, *ledger)
+        lab.faults.add(ENABLE, "latency", at="every", seconds=0.2)
+        killed = kit.start(*work)
+        while sum(call.operation == ENABLE for call in lab.calls) < len(users) // 2:
+            time.sleep(0.01)
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.communicate()
+        before = {serial: lab.assigned(serial) for serial in lab.serials()}
+        subprocess.run(
+            [BIN / "psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", server.address("postgres", role="postgres")],
+            input=dump,
+            capture_output=True,
+            check=True,
+        )
+        kit.process(*work)
+        cleaned = kit.process("orphans", "clean", "--yes", "--older-than", "0d", *ledger)
+        assert cleaned.code == 0, cleaned.err
+        done = kit.process(*work)
+        assert done.code == 0, done.err
+        assert {lab.assigned(serial) for serial in lab.serials()} == {*users}
+        assert len(lab.serials()) == len(users)
+        for serial, user in before.items():
+            assert user is None or lab.assigned(serial) == user
+        pictures = [pyrage.decrypt(file.read_bytes(), [identity]) for file in (tmp_path / "backups").rglob("*.age")]
+        seeds = [key_uri.seed_of(symbol.read(Png(picture))) for picture in pictures]
+        assert [serial for serial in lab.serials() if Seed(lab.seed(serial)) not in seeds] == []
