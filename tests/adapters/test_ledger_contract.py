@@ -1,9 +1,11 @@
 """What every ledger does, in SQLite and in PostgreSQL: the journal, the log, and the locks of runs."""
 
+import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -13,8 +15,10 @@ import pytest
 
 from mfa_kit.adapters.ledger.failures import Failures
 from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns, progress_of_plans
 from mfa_kit.core.models import Call, Entry, Intent, Method, Purpose, Reached
 from mfa_kit.rollout.outcomes import Failure
+from mfa_kit.rollout.watching import PlanProgress
 from tests.conftest import bare
 from tests.faults.conftest import wait_until
 from tests.ledgers import Place
@@ -247,6 +251,48 @@ def test_a_piece_of_work_is_claimed_by_one_process(place: Place, ledger: Ledger)
             assert (ours, theirs, part) == (True, False, True)
         with other.claimed(work) as theirs:
             assert theirs
+
+
+def test_the_holder_of_a_piece_of_work_is_known(place: Place, ledger: Ledger) -> None:
+    """Its computer, the number of its process, and since when. Free work has no holder."""
+    works = [f"{letter * 64}-000000000000" for letter in "abc"]
+    began = time.time()
+    with place.open() as other, other.claimed(works[1]) as ours:
+        assert ours
+        [held] = ledger.workers(works)
+    assert (held.work, held.computer, held.process) == (works[1], os.uname().nodename, str(os.getpid()))
+    assert began - 2 < held.since < time.time() + 2
+    assert ledger.workers(works) == []
+
+
+def test_entries_that_are_recorded_together_are_those_of_their_runs(place: Place, ledger: Ledger) -> None:
+    """Each of them reaches its state, also those of another run of this process."""
+    one, two = (entry(intent=intent(name=name)) for name in ("one", "two"))
+    three = replace(one, intent=intent(name="three"))
+    for each in (one, two, three):
+        ledger.record(each)
+    ledger.record_all([each.at(Reached.CONFIRMED) for each in (one, two, three)])
+    ledger.record_all([])
+    with place.open() as other:
+        assert {each.intent.name: each.reached for each in other.made("000000000000")} == dict.fromkeys(
+            ("one", "two", "three"), Reached.CONFIRMED
+        )
+
+
+def test_a_plan_is_complete_when_its_last_run_has_ended(ledger: Ledger) -> None:
+    """Devices that its runs made count, and users who failed. A plan that nobody began is left out."""
+    runs = RolloutRuns(ledger, plan="plan")
+    first, second = entry(), entry(intent=intent(user="bob", name="bob"))
+    runs.record(first.run, at=1.0)
+    ledger.record(first.at(Reached.CONFIRMED))
+    Failures(ledger, plan="plan").record(Failure(user="bob", cause="X", reason="y"), at=2.0)
+    runs.end(first.run, at=3.0)
+    assert progress_of_plans(ledger, ["plan", "other"]) == {"plan": PlanProgress(made=1, failed=1, complete=True)}
+    runs.record(second.run, at=4.0)
+    ledger.record(second.at(Reached.STAGED))
+    Failures(ledger, plan="plan").forget("bob")
+    assert progress_of_plans(ledger, ["plan"]) == {"plan": PlanProgress(made=2, failed=0, complete=False)}
+    assert progress_of_plans(ledger, []) == {}
 
 
 def test_a_run_that_was_ended_can_be_settled_by_another_process(place: Place, ledger: Ledger) -> None:
