@@ -116,7 +116,7 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 def test_an_array_job_enrolls_each_user_once(cluster: dict[str, str], postgresql: Server, tmp_path: Path) -> None:
-    """Four jobs share the accounts, and each ends with 0. Backups are in the bucket of the lab."""
+    """Four jobs share the accounts, and each ends with 0. The backups and the users' copies are in a bucket."""
     folder = tmp_path / "shared"
     folder.mkdir()
     for name in ("slurm.sbatch", "worker.sh"):
@@ -154,5 +154,6 @@ def test_an_array_job_enrolls_each_user_once(cluster: dict[str, str], postgresql
         assert shown.count("ExitCode=0:0") == 4, shown
         enabled = Counter(call.account for call in lab.calls if call.operation == "EnableMFADevice" and not call.error)
         assert enabled == dict.fromkeys(ids, USERS)
-        found = client.list_objects_v2(Bucket="example-mfa-backups", Prefix="mfa/")
-        assert found["KeyCount"] == ACCOUNTS * USERS
+        listed = client.list_objects_v2(Bucket="example-mfa-backups", Prefix="mfa/")["Contents"]
+        copies = [each["Key"].startswith("mfa/users/") for each in listed]
+        assert Counter(copies) == {False: ACCOUNTS * USERS, True: ACCOUNTS * USERS}
