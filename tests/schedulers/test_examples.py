@@ -261,12 +261,12 @@ def test_worker_sh_lets_the_worker_finish_after_a_signal(
 
 
 def test_gnu_parallel_starts_the_workers_on_each_computer(tmp_path: Path) -> None:
-    """A program in place of ssh runs the commands here. The log has the exit code of each worker."""
+    """A program in place of ssh runs the commands here, with the variable SHELL of sshd. The log has the exit codes."""
     judge("parallel")
     (tmp_path / "bin").mkdir()
     for name, text in {
         "ssh": 'while [ "${1#-}" != "$1" ]; do shift; done; echo "$1" >>hosts; shift; [ "$1" != -- ] || shift; '
-        'exec sh -c "$*"',
+        'export SHELL=/bin/sh; exec sh -c "$*"',
         "mfa-kit": 'echo "$*" >>started; exit 0',
     }.items():
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
