@@ -76,6 +76,7 @@ WORDS = {
     "ledger grants": "ledger grants",
     "ledger init": "ledger init --ledger host=127.0.0.1",
     "ledger migrate": "ledger migrate --ledger host=127.0.0.1",
+    "ledger reconcile": "ledger reconcile",
     "ledger show": "ledger show",
     "ledger status": "ledger status --ledger host=127.0.0.1",
     "doctor": "doctor",

@@ -11,6 +11,7 @@ import boto3
 import pytest
 
 from mfa_kit.adapters.ledger.history import LogLine
+from mfa_kit.adapters.ledger.postgresql.schema import FILES
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Call, Entry, Intent, Purpose, Reached
 from mfa_kit.lab.aws.server import Lab
@@ -105,12 +106,17 @@ def test_the_ledger_is_created_and_described(mfa_kit: MfaKit, postgresql: Server
     postgresql.execute("create database fresh owner owner")
     address = postgresql.address("fresh")
     assert "ledger init" in mfa_kit.run("ledger", "status", "--ledger", address).err
-    for applied in (1, 0):
+    for applied in (len(FILES), 0):
         done = mfa_kit.run("ledger", "init", "--grace", "5s", "--ledger", address, "--output", "json")
         assert json.loads(done.out)["applied"] == applied, done.err
     assert json.loads(mfa_kit.run("ledger", "migrate", "--ledger", address, "--output", "json").out)["applied"] == 0
     state = json.loads(mfa_kit.run("ledger", "status", "--ledger", address, "--output", "json").out)
-    assert (state["role"], state["team"], state["schema_version"], state["unfinished"]) == ("owner", "", 1, 0)
+    assert (state["role"], state["team"], state["schema_version"], state["unfinished"]) == (
+        "owner",
+        "",
+        len(FILES),
+        0,
+    )
     rows = json.loads(mfa_kit.run("doctor", "--ledger", address, "--output", "json").out)["rows"]
     [row] = [row for row in rows if row["check"] == "ledger"]
     assert "PostgreSQL 17" in row["found"]
