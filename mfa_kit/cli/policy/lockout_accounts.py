@@ -43,7 +43,10 @@ def try_in_accounts(
     settings: Settings,
     output: Output,
 ) -> int:
-    """List the users of many accounts who would be locked out. Return the exit code. Raise Lockout if there are any."""
+    """List, in many accounts, the users who would be locked out, and raise Lockout if there are any.
+
+    Return the exit code.
+    """
     no_snapshot_of_many(file)
     text = read_policy(document) if document else None
     shut: Counter[str] = Counter()

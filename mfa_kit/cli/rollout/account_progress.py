@@ -1,4 +1,7 @@
-"""Messages about one of several accounts. Each line begins with the account, and commands in it have --account."""
+"""Messages about one account, for a rollout in several accounts.
+
+Each message begins with the account, and commands in the message have --account.
+"""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext

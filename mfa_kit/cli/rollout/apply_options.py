@@ -58,9 +58,9 @@ class ApplyOptions:
 
 
 def apply_options(function: F) -> F:
-    """Add the options of `apply` to a verb, which adds its argument `plan_files` itself.
+    """Add the options of `apply` to a command. The command must add the argument `plan_files` itself.
 
-    Its function gets them in one parameter, `wanted`, an ApplyOptions.
+    The command's function gets the values in one parameter, `wanted`, an ApplyOptions.
     """
 
     @wraps(function)

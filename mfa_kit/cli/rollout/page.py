@@ -82,7 +82,7 @@ class AccountStatus:
 
 
 def index_page(index: "RolloutIndex", accounts: Sequence[AccountStatus], *, at: float, lab: bool) -> str:
-    """Return the HTML page for several accounts: how many users have a device, in all and in each account.
+    """Return the HTML page of a rollout in several accounts: how many users have a device, in all and in each account.
 
     It also lists the open rows, whose users have no device. `at` is the time of the status in Unix seconds. `lab` says
     whether the accounts belong to a lab.
