@@ -1,6 +1,7 @@
 """A ledger in PostgreSQL on the command line: how it is chosen, created, filled and refused."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -11,13 +12,14 @@ import boto3
 import pytest
 
 from mfa_kit.adapters.ledger.history import LogLine
+from mfa_kit.adapters.ledger.postgresql.grants import grants
 from mfa_kit.adapters.ledger.postgresql.schema import FILES
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Call, Entry, Intent, Purpose, Reached
 from mfa_kit.lab.aws.server import Lab
-from tests.conftest import MfaKit, bare
+from tests.conftest import ROOT, MfaKit, bare
 from tests.ledgers import Place, open_at
-from tests.postgresql import Server
+from tests.postgresql import BIN, OWNER, Server
 
 RUN = "20261125T000000Z-00000001"
 ENTRY = Entry(run=RUN, intent=Intent(account="000000000000", partition="aws", user="alice", name="alice"))
@@ -194,3 +196,30 @@ finally:
     )
     assert (done.returncode, done.stdout) == (IntegrityFault.exit_code, "")
     assert done.stderr == "mfa-kit: the session was lost\n  try: run it again\n"
+
+
+def test_the_queries_of_the_page_show_a_run_in_progress(postgresql: Server) -> None:
+    """They are run as an auditor, who sees the process that holds the lock of the run, and its computer."""
+    database = postgresql.new_database()
+    postgresql.execute("create role page_auditor login")
+    postgresql.execute(grants({}, ["page_auditor"]), database=database)
+    postgresql.execute("grant pg_monitor to page_auditor")
+    text = (ROOT / "docs/shared-state.md").read_text("utf-8")
+    queries = text.partition("psql -U auditor -d mfa -v ON_ERROR_STOP=1 <<'END'\n")[2].partition("\nEND\n")[0]
+    with open_at(postgresql.address(database)) as ledger:
+        ledger.record(ENTRY)
+        done = subprocess.run(
+            [BIN / "psql", "-At", "-v", "ON_ERROR_STOP=1", postgresql.address(database, role="page_auditor")],
+            input=queries,
+            capture_output=True,
+            text=True,
+            check=True,
+            env=bare(),
+        )
+    unfinished, locks, computers, confirmed, failures = (
+        part.splitlines()[1:] for part in re.split(r"^(?=[A-Z])", done.stdout, flags=re.MULTILINE)[1:]
+    )
+    assert [line.split("|")[:2] for line in unfinished] == [["", "1"]]
+    assert [line.split("|")[1] for line in locks] == [OWNER]
+    assert [line.split("|")[:2] for line in computers] == [[socket.gethostname(), "1"]]
+    assert (confirmed, failures) == ([], [])
