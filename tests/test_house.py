@@ -84,7 +84,7 @@ REVEALS = {
     ("security_keys/pin_entry.py", "_pin"),
     ("wiring/files.py", "read_secret"),
     ("wiring/files.py", "read_secret_line"),
-    ("wiring/token_records.py", "_fingerprint_key"),
+    ("wiring/token_records.py", "_read_key"),
     ("cli/page.py", "Page._beside"),
     ("cli/page.py", "Page.end"),
     ("cli/page.py", "Page.needs"),

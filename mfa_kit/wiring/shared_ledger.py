@@ -45,9 +45,14 @@ def migrate_ledger(settings: Settings) -> int:
 def copy_ledger(settings: Settings, folder: Path | None) -> dict[str, int]:
     """Copy the ledger in a folder, by default this computer's, to PostgreSQL.
 
-    Return the number of new rows of each table.
+    Return the number of new rows of each table. The folder's key for fingerprints of tokens becomes that of all
+    computers, if they have none yet.
     """
-    return _owned(settings).copy_from(folder or home())
+    from mfa_kit.wiring.token_records import share_fingerprint_key
+
+    copied = _owned(settings).copy_from(folder or home())
+    share_fingerprint_key(settings, folder or home())
+    return copied
 
 
 def ledger_state(settings: Settings) -> "LedgerState":

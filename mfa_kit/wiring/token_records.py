@@ -4,12 +4,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from mfa_kit.adapters.files import private_files
 from mfa_kit.adapters.ledger.computers import Computers
 from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 from mfa_kit.core import otp
-from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens.seeds import SeededToken, Sighting, StockCounts, StockedToken, Token
 from mfa_kit.wiring.ledger import open_ledger
@@ -107,6 +108,20 @@ class TokenRecords:
             inventory.check_free(serial, user)
 
 
+def share_fingerprint_key(settings: Settings, folder: Path) -> None:
+    """Record the key for fingerprints of a folder whose ledger was copied, if no computer has recorded another key.
+
+    If another key is recorded, print a message. Do nothing if the folder has no key.
+    """
+    if not (folder / FINGERPRINTS).exists():
+        return
+    with open_ledger(settings) as ledger:
+        try:
+            TokenInventory(ledger, now=time.time()).check_key(otp.key_digest(_read_key(folder / FINGERPRINTS)))
+        except UsageFault as other:
+            settings.progress.alert(f"tokens of {folder} have to be imported and tested again: {other}")
+
+
 def _fingerprint_key(inventory: TokenInventory) -> Secret[bytes]:
     """Return this computer's key for the fingerprints of seeds. Create the key on first use.
 
@@ -124,11 +139,17 @@ def _fingerprint_key(inventory: TokenInventory) -> Secret[bytes]:
         except IntegrityFault:
             if not path.exists():  # another process may have created it first
                 raise
+    key = _read_key(path)
+    inventory.check_key(otp.key_digest(key))
+    return key
+
+
+def _read_key(path: Path) -> Secret[bytes]:
+    """Read a key for fingerprints from its file. Raise IntegrityFault if that fails, or if it is damaged."""
     try:
         key = Secret(path.read_bytes())
     except OSError as error:
         raise IntegrityFault(f"{path} cannot be read: {error.strerror}", "check its permissions") from None
     if len(key.reveal()) != OCTETS:
         raise IntegrityFault(f"{path} is damaged", "remove it and import the tokens again")
-    inventory.check_key(otp.key_digest(key))
     return key

@@ -149,6 +149,25 @@ def test_tokens_that_another_computer_tested_need_no_second_test(
         assert json.loads(done.out)["accepted"] == 1
 
 
+def test_a_copied_ledger_brings_its_key_for_fingerprints(
+    mfa_kit: MfaKit, box: Path, postgresql: Server, at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another computer is asked to copy that key instead of its own. A copy of its own ledger reports the conflict."""
+    address = postgresql.address(postgresql.new_database())
+    for name in ("desk-a", "desk-b"):
+        with at(name):
+            assert mfa_kit.run("token", "import", box).code == 0
+    monkeypatch.setenv("MFA_KIT_LEDGER", address)
+    with at("desk-a"):
+        done = mfa_kit.run("ledger", "copy")
+        assert (done.code, done.err) == (0, "")
+        assert json.loads(mfa_kit.run("token", "import", box, "--output", "json").out)["known"] == 1
+    with at("desk-b"):
+        assert "desk-a recorded the tokens" in mfa_kit.run("token", "import", box).err
+        done = mfa_kit.run("ledger", "copy")
+        assert (done.code, "have to be imported and tested again" in done.err) == (0, True)
+
+
 def test_a_token_that_another_computer_gave_a_user_is_refused(mfa_kit: MfaKit, user: str, shared: str, at: At) -> None:
     intent = Intent(
         account=ACCOUNT, partition="aws", user="alice", name="alice", method=Method("programmable"), hardware="86500123"
