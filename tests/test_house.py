@@ -49,6 +49,8 @@ REVEALS = {
     ("adapters/files/identities.py", "_text"),
     ("adapters/files/identities.py", "UnlockedIdentity.reencrypt"),
     ("adapters/files/own_identity.py", "_opens"),
+    ("adapters/files/plugins.py", "Plugins.identities"),
+    ("adapters/files/plugins.py", "_Callbacks.request_passphrase"),
     ("backups/new_passphrase.py", "fault_of_passphrase"),
     ("adapters/files/identities.py", "recipients_of"),
     ("adapters/files/identities.py", "split_by_recipients"),

@@ -8,6 +8,7 @@ from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.cli.shutdown import end_at_once
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.wiring import config
+from mfa_kit.wiring.plugins import person_at_terminal
 from mfa_kit.wiring.settings import Settings
 
 
@@ -25,8 +26,10 @@ def read_settings(flags: Flags, *, needs_config: bool = True) -> Settings:
         StderrProgress().alert(f"note: ignoring the configuration file: {fault}")
         said = config.Config()
     plain = flags.plain or bool(said.plain)
+    person = terminal.find_person(plain=plain, no_input=flags.no_input)
+    person_at_terminal.set(person)
     return Settings(
-        interaction=terminal.find_person(plain=plain, no_input=flags.no_input),
+        interaction=person,
         progress=status_line.find_progress(plain=plain, quiet=flags.quiet),
         sleep=status_line.countdown_sleep(plain=plain or flags.quiet),
         end=end_at_once,

@@ -15,8 +15,8 @@ from mfa_kit.wiring.stores import AllStores
 from mfa_kit.wiring.this_computer import harden
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.files.identities import Identity
     from mfa_kit.adapters.files.opener import BackupOpener
+    from mfa_kit.adapters.files.plugins import Identity
     from mfa_kit.adapters.ledger.ledger import Ledger
 
 

@@ -26,14 +26,15 @@ from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.plugins import open_plugins
 from mfa_kit.wiring.qr_code import draw
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden, home
 from mfa_kit.wiring.vault import read_recipients
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.files.identities import Identity
     from mfa_kit.adapters.files.layers import GlassIdentity
+    from mfa_kit.adapters.files.plugins import Identity
     from mfa_kit.core.otp import Secret, Symbol
 
 
@@ -126,7 +127,7 @@ def plan(group: Group) -> Mapping[CustodianSet, int]:
     from mfa_kit.adapters.files.layers import GlassIdentity
 
     identity = GlassIdentity.new()
-    files = files_of(Manifest(recipient=identity.recipient, made=time.time(), group=group), identity)
+    files = files_of(Manifest(recipient=identity.recipient, made=time.time(), group=group), identity, open_plugins())
     return {each: len(files[each.file]) for each in group.sets()}
 
 
@@ -165,7 +166,7 @@ def write_glass(
     manifest = Manifest(
         recipient=identity.recipient, made=int(time.time()), group=group, former=tuple(former), replaces=replaces
     )
-    files = files_of(manifest, identity)
+    files = files_of(manifest, identity, open_plugins(settings.interaction))
     record(settings, manifest, GlassAction.SEALED, group.names)
     write_folder(folder.absolute(), files)
     return Glass(folder.absolute(), manifest)
@@ -211,7 +212,7 @@ def meet(glass: Glass, files: Sequence[Path], person: Interaction, *, only: Path
     meeting = Meeting(
         manifest=manifest,
         sets=manifest.group.sets() if only is None else rest_of(_set_of(only, manifest)),
-        owners=owner_test((*manifest.group.custodians, *manifest.former)),
+        owners=owner_test((*manifest.group.custodians, *manifest.former), open_plugins(person)),
         open_set=open_one,
     )
     identity, names = hold(meeting, files, read=read, person=person)
@@ -278,7 +279,7 @@ def pass_on(
         raise UsageFault(f"the name {out.name} does not say which set it is for", f"begin it with {start}")
     check_new(out)
     secrets = keys.read()
-    owners = {each.name for each in owner_test(glass.manifest.group.custodians)(secrets)}
+    owners = {each.name for each in owner_test(glass.manifest.group.custodians, open_plugins())(secrets)}
     mine = [name for name in whole.names if name in owners]
     if not mine:
         raise UsageFault(

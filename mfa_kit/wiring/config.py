@@ -34,12 +34,14 @@ class Config:
     backup_endpoint_url: str | None = None
     backup_kms_key: str | None = None
     recipients: tuple[str, ...] = ()
+    age_plugins: tuple[str, ...] = ()
     mds: str | None = None
     mds_root: str | None = None
 
 
 # The expected value of each key that does not take a string.
-WORDS = {"plain": "true or false", "recipients": 'a list of strings, ["…", "…"]'}
+LIST = 'a list of strings, ["…", "…"]'
+WORDS = {"plain": "true or false", "recipients": LIST, "age-plugins": LIST}
 TEXT = "a string in quotes"
 
 
@@ -116,6 +118,7 @@ def _parse(text: bytes, file: Path) -> Config:
         backup_endpoint_url=_text(found.get("backup-endpoint-url")),
         backup_kms_key=_text(found.get("backup-kms-key")),
         recipients=_texts(found.get("recipients")) or (),
+        age_plugins=_texts(found.get("age-plugins")) or (),
         mds=_text(found.get("mds")),
         mds_root=_text(found.get("mds-root")),
     )
@@ -124,7 +127,7 @@ def _parse(text: bytes, file: Path) -> Config:
 def _check(key: str, value: object, file: Path) -> None:
     if key not in KEYS:
         raise UsageFault(f"{file}: unknown key {key!r}", _correction(key))
-    typed = {"plain": _flag, "recipients": _texts}.get(key, _text)
+    typed = {"plain": _flag, "recipients": _texts, "age-plugins": _texts}.get(key, _text)
     if typed(value) is None:
         raise UsageFault(f"{file}: {key} has the wrong value {value!r}", f"use {WORDS.get(key, TEXT)}")
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret
 from mfa_kit.wiring.files import read_secret
+from mfa_kit.wiring.plugins import open_plugins
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.files.identities import Identity
+    from mfa_kit.adapters.files.plugins import Identity
 
 TRIES = 3
 # scrypt is slow by design, so a message explains the wait.
@@ -19,7 +20,7 @@ INSTEAD = "--passphrase-fd N, or an identity without a passphrase: -i FILE"
 
 
 class Identities:
-    """Files with identities (private keys of age or SSH), and the source of their passphrases.
+    """Files with identities (private keys of age, SSH or age plugins), and the source of their passphrases.
 
     The passphrase of all files is the first line of the file descriptor `passphrase_fd`. If it is None, the user types
     the passphrase of each file that has one.
@@ -34,7 +35,8 @@ class Identities:
         """Return the identities in all files. Raise UsageFault if a file has no identity or cannot be decrypted."""
         from mfa_kit.adapters.files.identities import read_identities
 
-        return read_identities(self.files, self._passphrase_of, retry=self._ask_again)
+        plugins = open_plugins(self._person)
+        return read_identities(self.files, self._passphrase_of, retry=self._ask_again, plugins=plugins)
 
     def _passphrase_of(self, file: Path) -> Secret[str]:
         asked = self._descriptor is None

@@ -21,7 +21,7 @@ from mfa_kit.wiring.vault import open_age_files, read_recipients
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.agefile import AgeFiles
-    from mfa_kit.adapters.files.identities import Identity
+    from mfa_kit.adapters.files.plugins import Identity
     from mfa_kit.adapters.ledger.ledger import Ledger
 
 # Threads spend most of their time waiting for the disk, so many threads work in parallel.

@@ -23,6 +23,7 @@ from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource
 from mfa_kit.security_keys.replug import KeyReset
 from mfa_kit.security_keys.seen_keys import SeenKeys
 from mfa_kit.wiring.files import check_new, read_secret_line
+from mfa_kit.wiring.plugins import open_plugins
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden, home
 
@@ -258,7 +259,7 @@ def _random_digits(count: int) -> Secret[str]:
 def _seal(to: Sequence[str], to_files: Sequence[Path], out: Path, text: Secret[str]) -> None:
     from mfa_kit.adapters.files.sealed_text import seal_text
 
-    seal_text(out, text, to, to_files)
+    seal_text(out, text, to, to_files, plugins=open_plugins())
 
 
 def read_key_policy(file: Path | None) -> KeyPolicy:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mfa_kit.core.places import Place
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.wiring import config
+from mfa_kit.wiring.plugins import open_plugins
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.stores import AllStores, check_shared
 from mfa_kit.wiring.this_computer import backup_dir
@@ -77,7 +78,8 @@ def open_age_files(
     """
     from mfa_kit.adapters.files.agefile import AgeFiles
 
-    return AgeFiles(backup_dir(folder), list(recipients), AllStores(settings.profile), accept=accept)
+    plugins, stores = open_plugins(settings.interaction), AllStores(settings.profile)
+    return AgeFiles(backup_dir(folder), list(recipients), stores, accept=accept, plugins=plugins)
 
 
 def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, given: str = "-r") -> "list[Recipient]":
@@ -87,7 +89,7 @@ def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, given: 
     """
     from mfa_kit.adapters.files import recipients
 
-    return recipients.parse_recipients(texts, files, given=given)
+    return recipients.parse_recipients(texts, files, given=given, plugins=open_plugins())
 
 
 def configured_recipients() -> "list[Recipient]":

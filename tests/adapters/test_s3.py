@@ -20,7 +20,7 @@ from mfa_kit.adapters.aws.s3_calls import WRITE_PAUSES, S3Calls
 from mfa_kit.adapters.aws.s3_store import COPY, S3File, S3Stores
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup, read_backup
 from mfa_kit.adapters.files.backup_names import find_backups
-from mfa_kit.adapters.files.identities import Identity
+from mfa_kit.adapters.files.plugins import Identity
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
 from mfa_kit.core.models import Entry, Intent

@@ -22,6 +22,8 @@ from mfa_kit.core.models import Entry, Intent, Purpose, Reached
 from mfa_kit.core.otp import Png, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
+from tests import age_plugin_demo as demo
+from tests.backups.test_age_plugins import program_in
 from tests.conftest import ACCOUNT, judge
 from tests.terminal.conftest import environment
 from tests.terminal.window import DARK, Window, picture, read
@@ -486,3 +488,25 @@ def test_a_bar_shows_the_progress_of_a_rekey(desk: Desk) -> None:
     window.see("100%")
     assert window.end() == 0
     assert "100%" not in (desk.folder / "out").read_text()
+
+
+def test_a_plugin_asks_for_its_pin_at_the_terminal(desk: Desk) -> None:
+    """The message of the plugin precedes the prompt. The PIN is not echoed."""
+    backup, program = desk.enroll(), program_in(desk.folder / "plugins")
+    (desk.home / "config.toml").write_text(f'age-plugins = ["{program}"]\n')
+    key = (desk.folder / "id.txt").read_text().split()[-1]
+    wish: dict[str, Any] = {"message": "touch the demo key", "pin": "493817", "confirm": ["use it", "stop"]}
+    (desk.folder / "demo.txt").write_text(f"{demo.identity(key, **wish)}\n")
+    done = desk.run("backup", "rekey", "-i", "id.txt", "-r", demo.recipient(desk.recipient))
+    assert done.returncode == 0, done.stderr
+    window = desk.window("backup", "verify", str(backup), "-i", "demo.txt", "--output", "json")
+    window.see("touch the demo key")
+    window.see("May the demo key be used?")
+    window.see("answer, 1 to 2: ")
+    window.type("1")
+    window.see("PIN of the demo key: ")
+    window.type("493817")
+    assert window.end() == 0
+    [row] = json.loads(window.printed("out"))["rows"]
+    assert row["opens"] is True
+    assert "493817" not in window.look().text()

@@ -12,7 +12,9 @@ from mfa_kit.adapters.files.glass_folder import alone
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.break_glass.uses import GlassAction
+from tests import age_plugin_demo as demo
 from tests.backups.conftest import SEED
+from tests.backups.test_age_plugins import program_in
 from tests.break_glass.conftest import Desk, Typed, peel, seed_in
 from tests.conftest import judge, local
 
@@ -410,3 +412,19 @@ def test_two_meetings_at_once_do_not_interfere(desk: Desk) -> None:
         [GlassAction.SEALED] * 3 + [GlassAction.DRILLED] * 2
     )
     assert sum(each.is_dir() for each in (desk.home / "break-glass").iterdir()) == 3
+
+
+def test_the_key_of_a_custodian_can_need_a_plugin(desk: Desk) -> None:
+    """The plugin encrypts and removes a layer, and Debian's age removes the others."""
+    program = program_in(desk.folder / "plugins")
+    desk.home.mkdir(mode=0o700)
+    (desk.home / "config.toml").write_text(f'age-plugins = ["{program}"]\n')
+    bob = desk.key("bob")
+    (desk.folder / "demo.txt").write_text(f"{demo.identity(bob.file.read_text().strip())}\n")
+    row = desk.glass("create", *desk.group(2, ["alice", "carol"]), "--custodian", f"bob={demo.recipient(bob.public)}")
+    ada = desk.sealed("ada", row["recipient"])
+    file, rest = Path(row["folder"], "set-03-carol-bob.age"), desk.folder / "set-03-bob.age"
+    desk.glass("pass", file, *desk.here("carol"), "-o", rest)
+    assert rest.read_bytes().startswith(b"age-encryption.org/v1\n-> demo\n")
+    rotated = desk.glass("rotate", *desk.here("alice"), "-i", desk.folder / "demo.txt")
+    assert desk.recipients()[ada.name] == {rotated["recipient"]}

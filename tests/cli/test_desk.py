@@ -70,7 +70,7 @@ def test_every_configuration_key_is_read(mfa_kit: MfaKit) -> None:
         recipients=("age1lvyvwawkr0mcnnnncaghunadrqkmuf9e6507x9y920xxpp866cnql7dp2z",),
     )
     assert "eu-central-1" in mfa_kit.run("config", "show").out
-    assert "recipients  1" in mfa_kit.run("config", "validate").out
+    assert "recipients   1" in mfa_kit.run("config", "validate").out
 
 
 @pytest.mark.parametrize(

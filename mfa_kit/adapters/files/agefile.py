@@ -12,8 +12,9 @@ import pyrage
 
 from mfa_kit.adapters.files.age_calls import contain_panics, without_armor
 from mfa_kit.adapters.files.backup_names import OWN, find_backups, new_backup, own_copy
-from mfa_kit.adapters.files.identities import LARGEST, MAGIC, Identity
+from mfa_kit.adapters.files.identities import LARGEST, MAGIC
 from mfa_kit.adapters.files.local_store import LOCAL
+from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins, decrypt, encrypt
 from mfa_kit.adapters.files.recipients import Recipient, parse_recipients
 from mfa_kit.adapters.files.stores import Stores
 from mfa_kit.core.errors import IntegrityFault, OthersSeal
@@ -46,7 +47,7 @@ def _decrypted(path: Place, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
     damaged = IntegrityFault(f"{path} is damaged and cannot be decrypted", "use another copy")
     try:
         with contain_panics(damaged):
-            return Png(pyrage.decrypt(sealed, keys.reveal()))
+            return Png(decrypt(sealed, keys.reveal()))
     except pyrage.DecryptError as error:
         if NOT_FOR_US in str(error):
             raise OthersSeal(f"{path} was encrypted to a different key", "give another identity with -i") from None
@@ -68,13 +69,20 @@ class AgeFiles:
 
     If a user has their own recipient, the subfolder `users` contains a copy of their backup that only the user can
     decrypt. If `to` is empty, that copy is the only file, and no file is written for other users. `accept` raises
-    UsageFault if new backups must not be written to the folder.
+    UsageFault if new backups must not be written to the folder. `plugins` may run for the recipients of users.
     """
 
     def __init__(
-        self, folder: Place, to: list[Recipient], stores: Stores = LOCAL, *, accept: Callable[[], None] = lambda: None
+        self,
+        folder: Place,
+        to: list[Recipient],
+        stores: Stores = LOCAL,
+        *,
+        accept: Callable[[], None] = lambda: None,
+        plugins: Plugins = NO_PLUGINS,
     ) -> None:
         self._folder, self._to, self._stores, self._accept = folder.absolute(), to, stores, accept
+        self._plugins = plugins
 
     def place(self, intent: Intent, run: str) -> str | None:
         """Return the path for the backup of this run, or None if there will be no backup.
@@ -91,7 +99,11 @@ class AgeFiles:
         return self._own(intent.recipient).place(replace(intent, recipient=None), run) if intent.recipient else None
 
     def _own(self, recipient: str) -> "AgeFiles":
-        return AgeFiles(self._folder / OWN, parse_recipients([recipient]), self._stores)
+        return AgeFiles(self._folder / OWN, self._recipients_of(recipient), self._stores)
+
+    def _recipients_of(self, user: str) -> list[Recipient]:
+        """Return the recipient of a user's own copy."""
+        return parse_recipients([user], plugins=self._plugins)
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
         """Return a Backup with the path for its new file. Raise UsageFault if the name is too long for a file."""
@@ -135,14 +147,14 @@ class AgeFiles:
             self._put(backup, picture, self._to, self._folder)
         if intent.recipient:
             own = replace(backup, path=own_copy(path))
-            self._put(own, picture, parse_recipients([intent.recipient]), self._folder / OWN)
+            self._put(own, picture, self._recipients_of(intent.recipient), self._folder / OWN)
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:
         """Write an encrypted picture of a key URI. Raise IntegrityFault if the file exists or cannot be written."""
         self._put(backup, symbol.png(uri, caption=_caption(backup)), self._to, self._folder)
 
     def _put(self, backup: Backup, picture: Png, to: list[Recipient], folder: Place) -> None:
-        sealed = pyrage.encrypt(picture.reveal(), [each.key for each in to])
+        sealed = encrypt(picture.reveal(), [each.key for each in to])
         self._stores.file(backup.path, folder).create(sealed)
 
     def alone(self) -> AbstractContextManager[None]:
@@ -161,7 +173,7 @@ class AgeFiles:
         def change(old: bytes) -> bytes:
             picture = _decrypted(backup.path, old, keys)
             pictures[:] = [picture]
-            return bytes(pyrage.encrypt(picture.reveal(), [each.key for each in self._to]))
+            return encrypt(picture.reveal(), [each.key for each in self._to])
 
         def check(written: bytes) -> bool:
             return _opens(backup.path, written, proof, pictures[0])

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mfa_kit.adapters.files.identities import LARGEST, Identity
+from mfa_kit.adapters.files.identities import LARGEST
 from mfa_kit.adapters.files.layers import GlassIdentity, open_layers
+from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins
 from mfa_kit.adapters.files.private_files import faults_of, hold
 from mfa_kit.break_glass.custodians import CustodianSet
 from mfa_kit.break_glass.manifest import FILE, Manifest, parse_manifest
@@ -18,10 +19,13 @@ from mfa_kit.disk.folders import open_folder
 from mfa_kit.disk.whole_folders import create_whole_folder, is_partial
 
 
-def files_of(manifest: Manifest, identity: GlassIdentity) -> Mapping[str, bytes]:
-    """Return the content of each file of a folder, by file name. Raise UsageFault if a public key cannot be used."""
+def files_of(manifest: Manifest, identity: GlassIdentity, plugins: Plugins = NO_PLUGINS) -> Mapping[str, bytes]:
+    """Return the content of each file of a folder, by file name. `plugins` may run for the custodians' public keys.
+
+    Raise UsageFault if a public key cannot be used.
+    """
     group = manifest.group
-    sets = {each.file: identity.sealed([group.key_of(name) for name in each.names]) for each in group.sets()}
+    sets = {each.file: identity.sealed([group.key_of(name) for name in each.names], plugins) for each in group.sets()}
     return {**sets, FILE: manifest.text().encode()}
 
 

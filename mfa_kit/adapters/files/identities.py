@@ -1,6 +1,6 @@
-"""Reads identities, which are the private keys that decrypt backups: age identities and SSH keys.
+"""Reads identities, which are the private keys that decrypt backups: of age, SSH and age plugins.
 
-The format of age identities is described at age-encryption.org/v1.
+The format of age identities is described at age-encryption.org/v1, the one of plugins in C2SP's age-plugin.md.
 """
 
 import os
@@ -13,6 +13,7 @@ from shlex import quote
 import pyrage
 
 from mfa_kit.adapters.files.age_calls import contain_panics, without_armor, without_stderr
+from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins
 from mfa_kit.adapters.files.private_files import faults_of, hold, reason_of
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret
@@ -25,7 +26,7 @@ LARGEST = 1 << 20
 # The header of a file that is encrypted with a passphrase has about 150 octets.
 LONGEST_HEADER = 4096
 
-Identity = pyrage.x25519.Identity | pyrage.ssh.Identity
+OF_PLUGIN = "AGE-PLUGIN-"
 Ask = Callable[[Path], Secret[str]]
 # age-encryption.org/v1, "The scrypt recipient type": the work factor is a power of two. age itself uses 18. Each step
 # doubles the time and the memory; 20 takes a gigabyte.
@@ -38,37 +39,48 @@ class WrongPassphrase(UsageFault):
 
 
 def read_identities(
-    files: Iterable[Path], ask: Ask | None = None, *, retry: Callable[[Path], bool] = lambda _: False
+    files: Iterable[Path],
+    ask: Ask | None = None,
+    *,
+    retry: Callable[[Path], bool] = lambda _: False,
+    plugins: Plugins = NO_PLUGINS,
 ) -> Secret[list[Identity]]:
-    """Read identity files, each with `AGE-SECRET-KEY-1…` lines or one SSH private key without a passphrase.
+    """Read identity files, each with one SSH private key without a passphrase, or with identities, one per line.
 
-    `ask` returns the passphrase of an encrypted file. After a wrong passphrase, `retry` returns whether to ask again.
-    Raise UsageFault for a file that cannot be used.
+    These are `AGE-SECRET-KEY-1…`, and `AGE-PLUGIN-NAME-1…` for `plugins`. `ask` returns the passphrase of an encrypted
+    file. After a wrong passphrase, `retry` returns whether to ask again. Raise UsageFault for a file that cannot be
+    used, also if its plugin must not run.
     """
-    return Secret([identity for file in files for identity in _identities(file, ask, retry)])
+    return Secret([identity for file in files for identity in _identities(file, ask, retry, plugins)])
 
 
-def _identities(file: Path, ask: Ask | None, retry: Callable[[Path], bool]) -> list[Identity]:
+def _identities(file: Path, ask: Ask | None, retry: Callable[[Path], bool], plugins: Plugins) -> list[Identity]:
     text = _text(file, ask, retry)
     unusable = UsageFault(
         f"{file} contains no usable identity",
         "give a file made by age-keygen, or an SSH private key without a passphrase",
     )
     with without_stderr(), contain_panics(unusable):
-        found = _parse_identities(file, text)
+        found = _parse_identities(file, text, plugins)
     if not found:
         raise unusable
     return found
 
 
-def _parse_identities(file: Path, text: Secret[bytes]) -> list[Identity]:
+def _parse_identities(file: Path, text: Secret[bytes], plugins: Plugins) -> list[Identity]:
     try:
         if b"PRIVATE KEY-----" in text.reveal():
             return [_ssh(file, text)]
-        return [
-            pyrage.x25519.Identity.from_str(line.reveal().strip())
+        lines = [
+            Secret(line.reveal().strip())
             for line in map(Secret, text.reveal().decode().splitlines())
             if line.reveal().strip() and not line.reveal().startswith("#")
+        ]
+        of_plugins = [line for line in lines if line.reveal().startswith(OF_PLUGIN)]
+        of_age = [line for line in lines if not line.reveal().startswith(OF_PLUGIN)]
+        return [
+            *(pyrage.x25519.Identity.from_str(line.reveal()) for line in of_age),
+            *plugins.identities(of_plugins, where=f"the identity in {file}"),
         ]
     except (pyrage.IdentityError, UnicodeDecodeError):
         return []
@@ -130,7 +142,7 @@ def _ssh(file: Path, text: Secret[bytes]) -> Identity:
 
 
 def recipients_of(keys: Secret[list[Identity]]) -> list[str | None]:
-    """Return the recipient of each identity, or None for an SSH key, whose recipient pyrage does not return."""
+    """Return the recipient of each identity, or None where pyrage does not return it: SSH keys and plugins."""
     return [str(key.to_public()) if isinstance(key, pyrage.x25519.Identity) else None for key in keys.reveal()]
 
 

@@ -9,7 +9,8 @@ import pyrage
 
 from mfa_kit.adapters.files.age_calls import contain_panics, without_armor
 from mfa_kit.adapters.files.agefile import NOT_FOR_US
-from mfa_kit.adapters.files.identities import LARGEST, MAGIC, Identity
+from mfa_kit.adapters.files.identities import LARGEST, MAGIC
+from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins, PublicKey, decrypt, encrypt
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.break_glass.custodians import Custodian
 from mfa_kit.core.errors import IntegrityFault, OthersSeal
@@ -35,16 +36,16 @@ class GlassIdentity:
         """The identity as a list of private keys, for the functions that decrypt backups."""
         return Secret([self._identity.reveal()])
 
-    def sealed(self, to: Sequence[str]) -> bytes:
+    def sealed(self, to: Sequence[str], plugins: Plugins = NO_PLUGINS) -> bytes:
         """Return the identity, in the format of age-keygen, encrypted to the last public key, then to the one before.
 
-        Raise UsageFault if a public key cannot be used.
+        `plugins` may run for them. Raise UsageFault if a public key cannot be used.
         """
         text = Secret(f"# public key: {self.recipient}\n{self._identity.reveal()}\n".encode())
-        *others, last = [_public(key) for key in to]
-        layers = pyrage.encrypt(text.reveal(), [last])
+        *others, last = [_public(key, plugins) for key in to]
+        layers = encrypt(text.reveal(), [last])
         for each in reversed(others):
-            layers = pyrage.encrypt(layers, [each])
+            layers = encrypt(layers, [each])
         return layers
 
 
@@ -53,8 +54,8 @@ def keys_of(*identities: GlassIdentity) -> Secret[list[Identity]]:
     return Secret([key for each in identities for key in each.keys.reveal()])
 
 
-def _public(key: str) -> pyrage.x25519.Recipient | pyrage.ssh.Recipient | pyrage.tag.Recipient:
-    return parse_recipients([key])[0].key
+def _public(key: str, plugins: Plugins) -> PublicKey:
+    return parse_recipients([key], plugins=plugins)[0].key
 
 
 def remove_layer(sealed: Secret[bytes], keys: Secret[list[Identity]], *, where: str) -> Secret[bytes]:
@@ -68,7 +69,7 @@ def remove_layer(sealed: Secret[bytes], keys: Secret[list[Identity]], *, where: 
         raise damaged
     try:
         with contain_panics(damaged):
-            return Secret(pyrage.decrypt(layer.reveal(), keys.reveal()))
+            return Secret(decrypt(layer.reveal(), keys.reveal()))
     except pyrage.DecryptError as error:
         if NOT_FOR_US in str(error):
             raise OthersSeal(
@@ -108,12 +109,14 @@ def open_layers(sealed: bytes, keys: Iterable[Secret[list[Identity]]], *, recipi
     return found
 
 
-def owner_test(custodians: Iterable[Custodian]) -> Callable[[Secret[list[Identity]]], list[Custodian]]:
+def owner_test(
+    custodians: Iterable[Custodian], plugins: Plugins = NO_PLUGINS
+) -> Callable[[Secret[list[Identity]]], list[Custodian]]:
     """Return a function that returns the custodians to whose public keys some private keys belong.
 
     It tries to decrypt a test message to each of them, because an SSH private key does not show its public key here.
     """
-    messages = [(each, Secret(pyrage.encrypt(TEST, [_public(each.key)]))) for each in custodians]
+    messages = [(each, Secret(encrypt(TEST, [_public(each.key, plugins)]))) for each in custodians]
 
     def owners(keys: Secret[list[Identity]]) -> list[Custodian]:
         return [each for each, message in messages if _opens(message, keys)]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.files.backup_names import backup_at
-from mfa_kit.adapters.files.identities import Identity
+from mfa_kit.adapters.files.plugins import Identity
 from mfa_kit.backups.contents import Opened, backup_call
 from mfa_kit.core.models import Call
 from mfa_kit.core.otp import Created, Png, Secret

@@ -12,6 +12,7 @@ from shlex import quote
 import pyrage
 
 from mfa_kit.adapters.files.identities import LARGEST, NewIdentity, read_identities, recipients_of
+from mfa_kit.adapters.files.plugins import Identity
 from mfa_kit.adapters.files.private_files import faults_of, write_new
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.core.errors import IntegrityFault, UsageFault
@@ -89,7 +90,7 @@ def prove(file: Path, passphrase: Secret[str]) -> str:
     return claimed
 
 
-def _opens(recipient: str, keys: Secret[list[pyrage.x25519.Identity | pyrage.ssh.Identity]]) -> bool:
+def _opens(recipient: str, keys: Secret[list[Identity]]) -> bool:
     sealed = pyrage.encrypt(TEST, [each.key for each in parse_recipients([recipient])])
     try:
         return pyrage.decrypt(sealed, keys.reveal()) == TEST

@@ -1,6 +1,6 @@
 """Parses the recipients of backups from options and files.
 
-A recipient is a public key of age (age-encryption.org/v1) or SSH.
+A recipient is a public key of age (age-encryption.org/v1), SSH or an age plugin.
 """
 
 import base64
@@ -12,6 +12,7 @@ from pathlib import Path
 import pyrage
 
 from mfa_kit.adapters.files.age_calls import contain_panics, without_stderr
+from mfa_kit.adapters.files.plugins import NO_PLUGINS, Plugins, PublicKey
 from mfa_kit.adapters.files.private_files import reason_of
 from mfa_kit.core.errors import UsageFault
 
@@ -32,18 +33,21 @@ class Recipient:
     """A recipient: its public key as text without a comment, and as pyrage's object."""
 
     text: str
-    key: pyrage.x25519.Recipient | pyrage.ssh.Recipient | pyrage.tag.Recipient
+    key: PublicKey
 
 
-def parse_recipients(texts: Iterable[str], files: Iterable[Path] = (), *, given: str = "-r") -> list[Recipient]:
+def parse_recipients(
+    texts: Iterable[str], files: Iterable[Path] = (), *, given: str = "-r", plugins: Plugins = NO_PLUGINS
+) -> list[Recipient]:
     """Parse recipients from the texts of the option `given` and from the lines of files.
 
-    Raise UsageFault for the first text that is not a recipient. The message names its option, or its file and line.
-    Raise UsageFault also if all recipients are age1tag keys.
+    Raise UsageFault for the first text that is not a recipient, or whose plugin is not one of `plugins`. The message
+    names its option, or its file and line. Raise UsageFault also if all recipients are age1tag keys. Raise DeviceFault
+    if a plugin refuses its recipient.
     """
-    found = [_recipient(text, where=f"{given} {text}") for text in texts]
+    found = [_recipient(text, plugins, where=f"{given} {text}") for text in texts]
     for file in files:
-        found += [_recipient(line, where=f"{file}, line {number}") for number, line in _lines(file)]
+        found += [_recipient(line, plugins, where=f"{file}, line {number}") for number, line in _lines(file)]
     if found and all(isinstance(one.key, pyrage.tag.Recipient) for one in found):
         raise UsageFault(
             "every recipient is an age1tag key, and the age 1.2 of Debian does not support such keys",
@@ -70,10 +74,14 @@ def _lines(file: Path) -> list[tuple[int, str]]:
     return chosen
 
 
-def _recipient(text: str, *, where: str) -> Recipient:
+def _recipient(text: str, plugins: Plugins, *, where: str) -> Recipient:
     if "AGE-SECRET-KEY-" in text.upper() or "PRIVATE KEY" in text:
         raise UsageFault("the recipient is a private key", "give its public key: age-keygen -y FILE")
-    if (found := _usable(text)) is None:
+    if "AGE-PLUGIN-" in text.upper():
+        raise UsageFault(
+            "the recipient is an identity of an age plugin", "give the recipient of the plugin: age1NAME1…"
+        )
+    if (found := _usable(text) or _of_plugin(text, plugins, where=where)) is None:
         raise UsageFault(
             f"{where} is not a recipient", "give an age recipient (age1…) or an SSH public key (ssh-ed25519, ssh-rsa)"
         )
@@ -98,6 +106,15 @@ def _usable(text: str) -> Recipient | None:
     except (pyrage.RecipientError, pyrage.EncryptError, UsageFault):
         return None
     return Recipient(key, found)
+
+
+def _of_plugin(text: str, plugins: Plugins, *, where: str) -> Recipient | None:
+    """Return the recipient of a plugin (`age1NAME1...`), or None if the text is none. Raise the errors of `Plugins`."""
+    key = text.strip()
+    if not key.startswith("age1") or key.startswith("age1tag1") or not key.isascii():
+        return None
+    found = plugins.recipient(key, where=where)
+    return Recipient(key, found) if found else None
 
 
 def _has_small_order(text: str) -> bool:

@@ -1,7 +1,8 @@
 """Encrypts the backups of a folder again, to the current recipients."""
 
 from mfa_kit.adapters.files.agefile import AgeFiles
-from mfa_kit.adapters.files.identities import Identity, recipients_of, split_by_recipients
+from mfa_kit.adapters.files.identities import recipients_of, split_by_recipients
+from mfa_kit.adapters.files.plugins import Identity
 from mfa_kit.core.models import Backup
 from mfa_kit.core.otp import Secret
 
@@ -27,7 +28,7 @@ class AgeResealer:
         return self._vault.recipients()
 
     def given(self) -> list[str | None]:
-        """Return the recipient of each identity, or None for an SSH key."""
+        """Return the recipient of each identity, or None for an SSH key or a plugin."""
         return recipients_of(self._all)
 
     def reseal(self, backup: Backup) -> bool:

@@ -6,13 +6,20 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.wiring import config
+from mfa_kit.wiring.plugins import check_configured_plugins
 from mfa_kit.wiring.vault import configured_recipients
 
 
 @click.command(cls=Verb)
 def validate(*, output: Output) -> None:
-    """Check the configuration file: permissions, keys and recipients."""
-    recipients = configured_recipients()
+    """Check the configuration file: permissions, keys, plugins and recipients."""
+    plugins, recipients = check_configured_plugins(), configured_recipients()
     path = config.path()
-    row: ResultRow = {"path": str(path), "exists": path.exists(), "valid": True, "recipients": len(recipients)}
+    row: ResultRow = {
+        "path": str(path),
+        "exists": path.exists(),
+        "valid": True,
+        "recipients": len(recipients),
+        "age_plugins": plugins,
+    }
     output.one("config-validate", row)

@@ -1,0 +1,270 @@
+"""Encrypts and decrypts with age plugins: programs for keys that age itself does not support, such as a YubiKey.
+
+pyrage starts the plugin for each file and speaks its protocol (C2SP, age-plugin.md: recipient-v1 and identity-v1). It
+searches the PATH for `age-plugin-NAME`, and calls Python for each prompt of the plugin. This module makes it find only
+an allowed program.
+"""
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import pyrage
+
+from mfa_kit.adapters.files.age_calls import contain_panics, without_stderr
+from mfa_kit.core.errors import Declined, DeviceFault, UsageFault
+from mfa_kit.core.otp import Secret
+from mfa_kit.core.text import without_controls
+from mfa_kit.disk.ownership import fault_of_owner
+
+PROGRAM = "age-plugin-"
+# The words with which pyrage 1.4 reports that a plugin ended before the protocol did, and that it broke the protocol.
+DIED, NONSENSE = "unexpectedly died", "invalid response"
+# pyrage writes the file key and the PIN to stderr if this variable is set.
+DEBUG = "AGEDEBUG"
+LONGEST_REASON = 200
+# In its messages, pyrage puts what comes from elsewhere between U+2068 and U+2069 (Unicode's isolates).
+ISOLATED = re.compile("\u2068([^\u2069]*)\u2069")
+ONE_AT_A_TIME = threading.RLock()
+T = TypeVar("T")
+
+Identity = pyrage.x25519.Identity | pyrage.ssh.Identity | pyrage.plugin.IdentityPluginV1
+PublicKey = pyrage.x25519.Recipient | pyrage.ssh.Recipient | pyrage.tag.Recipient | pyrage.plugin.RecipientPluginV1
+# What a prompt of a plugin raised in this thread during a call to pyrage.
+RAISED = threading.local()
+
+
+class Prompts(Protocol):
+    """Passes on a plugin's messages and questions. A method may raise any exception, which ends the call."""
+
+    def say(self, text: str) -> None:
+        """Show a message of a plugin."""
+        ...
+
+    def ask(self, prompt: str) -> str:
+        """Return what the user typed."""
+        ...
+
+    def ask_secret(self, prompt: str) -> Secret[str]:
+        """Return what the user typed without echo, such as a PIN."""
+        ...
+
+    def confirm(self, what: str, yes: str, no: str | None) -> bool:
+        """Return whether the user chose the answer `yes`. If `no` is None, there is no other answer."""
+        ...
+
+
+class Plugins:
+    """The plugins that mfa-kit may run.
+
+    `allowed` returns their absolute paths. It is called when a recipient or an identity needs a plugin. `prompts` shows
+    the messages and questions of plugins.
+    """
+
+    def __init__(self, allowed: Callable[[], Sequence[str]], prompts: Prompts) -> None:
+        self._allowed, self._callbacks = allowed, _Callbacks(prompts)
+        self._known: dict[str, pyrage.plugin.RecipientPluginV1] = {}
+
+    def recipient(self, text: str, *, where: str) -> pyrage.plugin.RecipientPluginV1 | None:
+        """Return the recipient `age1NAME1...`, or None if the text is not a recipient of a plugin.
+
+        A test message is encrypted to it once. `where` says where the text comes from, for the error. Raise UsageFault
+        if its plugin must not run, and DeviceFault if the plugin refuses the recipient.
+        """
+        try:
+            with without_stderr(), contain_panics(UsageFault("the library panicked", "give another recipient")):
+                parsed = pyrage.plugin.Recipient.from_str(text)
+        except (pyrage.RecipientError, UsageFault):
+            return None
+        if text not in self._known:
+            with self._only(parsed.plugin(), where):
+                found = pyrage.plugin.RecipientPluginV1(parsed.plugin(), [parsed], [], self._callbacks)
+            encrypt(b"test", [found])
+            self._known[text] = found
+        return self._known[text]
+
+    def identities(self, texts: Sequence[Secret[str]], *, where: str) -> list[Identity]:
+        """Return one object for each plugin that the identities `AGE-PLUGIN-NAME-1...` name.
+
+        `where` is as in `recipient`. Raise UsageFault if a plugin must not run, and pyrage.IdentityError if a text is
+        not an identity of a plugin.
+        """
+        parsed = [pyrage.plugin.Identity.from_str(text.reveal()) for text in texts]
+        found: list[Identity] = []
+        for name in dict.fromkeys(each.plugin() for each in parsed):
+            with self._only(name, where):
+                found.append(pyrage.plugin.IdentityPluginV1(name, parsed, self._callbacks))
+        return found
+
+    @contextmanager
+    def _only(self, name: str, where: str) -> Iterator[None]:
+        """Let pyrage find only the allowed program of the plugin with this name. Raise UsageFault if there is none."""
+        program = self._program(name, where)
+        os.environ.pop(DEBUG, None)
+        before = os.environ.get("PATH")
+        os.environ["PATH"] = str(program.parent)
+        try:
+            yield
+        except (pyrage.EncryptError, pyrage.DecryptError):
+            raise UsageFault(
+                f"{program} is not a program that can run", "make it executable, or remove it from age-plugins"
+            ) from None
+        finally:
+            if before is None:
+                del os.environ["PATH"]
+            else:
+                os.environ["PATH"] = before
+
+    def _program(self, name: str, where: str) -> Path:
+        """Return the allowed path of the program of a plugin. Raise UsageFault if it must not run."""
+        program = next((Path(path) for path in self._allowed() if Path(path).name == f"{PROGRAM}{name}"), None)
+        if program is None:
+            shown = without_controls(name)
+            raise UsageFault(
+                f"{where} needs {PROGRAM}{shown}, which the configuration file does not allow",
+                f'add its absolute path to the file: age-plugins = ["/usr/bin/{PROGRAM}{shown}"]',
+            )
+        check_program(program)
+        return program
+
+
+class Unattended:
+    """Prompts where nobody can answer. Messages are dropped, and a question raises Declined."""
+
+    def say(self, text: str) -> None:
+        """Drop the message."""
+
+    def ask(self, prompt: str) -> str:
+        """Raise Declined."""
+        raise _unanswered(prompt)
+
+    def ask_secret(self, prompt: str) -> Secret[str]:
+        """Raise Declined."""
+        raise _unanswered(prompt)
+
+    def confirm(self, what: str, yes: str, no: str | None) -> bool:
+        """Raise Declined."""
+        raise _unanswered(what)
+
+
+def _unanswered(question: str) -> Declined:
+    return Declined(
+        f"an age plugin asks a question that needs an answer ({without_controls(question)})", "use a terminal"
+    )
+
+
+def check_program(program: Path) -> None:
+    """Raise UsageFault unless this is the absolute path of a plugin that only this user and root can change."""
+    if not program.is_absolute() or not program.name.startswith(PROGRAM) or os.pathsep in str(program):
+        raise UsageFault(
+            f"age-plugins: {program} is not the absolute path of a plugin", f"write it as /usr/bin/{PROGRAM}NAME"
+        )
+    try:
+        real = program.resolve(strict=True)
+        checked = [(path, path.stat()) for path in (program.parent, real.parent, real)]
+    except (OSError, RuntimeError):
+        raise UsageFault(f"age-plugins: there is no file {program}", "install the plugin, or remove its path") from None
+    if not (real.is_file() and os.access(real, os.X_OK)):
+        raise UsageFault(f"age-plugins: {program} is not a program", "name the plugin itself, and make it executable")
+    for path, status in checked:
+        if fault := fault_of_owner(path, status):
+            raise UsageFault(f"age-plugins: {fault.what}", fault.hint)
+
+
+def encrypt(content: bytes, to: Sequence[PublicKey]) -> bytes:
+    """Encrypt to recipients. Raise DeviceFault if a plugin fails, and any exception that a prompt of it raises."""
+    plugins = [key for key in to if isinstance(key, pyrage.plugin.RecipientPluginV1)]
+    if not plugins:
+        return bytes(pyrage.encrypt(content, to))
+    try:
+        with _running("encrypt"):
+            return bytes(pyrage.encrypt(content, to))
+    except pyrage.EncryptError as error:
+        raise _fault(str(error), "encrypt") from None
+
+
+def decrypt(sealed: bytes, keys: Sequence[Identity]) -> bytes:
+    """Decrypt with the first identity that can. Plugins run last, because the other identities ask nothing.
+
+    Raise pyrage.DecryptError if no identity can decrypt the content or if it is damaged, DeviceFault if a plugin fails,
+    and any exception that a prompt of a plugin raises.
+    """
+    plugins = [key for key in keys if isinstance(key, pyrage.plugin.IdentityPluginV1)]
+    if not plugins:
+        return bytes(pyrage.decrypt(sealed, keys))
+    others = [key for key in keys if not isinstance(key, pyrage.plugin.IdentityPluginV1)]
+    try:
+        with _running("decrypt"):
+            return bytes(pyrage.decrypt(sealed, [*others, *plugins]))
+    except pyrage.DecryptError as error:
+        if ISOLATED.search(str(error)) or NONSENSE in str(error):
+            raise _fault(str(error), "decrypt") from None
+        raise
+
+
+@contextmanager
+def _running(what: str) -> Iterator[None]:
+    """Run plugins in one thread at a time, so that only one of them asks. Raise the exception of a prompt."""
+    with ONE_AT_A_TIME, contain_panics(_fault(NONSENSE, what)):
+        RAISED.error = None
+        try:
+            yield
+        finally:
+            error, RAISED.error = RAISED.error, None
+            if error is not None:
+                raise error from None
+
+
+def _fault(text: str, what: str) -> DeviceFault:
+    """Return the error for a message of pyrage about a plugin.
+
+    In the message, the name of the plugin is the first isolated text and the reason of the plugin is the last one.
+    """
+    isolated = [without_controls(part) for part in ISOLATED.findall(text)]
+    plugin = isolated[0] if isolated else "the age plugin"
+    if NONSENSE in text or len(isolated) < 2:  # noqa: PLR2004 - a name and a reason
+        reason = "it did not follow the protocol of age plugins"
+    elif DIED in text:
+        reason = "it ended unexpectedly"
+    else:
+        reason = isolated[-1][:LONGEST_REASON]
+    return DeviceFault(
+        f"{plugin} could not {what}: {reason}", "check that its key is connected, and repeat the command"
+    )
+
+
+class _Callbacks:
+    """The callbacks for pyrage. It would panic if one raised an exception, so the exception is kept in RAISED."""
+
+    def __init__(self, prompts: Prompts) -> None:
+        self._prompts = prompts
+
+    def display_message(self, message: str) -> None:
+        self._kept(lambda: self._prompts.say(message))
+
+    def confirm(self, message: str, yes_string: str, no_string: str | None) -> bool | None:
+        return self._kept(lambda: self._prompts.confirm(message, yes_string, no_string))
+
+    def request_public_string(self, description: str) -> str | None:
+        return self._kept(lambda: self._prompts.ask(description))
+
+    def request_passphrase(self, description: str) -> str | None:
+        return self._kept(lambda: self._prompts.ask_secret(description).reveal())
+
+    @staticmethod
+    def _kept(ask: Callable[[], T]) -> T | None:
+        """Return the answer, or None after an exception. pyrage then tells the plugin that there is no answer."""
+        if RAISED.error is not None:
+            return None
+        try:
+            return ask()
+        except BaseException as error:  # noqa: BLE001 - `_running` raises it again
+            RAISED.error = error
+            return None
+
+
+NO_PLUGINS = Plugins(lambda: (), Unattended())

@@ -1,0 +1,65 @@
+"""The age plugins that the configuration file allows, and their prompts on the terminal."""
+
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.otp import Secret
+from mfa_kit.wiring import config
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.files.plugins import Plugins
+
+INSTEAD = "a terminal"
+# The person who answers what a plugin asks. None if the command has no settings.
+person_at_terminal: ContextVar[Interaction | None] = ContextVar("person_at_terminal", default=None)
+
+
+class TerminalPrompts:
+    """Passes the messages and questions of a plugin to the person at the terminal."""
+
+    def __init__(self, person: Interaction) -> None:
+        self._person = person
+
+    def say(self, text: str) -> None:
+        """Show a message of a plugin."""
+        self._person.say(text)
+
+    def ask(self, prompt: str) -> str:
+        """Return what the user typed. Raise Declined without a terminal, like the other questions."""
+        return self._person.ask_code(prompt, instead=INSTEAD)
+
+    def ask_secret(self, prompt: str) -> Secret[str]:
+        """Return what the user typed without echo, such as a PIN."""
+        return self._person.ask_secret(prompt, instead=INSTEAD)
+
+    def confirm(self, what: str, yes: str, no: str | None) -> bool:
+        """Return whether the user chose the answer `yes`. If `no` is None, the user can only press Enter."""
+        self._person.say(what)
+        if no is None:
+            self._person.pause(f"{yes}: press Enter", instead=INSTEAD)
+            return True
+        return self._person.choose("answer", (yes, no), instead=INSTEAD) == 0
+
+
+def open_plugins(person: Interaction | None = None) -> "Plugins":
+    """Return the plugins that the configuration file allows. The file is read when one of them is needed.
+
+    `person` answers what they ask, else the person at the terminal of the command, if it has one. Call this in the main
+    thread, because other threads do not have the value of `person_at_terminal`.
+    """
+    from mfa_kit.adapters.files.plugins import Plugins, Unattended
+
+    person = person or person_at_terminal.get()
+    return Plugins(lambda: config.load().age_plugins, TerminalPrompts(person) if person else Unattended())
+
+
+def check_configured_plugins() -> int:
+    """Return the number of plugins that the configuration file allows. Raise UsageFault if one of them must not run."""
+    from mfa_kit.adapters.files.plugins import check_program
+
+    programs = config.load().age_plugins
+    for program in programs:
+        check_program(Path(program))
+    return len(programs)

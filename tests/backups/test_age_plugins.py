@@ -1,0 +1,363 @@
+"""Recipients and identities of age plugins. The plugin is tests/age_plugin_demo.py; Debian's age uses it too."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+
+from mfa_kit.adapters.files.identities import read_identities
+from mfa_kit.adapters.files.plugins import DEBUG, Plugins, decrypt, encrypt
+from mfa_kit.adapters.files.recipients import parse_recipients
+from mfa_kit.core.errors import Declined, DeviceFault, MfaKitError, UsageFault
+from mfa_kit.core.otp import Secret
+from tests import age_plugin_demo as demo
+from tests.backups.conftest import sealed
+from tests.conftest import ROOT, MfaKit, judge, local
+
+# What a plugin may print instead of following the protocol.
+BROKEN = [
+    "",
+    "garbage\n",
+    "\x1b[31m",
+    "-> nonsense\n\n",
+    "-> file-key\n\n",
+    "-> file-key 7\n\n",
+    "-> file-key 0\nAAAA\n",
+    "-> error identity 9\n\n",
+    "-> error recipient x\n\n",
+    "-> recipient-stanza\n\n",
+    "-> confirm !!!\n\n",
+    "-> done\n\n",
+]
+
+
+class Answers:
+    """Prompts that answer from a list, and keep what was said and asked."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers, self.asked = list(answers), list[str]()
+
+    def say(self, text: str) -> None:
+        self.asked.append(text)
+
+    def ask(self, prompt: str) -> str:
+        return str(self._answer(prompt))
+
+    def ask_secret(self, prompt: str) -> Secret[str]:
+        return Secret(str(self._answer(prompt)))
+
+    def confirm(self, what: str, yes: str, no: str | None) -> bool:
+        return bool(self._answer(f"{what} {yes} {no}"))
+
+    def _answer(self, prompt: str) -> Any:
+        self.asked.append(prompt)
+        answer = self.answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+def program_in(folder: Path, name: str = "age-plugin-demo") -> Path:
+    """Write a program that runs the plugin of the tests."""
+    folder.mkdir(exist_ok=True)
+    file = folder / name
+    file.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m tests.age_plugin_demo "$@"\n')
+    file.chmod(0o755)
+    return file
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    return program_in(tmp_path / "plugins")
+
+
+def plugins(program: Path, *answers: Any) -> tuple[Plugins, Answers]:
+    prompts = Answers(*answers)
+    return Plugins(lambda: [str(program)], prompts), prompts
+
+
+@pytest.fixture
+def opened(program: Path, tmp_path: Path, identity: pyrage.x25519.Identity) -> Callable[..., tuple[bytes, list[str]]]:
+    """Decrypt a message with an identity of the plugin. Return the message, and what the plugin said and asked."""
+
+    def open_with(*answers: Any, **wish: Any) -> tuple[bytes, list[str]]:
+        known, prompts = plugins(program, *answers)
+        [to] = parse_recipients([demo.recipient(str(identity.to_public()))], plugins=known)
+        (tmp_path / "id.txt").write_text(f"# mine\n{demo.identity(str(identity), **wish)}\n")
+        keys = read_identities([tmp_path / "id.txt"], plugins=known)
+        return decrypt(encrypt(b"hello", [to.key]), keys.reveal()), prompts.asked
+
+    return open_with
+
+
+def age(*words: str | Path, program: Path, content: bytes) -> bytes:
+    """Run Debian's age with the plugin on its PATH."""
+    env = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    return subprocess.run([judge("age"), *words], env=env, input=content, check=True, capture_output=True).stdout
+
+
+def test_age_decrypts_what_was_encrypted_with_a_plugin(
+    program: Path, tmp_path: Path, identity: pyrage.x25519.Identity
+) -> None:
+    """The file and the identity are the ones of age, and the plugin is the same program."""
+    [to] = parse_recipients([demo.recipient(str(identity.to_public()))], plugins=plugins(program)[0])
+    (tmp_path / "id.txt").write_text(f"{demo.identity(str(identity))}\n")
+    assert age("-d", "-i", tmp_path / "id.txt", program=program, content=encrypt(b"hello", [to.key])) == b"hello"
+
+
+def test_a_file_of_age_is_decrypted_with_a_plugin(
+    program: Path, tmp_path: Path, identity: pyrage.x25519.Identity
+) -> None:
+    sealed_by_age = age("-r", demo.recipient(str(identity.to_public())), program=program, content=b"hello")
+    (tmp_path / "id.txt").write_text(f"{demo.identity(str(identity))}\n")
+    keys = read_identities([tmp_path / "id.txt"], plugins=plugins(program)[0])
+    assert decrypt(sealed_by_age, keys.reveal()) == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("wish", "answer", "asked"),
+    [
+        ({"message": "touch the key"}, None, "touch the key"),
+        ({"pin": "123456"}, "123456", "PIN of the demo key"),
+        ({"public": "mine"}, "mine", "name of the demo key"),
+        ({"confirm": ["use it", "stop"]}, True, "May the demo key be used? use it stop"),
+        ({"confirm": ["use it"]}, True, "May the demo key be used? use it None"),
+    ],
+)
+def test_a_plugin_asks_through_the_prompts(
+    wish: dict[str, Any], answer: Any, asked: str, opened: Callable[..., tuple[bytes, list[str]]]
+) -> None:
+    """These are the five kinds of messages and questions in the protocol."""
+    assert opened(answer, **wish) == (b"hello", [asked])
+
+
+@pytest.mark.parametrize(
+    ("wish", "answer", "why"),
+    [
+        ({"pin": "123456"}, "1", "wrong PIN"),
+        ({"confirm": ["use it", "stop"]}, False, "not confirmed"),
+        ({"fail": "no \x1b[31mkey\u202e"}, None, "no [31mkey"),
+        ({"fail": ""}, None, ""),
+    ],
+)
+def test_the_reason_of_a_plugin_is_in_the_error(
+    wish: dict[str, Any], answer: Any, why: str, opened: Callable[..., tuple[bytes, list[str]]]
+) -> None:
+    """The error is one sentence with the plugin's name. It has no control characters."""
+    with pytest.raises(DeviceFault) as caught:
+        opened(answer, **wish)
+    assert str(caught.value) == f"age-plugin-demo could not decrypt: {why}"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Declined("no terminal"), UsageFault("no"), ValueError("no")])
+@pytest.mark.parametrize("wish", [{"pin": "1"}, {"public": "1"}, {"confirm": ["a", "b"]}])
+def test_an_exception_of_a_prompt_is_raised_again(
+    wish: dict[str, Any],
+    error: BaseException,
+    opened: Callable[..., tuple[bytes, list[str]]],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Otherwise pyrage would panic, and print the traceback with its values to stderr."""
+    with pytest.raises(type(error)) as caught:
+        opened(error, **wish)
+    assert caught.value is error
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("printed", BROKEN)
+def test_a_broken_plugin_is_an_error(printed: str, opened: Callable[..., tuple[bytes, list[str]]]) -> None:
+    with pytest.raises((MfaKitError, pyrage.DecryptError)):
+        opened(**{"break": printed})
+
+
+@pytest.mark.parametrize("printed", BROKEN)
+def test_a_recipient_that_a_broken_plugin_takes_is_an_error(
+    printed: str, program: Path, identity: pyrage.x25519.Identity
+) -> None:
+    with pytest.raises(DeviceFault, match="could not encrypt: it "):
+        parse_recipients([demo.recipient(str(identity.to_public()), **{"break": printed})], plugins=plugins(program)[0])
+
+
+def test_a_recipient_that_its_plugin_refuses_is_an_error(program: Path, recipient: str) -> None:
+    """The plugin is asked when the recipient is parsed, before a device is created."""
+    with pytest.raises(DeviceFault, match="age-plugin-demo could not encrypt: no such key"):
+        parse_recipients([demo.recipient(recipient, fail="no such key")], plugins=plugins(program)[0])
+
+
+def test_other_identities_are_tried_before_a_plugin(
+    program: Path, tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity
+) -> None:
+    """So a plugin asks for a PIN only if it is needed."""
+    known, prompts = plugins(program)
+    to = parse_recipients([demo.recipient(recipient), recipient], plugins=known)
+    (tmp_path / "id.txt").write_text(f"{demo.identity(str(identity), pin='1')}\n{identity}\n")
+    keys = read_identities([tmp_path / "id.txt"], plugins=known)
+    assert decrypt(encrypt(b"hello", [each.key for each in to]), keys.reveal()) == b"hello"
+    assert prompts.asked == []
+
+
+def test_the_conversation_with_a_plugin_is_never_printed(
+    opened: Callable[..., tuple[bytes, list[str]]], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With AGEDEBUG, pyrage would print the file key and the PIN to stderr."""
+    monkeypatch.setenv(DEBUG, "plugin")
+    opened("123456", pin="123456")
+    assert capfd.readouterr().err == ""
+
+
+# Which programs may run
+
+
+def refused(program: Path | str, text: str) -> UsageFault:
+    with pytest.raises(UsageFault) as caught:
+        parse_recipients([text], plugins=Plugins(lambda: [str(program)], Answers()))
+    return caught.value
+
+
+def test_a_plugin_that_is_only_on_the_path_never_runs(
+    program: Path, tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the key of the configuration, for a recipient and for an identity."""
+    ran = tmp_path / "ran"
+    program.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    allowed = program_in(tmp_path / "allowed", "age-plugin-other")
+    fault = refused(allowed, demo.recipient(recipient))
+    assert "needs age-plugin-demo, which the configuration file does not allow" in str(fault)
+    assert fault.hint == 'add its absolute path to the file: age-plugins = ["/usr/bin/age-plugin-demo"]'
+    (tmp_path / "id.txt").write_text(f"{demo.identity(str(identity))}\n")
+    with pytest.raises(UsageFault, match=r"the identity in .*id.txt needs age-plugin-demo"):
+        read_identities([tmp_path / "id.txt"])
+    assert not ran.exists()
+
+
+def test_the_allowed_program_runs_and_not_the_first_on_the_path(
+    program: Path, tmp_path: Path, recipient: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PATH is the same afterward, and the plugin has it."""
+    other, ran = tmp_path / "other", tmp_path / "ran"
+    program_in(other).write_text(f"#!/bin/sh\ntouch {ran}\n")
+    path = f"{other}:{os.environ['PATH']}"
+    monkeypatch.setenv("PATH", path)
+    parse_recipients([demo.recipient(recipient)], plugins=plugins(program)[0])
+    assert not ran.exists()
+    assert os.environ["PATH"] == path
+
+
+@pytest.mark.parametrize("name", ["../demo", "demo/../demo", "/demo", ".", "demo "])
+def test_a_name_in_a_recipient_is_not_a_path(name: str, program: Path, recipient: str) -> None:
+    """Bech32 allows a slash in the name, and pyrage does not."""
+    fault = str(refused(program, demo.recipient(recipient, name=name)))
+    assert "does not allow" in fault or "is not a recipient" in fault
+
+
+def mode(bits: int) -> Callable[[Path], object]:
+    return lambda file: file.chmod(bits)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (mode(0o775), "can be written by other users"),
+        (mode(0o757), "can be written by other users"),
+        (mode(0o644), "is not a program"),
+        (lambda file: file.parent.chmod(0o777), "can be written by other users"),
+        (Path.unlink, "there is no file"),
+        (lambda file: (file.unlink(), file.mkdir()), "is not a program"),
+        (lambda file: (file.unlink(), file.symlink_to(file)), "there is no file"),
+    ],
+)
+def test_a_plugin_that_others_can_change_never_runs(
+    change: Callable[[Path], object], why: str, program: Path, recipient: str
+) -> None:
+    """The program and its folder belong to this user or root, and others cannot write to them."""
+    change(program)
+    assert why in str(refused(program, demo.recipient(recipient)))
+
+
+def test_the_program_behind_a_symlink_is_checked(program: Path, tmp_path: Path, recipient: str) -> None:
+    link = tmp_path / "links" / "age-plugin-demo"
+    link.parent.mkdir()
+    link.symlink_to(program)
+    assert parse_recipients([demo.recipient(recipient)], plugins=plugins(link)[0])
+    program.chmod(0o777)
+    assert f"{program} can be written by other users" in str(refused(link, demo.recipient(recipient)))
+
+
+@pytest.mark.parametrize("path", ["age-plugin-demo", "./age-plugin-demo", "/tmp:/usr/age-plugin-demo"])
+def test_an_allowed_path_is_absolute(path: str, recipient: str) -> None:
+    """A colon would separate two folders in PATH."""
+    assert "is not the absolute path of a plugin" in str(refused(path, demo.recipient(recipient)))
+
+
+def test_an_identity_of_a_plugin_as_recipient_is_refused_and_not_printed(identity: pyrage.x25519.Identity) -> None:
+    text = demo.identity(str(identity))
+    for given in (text, text.lower()):
+        fault = refused("/usr/bin/age-plugin-demo", given)
+        assert str(fault) == "the recipient is an identity of an age plugin"
+        assert given not in fault.hint
+
+
+@pytest.mark.parametrize("line", ["AGE-PLUGIN-DEMO-1QQQQ", "AGE-PLUGIN-", "AGE-PLUGIN-é-1"])
+def test_a_damaged_identity_of_a_plugin_is_an_error(line: str, program: Path, tmp_path: Path) -> None:
+    """The error quotes nothing from the file."""
+    (tmp_path / "id.txt").write_text(f"{line}\n")
+    with pytest.raises(UsageFault, match="contains no usable identity"):
+        read_identities([tmp_path / "id.txt"], plugins=plugins(program)[0])
+
+
+# Commands
+
+
+@pytest.fixture
+def at(desk: MfaKit, program: Path) -> MfaKit:
+    """Return a desk whose configuration allows the plugin."""
+    desk.home.mkdir(mode=0o700)
+    config = desk.home / "config.toml"
+    config.write_text(f'age-plugins = ["{program}"]\n')
+    config.chmod(0o600)
+    return desk
+
+
+def test_backups_are_verified_rekeyed_and_shown_with_a_plugin(
+    at: MfaKit, tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity
+) -> None:
+    backup = sealed(at, "alice", recipient)
+    (tmp_path / "age.txt").write_text(f"{identity}\n")
+    (tmp_path / "demo.txt").write_text(f"{demo.identity(str(identity))}\n")
+
+    def run(*words: str | Path) -> None:
+        done = at.run("backup", *words)
+        assert done.code == 0, done.err
+
+    run("rekey", "-i", tmp_path / "age.txt", "-i", tmp_path / "demo.txt", "-r", demo.recipient(recipient))
+    assert at.run("backup", "verify", "--all", "-i", tmp_path / "age.txt").code == 5
+    run("verify", "--all", "-i", tmp_path / "demo.txt")
+    run("show", local(backup), "-i", tmp_path / "demo.txt", "-o", tmp_path / "shown.png")
+    run("rekey", "-i", tmp_path / "age.txt", "-i", tmp_path / "demo.txt", "-r", recipient)
+    run("verify", "--all", "-i", tmp_path / "age.txt")
+
+
+def test_a_plugin_that_asks_without_a_terminal_is_declined(
+    at: MfaKit, tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity
+) -> None:
+    """The exit code is 8, and the question is in the message."""
+    backup = sealed(at, "alice", recipient)
+    (tmp_path / "age.txt").write_text(f"{identity}\n")
+    at.run("backup", "rekey", "-i", tmp_path / "age.txt", "-r", demo.recipient(recipient))
+    (tmp_path / "demo.txt").write_text(f"{demo.identity(str(identity), pin='1')}\n")
+    done = at.run("backup", "verify", local(backup), "-i", tmp_path / "demo.txt")
+    assert done.code == 8
+    assert "PIN of the demo key" in done.err
+
+
+def test_config_validate_checks_the_plugins(at: MfaKit, program: Path) -> None:
+    assert "age plugins  1" in at.run("config", "validate").out
+    program.chmod(0o777)
+    done = at.run("config", "validate")
+    assert (done.code, "can be written by other users" in done.err) == (2, True)
