@@ -13,6 +13,9 @@ from mfa_kit.account.records import AccessKey, Credentials, Entity
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.core.models import Device, DeviceType
 
+# How users with a password sign in, from best to worst.
+WAYS = ("security key or passkey", "code from an app or a token", "kind unknown", "text message", "no MFA")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountUser:
@@ -62,6 +65,17 @@ class AccountUser:
         return tuple(key for key in self.credentials.keys if key.active) if self.credentials else ()
 
     @property
+    def sign_in_way(self) -> str:
+        """How the user signs in, as one of WAYS. If the user has several devices, the strongest known one counts."""
+        if DeviceType.FIDO2 in self.types:
+            return WAYS[0]
+        if self.types - {DeviceType.SMS}:
+            return WAYS[1]
+        if self.types:
+            return WAYS[3]
+        return WAYS[2] if self.mfa else WAYS[4]
+
+    @property
     def about(self) -> RequestContext:
         """The condition keys about the caller, with their values, for requests of this user."""
         return about(self.user)
@@ -97,7 +111,7 @@ def account_users(snapshot: Snapshot, administered: Mapping[str, Administration]
             devices=devices,
             complete=complete,
             mfa=_has_mfa(row, devices, complete=complete),
-            policies=entity_policies(user, snapshot, groups=groups),
+            policies=entity_policies(user, snapshot.policies, groups=groups),
             administration=found[user.arn],
         )
 

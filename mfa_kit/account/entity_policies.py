@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from mfa_kit.account.evaluator import UNREAD, WITH_MFA, Decision, RequestContext, evaluate
 from mfa_kit.account.policy_texts import managed_policy, own_policies
 from mfa_kit.account.records import Entity
-from mfa_kit.account.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,17 +46,18 @@ def about(entity: Entity) -> RequestContext:
 
 
 def entity_policies(
-    entity: Entity, snapshot: Snapshot, *, groups: Mapping[str, Entity] | None = None
+    entity: Entity, managed: Mapping[str, str], *, groups: Mapping[str, Entity] | None = None
 ) -> EntityPolicies:
     """Return the policies of a user, group or role, including those of a user's groups.
 
-    `groups` has the known groups by name. If one of the user's groups is not in it, `unread` of the result is true.
+    `managed` has the texts of managed policies by ARN, and `groups` the known groups by name. If one of the user's
+    groups is not in `groups`, `unread` of the result is true.
     """
     holders = [entity, *(groups[name] for name in entity.groups if groups and name in groups)]
-    policies = [policy for holder in holders for policy in own_policies(holder, snapshot.policies)]
+    policies = [policy for holder in holders for policy in own_policies(holder, managed)]
     missing_group = [] if len(holders) > len(entity.groups) else ["a group of this user could not be read"]
     gaps = [*(policy.flaw for policy in policies if policy.flaw), *missing_group]
-    boundary, flaw = _boundary(entity, snapshot)
+    boundary, flaw = _boundary(entity, managed)
     return EntityPolicies(
         documents=tuple(policy.text for policy in policies if policy.text is not None and not policy.flaw),
         boundary=boundary,
@@ -66,14 +66,14 @@ def entity_policies(
     )
 
 
-def _boundary(entity: Entity, snapshot: Snapshot) -> tuple[str | None, str]:
+def _boundary(entity: Entity, managed: Mapping[str, str]) -> tuple[str | None, str]:
     """Return a pair: the text of an entity's permissions boundary, and the reason why it cannot be evaluated.
 
     The text is None if there is no boundary. The reason is empty if the boundary can be evaluated.
     """
     if entity.boundary is None:
         return None, ""
-    policy = managed_policy(entity.boundary, snapshot.policies)
+    policy = managed_policy(entity.boundary, managed)
     return (UNREAD, policy.flaw) if policy.flaw else (policy.text, "")
 
 

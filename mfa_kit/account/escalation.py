@@ -180,7 +180,7 @@ def administrations(snapshot: Snapshot) -> dict[str, Administration]:
     principals = {
         entity.arn: _Principal(
             entity=entity,
-            policies=entity_policies(entity, snapshot, groups=groups),
+            policies=entity_policies(entity, snapshot.policies, groups=groups),
             context={**about(entity), **WITH_MFA},
         )
         for entity in (*snapshot.users, *snapshot.roles)
@@ -248,7 +248,7 @@ def _through_groups(one: _Principal, account: _Account) -> Iterator[_Path]:
                 action = f"iam:{verb}GroupPolicy"
                 yield one.may(action, group.arn), f"may change the policies of its group {group.name} ({action})"
         elif "iam:AddUserToGroup" in one.actions and ":user/" in one.entity.arn:
-            policies = entity_policies(group, account.snapshot)
+            policies = entity_policies(group, account.snapshot.policies)
             gives = _administers_with(one, policies.documents)
             yield (
                 both(one.may("iam:AddUserToGroup", group.arn), None if policies.unread and not gives else gives),

@@ -4,14 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mfa_kit.account.account_users import AccountUser, account_users
+from mfa_kit.account.account_users import WAYS, account_users
 from mfa_kit.account.root_posture import RootVerdict
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
-from mfa_kit.core.models import DeviceType
-
-# How users with a password sign in, from best to worst. If a user has several devices, the strongest known one counts.
-WAYS = ("security key or passkey", "code from an app or a token", "kind unknown", "text message", "no MFA")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +57,7 @@ def overview_of(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> AuditOverv
         users=len(users),
         results={answer.rule.id: answer.result for answer in answers},
         failed=Counter(answer.rule.severity for answer in answers if answer.result is RuleResult.FAIL),
-        ways=Counter(sign_in_way(one) for one in users if one.password),
+        ways=Counter(one.sign_in_way for one in users if one.password),
         holes=len(snapshot.holes),
         root=snapshot.root.verdict if snapshot.has_root else RootVerdict.NO_CREDENTIALS,
     )
-
-
-def sign_in_way(one: AccountUser) -> str:
-    """Return how a user signs in, as one of WAYS. If the user has several devices, the strongest known one counts."""
-    if DeviceType.FIDO2 in one.types:
-        return WAYS[0]
-    if one.types - {DeviceType.SMS}:
-        return WAYS[1]
-    if one.types:
-        return WAYS[3]
-    return WAYS[2] if one.mfa else WAYS[4]

@@ -87,7 +87,7 @@ def _lets_people_administer(role: Entity, scene: Scene) -> tuple[bool | None, st
     if not flaw and not any(kind != "Service" for kind, _ in principals_let_in(trust_text(role), WITH_MFA)):
         return False, ""
     admin = scene.administered[role.arn].admin
-    return (None if flaw and admin else admin), flaw or entity_policies(role, scene.snapshot).why or UNJUDGED
+    return (None if flaw and admin else admin), flaw or entity_policies(role, scene.snapshot.policies).why or UNJUDGED
 
 
 @audit_rule(

@@ -2,30 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from mfa_kit.break_glass.manifest import Manifest
 from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.models import GlassAction
 from mfa_kit.core.timestamps import iso_time
 
 DAY = 86400.0
 # An identity must pass a drill at least this often, in seconds.
 DRILL_EVERY = 180 * DAY
-
-
-class GlassAction(StrEnum):
-    """What was done with a break-glass identity, as the ledger stores it.
-
-    SEALED: its files were written for a group of custodians. ROTATED: all backups were re-encrypted to it. PASSED: a
-    custodian removed one layer of a file.
-    """
-
-    SEALED = "sealed"
-    OPENED = "opened"
-    PASSED = "passed"
-    DRILLED = "drilled"
-    FAILED = "drill failed"
-    ROTATED = "rotated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

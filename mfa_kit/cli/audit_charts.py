@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from mfa_kit.audit.overview import WAYS
+from mfa_kit.account.account_users import WAYS
 from mfa_kit.cli.html.chart import Bar, bar_chart
 from mfa_kit.cli.html.shell import Tone, html_mark
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
-from mfa_kit.audit.overview import sign_in_way
 from mfa_kit.cli.audit_charts import TONES, audit_figure, audit_mark, sign_in_chart
 from mfa_kit.cli.html.chart import Bar, bar_chart, ring
 from mfa_kit.cli.html.shell import html_page, html_table, html_text, html_time, html_words
@@ -78,7 +77,7 @@ def _by_severity(answers: Sequence[RuleAnswer]) -> str:
 
 def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:
     """Yield the HTML of the chart that shows how users with a console password sign in."""
-    ways = Counter(sign_in_way(one) for one in everybody if one.password)
+    ways = Counter(one.sign_in_way for one in everybody if one.password)
     total = sum(ways.values())
     yield "<h2>How users sign in</h2>"
     if not total:

@@ -87,6 +87,21 @@ class Purpose(StrEnum):
     ADD = "add"
 
 
+class GlassAction(StrEnum):
+    """What was done with a break-glass identity, as the ledger stores it.
+
+    SEALED: its files were written for a group of custodians. ROTATED: all backups were re-encrypted to it. PASSED: a
+    custodian removed one layer of a file.
+    """
+
+    SEALED = "sealed"
+    OPENED = "opened"
+    PASSED = "passed"
+    DRILLED = "drilled"
+    FAILED = "drill failed"
+    ROTATED = "rotated"
+
+
 class Reached(StrEnum):
     """How far a run has progressed with one device. docs/formats.md has a diagram of the states."""
 

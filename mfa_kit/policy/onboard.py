@@ -209,7 +209,7 @@ def _administering(everybody: Sequence[AccountUser], snapshot: Snapshot) -> str 
     groups = {one.name: one for one in snapshot.groups}
     names = [ADMINISTRATORS, *(name for one in everybody if one.admin and one.password for name in one.user.groups)]
     found = (groups[name] for name in names if name in groups)
-    able = (one.name for one in found if administers(somebody, entity_policies(one, snapshot)))
+    able = (one.name for one in found if administers(somebody, entity_policies(one, snapshot.policies)))
     return next(able, None)
 
 

@@ -14,10 +14,10 @@ from mfa_kit.backups.contents import Opened
 from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Group, set_of_file
 from mfa_kit.break_glass.manifest import FILE, Manifest
 from mfa_kit.break_glass.meeting import Meeting, hold
-from mfa_kit.break_glass.uses import GlassAction, Record, check_custodians
+from mfa_kit.break_glass.uses import Record, check_custodians
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import backup_name, run_id, run_time
+from mfa_kit.core.models import GlassAction, backup_name, run_id, run_time
 from mfa_kit.core.otp import Seed
 from mfa_kit.core.places import Place
 from mfa_kit.enrollment.phone import SECRET

@@ -16,9 +16,9 @@ from mfa_kit.break_glass.custodians import Custodian, Group
 from mfa_kit.break_glass.drilling import PhoneCheck, Tested, concerned, drill_backups
 from mfa_kit.break_glass.manifest import Manifest
 from mfa_kit.break_glass.rotating import plan_rotation
-from mfa_kit.break_glass.uses import GlassAction, Record, due, last
+from mfa_kit.break_glass.uses import Record, due, last
 from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
-from mfa_kit.core.models import Backup, backup_name
+from mfa_kit.core.models import Backup, GlassAction, backup_name
 from mfa_kit.core.places import Place
 from mfa_kit.wiring.backup import list_backups
 from mfa_kit.wiring.backup_opening import backup_reader, open_opener_with

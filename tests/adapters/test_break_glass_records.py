@@ -8,8 +8,9 @@ import pytest
 
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.break_glass.uses import GlassAction, Record
+from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.models import GlassAction
 from tests.ledgers import Place
 
 

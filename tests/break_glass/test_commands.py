@@ -11,7 +11,7 @@ import pytest
 from mfa_kit.adapters.files.glass_folder import alone
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.break_glass.uses import GlassAction
+from mfa_kit.core.models import GlassAction
 from tests import age_plugin_demo as demo
 from tests.backups.conftest import SEED
 from tests.backups.test_age_plugins import program_in

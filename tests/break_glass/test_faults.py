@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.adapters.ledger.ledger import Ledger
-from mfa_kit.break_glass.uses import GlassAction
+from mfa_kit.core.models import GlassAction
 from tests.backups.conftest import SEED
 from tests.break_glass.conftest import Desk, seed_in
 from tests.conftest import COUNTED

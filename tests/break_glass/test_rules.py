@@ -8,9 +8,9 @@ from mfa_kit.backups.exposure import KnownRecipients
 from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Group, set_of_file
 from mfa_kit.break_glass.manifest import Manifest
 from mfa_kit.break_glass.rotating import plan_rotation
-from mfa_kit.break_glass.uses import DAY, DRILL_EVERY, GlassAction, Record, check_custodians, due
+from mfa_kit.break_glass.uses import DAY, DRILL_EVERY, Record, check_custodians, due
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.models import Backup
+from mfa_kit.core.models import Backup, GlassAction
 from tests.backups.conftest import RUN
 from tests.conftest import ACCOUNT
 

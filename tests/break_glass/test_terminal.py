@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.break_glass.uses import GlassAction
-from mfa_kit.core.models import Backup
+from mfa_kit.core.models import Backup, GlassAction
 from tests.backups.conftest import SEED
 from tests.break_glass.conftest import Desk
 from tests.cheap_scrypt import cheap_scrypt, seal

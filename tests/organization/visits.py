@@ -3,8 +3,9 @@
 import random
 from collections import Counter
 
+from mfa_kit.account.account_users import WAYS
 from mfa_kit.audit.finding import RuleResult
-from mfa_kit.audit.overview import WAYS, AuditOverview
+from mfa_kit.audit.overview import AuditOverview
 from mfa_kit.audit.registry import RULES
 from mfa_kit.cli.organization.audited import Audited
 from mfa_kit.core.models import Caller

@@ -3,8 +3,9 @@
 import json
 
 from mfa_kit.adapters.ledger.tables import Tables
-from mfa_kit.break_glass.uses import GlassAction, Record
+from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.json_text import read_json
+from mfa_kit.core.models import GlassAction
 
 INSERT = """
     insert into break_glass (at, recipient, action, custodians, threshold, backups) values ($1, $2, $3, $4, $5, $6)

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from mfa_kit.adapters.ledger.tables import DamagedRow, SqlRow
-from mfa_kit.break_glass.uses import GlassAction
 from mfa_kit.core.json_text import JsonError, object_of, read_json
+from mfa_kit.core.models import GlassAction
 from mfa_kit.tokens.seeds import Factor, TokenVerdict
 
 

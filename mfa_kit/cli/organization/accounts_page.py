@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from mfa_kit.account.account_users import WAYS
 from mfa_kit.audit.finding import AuditRule, RuleResult, Severity
-from mfa_kit.audit.overview import WAYS, AuditOverview
+from mfa_kit.audit.overview import AuditOverview
 from mfa_kit.audit.registry import RULES
 from mfa_kit.cli.audit_charts import TONES, WAY_TONES, audit_figure, audit_mark, sign_in_chart
 from mfa_kit.cli.html.chart import Bar, bar_chart, ring
