@@ -152,9 +152,7 @@ class Unattended:
 
 
 def _unanswered(question: str) -> Declined:
-    return Declined(
-        f"an age plugin asks a question that needs an answer ({without_controls(question)})", "use a terminal"
-    )
+    return Declined(f"a plugin asks a question that needs an answer ({without_controls(question)})", "use a terminal")
 
 
 def check_program(program: Path) -> None:
