@@ -298,7 +298,8 @@ def _unassigned(stage: Stage) -> Words:
 def _work_in_accounts(stage: Stage) -> Words:
     """Work on a plan of the caller's own account as on those of several accounts."""
     file = stage.folder / "accounts.yml"
-    file.write_text(f"accounts:\n- account_id: '{ACCOUNT}'\n  name: own\n")
+    role = f"arn:aws:iam::{ACCOUNT}:role/unused"
+    file.write_text(f"accounts:\n- account_id: '{ACCOUNT}'\n  name: own\n  role: {role}\n")
     return ("rollout", "work", stage.planned(), "--accounts", file, "-r", stage.recipient)
 
 

@@ -5,7 +5,8 @@ import json
 import os
 import signal
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 
 import pytest
 
@@ -15,6 +16,7 @@ from mfa_kit.cli.rollout.account_results import state_of
 from mfa_kit.cli.rollout.account_work import AccountWork
 from mfa_kit.cli.rollout.turns import ATTEMPTS, SharedTurns
 from mfa_kit.core.errors import Throttled
+from mfa_kit.core.unforeseen import InternalError
 from mfa_kit.organization.accounts import OrgAccount
 from tests.rollout.team import ACCOUNTS, CREATE, ENABLE, USERS, Team, end, states
 
@@ -178,3 +180,21 @@ def test_an_account_that_throttles_is_given_back_a_few_times(monkeypatch: pytest
         shared.leave(work)
     assert Counter(each.account.id for each in seen) == {works[0].account.id: ATTEMPTS, works[1].account.id: 1}
     assert (state_of(works[0]), works[1].error) == ("failed", None)
+
+
+def test_an_account_whose_turn_cannot_be_found_out_is_tried_once() -> None:
+    """The worker would otherwise ask for its turn again and again, and never end."""
+    work = AccountWork(account=OrgAccount(id="000000000001", name=""), total=1)
+
+    def claim(_: AccountWork) -> AbstractContextManager[bool]:
+        raise LookupError
+
+    shared = SharedTurns(works=[work], claim=claim, look=lambda _: None, progress=StderrProgress(quiet=True))
+    seen = []
+    for each in islice(shared.todo(lambda: False), 2):
+        seen.append(each)
+        with pytest.raises(LookupError), shared.turn(each):
+            pytest.fail("it has no turn")
+        each.error = InternalError("internal error: LookupError", "report this")
+        shared.leave(each)
+    assert seen == [work]

@@ -121,12 +121,12 @@ class SharedTurns:
     def leave(self, work: AccountWork) -> None:
         """End the work in an account. If another attempt can succeed, any worker can make this attempt later."""
         number = work.account.id
-        if number in self._ours:
-            self._ours.discard(number)
-            if isinstance(work.error, PASSING) and self._tries[number] < ATTEMPTS:
-                self._due[number] = time.monotonic() + PAUSE
-            else:
-                self._closed.add(number)
+        ours, passing = number in self._ours, isinstance(work.error, PASSING)
+        self._ours.discard(number)
+        if ours and passing and self._tries[number] < ATTEMPTS:
+            self._due[number] = time.monotonic() + PAUSE
+        elif ours or (work.error and not passing):  # such an error may also come before this worker has its turn
+            self._closed.add(number)
         self._busy.discard(number)
 
     def _left(self) -> list[AccountWork]:
