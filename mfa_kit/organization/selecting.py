@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import ACCOUNT_ID
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
@@ -70,7 +71,9 @@ def _named(option: str, names: Sequence[str], listed: Sequence[OrgAccount]) -> s
             what = f"{option}: {len(matching)} accounts are named {name!r}: {ids}"
             wrong.append(UsageFault(what, f"give the ID: {option} {matching[0].id}"))
         else:
-            hint = nearest(name, names_of(listed)) or f"check the name; {count_of(len(listed), 'account')} are listed"
+            hint = (
+                nearest(name, names_of(listed)) or f"check {_kind(name)}; {count_of(len(listed), 'account')} are listed"
+            )
             wrong.append(UsageFault(f"{option}: there is no account {name!r}", hint))
     _raise_first(wrong)
     return found
@@ -99,13 +102,24 @@ def _raise_first(wrong: Sequence[UsageFault]) -> None:
         raise wrong[0]
 
 
+def _kind(given: str) -> str:
+    """Return what a text on the command line is that no account has: "the ID" or "the name"."""
+    return "the ID" if ACCOUNT_ID.fullmatch(given) else "the name"
+
+
 def names_of(accounts: Iterable[OrgAccount]) -> list[str]:
     """Return the names and IDs by which accounts can be chosen."""
     return [text for account in accounts for text in (account.name, account.id) if text]
 
 
 def nearest(given: str, known: Iterable[str]) -> str:
-    """Return a hint with the known text that is most similar to `given`, or "" if none is similar."""
+    """Return a hint with the known text that is most similar to `given`, or "" if none is similar.
+
+    A complete account ID gets no hint, because it may be right and belong to an account that was not selected. A
+    similar ID is then another account, in which no one wants to work.
+    """
+    if ACCOUNT_ID.fullmatch(given):
+        return ""
     lower = {text.lower(): text for text in known}
     close = get_close_matches(given.lower(), lower, n=1)
     return f"did you mean {lower[close[0]]!r}?" if close else ""

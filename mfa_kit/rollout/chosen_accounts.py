@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import ACCOUNT_ID
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.selecting import names_of, nearest
 from mfa_kit.rollout.roster_accounts import lost_zeros
@@ -35,6 +36,8 @@ class ChosenAccounts:
             if account.is_called(cell):
                 raise UsageFault(f"account {account.label} is {account.state}", "remove the row")
         hint = nearest(cell, names_of(self.chosen)) or f"check the ID or the name{lost_zeros(cell)}"
+        if ACCOUNT_ID.fullmatch(cell):
+            hint = "check the ID, or choose this account too, for example with --include"
         raise UsageFault(f"{cell[:80]!a} is not one of the chosen accounts", hint)
 
     def key(self, account: str | None) -> str | None:

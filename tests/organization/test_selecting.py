@@ -62,6 +62,7 @@ def test_unknown_names_are_errors_with_suggestions() -> None:
     """Each unknown name is reported. With a misspelled --exclude, a command would otherwise work in that account."""
     assert fault(AccountsChoice(exclude=("Prd",))) == ("--exclude: there is no account 'Prd'", "did you mean 'prod'?")
     assert fault(AccountsChoice(include=("00000000002",)))[1] == "did you mean '000000000002'?"
+    assert fault(AccountsChoice(include=("000000000099",)))[1] == "check the ID; 3 accounts are listed"
     assert fault(AccountsChoice(include=("x-ray",)))[1] == "check the name; 3 accounts are listed"
     assert fault(AccountsChoice(tags=("env:prd",))) == (
         "--account-tag: no account has the tag 'env:prd'",

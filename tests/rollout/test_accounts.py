@@ -198,6 +198,15 @@ def test_every_fault_of_a_row_s_account_is_named(accounts: Accounts) -> None:
     assert not accounts.index.exists()
 
 
+def test_a_row_of_an_account_that_is_not_chosen_gets_no_similar_id(accounts: Accounts) -> None:
+    """With the ID of another account, the user of the same name there would get the device."""
+    first, second = accounts.ids[:2]
+    done = accounts.plan(f"{first},alice,", f"{second},alice,", more=("--include", first))
+    assert done.code == 2
+    wanted = f"line 3, account: '{second}' is not one of the chosen accounts; check the ID, or choose this account too"
+    assert wanted in done.err, done.err
+
+
 def test_plan_and_status_need_only_the_role_that_reads(accounts: Accounts) -> None:
     """They assume it by default. The template of `policy org-role` allows all their calls."""
     since = len(accounts.lab.calls)
