@@ -748,6 +748,14 @@ def test_dry_runs_write_nothing(accounts: Accounts) -> None:
     assert not (accounts.folder / "index-results").exists()
 
 
+def test_a_dry_run_shows_accounts_without_a_run_as_not_started(accounts: Accounts) -> None:
+    """Nothing was tried in them, so nothing failed."""
+    assert accounts.plan().code == 0
+    done = accounts.apply("--dry-run", "--output", "jsonl")
+    states = [row["state"] for row in rows(done) if "state" in row]
+    assert (done.code, states) == (0, ["not started"] * ACCOUNTS), done.out
+
+
 def test_the_results_of_another_index_are_not_replaced(accounts: Accounts) -> None:
     """Two indexes that differ in the extension of their names would have the same folder. Nothing begins."""
     first = accounts.ids[0]

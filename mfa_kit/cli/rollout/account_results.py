@@ -21,13 +21,18 @@ NOT_DONE = {*TO_RETRY, RowOutcome.NOT_STARTED}
 
 
 def state_of(work: AccountWork) -> str:
-    """Return the state of an account: skipped, failed, stopped, not started, partly done or done."""
+    """Return the state of an account: skipped, failed, stopped, not started, partly done or done.
+
+    In a dry run, an account is "not started" if no run began with any of its users.
+    """
     if work.why:
         return "skipped"
     if work.error:
         return "failed"
     if work.left:
         return "stopped" if work.tally else RowOutcome.NOT_STARTED
+    if work.found and all(result.outcome is RowOutcome.NOT_STARTED for result in work.found):
+        return RowOutcome.NOT_STARTED
     faulty = sum(result.outcome in NOT_DONE for result in work.found)
     if faulty:
         return "failed" if faulty == len(work.found) else "partly done"
