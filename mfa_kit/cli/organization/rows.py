@@ -42,12 +42,9 @@ def print_rows(
     with shared.visiting(organization, lambda account: read(organization.enter(account)), progress=progress) as visits:
         done = shared.in_order(visits)
     shared.report_unread(done, progress, home=organization.caller.account)
-    output.many(
-        form.schema,
-        [row for visit in done for row in _rows(visit, form.fields)],
-        empty=form.empty,
-        narrow=("account_name", *form.narrow, "state"),
-    )
+    rows = [row for visit in done for row in _rows(visit, form.fields)]
+    narrow = (*shared.account_columns(rows), *form.narrow, "state")
+    output.many(form.schema, rows, empty=form.empty, narrow=narrow)
     return done
 
 

@@ -1,7 +1,7 @@
 """Code for all commands that work in many accounts: progress, reports of unread accounts, and the exit code."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -51,6 +51,17 @@ def _with_skipped(organization: "Organization", visits: Iterable[Visit[T]]) -> I
 def account_cells(visit: Visit[T]) -> dict[str, str | None]:
     """Return the account's ID and name. They begin every row that a command prints when it works in many accounts."""
     return {"account": visit.account.id, "account_name": visit.account.name or None}
+
+
+def account_columns(rows: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
+    """Return the columns that name the account in a narrow table of rows that begin with `account_cells`.
+
+    This is the name alone if each account has its own name. Otherwise it is also the ID, because Organizations allows
+    several accounts of one name, and an accounts file may omit names.
+    """
+    accounts = {(row["account"], row["account_name"]) for row in rows}
+    names = {name for _, name in accounts if name}
+    return ("account_name",) if len(names) == len(accounts) else ("account", "account_name")
 
 
 def state_of(visit: Visit[T]) -> str:

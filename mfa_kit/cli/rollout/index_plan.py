@@ -6,7 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 
-from mfa_kit.cli.organization.visits import account_cells, exit_code, in_order, report_unread, state_of, visiting
+from mfa_kit.cli.organization.visits import (
+    account_cells,
+    account_columns,
+    exit_code,
+    in_order,
+    report_unread,
+    state_of,
+    visiting,
+)
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.account_progress import AccountProgress
@@ -36,7 +44,7 @@ from mfa_kit.wiring.vault import open_vault
 
 ACTIONS = tuple(action.value for action in Action)
 SUMMARY = ("no_own_copy", "no_admin_backup", "keys_changed", "report_age_s", "api_calls", "estimated_s")
-NARROW = ("account_name", "state", *ACTIONS, "no_own_copy")
+NARROW = ("state", *ACTIONS, "no_own_copy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,5 +281,6 @@ def _show(head: ResultRow, rows: Sequence[ResultRow], *, output: Output) -> None
         case "csv":
             output.many("rollout-plan-account", rows, empty="")
         case _:
-            output.many("rollout-plan-account", rows, empty="no account has users to plan for", narrow=NARROW)
+            narrow = (*account_columns(rows), *NARROW)
+            output.many("rollout-plan-account", rows, empty="no account has users to plan for", narrow=narrow)
             output.one("rollout-plan-index", head)

@@ -6,6 +6,7 @@ from pathlib import Path
 from mfa_kit.cli.organization.visits import (
     UNKNOWN,
     account_cells,
+    account_columns,
     exit_code,
     in_order,
     report_unread,
@@ -93,12 +94,9 @@ def _print(
     if output.is_html:
         output.text(index_page(index, [_status(visit) for visit in visits], at=at, lab=lab))
     else:
-        output.many(
-            "rollout-status-account",
-            [row for visit in visits for row in _rows(visit, shared=shared)],
-            empty="the plans are empty",
-            narrow=("account_name", "user", "outcome", "cause", "reason", "computer"),
-        )
+        rows = [row for visit in visits for row in _rows(visit, shared=shared)]
+        narrow = (*account_columns(rows), "user", "outcome", "cause", "reason", "computer")
+        output.many("rollout-status-account", rows, empty="the plans are empty", narrow=narrow)
 
 
 def _rows(visit: Visit[list[RowResult]], *, shared: bool) -> Sequence[ResultRow]:
