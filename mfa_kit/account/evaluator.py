@@ -220,8 +220,15 @@ def _steps(a: str, b: str, *, same: bool) -> Iterator[tuple[int, int, str]]:
         yield from ((1, 0, ""), *([(0, 1, b)] if b else []))
     elif b == "*":
         yield from ((0, 1, ""), *([(1, 0, a)] if a else []))
-    elif a and b and (same or "?" in {a, b}):
-        yield 1, 1, b if a == "?" else a
+    elif both := _character_of_both(a, b, same=same):
+        yield 1, 1, both
+
+
+def _character_of_both(a: str, b: str, *, same: bool) -> str:
+    """Return the character of a text that the characters `a` and `b` of two patterns match, or "" if there is none."""
+    if not a or not b or not (same or "?" in {a, b}):
+        return ""
+    return b if a == "?" else a
 
 
 def _like_arn(wanted: str, value: str) -> bool:

@@ -6,6 +6,7 @@ Nothing in the account is changed.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Protocol, TypeVar
 
 from mfa_kit.account.account_users import AccountUser, account_users
@@ -294,9 +295,9 @@ def _updated(report: Credentials | None, now: Credentials) -> Credentials:
 
 def _joined(pages: Sequence[Details]) -> Details:
     return Details(
-        users=tuple(each for page in pages for each in page.users),
-        groups=tuple(each for page in pages for each in page.groups),
-        roles=tuple(each for page in pages for each in page.roles),
+        users=tuple(chain.from_iterable(page.users for page in pages)),
+        groups=tuple(chain.from_iterable(page.groups for page in pages)),
+        roles=tuple(chain.from_iterable(page.roles for page in pages)),
         policies={arn: text for page in pages for arn, text in page.policies.items()},
         other_versions={arn: texts for page in pages for arn, texts in page.other_versions.items()},
     )

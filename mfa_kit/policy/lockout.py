@@ -232,9 +232,6 @@ def _first_case(one: AccountUser, way: str, cases: Iterable[_Case], *, first: st
 def _console(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> UserAccess:
     usable = one.types - {DeviceType.SMS}
     with_mfa, bare = _work(one, more, WITH_MFA), _work(one, more, NO_MFA)
-    what = "only a phone number, which AWS no longer accepts" if one.devices else "no MFA device"
-    change = _changes_first(one, snapshot)
-    denied = _judged(one, more, "iam:ChangePassword", one.user.arn) is Decision.EXPLICIT
     spared = one.mfa is False and bare.would is False
     cases: tuple[_Case, ...] = (
         (with_mfa.would is True and not spared, AccessState.LOCKED, NOTHING),
@@ -245,6 +242,17 @@ def _console(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> Use
         (not bare.would, AccessState.FINE, f"signs in with {', '.join(sorted(usable))}"),
         (len(one.devices) == 1 and bool(usable), AccessState.RISKS, _single(one)),
         (bool(usable), AccessState.FINE, f"signs in with {', '.join(sorted(usable))}"),
+        *_without_device(one, more, snapshot),
+    )
+    return _first_case(one, "console", cases, first=MEND if with_mfa.would else _enroll(one), already=bare.does)
+
+
+def _without_device(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> tuple[_Case, ...]:
+    """Return the cases of a user whose policies require MFA, but who has no device that AWS accepts."""
+    what = "only a phone number, which AWS no longer accepts" if one.devices else "no MFA device"
+    change = _changes_first(one, snapshot)
+    denied = _judged(one, more, "iam:ChangePassword", one.user.arn) is Decision.EXPLICIT
+    return (
         (one.mfa is not False and not one.devices, AccessState.UNKNOWN, UNREAD),
         (change is None, AccessState.UNKNOWN, f"{what}; whether the password must be changed could not be read"),
         (
@@ -260,7 +268,6 @@ def _console(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> Use
         ),
         (True, AccessState.LOCKED, f"{what}, and cannot enroll a device"),
     )
-    return _first_case(one, "console", cases, first=MEND if with_mfa.would else _enroll(one), already=bare.does)
 
 
 def _unjudged(one: AccountUser) -> str:
@@ -305,6 +312,10 @@ def _may_enroll(one: AccountUser, more: tuple[str, ...], context: RequestContext
     return all(_judged(one, more, action, on, context) is Decision.ALLOW for action, on in own)
 
 
+def _session_or_device(one: AccountUser, session: Decision) -> str:
+    return SESSION if session is Decision.EXPLICIT else _enroll(one)
+
+
 def _keys(one: AccountUser, more: tuple[str, ...]) -> UserAccess:
     with_mfa, bare = _work(one, more, WITH_MFA), _work(one, more, PLAIN_KEYS)
     session = _judged(one, more, "sts:GetSessionToken", "*", PLAIN_KEYS)
@@ -341,7 +352,7 @@ def _keys(one: AccountUser, more: tuple[str, ...]) -> UserAccess:
         (one.mfa is not False and not one.devices, AccessState.UNKNOWN, UNREAD),
         (True, AccessState.LOCKED, f"no device that shows codes{unused}"),
     )
-    first = ROLE if is_program else SESSION if session is Decision.EXPLICIT else _enroll(one)
+    first = ROLE if is_program else _session_or_device(one, session)
     return _first_case(one, "access keys", cases, first=MEND if with_mfa.would else first, already=bare.does)
 
 
