@@ -3,7 +3,7 @@
 A fact that could not be read is None (unknown), never True or False.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mfa_kit.account.entity_policies import EntityPolicies, about, entity_policies
@@ -95,10 +95,7 @@ def account_users(snapshot: Snapshot, administered: Mapping[str, Administration]
     """
     groups = {group.name: group for group in snapshot.groups}
     found = administrations(snapshot) if administered is None else administered
-    virtual: dict[str, list[Device]] = {}
-    for device in snapshot.virtual:
-        if device.user is not None:
-            virtual.setdefault(device.user, []).append(device)
+    virtual = _devices_by_user(snapshot.virtual)
 
     def account_user(user: Entity) -> AccountUser:
         row = snapshot.report.users.get(user.name) if snapshot.report else None
@@ -116,6 +113,14 @@ def account_users(snapshot: Snapshot, administered: Mapping[str, Administration]
         )
 
     return [account_user(user) for user in snapshot.users]
+
+
+def _devices_by_user(devices: Iterable[Device]) -> dict[str, list[Device]]:
+    found: dict[str, list[Device]] = {}
+    for device in devices:
+        if device.user is not None:
+            found.setdefault(device.user, []).append(device)
+    return found
 
 
 def _has_mfa(row: Credentials | None, devices: tuple[Device, ...], *, complete: bool) -> bool | None:

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from mfa_kit.account.account_users import AccountUser, account_users
-from mfa_kit.account.escalation import Administration, administrations
-from mfa_kit.account.snapshot import Part, Snapshot
+if TYPE_CHECKING:
+    from mfa_kit.account.account_users import AccountUser
+    from mfa_kit.account.escalation import Administration
+    from mfa_kit.account.snapshot import Part, Snapshot
 
 DAY = 86400.0
 
@@ -95,16 +97,10 @@ class Scene:
     `administered` says for each user and role, by ARN, whether it administers the account.
     """
 
-    snapshot: Snapshot
-    users: list[AccountUser]
-    administered: Mapping[str, Administration]
+    snapshot: "Snapshot"
+    users: "list[AccountUser]"
+    administered: "Mapping[str, Administration]"
     limits: Limits
-
-    @classmethod
-    def of(cls, snapshot: Snapshot, limits: Limits) -> "Scene":
-        """Return the input of rules for a snapshot. The users are computed here once, for all rules."""
-        found = administrations(snapshot)
-        return cls(snapshot=snapshot, users=account_users(snapshot, found), administered=found, limits=limits)
 
     def days(self, at: float) -> int:
         """Return the number of whole days from the Unix time `at` to the snapshot."""
@@ -127,7 +123,7 @@ class AuditRule:
     title: str
     severity: Severity
     references: tuple[str, ...]
-    needs: tuple[Part, ...]
+    needs: "tuple[Part, ...]"
     look: RuleBody
 
 
@@ -146,7 +142,7 @@ class RuleAnswer:
 
 
 def audit_rule(
-    name: str, severity: Severity, title: str, *, needs: tuple[Part, ...], references: tuple[str, ...] = ()
+    name: str, severity: Severity, title: str, *, needs: "tuple[Part, ...]", references: tuple[str, ...] = ()
 ) -> Callable[[RuleBody], AuditRule]:
     """Return a decorator that turns a function into an AuditRule. `name` is the ID of the rule, such as `root.mfa`."""
     return lambda look: AuditRule(

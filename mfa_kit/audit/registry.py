@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+from mfa_kit.account.account_users import account_users
+from mfa_kit.account.escalation import administrations
 from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.audit import devices, rights, root, users
+from mfa_kit.audit import devices, rights, root
+from mfa_kit.audit import users as user_rules
 from mfa_kit.audit.finding import AuditRule, Limits, RuleAnswer, RuleResult, Scene, Severity, answer_rule
 from mfa_kit.core.errors import UsageFault
 
@@ -14,18 +17,18 @@ RULES: tuple[AuditRule, ...] = (
     root.root_use,
     root.root_central,
     root.root_credentials,
-    users.admins_exist,
-    users.admins_mfa,
-    users.admins_phishing,
-    users.admins_spare,
-    users.users_mfa,
-    users.users_sms,
-    users.users_fido_keys,
-    users.users_unused,
-    users.users_old_keys,
-    users.users_service,
-    users.users_direct,
-    users.users_groupless,
+    user_rules.admins_exist,
+    user_rules.admins_mfa,
+    user_rules.admins_phishing,
+    user_rules.admins_spare,
+    user_rules.users_mfa,
+    user_rules.users_sms,
+    user_rules.users_fido_keys,
+    user_rules.users_unused,
+    user_rules.users_old_keys,
+    user_rules.users_service,
+    user_rules.users_direct,
+    user_rules.users_groupless,
     rights.groups_enforcement,
     rights.roles_trust,
     rights.roles_ec2,
@@ -55,7 +58,9 @@ def _is_named(rule: AuditRule, name: str) -> bool:
 
 def audit_snapshot(snapshot: Snapshot, rules: Sequence[AuditRule], limits: Limits) -> list[RuleAnswer]:
     """Return the answers of the rules: failures first, then unknown results, then all others, each by severity."""
-    scene = Scene.of(snapshot, limits)
+    administered = administrations(snapshot)
+    users = account_users(snapshot, administered)  # once, for all rules
+    scene = Scene(snapshot=snapshot, users=users, administered=administered, limits=limits)
     order = list(RuleResult)
     return sorted(
         (answer_rule(rule, scene) for rule in rules),

@@ -82,10 +82,7 @@ class OathKeys:
 
         Raise UsageFault if the libraries for OATH keys are not installed.
         """
-        _adapter()
-        from mfa_kit.adapters.oath import pcsc
-
-        return pcsc.reader_states()
+        return _adapter().state()
 
     def choose(self, wanted: str | None) -> OathKey:
         """Return the key whose serial, reader or identity is `wanted`, or the only key if `wanted` is None.

@@ -5,9 +5,9 @@ from mfa_kit.core.otp import KeyUri, Png, Seed, Symbol
 
 def draw(seed: Seed, device: str, account: str) -> Symbol:
     """Return the QR code of a device's secret as text for a terminal, drawn in half-block characters."""
-    from mfa_kit.qr_codes import key_uri, symbol
+    from mfa_kit.qr_codes.device_symbol import device_symbol
 
-    return symbol.blocks(key_uri.short_otpauth(seed, device=device, account=account))
+    return device_symbol(seed, device, account)
 
 
 def draw_picture(uri: KeyUri) -> Png:

@@ -143,13 +143,12 @@ class SecurityKeys:
         Yield None if there is no metadata. Raise UsageFault for a root certificate without a BLOB.
         """
         from mfa_kit.adapters.metadata import index
-        from mfa_kit.adapters.metadata.blob import read_certificate
 
         blob, root = self._metadata_files()
         if root and not blob:
             raise UsageFault("--mds-root needs a metadata BLOB", "add --mds FILE")
         cache, tell = home() / "cache", self._settings.progress.note
-        anchor = read_certificate(root) if root else None
+        anchor = index.read_certificate(root) if root else None
         opened = (
             index.open_signed(
                 blob,

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
 from mfa_kit.adapters.files.backup_names import encoded, find_backups
 from mfa_kit.adapters.files.identities import LARGEST, read_identities, unlock_identity
+from mfa_kit.adapters.files.local_store import LOCAL
 from mfa_kit.adapters.files.private_files import write_new
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.core.errors import IntegrityFault, UsageFault
@@ -546,14 +547,14 @@ def test_backups_are_found_by_their_paths(vault: AgeFiles, tmp_path: Path) -> No
     folder = tmp_path / "backups" / "000000000000" / "bob"
     (folder / "notes.png.age").touch()
     (folder / f"link-{RUN}.png.age").symlink_to(folder / f"bob-{RUN}.png.age")
-    found = list(find_backups(tmp_path / "backups"))
+    found = list(find_backups(tmp_path / "backups", LOCAL))
     assert [(each.user, each.device) for each in found] == [
         ("Alice", "my.Phone"),
         ("Alice", "my-phone-2"),
         ("bob", "bob"),
     ]
     assert {(each.account, each.run, each.made) for each in found} == {("000000000000", RUN, 1795564800.0)}
-    assert list(find_backups(tmp_path / "nowhere")) == []
+    assert list(find_backups(tmp_path / "nowhere", LOCAL)) == []
 
 
 @pytest.mark.usefixtures("open_umask")

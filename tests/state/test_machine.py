@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.files.backup_names import find_backups
+from mfa_kit.adapters.files.local_store import LOCAL
 from mfa_kit.core import otp
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Reached
@@ -100,7 +101,7 @@ class Desks(RuleBasedStateMachine):
             assert {self.lab.assigned(serial) for serial in self.serials(user)} == {user}
         for home in ("one", "two"):
             with ledger_of(self.folder / home) as ledger:
-                for backup in find_backups(self.folder / home / "backups"):
+                for backup in find_backups(self.folder / home / "backups", LOCAL):
                     entry = ledger.find(f"{ARN}{backup.device}", run=backup.run)
                     assert entry is not None
                     assert entry.reached is Reached.CONFIRMED, "a backup of a device that is gone"
@@ -130,7 +131,7 @@ class Desks(RuleBasedStateMachine):
         """
         found: dict[str, list[Seed]] = {}
         for home in ("one", "two"):
-            for backup in find_backups(self.folder / home / "backups"):
+            for backup in find_backups(self.folder / home / "backups", LOCAL):
                 if backup.user == user:
                     picture = open_backup(backup.path, Secret([IDENTITY]))
                     found.setdefault(f"{ARN}{backup.device}", []).append(key_uri.seed_of(symbol.read(picture)))

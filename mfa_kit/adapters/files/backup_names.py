@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote
 
-from mfa_kit.adapters.files.local_store import LOCAL
 from mfa_kit.adapters.files.stores import Stores
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, run_time
@@ -46,7 +45,7 @@ def backup_at(path: Place) -> Backup | None:
     return Backup(account=account, user=user, device=unquote(name["device"]), run=name["run"], path=path)
 
 
-def find_backups(folder: Place, stores: Stores = LOCAL) -> Iterator[Backup]:
+def find_backups(folder: Place, stores: Stores) -> Iterator[Backup]:
     """Yield the backups below a folder, sorted by account and user. Files with other names are skipped."""
     for path in stores.folder(folder).files():
         if backup := backup_at(path):

@@ -27,6 +27,7 @@ from mfa_kit.adapters.metadata.blob import (
     read_octets,
     verified_payload,
 )
+from mfa_kit.adapters.metadata.blob import read_certificate as read_certificate  # noqa: PLC0414 - wiring takes it from here
 from mfa_kit.adapters.metadata.chain import GARBLED, LONGEST_CHAIN, Unchained, sha256, verify_chain
 from mfa_kit.adapters.metadata.entries import published_model
 from mfa_kit.adapters.metadata.numbers import check_number

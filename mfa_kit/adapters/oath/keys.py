@@ -8,7 +8,7 @@ from smartcard.Exceptions import NoCardException
 
 from mfa_kit.adapters.oath.applet import Applet, read_device_info
 from mfa_kit.adapters.oath.deadline import DeadlineThread
-from mfa_kit.adapters.oath.pcsc import SCARD, Wire, card_faults, reader_names
+from mfa_kit.adapters.oath.pcsc import SCARD, Wire, card_faults, reader_names, reader_states
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import without_controls
@@ -28,6 +28,11 @@ class Keys:
         self._say, self._password = say, password
         self._access: dict[str, Secret[bytes]] = {}
         self.seen: dict[str, OathKey] = {}
+
+    @staticmethod
+    def state() -> object:
+        """Return a value that changes when a card is inserted or removed. Does not access the cards."""
+        return reader_states()
 
     def look(self) -> tuple[list[OathKey], list[DeviceFault]]:
         """Return the keys that respond, and a fault for each other key. An empty reader is not a fault."""
