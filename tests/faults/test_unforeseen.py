@@ -73,7 +73,7 @@ NOT_RAISED: dict[str, Sequence[str]] = {
         *("AccountFolders.began of FoldersOnDisk", "AccountFolders.begin of FoldersOnDisk"),
         *("AccountFolders.snapshot of FoldersOnDisk", "AccountFolders.write of FoldersOnDisk"),
         *("AccountFolders.write_file of FoldersOnDisk", "LiveProgress.showing of AccountProgress"),
-        *("Progress.alert of AccountProgress", "Progress.note of AccountProgress"),
+        "Progress.alert of AccountProgress",
         *("RosterAccounts.find of ChosenAccounts", "RosterAccounts.key of ChosenAccounts"),
     ),
     "only commands for many accounts use it, and `work` has SharedTurns instead": (

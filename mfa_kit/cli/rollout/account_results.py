@@ -10,6 +10,7 @@ from mfa_kit.cli.rollout.tally import FAULTY, TO_RETRY, outcome_name, result_row
 from mfa_kit.core.errors import AwsFault, IntegrityFault, Lockout
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.text import count_of
+from mfa_kit.core.unforeseen import InternalError
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
@@ -187,7 +188,8 @@ def _raise_if_none_worked(works: Sequence[AccountWork]) -> None:
     errors = [work.error for work in works if work.error]
     if not errors or len(errors) < len(works):
         return
-    kinds = {type(work.error) if work.tally and work.error else AwsFault for work in works}
+    known = [work.error if work.tally or isinstance(work.error, InternalError) else None for work in works]
+    kinds = {type(error) if error else AwsFault for error in known}
     kind = kinds.pop() if len(kinds) == 1 else AwsFault
     first = works[0]
     what = f"all accounts failed; {first.account.label}: {errors[0]}" if len(works) > 1 else str(errors[0])
