@@ -1,4 +1,4 @@
-"""The client of a running lab's control endpoint, for the commands `mfa-kit lab ...`."""
+"""The client of a running lab's control endpoint, for the commands of `mfa-kit lab`."""
 
 import json
 import urllib.error

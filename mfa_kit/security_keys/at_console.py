@@ -70,7 +70,7 @@ class AtConsole:
         raise AssertionError("a security key gives no codes")
 
     def reach(self, entry: Entry) -> None:
-        """Check nothing, because a removal does not need the key: mfa-kit stores nothing on it."""
+        """Check nothing, because a removal does not need the key, on which nothing was stored."""
 
     def remove(self, entry: Entry) -> None:
         """Do nothing, because mfa-kit stores nothing on the key."""

@@ -71,6 +71,13 @@ WORDS = {
     "backup restore": "backup restore {backup} -i {identity} --to oath",
     "backup show": "backup show {backup} -i {identity} -o shown.png",
     "backup verify": "backup verify {backup} -i {identity}",
+    "break-glass create": "break-glass create --threshold 1 --custodian ann={recipient} --dir second",
+    "break-glass custodians": "break-glass custodians --threshold 1 --custodian ann={recipient} -i {identity}",
+    "break-glass drill": "break-glass drill -i {identity}",
+    "break-glass open": "break-glass open --backup {backup} -i {identity}",
+    "break-glass pass": "break-glass pass {set} -i {identity} -o next.age",
+    "break-glass rotate": "break-glass rotate -i {identity}",
+    "break-glass status": "break-glass status",
     "ledger copy": "ledger copy --ledger host=127.0.0.1",
     "ledger export": "ledger export",
     "ledger grants": "ledger grants",
@@ -196,7 +203,7 @@ def desk(recipient: str, identity_file: Path, tmp_path_factory: pytest.TempPathF
             for name in ("bob", "cleo", "dan")
         ]
         (backup,) = (folder / "home" / "backups").glob("*/dan/*.png.age")
-        values["backup"] = str(backup)
+        values |= {"backup": str(backup), "set": "glass/set-01-ann.age"}
         done += [
             desk.run(line)
             for line in (
@@ -205,6 +212,7 @@ def desk(recipient: str, identity_file: Path, tmp_path_factory: pytest.TempPathF
                 "rollout plan oath.csv -o oath.json",
                 "rollout plan --only gus -o staged.json",
                 "token import seeds.csv",
+                "break-glass create --threshold 1 --custodian ann={recipient} --dir glass",
                 "rollout apply staged.json -r {recipient} --stage",
             )
         ]

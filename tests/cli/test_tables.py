@@ -85,6 +85,7 @@ ROWS: dict[str, dict[str, object]] = {
         "version": 328965, "status": ["FIPS140_CERTIFIED_L2", "FIDO_CERTIFIED_L1"], "attestation": ["basic_full"],
         "roots": 3,
     },
+    "break-glass-plan": {"file": "set-001-alice.van.der.berg-bob.age", "custodians": [USER, "bob"], "octets": 920},
     "verify-fido2": {"check": "attestation chain", "result": "FAIL", "detail": SAID, "source": "WebAuthn L3, 6.5.2"},
     "verify-token-find": {"serial": "2308524500123", "clock": SAID, "offset_steps": -4, "offset_s": -120},
 }  # fmt: skip
