@@ -32,6 +32,7 @@ SECRET = {
 # Options that have such a word in their name or metavar but take no secret, with the reason.
 NO_SECRET = {
     "--key": "the serial number, the reader or the node of a key that is plugged in",
+    "--custodian": "the name and the public key of a custodian",
     "--lost": "the serial number of a key that is gone",
 }
 # A value of these types is not a secret: a number, a fixed word, a duration, or the place of a file.
