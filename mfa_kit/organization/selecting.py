@@ -19,11 +19,12 @@ SHOWN = 10
 class AccountSelection:
     """The accounts to work in (`chosen`), and the selected accounts that are skipped because they are not active.
 
-    Each account in `chosen` has a role or a profile.
+    Each account in `chosen` has a role or a profile. `others` are the listed accounts that were not selected.
     """
 
     chosen: tuple[OrgAccount, ...]
     skipped: tuple[OrgAccount, ...]
+    others: tuple[OrgAccount, ...] = ()
 
 
 def select_accounts(accounts: Iterable[OrgAccount], choice: AccountsChoice) -> AccountSelection:
@@ -45,7 +46,9 @@ def select_accounts(accounts: Iterable[OrgAccount], choice: AccountsChoice) -> A
             f"{count_of(len(unclear), 'account')} without a role: {labels(unclear)}",
             "name the role to assume: --role-name NAME",
         )
-    return AccountSelection(tuple(chosen), tuple(skipped))
+    selected_ids = {account.id for account in selected}
+    others = tuple(account for account in listed if account.id not in selected_ids)
+    return AccountSelection(tuple(chosen), tuple(skipped), others)
 
 
 def _matching(listed: Sequence[OrgAccount], choice: AccountsChoice) -> list[OrgAccount]:

@@ -12,10 +12,14 @@ from mfa_kit.rollout.roster_accounts import lost_zeros
 
 @dataclass(frozen=True, slots=True)
 class ChosenAccounts:
-    """The accounts that --accounts or --org chose. `skipped` are selected accounts that cannot be used now."""
+    """The accounts that --accounts or --org chose.
+
+    `skipped` are selected accounts that cannot be used now, and `others` are the accounts that were not selected.
+    """
 
     chosen: Sequence[OrgAccount]
     skipped: Sequence[OrgAccount] = ()
+    others: Sequence[OrgAccount] = ()
 
     def find(self, cell: str) -> str:
         """Return the ID of the chosen account whose ID or name is in the cell.
@@ -36,8 +40,9 @@ class ChosenAccounts:
             if account.is_called(cell):
                 raise UsageFault(f"account {account.label} is {account.state}", "remove the row")
         hint = nearest(cell, names_of(self.chosen)) or f"check the ID or the name{lost_zeros(cell)}"
-        if ACCOUNT_ID.fullmatch(cell):
-            hint = "check the ID, or choose this account too, for example with --include"
+        # Another account with a similar ID or name is not suggested, because its users would be enrolled instead.
+        if ACCOUNT_ID.fullmatch(cell) or any(account.is_called(cell) for account in self.others):
+            hint = "check the ID or the name, or choose this account too, for example with --include"
         raise UsageFault(f"{cell[:80]!a} is not one of the chosen accounts", hint)
 
     def key(self, account: str | None) -> str | None:

@@ -109,7 +109,9 @@ def _read_planned(path: Path, account: PlannedAccount, methods: Methods) -> Plan
     Raise UsageFault if the plan has changed since the index was written, or if it is for another account.
     """
     file = path.parent / account.plan
-    text, digest = read_reviewed(file, expected=())
+    text, digest = read_reviewed(
+        file, expected=(), hint=f"restore {file.parent}, in which the plans of {path} are, or plan again"
+    )
     if digest != account.sha256:
         raise UsageFault(
             f"{file} has changed since {path} was written: its SHA-256 is {digest}", "plan again, and review the plans"

@@ -198,13 +198,15 @@ def test_every_fault_of_a_row_s_account_is_named(accounts: Accounts) -> None:
     assert not accounts.index.exists()
 
 
-def test_a_row_of_an_account_that_is_not_chosen_gets_no_similar_id(accounts: Accounts) -> None:
-    """With the ID of another account, the user of the same name there would get the device."""
+def test_for_an_account_that_is_not_chosen_no_similar_one_is_suggested(accounts: Accounts) -> None:
+    """With the ID or the name of another account, the user of the same name there would get the device."""
     first, second = accounts.ids[:2]
     done = accounts.plan(f"{first},alice,", f"{second},alice,", more=("--include", first))
     assert done.code == 2
-    wanted = f"line 3, account: '{second}' is not one of the chosen accounts; check the ID, or choose this account too"
-    assert wanted in done.err, done.err
+    hint = "check the ID or the name, or choose this account too"
+    assert f"line 3, account: '{second}' is not one of the chosen accounts; {hint}" in done.err, done.err
+    named = accounts.plan(f"{first},alice,", "member-002,alice,", more=("--include", first))
+    assert f"line 3, account: 'member-002' is not one of the chosen accounts; {hint}" in named.err, named.err
 
 
 def test_plan_and_status_need_only_the_role_that_reads(accounts: Accounts) -> None:
@@ -692,6 +694,16 @@ def test_undo_removes_the_devices_of_all_runs_of_an_index(accounts: Accounts) ->
     assert [len(accounts.enrolled(number)) for number in accounts.ids] == [0] * ACCOUNTS
     again = accounts.desk.run(*undo)
     assert (again.code, "has no device in these accounts" in again.err) == (2, True)
+
+
+def test_a_missing_plan_of_an_index_is_not_to_be_created(accounts: Accounts) -> None:
+    """The hint names the folder of the plans, because a plan that is created now has another SHA-256."""
+    assert accounts.plan().code == 0
+    missing = accounts.plan_of(accounts.ids[1])
+    missing.unlink()
+    done = accounts.apply()
+    assert (done.code, f"{missing} cannot be read: No such file or directory" in done.err) == (2, True), done.err
+    assert f"restore {missing.parent}, in which the plans of {accounts.index} are, or plan again" in done.err
 
 
 @pytest.mark.slow

@@ -145,5 +145,6 @@ def _writing(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise IntegrityFault(
-            f"{place} cannot be written: {error.strerror}", "check the free space, then run this again with --resume"
+            f"{place} cannot be written: {error.strerror}",
+            "check the folder and its free space, then run this again with --resume",
         ) from None

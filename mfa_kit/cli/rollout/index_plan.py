@@ -121,7 +121,7 @@ def plan_accounts(
         selection = rollouts.organization.selection
         rows = None
         if source.file:
-            known = ChosenAccounts(selection.chosen, selection.skipped)
+            known = ChosenAccounts(selection.chosen, selection.skipped, selection.others)
             rows = _by_account(
                 read_roster_rows(source.file, source.skip_bad, settings=settings, accounts=known), wish.only
             )
