@@ -332,6 +332,16 @@ def test_broken_json_has_a_place_and_a_next_step(tmp_path: Path) -> None:
     assert error.value.hint == "look for a missing comma, quotation mark or bracket in line 3 or the line before"
 
 
+@pytest.mark.parametrize("name", ["accounts.json", "accounts.yml"])
+def test_an_empty_file_is_called_empty(tmp_path: Path, name: str) -> None:
+    """The hint is the command that writes the file."""
+    path = tmp_path / name
+    path.write_text("\n")
+    with pytest.raises(UsageFault, match="the file is empty") as error:
+        read_accounts_file(path)
+    assert "mfa-kit accounts export -o FILE" in error.value.hint
+
+
 def test_a_tab_in_the_indentation_is_named(tmp_path: Path) -> None:
     """The hint names the tab, which is invisible in most editors. Other errors of YAML only have the line."""
     path = tmp_path / "accounts.yml"

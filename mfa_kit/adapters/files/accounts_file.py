@@ -42,13 +42,16 @@ def _text(path: Path) -> str:
             octets = file.read(LARGEST + 1)
         if len(octets) > LARGEST:
             raise UsageFault(f"the file is larger than {LARGEST >> 20} MB", "split it into several files")
-        return octets.decode("utf-8-sig")
+        text = octets.decode("utf-8-sig")
     except OSError as error:
         raise UsageFault(
             f"the file cannot be read: {error.strerror}", "give an accounts file that you can read"
         ) from None
     except UnicodeDecodeError:
         raise UsageFault("the file is not in UTF-8", "save it in UTF-8") from None
+    if not text.strip():
+        raise UsageFault("the file is empty", "write it from the organization: mfa-kit accounts export -o FILE")
+    return text
 
 
 def _parse(text: str, parse_yaml: ParseYaml, *, only_json: bool) -> tuple[object, Locate]:

@@ -114,7 +114,7 @@ def _refuse(path: Path | str, accounts: Sequence[OrgAccount]) -> None:
     if accounts:
         raise UsageFault(
             f"{path} has no plan for account {labels(accounts)}",
-            "leave the account out with --exclude, or plan again with rows for it",
+            "leave the account out, for example with --exclude, or plan again with rows for it",
         )
 
 
