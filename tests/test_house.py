@@ -35,7 +35,7 @@ REVEALS = {
     ("adapters/files/layers.py", "GlassIdentity.__init__"),
     ("adapters/files/layers.py", "GlassIdentity.keys"),
     ("adapters/files/layers.py", "GlassIdentity.sealed"),
-    ("adapters/files/layers.py", "keys_of"),
+    ("adapters/files/layers.py", "GlassIdentity.keys_with"),
     ("adapters/files/layers.py", "open_layers"),
     ("adapters/files/layers.py", "remove_layer"),
     ("adapters/files/layers.py", "remove_outer_layer"),

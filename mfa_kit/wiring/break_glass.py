@@ -9,6 +9,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files.backup_names import backup_at
+from mfa_kit.adapters.files.glass_folder import folders_beside, newest_folder, read_file, read_manifest, write_folder
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.backups.contents import Opened
 from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Group, set_of_file
@@ -84,8 +85,6 @@ def find_glass(settings: Settings, folder: Path | None) -> Glass:
     Raise UsageFault if there is none, and IntegrityFault if its manifest is damaged, or names other custodians than the
     ledger. A warning is printed if the ledger has nothing about it.
     """
-    from mfa_kit.adapters.files.glass_folder import newest_folder, read_manifest
-
     found = folder or newest_folder(base())
     if found is None or not found.is_dir():
         raise UsageFault(
@@ -108,8 +107,6 @@ def find_glass_of(settings: Settings, file: Place, folder: Path | None) -> Glass
     If the ledger names no such identity as a recipient of the backup, the default is the newest folder. The errors are
     those of `find_glass`.
     """
-    from mfa_kit.adapters.files.glass_folder import folders_beside, newest_folder
-
     if folder is None and (newest := newest_folder(base())):
         with open_ledger(settings) as ledger:
             seals = backup_records(ledger).seals()
@@ -123,11 +120,10 @@ def plan(group: Group) -> Mapping[CustodianSet, int]:
 
     The sizes are those of an identity that is thrown away. age adds some random octets, so other files differ a little.
     """
-    from mfa_kit.adapters.files.glass_folder import files_of
     from mfa_kit.adapters.files.layers import GlassIdentity
 
     identity = GlassIdentity.new()
-    files = files_of(Manifest(recipient=identity.recipient, made=time.time(), group=group), identity, open_plugins())
+    files = identity.files(Manifest(recipient=identity.recipient, made=time.time(), group=group), open_plugins())
     return {each: len(files[each.file]) for each in group.sets()}
 
 
@@ -145,8 +141,6 @@ def create(settings: Settings, group: Group, folder: Path | None) -> Glass:
 
 def new_folder(parent: Path) -> Path:
     """Return the path of a new folder, whose name is a run ID that is later than those of the others."""
-    from mfa_kit.adapters.files.glass_folder import newest_folder
-
     newest = newest_folder(parent)
     return parent / run_id(max(time.time(), run_time(newest.name) + 1 if newest else 0), os.urandom(4))
 
@@ -161,12 +155,10 @@ def write_glass(
     replaces: str | None = None,
 ) -> Glass:
     """Record the custodians of an identity, then write its folder. The other arguments are those of Manifest."""
-    from mfa_kit.adapters.files.glass_folder import files_of, write_folder
-
     manifest = Manifest(
         recipient=identity.recipient, made=int(time.time()), group=group, former=tuple(former), replaces=replaces
     )
-    files = files_of(manifest, identity, open_plugins(settings.interaction))
+    files = identity.files(manifest, open_plugins(settings.interaction))
     record(settings, manifest, GlassAction.SEALED, group.names)
     write_folder(folder.absolute(), files)
     return Glass(folder.absolute(), manifest)
@@ -197,8 +189,7 @@ def meet(glass: Glass, files: Sequence[Path], person: Interaction, *, only: Path
     custodians have already removed layers. Raise Declined if too few custodians came, UsageFault for an identity in
     `files` that does not help, and IntegrityFault if no file can be opened.
     """
-    from mfa_kit.adapters.files.glass_folder import open_set
-    from mfa_kit.adapters.files.layers import owner_test
+    from mfa_kit.adapters.files.layers import open_set, owner_test
 
     harden()
     manifest = glass.manifest
@@ -269,7 +260,6 @@ def pass_on(
     of no custodian of the set, or of the last one, whose layer is never removed into a file, and OthersSeal if the
     layer belongs to another custodian.
     """
-    from mfa_kit.adapters.files.glass_folder import read_file
     from mfa_kit.adapters.files.layers import owner_test, remove_outer_layer
 
     harden()

@@ -9,6 +9,7 @@ from shlex import quote
 from threading import Event
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.files.glass_folder import alone, folders_beside
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.backups.exposure import KnownRecipients, known_recipients
 from mfa_kit.backups.rekeying import Rekeyed
@@ -162,8 +163,7 @@ def rotate(
     If an earlier run was interrupted, continue it: `glass` is then the old folder or the new one. The new folder exists
     before the first backup is changed. The arguments are those of `meet` and of `rekey`, as are the errors.
     """
-    from mfa_kit.adapters.files.glass_folder import open_set
-    from mfa_kit.adapters.files.layers import GlassIdentity
+    from mfa_kit.adapters.files.layers import GlassIdentity, open_set
 
     with _rotation(settings, glass) as (old, begun):
         opened = meet(begun or old, files, settings.interaction)
@@ -189,8 +189,6 @@ def _rotation(settings: Settings, glass: Glass) -> Iterator[tuple[Glass, Glass |
     Raise UsageFault if the folder was rotated already, and IntegrityFault if another process is rotating it, or if the
     old folder of an unfinished rotation is missing.
     """
-    from mfa_kit.adapters.files.glass_folder import alone, folders_beside
-
     old = glass
     if _unfinished(settings, glass.manifest):
         earlier = [each for each in folders_beside(glass.folder) if each[1].recipient == glass.manifest.replaces]
@@ -220,8 +218,6 @@ def _reencrypt_all(
     counted: Callable[[Sequence[Backup]], Iterable[Backup]],
 ) -> Rekeyed:
     """Re-encrypt all backups of one identity to another one, which replaces it among their recipients."""
-    from mfa_kit.adapters.files.layers import keys_of
-
     total = Rekeyed()
     found = list_backups(settings, folder)
     if not found:
@@ -238,7 +234,7 @@ def _reencrypt_all(
         for recipients, members in groups.items():
             vault = open_age_files(settings, folder, read_recipients(recipients))
             done = reencrypt(
-                members, vault=vault, secrets=keys_of(before, after), ledger=ledger, until=until, counted=counted
+                members, vault=vault, secrets=before.keys_with(after), ledger=ledger, until=until, counted=counted
             )
             total.done += done.done
             total.already_done += done.already_done

@@ -8,7 +8,6 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files.glass_folder import files_of
 from mfa_kit.adapters.files.layers import GlassIdentity, open_layers
 from mfa_kit.break_glass.custodians import MOST_SETS, Custodian, Group
 from mfa_kit.break_glass.manifest import FILE, Manifest, parse_manifest
@@ -41,7 +40,7 @@ def test_m_custodians_open_each_file_and_m_minus_1_open_none(needed: int, many: 
     keys, custodians = people(many)
     identity = GlassIdentity.new()
     manifest = Manifest(recipient=identity.recipient, made=1.0, group=Group(needed, custodians))
-    files = files_of(manifest, identity)
+    files = identity.files(manifest)
     sets = manifest.group.sets()
     assert len(files) == len(sets) + 1 == comb(many, needed) + 1
     assert {each.names for each in sets} == set(combinations(manifest.group.names, needed))

@@ -5,28 +5,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mfa_kit.adapters.files.identities import LARGEST
-from mfa_kit.adapters.files.layers import GlassIdentity, open_layers
-from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins
-from mfa_kit.adapters.files.private_files import faults_of, hold
-from mfa_kit.break_glass.custodians import CustodianSet
+from mfa_kit.adapters.files.private_files import LARGEST, faults_of, hold
 from mfa_kit.break_glass.manifest import FILE, Manifest, parse_manifest
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import RUN
-from mfa_kit.core.otp import Secret
 from mfa_kit.disk import whole_files
 from mfa_kit.disk.folders import open_folder
 from mfa_kit.disk.whole_folders import create_whole_folder, is_partial
-
-
-def files_of(manifest: Manifest, identity: GlassIdentity, plugins: Plugins = NO_PLUGINS) -> Mapping[str, bytes]:
-    """Return the content of each file of a folder, by file name. `plugins` may run for the custodians' public keys.
-
-    Raise UsageFault if a public key cannot be used.
-    """
-    group = manifest.group
-    sets = {each.file: identity.sealed([group.key_of(name) for name in each.names], plugins) for each in group.sets()}
-    return {**sets, FILE: manifest.text().encode()}
 
 
 def write_folder(place: Path, files: Mapping[str, bytes]) -> None:
@@ -65,16 +50,6 @@ def folders_beside(folder: Path) -> list[tuple[Path, Manifest]]:
             with suppress(IntegrityFault):
                 found.append((each, read_manifest(each)))
     return sorted(found, key=lambda both: (both[1].made, both[0].name))
-
-
-def open_set(
-    file: Path, chosen: CustodianSet, keys: Mapping[str, Secret[list[Identity]]], *, recipient: str
-) -> GlassIdentity:
-    """Return the identity in the file of a set. `keys` has the private keys of its custodians by name.
-
-    Raise IntegrityFault if it cannot be decrypted with them, or is not the identity of the recipient.
-    """
-    return open_layers(read_file(file), [keys[name] for name in chosen.names], recipient=recipient, where=str(file))
 
 
 @contextmanager

@@ -14,15 +14,13 @@ import pyrage
 
 from mfa_kit.adapters.files.age_calls import contain_panics, without_armor, without_stderr
 from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins
-from mfa_kit.adapters.files.private_files import faults_of, hold, reason_of
+from mfa_kit.adapters.files.private_files import LARGEST, faults_of, hold, reason_of
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.disk import whole_files
 from mfa_kit.disk.folders import open_plain_folder
 
 MAGIC = b"age-encryption.org/v1"
-# An encrypted identity or QR code has a few kilobytes. A file with more than a megabyte is something else.
-LARGEST = 1 << 20
 # The header of a file that is encrypted with a passphrase has about 150 octets.
 LONGEST_HEADER = 4096
 

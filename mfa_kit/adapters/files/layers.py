@@ -3,16 +3,20 @@
 Each layer is an age file (age-encryption.org/v1), so `age -d -i FIRST | age -d -i SECOND` opens two layers.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import pyrage
 
 from mfa_kit.adapters.files.age_calls import contain_panics, without_armor
 from mfa_kit.adapters.files.agefile import NOT_FOR_US
-from mfa_kit.adapters.files.identities import LARGEST, MAGIC
+from mfa_kit.adapters.files.glass_folder import read_file
+from mfa_kit.adapters.files.identities import MAGIC
 from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins, PublicKey, decrypt, encrypt
+from mfa_kit.adapters.files.private_files import LARGEST
 from mfa_kit.adapters.files.recipients import parse_recipients
-from mfa_kit.break_glass.custodians import Custodian
+from mfa_kit.break_glass.custodians import Custodian, CustodianSet
+from mfa_kit.break_glass.manifest import FILE, Manifest
 from mfa_kit.core.errors import IntegrityFault, OthersSeal
 from mfa_kit.core.otp import Secret
 
@@ -48,10 +52,18 @@ class GlassIdentity:
             layers = encrypt(layers, [each])
         return layers
 
+    def keys_with(self, other: "GlassIdentity") -> Secret[list[Identity]]:
+        """Return this and another identity as a list of private keys."""
+        return Secret([*self.keys.reveal(), *other.keys.reveal()])
 
-def keys_of(*identities: GlassIdentity) -> Secret[list[Identity]]:
-    """Return several identities as a list of private keys."""
-    return Secret([key for each in identities for key in each.keys.reveal()])
+    def files(self, manifest: Manifest, plugins: Plugins = NO_PLUGINS) -> Mapping[str, bytes]:
+        """Return the content of each file of the folder that a manifest describes, by file name.
+
+        `plugins` may run for the custodians' public keys. Raise UsageFault if a public key cannot be used.
+        """
+        group = manifest.group
+        sets = {each.file: self.sealed([group.key_of(name) for name in each.names], plugins) for each in group.sets()}
+        return {**sets, FILE: manifest.text().encode()}
 
 
 def _public(key: str, plugins: Plugins) -> PublicKey:
@@ -107,6 +119,16 @@ def open_layers(sealed: bytes, keys: Iterable[Secret[list[Identity]]], *, recipi
     if found.recipient != recipient:
         raise other
     return found
+
+
+def open_set(
+    file: Path, chosen: CustodianSet, keys: Mapping[str, Secret[list[Identity]]], *, recipient: str
+) -> GlassIdentity:
+    """Return the identity in the file of a set. `keys` has the private keys of its custodians by name.
+
+    Raise IntegrityFault if it cannot be decrypted with them, or is not the identity of the recipient.
+    """
+    return open_layers(read_file(file), [keys[name] for name in chosen.names], recipient=recipient, where=str(file))
 
 
 def owner_test(

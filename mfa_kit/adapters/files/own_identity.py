@@ -11,9 +11,9 @@ from shlex import quote
 
 import pyrage
 
-from mfa_kit.adapters.files.identities import LARGEST, NewIdentity, read_identities, recipients_of
+from mfa_kit.adapters.files.identities import NewIdentity, read_identities, recipients_of
 from mfa_kit.adapters.files.plugins import Identity
-from mfa_kit.adapters.files.private_files import faults_of, write_new
+from mfa_kit.adapters.files.private_files import LARGEST, faults_of, write_new
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret

@@ -10,6 +10,9 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.disk import whole_files
 from mfa_kit.disk.folders import make_folder, open_plain_folder
 
+# An encrypted identity or QR code has a few kilobytes. A file with more than a megabyte is something else.
+LARGEST = 1 << 20
+
 
 def write_new(path: Path, data: whole_files.Content, *, folders: bool = False) -> None:
     """Write a new file with mode 0600, and sync it to disk. With `folders`, also create missing folders.
