@@ -315,7 +315,9 @@ def planted(mfa_kit: MfaKit, *, recipient: str, mode: int = 0o600) -> Path:
 
 
 @pytest.mark.usefixtures("cheap_passphrases")
-@pytest.mark.parametrize(("mode", "code", "said"), [(0o600, 5, "cannot decrypt what"), (0o622, 2, "other users")])
+@pytest.mark.parametrize(
+    ("mode", "code", "said"), [(0o600, 5, "cannot decrypt messages to"), (0o622, 2, "other users")]
+)
 def test_the_file_name_of_an_identity_is_not_trusted(
     mode: int, code: int, said: str, mfa_kit: MfaKit, user: str, recipient: str
 ) -> None:
