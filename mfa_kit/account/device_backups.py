@@ -1,4 +1,4 @@
-"""The backups of the devices that this computer made: where each is, and when it was last decrypted and last tested."""
+"""The backups of the devices that the ledger knows: where each is, and when it was last decrypted and last tested."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
@@ -13,7 +13,10 @@ class BackupHistory(Protocol):
     """The ledger's records about devices and their backups. Times are Unix seconds."""
 
     def confirmed_devices(self) -> set[str]:
-        """Return the serials of the devices that this computer created and then saw in IAM."""
+        """Return the serials of devices that mfa-kit created, or backed up, and then found in IAM.
+
+        If computers share the ledger, the devices of all of them are included.
+        """
         ...
 
     def last_opened(self) -> Mapping[str, float]:
@@ -35,7 +38,7 @@ class BackupHistory(Protocol):
 def device_backups(
     devices: Iterable[Device], *, journal: Journal, vault: Vault, records: BackupHistory
 ) -> tuple[DeviceBackup, ...]:
-    """Return a DeviceBackup for each given device that was created on this computer.
+    """Return a DeviceBackup for each given device that the ledger has, with its user.
 
     A device is left out if it is no longer assigned to the user for whom it was created.
     """

@@ -344,7 +344,8 @@ def _operator(operator: str) -> str:
 def _holds_without_key(operator: str) -> bool:
     """Whether a line of a Condition holds for a request without the line's condition key.
 
-    An absent key satisfies negated operators, ...IfExists and ForAllValues (IAM user guide, condition operators).
+    An absent key satisfies ...IfExists, ForAllValues, and negated operators without a quantifier (IAM user guide,
+    condition operators).
     """
     quantifier = operator.rpartition(":")[0]
     negated = _operator(operator) in NEGATED and not quantifier

@@ -104,7 +104,7 @@ class ConsoleWatch:
         try:
             found = desk.inventory.registered(user, device.serial)
         except MfaKitError as error:
-            warnings.append(f"IAM does not return the key's certifications: {error}")
+            warnings.append(f"the key's certifications cannot be read from IAM: {error}")
         try:
             warnings += missing_devices(user, desk.inventory.devices(user), keys=desk.inventory.active_keys(user))
         except MfaKitError as error:

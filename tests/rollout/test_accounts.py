@@ -729,8 +729,10 @@ def test_undo_counts_only_the_devices_that_it_can_remove(accounts: Accounts) -> 
     undo = accounts.command("undo", "--leave-without-mfa")
     dry = accounts.desk.run(*undo, "--dry-run")
     assert "1 device in 1 account would be removed" in dry.err
-    assert f"not removed: 1 device in account member-001 ({first}): the account is SUSPENDED" in dry.err
-    assert f"not removed: 1 device in account member-002 ({second}): the account is not listed any more" in dry.err
+    assert f"will not be removed: 1 device in account member-001 ({first}): the account is SUSPENDED" in dry.err
+    assert (
+        f"will not be removed: 1 device in account member-002 ({second}): the account is not listed any more" in dry.err
+    )
     assert accounts.desk.run(*undo, "--yes").code == 1
     assert [len(accounts.enrolled(number)) for number in (first, third)] == [1, 0]
     again = accounts.desk.run(*undo, "--yes")

@@ -14,7 +14,7 @@ SELECT = "select at, recipient, action, custodians, threshold, backups from brea
 
 
 class BreakGlassRecords:
-    """The records of all break-glass identities."""
+    """The ledger's records of what was done with break-glass identities, one for each use."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables

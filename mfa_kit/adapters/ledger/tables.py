@@ -35,7 +35,10 @@ class Tables(Protocol):
         ...
 
     def write_in_run(self, *changes: RowChange) -> None:
-        """Write rows, all of them or none. During a run they need not survive a power cut before the run's next row."""
+        """Write rows, all of them or none.
+
+        During a run, a power cut can lose them until `write` or `Ledger.record` next writes for the run.
+        """
         ...
 
 

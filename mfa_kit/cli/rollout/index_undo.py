@@ -124,7 +124,7 @@ def _confirm(path: Path, works: Sequence[AccountWork], *, settings: Settings) ->
     left = [work for work in works if work.why]
     for accounts, why in by_reason((work.account, work.why) for work in left):
         devices = count_of(sum(work.total for work in left if work.account in accounts), "device")
-        settings.progress.alert(f"not removed: {devices} in {accounts_in_words(accounts)}: {why}")
+        settings.progress.alert(f"will not be removed: {devices} in {accounts_in_words(accounts)}: {why}")
     usable = [work.total for work in works if not work.why]
     if not usable:
         raise UsageFault(

@@ -171,7 +171,7 @@ class StationSession:
             self._say_remove(step)
 
     def _claim(self, key: InsertedKey, watch: SlotWatch, intent: Intent) -> bool:
-        """Settle earlier attempts on a key, and return whether the user can have it.
+        """Settle (finish or undo) earlier attempts on a key, and return whether the user can have it.
 
         If another user has the key, print a message and return False.
         """
