@@ -48,12 +48,12 @@ class Page:
 
     @property
     def left(self) -> int:
-        """The number of columns before the messages."""
+        """The width in characters of the QR code and the gap beside it; 0 if the window has no room for the QR code."""
         return self.needs.columns - NARROWEST if self.needs.fits(self.window) else 0
 
     @property
     def width(self) -> int:
-        """The number of columns of the messages."""
+        """The width in characters of the text, which is to the right of the QR code."""
         return self.window.columns - self.left
 
     def rows(self) -> Secret[list[tuple[str, str]]]:

@@ -173,7 +173,8 @@ class MetadataSource:
     """The source of the metadata.
 
     `root` is the SHA-256 of the root certificate to which the signature of the metadata chains; None for unsigned
-    metadata. `models` counts the entries, and `passed_over` the entries that could not be read.
+    metadata. `models` is the number of models that were read, and `passed_over` the number of entries that could not be
+    read.
     """
 
     name: str

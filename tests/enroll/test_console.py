@@ -238,7 +238,7 @@ def test_unreadable_certifications_are_a_warning(at: AtDesk, lab: Lab, user: str
     assert made.registered
     assert made.registered.certifications == {}
     assert [line.partition(":")[0] for line in made.registered.warnings] == [
-        "IAM does not return the key's certifications",
+        "the key's certifications cannot be read from IAM",
         f"cannot check whether {user} has access keys",
     ]
 
