@@ -61,7 +61,7 @@ def _explain(error: BaseException, intent: Intent) -> BaseException:
             )
         case InvalidCode():
             return InvalidCode(
-                f"AWS rejected the codes of {intent.serial}, or the token itself",
+                f"AWS rejected the codes of {intent.serial}, or does not accept this token",
                 f"check that you are reading this token, and type each code as it is shown; {OTHER_MAKERS}",
             )
         case AwsFault() if type(error) in {AwsFault, InvalidValue}:

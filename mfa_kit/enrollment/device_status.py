@@ -40,7 +40,7 @@ class DeviceStatus:
         return recorders.devices.get((self.run or "", self.device.serial)) if self.device else None
 
     def made_for(self, recorders: Recorders) -> MadeBy | None:
-        """Return `made` for a journal that computers share, in which any of them may have recorded the device."""
+        """Return `made`, but ELSEWHERE instead of HERE if another computer that shares the journal made the device."""
         here = self.maker(recorders) == recorders.here
         return MadeBy.ELSEWHERE if self.made is MadeBy.HERE and not here else self.made
 

@@ -220,7 +220,7 @@ def retire(entry: Entry, *, purpose: Purpose, desk: Desk, may_stay: bool = True)
 
 
 def _revoked(entry: Entry, *, purpose: Purpose, desk: Desk) -> Revoked:
-    """Return the result of a revocation. If the device is lost, print the commands that end its sessions."""
+    """Return the result of a revocation. If the device is lost, print the commands that end the user's sessions."""
     ending = _note_session_commands(entry.intent.user, desk=desk) if purpose is Purpose.LOST else ()
     return Revoked(user=entry.intent.user, serial=entry.intent.serial, backup=entry.backup, end_sessions=ending)
 

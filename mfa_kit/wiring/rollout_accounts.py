@@ -118,7 +118,7 @@ class AccountRollouts:
 def open_account_rollouts(
     settings: Settings, methods: Methods, choice: AccountsChoice, *, vault: Vault, workers: int
 ) -> Iterator[AccountRollouts]:
-    """Open the caller's account and the ledger, select the accounts, and yield them as AccountRollouts.
+    """Open the caller's account and the ledger, and yield one AccountRollouts for all selected accounts.
 
     Raise UsageFault if no account is selected, and the errors of `connect`.
     """

@@ -338,7 +338,7 @@ def test_a_file_that_reads_back_differently_replaces_nothing(
         return opened
 
     monkeypatch.setattr(os, "fdopen", lying)
-    assert "does not contain what was written" in rekey(desk, "-i", old.file, "-r", new.recipient, code=5)["faults"][0]
+    assert "was not stored correctly, so" in rekey(desk, "-i", old.file, "-r", new.recipient, code=5)["faults"][0]
 
     def full(_number: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

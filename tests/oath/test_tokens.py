@@ -339,7 +339,7 @@ def test_resync_corrects_the_offset_of_a_token(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "code", "told"),
-    [(404, 3, "has no token with the serial"), (403, 4, ", or the token itself"), (400, 4, "does not exist")],
+    [(404, 3, "has no token with the serial"), (403, 4, ", or does not accept this token"), (400, 4, "does not exist")],
 )
 def test_each_error_for_an_unknown_token_is_explained(status: int, code: int, told: str, mfa_kit: MfaKit) -> None:
     """IAM's error is not documented, so the lab can return each possible one."""

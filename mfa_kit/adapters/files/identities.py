@@ -191,7 +191,10 @@ class UnlockedIdentity:
             partial = whole_files.partial_name(file.name)
             with whole_files.replacing_file(folder, file.name, sealed, partial=partial) as written:
                 if Secret(pyrage.passphrase.decrypt(written, passphrase.reveal())) != self.text:
-                    raise IntegrityFault(f"{file} does not contain what was written to it", "check the disk")
+                    raise IntegrityFault(
+                        f"the new version of {file} was not stored correctly, so {file} keeps its old passphrase",
+                        "check the disk",
+                    )
 
 
 def unlock_identity(file: Path, passphrase: Secret[str]) -> UnlockedIdentity:

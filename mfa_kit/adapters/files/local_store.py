@@ -97,7 +97,9 @@ class LocalFile:
             partial = whole_files.partial_name(path.name)
             with whole_files.replacing_file(folder, path.name, sealed, partial=partial) as written:
                 if written != sealed:
-                    raise IntegrityFault(f"{path} does not contain what was written to it", "check the disk")
+                    raise IntegrityFault(
+                        f"the new version of {path} was not stored correctly, so {path} is unchanged", "check the disk"
+                    )
                 found = check(written)
                 now = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
                 if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):

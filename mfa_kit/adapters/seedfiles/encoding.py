@@ -141,7 +141,7 @@ class _DecodedRow:
 
     @property
     def only(self) -> Encoding | None:
-        """The only encoding that the seed can have, or None if it can have both."""
+        """The only encoding that the seed can have. None if both or none fit, or base32 only without its blanks."""
         if self.hex:
             return None if self.base32 else Encoding.HEX
         return Encoding.BASE32 if self.exact else None

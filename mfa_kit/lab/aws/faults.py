@@ -320,14 +320,14 @@ class Faults:
         return sorted(effective, key=lambda rule: FAULTS[rule.fault].outermost)
 
     def note_listing(self, operation: str) -> None:
-        """If the operation is a list call, count it and wake the delayed calls that wait for list calls."""
+        """If the operation lists MFA devices, count it, and wake the delayed calls that wait for such calls."""
         if operation in LISTINGS:
             with self._listed:
                 self._listings += 1
                 self._listed.notify_all()
 
     def wait(self, seconds: float, listings: float) -> None:
-        """Wait until `seconds` seconds and `listings` further list calls have passed."""
+        """Wait until `seconds` seconds and `listings` further calls that list MFA devices have passed."""
         with self._listed:
             goal = self._listings + listings
             until = time.monotonic() + seconds

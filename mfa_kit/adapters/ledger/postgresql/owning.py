@@ -127,7 +127,10 @@ class OwnedLedger:
         return self.examine()[0]
 
     def examine(self) -> tuple[LedgerState, LedgerConditions]:
-        """Return the state of the ledger, and the conditions of its use. Raise IntegrityFault if it cannot be used."""
+        """Return the state of the ledger, and facts about this session: rights, settings of the server, and clocks.
+
+        Raise IntegrityFault if the ledger cannot be used.
+        """
         with self._session() as (session, address):
             check_version(session, address)
             sent = time.time()
