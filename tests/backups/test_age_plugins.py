@@ -90,7 +90,7 @@ def opened(program: Path, tmp_path: Path, identity: pyrage.x25519.Identity) -> C
         [to] = parse_recipients([demo.recipient(str(identity.to_public()))], plugins=known)
         (tmp_path / "id.txt").write_text(f"# mine\n{demo.identity(str(identity), **wish)}\n")
         keys = read_identities([tmp_path / "id.txt"], plugins=known)
-        return decrypt(encrypt(b"hello", [to.key]), keys.reveal()), prompts.asked
+        return decrypt(encrypt(Secret(b"hello"), [to.key]), keys.reveal()), prompts.asked
 
     return open_with
 
@@ -107,7 +107,7 @@ def test_age_decrypts_what_was_encrypted_with_a_plugin(
     """The file and the identity are the ones of age, and the plugin is the same program."""
     [to] = parse_recipients([demo.recipient(str(identity.to_public()))], plugins=plugins(program)[0])
     (tmp_path / "id.txt").write_text(f"{demo.identity(str(identity))}\n")
-    assert age("-d", "-i", tmp_path / "id.txt", program=program, content=encrypt(b"hello", [to.key])) == b"hello"
+    assert age("-d", "-i", tmp_path / "id.txt", program=program, content=encrypt(Secret(b"hello"), [to.key])) == b"hello"
 
 
 def test_a_file_of_age_is_decrypted_with_a_plugin(
@@ -197,7 +197,7 @@ def test_other_identities_are_tried_before_a_plugin(
     to = parse_recipients([demo.recipient(recipient), recipient], plugins=known)
     (tmp_path / "id.txt").write_text(f"{demo.identity(str(identity), pin='1')}\n{identity}\n")
     keys = read_identities([tmp_path / "id.txt"], plugins=known)
-    assert decrypt(encrypt(b"hello", [each.key for each in to]), keys.reveal()) == b"hello"
+    assert decrypt(encrypt(Secret(b"hello"), [each.key for each in to]), keys.reveal()) == b"hello"
     assert prompts.asked == []
 
 

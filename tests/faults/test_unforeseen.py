@@ -99,6 +99,12 @@ NOT_RAISED: dict[str, Sequence[str]] = {
     "the commands here use the default folder, whose existence is not checked, and prune has nothing to remove": (
         *("StoredFolder.is_there of LocalFolder", "StoredFile.discard of LocalFile"),
     ),
+    "an age plugin asks through it; tests/backups/test_age_plugins.py raises at it": (
+        *("Prompts.ask of TerminalPrompts", "Prompts.ask_secret of TerminalPrompts"),
+        *("Prompts.confirm of TerminalPrompts", "Prompts.say of TerminalPrompts"),
+        *("Prompts.ask of Unattended", "Prompts.ask_secret of Unattended"),
+        *("Prompts.confirm of Unattended", "Prompts.say of Unattended"),
+    ),
     "pyscard implements it": ("CardReader.createConnection",),
     "it is inside the lab, which has no secret of an account": (
         *("FaultyCall.act", "FaultyCall.act_later", "FaultyCall.deny", "FaultyCall.refuse", "PacketWire.receive"),
@@ -318,6 +324,7 @@ SCENARIOS: dict[str, Callable[[Stage], Words]] = {
     "activate": lambda at: (at.applied("--stage"), ("rollout", "activate", "-i", at.identity))[1],
     "undo": lambda at: ("rollout", "undo", at.applied(), "--yes", "--leave-without-mfa"),
     "rollout status": lambda at: (at.applied(), ("rollout", "status", at.folder / "plan.json"))[1],
+    "reconcile": lambda at: (at.enrolled(), ("ledger", "reconcile"))[1],
     "audit": lambda at: (at.enrolled(), ("audit",))[1],
     "token import": lambda at: ("token", "import", at.box()),
     "token list": lambda at: (at.ok("token", "import", at.box()), ("token", "list"))[1],

@@ -155,7 +155,7 @@ class AgeFiles:
         self._put(backup, symbol.png(uri, caption=_caption(backup)), self._to, self._folder)
 
     def _put(self, backup: Backup, picture: Png, to: list[Recipient], folder: Place) -> None:
-        sealed = encrypt(picture.reveal(), [each.key for each in to])
+        sealed = encrypt(picture, [each.key for each in to])
         self._stores.file(backup.path, folder).create(sealed)
 
     def alone(self) -> AbstractContextManager[None]:
@@ -174,7 +174,7 @@ class AgeFiles:
         def change(old: bytes) -> bytes:
             picture = _decrypted(backup.path, old, keys)
             pictures[:] = [picture]
-            return encrypt(picture.reveal(), [each.key for each in self._to])
+            return encrypt(picture, [each.key for each in self._to])
 
         def check(written: bytes) -> bool:
             return _opens(backup.path, written, proof, pictures[0])

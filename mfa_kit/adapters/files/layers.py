@@ -47,9 +47,9 @@ class GlassIdentity:
         """
         text = Secret(f"# public key: {self.recipient}\n{self._identity.reveal()}\n".encode())
         *others, last = [_public(key, plugins) for key in to]
-        layers = encrypt(text.reveal(), [last])
+        layers = encrypt(text, [last])
         for each in reversed(others):
-            layers = encrypt(layers, [each])
+            layers = encrypt(Secret(layers), [each])
         return layers
 
     def keys_with(self, other: "GlassIdentity") -> Secret[list[Identity]]:
@@ -138,7 +138,7 @@ def owner_test(
 
     It tries to decrypt a test message to each of them, because an SSH private key does not show its public key here.
     """
-    messages = [(each, Secret(encrypt(TEST, [_public(each.key, plugins)]))) for each in custodians]
+    messages = [(each, Secret(encrypt(Secret(TEST), [_public(each.key, plugins)]))) for each in custodians]
 
     def owners(keys: Secret[list[Identity]]) -> list[Custodian]:
         return [each for each, message in messages if _opens(message, keys)]

@@ -83,7 +83,7 @@ class Plugins:
         if text not in self._known:
             with self._only(parsed.plugin(), where):
                 found = pyrage.plugin.RecipientPluginV1(parsed.plugin(), [parsed], [], self._callbacks)
-            encrypt(b"test", [found])
+            encrypt(Secret(b"test"), [found])
             self._known[text] = found
         return self._known[text]
 
@@ -173,14 +173,14 @@ def check_program(program: Path) -> None:
             raise UsageFault(f"age-plugins: {fault.what}", fault.hint)
 
 
-def encrypt(content: bytes, to: Sequence[PublicKey]) -> bytes:
+def encrypt(content: Secret[bytes], to: Sequence[PublicKey]) -> bytes:
     """Encrypt to recipients. Raise DeviceFault if a plugin fails, and any exception that a prompt of it raises."""
     plugins = [key for key in to if isinstance(key, pyrage.plugin.RecipientPluginV1)]
     if not plugins:
-        return bytes(pyrage.encrypt(content, to))
+        return bytes(pyrage.encrypt(content.reveal(), to))
     try:
         with _running("encrypt"):
-            return bytes(pyrage.encrypt(content, to))
+            return bytes(pyrage.encrypt(content.reveal(), to))
     except pyrage.EncryptError as error:
         raise _fault(str(error), "encrypt") from None
 

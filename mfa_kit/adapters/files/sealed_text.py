@@ -18,4 +18,4 @@ def seal_text(
     IntegrityFault if the file cannot be written. No incomplete file remains.
     """
     recipients = parse_recipients(to, to_files, plugins=plugins)
-    write_new(path, encrypt(text.reveal().encode(), [each.key for each in recipients]))
+    write_new(path, encrypt(Secret(text.reveal().encode()), [each.key for each in recipients]))
