@@ -107,9 +107,8 @@ def test_age_decrypts_what_was_encrypted_with_a_plugin(
     """The file and the identity are the ones of age, and the plugin is the same program."""
     [to] = parse_recipients([demo.recipient(str(identity.to_public()))], plugins=plugins(program)[0])
     (tmp_path / "id.txt").write_text(f"{demo.identity(str(identity))}\n")
-    assert (
-        age("-d", "-i", tmp_path / "id.txt", program=program, content=encrypt(Secret(b"hello"), [to.key])) == b"hello"
-    )
+    sealed = encrypt(Secret(b"hello"), [to.key])
+    assert age("-d", "-i", tmp_path / "id.txt", program=program, content=sealed) == b"hello"
 
 
 def test_a_file_of_age_is_decrypted_with_a_plugin(

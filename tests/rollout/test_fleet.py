@@ -25,8 +25,9 @@ from tests.sizes import size
 
 WORKERS, ACCOUNTS, USERS = size(2, 4), size(4, 20), size(8, 100)
 KILLS, STOPS = size(2, 1000), size(1, 2)
-# Seconds between two kills. In the small case, each worker just begins to enroll in this time.
-EACH = size(4, 5)
+# Seconds between two kills, at least, and the calls per second that an account allows. In the small case, the kills
+# follow the number of enrolled users, which then grows slowly enough to be watched.
+EACH, RATE = size(0, 5), size(8, 1000)
 
 
 @dataclass
@@ -68,20 +69,25 @@ def test_a_rollout_is_completed_whatever_is_killed(
         OwnedLedger(address).create(grace=2.0)
         team = Team(tmp_path, tmp_path / "desk", lab, Place("postgresql", address), str(identity.to_public()))
         team.plan()
+        lab.faults.add("*", "bucket", rate=RATE, burst=RATE)
         fleet, began, kills, stops = Fleet(team), time.monotonic(), 0, 0
         threads = [threading.Thread(target=fleet.keep, args=(number,)) for number in range(WORKERS)]
         for thread in threads:
             thread.start()
         try:
             while any(thread.is_alive() for thread in threads):
-                time.sleep(EACH)
+                time.sleep(EACH or 0.2)
                 done = team.enabled().total()
                 if stops < min(STOPS, kills) and done >= USERS * ACCOUNTS * (stops + 1) // (STOPS + 1):
                     server.control("stop", "-m", "immediate")
                     time.sleep(1)
                     server.control("start")
                     stops += 1
-                elif kills < KILLS and done < USERS * ACCOUNTS and (alive := [*fleet.running.values()]):
+                elif (
+                    kills < KILLS
+                    and (kills if EACH else 8 * (kills + 1)) <= done < USERS * ACCOUNTS
+                    and (alive := [*fleet.running.values()])
+                ):
                     with suppress(ProcessLookupError):  # it may have ended in this moment
                         os.killpg(alive[kills % len(alive)].pid, signal.SIGKILL)
                         kills += 1
