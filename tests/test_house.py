@@ -28,9 +28,7 @@ CONTRACTS = {
 # decision.
 REVEALS = {
     ("adapters/files/age_calls.py", "without_armor"),
-    ("adapters/files/agefile.py", "AgeFiles._put"),
     ("adapters/files/agefile.py", "_decrypted"),
-    ("adapters/files/agefile.py", "AgeFiles.rekey.change"),
     ("adapters/files/agefile.py", "count_recipients"),
     ("adapters/files/layers.py", "GlassIdentity.__init__"),
     ("adapters/files/layers.py", "GlassIdentity.keys"),
@@ -50,6 +48,7 @@ REVEALS = {
     ("adapters/files/identities.py", "UnlockedIdentity.reencrypt"),
     ("adapters/files/own_identity.py", "_opens"),
     ("adapters/files/plugins.py", "Plugins.identities"),
+    ("adapters/files/plugins.py", "encrypt"),
     ("adapters/files/plugins.py", "_Callbacks.request_passphrase"),
     ("backups/new_passphrase.py", "fault_of_passphrase"),
     ("adapters/files/identities.py", "recipients_of"),
