@@ -171,7 +171,6 @@ def test_faults_of_json_have_the_number_of_the_account(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "the file has no top-level key 'accounts'"),
         ("- account_id", "the file has no top-level key 'accounts'"),
         ("accounts: {}", "the file's 'accounts' is not a list of accounts, or is empty"),
         ("accounts: []", "the file's 'accounts' is not a list of accounts, or is empty"),
