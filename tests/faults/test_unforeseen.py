@@ -121,7 +121,7 @@ NOT_RAISED: dict[str, Sequence[str]] = {
     ),
 }
 # Commands that process rows: one row fails, and the others go on.
-ROWS = {"apply", "stage", "work", "work in accounts", "activate", "undo"}
+ROWS = {"apply", "stage", "work", "work in accounts", "activate", "undo", "station"}
 # Each chunk that runs in a process of its own calls all commands once more.
 CHUNKS = size(1, 10)
 TOKENS = [Made("10001002"), Made("10001003")]
@@ -452,7 +452,7 @@ def pairs_of(stages: Callable[[], Stage], known: dict[str, list[tuple[str, Place
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_an_unexpected_exception_is_reported_without_its_text(
     chunk: int,
