@@ -105,9 +105,14 @@ class SideBySide:
 
         def work_in(work: AccountWork) -> None:
             try:
-                self._work_in(work, act)
-            finally:
-                self.turns.leave(work)
+                try:
+                    self._work_in(work, act)
+                finally:
+                    self.turns.leave(work)
+            except BaseException:
+                # The turns would wait for this account without end, and the error would never be reported.
+                self._stop_all()
+                raise
 
         with (
             self.progress.showing(self.line),
