@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,34 @@ def age(*words: str | Path, program: Path, content: bytes) -> bytes:
     """Run Debian's age with the plugin on its PATH."""
     env = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
     return subprocess.run([judge("age"), *words], env=env, input=content, check=True, capture_output=True).stdout
+
+
+def test_two_threads_do_not_change_the_search_path_at_once(
+    program: Path, identity: pyrage.x25519.Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the second one would restore the search path of the first one, and it would stay."""
+    before, real = os.environ["PATH"], pyrage.plugin.RecipientPluginV1
+    both, done = threading.Barrier(2), threading.Event()
+
+    def slow(*args: Any) -> Any:
+        # The first thread waits for the other one, which then ends last.
+        with suppress(threading.BrokenBarrierError):
+            if both.wait(0.5) == 1:
+                done.wait(0.5)
+        found = real(*args)
+        done.set()
+        return found
+
+    monkeypatch.setattr(pyrage.plugin, "RecipientPluginV1", slow)
+    monkeypatch.setattr("mfa_kit.adapters.files.plugins.encrypt", lambda *_: b"")
+    text = demo.recipient(str(identity.to_public()))
+    known = plugins(program)[0]
+    threads = [threading.Thread(target=known.recipient, args=(text,), kwargs={"where": "here"}) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert os.environ["PATH"] == before
 
 
 def test_age_decrypts_what_was_encrypted_with_a_plugin(

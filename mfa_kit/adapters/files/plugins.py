@@ -104,20 +104,13 @@ class Plugins:
     def _only(self, name: str, where: str) -> Iterator[None]:
         """Let pyrage find only the allowed program of the plugin with this name. Raise UsageFault if there is none."""
         program = self._program(name, where)
-        os.environ.pop(DEBUG, None)
-        before = os.environ.get("PATH")
-        os.environ["PATH"] = str(program.parent)
-        try:
-            yield
-        except (pyrage.EncryptError, pyrage.DecryptError):
-            raise UsageFault(
-                f"{program} is not a program that can run", "make it executable, or remove it from age-plugins"
-            ) from None
-        finally:
-            if before is None:
-                del os.environ["PATH"]
-            else:
-                os.environ["PATH"] = before
+        with ONE_AT_A_TIME, _searching(program.parent):
+            try:
+                yield
+            except (pyrage.EncryptError, pyrage.DecryptError):
+                raise UsageFault(
+                    f"{program} is not a program that can run", "make it executable, or remove it from age-plugins"
+                ) from None
 
     def _program(self, name: str, where: str) -> Path:
         """Return the allowed path of the program of a plugin. Raise UsageFault if it must not run."""
@@ -130,6 +123,21 @@ class Plugins:
             )
         check_program(program)
         return program
+
+
+@contextmanager
+def _searching(folder: Path) -> Iterator[None]:
+    """Make a folder the whole PATH of this process until the context ends."""
+    os.environ.pop(DEBUG, None)
+    before = os.environ.get("PATH")
+    os.environ["PATH"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PATH"]
+        else:
+            os.environ["PATH"] = before
 
 
 class Unattended:
