@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mfa_kit.core.backup_copies import copies_of
 from mfa_kit.core.errors import Lockout, MfaKitError
 from mfa_kit.core.models import Entry, Intent
 from mfa_kit.core.unforeseen import notes_of
@@ -29,8 +30,9 @@ class RowResult:
 
     `cause` is the name of the class of the error, or "" without an error. `reason` explains the outcome, and may be "".
     `device` is the serial or ARN of the user's device, `backup` the path of the device's backup, and `run` the ID of
-    the run that made the device; each is None if unknown. `computer` is the computer that made the device or where the
-    user failed, if the ledger is shared and has it.
+    the run that made the device; each is None if unknown. `user_backup` is the path of the file that only the user can
+    decrypt, and `admin_backup` that of the other file; each is None if there is no such file. One of them is `backup`.
+    `computer` is the computer that made the device or where the user failed, if the ledger is shared and has it.
     """
 
     user: str
@@ -39,6 +41,8 @@ class RowResult:
     reason: str = ""
     device: str | None = None
     backup: str | None = None
+    user_backup: str | None = None
+    admin_backup: str | None = None
     run: str | None = None
     computer: str | None = None
 
@@ -52,12 +56,15 @@ class RowResult:
     @classmethod
     def of_entry(cls, entry: Entry, outcome: RowOutcome = RowOutcome.ENROLLED, reason: str = "") -> "RowResult":
         """Return the result of the row whose device has this journal entry."""
+        copies = copies_of(entry)
         return cls(
             user=entry.intent.user,
             outcome=outcome,
             reason=reason,
             device=entry.intent.serial,
             backup=entry.backup,
+            user_backup=copies.user,
+            admin_backup=copies.admin,
             run=entry.run,
         )
 

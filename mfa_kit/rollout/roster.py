@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import REPORTED_ROOT, USER_NAME, Intent, check_label, check_user
+from mfa_kit.core.text import one_line
 from mfa_kit.rollout.roster_accounts import OneAccount, RosterAccounts
 from mfa_kit.rollout.roster_method import SELF, VIRTUAL, RosterMethod
 from mfa_kit.rollout.roster_text import ACCOUNT, CellFault, ReadRow, read_rows
@@ -26,6 +27,9 @@ TAKEN = ("mfa-kit:", "aws:")
 MOST_TAGS = 40
 # The prefixes of public keys, and text that every private key of age, OpenSSH or PEM contains.
 PUBLIC, PRIVATE = ("age1", "ssh-"), re.compile("AGE-SECRET-KEY-|PRIVATE KEY", re.IGNORECASE)
+# An address as people have it (RFC 5321, 4.5.3.1.3, allows 254 characters), without the characters that separate
+# addresses in a list.
+EMAIL = re.compile(r"(?=.{3,254}$)(?!')[^\s@,;:<>()\[\]\"\\]+@[^\s@,;:<>()\[\]\"\\]+")
 SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
 ARN = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):user/(?:.*/)?(?P<user>[^/]+)", re.ASCII)
 
@@ -35,7 +39,8 @@ class RosterRow:
     """One user of a roster, and the device to make: its kind, name, path, tags and, for a token, serial.
 
     `recipient` is the user's public key, to which a copy of the backup is encrypted. `asset` is a label for the key or
-    token. `account` is the account ID in the row or in the user's ARN, if there is one.
+    token. `email` is the address for `rollout handover` and `remind`. `account` is the account ID in the row or in the
+    user's ARN, if there is one.
     """
 
     user: str
@@ -46,6 +51,7 @@ class RosterRow:
     serial: str | None = None
     asset: str | None = None
     tags: Tags = ()
+    email: str | None = None
     account: str | None = None
 
 
@@ -133,6 +139,7 @@ class _Cells:
             serial=self._parse("serial", _parse_serial),
             asset=self._parse("asset", check_label),
             tags=self._parse("tags", _parse_tags) or (),
+            email=self._parse("email", _parse_email),
             account=self.account,
         )
         if row.kind.by_serial and not self.read.cells.get("serial"):
@@ -219,6 +226,12 @@ def _parse_serial(cell: str) -> str:
     return cell
 
 
+def _parse_email(cell: str) -> str:
+    if not EMAIL.fullmatch(cell) or one_line(cell) != cell:
+        raise UsageFault(f"{cell!a} is not an email address", "write one address, such as alice@example.com")
+    return cell
+
+
 def _parse_tags(cell: str) -> Tags:
     """Parse tags written as `K=V;K=V`. Raise UsageFault for any other text, or for a tag that is not allowed."""
     pairs = [part.strip().partition("=") for part in cell.split(";") if part.strip()]
@@ -248,6 +261,7 @@ def row_cells(row: RosterRow) -> dict[str, str]:
         "serial": row.serial or "",
         "asset": row.asset or "",
         "tags": ";".join(f"{key}={value}" for key, value in row.tags),
+        "email": row.email or "",
     }
 
 

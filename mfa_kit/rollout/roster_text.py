@@ -15,7 +15,7 @@ from mfa_kit.core.csv_text import csv_lines, original_cell
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import JsonError, read_json
 
-COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags")
+COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags", "email")
 # A roster for several accounts has this column too. Rosters that mfa-kit writes for one account do not.
 ACCOUNT = "account"
 READ = (*COLUMNS, ACCOUNT)

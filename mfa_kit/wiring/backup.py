@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mfa_kit.adapters.files.backup_names import OWN, backup_at, find_backups
+from mfa_kit.adapters.files.backup_names import backup_at, find_backups
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.backups import drill, opening, pruning
 from mfa_kit.backups.contents import Opened, intent_in
 from mfa_kit.backups.drill import Drilled
 from mfa_kit.backups.opening import Verified
+from mfa_kit.core.backup_copies import OWN
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, Intent, backup_name
 from mfa_kit.core.places import Place

@@ -41,6 +41,44 @@ def test_every_user_is_enrolled_with_an_own_copy(rollout: Rollout, people: Peopl
     assert outcomes(rollout) == dict.fromkeys(users, "enrolled")
     assert (rollout.results / "failed.csv").read_text().count("\n") == 1
     assert {f"{user}: enrolled" for user in users} <= set(done.err.splitlines())
+    assert done.err.splitlines()[-1] == (
+        f"next: write a letter and a folder for each user: mfa-kit rollout handover {rollout.file} -o DIR"
+    )
+    for row in rows(rollout):
+        assert row["user_backup"] == row["backup"].replace("/backups/", "/backups/users/")
+        assert row["admin_backup"] == row["backup"]
+        assert pyrage.decrypt(Path(row["user_backup"]).read_bytes(), [rollout.identity])
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "said"),
+    [
+        ("virtual", ("--stage",), "give the users their secrets, then enable the devices: mfa-kit rollout activate"),
+        ("virtual", ("--accept-lockout",), "give 1 user their secrets before they sign in: mfa-kit backup show"),
+        ("oath", (), "enroll the other users in person: mfa-kit rollout station"),
+        ("self", (), "see who has not enrolled themselves yet: mfa-kit rollout remind"),
+    ],
+)
+def test_apply_ends_with_what_to_do_next(
+    rollout: Rollout, people: People, kind: str, more: tuple[str, ...], said: str
+) -> None:
+    """The line depends on what is left. Users without an own copy have no `user_backup`."""
+    rollout.plan(*(f"{user},{kind}" for user in people(1)), columns="user,kind")
+    done = rollout.apply(*more)
+    assert (done.code, done.err.splitlines()[-1].startswith(f"next: {said}")) == (0, True), done.err
+    assert {row["user_backup"] for row in rows(rollout)} == {None}
+    assert rollout.apply("--quiet", *more).err == ""
+
+
+def test_apply_names_the_reasons_of_failures_last(rollout: Rollout, people: People) -> None:
+    """A user who failed is more urgent than the letters of the others. Then nothing is left to do."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    rollout.lab.faults.add("EnableMFADevice", "denied", at=1)
+    done = rollout.apply()
+    assert done.code == 1
+    assert done.err.splitlines()[-1].startswith("next: 1 user could not be enrolled: ")
+    assert "results.csv has the reasons" in done.err.splitlines()[-1]
 
 
 def test_without_r_only_the_user_has_a_copy(rollout: Rollout, people: People) -> None:
@@ -50,6 +88,7 @@ def test_without_r_only_the_user_has_a_copy(rollout: Rollout, people: People) ->
     assert rollout.desk.run("rollout", "apply", rollout.file).code == 0
     rollout.works(users, copies=1)
     assert all("/backups/users/" in row["backup"] for row in rows(rollout))
+    assert all((row["user_backup"], row["admin_backup"]) == (row["backup"], None) for row in rows(rollout))
 
 
 def rows(rollout: Rollout) -> list[dict[str, Any]]:

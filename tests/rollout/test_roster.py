@@ -53,6 +53,7 @@ def test_every_column_is_read() -> None:
         serial="GAHT12345678",
         asset="K 12",
         tags=(("team", "a b"), ("cost", "1")),
+        email="alice+aws@example.com",
     )
     cells = roster.row_cells(row)
     text = csv_table(COLUMNS, [cells])
@@ -73,14 +74,14 @@ def test_files_saved_by_excel_are_read(separator: str) -> None:
 def test_every_wrong_cell_is_named_by_line_and_column() -> None:
     """All faults are reported at once, so that all can be fixed at once."""
     text = (
-        "user,kind,name,path,recipient,serial,asset,tags\n"
-        "al ice,phone,a b,x,nokey,short,\u202eevil,nokey\n"
+        "user,kind,name,path,recipient,serial,asset,tags,email\n"
+        "al ice,phone,a b,x,nokey,short,\u202eevil,nokey,alice@example.com bob@example.com\n"
         "bob,hardware-totp,,,,,,\n"
         "carol,,,,,,,mfa-kit:run=x\n"
         "dave,,,,,,,aws:x=1\n"
         "erin,,,,,,,a=1;A=2\n"
         "root,,,,,,,\n"
-        "frank,,,,,,,,surplus\n"
+        "frank,,,,,,,,,surplus\n"
     )
     assert wrong(text) == [*((2, column) for column in COLUMNS), (3, "serial"), *((n, "tags") for n in (4, 5, 6)),
                            (7, "user"), (8, None)]  # fmt: skip
@@ -241,6 +242,7 @@ ROWS = st.builds(
     recipient=st.none() | st.just("age1xyz"),
     serial=st.text(string.ascii_letters + "+=@-", min_size=9, max_size=20),
     asset=st.none() | LABELS,
+    email=st.none() | st.emails().filter(roster.EMAIL.fullmatch),
     tags=st.dictionaries(WORDS.filter(lambda k: not k.lower().startswith(roster.TAKEN)), WORDS, max_size=3)
     .filter(lambda tags: len({key.lower() for key in tags}) == len(tags))
     .map(lambda tags: tuple(tags.items())),

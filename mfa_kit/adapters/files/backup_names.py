@@ -10,8 +10,6 @@ from mfa_kit.core.models import Backup, run_time
 from mfa_kit.core.places import Place
 
 SUFFIX = ".png.age"
-# The subfolder of the backup folder with the users' own copies. Each copy is encrypted only to its user.
-OWN = "users"
 NAME_MAX = 255
 NAME = re.compile(r"(?P<device>.+)-(?P<run>\d{8}T\d{6}Z-[0-9a-f]{8})\.png\.age")
 
@@ -50,9 +48,3 @@ def find_backups(folder: Place, stores: Stores) -> Iterator[Backup]:
     for path in stores.folder(folder).files():
         if backup := backup_at(path):
             yield backup
-
-
-def own_copy(path: Place) -> Place:
-    """Return the path of the user's own copy of a backup. If `path` is already such a path, return it unchanged."""
-    base = path.parents[2]
-    return path if base.name == OWN else base.joinpath(OWN, *path.parts[-3:])

@@ -16,6 +16,7 @@ from mfa_kit.cli.rollout.account_results import (
 from mfa_kit.cli.rollout.account_work import AccountWork
 from mfa_kit.cli.rollout.apply_options import ApplyOptions
 from mfa_kit.cli.rollout.index_work import PlannedWork, check_file, planned_works, report_without_plan
+from mfa_kit.cli.rollout.next_step import next_step
 from mfa_kit.cli.rollout.plan_run import PlanRun
 from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
@@ -88,7 +89,22 @@ def apply_in_accounts(*, wanted: ApplyOptions, accounts: AccountsChoice, setting
         report_failed(side.works, settings.progress)
         report_blocked(counts_of(side.works)[RowOutcome.BLOCKED], settings.progress)
         side.report_denied()
-        return 0 if settings.dry_run else max(exit_code(side.works, asked=asked), int(unplanned))
+        if settings.dry_run:
+            return 0
+        code = max(exit_code(side.works, asked=asked), int(unplanned))
+        folder = plan_files.plans_folder(wanted.plan_files[0])
+        settings.progress.note(_next_step(planned, bases, plan=str(folder / "FILE")))
+        return code
+
+
+def _next_step(planned: list[PlannedWork], bases: Mapping[Path, Path], *, plan: str) -> str:
+    """Return what to do next. `bases` has the folder for results by the file on the command line.
+
+    `plan` stands for the plan of an account in commands.
+    """
+    found = [result for each in planned for result in each.work.found]
+    plans = [each.plan for each in planned]
+    return next_step(found, plans=plans, plan=plan, folder=f"{next(iter(bases.values()))}/ACCOUNT")
 
 
 def _results_folders(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.apply_options import ApplyOptions
+from mfa_kit.cli.rollout.next_step import next_step
 from mfa_kit.cli.rollout.running import name_next_command, take_results
 from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, result_files
 from mfa_kit.cli.rollout.waiting import wait_for_turn
@@ -146,13 +147,13 @@ def apply_one(wanted: ApplyOptions, *, settings: Settings, output: Output) -> in
             staged=wanted.staged,
         )
         if wanted.at_once is None:
-            return _carry_out(this, progress)
+            return _carry_out(this, path, progress)
         with wait_for_turn(lambda: turn_of_plan(ports.ledger, plan, digest), progress):
-            return _carry_out(this, progress)
+            return _carry_out(this, path, progress)
 
 
-def _carry_out(this: PlanRun, progress: LiveProgress) -> int:
-    """Carry out a plan, print the results, and return the exit code."""
+def _carry_out(this: PlanRun, path: Path, progress: LiveProgress) -> int:
+    """Carry out the plan in the file at `path`. Print the results and what to do next, and return the exit code."""
     tally = this.tally
     this.begin()
     progress.note(f"run {this.run}")
@@ -162,4 +163,6 @@ def _carry_out(this: PlanRun, progress: LiveProgress) -> int:
     finally:
         written = this.finish()
         tally.show({"run": this.run, "results": str(written) if written else None})
-    return exit_code(tally, asked=asked)
+    code = exit_code(tally, asked=asked)
+    progress.note(next_step(tally.results, plans=[this.plan], plan=str(path), folder=str(this.folder)))
+    return code

@@ -20,7 +20,7 @@ from mfa_kit.rollout.plan import Plan, PlanStep
 from mfa_kit.rollout.roster import row_cells
 from mfa_kit.rollout.roster_text import csv_table
 
-COLUMNS = ("user", "outcome", "cause", "reason", "device", "backup", "run")
+COLUMNS = ("user", "outcome", "cause", "reason", "device", "backup", "user_backup", "admin_backup", "run")
 FAULTY = {RowOutcome.FAILED, RowOutcome.BLOCKED}
 TO_RETRY = {*FAULTY, RowOutcome.REFUSED, RowOutcome.HALF_MADE}
 MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED, RowOutcome.REVOKED}

@@ -1,0 +1,42 @@
+"""The last line of `mfa-kit rollout apply`: what to do next."""
+
+from collections.abc import Collection, Sequence
+from shlex import quote
+
+from mfa_kit.cli.rollout.tally import TO_RETRY
+from mfa_kit.core.text import count_of
+from mfa_kit.rollout.outcomes import RowOutcome, RowResult
+from mfa_kit.rollout.plan import Action, Plan
+
+MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED}
+
+
+def next_step(results: Sequence[RowResult], *, plans: Collection[Plan], plan: str, folder: str) -> str:
+    """Return one sentence that says what to do after a run with these results.
+
+    `plans` are the plans that were carried out. `plan` is the file to name in commands, and `folder` has the files of
+    results.
+    """
+    failed = [each for each in results if each.outcome in {*TO_RETRY, RowOutcome.NOT_STARTED}]
+    if failed:
+        again = f"{folder}/results.csv has the reasons; then run this command again"
+        return f"next: {count_of(len(failed), 'user')} could not be enrolled: {again}"
+    made = [each for each in results if each.outcome in MADE]
+    if any(each.user_backup for each in made):
+        return f"next: write a letter and a folder for each user: mfa-kit rollout handover {quote(plan)} -o DIR"
+    if any(each.outcome is RowOutcome.STAGED for each in made):
+        return "next: give the users their secrets, then enable the devices: mfa-kit rollout activate -i IDENTITY"
+    if without := [each for each in made if each.admin_backup and not each.reason]:
+        users = count_of(len(without), "user")
+        return f"next: give {users} their secrets before they sign in: mfa-kit backup show FILE -i IDENTITY -o FILE.png"
+    return _wait_for_users(results, plans, quote(plan))
+
+
+def _wait_for_users(results: Sequence[RowResult], plans: Collection[Plan], plan: str) -> str:
+    """Return what to do if `apply` has nothing left to do itself."""
+    waiting = {each.user for each in results if each.outcome is RowOutcome.WAITING}
+    if waiting & {step.user for each in plans for step in each.steps if step.action is Action.STATION}:
+        return f"next: enroll the other users in person: mfa-kit rollout station {plan}"
+    if waiting:
+        return f"next: see who has not enrolled themselves yet: mfa-kit rollout remind {plan}"
+    return "next: nothing is left to do, because every user has a device"

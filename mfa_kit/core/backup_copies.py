@@ -1,0 +1,33 @@
+"""The two files of a device's backup: one for the administrators, and one that only the device's user can decrypt."""
+
+from typing import NamedTuple
+
+from mfa_kit.core.models import Entry
+from mfa_kit.core.place_text import recorded_place
+from mfa_kit.core.places import Place
+
+# The subfolder of the backup folder with the users' own copies. Each copy is encrypted only to its user.
+OWN = "users"
+
+
+class Copies(NamedTuple):
+    """The paths or URLs of a device's backup: the administrators' file and the user's own copy. None without a file."""
+
+    admin: str | None = None
+    user: str | None = None
+
+
+def own_copy(path: Place) -> Place:
+    """Return the path of the user's own copy of a backup. If `path` is already such a path, return it unchanged."""
+    base = path.parents[2]
+    return path if base.name == OWN else base.joinpath(OWN, *path.parts[-3:])
+
+
+def copies_of(entry: Entry) -> Copies:
+    """Return the files that the run of an entry wrote for its device, or will write."""
+    if entry.backup is None:
+        return Copies()
+    if entry.intent.recipient is None:
+        return Copies(admin=entry.backup)
+    own = str(own_copy(recorded_place(entry.backup)))
+    return Copies(admin=None if own == entry.backup else entry.backup, user=own)
