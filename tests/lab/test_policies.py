@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from mfa_kit.lab.aws.policies import EvalDecision, decide
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.aws.state import describe_account
 from mfa_kit.lab.aws.wire import IamError
 from tests.lab.client import Aws, document, refused
 
@@ -418,3 +419,115 @@ def test_tags_in_a_request_can_be_a_condition(admin: Aws) -> None:
     for tags in ([], [{"Key": "team", "Value": "blue"}], [{"Key": "team", "Value": "red"}, {"Key": "x", "Value": "y"}]):
         with refused("AccessDenied"):
             bob.create("other", Tags=tags)
+
+
+def _simulated(client: Any, **more: Any) -> str:
+    """Simulate GetUser on alice with a policy on users' own names. Return the decision."""
+    own = document({"Action": "iam:GetUser", "Resource": "arn:aws:iam::*:user/${aws:username}"})
+    given = {"PolicyInputList": [own], "ActionNames": ["iam:GetUser"], "ResourceArns": [ALICE], **more}
+    [row] = client.simulate_custom_policy(**given)["EvaluationResults"]
+    return str(row["EvalDecision"])
+
+
+def test_a_simulation_fills_policy_variables(admin: Aws) -> None:
+    """The value of aws:username comes from ContextEntries, or else from the CallerArn, which must be a user's."""
+
+    def name(user: str) -> list[dict[str, Any]]:
+        return [{"ContextKeyName": "aws:username", "ContextKeyValues": [user], "ContextKeyType": "string"}]
+
+    bob = "arn:aws:iam::000000000000:user/bob"
+    assert _simulated(admin.iam) == "implicitDeny"
+    assert _simulated(admin.iam, ContextEntries=name("alice")) == "allowed"
+    assert _simulated(admin.iam, CallerArn=ALICE) == "allowed"
+    assert _simulated(admin.iam, CallerArn=bob) == "implicitDeny"
+    assert _simulated(admin.iam, CallerArn=bob, ContextEntries=name("alice")) == "allowed"
+    with refused("InvalidInput"):
+        _simulated(admin.iam, CallerArn=f"{bob}-nobody")
+
+
+def test_a_list_in_a_simulation_fills_no_variable(admin: Aws) -> None:
+    """A key of type stringList has several values, and no policy variable can be replaced with it."""
+    entry = {"ContextKeyName": "aws:username", "ContextKeyValues": ["alice"], "ContextKeyType": "stringList"}
+    assert _simulated(admin.iam, ContextEntries=[entry]) == "implicitDeny"
+
+
+def test_a_permissions_boundary_limits_a_user(admin: Aws) -> None:
+    """A user may do what both the policy and the boundary allow. Lists show the boundary, except ListUsers."""
+    iam = admin.iam
+    everything = document({"Action": "*", "Resource": "*"})
+    reads = document({"Action": "iam:Get*", "Resource": "*"})
+    arn = iam.create_policy(PolicyName="reads", PolicyDocument=reads)["Policy"]["Arn"]
+    made = iam.create_user(UserName="carol", PermissionsBoundary=arn)["User"]
+    held = {"PermissionsBoundaryType": "PermissionsBoundaryPolicy", "PermissionsBoundaryArn": arn}
+    assert made["PermissionsBoundary"] == iam.get_user(UserName="carol")["User"]["PermissionsBoundary"] == held
+    assert not any("PermissionsBoundary" in user for user in iam.list_users()["Users"])
+    details = iam.get_account_authorization_details(Filter=["User"])["UserDetailList"]
+    assert [row.get("PermissionsBoundary") for row in details if row["UserName"] == "carol"] == [held]
+    iam.put_user_policy(UserName="carol", PolicyName="p", PolicyDocument=everything)
+    carol = admin.user("carol").iam
+    assert carol.get_user()["User"]["UserName"] == "carol"
+    source = {"PolicySourceArn": made["Arn"], "ActionNames": ["iam:GetUser", "iam:ListUsers"]}
+    rows = iam.simulate_principal_policy(**source)["EvaluationResults"]
+    assert [row["EvalDecision"] for row in rows] == ["allowed", "implicitDeny"]
+    user = "arn:aws:iam::000000000000:user"
+    why = "because no permissions boundary allows the iam:ListUsers action"
+    with refused(
+        "AccessDenied", f"User: {user}/carol is not authorized to perform: iam:ListUsers on resource: {user}/ {why}"
+    ):
+        carol.list_users()
+    iam.delete_user_permissions_boundary(UserName="carol")
+    assert carol.list_users()["Users"]
+    with refused("NoSuchEntity", f"Scope ARN: {arn}x does not exist or is not attachable."):
+        iam.put_user_permissions_boundary(UserName="carol", PermissionsBoundary=arn + "x")
+
+
+def test_a_boundary_outlives_the_lab(admin: Aws, lab: Lab) -> None:
+    """The state of a lab has the boundaries of users and roles, and a lab that is built from it enforces them."""
+    arn = admin.iam.create_policy(PolicyName="none", PolicyDocument=document({"Action": "s3:*", "Resource": "*"}))
+    boundary = arn["Policy"]["Arn"]
+    admin.iam.put_user_permissions_boundary(UserName="alice", PermissionsBoundary=boundary)
+    trust = document({"Action": "sts:AssumeRole", "Principal": {"AWS": "000000000000"}})
+    admin.iam.create_role(RoleName="ops", AssumeRolePolicyDocument=trust)
+    admin.iam.put_role_permissions_boundary(RoleName="ops", PermissionsBoundary=boundary)
+    found = describe_account(lab.account)
+    with Lab(description=found) as again:
+        assert describe_account(again.account) == found
+        assert again.account.backend.get_user("alice").permissions_boundary_arn == boundary
+        assert again.account.backend.get_role("ops").permissions_boundary_arn == boundary
+
+
+def test_an_attached_policy_is_not_deleted(admin: Aws) -> None:
+    """DeletePolicy needs a policy that is attached nowhere, and that has its default version only."""
+    iam = admin.iam
+    one = document({"Action": "s3:*", "Resource": "*"})
+    arn = iam.create_policy(PolicyName="p", PolicyDocument=one)["Policy"]["Arn"]
+    iam.attach_user_policy(UserName="alice", PolicyArn=arn)
+    with refused("DeleteConflict", "Cannot delete a policy attached to entities."):
+        iam.delete_policy(PolicyArn=arn)
+    iam.detach_user_policy(UserName="alice", PolicyArn=arn)
+    iam.create_policy_version(PolicyArn=arn, PolicyDocument=one)
+    with refused("DeleteConflict"):
+        iam.delete_policy(PolicyArn=arn)
+    iam.delete_policy_version(PolicyArn=arn, VersionId="v2")
+    iam.delete_policy(PolicyArn=arn)
+    with refused("NoSuchEntity"):
+        iam.get_policy(PolicyArn=arn)
+
+
+def test_dates_have_whole_seconds(admin: Aws) -> None:
+    """IAM's dates have no fraction of a second. A tag that looks like one is not changed."""
+    iam = admin.iam
+    text = "2026-01-02T03:04:05.678Z"
+    trust = document({"Action": "sts:AssumeRole", "Principal": {"AWS": "000000000000"}})
+    iam.tag_user(UserName="alice", Tags=[{"Key": "since", "Value": text}])
+    policy = iam.create_policy(PolicyName="p", PolicyDocument=document({"Action": "s3:*", "Resource": "*"}))["Policy"]
+    dates = [
+        policy["CreateDate"],
+        policy["UpdateDate"],
+        iam.create_group(GroupName="g")["Group"]["CreateDate"],
+        iam.create_role(RoleName="r", AssumeRolePolicyDocument=trust)["Role"]["CreateDate"],
+        iam.create_access_key(UserName="alice")["AccessKey"]["CreateDate"],
+        iam.get_user(UserName="alice")["User"]["CreateDate"],
+    ]
+    assert [at.microsecond for at in dates] == [0] * len(dates)
+    assert iam.get_user(UserName="alice")["User"]["Tags"][0]["Value"] == text

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from mfa_kit.lab.aws.organization import LabOrganization
 
 
+# The fraction of a second in a date element of a response. moto's dates have one, and IAM's dates have none.
+FRACTION = re.compile(r"(<\w*(?:Date|Used|Time|Expiration)>[^<.]*)\.\d+Z<")
+
+
 class AuthorizedResponse(BaseResponse):
     """Authenticates and authorizes a request before its operation runs, and makes the response for an error.
 
@@ -77,7 +81,8 @@ class AuthorizedResponse(BaseResponse):
         status, headers, body = self.serialized(result)
         request_id = wire.new_request_id()
         headers["x-amzn-RequestId"] = request_id
-        return status, headers, re.sub(r"(?<=<RequestId>).*?(?=</RequestId>)", request_id, str(body))
+        whole = FRACTION.sub(r"\1Z<", str(body))
+        return status, headers, re.sub(r"(?<=<RequestId>).*?(?=</RequestId>)", request_id, whole)
 
     def _check_operation(self, request: Request) -> None:
         """Raise IamError if the operation of a request is not available.

@@ -87,6 +87,7 @@ class LabUser(User):
         self.id = new_id("AIDA")
         self.backend = backend
         self.groups: dict[str, Group] = {}
+        self.permissions_boundary_arn: str | None = None
         self.password_changed: datetime | None = None
         self.password_last_used: datetime | None  # type: ignore[assignment] # moto never sets it
 
@@ -94,6 +95,16 @@ class LabUser(User):
     def group_list(self) -> list[str]:
         """Names of the user's groups."""
         return [group.name for group in self.groups.values()]
+
+    @property
+    def permissions_boundary(self) -> dict[str, str] | None:
+        """The user's permissions boundary as the API returns it, or None if the user has no boundary."""
+        if self.permissions_boundary_arn is None:
+            return None
+        return {
+            "PermissionsBoundaryType": "PermissionsBoundaryPolicy",
+            "PermissionsBoundaryArn": self.permissions_boundary_arn,
+        }
 
     @property
     def tags(self) -> list[dict[str, str]] | None:
@@ -174,6 +185,36 @@ class LabBackend(IAMBackend):
         """
         self._load_aws_policy(policy_arn)
         return super().get_policy(policy_arn)
+
+    def checked_boundary(self, arn: str | None) -> str | None:
+        """Return the ARN of a permissions boundary, or None for None.
+
+        Raise IamError with the code NoSuchEntity if there is no such managed policy.
+        """
+        if arn is not None:
+            self._load_aws_policy(arn)
+            if arn not in self.managed_policies:
+                raise IamError("NoSuchEntity", f"Scope ARN: {arn} does not exist or is not attachable.")
+        return arn
+
+    def delete_policy(self, policy_arn: str) -> None:
+        """Delete a managed policy.
+
+        Raise IamError with the code DeleteConflict while the policy is attached, or has a version other than its
+        default (API DeletePolicy); moto does not check this.
+        """
+        policy = self.get_policy(policy_arn)
+        holders: tuple[LabUser | Group | Role, ...]
+        holders = (*self.all_users(), *self.groups.values(), *self.roles.values())
+        if any(policy.arn in one.managed_policies for one in holders):
+            raise IamError("DeleteConflict", "Cannot delete a policy attached to entities.")
+        if len(policy.versions) > 1:
+            raise IamError(
+                "DeleteConflict",
+                "This policy has more than one version. Before you delete a policy, you must delete the policy's "
+                "versions. The default version is deleted with the policy.",
+            )
+        super().delete_policy(policy_arn)
 
     def attach_user_policy(self, policy_arn: str, user_name: str) -> None:
         """Attach a managed policy of the account or of AWS to a user."""

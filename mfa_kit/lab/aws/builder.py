@@ -68,7 +68,9 @@ def _add_policies(account: LabAccount, described: DescribedAccount) -> None:
         _give_policies(backend.attach_group_policy, group, entity)
     for each in described.roles:
         longest = str(each.max_session_duration)
-        role = backend.create_role(each.entity.name, each.trust, each.entity.path, None, "", [], longest)
+        role = backend.create_role(
+            each.entity.name, each.trust, each.entity.path, backend.checked_boundary(each.boundary), "", [], longest
+        )
         _give_policies(backend.attach_role_policy, role, each.entity)
 
 
@@ -89,6 +91,7 @@ def _add_user(account: LabAccount, described: DescribedUser) -> None:
         del backend.users[ADMIN]
     tags = [{"Key": key, "Value": value} for key, value in described.tags.items()]
     user = backend.create_user(account.region, name, described.entity.path, tags)
+    user.permissions_boundary_arn = backend.checked_boundary(described.boundary)
     user.id = user.id if described.id is None else described.id
     user.create_date = described.created or user.create_date
     _set_password(user, described)

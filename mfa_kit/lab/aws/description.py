@@ -136,10 +136,12 @@ class DescribedDevice:
 class DescribedUser:
     """A user with everything that IAM stores about the user.
 
-    `password` is True if the user has a password. A field that is None gets the value that IAM would choose.
+    `boundary` is the ARN of the permissions boundary. `password` is True if the user has a password. A field that is
+    None gets the value that IAM would choose.
     """
 
     entity: DescribedEntity
+    boundary: str | None
     id: str | None
     created: datetime | None
     groups: Sequence[str]
@@ -154,9 +156,14 @@ class DescribedUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedRole:
-    """A role. `trust` is its trust policy, as JSON, and `max_session_duration` is in seconds."""
+    """A role.
+
+    `boundary` is the ARN of its permissions boundary, `trust` its trust policy, as JSON. `max_session_duration` is in
+    seconds.
+    """
 
     entity: DescribedEntity
+    boundary: str | None
     trust: str
     max_session_duration: int
 
@@ -258,6 +265,7 @@ def _entity(row: CheckedRow) -> DescribedEntity:
 def _role(row: CheckedRow) -> DescribedRole:
     return DescribedRole(
         entity=_entity(row),
+        boundary=row.optional("boundary"),
         trust=json.dumps(row.get("trust", dict, {})),
         max_session_duration=row.get("max_session_duration", int, 3600),
     )
@@ -266,6 +274,7 @@ def _role(row: CheckedRow) -> DescribedRole:
 def _user(row: CheckedRow) -> DescribedUser:
     return DescribedUser(
         entity=_entity(row),
+        boundary=row.optional("boundary"),
         id=row.optional("id"),
         created=row.date("created"),
         groups=row.texts("groups"),

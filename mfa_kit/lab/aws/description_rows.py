@@ -48,9 +48,10 @@ TABLES: Mapping[str, Table] = {
     "root_devices": {"kind": str, "serial": str, "enabled": str},
     "policies": {"name": str, "path": str, "document": dict},
     "groups": ENTITY,
-    "roles": {**ENTITY, "trust": dict, "max_session_duration": int},
+    "roles": {**ENTITY, "boundary": str, "trust": dict, "max_session_duration": int},
     "users": {
         **ENTITY,
+        "boundary": str,
         "id": str,
         "created": str,
         "groups": list,

@@ -75,9 +75,10 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         )
 
     def get_user(self) -> ActionResult:
-        """Answer GetUser. The response has the user's tags if the user has any."""
+        """Answer GetUser. The response has the user's tags and permissions boundary, if the user has these."""
         user = self._user()
-        return ActionResult({"User": user_fields(user) | ({"Tags": user.tags} if user.tags else {})})
+        more = {"Tags": user.tags, "PermissionsBoundary": user.permissions_boundary}
+        return ActionResult({"User": user_fields(user) | {name: value for name, value in more.items() if value}})
 
     def get_account_authorization_details(self) -> ActionResult:
         """Answer GetAccountAuthorizationDetails: users, then groups, roles and policies, in pages."""
@@ -142,33 +143,65 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         holder = self._principal(arn)
         if holder is None:
             raise IamError("NoSuchEntity", f"Principal {arn} cannot be found.")
-        context: dict[str, str | Sequence[str]] = {"aws:PrincipalArn": arn, **self._context_entries()}
-        if isinstance(holder, LabUser):
-            context["aws:username"] = holder.name
-        return self._simulate(rights.policies_of(holder), context)
+        boundary = rights.boundary_of(self.account, holder)
+        boundaries = self.operation.texts("PermissionsBoundaryPolicyInputList")
+        documents = [*rights.policies_of(holder), *self.operation.texts("PolicyInputList")]
+        return self._simulate(documents, boundaries or ([boundary] if boundary is not None else []), caller=holder)
 
     def simulate_custom_policy(self) -> ActionResult:
         """Answer SimulateCustomPolicy from the policies and the context in the request."""
-        return self._simulate(self.operation.texts("PolicyInputList"), self._context_entries())
+        documents = self.operation.texts("PolicyInputList")
+        return self._simulate(documents, self.operation.texts("PermissionsBoundaryPolicyInputList"), caller=None)
 
     def _principal(self, arn: str) -> LabUser | Role | None:
         holders: tuple[LabUser | Role, ...] = (*self.backend.all_users(), *self.backend.roles.values())
         return next((one for one in holders if one.arn == arn), None)
 
     def _context_entries(self) -> dict[str, str | Sequence[str]]:
-        """Return the condition keys in the request with their values (API reference: ContextEntry)."""
-        entries = (OperationRequest("iam", "", row) for row in self.operation.rows("ContextEntries"))
-        return {entry.text("ContextKeyName"): entry.texts("ContextKeyValues") for entry in entries}
+        """Return the condition keys in the request with their values (API reference: ContextEntry).
 
-    def _simulate(self, documents: Sequence[str], context: Context) -> ActionResult:
-        """Answer a simulation: evaluate the policies for each action on each resource that the request names."""
+        A single value is a text, so that it can replace a policy variable. A type such as stringList has a list.
+        """
+        entries = (OperationRequest("iam", "", row) for row in self.operation.rows("ContextEntries"))
+        found: dict[str, str | Sequence[str]] = {}
+        for entry in entries:
+            values = entry.texts("ContextKeyValues")
+            single = len(values) == 1 and not entry.text("ContextKeyType").endswith("List")
+            found[entry.text("ContextKeyName")] = values[0] if single else values
+        return found
+
+    def _caller_keys(self, holder: LabUser | Role | None) -> dict[str, str | Sequence[str]]:
+        """Return the condition keys about the simulated caller, who is `holder` unless the request has a CallerArn.
+
+        Raise IamError with the code InvalidInput if the CallerArn is not that of a user (API SimulateCustomPolicy).
+        """
+        if arn := self.operation.text("CallerArn"):
+            holder = self._principal(arn)
+            if not isinstance(holder, LabUser):
+                raise IamError("InvalidInput", f"Invalid Caller ARN: {arn}")
+        if holder is None:
+            return {}
+        found: dict[str, str | Sequence[str]] = {"aws:PrincipalArn": holder.arn, **rights.principal_tags(holder)}
+        if isinstance(holder, LabUser):
+            found |= {"aws:username": holder.name, "aws:userid": holder.id}
+        return found
+
+    def _simulate(
+        self, documents: Sequence[str], boundaries: Sequence[str], *, caller: LabUser | Role | None
+    ) -> ActionResult:
+        """Answer a simulation: evaluate the policies for each action on each resource that the request names.
+
+        `boundaries` has the permissions boundary, if there is one. `caller` is the caller if the request names none.
+        """
+        context = {**self._caller_keys(caller), **self._context_entries()}
+        missing = sorted(condition_keys([*documents, *boundaries]) - context.keys())
         rows = [
             {
                 "EvalActionName": action,
                 "EvalResourceName": resource,
-                "EvalDecision": SIMULATED[decide(documents, action, resource, context)],
+                "EvalDecision": SIMULATED[_decision(documents, boundaries, action, resource, context=context)],
                 "MatchedStatements": [],
-                "MissingContextValues": sorted(condition_keys(documents) - context.keys()),
+                "MissingContextValues": missing,
             }
             for action in self.operation.texts("ActionNames")
             for resource in self.operation.texts("ResourceArns") or ["*"]
@@ -229,6 +262,17 @@ class Directory(auth.AuthorizedResponse, IamResponse):
             raise IamError("ReportExpired", "Unknown")
         made = datetime.fromtimestamp(int(report[0]), UTC)
         return ActionResult({"Content": report[1], "ReportFormat": "text/csv", "GeneratedTime": made})
+
+
+def _decision(
+    documents: Sequence[str], boundaries: Sequence[str], action: str, resource: str, *, context: Context
+) -> EvalDecision:
+    """Return the decision of policies within a permissions boundary, whose explicit deny counts too."""
+    found = decide(documents, action, resource, context)
+    limit = decide(boundaries, action, resource, context) if boundaries else EvalDecision.ALLOW
+    if EvalDecision.EXPLICIT in (found, limit):
+        return EvalDecision.EXPLICIT
+    return found if limit is EvalDecision.ALLOW else EvalDecision.IMPLICIT
 
 
 def _policy(policy: ManagedPolicy) -> dict[str, object]:

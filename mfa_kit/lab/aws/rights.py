@@ -21,6 +21,8 @@ WITH_MFA = ("EnableMFADevice", "DeactivateMFADevice")
 DEVICE = ("DeleteVirtualMFADevice", "TagMFADevice", "UntagMFADevice", "ListMFADeviceTags")
 # The names that IAM's messages give to the sets of policies.
 IDENTITY, CONTROL = "identity-based policy", "service control policy"
+BOUNDARY = "permissions boundary"
+EMPTY_POLICY = '{"Version": "2012-10-17", "Statement": []}'
 # Operations that need no permission; an explicit deny still counts.
 FREE = ("GetCallerIdentity", "GetSessionToken", "AssumeRole")
 # Operations on the root user's credentials in sessions of AssumeRoot. The root user is their resource.
@@ -126,8 +128,10 @@ def resource_words(request: OperationRequest, resource: str) -> str:
     return resource
 
 
-def _tags(holder: LabUser | Role | None) -> list[dict[str, str]]:
-    return (holder.tags or []) if holder is not None else []
+def principal_tags(holder: LabUser | Role | None) -> dict[str, str]:
+    """Return the condition keys with the tags of a user or role."""
+    tags = (holder.tags or []) if holder is not None else []
+    return {f"aws:PrincipalTag/{tag['Key']}": tag["Value"] for tag in tags}
 
 
 def request_context(request: OperationRequest, account: LabAccount, caller: Principal) -> Context:
@@ -150,7 +154,7 @@ def request_context(request: OperationRequest, account: LabAccount, caller: Prin
         found["aws:username"] = caller.user.name
     if caller.source_identity:
         found["aws:SourceIdentity"] = caller.source_identity
-    found |= {f"aws:PrincipalTag/{tag['Key']}": tag["Value"] for tag in _tags(caller.role or caller.user)}
+    found |= principal_tags(caller.role or caller.user)
     return {**found, **_mfa_keys(account, caller), **_organization_keys(account), **_request_keys(request)}
 
 
@@ -186,6 +190,18 @@ def _mfa_keys(account: LabAccount, caller: Principal) -> dict[str, str]:
 def policies_of(holder: LabUser | Role | None) -> list[str]:
     """Return the identity-based policies of a role, or of a user and the user's groups, as JSON."""
     return [document for entity in _entities(holder) for document in _documents(entity)]
+
+
+def boundary_of(account: LabAccount, holder: LabUser | Role | None) -> str | None:
+    """Return the permissions boundary of a user or role, as JSON, or None if it has none.
+
+    A boundary whose policy was deleted allows nothing.
+    """
+    arn = holder.permissions_boundary_arn if holder is not None else None
+    if not arn:
+        return None
+    policy = account.backend.managed_policies.get(arn)
+    return default_version(policy) if policy is not None else EMPTY_POLICY
 
 
 def _entities(holder: LabUser | Role | None) -> Iterator[LabUser | Role | Group]:
@@ -279,7 +295,10 @@ def layers(account: LabAccount, caller: Principal) -> Iterator[Layer]:
     for documents in account.membership.control_policies() if account.membership else ():
         yield Layer("a", CONTROL, documents)
     if caller.kind != "root":
-        yield Layer("an", IDENTITY, policies_of(caller.role or caller.user))
+        holder = caller.role or caller.user
+        yield Layer("an", IDENTITY, policies_of(holder))
+        if (boundary := boundary_of(account, holder)) is not None:
+            yield Layer("a", BOUNDARY, [boundary])
     if caller.policy is not None:
         yield Layer("a", "session policy", [caller.policy], must_allow=caller.kind != "root")
 

@@ -121,13 +121,17 @@ def _entity(one: LabUser | Group | Role) -> Row:
 
 
 def _role(role: Role) -> Row:
-    found = _entity(role) | {"trust": json.loads(role.assume_role_policy_document)}
+    found = _entity(role) | {
+        "boundary": role.permissions_boundary_arn,
+        "trust": json.loads(role.assume_role_policy_document),
+    }
     longest = int(role.max_session_duration or ROLE_SECONDS)
     return without_empty(found | ({"max_session_duration": longest} if longest != ROLE_SECONDS else {}))
 
 
 def _user(account: LabAccount, user: LabUser) -> Row:
     more: Row = {
+        "boundary": user.permissions_boundary_arn,
         "id": user.id,
         "created": date_text(user.create_date),
         "groups": user.group_list,
