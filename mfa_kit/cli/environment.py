@@ -70,6 +70,8 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--accounts", "--org", "--ou", "--include", "--exclude", "--account-tag", "--role-name"),
         *("--external-id", "--source-identity", "--with-tags", "--hub", "--organization", "--enroll", "--require-mfa"),
         "--phone",
+        "--deadline",
+        "--template",
     ),
     "their values may contain spaces, at which a variable would be split": ("--reader",),
     "they apply to the result of a single command": ("--query",),

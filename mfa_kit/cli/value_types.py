@@ -2,7 +2,7 @@
 
 import math
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import click
@@ -63,6 +63,22 @@ class Moment(click.ParamType[float]):
             except UsageFault:
                 raise UsageFault(f"{value!r} is not a time", "write 2026-11-25, 2026-11-25T10:00 or 7d") from None
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+class Day(click.ParamType[str]):
+    """A parameter type: a date that is not in the past, as text: `2026-12-01`."""
+
+    name = "date"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the date. Raise UsageFault if the text is not a date, or if the day is over everywhere."""
+        try:
+            day = date.fromisoformat(value)
+        except ValueError:
+            raise UsageFault(f"{value!r} is not a date", "write the year, the month and the day: 2026-12-01") from None
+        if day < datetime.now(UTC).date() - timedelta(days=1):
+            raise UsageFault(f"{value} is in the past", "give a date that is not over")
+        return day.isoformat()
 
 
 class PlaceType(click.ParamType[Place]):

@@ -37,6 +37,9 @@ class Config:
     age_plugins: tuple[str, ...] = ()
     mds: str | None = None
     mds_root: str | None = None
+    company: str | None = None
+    contact: str | None = None
+    letter_template: str | None = None
 
 
 # The expected value of each key that does not take a string.
@@ -121,6 +124,9 @@ def _parse(text: bytes, file: Path) -> Config:
         age_plugins=_texts(found.get("age-plugins")) or (),
         mds=_text(found.get("mds")),
         mds_root=_text(found.get("mds-root")),
+        company=_text(found.get("company")),
+        contact=_text(found.get("contact")),
+        letter_template=_text(found.get("letter-template")),
     )
 
 

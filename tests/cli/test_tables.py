@@ -32,7 +32,13 @@ ROWS: dict[str, dict[str, object]] = {
     },
     "rollout-status": {
         "user": USER, "outcome": "not started", "cause": "no public key", "reason": SAID, "device": ARN,
-        "backup": FILE, "run": RUN,
+        "backup": FILE, "user_backup": FILE, "admin_backup": FILE, "run": RUN,
+    },
+    "rollout-remind": {
+        "user": USER, "email": USER, "waiting_for": "proof", "since": AT, "days": 120, "device": ARN, "file": FILE,
+    },
+    "rollout-handover": {
+        "user": USER, "email": USER, "file": FILE, "letter": FILE, "device": ARN, "state": "enrolled",
     },
     "doctor": {"check": "credentials", "state": "bad", "found": f"arn:aws:iam::123456789012:user/{USER}", "hint": SAID},
     "orphans-list": {

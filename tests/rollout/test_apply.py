@@ -56,7 +56,7 @@ def test_every_user_is_enrolled_with_an_own_copy(rollout: Rollout, people: Peopl
         ("virtual", ("--stage",), "give the users their secrets, then enable the devices: mfa-kit rollout activate"),
         ("virtual", ("--accept-lockout",), "give 1 user their secrets before they sign in: mfa-kit backup show"),
         ("oath", (), "enroll the other users in person: mfa-kit rollout station"),
-        ("self", (), "see who has not enrolled themselves yet: mfa-kit rollout remind"),
+        ("self", (), "list the users that the rollout still waits for: mfa-kit rollout remind"),
     ],
 )
 def test_apply_ends_with_what_to_do_next(

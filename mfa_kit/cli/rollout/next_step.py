@@ -22,6 +22,11 @@ def next_step(results: Sequence[RowResult], *, plans: Collection[Plan], plan: st
         again = f"{folder}/results.csv has the reasons; then run this command again"
         return f"next: {count_of(len(failed), 'user')} could not be enrolled: {again}"
     made = [each for each in results if each.outcome in MADE]
+    return _give_files(made, plan) or _wait_for_users(results, plans, plan)
+
+
+def _give_files(made: Sequence[RowResult], plan: str) -> str:
+    """Return how the users get their secrets. Return "" if they have them, or if there are no new devices."""
     if any(each.user_backup for each in made):
         return f"next: write a letter and a folder for each user: mfa-kit rollout handover {quote(plan)} -o DIR"
     if any(each.outcome is RowOutcome.STAGED for each in made):
@@ -29,14 +34,14 @@ def next_step(results: Sequence[RowResult], *, plans: Collection[Plan], plan: st
     if without := [each for each in made if each.admin_backup and not each.reason]:
         users = count_of(len(without), "user")
         return f"next: give {users} their secrets before they sign in: mfa-kit backup show FILE -i IDENTITY -o FILE.png"
-    return _wait_for_users(results, plans, quote(plan))
+    return ""
 
 
 def _wait_for_users(results: Sequence[RowResult], plans: Collection[Plan], plan: str) -> str:
     """Return what to do if `apply` has nothing left to do itself."""
     waiting = {each.user for each in results if each.outcome is RowOutcome.WAITING}
     if waiting & {step.user for each in plans for step in each.steps if step.action is Action.STATION}:
-        return f"next: enroll the other users in person: mfa-kit rollout station {plan}"
+        return f"next: enroll the other users in person: mfa-kit rollout station {quote(plan)}"
     if waiting:
-        return f"next: see who has not enrolled themselves yet: mfa-kit rollout remind {plan}"
+        return f"next: list the users that the rollout still waits for: mfa-kit rollout remind {quote(plan)}"
     return "next: nothing is left to do, because every user has a device"

@@ -1,0 +1,58 @@
+"""A letter as plain text."""
+
+import textwrap
+from collections.abc import Iterator
+from functools import lru_cache
+
+from mfa_kit.core.letter import Letter, LetterSection
+from mfa_kit.core.text import one_line
+
+WIDTH = 76
+COMMAND = " " * 6
+
+
+def letter_text(letter: Letter) -> str:
+    """Return a letter as text of at most 76 columns. Commands and long names are not broken."""
+    blocks = [
+        _underlined(letter.title, "="),
+        *(_wrapped(each) for each in letter.paragraphs),
+        *(["\n".join(_facts(letter))] if letter.facts else []),
+        *(block for section in letter.sections for block in _section(section)),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _section(section: LetterSection) -> Iterator[str]:
+    yield _underlined(section.title, "-")
+    yield from (_wrapped(each) for each in section.paragraphs)
+    steps = [
+        "\n".join([_wrapped(step.text, f"{number:>2}. "), *(COMMAND + one_line(each) for each in step.commands)])
+        for number, step in enumerate(section.steps, 1)
+    ]
+    if steps:
+        yield "\n".join(steps)
+
+
+def _facts(letter: Letter) -> Iterator[str]:
+    width = max(len(label) for label, _ in letter.facts) + 3
+    return (f"{one_line(label) + ':':<{width}}{one_line(value)}" for label, value in letter.facts)
+
+
+@lru_cache(maxsize=256)
+def _underlined(title: str, mark: str) -> str:
+    text = one_line(title)
+    return f"{text}\n{mark * min(len(text), WIDTH)}"
+
+
+@lru_cache(maxsize=256)
+def _wrapped(text: str, start: str = "") -> str:
+    """Return a paragraph whose first line begins with `start`. Results are cached, because most are in each letter."""
+    lines = textwrap.wrap(
+        one_line(text),
+        WIDTH,
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines)

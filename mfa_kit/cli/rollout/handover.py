@@ -1,0 +1,221 @@
+"""`mfa-kit rollout handover`: write a folder for each user, with their encrypted file and a letter."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from mfa_kit.cli import options
+from mfa_kit.cli.backup_options import BACKUP_DIR
+from mfa_kit.cli.html.letter_page import letter_page
+from mfa_kit.cli.letter_text import letter_text
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.rollout import shared_options
+from mfa_kit.cli.value_types import Day
+from mfa_kit.core.backup_copies import copies_of, own_copy
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.letter import Letter
+from mfa_kit.core.models import RUN, Entry
+from mfa_kit.core.place_text import recorded_place
+from mfa_kit.core.places import Place
+from mfa_kit.core.text import count_of
+from mfa_kit.enrollment.ports import Vault
+from mfa_kit.rollout.handing_over import Handover, HandoverState, LeftOut, devices_of_plan, find_handovers
+from mfa_kit.rollout.handover_letter import letter_values
+from mfa_kit.rollout.letter_template import LetterTemplate
+from mfa_kit.rollout.plan import check_account
+from mfa_kit.rollout.roster_text import csv_table
+from mfa_kit.rollout.row_status import entries_by_serial
+from mfa_kit.rollout.undo import entries_of_run
+from mfa_kit.wiring import handover_files as wiring
+from mfa_kit.wiring import rollout
+from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.read_ahead import ReadAhead
+from mfa_kit.wiring.rollout import RolloutPorts
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
+
+T = TypeVar("T", Handover, LeftOut)
+COLUMNS = ("user", "email", "file", "letter", "device", "state")
+TABLE = "handover.csv"
+# The forms of a letter: the name of its file, and the function that makes its content. The first one is in the table.
+FORMS: Mapping[str, Callable[[Letter], str]] = {"letter.html": letter_page, "letter.txt": letter_text}
+# The number of names in a message. Longer lists do not fit.
+SHOWN = 5
+
+
+@dataclass(slots=True, kw_only=True)
+class _Letters:
+    """Makes the folders of the users, one after another. `rows` and `failed` are filled meanwhile."""
+
+    folder: Path
+    template: LetterTemplate
+    files: ReadAhead
+    company: str
+    contact: str
+    deadline: str
+    rows: list[dict[str, str]] = field(default_factory=list)
+    failed: list[LeftOut] = field(default_factory=list)
+
+    def folders(self, handovers: Sequence[Handover]) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+        """Yield the folder of each user, and then the table of all users."""
+        by_copy = {each.copy: each for each in handovers}
+        for one in (by_copy[copy] for copy in self.files.over(by_copy)):
+            try:
+                sealed = self.files.read(one.copy)
+            except IntegrityFault as error:
+                self.failed.append(LeftOut(user=one.user, reason=f"{error}; {error.hint}"))
+                continue
+            letter = self.letter(one)
+            texts = {name: form(letter).encode() for name, form in FORMS.items()}
+            self.rows.append(self._row(one))
+            yield one.folder, {one.file: sealed, **texts}
+        yield "", {TABLE: csv_table(COLUMNS, self.rows).encode()}
+
+    def letter(self, one: Handover) -> Letter:
+        """Return the letter to a user."""
+        values = letter_values(
+            one.entry,
+            file=one.file,
+            staged=one.state is HandoverState.STAGED,
+            email=one.email,
+            company=self.company,
+            contact=self.contact,
+            deadline=self.deadline,
+        )
+        return self.template.fill(values)
+
+    def _row(self, one: Handover) -> dict[str, str]:
+        below = self.folder / one.folder
+        return {
+            "user": one.user,
+            "email": one.email,
+            "file": str(below / one.file),
+            "letter": str(below / next(iter(FORMS))),
+            "device": one.entry.intent.serial,
+            "state": one.state.value,
+        }
+
+
+@click.command(cls=options.Verb)
+@click.argument("what", metavar="PLAN|RUN")
+@click.option("-o", "--out", "folder", required=True, type=Path, metavar="DIR", help="New folder for the users' files.")
+@shared_options.ONLY
+@click.option("--deadline", type=Day(), metavar="DATE", help="The date in the letters, such as 2026-12-01.")
+@click.option("--template", type=Path, metavar="FILE", help="Text of the letters, in place of the built-in text.")
+@BACKUP_DIR
+def handover(
+    *,
+    what: str,
+    folder: Path,
+    only: str | None,
+    deadline: str | None,
+    template: Path | None,
+    backup_dir: Place | None,
+    settings: Settings,
+    output: Output,
+) -> int:
+    """Write a folder for each user with a device of PLAN or RUN: their encrypted file, and a letter.
+
+    handover.csv in the folder lists them for a mail merge. mfa-kit sends nothing.
+    """
+    wiring.check_handover(folder)
+    parsed = wiring.read_template(settings, template)
+    vault = open_vault(settings, backup_dir)
+    with (
+        rollout.open_rollout(settings, METHODS, vault=vault, workers=1, progress=settings.progress) as ports,
+        settings.progress.showing("reading devices"),
+    ):
+        found, left_out = _find(what, ports, _finder_of_copies(vault if backup_dir else None))
+    found, left_out = _keep(found, only), _keep(left_out, only)
+    letters = _Letters(
+        folder=folder.absolute(),
+        template=parsed,
+        files=wiring.sealed_files(settings),
+        company=settings.config.company or "",
+        contact=settings.config.contact or "",
+        deadline=deadline or "",
+    )
+    if settings.dry_run:
+        letters.rows = [{"user": each.user, "state": each.state.value} for each in found]
+    elif found:
+        with settings.progress.showing(lambda: f"{len(letters.rows)} of {len(found)} letters"):
+            wiring.write_handover(folder, letters.folders(found))
+    _report(left_out, letters.failed, settings)
+    _show(letters, [*left_out, *letters.failed], output, dry=settings.dry_run)
+    return int(bool(letters.failed) or not letters.rows)
+
+
+def _keep(users: list[T], only: str | None) -> list[T]:
+    """Return the users whose names are in `--only A,B`, or all users if the option was not given."""
+    named = {name.lower() for name in shared_options.split_names(only)}
+    return [each for each in users if each.user.lower() in named] if named else users
+
+
+def _find(
+    what: str, ports: RolloutPorts, copy_of: Callable[[Entry], Place | None]
+) -> tuple[list[Handover], list[LeftOut]]:
+    """Return the users of a plan or a run who get a file, and those who get none."""
+    account, desk = ports.caller.account, ports.desk
+    left_out: list[LeftOut] = []
+    emails: dict[str, str] = {}
+    if RUN.fullmatch(what):
+        entries = entries_of_run(what, account=account, desk=desk)
+    else:
+        plan, _ = rollout.read_plan(Path(what), METHODS, expected=())
+        check_account(plan, ports.caller)
+        entries, left_out = devices_of_plan(plan, entries_by_serial(account, desk=desk))
+        emails = {step.user: step.row.email or "" for step in plan.steps}
+    holders = ports.execution(workers=1).list_holders()
+    found, others = find_handovers(entries, holders=holders, emails=emails, copy_of=copy_of)
+    return found, [*others, *left_out]
+
+
+def _finder_of_copies(vault: Vault | None) -> Callable[[Entry], Place | None]:
+    """Return a function that returns where a user's own file is, or None if there is none.
+
+    It is in the vault if one is given, else where the ledger says.
+    """
+
+    def find(entry: Entry) -> Place | None:
+        own, intent = copies_of(entry).user, entry.intent
+        if own is None or vault is None:
+            return recorded_place(own) if own else None
+        return own_copy(vault.new(intent.account, intent.user, intent.name, run=entry.run).path)
+
+    return find
+
+
+def _report(left_out: Sequence[LeftOut], failed: Sequence[LeftOut], settings: Settings) -> None:
+    """Print the users without a file: each failure, and the other users by reason."""
+    for each in failed:
+        settings.progress.alert(f"{each.user}: {each.reason}")
+    by_reason: dict[str, list[str]] = {}
+    for each in left_out:
+        by_reason.setdefault(each.reason, []).append(each.user)
+    for reason, users in by_reason.items():
+        names = ", ".join(users[:SHOWN]) + (", …" if len(users) > SHOWN else "")
+        settings.progress.alert(f"no file for {count_of(len(users), 'user')} ({names}): {reason}")
+
+
+def _show(letters: _Letters, left_out: Sequence[LeftOut], output: Output, *, dry: bool) -> None:
+    """Print where the folder is, and how many users have one. In JSON and CSV, print a row per user."""
+    rows: list[ResultRow] = [{name: row.get(name) or None for name in COLUMNS} for row in letters.rows]
+    if output.form == "csv":
+        output.many("rollout-handover", rows, empty="", narrow=("user", "email", "state"))
+        return
+    written = bool(letters.rows) and not dry
+    head: ResultRow = {
+        "folder": str(letters.folder) if written else None,
+        "table": str(letters.folder / TABLE) if written else None,
+        "users": len(rows),
+        "without_file": len(left_out),
+    }
+    if output.form == "json":
+        missing = [{"user": each.user, "reason": each.reason} for each in left_out]
+        output.one("rollout-handover", {**head, "rows": rows, "left_out": missing})
+    else:
+        output.one("rollout-handover", head)

@@ -1,0 +1,65 @@
+"""`mfa-kit rollout remind`: list the users of a plan who still have to do something."""
+
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli import options
+from mfa_kit.cli.backup_options import BACKUP_DIR
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.rollout import shared_options
+from mfa_kit.cli.rollout.running import look_up_counted
+from mfa_kit.core.places import Place
+from mfa_kit.core.timestamps import iso_time
+from mfa_kit.rollout.plan import check_account
+from mfa_kit.rollout.reminding import find_reminders
+from mfa_kit.rollout.row_status import look_up_status
+from mfa_kit.wiring import rollout as wiring
+from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
+
+DAY = 24 * 60 * 60
+
+
+@click.command(cls=options.Verb)
+@shared_options.PLAN_FILE
+@BACKUP_DIR
+@shared_options.WORKERS
+def remind(*, plan_file: Path, backup_dir: Place | None, workers: int, settings: Settings, output: Output) -> None:
+    """List the users of PLAN who are staged without proof, or who enroll themselves and have not done so.
+
+    With --output csv, the list is ready for a mail merge. mfa-kit sends nothing.
+    """
+    plan, digest = wiring.read_plan(plan_file, METHODS, expected=())
+    vault = open_vault(settings, backup_dir)
+    with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=settings.progress) as ports:
+        check_account(plan, ports.caller)
+        with settings.progress.showing("reading users and devices"):
+            found = look_up_status(
+                plan,
+                holders=ports.execution(workers=workers).list_holders(),
+                look=lambda users: look_up_counted(users, ports.desk, workers=workers, progress=settings.progress),
+                failures=ports.failures(digest).by_user(),
+                desk=ports.desk,
+            )
+        now = ports.desk.inventory.now()
+    rows: list[ResultRow] = [
+        {
+            "user": each.user,
+            "email": each.email or None,
+            "waiting_for": each.awaited.value,
+            "since": iso_time(each.since),
+            "days": max(int((now - each.since) // DAY), 0),
+            "device": each.device,
+            "file": each.backup,
+        }
+        for each in find_reminders(plan, found)
+    ]
+    output.many(
+        "rollout-remind",
+        rows,
+        empty="no one has to be reminded",
+        narrow=("user", "email", "waiting_for", "since", "days"),
+    )

@@ -1,0 +1,112 @@
+"""The hand-over: which user gets which encrypted file, after `apply` made or staged their device."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mfa_kit.core.models import VIRTUAL, Entry, Reached
+from mfa_kit.core.places import Place
+from mfa_kit.rollout.plan import Action, Plan
+from mfa_kit.rollout.row_status import STANDS
+
+
+class HandoverState(StrEnum):
+    """The state of a device that is handed over.
+
+    ENROLLED: AWS asks for a code at the user's next sign-in. STAGED: `rollout activate` enables the device later.
+    """
+
+    ENROLLED = "enrolled"
+    STAGED = "staged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """A user who gets a file. `copy` is where the file is that only the user can decrypt. `email` may be ""."""
+
+    entry: Entry
+    state: HandoverState
+    copy: Place
+    email: str = ""
+
+    @property
+    def user(self) -> str:
+        """The user's name."""
+        return self.entry.intent.user
+
+    @property
+    def folder(self) -> str:
+        """The name of the user's folder: the name that their folder of backups has, which is safe on every system."""
+        return self.copy.parts[-2]
+
+    @property
+    def file(self) -> str:
+        """The name of the user's file."""
+        return self.copy.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A user who gets no file, and why."""
+
+    user: str
+    reason: str
+
+
+def devices_of_plan(plan: Plan, ours: Mapping[str, Entry]) -> tuple[list[Entry], list[LeftOut]]:
+    """Return the journal entries of the devices of a plan, and the users of the plan who have no such device.
+
+    `ours` are the journal entries of the account by serial.
+    """
+    entries, left_out = [], []
+    for step in plan.steps:
+        entry = ours.get(plan.intent_of(step.row).serial)
+        if entry is not None and entry.intent.user == step.user:
+            entries.append(entry)
+        else:
+            own = step.action is Action.SELF
+            reason = "they enroll themselves" if own else "mfa-kit has made no device for them with this plan"
+            left_out.append(LeftOut(user=step.user, reason=reason))
+    return entries, left_out
+
+
+def find_handovers(
+    entries: Sequence[Entry],
+    *,
+    holders: Mapping[str, str | None],
+    emails: Mapping[str, str],
+    copy_of: Callable[[Entry], Place | None],
+) -> tuple[list[Handover], list[LeftOut]]:
+    """Return the users who get a file, and those who get none, with the reason.
+
+    `holders` has the user of each virtual device that IAM lists, by serial; None for an unassigned device. `emails` has
+    the addresses by user name. `copy_of` returns where a user's own file is, or None if there is none.
+    """
+    found: list[Handover] = []
+    left_out: list[LeftOut] = []
+    for entry in entries:
+        user, own = entry.intent.user, copy_of(entry)
+        if obstacle := _obstacle(entry, holders):
+            left_out.append(LeftOut(user=user, reason=obstacle))
+        elif own is None:
+            reason = "there is no file that only they can decrypt, because the roster has no public key of theirs"
+            left_out.append(LeftOut(user=user, reason=reason))
+        else:
+            state = HandoverState.STAGED if entry.reached is Reached.STAGED else HandoverState.ENROLLED
+            email = emails.get(user, "")
+            found.append(Handover(entry=entry, state=state, copy=own, email=email))
+    return found, left_out
+
+
+def _obstacle(entry: Entry, holders: Mapping[str, str | None]) -> str:
+    """Return why a device cannot be handed over, or "" if it can."""
+    serial = entry.intent.serial
+    if entry.intent.method.name != VIRTUAL.name:
+        return "their device is a key or a token, which you give them"
+    if serial not in holders:
+        return f"IAM does not list {serial}"
+    enrolled = entry.reached in STANDS and holders[serial] == entry.intent.user
+    staged = entry.reached is Reached.STAGED and holders[serial] is None
+    if enrolled or staged:
+        return ""
+    return f"{serial} is neither staged nor enabled for them; see: mfa-kit rollout status"

@@ -1,0 +1,229 @@
+"""Templates of letters: text with placeholders (docs/formats.md, "Letter templates"), from which letters are made.
+
+A template is parsed once. Its errors are found before the first letter is made.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from string import Template
+from typing import Final
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.letter import Letter, LetterSection, LetterStep
+from mfa_kit.core.text import count_of
+
+# A line may begin with a condition: the name of a value, or `no` and the name, in brackets.
+CONDITION = re.compile(r"\[(?P<no>no )?(?P<name>[^\]]+)\]\s*")
+STEP = re.compile(r"\d+[.)]\s+")
+FACT = re.compile(r"\*\s+(?P<label>[^:]+):\s*(?P<value>.*)")
+INDENTED = re.compile(r" {4}|\t")
+
+
+class Kind(Enum):
+    """What a line of a template is."""
+
+    TITLE = auto()
+    SECTION = auto()
+    FACT = auto()
+    STEP = auto()
+    COMMAND = auto()
+    TEXT = auto()
+    BREAK = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """A line of a template. `only_if` is the name of a value, or "". The line is left out if the value is empty.
+
+    With `negated`, it is left out if the value is not empty. `text` may contain placeholders. `label` is that of a
+    fact.
+    """
+
+    kind: Kind
+    text: Template
+    fixed: bool
+    label: str = ""
+    only_if: str = ""
+    negated: bool = False
+
+    def fill(self, values: Mapping[str, str]) -> str:
+        """Return the text with the values in place of the placeholders."""
+        return self.text.template.replace("$$", "$") if self.fixed else self.text.substitute(values)
+
+    def applies(self, values: Mapping[str, str]) -> bool:
+        """Return whether the line is in a letter with these values."""
+        return not self.only_if or bool(values[self.only_if]) is not self.negated
+
+
+_BREAK: Final = _Line(kind=Kind.BREAK, text=Template(""), fixed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class LetterTemplate:
+    """A parsed template."""
+
+    lines: Sequence[_Line]
+
+    def fill(self, values: Mapping[str, str]) -> Letter:
+        """Return the letter for one user. `values` has all names that were given to `parse_template`."""
+        letter = _Draft()
+        for line in self._chosen(values):
+            letter.add(line.kind, line.fill(values), line.label)
+        return letter.finish()
+
+    def _chosen(self, values: Mapping[str, str]) -> Iterator[_Line]:
+        """Yield the lines whose condition is met. A section with an unmet condition is left out as a whole."""
+        inside = True
+        for line in self.lines:
+            applies = line.applies(values)
+            if line.kind is Kind.SECTION:
+                inside = applies
+            if inside and applies:
+                yield line
+
+
+class _Draft:
+    """A letter in the making."""
+
+    def __init__(self) -> None:
+        self._title = ""
+        self._facts: list[tuple[str, str]] = []
+        self._sections: list[tuple[str, list[str], list[tuple[str, list[str]]]]] = [("", [], [])]
+        self._open = False
+
+    def add(self, kind: Kind, text: str, label: str) -> None:
+        """Add a line. A command whose step is not in this letter is left out."""
+        _, _, steps = self._sections[-1]
+        match kind:
+            case Kind.TITLE:
+                self._title = text
+            case Kind.SECTION:
+                self._sections.append((text, [], []))
+            case Kind.FACT:
+                self._facts.append((label, text))
+            case Kind.STEP:
+                steps.append((text, []))
+            case Kind.COMMAND if steps:
+                steps[-1][1].append(text)
+            case Kind.TEXT:
+                self._add_text(text)
+            case _:
+                pass
+        self._open = kind in {Kind.TEXT, Kind.STEP}
+
+    def _add_text(self, text: str) -> None:
+        """Continue the paragraph or the step of the line before, or begin a paragraph."""
+        _, paragraphs, steps = self._sections[-1]
+        if self._open and steps:
+            steps[-1] = (f"{steps[-1][0]} {text}", steps[-1][1])
+        elif self._open and paragraphs:
+            paragraphs[-1] = f"{paragraphs[-1]} {text}"
+        else:
+            paragraphs.append(text)
+
+    def finish(self) -> Letter:
+        """Return the letter."""
+        (_, first, _), *others = self._sections
+        return Letter(
+            title=self._title,
+            paragraphs=tuple(first),
+            facts=tuple(self._facts),
+            sections=tuple(
+                LetterSection(
+                    title=title,
+                    paragraphs=tuple(paragraphs),
+                    steps=tuple(LetterStep(text=text, commands=tuple(commands)) for text, commands in steps),
+                )
+                for title, paragraphs, steps in others
+            ),
+        )
+
+
+def parse_template(text: str, *, names: Sequence[str], source: str) -> LetterTemplate:
+    """Parse a template whose placeholders and conditions may use these names.
+
+    Raise UsageFault with a note for each error, which names the line. `source` is the file in the message.
+    """
+    lines: list[_Line] = []
+    faults: list[str] = []
+    for number, raw in enumerate(text.splitlines(), 1):
+        try:
+            lines.append(_parse_line(raw, lines, names))
+        except ValueError as error:
+            faults.append(f"line {number}: {error}")
+    if not faults and sum(line.kind is Kind.TITLE for line in lines) != 1:
+        faults.append("line 1: a template has exactly one title, a line that begins with '# '")
+    if faults:
+        refused = UsageFault(
+            f"the template {source} has {count_of(len(faults), 'error')}",
+            f"correct these lines; the placeholders are {', '.join(f'${name}' for name in names)}",
+        )
+        for fault in faults:
+            refused.add_note(fault)
+        raise refused
+    return LetterTemplate(lines)
+
+
+def _parse_line(raw: str, before: list[_Line], names: Sequence[str]) -> _Line:
+    """Return the line. Raise ValueError, whose text says what is wrong."""
+    if not raw.strip():
+        return _BREAK
+    has_steps = any(line.kind is Kind.STEP for line in _section(before))
+    if INDENTED.match(raw):
+        if not has_steps:
+            raise ValueError("an indented line is a command, and there is no step above it")
+        return _line(Kind.COMMAND, raw.strip(), names)
+    only_if, negated, rest = _condition(raw)
+    if only_if and only_if not in names:
+        raise ValueError(f"[{only_if}] is not a condition")
+    kind, text, label = _kind_of(rest.strip(), before)
+    if kind is Kind.TEXT and has_steps and before[-1] is _BREAK:
+        raise ValueError("a paragraph has to be above the steps of its section")
+    return _line(kind, text, names, label=label, only_if=only_if, negated=negated)
+
+
+def _condition(raw: str) -> tuple[str, bool, str]:
+    """Return the name in the condition of a line, whether it is negated, and the rest. The name "" is no condition."""
+    found = CONDITION.match(raw)
+    return (found["name"], bool(found["no"]), raw[found.end() :]) if found else ("", False, raw)
+
+
+def _section(before: Sequence[_Line]) -> Iterator[_Line]:
+    """Yield the lines of the current section, from the last one back."""
+    for line in reversed(before):
+        if line.kind is Kind.SECTION:
+            return
+        yield line
+
+
+def _kind_of(text: str, before: Sequence[_Line]) -> tuple[Kind, str, str]:
+    """Return the kind of a line that is no command, its text, and the label of a fact."""
+    in_section = any(line.kind is Kind.SECTION for line in before)
+    if text.startswith("## "):
+        return Kind.SECTION, text[3:].strip(), ""
+    if text.startswith("# "):
+        return Kind.TITLE, text[2:].strip(), ""
+    if step := STEP.match(text):
+        if not in_section:
+            raise ValueError("a step has to be in a section, below a line that begins with '## '")
+        return Kind.STEP, text[step.end() :], ""
+    if fact := FACT.fullmatch(text):
+        if in_section:
+            raise ValueError("a line that begins with '* ' has to be above the first section")
+        return Kind.FACT, fact["value"], fact["label"].strip()
+    return Kind.TEXT, text, ""
+
+
+def _line(
+    kind: Kind, text: str, names: Sequence[str], *, label: str = "", only_if: str = "", negated: bool = False
+) -> _Line:
+    """Return a line. Raise ValueError if the text has an unknown placeholder, or a `$` without a name."""
+    template = Template(text)
+    if not template.is_valid():
+        raise ValueError("a $ without the name of a placeholder; write $$ for a $")
+    used = template.get_identifiers()
+    if unknown := [name for name in used if name not in names]:
+        raise ValueError(f"${unknown[0]} is not a placeholder")
+    return _Line(kind=kind, text=template, fixed=not used, label=label, only_if=only_if, negated=negated)

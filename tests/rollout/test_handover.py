@@ -1,0 +1,298 @@
+"""The hand-over: a folder for each user, with the file that only they can decrypt and a letter without a secret."""
+
+import base64
+import csv
+import json
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pyrage
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfa_kit.cli.html.letter_page import letter_page
+from mfa_kit.cli.letter_text import WIDTH, letter_text
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.letter import Letter, LetterSection, LetterStep
+from mfa_kit.core.otp import Png, Seed
+from mfa_kit.qr_codes import key_uri, symbol
+from mfa_kit.rollout.handover_letter import NAMES, TEMPLATE
+from mfa_kit.rollout.letter_template import parse_template
+from tests.conftest import ACCOUNT, MfaKit, Result
+from tests.rollout.conftest import Rollout
+
+People = Callable[[int], list[str]]
+
+
+def hand_over(rollout: Rollout, *more: str | Path, what: str | Path | None = None, out: str = "out") -> Result:
+    return rollout.desk.run("rollout", "handover", what or rollout.file, "-o", rollout.folder / out, *more)
+
+
+def table(rollout: Rollout, out: str = "out") -> list[dict[str, str]]:
+    with (rollout.folder / out / "handover.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def keys(rollout: Rollout, users: list[str]) -> dict[str, Path]:
+    """Write an identity for each user, and return its path by user."""
+    found = {}
+    for user in users:
+        found[user] = rollout.folder / f"{user}.txt"
+        found[user].write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    return found
+
+
+def public(identity: Path) -> str:
+    return str(pyrage.x25519.Identity.from_str(identity.read_text().strip()).to_public())
+
+
+def prepare(rollout: Rollout, users: list[str], *more: str) -> dict[str, Path]:
+    """Plan and apply for users who have their own keys, and return their identities."""
+    identities = keys(rollout, users)
+    rows = [f"{user},{public(identities[user])},{user}@example.com" for user in users]
+    rollout.plan(*rows, columns="user,recipient,email")
+    assert rollout.apply(*more).code == 0
+    return identities
+
+
+def test_each_user_gets_the_file_that_they_can_open_and_a_letter(rollout: Rollout, people: People) -> None:
+    """The command for Linux in the letter opens the file with Debian's age. The letter contains no secret."""
+    users = people(3)
+    identities = prepare(rollout, users)
+    done = hand_over(rollout, "--deadline", "2999-12-01")
+    assert (done.code, done.out.split()[-4:]) == (0, ["3", "without", "file", "0"]), done.err
+    rows = {row["user"]: row for row in table(rollout)}
+    assert [*rows] == users
+    for user, row in rows.items():
+        serial = f"arn:aws:iam::{ACCOUNT}:mfa/{user}"
+        assert (row["email"], row["device"], row["state"]) == (f"{user}@example.com", serial, "enrolled")
+        folder = Path(row["file"]).parent
+        assert sorted(each.name for each in folder.iterdir()) == sorted(
+            [Path(row["file"]).name, "letter.html", "letter.txt"]
+        )
+        text, html = (folder / "letter.txt").read_text(), Path(row["letter"]).read_text()
+        [command] = [line for line in text.splitlines() if "/dev/shm/qr.png" in line and "age -d" in line]
+        opened = command.replace("/dev/shm/qr.png", "qr.png").replace("identity.txt", str(identities[user]))
+        subprocess.run(["sh", "-c", opened], cwd=folder, check=True)
+        seed = key_uri.seed_of(symbol.read(Png((folder / "qr.png").read_bytes())))
+        assert seed == Seed(rollout.lab.seed(serial))
+        secret = base64.b32encode(rollout.lab.seed(serial)).decode()
+        for letter in (text, html):
+            assert secret not in letter
+            assert {"2999-12-01", user, ACCOUNT} <= {*letter.replace("<", " ").replace(">", " ").split()}
+        for other in set(users) - {user}:
+            failed = command.replace("/dev/shm/qr.png", "no.png").replace("identity.txt", str(identities[other]))
+            assert subprocess.run(["sh", "-c", failed], cwd=folder, check=False, capture_output=True).returncode == 1
+
+
+def test_the_files_are_private_and_the_folder_is_new(rollout: Rollout, people: People) -> None:
+    """An existing folder is refused, because it may have letters of another plan. A dry run writes nothing."""
+    prepare(rollout, people(1))
+    dry = hand_over(rollout, "--dry-run", "--output", "json")
+    assert (dry.code, json.loads(dry.out)["users"], (rollout.folder / "out").exists()) == (0, 1, False)
+    assert hand_over(rollout).code == 0
+    for path in (rollout.folder / "out", *(rollout.folder / "out").rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+    again = hand_over(rollout)
+    assert (again.code, "already exists" in again.err) == (2, True)
+    assert [each.name for each in rollout.folder.iterdir() if each.name.startswith(".")] == []
+
+
+def test_a_staged_device_asks_for_proof(rollout: Rollout, people: People) -> None:
+    """The letter says that AWS does not ask yet, what to send, and to whom: company and contact are configured."""
+    (user,) = people(1)
+    prepare(rollout, [user], "--stage")
+    configure(rollout, 'company = "Café & Søn"\ncontact = "it@example.com"\n')
+    assert hand_over(rollout).code == 0
+    [row] = table(rollout)
+    assert row["state"] == "staged"
+    text = (Path(row["file"]).parent / "letter.txt").read_text()
+    assert "AWS does not ask you for a code yet." in text
+    assert "Sign in to the AWS console" not in text
+    assert "It comes from Café & Søn." in text
+    assert "Send this line to it@example.com" in text
+    assert f"      {user},123456,234567,2026-11-26T09:32:10+01:00\n" in text
+    assert "Café &amp; Søn" in Path(row["letter"]).read_text()
+
+
+def test_a_run_is_handed_over_by_its_id(rollout: Rollout, people: People) -> None:
+    """Without a plan there is no email address. `--only` restricts the users."""
+    users = people(2)
+    prepare(rollout, users)
+    run = json.loads((rollout.results / "results.json").read_text())["run"]
+    done = hand_over(rollout, "--only", users[1].upper(), "--output", "csv", what=run)
+    assert done.code == 0, done.err
+    [row] = csv.DictReader(done.out.splitlines())
+    assert (row["user"], row["email"]) == (users[1], "")
+    unknown = hand_over(rollout, what="20200101T000000Z-00000000", out="other")
+    assert (unknown.code, "has no device of run" in unknown.err) == (2, True)
+
+
+def test_users_without_a_file_are_named_with_the_reason(rollout: Rollout, people: People) -> None:
+    """No key in the roster, users who enroll themselves, a device that is gone, and a file that is gone."""
+    none, own, gone, lost, good = people(5)
+    rows = [none, f"{own},,self", *(f"{user},{rollout.recipient}" for user in (gone, lost, good))]
+    rollout.plan(*rows, columns="user,recipient,kind")
+    assert rollout.apply("--accept-lockout").code == 0
+    remove(rollout, gone)
+    next((rollout.desk.home / "backups" / "users").rglob(f"{lost}-*")).unlink()
+    done = hand_over(rollout, "--output", "json")
+    assert done.code == 1
+    found = json.loads(done.out)
+    assert [row["user"] for row in found["rows"]] == [good]
+    reasons = {row["user"]: row["reason"] for row in found["left_out"]}
+    assert "no public key" in reasons[none]
+    assert reasons[own] == "they enroll themselves"
+    assert reasons[gone] == f"IAM does not list arn:aws:iam::{ACCOUNT}:mfa/{gone}"
+    assert "cannot be read" in reasons[lost]
+    assert f"{lost}: the backup " in done.err
+    assert [row["user"] for row in table(rollout)] == [good]
+
+
+def remove(rollout: Rollout, user: str) -> None:
+    """Remove a user's device from another computer."""
+    other = MfaKit(rollout.folder / "other", rollout.desk.env)
+    assert other.process("revoke", user, "--yes", "--leave-without-mfa").code == 0
+
+
+def configure(rollout: Rollout, text: str) -> None:
+    (rollout.desk.home / "config.toml").write_text(text)
+
+
+def test_nothing_to_hand_over_is_a_no(rollout: Rollout, people: People) -> None:
+    """No folder is written."""
+    rollout.plan(*(f"{user},self" for user in people(1)), columns="user,kind")
+    done = hand_over(rollout)
+    assert (done.code, (rollout.folder / "out").exists()) == (1, False)
+
+
+def test_the_backup_folder_may_have_moved(rollout: Rollout, people: People) -> None:
+    """`--backup-dir` names the new folder."""
+    prepare(rollout, people(1))
+    shutil.move(rollout.desk.home / "backups", rollout.folder / "moved")
+    assert hand_over(rollout).code == 1
+    shutil.rmtree(rollout.folder / "out")
+    assert hand_over(rollout, "--backup-dir", rollout.folder / "moved").code == 0
+
+
+def test_a_file_that_is_not_encrypted_is_not_handed_over(rollout: Rollout, people: People) -> None:
+    """Someone put another file in the place of the encrypted one."""
+    prepare(rollout, people(1))
+    [file] = (each for each in (rollout.desk.home / "backups" / "users").rglob("*") if each.is_file())
+    file.write_bytes(b"otpauth://")
+    done = hand_over(rollout)
+    assert (done.code, "is not an age file" in done.err) == (1, True)
+
+
+# Templates
+
+
+def test_errors_in_a_template_are_named_by_their_line(rollout: Rollout, people: People) -> None:
+    """All at once, before anything is written."""
+    prepare(rollout, people(1))
+    template = rollout.folder / "letter.txt"
+    template.write_text("# For $user\n\n$nmae\n[stged] later\n    age\ncosts $ 5\n## Steps\n1. a\n\ntext\n* a: b\n")
+    done = hand_over(rollout, "--template", template)
+    assert done.code == 2
+    assert "letter.txt has 6 errors" in done.err
+    for fault in (
+        "line 3: $nmae is not a placeholder",
+        "line 4: [stged] is not a condition",
+        "line 5: an indented line is a command, and there is no step above it",
+        "line 6: a $ without the name of a placeholder; write $$ for a $",
+        "line 10: a paragraph has to be above the steps of its section",
+        "line 11: a line that begins with '* ' has to be above the first section",
+    ):
+        assert fault in done.err
+    assert not (rollout.folder / "out").exists()
+    template.write_text("Dear $user\n")
+    assert "line 1: a template has exactly one title" in hand_over(rollout, "--template", template).err
+    template.write_bytes(b"# \xff\n")
+    assert "is not UTF-8" in hand_over(rollout, "--template", template).err
+    assert "cannot be read" in hand_over(rollout, "--template", rollout.folder / "none").err
+
+
+def test_a_template_of_the_configuration_is_used(rollout: Rollout, people: People) -> None:
+    """`--template` has precedence."""
+    (user,) = people(1)
+    prepare(rollout, [user])
+    first, second = rollout.folder / "first.txt", rollout.folder / "second.txt"
+    first.write_text("# First for $user\n")
+    second.write_text("# Second for $user\n")
+    configure(rollout, f'letter-template = "{first}"\n')
+    assert hand_over(rollout, out="a").code == hand_over(rollout, "--template", second, out="b").code == 0
+    assert (rollout.folder / "a" / user / "letter.txt").read_text().startswith(f"First for {user}\n=====")
+    assert (rollout.folder / "b" / user / "letter.txt").read_text().startswith(f"Second for {user}\n=====")
+
+
+VALUES = dict.fromkeys(NAMES, "")
+
+
+def filled(text: str, **values: str) -> Letter:
+    return parse_template(text, names=NAMES, source="t").fill({**VALUES, **values})
+
+
+def test_a_template_becomes_a_letter() -> None:
+    """Title, paragraphs of several lines, facts, sections, steps with commands, conditions, and $$."""
+    text = (
+        "# For $user\nOne\nparagraph\n\nanother\n* File: $file\n[deadline] * Until: $deadline\n"
+        "[staged] ## Prove\n1. never\n    never\n"
+        "## Open\nBefore\n1. First\ncontinued\n    age $$HOME\n    second\n2) Second\n"
+        "[no contact] 3. Ask someone\n[contact] 3. Ask $contact\n"
+    )
+    assert filled(text, user="alice", file="f") == Letter(
+        title="For alice",
+        paragraphs=("One paragraph", "another"),
+        facts=(("File", "f"),),
+        sections=(
+            LetterSection(
+                title="Open",
+                paragraphs=("Before",),
+                steps=(
+                    LetterStep(text="First continued", commands=("age $HOME", "second")),
+                    LetterStep(text="Second"),
+                    LetterStep(text="Ask someone"),
+                ),
+            ),
+        ),
+    )
+    last = filled(text, contact="it").sections[-1].steps[-1]
+    assert last == LetterStep(text="Ask it")
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), st.text(min_size=1, max_size=90)))
+def test_names_cannot_change_a_letter(values: dict[str, str]) -> None:
+    """Fuzzed: the page has only its own elements, and the text only its own lines."""
+    letter, plain = filled(TEMPLATE, **values), filled(TEMPLATE, **dict.fromkeys(values, "x"))
+    page = letter_page(letter)
+    for mark in ("<h1", "<h2", "<p", "<li", "<pre", "<td", "<script", "<style"):
+        assert page.count(mark) == letter_page(plain).count(mark)
+    for line in letter_text(letter).splitlines():
+        assert line.isprintable()
+        assert (
+            len(line) <= WIDTH
+            or " " not in line[4 : WIDTH + 1]
+            or line.startswith(("      ", *(label for label, _ in letter.facts)))
+        )
+
+
+@given(
+    st.text()
+    | st.lists(st.sampled_from(["# a", "## b", "1. c", "    d", "* e: f", "g", "", "[staged] h", "$user"])).map(
+        "\n".join
+    )
+)
+def test_any_template_is_parsed_or_refused_by_line(text: str) -> None:
+    """Fuzzed: there is a letter, or an error whose notes name lines."""
+    try:
+        letter = filled(text, user="alice")
+    except UsageFault as error:
+        said = error.__notes__
+    else:
+        said = []
+        assert letter_page(letter)
+        assert letter_text(letter).endswith("\n")
+    assert all(note.startswith("line ") for note in said)
