@@ -68,7 +68,8 @@ class Roles:
         return self.server.execute(sql, database=self.database, role=role)
 
 
-@pytest.fixture(scope="module")
+# The server keeps its roles to the end of the session, and a process may come back to this module after others.
+@pytest.fixture(scope="session")
 def roles(postgresql: Server) -> Iterator[Roles]:
     names = ("berlin", "berlin2", "other", "auditor", "stranger")
     for name in names:

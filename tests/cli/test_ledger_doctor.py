@@ -37,7 +37,8 @@ CONDITIONS = LedgerConditions(
 )
 
 
-@pytest.fixture(scope="module")
+# The server keeps its roles to the end of the session, and a process may come back to this module after others.
+@pytest.fixture(scope="session")
 def database(postgresql: Server) -> str:
     """Return a database with roles of each kind. The desk named `lost` has lost its team."""
     name = postgresql.new_database()

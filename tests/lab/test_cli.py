@@ -125,14 +125,16 @@ def test_a_signal_to_a_tour_ends_its_lab(number: signal.Signals, tmp_path: Path)
 
 def test_ignored_signals_stay_ignored() -> None:
     """A signal that the caller ignores, as nohup does, stays ignored. Afterwards the previous handlers are restored."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = {each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGHUP, signal.SIGTERM)}
     try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with child.unwind_on_signals():
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
             assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def test_ctrl_c_is_handled_by_the_child() -> None:
