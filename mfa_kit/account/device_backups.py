@@ -1,10 +1,11 @@
 """The backups of the devices that the ledger knows: where each is, and when it was last decrypted and last tested."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from mfa_kit.account.snapshot import DeviceBackup
-from mfa_kit.core.models import Device, backup_name
+from mfa_kit.core.models import REPORTED_ROOT, ROOT, Backup, Device, Seal, backup_name
 from mfa_kit.core.place_text import recorded_place
 from mfa_kit.enrollment.ports import Journal, Vault
 
@@ -34,37 +35,95 @@ class BackupHistory(Protocol):
         """Return the computer that made each device, by run and serial. Without a shared ledger, this is empty."""
         ...
 
+    def seals(self) -> Sequence[Seal]:
+        """Return a Seal (a recipient of a backup and its period) for each recorded recipient, current or earlier."""
+        ...
+
 
 def device_backups(
-    devices: Iterable[Device], *, journal: Journal, vault: Vault, records: BackupHistory
+    devices: Iterable[Device],
+    *,
+    journal: Journal,
+    vault: Vault,
+    records: BackupHistory,
+    stored: Callable[[], Iterable[Backup]],
 ) -> tuple[DeviceBackup, ...]:
-    """Return a DeviceBackup for each given device that the ledger has, with its user.
+    """Return a DeviceBackup for each given device that the ledger has, with its user, and for those of root.
 
-    A device is left out if it is no longer assigned to the user for whom it was created.
+    A device is left out if it is no longer assigned to the user for whom it was created. `stored` returns the backups
+    in the folder; it is called only if root has a virtual device, because the ledger has no devices of root.
     """
-    return tuple(_device_backups(devices, journal, vault, records))
+    return tuple(_device_backups(devices, journal, vault, records, stored))
 
 
 def _device_backups(
-    devices: Iterable[Device], journal: Journal, vault: Vault, records: BackupHistory
+    devices: Iterable[Device],
+    journal: Journal,
+    vault: Vault,
+    records: BackupHistory,
+    stored: Callable[[], Iterable[Backup]],
 ) -> Iterator[DeviceBackup]:
     made, opened, drills = records.confirmed_devices(), records.last_opened(), records.drills()
-    makers = records.makers()
-    for device in devices:
-        if device.user is None or device.serial not in made:
-            continue
-        entry = journal.find(device.serial)
-        if entry is None or entry.intent.user != device.user:
-            continue
-        place = vault.find(entry)
-        file = place or entry.backup
-        yield DeviceBackup(
-            serial=device.serial,
-            user=device.user,
-            file=file,
-            there=place is not None,
-            made=entry.began,
-            opened=opened.get(recorded_place(file).name) if file else None,
-            drilled=drills.get(backup_name(recorded_place(file))) if file else None,
-            computer=makers.get((entry.run, device.serial)),
+    makers, recipients = records.makers(), _recipients(records.seals())
+
+    def with_records(plain: DeviceBackup) -> DeviceBackup:
+        if plain.file is None:
+            return plain
+        name = backup_name(recorded_place(plain.file))
+        return replace(
+            plain,
+            opened=opened.get(recorded_place(plain.file).name),
+            drilled=drills.get(name),
+            recipients=recipients.get(name),
         )
+
+    for device in devices:
+        if device.user == REPORTED_ROOT:
+            plain = _backup_of_root(device, stored())
+        elif device.user is not None and device.serial in made:
+            plain = _backup_of_user(device, journal, vault, makers)
+        else:
+            plain = None
+        if plain is not None:
+            yield with_records(plain)
+
+
+def _backup_of_user(
+    device: Device, journal: Journal, vault: Vault, makers: Mapping[tuple[str, str], str]
+) -> DeviceBackup | None:
+    """Return the backup of a user's device without its records, or None if the ledger has none for this user."""
+    entry = journal.find(device.serial)
+    if entry is None or entry.intent.user != device.user:
+        return None
+    place = vault.find(entry)
+    return DeviceBackup(
+        serial=device.serial,
+        user=entry.intent.user,
+        file=place or entry.backup,
+        there=place is not None,
+        made=entry.began,
+        computer=makers.get((entry.run, device.serial)),
+    )
+
+
+def _backup_of_root(device: Device, backups: Iterable[Backup]) -> DeviceBackup | None:
+    """Return the newest backup of a virtual device of root without its records, or None if there is none."""
+    account, name = device.serial.split(":", 5)[4:]
+    found = [
+        each
+        for each in backups
+        if (each.account, each.user) == (account, ROOT) and each.device == name.removeprefix("mfa/")
+    ]
+    if not found:
+        return None
+    newest = max(found, key=lambda each: each.made)
+    return DeviceBackup(serial=device.serial, user=REPORTED_ROOT, file=str(newest.path), there=True, made=newest.made)
+
+
+def _recipients(seals: Iterable[Seal]) -> Mapping[str, tuple[str, ...]]:
+    """Return the present recipients of each backup, by its name, without those of the users' own copies."""
+    found: dict[str, tuple[str, ...]] = {}
+    for seal in seals:
+        if seal.until is None and not seal.own:
+            found[seal.backup] = (*found.get(seal.backup, ()), seal.recipient)
+    return found

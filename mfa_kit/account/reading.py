@@ -13,7 +13,7 @@ from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.policy_texts import flaws_of
 from mfa_kit.account.records import Credentials, Details
 from mfa_kit.account.root_posture import CentralRootAccess, RootPosture
-from mfa_kit.account.snapshot import DeviceBackup, Hole, Part, Snapshot
+from mfa_kit.account.snapshot import DeviceBackup, GlassUse, Hole, Part, Snapshot
 from mfa_kit.account.source import AccountSource
 from mfa_kit.core.errors import MfaKitError, NoSuchEntity
 from mfa_kit.core.models import ROOTLESS, Caller, Device, DeviceType, is_root
@@ -84,6 +84,7 @@ class _Reading:
         backups: Callable[[tuple[Device, ...]], tuple[DeviceBackup, ...]],
         central_root: Callable[[], CentralRootAccess] | None,
         member_root: Callable[[], RootPosture | None] | None,
+        break_glass: Callable[[], tuple[GlassUse, ...]] | None,
     ) -> Snapshot:
         """Return a snapshot with the parts that are read for the whole account, but without those read for each user.
 
@@ -115,6 +116,7 @@ class _Reading:
             passwords=passwords,
             root_devices=root_devices,
             backups=self.part(Part.BACKUPS, lambda: backups(virtual)) or (),
+            break_glass=self.part(Part.BREAK_GLASS, break_glass) if break_glass else None,
             central_root=central,
             holes=tuple(self.holes),
         )
@@ -222,6 +224,7 @@ def read_account(
     afresh: Callable[[AccountUser], bool] = lambda _: False,
     central_root: Callable[[], CentralRootAccess] | None = None,
     member_root: Callable[[], RootPosture | None] | None = None,
+    break_glass: Callable[[], tuple[GlassUse, ...]] | None = None,
 ) -> Snapshot:
     """Take a snapshot of the account. A part that cannot be read becomes a `Hole` in the snapshot.
 
@@ -235,11 +238,16 @@ def read_account(
 
     `central_root` reads the state of centralized root access in the account's organization. `member_root` reads the
     facts about root that the organization's administrator can see. It is called only if these facts could change the
-    verdict on root.
+    verdict on root. `break_glass` returns the break-glass identities in the ledger.
     """
     reading = _Reading(inventory, account, each)
     snapshot = reading.whole(
-        caller, max_age=max_age, backups=backups, central_root=central_root, member_root=member_root
+        caller,
+        max_age=max_age,
+        backups=backups,
+        central_root=central_root,
+        member_root=member_root,
+        break_glass=break_glass,
     )
     snapshot, newer = reading.update_report(snapshot, afresh)
 

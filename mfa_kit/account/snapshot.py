@@ -28,6 +28,7 @@ class Part(StrEnum):
     ROOT_CREDENTIALS = "credentials of root"
     CENTRAL_ROOT = "centralized root access"
     BACKUPS = "backups on this computer"
+    BREAK_GLASS = "break-glass identities"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,10 @@ class DeviceBackup:
     `file` is the path or URL where the backup is or should be, or None if the device was created without a backup.
     `there` says whether the backup exists, and `made` when the device was created. `opened` is when the backup was last
     decrypted, and `drilled` is when it last passed a test; each is None if that never happened. `computer` is the
-    computer that created the device, or None if the ledger is not shared.
+    computer that created the device, or None if the ledger is not shared. `recipients` has the public keys to which the
+    backup is encrypted, or is None if they are not on record.
+
+    For a virtual device of root, whose user is REPORTED_ROOT, it is a backup that mfa-kit made of an existing device.
     """
 
     serial: str
@@ -57,6 +61,36 @@ class DeviceBackup:
     opened: float | None = None
     drilled: float | None = None
     computer: str | None = None
+    recipients: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlassKey:
+    """The public key of a custodian, with the custodian's name.
+
+    `users` has the IAM users whose own copies of backups are encrypted to the same key, so it is their key.
+    """
+
+    name: str
+    key: str
+    users: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlassUse:
+    """A break-glass identity according to the ledger: its recipient, its custodians, and when it was used.
+
+    `threshold` is the number of custodians who are needed. `made` is when the identity was first encrypted to
+    custodians, in Unix seconds. `drilled` is when a drill last passed, and `opened` when the identity was last opened
+    or passed on; each is None if that never happened.
+    """
+
+    recipient: str
+    threshold: int
+    custodians: tuple[GlassKey, ...]
+    made: float
+    drilled: float | None = None
+    opened: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +103,8 @@ class Snapshot:
     devices were listed. `certified` has the certifications of security keys, by serial. `must_change` says, by user
     name, whether a user has to choose a new password. `passwords` is the password policy. `central_root` is the state
     of centralized root access, or None if it was not read. `member_root` has the facts about a member account's root
-    user that its organization's administrator can read. `lab` says whether the account is in a lab.
+    user that its organization's administrator can read. `break_glass` has the break-glass identities in the ledger,
+    or is None if they were not read. `lab` says whether the account is in a lab.
     """
 
     at: float
@@ -93,6 +128,7 @@ class Snapshot:
     backups: tuple[DeviceBackup, ...] = ()
     central_root: CentralRootAccess | None = None
     member_root: RootPosture | None = None
+    break_glass: tuple[GlassUse, ...] | None = None
 
     @property
     def partition(self) -> str:

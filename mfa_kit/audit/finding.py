@@ -87,6 +87,7 @@ class Limits:
     root_used: int = 30
     quota: float = 0.8
     drilled: float = 90
+    glass_drilled: int = 180
     profile: Profile = Profile.NIST
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mfa_kit.account.account_users import account_users
 from mfa_kit.account.escalation import administrations
 from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.audit import devices, rights, root
+from mfa_kit.audit import break_glass, devices, rights, root
 from mfa_kit.audit import users as user_rules
 from mfa_kit.audit.finding import AuditRule, Limits, RuleAnswer, RuleResult, Scene, Severity, answer_rule
 from mfa_kit.core.errors import UsageFault
@@ -38,6 +38,11 @@ RULES: tuple[AuditRule, ...] = (
     devices.backups_there,
     devices.backups_verified,
     devices.backups_drilled,
+    break_glass.glass_sealed,
+    break_glass.glass_drilled,
+    break_glass.glass_unopened,
+    break_glass.glass_custodians,
+    break_glass.glass_people,
 )
 
 

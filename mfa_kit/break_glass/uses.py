@@ -1,8 +1,9 @@
 """What the ledger records about break-glass identities, and what is due according to that."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mfa_kit.account.snapshot import GlassKey, GlassUse
 from mfa_kit.break_glass.manifest import Manifest
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import GlassAction
@@ -68,3 +69,30 @@ def due(manifest: Manifest, records: Sequence[Record], *, now: float) -> list[st
     if drilled is None or drilled.at < now - DRILL_EVERY:
         found.append(f"hold a drill, because none passed in the last {DRILL_EVERY / DAY:.0f} days: break-glass drill")
     return found
+
+
+def identities_in_use(records: Sequence[Record], users: Mapping[str, Collection[str]]) -> tuple[GlassUse, ...]:
+    """Return the break-glass identities in the ledger, in the order in which they were made.
+
+    `users` maps a public key to the names of the users whose own copies are encrypted to it.
+    """
+    found: dict[str, GlassUse] = {}
+    for each in records:
+        if each.action is GlassAction.SEALED:
+            first = found.get(each.recipient)
+            found[each.recipient] = GlassUse(
+                recipient=each.recipient,
+                threshold=each.threshold,
+                custodians=tuple(
+                    GlassKey(name=name, key=key, users=tuple(sorted(users.get(key, ()))))
+                    for name, key in each.custodians.items()
+                ),
+                made=first.made if first else each.at,
+                drilled=_time(last(records, each.recipient, GlassAction.DRILLED)),
+                opened=_time(last(records, each.recipient, GlassAction.OPENED, GlassAction.PASSED)),
+            )
+    return tuple(found.values())
+
+
+def _time(record: Record | None) -> float | None:
+    return None if record is None else record.at

