@@ -66,7 +66,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
     ),
     "they change what a command does, so they must be visible on the command line": (
         *("--with", "--add", "--root", "--all", "--stage", "--resync", "--shred", "--open", "--open-role"),
-        *("--probe-user", "--programmable", "--path", "--desk", "--auditor"),
+        *("--probe-user", "--programmable", "--path", "--desk", "--auditor", "--each-user"),
         *("--accounts", "--org", "--ou", "--include", "--exclude", "--account-tag", "--role-name"),
         *("--external-id", "--source-identity", "--with-tags", "--hub", "--organization", "--enroll", "--require-mfa"),
         "--phone",

@@ -1,19 +1,23 @@
 """`mfa-kit status`: list users and their MFA devices, including users without a device."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import click
 
+from mfa_kit.account.user_devices import read_user_devices
 from mfa_kit.backups.drill import drill_due
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.snapshot_options import MAX_AGE
 from mfa_kit.cli.status_line import counting
+from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.models import backup_name
 from mfa_kit.core.places import Place
 from mfa_kit.core.recorders import Recorders
@@ -22,10 +26,8 @@ from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment import device_status as use_case
 from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring import backup as backups
-from mfa_kit.wiring.desk import open_desk
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
+from mfa_kit.wiring.status import StatusSources, open_status
 
 # The number of threads that look up users. IAM does not publish its rate limits, but is known to accept this many.
 AT_ONCE = 8
@@ -33,12 +35,20 @@ AT_ONCE = 8
 
 @click.command(cls=options.Verb)
 @click.argument("user", required=False)
+@click.option(
+    "--each-user",
+    is_flag=True,
+    help="Ask IAM about each user and each device, instead of using IAM's lists and the credential report.",
+)
+@MAX_AGE
 @BACKUP_DIR
 @DRILLED_WITHIN
 @account_options(results=False)
 def status(
     *,
     user: str | None,
+    each_user: bool,
+    max_age: float,
     backup_dir: Place | None,
     drilled_within: float,
     settings: Settings,
@@ -51,19 +61,23 @@ def status(
     with backups.open_records(settings) as records:
         drills, recorders = records.drills(), records.computers.recorders()
     stop = Stop()
-    with open_desk(settings, METHODS, vault=open_vault(settings, backup_dir), stop=stop) as (desk, caller):
-        with settings.progress.showing("listing users"):
-            names = [resolve_user(user, caller=caller, inventory=desk.inventory)] if user else desk.inventory.users()
-        look = use_case.read_status if user else use_case.read_status_while_there
-        with ThreadPoolExecutor(AT_ONCE) as pool, stop.after_error():
-            looked = pool.map(lambda name: look(name, caller=caller, desk=desk), names)
-            with counting(settings.progress, "reading users", looked, len(names)) as counted:
-                found = list(counted)
+    with open_status(settings, backup_dir, stop=stop) as opened, ThreadPoolExecutor(AT_ONCE) as pool:
+        desk, caller = opened.desk, opened.caller
+        with stop.after_error():
+            if user:
+                name = resolve_user(user, caller=caller, inventory=desk.inventory)
+                found = use_case.read_status(name, caller=caller, desk=desk)
+            else:
+                with settings.progress.showing("listing users"):
+                    names = desk.inventory.users()
+                if each_user:
+                    found = _ask_about_each_user(names, opened, pool, progress=settings.progress)
+                else:
+                    found = _read_lists(names, opened, pool, progress=settings.progress, max_age=max_age)
         since = time.time() - drilled_within
         rows = [
             {**_row(each, drills, since=since), **(_computer_cells(each, recorders) if recorders else {})}
-            for devices in found
-            for each in devices
+            for each in found
         ]
         if due := sum(bool(row["drill_due"]) for row in rows):
             days = f"{drilled_within / 86400:g} days"
@@ -75,6 +89,36 @@ def status(
             narrow=("user", "kind", "device", "since", "drill_due", "computer"),
         )
     return 0
+
+
+def _ask_about_each_user(
+    names: Sequence[str], opened: StatusSources, pool: ThreadPoolExecutor, *, progress: LiveProgress
+) -> list[use_case.DeviceStatus]:
+    """Return the status of each device of these users, with requests for each user and each device."""
+    looked = pool.map(
+        lambda name: use_case.read_status_while_there(name, caller=opened.caller, desk=opened.desk), names
+    )
+    with counting(progress, "reading users", looked, len(names)) as counted:
+        return list(chain.from_iterable(counted))
+
+
+def _read_lists(
+    names: Sequence[str], opened: StatusSources, pool: ThreadPoolExecutor, *, progress: LiveProgress, max_age: float
+) -> list[use_case.DeviceStatus]:
+    """Return the status of each device in IAM's lists, with requests only for users whose devices the lists lack."""
+    with progress.showing("reading devices"):
+        found = read_user_devices(opened.desk.inventory, opened.account, names, max_age=max_age, each=pool.map)
+    for why in found.denied:
+        progress.alert(f"asking IAM about more users instead: {why}")
+    if found.report is not None:
+        minutes = max(0, int(opened.desk.inventory.now() - found.report.made) // 60)
+        progress.note(
+            f"from IAM's lists and the credential report, which is {minutes // 60} h {minutes % 60} min old; "
+            "to ask IAM about each user: mfa-kit status --each-user"
+        )
+    return [
+        each for name, held in found.devices.items() for each in use_case.listed_status(name, held, desk=opened.desk)
+    ]
 
 
 def _row(has: use_case.DeviceStatus, drills: Mapping[str, float], *, since: float) -> ResultRow:

@@ -1,10 +1,11 @@
 """The status of a user's MFA devices: for each device, which computer made it, and where its backup is."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from mfa_kit.core.errors import AccessDenied, NoSuchEntity
-from mfa_kit.core.models import Caller, Device, DeviceType, Purpose
+from mfa_kit.core.models import Caller, Device, DeviceType, Entry, Purpose
 from mfa_kit.core.recorders import Recorders
 from mfa_kit.enrollment.devices import recorded_entry
 from mfa_kit.enrollment.ports import Desk
@@ -52,7 +53,13 @@ def read_status(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
     exist.
     """
     devices = desk.inventory.devices(user)
-    return [_has(device, user, caller=caller, desk=desk) for device in devices] or [DeviceStatus(user=user)]
+    rows = [
+        _status(device, user, recorded_entry(device, user, caller=caller, desk=desk), desk=desk) for device in devices
+    ]
+    return [
+        replace(row, certifications=_certifications(device, user, desk=desk))
+        for row, device in zip(rows, devices, strict=True)
+    ] or [DeviceStatus(user=user)]
 
 
 def read_status_while_there(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
@@ -66,9 +73,22 @@ def read_status_while_there(user: str, *, caller: Caller, desk: Desk) -> list[De
         return []
 
 
-def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> DeviceStatus:
-    """Return the status of a device. The run ID in the tags distinguishes it from earlier devices of this name."""
-    entry = recorded_entry(device, user, caller=caller, desk=desk)
+def listed_status(user: str, devices: Sequence[Device], *, desk: Desk) -> list[DeviceStatus]:
+    """Return the status of devices from IAM's lists, without any request to IAM.
+
+    Tags and certifications are not read. So only the journal says who made a device, and a device of another computer
+    is UNKNOWN. For a user without a device, return one status whose `device` is None.
+    """
+    found = []
+    for device in devices:
+        entry = desk.journal.find(device.serial)
+        ours = entry if entry and entry.intent.user == user else None
+        found.append(_status(device, user, ours, desk=desk))
+    return found or [DeviceStatus(user=user)]
+
+
+def _status(device: Device, user: str, entry: Entry | None, *, desk: Desk) -> DeviceStatus:
+    """Return the status of a device, whose journal entry is `entry`, without its certifications."""
     ours = desk.journal.find(device.serial, run=entry.run) if entry else None
     made = MadeBy.ELSEWHERE if entry else MadeBy.UNKNOWN
     if ours:
@@ -78,7 +98,6 @@ def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> DeviceStat
         device=device,
         made=made,
         backup=desk.vault.find(entry) if entry else None,
-        certifications=_certifications(device, user, desk=desk),
         run=entry.run if entry else None,
     )
 

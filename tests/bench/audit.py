@@ -1,6 +1,7 @@
-"""Bench of `audit` with all rules, for 5,000 users: API calls, own CPU and memory, live and from a snapshot.
+"""Bench of `audit` with all rules and of `status`, for 5,000 users: API calls, own CPU and memory.
 
-It is compared with a script that lists the devices of each user, with one request per user.
+The audit runs live and from a snapshot. It is compared with a script that lists the devices of each user, with one
+request per user.
 """
 
 import os
@@ -86,6 +87,9 @@ def main() -> int:
         measured(kept, env)
         offline = [measured(kept, env) for _ in range(3)]
         seen = len(lab.calls)
+        listing = measured([sys.executable, "-m", "mfa_kit", "status", "--output", "json"], env, ends=0)
+        listed = Counter(call.operation for call in lab.calls[seen:])
+        seen = len(lab.calls)
         naive = measured([sys.executable, "-c", NAIVE], env, ends=0)
         naive_calls = len(lab.calls) - seen
     pages = calls["GetAccountAuthorizationDetails"] + calls["ListVirtualMFADevices"]
@@ -99,6 +103,13 @@ def main() -> int:
             Row("own CPU, the least of three", min(seconds for seconds, _ in runs), "s", 3.0),
             Row("own CPU of that script, which judges nothing", naive[0], "s"),
             Row("memory, the most of three", max(memory for _, memory in runs), "MB", 200.0),
+            Row(
+                "calls of status: pages, one a user of unknown kind, three",
+                listed.total(),
+                "calls",
+                listed["ListUsers"] + listed["ListVirtualMFADevices"] + UNTOLD + 3,
+            ),
+            Row("own CPU of status", listing[0], "s", 3.0),
             Row("own CPU from a snapshot", min(seconds for seconds, _ in offline), "s", 3.0),
             Row("memory from a snapshot", max(memory for _, memory in offline), "MB", 200.0),
         ],

@@ -25,7 +25,8 @@ def slow(lab: Lab, call: str) -> None:
     ("command", "call", "shown"),
     [
         ("status", "ListUsers", "listing users, "),
-        ("status", "ListMFADevices", "reading users: "),
+        ("status", "ListVirtualMFADevices", "reading devices, "),
+        ("status --each-user", "ListMFADevices", "reading users: "),
         ("audit", "GetAccountAuthorizationDetails", "reading the account, "),
         ("orphans list", "ListVirtualMFADevices", "reading unassigned devices, "),
         ("doctor", "GetCallerIdentity", "checking, "),

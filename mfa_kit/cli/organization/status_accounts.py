@@ -16,8 +16,6 @@ from mfa_kit.wiring.organization import OpenAccount, open_organization
 from mfa_kit.wiring.organization_audit import take_snapshot
 from mfa_kit.wiring.settings import Settings
 
-# The maximum age of a credential report in seconds, because IAM makes no new report in less time.
-REPORT_AGE = 4 * 3600.0
 ROWS = RowsOfAccounts(
     schema="status-account",
     fields=("user", "kind", "device", "since"),
@@ -27,20 +25,27 @@ ROWS = RowsOfAccounts(
 
 
 def status_in_accounts(
-    *, user: str | None, accounts: AccountsChoice, settings: Settings, output: Output, **of_one_account: object
+    *,
+    user: str | None,
+    max_age: float,
+    accounts: AccountsChoice,
+    settings: Settings,
+    output: Output,
+    **of_one_account: object,
 ) -> int:
     """List the users of many accounts with their devices. Return the exit code.
 
-    Raise UsageFault if `user` or --backup-dir is given, because these need a single account. `of_one_account` has the
-    options that `status` uses only in a single account.
+    Raise UsageFault if `user`, --backup-dir or --each-user is given, because these need a single account.
+    `of_one_account` has the options that `status` uses only in a single account.
     """
-    if user or of_one_account["backup_dir"]:
-        what = f"the user {user}" if user else "--backup-dir"
+    alone = {"--backup-dir": of_one_account["backup_dir"], "--each-user": of_one_account["each_user"]}
+    if user or any(alone.values()):
+        what = f"the user {user}" if user else next(name for name, given in alone.items() if given)
         raise UsageFault(
             f"{what} cannot be used with several accounts",
             "leave it out, or run the command without --accounts and --org",
         )
-    source = SnapshotSource(file=None, max_age=REPORT_AGE)
+    source = SnapshotSource(file=None, max_age=max_age)
     with open_organization(settings, accounts) as organization:
 
         def read(opened: OpenAccount) -> Sequence[ResultRow]:
