@@ -5,8 +5,9 @@ import fcntl
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import IO, Any
@@ -14,17 +15,29 @@ from typing import IO, Any
 from tests.conftest import judge
 
 PHONE, DESKTOP = 390, 1280
+# Seconds to wait until something happens in a page.
+WAIT = 20.0
+# The value of an expression, or true for an element, or null if the page is not there yet.
+SEEN = (
+    """(() => {{ try {{ const it = {script}; return it instanceof Node ? true : it }} catch {{ return null }} }})()"""
+)
 
 
-class Browser:
-    """One tab. Chromium reads messages from its descriptor 3 and writes to 4, each ended by a zero byte."""
+class Refused(AssertionError):
+    """Chromium did not do what a message asked for, for example because the tab went to another page meanwhile."""
+
+
+class Wire:
+    """The connection to Chromium, which all tabs share.
+
+    Chromium reads messages from its descriptor 3 and writes to 4, each ended by a zero byte.
+    """
 
     def __init__(self, to: IO[bytes], back: IO[bytes]) -> None:
         self._to, self._back, self._numbers, self._rest = to, back, count(1), b""
-        target = self._call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
 
-    def _call(self, method: str, session: str | None = None, **params: object) -> Any:
+    def call(self, method: str, session: str | None = None, **params: object) -> Any:
+        """Call a method of the browser or of a tab (`session`), and return its result."""
         number = next(self._numbers)
         message: dict[str, object] = {"id": number, "method": method, "params": params}
         if session:
@@ -33,7 +46,8 @@ class Browser:
         self._to.flush()
         while (answer := self._read()).get("id") != number:
             pass
-        assert "error" not in answer, answer
+        if "error" in answer:
+            raise Refused(answer)
         return answer["result"]
 
     def _read(self) -> Any:
@@ -44,17 +58,100 @@ class Browser:
         text, _, self._rest = self._rest.partition(b"\0")
         return json.loads(text)
 
+
+class Browser:
+    """One tab: a new one, or the one with the ID `target`."""
+
+    def __init__(self, wire: Wire, target: str = "") -> None:
+        self._wire = wire
+        self._target = target or wire.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = wire.call("Target.attachToTarget", targetId=self._target, flatten=True)["sessionId"]
+
+    def tabs(self) -> set[str]:
+        """Return the IDs of all tabs of this browser."""
+        return {each["targetId"] for each in self._wire.call("Target.getTargets")["targetInfos"]}
+
+    def opened(self, before: set[str]) -> "Browser":
+        """Return a tab that is not one of those before. Wait until there is one."""
+        until = time.monotonic() + WAIT
+        while not (new := self.tabs() - before):
+            assert time.monotonic() < until, "no tab was opened"
+            time.sleep(0.05)
+        return Browser(self._wire, new.pop())
+
+    def new_tab(self) -> "Browser":
+        """Return another tab of this browser, which is empty."""
+        return Browser(self._wire)
+
+    def close(self) -> None:
+        """Close the tab."""
+        self._wire.call("Target.closeTarget", targetId=self._target)
+
+    def cookies(self) -> list[dict[str, Any]]:
+        """Return the cookies of the browser."""
+        found: list[dict[str, Any]] = self._wire.call("Storage.getCookies")["cookies"]
+        return found
+
     def tab(self, method: str, **params: object) -> Any:
         """Call a method of the tab, and return its result."""
-        return self._call(method, self._session, **params)
+        return self._wire.call(method, self._session, **params)
 
-    def show(self, page: str, *, width: int, dark: bool = False) -> None:
-        """Show HTML in a window of that width, in light or dark mode."""
+    def go(self, address: str) -> None:
+        """Open an address, as from the address bar."""
+        self.tab("Page.navigate", url=address, transitionType="typed")
+
+    def reload(self) -> None:
+        """Reload the page."""
+        self.tab("Page.reload")
+
+    def see(self, script: str, *, seconds: float = WAIT) -> Any:
+        """Wait until a JavaScript expression in the page is true, and return its value."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            with suppress(Refused):
+                if value := self.ask(SEEN.format(script=script)):
+                    return value
+            time.sleep(0.02)
+        raise AssertionError(f"{script} is not true in: {self.ask('document.body.innerText')}")
+
+    def press(self, key: str, *, code: int, text: str = "") -> None:
+        """Press a key, as on a keyboard."""
+        how = {"key": key, "code": key, "windowsVirtualKeyCode": code, **({"text": text} if text else {})}
+        self.tab("Input.dispatchKeyEvent", type="keyDown", **how)
+        self.tab("Input.dispatchKeyEvent", type="keyUp", **how)
+
+    def type(self, text: str) -> None:
+        """Type a text, letter by letter."""
+        for letter in text:
+            self.press(letter, code=ord(letter.upper()), text=letter)
+
+    def paste(self, text: str) -> None:
+        """Enter a text at once, as from the clipboard."""
+        self.tab("Input.insertText", text=text)
+
+    def click(self, selector: str) -> None:
+        """Click an element with the mouse."""
+        self.see(f"document.querySelector({selector!r})")
+        box = "(({x, y, width, height}) => [x + width / 2, y + height / 2])(e.getBoundingClientRect())"
+        x, y = self.ask(f"(e => {{ e.scrollIntoView(); return {box}; }})(document.querySelector({selector!r}))")
+        for kind in ("mousePressed", "mouseReleased"):
+            self.tab("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def size(self, *, width: int, dark: bool = False, height: int = 800) -> None:
+        """Give the window a width, and choose light or dark mode."""
         self.tab(
-            "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width == PHONE
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width == PHONE,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.tab("Emulation.setEmulatedMedia", features=[scheme])
+
+    def show(self, page: str, *, width: int, dark: bool = False) -> None:
+        """Show HTML in a window of that width, in light or dark mode."""
+        self.size(width=width, dark=dark)
         frame = self.tab("Page.getFrameTree")["frameTree"]["frame"]["id"]
         self.tab("Page.setDocumentContent", frameId=frame, html=page)
 
@@ -66,6 +163,7 @@ class Browser:
 
     def picture(self) -> bytes:
         """Return the whole page as PNG."""
+        self.tab("Page.bringToFront")  # a tab in the background is not drawn
         shot = self.tab("Page.captureScreenshot", captureBeyondViewport=True)
         return base64.b64decode(shot["data"])
 
@@ -91,7 +189,7 @@ def chromium(folder: Path) -> Iterator[Browser]:
         os.close(each)
     try:
         with os.fdopen(to_chromium, "wb") as to, os.fdopen(from_chromium, "rb") as back:
-            yield Browser(to, back)
+            yield Browser(Wire(to, back))
     finally:
         process.terminate()
         process.wait()

@@ -1,11 +1,15 @@
 """`mfa-kit enroll`: give a user or root an MFA device. The order of the steps is in `enrollment/enroll.py`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import assert_never
 
 import click
 
 from mfa_kit.cli.backup_options import identity
+from mfa_kit.cli.browser.opened import OpenPage
+from mfa_kit.cli.browser.options import AtTerminal, asked_at, page_options
+from mfa_kit.cli.browser.scene import Ending
 from mfa_kit.cli.method_verb import EPILOG, RESUME, ROOT, MethodVerb, device_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell, ResultRow
@@ -18,7 +22,7 @@ from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment import enroll as use_case
 from mfa_kit.enrollment.fido_console import JOINED
 from mfa_kit.enrollment.planning import Wish
-from mfa_kit.enrollment.ports import Desk, Maker
+from mfa_kit.enrollment.ports import Desk, Maker, Vault
 from mfa_kit.enrollment.resuming import resume_device
 from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring import fido_console
@@ -34,6 +38,9 @@ from mfa_kit.wiring.sealing import Sealing
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
+# What the page says until the QR code is there.
+CALLS = "Have your phone with an authenticator app ready."
+
 
 @click.command(cls=MethodVerb, epilog=EPILOG)
 @device_options
@@ -41,6 +48,7 @@ from mfa_kit.wiring.vault import open_vault
 @click.option(RESUME, "resume", is_flag=True, help="Enable a half-made device with its encrypted backup (needs -i).")
 @click.option(ROOT, "root", is_flag=True, help="Enroll the account's root user instead of USER (needs --with fido2).")
 @identity(required=False)
+@page_options
 def enroll(
     *,
     user: str = "",
@@ -58,10 +66,14 @@ def enroll(
     local_backups: bool,
     passphrase: bool,
     passphrase_fd: int | None,
+    page: bool,
+    no_browser: bool,
     settings: Settings,
     output: Output,
 ) -> int:
     """Give USER an MFA device."""
+    if page:
+        _check_page(method, method_options, other=root or resume or settings.dry_run)
     if root:
         output.one("enroll", _enroll_root(method_options, name=name, add=add, settings=settings))
         return 0
@@ -80,15 +92,18 @@ def enroll(
         passphrase_fd=passphrase_fd,
     )
     vault = sealing.vault(settings, alone=method_options.backup_alone)
+    with asked_at(settings, page=page, browser=not no_browser, user=user, calls=CALLS) as place:
+        wanted = Wish(user=user, method=recipe.method, name=name, path=path, add=add)
+        return _enroll(wanted, method_options, vault, place=place, output=output)
+
+
+def _enroll(wish: Wish, method_options: Options, vault: Vault, *, place: OpenPage | AtTerminal, output: Output) -> int:
+    """Make the device of `wish`, whose user may be an ARN or @me. Print the result, and return the exit code."""
+    settings, recipe = place.settings, METHODS[wish.method.name]
     oath_keys = OathKeys(settings, password_stdin=method_options.password_stdin)
     with open_desk(settings, METHODS, vault=vault, oath_keys=oath_keys) as (desk, caller):
-        wish = Wish(
-            user=resolve_user(user, caller=caller, inventory=desk.inventory, must_exist=True),
-            method=recipe.method,
-            name=name,
-            path=path,
-            add=add,
-        )
+        wish = replace(wish, user=resolve_user(wish.user, caller=caller, inventory=desk.inventory, must_exist=True))
+        place.name(wish.user)
         context = method_context(settings, desk.inventory, oath_keys)
         equipment = method_options.equip(context)
         run = new_run_id(desk.inventory)
@@ -97,12 +112,36 @@ def enroll(
             output.one("enroll", _planned_row(planned, run, equipment.maker, desk=desk))
             return 0
         outcome = use_case.enroll(wish, equipment.carrier, caller=caller, desk=desk, run=run, maker=equipment.maker)
+        place.finish(_ending(outcome))
         if isinstance(outcome, Enrolled):
             for line in recipe.usage(outcome.intent, context):
                 desk.progress.note(line)
         output.one("enroll", _row(outcome))
         # The exit code is 1 if the key is enabled, but IAM does not report a certification that the policy requires.
         return int(isinstance(outcome, Enrolled) and bool(outcome.registered and outcome.registered.missing))
+
+
+def _check_page(method: str | None, method_options: Options, *, other: bool) -> None:
+    """Raise UsageFault if the command asks a user for no codes, so that there is nothing to show on a page."""
+    if other or method != VIRTUAL.name or method_options.backup_alone:
+        raise UsageFault(
+            "--page is for a user who scans a QR code and types codes",
+            "use it with --with virtual only, without --codes generated, --resume, --root and --dry-run",
+        )
+
+
+def _ending(outcome: Outcome) -> Ending:
+    """Return the last message of the page."""
+    if isinstance(outcome, Enrolled):
+        user = outcome.intent.user
+        return Ending(
+            admin=f"{user} is enrolled: {outcome.intent.serial}",
+            colleague=f"Done. From now on, AWS asks {user} for a code of this app. You can close this window.",
+            good=True,
+        )
+    return Ending(
+        admin=f"{outcome.user} {outcome.reason}", colleague="Nothing was changed. Please ask the admin.", good=False
+    )
 
 
 def _planned_row(planned: Intent | Skipped, run: str, maker: Maker, *, desk: Desk) -> ResultRow:

@@ -37,7 +37,7 @@ ALLOWED = frozenset(
         *("--port", "--publish", "--rate", "--require", "--results", "--seed-encoding", "--serial", "--set"),
         *("--since", "--snapshot", "--state", "--tag", "--timeout", "--touch-delay", "--two", "--u2f", "--user"),
         *("--user-paths", "--users", "--variant", "--verdict", "--wait", "--watch", "--without-mfa", "--workers"),
-        *("--admin", "--ask-iam", "--maker", "--output-dir"),
+        *("--admin", "--ask-iam", "--maker", "--no-browser", "--output-dir"),
     )
 )
 # Options without a variable, grouped by the reason. A test reports an option that is not in any of these lists.
@@ -69,6 +69,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--probe-user", "--programmable", "--path", "--desk", "--auditor", "--each-user"),
         *("--accounts", "--org", "--ou", "--include", "--exclude", "--account-tag", "--role-name"),
         *("--external-id", "--source-identity", "--with-tags", "--hub", "--organization", "--enroll", "--require-mfa"),
+        "--page",
         "--phone",
         "--deadline",
         "--template",

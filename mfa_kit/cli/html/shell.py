@@ -1,4 +1,4 @@
-"""The frame of every HTML page. A page is a single file without scripts or external resources, and can be printed."""
+"""The frame of every HTML page. A page has no external resources, and only the page of `--page` has a script."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -126,15 +126,20 @@ def html_table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: 
     return f"<table><thead><tr>{head}</tr></thead><tbody>\n{lines}</tbody></table>"
 
 
-def html_page(title: str, body: Iterable[str], *, style: str = "") -> str:
-    """Return an HTML page. `title` is plain text, `body` has lines of HTML, and `style` is additional CSS."""
+def html_page(title: str, body: Iterable[str], *, style: str = "", script: str = "", nonce: str = "") -> str:
+    """Return an HTML page. `title` is plain text, `body` has lines of HTML, and `style` is additional CSS.
+
+    With a `nonce`, the server that sends the page also sends its security policy, and `script` may run.
+    """
+    policy = "" if nonce else f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+    mark = f' nonce="{nonce}"' if nonce else ""
     lines = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-        f"<title>{html_text(title)}</title><style>{STYLE}{style}</style></head><body>",
+        f"{policy}<title>{html_text(title)}</title><style{mark}>{STYLE}{style}</style></head><body>",
         *body,
+        *([f"<script{mark}>{script}</script>"] if script else []),
         "</body></html>",
     ]
     return "\n".join(lines) + "\n"

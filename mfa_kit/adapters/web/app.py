@@ -1,0 +1,206 @@
+"""The web application of a page: the one-time addresses, the documents of its views, their news, and what they answer.
+
+It knows nothing of what the views show. Starlette handles the requests.
+"""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from typing import Protocol
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from mfa_kit.adapters.web.guard import OPEN, REFUSED
+from mfa_kit.adapters.web.sessions import Session, Sessions
+from mfa_kit.core.json_text import read_json
+from mfa_kit.core.otp import Secret
+
+# Seconds between two lines to a view in which nothing changes. A line shows that the window is still open.
+BEAT = 1.0
+# Seconds after which a closed window counts as closed. A reload is faster.
+CLOSED = 3.0
+POLICY = (
+    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+USED = (
+    "This address was opened before, and it can be opened only once.\n"
+    "If you did not open it, press Ctrl-C in the terminal.\n"
+)
+# The page at a one-time address. It keeps the key for this window, and leaves no entry in the window's history.
+ENTER = (
+    '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>MFA enrollment</title>'
+    '<script nonce="{nonce}">sessionStorage.setItem("{role}", JSON.stringify(["{key}", "{proof}"]));'
+    'location.replace("/{role}")</script><noscript>This page needs JavaScript.</noscript></html>'
+)
+
+
+class Views(Protocol):
+    """What the views of the page show, and what happens when a view answers. The server's thread calls it."""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The names of the views."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """Whether the page will not change any more."""
+        ...
+
+    def document(self, role: str, *, nonce: str) -> str:
+        """Return the HTML document of a view, without anything personal. Its script and style have the nonce."""
+        ...
+
+    def parts(self, role: str) -> Mapping[str, Secret[str]]:
+        """Return the parts of a view as HTML, by the ID of the element in the document that contains the part."""
+        ...
+
+    def act(self, role: str, said: Mapping[str, object]) -> str | None:
+        """Do what a view asks for. Return "" or the name of a view to open, or None if the view must not ask this."""
+        ...
+
+    def windows(self, counts: Mapping[str, int]) -> None:
+        """Note how many windows of each view are open."""
+        ...
+
+    def reopened(self) -> None:
+        """Note that somebody tried to open an address a second time."""
+        ...
+
+
+class App:
+    """The web application. `wake` sends what has changed to all windows. All methods run in the server's thread."""
+
+    def __init__(self, views: Views, sessions: Sessions, *, port: int) -> None:
+        self._views, self._sessions, self._port = views, sessions, port
+        self._windows: dict[asyncio.Event, str] = {}
+        self.asgi = Starlette(
+            routes=[
+                Route(f"{OPEN}{{address}}", self._enter, methods=["GET"]),
+                Route("/{role}", self._document, methods=["GET"]),
+                Route("/{role}/news", self._news, methods=["GET"]),
+                Route("/{role}/act", self._act, methods=["POST"]),
+            ]
+        )
+
+    def wake(self) -> None:
+        """Send what has changed to all windows."""
+        for changed in self._windows:
+            changed.set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a window is still connected."""
+        return bool(self._windows)
+
+    async def _enter(self, request: Request) -> Response:
+        """Answer at a one-time address with a new session, or refuse it."""
+        address = Secret(request.path_params["address"])
+        session = self._sessions.open(address)
+        if session is None:
+            if self._sessions.was_opened(address):
+                self._views.reopened()
+                return PlainTextResponse(USED, status_code=403)
+            return _refuse()
+        self.wake()  # windows of an earlier session of this view end
+        nonce = secrets.token_urlsafe()
+        page = ENTER.format(nonce=nonce, role=session.role, key=session.key.reveal(), proof=session.proof.reveal())
+        response = HTMLResponse(page, headers=_policy(nonce))
+        response.set_cookie(
+            self._cookie(session.role),
+            session.cookie.reveal(),
+            path=f"/{session.role}",
+            httponly=True,
+            samesite="strict",
+        )
+        return response
+
+    def _cookie(self, role: str) -> str:
+        return f"mfa-kit-{role}-{self._port}"
+
+    def _session(self, request: Request, *, keyed: bool) -> Session | None:
+        role = request.path_params["role"]
+        return self._sessions.find(
+            role,
+            cookie=Secret(request.cookies.get(self._cookie(role), "")),
+            key=Secret(request.headers.get("x-key", "")) if keyed else None,
+        )
+
+    async def _document(self, request: Request) -> Response:
+        session = self._session(request, keyed=False)
+        if session is None:
+            return _refuse()
+        nonce = secrets.token_urlsafe()
+        return HTMLResponse(self._views.document(session.role, nonce=nonce), headers=_policy(nonce))
+
+    async def _news(self, request: Request) -> Response:
+        session = self._session(request, keyed=True)
+        if session is None:
+            return _refuse()
+        return StreamingResponse(self._lines(session), media_type="application/x-ndjson")
+
+    async def _lines(self, session: Session) -> AsyncIterator[str]:
+        """Yield lines of JSON: the server's proof, then the parts of a view that changed, until the page ends."""
+        role, changed, sent = session.role, asyncio.Event(), dict[str, int]()
+        self._windows[changed] = role
+        self._count()
+        try:
+            yield _line(proof=session.proof.reveal())
+            while self._sessions.current.get(role) is session:
+                changed.clear()
+                ended = self._views.ended
+                yield _line(parts=_changes(self._views.parts(role), sent), ended=ended)
+                if ended:
+                    return
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), BEAT)
+            yield _line(replaced=True)
+        finally:
+            del self._windows[changed]
+            # A window that is reloaded comes back at once.
+            asyncio.get_running_loop().call_later(CLOSED, self._count)
+
+    def _count(self) -> None:
+        roles = list(self._windows.values())
+        self._views.windows({role: roles.count(role) for role in self._views.roles})
+
+    async def _act(self, request: Request) -> Response:
+        session = self._session(request, keyed=True)
+        if session is None:
+            return _refuse()
+        try:
+            said = read_json(await request.body())
+        except ValueError:
+            return _refuse()
+        opens = self._views.act(session.role, said) if isinstance(said, dict) else None
+        if opens is None:
+            return _refuse()
+        if not opens:
+            return JSONResponse({})
+        return JSONResponse({"address": f"{OPEN}{self._sessions.new_address(opens).reveal()}"})
+
+
+def _refuse() -> Response:
+    return PlainTextResponse(REFUSED, status_code=403)
+
+
+def _policy(nonce: str) -> dict[str, str]:
+    return {"content-security-policy": POLICY.format(nonce=nonce)}
+
+
+def _line(**said: object) -> str:
+    return f"{json.dumps(said)}\n"
+
+
+def _changes(parts: Mapping[str, Secret[str]], sent: dict[str, int]) -> dict[str, str]:
+    """Return the parts that differ from those sent before, as plain HTML. `sent` has a hash of each, and is updated."""
+    digest: Callable[[Secret[str]], int] = lambda part: hash(part.reveal())  # noqa: E731 - its name says what it returns
+    new = {name: part for name, part in parts.items() if sent.get(name) != digest(part)}
+    sent.update({name: digest(part) for name, part in new.items()})
+    return {name: part.reveal() for name, part in new.items()}

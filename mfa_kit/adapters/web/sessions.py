@@ -1,0 +1,65 @@
+"""The one-time addresses of a page, and the browser sessions that they open. Each view of the page has one session."""
+
+import secrets
+from dataclasses import dataclass, field
+
+from mfa_kit.core.otp import Secret
+
+# The number of random octets of each secret here. None of them can be guessed.
+OCTETS = 32
+
+
+def _random() -> Secret[str]:
+    return Secret(secrets.token_urlsafe(OCTETS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A browser window that may show the view `role`.
+
+    The window proves itself with `cookie` and with `key`. Programs on other ports of this computer get the cookie too,
+    because browsers send cookies to all ports of a host. They do not get the key, which a script keeps for one origin.
+    The server proves itself with `proof`, because another program could listen on the port later.
+    """
+
+    role: str
+    cookie: Secret[str] = field(default_factory=_random)
+    key: Secret[str] = field(default_factory=_random)
+    proof: Secret[str] = field(default_factory=_random)
+
+
+@dataclass(slots=True)
+class Sessions:
+    """The sessions of one server, and the addresses that were not opened yet. Both are by the name of the view.
+
+    `opened` has the addresses that were opened.
+    """
+
+    unopened: dict[str, Secret[str]] = field(default_factory=dict)
+    opened: list[Secret[str]] = field(default_factory=list)
+    current: dict[str, Session] = field(default_factory=dict)
+
+    def new_address(self, role: str) -> Secret[str]:
+        """Return the secret part of a new one-time address of a view. An earlier unopened address becomes invalid."""
+        self.unopened[role] = _random()
+        return self.unopened[role]
+
+    def open(self, address: Secret[str]) -> Session | None:
+        """Return a new session for an unopened address, or None. The session replaces an earlier one of its view."""
+        role = next((role for role, each in self.unopened.items() if each == address), None)
+        if role is None:
+            return None
+        self.opened.append(self.unopened.pop(role))
+        self.current[role] = Session(role=role)
+        return self.current[role]
+
+    def was_opened(self, address: Secret[str]) -> bool:
+        """Return whether this address was opened before."""
+        return any(each == address for each in self.opened)
+
+    def find(self, role: str, *, cookie: Secret[str], key: Secret[str] | None) -> Session | None:
+        """Return the session of a view if the cookie is right, and the key unless it is None. Otherwise return None."""
+        session = self.current.get(role)
+        if session is None or session.cookie != cookie or (key is not None and session.key != key):
+            return None
+        return session

@@ -1,0 +1,130 @@
+"""Opens the page of a command with `--page`, and closes it with the command."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from mfa_kit.cli.browser.person import PageProgress, PersonAtPage
+from mfa_kit.cli.browser.scene import Ending, Role, Scene
+from mfa_kit.cli.browser.views import document, view_parts
+from mfa_kit.core.errors import MfaKitError, UsageFault
+from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.otp import Secret
+from mfa_kit.wiring import web_page
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.this_computer import harden
+
+STOPPED = "The enrollment was stopped. Please ask the admin."
+FAILED = "Something went wrong. Please ask the admin."
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenPage:
+    """The page of a command. `settings` are those of the command, with the people at the page and its progress."""
+
+    scene: Scene
+    person: PersonAtPage
+    settings: Settings
+
+    def name(self, user: str) -> None:
+        """Show the name of the user whose turn it is."""
+        with self.scene.change():
+            self.scene.user = user
+
+    def finish(self, ending: Ending) -> None:
+        """Show the last message."""
+        self.scene.end(ending)
+
+
+class PageViews:
+    """The views of a scene, as the server needs them."""
+
+    def __init__(self, scene: Scene, progress: LiveProgress) -> None:
+        self._scene, self._progress = scene, progress
+        self.print_address: Callable[[], None] = lambda: None
+        self._was_open = False
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The names of the views."""
+        return tuple(Role)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the page will not change any more."""
+        return self._scene.ending is not None
+
+    def document(self, role: str, *, nonce: str) -> str:
+        """Return the HTML document of a view."""
+        return document(Role(role), nonce=nonce)
+
+    def parts(self, role: str) -> Mapping[str, Secret[str]]:
+        """Return the parts of a view as HTML, by ID."""
+        self._scene.expire()
+        return view_parts(self._scene, Role(role))
+
+    def act(self, role: str, said: Mapping[str, object]) -> str | None:
+        """Take an answer; for the admin also stop, or return the name of the view to open."""
+        match said, Role(role):
+            case {"do": "answer", "number": int(number), "text": str(text)}, at:
+                self._answer(at, number, Secret(text))
+                return ""
+            case {"do": "stop"}, Role.ADMIN:
+                self._scene.stop()
+                return ""
+            case {"do": "open"}, Role.ADMIN:
+                return Role.COLLEAGUE
+            case _:
+                return None
+
+    def _answer(self, role: Role, number: int, answer: Secret[str]) -> None:
+        """Pass an answer on. The colleague's view answers only the questions that it shows."""
+        question = self._scene.question
+        if role is Role.ADMIN or (question is not None and question.is_for_user):
+            self._scene.reply(number, answer)
+
+    def windows(self, counts: Mapping[str, int]) -> None:
+        """Note which windows are open. If the last one was closed, print an address that opens the page again."""
+        self._scene.note_windows(counts)
+        is_open = any(counts.values())
+        if self._was_open and not is_open and not self.ended:
+            self._progress.alert("the page is closed; Ctrl-C ends the command")
+            self.print_address()
+        self._was_open = is_open
+
+    def reopened(self) -> None:
+        """Warn, because somebody else may have read the address and opened it first."""
+        self._progress.alert("somebody opened an address of the page a second time; if it was not you, press Ctrl-C")
+
+
+@contextmanager
+def open_page(settings: Settings, *, user: str, calls: str, browser: bool) -> Iterator[OpenPage]:
+    """Serve the page until the context ends. `user` and `calls` are what it shows at first.
+
+    With `browser`, open the page in a browser; otherwise only print its address. Raise UsageFault with --no-input, or
+    if the extra `page` is not installed.
+    """
+    if settings.no_input:
+        raise UsageFault("--page asks questions, which --no-input forbids", "omit --no-input or --page")
+    harden()
+    scene = Scene(user=user, calls=calls)
+    progress = PageProgress(settings.progress, scene)
+    views = PageViews(scene, settings.progress)
+    server = web_page.serve(views)
+    scene.on_change = server.wake
+    views.print_address = lambda: web_page.print_address(server, Role.ADMIN, progress=settings.progress)
+    person = PersonAtPage(scene)
+    try:
+        with web_page.announced(server, Role.ADMIN, progress=settings.progress, browser=browser):
+            yield OpenPage(
+                scene=scene, person=person, settings=replace(settings, interaction=person, progress=progress)
+            )
+    except MfaKitError as error:
+        scene.end(Ending(admin=f"{error}; {error.hint}", colleague=FAILED, good=False))
+        raise
+    except BaseException:
+        scene.end(Ending(admin="The enrollment was stopped.", colleague=STOPPED, good=False))
+        raise
+    finally:
+        scene.end(Ending(admin="The command has ended.", colleague="The enrollment has ended.", good=False))
+        server.stop()

@@ -1,0 +1,45 @@
+"""The options of commands that can ask their questions on a page in a browser."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from mfa_kit.cli.browser.opened import OpenPage, open_page
+from mfa_kit.cli.browser.scene import Ending
+from mfa_kit.wiring.settings import Settings
+
+PAGE = click.option("--page", is_flag=True, help="Ask on a page in a browser on this computer, not in the terminal.")
+NO_BROWSER = click.option("--no-browser", is_flag=True, help="Only print the address of the page; open no browser.")
+
+
+def page_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options `--page` and `--no-browser`."""
+    return PAGE(NO_BROWSER(function))
+
+
+@dataclass(frozen=True, slots=True)
+class AtTerminal:
+    """Takes the place of OpenPage in a command without `--page`."""
+
+    settings: Settings
+
+    def name(self, user: str) -> None:
+        """Do nothing, because the terminal shows no name."""
+
+    def finish(self, ending: Ending) -> None:
+        """Do nothing, because the command prints its result."""
+
+
+@contextmanager
+def asked_at(
+    settings: Settings, *, page: bool, browser: bool, user: str = "", calls: str = ""
+) -> Iterator[OpenPage | AtTerminal]:
+    """Yield where the questions are asked, until the context ends: at the terminal or, with `page`, on a page."""
+    if not page:
+        yield AtTerminal(settings)
+        return
+    with open_page(settings, user=user, calls=calls, browser=browser) as opened:
+        yield opened

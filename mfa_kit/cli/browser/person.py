@@ -1,0 +1,142 @@
+"""The people at the page, as the Interaction (the port that asks questions) of a command, and its progress.
+
+A command with `--page` differs from one at a terminal in these two objects only. All steps of an enrollment, and what
+happens when one fails, are the same.
+"""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from mfa_kit.cli.browser.scene import Asks, Question, Scene
+from mfa_kit.cli.status_line import Redrawable
+from mfa_kit.core.errors import Declined
+from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.otp import Secret, Symbol
+
+T = TypeVar("T")
+# A message of this form asks for a touch of a key. Any later message means that this is over.
+TOUCH = re.compile(r"touch (the|your) key now")
+SECOND = "second code"
+CONTINUE = (("Continue", ""),)
+
+
+class PersonAtPage:
+    """Asks the questions of a command on the page, and waits for the answers.
+
+    `buttons` returns the buttons for a question that a key or Enter can answer. `before_question` is called before each
+    question, to update the queue.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self.buttons: Callable[[], Sequence[tuple[str, str]]] = lambda: CONTINUE
+        self.before_question: Callable[[], None] = lambda: None
+        self.wording: Callable[[str], str] = lambda text: text
+
+    def check(self, *parts: Secret[str], instead: str) -> None:
+        """Wait until the admin has opened the page, because nothing must be begun before."""
+        self._scene.wait_for_admin()
+
+    def say(self, text: str) -> None:
+        """Show a text to the user, until the next one."""
+        with self._scene.change():
+            self._scene.said = text
+
+    def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
+        """Return the code that was typed, stripped. The page counts the seconds down that `left` returns."""
+        next_code = time.time() + left() if left else None
+        question = Question(asks=Asks.CODE, text=prompt, next_code=next_code, second=prompt == SECOND)
+        return self._ask(question).reveal().strip()
+
+    def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        """Return what the admin typed into a password field."""
+        return self._ask(Question(asks=Asks.SECRET, text=prompt))
+
+    def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        """Return a secret that the admin typed twice. Ask until both entries are the same and not empty."""
+        while True:
+            first = self.ask_secret(prompt, instead=instead)
+            if first == Secret(""):
+                self._scene.report("nothing was typed", wrong=True)
+            elif first == self.ask_secret(f"{prompt}, again", instead=instead):
+                return first
+            else:
+                self._scene.report("the two entries differ; type both again", wrong=True)
+
+    def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
+        """Raise Declined unless the admin types the word `typed`."""
+        text = f"{what}; type {typed} to continue"
+        if self._ask(Question(asks=Asks.TEXT, text=text)).reveal().strip() != typed:
+            raise Declined(f"{typed} was not typed, so nothing was done", f"type {typed}, or use {instead}")
+
+    def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
+        """Return the index of the option whose button the admin pressed."""
+        buttons = [(option, str(number)) for number, option in enumerate(options)]
+        answer = self._ask(Question(asks=Asks.BUTTONS, text=prompt, buttons=buttons)).reveal()
+        if answer not in dict(buttons).values():
+            raise Declined("nothing was chosen", f"press one of the buttons, or use {instead}")
+        return int(answer)
+
+    def pause(self, prompt: str, *, instead: str) -> None:
+        """Wait until the admin presses the button."""
+        self._ask(Question(asks=Asks.BUTTONS, text=prompt, buttons=CONTINUE))
+
+    def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
+        """Return the first value of `comes` that is not None, or the answer of the button that was pressed before."""
+        came: list[T] = []
+
+        def look() -> bool:
+            came.extend(found for found in [comes()] if found is not None)
+            return bool(came)
+
+        self.before_question()
+        question = Question(asks=Asks.BUTTONS, text=self.wording(prompt), buttons=self.buttons())
+        answer = self._scene.ask(question, look)
+        return came[0] if answer is None else answer.reveal().strip()
+
+    def show(self, *parts: Secret[str], instead: str) -> None:
+        """Show secrets to the user. A Symbol is drawn as a QR code."""
+        symbol = next((part for part in parts if isinstance(part, Symbol)), None)
+        self._scene.show(symbol, [part for part in parts if part is not symbol])
+
+    def clear(self) -> None:
+        """Remove the shown secrets from the page and from this object."""
+        self._scene.hide()
+
+    def _ask(self, question: Question) -> Secret[str]:
+        self.before_question()
+        answer = self._scene.ask(question)
+        return Secret("") if answer is None else answer
+
+
+class PageProgress(Redrawable):
+    """Progress that is printed by `inner` and shown to the admin."""
+
+    def __init__(self, inner: LiveProgress, scene: Scene) -> None:
+        self._inner, self._scene = inner, scene
+
+    def note(self, text: str) -> None:
+        """Print a message and show it."""
+        self._inner.note(text)
+        self._show(text)
+
+    def alert(self, text: str) -> None:
+        """Print a message and show it, even with --quiet."""
+        self._inner.alert(text)
+        self._show(text)
+
+    def _show(self, text: str) -> None:
+        self._scene.report(text)
+        with self._scene.change():
+            self._scene.touch = bool(TOUCH.search(text))
+
+    def showing(self, text: str | Callable[[], str]) -> AbstractContextManager[None]:
+        """Show a text in the terminal's status line."""
+        return self._inner.showing(text)
+
+    def refresh(self) -> bool:
+        """Draw the terminal's status line now. Return whether there is one."""
+        return isinstance(self._inner, Redrawable) and self._inner.refresh()

@@ -1,0 +1,206 @@
+"""What the page shows now. The command's thread changes it and waits for answers; the server's thread reads it."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mfa_kit.core.otp import Secret, Symbol
+
+# Seconds after which a QR code is removed, proven or not.
+SHOWN = 600.0
+# Seconds between two checks for an event that can replace an answer.
+LOOK = 0.3
+# macOS has no clock of this kind; its monotonic clock stops while the computer sleeps.
+CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+# The number of messages that the admin can read.
+LOG = 40
+
+
+class Role(StrEnum):
+    """A view of the page."""
+
+    ADMIN = "admin"
+    COLLEAGUE = "colleague"
+
+
+class Asks(StrEnum):
+    """The kind of a question."""
+
+    CODE = "code"
+    SECRET = "secret"  # noqa: S105 - a kind of question
+    TEXT = "text"
+    BUTTONS = "buttons"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A question. `buttons` are pairs of a label and the answer that the button gives.
+
+    `next_code` is the Unix time at which the device shows its next code. `second` means that the first of two codes is
+    already accepted.
+    """
+
+    asks: Asks
+    text: str
+    buttons: Sequence[tuple[str, str]] = ()
+    next_code: float | None = None
+    second: bool = False
+
+    @property
+    def is_for_user(self) -> bool:
+        """Whether the user answers it. The admin answers all others."""
+        return self.asks is Asks.CODE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A row of the queue: a user, the state of the user's device in words, and whether it is the user's turn."""
+
+    user: str
+    state: str
+    current: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """The last message of a session. `good` means that the device is enabled."""
+
+    admin: str
+    colleague: str
+    good: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message for the admin. `wrong` means that something failed."""
+
+    text: str
+    wrong: bool = False
+
+
+def uptime() -> float:
+    """Return seconds on a clock that also counts while the computer is suspended, where there is such a clock."""
+    return time.clock_gettime(CLOCK)
+
+
+@dataclass(slots=True, kw_only=True)
+class Scene:
+    """The state of the page. `changed` holds the lock of all other fields, and wakes the thread that waits.
+
+    `user` is the user whose turn it is, and `calls` says what the user has to do. `said` is the last message to the
+    user, and `touch` means that a key waits for a touch. `thanked` is the user who was enrolled last. `number` is the
+    number of the question, so an answer to an earlier question is not taken. `windows` counts the windows of each view.
+    """
+
+    on_change: Callable[[], None] = lambda: None
+    clock: Callable[[], float] = uptime
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    user: str = ""
+    calls: str = ""
+    queue: Sequence[Place] = ()
+    log: list[Message] = field(default_factory=list)
+    said: str = ""
+    touch: bool = False
+    thanked: str = ""
+    symbol: Symbol | None = None
+    texts: Sequence[Secret[str]] = ()
+    shown_at: float = 0.0
+    expired: bool = False
+    question: Question | None = None
+    number: int = 0
+    answer: Secret[str] | None = None
+    stopped: bool = False
+    ending: Ending | None = None
+    windows: Mapping[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """Hold the lock, and then tell the server that something has changed."""
+        with self.changed:
+            yield
+        self.on_change()
+
+    def report(self, text: str, *, wrong: bool = False) -> None:
+        """Add a message for the admin."""
+        with self.change():
+            self.log = [*self.log, Message(text, wrong)][-LOG:]
+
+    def show(self, symbol: Symbol | None, texts: Sequence[Secret[str]]) -> None:
+        """Show a QR code and secrets as text, until `hide` is called or SHOWN seconds are over."""
+        with self.change():
+            self.symbol, self.texts, self.shown_at, self.expired = symbol, texts, self.clock(), False
+
+    def hide(self) -> None:
+        """Forget the QR code and the secrets."""
+        with self.change():
+            self.symbol, self.texts, self.expired = None, (), False
+
+    def expire(self) -> None:
+        """Forget the QR code and the secrets if they were shown for SHOWN seconds."""
+        if (self.symbol or self.texts) and self.clock() - self.shown_at >= SHOWN:
+            self.hide()
+            with self.change():
+                self.expired = True
+
+    def end(self, ending: Ending) -> None:
+        """Show the last message. The page does not change any more."""
+        with self.change():
+            self.symbol, self.texts, self.question, self.ending = None, (), None, self.ending or ending
+
+    def reply(self, number: int, answer: Secret[str]) -> bool:
+        """Take the answer to the question with that number. Return False if another question is asked now."""
+        with self.changed:
+            if self.question is None or number != self.number or self.answer is not None:
+                return False
+            self.answer = answer
+            self.changed.notify_all()
+        return True
+
+    def stop(self) -> bool:
+        """Let the question that is asked now raise KeyboardInterrupt. Return False if no question is asked."""
+        with self.changed:
+            self.stopped = self.question is not None
+            self.changed.notify_all()
+            return self.stopped
+
+    def note_windows(self, counts: Mapping[str, int]) -> None:
+        """Note how many windows are open."""
+        with self.change():
+            self.windows = counts
+            self.changed.notify_all()
+
+    def wait_for_admin(self) -> None:
+        """Wait until a window of the admin is open."""
+        with self.changed:
+            while not self.windows.get(Role.ADMIN):
+                self.changed.wait(LOOK)
+
+    def ask(self, question: Question, until: Callable[[], bool] | None = None) -> Secret[str] | None:
+        """Ask a question and return the answer, or None if `until` returned true first.
+
+        `until` is called every LOOK seconds. Raise KeyboardInterrupt if the admin stops.
+        """
+        with self.change():
+            self.question, self.answer, self.stopped = question, None, False
+            self.number += 1
+        try:
+            while not self._is_answered():
+                if until and until():
+                    return None
+                self.expire()
+            return self.answer
+        finally:
+            with self.change():
+                self.question = self.answer = None
+
+    def _is_answered(self) -> bool:
+        """Wait a moment for the answer. Return whether there is one, or raise KeyboardInterrupt."""
+        with self.changed:
+            if self.answer is None and not self.stopped:
+                self.changed.wait(LOOK)
+            if self.stopped:
+                raise KeyboardInterrupt
+            return self.answer is not None

@@ -1,0 +1,227 @@
+"""The two views of the page as HTML: the documents, and the parts of them that change.
+
+The admin's view has everything that the terminal has. The colleague's view has only what the user needs who is enrolled
+now.
+"""
+
+from collections.abc import Callable, Mapping
+from html import escape
+
+from mfa_kit.cli.browser.look import SCRIPT, STYLE
+from mfa_kit.cli.browser.scene import SHOWN, Asks, Question, Role, Scene
+from mfa_kit.cli.html.shell import html_page, html_table, html_text, html_words
+from mfa_kit.core.otp import Secret, Symbol
+from mfa_kit.core.text import one_line
+
+# The characters of a Symbol, each with its upper and its lower module. True is dark.
+MODULES = {" ": (False, False), "▀": (True, False), "▄": (False, True), "█": (True, True)}
+TITLES = {Role.ADMIN: "MFA enrollment: admin", Role.COLLEAGUE: "MFA enrollment"}
+TOUCH = "Touch it now."
+SCAN = "Scan this code with your authenticator app. Then type two codes that the app shows, one after the other."
+EXPIRED = (
+    "The QR code was removed after 10 minutes. If you have scanned it, type the codes. "
+    "Otherwise ask the admin to press Stop and to start again."
+)
+ON_INPUT = "Each code is sent when you have typed its sixth digit."
+CODE_LABELS = ("First code", "Second code")
+
+
+def document(role: Role, *, nonce: str) -> str:
+    """Return the document of a view. Its parts are empty; the script fills them."""
+    parts = (
+        '<main><p id="connection" class="big" role="alert" hidden></p><header><h1 id="title"></h1></header>'
+        '<div id="calls"></div><div id="end" role="status"></div><p id="said" class="said" role="alert"></p>'
+        '<div id="qr"></div><div id="form"></div>'
+    )
+    if role is Role.ADMIN:
+        parts += (
+            '<div id="controls" class="buttons" role="group" aria-label="Session"></div>'
+            '<div id="windows" role="status"></div><section aria-labelledby="q"><h2 id="q">Queue</h2>'
+            '<div id="queue"></div></section><section aria-labelledby="m"><h2 id="m">Messages</h2>'
+            '<div id="log" role="log" tabindex="0" aria-labelledby="m"></div></section>'
+        )
+    page = html_page(TITLES[role], [f"{parts}</main>"], style=STYLE, script=SCRIPT, nonce=nonce)
+    return page.replace("<body>", f'<body data-role="{role}">', 1)
+
+
+def view_parts(scene: Scene, role: Role) -> Mapping[str, Secret[str]]:
+    """Return the parts of a view as HTML, by ID. The part `qr` contains the secret of a device."""
+    with scene.changed:
+        makers = ADMIN_PARTS if role is Role.ADMIN else COLLEAGUE_PARTS
+        return {name: make(scene) for name, make in makers.items()}
+
+
+def qr_picture(symbol: Symbol) -> Secret[str]:
+    """Return a QR code as an SVG image, with its quiet zone. Each row of modules is a row of rectangles."""
+    rows = Secret([row for line in symbol.reveal().splitlines() for row in zip(*map(MODULES.get, line), strict=True)])
+    drawn = Secret(
+        "".join(
+            f"M{across} {down}h1v1h-1z"
+            for down, row in enumerate(rows.reveal())
+            for across, dark in enumerate(row)
+            if dark
+        )
+    )
+    size = f"0 0 {len(rows.reveal()[0])} {len(rows.reveal())}"
+    return Secret(
+        f'<svg viewBox="{size}" role="img" aria-label="QR code for your authenticator app" '
+        f'shape-rendering="crispEdges"><rect width="100%" height="100%" fill="#fff"/>'
+        f'<path d="{drawn.reveal()}" fill="#000"/></svg>'
+    )
+
+
+def sentence(text: str) -> str:
+    """Return a message of a use case as a sentence for the page, which has a Stop button instead of Ctrl-C."""
+    plain = one_line(text).strip().replace("press Ctrl-C", "ask the admin to press Stop")
+    whole = plain[:1].upper() + plain[1:]
+    return whole if not whole or whole.endswith((".", "?", "!", ":")) else f"{whole}."
+
+
+def _qr(scene: Scene) -> Secret[str]:
+    if scene.expired:
+        return Secret(f"<p>{EXPIRED}</p>")
+    if not scene.symbol and not scene.texts:
+        return Secret("")
+    drawn = Secret(qr_picture(scene.symbol).reveal() if scene.symbol else "")
+    texts = Secret("".join(f'<p class="secret">{escape(text.reveal())}</p>' for text in scene.texts))
+    return Secret(f'<div class="qr" data-gone="{SHOWN:.0f}">{drawn.reveal()}</div>{texts.reveal()}')
+
+
+def _code_form(scene: Scene, question: Question) -> str:
+    """Return a form with a field for the code. If a second code is asked for, the first field is read-only."""
+    count = (
+        f'<p class="left">Next code in <span data-next="{question.next_code:.3f}" role="timer"></span></p>'
+        if question.next_code
+        else ""
+    )
+    pair = question.text.startswith(("first", "second"))
+    labels = CODE_LABELS if pair else (sentence(question.text).rstrip("."),)
+    fields = "".join(_code_field(scene, label, at, active=at == question.second) for at, label in enumerate(labels))
+    return (
+        f'<form data-number="{scene.number}" autocomplete="off" novalidate>{fields}'
+        f'<button class="first">Send</button></form>{count}<p class="soft" id="hint">{ON_INPUT}</p>'
+    )
+
+
+def _code_field(scene: Scene, label: str, at: int, *, active: bool) -> str:
+    done = scene.question is not None and scene.question.second and not at
+    how = (
+        'data-code data-focus inputmode="numeric" autocomplete="off" maxlength="64" aria-describedby="said hint"'
+        if active
+        else "readonly tabindex=-1"
+    )
+    value = ' value="accepted"' if done else ""
+    return f'<div class="field"><label for="code{at}">{label}</label><input id="code{at}" {how}{value}></div>'
+
+
+def _text_form(scene: Scene, question: Question) -> str:
+    kind = "password" if question.asks is Asks.SECRET else "text"
+    return (
+        f'<form data-number="{scene.number}" autocomplete="off" novalidate><div class="field">'
+        f'<label for="text">{html_words(sentence(question.text))}</label>'
+        f'<input id="text" type="{kind}" data-focus autocomplete="off"></div><button class="first">Send</button></form>'
+    )
+
+
+def _buttons(scene: Scene, question: Question) -> str:
+    drawn = "".join(
+        f'<button id="b{at}" data-do="answer" data-number="{scene.number}" data-text="{escape(answer)}"'
+        f"{' class=first data-focus' if not at else ''}>{html_text(label)}</button>"
+        for at, (label, answer) in enumerate(question.buttons)
+    )
+    return f'<p class="big">{html_words(sentence(question.text))}</p><div class="buttons">{drawn}</div>'
+
+
+def _form(scene: Scene) -> Secret[str]:
+    question = scene.question
+    match question:
+        case None:
+            return Secret("")
+        case Question(asks=Asks.CODE):
+            return Secret(_code_form(scene, question))
+        case Question(asks=Asks.BUTTONS):
+            return Secret(_buttons(scene, question))
+        case _:
+            return Secret(_text_form(scene, question))
+
+
+def _colleague_form(scene: Scene) -> Secret[str]:
+    return _form(scene) if scene.question and scene.question.is_for_user else Secret("")
+
+
+def _said(scene: Scene) -> Secret[str]:
+    return Secret(html_words(sentence(scene.said)) if scene.said and not scene.ending else "")
+
+
+def _calls(scene: Scene) -> Secret[str]:
+    """Return what the user has to do: scan the QR code, insert or touch a key, or wait."""
+    if scene.ending:
+        return Secret("")
+    thanks = f"<p>{html_words(scene.thanked)} is done. Thank you.</p>" if scene.thanked else ""
+    calls = TOUCH if scene.touch else SCAN if scene.symbol else "" if scene.expired else scene.calls
+    return Secret(f'{thanks}<p class="big" role="status">{html_words(calls)}</p>' if calls or thanks else "")
+
+
+def _end(scene: Scene, text: Callable[[Scene], str]) -> Secret[str]:
+    return Secret(f'<p class="big">{html_words(text(scene))}</p>' if scene.ending else "")
+
+
+def _title(scene: Scene) -> Secret[str]:
+    return Secret(html_words(scene.user) or "MFA enrollment")
+
+
+def _windows(scene: Scene) -> Secret[str]:
+    if scene.ending or scene.windows.get(Role.COLLEAGUE):
+        return Secret("")
+    waits = " It shows the QR code." if scene.symbol else ""
+    return Secret(f"<p>The colleague's view is not open.{waits}</p>")
+
+
+def _controls(scene: Scene) -> Secret[str]:
+    if scene.ending:
+        return Secret("")
+    stop = "" if scene.question else " disabled"
+    return Secret(
+        '<button id="open" data-do="open">Open the colleague\'s view</button>'
+        f'<button id="stop" data-do="stop"{stop}>Stop</button>'
+    )
+
+
+def _queue(scene: Scene) -> Secret[str]:
+    if not scene.queue:
+        return Secret(f"<p>{html_words(scene.user)}</p>")
+    table = html_table(("User", "State"), [(html_words(each.user), html_words(each.state)) for each in scene.queue])
+    at = next((number for number, each in enumerate(scene.queue) if each.current), None)
+    if at is None:
+        return Secret(table)
+    head, *rows = table.split("<tr><td")
+    rows[at] = f' aria-current="true"><td{rows[at]}'
+    return Secret(head + "".join(f"<tr{row}" if row.startswith(" aria") else f"<tr><td{row}" for row in rows))
+
+
+def _log(scene: Scene) -> Secret[str]:
+    lines = "".join(
+        f"<li{' class=wrong' if each.wrong else ''}>{html_words(each.text)}</li>" for each in reversed(scene.log)
+    )
+    return Secret(f'<ul class="log">{lines}</ul>' if lines else "<p>No messages yet.</p>")
+
+
+Maker = Callable[[Scene], Secret[str]]
+COLLEAGUE_PARTS: Mapping[str, Maker] = {
+    "title": _title,
+    "calls": _calls,
+    "said": _said,
+    "qr": _qr,
+    "form": _colleague_form,
+    "end": lambda scene: _end(scene, lambda it: it.ending.colleague if it.ending else ""),
+}
+ADMIN_PARTS: Mapping[str, Maker] = {
+    "title": _title,
+    "said": _said,
+    "form": _form,
+    "controls": _controls,
+    "windows": _windows,
+    "queue": _queue,
+    "log": _log,
+    "end": lambda scene: _end(scene, lambda it: it.ending.admin if it.ending else ""),
+}

@@ -1,0 +1,151 @@
+"""A command with `--page` in a process of its own, and Chromium windows that show its views."""
+
+import base64
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyotp
+import pytest
+
+from mfa_kit.lab.aws.server import Lab
+from tests.chromium import Browser, chromium
+from tests.conftest import ACCOUNT, MfaKit
+from tests.terminal.conftest import in_good_time
+
+ADDRESS = re.compile(r"^(http://127\.0\.0\.1:(\d+)/open/(\S+))$", re.MULTILINE)
+# Seconds to wait for a line of a command, or for its end.
+WAIT = 30.0
+
+
+@dataclass
+class Command:
+    """A running command. `err` has what it printed on stderr so far."""
+
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+    more: threading.Condition = field(default_factory=threading.Condition)
+
+    def __post_init__(self) -> None:
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            with self.more:
+                self.lines.append(line)
+                self.more.notify_all()
+
+    @property
+    def err(self) -> str:
+        return "".join(self.lines)
+
+    def see(self, pattern: str, *, times: int = 1) -> None:
+        """Wait until stderr has a text, that many times."""
+        with self.more:
+            found = self.more.wait_for(lambda: len(re.findall(pattern, self.err, re.MULTILINE)) >= times, WAIT)
+        assert found, self.err
+
+    def address(self, number: int = 0) -> str:
+        """Return one of the one-time addresses that the command has printed."""
+        self.see(ADDRESS.pattern, times=number + 1)
+        return str(ADDRESS.findall(self.err)[number][0])
+
+    @property
+    def port(self) -> int:
+        return int(ADDRESS.findall(self.err)[0][1])
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+
+    def end(self) -> tuple[int, str]:
+        """Wait until the command ends. Return its exit code and what it printed on stdout."""
+        assert self.process.stdout
+        out = self.process.stdout.read()
+        return self.process.wait(WAIT), out
+
+
+Start = Callable[..., Command]
+
+
+@contextmanager
+def started(mfa_kit: MfaKit, *args: str | Path, **how: Any) -> Iterator[Command]:
+    """Run a command, and kill it at the end if it still runs."""
+    process = mfa_kit.start(*args, **how)
+    try:
+        yield Command(process)
+    finally:
+        process.kill()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()
+
+
+@pytest.fixture
+def start(mfa_kit: MfaKit) -> Iterator[Start]:
+    """Return a function that starts a command. All commands are killed at the end."""
+    running: list[Any] = []
+
+    def begin(*args: str | Path, **how: Any) -> Command:
+        running.append(started(mfa_kit, *args, **how))
+        command: Command = running[-1].__enter__()
+        return command
+
+    yield begin
+    for each in running:
+        each.__exit__(None, None, None)
+
+
+@pytest.fixture
+def at_page(start: Start, user: str) -> Command:
+    """Start to enroll a user with a phone, on a page."""
+    return start("enroll", user, "--with", "virtual", "--page", "--no-browser")
+
+
+@pytest.fixture(scope="module")
+def first_tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(first_tab: Browser) -> Iterator[Browser]:
+    """Return a new tab of the browser."""
+    tab = first_tab.new_tab()
+    tab.size(width=1280)
+    yield tab
+    tab.close()
+
+
+def open_admin(browser: Browser, command: Command, number: int = 0) -> Browser:
+    """Open the admin's view in a tab."""
+    browser.go(command.address(number))
+    browser.see("document.querySelector('#open')")
+    return browser
+
+
+def open_colleague(admin: Browser) -> Browser:
+    """Open the colleague's view with the admin's button, and return its tab."""
+    before = admin.tabs()
+    admin.click("#open")
+    return admin.opened(before)
+
+
+def seed(lab: Lab, user: str) -> str:
+    """Return the secret of a user's device in base32, as the phone has it."""
+    return base64.b32encode(lab.seed(f"arn:aws:iam::{ACCOUNT}:mfa/{user}")).decode()
+
+
+def shown_codes(lab: Lab, user: str) -> tuple[str, str]:
+    """Return the previous code and the current one of the user's phone."""
+    now = int(in_good_time(lab))
+    phone = pyotp.TOTP(seed(lab, user))
+    return phone.at(now - 30), phone.at(now)
