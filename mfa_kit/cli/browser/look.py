@@ -12,7 +12,8 @@ STYLE = """
   .qr svg { display: block; width: 100%; height: auto }
   .secret { font-family: ui-monospace, monospace; white-space: pre-wrap }
   form, .buttons { display: flex; flex-wrap: wrap; gap: .8rem; align-items: end; margin: 1rem 0 }
-  label { display: block; font-weight: 600 } .field { flex: 0 1 14rem }
+  .buttons { align-items: stretch }
+  label { display: block; font-weight: 600 } .field { flex: 1 1 11rem; max-width: 17rem }
   input { font: inherit; font-size: 24px; width: 100%; box-sizing: border-box; padding: .4rem .6rem; color: var(--ink);
     background: var(--back); border: 2px solid var(--soft); border-radius: 6px; letter-spacing: .08em }
   input[readonly] { border-style: dashed; color: var(--soft) }
@@ -26,7 +27,8 @@ STYLE = """
   .log li { border-top: 1px solid var(--line); padding: .3rem 0 } .log .wrong { font-weight: 600 }
   tr[aria-current] td { font-weight: 600 } tr[aria-current] td:first-child::before { content: "\\2192  " }
   @media screen and (prefers-color-scheme: dark) { :root { --focus: #a8c7fa } }
-  @media screen and (max-width: 40rem) { td[data-head]::before { content: "" } button { flex: 1 1 40% } }
+  @media screen and (max-width: 40rem) { td[data-head]::before { content: "" } button { flex: 1 1 40% }
+    .field { max-width: none; flex-basis: 100% } }
   @media print { .qr, .secret { display: none } }
 """
 

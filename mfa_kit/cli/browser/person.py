@@ -41,9 +41,8 @@ class PersonAtPage:
         self._scene.wait_for_admin()
 
     def say(self, text: str) -> None:
-        """Show a text to the user, until the next one."""
-        with self._scene.change():
-            self._scene.said = text
+        """Show a text to the user, until the next answer."""
+        self._scene.say(text)
 
     def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
         """Return the code that was typed, stripped. The page counts the seconds down that `left` returns."""

@@ -90,9 +90,10 @@ def uptime() -> float:
 class Scene:
     """The state of the page. `changed` holds the lock of all other fields, and wakes the thread that waits.
 
-    `user` is the user whose turn it is, and `calls` says what the user has to do. `said` is the last message to the
-    user, and `touch` means that a key waits for a touch. `thanked` is the user who was enrolled last. `number` is the
-    number of the question, so an answer to an earlier question is not taken. `windows` counts the windows of each view.
+    `user` is the user whose turn it is, and `calls` says what the user has to do. `said` is the message to the user
+    about the last answer, `scan` says what to do with the QR code, and `touch` means that a key waits for a touch.
+    `thanked` is the user who was enrolled last. `number` is the number of the question, so an answer to an earlier
+    question is not taken. `windows` counts the windows of each view.
     """
 
     on_change: Callable[[], None] = lambda: None
@@ -103,6 +104,7 @@ class Scene:
     queue: Sequence[Place] = ()
     log: list[Message] = field(default_factory=list)
     said: str = ""
+    scan: str = ""
     touch: bool = False
     thanked: str = ""
     symbol: Symbol | None = None
@@ -132,11 +134,20 @@ class Scene:
         """Show a QR code and secrets as text, until `hide` is called or SHOWN seconds are over."""
         with self.change():
             self.symbol, self.texts, self.shown_at, self.expired = symbol, texts, self.clock(), False
+            self.scan = self.said = ""
 
     def hide(self) -> None:
         """Forget the QR code and the secrets."""
         with self.change():
             self.symbol, self.texts, self.expired = None, (), False
+
+    def say(self, text: str) -> None:
+        """Show a text to the user until the next answer. The first text with a QR code stays as long as the code."""
+        with self.change():
+            if self.symbol and not self.scan:
+                self.scan = text
+            else:
+                self.said = text
 
     def expire(self) -> None:
         """Forget the QR code and the secrets if they were shown for SHOWN seconds."""
@@ -155,7 +166,7 @@ class Scene:
         with self.changed:
             if self.question is None or number != self.number or self.answer is not None:
                 return False
-            self.answer = answer
+            self.answer, self.said = answer, ""
             self.changed.notify_all()
         return True
 

@@ -17,7 +17,6 @@ from mfa_kit.core.text import one_line
 MODULES = {" ": (False, False), "▀": (True, False), "▄": (False, True), "█": (True, True)}
 TITLES = {Role.ADMIN: "MFA enrollment: admin", Role.COLLEAGUE: "MFA enrollment"}
 TOUCH = "Touch it now."
-SCAN = "Scan this code with your authenticator app. Then type two codes that the app shows, one after the other."
 EXPIRED = (
     "The QR code was removed after 10 minutes. If you have scanned it, type the codes. "
     "Otherwise ask the admin to press Stop and to start again."
@@ -158,7 +157,7 @@ def _calls(scene: Scene) -> Secret[str]:
     if scene.ending:
         return Secret("")
     thanks = f"<p>{html_words(scene.thanked)} is done. Thank you.</p>" if scene.thanked else ""
-    calls = TOUCH if scene.touch else SCAN if scene.symbol else "" if scene.expired else scene.calls
+    calls = TOUCH if scene.touch else "" if scene.expired else sentence(scene.scan) if scene.symbol else scene.calls
     return Secret(f'{thanks}<p class="big" role="status">{html_words(calls)}</p>' if calls or thanks else "")
 
 
