@@ -9,7 +9,7 @@ import click
 from mfa_kit.cli.backup_options import identity
 from mfa_kit.cli.browser.opened import OpenPage
 from mfa_kit.cli.browser.options import AtTerminal, asked_at, page_options
-from mfa_kit.cli.browser.scene import Ending
+from mfa_kit.cli.browser.page_state import Ending
 from mfa_kit.cli.method_verb import EPILOG, RESUME, ROOT, MethodVerb, device_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell, ResultRow

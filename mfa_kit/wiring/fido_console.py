@@ -7,6 +7,7 @@ from functools import partial
 from typing import Protocol, runtime_checkable
 from urllib.parse import quote
 
+from mfa_kit.adapters.files.redirect_page import write_page
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.loopback import is_loopback
@@ -110,7 +111,7 @@ def _open_signed_in(
         )
     policy = fido_console.session_policy(account=intent.account, partition=intent.partition, user=intent.user)
     session = _console(inventory).console_session(user=intent.user, policy=policy, role=role)
-    with signin.write_page(home(), signin.console_address(hosts.signin, session, destination=destination)) as file:
+    with write_page(home(), signin.console_address(hosts.signin, session, destination=destination)) as file:
         if not webbrowser.open(file.as_uri()):
             raise UsageFault("no browser could be opened", "sign in to the console yourself, or set BROWSER")
         yield

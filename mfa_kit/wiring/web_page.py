@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.files.redirect_page import write_page
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.otp import Secret
@@ -46,13 +47,11 @@ def announced(server: "PageServer", role: str, *, progress: Progress, browser: b
     """
     import webbrowser
 
-    from mfa_kit.adapters.aws import signin
-
     address = server.new_address(role)
     _print(address, progress)
     with ExitStack() as stack:
         if browser and _has_desktop():
-            file = stack.enter_context(signin.write_page(home(), address, what="the page of mfa-kit"))
+            file = stack.enter_context(write_page(home(), address, what="the page of mfa-kit"))
             webbrowser.open(file.as_uri())
         yield
 

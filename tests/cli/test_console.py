@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 
 from mfa_kit.adapters.aws import signin
 from mfa_kit.adapters.aws.iam import Iam
+from mfa_kit.adapters.files.redirect_page import write_page
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.core.errors import AwsFault, UsageFault
 from mfa_kit.core.models import Intent
@@ -177,7 +178,7 @@ def test_the_next_process_removes_the_page_of_a_killed_one(tmp_path: Path) -> No
         path.write_text("")
     for path in (left, mine):
         os.utime(path, (time.time() - 16 * 60,) * 2)
-    with signin.write_page(tmp_path, Secret("https://signin.invalid/")) as page:
+    with write_page(tmp_path, Secret("https://signin.invalid/")) as page:
         assert sorted(tmp_path.iterdir()) == sorted([good, mine, page])
     assert sorted(tmp_path.iterdir()) == [good, mine]
 

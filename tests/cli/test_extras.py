@@ -250,6 +250,12 @@ def test_no_command_ends_in_a_bug_without_the_extras(verb: str, site: Path, desk
         assert "see mfa-kit" not in out, "its work was not reached"
 
 
+def test_the_page_names_its_extra(site: Path, desk: Desk) -> None:
+    """Nothing is created before the error."""
+    code, out = desk.run("enroll ann --with virtual --page", site=site)
+    assert (code, "try: pip install 'mfa-kit[page]'" in out) == (2, True), out
+
+
 @pytest.mark.parametrize("verb", ["enroll ann", "replace dan"])
 def test_a_method_names_its_extra(verb: str, site: Path, desk: Desk) -> None:
     """Nothing is created or removed before the error."""

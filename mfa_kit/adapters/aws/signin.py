@@ -1,19 +1,12 @@
-"""Gets a sign-in token from AWS's federation endpoint, and writes a page that opens the console with the token.
+"""Gets a sign-in token from AWS's federation endpoint, and the address that opens the console with the token.
 
 Source: IAM user guide, "Enable custom identity broker access to the AWS console". For 15 minutes a sign-in token is as
-powerful as a password, so it is kept in a file that only this user can read. The file is removed after use.
+powerful as a password.
 """
 
-import html
 import http.client
-import os
-import secrets
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 from mfa_kit.adapters.aws.bounds import BoundedResponse
@@ -23,15 +16,8 @@ from mfa_kit.core.loopback import is_loopback
 from mfa_kit.core.otp import Secret
 
 SECONDS = 20
-# How many seconds a sign-in token is valid (IAM user guide).
-GOOD = 15 * 60
 ISSUER = "mfa-kit"
 LONGEST = 1 << 16
-PAGE = """<!doctype html>
-<meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>mfa-kit</title>
-<meta http-equiv="refresh" content="0; url={address}">
-<p>Opening {what}. <a href="{address}">Open it here</a> if nothing happens.</p>
-"""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -95,26 +81,3 @@ def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = type(error).__name__
     raise AwsFault(f"{urlsplit(endpoint).hostname} returned no sign-in token: {why}", "sign in to the console yourself")
-
-
-@contextmanager
-def write_page(folder: Path, address: Secret[str], *, what: str = "the AWS console") -> Iterator[Path]:
-    """Write a page that opens an address, and yield its path. Only this user can read it. It is removed at the end.
-
-    `what` names in the page what is opened.
-
-    A page left by a killed process is removed too, once its token has expired.
-    """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for old in folder.glob("console-*.html"):
-        with suppress(OSError):
-            if old.lstat().st_mtime < time.time() - GOOD:
-                old.unlink()
-    path = folder / f"console-{secrets.token_hex(8)}.html"
-    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(PAGE.format(address=html.escape(address.reveal(), quote=True), what=what))
-        yield path
-    finally:
-        path.unlink(missing_ok=True)

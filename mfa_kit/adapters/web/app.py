@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from mfa_kit.adapters.web.guard import OPEN, REFUSED
-from mfa_kit.adapters.web.sessions import Session, Sessions
+from mfa_kit.adapters.web.sessions import Sessions, ViewSession
 from mfa_kit.core.json_text import read_json
 from mfa_kit.core.otp import Secret
 
@@ -88,6 +88,7 @@ class App:
                 Route("/{role}/act", self._act, methods=["POST"]),
             ]
         )
+        self.asgi.router.redirect_slashes = False
 
     def wake(self) -> None:
         """Send what has changed to all windows."""
@@ -124,7 +125,7 @@ class App:
     def _cookie(self, role: str) -> str:
         return f"mfa-kit-{role}-{self._port}"
 
-    def _session(self, request: Request, *, keyed: bool) -> Session | None:
+    def _session(self, request: Request, *, keyed: bool) -> ViewSession | None:
         role = request.path_params["role"]
         return self._sessions.find(
             role,
@@ -145,7 +146,7 @@ class App:
             return _refuse()
         return StreamingResponse(self._lines(session), media_type="application/x-ndjson")
 
-    async def _lines(self, session: Session) -> AsyncIterator[str]:
+    async def _lines(self, session: ViewSession) -> AsyncIterator[str]:
         """Yield lines of JSON: the server's proof, then the parts of a view that changed, until the page ends."""
         role, changed, sent = session.role, asyncio.Event(), dict[str, int]()
         self._windows[changed] = role

@@ -45,14 +45,16 @@ class Guard:
             await send(message)
 
         app = self._app
-        if scope["type"] != "http" or not self._is_allowed(scope["method"], scope["path"], Headers(scope=scope)):
+        if scope["type"] != "http" or not self._is_allowed(scope):
             app = PlainTextResponse(REFUSED, status_code=403)
         if scope["type"] == "http":
             await app(scope, receive, send_with_headers)
 
-    def _is_allowed(self, method: str, path: str, headers: Headers) -> bool:
+    def _is_allowed(self, scope: Scope) -> bool:
+        method, path, headers = scope["method"], scope["path"], Headers(scope=scope)
         return (
-            headers.getlist("host") == [self._host]
+            scope["raw_path"] == path.encode()  # the page's own paths need no escapes
+            and headers.getlist("host") == [self._host]
             and headers.get("origin", f"http://{self._host}") == f"http://{self._host}"
             and _is_from_page(path, headers)
             and (method == "GET" or (method == "POST" and _is_own_post(headers)))

@@ -14,7 +14,7 @@ def _random() -> Secret[str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class ViewSession:
     """A browser window that may show the view `role`.
 
     The window proves itself with `cookie` and with `key`. Programs on other ports of this computer get the cookie too,
@@ -37,27 +37,27 @@ class Sessions:
 
     unopened: dict[str, Secret[str]] = field(default_factory=dict)
     opened: list[Secret[str]] = field(default_factory=list)
-    current: dict[str, Session] = field(default_factory=dict)
+    current: dict[str, ViewSession] = field(default_factory=dict)
 
     def new_address(self, role: str) -> Secret[str]:
         """Return the secret part of a new one-time address of a view. An earlier unopened address becomes invalid."""
         self.unopened[role] = _random()
         return self.unopened[role]
 
-    def open(self, address: Secret[str]) -> Session | None:
+    def open(self, address: Secret[str]) -> ViewSession | None:
         """Return a new session for an unopened address, or None. The session replaces an earlier one of its view."""
         role = next((role for role, each in self.unopened.items() if each == address), None)
         if role is None:
             return None
         self.opened.append(self.unopened.pop(role))
-        self.current[role] = Session(role=role)
+        self.current[role] = ViewSession(role=role)
         return self.current[role]
 
     def was_opened(self, address: Secret[str]) -> bool:
         """Return whether this address was opened before."""
         return any(each == address for each in self.opened)
 
-    def find(self, role: str, *, cookie: Secret[str], key: Secret[str] | None) -> Session | None:
+    def find(self, role: str, *, cookie: Secret[str], key: Secret[str] | None) -> ViewSession | None:
         """Return the session of a view if the cookie is right, and the key unless it is None. Otherwise return None."""
         session = self.current.get(role)
         if session is None or session.cookie != cookie or (key is not None and session.key != key):

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from mfa_kit.cli.browser.page_state import Ending, PageState, Role
 from mfa_kit.cli.browser.person import PageProgress, PersonAtPage
-from mfa_kit.cli.browser.scene import Ending, Role, Scene
 from mfa_kit.cli.browser.views import document, view_parts
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.interaction import LiveProgress
@@ -22,25 +22,25 @@ FAILED = "Something went wrong. Please ask the admin."
 class OpenPage:
     """The page of a command. `settings` are those of the command, with the people at the page and its progress."""
 
-    scene: Scene
+    state: PageState
     person: PersonAtPage
     settings: Settings
 
     def name(self, user: str) -> None:
         """Show the name of the user whose turn it is."""
-        with self.scene.change():
-            self.scene.user = user
+        with self.state.change():
+            self.state.user = user
 
     def finish(self, ending: Ending) -> None:
         """Show the last message."""
-        self.scene.end(ending)
+        self.state.end(ending)
 
 
 class PageViews:
-    """The views of a scene, as the server needs them."""
+    """The views of a state, as the server needs them."""
 
-    def __init__(self, scene: Scene, progress: LiveProgress) -> None:
-        self._scene, self._progress = scene, progress
+    def __init__(self, state: PageState, progress: LiveProgress) -> None:
+        self._state, self._progress = state, progress
         self.print_address: Callable[[], None] = lambda: None
         self._was_open = False
 
@@ -52,7 +52,7 @@ class PageViews:
     @property
     def ended(self) -> bool:
         """Whether the page will not change any more."""
-        return self._scene.ending is not None
+        return self._state.ending is not None
 
     def document(self, role: str, *, nonce: str) -> str:
         """Return the HTML document of a view."""
@@ -60,8 +60,8 @@ class PageViews:
 
     def parts(self, role: str) -> Mapping[str, Secret[str]]:
         """Return the parts of a view as HTML, by ID."""
-        self._scene.expire()
-        return view_parts(self._scene, Role(role))
+        self._state.expire()
+        return view_parts(self._state, Role(role))
 
     def act(self, role: str, said: Mapping[str, object]) -> str | None:
         """Take an answer; for the admin also stop, or return the name of the view to open."""
@@ -70,7 +70,7 @@ class PageViews:
                 self._answer(at, number, Secret(text))
                 return ""
             case {"do": "stop"}, Role.ADMIN:
-                self._scene.stop()
+                self._state.stop()
                 return ""
             case {"do": "open"}, Role.ADMIN:
                 return Role.COLLEAGUE
@@ -79,13 +79,13 @@ class PageViews:
 
     def _answer(self, role: Role, number: int, answer: Secret[str]) -> None:
         """Pass an answer on. The colleague's view answers only the questions that it shows."""
-        question = self._scene.question
+        question = self._state.question
         if role is Role.ADMIN or (question is not None and question.is_for_user):
-            self._scene.reply(number, answer)
+            self._state.reply(number, answer)
 
     def windows(self, counts: Mapping[str, int]) -> None:
         """Note which windows are open. If the last one was closed, print an address that opens the page again."""
-        self._scene.note_windows(counts)
+        self._state.note_windows(counts)
         is_open = any(counts.values())
         if self._was_open and not is_open and not self.ended:
             self._progress.alert("the page is closed; Ctrl-C ends the command")
@@ -107,24 +107,24 @@ def open_page(settings: Settings, *, user: str, calls: str, browser: bool) -> It
     if settings.no_input:
         raise UsageFault("--page asks questions, which --no-input forbids", "omit --no-input or --page")
     harden()
-    scene = Scene(user=user, calls=calls)
-    progress = PageProgress(settings.progress, scene)
-    views = PageViews(scene, settings.progress)
+    state = PageState(user=user, calls=calls)
+    progress = PageProgress(settings.progress, state)
+    views = PageViews(state, settings.progress)
     server = web_page.serve(views)
-    scene.on_change = server.wake
+    state.on_change = server.wake
     views.print_address = lambda: web_page.print_address(server, Role.ADMIN, progress=settings.progress)
-    person = PersonAtPage(scene)
+    person = PersonAtPage(state)
     try:
         with web_page.announced(server, Role.ADMIN, progress=settings.progress, browser=browser):
             yield OpenPage(
-                scene=scene, person=person, settings=replace(settings, interaction=person, progress=progress)
+                state=state, person=person, settings=replace(settings, interaction=person, progress=progress)
             )
     except MfaKitError as error:
-        scene.end(Ending(admin=f"{error}; {error.hint}", colleague=FAILED, good=False))
+        state.end(Ending(admin=f"{error}; {error.hint}", colleague=FAILED, good=False))
         raise
     except BaseException:
-        scene.end(Ending(admin="The enrollment was stopped.", colleague=STOPPED, good=False))
+        state.end(Ending(admin="The enrollment was stopped.", colleague=STOPPED, good=False))
         raise
     finally:
-        scene.end(Ending(admin="The command has ended.", colleague="The enrollment has ended.", good=False))
+        state.end(Ending(admin="The command has ended.", colleague="The enrollment has ended.", good=False))
         server.stop()

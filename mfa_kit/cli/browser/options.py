@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mfa_kit.cli.browser.opened import OpenPage, open_page
-from mfa_kit.cli.browser.scene import Ending
+from mfa_kit.cli.browser.page_state import Ending
 from mfa_kit.wiring.settings import Settings
 
 PAGE = click.option("--page", is_flag=True, help="Ask on a page in a browser on this computer, not in the terminal.")

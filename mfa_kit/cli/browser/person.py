@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
-from mfa_kit.cli.browser.scene import Asks, Question, Scene
+from mfa_kit.cli.browser.page_state import Asks, PageState, Question
 from mfa_kit.cli.status_line import Redrawable
 from mfa_kit.core.errors import Declined
 from mfa_kit.core.interaction import LiveProgress
@@ -30,19 +30,19 @@ class PersonAtPage:
     question, to update the queue.
     """
 
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
+    def __init__(self, state: PageState) -> None:
+        self._state = state
         self.buttons: Callable[[], Sequence[tuple[str, str]]] = lambda: CONTINUE
         self.before_question: Callable[[], None] = lambda: None
         self.wording: Callable[[str], str] = lambda text: text
 
     def check(self, *parts: Secret[str], instead: str) -> None:
         """Wait until the admin has opened the page, because nothing must be begun before."""
-        self._scene.wait_for_admin()
+        self._state.wait_for_admin()
 
     def say(self, text: str) -> None:
         """Show a text to the user, until the next answer."""
-        self._scene.say(text)
+        self._state.say(text)
 
     def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
         """Return the code that was typed, stripped. The page counts the seconds down that `left` returns."""
@@ -59,11 +59,11 @@ class PersonAtPage:
         while True:
             first = self.ask_secret(prompt, instead=instead)
             if first == Secret(""):
-                self._scene.report("nothing was typed", wrong=True)
+                self._state.report("nothing was typed", wrong=True)
             elif first == self.ask_secret(f"{prompt}, again", instead=instead):
                 return first
             else:
-                self._scene.report("the two entries differ; type both again", wrong=True)
+                self._state.report("the two entries differ; type both again", wrong=True)
 
     def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
         """Raise Declined unless the admin types the word `typed`."""
@@ -93,29 +93,29 @@ class PersonAtPage:
 
         self.before_question()
         question = Question(asks=Asks.BUTTONS, text=self.wording(prompt), buttons=self.buttons())
-        answer = self._scene.ask(question, look)
+        answer = self._state.ask(question, look)
         return came[0] if answer is None else answer.reveal().strip()
 
     def show(self, *parts: Secret[str], instead: str) -> None:
         """Show secrets to the user. A Symbol is drawn as a QR code."""
         symbol = next((part for part in parts if isinstance(part, Symbol)), None)
-        self._scene.show(symbol, [part for part in parts if part is not symbol])
+        self._state.show(symbol, [part for part in parts if part is not symbol])
 
     def clear(self) -> None:
         """Remove the shown secrets from the page and from this object."""
-        self._scene.hide()
+        self._state.hide()
 
     def _ask(self, question: Question) -> Secret[str]:
         self.before_question()
-        answer = self._scene.ask(question)
+        answer = self._state.ask(question)
         return Secret("") if answer is None else answer
 
 
 class PageProgress(Redrawable):
     """Progress that is printed by `inner` and shown to the admin."""
 
-    def __init__(self, inner: LiveProgress, scene: Scene) -> None:
-        self._inner, self._scene = inner, scene
+    def __init__(self, inner: LiveProgress, state: PageState) -> None:
+        self._inner, self._state = inner, state
 
     def note(self, text: str) -> None:
         """Print a message and show it."""
@@ -128,9 +128,9 @@ class PageProgress(Redrawable):
         self._show(text)
 
     def _show(self, text: str) -> None:
-        self._scene.report(text)
-        with self._scene.change():
-            self._scene.touch = bool(TOUCH.search(text))
+        self._state.report(text)
+        with self._state.change():
+            self._state.touch = bool(TOUCH.search(text))
 
     def showing(self, text: str | Callable[[], str]) -> AbstractContextManager[None]:
         """Show a text in the terminal's status line."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 
 from mfa_kit.cli.browser.look import SCRIPT, STYLE
-from mfa_kit.cli.browser.scene import SHOWN, Asks, Question, Role, Scene
+from mfa_kit.cli.browser.page_state import SHOWN, Asks, PageState, Question, Role
 from mfa_kit.cli.html.shell import html_page, html_table, html_text, html_words
 from mfa_kit.core.otp import Secret, Symbol
 from mfa_kit.core.text import one_line
@@ -43,11 +43,11 @@ def document(role: Role, *, nonce: str) -> str:
     return page.replace("<body>", f'<body data-role="{role}">', 1)
 
 
-def view_parts(scene: Scene, role: Role) -> Mapping[str, Secret[str]]:
+def view_parts(state: PageState, role: Role) -> Mapping[str, Secret[str]]:
     """Return the parts of a view as HTML, by ID. The part `qr` contains the secret of a device."""
-    with scene.changed:
+    with state.changed:
         makers = ADMIN_PARTS if role is Role.ADMIN else COLLEAGUE_PARTS
-        return {name: make(scene) for name, make in makers.items()}
+        return {name: make(state) for name, make in makers.items()}
 
 
 def qr_picture(symbol: Symbol) -> Secret[str]:
@@ -76,17 +76,17 @@ def sentence(text: str) -> str:
     return whole if not whole or whole.endswith((".", "?", "!", ":")) else f"{whole}."
 
 
-def _qr(scene: Scene) -> Secret[str]:
-    if scene.expired:
+def _qr(state: PageState) -> Secret[str]:
+    if state.expired:
         return Secret(f"<p>{EXPIRED}</p>")
-    if not scene.symbol and not scene.texts:
+    if not state.symbol and not state.texts:
         return Secret("")
-    drawn = Secret(qr_picture(scene.symbol).reveal() if scene.symbol else "")
-    texts = Secret("".join(f'<p class="secret">{escape(text.reveal())}</p>' for text in scene.texts))
+    drawn = Secret(qr_picture(state.symbol).reveal() if state.symbol else "")
+    texts = Secret("".join(f'<p class="secret">{escape(text.reveal())}</p>' for text in state.texts))
     return Secret(f'<div class="qr" data-gone="{SHOWN:.0f}">{drawn.reveal()}</div>{texts.reveal()}')
 
 
-def _code_form(scene: Scene, question: Question) -> str:
+def _code_form(state: PageState, question: Question) -> str:
     """Return a form with a field for the code. If a second code is asked for, the first field is read-only."""
     count = (
         f'<p class="left">Next code in <span data-next="{question.next_code:.3f}" role="timer"></span></p>'
@@ -95,15 +95,15 @@ def _code_form(scene: Scene, question: Question) -> str:
     )
     pair = question.text.startswith(("first", "second"))
     labels = CODE_LABELS if pair else (sentence(question.text).rstrip("."),)
-    fields = "".join(_code_field(scene, label, at, active=at == question.second) for at, label in enumerate(labels))
+    fields = "".join(_code_field(state, label, at, active=at == question.second) for at, label in enumerate(labels))
     return (
-        f'<form data-number="{scene.number}" autocomplete="off" novalidate>{fields}'
+        f'<form data-number="{state.number}" autocomplete="off" novalidate>{fields}'
         f'<button class="first">Send</button></form>{count}<p class="soft" id="hint">{ON_INPUT}</p>'
     )
 
 
-def _code_field(scene: Scene, label: str, at: int, *, active: bool) -> str:
-    done = scene.question is not None and scene.question.second and not at
+def _code_field(state: PageState, label: str, at: int, *, active: bool) -> str:
+    done = state.question is not None and state.question.second and not at
     how = (
         'data-code data-focus inputmode="numeric" autocomplete="off" maxlength="64" aria-describedby="said hint"'
         if active
@@ -113,84 +113,84 @@ def _code_field(scene: Scene, label: str, at: int, *, active: bool) -> str:
     return f'<div class="field"><label for="code{at}">{label}</label><input id="code{at}" {how}{value}></div>'
 
 
-def _text_form(scene: Scene, question: Question) -> str:
+def _text_form(state: PageState, question: Question) -> str:
     kind = "password" if question.asks is Asks.SECRET else "text"
     return (
-        f'<form data-number="{scene.number}" autocomplete="off" novalidate><div class="field">'
+        f'<form data-number="{state.number}" autocomplete="off" novalidate><div class="field">'
         f'<label for="text">{html_words(sentence(question.text))}</label>'
         f'<input id="text" type="{kind}" data-focus autocomplete="off"></div><button class="first">Send</button></form>'
     )
 
 
-def _buttons(scene: Scene, question: Question) -> str:
+def _buttons(state: PageState, question: Question) -> str:
     drawn = "".join(
-        f'<button id="b{at}" data-do="answer" data-number="{scene.number}" data-text="{escape(answer)}"'
+        f'<button id="b{at}" data-do="answer" data-number="{state.number}" data-text="{escape(answer)}"'
         f"{' class=first data-focus' if not at else ''}>{html_text(label)}</button>"
         for at, (label, answer) in enumerate(question.buttons)
     )
     return f'<p class="big">{html_words(sentence(question.text))}</p><div class="buttons">{drawn}</div>'
 
 
-def _form(scene: Scene) -> Secret[str]:
-    question = scene.question
+def _form(state: PageState) -> Secret[str]:
+    question = state.question
     match question:
         case None:
             return Secret("")
         case Question(asks=Asks.CODE):
-            return Secret(_code_form(scene, question))
+            return Secret(_code_form(state, question))
         case Question(asks=Asks.BUTTONS):
-            return Secret(_buttons(scene, question))
+            return Secret(_buttons(state, question))
         case _:
-            return Secret(_text_form(scene, question))
+            return Secret(_text_form(state, question))
 
 
-def _colleague_form(scene: Scene) -> Secret[str]:
-    return _form(scene) if scene.question and scene.question.is_for_user else Secret("")
+def _colleague_form(state: PageState) -> Secret[str]:
+    return _form(state) if state.question and state.question.is_for_user else Secret("")
 
 
-def _said(scene: Scene) -> Secret[str]:
-    return Secret(html_words(sentence(scene.said)) if scene.said and not scene.ending else "")
+def _said(state: PageState) -> Secret[str]:
+    return Secret(html_words(sentence(state.said)) if state.said and not state.ending else "")
 
 
-def _calls(scene: Scene) -> Secret[str]:
+def _calls(state: PageState) -> Secret[str]:
     """Return what the user has to do: scan the QR code, insert or touch a key, or wait."""
-    if scene.ending:
+    if state.ending:
         return Secret("")
-    thanks = f"<p>{html_words(scene.thanked)} is done. Thank you.</p>" if scene.thanked else ""
-    calls = TOUCH if scene.touch else "" if scene.expired else sentence(scene.scan) if scene.symbol else scene.calls
+    thanks = f"<p>{html_words(state.thanked)} is done. Thank you.</p>" if state.thanked else ""
+    calls = TOUCH if state.touch else "" if state.expired else sentence(state.scan) if state.symbol else state.calls
     return Secret(f'{thanks}<p class="big" role="status">{html_words(calls)}</p>' if calls or thanks else "")
 
 
-def _end(scene: Scene, text: Callable[[Scene], str]) -> Secret[str]:
-    return Secret(f'<p class="big">{html_words(text(scene))}</p>' if scene.ending else "")
+def _end(state: PageState, text: Callable[[PageState], str]) -> Secret[str]:
+    return Secret(f'<p class="big">{html_words(text(state))}</p>' if state.ending else "")
 
 
-def _title(scene: Scene) -> Secret[str]:
-    return Secret(html_words(scene.user) or "MFA enrollment")
+def _title(state: PageState) -> Secret[str]:
+    return Secret(html_words(state.user) or "MFA enrollment")
 
 
-def _windows(scene: Scene) -> Secret[str]:
-    if scene.ending or scene.windows.get(Role.COLLEAGUE):
+def _windows(state: PageState) -> Secret[str]:
+    if state.ending or state.windows.get(Role.COLLEAGUE):
         return Secret("")
-    waits = " It shows the QR code." if scene.symbol else ""
+    waits = " It shows the QR code." if state.symbol else ""
     return Secret(f"<p>The colleague's view is not open.{waits}</p>")
 
 
-def _controls(scene: Scene) -> Secret[str]:
-    if scene.ending:
+def _controls(state: PageState) -> Secret[str]:
+    if state.ending:
         return Secret("")
-    stop = "" if scene.question else " disabled"
+    stop = "" if state.question else " disabled"
     return Secret(
         '<button id="open" data-do="open">Open the colleague\'s view</button>'
         f'<button id="stop" data-do="stop"{stop}>Stop</button>'
     )
 
 
-def _queue(scene: Scene) -> Secret[str]:
-    if not scene.queue:
-        return Secret(f"<p>{html_words(scene.user)}</p>")
-    table = html_table(("User", "State"), [(html_words(each.user), html_words(each.state)) for each in scene.queue])
-    at = next((number for number, each in enumerate(scene.queue) if each.current), None)
+def _queue(state: PageState) -> Secret[str]:
+    if not state.queue:
+        return Secret(f"<p>{html_words(state.user)}</p>")
+    table = html_table(("User", "State"), [(html_words(each.user), html_words(each.state)) for each in state.queue])
+    at = next((number for number, each in enumerate(state.queue) if each.current), None)
     if at is None:
         return Secret(table)
     head, *rows = table.split("<tr><td")
@@ -198,21 +198,21 @@ def _queue(scene: Scene) -> Secret[str]:
     return Secret(head + "".join(f"<tr{row}" if row.startswith(" aria") else f"<tr><td{row}" for row in rows))
 
 
-def _log(scene: Scene) -> Secret[str]:
+def _log(state: PageState) -> Secret[str]:
     lines = "".join(
-        f"<li{' class=wrong' if each.wrong else ''}>{html_words(each.text)}</li>" for each in reversed(scene.log)
+        f"<li{' class=wrong' if each.wrong else ''}>{html_words(each.text)}</li>" for each in reversed(state.log)
     )
     return Secret(f'<ul class="log">{lines}</ul>' if lines else "<p>No messages yet.</p>")
 
 
-Maker = Callable[[Scene], Secret[str]]
+Maker = Callable[[PageState], Secret[str]]
 COLLEAGUE_PARTS: Mapping[str, Maker] = {
     "title": _title,
     "calls": _calls,
     "said": _said,
     "qr": _qr,
     "form": _colleague_form,
-    "end": lambda scene: _end(scene, lambda it: it.ending.colleague if it.ending else ""),
+    "end": lambda state: _end(state, lambda it: it.ending.colleague if it.ending else ""),
 }
 ADMIN_PARTS: Mapping[str, Maker] = {
     "title": _title,
@@ -222,5 +222,5 @@ ADMIN_PARTS: Mapping[str, Maker] = {
     "windows": _windows,
     "queue": _queue,
     "log": _log,
-    "end": lambda scene: _end(scene, lambda it: it.ending.admin if it.ending else ""),
+    "end": lambda state: _end(state, lambda it: it.ending.admin if it.ending else ""),
 }

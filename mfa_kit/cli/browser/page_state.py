@@ -56,7 +56,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class QueueRow:
     """A row of the queue: a user, the state of the user's device in words, and whether it is the user's turn."""
 
     user: str
@@ -87,7 +87,7 @@ def uptime() -> float:
 
 
 @dataclass(slots=True, kw_only=True)
-class Scene:
+class PageState:
     """The state of the page. `changed` holds the lock of all other fields, and wakes the thread that waits.
 
     `user` is the user whose turn it is, and `calls` says what the user has to do. `said` is the message to the user
@@ -101,7 +101,7 @@ class Scene:
     changed: threading.Condition = field(default_factory=threading.Condition)
     user: str = ""
     calls: str = ""
-    queue: Sequence[Place] = ()
+    queue: Sequence[QueueRow] = ()
     log: list[Message] = field(default_factory=list)
     said: str = ""
     scan: str = ""

@@ -1,0 +1,42 @@
+"""Writes a local file that leads a browser to an address with a secret. Other users can read a browser's arguments."""
+
+import html
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mfa_kit.core.otp import Secret
+
+# How many seconds a sign-in token is valid (IAM user guide).
+GOOD = 15 * 60
+PAGE = """<!doctype html>
+<meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>mfa-kit</title>
+<meta http-equiv="refresh" content="0; url={address}">
+<p>Opening {what}. <a href="{address}">Open it here</a> if nothing happens.</p>
+"""
+
+
+@contextmanager
+def write_page(folder: Path, address: Secret[str], *, what: str = "the AWS console") -> Iterator[Path]:
+    """Write a page that opens an address, and yield its path. Only this user can read it. It is removed at the end.
+
+    `what` names in the page what is opened.
+
+    A page left by a killed process is removed too, once its token has expired.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for old in folder.glob("console-*.html"):
+        with suppress(OSError):
+            if old.lstat().st_mtime < time.time() - GOOD:
+                old.unlink()
+    path = folder / f"console-{secrets.token_hex(8)}.html"
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(PAGE.format(address=html.escape(address.reveal(), quote=True), what=what))
+        yield path
+    finally:
+        path.unlink(missing_ok=True)

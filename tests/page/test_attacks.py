@@ -1,0 +1,346 @@
+"""What a program or a web site that is not the page can send to its server, and that it gets nothing.
+
+The requests are made with http.client, so they are exactly as written here. `Page` is a page with a QR code, a question
+that waits for an answer, and both views opened by their own windows.
+"""
+
+import http.client
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.adapters.web.guard import LONGEST
+from mfa_kit.adapters.web.server import PageServer
+from mfa_kit.cli.browser.opened import PageViews
+from mfa_kit.cli.browser.page_state import SHOWN, Asks, Ending, PageState, Question, Role
+from mfa_kit.cli.messages import StderrProgress
+from mfa_kit.core.otp import Symbol
+
+USER = "victoria"
+CODE = Question(asks=Asks.CODE, text="first code")
+ENTERED = re.compile(r'setItem\("(\w+)", JSON.stringify\(\["([^"]+)", "([^"]+)"\]\)\)')
+# The first line of what a window gets, and the line with everything that the view shows.
+LINES = 2
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The response to a request."""
+
+    status: int
+    text: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a browser window knows after it has opened a one-time address."""
+
+    role: str
+    host: str
+    cookie: str
+    key: str
+    proof: str
+
+    @property
+    def own(self) -> dict[str, str]:
+        """The headers that the page's script sends, apart from those that browsers add."""
+        return {"Cookie": self.cookie, "X-Key": self.key, "Host": self.host}
+
+    @property
+    def posts(self) -> dict[str, str]:
+        return {**self.own, "Origin": f"http://{self.host}", "Content-Type": "application/json"}
+
+
+@dataclass
+class Page:
+    """A running page. `times` moves its clock."""
+
+    server: PageServer
+    state: PageState
+    host: str
+    answers: list[str] = field(default_factory=list)
+    late: float = 0.0
+
+    def ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
+        """Send a request with these headers only, and read the first lines of the response."""
+        link = http.client.HTTPConnection(self.host, timeout=10)
+        try:
+            link.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
+                for each in value.split("\n"):
+                    link.putheader(name, each)
+            if body is not None and "Transfer-Encoding" not in headers:
+                link.putheader("Content-Length", str(len(body)))
+            link.endheaders(body)
+            with link.getresponse() as response:
+                news = response.getheader("content-type", "").startswith("application/x-ndjson")
+                text = b"".join(response.readline() for _ in range(LINES)) if news else response.read()
+                return Answer(response.status, text.decode(), {k.lower(): v for k, v in response.getheaders()})
+        finally:
+            link.close()
+
+    def enter(self, role: str) -> Window:
+        """Open a new one-time address of a view, as a browser does."""
+        path = self.server.new_address(role).reveal().removeprefix(f"http://{self.host}")
+        answer = self.ask("GET", path, {"Host": self.host})
+        assert answer.status == 200, answer
+        found = ENTERED.search(answer.text)
+        assert found
+        return Window(found[1], self.host, answer.headers["set-cookie"].partition(";")[0], found[2], found[3])
+
+    def post(self, window: Window, said: object, **more: str) -> Answer:
+        """Send what a window's script would send."""
+        headers = {**window.posts, **{name.replace("_", "-"): value for name, value in more.items()}}
+        return self.ask("POST", f"/{window.role}/act", headers, json.dumps(said).encode())
+
+    def reply(self, text: str = "123456") -> dict[str, object]:
+        return {"do": "answer", "number": self.state.number, "text": text}
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    state = PageState(user=USER)
+    server = PageServer(PageViews(state, StderrProgress(quiet=True)))
+    state.on_change = server.wake
+    made = Page(server, state, server.new_address(Role.ADMIN).reveal().split("/")[2])
+    state.clock = lambda: made.late
+    state.show(Symbol("█▀\n▄ "), [])
+
+    def wait() -> None:
+        with suppress(KeyboardInterrupt):
+            while answer := state.ask(CODE):
+                made.answers.append(answer.reveal())
+
+    waits = threading.Thread(target=wait, daemon=True)
+    waits.start()
+    while not state.question:
+        pass
+    yield made
+    state.stop()
+    waits.join(5)
+    state.end(Ending(admin="over", colleague="over", good=False))
+    server.stop()
+
+
+@pytest.fixture
+def admin(page: Page) -> Window:
+    return page.enter(Role.ADMIN)
+
+
+@pytest.fixture
+def colleague(page: Page) -> Window:
+    return page.enter(Role.COLLEAGUE)
+
+
+def test_the_windows_themselves_get_everything(page: Page, admin: Window, colleague: Window) -> None:
+    """Otherwise the attacks below could fail for another reason. Only the colleague's view has the QR code."""
+    for window in (admin, colleague):
+        document = page.ask("GET", f"/{window.role}", {"Host": window.host, "Cookie": window.cookie})
+        assert (document.status, USER in document.text) == (200, False)
+        news = page.ask("GET", f"/{window.role}/news", window.own)
+        assert news.status == 200
+        assert json.loads(news.text.splitlines()[0]) == {"proof": window.proof}
+        assert USER in news.text
+        assert ("<svg" in news.text) == (window is colleague)
+    assert page.post(colleague, page.reply("654321")).status == 200
+    assert page.post(admin, {"do": "open"}).text.startswith('{"address":"/open/')
+
+
+Attack = Callable[[Page, Window, Window], Answer]
+
+
+def other(window: Window, **more: str) -> dict[str, str]:
+    """Return a window's headers with some replaced. An empty value removes a header."""
+    headers = {**window.posts, **{name.replace("_", "-"): value for name, value in more.items()}}
+    return {name: value for name, value in headers.items() if value}
+
+
+def news(**more: str) -> Attack:
+    return lambda page, _, colleague: page.ask("GET", "/colleague/news", other(colleague, **{"Origin": "", **more}))
+
+
+def act(**more: str) -> Attack:
+    return lambda page, _, colleague: page.ask(
+        "POST", "/colleague/act", other(colleague, **more), json.dumps(page.reply()).encode()
+    )
+
+
+def document(**more: str) -> Attack:
+    return lambda page, _, colleague: page.ask(
+        "GET", "/colleague", other(colleague, **{"Origin": "", "X_Key": "", **more})
+    )
+
+
+def open_again(page: Page, _admin: Window, _colleague: Window) -> Answer:
+    path = page.server.new_address(Role.COLLEAGUE).reveal().removeprefix(f"http://{page.host}")
+    page.ask("GET", path, {"Host": page.host})
+    return page.ask("GET", path, {"Host": page.host})
+
+
+def open_framed(page: Page, _admin: Window, _colleague: Window) -> Answer:
+    path = page.server.new_address(Role.COLLEAGUE).reveal().removeprefix(f"http://{page.host}")
+    return page.ask("GET", path, {"Host": page.host, "Sec-Fetch-Dest": "iframe"})
+
+
+def use_replaced(page: Page, _admin: Window, colleague: Window) -> Answer:
+    page.enter(Role.COLLEAGUE)
+    return page.ask("GET", "/colleague/news", colleague.own)
+
+
+def raw(method: str, path: str, **more: str) -> Attack:
+    return lambda page, admin, _: page.ask(method, path, other(admin, **{"Origin": "", **more}))
+
+
+def said(body: bytes, **more: str) -> Attack:
+    return lambda page, _, colleague: page.ask("POST", "/colleague/act", other(colleague, **more), body)
+
+
+EVIL = "http://evil.example"
+ATTACKS: dict[str, Attack] = {
+    "another user's program, which knows only the port": news(Cookie="", X_Key=""),
+    "a server on another port, to which the browser sent the cookie": news(X_Key=""),
+    "the same, with a guessed key": news(X_Key="x" * 43),
+    "a script that has read the key, without the cookie": news(Cookie=""),
+    "the cookie and the key at the other view": lambda page, _, colleague: page.ask(
+        "GET", "/admin/news", colleague.own
+    ),
+    "the cookie under the name of the other view": lambda page, _, colleague: page.ask(
+        "GET", "/admin/news", replace(colleague, cookie=colleague.cookie.replace("colleague", "admin")).own
+    ),
+    "a guessed address": raw("GET", "/open/" + "x" * 43),
+    "an empty address": raw("GET", "/open/"),
+    "an address that was opened before": open_again,
+    "a window that was replaced": use_replaced,
+    "DNS rebinding: the page under another name": news(Host="evil.example"),
+    "DNS rebinding with the right port": lambda page, _, colleague: page.ask(
+        "GET", "/colleague/news", {**colleague.own, "Host": f"evil.example:{page.host.split(':')[1]}"}
+    ),
+    "the name localhost, which another program may own": lambda page, _, colleague: page.ask(
+        "GET", "/colleague/news", {**colleague.own, "Host": page.host.replace("127.0.0.1", "localhost")}
+    ),
+    "no Host": news(Host=""),
+    "two Hosts": lambda page, _, colleague: page.ask(
+        "GET", "/colleague/news", {**colleague.own, "Host": f"{page.host}\nevil.example"}
+    ),
+    "a post from another site": act(Origin=EVIL),
+    "a post from another port of this computer": act(Origin="http://127.0.0.1:1"),
+    "a post from a sandboxed frame": act(Origin="null"),
+    "a post without an Origin": act(Origin=""),
+    "a post of an HTML form": act(Content_Type="application/x-www-form-urlencoded"),
+    "a post of an HTML form as text": act(Content_Type="text/plain"),
+    "a fetch from another site": news(Origin=EVIL, Sec_Fetch_Site="cross-site"),
+    "a fetch from another port": news(Sec_Fetch_Site="same-site", Sec_Fetch_Dest="empty"),
+    "a link on another site": document(Sec_Fetch_Site="cross-site", Sec_Fetch_Dest="document"),
+    "a frame": document(Sec_Fetch_Site="same-origin", Sec_Fetch_Dest="iframe"),
+    "a script or image tag": document(Sec_Fetch_Site="same-origin", Sec_Fetch_Dest="script"),
+    "a frame with a one-time address": open_framed,
+    "a preflight": raw("OPTIONS", "/colleague/act", Access_Control_Request_Method="POST"),
+    "another method": raw("PUT", "/colleague/act"),
+    "a HEAD for the size": raw("HEAD", "/admin/news"),
+    "TRACE": raw("TRACE", "/admin"),
+    "a path out of the server": raw("GET", "/../../etc/passwd"),
+    "an encoded path": raw("GET", "/admin%2fnews"),
+    "the address of a proxy": raw("GET", "http://evil.example/admin"),
+    "a WebSocket": raw("GET", "/admin/news", Connection="Upgrade", Upgrade="websocket", X_Key="x"),
+    "a body without a length": said(b"0\r\n\r\n", Transfer_Encoding="chunked"),
+    "a long body": said(b'{"do": "answer", "text": "' + b"1" * LONGEST + b'"}'),
+    "malformed JSON": said(b"{"),
+    "JSON that two parsers read differently": said(b'{"do": "answer", "do": "stop"}'),
+    "JSON that is no object": said(b"[]"),
+    "a user who wants to stop": lambda page, _, colleague: page.post(colleague, {"do": "stop"}),
+    "a user who wants another window": lambda page, _, colleague: page.post(colleague, {"do": "open"}),
+    "an unknown request": lambda page, admin, _: page.post(admin, {"do": "eval", "text": "1"}),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_gets_nothing(page: Page, admin: Window, colleague: Window, attack: str) -> None:
+    """The response is an error without any content of the page, and the question was not answered."""
+    answer = ATTACKS[attack](page, admin, colleague)
+    assert answer.status in {400, 403, 404, 405}, answer
+    for content in (USER, "svg", "First code", admin.key, colleague.key, admin.proof, colleague.proof):
+        assert content not in answer.text
+        assert not any(content in value for value in answer.headers.values())
+    assert not any(name.startswith("access-control") for name in answer.headers)
+    assert page.answers == []
+    assert page.state.question is CODE
+
+
+def test_there_are_at_least_20_attacks() -> None:
+    """The list is the requirement."""
+    assert len(ATTACKS) >= 20
+
+
+def test_a_user_cannot_answer_for_the_admin(page: Page, colleague: Window) -> None:
+    """A question that the colleague's view does not show is answered by the admin's view only."""
+    page.state.stop()
+    with suppress(KeyboardInterrupt):
+        page.state.ask(
+            Question(asks=Asks.SECRET, text="password"),
+            lambda: page.post(colleague, page.reply()).status == 200 and page.state.answer is None,
+        )
+    assert page.answers == []
+
+
+def test_every_response_forbids_storing_framing_and_foreign_content(page: Page, admin: Window) -> None:
+    """Also refusals and pages that do not exist."""
+    for path in ("/admin", "/admin/news", "/nothing/here", "/open/x"):
+        headers = page.ask("GET", path, admin.own).headers
+        assert headers["cache-control"] == "no-store", path
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert "server" not in headers
+
+
+def test_the_cookie_is_for_this_view_and_the_server_only(page: Page) -> None:
+    """No script reads it, and no other site makes the browser send it. It ends with the browser."""
+    path = page.server.new_address(Role.ADMIN).reveal().removeprefix(f"http://{page.host}")
+    cookie = page.ask("GET", path, {"Host": page.host}).headers["set-cookie"]
+    value, *attributes = cookie.split("; ")
+    assert sorted(attributes) == ["HttpOnly", "Path=/admin", "SameSite=strict"]
+    assert len(value.partition("=")[2]) > 40
+
+
+def test_the_server_listens_on_the_loopback_interface_only(page: Page) -> None:
+    """The kernel's table of sockets has the port at 127.0.0.1, and at no other address."""
+    port = int(page.host.split(":")[1])
+    tables = [Path(f"/proc/net/{name}").read_text("ascii") for name in ("tcp", "tcp6")]
+    rows = [line.split() for table in tables for line in table.splitlines()]
+    listening = {row[1] for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")}
+    assert listening == {f"0100007F:{port:04X}"}
+
+
+def test_the_qr_code_is_gone_after_ten_minutes(page: Page, colleague: Window) -> None:
+    """Neither the page nor the process that serves it has the QR code then. Codes can still be typed."""
+    page.late = SHOWN - 1
+    assert "<svg" in page.ask("GET", "/colleague/news", colleague.own).text
+    page.late = SHOWN
+    text = page.ask("GET", "/colleague/news", colleague.own).text
+    assert "<svg" not in text
+    assert "was removed after 10 minutes" in text
+    assert page.state.symbol is None
+    assert page.post(colleague, page.reply()).status == 200
+
+
+def test_an_answer_to_an_earlier_question_is_not_taken(page: Page, colleague: Window) -> None:
+    """A window that is slow, or was reloaded, cannot answer the next question by accident."""
+    old = page.reply("111111")
+    assert page.post(colleague, old).status == 200
+    while page.answers != ["111111"] or page.state.question is None:
+        pass
+    assert page.post(colleague, {**old, "text": "222222"}).status == 200
+    assert page.answers == ["111111"]
+    assert page.state.answer is None
