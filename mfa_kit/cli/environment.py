@@ -63,6 +63,9 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--trust-report", "--max", "--max-failures", "--older-than", "--days", "--window", "--mds-root"),
         *("--fail-on", "--rule", "--self-enroll", "--no-write", "--touch", "--force-change", "--prove", "--grace"),
         "--local-backups",
+        "--accept-unknown-clock",
+        "--proofs",
+        "--prompt",
     ),
     "they change what a command does, so they must be visible on the command line": (
         *("--with", "--add", "--root", "--all", "--stage", "--resync", "--shred", "--open", "--open-role"),

@@ -28,11 +28,12 @@ def prove(
     interaction: Interaction,
     instead: str,
     shown_by: str = "the phone",
+    advice: str = ADVICE,
 ) -> int:
     """Ask for one code or two consecutive codes, and return the skew in steps, positive if the phone is ahead.
 
-    `typed` is the number of codes, 1 or 2. A code that is typed late looks like the code of a slow clock. Of two codes,
-    the one with the smaller delay counts.
+    `typed` is the number of codes, 1 or 2. `advice` is as in `ask_until`. A code that is typed late looks like the code
+    of a slow clock. Of two codes, the one with the smaller delay counts.
     """
     before: tuple[int, int] | None = None
 
@@ -43,7 +44,7 @@ def prove(
 
     while True:
         prompt = "code" if typed == 1 else "first code" if before is None else "second code"
-        found = ask_until(judge, prompt, now=now, interaction=interaction, instead=instead)
+        found = ask_until(judge, prompt, now=now, interaction=interaction, instead=instead, advice=advice)
         if typed == 1:
             return found[1]
         if before is not None and found[0] == before[0] + 1:
@@ -84,11 +85,12 @@ def ask_until(
     now: Callable[[], float],
     interaction: Interaction,
     instead: str,
+    advice: str = ADVICE,
 ) -> T:
     """Ask for a code until the result of `judge` for the typed code is not a Mistake, and return this result.
 
-    Print advice after each third mistake. `now` returns AWS's time in Unix seconds, for the countdown to the next code.
-    Without a terminal, raise Declined with a hint to use `instead`, for example a command-line option.
+    Print `advice` after each third mistake. `now` returns AWS's time in Unix seconds, for the countdown to the next
+    code. Without a terminal, raise Declined with a hint to use `instead`, for example a command-line option.
     """
     mistakes = count(1)
     while True:
@@ -97,4 +99,4 @@ def ask_until(
             return found
         interaction.say(f"{found.what}: {found.hint}")
         if next(mistakes) % PATIENCE == 0:
-            interaction.say(ADVICE)
+            interaction.say(advice)

@@ -1,14 +1,18 @@
 """Enable staged devices, which `apply` created with an encrypted backup, but did not assign to a user."""
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from mfa_kit.core.errors import Expired, MfaKitError, Throttled
+from mfa_kit.core.errors import Expired, MfaKitError, Throttled, UsageFault
 from mfa_kit.core.models import Entry, Reached
-from mfa_kit.core.otp import Created
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.core.otp import PERIOD, Created
+from mfa_kit.enrollment.backup_alone import BackupAlone
+from mfa_kit.enrollment.ports import Carrier, Desk
 from mfa_kit.enrollment.resuming import enable_sealed
 from mfa_kit.rollout.execution import Execution, confirm_devices, run_row, take_over_runs
-from mfa_kit.rollout.outcomes import RowResult
+from mfa_kit.rollout.outcomes import RowOutcome, RowResult
+from mfa_kit.rollout.proofs import Proof, ProofLine
+from mfa_kit.rollout.row_status import STANDS
 from mfa_kit.rollout.workers import Workers
 
 
@@ -25,21 +29,87 @@ def staged_entries(*, account: str, users: Iterable[str] | None, desk: Desk) -> 
     ]
 
 
+def _carrier_with_skew(skew: int, *, now: Callable[[], float]) -> Carrier:
+    """Return a Carrier that computes codes for the clock of a phone, which is `skew` steps ahead of AWS's time."""
+    return BackupAlone(lambda: now() + skew * PERIOD)
+
+
+def check_proofs(
+    entries: Sequence[Entry],
+    *,
+    open_backup: Callable[[Entry], Created],
+    execution: Execution,
+    require_proof: Callable[[Entry, Created], Proof],
+) -> Generator[RowResult, None, None]:
+    """Yield for each staged device whether its user proved that their app works. Nothing is enabled."""
+
+    def check_one(entry: Entry) -> RowResult:
+        try:
+            return result_of_proof(entry, require_proof(entry, open_backup(entry)), RowOutcome.STAGED)
+        except MfaKitError as error:
+            return RowResult.of_error(entry.intent, error, run=entry.run)
+
+    def row(entry: Entry) -> RowResult:
+        return run_row(entry.intent, lambda: check_one(entry), run=entry.run)
+
+    yield from Workers(act=row, number=execution.workers, stop=execution.stop).work_through(entries)
+
+
+def result_of_proof(entry: Entry, proof: Proof | None, outcome: RowOutcome) -> RowResult:
+    """Return the result of a device, with the offset of the phone's clock if there is a proof."""
+    if proof is None:
+        return RowResult.of_entry(entry, outcome)
+    offset = None if proof.offset is None else round(proof.offset)
+    return replace(RowResult.of_entry(entry, outcome, str(proof)), clock_offset=offset)
+
+
+def results_without_device(
+    lines: Mapping[str, Sequence[ProofLine]], *, staged: Container[str], ours: Iterable[Entry]
+) -> Iterator[RowResult]:
+    """Yield the results of the users in `lines` who have no staged device on this computer.
+
+    `lines` and `staged` have the users in lower case. `ours` are the journal entries of the account. A user whose
+    device is enabled is "enrolled", so that a file of proofs can be used again after lines were added.
+    """
+    enabled = {entry.intent.user.lower(): entry for entry in ours if entry.reached in STANDS}
+    for user, found in lines.items():
+        if user in staged:
+            continue
+        if entry := enabled.get(user):
+            yield RowResult.of_entry(entry, reason=f"by run {entry.run}")
+            continue
+        where = ", ".join(f"line {line.number}" for line in found)
+        what = "; ".join(filter(None, (line.fault for line in found if not user)))
+        reason = f"{where}: {what or 'no device is staged for this user on this computer; check the spelling'}"
+        name = found[0].user or where
+        yield RowResult(user=name, outcome=RowOutcome.FAILED, cause=UsageFault.__name__, reason=reason)
+
+
 def activate_devices(
-    entries: Sequence[Entry], *, open_backup: Callable[[Entry], Created], desk: Desk, execution: Execution
+    entries: Sequence[Entry],
+    *,
+    open_backup: Callable[[Entry], Created],
+    desk: Desk,
+    execution: Execution,
+    require_proof: Callable[[Entry, Created], Proof] | None = None,
 ) -> Generator[RowResult, None, None]:
     """Enable staged (not assigned) devices with the secrets that `open_backup` returns. Yield one result per device.
 
-    After an interruption, a second call continues with the remaining devices. Raise UsageFault if a run that staged one
-    of the devices is still in progress.
+    `require_proof` returns the proof that the user's app works, or raises Lockout if there is none. The device is then
+    not enabled. After an interruption, a second call continues with the remaining devices. Raise UsageFault if a run
+    that staged one of the devices is still in progress.
     """
     take_over_runs(entries, desk=desk)
     enabled: list[Entry] = []
 
     def activate_one(entry: Entry) -> RowResult:
-        carrier = execution.carrier()
+        proof, carrier = None, execution.carrier()
         try:
-            enable_sealed(entry, carrier, open_backup(entry), desk=desk)
+            created = open_backup(entry)
+            if require_proof:
+                proof = require_proof(entry, created)
+                carrier = _carrier_with_skew(proof.skew, now=desk.inventory.now)
+            enable_sealed(entry, carrier, created, desk=desk)
         except (Throttled, Expired):
             raise
         except MfaKitError as error:
@@ -47,7 +117,7 @@ def activate_devices(
         finally:
             carrier.remove(entry)
         enabled.append(desk.journal.record(entry.at(Reached.ENABLED)))
-        return RowResult.of_entry(entry)
+        return result_of_proof(entry, proof, RowOutcome.ENROLLED)
 
     def row(entry: Entry) -> RowResult:
         return run_row(entry.intent, lambda: activate_one(entry), run=entry.run)

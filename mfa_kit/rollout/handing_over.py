@@ -89,7 +89,7 @@ def find_handovers(
         if obstacle := _obstacle(entry, holders):
             left_out.append(LeftOut(user=user, reason=obstacle))
         elif own is None:
-            reason = "there is no file that only they can decrypt, because the roster has no public key of theirs"
+            reason = "there is no file that only they can decrypt, because the roster has no public key for them"
             left_out.append(LeftOut(user=user, reason=reason))
         else:
             state = HandoverState.STAGED if entry.reached is Reached.STAGED else HandoverState.ENROLLED

@@ -33,6 +33,7 @@ class RowResult:
     the run that made the device; each is None if unknown. `user_backup` is the path of the file that only the user can
     decrypt, and `admin_backup` that of the other file; each is None if there is no such file. One of them is `backup`.
     `computer` is the computer that made the device or where the user failed, if the ledger is shared and has it.
+    `clock_offset` is how many seconds the phone's clock is ahead, if a proof of the user's app showed this.
     """
 
     user: str
@@ -45,6 +46,7 @@ class RowResult:
     admin_backup: str | None = None
     run: str | None = None
     computer: str | None = None
+    clock_offset: int | None = None
 
     @classmethod
     def of_error(cls, intent: Intent, error: MfaKitError, *, run: str | None = None) -> "RowResult":

@@ -120,7 +120,7 @@ def _read_csv(text: str) -> Iterator[ReadRow | CellFault]:
     """Yield the rows of CSV as Excel, Sheets and LibreOffice write it. Raise UsageFault without a valid header."""
     names: list[str] | None = None
     fault: CellFault | None = None
-    for each in _split_csv(text):
+    for each in split_csv(text):
         if isinstance(each, CellFault):
             fault = each
         elif names is None:
@@ -135,7 +135,7 @@ def _read_csv(text: str) -> Iterator[ReadRow | CellFault]:
         raise UsageFault("the roster is empty", f"begin with a header: {','.join(COLUMNS)}")
 
 
-def _split_csv(text: str) -> Iterator[tuple[int, list[str]] | CellFault]:
+def split_csv(text: str) -> Iterator[tuple[int, list[str]] | CellFault]:
     """Yield each non-empty row as its line number and its cells. If the CSV is broken, the last item is the fault.
 
     The separator is the one that a first line `sep=;` names, or else the most frequent one in the header.
@@ -171,7 +171,7 @@ def _header(cells: Sequence[str], line: int) -> list[str]:
 
 
 def _csv_row(names: Sequence[str], cells: Sequence[str], line: int) -> ReadRow | CellFault:
-    ours = {name: _plain_cell(cell) for name, cell in zip(names, cells, strict=False) if name in READ}
+    ours = {name: plain_cell(cell) for name, cell in zip(names, cells, strict=False) if name in READ}
     if any(cells[len(names) :]):
         what = f"the row has {len(cells)} cells, but the header has {len(names)}"
         # The console's file of new users has passwords, which could be in a surplus cell of a shifted row.
@@ -181,7 +181,7 @@ def _csv_row(names: Sequence[str], cells: Sequence[str], line: int) -> ReadRow |
     return ReadRow(line, ours)
 
 
-def _plain_cell(cell: str) -> str:
+def plain_cell(cell: str) -> str:
     """Return the text of a cell, without Excel's `="…"` and without the apostrophe that `csv_lines` adds."""
     if text := EXCEL_TEXT.fullmatch(cell):
         return text[1].replace('""', '"').strip()

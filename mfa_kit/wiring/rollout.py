@@ -22,6 +22,8 @@ from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.plan_file import CREATE, is_index, parse_plan, plan_digest
+from mfa_kit.rollout.proof_lines import read_proofs
+from mfa_kit.rollout.proofs import ProofLine
 from mfa_kit.rollout.roster import Roster, parse_roster
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.desk_assembly import assemble_desk
@@ -210,6 +212,11 @@ def read_roster(path: Path, methods: Methods, *, accounts: "RosterAccounts | Non
     """
     text = rollout_files.read_text(path)
     return parse_roster(text, methods=methods.in_rosters(), parse_key=parse_public_key, accounts=accounts)
+
+
+def read_lines(path: Path) -> list[ProofLine]:
+    """Return the lines of a file of proofs. Raise UsageFault if the file cannot be read or has no lines."""
+    return read_proofs(rollout_files.read_text(path, hint="give a CSV file with the users' codes: --proofs FILE"))
 
 
 def read_plan(path: Path, methods: Methods, *, expected: Sequence[str]) -> tuple[Plan, str]:

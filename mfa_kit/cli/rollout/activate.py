@@ -1,6 +1,6 @@
 """`mfa-kit rollout activate`: enable the devices that `rollout apply --stage` created."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import click
@@ -8,14 +8,17 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.rollout import shared_options
+from mfa_kit.cli.rollout import required_proofs, shared_options
+from mfa_kit.cli.rollout.required_proofs import RequiredProofs, read_required
 from mfa_kit.cli.rollout.running import name_next_command, take_results
 from mfa_kit.cli.rollout.tally import Tally, exit_code
+from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Entry
 from mfa_kit.core.otp import Created
 from mfa_kit.core.place_text import recorded_place
 from mfa_kit.core.places import Place
-from mfa_kit.rollout.activate import activate_devices, staged_entries
+from mfa_kit.rollout.activate import activate_devices, check_proofs, staged_entries
+from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.selection import UserSelection
 from mfa_kit.wiring import rollout as wiring
@@ -28,6 +31,9 @@ from mfa_kit.wiring.vault import open_vault
 
 
 @click.command(cls=options.Verb)
+@required_proofs.PROOFS
+@required_proofs.PROMPT
+@required_proofs.ACCEPT_UNKNOWN_CLOCK
 @shared_options.GROUP
 @shared_options.ONLY
 @identity(required=True)
@@ -35,6 +41,9 @@ from mfa_kit.wiring.vault import open_vault
 @shared_options.WORKERS
 def activate(
     *,
+    proofs: Path | None,
+    prompt: str | None,
+    accept_unknown: bool,
     groups: tuple[str, ...],
     only: str | None,
     keys: tuple[Path, ...],
@@ -43,7 +52,11 @@ def activate(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Enable staged devices, using the secrets from their encrypted backups."""
+    """Enable staged devices, using the secrets from their encrypted backups.
+
+    With --proofs or --prompt, enable only the devices of users who can already produce codes that AWS accepts.
+    """
+    required = read_required(proofs, prompt, accept_unknown=accept_unknown, selects=bool(groups or only))
     vault = open_vault(settings, backup_dir)
     progress = settings.progress
     with (
@@ -52,37 +65,70 @@ def activate(
     ):
         identities = Identities(keys, passphrase_fd=None, person=settings.interaction)
         opened = opener(settings, identities, ports.ledger.called)
-        named = {name.lower() for name in shared_options.split_names(only)}
-        users = _list_users(ports, groups, named)
-        entries = staged_entries(account=ports.caller.account, users=users, desk=ports.desk)
-        if missing := named - {entry.intent.user.lower() for entry in entries}:
-            progress.alert(f"no device is staged on this computer for {', '.join(sorted(missing))}")
-        elif not entries:
-            progress.alert("no device is staged on this computer for these users")
+        entries, without = _choose(ports, required, groups, only, progress)
         execution = ports.execution(workers=workers)
         tally = Tally(
             "rollout-activate",
-            total=len(entries),
+            total=len(entries) + len(without),
             progress=progress,
             output=output,
             pace=ports.pace,
             stop=execution.stop,
+            more=() if required.users is None else ("clock_offset",),
         )
-        if settings.dry_run:
-            for entry in entries:
-                tally.take(RowResult.of_entry(entry, RowOutcome.STAGED))
-            tally.show()
-            return 0
 
         def created(entry: Entry) -> Created:
-            return opened(recorded_place(vault.find(entry) or entry.backup or ""))
+            known = required.secrets.get(entry.intent.serial)
+            return known or opened(recorded_place(vault.find(entry) or entry.backup or ""))
 
+        if not settings.dry_run:
+            required.ask(entries, created, settings=settings, ports=ports)
+        outcomes = _outcomes(entries, created, required, execution, ports=ports, dry=settings.dry_run)
         try:
-            outcomes = activate_devices(entries, open_backup=created, desk=ports.desk, execution=execution)
+            for result in without:
+                tally.take(result)
             asked = take_results(outcomes, tally, execution=execution, progress=progress)
         finally:
             tally.show()
         return exit_code(tally, asked=asked)
+
+
+def _choose(
+    ports: RolloutPorts, required: RequiredProofs, groups: Sequence[str], only: str | None, progress: Progress
+) -> tuple[list[Entry], list[RowResult]]:
+    """Return the staged devices to enable, and the results of users who sent proofs, but have no staged device."""
+    named = {name.lower() for name in shared_options.split_names(only)}
+    selected = _list_users(ports, groups, named)
+    users = selected
+    if required.users is not None:
+        users = required.users if selected is None else required.users & selected
+    entries = staged_entries(account=ports.caller.account, users=users, desk=ports.desk)
+    without = required.rows_without_device(entries, selected=selected, ports=ports)
+    if missing := named - {entry.intent.user.lower() for entry in entries}:
+        progress.alert(f"no device is staged on this computer for {', '.join(sorted(missing))}")
+    elif not entries and required.users is None:
+        progress.alert("no device is staged on this computer for these users")
+    return entries, without
+
+
+def _outcomes(
+    entries: Sequence[Entry],
+    open_backup: Callable[[Entry], Created],
+    required: RequiredProofs,
+    execution: Execution,
+    *,
+    ports: RolloutPorts,
+    dry: bool,
+) -> Generator[RowResult, None, None]:
+    """Enable the devices, and yield the result of each. In a dry run, only check the proofs of a file."""
+    require = required.require(ports.desk.inventory.now)
+    if not dry:
+        return activate_devices(
+            entries, open_backup=open_backup, desk=ports.desk, execution=execution, require_proof=require
+        )
+    if require is None or required.lines is None:
+        return (RowResult.of_entry(entry, RowOutcome.STAGED) for entry in entries)
+    return check_proofs(entries, open_backup=open_backup, execution=execution, require_proof=require)
 
 
 def _list_users(ports: RolloutPorts, groups: Sequence[str], named: set[str]) -> set[str] | None:

@@ -33,6 +33,7 @@ class Tally:
     `made` and `failed` count rows. `began` is the time at which the command began, on the monotonic clock. In JSON
     Lines, `cells` are the first cells of each row. If a result cannot be printed, `unheard` is the error, and `stop` is
     set so that no further row is started. When the rows in progress are finished, `exit_code` raises `unheard`.
+    `more` names the fields of a result that rows of this command have in addition.
     """
 
     schema: str
@@ -43,6 +44,7 @@ class Tally:
     pace: Pace
     stop: threading.Event | None = None
     cells: ResultRow = field(default_factory=dict)
+    more: Sequence[str] = ()
     unheard: OSError | None = None
     results: list[RowResult] = field(default_factory=list)
     failed: int = 0
@@ -59,6 +61,10 @@ class Tally:
         """The last result of each user."""
         return {result.user: result for result in self.results}
 
+    def row(self, result: RowResult) -> ResultRow:
+        """Return a result as a row for output."""
+        return {**result_row(result), **{name: getattr(result, name) for name in self.more}}
+
     def keep(self, result: RowResult) -> None:
         """Count a result without reporting progress. In JSON Lines, print the result at once.
 
@@ -69,7 +75,7 @@ class Tally:
         self.made += result.outcome in MADE and not result.reason
         if self.output.form == "jsonl" and self.unheard is None:
             try:
-                self.output.one(self.schema, {**self.cells, **result_row(result)})
+                self.output.one(self.schema, {**self.cells, **self.row(result)})
             except OSError as error:
                 if self.stop is None:
                     raise
@@ -109,7 +115,7 @@ class Tally:
     def show(self, head: "ResultRow | None" = None) -> None:
         """Print the results, unless they were printed as they arrived. `head` has fields that precede the counts."""
         head = head or {}
-        rows = [result_row(result) for result in self.results]
+        rows = [self.row(result) for result in self.results]
         match self.output.form:
             case "jsonl":
                 pass

@@ -1,0 +1,124 @@
+"""The proofs that `mfa-kit rollout activate` requires before it enables a device: codes in a file, or on the phone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import Entry
+from mfa_kit.core.otp import PERIOD, Created
+from mfa_kit.enrollment import code_prompts
+from mfa_kit.rollout.activate import results_without_device
+from mfa_kit.rollout.outcomes import RowResult
+from mfa_kit.rollout.proofs import Proof, ProofLine, prove
+from mfa_kit.wiring import rollout as wiring
+from mfa_kit.wiring.rollout import RolloutPorts
+from mfa_kit.wiring.settings import Settings
+
+PROOFS = click.option(
+    "--proofs",
+    type=Path,
+    metavar="FILE",
+    help="Only users whose codes prove that their app works: CSV with user, code1, code2 and time.",
+)
+PROMPT = click.option("--prompt", metavar="USER", help="Ask for the codes that one user reads to you on the phone.")
+ACCEPT_UNKNOWN_CLOCK = click.option(
+    "--accept-unknown-clock", "accept_unknown", is_flag=True, help="Accept two codes of --proofs without a time."
+)
+# Advice after three wrong codes on the phone.
+ADVICE = (
+    "three wrong codes: check that the user reads this device's entry, and that the phone sets its clock "
+    "automatically. To stop, press Ctrl-C; the device stays staged"
+)
+INSTEAD = "--proofs FILE"
+
+
+@dataclass(slots=True, kw_only=True)
+class RequiredProofs:
+    """The proofs that the command line requires. Without `lines` and `prompt`, no proof is required.
+
+    `lines` has the lines of the file of proofs by user, in lower case. `prompt` is the user who reads codes on the
+    phone. `secrets` has the secrets that were opened for `prompt`, and `read` what was proved, both by serial.
+    """
+
+    lines: Mapping[str, Sequence[ProofLine]] | None
+    prompt: str | None
+    accept_unknown: bool
+    secrets: dict[str, Created] = field(default_factory=dict)
+    read: dict[str, Proof] = field(default_factory=dict)
+
+    @property
+    def users(self) -> set[str] | None:
+        """The lower-case names of the users to activate, or None for all users."""
+        if self.prompt is not None:
+            return {self.prompt.lower()}
+        return None if self.lines is None else set(self.lines)
+
+    def require(self, now: Callable[[], float]) -> Callable[[Entry, Created], Proof] | None:
+        """Return the function that returns the proof for a device, or raises Lockout. None if none is required.
+
+        `now` returns AWS's time in Unix seconds.
+        """
+        if self.prompt is not None:
+            return lambda entry, _: self.read[entry.intent.serial]
+        if (lines := self.lines) is None:
+            return None
+
+        def require(entry: Entry, created: Created) -> Proof:
+            of_user = lines[entry.intent.user.lower()]
+            return prove(of_user, created.seed, now=now(), accept_unknown=self.accept_unknown)
+
+        return require
+
+    def ask(
+        self,
+        entries: Sequence[Entry],
+        open_backup: Callable[[Entry], Created],
+        *,
+        settings: Settings,
+        ports: RolloutPorts,
+    ) -> None:
+        """If a user reads codes on the phone, ask for them. Raise UsageFault unless the user has one staged device."""
+        if self.prompt is None:
+            return
+        if len(entries) != 1:
+            hint = "see: mfa-kit rollout status PLAN" if entries else "check the spelling of the user's name"
+            raise UsageFault(f"{len(entries) or 'no'} devices are staged on this computer for {self.prompt}", hint)
+        [entry] = entries
+        intent, person = entry.intent, settings.interaction
+        person.check(instead=INSTEAD)
+        created = self.secrets[intent.serial] = open_backup(entry)
+        person.say(f"ask {intent.user} for two codes, one after the other, that the app shows for {intent.name}")
+        now = ports.desk.inventory.now
+        skew = code_prompts.prove(created.seed, typed=2, now=now, interaction=person, instead=INSTEAD, advice=ADVICE)
+        self.read[intent.serial] = Proof(skew * PERIOD, skew)
+
+    def rows_without_device(
+        self, entries: Sequence[Entry], *, selected: set[str] | None, ports: RolloutPorts
+    ) -> list[RowResult]:
+        """Return the results of the users in the file who have no staged device.
+
+        `entries` are the staged devices. If `selected` is not None, only these users count.
+        """
+        lines = {user: found for user, found in (self.lines or {}).items() if selected is None or user in selected}
+        staged = {entry.intent.user.lower() for entry in entries}
+        return list(results_without_device(lines, staged=staged, ours=ports.desk.journal.made(ports.caller.account)))
+
+
+def read_required(proofs: Path | None, prompt: str | None, *, accept_unknown: bool, selects: bool) -> RequiredProofs:
+    """Return the proofs that the options require. `selects` says whether other options select users.
+
+    Raise click.UsageError for options that exclude each other, and UsageFault if the file of proofs cannot be read.
+    """
+    if prompt is not None and (proofs or selects):
+        raise click.UsageError("--prompt names the only user, so give no --proofs, --group or --only")
+    if accept_unknown and not proofs:
+        raise click.UsageError("--accept-unknown-clock works only with --proofs")
+    lines: dict[str, list[ProofLine]] | None = None
+    if proofs:
+        lines = {}
+        for line in wiring.read_lines(proofs):
+            lines.setdefault(line.user.lower(), []).append(line)
+    return RequiredProofs(lines=lines, prompt=prompt, accept_unknown=accept_unknown)

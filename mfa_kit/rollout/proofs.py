@@ -1,0 +1,172 @@
+"""Proofs that a user's app works: codes that the user sent, and the time at which they were read.
+
+A proof shows that the app has the secret of the device, and that the clock of the phone is right, so that AWS will
+accept its codes. This module decides both. It does not enable anything.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mfa_kit.core import otp
+from mfa_kit.core.code_search import find_code, find_pairs
+from mfa_kit.core.errors import Lockout
+from mfa_kit.core.otp import PERIOD, WITHIN, Mistake, Seed
+
+# Codes of this time are searched, in seconds. A letter may be on its way for days. The clock of a phone may be an hour
+# ahead, because it missed a change to daylight saving time.
+BACK, AHEAD = 7 * 24 * 60 * 60, 60 * 60
+# A single code counts only if the phone showed it within so many seconds of the time that the user gave. In a longer
+# time, it could be a typo that the device happened to show.
+SINGLE = 10 * 60
+# AWS accepts codes up to two steps off at sign-in, according to recordings by others. If the user gave a time without
+# seconds, each of the possible offsets has to be in this range.
+TOLERATED = 2
+FIX = "ask the user to set the clock of the phone automatically (network time), and to send two new codes with the time"
+AGAIN = "ask the user for two new codes, one after the other, and for the time"
+
+
+class ReadTime(NamedTuple):
+    """When the last code was read, as the user wrote it: between `at` and `at + within`, in Unix seconds."""
+
+    at: float
+    within: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofLine:
+    """What one line of a file of proofs says: the codes as the user typed them, and the time, or None.
+
+    `number` is the number of the line. `fault` is not empty if the line cannot be used, and says why.
+    """
+
+    number: int
+    user: str
+    codes: tuple[str, ...] = ()
+    read: ReadTime | None = None
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The app has the secret. `offset` is how many seconds the phone's clock is ahead; None if it is unknown.
+
+    `skew` is the offset in steps. IAM stores it if the codes with which the device is enabled have the same skew.
+    """
+
+    offset: float | None
+    skew: int = 0
+
+    def __str__(self) -> str:
+        return f"the phone's clock is {_in_words(self.offset)}" if self.offset is not None else "clock unknown"
+
+
+def prove(lines: Sequence[ProofLine], seed: Seed, *, now: float, accept_unknown: bool) -> Proof:
+    """Return the proof of the first line that proves that the user's app works.
+
+    `now` is AWS's time in Unix seconds. With `accept_unknown`, two codes without a time are enough. Raise Lockout with
+    the reason for each line if none of them is a proof.
+    """
+    refused: list[Lockout] = []
+    for line in lines:
+        try:
+            return judge(line, seed, now=now, accept_unknown=accept_unknown)
+        except Lockout as error:
+            refused.append(error)
+    whole = "; ".join(f"line {line.number}: {error}" for line, error in zip(lines, refused, strict=True))
+    raise Lockout(whole, refused[-1].hint if refused else AGAIN)
+
+
+def judge(line: ProofLine, seed: Seed, *, now: float, accept_unknown: bool) -> Proof:
+    """Return the proof in one line. Raise Lockout, whose message says what is wrong, if there is none."""
+    if line.fault:
+        raise Lockout(line.fault, AGAIN)
+    typed = [_digits(code) for code in line.codes]
+    if line.read:
+        _check_time(line.read, now)
+    last = _find_pair(typed, seed, line.read, now) if len(typed) > 1 else _find_single(typed[0], seed, line.read)
+    if last - otp.step(now) > WITHIN:  # these codes are not due yet, whenever they were read
+        ahead = (last - otp.step(now)) * PERIOD
+        raise Lockout(
+            f"the phone's clock is at least {_length(ahead)} ahead, because AWS expects these codes later", FIX
+        )
+    if line.read is None:
+        if accept_unknown:
+            return Proof(None)
+        raise Lockout(
+            "clock unknown: without the time, a wrong clock looks like a message that took a while",
+            "ask the user for two new codes with the time, or accept this: --accept-unknown-clock",
+        )
+    return _check_clock(last, line.read)
+
+
+def _digits(typed: str) -> str:
+    code = otp.digits(typed)
+    if isinstance(code, Mistake):
+        zero = " (a spreadsheet may have removed zeros at the beginning)" if 0 < len(typed.strip()) < otp.DIGITS else ""
+        raise Lockout(f"a code is wrong: {code.what}{zero}", AGAIN)
+    return code
+
+
+def _check_time(read: ReadTime, now: float) -> None:
+    """Raise Lockout if the time of a line cannot be right, or is too long ago."""
+    if read.at > now + PERIOD:
+        raise Lockout("the time is in the future", "check the time and its time zone, or ask the user for new codes")
+    if read.at + read.within < now - BACK:
+        raise Lockout("the time is more than 7 days ago", AGAIN)
+
+
+def _find_pair(typed: Sequence[str], seed: Seed, read: ReadTime | None, now: float) -> int:
+    """Return the step of the later code. If there are several, return the nearest to the time, or else to now."""
+    first, second = typed
+    if first == second:
+        raise Lockout("both codes are the same", AGAIN)
+    found = find_pairs(seed, first, second, range(otp.step(now - BACK), otp.step(now + AHEAD) + 1))
+    if (last := _nearest(found, read.at if read else now)) is None:
+        raise Lockout(
+            "these are not two consecutive codes that this device shows between 7 days ago and in an hour",
+            "check that the user reads the entry of this device; then ask for two new codes and the time",
+        )
+    return last
+
+
+def _find_single(code: str, seed: Seed, read: ReadTime | None) -> int:
+    """Return the step of a single code. If there are several, return the nearest to the time."""
+    if read is None:
+        raise Lockout("a single code counts only together with its time", AGAIN)
+    steps = range(otp.step(read.at - SINGLE), otp.step(read.at + read.within + SINGLE) + 1)
+    if (last := _nearest(find_code(seed, code, steps), read.at)) is None:
+        raise Lockout("the device does not show this single code within 10 minutes of the time", AGAIN)
+    return last
+
+
+def _nearest(found: Iterable[int], at: float) -> int | None:
+    return min(found, key=lambda step: abs(step - otp.step(at)), default=None)
+
+
+def _check_clock(last: int, read: ReadTime) -> Proof:
+    """Return the proof if AWS tolerates the offset of the phone's clock at sign-in. Raise Lockout otherwise.
+
+    `last` is the step of the last code. The offset in steps is not exact if the time has no seconds.
+    """
+    possible = [last - otp.step(read.at), last - otp.step(read.at + read.within)]
+    offset = (last + 0.5) * PERIOD - (read.at + read.within / 2)
+    skew = min(possible, key=abs)
+    if abs(skew) > WITHIN or max(map(abs, possible)) > TOLERATED:
+        later = "" if offset > 0 else ", or the time was noted later than the codes"
+        raise Lockout(f"AWS would refuse the codes: the phone's clock is {_in_words(offset)}{later}", FIX)
+    return Proof(offset, skew)
+
+
+def _in_words(offset: float) -> str:
+    """Return an offset of a clock, such as `about 4 minutes behind`. It is not known better than to half a step."""
+    if abs(offset) <= PERIOD:
+        return f"right to {PERIOD} s"
+    return f"about {_length(abs(offset))} {'ahead' if offset > 0 else 'behind'}"
+
+
+def _length(seconds: float) -> str:
+    for unit, size in (("days", 24 * 60 * 60), ("hours", 60 * 60), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{round(seconds / size)} {unit}"
+    return f"{round(seconds, -1):.0f} s"
