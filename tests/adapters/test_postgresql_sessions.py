@@ -102,6 +102,7 @@ def address(postgresql: Server) -> str:
         "postgresql://localhost/db?password=hunter2",
         "host=localhost password=hunter2",
         "service=mfa sslpassword=hunter2",
+        "host=localhost oauth_client_secret=hunter2",
     ],
 )
 def test_an_address_with_a_password_is_refused_and_not_quoted(text: str) -> None:
@@ -112,12 +113,29 @@ def test_an_address_with_a_password_is_refused_and_not_quoted(text: str) -> None
     assert "~/.pgpass" in caught.value.hint
 
 
-@pytest.mark.parametrize("text", ["postgresql://user:hunter2@[", "hunter2", "postgresql://h/d?hunter2=1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://user:hunter2@[",
+        "hunter2",
+        "postgresql://h/d?hunter2=1",
+        # libpq takes what is before the first slash for the port, and what follows for the database.
+        "postgresql://user:hunter2/x@db.example.org/mfa",
+        "postgresql://user:12/hunter2@db.example.org/mfa",
+        "postgresql://hunter2@x:y@db.example.org/mfa",
+    ],
+)
 def test_what_is_no_address_is_not_quoted(text: str) -> None:
     """It may contain a password."""
     with pytest.raises(UsageFault, match="is not a connection string") as caught:
         parse_address(text)
-    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_an_address_that_the_environment_redirects_needs_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PGHOSTADDR is where libpq connects to, also if the address names this computer."""
+    monkeypatch.setenv("PGHOSTADDR", "192.0.2.1")
+    assert "sslmode=verify-full" in parse_address("postgresql://localhost/mfa").conninfo("desk")
 
 
 def test_a_password_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +152,7 @@ def test_a_server_elsewhere_must_prove_its_name(mode: str) -> None:
         parse_address(f"postgresql://db.example.org/mfa?sslmode={mode}")
     parse_address(f"postgresql://127.0.0.1/mfa?sslmode={mode}")
     assert "sslmode=verify-full" in parse_address("postgresql://db.example.org/mfa").conninfo("desk")
-    assert "sslmode=verify-full" in parse_address("service=mfa").conninfo("desk")
+    assert "sslmode=verify-full gssencmode=disable" in parse_address("service=mfa").conninfo("desk")
 
 
 @pytest.mark.parametrize(

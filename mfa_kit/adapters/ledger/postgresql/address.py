@@ -1,17 +1,20 @@
 """The address of a ledger in PostgreSQL: a libpq connection string without a password."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
 import psycopg
+from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.loopback import is_loopback
 
-PASSWORDS = ("password", "sslpassword")
+# The parameters that libpq marks as secret (PostgreSQL 17, "Connection Control Functions", `dispchar`).
+PASSWORDS = frozenset(each.keyword.decode() for each in pq.Conninfo.get_defaults() if each.dispchar == b"*")
 KEEP = "put the password into ~/.pgpass (mode 600) or a service file, or use a client certificate"
 VERIFIED = "verify-full"
 # PostgreSQL keeps the first 63 characters of the name of a session, which also has the number of the process.
@@ -59,7 +62,8 @@ class Address:
     def conninfo(self, computer: str) -> str:
         """Return the connection string of libpq, with the timeouts and settings that the locks of runs need."""
         options = " ".join(f"-c {name}={value}" for name, value in SERVER.items())
-        tls = {} if is_local(self.parameters) else {"sslmode": VERIFIED}
+        # Encryption by GSSAPI, which libpq prefers to TLS, does not verify the server's certificate.
+        tls = {} if is_local(self.parameters) else {"sslmode": VERIFIED, "gssencmode": "disable"}
         name = f"mfa-kit@{quote(computer, safe='.-_')[:LONGEST_NAME]}/{os.getpid()}"
         given = {**self.parameters, **tls, **CLIENT, "options": options, "application_name": name}
         return make_conninfo("", **given)
@@ -77,9 +81,10 @@ def check_one_server(parameters: Mapping[str, str]) -> None:
 def is_local(parameters: Mapping[str, str]) -> bool:
     """Whether the address shows that the server is on this computer: it is a Unix socket or loopback.
 
-    A service names its host in a file of libpq, so it counts as another computer.
+    A service names its host in a file of libpq, so it counts as another computer. libpq connects to PGHOSTADDR even if
+    the address names a host.
     """
-    host = parameters.get("hostaddr") or parameters.get("host") or os.environ.get("PGHOSTADDR", "")
+    host = parameters.get("hostaddr") or os.environ.get("PGHOSTADDR", "") or parameters.get("host", "")
     host = host or os.environ.get("PGHOST", "")
     if not host:
         return "service" not in parameters and "PGSERVICE" not in os.environ
@@ -93,13 +98,18 @@ def parse_address(text: str) -> Address:
     does not verify a server on another computer. Raise it also if PGPASSWORD is set. The message does not quote the
     address.
     """
+    malformed = UsageFault(
+        "the ledger's address is not a connection string of PostgreSQL",
+        "write postgresql://HOST/DATABASE or service=NAME",
+    )
     try:
         found = {name: str(value) for name, value in conninfo_to_dict(text).items()}
     except psycopg.Error:
-        raise UsageFault(
-            "the ledger's address is not a connection string of PostgreSQL",
-            "write postgresql://HOST/DATABASE or service=NAME",
-        ) from None
+        raise malformed from None
+    # In `postgresql://user:pass/word@host/db`, libpq takes parts of the password for the port and the database. Later
+    # messages would quote them.
+    if _holds_password_parts(found):
+        raise malformed
     if any(found.get(name) for name in PASSWORDS):
         raise UsageFault("the ledger's address contains a password, which other programs could read", KEEP)
     if os.environ.get("PGPASSWORD"):
@@ -112,3 +122,10 @@ def parse_address(text: str) -> Address:
             "use sslmode=verify-full, or leave it out",
         )
     return Address(found)
+
+
+def _holds_password_parts(parameters: Mapping[str, str]) -> bool:
+    """Return whether the port is no number, or a host or database has an `@`, as after a password that has a `/`."""
+    port, host = parameters.get("port", ""), parameters.get("host", "")
+    names = (parameters.get("dbname", ""), "" if host.startswith("@") else host)
+    return not re.fullmatch(r"[\d,]*", port, re.ASCII) or any("@" in name for name in names)
