@@ -28,6 +28,14 @@ def open_ledger(settings: Settings) -> "Ledger":
     return postgresql_ledger(settings.ledger, end=settings.end)
 
 
+def check_address(text: str) -> None:
+    """Raise UsageFault if a ledger's address contains a password, is invalid, or needs an extra that is missing."""
+    need_postgresql()
+    from mfa_kit.adapters.ledger.postgresql.address import parse_address
+
+    parse_address(text)
+
+
 def need_postgresql() -> None:
     """Raise UsageFault if the extra `postgres` is not installed."""
     try:

@@ -132,6 +132,17 @@ def test_an_identity_in_the_configuration_is_not_shown(mfa_kit: MfaKit, line: st
     assert secret not in done.err
 
 
+def test_a_password_in_the_address_of_the_ledger_is_not_shown(mfa_kit: MfaKit) -> None:
+    """`validate` refuses it, as each command does that uses the ledger. An address without a password is shown."""
+    file = written(mfa_kit, 'ledger = "postgresql://mfa:hunter2@localhost/mfa"')
+    shown, validated = mfa_kit.run("config", "show"), mfa_kit.run("config", "validate")
+    assert "hunter2" not in f"{shown} {validated}"
+    assert (shown.code, "not shown: the ledger's address contains a password" in shown.out) == (0, True)
+    assert (validated.code, "contains a password" in validated.err) == (2, True)
+    file.write_text('ledger = "postgresql://localhost/mfa"')
+    assert "postgresql://localhost/mfa" in mfa_kit.run("config", "show").out
+
+
 def test_a_configuration_folder_that_others_can_write_is_refused(mfa_kit: MfaKit) -> None:
     """Other users could replace the file."""
     written(mfa_kit, CONFIG).parent.chmod(0o777)

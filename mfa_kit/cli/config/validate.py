@@ -6,6 +6,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.wiring import config
+from mfa_kit.wiring.ledger import check_address
 from mfa_kit.wiring.plugins import check_configured_plugins
 from mfa_kit.wiring.vault import configured_recipients
 
@@ -14,6 +15,8 @@ from mfa_kit.wiring.vault import configured_recipients
 def validate(*, output: Output) -> None:
     """Check the configuration file: permissions, keys, plugins and recipients."""
     plugins, recipients = check_configured_plugins(), configured_recipients()
+    if ledger := config.load().ledger:
+        check_address(ledger)
     path = config.path()
     row: ResultRow = {
         "path": str(path),
