@@ -147,6 +147,63 @@ def test_a_desk_advances_the_entries_of_its_team(roles: Roles) -> None:
         assert ledger.find(entry(run).intent.serial, run=run) == entry(run).at(Reached.UNDONE)
 
 
+def test_a_desk_removes_no_row_of_another_one(roles: Roles) -> None:
+    """Not even after it changed the row. The first end of a recipient's period remains, at the server's time."""
+    add = "insert into mfa_kit.seals (backup, recipient, since) values ('b', 'r', 1)"
+    roles.execute(add, "berlin2")
+    roles.execute("update mfa_kit.seals set until = 5", "berlin")
+    roles.execute("update mfa_kit.seals set until = null", "berlin")
+    roles.execute("delete from mfa_kit.seals", "berlin")
+    [row] = roles.execute("select role::text, until > extract(epoch from now()) - 60 from mfa_kit.seals", "berlin2")
+    assert row == ("berlin2", True)
+    roles.execute("delete from mfa_kit.seals", "berlin2")
+    assert roles.execute("select * from mfa_kit.seals", "berlin2") == []
+
+
+def test_a_desk_does_not_pass_off_a_test_of_a_token(roles: Roles) -> None:
+    """The serial may be spelled differently. The row still says which role recorded it."""
+    roles.execute(
+        "insert into mfa_kit.sightings (at, serial, fingerprint, verdict, reason)"
+        " values (1, 'GA 1x', 'f', 'rejected', '')",
+        "berlin2",
+    )
+    roles.execute("update mfa_kit.sightings set serial = 'ga1X'", "berlin")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="another token"):
+        roles.execute("update mfa_kit.sightings set serial = 'GA2X'", "berlin")
+    assert roles.execute("select serial, role::text from mfa_kit.sightings", "berlin") == [("ga1X", "berlin2")]
+
+
+def test_a_desk_that_becomes_an_auditor_writes_nothing(roles: Roles) -> None:
+    """Nor does it read other teams as before when it becomes a desk again."""
+    roles.server.execute("create role changes login")
+    add, read = (
+        "insert into mfa_kit.events (at, operation, answer) values (1, 'X', 'OK')",
+        "select mfa_kit.is_auditor()",
+    )
+    roles.execute(grants({"changes": "berlin"}, []), "postgres")
+    roles.execute(add, "changes")
+    roles.execute(grants({}, ["changes"]), "postgres")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        roles.execute(add, "changes")
+    roles.execute(grants({"changes": "berlin"}, []), "postgres")
+    roles.execute(add, "changes")
+    assert roles.execute(read, "changes") == [(False,)]
+
+
+@pytest.mark.parametrize("name", ["o'neil", 'say "hi"', "back\\slash", "a; drop table x; --", "$$ $q$"])
+def test_any_name_of_a_role_and_a_team_is_quoted(name: str, roles: Roles) -> None:
+    """The role gets its privileges and its team, and nothing else happens."""
+    quoted = '"' + name.replace('"', '""') + '"'
+    roles.server.execute(f"create role {quoted} login")
+    for desks, auditors in (({name: name}, []), ({}, [name]), ({name: name}, [])):
+        roles.execute(grants(desks, auditors), "postgres")
+    with psycopg.connect(
+        host=str(roles.server.folder), user=name, dbname=roles.database, autocommit=True
+    ) as connection:
+        [row] = connection.execute("select mfa_kit.my_team(), session_user::text").fetchall()
+    assert row == (name, name)
+
+
 def test_a_role_that_is_in_no_team_is_told_what_is_missing(roles: Roles) -> None:
     """The hint names the command for the ledger's owner."""
     with pytest.raises(IntegrityFault) as caught:

@@ -170,6 +170,25 @@ def copied(mfa_kit: MfaKit, address: str) -> dict[str, int]:
     return {name: number for name, number in found.items() if name not in {"schema", "version"} and number}
 
 
+def test_only_the_owner_copies(mfa_kit: MfaKit, postgresql: Server) -> None:
+    """The server gives the rows of other roles the present time, so each copy would add them again."""
+    database = postgresql.new_database()
+    postgresql.execute("create role copies login")
+    postgresql.execute(grants({"copies": "berlin"}, []), database=database)
+    with Place("sqlite", str(mfa_kit.home)).open() as ledger:
+        ledger.called(CALL)
+    done = mfa_kit.run("ledger", "copy", "--ledger", postgresql.address(database, role="copies"))
+    assert (done.code, "only the owner of the ledger" in done.err) == (UsageFault.exit_code, True)
+    assert postgresql.execute("select * from mfa_kit.events", database=database) == []
+    assert copied(mfa_kit, postgresql.address(database)) == {"events": 1}
+
+
+def test_a_role_is_a_desk_or_an_auditor(mfa_kit: MfaKit) -> None:
+    done = mfa_kit.run("ledger", "grants", "--desk", "x=berlin", "--auditor", "x")
+    assert (done.code, done.out) == (UsageFault.exit_code, "")
+    assert "x cannot be a desk and an auditor" in done.err
+
+
 def test_a_run_in_progress_is_not_copied(mfa_kit: MfaKit, address: str) -> None:
     """Its process would go on in the old ledger."""
     with Place("sqlite", str(mfa_kit.home)).open() as ledger:

@@ -81,10 +81,15 @@ def _groups() -> Iterator[str]:
 
 
 def _members(desks: Mapping[str, str], auditors: Sequence[str]) -> Iterator[str]:
+    # A role that changes from a desk to an auditor, or back, loses the privileges that it had. The server's warning for
+    # a role that did not have them would mislead.
+    yield "set local client_min_messages = error;"
     for role, team in desks.items():
+        yield f"revoke {AUDITOR} from {_name(role)};"
         yield f"grant {DESK} to {_name(role)};"
         yield _member(role, team, auditor=False)
     for role in auditors:
+        yield f"revoke {DESK} from {_name(role)};"
         yield f"grant {AUDITOR} to {_name(role)};"
         yield _member(role, "", auditor=True)
     yield "commit;"

@@ -103,7 +103,8 @@ class OwnedLedger:
     def copy_from(self, folder: Path) -> dict[str, int]:
         """Copy the ledger in a folder into this ledger. Return the number of copied rows by the name of the table.
 
-        Raise UsageFault if there is no ledger in the folder, or if a run is in progress there.
+        Raise UsageFault if there is no ledger in the folder, if a run is in progress there, or if the role is not the
+        owner's.
         """
         if not (folder / "ledger.sqlite").exists():
             raise UsageFault(f"there is no ledger in {folder}", "name the folder of mfa-kit's files: --from DIR")
@@ -116,6 +117,12 @@ class OwnedLedger:
                     )
             with self._session() as (session, address):
                 check_version(session, address)
+                [[owner]] = session.run([("select is_owner()", ())])
+                if not owner:  # the server would give the rows the present time, and a second copy would add them again
+                    raise UsageFault(
+                        f"only the owner of the ledger {address.label} can copy into it",
+                        "name the owner's role in the address: --ledger postgresql://OWNER@HOST/DATABASE",
+                    )
                 return copy_rows(source, session)
         finally:
             for run in source.left_held:
