@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files.backup_names import backup_at
 from mfa_kit.adapters.files.glass_folder import folders_beside, newest_folder, read_file, read_manifest, write_folder
+from mfa_kit.adapters.files.layers import GlassIdentity, open_set, owner_test, remove_outer_layer
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.backups.contents import Opened
 from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Group, set_of_file
@@ -34,7 +35,6 @@ from mfa_kit.wiring.this_computer import harden, home
 from mfa_kit.wiring.vault import read_recipients
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.files.layers import GlassIdentity
     from mfa_kit.adapters.files.plugins import Identity
     from mfa_kit.core.otp import Secret, Symbol
 
@@ -120,8 +120,6 @@ def plan(group: Group) -> Mapping[CustodianSet, int]:
 
     The sizes are those of an identity that is thrown away. age adds some random octets, so other files differ a little.
     """
-    from mfa_kit.adapters.files.layers import GlassIdentity
-
     identity = GlassIdentity.new()
     files = identity.files(Manifest(recipient=identity.recipient, made=time.time(), group=group), open_plugins())
     return {each: len(files[each.file]) for each in group.sets()}
@@ -133,8 +131,6 @@ def create(settings: Settings, group: Group, folder: Path | None) -> Glass:
     The ledger has the custodians before the folder exists. Raise UsageFault for a public key that cannot be used, and
     IntegrityFault if the folder exists or cannot be written.
     """
-    from mfa_kit.adapters.files.layers import GlassIdentity
-
     harden()
     return write_glass(settings, folder or new_folder(base()), group, GlassIdentity.new())
 
@@ -189,8 +185,6 @@ def meet(glass: Glass, files: Sequence[Path], person: Interaction, *, only: Path
     custodians have already removed layers. Raise Declined if too few custodians came, UsageFault for an identity in
     `files` that does not help, and IntegrityFault if no file can be opened.
     """
-    from mfa_kit.adapters.files.layers import open_set, owner_test
-
     harden()
     manifest = glass.manifest
 
@@ -260,8 +254,6 @@ def pass_on(
     of no custodian of the set, or of the last one, whose layer is never removed into a file, and OthersSeal if the
     layer belongs to another custodian.
     """
-    from mfa_kit.adapters.files.layers import owner_test, remove_outer_layer
-
     harden()
     whole = _set_of(file, glass.manifest)
     if set_of_file(out.name, [whole]) is None:

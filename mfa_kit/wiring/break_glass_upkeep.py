@@ -10,6 +10,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files.glass_folder import alone, folders_beside
+from mfa_kit.adapters.files.layers import GlassIdentity, open_set
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.backups.exposure import KnownRecipients, known_recipients
 from mfa_kit.backups.rekeying import Rekeyed
@@ -32,7 +33,6 @@ from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_age_files, read_recipients
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.files.layers import GlassIdentity
     from mfa_kit.adapters.files.opener import BackupOpener
     from mfa_kit.adapters.ledger.ledger import Ledger
 
@@ -163,8 +163,6 @@ def rotate(
     If an earlier run was interrupted, continue it: `glass` is then the old folder or the new one. The new folder exists
     before the first backup is changed. The arguments are those of `meet` and of `rekey`, as are the errors.
     """
-    from mfa_kit.adapters.files.layers import GlassIdentity, open_set
-
     with _rotation(settings, glass) as (old, begun):
         opened = meet(begun or old, files, settings.interaction)
         if begun is None:

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.files.identities import read_identities
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret
 from mfa_kit.wiring.files import read_secret
@@ -33,8 +34,6 @@ class Identities:
 
     def read(self) -> "Secret[list[Identity]]":
         """Return the identities in all files. Raise UsageFault if a file has no identity or cannot be decrypted."""
-        from mfa_kit.adapters.files.identities import read_identities
-
         plugins = open_plugins(self._person)
         return read_identities(self.files, self._passphrase_of, retry=self._ask_again, plugins=plugins)
 

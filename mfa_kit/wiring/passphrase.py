@@ -8,6 +8,9 @@ IDENTITY BACKUP` decrypts a backup too, and asks for the passphrase.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.files import identities
+from mfa_kit.adapters.files import own_identity as own
+from mfa_kit.adapters.files.own_identity import own_identities
 from mfa_kit.adapters.files.private_files import wait_and_hold
 from mfa_kit.backups.new_passphrase import ask_new_passphrase, fault_of_passphrase
 from mfa_kit.core.errors import UsageFault
@@ -38,8 +41,6 @@ def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
     A passphrase from `passphrase_fd` is checked each time. Raise UsageFault if the passphrase is wrong or if there are
     several identities, and Declined if there is no terminal on which to ask.
     """
-    from mfa_kit.adapters.files import own_identity as own
-
     home = this_computer.home().absolute()
     if settings.dry_run:
         return own.recipient_in_name(found) if (found := _only_identity(home)) else own.unused_recipient()
@@ -65,8 +66,6 @@ def _proven(file: Path, person: Interaction, descriptor: int | None) -> str:
     A passphrase from the file descriptor `descriptor` is always checked. If `descriptor` is None, the user is asked for
     the passphrase, but only if no run has checked the file before.
     """
-    from mfa_kit.adapters.files import own_identity as own
-
     known = own.proven_recipient(file)
     if descriptor is not None:
         passphrase = _passphrase_on(descriptor)
@@ -92,8 +91,6 @@ def _only_identity(home: Path) -> Path | None:
 
 
 def _identities(home: Path) -> list[Path]:
-    from mfa_kit.adapters.files.own_identity import own_identities
-
     return own_identities(home)
 
 
@@ -145,8 +142,6 @@ def unlock(file: Path, person: Interaction) -> "UnlockedIdentity":
 
     Raise UsageFault after three wrong passphrases, and Declined if there is no terminal.
     """
-    from mfa_kit.adapters.files import identities
-
     for left in reversed(range(TRIES)):
         passphrase = person.ask_secret(f"current passphrase of {file}", instead="a terminal")
         person.say(UNLOCKING)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.files.sealed_text import seal_text
 from mfa_kit.core.errors import DeviceFault, MfaKitError, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Examined, SeenBefore
@@ -256,8 +257,6 @@ def _random_digits(count: int) -> Secret[str]:
 
 
 def _seal(to: Sequence[str], to_files: Sequence[Path], out: Path, text: Secret[str]) -> None:
-    from mfa_kit.adapters.files.sealed_text import seal_text
-
     seal_text(out, text, to, to_files, plugins=open_plugins())
 
 

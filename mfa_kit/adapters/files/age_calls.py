@@ -14,6 +14,8 @@ from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.otp import Secret
 
 STDERR = 2
+# Part of the message of pyrage.DecryptError for a file that none of the identities can decrypt.
+NOT_FOR_US = "No matching keys"
 # The first and last line of an armored file: age-encryption.org/v1, "ASCII armor".
 ARMOR = (b"-----BEGIN AGE ENCRYPTED FILE-----", b"-----END AGE ENCRYPTED FILE-----")
 ONE_AT_A_TIME = threading.Lock()

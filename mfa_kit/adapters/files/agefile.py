@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyrage
 
-from mfa_kit.adapters.files.age_calls import contain_panics, without_armor
+from mfa_kit.adapters.files.age_calls import NOT_FOR_US, contain_panics, without_armor
 from mfa_kit.adapters.files.backup_names import find_backups, new_backup
 from mfa_kit.adapters.files.identities import MAGIC
 from mfa_kit.adapters.files.local_store import LOCAL
@@ -25,8 +25,6 @@ from mfa_kit.core.otp import KeyUri, Png, Secret
 from mfa_kit.core.place_text import recorded_place
 from mfa_kit.core.places import Place
 from mfa_kit.qr_codes import symbol
-
-NOT_FOR_US = "No matching keys"
 
 
 def read_backup(path: Place, stores: Stores = LOCAL) -> bytes:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pyrage
 
-from mfa_kit.adapters.files.age_calls import contain_panics, without_armor
-from mfa_kit.adapters.files.agefile import NOT_FOR_US
+from mfa_kit.adapters.files.age_calls import NOT_FOR_US, contain_panics, without_armor
 from mfa_kit.adapters.files.glass_folder import read_file
 from mfa_kit.adapters.files.identities import MAGIC
 from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins, PublicKey, decrypt, encrypt
