@@ -149,7 +149,6 @@ HEAVY = {
     "psycopg",
     "pskc",
     "pyotp",
-    "pyrage",
     "qrcode",
     "rich",
     "smartcard",

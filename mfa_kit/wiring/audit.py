@@ -19,10 +19,9 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.places import Place
 from mfa_kit.core.stopping import Stop
 from mfa_kit.wiring import aws
-from mfa_kit.wiring.backup import list_backups
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new
-from mfa_kit.wiring.vault import open_vault
+from mfa_kit.wiring.vault import open_vault, stored_backups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -92,7 +91,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
                 source,
                 ledger=ledger,
                 vault=partial(open_vault, settings, source.backup_dir),
-                stored=partial(list_backups, settings, source.backup_dir),
+                stored=partial(stored_backups, settings, source.backup_dir),
                 each=pool.map,
                 central_root=central_root if source.central_root or source.file is not None else None,
             )

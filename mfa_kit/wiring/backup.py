@@ -4,14 +4,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mfa_kit.adapters.files.backup_names import backup_at, find_backups
+from mfa_kit.adapters.files.backup_names import backup_at
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.backups import drill, opening, pruning
 from mfa_kit.backups.contents import Opened, intent_in
 from mfa_kit.backups.drill import Drilled
 from mfa_kit.backups.opening import Verified
-from mfa_kit.core.backup_copies import OWN
-from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, Intent, backup_name
 from mfa_kit.core.places import Place
 from mfa_kit.wiring.backup_opening import backup_reader, open_opener
@@ -21,22 +19,8 @@ from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.read_ahead import ReadAhead
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.stores import AllStores
-from mfa_kit.wiring.this_computer import backup_dir, harden, home
+from mfa_kit.wiring.this_computer import harden
 from mfa_kit.wiring.vault import open_age_files
-
-
-def list_backups(settings: Settings, folder: Place | None, *, own: bool = False) -> list[Backup]:
-    """Return the backups below a folder. With `own`, also return the copies that are encrypted only to their users.
-
-    If `folder` is None, look in the configured folder, else in the default folder. Raise UsageFault if the folder does
-    not exist; for the default folder, return an empty list instead.
-    """
-    place = backup_dir(folder)
-    stores = AllStores(settings.profile)
-    if place != home() / "backups" and not stores.folder(place).is_there():
-        raise UsageFault(f"there is no folder {place}", "name the folder of your backups: --backup-dir DIR")
-    return [*find_backups(place, stores), *(find_backups(place / OWN, stores) if own else ())]
 
 
 def show_backup(settings: Settings, file: Place, identities: Identities, out: Path) -> None:

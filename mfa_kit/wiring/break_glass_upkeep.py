@@ -22,7 +22,6 @@ from mfa_kit.break_glass.uses import Record, due, last
 from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
 from mfa_kit.core.models import Backup, GlassAction, backup_name
 from mfa_kit.core.places import Place
-from mfa_kit.wiring.backup import list_backups
 from mfa_kit.wiring.backup_opening import backup_reader, open_opener_with
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.break_glass import Glass, OpenGlass, meet, new_folder, record, write_glass
@@ -30,7 +29,7 @@ from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.read_ahead import ReadAhead
 from mfa_kit.wiring.rekey import reencrypt
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_age_files, read_recipients
+from mfa_kit.wiring.vault import open_age_files, read_recipients, stored_backups
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.opener import BackupOpener
@@ -43,7 +42,7 @@ def known_backups(settings: Settings, folder: Place | None, recipient: str) -> l
     Copies that are encrypted only to their users are left out.
     """
     with open_ledger(settings) as ledger:
-        return concerned(_known(list_backups(settings, folder), ledger), recipient)
+        return concerned(_known(stored_backups(settings, folder), ledger), recipient)
 
 
 def _known(backups: Iterable[Backup], ledger: "Ledger") -> list[KnownRecipients]:
@@ -100,7 +99,7 @@ def state(settings: Settings, manifest: Manifest, folder: Place | None) -> State
     """Return the state of a break-glass identity, according to the ledger and the folder of backups."""
     with open_ledger(settings) as ledger:
         records = BreakGlassRecords(ledger).all()
-        known = _known(list_backups(settings, folder), ledger)
+        known = _known(stored_backups(settings, folder), ledger)
     sealed = [each for each in known if each.recipients and manifest.recipient in each.recipients]
     return State(
         last_drill=last(records, manifest.recipient, GlassAction.DRILLED),
@@ -217,7 +216,7 @@ def _reencrypt_all(
 ) -> Rekeyed:
     """Re-encrypt all backups of one identity to another one, which replaces it among their recipients."""
     total = Rekeyed()
-    found = list_backups(settings, folder)
+    found = stored_backups(settings, folder)
     if not found:
         return total
     with open_opener_with(settings, before.keys) as (opener, ledger), open_age_files(settings, folder, ()).alone():

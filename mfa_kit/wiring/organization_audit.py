@@ -11,11 +11,10 @@ from mfa_kit.adapters.files import snapshots
 from mfa_kit.adapters.files.account_folders import SNAPSHOT_FILE, account_folders
 from mfa_kit.organization.folders import AccountFolders
 from mfa_kit.wiring.audit import SnapshotSource, snapshot_of_account
-from mfa_kit.wiring.backup import list_backups
 from mfa_kit.wiring.organization import OpenAccount, Organization
 from mfa_kit.wiring.organization_root import OrganizationRoot, open_organization_root
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
+from mfa_kit.wiring.vault import open_vault, stored_backups
 
 
 @contextmanager
@@ -57,7 +56,7 @@ def take_snapshot(
         source,
         ledger=organization.ledger,
         vault=lambda: vault,
-        stored=partial(list_backups, settings, source.backup_dir),
+        stored=partial(stored_backups, settings, source.backup_dir),
         each=organization.within,
         central_root=(lambda: root().central(opened.account, opened.iam)) if root else None,
         member_root=(lambda: root().posture(account)) if root else None,

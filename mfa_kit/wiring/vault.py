@@ -1,4 +1,4 @@
-"""Open the folder of encrypted backups, and read the recipients of new backups."""
+"""Open and list the folder of encrypted backups, and read the recipients of new backups."""
 
 import gc
 import sys
@@ -6,13 +6,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.files.backup_names import find_backups
+from mfa_kit.core.backup_copies import OWN
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import Backup
 from mfa_kit.core.places import Place
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.wiring import config
 from mfa_kit.wiring.plugins import open_plugins
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.stores import AllStores, check_shared
-from mfa_kit.wiring.this_computer import backup_dir
+from mfa_kit.wiring.this_computer import backup_dir, home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.agefile import AgeFiles
@@ -80,6 +84,19 @@ def open_age_files(
 
     plugins, stores = open_plugins(settings.interaction), AllStores(settings.profile)
     return AgeFiles(backup_dir(folder), list(recipients), stores, accept=accept, plugins=plugins)
+
+
+def stored_backups(settings: Settings, folder: Place | None, *, own: bool = False) -> list[Backup]:
+    """Return the backups below a folder. With `own`, also return the copies that are encrypted only to their users.
+
+    If `folder` is None, look in the configured folder, else in the default folder. Raise UsageFault if the folder does
+    not exist; for the default folder, return an empty list instead.
+    """
+    place = backup_dir(folder)
+    stores = AllStores(settings.profile)
+    if place != home() / "backups" and not stores.folder(place).is_there():
+        raise UsageFault(f"there is no folder {place}", "name the folder of your backups: --backup-dir DIR")
+    return [*find_backups(place, stores), *(find_backups(place / OWN, stores) if own else ())]
 
 
 def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, given: str = "-r") -> "list[Recipient]":

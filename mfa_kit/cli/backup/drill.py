@@ -19,6 +19,7 @@ from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import stored_backups
 
 
 @click.command(cls=Verb, needs_config=False)
@@ -61,7 +62,7 @@ def drill(
     else:
         oath_keys = OathKeys(settings, password_stdin=password_stdin)
         judge = KeyDrill(code_of=lambda intent, at: code_on_key(oath_keys, intent.label, wanted, at=at), now=time.time)
-    chosen = files or [each.path for each in of_user(user, backups.list_backups(settings, backup_dir))]
+    chosen = files or [each.path for each in of_user(user, stored_backups(settings, backup_dir))]
     drilled = backups.drill_backups(
         settings, chosen, Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction), judge
     )

@@ -15,7 +15,7 @@ from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import recipient_text
+from mfa_kit.wiring.vault import recipient_text, stored_backups
 
 
 @click.command(cls=Verb, needs_config=False)
@@ -27,7 +27,7 @@ def exposed(*, recipient: str, backup_dir: Place | None, settings: Settings, out
         seals, gone = records.seals(), {backup_name(Path(path)) for path in records.gone()}
         computers = records.computers
         by = computers.of_backups()
-    here = without_copies(backups.list_backups(settings, backup_dir, own=True))
+    here = without_copies(stored_backups(settings, backup_dir, own=True))
     names = {each.name for each in here}
     elsewhere = backups.backups_named(sorted({seal.backup for seal in seals} - names))
     text = recipient_text(recipient)

@@ -7,9 +7,9 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
-from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import backup_dir as place_of
+from mfa_kit.wiring.vault import stored_backups
 
 
 @click.command("list", cls=Verb, needs_config=False)
@@ -24,7 +24,7 @@ def list_backups(*, backup_dir: Place | None, settings: Settings, output: Output
             "made": iso_time(each.made),
             "file": str(each.path),
         }
-        for each in backups.list_backups(settings, backup_dir, own=True)
+        for each in stored_backups(settings, backup_dir, own=True)
     ]
     output.many(
         "backup-list", rows, empty=f"no backups in {place_of(backup_dir)}", narrow=("user", "device", "made", "file")

@@ -17,7 +17,7 @@ from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring import desk as wiring
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
+from mfa_kit.wiring.vault import open_vault, stored_backups
 
 DAY = 86400.0
 
@@ -35,7 +35,7 @@ def prune(*, days: int | None, backup_dir: Place | None, settings: Settings, out
     with wiring.open_desk(settings, METHODS, vault=open_vault(settings, backup_dir)) as (desk, caller):
         found = list(
             find_prunable(
-                backups.list_backups(settings, backup_dir, own=True),
+                stored_backups(settings, backup_dir, own=True),
                 account=caller.account,
                 older=None if days is None else days * DAY,
                 inventory=desk.inventory,

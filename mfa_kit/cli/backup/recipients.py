@@ -13,6 +13,7 @@ from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import backup_dir as place_of
+from mfa_kit.wiring.vault import stored_backups
 
 UNKNOWN = (
     "an empty cell means that the recipients are not recorded: another computer or an earlier version made the backup"
@@ -27,7 +28,7 @@ def recipients(*, user: str | None, backup_dir: Place | None, settings: Settings
     with backups.open_records(settings) as records:
         seals, computers = records.seals(), records.computers
         by = computers.of_backups()
-    found = of_user(user, without_copies(backups.list_backups(settings, backup_dir, own=True)))
+    found = of_user(user, without_copies(stored_backups(settings, backup_dir, own=True)))
     rows: list[ResultRow] = [
         {
             "account": each.backup.account,

@@ -16,10 +16,10 @@ from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.places import Place
-from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring import rekey as wiring
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import stored_backups
 
 COPIES = "older copies of these files can still be opened with the old key"
 
@@ -47,7 +47,7 @@ def rekey(
     if not (to or to_files):
         raise UsageFault("no recipient was given, so no one could open the backups", "use -r RECIPIENT or -R FILE")
     if settings.dry_run:
-        output.one("backup-rekey", {"outcome": "planned", "backups": len(backups.list_backups(settings, backup_dir))})
+        output.one("backup-rekey", {"outcome": "planned", "backups": len(stored_backups(settings, backup_dir))})
         return 0
     done = wiring.rekey(
         settings,

@@ -16,6 +16,7 @@ from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import backup_dir as place_of
+from mfa_kit.wiring.vault import stored_backups
 
 
 @click.command(cls=Verb, needs_config=False)
@@ -37,7 +38,7 @@ def verify(
     """Check that FILES can be decrypted and contain a QR code for AWS. The exit code is 5 if a file fails the check."""
     if everything == bool(files):
         raise UsageFault("give either FILES or --all", "name the files, or use --all for all backups on this computer")
-    chosen = [each.path for each in backups.list_backups(settings, backup_dir)] if everything else files
+    chosen = [each.path for each in stored_backups(settings, backup_dir)] if everything else files
     tried = backups.verify_backups(
         settings,
         messages.with_bar(chosen, "verify", plain=settings.still),

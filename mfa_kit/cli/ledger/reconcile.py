@@ -21,7 +21,7 @@ from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.desk import open_desk
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
+from mfa_kit.wiring.vault import open_vault, stored_backups
 
 # The number of threads that read devices. IAM does not publish its rate limits, but is known to accept this many.
 AT_ONCE = 8
@@ -36,7 +36,7 @@ def reconcile_ledger(*, backup_dir: Place | None, settings: Settings, output: Ou
     left out.
     """
     # Recipients are recorded before a backup is written, so those of the listed backups are read after them.
-    found = without_copies(backups.list_backups(settings, backup_dir, own=True))
+    found = without_copies(stored_backups(settings, backup_dir, own=True))
     with backups.open_records(settings) as records:
         sealed = {seal.backup for seal in records.seals()}
     stop = Stop()
