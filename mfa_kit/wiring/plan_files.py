@@ -10,7 +10,7 @@ from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, parse_index
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.plan_file import CREATE, is_index
 from mfa_kit.wiring.methods.recipe import Methods
-from mfa_kit.wiring.rollout import plan_of, read_plan, read_reviewed
+from mfa_kit.wiring.rosters_and_plans import plan_of, read_plan, read_reviewed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

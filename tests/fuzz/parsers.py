@@ -60,7 +60,7 @@ from mfa_kit.security_keys.key_policy import parse_policy
 from mfa_kit.wiring import config
 from mfa_kit.wiring.accounts import read_accounts_file
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.rollout import parse_public_key, read_roster
+from mfa_kit.wiring.rosters_and_plans import parse_public_key, read_roster
 from tests.fido.test_policy import WHOLE
 from tests.ground.test_authenticator_export import ALICE, PLUS, TWO, WORDS
 from tests.tokens import boxes

@@ -35,6 +35,7 @@ from mfa_kit.wiring import rollout
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.read_ahead import ReadAhead
 from mfa_kit.wiring.rollout import RolloutPorts
+from mfa_kit.wiring.rosters_and_plans import read_plan
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
@@ -165,7 +166,7 @@ def _find(
     if RUN.fullmatch(what):
         entries = entries_of_run(what, account=account, desk=desk)
     else:
-        plan, _ = rollout.read_plan(Path(what), METHODS, expected=())
+        plan, _ = read_plan(Path(what), METHODS, expected=())
         check_account(plan, ports.caller)
         entries, left_out = devices_of_plan(plan, entries_by_serial(account, desk=desk))
         emails = {step.user: step.row.email or "" for step in plan.steps}

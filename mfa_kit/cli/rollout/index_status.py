@@ -48,7 +48,8 @@ def show_index(
 ) -> int:
     """Print the state of each user of the chosen accounts, and return the exit code."""
     if watch:
-        return watch_rollout(plan_file, settings=settings, output=output)
+        read = plan_files.read_plan_files([plan_file], METHODS, expected=(), plans_too=True)
+        return watch_rollout(read, settings=settings, output=output)
     index = plan_files.read_index(plan_file, expected=())
     plans = plan_files.read_plans(plan_file, index, METHODS)
     vault = open_vault(settings, backup_dir)

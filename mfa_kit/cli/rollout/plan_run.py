@@ -24,6 +24,7 @@ from mfa_kit.wiring.desk import new_run_id
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.rollout_turns import record_end, record_run, turn_of_plan
+from mfa_kit.wiring.rosters_and_plans import read_plan
 from mfa_kit.wiring.settings import Settings
 
 INTERRUPTED = "interrupted; to see the result: mfa-kit rollout status"
@@ -110,7 +111,7 @@ def apply_one(wanted: ApplyOptions, *, settings: Settings, output: Output) -> in
     """
     vault = wanted.vault(settings)
     [path] = wanted.plan_files
-    plan, digest = wiring.read_plan(path, METHODS, expected=wanted.expected)
+    plan, digest = read_plan(path, METHODS, expected=wanted.expected)
     sealed = bool(vault.recipients())
     progress = settings.progress
     with (

@@ -17,6 +17,7 @@ from mfa_kit.rollout.reminding import find_reminders
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.rosters_and_plans import read_plan
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
@@ -32,7 +33,7 @@ def remind(*, plan_file: Path, backup_dir: Place | None, workers: int, settings:
 
     With --output csv, the list is ready for a mail merge. mfa-kit sends nothing.
     """
-    plan, digest = wiring.read_plan(plan_file, METHODS, expected=())
+    plan, digest = read_plan(plan_file, METHODS, expected=())
     vault = open_vault(settings, backup_dir)
     with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=settings.progress) as ports:
         check_account(plan, ports.caller)

@@ -13,8 +13,8 @@ from mfa_kit.enrollment import code_prompts
 from mfa_kit.rollout.activate import results_without_device
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.proofs import Proof, ProofLine, prove
-from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.rollout import RolloutPorts
+from mfa_kit.wiring.rosters_and_plans import read_proof_lines
 from mfa_kit.wiring.settings import Settings
 
 PROOFS = click.option(
@@ -119,6 +119,6 @@ def read_required(proofs: Path | None, prompt: str | None, *, accept_unknown: bo
     lines: dict[str, list[ProofLine]] | None = None
     if proofs:
         lines = {}
-        for line in wiring.read_lines(proofs):
+        for line in read_proof_lines(proofs):
             lines.setdefault(line.user.lower(), []).append(line)
     return RequiredProofs(lines=lines, prompt=prompt, accept_unknown=accept_unknown)

@@ -9,6 +9,7 @@ from mfa_kit.rollout.roster_accounts import RosterAccounts
 from mfa_kit.rollout.roster_text import faults_table
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.rosters_and_plans import read_roster
 from mfa_kit.wiring.settings import Settings
 
 
@@ -20,7 +21,7 @@ def read_roster_rows(
     If the roster has faults, raise UsageFault with all faults as notes. With `skip_bad`, write the faulty rows to that
     file instead, and return the other rows.
     """
-    found = wiring.read_roster(file, METHODS, accounts=accounts)
+    found = read_roster(file, METHODS, accounts=accounts)
     if found.faults and skip_bad:
         what = f"skipping {count_of(len({fault.line for fault in found.faults}), 'row')} with errors"
         if not settings.dry_run:

@@ -32,6 +32,7 @@ from mfa_kit.wiring.methods.recipe import Context, Options
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.rollout import RolloutPorts
+from mfa_kit.wiring.rosters_and_plans import read_plan
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden
 from mfa_kit.wiring.vault import open_vault_for_new
@@ -98,7 +99,7 @@ def station(
     """Enroll users of PLAN in person, one after another. Run the same command again to continue."""
     if click.get_current_context().info_name == bench.name:
         settings.progress.alert("note: rollout bench is deprecated; use mfa-kit rollout station")
-    plan, digest = wiring.read_plan(plan_file, METHODS, expected=expected)
+    plan, digest = read_plan(plan_file, METHODS, expected=expected)
     steps = station_steps(plan, set(kinds), _users(plan, only))
     vault = open_vault_for_new(settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups)
     progress, person = settings.progress, settings.interaction

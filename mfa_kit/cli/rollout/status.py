@@ -17,6 +17,8 @@ from mfa_kit.core.places import Place
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.plan_files import read_plan_files
+from mfa_kit.wiring.rosters_and_plans import read_plan
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
@@ -38,8 +40,9 @@ def status(
 ) -> int:
     """Show the state of each user of PLAN, or of an index of plans, from the ledger and IAM."""
     if watch:
-        return watch_rollout(plan_file, settings=settings, output=output)
-    plan, digest = wiring.read_plan(plan_file, METHODS, expected=())
+        read = read_plan_files([plan_file], METHODS, expected=(), plans_too=True)
+        return watch_rollout(read, settings=settings, output=output)
+    plan, digest = read_plan(plan_file, METHODS, expected=())
     vault = open_vault(settings, backup_dir)
     with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=settings.progress) as ports:
         with settings.progress.showing("reading users and devices"):

@@ -5,7 +5,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mfa_kit.cli.fitting import fitted_table
 from mfa_kit.cli.output import Output
@@ -14,25 +14,26 @@ from mfa_kit.cli.status_line import Redrawn
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, users_per_second
-from mfa_kit.wiring import plan_files
 from mfa_kit.wiring.ledger import open_ledger
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.rollout_turns import progress_of_works
 from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.wiring.plan_files import PlanFiles
 
 # Seconds between two looks at the ledger, and the number of looks whose average is the rate.
 EACH, LOOKS = 1.0, 60
 COLUMNS = ("account", "computer", "process", "since")
 
 
-def watch_rollout(plan_file: Path, *, settings: Settings, output: Output) -> int:
-    """Show the progress of all accounts of an index, or of one plan, from the ledger only, and return 0 at the end.
+def watch_rollout(read: "PlanFiles", *, settings: Settings, output: Output) -> int:
+    """Show the progress of all accounts of the plans, from the ledger only, and return 0 at the end.
 
     At a terminal, the screen is redrawn. Otherwise a line is printed for each change.
     """
     if output.form not in {"table", "jsonl"}:
         raise UsageFault("--watch prints one result after another", "use --output table or jsonl")
-    works = _works_of(plan_file)
+    works = _works_of(read)
     redrawn = Redrawn() if output.form == "table" and sys.stdout.isatty() and not settings.still else None
     looks: deque[tuple[float, int]] = deque(maxlen=LOOKS)
     before: RolloutProgress | None = None
@@ -51,8 +52,7 @@ def watch_rollout(plan_file: Path, *, settings: Settings, output: Output) -> int
             time.sleep(EACH)
 
 
-def _works_of(path: Path) -> list[WatchedWork]:
-    read = plan_files.read_plan_files([path], METHODS, expected=(), plans_too=True)
+def _works_of(read: "PlanFiles") -> list[WatchedWork]:
     return [
         WatchedWork(
             account=each.id, label=each.label, digest=each.sha256, total=len(read.plans[each.id].steps_of_apply)
