@@ -29,7 +29,7 @@ CONTRACTS = {
 REVEALS = {
     ("adapters/files/age_calls.py", "without_armor"),
     ("adapters/files/agefile.py", "_decrypted"),
-    ("adapters/files/agefile.py", "count_recipients"),
+    ("adapters/files/age_calls.py", "count_recipients"),
     ("adapters/files/layers.py", "GlassIdentity.__init__"),
     ("adapters/files/layers.py", "GlassIdentity.keys"),
     ("adapters/files/layers.py", "GlassIdentity.sealed"),

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.files.local_store import read_backup
 from mfa_kit.core.models import Call
 from mfa_kit.core.otp import Created, Secret
 from mfa_kit.core.places import Place
@@ -61,8 +62,6 @@ def open_created(settings: Settings, file: Place, identities: Identities) -> Cre
 
 def backup_reader(settings: Settings) -> Callable[[Place], bytes]:
     """Return a function that returns the encrypted content of a backup, on this computer or in a bucket."""
-    from mfa_kit.adapters.files.agefile import read_backup
-
     return partial(read_backup, stores=AllStores(settings.profile))
 
 

@@ -9,6 +9,7 @@ from shlex import quote
 from threading import Event
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.files.age_calls import count_recipients
 from mfa_kit.adapters.files.glass_folder import alone, folders_beside
 from mfa_kit.adapters.files.layers import GlassIdentity, open_set
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
@@ -246,8 +247,6 @@ def _only_ours(settings: Settings, backup: Backup, opener: "BackupOpener") -> bo
 
     If it has other recipients, return the fault, because they would be lost.
     """
-    from mfa_kit.adapters.files.agefile import count_recipients
-
     try:
         opener.picture(backup.path)
         if count_recipients(backup_reader(settings)(backup.path)) == 1:

@@ -18,8 +18,9 @@ from mfa_kit.adapters.aws.bucket_rules import check_bucket
 from mfa_kit.adapters.aws.clients import Connection, open_s3
 from mfa_kit.adapters.aws.s3_calls import WRITE_PAUSES, S3Calls
 from mfa_kit.adapters.aws.s3_store import COPY, S3File, S3Stores
-from mfa_kit.adapters.files.agefile import AgeFiles, open_backup, read_backup
+from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
 from mfa_kit.adapters.files.backup_names import find_backups
+from mfa_kit.adapters.files.local_store import read_backup
 from mfa_kit.adapters.files.plugins import Identity
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault

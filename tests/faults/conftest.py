@@ -16,8 +16,9 @@ import boto3
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files.agefile import open_backup, read_backup
+from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.files.backup_names import backup_at
+from mfa_kit.adapters.files.local_store import read_backup
 from mfa_kit.core import otp
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.core.places import Place, S3Url

@@ -37,6 +37,16 @@ def without_armor(content: Secret[bytes]) -> Secret[bytes]:
         return content
 
 
+def count_recipients(sealed: bytes) -> int:
+    """Return to how many recipients an age file is encrypted (age-encryption.org/v1, "Header").
+
+    The header may have stanzas for no one, whose type ends with `-grease`.
+    """
+    header = without_armor(Secret(sealed)).reveal().partition(b"\n---")[0]
+    types = [line.split(b" ")[1] for line in header.split(b"\n") if line.startswith(b"-> ")]
+    return sum(not each.endswith(b"-grease") for each in types)
+
+
 @contextmanager
 def contain_panics(fault: MfaKitError) -> Iterator[None]:
     """Raise `fault` if pyrage panics."""

@@ -13,7 +13,7 @@ import pyrage
 from mfa_kit.adapters.files.age_calls import NOT_FOR_US, contain_panics, without_armor
 from mfa_kit.adapters.files.backup_names import find_backups, new_backup
 from mfa_kit.adapters.files.identities import MAGIC
-from mfa_kit.adapters.files.local_store import LOCAL
+from mfa_kit.adapters.files.local_store import LOCAL, read_backup
 from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins, decrypt, encrypt
 from mfa_kit.adapters.files.private_files import LARGEST
 from mfa_kit.adapters.files.recipients import Recipient, parse_recipients
@@ -25,11 +25,6 @@ from mfa_kit.core.otp import KeyUri, Png, Secret
 from mfa_kit.core.place_text import recorded_place
 from mfa_kit.core.places import Place
 from mfa_kit.qr_codes import symbol
-
-
-def read_backup(path: Place, stores: Stores = LOCAL) -> bytes:
-    """Return a backup file as it is stored, up to LARGEST + 1 octets. Raise IntegrityFault if it cannot be read."""
-    return stores.file(path).read(LARGEST + 1)
 
 
 def open_backup(path: Place, keys: Secret[list[Identity]], read: Callable[[Place], bytes] = read_backup) -> Png:
@@ -52,16 +47,6 @@ def _decrypted(path: Place, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
         if NOT_FOR_US in str(error):
             raise OthersSeal(f"{path} was encrypted to a different key", "give another identity with -i") from None
         raise damaged from None
-
-
-def count_recipients(sealed: bytes) -> int:
-    """Return to how many recipients an age file is encrypted (age-encryption.org/v1, "Header").
-
-    The header may have stanzas for no one, whose type ends with `-grease`.
-    """
-    header = without_armor(Secret(sealed)).reveal().partition(b"\n---")[0]
-    types = [line.split(b" ")[1] for line in header.split(b"\n") if line.startswith(b"-> ")]
-    return sum(not each.endswith(b"-grease") for each in types)
 
 
 class AgeFiles:

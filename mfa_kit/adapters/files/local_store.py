@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 
-from mfa_kit.adapters.files.private_files import create_private, faults_of, hold, reason_of
-from mfa_kit.adapters.files.stores import StoredFile, StoredFolder
+from mfa_kit.adapters.files.private_files import LARGEST, create_private, faults_of, hold, reason_of
+from mfa_kit.adapters.files.stores import StoredFile, StoredFolder, Stores
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.places import Place
 from mfa_kit.disk import whole_files
@@ -168,3 +168,8 @@ def _path(place: Place) -> Path:
     if isinstance(place, Path):
         return place
     raise UsageFault(f"{place} is not on this computer", "give a path on this computer")
+
+
+def read_backup(path: Place, stores: Stores = LOCAL) -> bytes:
+    """Return a backup file as it is stored, up to LARGEST + 1 octets. Raise IntegrityFault if it cannot be read."""
+    return stores.file(path).read(LARGEST + 1)
