@@ -38,9 +38,6 @@ from mfa_kit.wiring.sealing import Sealing
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
-# What the page says until the QR code is there.
-CALLS = "Have your phone with an authenticator app ready."
-
 
 @click.command(cls=MethodVerb, epilog=EPILOG)
 @device_options
@@ -92,7 +89,7 @@ def enroll(
         passphrase_fd=passphrase_fd,
     )
     vault = sealing.vault(settings, alone=method_options.backup_alone)
-    with asked_at(settings, page=page, browser=not no_browser, user=user, calls=CALLS) as place:
+    with asked_at(settings, page=page, browser=not no_browser, user=user, calls=recipe.call_user) as place:
         wanted = Wish(user=user, method=recipe.method, name=name, path=path, add=add)
         return _enroll(wanted, method_options, vault, place=place, output=output)
 

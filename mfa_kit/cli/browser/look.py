@@ -37,16 +37,18 @@ SCRIPT = """
 const role = document.body.dataset.role, at = (id) => document.getElementById(id);
 const [key, proof] = JSON.parse(sessionStorage.getItem(role) || "[null, null]");
 const secrets = ["qr", "form"], LOST = "The connection to mfa-kit is lost. Look at the terminal.";
-let over = false, failures = 0, goneAt = null;
+let over = false, failures = 0, goneAt = null, focusIn = "";
 
 const forget = () => { for (const id of secrets) if (at(id)) at(id).replaceChildren(); goneAt = null; };
 const tell = (text) => { at("connection").textContent = text; at("connection").hidden = !text; };
 
 function show(id, html) {
-  const place = at(id), active = document.activeElement, was = place.contains(active) ? active.id : null;
+  const place = at(id), active = document.activeElement, was = place.contains(active) ? active.id : "";
+  if (was) focusIn = id;
+  else if (active !== document.body) focusIn = "";
   place.innerHTML = html;
-  const next = place.querySelector("[data-focus]") || (was && at(was));
-  if (next && !next.disabled && (was !== null || role === "colleague")) next.focus();
+  const next = (id === "form" && place.querySelector("[data-focus]")) || (was && at(was));
+  if (next && !next.disabled && (focusIn === id || role === "colleague")) next.focus();
   const gone = place.querySelector("[data-gone]");
   if (id === "qr") goneAt = gone ? Date.now() + 1000 * gone.dataset.gone : null;
 }

@@ -90,7 +90,8 @@ def uptime() -> float:
 class PageState:
     """The state of the page. `changed` holds the lock of all other fields, and wakes the thread that waits.
 
-    `user` is the user whose turn it is, and `calls` says what the user has to do. `said` is the message to the user
+    `user` is the user whose turn it is, and `calls` says what the user has to do, and `busy`
+    says it while no question is asked. `keys` are the inserted keys. `said` is the message to the user
     about the last answer, `scan` says what to do with the QR code, and `touch` means that a key waits for a touch.
     `thanked` is the user who was enrolled last. `number` is the number of the question, so an answer to an earlier
     question is not taken. `windows` counts the windows of each view.
@@ -106,6 +107,8 @@ class PageState:
     said: str = ""
     scan: str = ""
     touch: bool = False
+    busy: str = "Please wait."
+    keys: Sequence[str] = ()
     thanked: str = ""
     symbol: Symbol | None = None
     texts: Sequence[Secret[str]] = ()
@@ -144,7 +147,7 @@ class PageState:
     def say(self, text: str) -> None:
         """Show a text to the user until the next answer. The first text with a QR code stays as long as the code."""
         with self.change():
-            if self.symbol and not self.scan:
+            if self.symbol and not self.scan and text:
                 self.scan = text
             else:
                 self.said = text

@@ -26,14 +26,16 @@ CONTINUE = (("Continue", ""),)
 class PersonAtPage:
     """Asks the questions of a command on the page, and waits for the answers.
 
-    `buttons` returns the buttons for a question that a key or Enter can answer. `before_question` is called before each
-    question, to update the queue.
+    `buttons` returns the buttons for a question that a key or Enter can answer, and `wording` turns its text into the
+    one for the page. `before_question` is called before each question, to update the queue, and `after_look` after each
+    look for keys.
     """
 
     def __init__(self, state: PageState) -> None:
         self._state = state
         self.buttons: Callable[[], Sequence[tuple[str, str]]] = lambda: CONTINUE
         self.before_question: Callable[[], None] = lambda: None
+        self.after_look: Callable[[], None] = lambda: None
         self.wording: Callable[[str], str] = lambda text: text
 
     def check(self, *parts: Secret[str], instead: str) -> None:
@@ -89,11 +91,14 @@ class PersonAtPage:
 
         def look() -> bool:
             came.extend(found for found in [comes()] if found is not None)
+            self.after_look()
             return bool(came)
 
         self.before_question()
         question = Question(asks=Asks.BUTTONS, text=self.wording(prompt), buttons=self.buttons())
         answer = self._state.ask(question, look)
+        with self._state.change():
+            self._state.thanked = self._state.said = ""
         return came[0] if answer is None else answer.reveal().strip()
 
     def show(self, *parts: Secret[str], instead: str) -> None:

@@ -35,7 +35,8 @@ def document(role: Role, *, nonce: str) -> str:
     if role is Role.ADMIN:
         parts += (
             '<div id="controls" class="buttons" role="group" aria-label="Session"></div>'
-            '<div id="windows" role="status"></div><section aria-labelledby="q"><h2 id="q">Queue</h2>'
+            '<div id="keys" role="status"></div><div id="windows" role="status"></div>'
+            '<section aria-labelledby="q"><h2 id="q">Queue</h2>'
             '<div id="queue"></div></section><section aria-labelledby="m"><h2 id="m">Messages</h2>'
             '<div id="log" role="log" tabindex="0" aria-labelledby="m"></div></section>'
         )
@@ -156,9 +157,18 @@ def _calls(state: PageState) -> Secret[str]:
     """Return what the user has to do: scan the QR code, insert or touch a key, or wait."""
     if state.ending:
         return Secret("")
-    thanks = f"<p>{html_words(state.thanked)} is done. Thank you.</p>" if state.thanked else ""
-    calls = TOUCH if state.touch else "" if state.expired else sentence(state.scan) if state.symbol else state.calls
-    return Secret(f'{thanks}<p class="big" role="status">{html_words(calls)}</p>' if calls or thanks else "")
+    thanks = f"<p>{html_words(state.thanked)}</p>" if state.thanked else ""
+    return Secret(f'{thanks}<p class="big" role="status">{html_words(_what_to_do(state))}</p>')
+
+
+def _what_to_do(state: PageState) -> str:
+    if state.touch:
+        return TOUCH
+    if state.symbol:
+        return sentence(state.scan)
+    if state.expired:
+        return ""
+    return state.calls if state.question else state.busy
 
 
 def _end(state: PageState, text: Callable[[PageState], str]) -> Secret[str]:
@@ -198,6 +208,10 @@ def _queue(state: PageState) -> Secret[str]:
     return Secret(head + "".join(f"<tr{row}" if row.startswith(" aria") else f"<tr><td{row}" for row in rows))
 
 
+def _keys(state: PageState) -> Secret[str]:
+    return Secret("".join(f"<p>{html_words(key)} is inserted.</p>" for key in state.keys))
+
+
 def _log(state: PageState) -> Secret[str]:
     lines = "".join(
         f"<li{' class=wrong' if each.wrong else ''}>{html_words(each.text)}</li>" for each in reversed(state.log)
@@ -219,6 +233,7 @@ ADMIN_PARTS: Mapping[str, Maker] = {
     "said": _said,
     "form": _form,
     "controls": _controls,
+    "keys": _keys,
     "windows": _windows,
     "queue": _queue,
     "log": _log,

@@ -1,11 +1,11 @@
 """A session in which a person works through the steps of a plan. `rollout.station` has the rules of the queue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mfa_kit.cli import messages
 from mfa_kit.cli.rollout.tally import Tally
-from mfa_kit.core.errors import MfaKitError, NoSuchEntity
+from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Caller, Enrolled, Entry, Intent, Outcome
 from mfa_kit.core.unforeseen import notes_of, only_our_errors
@@ -22,6 +22,7 @@ from mfa_kit.rollout.station import StationMethods, StationQueue, StationRuns, e
 
 INSTEAD = "a terminal; to enroll users who do not have to be present: mfa-kit rollout apply PLAN"
 WORDS = "s skip, b back, q quit"
+AT_END = "; type b to go back, or press Enter to finish"
 ANSWERS = "type s to skip, b to go back, q to quit, or press Enter to start"
 SKIP, BACK, QUIT = {"s", "skip"}, {"b", "back"}, {"q", "quit"}
 # The number of names in a prompt. Longer lists do not fit.
@@ -34,7 +35,9 @@ class StationSession:
 
     `holders` finds the user who already has a key. `watches` has, by name of the enrollment method, the object that
     waits for inserted keys, or None if the method uses no keys. `reasons` says, by user name, why a step was skipped or
-    interrupted. `lacking` is true if a policy requires a certification that IAM does not report for an enrolled key.
+    interrupted. `show_error` also shows an error elsewhere: what happened, what to try, and a sentence for the user
+    if the user can do something about it, otherwise "". `lacking` is true if a policy requires a certification that IAM
+    does not report for an enrolled key.
     """
 
     plan: Plan
@@ -49,6 +52,7 @@ class StationSession:
     runs: StationRuns
     watches: dict[str, SlotWatch | None] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    show_error: Callable[[str, str, str], None] = lambda *_: None
     lacking: bool = False
 
     def work(self) -> None:
@@ -71,7 +75,7 @@ class StationSession:
         """After the last step, ask whether to go back to a step that is not done. Return False to end the session."""
         left = [step.user for step in self.queue.left]
         shown = ", ".join(["…"] * (len(left) > SHOWN) + left[-SHOWN:])
-        prompt = f"end of the list, {len(left)} not done ({shown}); type b to go back, or press Enter to finish"
+        prompt = f"end of the list, {len(left)} not done ({shown}){AT_END}"
         answer = self.person.ask_unless(prompt, lambda: None, instead=INSTEAD) if left else ""
         if answer in BACK:
             self.queue.go_back()
@@ -163,7 +167,7 @@ class StationSession:
         except KeyboardInterrupt as stop:
             self.runs.keep_left(intent, desk=desk)
             self.person.say("")
-            messages.print_error(f"{step.user}: interrupted", notes=notes_of(stop))
+            self._report(f"{step.user}: interrupted", notes=notes_of(stop))
             self.reasons[step.user] = "interrupted at the station"
         else:
             self._take(step, outcome)
@@ -179,9 +183,10 @@ class StationSession:
         if self.runs.settle_left(intent, key.identity, desk=self.desk):
             key = watch.find_again(key) or key
         if holder := self.holders.find_holder(key, intent):
-            messages.print_error(
+            self._report(
                 f"{key.description} is already in use: {holder}",
                 hint=f"remove it, and insert another key for {intent.user}",
+                to_user="this key is already in use: remove it, and insert another key",
             )
             return False
         self.tally.progress.alert(f"using {key.description} for {intent.user}; do not remove it yet")
@@ -212,12 +217,17 @@ class StationSession:
             else "remove the key, then insert it or another key; or press Enter to try this key again"
         )
 
+    def _report(self, what: str, *, hint: str = "", notes: Sequence[str] = (), to_user: str = "") -> None:
+        messages.print_error(what, hint=hint, notes=notes)
+        self.show_error(what, "; ".join(filter(None, [hint, *notes])), to_user)
+
     def _end(self, result: RowResult) -> None:
         self.queue.record(result)
         self.tally.take(result)
 
     def _fail(self, step: PlanStep, error: MfaKitError) -> None:
-        messages.print_error(f"{step.user}: {error}", hint=error.hint, notes=notes_of(error))
+        to_user = str(error) if isinstance(error, DeviceFault) else ""
+        self._report(f"{step.user}: {error}", hint=error.hint, notes=notes_of(error), to_user=to_user)
         result = RowResult.of_error(self.plan.intent_of(step.row), error)
         self.queue.record(result)
         self.record_failure(Failure.of(result))

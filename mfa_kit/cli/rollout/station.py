@@ -9,12 +9,17 @@ import click
 
 from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import LOCAL_BACKUPS
+from mfa_kit.cli.browser.opened import OpenPage
+from mfa_kit.cli.browser.options import AtTerminal, asked_at, page_options
+from mfa_kit.cli.browser.page_state import Ending
+from mfa_kit.cli.browser.station_page import StationPage
 from mfa_kit.cli.method_options import built, click_options, single
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.running import look_up_counted, name_next_command
-from mfa_kit.cli.rollout.session import INSTEAD, StationSession
+from mfa_kit.cli.rollout.session import AT_END, INSTEAD, WORDS, StationSession
 from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, result_files
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.places import Place
 from mfa_kit.enrollment.ports import Carrier, Maker
@@ -81,6 +86,7 @@ class StationVerb(options.Verb):
 @LOCAL_BACKUPS
 @shared_options.EXPECTED
 @shared_options.RESULTS
+@page_options
 def station(
     *,
     plan_file: Path,
@@ -92,6 +98,8 @@ def station(
     local_backups: bool,
     expected: tuple[str, ...],
     results: Path | None,
+    page: bool,
+    no_browser: bool,
     settings: Settings,
     output: Output,
     **of_methods: object,
@@ -102,52 +110,83 @@ def station(
     plan, digest = read_plan(plan_file, METHODS, expected=expected)
     steps = station_steps(plan, set(kinds), _users(plan, only))
     vault = open_vault_for_new(settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups)
-    progress, person = settings.progress, settings.interaction
-    if not settings.dry_run:
-        person.check(instead=INSTEAD)
-        check_backup_folder(vault, steps)
-    harden()
-    oath_keys = OathKeys(settings)
-    with (
-        name_next_command(),
-        wiring.open_rollout(
-            settings, METHODS, vault=vault, workers=WORKERS, progress=progress, oath_keys=oath_keys
-        ) as ports,
-    ):
-        check_account(plan, ports.caller)
-        failures = ports.failures(digest)
-        before = _look_up_results(plan, steps, ports=ports, digest=digest, progress=progress)
-        tally = Tally("rollout-bench", total=len(steps), progress=progress, output=output, pace=ports.pace)
-        queue = _queue_of(steps, before)
-        _keep_known(steps, queue, before, tally=tally, all_rows=settings.dry_run)
-        if settings.dry_run:
-            tally.show()
-            return 0
-        folder = wiring.open_results_folder(results, plan_file)
-        _greet(queue, progress)
-        session = StationSession(
-            plan=plan,
-            queue=queue,
-            methods=_Methods(of_methods, method_context(settings, ports.desk.inventory, oath_keys)),
-            desk=ports.desk,
-            caller=ports.caller,
-            tally=tally,
-            record_failure=lambda failure: failures.record(failure, at=ports.desk.inventory.now()),
-            person=person,
-            holders=KeyHolders(desk=ports.desk, virtual=ports.account.virtual, users={step.user for step in steps}),
-            runs=StationRuns(new_id=lambda: new_run_id(ports.desk.inventory)),
+    if page and settings.dry_run:
+        raise UsageFault(
+            "--dry-run asks no questions, so there is nothing to show on a page", "omit --page or --dry-run"
         )
-        try:
-            session.work()
-        finally:
-            session.close()
-            run = session.runs.ids[0] if session.runs.ids else None
-            called = {step.user for step in steps}
-            wiring.write_files(
-                folder, result_files(plan, before | tally.by_user, source=plan_file.name, run=run, called=called)
+    with name_next_command(), asked_at(settings, page=page, browser=not no_browser) as place:
+        settings = place.settings
+        if not settings.dry_run:
+            settings.interaction.check(instead=INSTEAD)
+            check_backup_folder(vault, steps)
+        harden()
+        oath_keys = OathKeys(settings)
+        progress = settings.progress
+        with wiring.open_rollout(
+            settings, METHODS, vault=vault, workers=WORKERS, progress=progress, oath_keys=oath_keys
+        ) as ports:
+            check_account(plan, ports.caller)
+            failures = ports.failures(digest)
+            before = _look_up_results(plan, steps, ports=ports, digest=digest, progress=progress)
+            tally = Tally("rollout-bench", total=len(steps), progress=progress, output=output, pace=ports.pace)
+            queue = _queue_of(steps, before)
+            _keep_known(steps, queue, before, tally=tally, all_rows=settings.dry_run)
+            if settings.dry_run:
+                tally.show()
+                return 0
+            folder = wiring.open_results_folder(results, plan_file)
+            _greet(queue, progress)
+            session = StationSession(
+                plan=plan,
+                queue=queue,
+                methods=_Methods(of_methods, method_context(settings, ports.desk.inventory, oath_keys)),
+                desk=ports.desk,
+                caller=ports.caller,
+                tally=tally,
+                record_failure=lambda failure: failures.record(failure, at=ports.desk.inventory.now()),
+                person=settings.interaction,
+                holders=KeyHolders(desk=ports.desk, virtual=ports.account.virtual, users={step.user for step in steps}),
+                runs=StationRuns(new_id=lambda: new_run_id(ports.desk.inventory)),
             )
-            tally.show({"run": run, "results": str(folder)})
-        return exit_code(tally) or int(session.lacking)
+            _show_on_page(session, place)
+            try:
+                session.work()
+            finally:
+                session.close()
+                run = session.runs.ids[0] if session.runs.ids else None
+                called = {step.user for step in steps}
+                wiring.write_files(
+                    folder, result_files(plan, before | tally.by_user, source=plan_file.name, run=run, called=called)
+                )
+                tally.show({"run": run, "results": str(folder)})
+            place.finish(_ending(queue))
+            return exit_code(tally) or int(session.lacking)
+
+
+def _show_on_page(session: StationSession, place: OpenPage | AtTerminal) -> None:
+    """Show the queue of a session on the page, if there is one."""
+    if isinstance(place, AtTerminal):
+        return
+    shown = StationPage(
+        state=place.state,
+        queue=session.queue,
+        call_user=lambda step: METHODS[step.row.kind.name].call_user.format(user=step.user, serial=step.row.serial),
+        watches=session.watches,
+        reasons=session.reasons,
+        told=(f"; {WORDS}", AT_END),
+    )
+    shown.attach(place)
+    session.show_error = shown.show_error
+
+
+def _ending(queue: StationQueue) -> Ending:
+    """Return the last message of the page."""
+    done = len(queue.steps) - len(queue.left)
+    return Ending(
+        admin=f"The session has ended. {done} of {len(queue.steps)} are done.",
+        colleague="The session has ended. Thank you. You can close this window.",
+        good=True,
+    )
 
 
 class _Methods:

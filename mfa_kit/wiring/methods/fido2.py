@@ -143,4 +143,5 @@ METHOD = Recipe(
     options=Fido2Options,
     how=RosterMethod(method=FIDO2),
     call="insert the key for {user}",
+    call_user="Insert your key.",
 )

@@ -28,4 +28,5 @@ METHOD = Recipe(
     options=TokenOptions,
     how=RosterMethod(method=HARDWARE_TOTP, by_serial=True),
     call="take token {serial} for {user}, and press Enter",
+    call_user="Take your token with the number {serial}.",
 )

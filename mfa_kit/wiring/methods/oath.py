@@ -121,6 +121,7 @@ METHOD = Recipe(
     options=OathOptions,
     how=RosterMethod(method=OATH),
     call="insert the key for {user}",
+    call_user="Insert your key.",
     of_dead=_of_dead,
     on_key=True,
     resumable=True,

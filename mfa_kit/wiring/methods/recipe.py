@@ -128,9 +128,10 @@ class Recipe:
     `about` is printed at the start of the help of `--with METHOD`. `how` describes the enrollment method for rosters,
     or is None if a roster cannot name this method. `call` is the prompt of the station (`rollout station`, which
     enrolls people in person), with the placeholders `{user}` and `{serial}`. If `call` is empty, the station cannot use
-    the method. `of_dead` returns the Carrier for devices of interrupted runs. `on_key` means that the secret is on a
-    key, which must be inserted when the device is removed. `resumable` means that a half-made device can be completed
-    from its encrypted backup. `usage` returns lines that say how to use a device.
+    the method. `call_user` tells the user at a page what to bring or do, with the same placeholders. `of_dead` returns
+    the Carrier for devices of interrupted runs. `on_key` means that the secret is on a key, which must be inserted when
+    the device is removed. `resumable` means that a half-made device can be completed from its encrypted backup. `usage`
+    returns lines that say how to use a device.
     """
 
     method: Method
@@ -139,6 +140,7 @@ class Recipe:
     about: str = ""
     how: RosterMethod | None = None
     call: str = ""
+    call_user: str = ""
     of_dead: Callable[[Context], Carrier] = _backup
     on_key: bool = False
     resumable: bool = False

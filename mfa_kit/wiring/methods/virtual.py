@@ -107,5 +107,6 @@ METHOD = Recipe(
     options=VirtualOptions,
     how=roster_method.VIRTUAL,
     call="press Enter when {user} is here with a phone",
+    call_user="Have your phone with an authenticator app ready.",
     resumable=True,
 )

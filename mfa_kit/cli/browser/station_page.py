@@ -1,0 +1,87 @@
+"""Shows the queue of a station on the page, and its answers as buttons. `cli.rollout.session` asks the questions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mfa_kit.cli.browser.opened import OpenPage
+from mfa_kit.cli.browser.page_state import PageState, QueueRow
+from mfa_kit.rollout.key_slot import SlotWatch
+from mfa_kit.rollout.outcomes import RowOutcome
+from mfa_kit.rollout.plan import PlanStep
+from mfa_kit.rollout.station import StationQueue
+
+TO_ANSWER = (("Start", ""), ("Skip", "s"), ("Back", "b"), ("Quit", "q"))
+AT_END = (("Finish", ""), ("Back", "b"))
+BUSY_WITH_KEY = "Please wait, and do not remove the key."
+BUSY = "Please wait."
+ASK = "That did not work. Please ask the admin."
+
+
+@dataclass(slots=True, kw_only=True)
+class StationPage:
+    """Keeps the page of a station current.
+
+    `call_user` returns what the user of a step is told. `watches` and `reasons` are those of the session. `done` has
+    the users whom the page has thanked, or who were done before. `told` are the parts of prompts for a terminal only.
+    """
+
+    state: PageState
+    queue: StationQueue
+    call_user: Callable[[PlanStep], str]
+    watches: Mapping[str, SlotWatch | None]
+    reasons: Mapping[str, str]
+    told: Sequence[str]
+    done: set[str] = field(default_factory=set)
+
+    def attach(self, page: OpenPage) -> None:
+        """Show the queue before each question of the page, and the keys while it waits."""
+        self.done |= {step.user for step in self.queue.steps if self.queue.is_done(step)}
+        page.person.before_question, page.person.after_look = self.update, self.show_keys
+        page.person.buttons, page.person.wording = self.buttons, self.word
+        self.update()
+
+    def buttons(self) -> Sequence[tuple[str, str]]:
+        """Return the buttons for the question of the session."""
+        return TO_ANSWER if self._step else AT_END
+
+    def word(self, prompt: str) -> str:
+        """Return a prompt of the session without the words about keys to type."""
+        for told in self.told:
+            prompt = prompt.replace(told, "")
+        return prompt
+
+    def update(self) -> None:
+        """Show the queue and the current user. Thank the users who were enrolled since the last call."""
+        step = self._step
+        new = [each.user for each in self.queue.steps if self.queue.is_done(each) and each.user not in self.done]
+        self.done.update(new)
+        with self.state.change():
+            self.state.queue = [self._row(each, current=each is step) for each in self.queue.steps]
+            self.state.user = step.user if step else ""
+            self.state.calls = self.call_user(step) if step else ""
+            self.state.busy = BUSY_WITH_KEY if step and self.watches.get(step.row.kind.name) else BUSY
+            self.state.touch = False
+            if new:
+                self.state.thanked = f"{new[-1]} is done. Thank you."
+
+    def show_keys(self) -> None:
+        """Show which keys are inserted."""
+        keys = [key.description for watch in self.watches.values() if watch for key in watch.inside]
+        if keys != self.state.keys:
+            with self.state.change():
+                self.state.keys = keys
+
+    def show_error(self, what: str, hint: str, to_user: str) -> None:
+        """Show an error to the admin, and a sentence about it to the user."""
+        self.state.report(f"{what}; {hint}" if hint else what, wrong=True)
+        self.state.say(to_user or ASK)
+
+    @property
+    def _step(self) -> PlanStep | None:
+        return self.queue.steps[self.queue.at] if self.queue.at < len(self.queue.steps) else None
+
+    def _row(self, step: PlanStep, *, current: bool) -> QueueRow:
+        result = self.queue.results.get(step.user)
+        outcome = result.outcome if result else RowOutcome.NOT_STARTED
+        words = [outcome.value, result.reason if result else self.reasons.get(step.user, "")]
+        return QueueRow(user=step.user, state=": ".join(filter(None, words)), current=current)
