@@ -90,11 +90,11 @@ def uptime() -> float:
 class PageState:
     """The state of the page. `changed` holds the lock of all other fields, and wakes the thread that waits.
 
-    `user` is the user whose turn it is, and `calls` says what the user has to do, and `busy`
-    says it while no question is asked. `keys` are the inserted keys. `said` is the message to the user
-    about the last answer, `scan` says what to do with the QR code, and `touch` means that a key waits for a touch.
-    `thanked` is the user who was enrolled last. `number` is the number of the question, so an answer to an earlier
-    question is not taken. `windows` counts the windows of each view.
+    `user` is the user whose turn it is. `calls` says what the user has to do, and `busy` says it while no question is
+    asked. `keys` are the inserted keys. `said` are the messages to the user about the last answer, `scan` says what to
+    do with the QR code, and `touch` means that a key waits for a touch. `thanked` is the user who was enrolled last.
+    `number` is the number of the question, so an answer to an earlier question is not taken. `windows` counts the
+    windows of each view.
     """
 
     on_change: Callable[[], None] = lambda: None
@@ -104,7 +104,7 @@ class PageState:
     calls: str = ""
     queue: Sequence[QueueRow] = ()
     log: list[Message] = field(default_factory=list)
-    said: str = ""
+    said: Sequence[str] = ()
     scan: str = ""
     touch: bool = False
     busy: str = "Please wait."
@@ -137,7 +137,7 @@ class PageState:
         """Show a QR code and secrets as text, until `hide` is called or SHOWN seconds are over."""
         with self.change():
             self.symbol, self.texts, self.shown_at, self.expired = symbol, texts, self.clock(), False
-            self.scan = self.said = ""
+            self.scan, self.said = "", ()
 
     def hide(self) -> None:
         """Forget the QR code and the secrets."""
@@ -149,8 +149,8 @@ class PageState:
         with self.change():
             if self.symbol and not self.scan and text:
                 self.scan = text
-            else:
-                self.said = text
+            elif text:
+                self.said = [*self.said, text]
 
     def expire(self) -> None:
         """Forget the QR code and the secrets if they were shown for SHOWN seconds."""
@@ -169,7 +169,7 @@ class PageState:
         with self.changed:
             if self.question is None or number != self.number or self.answer is not None:
                 return False
-            self.answer, self.said = answer, ""
+            self.answer, self.said = answer, ()
             self.changed.notify_all()
         return True
 

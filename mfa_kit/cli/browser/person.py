@@ -98,7 +98,7 @@ class PersonAtPage:
         question = Question(asks=Asks.BUTTONS, text=self.wording(prompt), buttons=self.buttons())
         answer = self._state.ask(question, look)
         with self._state.change():
-            self._state.thanked = self._state.said = ""
+            self._state.thanked, self._state.said = "", ()
         return came[0] if answer is None else answer.reveal().strip()
 
     def show(self, *parts: Secret[str], instead: str) -> None:

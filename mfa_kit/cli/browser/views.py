@@ -150,7 +150,7 @@ def _colleague_form(state: PageState) -> Secret[str]:
 
 
 def _said(state: PageState) -> Secret[str]:
-    return Secret(html_words(sentence(state.said)) if state.said and not state.ending else "")
+    return Secret("" if state.ending else " ".join(html_words(sentence(text)) for text in state.said))
 
 
 def _calls(state: PageState) -> Secret[str]:

@@ -1,0 +1,191 @@
+"""`rollout station --page`: a queue of people at the page, with phones and with simulated keys."""
+
+import csv
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.devices.oathcard import CALCULATE, YkoathCard
+from tests import pcsc
+from tests.chromium import Browser
+from tests.conftest import ACCOUNT, MfaKit
+from tests.page.conftest import Command, Start, open_admin, open_colleague, seed, shown_codes
+
+pytestmark = pytest.mark.slow
+SAID, END, CALLS = (f"document.querySelector('#{part}').textContent" for part in ("said", "end", "calls"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _readers_end() -> Iterator[None]:
+    with pcsc.stopped():
+        yield
+
+
+@pytest.fixture
+def people(users: Callable[[], str]) -> Callable[[int], list[str]]:
+    return lambda number: sorted(users() for _ in range(number))
+
+
+def planned(mfa_kit: MfaKit, folder: Path, recipient: str, *rows: str) -> Path:
+    """Write a plan for these rows: a user and a kind."""
+    roster, plan = folder / "roster.csv", folder / "plan.json"
+    roster.write_text("\n".join(["user,kind,recipient", *(f"{row},{recipient}" for row in rows)]) + "\n")
+    done = mfa_kit.run("rollout", "plan", roster, "-o", plan)
+    assert done.code == 0, done.err
+    return plan
+
+
+def outcomes(plan: Path) -> dict[str, str]:
+    with (plan.parent / "plan-results" / "results.csv").open() as file:
+        return {row["user"]: row["outcome"] for row in csv.DictReader(file)}
+
+
+def press(admin: Browser, label: str) -> None:
+    """Press the admin's button with this label, as soon as it is there."""
+    found = f"[...document.querySelectorAll('button')].find((b) => b.textContent === {label!r} && !b.disabled)"
+    admin.see(f"({found}).id")
+    admin.click("#" + str(admin.ask(f"({found}).id")))
+
+
+def call(admin: Browser, user: str) -> None:
+    """Wait until it is this user's turn."""
+    admin.see(f"document.querySelector('#title').textContent === {user!r} && document.querySelector('#form button')")
+
+
+def type_codes(colleague: Browser, lab: Lab, user: str) -> None:
+    """Type the two codes of a user's phone."""
+    colleague.see("document.querySelector('#qr svg') && document.querySelector('#code0[data-code]')")
+    first, second = shown_codes(lab, user)
+    colleague.paste(first)
+    colleague.see("document.activeElement.id === 'code1'")
+    colleague.type(second)
+
+
+def complain(colleague: Browser, text: str, *, says: str) -> None:
+    """Send a wrong code, and wait for the sentence about it. The field has the focus again."""
+    number = colleague.ask("document.querySelector('form').dataset.number")
+    colleague.paste(text)
+    if len("".join(text.split())) != 6 or not text.strip().isdigit():
+        colleague.press("Enter", code=13, text="\r")
+    colleague.see(f"{SAID}.includes({says!r})")
+    colleague.see(f"document.querySelector('form').dataset.number !== {number!r}")
+    colleague.see("document.activeElement.dataset.code !== undefined")
+
+
+def test_five_people_enroll_at_a_station(
+    start: Start,
+    mfa_kit: MfaKit,
+    browser: Browser,
+    lab: Lab,
+    people: Callable[[int], list[str]],
+    recipient: str,
+    tmp_path: Path,
+) -> None:
+    """They make every mistake, one is skipped and called again, and one attempt is stopped. All have a device then."""
+    users = people(5)
+    plan = planned(mfa_kit, tmp_path, recipient, *(f"{user},virtual" for user in users))
+    command = start("rollout", "station", plan, "--with", "virtual", "--page", "--no-browser", "-r", recipient)
+    admin = open_admin(browser, command)
+    colleague = open_colleague(admin)
+    call(admin, users[0])
+    assert "authenticator app" in colleague.see(CALLS)
+    press(admin, "Back")
+    admin.see(f"{SAID}.includes('no earlier row')")
+    press(admin, "Start")
+    colleague.see("document.querySelector('#code0[data-code]')")
+    complain(colleague, "12345", says="That is not 6 digits")
+    complain(colleague, " ", says="Nothing was typed")
+    complain(colleague, "cccccctbgbkvjjhhcchhetfhhkgtbltv", says="typed by a YubiKey")
+    first, second = shown_codes(lab, users[0])
+    wrong = next(each for each in ("123456", "234567", "345678") if each not in {first, second})
+    complain(colleague, wrong, says="does not match this device")
+    colleague.paste(first)
+    colleague.see("document.activeElement.id === 'code1'")
+    assert colleague.ask(SAID) == ""
+    complain(colleague, first, says="same code again")
+    colleague.type(second)
+    colleague.see(f"{CALLS}.includes('{users[0]} is done.')")
+    call(admin, users[1])
+    press(admin, "Skip")
+    call(admin, users[2])
+    press(admin, "Start")
+    colleague.see("document.querySelector('#qr svg')")
+    press(admin, "Stop")
+    admin.see("document.querySelector('#log').textContent.includes('interrupted')")
+    call(admin, users[2])
+    assert not colleague.ask("document.querySelector('svg')")
+    for user in users[2:]:
+        call(admin, user)
+        press(admin, "Start")
+        type_codes(colleague, lab, user)
+    press(admin, "Back")
+    call(admin, users[1])
+    press(admin, "Start")
+    type_codes(colleague, lab, users[1])
+    colleague.see(f"{END}.includes('Thank you')")
+    code, _ = command.end()
+    assert code == 0, command.err
+    assert outcomes(plan) == dict.fromkeys(users, "enrolled")
+    assert all(seed(lab, user) for user in users)
+    nothing_is_half_made(mfa_kit)
+
+
+def nothing_is_half_made(mfa_kit: MfaKit) -> None:
+    with sqlite_ledger(mfa_kit.home) as ledger:
+        assert list(ledger.dead(ACCOUNT)) == []
+
+
+def start_with_keys(start: Start, plan: Path, recipient: str) -> Command:
+    env = {pcsc.SOCKET: os.environ[pcsc.SOCKET]}
+    return start("rollout", "station", plan, "--page", "--no-browser", "-r", recipient, env=env)
+
+
+def test_keys_arrive_and_one_is_pulled_out(
+    start: Start,
+    mfa_kit: MfaKit,
+    browser: Browser,
+    lab: Lab,
+    people: Callable[[int], list[str]],
+    recipient: str,
+    tmp_path: Path,
+) -> None:
+    """The colleague is told to insert, to touch and not to remove the key. A key that is back continues its device."""
+    users, cards = people(2), [YkoathCard(serial=serial, touch_delay=1.0) for serial in (1001, 1002)]
+    plan = planned(mfa_kit, tmp_path, recipient, *(f"{user},oath" for user in users))
+    pcsc.plug()
+    command = start_with_keys(start, plan, recipient)
+    admin = open_admin(browser, command)
+    colleague = open_colleague(admin)
+    call(admin, users[0])
+    assert "Insert your key." in colleague.see(CALLS)
+    cards[0].quirks.pulled_by = CALCULATE
+    pcsc.plug(cards[0])
+    colleague.see(f"{SAID}.includes('was removed')")
+    admin.see("document.querySelector('#log .wrong').textContent.includes('was removed')")
+    call(admin, users[0])
+    pcsc.plug()
+    cards[0].quirks.pulled_by = 0
+    pcsc.plug(cards[0])
+    colleague.see(f"{CALLS}.includes('Touch it now.')")
+    admin.see("document.querySelector('#log').textContent.includes('using YubiKey')")
+    colleague.see(f"{CALLS}.includes('{users[0]} is done.')")
+    call(admin, users[1])
+    pcsc.plug()
+    admin.see("document.querySelector('#keys').textContent === ''")
+    pcsc.plug(cards[0])
+    admin.see("document.querySelector('#keys').textContent.includes('1001')")
+    colleague.see(f"{SAID}.includes('already in use')")
+    pcsc.plug()
+    admin.see("document.querySelector('#keys').textContent === ''")
+    pcsc.plug(cards[1])
+    colleague.see(f"{END}.includes('Thank you')")
+    code, _ = command.end()
+    assert code == 0, command.err
+    assert outcomes(plan) == dict.fromkeys(users, "enrolled")
+    nothing_is_half_made(mfa_kit)
+    for user, card in zip(users, cards, strict=True):
+        assert [held.key for held in card.credentials.values()] == [lab.seed(f"arn:aws:iam::{ACCOUNT}:mfa/{user}")]
