@@ -70,7 +70,7 @@ class Views(Protocol):
         ...
 
     def reopened(self) -> None:
-        """Note that somebody tried to open an address a second time."""
+        """Note that an address was opened a second time."""
         ...
 
 

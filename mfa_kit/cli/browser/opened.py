@@ -93,8 +93,8 @@ class PageViews:
         self._was_open = is_open
 
     def reopened(self) -> None:
-        """Warn, because somebody else may have read the address and opened it first."""
-        self._progress.alert("somebody opened an address of the page a second time; if it was not you, press Ctrl-C")
+        """Warn, because another user of this computer may have opened the address first."""
+        self._progress.alert("an address of the page was opened a second time; if you did not do that, press Ctrl-C")
 
 
 @contextmanager

@@ -21,8 +21,8 @@ ASK = "That did not work. Please ask the admin."
 class StationPage:
     """Keeps the page of a station current.
 
-    `call_user` returns what the user of a step is told. `watches` and `reasons` are those of the session. `done` has
-    the users whom the page has thanked, or who were done before. `told` are the parts of prompts for a terminal only.
+    `call_user` returns what the user of a step has to do. `watches` and `reasons` are those of the session. `done` has
+    the users that were thanked, or were done before. `told` are the parts of prompts for a terminal only.
     """
 
     state: PageState

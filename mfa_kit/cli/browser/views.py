@@ -1,7 +1,6 @@
 """The two views of the page as HTML: the documents, and the parts of them that change.
 
-The admin's view has everything that the terminal has. The colleague's view has only what the user needs who is enrolled
-now.
+The admin's view has everything that the terminal has. The colleague's view has only what the current user needs.
 """
 
 from collections.abc import Callable, Mapping
