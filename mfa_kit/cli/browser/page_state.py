@@ -92,7 +92,7 @@ class PageState:
 
     `user` is the user whose turn it is. `calls` says what the user has to do, and `busy` says it while no question is
     asked. `keys` are the inserted keys. `said` are the messages to the user about the last answer, `scan` says what to
-    do with the QR code, and `touch` means that a key waits for a touch. `thanked` thanks the user of the last enrollment.
+    do with the QR code, and `touch` means that a key waits for a touch. `thanked` thanks the last user.
     `number` is the number of the question, so an answer to an earlier question is not taken. `windows` counts the
     windows of each view.
     """
