@@ -48,7 +48,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--qr-file", "--show-secret", "--generate", "--resume", "--to", "--from", "--sheet"),
     ),
     "they decide who can decrypt a backup; use the configuration file instead": (
-        *("--recipient", "--recipients-file", "--custodian", "--threshold"),
+        *("--recipient", "--recipients-file", "--custodian", "--threshold", "--github", "--base-url"),
     ),
     "they skip or weaken a confirmation or a check": (
         *(

@@ -89,6 +89,12 @@ COMMANDS: Rows = {
             ),
         },
     ),
+    "recipients": Row(
+        "Collect the users' public keys for a roster.",
+        {
+            "fetch": Row("Read public keys from a forge or a file.", "mfa_kit.cli.recipients.fetch:fetch"),
+        },
+    ),
     "orphans": Row(
         "Explain and remove unassigned devices.",
         {

@@ -11,7 +11,7 @@ from mfa_kit.enrollment.ports import Carrier, Desk
 from mfa_kit.enrollment.resuming import enable_sealed
 from mfa_kit.rollout.execution import Execution, confirm_devices, run_row, take_over_runs
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
-from mfa_kit.rollout.proofs import Proof, ProofLine
+from mfa_kit.rollout.proofs import AppProof, ProofLine
 from mfa_kit.rollout.row_status import STANDS
 from mfa_kit.rollout.workers import Workers
 
@@ -39,7 +39,7 @@ def check_proofs(
     *,
     open_backup: Callable[[Entry], Created],
     execution: Execution,
-    require_proof: Callable[[Entry, Created], Proof],
+    require_proof: Callable[[Entry, Created], AppProof],
 ) -> Generator[RowResult, None, None]:
     """Yield for each staged device whether its user proved that their app works. Nothing is enabled."""
 
@@ -55,7 +55,7 @@ def check_proofs(
     yield from Workers(act=row, number=execution.workers, stop=execution.stop).work_through(entries)
 
 
-def result_of_proof(entry: Entry, proof: Proof | None, outcome: RowOutcome) -> RowResult:
+def result_of_proof(entry: Entry, proof: AppProof | None, outcome: RowOutcome) -> RowResult:
     """Return the result of a device, with the offset of the phone's clock if there is a proof."""
     if proof is None:
         return RowResult.of_entry(entry, outcome)
@@ -91,7 +91,7 @@ def activate_devices(
     open_backup: Callable[[Entry], Created],
     desk: Desk,
     execution: Execution,
-    require_proof: Callable[[Entry, Created], Proof] | None = None,
+    require_proof: Callable[[Entry, Created], AppProof] | None = None,
 ) -> Generator[RowResult, None, None]:
     """Enable staged (not assigned) devices with the secrets that `open_backup` returns. Yield one result per device.
 

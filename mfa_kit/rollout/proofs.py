@@ -48,7 +48,7 @@ class ProofLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class AppProof:
     """The app has the secret. `offset` is how many seconds the phone's clock is ahead; None if it is unknown.
 
     `skew` is the offset in steps. IAM stores it if the codes with which the device is enabled have the same skew.
@@ -61,7 +61,7 @@ class Proof:
         return f"the phone's clock is {_in_words(self.offset)}" if self.offset is not None else "clock unknown"
 
 
-def prove(lines: Sequence[ProofLine], seed: Seed, *, now: float, accept_unknown: bool) -> Proof:
+def prove(lines: Sequence[ProofLine], seed: Seed, *, now: float, accept_unknown: bool) -> AppProof:
     """Return the proof of the first line that proves that the user's app works.
 
     `now` is AWS's time in Unix seconds. With `accept_unknown`, two codes without a time are enough. Raise Lockout with
@@ -77,7 +77,7 @@ def prove(lines: Sequence[ProofLine], seed: Seed, *, now: float, accept_unknown:
     raise Lockout(whole, refused[-1].hint if refused else AGAIN)
 
 
-def judge(line: ProofLine, seed: Seed, *, now: float, accept_unknown: bool) -> Proof:
+def judge(line: ProofLine, seed: Seed, *, now: float, accept_unknown: bool) -> AppProof:
     """Return the proof in one line. Raise Lockout, whose message says what is wrong, if there is none."""
     if line.fault:
         raise Lockout(line.fault, AGAIN)
@@ -92,7 +92,7 @@ def judge(line: ProofLine, seed: Seed, *, now: float, accept_unknown: bool) -> P
         )
     if line.read is None:
         if accept_unknown:
-            return Proof(None)
+            return AppProof(None)
         raise Lockout(
             "clock unknown: without the time, a wrong clock looks like a message that took a while",
             "ask the user for two new codes with the time, or accept this: --accept-unknown-clock",
@@ -144,7 +144,7 @@ def _nearest(found: Iterable[int], at: float) -> int | None:
     return min(found, key=lambda step: abs(step - otp.step(at)), default=None)
 
 
-def _check_clock(last: int, read: ReadTime) -> Proof:
+def _check_clock(last: int, read: ReadTime) -> AppProof:
     """Return the proof if AWS tolerates the offset of the phone's clock at sign-in. Raise Lockout otherwise.
 
     `last` is the step of the last code. The offset in steps is not exact if the time has no seconds.
@@ -155,7 +155,7 @@ def _check_clock(last: int, read: ReadTime) -> Proof:
     if abs(skew) > WITHIN or max(map(abs, possible)) > TOLERATED:
         later = "" if offset > 0 else ", or the time was noted later than the codes"
         raise Lockout(f"AWS would refuse the codes: the phone's clock is {_in_words(offset)}{later}", FIX)
-    return Proof(offset, skew)
+    return AppProof(offset, skew)
 
 
 def _in_words(offset: float) -> str:

@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mfa_kit.core.csv_text import csv_lines, original_cell
@@ -58,18 +58,20 @@ class CellFault:
         return f"{self.unit} {self.line}{f', {self.column}' if self.column else ''}: {self.what}"
 
 
-def read_rows(text: str) -> list[ReadRow | CellFault]:
+def read_rows(text: str, *, also: Collection[str] = ()) -> list[ReadRow | CellFault]:
     """Read a roster, CSV or JSON. Return each row as a ReadRow, or as a CellFault if the row cannot be read.
 
-    Raise UsageFault if the text is not a roster.
+    `also` are the names, in lower case, of columns that are read besides the known ones. Raise UsageFault if the text
+    is not a roster.
     """
     text = text.removeprefix("\ufeff")
+    columns = (*READ, *(name for name in also if name not in READ))
     if JSON_DOCUMENT.match(text):
-        return list(_read_json_document(text))
-    return list(_read_json_lines(text) if text.lstrip().startswith("{") else _read_csv(text))
+        return list(_read_json_document(text, columns))
+    return list(_read_json_lines(text, columns) if text.lstrip().startswith("{") else _read_csv(text, columns))
 
 
-def _read_json_document(text: str) -> Iterator[ReadRow | CellFault]:
+def _read_json_document(text: str, columns: Sequence[str]) -> Iterator[ReadRow | CellFault]:
     try:
         found = read_json(text)
     except JsonError as error:
@@ -78,29 +80,29 @@ def _read_json_document(text: str) -> Iterator[ReadRow | CellFault]:
     if not isinstance(items, list):
         raise UsageFault("'Users' in the roster is not a JSON array", "use the output of `aws iam list-users`")
     for number, item in enumerate(items, 1):
-        yield _json_row(number, {"user": item} if isinstance(item, str) else item, unit="item")
+        yield _json_row(number, {"user": item} if isinstance(item, str) else item, columns, unit="item")
 
 
-def _read_json_lines(text: str) -> Iterator[ReadRow | CellFault]:
+def _read_json_lines(text: str, columns: Sequence[str]) -> Iterator[ReadRow | CellFault]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield _read_json_line(number, line)
+            yield _read_json_line(number, line, columns)
 
 
-def _read_json_line(number: int, line: str) -> ReadRow | CellFault:
+def _read_json_line(number: int, line: str, columns: Sequence[str]) -> ReadRow | CellFault:
     try:
         found = read_json(line)
     except JsonError as error:
         return CellFault(line=number, column=None, what=f"the line is not a JSON object: {error}", cells={})
-    return _json_row(number, found)
+    return _json_row(number, found, columns)
 
 
-def _json_row(number: int, found: object, *, unit: str = "line") -> ReadRow | CellFault:
+def _json_row(number: int, found: object, columns: Sequence[str], *, unit: str = "line") -> ReadRow | CellFault:
     if not isinstance(found, dict):
         return CellFault(line=number, column=None, what=f"the {unit} is not a JSON object", cells={}, unit=unit)
     if IAM_USER in found:
         found = {"user": found[IAM_USER], **found}
-    values = {name: _join_tags(found[name]) if name == "tags" else found[name] for name in READ if name in found}
+    values = {name: _join_tags(found[name]) if name == "tags" else found[name] for name in columns if name in found}
     cells = {name: _json_cell(value) for name, value in values.items() if value is not None}
     if wrong := [name for name, value in values.items() if not isinstance(value, str | None)]:
         return CellFault(line=number, column=wrong[0], what="the value is not text", cells=cells, unit=unit)
@@ -116,7 +118,7 @@ def _join_tags(value: object) -> object:
     return ";".join(f"{key}={each}" for key, each in value.items()) if isinstance(value, dict) else value
 
 
-def _read_csv(text: str) -> Iterator[ReadRow | CellFault]:
+def _read_csv(text: str, columns: Sequence[str]) -> Iterator[ReadRow | CellFault]:
     """Yield the rows of CSV as Excel, Sheets and LibreOffice write it. Raise UsageFault without a valid header."""
     names: list[str] | None = None
     fault: CellFault | None = None
@@ -125,10 +127,10 @@ def _read_csv(text: str) -> Iterator[ReadRow | CellFault]:
             fault = each
         elif names is None:
             line, cells = each
-            names = _header(cells, line)
+            names = _header(cells, line, columns)
         else:
             line, cells = each
-            yield _csv_row(names, cells, line)
+            yield _csv_row(names, cells, line, columns)
     if fault:
         yield fault
     elif names is None:
@@ -158,24 +160,24 @@ def split_csv(text: str) -> Iterator[tuple[int, list[str]] | CellFault]:
         yield CellFault(line=began, column=None, what=what, cells={})
 
 
-def _header(cells: Sequence[str], line: int) -> list[str]:
+def _header(cells: Sequence[str], line: int, columns: Sequence[str]) -> list[str]:
     names = [CONSOLE_COLUMNS.get(cell.lower(), cell.lower()) for cell in cells]
     if "user" not in names:
         raise UsageFault(
             f"line {line}: the roster's header has no column 'user'",
             f"begin with a header; only user is required: {','.join(COLUMNS)}",
         )
-    if twice := [name for name in READ if names.count(name) > 1]:
+    if twice := [name for name in columns if names.count(name) > 1]:
         raise UsageFault(f"the roster has the column {twice[0]} twice", "remove one of them")
     return names
 
 
-def _csv_row(names: Sequence[str], cells: Sequence[str], line: int) -> ReadRow | CellFault:
-    ours = {name: plain_cell(cell) for name, cell in zip(names, cells, strict=False) if name in READ}
+def _csv_row(names: Sequence[str], cells: Sequence[str], line: int, columns: Sequence[str]) -> ReadRow | CellFault:
+    ours = {name: plain_cell(cell) for name, cell in zip(names, cells, strict=False) if name in columns}
     if any(cells[len(names) :]):
         what = f"the row has {len(cells)} cells, but the header has {len(names)}"
         # The console's file of new users has passwords, which could be in a surplus cell of a shifted row.
-        if not set(names) - {*READ, WRONG, SURPLUS}:
+        if not set(names) - {*columns, WRONG, SURPLUS}:
             ours[SURPLUS] = ",".join(cells[len(names) :])
         return CellFault(line=line, column=None, what=what, cells=ours)
     return ReadRow(line, ours)

@@ -24,6 +24,7 @@ WORDS = {
     "enroll": "enroll ann --with virtual --codes generated -r {recipient}",
     "replace": "replace bob --with virtual --codes generated -r {recipient} --yes",
     "revoke": "revoke cleo --leave-without-mfa --yes",
+    "recipients fetch": "recipients fetch roster.csv -o fetched.csv --from keys.txt",
     "orphans clean": "orphans clean --yes",
     "orphans list": "orphans list",
     "accounts export": "accounts export -o accounts.json",
@@ -192,6 +193,7 @@ def desk(recipient: str, identity_file: Path, tmp_path_factory: pytest.TempPathF
     values = {"recipient": recipient, "identity": str(identity_file)}
     (folder / "policy.json").write_text('{"Version": "2012-10-17", "Statement": []}')
     (folder / "roster.csv").write_text(f"user,kind,recipient\neve,virtual,{recipient}\n")
+    (folder / "keys.txt").write_text(f"eve {recipient}\n")
     (folder / "oath.csv").write_text(f"user,kind,recipient\nfay,oath,{recipient}\n")
     (folder / "seeds.csv").write_text(
         "serial number,secret key,time interval\n10001001,JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP,30\n"

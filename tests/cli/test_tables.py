@@ -34,6 +34,11 @@ ROWS: dict[str, dict[str, object]] = {
         "user": USER, "outcome": "not started", "cause": "no public key", "reason": SAID, "device": ARN,
         "backup": FILE, "user_backup": FILE, "admin_backup": FILE, "run": RUN,
     },
+    "recipients-fetch": {
+        "user": USER, "name": "firstname-lastname", "state": "unchanged",
+        "recipient_fingerprint": "SHA256:IIJHIJLM1vgt3obU8fVzq+TfKwxfFz8dSZ3mqkgO5Nw",
+        "recipient_source": "https://github.example.com/firstname-lastname.keys", "notes": [SAID],
+    },
     "rollout-remind": {
         "user": USER, "email": USER, "waiting_for": "proof", "since": AT, "days": 120, "device": ARN, "file": FILE,
     },

@@ -20,7 +20,7 @@ from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.otp import Seed
 from mfa_kit.lab.aws.codes import DeviceCodes, LabSettings, StsCodes
 from mfa_kit.rollout.proof_lines import read_proofs
-from mfa_kit.rollout.proofs import AHEAD, BACK, Proof, ProofLine, ReadTime, judge, prove
+from mfa_kit.rollout.proofs import AHEAD, BACK, AppProof, ProofLine, ReadTime, judge, prove
 from tests.conftest import ACCOUNT, Result
 from tests.rollout.conftest import Rollout
 from tests.tokens.person import Person
@@ -140,8 +140,8 @@ def test_without_the_time_the_clock_is_unknown() -> None:
     """It has to be accepted. A delay and a slow clock look the same."""
     one = line(pair(NOW - 3600))
     assert refused(one).startswith("clock unknown")
-    assert judge(one, SEED, now=NOW, accept_unknown=True) == Proof(None)
-    assert str(Proof(None)) == "clock unknown"
+    assert judge(one, SEED, now=NOW, accept_unknown=True) == AppProof(None)
+    assert str(AppProof(None)) == "clock unknown"
 
 
 def test_a_single_code_counts_only_with_its_time() -> None:

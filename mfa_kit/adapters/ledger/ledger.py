@@ -127,6 +127,17 @@ class Ledger:
         intents = [each.intent for each in self._entries(f"reached <> '{Reached.UNDONE}'")]
         return {each.user: each.recipient for each in intents if each.account == account and each.recipient}
 
+    def recipients_by_user(self) -> dict[str, dict[str, str]]:
+        """Return the recipients of the users' own copies, of all accounts.
+
+        The result maps each user name to a mapping from the account to the latest recipient.
+        """
+        found: dict[str, dict[str, str]] = {}
+        for entry in self._entries(f"reached <> '{Reached.UNDONE}'"):
+            if entry.intent.recipient:
+                found.setdefault(entry.intent.user, {})[entry.intent.account] = entry.intent.recipient
+        return found
+
     def lives(self, run: str) -> bool:
         """Return whether a process holds a run's lock."""
         with self._borrowed(run) as free:

@@ -12,7 +12,7 @@ from mfa_kit.core.otp import PERIOD, Created
 from mfa_kit.enrollment import code_prompts
 from mfa_kit.rollout.activate import results_without_device
 from mfa_kit.rollout.outcomes import RowResult
-from mfa_kit.rollout.proofs import Proof, ProofLine, prove
+from mfa_kit.rollout.proofs import AppProof, ProofLine, prove
 from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.rosters_and_plans import read_proof_lines
 from mfa_kit.wiring.settings import Settings
@@ -47,7 +47,7 @@ class RequiredProofs:
     prompt: str | None
     accept_unknown: bool
     secrets: dict[str, Created] = field(default_factory=dict)
-    read: dict[str, Proof] = field(default_factory=dict)
+    read: dict[str, AppProof] = field(default_factory=dict)
 
     @property
     def users(self) -> set[str] | None:
@@ -56,7 +56,7 @@ class RequiredProofs:
             return {self.prompt.lower()}
         return None if self.lines is None else set(self.lines)
 
-    def require(self, now: Callable[[], float]) -> Callable[[Entry, Created], Proof] | None:
+    def require(self, now: Callable[[], float]) -> Callable[[Entry, Created], AppProof] | None:
         """Return the function that returns the proof for a device, or raises Lockout. None if none is required.
 
         `now` returns AWS's time in Unix seconds.
@@ -66,7 +66,7 @@ class RequiredProofs:
         if (lines := self.lines) is None:
             return None
 
-        def require(entry: Entry, created: Created) -> Proof:
+        def require(entry: Entry, created: Created) -> AppProof:
             of_user = lines[entry.intent.user.lower()]
             return prove(of_user, created.seed, now=now(), accept_unknown=self.accept_unknown)
 
@@ -93,7 +93,7 @@ class RequiredProofs:
         person.say(f"ask {intent.user} for two codes, one after the other, that the app shows for {intent.name}")
         now = ports.desk.inventory.now
         skew = code_prompts.prove(created.seed, typed=2, now=now, interaction=person, instead=INSTEAD, advice=ADVICE)
-        self.read[intent.serial] = Proof(skew * PERIOD, skew)
+        self.read[intent.serial] = AppProof(skew * PERIOD, skew)
 
     def rows_without_device(
         self, entries: Sequence[Entry], *, selected: set[str] | None, ports: RolloutPorts

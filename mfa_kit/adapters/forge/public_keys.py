@@ -1,0 +1,141 @@
+"""Reads the public SSH keys of an account from a forge (a site such as GitHub or GitLab): `BASE/LOGIN.keys`.
+
+The address needs no credentials, and none are sent. It is documented by GitHub and GitLab. Redirects are refused,
+because the keys must come from the site that the administrator named.
+"""
+
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+from http import HTTPStatus
+from urllib.parse import quote, urlsplit
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.loopback import is_loopback
+
+SECONDS = 15
+# An account with a hundred keys has about 60 kB.
+LONGEST = 1 << 18
+LOGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}", re.ASCII)
+# NIST SP 800-131A: RSA keys with fewer bits are not allowed.
+LEAST_BITS = 2048
+# The name of a type of key (RFC 4253, 6.6, and OpenSSH's own types, which have a domain).
+TYPE = re.compile(r"[a-z0-9-]{1,40}(?:@[a-z0-9.]{1,30})?", re.ASCII)
+AGE = "age1"
+
+
+class FetchError(Exception):
+    """The keys of an account could not be read. The message says why."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Refuses redirects."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Follow no redirect, so that urllib raises HTTPError for the response."""
+        return
+
+
+def check_base(base: str) -> str:
+    """Return the address of a forge without a slash at its end. Raise UsageFault if it is not a usable https address.
+
+    Plain http is allowed for this computer only.
+    """
+    try:
+        parts = urlsplit(base)
+        usable = bool(parts.hostname) and not (parts.query or parts.fragment or parts.username)
+    except ValueError:
+        usable = False
+    if not usable or not (base.startswith("https://") or (base.startswith("http://") and is_loopback(base))):
+        raise UsageFault(
+            f"{base!a} is not the address of a forge", "write https://github.com or https://gitlab.example.com"
+        )
+    return base.rstrip("/")
+
+
+def keys_address(base: str, login: str) -> str:
+    """Return the address of an account's keys. Raise FetchError if the login cannot be one."""
+    if not LOGIN.fullmatch(login):
+        raise FetchError(f"{login!a} is not the name of an account")
+    return f"{base}/{quote(login)}.keys"
+
+
+def fetch_keys(address: str) -> list[str]:
+    """Return the lines at an address of `keys_address`. Raise FetchError if they cannot be read."""
+    local = [urllib.request.ProxyHandler({})] if is_loopback(address) else []
+    opener = urllib.request.build_opener(_NoRedirect, *local)
+    request = urllib.request.Request(address, headers={"User-Agent": "mfa-kit", "Accept": "text/plain"})  # noqa: S310 - check_base
+    try:
+        with opener.open(request, timeout=SECONDS) as answer:
+            octets = b"".join(_chunks(answer))
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise FetchError(f"{address} answers {_status(error.code)}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise FetchError(f"{address} cannot be read: {type(reason).__name__}") from None
+    text = octets.decode("utf-8", "replace")
+    if text.lstrip().startswith("<"):
+        raise FetchError(f"{address} is a web page, not a list of keys; the site may require a sign-in")
+    return text.splitlines()
+
+
+def _chunks(answer: "urllib.request._UrlopenRet") -> Iterator[bytes]:
+    """Yield the content of a response. Raise FetchError if it is too long or takes too long."""
+    until, size = time.monotonic() + SECONDS, 0
+    while chunk := answer.read1(LONGEST):
+        size += len(chunk)
+        if size > LONGEST or time.monotonic() > until:
+            raise FetchError("the answer is too long, or takes too long")
+        yield chunk
+
+
+def _status(code: int) -> str:
+    if code == HTTPStatus.NOT_FOUND:
+        return "that there is no such account"
+    if code in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.FORBIDDEN}:
+        return f"HTTP {code}: it limits requests, or does not show keys; try again later"
+    if code in {301, 302, 303, 307, 308}:
+        return "with a redirect, which is not followed; give the site's own address: --base-url URL"
+    return f"HTTP {code}"
+
+
+def sort_keys(lines: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the usable public keys without comments, and the names of the other keys.
+
+    Ed25519 keys and RSA keys from 2048 bits are usable, and recipients of age. All others, such as ECDSA keys and keys
+    on security keys (`sk-…`), cannot decrypt age files, or are too weak.
+    """
+    usable: dict[str, None] = {}
+    skipped: dict[str, None] = {}
+    for line in lines:
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if words[0].startswith(AGE):
+            usable[words[0]] = None
+        elif obstacle := _obstacle(words):
+            skipped[obstacle] = None
+        else:
+            usable[" ".join(words[:2])] = None
+    return [*usable], [*skipped]
+
+
+def _obstacle(words: list[str]) -> str:
+    """Return the name of a key that cannot be used, with the reason if it is not the type. Return "" otherwise."""
+    kind = words[0] if TYPE.fullmatch(words[0]) else "a line that is not a key"
+    if kind not in {"ssh-ed25519", "ssh-rsa"}:
+        return kind
+    try:
+        key = load_ssh_public_key(" ".join(words[:2]).encode())
+    except (ValueError, UnsupportedAlgorithm):
+        return f"a damaged {kind} key"
+    if isinstance(key, RSAPublicKey) and key.key_size < LEAST_BITS:
+        return f"ssh-rsa with {key.key_size} bits"
+    return ""

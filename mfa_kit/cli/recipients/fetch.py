@@ -1,0 +1,159 @@
+"""`mfa-kit recipients fetch`: put the users' public keys from a forge or a file into a roster."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.timestamps import iso_time
+from mfa_kit.rollout.recipient_choice import (
+    FETCHED,
+    FINGERPRINT,
+    SOURCE,
+    Chosen,
+    FetchState,
+    FoundKeys,
+    choose_recipient,
+)
+from mfa_kit.rollout.roster import ARN
+from mfa_kit.rollout.roster_text import ACCOUNT, COLUMNS, ReadRow, csv_table
+from mfa_kit.wiring import recipient_keys as wiring
+from mfa_kit.wiring.rollout import write_file
+from mfa_kit.wiring.settings import Settings
+
+GITHUB = "https://github.com"
+USER = "user"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Result:
+    """A row of the roster, the name of its account at the forge or in the file, and what was chosen for it."""
+
+    row: ReadRow
+    name: str
+    source: str
+    chosen: Chosen
+
+
+@click.command(cls=Verb)
+@click.argument("roster", type=Path)
+@click.option("-o", "--out", "new", required=True, type=Path, metavar="NEW", help="The roster to write.")
+@click.option("--github", "column", metavar="COLUMN", help="The roster's column with the names of accounts.")
+@click.option("--base-url", default=GITHUB, show_default=True, metavar="URL", help="The forge: GitHub or GitLab.")
+@click.option(
+    "--from", "file", type=Path, metavar="FILE", help="Read keys from FILE instead: a name and a key on each line."
+)
+def fetch(
+    *, roster: Path, new: Path, column: str | None, base_url: str, file: Path | None, settings: Settings, output: Output
+) -> int:
+    """Write the users' public keys from a forge's URL/NAME.keys, or from a file, into a copy of ROSTER.
+
+    Review the result: whoever controls an account can give it a key.
+    """
+    if column is None and file is None:
+        raise click.UsageError("give --github COLUMN, or --from FILE")
+    named = (column or USER).lower()
+    rows = _read_rows(roster, new, named)
+    names = list(dict.fromkeys(filter(None, (_name(row, named) for row in rows))))
+    with settings.progress.showing(f"reading the keys of {len(names)} accounts"):
+        found = wiring.read_all(file) if file else wiring.fetch_all(base_url, names)
+    before = wiring.recipients_before(settings)
+    results = [_choose(row, _name(row, named), found, before, source=str(file or base_url)) for row in rows]
+    if not settings.dry_run:
+        write_file(new, _roster(results, named, at=iso_time(wiring.now())))
+    _report(results, settings)
+    _show(results, new, output, dry=settings.dry_run)
+    return int(any(each.chosen.state is FetchState.NONE for each in results))
+
+
+def _read_rows(roster: Path, new: Path, named: str) -> list[ReadRow]:
+    """Return the rows of the roster. Raise UsageFault if it lacks the column `named`, or if `new` is the same file."""
+    if os.path.realpath(roster) == os.path.realpath(new):
+        raise UsageFault(f"{new} would replace the roster that is read", "name another file: -o NEW")
+    rows = wiring.read_roster_cells(roster, also=[named, FINGERPRINT])
+    if not any(named in row.cells for row in rows):
+        raise UsageFault(f"{roster} has no column {named!r}", "name the column with the accounts: --github COLUMN")
+    return rows
+
+
+def _name(row: ReadRow, named: str) -> str:
+    """Return the name of a row's account at the forge or in the file, or "". An ARN stands for its user."""
+    cell = row.cells.get(named, "")
+    arn = ARN.fullmatch(cell)
+    return arn["user"] if arn else cell
+
+
+def _choose(
+    row: ReadRow, name: str, found: Mapping[str, FoundKeys], before: Mapping[str, Mapping[str, str]], *, source: str
+) -> _Result:
+    """Return what is chosen for a row. A row without a name keeps its recipient."""
+    own = row.cells.get("recipient", "")
+    if not name:
+        return _Result(row=row, name="", source="", chosen=Chosen(state=FetchState.UNCHANGED, recipient=own))
+    keys = found.get(name) or FoundKeys(source=source, fault=f"{source} has no key of {name!a}")
+    known = {" ".join(own.split()[:2])} if own else set()
+    chosen = choose_recipient(keys, wanted=row.cells.get(FINGERPRINT, ""), before=known | _used(row, before))
+    return _Result(row=row, name=name, source=keys.source, chosen=chosen)
+
+
+def _used(row: ReadRow, before: Mapping[str, Mapping[str, str]]) -> set[str]:
+    """Return the recipients of a user's last backups: in the row's account, or in all accounts if it names none."""
+    user = row.cells.get(USER, "")
+    arn = ARN.fullmatch(user)
+    account = arn["account"] if arn else row.cells.get(ACCOUNT, "")
+    by_account = before.get(arn["user"] if arn else user, {})
+    return {by_account[account]} if account in by_account else set(by_account.values())
+
+
+def _roster(results: Sequence[_Result], named: str, *, at: str) -> str:
+    """Return the new roster, with the known columns, the column of the names, and the three about the recipients."""
+    account = [ACCOUNT] if any(each.row.cells.get(ACCOUNT) for each in results) else []
+    extra = [] if named in {*COLUMNS, ACCOUNT} else [named]
+    rows = []
+    for each in results:
+        cells = dict(each.row.cells)
+        if each.chosen.state is not FetchState.UNCHANGED:
+            fetched = bool(each.chosen.recipient)
+            cells |= {
+                "recipient": each.chosen.recipient,
+                SOURCE: each.source if fetched else "",
+                FETCHED: at if fetched else "",
+                FINGERPRINT: each.chosen.fingerprint or each.row.cells.get(FINGERPRINT, ""),
+            }
+        rows.append(cells)
+    return csv_table((*COLUMNS, *account, *extra, SOURCE, FETCHED, FINGERPRINT), rows)
+
+
+def _report(results: Sequence[_Result], settings: Settings) -> None:
+    for each in results:
+        for note in each.chosen.notes:
+            settings.progress.alert(f"{each.row.cells.get(USER, '')}: {note}")
+
+
+def _show(results: Sequence[_Result], new: Path, output: Output, *, dry: bool) -> None:
+    """Print how many rows have which state. In JSON and CSV, print a row per user."""
+    rows: list[ResultRow] = [
+        {
+            "user": each.row.cells.get(USER, ""),
+            "name": each.name or None,
+            "state": each.chosen.state.value,
+            "recipient_fingerprint": each.chosen.fingerprint or None,
+            "recipient_source": each.source or None,
+            "notes": list(each.chosen.notes),
+        }
+        for each in results
+    ]
+    if output.form == "csv":
+        output.many("recipients-fetch", rows, empty="", narrow=("user", "name", "state", "notes"))
+        return
+    counts = {
+        state.value.replace(" ", "_"): sum(each.chosen.state is state for each in results) for state in FetchState
+    }
+    head: ResultRow = {"roster": None if dry else str(new), **counts}
+    output.one("recipients-fetch", {**head, "rows": rows} if output.form == "json" else head)

@@ -1,0 +1,92 @@
+"""Chooses a user's recipient (public key) among the keys that a forge or a file has for them.
+
+A forge is a site with accounts and repositories, such as GitHub or GitLab. No key is chosen without a reason that can
+be told: it is the only usable key, or the roster names its fingerprint, or it was used before.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mfa_kit.rollout.roster import key_fingerprint
+
+# The columns that a roster with fetched recipients has in addition.
+SOURCE, FETCHED, FINGERPRINT = "recipient_source", "recipient_fetched", "recipient_fingerprint"
+
+
+class FetchState(StrEnum):
+    """What happened to a row. UNCHANGED: it names no account, so it keeps its recipient. NONE: it has no recipient."""
+
+    FETCHED = "fetched"
+    UNCHANGED = "unchanged"
+    NONE = "no key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundKeys:
+    """The keys that a source has for one user.
+
+    `usable` are recipients without comments. `skipped` are the names of keys that are not used, such as
+    `ecdsa-sha2-nistp256`. `fault` is not empty if the source could not be read.
+    """
+
+    source: str
+    usable: Sequence[str] = ()
+    skipped: Sequence[str] = ()
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The result for a row. `recipient` is "" without a choice. `notes` are for the person who reviews the roster."""
+
+    state: FetchState
+    recipient: str = ""
+    notes: Sequence[str] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the recipient, or ""."""
+        return key_fingerprint(self.recipient) if self.recipient else ""
+
+
+def choose_recipient(found: FoundKeys, *, wanted: str, before: Collection[str]) -> Chosen:
+    """Choose one of the keys that a source has for a user.
+
+    `wanted` is the fingerprint in the row's `recipient_fingerprint`, or "". `before` are the recipients that were used
+    for this user before: the one in the row, and those of their last backups.
+    """
+    if found.fault:
+        return Chosen(state=FetchState.NONE, notes=[found.fault])
+    skipped = [f"skipped {', '.join(found.skipped)}"] if found.skipped else []
+    recipient, reason = _pick(found.usable, wanted, before)
+    if not recipient:
+        return Chosen(state=FetchState.NONE, notes=[reason, *skipped])
+    notes = [reason] if reason else []
+    if before and recipient not in before:
+        old = ", ".join(sorted(map(key_fingerprint, before)))
+        notes.append(
+            f"the key differs from the one used last: {key_fingerprint(recipient)} instead of {old}; ask the user "
+            "whether they changed it"
+        )
+    return Chosen(state=FetchState.FETCHED, recipient=recipient, notes=[*notes, *skipped])
+
+
+def _pick(usable: Sequence[str], wanted: str, before: Collection[str]) -> tuple[str, str]:
+    """Return a key and why it was picked ("" if it is the only one), or "" and why none was picked."""
+    by_fingerprint = {key_fingerprint(key): key for key in usable}
+    listed = ", ".join(by_fingerprint)
+    if not usable:
+        return "", "there is no key that can be used: ssh-ed25519, or ssh-rsa with 2048 bits or more"
+    if wanted:
+        other = f"the key {wanted} of the roster is not there; it has {listed}"
+        return (by_fingerprint[wanted], "") if wanted in by_fingerprint else ("", other)
+    if len(by_fingerprint) == 1:
+        return usable[0], ""
+    known = [key for key in by_fingerprint.values() if key in before]
+    if len(known) == 1:
+        return known[0], f"there are {len(by_fingerprint)} keys; kept {key_fingerprint(known[0])}, which was used last"
+    return "", (
+        f"there are {len(by_fingerprint)} keys, and mfa-kit does not choose: write one of these fingerprints into the "
+        f"column {FINGERPRINT} of the roster: {listed}"
+    )
