@@ -1,7 +1,7 @@
 """Chooses a user's recipient (public key) among the keys that a forge or a file has for them.
 
-A forge is a site with accounts and repositories, such as GitHub or GitLab. No key is chosen without a reason that can
-be told: it is the only usable key, or the roster names its fingerprint, or it was used before.
+A forge is a site with accounts and repositories, such as GitHub or GitLab. A key needs a
+reason to be chosen: it is the only usable key, or the roster names its fingerprint, or it was used before.
 """
 
 from collections.abc import Collection, Sequence
@@ -87,6 +87,6 @@ def _pick(usable: Sequence[str], wanted: str, before: Collection[str]) -> tuple[
     if len(known) == 1:
         return known[0], f"there are {len(by_fingerprint)} keys; kept {key_fingerprint(known[0])}, which was used last"
     return "", (
-        f"there are {len(by_fingerprint)} keys, and mfa-kit does not choose: write one of these fingerprints into the "
-        f"column {FINGERPRINT} of the roster: {listed}"
+        f"there are {len(by_fingerprint)} keys, and none is chosen for you: {listed}; put the right fingerprint into "
+        f"the column {FINGERPRINT} of the roster"
     )

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from mfa_kit.adapters.files.identities import MAGIC
 from mfa_kit.adapters.files.local_store import read_backup
+from mfa_kit.adapters.files.private_files import MAGIC
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.places import Place
 from mfa_kit.disk.whole_folders import create_whole_tree

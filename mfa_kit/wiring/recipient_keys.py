@@ -13,7 +13,7 @@ from mfa_kit.rollout.recipient_choice import FoundKeys
 from mfa_kit.rollout.roster_text import CellFault, ReadRow, read_rows
 from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring.ledger import open_ledger
-from mfa_kit.wiring.rollout import parse_public_key
+from mfa_kit.wiring.rosters_and_plans import parse_public_key
 from mfa_kit.wiring.settings import Settings
 
 # Requests to a forge that are in progress at a time.
@@ -76,14 +76,16 @@ def read_all(path: Path) -> dict[str, FoundKeys]:
 
 
 def _sorted(source: str, lines: Sequence[str]) -> FoundKeys:
-    usable, skipped = public_keys.sort_keys(lines)
+    from mfa_kit.adapters.forge.key_types import AGE, sort_keys
+
+    usable, skipped = sort_keys(lines)
     refused: list[str] = []
     kept: list[str] = []
     for key in usable:
         try:
             kept.append(parse_public_key(key))
         except UsageFault:  # such as a key of small order, or an age recipient with a typo
-            kind = "age" if key.startswith(public_keys.AGE) else key.split(maxsplit=1)[0]
+            kind = "age" if key.startswith(AGE) else key.split(maxsplit=1)[0]
             refused.append(f"an {kind} key to which nothing can be encrypted")
     return FoundKeys(source=source, usable=kept, skipped=[*skipped, *dict.fromkeys(refused)])
 

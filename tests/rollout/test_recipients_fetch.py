@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfa_kit.adapters.forge import public_keys
+from mfa_kit.adapters.forge.key_types import sort_keys
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.rollout.recipient_choice import FetchState, FoundKeys, choose_recipient
 from tests.conftest import MfaKit, Result
@@ -137,7 +138,7 @@ def test_several_keys_are_never_picked_silently(mfa_kit: MfaKit, forge: Forge, t
     roster.write_text("user\nalice\n")
     done, [row] = fetch(mfa_kit, roster, *options)
     assert (done.code, row["recipient"]) == (1, "")
-    assert "there are 2 keys, and mfa-kit does not choose" in done.err
+    assert "there are 2 keys, and none is chosen for you: SHA256:" in done.err
     assert fingerprint(tmp_path, "one") in done.err
     roster.write_text(f"user,recipient_fingerprint\nalice,{fingerprint(tmp_path, 'two')}\n")
     done, [row] = fetch(mfa_kit, roster, *options)
@@ -250,7 +251,7 @@ def test_a_login_cannot_leave_its_path(login: str) -> None:
 @given(st.lists(st.text()))
 def test_any_lines_are_sorted(lines: list[str]) -> None:
     """Fuzzed: skipped keys have printable names."""
-    _, skipped = public_keys.sort_keys(lines)
+    _, skipped = sort_keys(lines)
     assert all(name.isprintable() and len(name) < 100 for name in skipped)
 
 

@@ -12,10 +12,9 @@ import pyrage
 
 from mfa_kit.adapters.files.age_calls import NOT_FOR_US, contain_panics, without_armor
 from mfa_kit.adapters.files.backup_names import find_backups, new_backup
-from mfa_kit.adapters.files.identities import MAGIC
 from mfa_kit.adapters.files.local_store import LOCAL, read_backup
 from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins, decrypt, encrypt
-from mfa_kit.adapters.files.private_files import LARGEST
+from mfa_kit.adapters.files.private_files import LARGEST, MAGIC
 from mfa_kit.adapters.files.recipients import Recipient, parse_recipients
 from mfa_kit.adapters.files.stores import Stores
 from mfa_kit.core.backup_copies import OWN, own_copy

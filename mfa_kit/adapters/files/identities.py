@@ -14,16 +14,14 @@ import pyrage
 
 from mfa_kit.adapters.files.age_calls import contain_panics, without_armor, without_stderr
 from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins
-from mfa_kit.adapters.files.private_files import LARGEST, faults_of, hold, reason_of
+from mfa_kit.adapters.files.private_files import LARGEST, MAGIC, faults_of, hold, reason_of
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.disk import whole_files
 from mfa_kit.disk.folders import open_plain_folder
 
-MAGIC = b"age-encryption.org/v1"
 # The header of a file that is encrypted with a passphrase has about 150 octets.
 LONGEST_HEADER = 4096
-
 OF_PLUGIN = "AGE-PLUGIN-"
 Ask = Callable[[Path], Secret[str]]
 # age-encryption.org/v1, "The scrypt recipient type": the work factor is a power of two. age itself uses 18. Each step

@@ -10,9 +10,8 @@ import pyrage
 
 from mfa_kit.adapters.files.age_calls import NOT_FOR_US, contain_panics, without_armor
 from mfa_kit.adapters.files.glass_folder import read_file
-from mfa_kit.adapters.files.identities import MAGIC
 from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins, PublicKey, decrypt, encrypt
-from mfa_kit.adapters.files.private_files import LARGEST
+from mfa_kit.adapters.files.private_files import LARGEST, MAGIC
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.break_glass.custodians import Custodian, CustodianSet
 from mfa_kit.break_glass.manifest import FILE, Manifest

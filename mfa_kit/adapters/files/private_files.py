@@ -12,6 +12,8 @@ from mfa_kit.disk.folders import make_folder, open_plain_folder
 
 # An encrypted identity or QR code has a few kilobytes. A file with more than a megabyte is something else.
 LARGEST = 1 << 20
+# An age file begins with this (age-encryption.org/v1).
+MAGIC = b"age-encryption.org/v1"
 
 
 def write_new(path: Path, data: whole_files.Content, *, folders: bool = False) -> None:

@@ -83,7 +83,7 @@ def _read_rows(roster: Path, new: Path, named: str) -> list[ReadRow]:
 
 
 def _name(row: ReadRow, named: str) -> str:
-    """Return the name of a row's account at the forge or in the file, or "". An ARN stands for its user."""
+    """Return the name of a row's account at the forge or in the file, or "". For an ARN, return its user."""
     cell = row.cells.get(named, "")
     arn = ARN.fullmatch(cell)
     return arn["user"] if arn else cell

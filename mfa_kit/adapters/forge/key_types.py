@@ -1,0 +1,49 @@
+"""Sorts public keys into those that age can encrypt to, and the others, which are named."""
+
+import re
+from collections.abc import Iterable
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+
+# NIST SP 800-131A: RSA keys with fewer bits are not allowed.
+LEAST_BITS = 2048
+# The name of a type of key (RFC 4253, 6.6, and OpenSSH's own types, which have a domain).
+TYPE = re.compile(r"[a-z0-9-]{1,40}(?:@[a-z0-9.]{1,30})?", re.ASCII)
+AGE = "age1"
+
+
+def sort_keys(lines: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the usable public keys without comments, and the names of the other keys.
+
+    Ed25519 keys and RSA keys from 2048 bits are usable, and recipients of age. All others, such as ECDSA keys and keys
+    on security keys (`sk-…`), cannot decrypt age files, or are too weak.
+    """
+    usable: dict[str, None] = {}
+    skipped: dict[str, None] = {}
+    for line in lines:
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if words[0].startswith(AGE):
+            usable[words[0]] = None
+        elif obstacle := _obstacle(words):
+            skipped[obstacle] = None
+        else:
+            usable[" ".join(words[:2])] = None
+    return [*usable], [*skipped]
+
+
+def _obstacle(words: list[str]) -> str:
+    """Return the name of a key that cannot be used, with the reason if it is not the type. Return "" otherwise."""
+    kind = words[0] if TYPE.fullmatch(words[0]) else "a line that is not a key"
+    if kind not in {"ssh-ed25519", "ssh-rsa"}:
+        return kind
+    try:
+        key = load_ssh_public_key(" ".join(words[:2]).encode())
+    except (ValueError, UnsupportedAlgorithm):
+        return f"a damaged {kind} key"
+    if isinstance(key, RSAPublicKey) and key.key_size < LEAST_BITS:
+        return f"ssh-rsa with {key.key_size} bits"
+    return ""
