@@ -111,6 +111,8 @@ def test_the_status_of_a_rollout_names_the_computers(
         assert done.code == 0, done.err
     with at("desk-b"):
         [row] = rows(mfa_kit.run("rollout", "status", plan, "--output", "json"))
+        page = mfa_kit.run("rollout", "status", plan, "--output", "html").out
+    assert page.count('"Computer">desk-a<') == 1
     assert (row["user"], row["computer"]) == (works, "desk-a")
     assert fails not in row["user"]
     with (tmp_path / "plan-results" / "results.csv").open() as file:

@@ -144,10 +144,17 @@ def _causes(failed: Sequence[RowResult]) -> str:
 
 
 def _table(results: Sequence[RowResult]) -> str:
+    """Return a table of users as HTML. If a shared ledger has computers for some of them, one column names these."""
     if not results:
         return "<p>No one.</p>"
+    named = any(one.computer for one in results)
     rows = [
-        (html_words(one.user), html_mark(one.outcome, TONES.get(one.outcome, Tone.OFF)), html_words(one.reason))
+        (
+            html_words(one.user),
+            html_mark(one.outcome, TONES.get(one.outcome, Tone.OFF)),
+            html_words(one.reason),
+            *([html_words(one.computer or "")] if named else ()),
+        )
         for one in results
     ]
-    return html_table(("User", "State", "Why"), rows)
+    return html_table(("User", "State", "Why", *(("Computer",) if named else ())), rows)

@@ -53,12 +53,13 @@ def status(
                 failures=ports.failures(digest).by_user(),
                 desk=ports.desk,
             )
+        found = ports.with_computers(found, digest)
         if output.is_html:
             output.text(status_page(plan, found, at=ports.desk.inventory.now(), lab=ports.caller.lab))
             return 0
         output.many(
             "rollout-status",
-            [result_row(each, shared=ports.shared) for each in ports.with_computers(found, digest)],
+            [result_row(each, shared=ports.shared) for each in found],
             empty="the plan is empty",
             narrow=("user", "outcome", "cause", "reason", "computer"),
         )
