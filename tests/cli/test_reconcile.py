@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import boto3
 import pyotp
 import pytest
 
+from mfa_kit.core.errors import AccessDenied
 from mfa_kit.core.models import Entry, Intent, Reached
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit, bare
@@ -135,6 +137,35 @@ def test_an_unfinished_run_is_reported_unless_its_process_is_alive(
     code, [row] = differences(mfa_kit, ledgers)
     assert (code, row["difference"], row["user"]) == (1, "run is unfinished", "half")
     assert row["detail"] == "it reached the state intent"
+
+
+def test_a_caller_who_may_not_read_tags_is_refused(mfa_kit: MfaKit, own_lab: Lab, ledgers: Ledgers) -> None:
+    """The ledger lacks a device, which would go unnoticed."""
+    run = [{"Key": "mfa-kit:run", "Value": "20261125T000000Z-00000001"}]
+    boto3.Session().client("iam").create_virtual_mfa_device(VirtualMFADeviceName="lost", Tags=run)
+    assert [row["difference"] for row in differences(mfa_kit, ledgers)[1]] == ["device is not in the ledger"]
+    own_lab.faults.add("ListMFADeviceTags", "denied", at="every")
+    done = mfa_kit.run("ledger", "reconcile", *ledgers.words[:2])
+    assert (done.code, "ListMFADeviceTags" in done.err) == (AccessDenied.exit_code, True), done.err
+
+
+def test_the_requests_of_a_comparison_grow_with_the_users_only(mfa_kit: MfaKit, own_lab: Lab, ledgers: Ledgers) -> None:
+    """There is one for each user, one for each virtual device, and a few lists, which is what IAM's rate allows."""
+    names, run = [f"user{number:03}" for number in range(120)], "20261125T000000Z-00000001"
+    client = boto3.Session().client("iam")
+    for name in names:
+        own_lab.add_user(name)
+        client.create_virtual_mfa_device(VirtualMFADeviceName=name, Tags=[{"Key": "mfa-kit:run", "Value": run}])
+    with ledgers.place.open() as ledger:
+        intents = [Intent(account=ACCOUNT, partition="aws", user=name, name=name, staged=True) for name in names]
+        ledger.record_all([Entry(run=run, intent=intent, reached=Reached.STAGED) for intent in intents])
+    before = len(own_lab.calls)
+    assert differences(mfa_kit, ledgers) == (0, [])
+    made = Counter(call.operation for call in own_lab.calls[before:])
+    users = len(own_lab.account.backend.users)
+    assert made.pop("ListMFADevices") == users
+    assert made.pop("ListMFADeviceTags") == len(names)
+    assert made.total() <= 8
 
 
 def test_a_token_that_the_ledger_lacks_is_reported(mfa_kit: MfaKit, own_lab: Lab, ledgers: Ledgers) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 
 import click
@@ -63,7 +64,10 @@ def reconcile_ledger(*, backup_dir: Place | None, settings: Settings, output: Ou
 def _read_devices(
     inventory: Inventory, pool: ThreadPoolExecutor, *, settings: Settings
 ) -> tuple[list[Device], Mapping[str, str | Mark]]:
-    """Return all devices of the account, and for each virtual one the run in its tags, by serial."""
+    """Return all devices of the account, and for each virtual one the run in its tags, by serial.
+
+    Raise AccessDenied if the caller may not read the tags, because devices of unknown runs would go unnoticed.
+    """
 
     def read(user: str) -> list[Device]:
         try:
@@ -71,11 +75,18 @@ def _read_devices(
         except NoSuchEntity:  # the user was deleted meanwhile
             return []
 
+    def read_run(serial: str) -> str | Mark:
+        run = inventory.run_of(serial)
+        if run is Mark.UNTAGGED:  # or the caller may not read the tags
+            with suppress(NoSuchEntity):
+                inventory.tags(serial)
+        return run
+
     with settings.progress.showing("listing users"):
         users = inventory.users()
     with counting(settings.progress, "reading users", pool.map(read, users), len(users)) as counted:
         devices = [device for found in counted for device in found]
     devices += [Device(serial=serial, user=None) for serial in inventory.unassigned()]
     virtual = [each.serial for each in devices if each.type is DeviceType.VIRTUAL]
-    with counting(settings.progress, "reading tags", pool.map(inventory.run_of, virtual), len(virtual)) as runs:
+    with counting(settings.progress, "reading tags", pool.map(read_run, virtual), len(virtual)) as runs:
         return devices, dict(zip(virtual, runs, strict=True))
