@@ -21,6 +21,8 @@ from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.oathcard import CALCULATE, PUT, YkoathCard
 from tests import pcsc
 from tests.conftest import ACCOUNT, MfaKit, Result, bare
+from tests.ledgers import open_at
+from tests.postgresql import Server
 from tests.rollout.conftest import Rollout
 from tests.rollout.person import Act, AtStation
 from tests.terminal.window import Window
@@ -154,6 +156,57 @@ def test_a_key_assigned_by_another_computer_is_refused(
     assert users[0] in done.err.partition("is already in use")[2].partition("\n")[0]
     holds(lab, two, users[1])
     assert outcomes(rollout) == {users[0]: "skipped", users[1]: "enrolled"}
+
+
+@contextmanager
+def sharing(postgresql: Server) -> Iterator[str]:
+    """Let all computers use one ledger, and return its address."""
+    address = postgresql.address(postgresql.new_database())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MFA_KIT_LEDGER", address)
+        yield address
+
+
+def test_two_stations_with_one_box_never_give_a_key_twice(
+    rollout: Rollout, people: People, lab: Lab, tmp_path: Path, postgresql: Server
+) -> None:
+    """Only the shared ledger knows the key: it was wiped, IAM's tags cannot be read, and the plan is another one."""
+    (first, second), (one, two) = people(2), keys(1001, 1002)
+    with sharing(postgresql):
+        rollout.plan(f"{first},oath", columns=KEYS)
+        with sitting_at(tmp_path / "other"):
+            assert station(rollout, put(one), more=("--local-backups",)).code == 0
+        one.credentials.clear()
+        rollout.plan(f"{second},oath", columns=KEYS)
+        lab.faults.add("ListMFADeviceTags", "denied", at="every")
+        done = station(rollout, put(one), put(two), more=("--local-backups",))
+    assert done.code == 0, done.err
+    assert f"1001 is already in use: it belongs to {first} (run " in done.err
+    assert one.credentials == {}
+    holds(lab, two, second)
+
+
+def test_two_stations_with_one_plan_give_a_user_one_key(
+    rollout: Rollout, people: People, lab: Lab, tmp_path: Path, postgresql: Server
+) -> None:
+    """Both ask for the key of the first user. The second one to get it changes no key, and goes on to the next user."""
+    users, (one, two) = people(2), keys(1001, 1002)
+    rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
+    with sharing(postgresql) as address:
+
+        def meanwhile() -> None:
+            with sitting_at(tmp_path / "other"):
+                more = ("--local-backups", "--only", users[0], "--results", tmp_path / "other-results")
+                assert station(rollout, put(one), more=more).code == 0
+            pcsc.plug()
+
+        done = station(rollout, put(two, first=meanwhile), put(two), more=("--local-backups",))
+        with open_at(address) as ledger:
+            assert list(ledger.dead(ACCOUNT)) == []
+    assert done.code == 0, done.err
+    holds(lab, one, users[0])
+    holds(lab, two, users[1])
+    assert outcomes(rollout) == dict.fromkeys(users, "enrolled")
 
 
 def test_a_device_made_meanwhile_is_known_by_its_tags(
