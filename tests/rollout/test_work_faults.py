@@ -3,8 +3,10 @@
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from mfa_kit.core.otp import Png, Seed
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
-from tests.conftest import MfaKit
+from tests.conftest import MfaKit, without
 from tests.ledgers import Place
 from tests.postgresql import BIN, Server, running_server
 from tests.proxy import Proxy
@@ -41,6 +43,12 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def shared(server: Server, tmp_path: Path, identity: pyrage.x25519.Identity) -> Iterator[Team]:
     """Make a team whose ledger is on that server."""
+    with team_on(server, tmp_path, identity) as team:
+        yield team
+
+
+@contextmanager
+def team_on(server: Server, tmp_path: Path, identity: pyrage.x25519.Identity) -> Iterator[Team]:
     address = server.address(server.new_database())
     OwnedLedger(address).create(grace=2.0)
     place = Place("postgresql", address)
@@ -66,6 +74,38 @@ def test_workers_end_when_the_database_stops_and_complete_after_its_restart(serv
         assert done.code == 0, done.err
     shared.is_done()
     shared.enabled_once()
+
+
+def test_workers_end_when_the_disk_of_the_database_is_full_and_complete_afterward(
+    tmp_path: Path, identity: pyrage.x25519.Identity
+) -> None:
+    """The rows in progress cannot be recorded. With space again, workers complete or remove what is unfinished."""
+    if os.geteuid() != 0:
+        without("mounting a tmpfs needs root")
+    # The path of a Unix socket has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="full-", dir="/dev/shm") as name:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m,mode=755", "tmpfs", name], check=True)
+        try:
+            with running_server(within=Path(name)) as server, team_on(server, tmp_path, identity) as team:
+                team.plan()
+                workers = [team.work(number) for number in range(2)]
+                team.wait(team.enabled)
+                ballast = Path(name) / "ballast"
+                with ballast.open("wb", buffering=0) as file, suppress(OSError):
+                    while file.write(bytes(4096)):
+                        pass
+                for done in map(end, workers):
+                    assert done.code == IntegrityFault.exit_code, done.err
+                    assert "No space left on device" in done.err
+                assert 0 < team.enabled().total() < ACCOUNTS * USERS
+                ballast.unlink()
+                server.control("restart", "-m", "immediate")
+                for done in map(end, [team.work(number) for number in range(2)]):
+                    assert done.code == 0, done.err
+                team.is_done()
+                team.enabled_once()
+        finally:
+            subprocess.run(["umount", name], check=True)
 
 
 def test_the_account_of_a_worker_behind_a_cut_network_is_continued(server: Server, shared: Team) -> None:
