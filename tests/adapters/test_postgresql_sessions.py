@@ -283,6 +283,28 @@ def test_a_frozen_process_that_wakes_up_finds_its_run_taken(
         assert ledger.find(INTENT.serial, run=run) == left.at(Reached.UNDONE)
 
 
+def test_a_process_that_was_frozen_during_a_record_asks_the_server(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server acknowledged the record before, so it may have given the run to another process meanwhile."""
+    run_now = Session.run
+
+    def run_then_freeze(self: Session, statements: Sequence[tuple[str, Sequence[object]]]) -> list[tuple[object, ...]]:
+        rows = run_now(self, statements)
+        if any("transitions" in sql for sql, _ in statements):
+            end_sessions(address)
+            time.sleep(1.1)
+        return rows
+
+    with open_at(address) as ledger:
+        ledger.record(Entry(run=(run := next(RUNS)), intent=INTENT))
+        ledger.check()
+        monkeypatch.setattr(Session, "run", run_then_freeze)
+        ledger.record(Entry(run=run, intent=INTENT, reached=Reached.CREATED))
+        with pytest.raises(IntegrityFault, match="was lost"):
+            ledger.check()
+
+
 def test_a_new_thread_of_a_process_that_lost_its_run_cannot_write_for_it(address: str) -> None:
     """Its session is new, and so is not lost. The run belongs to another process by now."""
     failures: list[IntegrityFault] = []

@@ -141,8 +141,9 @@ def test_an_unfinished_run_is_reported_unless_its_process_is_alive(
 
 def test_a_caller_who_may_not_read_tags_is_refused(mfa_kit: MfaKit, own_lab: Lab, ledgers: Ledgers) -> None:
     """The ledger lacks a device, which would go unnoticed."""
-    run = [{"Key": "mfa-kit:run", "Value": "20261125T000000Z-00000001"}]
-    boto3.Session().client("iam").create_virtual_mfa_device(VirtualMFADeviceName="lost", Tags=run)
+    boto3.Session().client("iam").create_virtual_mfa_device(
+        VirtualMFADeviceName="lost", Tags=[{"Key": "mfa-kit:run", "Value": "20261125T000000Z-00000001"}]
+    )
     assert [row["difference"] for row in differences(mfa_kit, ledgers)[1]] == ["device is not in the ledger"]
     own_lab.faults.add("ListMFADeviceTags", "denied", at="every")
     done = mfa_kit.run("ledger", "reconcile", *ledgers.words[:2])

@@ -20,8 +20,10 @@ from mfa_kit.core.errors import IntegrityFault
 
 # Seconds to wait for a run's lock, and between attempts to take it.
 WAIT, LOOK_AGAIN = 10.0, 0.05
-# Seconds during which an acknowledged row of a run proves that its session holds its locks.
+# Seconds after sending a row of a run in which its acknowledgment proves that the session holds its locks.
 FRESH = 1.0
+# A clock that also counts the time in which the computer sleeps, as CLOCK_MONOTONIC does on macOS.
+CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 # Threads beyond this number share sessions, because a server allows about 100 sessions for all its clients together.
 MOST = 16
 AGAIN = "run the same command again, which looks at IAM and completes or removes what is unfinished"
@@ -58,7 +60,7 @@ class PostgresqlDatabase:
         self._address, self._end = address, end
         self._guard, self._connecting, self._taking = threading.Lock(), threading.Lock(), threading.Lock()
         self._sessions: dict[threading.Thread, Session] = {}
-        # The sessions that hold the lock of each run, and when a session last acknowledged a row of a run.
+        # The sessions that hold the lock of each run, and when each session sent the last acknowledged row of a run.
         self._held: dict[str, set[Session]] = {}
         self._process = str(uuid.uuid4())
         self._proved: dict[Session, float] = {}
@@ -150,9 +152,11 @@ class PostgresqlDatabase:
         with self._using(session):
             if run:
                 self._enter(session, run)
+            sent = time.clock_gettime(CLOCK)
             session.run(_statements(changes))
         if run:
-            self._proved[session] = time.monotonic()
+            # Not the time of the acknowledgment: the process may be frozen after it, and then another one has the run.
+            self._proved[session] = sent
 
     def _enter(self, session: Session, run: str) -> None:
         """Let `session` share a run's lock with the session of this process that already holds the lock.
@@ -241,10 +245,10 @@ class PostgresqlDatabase:
     def check(self) -> None:
         """End the process if the session of this thread is lost, because its run locks are then lost too.
 
-        The server is not asked if it has acknowledged a row of a run in the last FRESH seconds.
+        The server is not asked if it has acknowledged a row of a run that was sent in the last FRESH seconds.
         """
         session = self._session()
-        if not self._held or time.monotonic() - self._proved.pop(session, 0.0) < FRESH:
+        if not self._held or time.clock_gettime(CLOCK) - self._proved.pop(session, -FRESH) < FRESH:
             return
         with self._using(session):
             session.run([("select 1", ())])
