@@ -37,7 +37,7 @@ ALLOWED = frozenset(
         *("--port", "--publish", "--rate", "--require", "--results", "--seed-encoding", "--serial", "--set"),
         *("--since", "--snapshot", "--state", "--tag", "--timeout", "--touch-delay", "--two", "--u2f", "--user"),
         *("--user-paths", "--users", "--variant", "--verdict", "--wait", "--watch", "--without-mfa", "--workers"),
-        *("--admin", "--ask-iam", "--maker", "--no-browser", "--output-dir"),
+        *("--admin", "--ask-iam", "--maker", "--no-browser", "--output-dir", "--paper"),
     )
 )
 # Options without a variable, grouped by the reason. A test reports an option that is not in any of these lists.
@@ -46,6 +46,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--identity", "--passphrase", "--passphrase-fd", "--password-stdin", "--pin-stdin", "--unlock-stdin"),
         *("--unlock-fd", "--codes-stdin", "--codes", "--seeds", "--readings", "--backup", "--image", "--out"),
         *("--qr-file", "--show-secret", "--generate", "--resume", "--to", "--from", "--sheet"),
+        *("--letters", "--letter", "--protocol"),
     ),
     "they decide who can decrypt a backup; use the configuration file instead": (
         *("--recipient", "--recipients-file", "--custodian", "--threshold", "--github", "--base-url"),

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from qrcode.image.pil import PilImage
 
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.otp import KeyUri, Png, Symbol
+from mfa_kit.core.otp import KeyUri, Png, Secret, Symbol
 from mfa_kit.qr_codes.decoding import read as read  # noqa: PLC0414 - exported for modules that read symbols
 
 BORDER = 4
@@ -36,9 +36,20 @@ WHOLE_VERSION, SCREEN_BORDER = 5, 2
 HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
 
 
-def modules(uri: KeyUri) -> list[list[bool]]:
-    """Return the rows of the QR symbol of a key URI, with its quiet zone. True is dark."""
+def modules(uri: Secret[str]) -> list[list[bool]]:
+    """Return the rows of the QR symbol of a key URI or another text, with its quiet zone. True is dark."""
     return _symbol(uri, correction=qrcode.ERROR_CORRECT_M, segment=SEGMENT).get_matrix()
+
+
+def text_modules(text: Secret[str]) -> list[list[bool]]:
+    """Return the rows of the QR symbol of a text, with its quiet zone. True is dark.
+
+    Raise IntegrityFault if a decoder does not read the text back from it.
+    """
+    rows = modules(text)
+    if read(Png(_png(_drawn(rows)))) != KeyUri(text.reveal()):
+        raise IntegrityFault("the QR code that was drawn cannot be read correctly", "report this")
+    return rows
 
 
 def screen_modules(uri: KeyUri) -> list[list[bool]]:
@@ -53,7 +64,7 @@ def screen_modules(uri: KeyUri) -> list[list[bool]]:
     return smallest.get_matrix()
 
 
-def _symbol(uri: KeyUri, *, correction: int, segment: int) -> qrcode.QRCode[PilImage]:
+def _symbol(uri: Secret[str], *, correction: int, segment: int) -> qrcode.QRCode[PilImage]:
     """Return the smallest symbol that the URI fits into. The library draws it when its matrix is first read."""
     symbol = qrcode.QRCode(error_correction=correction, border=BORDER, mask_pattern=MASK, image_factory=PilImage)
     symbol.add_data(uri.reveal(), optimize=segment)

@@ -88,12 +88,53 @@ class SealedPin:
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
         """Return a new PIN, after it was encrypted into the file together with the name of the key."""
         pin = self._random_digits(max(DIGITS, shortest))
-        key = f"{info.plugged.product or 'security key'}, {info.plugged.serial or 'no serial'}"
-        self._seal(self._out, Secret(f"{pin.reveal()}\nPIN of {key}, {iso_time(self._now())}\n"))
+        self._seal(self._out, Secret(f"{pin.reveal()}\nPIN of {_described(info)}, {iso_time(self._now())}\n"))
         self._progress.note(
             f"the new PIN is encrypted in {self._out}; it is valid once mfa-kit reports that the key has it"
         )
         return Pin(pin.reveal())
+
+
+class PrintedPin:
+    """A source of new PINs: generates a PIN, and writes it to a letter.
+
+    `check` checks the file and asks for a confirmation. `write` writes the letter, and gets a description of the key.
+    """
+
+    def __init__(
+        self,
+        random_digits: RandomDigits,
+        out: Path,
+        *,
+        check: Callable[[], None],
+        write: Callable[[str, Secret[str]], None],
+        progress: Progress,
+    ) -> None:
+        self._random_digits, self._out, self._progress = random_digits, out, progress
+        self._check, self._write = check, write
+
+    @property
+    def kept(self) -> str:
+        """What happened to the PIN, as the end of a sentence: `is in the letter FILE`."""
+        return f"is in the letter {self._out}"
+
+    def check(self) -> None:
+        """Raise UsageFault or IntegrityFault if the file cannot be written, and Declined without a confirmation."""
+        self._check()
+
+    def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
+        """Return a new PIN, after it was written to the letter together with the name of the key."""
+        pin = self._random_digits(max(DIGITS, shortest))
+        self._write(_described(info), pin)
+        self._progress.alert(
+            f"{self._out} contains the new PIN unencrypted: print it, and delete the file; "
+            "the PIN is valid once mfa-kit reports that the key has it"
+        )
+        return Pin(pin.reveal())
+
+
+def _described(info: KeyInfo) -> str:
+    return f"{info.plugged.product or 'security key'}, {info.plugged.serial or 'no serial'}"
 
 
 def _page(pin: Secret[str]) -> Secret[str]:

@@ -26,13 +26,13 @@ from mfa_kit.enrollment.phone import SECRET
 from mfa_kit.wiring.backup_opening import backup_reader, open_opener_with
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new, write_new_file
+from mfa_kit.wiring.glass_letters import NO_LETTERS, WriteLetters
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.plugins import open_plugins
 from mfa_kit.wiring.qr_code import draw
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden, home
-from mfa_kit.wiring.vault import read_recipients
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.plugins import Identity
@@ -62,21 +62,6 @@ class OpenGlass:
 def base() -> Path:
     """Return the folder in which new folders of break-glass files are made."""
     return home() / "break-glass"
-
-
-def group_of(threshold: int, custodians: Sequence[str]) -> Group:
-    """Return the group of custodians of a command line. Each custodian is given as `NAME=PUBLIC KEY`.
-
-    Raise UsageFault for a custodian without a key, an invalid key, or a group that cannot be.
-    """
-    return Group(threshold, tuple(map(_custodian, custodians)))
-
-
-def _custodian(text: str) -> Custodian:
-    name, _, key = text.partition("=")
-    if not key:
-        raise UsageFault(f"the custodian {name} has no public key", f"give one: --custodian {name or 'NAME'}=age1…")
-    return Custodian(name, read_recipients([key], given=f"for the custodian {name},")[0].text)
 
 
 def find_glass(settings: Settings, folder: Path | None) -> Glass:
@@ -125,14 +110,14 @@ def plan(group: Group) -> Mapping[CustodianSet, int]:
     return {each: len(files[each.file]) for each in group.sets()}
 
 
-def create(settings: Settings, group: Group, folder: Path | None) -> Glass:
-    """Make a break-glass identity, and write its folder, by default a new one in `base()`.
+def create(settings: Settings, group: Group, folder: Path | None, letters: WriteLetters = NO_LETTERS) -> Glass:
+    """Make a break-glass identity, and write its folder, by default a new one in `base()`, and `letters` before it.
 
     The ledger has the custodians before the folder exists. Raise UsageFault for a public key that cannot be used, and
     IntegrityFault if the folder exists or cannot be written.
     """
     harden()
-    return write_glass(settings, folder or new_folder(base()), group, GlassIdentity.new())
+    return write_glass(settings, folder or new_folder(base()), group, GlassIdentity.new(), letters=letters)
 
 
 def new_folder(parent: Path) -> Path:
@@ -149,14 +134,19 @@ def write_glass(
     *,
     former: Sequence[Custodian] = (),
     replaces: str | None = None,
+    letters: WriteLetters = NO_LETTERS,
 ) -> Glass:
-    """Record the custodians of an identity, then write its folder. The other arguments are those of Manifest."""
+    """Record the custodians of an identity, then write the letters of new custodians, and then its folder.
+
+    The other arguments are those of Manifest.
+    """
     manifest = Manifest(
         recipient=identity.recipient, made=int(time.time()), group=group, former=tuple(former), replaces=replaces
     )
     files = identity.files(manifest, open_plugins(settings.interaction))
     record(settings, manifest, GlassAction.SEALED, group.names)
-    write_folder(folder.absolute(), files)
+    with letters(manifest, folder.absolute()):
+        write_folder(folder.absolute(), files)
     return Glass(folder.absolute(), manifest)
 
 

@@ -26,6 +26,7 @@ from mfa_kit.core.places import Place
 from mfa_kit.wiring.backup_opening import backup_reader, open_opener_with
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.break_glass import Glass, OpenGlass, meet, new_folder, record, write_glass
+from mfa_kit.wiring.glass_letters import NO_LETTERS, WriteLetters
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.read_ahead import ReadAhead
 from mfa_kit.wiring.rekey import reencrypt
@@ -110,7 +111,9 @@ def state(settings: Settings, manifest: Manifest, folder: Place | None) -> State
     )
 
 
-def reseal(settings: Settings, glass: Glass, opened: OpenGlass, group: Group) -> Glass:
+def reseal(
+    settings: Settings, glass: Glass, opened: OpenGlass, group: Group, letters: WriteLetters = NO_LETTERS
+) -> Glass:
     """Write the same identity for another group of custodians, to a new folder beside the old one.
 
     Raise UsageFault if a rotation is not finished, because the new group could not finish it.
@@ -123,6 +126,7 @@ def reseal(settings: Settings, glass: Glass, opened: OpenGlass, group: Group) ->
         group,
         opened.identity,
         former=former_custodians(glass.manifest, group),
+        letters=letters,
     )
 
 

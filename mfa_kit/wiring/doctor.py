@@ -27,6 +27,7 @@ EXTRAS = {
     "org": "yaml",
     "postgres": "psycopg",
     "page": "starlette",
+    "letters": "reportlab",
 }
 DEVICE_ACTIONS = ("CreateVirtualMFADevice", "DeleteVirtualMFADevice", "TagMFADevice", "ListMFADeviceTags")
 USER_ACTIONS = ("GetUser", "ListMFADevices", "EnableMFADevice", "DeactivateMFADevice", "ResyncMFADevice")

@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING
 from mfa_kit.adapters.files.sealed_text import seal_text
 from mfa_kit.core.errors import DeviceFault, MfaKitError, UsageFault
 from mfa_kit.core.otp import Secret
+from mfa_kit.core.timestamps import iso_time
+from mfa_kit.letters.contents import pin_letter
 from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Examined, SeenBefore
 from mfa_kit.security_keys.authenticator import KeyInfo, MetadataSource, Model, PluggedKey
 from mfa_kit.security_keys.box import KeyExaminer
 from mfa_kit.security_keys.key_policy import KeyPolicy, lacking, parse_policy
-from mfa_kit.security_keys.new_pin import GivenPin, SealedPin, ShownPin
+from mfa_kit.security_keys.new_pin import GivenPin, PrintedPin, SealedPin, ShownPin
 from mfa_kit.security_keys.pin import ask_pin
 from mfa_kit.security_keys.pin_entry import PipedPins, TypedPins
 from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource
 from mfa_kit.security_keys.replug import KeyReset
 from mfa_kit.security_keys.seen_keys import SeenKeys
 from mfa_kit.wiring.files import check_new, read_secret_line
+from mfa_kit.wiring.letters import LetterFile, confirm_secret
 from mfa_kit.wiring.plugins import open_plugins
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden, home
@@ -42,13 +45,15 @@ class NewPinOptions:
     """The options for a key's new PIN.
 
     `generate` means that mfa-kit generates the PIN. The PIN is encrypted to the recipients in `to` and in the files
-    `to_files`, and written to the file `out`. Without recipients and `out`, a generated PIN is shown once.
+    `to_files`, and written to the file `out`, or it is written unencrypted to `letter`. If none of them is given, a
+    generated PIN is shown once.
     """
 
     generate: bool
     to: Sequence[str]
     to_files: Sequence[Path]
     out: Path | None
+    letter: LetterFile | None = None
 
 
 class SecurityKeys:
@@ -238,6 +243,8 @@ class SecurityKeys:
                 "to encrypt a generated PIN, both recipients and a new file are required",
                 "use --generate with -r or -R and with -o FILE; without -r and -o the PIN is shown once",
             )
+        if options.letter:
+            return self._printed_pin(options, options.letter, sealed=sealed)
         if options.out:
             return SealedPin(
                 _random_digits,
@@ -248,6 +255,25 @@ class SecurityKeys:
                 progress=self._settings.progress,
             )
         return ShownPin(_random_digits, self._settings.interaction) if options.generate else GivenPin(pins)
+
+    def _printed_pin(self, options: NewPinOptions, letter: LetterFile, *, sealed: bool) -> PrintedPin:
+        if sealed or not options.generate:
+            raise UsageFault(
+                "only a generated PIN can be on a letter, and it is not encrypted there",
+                "use --generate with --letter FILE, and neither -r nor -o",
+            )
+
+        def check() -> None:
+            letter.check()
+            confirm_secret(f"{letter.path} will contain the new PIN of the key", self._settings.interaction)
+
+        return PrintedPin(
+            _random_digits,
+            letter.path,
+            check=check,
+            write=lambda key, pin: letter.write(pin_letter(key, pin, made=iso_time(time.time())[:10])),
+            progress=self._settings.progress,
+        )
 
 
 def _random_digits(count: int) -> Secret[str]:

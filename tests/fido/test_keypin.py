@@ -25,6 +25,7 @@ from mfa_kit.security_keys.pin_entry import PipedPins
 from mfa_kit.security_keys.replug import KeyReset
 from tests.conftest import Result, bare
 from tests.fido.conftest import Bus, Desk, Port
+from tests.letters.judges import text_of
 
 PIN, NEW = "pin-5839-canary", "new-7712-canary"
 
@@ -275,6 +276,27 @@ def test_a_generated_pin_is_not_shown_without_a_terminal(bus: Bus, key: Simulate
     bus.plug(key)
     done = desk.run("key", "pin", "set", "--generate")
     assert (done.code, key.client_pin.hash) == (8, None)
+
+
+@pytest.mark.parametrize(
+    "options", [("--letter", "x"), ("--generate", "--letter", "x", "-r", "R", "-o", "y"), ("--letter", "x", "-o", "y")]
+)
+def test_only_a_generated_pin_is_on_a_letter(
+    bus: Bus, key: SimulatedKey, desk: Desk, recipient: str, options: tuple[str, ...]
+) -> None:
+    """It is not encrypted there, so recipients would be misunderstood."""
+    bus.plug(key)
+    done = desk.run("key", "pin", "set", *(recipient if each == "R" else each for each in options))
+    assert (done.code, key.client_pin.hash, Path("x").exists()) == (2, None, False)
+
+
+def test_a_letter_with_a_pin_is_confirmed_at_a_terminal(
+    bus: Bus, key: SimulatedKey, desk: Desk, tmp_path: Path
+) -> None:
+    """A test has no terminal, and --yes does not confirm it."""
+    bus.plug(key)
+    done = desk.run("key", "pin", "set", "--generate", "--letter", tmp_path / "pin.pdf", "--yes")
+    assert (done.code, key.client_pin.hash, (tmp_path / "pin.pdf").exists()) == (8, None, False)
 
 
 def test_a_raised_minimum_length_forces_a_change_of_a_short_pin(
@@ -570,6 +592,30 @@ def test_a_generated_pin_is_shown_once_on_the_alternate_screen(
     assert has(key_at_process, pin)
     assert seen.getvalue().count(pin) == 1
     assert pin not in seen.getvalue().partition("\x1b[?1049l")[2]
+
+
+@pytest.mark.slow
+def test_a_generated_pin_is_on_a_letter(
+    at_terminal: Callable[..., "tuple[pexpect.spawn[str], io.StringIO]"], key_at_process: SimulatedKey, tmp_path: Path
+) -> None:
+    """It is nowhere on the terminal. The letter is written before the key gets the PIN, with mode 0600."""
+    key_at_process.client_pin = ClientPin()
+    file = tmp_path / "pin.pdf"
+    session, seen = at_terminal("key", "pin", "set", "--generate", "--letter", str(file), "--paper", "letter")
+    session.expect("will contain the new PIN of the key")
+    session.expect("type yes to continue: ")
+    assert (file.exists(), key_at_process.client_pin.hash) == (False, None)
+    time.sleep(0.2)
+    session.sendline("yes")
+    session.expect("outcome +set")
+    session.expect(pexpect.EOF)
+    session.wait()
+    session.close()
+    [groups] = re.findall(r"^ *(\d{4} \d{4}) +[0-9a-f]{4}$", text_of(file), re.MULTILINE)
+    pin = groups.replace(" ", "")
+    assert has(key_at_process, pin)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert not {pin, groups} & {each for each in (pin, groups) if each in seen.getvalue()}
 
 
 @pytest.mark.slow

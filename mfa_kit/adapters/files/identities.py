@@ -157,11 +157,16 @@ def split_by_recipients(
 
 
 class NewIdentity:
-    """A new X25519 identity. This object returns the private key only in encrypted form."""
+    """A new X25519 identity. Only a letter gets the private key unencrypted."""
 
     def __init__(self) -> None:
         self._identity = Secret(pyrage.x25519.Identity.generate())
         self.recipient = str(self._identity.reveal().to_public())
+
+    @property
+    def text(self) -> Secret[str]:
+        """The private key as one line, AGE-SECRET-KEY-1 and so on."""
+        return Secret(str(self._identity.reveal()))
 
     def encrypted(self, passphrase: Secret[str]) -> bytes:
         """Return the content of an encrypted identity file, in the format of `age-keygen | age -p`."""

@@ -4,7 +4,17 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli.break_glass.glass_options import CUSTODIAN, GLASS_DIR, PRESENT, THRESHOLD, glass_row, print_plan
+from mfa_kit.cli.break_glass.glass_options import (
+    CUSTODIAN,
+    GLASS_DIR,
+    LETTERS,
+    PRESENT,
+    THRESHOLD,
+    glass_row,
+    new_group,
+    print_plan,
+)
+from mfa_kit.cli.letter_options import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.wiring import break_glass as wiring
@@ -17,12 +27,16 @@ from mfa_kit.wiring.settings import Settings
 @THRESHOLD
 @CUSTODIAN
 @GLASS_DIR
+@LETTERS
+@PAPER
 def custodians(
     *,
     keys: tuple[Path, ...],
     threshold: int,
     custodians: tuple[str, ...],
     folder: Path | None,
+    letters: Path | None,
+    paper: str,
     settings: Settings,
     output: Output,
 ) -> None:
@@ -31,12 +45,13 @@ def custodians(
     The files of the old folder still open the identity, so rotate it if a custodian is no longer trusted.
     """
     glass = wiring.find_glass(settings, folder)
-    group = wiring.group_of(threshold, custodians)
+    chosen = new_group(threshold, custodians, letters, paper)
     if settings.dry_run:
-        print_plan(group, output)
+        print_plan(chosen.group, output)
         return
+    write = chosen.check(settings)
     opened = wiring.meet(glass, keys, settings.interaction)
-    written = upkeep.reseal(settings, glass, opened, group)
+    written = upkeep.reseal(settings, glass, opened, chosen.group, write)
     settings.progress.alert(
         f"{glass.manifest.group.threshold} of the earlier custodians can still open the identity with any copy of "
         f"{glass.folder}; destroy the copies, or replace the identity: mfa-kit break-glass rotate"

@@ -1,5 +1,6 @@
 """`mfa-kit break-glass drill`: practice a meeting, and test that the identity opens every backup."""
 
+import time
 from functools import partial
 from pathlib import Path
 
@@ -8,12 +9,18 @@ import click
 from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.break_glass.glass_options import GLASS_DIR, PRESENT
+from mfa_kit.cli.letter_options import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.places import Place
+from mfa_kit.core.timestamps import iso_time
+from mfa_kit.letters.contents import DrillFacts, drill_protocol
+from mfa_kit.letters.sheet import Paper
 from mfa_kit.wiring import break_glass as wiring
 from mfa_kit.wiring import break_glass_upkeep as upkeep
+from mfa_kit.wiring.glass_letters import facts_of
+from mfa_kit.wiring.letters import LetterFile
 from mfa_kit.wiring.settings import Settings
 
 
@@ -26,12 +33,21 @@ from mfa_kit.wiring.settings import Settings
     metavar="USER",
     help="Also compare the backups of this user, or of root, with their phone.",
 )
+@click.option(
+    "--protocol",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="New PDF file for the protocol of the drill, which the custodians sign. It has no secret.",
+)
+@PAPER
 @GLASS_DIR
 @BACKUP_DIR
 def drill(
     *,
     keys: tuple[Path, ...],
     users: tuple[str, ...],
+    protocol: Path | None,
+    paper: str,
     folder: Path | None,
     backup_dir: Place | None,
     settings: Settings,
@@ -52,6 +68,9 @@ def drill(
     if settings.dry_run:
         output.one("break-glass-drill", {"outcome": "planned", **row, "backups": len(known)})
         return 0
+    letter = LetterFile(path=protocol, paper=Paper(paper)) if protocol else None
+    if letter:
+        letter.check()
     opened = wiring.meet(glass, keys, settings.interaction)
     tested = upkeep.drill(
         settings,
@@ -63,6 +82,16 @@ def drill(
     )
     faults = [each.fault for each in tested if each.fault]
     passed = bool(tested) and not faults
+    if letter:
+        facts = DrillFacts(
+            held=iso_time(time.time()),
+            present=opened.names,
+            backups=len(tested),
+            opened=len(tested) - len(faults),
+            compared=users,
+            faults=faults,
+        )
+        letter.write(drill_protocol(facts, facts_of(glass.manifest)))
     output.one(
         "break-glass-drill",
         {

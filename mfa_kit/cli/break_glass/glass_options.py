@@ -7,7 +7,9 @@ import click
 from mfa_kit.break_glass.custodians import Group
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.letters.sheet import Paper
 from mfa_kit.wiring import break_glass as wiring
+from mfa_kit.wiring.glass_letters import LetterOptions, NewGroup, group_of
 
 GLASS_DIR = click.option(
     "--dir", "folder", type=Path, metavar="DIR", help="Folder of the break-glass files [default: the newest]."
@@ -29,9 +31,20 @@ CUSTODIAN = click.option(
     "custodians",
     multiple=True,
     required=True,
-    metavar="NAME=KEY",
+    metavar="NAME[=KEY]",
     help="A custodian, and their age or SSH public key. Repeat it for each one, in the order in which they decrypt.",
 )
+LETTERS = click.option(
+    "--letters",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Existing folder for PDF letters: each custodian without KEY gets a new private key, on a letter only.",
+)
+
+
+def new_group(threshold: int, custodians: tuple[str, ...], letters: Path | None, paper: str) -> NewGroup:
+    """Return the group that these options describe. Raise the errors of `group_of`."""
+    return group_of(threshold, custodians, LetterOptions(folder=letters, paper=Paper(paper)) if letters else None)
 
 
 def print_plan(group: Group, output: Output) -> None:

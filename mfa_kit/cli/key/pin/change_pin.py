@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli.key.pin.new_pin_options import new_pin_options
+from mfa_kit.cli.key.pin.new_pin_options import letter_file, new_pin_options
 from mfa_kit.cli.key.pin_row import pin_row
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
@@ -24,12 +24,16 @@ def change_pin(
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
     out: Path | None,
+    letter: Path | None,
+    paper: str,
     settings: Settings,
     output: Output,
 ) -> None:
     """Change the PIN of a FIDO key."""
     keys = SecurityKeys(settings, pin_stdin=pin_stdin)
-    source = keys.new_pin(NewPinOptions(generate=generate, to=to, to_files=to_files, out=out))
+    source = keys.new_pin(
+        NewPinOptions(generate=generate, to=to, to_files=to_files, out=out, letter=letter_file(letter, paper))
+    )
     info = give_pin(
         keys, wanted, source, lambda key, new: pin.change_pin(key, keys.pins(), new), progress=settings.progress
     )

@@ -7,6 +7,9 @@ from typing import ParamSpec, TypeVar
 import click
 
 from mfa_kit.cli.key_options import WHICH_FIDO
+from mfa_kit.cli.letter_options import PAPER
+from mfa_kit.letters.sheet import Paper
+from mfa_kit.wiring.letters import LetterFile
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,6 +46,13 @@ OPTIONS = (
     click.option(
         "-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="New file for the encrypted PIN."
     ),
+    click.option(
+        "--letter",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="With --generate: new PDF file for a letter with the PIN, unencrypted.",
+    ),
+    PAPER,
 )
 
 
@@ -51,3 +61,8 @@ def new_pin_options(function: Callable[P, R]) -> Callable[P, R]:
     for decorate in reversed(OPTIONS):
         function = decorate(function)
     return function
+
+
+def letter_file(letter: Path | None, paper: str) -> LetterFile | None:
+    """Return the file for a letter, or None if no letter is wanted."""
+    return LetterFile(path=letter, paper=Paper(paper)) if letter else None

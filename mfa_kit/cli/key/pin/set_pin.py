@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli.key.pin.new_pin_options import new_pin_options
+from mfa_kit.cli.key.pin.new_pin_options import letter_file, new_pin_options
 from mfa_kit.cli.key.pin_row import pin_row
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
@@ -24,11 +24,15 @@ def set_pin(
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
     out: Path | None,
+    letter: Path | None,
+    paper: str,
     settings: Settings,
     output: Output,
 ) -> None:
     """Set a PIN on a FIDO key that has none."""
     keys = SecurityKeys(settings, pin_stdin=pin_stdin)
-    source = keys.new_pin(NewPinOptions(generate=generate, to=to, to_files=to_files, out=out))
+    source = keys.new_pin(
+        NewPinOptions(generate=generate, to=to, to_files=to_files, out=out, letter=letter_file(letter, paper))
+    )
     info = give_pin(keys, wanted, source, pin.set_pin, progress=settings.progress)
     output.one("key-pin", pin_row("set", info))

@@ -1,0 +1,257 @@
+"""Draws a letter as a PDF with ReportLab. The PDF exists in memory only; this module writes no file.
+
+Text is selectable, so that pdftotext and screen readers read it, and the fonts are embedded.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reportlab.lib.pagesizes import A4, LETTER
+from reportlab.lib.units import mm
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.ttfonts import TTFont
+from reportlab.pdfgen.canvas import Canvas
+
+from mfa_kit.adapters.printing.text_lines import Line, break_lines
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.letter import LetterSection
+from mfa_kit.core.otp import Secret
+from mfa_kit.letters.sheet import Paper, PrintedSecret, Sheet, grouped_lines
+from mfa_kit.qr_codes.symbol import text_modules
+
+SIZES = {Paper.A4: A4, Paper.LETTER: LETTER}
+PLAIN, BOLD, FIXED = "DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono"
+# Where Debian, Fedora and Arch Linux have the fonts.
+FOLDERS = (
+    *(
+        "/usr/share/fonts/truetype/dejavu",
+        "/usr/share/fonts/dejavu-sans-fonts",
+        "/usr/share/fonts/dejavu-sans-mono-fonts",
+    ),
+    *("/usr/share/fonts/TTF", "/usr/share/fonts/dejavu"),
+)
+MARGIN, INDENT, LABEL = 20 * mm, 8 * mm, 42 * mm
+TEXT, SMALL, TITLE, SECTION, SECRET = 10.0, 8.5, 16.0, 12.0, 13.0
+LEADING = 1.4
+# A scanner at 150 dpi gets six pixels for each module of the QR code of an age identity.
+SYMBOL = 45 * mm
+SIGNATURE = 16 * mm
+
+# Draws something on a page, at coordinates that are fixed already.
+Mark = Callable[[Canvas], None]
+
+
+def load_fonts(folders: Sequence[str] = FOLDERS) -> None:
+    """Make the fonts known to ReportLab. Raise UsageFault if this computer does not have them."""
+    for name in (PLAIN, BOLD, FIXED):
+        files = (Path(folder) / f"{name}.ttf" for folder in folders)
+        file = next((each for each in files if each.is_file()), None)
+        if file is None:
+            raise UsageFault(
+                f"letters need the font {name}, which is not installed",
+                "install the DejaVu fonts, such as Debian's package fonts-dejavu-core",
+            )
+        pdfmetrics.registerFont(TTFont(name, str(file)))
+
+
+def draw_pdf(sheet: Sheet, paper: Paper) -> Secret[bytes]:
+    """Return the PDF of a letter. Raise UsageFault if the fonts are missing."""
+    load_fonts()
+    pages = _Pages(*SIZES[paper])
+    _lay_out(sheet, pages)
+    out = io.BytesIO()
+    canvas = Canvas(out, pagesize=SIZES[paper])
+    canvas.setTitle(sheet.letter.title)
+    canvas.setCreator("mfa-kit")
+    canvas.setProducer("mfa-kit")
+    for number, marks in enumerate(pages.pages, 1):
+        for mark in marks:
+            mark(canvas)
+        canvas.setFont(PLAIN, SMALL)
+        canvas.drawRightString(pages.width - MARGIN, MARGIN / 2, f"page {number} of {len(pages.pages)}")
+        canvas.showPage()
+    canvas.save()
+    return Secret(out.getvalue())
+
+
+@dataclass(slots=True)
+class _Pages:
+    """Pages in the making. `down` is the distance of the next line from the lower edge of the page, in points."""
+
+    width: float
+    height: float
+    pages: list[list[Mark]] = field(default_factory=lambda: [[]])
+    down: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.down = self.height - MARGIN
+
+    def need(self, height: float) -> None:
+        """Begin a new page if this one has not so much room."""
+        if self.down - height < MARGIN and self.pages[-1]:
+            self.pages.append([])
+            self.down = self.height - MARGIN
+
+    def mark(self, mark: Mark) -> None:
+        """Add a mark to the present page."""
+        self.pages[-1].append(mark)
+
+    def skip(self, height: float) -> None:
+        """Leave some room."""
+        self.down -= height
+
+    def text(
+        self, text: str, *, font: str = PLAIN, size: float = TEXT, left: float = 0.0, right: float = 0.0, end: str = ""
+    ) -> None:
+        """Add a text below the last one, between distances from the left and the right margin.
+
+        If it runs from right to left, its lines end at the right.
+        """
+        for line in self.lines(text, font=font, size=size, left=left, right=right, end=end):
+            self.need(size * LEADING)
+            self.down -= size * LEADING
+            at = self.width - MARGIN - right if line.backward else MARGIN + left
+            self.mark(_line(line, at=at, down=self.down, font=font, size=size))
+
+    def lines(
+        self, text: str, *, font: str = PLAIN, size: float = TEXT, left: float = 0.0, right: float = 0.0, end: str = ""
+    ) -> list[Line]:
+        """Return the lines of a text between two distances from the margins."""
+
+        def measure(line: str) -> float:
+            return float(pdfmetrics.stringWidth(line, font, size))
+
+        return break_lines(text, width=self.width - 2 * MARGIN - left - right, measure=measure, end=end)
+
+
+def _line(line: Line, *, at: float, down: float, font: str, size: float) -> Mark:
+    """Return a mark: a line that begins at the distance `at` from the left edge, or ends there if it runs backward."""
+
+    def draw(canvas: Canvas) -> None:
+        canvas.setFont(font, size)
+        (canvas.drawRightString if line.backward else canvas.drawString)(at, down, line.text)
+
+    return draw
+
+
+def _lay_out(sheet: Sheet, pages: _Pages) -> None:
+    letter = sheet.letter
+    pages.text(letter.title, font=BOLD, size=TITLE)
+    for paragraph in letter.paragraphs:
+        pages.skip(TEXT / 2)
+        pages.text(paragraph)
+    pages.skip(TEXT / 2)
+    for label, value in letter.facts:
+        _fact(label, value, pages)
+    if sheet.secret:
+        _secret(sheet.secret, pages)
+    for section in letter.sections:
+        _section(section, pages)
+    for signer in sheet.signers:
+        _signature(signer, pages)
+
+
+def _fact(label: str, value: str, pages: _Pages) -> None:
+    """Add a label, and its value in a second column. The lines of the label and the value are side by side.
+
+    A value without spaces, such as a public key, gets smaller letters if it then fits into one line.
+    """
+    labels = pages.lines(label, font=BOLD, right=pages.width - 2 * MARGIN - LABEL + INDENT / 2)
+    values, size = pages.lines(value, left=LABEL), TEXT
+    if len(values) > 1 and " " not in value and len(pages.lines(value, left=LABEL, size=SMALL)) == 1:
+        values, size = pages.lines(value, left=LABEL, size=SMALL), SMALL
+    for number in range(max(len(labels), len(values))):
+        pages.need(TEXT * LEADING)
+        pages.down -= TEXT * LEADING
+        for lines, left, font, points in ((labels, 0.0, BOLD, TEXT), (values, LABEL, PLAIN, size)):
+            if number < len(lines):
+                line = Line(lines[number].text)
+                pages.mark(_line(line, at=MARGIN + left, down=pages.down, font=font, size=points))
+    pages.skip(TEXT * 0.3)
+
+
+def _section(section: LetterSection, pages: _Pages) -> None:
+    pages.need(SECTION * LEADING * 4)  # no title alone at the end of a page
+    pages.skip(SECTION)
+    pages.text(section.title, font=BOLD, size=SECTION)
+    for paragraph in section.paragraphs:
+        pages.skip(TEXT / 3)
+        pages.text(paragraph)
+    for number, step in enumerate(section.steps, 1):
+        pages.skip(TEXT / 3)
+        pages.need(TEXT * LEADING * (2 if step.commands else 1))
+        pages.mark(_line(Line(f"{number}."), at=MARGIN, down=pages.down - TEXT * LEADING, font=PLAIN, size=TEXT))
+        pages.text(step.text, left=INDENT)
+        for command in step.commands:
+            pages.text(command, font=FIXED, size=SMALL, left=INDENT, end=" \\")
+
+
+def _secret(secret: PrintedSecret, pages: _Pages) -> None:
+    """Add a secret in a frame: its QR code at the left, and its groups and check words beside it."""
+    lines = grouped_lines(secret.text)
+    height = max(SYMBOL if secret.scanned else 0.0, SECRET * LEADING * (len(lines.reveal()) + 1.5)) + INDENT
+    pages.need(height + TEXT * 3)
+    pages.skip(TEXT)
+    pages.text(secret.label, font=BOLD)
+    pages.skip(TEXT / 2)
+    top, width = pages.down, pages.width - 2 * MARGIN
+    pages.mark(lambda canvas: canvas.rect(MARGIN, top - height, width, height))
+    left = MARGIN + INDENT / 2
+    if secret.scanned:
+        pages.mark(_symbol(secret.text, left=left, top=top - INDENT / 2))
+        left += SYMBOL + INDENT
+    pages.mark(_groups(lines, left=left, top=top - INDENT / 2))
+    pages.down = top - height
+
+
+def _groups(lines: Secret[list[tuple[str, str]]], *, left: float, top: float) -> Mark:
+    """Return a mark: the groups of a secret, with the check word of each line in a second column."""
+
+    def draw(canvas: Canvas) -> None:
+        column = left + max(pdfmetrics.stringWidth(groups, FIXED, SECRET) for groups, _ in lines.reveal()) + INDENT
+        canvas.setFont(PLAIN, SMALL)
+        canvas.drawString(column, top - SECRET, "check word")
+        canvas.setFont(FIXED, SECRET)
+        for number, (groups, check) in enumerate(lines.reveal(), 2):
+            canvas.drawString(left, top - SECRET * LEADING * number, groups)
+            canvas.drawString(column, top - SECRET * LEADING * number, check)
+
+    return draw
+
+
+def _symbol(text: Secret[str], *, left: float, top: float) -> Mark:
+    """Return a mark: the QR code of a text, with its quiet zone. Modules next to each other are one rectangle."""
+
+    def draw(canvas: Canvas) -> None:
+        rows = text_modules(text)
+        module = SYMBOL / len(rows)
+        for down, row in enumerate(rows, 1):
+            for start, length in _runs(row):
+                canvas.rect(left + start * module, top - down * module, length * module, module, stroke=0, fill=1)
+
+    return draw
+
+
+def _runs(row: Sequence[bool]) -> Iterator[tuple[int, int]]:
+    """Yield the start and the length of each run of dark modules."""
+    start = None
+    for at, dark in enumerate([*row, False]):
+        if dark and start is None:
+            start = at
+        elif not dark and start is not None:
+            yield start, at - start
+            start = None
+
+
+def _signature(signer: str, pages: _Pages) -> None:
+    """Add a line to sign on, with a name below it and a shorter line for the date."""
+    pages.need(SIGNATURE)
+    pages.skip(SIGNATURE - TEXT * LEADING)
+    down, half = pages.down, (pages.width - 2 * MARGIN) * 0.6
+    pages.mark(lambda canvas: canvas.line(MARGIN, down, MARGIN + half, down))
+    pages.mark(lambda canvas: canvas.line(MARGIN + half + INDENT, down, pages.width - MARGIN, down))
+    date = _line(Line("date"), at=MARGIN + half + INDENT, down=down - TEXT * LEADING, font=PLAIN, size=SMALL)
+    pages.mark(date)
+    pages.text(signer, size=SMALL, right=pages.width - 2 * MARGIN - half)

@@ -1,0 +1,77 @@
+"""Breaks text into lines of a certain width, and orders the characters of each line as they are printed.
+
+Arabic and Hebrew run from right to left (Unicode Standard Annex 9), and Arabic letters change their form with their
+neighbors. A PDF has glyphs in their order on the paper, so both are done before a line is drawn.
+"""
+
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from arabic_reshaper import ArabicReshaper
+from bidi import get_display
+
+from mfa_kit.core.text import one_line
+
+# They separate or join the letters of some names. All other control characters are shown as escapes.
+JOINERS = "\u200c\u200d"
+# The font has no glyph for this ligature, which is never required.
+RESHAPER = ArabicReshaper({"ARABIC LIGATURE ALLAH": False})
+RIGHT_TO_LEFT = {"R", "AL"}
+
+
+class Line(NamedTuple):
+    """A line as it is printed, from left to right. `backward` says whether its text runs from right to left."""
+
+    text: str
+    backward: bool = False
+
+
+def break_lines(text: str, *, width: float, measure: Callable[[str], float], end: str = "") -> list[Line]:
+    """Return the lines of a text, at least one. `measure` returns the width of a printed line.
+
+    A word that is wider than a line is broken anywhere. All lines but the last one end with `end`.
+    """
+    clean = "".join(char if char in JOINERS else one_line(char) for char in text)
+    backward = _runs_backward(clean)
+
+    def shown(logical: str) -> str:
+        return _in_printed_order(logical, backward=backward)
+
+    def fits(logical: str) -> bool:
+        return measure(shown(logical + end)) <= width
+
+    lines = list(_broken(clean.split(" "), fits))
+    return [Line(shown(each + (end if at < len(lines) else "")), backward) for at, each in enumerate(lines, 1)]
+
+
+def _broken(words: list[str], fits: Callable[[str], bool]) -> Iterator[str]:
+    line = ""
+    for number, word in enumerate(words):
+        longer = f"{line} {word}" if number else word
+        if fits(longer):
+            line = longer
+            continue
+        if line:
+            yield line
+        line = word
+        while not fits(line):
+            at = next((size for size in range(len(line) - 1, 1, -1) if fits(line[:size])), 1)
+            if at >= len(line):
+                break
+            yield line[:at]
+            line = line[at:]
+    yield line
+
+
+def _runs_backward(text: str) -> bool:
+    """Return whether the first letter with a direction belongs to a script that runs from right to left."""
+    directions = (unicodedata.bidirectional(char) for char in text)
+    return next((each in RIGHT_TO_LEFT for each in directions if each in {"L", *RIGHT_TO_LEFT}), False)
+
+
+def _in_printed_order(text: str, *, backward: bool) -> str:
+    if text.isascii():
+        return text
+    shaped = get_display(RESHAPER.reshape(text), base_dir="R" if backward else "L")
+    return "".join(char for char in str(shaped) if char not in JOINERS)

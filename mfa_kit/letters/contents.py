@@ -1,0 +1,221 @@
+"""What the letters say: to a new custodian, to the holder of a security key, and to those who held a drill."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from shlex import quote
+
+from mfa_kit.core.letter import Letter, LetterSection, LetterStep
+from mfa_kit.core.otp import Secret
+from mfa_kit.core.text import count_of
+from mfa_kit.letters.sheet import GROUP, GROUPS, PrintedSecret, Sheet
+
+CHECK_COMMAND = (
+    f'fold -w {GROUP * GROUPS} {{}} | while read -r line; do printf %s "$line" | sha256sum | cut -c -4; done'
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCustodian:
+    """A custodian whose key was made for a letter. `identity` is the private key, and `key` the public key."""
+
+    name: str
+    key: str
+    identity: Secret[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlassFacts:
+    """What letters say about a break-glass identity: its recipient, its custodians, and how many of them are needed."""
+
+    recipient: str
+    threshold: int
+    custodians: tuple[str, ...]
+
+    @property
+    def needed(self) -> str:
+        """How many custodians are needed, and their names."""
+        return f"{self.threshold} of {len(self.custodians)}: {', '.join(self.custodians)}"
+
+
+def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -> Sheet:
+    """Return the letter with the identity of a new custodian. `made` is the date."""
+    file = f"/dev/shm/{custodian.name}.txt"  # noqa: S108 - the letter says that it is in memory
+    others = [name for name in glass.custodians if name != custodian.name][: max(0, glass.threshold - 1)]
+    order = [name for name in glass.custodians if name in {custodian.name, *others}]
+    dashed = "-".join(order)
+    first, *rest = [f"age -d -i {quote(name)}.txt" for name in order]
+    pipe = " | ".join([f"{first} {quote(f'set-NN-{dashed}.age')}", *rest])
+    return Sheet(
+        letter=Letter(
+            title=f"Break-glass key of {custodian.name}",
+            paragraphs=(
+                (
+                    "This letter is your private key as a custodian, and there is no other copy of it. Keep it in a "
+                    "sealed envelope, in a place that only you can open. Nobody may copy or photograph it."
+                ),
+                "Custodians open an encrypted backup together when phones are lost and no other way is left. "
+                f"For that, {count_of(glass.threshold, 'custodian')} must come together with their keys."
+                if glass.threshold > 1
+                else "A custodian opens an encrypted backup when phones are lost and no other way is left. "
+                "This key alone is enough for that.",
+            ),
+            facts=(
+                ("Custodian", custodian.name),
+                ("Your public key", custodian.key),
+                ("Opens backups of", glass.recipient),
+                ("Needed", glass.needed),
+                ("Made on", made),
+            ),
+            sections=(
+                LetterSection(
+                    title="Enter the key into a computer",
+                    paragraphs=(
+                        (
+                            "Do this only in a meeting of the custodians or in a drill. Use a computer that you trust, "
+                            "and a file in memory, as here, so that no disk keeps the key."
+                        ),
+                    ),
+                    steps=(
+                        LetterStep(
+                            text="Scan the QR code with a reader that keeps no history, or type the characters of the "
+                            "frame in one line, without spaces. Capital letters matter.",
+                            commands=("umask 077", f"cat > {quote(file)}"),
+                        ),
+                        LetterStep(
+                            text="Check it. This command prints your public key, as it is above:",
+                            commands=(f"age-keygen -y {quote(file)}",),
+                        ),
+                        LetterStep(
+                            text="If it prints an error, compare the check words. This command prints one for each "
+                            "line of the frame:",
+                            commands=(CHECK_COMMAND.format(quote(file)),),
+                        ),
+                        LetterStep(text="At the end of the meeting, remove the file.", commands=(f"rm {quote(file)}",)),
+                    ),
+                ),
+                LetterSection(
+                    title="Open a backup with mfa-kit",
+                    steps=(
+                        LetterStep(
+                            text="Each custodian names their file when mfa-kit asks for it, in any order.",
+                            commands=("mfa-kit break-glass open --backup BACKUP",),
+                        ),
+                    ),
+                ),
+                LetterSection(
+                    title="Open a backup without mfa-kit",
+                    paragraphs=(
+                        (
+                            "The folder of the break-glass files has a file for each set of custodians. The name of "
+                            "the file is the order in which they decrypt, for example:"
+                        ),
+                    ),
+                    steps=(
+                        LetterStep(
+                            text="The custodians of a set remove their layers, one after the other.",
+                            commands=(f"{pipe} > /dev/shm/identity.txt",),
+                        ),
+                        LetterStep(
+                            text="The result opens the backup, which is a picture with a QR code.",
+                            commands=("age -d -i /dev/shm/identity.txt BACKUP > /dev/shm/qr.png",),
+                        ),
+                        LetterStep(
+                            text="Remove both files after the picture was scanned.",
+                            commands=("rm /dev/shm/identity.txt /dev/shm/qr.png",),
+                        ),
+                    ),
+                ),
+                LetterSection(
+                    title="If this letter is lost, or someone else has read it",
+                    paragraphs=(
+                        (
+                            "Say so at once. The other custodians then replace the identity: mfa-kit break-glass "
+                            "rotate, after break-glass custodians with a new key for you."
+                        ),
+                    ),
+                ),
+            ),
+        ),
+        secret=PrintedSecret(label="Private key (age identity)", text=custodian.identity, scanned=True),
+    )
+
+
+def pin_letter(key: str, pin: Secret[str], *, made: str) -> Sheet:
+    """Return the letter with the PIN of a security key. `key` describes the key, and `made` is the date."""
+    return Sheet(
+        letter=Letter(
+            title="PIN of a security key",
+            paragraphs=(
+                (
+                    "Keep this letter apart from the key. After eight wrong PINs the key is blocked, and everything on "
+                    "it is lost."
+                ),
+            ),
+            facts=(("Security key", key), ("Set on", made)),
+            sections=(
+                LetterSection(
+                    title="What to do",
+                    steps=(
+                        LetterStep(text="Choose a PIN of your own.", commands=("mfa-kit key pin change",)),
+                        LetterStep(text="Destroy this letter."),
+                    ),
+                ),
+            ),
+        ),
+        secret=PrintedSecret(label="PIN", text=pin),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrillFacts:
+    """The result of a drill. `present` has the custodians who opened the identity, and `faults` what was wrong."""
+
+    held: str
+    present: tuple[str, ...]
+    backups: int
+    opened: int
+    compared: tuple[str, ...] = ()
+    faults: Sequence[str] = ()
+
+
+def drill_protocol(drill: DrillFacts, glass: GlassFacts) -> Sheet:
+    """Return the protocol of a drill, which the custodians sign. It contains no secret."""
+    faults = [LetterSection(title="What was wrong", steps=tuple(map(_step, drill.faults)))] if drill.faults else []
+    compared = [("Compared with phones", ", ".join(drill.compared))] if drill.compared else []
+    return Sheet(
+        letter=Letter(
+            title="Break-glass drill",
+            paragraphs=(
+                (
+                    "The custodians named here opened the break-glass identity together. It was in the memory of one "
+                    "computer only, and no secret was shown."
+                ),
+            ),
+            facts=(
+                ("Held on", drill.held),
+                ("Result", "failed" if drill.faults else "passed"),
+                ("Identity", glass.recipient),
+                ("Custodians", glass.needed),
+                ("Present", ", ".join(drill.present)),
+                ("Backups", f"{drill.opened} of {drill.backups} opened, each with the secret of a device"),
+                *compared,
+            ),
+            sections=(
+                *faults,
+                LetterSection(
+                    title="Signatures",
+                    paragraphs=(
+                        (
+                            "I presented my own key, and I removed all copies of it from this computer. The next "
+                            "drill is due within 180 days."
+                        ),
+                    ),
+                ),
+            ),
+        ),
+        signers=drill.present,
+    )
+
+
+def _step(text: str) -> LetterStep:
+    return LetterStep(text=text)

@@ -1,0 +1,55 @@
+"""A printed letter: the content of `core/letter.py`, and what only paper has, a secret and lines to sign.
+
+A value here says what is on the paper. Only `adapters/printing` knows where.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mfa_kit.core.letter import Letter
+from mfa_kit.core.otp import Secret
+
+# Characters in a group, and groups in a line. A check word is the start of the line's SHA-256 in hex.
+GROUP, GROUPS, CHECK = 4, 4, 4
+
+
+class Paper(StrEnum):
+    """A size of paper."""
+
+    A4 = "a4"
+    LETTER = "letter"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrintedSecret:
+    """A secret that is printed in groups of characters. With `scanned`, its QR code is printed too."""
+
+    label: str
+    text: Secret[str]
+    scanned: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """A letter to print, with a secret or without one. Each of `signers` gets a line to sign on."""
+
+    letter: Letter
+    secret: PrintedSecret | None = None
+    signers: tuple[str, ...] = ()
+
+
+def grouped_lines(text: Secret[str]) -> Secret[list[tuple[str, str]]]:
+    """Return the lines of a secret: each one in groups of characters, and its check word.
+
+    A check word is four hex digits, so a person who types the text finds the line with the mistake:
+    `printf %s LINE | sha256sum | cut -c-4`, where LINE has no spaces.
+    """
+    import hashlib  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
+
+    size = GROUP * GROUPS
+    lines = [text.reveal()[at : at + size] for at in range(0, len(text.reveal()), size)]
+    return Secret([(_grouped(line), hashlib.sha256(line.encode()).hexdigest()[:CHECK]) for line in lines])
+
+
+def _grouped(line: str) -> str:
+    return " ".join(line[at : at + GROUP] for at in range(0, len(line), GROUP))

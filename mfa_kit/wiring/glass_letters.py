@@ -1,0 +1,119 @@
+"""Makes keys for custodians who have none. Such a key is written to a letter, and nowhere else."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfa_kit.break_glass.custodians import Custodian, Group
+from mfa_kit.break_glass.manifest import Manifest
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.timestamps import iso_time
+from mfa_kit.letters.contents import GlassFacts, NewCustodian, custodian_letter
+from mfa_kit.letters.sheet import Paper
+from mfa_kit.wiring.letters import LetterFile, confirm_secret, need_letters
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.this_computer import harden
+from mfa_kit.wiring.vault import read_recipients
+
+# Writes the letters of a group before its folder, whose path is the second argument. If the folder is not written, the
+# letters are removed.
+WriteLetters = Callable[[Manifest, Path], AbstractContextManager[None]]
+NO_LETTERS: WriteLetters = lambda _manifest, _folder: nullcontext()  # noqa: E731 - all custodians have keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterOptions:
+    """The existing folder for the letters of new custodians, and their paper."""
+
+    folder: Path
+    paper: Paper
+
+    def file(self, name: str) -> LetterFile:
+        """Return the file for the letter of a custodian."""
+        return LetterFile(path=self.folder / f"break-glass-{name}.pdf", paper=self.paper)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewGroup:
+    """The group of a command line, and the custodians among them whose keys were made for letters."""
+
+    group: Group
+    new: tuple[NewCustodian, ...]
+    letters: LetterOptions | None
+
+    def check(self, settings: Settings) -> WriteLetters:
+        """Ask for a confirmation if letters will be written. Return the function that writes them.
+
+        Raise UsageFault or IntegrityFault if they cannot be written, and Declined without a terminal or confirmation.
+        """
+        if self.letters is None:
+            return NO_LETTERS
+        options, files = self.letters, [self.letters.file(each.name) for each in self.new]
+        need_letters()
+        for file in files:
+            file.check()
+        names = ", ".join(str(file.path) for file in files)
+        confirm_secret(f"{names}: a private key will be in each letter", settings.interaction)
+
+        @contextmanager
+        def write(manifest: Manifest, folder: Path) -> Iterator[None]:
+            written: list[Path] = []
+            try:
+                for each in self.new:
+                    file = options.file(each.name)
+                    file.write(custodian_letter(each, facts_of(manifest), made=iso_time(time.time())[:10]))
+                    written.append(file.path)
+                yield
+            except BaseException:
+                if not folder.exists():  # otherwise the identity is encrypted to these keys already
+                    for path in written:
+                        path.unlink(missing_ok=True)
+                raise
+
+        return write
+
+
+def facts_of(manifest: Manifest) -> GlassFacts:
+    """Return what letters say about an identity."""
+    group = manifest.group
+    return GlassFacts(recipient=manifest.recipient, threshold=group.threshold, custodians=group.names)
+
+
+def group_of(threshold: int, custodians: Sequence[str], letters: LetterOptions | None = None) -> NewGroup:
+    """Return the group of a command line. Each custodian is given as `NAME=PUBLIC KEY`, or as `NAME` with `letters`.
+
+    Raise UsageFault for a custodian without a key, if there is no letter for the key, for an invalid key, for letters
+    that no one needs, and for a group that cannot be.
+    """
+    new: list[NewCustodian] = []
+    found: list[Custodian] = []
+    for text in custodians:
+        name, sign, key = text.partition("=")
+        if not key and letters is not None and not sign:
+            new.append(_new_custodian(name))
+            key = new[-1].key
+        found.append(_custodian(name, key))
+    if letters is not None and not new:
+        raise UsageFault(
+            "every custodian has a public key, so there is no letter to write", "omit --letters, or the key of one"
+        )
+    return NewGroup(group=Group(threshold, tuple(found)), new=tuple(new), letters=letters)
+
+
+def _new_custodian(name: str) -> NewCustodian:
+    from mfa_kit.adapters.files.identities import NewIdentity
+
+    harden()
+    identity = NewIdentity()
+    return NewCustodian(name=name, key=identity.recipient, identity=identity.text)
+
+
+def _custodian(name: str, key: str) -> Custodian:
+    if not key:
+        raise UsageFault(
+            f"the custodian {name} has no public key",
+            f"give one: --custodian {name or 'NAME'}=age1…, or have one made on paper: --letters DIR",
+        )
+    return Custodian(name, read_recipients([key], given=f"for the custodian {name},")[0].text)

@@ -1,0 +1,50 @@
+"""Writes letters as PDF files. The libraries that draw them are the extra `letters`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.interaction import Interaction
+from mfa_kit.letters.sheet import Paper, Sheet
+from mfa_kit.wiring.files import check_new, write_new_file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterFile:
+    """A new PDF file for a letter, and its paper."""
+
+    path: Path
+    paper: Paper
+
+    def check(self) -> None:
+        """Raise UsageFault if letters cannot be drawn on this computer, and UsageFault or IntegrityFault for the path.
+
+        Call this before long work.
+        """
+        need_letters()
+        check_new(self.path)
+
+    def write(self, sheet: Sheet) -> None:
+        """Draw a letter, and write the file with mode 0600. Never overwrite a file. Raise the errors of `check`."""
+        from mfa_kit.adapters.printing.pdf import draw_pdf
+
+        write_new_file(self.path, draw_pdf(sheet, self.paper))
+
+
+def need_letters() -> None:
+    """Raise UsageFault if the extra `letters` or its fonts are not installed."""
+    try:
+        from mfa_kit.adapters.printing.pdf import load_fonts
+    except ImportError:
+        raise UsageFault(
+            "letters need the 'letters' extra, which is not installed", "pip install 'mfa-kit[letters]'"
+        ) from None
+    load_fonts()
+
+
+def confirm_secret(what: str, person: Interaction) -> None:
+    """Ask the user to confirm that a letter will contain a secret. Not even --yes answers this.
+
+    `what` says which file will contain what. Raise Declined if the user does not type yes, or without a terminal.
+    """
+    person.confirm(f"{what} unencrypted; print it, and delete the file", typed="yes", instead="a terminal")

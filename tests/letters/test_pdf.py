@@ -1,0 +1,239 @@
+"""Letters as PDF: what poppler and zbarimg find in them, on both sizes of paper."""
+
+import os
+import re
+import subprocess
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+
+import pyrage
+import pytest
+from PIL import Image
+
+from mfa_kit.adapters.printing import pdf
+from mfa_kit.adapters.printing.pdf import draw_pdf, load_fonts
+from mfa_kit.adapters.printing.text_lines import break_lines
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.letter import Letter, LetterSection, LetterStep
+from mfa_kit.core.otp import Secret
+from mfa_kit.letters.contents import (
+    DrillFacts,
+    GlassFacts,
+    NewCustodian,
+    custodian_letter,
+    drill_protocol,
+    pin_letter,
+)
+from mfa_kit.letters.sheet import Paper, PrintedSecret, Sheet, grouped_lines
+from tests.conftest import judge
+from tests.letters.judges import codes_in, pictures_of, size_of, text_of, words_of
+
+GLASS = GlassFacts(recipient=f"age1{'q' * 58}", threshold=3, custodians=("alice", "bob", "carol", "dave", "erin"))
+MARGIN = 19 / 216  # a little less than 20 mm on the wider paper
+
+
+def new_custodian(name: str = "carol") -> NewCustodian:
+    identity = pyrage.x25519.Identity.generate()
+    return NewCustodian(name=name, key=str(identity.to_public()), identity=Secret(str(identity)))
+
+
+def drawn(sheet: Sheet, folder: Path, paper: Paper = Paper.A4) -> Path:
+    file = folder / "letter.pdf"
+    file.write_bytes(draw_pdf(sheet, paper).reveal())
+    return file
+
+
+def plain(title: str, *paragraphs: str, facts: tuple[tuple[str, str], ...] = ()) -> Sheet:
+    return Sheet(letter=Letter(title=title, paragraphs=paragraphs, facts=facts))
+
+
+@pytest.mark.parametrize("paper", Paper)
+def test_a_custodians_identity_is_scanned_and_read(paper: Paper, tmp_path: Path) -> None:
+    """The QR code, read at 150 dpi, and the groups of the text are both the identity, on either paper."""
+    custodian = new_custodian()
+    file = drawn(custodian_letter(custodian, GLASS, made="2026-11-27"), tmp_path, paper)
+    pages, *size = size_of(file)
+    assert (pages, size) == (2, [595.276, 841.89] if paper is Paper.A4 else [612, 792])
+    first, second = pictures_of(file)
+    assert codes_in(first) == [custodian.identity.reveal()]
+    assert codes_in(second) == []
+    text = text_of(file)
+    groups = re.findall(r"^ *([A-Z0-9-]{2,4}(?: [A-Z0-9-]{1,4}){0,3}) +[0-9a-f]{4}$", text, re.MULTILINE)
+    assert "".join(groups).replace(" ", "") == custodian.identity.reveal()
+    for said in (custodian.key, GLASS.recipient, "3 of 5: alice, bob, carol, dave, erin", "2026-11-27"):
+        assert said in text
+
+
+def test_the_commands_of_a_letter_work_with_age_alone(tmp_path: Path) -> None:
+    """age-keygen prints the public key, and the command for the check words prints those of the letter."""
+    custodian = new_custodian()
+    sheet = custodian_letter(custodian, GLASS, made="2026-11-27")
+    typed = tmp_path / "carol.txt"
+    typed.write_text(f"{custodian.identity.reveal()}\n")
+    enter = sheet.letter.sections[0].steps
+    commands = [each.replace("/dev/shm/carol.txt", str(typed)) for step in enter for each in step.commands]
+    environment = {**os.environ, "PATH": f"{Path(judge('age-keygen')).parent}:{os.environ['PATH']}"}
+
+    def printed(command: str) -> list[str]:
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True, env=environment)
+        return done.stdout.split()
+
+    assert printed(commands[2]) == [custodian.key]
+    assert printed(commands[3]) == [check for _, check in grouped_lines(custodian.identity).reveal()]
+    wrong = typed.read_text().replace(typed.read_text()[20], "b", 1)
+    typed.write_text(wrong)
+    checks = [check for _, check in grouped_lines(custodian.identity).reveal()]
+    assert [a != b for a, b in zip(printed(commands[3]), checks, strict=True)].count(True) == 1
+
+
+def test_the_layers_in_a_letter_are_those_of_a_set() -> None:
+    """The example names the custodian and as many others as are needed, in the order in which they decrypt."""
+    [_, _, without, _] = custodian_letter(new_custodian("erin"), GLASS, made="").letter.sections
+    pipe = "age -d -i alice.txt set-NN-alice-bob-erin.age | age -d -i bob.txt | age -d -i erin.txt"
+    assert without.steps[0].commands == (f"{pipe} > /dev/shm/identity.txt",)
+    alone = replace(GLASS, threshold=1)
+    letter = custodian_letter(new_custodian("erin"), alone, made="").letter
+    assert letter.sections[2].steps[0].commands[0].startswith("age -d -i erin.txt set-NN-erin.age >")
+    assert "This key alone is enough" in letter.paragraphs[1]
+
+
+def test_a_pin_is_in_groups_of_four(tmp_path: Path) -> None:
+    """There is no QR code, because a PIN is typed."""
+    file = drawn(pin_letter("Key of 5 m, KEY-7", Secret("12345678"), made="2026-11-27"), tmp_path)
+    assert "1234 5678" in text_of(file)
+    assert "Key of 5 m, KEY-7" in text_of(file)
+    assert [code for page in pictures_of(file) for code in codes_in(page)] == []
+
+
+def test_a_protocol_has_a_line_to_sign_for_each_custodian(tmp_path: Path) -> None:
+    """A failed drill names the faults."""
+    facts = DrillFacts(held="2026-11-27", present=("alice", "bob", "carol"), backups=3, opened=3)
+    file = drawn(drill_protocol(facts, GLASS), tmp_path)
+    text = text_of(file)
+    assert "passed" in text
+    assert text.count("date") == 3
+    signed = [line.split()[0] for line in text.splitlines() if line.endswith("date")]
+    assert signed == ["alice", "bob", "carol"]
+    failed = replace(facts, opened=2, faults=("/b/x.png.age is damaged",), compared=("root",))
+    text = text_of(drawn(drill_protocol(failed, GLASS), tmp_path))
+    for said in ("failed", "2 of 3 opened", "1.", "/b/x.png.age is damaged", "root"):
+        assert said in text
+
+
+LONG = "Anne-Marie" * 12
+
+
+@pytest.mark.parametrize("paper", Paper)
+def test_long_names_stay_between_the_margins(paper: Paper, tmp_path: Path) -> None:
+    """They are broken anywhere if they have no spaces, in titles, facts, paragraphs, steps and signatures."""
+    step = LetterStep(text=LONG, commands=(f"mfa-kit status --user {LONG}",))
+    sheet = Sheet(
+        letter=Letter(
+            title=LONG,
+            paragraphs=(LONG * 2,),
+            facts=(("User", LONG), (LONG, LONG)),
+            sections=(LetterSection(title=LONG, paragraphs=(LONG,), steps=(step,)),),
+        ),
+        secret=PrintedSecret(label=LONG, text=Secret("1" * 8)),
+        signers=(LONG,),
+    )
+    file = drawn(sheet, tmp_path, paper)
+    words = words_of(file)
+    assert min(left for left, _, _ in words) >= MARGIN
+    assert max(right for _, right, _ in words) <= 1 - MARGIN
+    assert "".join(word for _, _, word in words).count("Anne") >= 10
+    for page in pictures_of(file):
+        with Image.open(page) as picture:
+            ink = picture.point(lambda value: 255 if value < 128 else 0).getbbox()
+            assert ink is not None
+            assert ink[0] >= MARGIN * picture.width * 0.98
+            assert ink[2] <= (1 - MARGIN) * picture.width * 1.02
+
+
+ARABIC, HEBREW = "محمد عبد الله العربي", "דוד בן גוריון"
+
+
+@pytest.mark.parametrize("name", [ARABIC, HEBREW])
+def test_names_from_right_to_left_are_read_in_their_order(name: str, tmp_path: Path) -> None:
+    """Poppler reorders what it finds from left to right, so it returns the name as it was given.
+
+    In a line with both directions, it may return the name before the rest.
+    """
+    file = drawn(plain(f"Letter for {name}", f"The user is {name} (alice).", facts=(("Name", name),)), tmp_path)
+    text = unicodedata.normalize("NFKC", text_of(file))
+    shown = "".join(char for char in text if char == "\n" or not unicodedata.category(char).startswith("C"))
+    title, user, fact, *_ = [" ".join(line.split()) for line in shown.split("\n")]
+    assert fact == f"Name {name}"
+    assert sorted(title.split()) == sorted(f"Letter for {name}".split())
+    assert all(name in line for line in (title, user))
+    assert "alice" in user
+
+
+def test_text_from_right_to_left_begins_at_the_right_margin(tmp_path: Path) -> None:
+    """A paragraph in Hebrew ends its lines at the left, and a word in Latin letters stays as it is."""
+    file = drawn(plain("Letter", f"{HEBREW} alice-phone {HEBREW} " * 6), tmp_path)
+    words = [each for each in words_of(file) if unicodedata.bidirectional(each[2][0]) == "R"]
+    assert max(right for _, right, _ in words) == pytest.approx(1 - 20 / 210, abs=0.002)
+    assert "alice-phone" in text_of(file)
+
+
+def test_the_letters_of_arabic_words_are_joined() -> None:
+    """Their forms are in Unicode's block of presentation forms. ZWNJ separates two letters, and is not printed."""
+    [line] = break_lines("محمد", width=1000, measure=len)
+    assert line.backward
+    assert all("\ufe70" <= char <= "\ufeff" for char in line.text)
+    [joined] = break_lines(f"{ARABIC[:2]}{ARABIC[:2]}", width=1000, measure=len)
+    [separate] = break_lines(f"{ARABIC[:2]}\u200c{ARABIC[:2]}", width=1000, measure=len)
+    assert (len(joined.text), joined.text == separate.text, "\u200c" in separate.text) == (4, False, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "end", "lines"),
+    [
+        ("", "", [""]),
+        ("a bb ccc", "", ["a bb ccc"]),
+        ("aaaa bbbb cccc", "", ["aaaa bbbb", "cccc"]),
+        ("aaaaaaaaaaaaaaaaaaaaaaaaa b", "", ["aaaaaaaaaa", "aaaaaaaaaa", "aaaaa b"]),
+        ("aaaa bbbb cccc", " \\", ["aaaa \\", "bbbb \\", "cccc"]),
+        ("a\u202eb\nc", "", ["a\\u202eb\\n", "c"]),
+    ],
+)
+def test_lines_are_broken_at_spaces_and_in_long_words(text: str, end: str, lines: list[str]) -> None:
+    """Control characters, such as those that change the direction, are printed as escapes."""
+    assert [line.text for line in break_lines(text, width=10, measure=len, end=end)] == lines
+
+
+def test_a_line_that_is_too_narrow_for_any_letter_ends() -> None:
+    """Each character then has its own line."""
+    assert [line.text for line in break_lines("abc", width=0, measure=len)] == ["a", "b", "c"]
+
+
+def test_many_facts_and_steps_need_more_pages(tmp_path: Path) -> None:
+    """Nothing is lost between two pages, and each page has its number."""
+    steps = tuple(LetterStep(text=f"step{number}", commands=(f"command{number}",)) for number in range(60))
+    facts = tuple((f"label{number}", f"value{number}") for number in range(60))
+    letter = Letter(title="Long", facts=facts, sections=(LetterSection(title="Steps", steps=steps),))
+    file = drawn(Sheet(letter=letter, signers=("alice", "bob")), tmp_path)
+    text, (pages, *_) = text_of(file), size_of(file)
+    assert pages > 3
+    words = set(text.split())
+    assert {f"{kind}{number}" for kind in ("label", "value", "step", "command") for number in range(60)} <= words
+    assert [f"page {number} of {pages}" in text for number in range(1, pages + 1)] == [True] * pages
+
+
+def test_the_file_names_no_secret_outside_its_pages() -> None:
+    """The title and the other metadata are not secret, and pages are compressed, so a search of the disk finds none."""
+    custodian = new_custodian()
+    octets = draw_pdf(custodian_letter(custodian, GLASS, made=""), Paper.A4)
+    assert custodian.identity.reveal().encode() not in octets.reveal()
+    assert b"AGE-SECRET" not in octets.reveal()
+    assert "AGE" not in repr(octets)
+
+
+def test_missing_fonts_are_an_error(tmp_path: Path) -> None:
+    """The hint names the package."""
+    with pytest.raises(UsageFault, match="DejaVuSans, which is not installed") as caught:
+        load_fonts([str(tmp_path)])
+    assert "fonts-dejavu-core" in caught.value.hint
+    load_fonts([str(tmp_path), *pdf.FOLDERS])
