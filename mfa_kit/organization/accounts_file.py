@@ -63,12 +63,10 @@ def parse_accounts(document: object, *, locate: Locate = number_accounts) -> Par
     """Parse the content of an accounts file, which is the value that was read from JSON or YAML.
 
     Return the valid accounts, and the errors of the others. `locate` returns where an account is in the file, which is
-    part of the account's errors. Raise UsageFault if there is no list of accounts, or if a top-level key is unknown or
-    invalid.
+    part of the account's errors. Raise UsageFault if there is no list of accounts, or if `vars` is invalid.
     """
-    items, shared = _top(document)
+    items, shared, faults = _top(document)
     accounts: list[OrgAccount] = []
-    faults: list[AccountFault] = []
     first: dict[str, str] = {}
     for index, item in enumerate(items):
         each = _Item(index=index, value=item, shared=shared, locate=locate)
@@ -84,29 +82,30 @@ def parse_accounts(document: object, *, locate: Locate = number_accounts) -> Par
     return ParsedAccounts(accounts, faults)
 
 
-def _top(document: object) -> tuple[list[object], dict[str, object]]:
-    """Return the unparsed accounts, and the variables in the top-level key `vars`, which all accounts share.
+def _top(document: object) -> tuple[list[object], dict[str, object], list[AccountFault]]:
+    """Return the unparsed accounts, the variables that all accounts share, and an error for each unknown key.
 
-    Raise UsageFault if there is no list of accounts, or if a top-level key is unknown or invalid.
+    Raise UsageFault if there is no list of accounts, or if the top-level key `vars` is invalid.
     """
     if not isinstance(document, dict) or not set(document) & {*TOP, *OTHER_CLOUDS}:
         raise UsageFault("the file has no top-level key 'accounts'", FORMAT)
-    for key in document:
-        _check_top_key(key)
+    for key in OTHER_CLOUDS:
+        if key in document:
+            raise UsageFault(f"the file lists {key}, which are not AWS accounts", f"remove {key} from the file")
     items, shared = document.get("accounts"), document.get("vars", {})
     if not isinstance(items, list) or not items:
         raise UsageFault("the file's 'accounts' is not a list of accounts, or is empty", FORMAT)
+    faults = [
+        AccountFault(
+            place="top of the file", key=None, what=f"unknown key {_quoted(key)}; remove it, or move it to vars"
+        )
+        for key in document
+        if key not in TOP
+    ]
     try:
-        return items, _variables(shared)
+        return items, _variables(shared), faults
     except UsageFault as fault:
         raise UsageFault(f"'vars' at the top of the file: {fault}", fault.hint) from None
-
-
-def _check_top_key(key: object) -> None:
-    if key in OTHER_CLOUDS:
-        raise UsageFault(f"the file lists {key}, which are not AWS accounts", f"remove {key} from the file")
-    if key not in TOP:
-        raise UsageFault(f"the file has the unknown top-level key {_quoted(key)}", "remove it, or move it to vars")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -9,20 +9,9 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.accounts_file import Locate
 from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.organization.selecting import AccountSelection, select_accounts
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
-
-
-def choose_accounts(choice: AccountsChoice, iam: "Iam") -> AccountSelection:
-    """Return the accounts that the options (`choice`) select, from the accounts file or from Organizations.
-
-    Raise UsageFault if no account is selected or if the file or an option is wrong, and AwsFault if Organizations
-    cannot list the accounts.
-    """
-    listed = list_organization(choice, iam) if choice.file is None else read_accounts_file(choice.file)
-    return select_accounts(listed, choice)
 
 
 def list_organization(choice: AccountsChoice, iam: "Iam", *, with_tags: bool = False) -> Iterable[OrgAccount]:

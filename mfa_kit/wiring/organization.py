@@ -12,8 +12,8 @@ from mfa_kit.core.stopping import Stop
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.places import Places, leaving_place
-from mfa_kit.organization.selecting import AccountSelection, labels
-from mfa_kit.wiring.accounts import choose_accounts
+from mfa_kit.organization.selecting import AccountSelection, labels, select_accounts
+from mfa_kit.wiring.accounts import list_organization, read_accounts_file
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.settings import Settings
 
@@ -139,7 +139,8 @@ class UserThreads:
 def open_organization(settings: Settings, choice: AccountsChoice) -> Iterator[Organization]:
     """Open the caller's account and the ledger, select the accounts, and yield the Organization.
 
-    Raise UsageFault if no account is selected, and the errors of `connect`.
+    The accounts file is read first, because its errors need no credentials. Raise UsageFault if the file or an option
+    is wrong or no account is selected, AwsFault if Organizations cannot list the accounts, and the errors of `connect`.
     """
     from mfa_kit.adapters.aws.member_sessions import MemberSessions
 
@@ -150,9 +151,10 @@ def open_organization(settings: Settings, choice: AccountsChoice) -> Iterator[Or
         opened.append(MemberSessions(wanted, source_identity=choice.source_identity, stop=stop))
         return opened[-1].hub
 
+    listed = None if choice.file is None else read_accounts_file(choice.file)
     with connect(settings, workers=choice.workers, clients=open_hub, stop=stop) as (iam, ledger, caller):
         with settings.progress.showing("listing accounts"):
-            selection = choose_accounts(choice, iam)
+            selection = select_accounts(list_organization(choice, iam) if listed is None else listed, choice)
         yield Organization(
             caller=caller,
             home=iam,

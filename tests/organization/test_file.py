@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from mfa_kit.adapters.files.accounts_file import accounts_text
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.accounts_file import accounts_document, parse_accounts
 from mfa_kit.wiring.accounts import read_accounts_file
-from tests.conftest import bare
+from tests.conftest import MfaKit, bare
 
 ONE, TWO = "000000000001", "000000000002"
 WHOLE = {
@@ -184,7 +185,6 @@ def test_faults_of_json_have_the_number_of_the_account(tmp_path: Path) -> None:
             "'vars' at the top of the file: the variables are not an object",
         ),
         (f"accounts: [1]\nvars: {{a: {'[' * 99}{']' * 99}}}", "'vars' at the top of the file: a value contains itself"),
-        ("accounts: []\npolicies: []", "the file has the unknown top-level key 'policies'"),
         ("subscriptions: []", "the file lists subscriptions, which are not AWS accounts"),
         ("accounts: []\naccounts: []", "line 2: the key 'accounts' occurs twice"),
         ("accounts:\n- name: a\n  name: b", "line 3: the key 'name' occurs twice"),
@@ -217,6 +217,25 @@ def test_a_file_that_lists_no_accounts_is_refused(tmp_path: Path, text: str, sai
 def test_a_file_named_json_is_read_as_json_only(tmp_path: Path, text: str, said: str) -> None:
     """For a file with the extension .json, the error is about JSON, not about YAML."""
     assert faults(tmp_path, text, "accounts.json") == [said]
+
+
+def test_an_unknown_key_at_the_top_does_not_hide_other_errors(tmp_path: Path) -> None:
+    """Each error has a line, so that one correction of the file is enough."""
+    assert faults(tmp_path, "acounts: []\npolicies: []\naccounts:\n- name: a") == [
+        "top of the file: unknown key 'acounts'; remove it, or move it to vars",
+        "top of the file: unknown key 'policies'; remove it, or move it to vars",
+        "line 4: the account has no account_id",
+    ]
+
+
+def test_errors_of_the_file_are_found_before_any_call(mfa_kit: MfaKit, at_lab: Lab, tmp_path: Path) -> None:
+    """They need no credentials."""
+    wrong = tmp_path / "accounts.json"
+    wrong.write_text('{"accounts": [{"name": "dev"}]}')
+    called = len(at_lab.calls)
+    done = mfa_kit.run("audit", "--accounts", wrong)
+    assert (done.code, len(at_lab.calls)) == (UsageFault.exit_code, called)
+    assert "account 1: the account has no account_id" in done.err
 
 
 def test_merges_inside_each_other_do_not_fill_the_memory(tmp_path: Path) -> None:
