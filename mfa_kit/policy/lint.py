@@ -91,7 +91,8 @@ class _Reach:
         return (self.keys or self.console) and not self.fresh
 
 
-# The contexts of a _Reach, in its order. A console session and one of STS last at most 12 and 36 hours.
+# The request contexts for the fields of _Reach, in their order. The last one is older than any console session (12
+# hours), and as old as the longest session of STS (36 hours, 129,600 seconds).
 REQUESTS: tuple[RequestContext, ...] = (PLAIN_KEYS, NO_MFA, WITH_MFA, {**WITH_MFA, MFA_AGE: "129600"})
 
 

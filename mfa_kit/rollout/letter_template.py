@@ -185,7 +185,10 @@ def _parse_line(raw: str, before: list[_Line], names: Sequence[str]) -> _Line:
 
 
 def _condition(raw: str) -> tuple[str, bool, str]:
-    """Return the name in the condition of a line, whether it is negated, and the rest. The name "" is no condition."""
+    """Return the name in the condition of a line, whether it is negated, and the rest of the line.
+
+    If the line has no condition, the name is "".
+    """
     found = CONDITION.match(raw)
     return (found["name"], bool(found["no"]), raw[found.end() :]) if found else ("", False, raw)
 

@@ -124,7 +124,7 @@ def _find_pair(typed: Sequence[str], seed: Seed, read: ReadTime | None, now: flo
     found = find_pairs(seed, first, second, range(otp.step(now - BACK), otp.step(now + AHEAD) + 1))
     if (last := _nearest(found, read.at if read else now)) is None:
         raise Lockout(
-            "these are not two consecutive codes that this device shows between 7 days ago and in an hour",
+            "in the last 7 days and the next hour, this device never shows these two codes one after the other",
             "check that the user reads the entry of this device; then ask for two new codes and the time",
         )
     return last

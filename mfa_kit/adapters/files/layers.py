@@ -89,9 +89,10 @@ def remove_layer(sealed: Secret[bytes], keys: Secret[list[Identity]], *, where: 
 
 
 def remove_outer_layer(sealed: bytes, keys: Secret[list[Identity]], *, where: str) -> bytes:
-    """Return the age file in an age file. Raise the errors of `remove_layer`.
+    """Decrypt an age file that contains another age file, and return the inner one.
 
-    Raise IntegrityFault if the content is not encrypted, because it may be the identity.
+    Raise the errors of `remove_layer`, and IntegrityFault if the content is not encrypted, because it may be the
+    identity.
     """
     rest = remove_layer(Secret(sealed), keys, where=where)
     if not rest.reveal().startswith(MAGIC):

@@ -18,8 +18,9 @@ class ViewSession:
     """A browser window that may show the view `role`.
 
     The window proves itself with `cookie` and with `key`. Programs on other ports of this computer get the cookie too,
-    because browsers send cookies to all ports of a host. They do not get the key, which a script keeps for one origin.
-    The server proves itself with `proof`, because another program could listen on the port later.
+    because browsers send cookies to all ports of a host. They do not get the key, because the page keeps it where only
+    pages of the same port can read it. The server proves itself with `proof`, because another program could listen on
+    the port later.
     """
 
     role: str
