@@ -24,11 +24,13 @@ from mfa_kit.adapters.ledger.postgresql.sessions import Session
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Call, Entry, Intent, Reached
 from tests.conftest import bare, without
+from tests.faults.conftest import wait_until
 from tests.ledgers import open_at
 from tests.postgresql import Server, running_server
 
 RUNS = (f"20261125T000000Z-{number:08x}" for number in count())
 INTENT = Intent(account="000000000000", partition="aws", user="alice", name="alice")
+PGBOUNCER = Path("/usr/sbin/pgbouncer")
 CALL = Call(operation="X", user=None, serial=None, request_id=None, answer="OK")
 # Records an entry, prints a line, and at each line on stdin does what it says.
 WORKER = """
@@ -205,6 +207,31 @@ def test_a_pooler_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(psycopg.ConnectionInfo, "backend_pid", 1)
     with pytest.raises(IntegrityFault, match="is a connection pooler"):
         Session(parse_address(address))
+
+
+@pytest.mark.parametrize("ignored", ["", "ignore_startup_parameters = options"], ids=["default", "ignoring"])
+@pytest.mark.parametrize("mode", ["session", "transaction", "statement"])
+def test_pgbouncer_is_refused(mode: str, ignored: str, postgresql: Server) -> None:
+    """By default it refuses the settings of the session, and otherwise it is recognized. Both have one message."""
+    if not PGBOUNCER.exists():
+        without("PgBouncer is not installed")
+    database = postgresql.new_database()
+    with tempfile.TemporaryDirectory(prefix="pool-") as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        (folder / "users").write_text('"owner" ""\n')
+        (folder / "ini").write_text(
+            f"[databases]\n{database} = host={postgresql.folder}\n"
+            f"[pgbouncer]\nlisten_addr =\nunix_socket_dir = {folder}\npool_mode = {mode}\n"
+            f"auth_type = trust\nauth_file = {folder}/users\n{ignored}\n"
+        )
+        with subprocess.Popen([PGBOUNCER, "-q", folder / "ini"], stderr=subprocess.DEVNULL, **postgresql.who) as pooler:
+            try:
+                wait_until((folder / ".s.PGSQL.6432").exists)
+                with pytest.raises(IntegrityFault, match="is a connection pooler"):
+                    open_at(f"host={folder} port=6432 user=owner dbname={database}")
+            finally:
+                pooler.kill()
 
 
 def test_a_database_without_a_ledger_says_how_to_create_it(postgresql: Server) -> None:

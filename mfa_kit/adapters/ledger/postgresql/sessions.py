@@ -23,6 +23,7 @@ NUL, REPLACEMENT = "\0", "\N{REPLACEMENT CHARACTER}"
 # SQLSTATE of the schema's own errors: the session does not hold the lock of the run that it writes (LOCK_LOST), or the
 # text is not the name of a lock (NO_RUN).
 LOCK_LOST, NO_RUN = "MK001", "MK002"
+UNSUPPORTED = "unsupported startup parameter"
 
 
 def describe(error: psycopg.Error) -> str:
@@ -39,19 +40,27 @@ class Session:
         Raise psycopg.Error if that fails, IntegrityFault if the server is too old or is a connection pooler, and
         UsageFault if several servers are configured.
         """
-        self._connection = psycopg.connect(
-            address.conninfo(socket.gethostname()), autocommit=True, cursor_factory=psycopg.RawCursor
+        pooler = IntegrityFault(
+            f"{address.label} is a connection pooler, which would lose the locks of runs",
+            "give the address of the PostgreSQL server itself",
         )
+        try:
+            self._connection = psycopg.connect(
+                address.conninfo(socket.gethostname()), autocommit=True, cursor_factory=psycopg.RawCursor
+            )
+        except psycopg.OperationalError as error:
+            # PgBouncer refuses the settings of a session, unless it is configured to ignore them.
+            raise pooler if UNSUPPORTED in str(error) else error from None
         self._lock = threading.RLock()
         self._waiting: list[Statement] = []
         try:
             self._connection.adapters.register_loader("json", TextLoader)
-            self._check_server(address)
+            self._check_server(address, pooler)
         except BaseException:
             self._connection.close()
             raise
 
-    def _check_server(self, address: Address) -> None:
+    def _check_server(self, address: Address, pooler: IntegrityFault) -> None:
         # A service file may have named the server.
         check_one_server(self._connection.info.get_parameters())
         version = self._connection.info.server_version
@@ -62,10 +71,7 @@ class Session:
             )
         [[pid]] = self.run([("select pg_backend_pid()", ())])
         if pid != self._connection.info.backend_pid:
-            raise IntegrityFault(
-                f"{address.label} is a connection pooler, which would lose the locks of runs",
-                "give the address of the PostgreSQL server itself",
-            )
+            raise pooler
 
     @property
     def connection(self) -> "psycopg.Connection[Any]":
