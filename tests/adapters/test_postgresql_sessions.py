@@ -510,3 +510,28 @@ def test_more_threads_than_sessions_share_them(address: str) -> None:
         )
         assert sessions <= 17
         assert len(ledger.history()) == 120
+
+
+def test_threads_share_sessions_if_the_server_accepts_no_more() -> None:
+    """Other programs have taken its connections. Three remain for ten threads, which all write at the same time."""
+    failures: list[BaseException] = []
+    ready = threading.Barrier(10)
+
+    def work(number: int) -> None:
+        try:
+            ready.wait(20)
+            ledger.record(Entry(run=f"20261125T000000Z-{number:08x}", intent=INTENT))
+            ready.wait(20)  # so that no thread takes over the session of an ended one
+        except BaseException as error:  # noqa: BLE001 - the test reports a thread's failure
+            failures.append(error)
+
+    with running_server("max_connections=10") as server:
+        address = server.address(server.new_database())
+        with psycopg.connect(address), psycopg.connect(address), psycopg.connect(address), open_at(address) as ledger:
+            threads = [threading.Thread(target=work, args=(number,)) for number in range(10)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert not failures
+            assert len(ledger.history()) == 10

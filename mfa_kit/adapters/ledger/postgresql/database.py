@@ -121,7 +121,7 @@ class PostgresqlDatabase:
                 return found
         with self._connecting:
             with self.faults():
-                session = self._unused() or Session(self._address)
+                session = self._unused() or self._open()
             with self._guard:
                 self._sessions[thread] = session
         return session
@@ -136,9 +136,23 @@ class PostgresqlDatabase:
             ended = next((each for each in self._sessions if not each.is_alive()), None)
             if ended is not None:
                 return self._sessions.pop(ended)
+            sessions = {*self._sessions.values()}
+        return self._least_used() if len(sessions) >= MOST else None
+
+    def _open(self) -> Session:
+        """Open a session. If the server accepts no more, return one to share. Raise psycopg.Error if there is none."""
+        try:
+            return Session(self._address)
+        except psycopg.OperationalError:
+            if (shared := self._least_used()) is None:
+                raise
+            return shared  # if the server cannot be reached at all, the next statement shows that
+
+    def _least_used(self) -> Session | None:
+        """Return the session with the fewest threads, or None if this process has no session."""
+        with self._guard:
             used = [*self._sessions.values()]
-            shared = {id(each): each for each in used}.values()
-            return min(shared, key=used.count) if len(shared) >= MOST else None
+        return min({*used}, key=used.count, default=None)
 
     def select(self, sql: str, values: Sequence[object] = ()) -> list[SqlRow]:
         """Run a select statement and return the rows."""
