@@ -120,6 +120,51 @@ def test_an_auditor_writes_nothing(table: str, roles: Roles) -> None:
         )
 
 
+# Temporary tables and views in place of those that the ledger's functions read.
+MEMBERS = """
+    create temp table members (role name, team text, auditor boolean);
+    insert into members values (session_user, 'paris', true);
+    grant all on members to public
+"""
+LOCKS = """
+    create temp view pg_locks as select 'advisory' as locktype, pg_backend_pid() as pid, 1::smallint as objsubid,
+        true as granted, d.oid as database, ((k >> 32) & 4294967295)::oid as classid, (k & 4294967295)::oid as objid
+        from pg_database d, lateral (select hashtextextended(
+            '00000000-0000-0000-0000-000000000000/berlin/20261125T000000Z-00000009', 0) as k) as key
+        where datname = current_database();
+    grant all on pg_locks to public;
+    create temp table settings (grace double precision, salt uuid);
+    insert into settings values (0, '00000000-0000-0000-0000-000000000000');
+    grant all on settings to public
+"""
+
+
+def test_a_temporary_table_changes_no_ones_team(roles: Roles) -> None:
+    """The role remains in its team, and sees no other rows."""
+    teams = "select mfa_kit.my_team(), mfa_kit.is_auditor(), array(select distinct team from mfa_kit.events)"
+    with psycopg.connect(roles.place("berlin").at, autocommit=True) as connection:
+        connection.execute(MEMBERS)
+        assert connection.execute(teams).fetchall() == [("berlin", False, ["berlin"])]
+
+
+def test_a_temporary_view_is_no_lock(roles: Roles) -> None:
+    """A row of a run that the role does not hold is refused, whatever the view says about locks."""
+    with psycopg.connect(roles.place("berlin").at, autocommit=True) as connection:
+        connection.execute(LOCKS)
+        with pytest.raises(psycopg.DatabaseError, match="does not hold the lock"):
+            connection.execute(FORGED)
+
+
+def test_each_function_of_the_ledger_looks_for_temporary_tables_last(roles: Roles) -> None:
+    """Functions of later versions too."""
+    found = roles.execute(
+        "select proname, proconfig from pg_proc where pronamespace = 'mfa_kit'::regnamespace", "postgres"
+    )
+    assert len(found) > 20
+    for name, settings in found:
+        assert str(settings).replace(" ", "") == "['search_path=mfa_kit,pg_temp']", name
+
+
 def test_the_server_writes_the_time_and_the_role(roles: Roles) -> None:
     """A row that claims another time gets the server's."""
     sql = "insert into mfa_kit.events (at, operation, answer) values (1, 'forged', 'OK')"

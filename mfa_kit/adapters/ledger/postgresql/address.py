@@ -32,7 +32,8 @@ CLIENT = {
 # When a connection is lost, the server keeps the locks of its session for longer than one call to IAM can take (10 s to
 # connect and 30 s to read).
 SERVER = {
-    "search_path": "mfa_kit",
+    # Without pg_temp at its end, a role's temporary tables would take the place of the ledger's in its own functions.
+    "search_path": "mfa_kit,pg_temp",
     "synchronous_commit": "on",
     "idle_session_timeout": "0",
     "idle_in_transaction_session_timeout": "60s",
