@@ -133,10 +133,11 @@ class Desk:
         )
         return self.start("rollout", "plan", "roster.csv", "-o", "plan.json")
 
-    def apply(self, *, files: int = 2, **how: Any) -> subprocess.Popen[str]:
+    def apply(self, *, files: int = 2, stage: bool = False, **how: Any) -> subprocess.Popen[str]:
         """Start `rollout apply`, which encrypts one file for the user alone and another for the admins."""
         admins = ("-r", self.key) if files > 1 else ()
-        return self.start("rollout", "apply", "plan.json", *admins, "--output", "jsonl", **how)
+        staged = ("--stage",) if stage else ()
+        return self.start("rollout", "apply", "plan.json", *admins, *staged, "--output", "jsonl", **how)
 
     @property
     def age(self) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyrage
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,10 +18,14 @@ from mfa_kit.cli.html.letter_page import letter_page
 from mfa_kit.cli.letter_text import WIDTH, letter_text
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.letter import Letter, LetterSection, LetterStep
+from mfa_kit.core.models import VIRTUAL, Entry, Intent, Method, Reached
 from mfa_kit.core.otp import Png, Seed
 from mfa_kit.qr_codes import key_uri, symbol
+from mfa_kit.rollout.handing_over import find_handovers
 from mfa_kit.rollout.handover_letter import NAMES, TEMPLATE
 from mfa_kit.rollout.letter_template import parse_template
+from mfa_kit.wiring.handover_files import write_handover
+from mfa_kit.wiring.methods.oath import OATH
 from tests.conftest import ACCOUNT, MfaKit, Result
 from tests.rollout.conftest import Rollout
 
@@ -160,6 +165,49 @@ def remove(rollout: Rollout, user: str) -> None:
 
 def configure(rollout: Rollout, text: str) -> None:
     (rollout.desk.home / "config.toml").write_text(text)
+
+
+def test_only_virtual_devices_in_a_known_state_are_handed_over() -> None:
+    """A key or token is given to its user. A device of another user, or one that is half-made, has no letter."""
+
+    def entry(user: str, reached: Reached = Reached.CONFIRMED, method: Method = VIRTUAL) -> Entry:
+        intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user, method=method, recipient="age1x")
+        return Entry(run="20261125T011906Z-ddc94635", intent=intent, reached=reached, backup="/b/1/2/3.png.age")
+
+    entries = [
+        entry("alice"),
+        entry("bob", Reached.STAGED),
+        entry("carol", method=OATH),
+        entry("dave", Reached.CREATED),
+        entry("erin"),
+        entry("fay", Reached.STAGED),
+    ]
+    holders = dict.fromkeys((each.intent.serial for each in entries), None) | {
+        entries[0].intent.serial: "alice",
+        entries[4].intent.serial: "mallory",
+        entries[5].intent.serial: "fay",
+    }
+    found, left_out = find_handovers(entries, holders=holders, emails={}, copy_of=lambda _: Path("/b/users/1/2/3"))
+    assert [(each.user, each.state.value) for each in found] == [("alice", "enrolled"), ("bob", "staged")]
+    reasons = {each.user: each.reason for each in left_out}
+    assert reasons["carol"] == "their device is a key or a token, which you give them"
+    for user in ("dave", "erin", "fay"):
+        assert "is neither staged nor enabled for them" in reasons[user]
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(rollout: Rollout, people: People) -> None:
+    """The folder above it is a file. Nothing remains."""
+    prepare(rollout, people(1))
+    done = hand_over(rollout, out="plan.json/out")
+    assert (done.code, "cannot be written" in done.err) == (5, True), done.err
+
+
+def test_a_folder_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    """Another process created it after the check."""
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UsageFault, match="already exists"):
+        write_handover(tmp_path / "out", [])
+    assert [*(tmp_path / "out").iterdir()] == []
 
 
 def test_nothing_to_hand_over_is_a_no(rollout: Rollout, people: People) -> None:

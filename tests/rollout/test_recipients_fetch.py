@@ -224,6 +224,7 @@ def test_keys_are_read_from_a_file(mfa_kit: MfaKit, recipient: str, tmp_path: Pa
         (("--github", "login"), "has no column 'login'"),
         (("--github", "user", "--base-url", "http://forge.example.com"), "is not the address of a forge"),
         (("--github", "user", "--base-url", "https://user:pw@forge.example.com"), "is not the address of a forge"),
+        (("--github", "user", "--base-url", "https://[forge"), "is not the address of a forge"),
         (("--github", "user", "-o", "roster.csv"), "would replace the roster"),
     ],
 )
@@ -234,6 +235,26 @@ def test_wrong_options_are_explained(mfa_kit: MfaKit, tmp_path: Path, more: tupl
     words = [str(roster) if word == "roster.csv" else word for word in more]
     done, rows = fetch(mfa_kit, roster, *words)
     assert (done.code, rows, said in done.err) == (2, [], True), done.err
+
+
+def test_a_site_that_does_not_answer_is_named(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """No connection, and a login that cannot be one. CSV has a row per user."""
+    roster = tmp_path / "roster.csv"
+    roster.write_text("user,login\nalice,alice\nbob,../bob\n")
+    options = ("--github", "login", "--base-url", "http://127.0.0.1:9", "--output", "csv")
+    done, _ = fetch(mfa_kit, roster, *options)
+    assert done.code == 1
+    assert "alice: http://127.0.0.1:9/alice.keys cannot be read: ConnectionRefusedError" in done.err
+    assert "bob: '../bob' is not the name of an account" in done.err
+    assert [row["state"] for row in csv.DictReader(done.out.splitlines())] == ["no key", "no key"]
+
+
+def test_a_broken_roster_is_named_by_line(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """Nothing is written."""
+    roster = tmp_path / "roster.csv"
+    roster.write_text("user,login\nalice,alice,surplus\n")
+    done, rows = fetch(mfa_kit, roster, "--github", "login")
+    assert (done.code, rows, "line 2: the row has 3 cells" in done.err) == (2, [], True)
 
 
 @given(st.text(min_size=1))
