@@ -37,7 +37,7 @@ ALLOWED = frozenset(
         *("--port", "--publish", "--rate", "--require", "--results", "--seed-encoding", "--serial", "--set"),
         *("--since", "--snapshot", "--state", "--tag", "--timeout", "--touch-delay", "--two", "--u2f", "--user"),
         *("--user-paths", "--users", "--variant", "--verdict", "--wait", "--watch", "--without-mfa", "--workers"),
-        *("--admin", "--ask-iam", "--maker", "--no-browser", "--output-dir", "--paper"),
+        *("--admin", "--ask-iam", "--maker", "--no-browser", "--output-dir", "--paper", "--pdf"),
     )
 )
 # Options without a variable, grouped by the reason. A test reports an option that is not in any of these lists.

@@ -1,10 +1,12 @@
 """Writes letters as PDF files. The libraries that draw them are the extra `letters`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.letter import Letter
 from mfa_kit.letters.sheet import Paper, Sheet
 from mfa_kit.wiring.files import check_new, write_new_file
 
@@ -29,6 +31,14 @@ class LetterFile:
         from mfa_kit.adapters.printing.pdf import draw_pdf
 
         write_new_file(self.path, draw_pdf(sheet, self.paper))
+
+
+def letter_printer(paper: Paper) -> Callable[[Letter], bytes]:
+    """Return a function that returns the PDF of a letter without a secret. Raise the errors of `need_letters`."""
+    need_letters()
+    from mfa_kit.adapters.printing.pdf import draw_letter
+
+    return lambda letter: draw_letter(letter, paper)
 
 
 def need_letters() -> None:

@@ -234,6 +234,6 @@ def test_the_file_names_no_secret_outside_its_pages() -> None:
 def test_missing_fonts_are_an_error(tmp_path: Path) -> None:
     """The hint names the package."""
     with pytest.raises(UsageFault, match="DejaVuSans, which is not installed") as caught:
-        load_fonts([str(tmp_path)])
+        load_fonts((str(tmp_path),))
     assert "fonts-dejavu-core" in caught.value.hint
-    load_fonts([str(tmp_path), *pdf.FOLDERS])
+    load_fonts((str(tmp_path), *pdf.FOLDERS))

@@ -3,6 +3,7 @@
 import base64
 import csv
 import json
+import re
 import shutil
 import stat
 import subprocess
@@ -27,6 +28,7 @@ from mfa_kit.rollout.letter_template import parse_template
 from mfa_kit.wiring.handover_files import write_handover
 from mfa_kit.wiring.methods.oath import OATH
 from tests.conftest import ACCOUNT, MfaKit, Result
+from tests.letters.judges import size_of, text_of
 from tests.rollout.conftest import Rollout
 
 People = Callable[[int], list[str]]
@@ -91,6 +93,21 @@ def test_each_user_gets_the_file_that_they_can_open_and_a_letter(rollout: Rollou
         for other in set(users) - {user}:
             failed = command.replace("/dev/shm/qr.png", "no.png").replace("identity.txt", str(identities[other]))
             assert subprocess.run(["sh", "-c", failed], cwd=folder, check=False, capture_output=True).returncode == 1
+
+
+def test_a_letter_as_pdf_says_the_same(rollout: Rollout, people: People) -> None:
+    """Each word of the text is in the PDF, on the chosen paper. Without --pdf, there is none."""
+    (user,) = people(1)
+    prepare(rollout, [user])
+    done = hand_over(rollout, "--pdf", "--paper", "letter", "--deadline", "2999-12-01")
+    assert done.code == 0, done.err
+    [row] = table(rollout)
+    folder = Path(row["file"]).parent
+    pdf = folder / "letter.pdf"
+    assert (size_of(pdf)[1], stat.S_IMODE(pdf.stat().st_mode)) == (612, 0o600)
+    words = {word for word in (folder / "letter.txt").read_text().split() if len(word) < 40 and word.isalnum()}
+    assert len(words) > 100
+    assert words <= set(re.split(r"[^\w.]+|\.\s", text_of(pdf))) | set(text_of(pdf).split())
 
 
 def test_the_files_are_private_and_the_folder_is_new(rollout: Rollout, people: People) -> None:

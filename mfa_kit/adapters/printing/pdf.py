@@ -6,6 +6,7 @@ Text is selectable, so that pdftotext and screen readers read it, and the fonts 
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from reportlab.lib.pagesizes import A4, LETTER
@@ -16,7 +17,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 from mfa_kit.adapters.printing.text_lines import Line, break_lines
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.letter import LetterSection
+from mfa_kit.core.letter import Letter, LetterSection
 from mfa_kit.core.otp import Secret
 from mfa_kit.letters.sheet import Paper, PrintedSecret, Sheet, grouped_lines
 from mfa_kit.qr_codes.symbol import text_modules
@@ -43,8 +44,9 @@ SIGNATURE = 16 * mm
 Mark = Callable[[Canvas], None]
 
 
-def load_fonts(folders: Sequence[str] = FOLDERS) -> None:
-    """Make the fonts known to ReportLab. Raise UsageFault if this computer does not have them."""
+@cache
+def load_fonts(folders: tuple[str, ...] = FOLDERS) -> None:
+    """Make the fonts known to ReportLab, once in a process. Raise UsageFault if this computer does not have them."""
     for name in (PLAIN, BOLD, FIXED):
         files = (Path(folder) / f"{name}.ttf" for folder in folders)
         file = next((each for each in files if each.is_file()), None)
@@ -58,6 +60,15 @@ def load_fonts(folders: Sequence[str] = FOLDERS) -> None:
 
 def draw_pdf(sheet: Sheet, paper: Paper) -> Secret[bytes]:
     """Return the PDF of a letter. Raise UsageFault if the fonts are missing."""
+    return Secret(_draw(sheet, paper))
+
+
+def draw_letter(letter: Letter, paper: Paper) -> bytes:
+    """Return the PDF of a letter without a secret. Raise UsageFault if the fonts are missing."""
+    return _draw(Sheet(letter=letter), paper)
+
+
+def _draw(sheet: Sheet, paper: Paper) -> bytes:
     load_fonts()
     pages = _Pages(*SIZES[paper])
     _lay_out(sheet, pages)
@@ -73,7 +84,7 @@ def draw_pdf(sheet: Sheet, paper: Paper) -> Secret[bytes]:
         canvas.drawRightString(pages.width - MARGIN, MARGIN / 2, f"page {number} of {len(pages.pages)}")
         canvas.showPage()
     canvas.save()
-    return Secret(out.getvalue())
+    return out.getvalue()
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.html.letter_page import letter_page
+from mfa_kit.cli.letter_options import PAPER
 from mfa_kit.cli.letter_text import letter_text
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
@@ -23,6 +24,7 @@ from mfa_kit.core.place_text import recorded_place
 from mfa_kit.core.places import Place
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import Vault
+from mfa_kit.letters.sheet import Paper
 from mfa_kit.rollout.handing_over import Handover, HandoverState, LeftOut, devices_of_plan, find_handovers
 from mfa_kit.rollout.handover_letter import letter_values
 from mfa_kit.rollout.letter_template import LetterTemplate
@@ -32,6 +34,7 @@ from mfa_kit.rollout.row_status import entries_by_serial
 from mfa_kit.rollout.undo import entries_of_run
 from mfa_kit.wiring import handover_files as wiring
 from mfa_kit.wiring import rollout
+from mfa_kit.wiring.letters import letter_printer
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.read_ahead import ReadAhead
 from mfa_kit.wiring.rollout import RolloutPorts
@@ -44,13 +47,17 @@ COLUMNS = ("user", "email", "file", "letter", "device", "state")
 TABLE = "handover.csv"
 # The forms of a letter: the name of its file, and the function that makes its content. The first one is in the table.
 FORMS: Mapping[str, Callable[[Letter], str]] = {"letter.html": letter_page, "letter.txt": letter_text}
+PDF = "letter.pdf"
 # The number of names in a message. Longer lists do not fit.
 SHOWN = 5
 
 
 @dataclass(slots=True, kw_only=True)
 class _Letters:
-    """Makes the folders of the users, one after another. `rows` and `failed` are filled meanwhile."""
+    """Makes the folders of the users, one after another. `rows` and `failed` are filled meanwhile.
+
+    `printer` returns the PDF of a letter. If it is None, there is none.
+    """
 
     folder: Path
     template: LetterTemplate
@@ -58,6 +65,7 @@ class _Letters:
     company: str
     contact: str
     deadline: str
+    printer: Callable[[Letter], bytes] | None
     rows: list[dict[str, str]] = field(default_factory=list)
     failed: list[LeftOut] = field(default_factory=list)
 
@@ -72,6 +80,8 @@ class _Letters:
                 continue
             letter = self.letter(one)
             texts = {name: form(letter).encode() for name, form in FORMS.items()}
+            if self.printer:
+                texts[PDF] = self.printer(letter)
             self.rows.append(self._row(one))
             yield one.folder, {one.file: sealed, **texts}
         yield "", {TABLE: csv_table(COLUMNS, self.rows).encode()}
@@ -107,6 +117,8 @@ class _Letters:
 @shared_options.ONLY
 @click.option("--deadline", type=Day(), metavar="DATE", help="The date in the letters, such as 2026-12-01.")
 @click.option("--template", type=Path, metavar="FILE", help="Text of the letters, in place of the built-in text.")
+@click.option("--pdf", is_flag=True, help="Also write each letter as a PDF file.")
+@PAPER
 @BACKUP_DIR
 def handover(
     *,
@@ -115,6 +127,8 @@ def handover(
     only: str | None,
     deadline: str | None,
     template: Path | None,
+    pdf: bool,
+    paper: str,
     backup_dir: Place | None,
     settings: Settings,
     output: Output,
@@ -125,6 +139,7 @@ def handover(
     """
     wiring.check_handover(folder)
     parsed = wiring.read_template(settings, template)
+    printer = letter_printer(Paper(paper)) if pdf else None
     vault = open_vault(settings, backup_dir)
     with (
         rollout.open_rollout(settings, METHODS, vault=vault, workers=1, progress=settings.progress) as ports,
@@ -139,6 +154,7 @@ def handover(
         company=settings.config.company or "",
         contact=settings.config.contact or "",
         deadline=deadline or "",
+        printer=printer,
     )
     if settings.dry_run:
         letters.rows = [{"user": each.user, "state": each.state.value} for each in found]
