@@ -174,6 +174,38 @@ def test_which_servers_are_on_this_computer(parameters: dict[str, str], local: b
     assert is_local(parameters) == local
 
 
+@pytest.mark.parametrize(
+    ("parameters", "local"),
+    [
+        ({"service": "mfa"}, False),
+        ({"service": "mfa", "host": "localhost"}, False),
+        ({"service": "mfa", "hostaddr": "127.0.0.1"}, True),
+        ({}, True),
+    ],
+)
+def test_a_service_is_preferred_to_the_variables_of_libpq(
+    parameters: dict[str, str], local: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So PGHOST does not say where the server of a service is. The service may also have a `hostaddr`."""
+    monkeypatch.setenv("PGHOST", "/run/postgresql")
+    assert is_local(parameters) == local
+    monkeypatch.setenv("PGSERVICE", "mfa")
+    assert is_local(parameters) == ("hostaddr" in parameters)
+
+
+def test_the_variable_of_the_address_is_preferred_to_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then libpq connects to PGHOSTADDR, and compares only the certificate with the host."""
+    monkeypatch.setenv("PGHOSTADDR", "192.0.2.1")
+    assert not is_local({"host": "localhost"})
+
+
+@pytest.mark.parametrize("text", ["", " "])
+def test_an_empty_address_is_refused(text: str) -> None:
+    """A variable of a shell that is not set must not lead to libpq's default database."""
+    with pytest.raises(UsageFault, match="is empty"):
+        parse_address(text)
+
+
 def test_several_servers_are_refused() -> None:
     """A lock is valid on one server only."""
     with pytest.raises(UsageFault, match="several servers"):

@@ -82,23 +82,30 @@ def check_one_server(parameters: Mapping[str, str]) -> None:
 def is_local(parameters: Mapping[str, str]) -> bool:
     """Whether the address shows that the server is on this computer: it is a Unix socket or loopback.
 
-    A service names its host in a file of libpq, so it counts as another computer. libpq connects to PGHOSTADDR even if
-    the address names a host.
+    libpq prefers `hostaddr` to `host`. It takes what the address lacks from the service, and then from its variables. A
+    service names its host in a file of libpq, so it counts as another computer, unless the address has a `hostaddr`.
     """
-    host = parameters.get("hostaddr") or os.environ.get("PGHOSTADDR", "") or parameters.get("host", "")
-    host = host or os.environ.get("PGHOST", "")
+    if "service" in parameters or "PGSERVICE" in os.environ:
+        host = parameters.get("hostaddr", "")
+        if not host:
+            return False
+    else:
+        host = parameters.get("hostaddr") or os.environ.get("PGHOSTADDR", "")
+        host = host or parameters.get("host") or os.environ.get("PGHOST", "")
     if not host:
-        return "service" not in parameters and "PGSERVICE" not in os.environ
+        return True
     return host.startswith(("/", "@")) or is_loopback(f"http://[{host}]" if ":" in host else f"http://{host}")
 
 
 def parse_address(text: str) -> Address:
     """Parse the address of a ledger: a connection string of libpq.
 
-    Raise UsageFault if it is not such a string, contains a password, names several servers, or sets an `sslmode` that
-    does not verify a server on another computer. Raise it also if PGPASSWORD is set. The message does not quote the
-    address.
+    Raise UsageFault if it is empty or not such a string, contains a password, names several servers, or sets an
+    `sslmode` that does not verify a server on another computer. Raise it also if PGPASSWORD is set. The message does
+    not quote the address.
     """
+    if not text.strip():
+        raise UsageFault("the ledger's address is empty", "write postgresql://HOST/DATABASE or service=NAME")
     malformed = UsageFault(
         "the ledger's address is not a connection string of PostgreSQL",
         "write postgresql://HOST/DATABASE or service=NAME",
