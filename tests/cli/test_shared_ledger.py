@@ -170,23 +170,56 @@ def copied(mfa_kit: MfaKit, address: str) -> dict[str, int]:
     return {name: number for name, number in found.items() if name not in {"schema", "version"} and number}
 
 
-def test_only_the_owner_copies(mfa_kit: MfaKit, postgresql: Server) -> None:
-    """The server gives the rows of other roles the present time, so each copy would add them again."""
+def test_only_the_owner_copies_and_into_a_team(mfa_kit: MfaKit, postgresql: Server) -> None:
+    """The server gives the rows of other roles the present time, so each copy would add them again.
+
+    Rows of an owner without a team would be invisible to all desks, and later copies would not change that.
+    """
     database = postgresql.new_database()
     postgresql.execute("create role copies login")
     postgresql.execute(grants({"copies": "berlin"}, []), database=database)
     with Place("sqlite", str(mfa_kit.home)).open() as ledger:
         ledger.called(CALL)
-    done = mfa_kit.run("ledger", "copy", "--ledger", postgresql.address(database, role="copies"))
-    assert (done.code, "only the owner of the ledger" in done.err) == (UsageFault.exit_code, True)
+    for role, cause in (("copies", "only the owner of the ledger"), (OWNER, "has no team")):
+        done = mfa_kit.run("ledger", "copy", "--ledger", postgresql.address(database, role=role))
+        assert (done.code, cause in done.err) == (UsageFault.exit_code, True), done.err
     assert postgresql.execute("select * from mfa_kit.events", database=database) == []
+    postgresql.execute(grants({OWNER: "berlin"}, []), database=database)
     assert copied(mfa_kit, postgresql.address(database)) == {"events": 1}
+    with open_at(postgresql.address(database, role="copies")) as ledger:
+        assert [line.what for line in ledger.history()] == ["X"]
 
 
-def test_a_role_is_a_desk_or_an_auditor(mfa_kit: MfaKit) -> None:
-    done = mfa_kit.run("ledger", "grants", "--desk", "x=berlin", "--auditor", "x")
-    assert (done.code, done.out) == (UsageFault.exit_code, "")
-    assert "x cannot be a desk and an auditor" in done.err
+def test_a_role_that_lacks_a_privilege_is_told_so(mfa_kit: MfaKit, postgresql: Server) -> None:
+    """A role without any privilege does not hear that there is no ledger."""
+    database, role = postgresql.new_database(), "newcomer"
+    postgresql.execute(f"create role {role} login")
+    address = postgresql.address(database, role=role)
+    for words in (("ledger", "status"), ("ledger", "migrate"), ("ledger", "show")):
+        done = mfa_kit.run(*words, "--ledger", address)
+        assert (done.code, "your role lacks a privilege" in done.err) == (IntegrityFault.exit_code, True), done.err
+        assert "mfa-kit ledger grants --help" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        (["--auditor", ""], "does not name a role"),
+        (["--desk", "x=berlin", "--desk", "x=paris"], "has two teams"),
+        (["--desk", "x=berlin", "--auditor", "x"], "x cannot be a desk and an auditor"),
+    ],
+)
+def test_a_role_is_a_desk_of_one_team_or_an_auditor(words: list[str], cause: str, mfa_kit: MfaKit) -> None:
+    """The last one would count, without a message."""
+    done = mfa_kit.run("ledger", "grants", *words)
+    assert (done.code, done.out, cause in done.err) == (UsageFault.exit_code, "", True)
+
+
+@pytest.mark.parametrize("verb", ["status", "show"])
+def test_the_hint_about_a_server_that_does_not_answer_names_the_password(verb: str, mfa_kit: MfaKit) -> None:
+    """The message of libpq says what failed, and a wrong password is as likely as a wrong address."""
+    done = mfa_kit.run("ledger", verb, "--ledger", "host=/nowhere dbname=x")
+    assert (done.code, "~/.pgpass" in done.err) == (IntegrityFault.exit_code, True)
 
 
 def test_a_run_in_progress_is_not_copied(mfa_kit: MfaKit, address: str) -> None:

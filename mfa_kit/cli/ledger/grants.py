@@ -18,9 +18,14 @@ def grants(*, desks: tuple[str, ...], auditors: tuple[str, ...], output: Output)
 
     A role of --desk sees and adds rows of its own team. It cannot change or delete the log. The roles must exist.
     """
-    teams = dict(_role_and_team(each) for each in desks)
+    members = [_role_and_team(each) for each in desks]
+    teams = dict(members)
+    if len(teams) < len({*members}):
+        raise UsageFault("a role of --desk has two teams", "use a role for each")
     if both := teams.keys() & {*auditors}:
         raise UsageFault(f"{min(both)} cannot be a desk and an auditor", "use a role for each")
+    if not all(auditors):
+        raise UsageFault("--auditor does not name a role", "write --auditor ROLE")
     text = shared_ledger.grants_of(teams, auditors)
     if output.form == "table":
         output.text(text)

@@ -14,7 +14,7 @@ from psycopg import errors
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.postgresql.address import Address, parse_address
 from mfa_kit.adapters.ledger.postgresql.schema import check_version
-from mfa_kit.adapters.ledger.postgresql.sessions import LOCK_LOST, NO_RUN, Session, Statement, describe
+from mfa_kit.adapters.ledger.postgresql.sessions import LOCK_LOST, NO_RUN, REACH, Session, Statement, describe
 from mfa_kit.adapters.ledger.tables import DamagedRow, RowChange, SqlRow
 from mfa_kit.core.errors import IntegrityFault
 
@@ -73,8 +73,8 @@ class PostgresqlDatabase:
             raise
 
     @contextmanager
-    def faults(self) -> Iterator[None]:
-        """Convert errors of PostgreSQL, and DamagedRow, to IntegrityFault."""
+    def faults(self, advice: str = "check the server, its disk and the network") -> Iterator[None]:
+        """Convert errors of PostgreSQL, and DamagedRow, to IntegrityFault. `advice` is the hint of most of them."""
         try:
             yield
         except DamagedRow as error:
@@ -85,8 +85,7 @@ class PostgresqlDatabase:
             raise IntegrityFault(what, "ask its owner to grant the privileges: mfa-kit ledger grants --help") from None
         except psycopg.Error as error:
             what = f"the ledger {self._address.label} cannot be used: {describe(error)}"
-            hint = "report this" if error.sqlstate == NO_RUN else "check the server, its disk and the network"
-            raise IntegrityFault(what, hint) from None
+            raise IntegrityFault(what, "report this" if error.sqlstate == NO_RUN else advice) from None
 
     @contextmanager
     def _using(self, session: Session) -> Iterator[None]:
@@ -120,7 +119,7 @@ class PostgresqlDatabase:
             if found := self._sessions.get(thread):
                 return found
         with self._connecting:
-            with self.faults():
+            with self.faults(REACH):
                 session = self._unused() or self._open()
             with self._guard:
                 self._sessions[thread] = session

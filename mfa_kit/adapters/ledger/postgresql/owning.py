@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+from psycopg import errors
 
 from mfa_kit.adapters.ledger.ledger import OPEN
 from mfa_kit.adapters.ledger.postgresql.address import Address, parse_address
 from mfa_kit.adapters.ledger.postgresql.copying import copy_rows
 from mfa_kit.adapters.ledger.postgresql.schema import check_version, migrate, version_of
-from mfa_kit.adapters.ledger.postgresql.sessions import Session, describe
+from mfa_kit.adapters.ledger.postgresql.sessions import REACH, Session, describe
 from mfa_kit.adapters.ledger.sqlite_database import SqliteDatabase
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 
@@ -33,6 +34,8 @@ CONDITIONS = """
         (select client_addr is null from pg_stat_activity where pid = pg_backend_pid()),
         extract(epoch from clock_timestamp())::double precision
 """
+# Only the owner may read the table of teams.
+OWNS, HAS_TEAM = "select is_owner()", "select my_team() <> '' or not exists(select from members where not auditor)"
 SETTING = "select name, setting from pg_settings where name = any($1)"
 SETTINGS = (
     *("fsync", "synchronous_commit", "statement_timeout", "transaction_timeout", "idle_session_timeout"),
@@ -103,8 +106,8 @@ class OwnedLedger:
     def copy_from(self, folder: Path) -> dict[str, int]:
         """Copy the ledger in a folder into this ledger. Return the number of copied rows by the name of the table.
 
-        Raise UsageFault if there is no ledger in the folder, if a run is in progress there, or if the role is not the
-        owner's.
+        Raise UsageFault if there is no ledger in the folder, or if a run is in progress there. Raise it also if the
+        role is not the owner's, or has no team although other roles have one.
         """
         if not (folder / "ledger.sqlite").exists():
             raise UsageFault(f"there is no ledger in {folder}", "name the folder of mfa-kit's files: --from DIR")
@@ -117,12 +120,7 @@ class OwnedLedger:
                     )
             with self._session() as (session, address):
                 check_version(session, address)
-                [[owner]] = session.run([("select is_owner()", ())])
-                if not owner:  # the server would give the rows the present time, and a second copy would add them again
-                    raise UsageFault(
-                        f"only the owner of the ledger {address.label} can copy into it",
-                        "name the owner's role in the address: --ledger postgresql://OWNER@HOST/DATABASE",
-                    )
+                _check_copier(session, address)
                 return copy_rows(source, session)
         finally:
             for run in source.left_held:
@@ -176,8 +174,28 @@ class OwnedLedger:
                 yield session, address
             finally:
                 session.close()
-        except psycopg.Error as error:
+        except errors.InsufficientPrivilege as error:
             raise IntegrityFault(
-                f"the ledger {address.label} cannot be used: {describe(error)}",
-                "check the address, the server and the privileges of your role",
+                f"your role lacks a privilege in the ledger {address.label}: {describe(error)}",
+                "use the role of the ledger's owner, or ask the owner for the privileges: mfa-kit ledger grants --help",
             ) from None
+        except psycopg.Error as error:
+            raise IntegrityFault(f"the ledger {address.label} cannot be used: {describe(error)}", REACH) from None
+
+
+def _check_copier(session: Session, address: Address) -> None:
+    """Raise UsageFault unless the role owns the ledger, and has a team if other roles have one.
+
+    The server would give the rows of other roles the present time, and a second copy would add them again. No desk
+    would see rows without a team.
+    """
+    if session.run([(OWNS, ())]) != [(True,)]:
+        raise UsageFault(
+            f"only the owner of the ledger {address.label} can copy into it",
+            "name the owner's role in the address: --ledger postgresql://OWNER@HOST/DATABASE",
+        )
+    if session.run([(HAS_TEAM, ())]) != [(True,)]:
+        raise UsageFault(
+            "your role has no team, so no desk would see the copied rows",
+            "make it a member of the team first: mfa-kit ledger grants --desk ROLE=TEAM",
+        )

@@ -21,7 +21,8 @@ BEGIN = """
 def version_of(session: Session) -> int | None:
     """Return the version of the schema, or None if the database has no ledger. Raise psycopg.Error if that fails."""
     try:
-        [[number]] = session.run([("select max(number) from version", ())])
+        # With the name of the schema, a role that may not use the schema gets an error that says so.
+        [[number]] = session.run([("select max(number) from mfa_kit.version", ())])
     except errors.UndefinedTable:
         return None
     return int(number)

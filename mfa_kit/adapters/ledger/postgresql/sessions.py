@@ -19,6 +19,8 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())
 # A statement with the values of one row.
 Statement = tuple[str, Sequence[object]]
 OLDEST = 170000
+# What to do about a connection that cannot be made.
+REACH = "check the address, the server, the network, your role, and its password in ~/.pgpass or the service file"
 NUL, REPLACEMENT = "\0", "\N{REPLACEMENT CHARACTER}"
 # SQLSTATE of the schema's own errors: the session does not hold the lock of the run that it writes (LOCK_LOST), or the
 # text is not the name of a lock (NO_RUN).
