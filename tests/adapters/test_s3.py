@@ -242,7 +242,11 @@ def test_a_removal_leaves_no_version(file: S3File, bucket: str, client: Any) -> 
 
 
 def test_a_missing_bucket_is_told(calls: S3Calls) -> None:
+    """A new name is free there, so that the check of the bucket reports it. An existing backup is not."""
     file = S3File(url("nowhere"), calls)
+    assert not file.is_taken()
+    with pytest.raises(IntegrityFault, match="there is no such bucket"):
+        file.is_there()
     with pytest.raises(IntegrityFault, match="there is no such bucket"):
         file.remove(sealed=True)
     file.remove(sealed=False)

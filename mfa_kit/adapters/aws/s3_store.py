@@ -78,13 +78,23 @@ class S3File:
         self._url, self._calls = url, calls
 
     def is_taken(self) -> bool:
-        """Whether the object exists, or an interrupted replacement left a copy of it."""
+        """Whether a new object would have the name of an existing one. False if there is no bucket.
+
+        `S3Folder.check` reports the missing bucket.
+        """
         with self._faults("read"):
-            return any(_original(each) == self._url for each in self._calls.keys(self._url))
+            try:
+                return self._is_listed()
+            except NoBucket:
+                return False
 
     def is_there(self) -> bool:
         """Whether the object exists, or an interrupted replacement left a copy of it."""
-        return self.is_taken()
+        with self._faults("read"):
+            return self._is_listed()
+
+    def _is_listed(self) -> bool:
+        return any(_original(each) == self._url for each in self._calls.keys(self._url))
 
     def read(self, most: int) -> bytes:
         """Return at most `most` octets of the content. If a killed process left only a copy, read that copy."""
