@@ -31,7 +31,7 @@ class Number(click.FloatRange):
 
 
 class Age(click.ParamType[float]):
-    """A parameter type: a length of time such as 30m, 24h or 7d, converted to seconds."""
+    """A parameter type: a length of time such as 30s, 30m, 24h or 7d, converted to seconds."""
 
     name = "age"
 
@@ -40,7 +40,7 @@ class Age(click.ParamType[float]):
             return value
         number, unit = value[:-1], value[-1:]
         if not number.isdecimal() or unit not in UNITS:
-            raise UsageFault(f"{value!r} is not a length of time", "write 30m, 24h or 7d")
+            raise UsageFault(f"{value!r} is not a length of time", "write 30s, 30m, 24h or 7d")
         return float(number) * UNITS[unit]
 
 

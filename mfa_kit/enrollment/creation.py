@@ -87,20 +87,20 @@ def _raise_refusal(refused: AwsFault | Throttled, intent: Intent, *, desk: Desk)
 def _name_taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
     """Return the error for a device name that is taken, with what is known about the existing device.
 
-    If this computer made that device for the user, or is making it now, the hint contains no command to delete that
-    device.
+    If a run in the ledger made that device for the user, or is making it now, the hint contains no command to delete
+    that device.
     """
     run = desk.inventory.run_of(intent.serial)
     made = desk.journal.find(intent.serial, run=run) if isinstance(run, str) else None
     if made and made.is_half_made and desk.journal.lives(made.run):
         return AlreadyExists(
-            f"an MFA device named {intent.name} already exists: another process on this computer is creating it",
+            f"an MFA device named {intent.name} already exists: another process is creating it",
             f"let it finish, then check: mfa-kit status {quote(made.intent.user)}",
         )
     if made and made.intent.user == intent.user and made.reached in MADE:
         backup = desk.vault.find(made)
         return AlreadyExists(
-            f"an MFA device named {intent.name} already exists: this computer made it for {made.intent.user}"
+            f"an MFA device named {intent.name} already exists: run {made.run} made it for {made.intent.user}"
             + (f", and its backup is {backup}" if backup else ""),
             f"see the user's devices: mfa-kit status {quote(made.intent.user)}; "
             "to see unassigned devices: mfa-kit orphans list",

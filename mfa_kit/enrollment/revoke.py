@@ -78,7 +78,7 @@ def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> 
         return replace(ours, since=device.since)
     if ours and run:
         raise UsageFault(
-            f"{user} has {device.serial}, which run {run} on this computer created for {ours.intent.user}",
+            f"{user} has {device.serial}, which run {run} created for {ours.intent.user}",
             "to remove it nevertheless: "
             f"aws iam deactivate-mfa-device --user-name {quote(user)} --serial-number {quote(device.serial)}",
         )

@@ -178,7 +178,7 @@ class _Making:
         """
         entry = entries_by_serial(intent.account, desk=self.desk).get(intent.serial)
         if entry and entry.run != self.run:
-            what = "enrolled by another run on this computer in the meantime"
+            what = "enrolled by another run in the meantime"
             return RowResult.of_entry(entry, RowOutcome.SKIPPED, what)
         what = "enrolled by another computer in the meantime; this computer has no backup"
         return RowResult(user=intent.user, outcome=RowOutcome.SKIPPED, reason=what, device=intent.serial)

@@ -23,7 +23,7 @@ def entries_of_run(run: str, *, account: str, desk: Desk) -> list[Entry]:
     if not found:
         raise UsageFault(
             f"the ledger of this computer has no device of run {run}",
-            "see this computer's runs: mfa-kit ledger show; undo other runs on the computer that made them",
+            "see the runs: mfa-kit ledger show; undo other runs with the ledger of the computer that made them",
         )
     return found
 

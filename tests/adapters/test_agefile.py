@@ -252,6 +252,7 @@ def test_a_missing_folder_does_not_count_as_a_removed_backup(gone: str, vault: A
     with pytest.raises(IntegrityFault, match="does not exist, so the backup in it was not removed") as caught:
         vault.remove(entry)
     assert f"mkdir -p {place_of(entry).parent}" in caught.value.hint
+    assert "on the computer that has it" in caught.value.hint
     (tmp_path / "unmounted").rename(tmp_path / gone)
     vault.remove(entry)
     assert not place_of(entry).exists()

@@ -222,7 +222,7 @@ MADE = ["enroll", "alice", "--with", "virtual"]
         ),
         (["completion", "tcsh"], "SHELL does not take 'tcsh'", "write bash, zsh or fish"),
         (["ledger", "show", "--since", "x"], "'x' is not a time", "write 2026-11-25, 2026-11-25T10:00 or 7d"),
-        (["orphans", "clean", "--older-than", "x"], "'x' is not a length of time", "write 30m, 24h or 7d"),
+        (["orphans", "clean", "--older-than", "x"], "'x' is not a length of time", "write 30s, 30m, 24h or 7d"),
         (
             ["orphans", "clean", "--max", "x"],
             "--max: 'x' is not a valid integer range",

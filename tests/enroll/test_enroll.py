@@ -162,7 +162,7 @@ def test_with_add_a_name_taken_by_another_process_is_an_error(at: AtDesk, user: 
             desk.enroll(user, add=True)
     (first,) = made
     assert isinstance(first, Enrolled)
-    assert f"this computer made it for {user}, and its backup is {first.backup}" in str(caught.value)
+    assert f"run {first.run} made it for {user}, and its backup is {first.backup}" in str(caught.value)
     assert f"mfa-kit status {user}" in caught.value.hint
 
 
@@ -453,7 +453,7 @@ def test_codes_are_for_awss_time(seconds: int, at: AtDesk, user: str, at_lab: La
 
 
 def test_no_delete_command_for_a_device_being_created_here(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Another process on this computer is creating the device, so the device remains."""
+    """Another process is creating the device, so the device remains. It may be on another computer."""
     told: list[AlreadyExists] = []
 
     class Meanwhile(Cut):

@@ -11,6 +11,7 @@ from mfa_kit.adapters.aws.clients import Connection
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.member_sessions import MemberSessions
 from mfa_kit.adapters.aws.own_credentials import OwnCredentials
+from mfa_kit.cli.rollout.account_progress import account_words
 from mfa_kit.core.errors import AccessDenied, Declined, Expired, NoSuchEntity
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
@@ -152,6 +153,12 @@ def test_each_command_of_a_hint_names_the_account() -> None:
     """A hint may have several commands of mfa-kit. Each of them gets the option --account."""
     hint = in_account("list the devices: mfa-kit status; mfa-kit orphans list", MEMBERS[0])
     assert hint.count(f"--account {MEMBERS[0]}") == 2
+
+
+def test_commands_for_all_accounts_get_no_account() -> None:
+    """The ledger belongs to all accounts."""
+    hint = "ask its owner: mfa-kit ledger grants --help; see the users: mfa-kit status"
+    assert account_words(hint, MEMBERS[0]) == f"{hint} --account {MEMBERS[0]}"
 
 
 @pytest.mark.usefixtures("desk")

@@ -67,7 +67,7 @@ def test_the_backup_of_another_process_is_reported(
     monkeypatch.setattr(Iam, "create", create_later)
     assert rollout.apply().code == 0
     row = rows(rollout)[user]
-    assert (row["outcome"], row["reason"]) == ("skipped", "enrolled by another run on this computer in the meantime")
+    assert (row["outcome"], row["reason"]) == ("skipped", "enrolled by another run in the meantime")
     assert Path(row["backup"]).is_file()
     rollout.works([user], copies=1)
 

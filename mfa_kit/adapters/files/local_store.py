@@ -126,7 +126,8 @@ class LocalFile:
                     return
                 raise IntegrityFault(
                     f"the folder {path.parent} does not exist, so the backup in it was not removed",
-                    f"mount it, or if it no longer exists: mkdir -p {quote(str(path.parent))}; then repeat the command",
+                    "mount it, or repeat the command on the computer that has it; or if it no longer exists: "
+                    f"mkdir -p {quote(str(path.parent))}; then repeat the command",
                 ) from None
             try:
                 for name in (whole_files.partial_name(path.name), path.name):

@@ -11,8 +11,8 @@ from mfa_kit.cli.status_line import Redrawable
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.organization.wording import in_account
 
-# These commands work on the index of all accounts, so they get no --account.
-OF_ALL = ("mfa-kit rollout apply", "mfa-kit rollout status", "mfa-kit rollout work")
+# These commands work on the index of all accounts, or on the ledger, so they get no --account.
+OF_ALL = ("mfa-kit rollout apply", "mfa-kit rollout status", "mfa-kit rollout work", "mfa-kit ledger ")
 
 
 def account_words(text: str, account: str) -> str:

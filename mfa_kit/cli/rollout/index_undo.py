@@ -119,7 +119,7 @@ def _confirm(path: Path, works: Sequence[AccountWork], *, settings: Settings) ->
     if not works:
         raise UsageFault(
             f"the ledger has no device in these accounts from a run that applied {path}",
-            "see this computer's runs: mfa-kit ledger show; or undo on the computer that applied the index",
+            "see the runs: mfa-kit ledger show; or undo with the ledger of the computer that applied the index",
         )
     left = [work for work in works if work.why]
     for accounts, why in by_reason((work.account, work.why) for work in left):
