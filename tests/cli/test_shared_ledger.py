@@ -250,6 +250,27 @@ finally:
     assert done.stderr == "mfa-kit: the session was lost\n  try: run it again\n"
 
 
+def test_a_process_that_cannot_report_ends_too(tmp_path: Path) -> None:
+    """Nobody reads the pipe that is its stderr, and the pipe is full. Its other threads could go on."""
+    script = """
+import os, sys
+from mfa_kit.cli.shutdown import end_at_once
+from mfa_kit.core.errors import IntegrityFault
+os.set_blocking(2, False)
+try:
+    while True:
+        os.write(2, bytes(4096))
+except BlockingIOError:
+    os.set_blocking(2, True)
+end_at_once(IntegrityFault("the session was lost", "run it again"))
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, env=bare(), cwd=tmp_path) as process:
+        try:
+            assert process.wait(20) == IntegrityFault.exit_code
+        finally:
+            process.kill()
+
+
 def test_the_queries_of_the_page_show_a_run_in_progress(postgresql: Server) -> None:
     """They are run as an auditor, who sees the process that holds the lock of the run, and its computer."""
     database = postgresql.new_database()
