@@ -13,6 +13,7 @@ import pytest
 from mfa_kit.adapters.ledger.computers import Computers
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Entry, Intent, Method, Reached
+from mfa_kit.lab.aws.server import Lab
 from mfa_kit.wiring.key_users import KeyUsers
 from tests.conftest import ACCOUNT, MfaKit, Result
 from tests.ledgers import open_at
@@ -99,22 +100,23 @@ def test_without_a_shared_ledger_no_row_names_a_computer(mfa_kit: MfaKit, user: 
 
 @pytest.mark.usefixtures("shared")
 def test_the_status_of_a_rollout_names_the_computers(
-    mfa_kit: MfaKit, users: Callable[[], str], recipient: str, at: At, tmp_path: Path
+    mfa_kit: MfaKit, users: Callable[[], str], recipient: str, at: At, tmp_path: Path, lab: Lab
 ) -> None:
     """One user was enrolled, and one failed."""
-    works, fails = users(), "nobody.of.this.name"
+    works, fails = users(), users()
     roster, plan = tmp_path / "roster.csv", tmp_path / "plan.json"
-    roster.write_text(f"user,kind\n{works},virtual\n")
+    roster.write_text(f"user,kind\n{works},virtual\n{fails},virtual\n")
+    apply = ("rollout", "apply", plan, "-r", recipient, "--local-backups", "--accept-lockout")
     with at("desk-a"):
         assert mfa_kit.run("rollout", "plan", roster, "-o", plan).code == 0
-        done = mfa_kit.run("rollout", "apply", plan, "-r", recipient, "--local-backups", "--accept-lockout")
-        assert done.code == 0, done.err
+        lab.faults.add("EnableMFADevice", "denied", at=2)
+        done = mfa_kit.run(*apply, "--workers", "1")
+        assert done.code == 1, done.err
     with at("desk-b"):
-        [row] = rows(mfa_kit.run("rollout", "status", plan, "--output", "json"))
+        found = rows(mfa_kit.run("rollout", "status", plan, "--output", "json"))
         page = mfa_kit.run("rollout", "status", plan, "--output", "html").out
-    assert page.count('"Computer">desk-a<') == 1
-    assert (row["user"], row["computer"]) == (works, "desk-a")
-    assert fails not in row["user"]
+    assert page.count('"Computer">desk-a<') == 2
+    assert {row["outcome"]: row["computer"] for row in found} == {"enrolled": "desk-a", "failed": "desk-a"}
     with (tmp_path / "plan-results" / "results.csv").open() as file:
         assert "computer" not in next(csv.reader(file))
 
