@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.policy_texts import flaws_of
-from mfa_kit.account.records import Credentials, Details
+from mfa_kit.account.records import Credentials, Details, ServerCertificate
 from mfa_kit.account.root_posture import CentralRootAccess, RootPosture
 from mfa_kit.account.snapshot import DeviceBackup, GlassUse, Hole, Part, Snapshot
 from mfa_kit.account.source import AccountSource
@@ -100,6 +100,10 @@ class _Reading:
         central = None
         if central_root is not None and caller.partition not in ROOTLESS:
             central = self.part(Part.CENTRAL_ROOT, central_root)
+        if summary.get("ServerCertificates") == 0:  # saves a call for most accounts
+            certificates: tuple[ServerCertificate, ...] | None = ()
+        else:
+            certificates = self.part(Part.CERTIFICATES, lambda: tuple(account.certificates()))
         snapshot = Snapshot(
             at=self._inventory.now(),
             account=caller.account,
@@ -114,6 +118,7 @@ class _Reading:
             other_versions=details.other_versions,
             virtual=virtual,
             passwords=passwords,
+            certificates=certificates,
             root_devices=root_devices,
             backups=self.part(Part.BACKUPS, lambda: backups(virtual)) or (),
             break_glass=self.part(Part.BREAK_GLASS, break_glass) if break_glass else None,
@@ -203,6 +208,16 @@ class _Reading:
         }
         return {serial: found for serial, found in read.items() if found is not None}
 
+    def sessions(self, names: Sequence[str]) -> Mapping[str, int]:
+        """Return the longest sign-in session in seconds, by user name; 0 if none is set.
+
+        Users for whom this could not be read are left out.
+        """
+        read = self.of_each(
+            names, self._account.sign_in_session, lambda name, error: Hole(Part.SESSIONS, str(error), name)
+        )
+        return dict(read)
+
     def must_change(self, names: Iterable[str]) -> Mapping[str, bool]:
         """Return by user name whether these users have to choose a new password at the next sign-in.
 
@@ -221,6 +236,7 @@ def read_account(
     backups: Callable[[tuple[Device, ...]], tuple[DeviceBackup, ...]],
     each: MapEach = map,
     passwords_of: Callable[[AccountUser], bool] = lambda _: False,
+    sessions_of: Callable[[AccountUser], bool] = lambda _: False,
     afresh: Callable[[AccountUser], bool] = lambda _: False,
     central_root: Callable[[], CentralRootAccess] | None = None,
     member_root: Callable[[], RootPosture | None] | None = None,
@@ -232,9 +248,10 @@ def read_account(
     password, keys and devices of users who were created after it are read separately. `backups` returns the backups of
     virtual devices. `each` is used like `map` to read users.
 
-    For the users that `passwords_of` selects, the snapshot also says whether they have to choose a new password. For
-    the users that `afresh` selects, password, keys and devices are read even if the report has them. The devices of
-    other users are listed only if no other part shows the types of these devices.
+    For the users that `passwords_of` selects, the snapshot also says whether they have to choose a new password, and
+    for those that `sessions_of` selects, how long a sign-in session may last. For the users that `afresh` selects,
+    password, keys and devices are read even if the report has them. The devices of other users are listed only if no
+    other part shows the types of these devices.
 
     `central_root` reads the state of centralized root access in the account's organization. `member_root` reads the
     facts about root that the organization's administrator can see. It is called only if these facts could change the
@@ -262,6 +279,7 @@ def read_account(
         snapshot,
         certified=reading.certifications(keys),
         must_change=reading.must_change([one.name for one in users if passwords_of(one)]),
+        sessions=reading.sessions([one.name for one in users if sessions_of(one)]),
         at=inventory.now(),
         holes=(*reading.holes, *policy_holes(snapshot)),
     )

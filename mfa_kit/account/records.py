@@ -88,6 +88,15 @@ class Details:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerCertificate:
+    """A TLS certificate that IAM stores. `expires` is a Unix time, or None if IAM does not report it."""
+
+    name: str
+    arn: str
+    expires: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccountPasswordPolicy:
     """The account's password policy. `custom` is false if the account has none, and IAM's default applies.
 

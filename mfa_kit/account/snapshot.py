@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from mfa_kit.account.records import AccountPasswordPolicy, CredentialReport, Entity
+from mfa_kit.account.records import AccountPasswordPolicy, CredentialReport, Entity, ServerCertificate
 from mfa_kit.account.root_posture import CentralRootAccess, RootPosture, root_posture
 from mfa_kit.core.models import REPORTED_ROOT, ROOTLESS, Device
 
@@ -29,6 +29,8 @@ class Part(StrEnum):
     CENTRAL_ROOT = "centralized root access"
     BACKUPS = "backups on this computer"
     BREAK_GLASS = "break-glass identities"
+    CERTIFICATES = "server certificates"
+    SESSIONS = "sign-in sessions of users"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +100,15 @@ class Snapshot:
     """What was read about an account at the time `at`, in Unix seconds by AWS's clock. `caller` is the reader's ARN.
 
     `holes` has the parts that could not be read. `policies` has the texts of managed policies by ARN, and
-    `other_versions` the texts of their versions that are not in force. `virtual` has the
-    virtual devices; root's has REPORTED_ROOT as its user. `listed` has, by user name, all devices of the users whose
-    devices were listed. `certified` has the certifications of security keys, by serial. `must_change` says, by user
-    name, whether a user has to choose a new password. `passwords` is the password policy. `central_root` is the state
-    of centralized root access, or None if it was not read. `member_root` has the facts about a member account's root
-    user that its organization's administrator can read. `break_glass` has the break-glass identities in the ledger,
-    or is None if they were not read. `lab` says whether the account is in a lab.
+    `other_versions` the texts of their versions that are not in force. `virtual` has the virtual devices; root's has
+    REPORTED_ROOT as its user. `listed` has, by user name, all devices of the users whose devices were listed.
+    `certified` has the certifications of security keys, by serial. `must_change` says, by user name, whether a user has
+    to choose a new password. `certificates` has the server certificates, or is None if they were not read. `sessions`
+    has the longest sign-in session in seconds, by user name, of the users for whom it was read; 0 means that it is not
+    set. `passwords` is the password policy. `central_root` is the state of centralized root access, or None if it was
+    not read. `member_root` has the facts about a member account's root user that its organization's administrator can
+    read. `break_glass` has the break-glass identities in the ledger, or is None if they were not read. `lab` says
+    whether the account is in a lab.
     """
 
     at: float
@@ -126,6 +130,8 @@ class Snapshot:
     passwords: AccountPasswordPolicy | None = None
     root_devices: tuple[Device, ...] | None = None
     backups: tuple[DeviceBackup, ...] = ()
+    certificates: tuple[ServerCertificate, ...] | None = None
+    sessions: Mapping[str, int] = field(default_factory=dict)
     central_root: CentralRootAccess | None = None
     member_root: RootPosture | None = None
     break_glass: tuple[GlassUse, ...] | None = None

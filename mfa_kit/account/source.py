@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from mfa_kit.account.evaluator import Decision, RequestContext
-    from mfa_kit.account.records import AccountPasswordPolicy, CredentialReport, Credentials, Details, Entity
+    from mfa_kit.account.records import (
+        AccountPasswordPolicy,
+        CredentialReport,
+        Credentials,
+        Details,
+        Entity,
+        ServerCertificate,
+    )
     from mfa_kit.core.models import Device
 
 
@@ -50,6 +57,14 @@ class AccountSource(Protocol):
 
     def password_policy(self) -> AccountPasswordPolicy:
         """Return the password policy, or IAM's default if the account has none."""
+        ...
+
+    def certificates(self) -> Iterator[ServerCertificate]:
+        """Yield the server certificates that IAM stores."""
+        ...
+
+    def sign_in_session(self, user: str) -> int:
+        """Return the longest sign-in session of a user in seconds, or 0 if it is not set or there is no password."""
         ...
 
     def must_change(self, user: str) -> bool:

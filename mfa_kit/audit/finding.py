@@ -28,10 +28,11 @@ class Severity(StrEnum):
 
 
 class RuleResult(StrEnum):
-    """The result of a rule. Unknown is never a pass."""
+    """The result of a rule. Unknown is never a pass. Accepted means that a baseline accepts everything it found."""
 
     FAIL = "fail"
     UNKNOWN = "unknown"
+    ACCEPTED = "accepted"
     PASS = "pass"  # noqa: S105 - no password
     NOT_APPLICABLE = "not applicable"
 
@@ -54,6 +55,25 @@ class Finding:
     subject: str
     evidence: str
     remedy: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedFinding:
+    """A finding, or an unknown subject, that a baseline accepts.
+
+    `owner` accepts it for `reason`, until the end of the day `until` (an ISO date).
+    """
+
+    subject: str
+    evidence: str
+    owner: str
+    reason: str
+    until: str
+
+    @property
+    def sentence(self) -> str:
+        """The evidence, with who accepts it, until when, and why."""
+        return f"{self.evidence}; {self.owner} accepts this until {self.until}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +100,17 @@ class Remark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The limits that rules check: ages in days, and the share of the device quota that may be used."""
+    """The limits that rules check: ages in days, and the share of the device quota that may be used.
 
-    unused: int = 45  # CIS 1.12
-    rotated: int = 90  # CIS 1.14, FSBP IAM.3
+    `session` is the longest sign-in session in seconds.
+    """
+
+    unused: int = 45
+    rotated: int = 90
     root_used: int = 30
     quota: float = 0.8
     drilled: float = 90
+    session: float = 12 * 3600.0  # the longest session of the console that is not set for a user
     glass_drilled: int = 180
     profile: Profile = Profile.NIST
 
@@ -123,7 +147,6 @@ class AuditRule:
     id: str
     title: str
     severity: Severity
-    references: tuple[str, ...]
     needs: "tuple[Part, ...]"
     look: RuleBody
 
@@ -132,7 +155,8 @@ class AuditRule:
 class RuleAnswer:
     """The result of a rule for one account.
 
-    `why` is the text of a Remark, or the reason why the rule does not apply to the account, or "".
+    `why` is the text of a Remark, or the reason why the rule does not apply to the account, or "". `references` has the
+    controls of standards that the rule checks. `accepted` has what a baseline accepts, which is not in `findings`.
     """
 
     rule: AuditRule
@@ -140,15 +164,15 @@ class RuleAnswer:
     findings: tuple[Finding, ...] = ()
     unsure: tuple[Unsure, ...] = ()
     why: str = ""
+    references: tuple[str, ...] = ()
+    accepted: tuple[AcceptedFinding, ...] = ()
 
 
 def audit_rule(
-    name: str, severity: Severity, title: str, *, needs: "tuple[Part, ...]", references: tuple[str, ...] = ()
+    name: str, severity: Severity, title: str, *, needs: "tuple[Part, ...]"
 ) -> Callable[[RuleBody], AuditRule]:
     """Return a decorator that turns a function into an AuditRule. `name` is the ID of the rule, such as `root.mfa`."""
-    return lambda look: AuditRule(
-        id=name, title=title, severity=severity, references=references, needs=needs, look=look
-    )
+    return lambda look: AuditRule(id=name, title=title, severity=severity, needs=needs, look=look)
 
 
 def answer_rule(rule: AuditRule, scene: Scene) -> RuleAnswer:

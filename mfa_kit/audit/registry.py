@@ -1,13 +1,15 @@
 """The list of rules in display order, and the audit, which applies each rule to one snapshot."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mfa_kit.account.account_users import account_users
 from mfa_kit.account.escalation import administrations
 from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.audit import break_glass, devices, rights, root
+from mfa_kit.audit import break_glass, credentials, devices, passwords, policies, rights, root
 from mfa_kit.audit import users as user_rules
-from mfa_kit.audit.finding import AuditRule, Limits, RuleAnswer, RuleResult, Scene, Severity, answer_rule
+from mfa_kit.audit.controls.catalog import references
+from mfa_kit.audit.finding import AuditRule, Limits, Profile, RuleAnswer, RuleResult, Scene, Severity, answer_rule
 from mfa_kit.core.errors import UsageFault
 
 RULES: tuple[AuditRule, ...] = (
@@ -26,13 +28,21 @@ RULES: tuple[AuditRule, ...] = (
     user_rules.users_fido_keys,
     user_rules.users_unused,
     user_rules.users_old_keys,
+    credentials.users_keys_mfa,
+    credentials.users_initial_keys,
     user_rules.users_service,
     user_rules.users_direct,
     user_rules.users_groupless,
     rights.groups_enforcement,
     rights.roles_trust,
     rights.roles_ec2,
-    rights.passwords_policy,
+    policies.roles_support,
+    policies.policies_full,
+    policies.policies_cloudshell,
+    passwords.passwords_policy,
+    credentials.sessions_duration,
+    credentials.users_identity_center,
+    policies.certificates_expired,
     devices.devices_orphans,
     devices.devices_quota,
     devices.backups_there,
@@ -44,6 +54,15 @@ RULES: tuple[AuditRule, ...] = (
     break_glass.glass_custodians,
     break_glass.glass_people,
 )
+# Rules that only controls of frameworks need.
+CONTROL_RULES: tuple[AuditRule, ...] = (
+    credentials.users_two_keys,
+    credentials.users_unused_90,
+    policies.policies_administrator,
+    *passwords.CONTROL_RULES,
+)
+# The rules that the rule on the password policy stands for in each profile.
+BY_PROFILE = {Profile.NIST: ("passwords.nist",), Profile.CIS: ("passwords.length-14", "passwords.reuse-24")}
 
 
 def choose_rules(names: Sequence[str]) -> list[AuditRule]:
@@ -68,9 +87,14 @@ def audit_snapshot(snapshot: Snapshot, rules: Sequence[AuditRule], limits: Limit
     scene = Scene(snapshot=snapshot, users=users, administered=administered, limits=limits)
     order = list(RuleResult)
     return sorted(
-        (answer_rule(rule, scene) for rule in rules),
+        (replace(answer_rule(rule, scene), references=_references(rule, limits)) for rule in rules),
         key=lambda answer: (order.index(answer.result), answer.rule.severity.rank),
     )
+
+
+def _references(rule: AuditRule, limits: Limits) -> tuple[str, ...]:
+    names = BY_PROFILE[limits.profile] if rule is passwords.passwords_policy else (rule.id,)
+    return tuple(reference for name in names for reference in references(name))
 
 
 def fails_at(answers: Sequence[RuleAnswer], least: Severity) -> bool:

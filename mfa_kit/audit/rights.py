@@ -1,21 +1,17 @@
-"""Rules about groups, roles and the password policy."""
+"""Rules about groups and roles."""
 
 from collections.abc import Iterator, Sequence
-from typing import assert_never
 
 from mfa_kit.account.account_users import AccountUser
 from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, principals_let_in
 from mfa_kit.account.policy_texts import trust_flaw, trust_text
-from mfa_kit.account.records import AccessKey, AccountPasswordPolicy, Entity
+from mfa_kit.account.records import AccessKey, Entity
 from mfa_kit.account.snapshot import Part
 from mfa_kit.account.wording import command, few
-from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Profile, Scene, Severity, Unsure, audit_rule
+from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Scene, Severity, Unsure, audit_rule
 from mfa_kit.core.models import is_root
 
 EC2 = {"ec2.amazonaws.com", "ec2.amazonaws.com.cn"}
-# NIST SP 800-63B-4 3.1.1.2 and CIS AWS Foundations 3.0, 1.8 and 1.9.
-LENGTH = {Profile.NIST: 15, Profile.CIS: 14}
-REUSE = 24
 
 
 @audit_rule(
@@ -127,7 +123,6 @@ def _is_of_people(principal: str, account: str) -> bool:
     Severity.LOW,
     "Instances use roles instead of access keys of users",
     needs=(Part.DETAILS, Part.REPORT),
-    references=("CIS 3.0 1.18",),
 )
 def roles_ec2(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each access key that a program uses, if no role for EC2 instances exists.
@@ -166,64 +161,3 @@ def _program_keys_in_use(scene: Scene) -> Iterator[tuple[str, AccessKey]]:
 
 def _is_for_ec2(role: Entity) -> bool:
     return any(kind == "Service" and name in EC2 for kind, name in principals_let_in(trust_text(role), {}))
-
-
-@audit_rule(
-    "passwords.policy",
-    Severity.MEDIUM,
-    "The password policy is strong",
-    needs=(Part.PASSWORDS,),
-    references=("NIST SP 800-63B-4 3.1.1.2", "CIS 3.0 1.8", "CIS 3.0 1.9"),
-)
-def passwords_policy(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding for each weakness of the password policy.
-
-    A short minimum length is a weakness in both profiles. In the NIST profile, required character classes and the
-    expiry of passwords are weaknesses too. In the CIS profile, it is a weakness if recent passwords can be reused.
-    """
-    policy = scene.snapshot.passwords
-    if policy is None:
-        return
-    for number, evidence in enumerate(_weak(policy, scene.limits.profile)):
-        remedy = (_set_policy(scene.limits.profile, policy),) if number == 0 else ("# the same command fixes this",)
-        yield Finding(subject="password policy", evidence=evidence, remedy=remedy)
-
-
-def _weak(policy: AccountPasswordPolicy, profile: Profile) -> Iterator[str]:
-    least = LENGTH[profile]
-    whose = "the minimum length is" if policy.custom else "no policy is set, and IAM's default minimum length is"
-    if policy.length < least:
-        yield f"{whose} {policy.length}: {profile.upper()} requires {least}"
-    match profile:
-        case Profile.NIST:
-            yield from _weak_by_nist(policy)
-        case Profile.CIS:
-            if policy.reuse < REUSE:
-                blocked = f"only the last {policy.reuse} passwords are" if policy.reuse else "no earlier password is"
-                yield f"{blocked} blocked from reuse: CIS requires {REUSE}"
-        case _:
-            assert_never(profile)
-
-
-def _weak_by_nist(policy: AccountPasswordPolicy) -> Iterator[str]:
-    classes = [name for name in ("upper", "lower", "numbers", "symbols") if getattr(policy, name)]
-    if classes or not policy.custom:
-        asked = ", ".join(classes) or "three of four character classes"
-        yield f"it requires {asked}: NIST forbids such rules"
-    if policy.max_age:
-        yield f"passwords expire after {policy.max_age} days: NIST requires a change only after a compromise"
-
-
-def _set_policy(profile: Profile, policy: AccountPasswordPolicy | None) -> str:
-    """Return the command that sets a strong policy. Settings that are not in the command return to IAM's defaults."""
-    length = max(LENGTH[profile], policy.length if policy and policy.custom else 0)
-    return command(
-        "aws",
-        "iam",
-        "update-account-password-policy",
-        "--minimum-password-length",
-        str(length),
-        "--allow-users-to-change-password",
-        "--password-reuse-prevention",
-        str(REUSE),
-    )

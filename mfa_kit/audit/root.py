@@ -69,7 +69,6 @@ def _has_keys(scene: Scene) -> bool | None:
     Severity.CRITICAL,
     "Root signs in with MFA",
     needs=(),
-    references=("CIS 3.0 1.5", "FSBP IAM.9"),
 )
 def root_mfa(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding if root has no MFA device, or an Unsure if that could not be read."""
@@ -92,7 +91,6 @@ def root_mfa(scene: Scene) -> Iterator[Observation]:
     Severity.HIGH,
     "Root's MFA is a security key or a hardware token",
     needs=(Part.VIRTUAL,),
-    references=("CIS 3.0 1.6", "FSBP IAM.6"),
 )
 def root_hardware(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding unless root has a security key or a hardware token.
@@ -129,7 +127,6 @@ def root_hardware(scene: Scene) -> Iterator[Observation]:
     Severity.CRITICAL,
     "Root has no access keys",
     needs=(),
-    references=("CIS 3.0 1.4", "FSBP IAM.4"),
 )
 def root_keys(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding if root has access keys, or an Unsure if that could not be read."""
@@ -152,7 +149,6 @@ def root_keys(scene: Scene) -> Iterator[Observation]:
     Severity.HIGH,
     "Root is not used for daily work",
     needs=(Part.REPORT,),
-    references=("CIS 3.0 1.7",),
 )
 def root_use(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each credential of root, the password or an access key, that was used recently.
@@ -181,7 +177,6 @@ def root_use(scene: Scene) -> Iterator[Observation]:
     Severity.MEDIUM,
     "Root credentials of member accounts are managed centrally",
     needs=(Part.CENTRAL_ROOT,),
-    references=("CIS 7.0 2.1.1",),
 )
 def root_central(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding if the organization does not manage root credentials of its member accounts centrally.

@@ -13,7 +13,6 @@ from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Remark, S
 from mfa_kit.core.models import DeviceType
 
 KNOWN = (Part.DETAILS, Part.REPORT)
-RESISTANT = "NIST SP 800-63B-4 3.2.5"
 UNTOLD = "the MFA devices of this user could not be read"
 UNJUDGED = "it depends on a condition that cannot be evaluated"
 
@@ -95,7 +94,6 @@ def _lets_people_administer(role: Entity, scene: Scene) -> tuple[bool | None, st
     Severity.CRITICAL,
     "Every administrator has MFA",
     needs=KNOWN,
-    references=("CIS 3.0 1.10", "FSBP IAM.5"),
 )
 def admins_mfa(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each administrator without an MFA device, and an Unsure where that is unknown."""
@@ -115,7 +113,6 @@ def admins_mfa(scene: Scene) -> Iterator[Observation]:
     Severity.MEDIUM,
     "Every administrator has a phishing-resistant device",
     needs=KNOWN,
-    references=(RESISTANT,),
 )
 def admins_phishing(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each administrator without a security key or passkey, and an Unsure where that is unknown.
@@ -168,7 +165,6 @@ def admins_spare(scene: Scene) -> Iterator[Observation]:
     Severity.HIGH,
     "Every user with a console password has MFA",
     needs=KNOWN,
-    references=("CIS 3.0 1.10", "FSBP IAM.5"),
 )
 def users_mfa(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each user with a console password and no MFA device.
@@ -187,7 +183,6 @@ def users_mfa(scene: Scene) -> Iterator[Observation]:
     Severity.HIGH,
     "No user relies on text messages",
     needs=KNOWN,
-    references=("NIST SP 800-63B-4 3.1.3.3",),
 )
 def users_sms(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each user whose only MFA device is a phone number, and an Unsure where that is unknown."""
@@ -226,19 +221,23 @@ def users_fido_keys(scene: Scene) -> Iterator[Observation]:
     Severity.MEDIUM,
     "Passwords and access keys are in use",
     needs=(Part.REPORT,),
-    references=("CIS 3.0 1.12", "FSBP IAM.8"),
 )
 def users_unused(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each console password or active access key not used in the last `limits.unused` days."""
+    yield from unused_credentials(scene, scene.limits.unused)
+
+
+def unused_credentials(scene: Scene, days: int) -> Iterator[Finding]:
+    """Yield a Finding for each console password or active access key not used in the last `days` days."""
     for one in scene.users:
         if one.credentials is not None:
-            yield from _unused_password(one, one.credentials, scene)
-            yield from _unused_keys(one, one.credentials, scene)
+            yield from _unused_password(one, one.credentials, scene, days=days)
+            yield from _unused_keys(one, one.credentials, scene, days=days)
 
 
-def _unused_password(one: AccountUser, row: Credentials, scene: Scene) -> Iterator[Finding]:
+def _unused_password(one: AccountUser, row: Credentials, scene: Scene, *, days: int) -> Iterator[Finding]:
     since = row.password_used or row.password_changed or row.created
-    if row.password and scene.days(since) >= scene.limits.unused:
+    if row.password and scene.days(since) >= days:
         how = "not used for" if row.password_used else "never used in"
         yield Finding(
             subject=one.name,
@@ -247,19 +246,20 @@ def _unused_password(one: AccountUser, row: Credentials, scene: Scene) -> Iterat
         )
 
 
-def _unused_keys(one: AccountUser, row: Credentials, scene: Scene) -> Iterator[Finding]:
+def _unused_keys(one: AccountUser, row: Credentials, scene: Scene, *, days: int) -> Iterator[Finding]:
     for key in one.keys:
         since = key.used or key.rotated or row.created
-        if scene.days(since) >= scene.limits.unused:
+        if scene.days(since) >= days:
             how = "not used for" if key.used else "never used in"
             yield Finding(
                 subject=one.name,
                 evidence=f"an active access key {how} {scene.days(since)} days",
-                remedy=_switch_off(one),
+                remedy=deactivate_keys(one),
             )
 
 
-def _switch_off(one: AccountUser) -> tuple[str, ...]:
+def deactivate_keys(one: AccountUser) -> tuple[str, ...]:
+    """Return the commands that list a user's access keys and deactivate one of them."""
     return (
         command("aws", "iam", "list-access-keys", "--user-name", one.name),
         "# with the ID of the key from this list: "
@@ -273,7 +273,6 @@ def _switch_off(one: AccountUser) -> tuple[str, ...]:
     Severity.MEDIUM,
     "Access keys are rotated",
     needs=(Part.REPORT,),
-    references=("CIS 3.0 1.14", "FSBP IAM.3"),
 )
 def users_old_keys(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each active access key that is at least `limits.rotated` days old."""
@@ -286,7 +285,7 @@ def users_old_keys(scene: Scene) -> Iterator[Observation]:
                     remedy=(
                         "# a role is better than a key; otherwise create a new key, and then deactivate the old one:",
                         command("aws", "iam", "create-access-key", "--user-name", one.name),
-                        *_switch_off(one),
+                        *deactivate_keys(one),
                     ),
                 )
 
@@ -296,7 +295,6 @@ def users_old_keys(scene: Scene) -> Iterator[Observation]:
     Severity.MEDIUM,
     "Users that are programs have no password",
     needs=(Part.REPORT,),
-    references=("CIS 3.0 1.11",),
 )
 def users_service(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each program that has a password.
@@ -318,7 +316,6 @@ def users_service(scene: Scene) -> Iterator[Observation]:
     Severity.LOW,
     "Permissions come through groups",
     needs=(Part.DETAILS,),
-    references=("CIS 3.0 1.15", "FSBP IAM.2"),
 )
 def users_direct(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each user with a policy of their own, inline or attached."""
@@ -347,7 +344,6 @@ def users_direct(scene: Scene) -> Iterator[Observation]:
     Severity.LOW,
     "Every user is in a group",
     needs=(Part.DETAILS,),
-    references=("CIS 3.0 1.15",),
 )
 def users_groupless(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each user who is in no group."""

@@ -2,29 +2,47 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.audit.finding import DAY, Limits, Profile, RuleAnswer, RuleResult, Severity
+from mfa_kit.audit.baseline import apply_baseline, unused_entries
+from mfa_kit.audit.controls.catalog import FRAMEWORKS
+from mfa_kit.audit.controls.control import Framework
+from mfa_kit.audit.finding import DAY, AuditRule, Limits, Profile, RuleAnswer, RuleResult, Severity
+from mfa_kit.audit.frameworks import answer_controls, choose_framework, framework_rules
 from mfa_kit.audit.registry import audit_snapshot, choose_rules, fails_at
 from mfa_kit.cli.account_options import account_options
-from mfa_kit.cli.audit_page import audit_page
+from mfa_kit.cli.audit_forms import ASFF, OCSF
+from mfa_kit.cli.audit_result import print_audit
 from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
+from mfa_kit.cli.framework_rows import control_totals, print_controls
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import HTML, Output
-from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.rule_rows import audit_head, rule_row
 from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT
+from mfa_kit.cli.value_types import Age
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.places import Place
 from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
+from mfa_kit.wiring.audit_history import NOTHING_BEFORE, compare_with_ledger, open_baseline
 from mfa_kit.wiring.settings import Settings
 
 
-@click.command(cls=Verb, html=True)
+@click.command(cls=Verb, html=True, forms=(ASFF, OCSF))
 @click.option(
     "--rule", "rules", multiple=True, metavar="ID", help="Only this rule, or all rules of a subject such as root."
+)
+@click.option(
+    "--framework",
+    metavar="ID",
+    help="Show each control of this framework with its verdict: " + ", ".join(FRAMEWORKS) + ".",
+)
+@click.option(
+    "--max-session",
+    type=Age(),
+    help="Read the longest sign-in session of each console user, with a request for each, and report longer ones.",
 )
 @click.option(
     "--fail-on",
@@ -41,6 +59,12 @@ from mfa_kit.wiring.settings import Settings
     show_default=True,
     help="The standard by which the password policy is checked.",
 )
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Do not count the findings that this file accepts, each with its owner, reason and end date.",
+)
 @SNAPSHOT
 @MAX_AGE
 @BACKUP_DIR
@@ -49,8 +73,11 @@ from mfa_kit.wiring.settings import Settings
 def audit(
     *,
     rules: tuple[str, ...],
+    framework: str | None,
+    max_session: float | None,
     fail_on: str,
     advice: str,
+    baseline: Path | None,
     file: Path | None,
     max_age: float,
     backup_dir: Place | None,
@@ -62,39 +89,62 @@ def audit(
 
     mfa-kit changes nothing in the account. If mfa-kit cannot read the data for a rule, the rule does not pass.
     """
-    wanted = choose_rules(rules)
-    limits = Limits(profile=Profile(advice), drilled=drilled_within / DAY)
-    source = SnapshotSource(file=file, max_age=max_age, backup_dir=backup_dir, central_root=True)
-    with open_snapshot(settings, source) as (snapshot, _):
+    chosen = choose_framework(framework) if framework else None
+    wanted = _wanted_rules(rules, chosen, output)
+    limits = audit_limits(advice, drilled_within, max_session)
+    accepted = open_baseline(baseline)
+    source = SnapshotSource(
+        file=file,
+        max_age=max_age,
+        backup_dir=backup_dir,
+        central_root=True,
+        sessions_of=lambda one: max_session is not None and one.password,
+    )
+    with open_snapshot(settings, source) as (snapshot, live):
         answers = audit_snapshot(snapshot, wanted, limits)
+    past = compare_with_ledger(settings, snapshot, answers) if live else NOTHING_BEFORE
+    answers = apply_baseline(answers, accepted, at=snapshot.at)
     for hole in snapshot.holes:
         settings.progress.alert(f"not read: {hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}")
-    _write(snapshot, answers, output)
+    for entry in unused_entries(answers, accepted):
+        settings.progress.note(f"{baseline} accepts a finding that is gone: {entry.rule} of {entry.subject}")
+    if chosen:
+        controls = answer_controls(chosen, answers)
+        print_controls(snapshot, chosen, controls, output)
+        settings.progress.note(f"{control_totals(chosen, controls)}; {_report_age(snapshot)}")
+    else:
+        print_audit(snapshot, answers, past, output, region=settings.region)
+        _note_totals(snapshot, answers, settings, output)
+    return 1 if fails_at(answers, Severity(fail_on)) else 0
+
+
+def audit_limits(advice: str, drilled_within: float, max_session: float | None) -> Limits:
+    """Return the limits that rules check. Times are in seconds. `advice` is the profile of the password policy."""
+    limits = Limits(profile=Profile(advice), drilled=drilled_within / DAY)
+    return limits if max_session is None else replace(limits, session=max_session)
+
+
+def _wanted_rules(names: Sequence[str], framework: Framework | None, output: Output) -> list[AuditRule]:
+    """Return the rules to apply: those of the framework, or else those with these names.
+
+    Raise UsageFault if both are given, or if the framework's verdicts have no page.
+    """
+    if framework is None:
+        return choose_rules(names)
+    if names:
+        raise UsageFault("--rule cannot be used with --framework", "leave one of them out")
+    if output.form in (HTML, ASFF, OCSF):
+        raise UsageFault(f"--framework has no form {output.form}", "leave --output out, or use json, jsonl or csv")
+    return framework_rules(framework)
+
+
+def _note_totals(snapshot: Snapshot, answers: Sequence[RuleAnswer], settings: Settings, output: Output) -> None:
     counts = Counter(answer.result for answer in answers)
     totals = ", ".join(f"{counts[result]} {result}" for result in RuleResult if counts[result])
     rules_ = f"{len(answers)} rule{'' if len(answers) == 1 else 's'}"
     settings.progress.note(f"{rules_}: {totals}; {_report_age(snapshot)}")
     if output.form == "table" and counts[RuleResult.FAIL]:
         settings.progress.note(f"for a report that you can send: mfa-kit audit --output {HTML} > audit.html")
-    return 1 if fails_at(answers, Severity(fail_on)) else 0
-
-
-def _write(snapshot: Snapshot, answers: Sequence[RuleAnswer], output: Output) -> None:
-    """Print the answer of each rule: its result and its findings.
-
-    A table has one paragraph per rule, HTML is one page, and JSON is one document. JSON Lines and CSV have one line per
-    finding.
-    """
-    match output.form:
-        case "table":
-            for answer in answers:
-                _print_paragraph(answer, output)
-        case "html":
-            output.text(audit_page(snapshot, answers))
-        case "json":
-            output.one("audit", {**audit_head(snapshot), "rules": [rule_row(answer) for answer in answers]})
-        case _:
-            output.many("audit-finding", [row for answer in answers for row in _finding_rows(answer)], empty="")
 
 
 def _report_age(snapshot: Snapshot) -> str:
@@ -102,39 +152,3 @@ def _report_age(snapshot: Snapshot) -> str:
         return "no credential report"
     minutes = max(0, int(snapshot.at - snapshot.report.made) // 60)
     return f"credential report {minutes // 60} h {minutes % 60} min old"
-
-
-def _print_paragraph(answer: RuleAnswer, output: Output) -> None:
-    """Print a rule: its result and title, each finding with the commands that fix it, and unknown subjects.
-
-    The severity of a rule that passes or does not apply has no color, because nothing is wrong.
-    """
-    rule = answer.rule
-    why = f"  ({answer.why})" if answer.why else ""
-    words = (f"{answer.result.upper():<14}", f"{rule.severity:<8}")
-    wrong = answer.result in {RuleResult.FAIL, RuleResult.UNKNOWN}
-    output.prose("  ".join([*words, f"{rule.id:<18}", f"{rule.title}{why}"]), painted=words if wrong else words[:1])
-    for finding in answer.findings:
-        output.prose(f"    {finding.subject}: {finding.evidence}")
-        output.prose(*(f"      {line}" for line in finding.remedy))
-    output.prose(*(f"    {unsure.subject}: {unsure.why}" for unsure in answer.unsure))
-
-
-def _finding_rows(answer: RuleAnswer) -> list[ResultRow]:
-    """Return a row for each finding and each unknown subject of a rule.
-
-    If there are none, return one row with the result.
-    """
-    lines = [(RuleResult.FAIL, each.subject, each.evidence, " ; ".join(each.remedy)) for each in answer.findings]
-    lines += [(RuleResult.UNKNOWN, each.subject, each.why, "") for each in answer.unsure]
-    return [
-        {
-            "result": result,
-            "rule": answer.rule.id,
-            "severity": answer.rule.severity,
-            "subject": subject,
-            "evidence": evidence,
-            "remedy": remedy,
-        }
-        for result, subject, evidence, remedy in lines or [(answer.result, "", answer.why, "")]
-    ]

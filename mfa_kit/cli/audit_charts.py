@@ -14,6 +14,7 @@ TONES: Final = {
     "low": Tone.CALM,
     "fail": Tone.BAD,
     "unknown": Tone.ODD,
+    "accepted": Tone.MILD,
     "pass": Tone.GOOD,
     "not applicable": Tone.OFF,
 }

@@ -6,17 +6,21 @@ from collections.abc import Iterator, Sequence
 from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
+from mfa_kit.audit.history import Before
 from mfa_kit.cli.audit_charts import TONES, audit_figure, audit_mark, sign_in_chart
 from mfa_kit.cli.html.chart import Bar, bar_chart, ring
-from mfa_kit.cli.html.shell import html_page, html_table, html_text, html_time, html_words
+from mfa_kit.cli.html.shell import Tone, html_page, html_table, html_text, html_time, html_words
 from mfa_kit.wiring.aws import account_label
 
 # The number of subjects, such as users, that a row of the summary names.
 SHOWN = 3
 
 
-def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> str:
-    """Return the HTML page: a summary, charts, the failures, and every rule with its findings."""
+def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer], before: Before | None = None) -> str:
+    """Return the HTML page: a summary, charts, the failures, and every rule with its findings.
+
+    `before` is what the ledger knows of earlier audits; the page shows the change since the last one.
+    """
     account = account_label(snapshot.account, lab=snapshot.lab)
     body = [
         f"<h1>Sign-in audit of AWS account {html_text(account)}</h1>",
@@ -27,6 +31,7 @@ def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> str:
         '<div class="charts">',
         audit_figure("Results", ring(_by_result(answers))),
         audit_figure("Failures by severity", _by_severity(answers)),
+        *(_changes(before) if before else ()),
         "</div>",
         *_coverage(account_users(snapshot)),
         *_first(answers),
@@ -50,6 +55,8 @@ def _lead(answers: Sequence[RuleAnswer]) -> str:
     if failed:
         worst = min(failed, key=lambda severity: severity.rank)
         said.append(f"{len(failed)} failed ({failed.count(worst)} {worst})")
+    if count[RuleResult.ACCEPTED]:
+        said.append(f"{count[RuleResult.ACCEPTED]} accepted")
     if count[RuleResult.UNKNOWN]:
         said.append(f"{count[RuleResult.UNKNOWN]} could not be evaluated and did not pass")
     return ", ".join(said)
@@ -73,6 +80,18 @@ def _by_severity(answers: Sequence[RuleAnswer]) -> str:
     counts = Counter(one.rule.severity for one in answers if one.result is RuleResult.FAIL)
     bars = [Bar(severity, counts[severity], TONES[severity], str(counts[severity])) for severity in Severity]
     return bar_chart(bars, full=max(counts.values(), default=0))
+
+
+def _changes(before: Before) -> Iterator[str]:
+    """Yield the chart of failed rules in the last audit and now, if the last audit applied the same rules."""
+    if before.past is None or not before.changes:
+        return
+    bars = []
+    for severity, then, now in before.changes:
+        bars.append(Bar(f"{severity} before", then, Tone.OFF, str(then)))
+        bars.append(Bar(f"{severity} now", now, TONES[severity], str(now)))
+    chart = bar_chart(bars, full=max((bar.value for bar in bars), default=0) or 1)
+    yield audit_figure(f"Failures since the audit of {html_time(before.past.at)}", chart)
 
 
 def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:
@@ -105,19 +124,23 @@ def _names(one: RuleAnswer) -> str:
 
 
 def _details(one: RuleAnswer) -> Iterator[str]:
-    references = f" · {html_text(', '.join(one.rule.references))}" if one.rule.references else ""
+    references = f" · {html_text(', '.join(one.references))}" if one.references else ""
     failed, severity = one.result is RuleResult.FAIL, one.rule.severity
     severe = audit_mark(severity) if failed else f'<span class="soft">{severity}</span>'
     yield f"<details><summary>{audit_mark(one.result)} {severe} {html_words(one.rule.title)}</summary>"
     yield f'<p class="soft">{html_text(one.rule.id)}{references}</p>'
     if one.why:
         yield f"<p>{html_words(one.why)}</p>"
-    if one.findings or one.unsure:
+    if one.findings or one.unsure or one.accepted:
         yield "<ul>"
         for finding in one.findings:
             remedy = "\n".join(html_words(line) for line in finding.remedy)
             yield f"<li><b>{html_words(finding.subject)}</b>: {html_words(finding.evidence)}<pre>{remedy}</pre></li>"
         for unsure in one.unsure:
             yield f"<li><b>{html_words(unsure.subject)}</b>: {html_words(unsure.why)}</li>"
+        for each in one.accepted:
+            until = f"accepted by {html_words(each.owner)} until {html_text(each.until)}: {html_words(each.reason)}"
+            yield f"<li><b>{html_words(each.subject)}</b>: {html_words(each.evidence)}"
+            yield f'<br><span class="soft">{until}</span></li>'
         yield "</ul>"
     yield "</details>"

@@ -37,7 +37,8 @@ ALLOWED = frozenset(
         *("--port", "--publish", "--rate", "--require", "--results", "--seed-encoding", "--serial", "--set"),
         *("--since", "--snapshot", "--state", "--tag", "--timeout", "--touch-delay", "--two", "--u2f", "--user"),
         *("--user-paths", "--users", "--variant", "--verdict", "--wait", "--watch", "--without-mfa", "--workers"),
-        *("--admin", "--ask-iam", "--maker", "--no-browser", "--output-dir", "--paper", "--pdf"),
+        *("--admin", "--ask-iam", "--framework", "--maker", "--max-session", "--no-browser", "--output-dir"),
+        *("--paper", "--pdf"),
     )
 )
 # Options without a variable, grouped by the reason. A test reports an option that is not in any of these lists.
@@ -67,6 +68,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         "--accept-unknown-clock",
         "--proofs",
         "--prompt",
+        "--baseline",
     ),
     "they change what a command does, so they must be visible on the command line": (
         *("--with", "--add", "--root", "--all", "--stage", "--resync", "--shred", "--open", "--open-role"),

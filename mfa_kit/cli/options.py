@@ -121,6 +121,8 @@ def _where(ctx: click.Context) -> Iterator[None]:
 class Verb(click.Command):
     """A command that does something. With `html`, its result can also be an HTML page.
 
+    `forms` has other forms of the result that the command makes itself.
+
     The command's function can have the parameters `settings` and `output`. A parameter `read_settings` receives a
     function that returns the settings, or raises an error if the configuration file is invalid.
 
@@ -131,10 +133,12 @@ class Verb(click.Command):
 
     across = ""
 
-    def __init__(self, *args: Any, html: bool = False, needs_config: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, html: bool = False, forms: Sequence[str] = (), needs_config: bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.html, self.needs_config = html, needs_config
-        self.params += _common(*FORMS, *([HTML] if html else []))
+        self.own_forms, self.needs_config = (*([HTML] if html else []), *forms), needs_config
+        self.params += _common(*FORMS, *self.own_forms)
 
     def invoke(self, ctx: click.Context) -> Any:
         from mfa_kit.cli import settings
@@ -143,7 +147,7 @@ class Verb(click.Command):
         if flags.quiet and flags.debug:
             raise click.UsageError("give either --quiet or --verbose", ctx)
         # The form may be given before the command, so it can be checked only here, where the command is known too.
-        output = Output.of(flags.output, ctx, html=self.html, wide=flags.wide, query=flags.query)
+        output = Output.of(flags.output, ctx, own=self.own_forms, wide=flags.wide, query=flags.query)
         wanted = inspect.signature(self.callback).parameters if self.callback else {}
         if "output" in wanted:
             ctx.params["output"] = output._replace(color=settings.has_color(flags))

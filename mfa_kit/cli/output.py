@@ -40,15 +40,16 @@ class Output(NamedTuple):
 
     @classmethod
     def of(
-        cls, form: str | None, ctx: click.Context, *, html: bool, wide: bool = False, query: str | None = None
+        cls, form: str | None, ctx: click.Context, *, own: Sequence[str], wide: bool = False, query: str | None = None
     ) -> Self:
-        """Return the output of a command. `html` says whether the command can make an HTML page.
+        """Return the output of a command. `own` has the forms that the command makes itself, such as an HTML page.
 
         Raise click.UsageError for an unknown form, and UsageFault for an invalid query.
         """
         form = form or ("json" if query else "table")
-        if form not in FORMS and not (html and form == HTML):
-            raise click.UsageError(f"this command has no output form {form!r}; choose from {', '.join(FORMS)}.", ctx)
+        if form not in FORMS and form not in own:
+            known = ", ".join((*FORMS, *(each for each in own if each != HTML)))
+            raise click.UsageError(f"this command has no output form {form!r}; choose from {known}.", ctx)
         if query and not form.startswith("json"):
             raise UsageFault("--query works only with --output json or jsonl", "add --output json")
         return cls(form, wide, load_place(QUERY)(query) if query else None)

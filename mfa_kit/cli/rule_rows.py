@@ -28,7 +28,7 @@ def rule_row(answer: RuleAnswer, *, account: str | None = None) -> ResultRow:
         "rule": answer.rule.id,
         "title": answer.rule.title,
         "severity": answer.rule.severity,
-        "references": answer.rule.references,
+        "references": answer.references,
         "result": answer.result,
         "why": answer.why or None,
         "findings": [
@@ -38,6 +38,16 @@ def rule_row(answer: RuleAnswer, *, account: str | None = None) -> ResultRow:
                 "remedy": [in_account(line, account) for line in each.remedy] if account else each.remedy,
             }
             for each in answer.findings
+        ],
+        "accepted": [
+            {
+                "subject": each.subject,
+                "evidence": each.evidence,
+                "owner": each.owner,
+                "reason": each.reason,
+                "until": each.until,
+            }
+            for each in answer.accepted
         ],
         "unknown": [{"subject": each.subject, "why": each.why} for each in answer.unsure],
     }

@@ -36,6 +36,7 @@ READS = (
     PolicyLine("iam:ListMFADeviceTags", "shows which run created a device"),
     PolicyLine("iam:ListMFADevices", "shows the devices of a user, also those that are not virtual"),
     PolicyLine("iam:ListOrganizationsFeatures", "shows whether the organization manages root credentials centrally"),
+    PolicyLine("iam:ListServerCertificates", "reads when server certificates expire, if there are any"),
     PolicyLine("iam:ListUsers", "compares a roster with the users"),
     PolicyLine("iam:ListVirtualMFADevices", "reads all virtual devices, also unassigned ones"),
 )

@@ -47,7 +47,8 @@ class SnapshotSource:
     `file` is an existing snapshot to read, or a new file to write. If it is None, the snapshot is not stored. `max_age`
     is the maximum age of the credential report in seconds. `backup_dir` is the folder of backups; None means the
     configured folder. For the users that `passwords_of` selects, mfa-kit also reads whether they have to change their
-    password at the next sign-in. For the users that `afresh` selects, it reads their password, keys and devices from
+    password at the next sign-in, and for those that `sessions_of` selects, how long a sign-in session may last. For the
+    users that `afresh` selects, it reads their password, keys and devices from
     IAM even if the report has them. With `central_root`, or if the snapshot is stored, it also reads whether the
     account's organization manages the root users of its accounts centrally.
     """
@@ -56,6 +57,7 @@ class SnapshotSource:
     max_age: float
     backup_dir: Place | None = None
     passwords_of: Callable[[AccountUser], bool] = lambda _: False
+    sessions_of: Callable[[AccountUser], bool] = lambda _: False
     afresh: Callable[[AccountUser], bool] = lambda _: False
     central_root: bool = False
 
@@ -129,6 +131,7 @@ def snapshot_of_account(
         backups=lambda devices: device_backups(devices, journal=ledger, vault=vault(), records=records, stored=stored),
         each=each,
         passwords_of=source.passwords_of,
+        sessions_of=source.sessions_of,
         afresh=source.afresh,
         central_root=central_root,
         member_root=member_root,

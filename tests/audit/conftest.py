@@ -53,6 +53,11 @@ def sound() -> dict[str, Any]:
         "roles": [
             {"name": "web", "trust": trust({"Service": "ec2.amazonaws.com"})},
             {"name": "ops", "trust": trust({"AWS": "arn:aws:iam::000000000000:root"}, Condition=MFA)},
+            {
+                "name": "support",
+                "attached": ["arn:aws:iam::aws:policy/AWSSupportAccess"],
+                "trust": trust({"AWS": "arn:aws:iam::000000000000:root"}, Condition=MFA),
+            },
         ],
         "users": [
             {"name": "lab-admin", "groups": ["programs"], "devices": both},

@@ -131,7 +131,7 @@ def upper(results: Results) -> None:
 def test_a_form_is_a_function_and_a_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """With these, results can be printed in a new form, also by a command that chooses its rows by the form."""
     monkeypatch.setattr("mfa_kit.cli.output.FORMS", {**FORMS, "upper": f"{__name__}:upper"})
-    found = Output.of("upper", click.Context(click.Command("x")), html=False)
+    found = Output.of("upper", click.Context(click.Command("x")), own=())
     found.one("x", {"a": 1})
     found.many("y", [{"a": 2}, {"a": 3}], empty="")
     assert capsys.readouterr().out == "X 1\nY 2 3\n"
@@ -145,7 +145,7 @@ def test_a_form_is_a_function_and_a_row(monkeypatch: pytest.MonkeyPatch, capsys:
 def test_html_is_refused_if_a_verb_has_no_page(form: str, html: bool) -> None:
     """Only some verbs can make a page."""
     with pytest.raises(click.UsageError, match=f"this command has no output form '{form}'"):
-        Output.of(form, click.Context(click.Command("x")), html=html)
+        Output.of(form, click.Context(click.Command("x")), own=["html"] if html else [])
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("30m", 1800), ("24h", 86400), ("7d", 604800)])

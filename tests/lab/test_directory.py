@@ -6,6 +6,7 @@ from typing import Any
 
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.aws.state import describe_account
 from tests.lab.client import Aws, document, refused
 
 
@@ -243,3 +244,28 @@ def test_the_last_use_of_a_key_is_returned(admin: Aws) -> None:
     alice.sts.get_caller_identity()
     said = admin.iam.get_access_key_last_used(AccessKeyId=alice.keys[0])
     assert (said["UserName"], said["AccessKeyLastUsed"]["ServiceName"]) == ("alice", "sts")
+
+
+def test_an_expired_certificate_is_listed() -> None:
+    """Certificates of a description have their dates, and come in pages. The summary counts them."""
+    rows = [{"name": "old", "expires": "2026-01-02T03:04:05+00:00"}, {"name": "new"}]
+    with Lab(description={"version": 1, "certificates": rows}) as lab:
+        iam = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None)).iam
+        assert iam.get_account_summary()["SummaryMap"]["ServerCertificates"] == 2
+        pages = iam.get_paginator("list_server_certificates").paginate(PaginationConfig={"PageSize": 1})
+        found = [row for page in pages for row in page["ServerCertificateMetadataList"]]
+        assert [(row["ServerCertificateName"], row["Expiration"].year) for row in found][1] == ("old", 2026)
+        assert describe_account(lab.account)["certificates"][0]["expires"] == rows[0]["expires"]  # type: ignore[index]
+
+
+def test_a_login_profile_keeps_the_longest_session(admin: Aws) -> None:
+    """It is left out until it is set, and after it is reset."""
+    iam = admin.iam
+    iam.create_login_profile(UserName="alice", Password="correct horse battery staple")
+    assert "MaxSigninSessionDuration" not in iam.get_login_profile(UserName="alice")["LoginProfile"]
+    iam.update_login_profile(UserName="alice", MaxSigninSessionDuration=7776000)
+    assert iam.get_login_profile(UserName="alice")["LoginProfile"]["MaxSigninSessionDuration"] == 7776000
+    iam.update_login_profile(UserName="alice", ResetMaxSigninSessionDuration=True)
+    assert "MaxSigninSessionDuration" not in iam.get_login_profile(UserName="alice")["LoginProfile"]
+    with refused("NoSuchEntity"):
+        iam.get_login_profile(UserName="bob")

@@ -24,7 +24,7 @@ def rows_of(page: str) -> list[list[str]]:
     return [re.split(r"<td[^>]*>", re.sub(r"^<tr><th[^>]*>", "", text_of(row))) for row in body.split("\n")]
 
 
-@pytest.mark.parametrize(("accounts", "most"), [(100, 75_000), (1000, 500_000)])
+@pytest.mark.parametrize(("accounts", "most"), [(100, 80_000), (1000, 600_000)])
 def test_the_size_of_the_page_is_bounded(accounts: int, most: int) -> None:
     """A page about 1,000 accounts is small enough for an email."""
     assert len(organization_page(made_visits(accounts), caller=CALLER).encode()) <= most

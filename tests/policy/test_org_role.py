@@ -101,6 +101,7 @@ def described(*rows: dict[str, Any]) -> dict[str, Any]:
         "version": 1,
         "groups": [{"name": "people"}],
         "devices": [{"name": "half-made"}],
+        "certificates": [{"name": "web"}],
         "users": [
             {"name": "hub", "keys": [KEY], "policies": {"role": policy}},
             {"name": "boss", "password": True, "attached": [ADMINISTRATOR], "devices": devices},

@@ -9,7 +9,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mfa_kit.account.evaluator import Decision, RequestContext
-from mfa_kit.account.records import AccessKey, AccountPasswordPolicy, CredentialReport, Credentials, Details, Entity
+from mfa_kit.account.records import (
+    AccessKey,
+    AccountPasswordPolicy,
+    CredentialReport,
+    Credentials,
+    Details,
+    Entity,
+    ServerCertificate,
+)
 from mfa_kit.adapters.aws.pages import PAGE, Ask, pages
 from mfa_kit.core.errors import AwsFault, MfaKitError, NoSuchEntity
 from mfa_kit.core.models import REPORTED_ROOT, Device, is_root
@@ -176,6 +184,20 @@ class AccountReader:
             may_change=said.get("AllowUsersToChangePassword", False),
             hard_expiry=said.get("HardExpiry", False),
         )
+
+    def certificates(self) -> Iterator[ServerCertificate]:
+        """Yield the server certificates that IAM stores (iam:ListServerCertificates)."""
+        for page in pages(self._ask, lambda iam, start: iam.list_server_certificates(MaxItems=PAGE, **start)):
+            for row in page["ServerCertificateMetadataList"]:
+                yield ServerCertificate(
+                    name=row["ServerCertificateName"], arn=row["Arn"], expires=_seconds(row.get("Expiration"))
+                )
+
+    def sign_in_session(self, user: str) -> int:
+        """Return the longest sign-in session of a user in seconds, or 0 if it is not set or there is no password."""
+        fields: Mapping[str, object] = self._profile(user) or {}
+        found = fields.get("MaxSigninSessionDuration")
+        return found if isinstance(found, int) else 0
 
     def must_change(self, user: str) -> bool:
         """Return whether a user must choose a new password at the next sign-in."""

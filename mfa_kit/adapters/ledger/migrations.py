@@ -78,4 +78,16 @@ MIGRATIONS = (
     create index break_glass_of on break_glass (recipient, at);
     """,
     "alter table rollout_runs add column ended real;",
+    """
+    create table audits (
+        id integer primary key, at real not null, account text not null, results text not null, failed text not null,
+        rules text not null
+    );
+    create index audits_of on audits (account, at);
+    create table audit_findings (
+        id integer primary key, at real not null, account text not null, finding text not null, rule text not null,
+        state text not null
+    );
+    create index audit_findings_of on audit_findings (account, finding, at);
+    """,
 )

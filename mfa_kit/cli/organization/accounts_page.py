@@ -33,6 +33,7 @@ SIGNS: Final = {
     "medium": "M",
     "low": "L",
     "unknown": "?",
+    "accepted": "A",
     "pass": "·",
     "not applicable": "-",
 }

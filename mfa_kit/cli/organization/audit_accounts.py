@@ -10,6 +10,7 @@ from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import DAY, AuditRule, Limits, Profile, Severity
 from mfa_kit.audit.overview import overview_of
 from mfa_kit.audit.registry import audit_snapshot, choose_rules, fails_at
+from mfa_kit.cli.audit_forms import ASFF, OCSF
 from mfa_kit.cli.organization import visits as shared
 from mfa_kit.cli.organization.accounts_page import organization_page
 from mfa_kit.cli.organization.audited import Audited
@@ -17,6 +18,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import VERSION, ResultRow
 from mfa_kit.cli.rule_rows import audit_head, rule_row
 from mfa_kit.cli.snapshot_options import no_snapshot_of_many
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.places import Place
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import UNREAD, Visit, VisitState
@@ -46,8 +48,11 @@ class Questions:
 def audit_accounts(
     *,
     rules: tuple[str, ...],
+    framework: str | None,
+    max_session: float | None,
     fail_on: str,
     advice: str,
+    baseline: Path | None,
     file: Path | None,
     max_age: float,
     backup_dir: Place | None,
@@ -58,6 +63,17 @@ def audit_accounts(
 ) -> int:
     """Audit many accounts, and print a row for each. Return the exit code."""
     no_snapshot_of_many(file)
+    alone = {"--framework": framework, "--max-session": max_session, "--baseline": baseline}
+    if given := [name for name, value in alone.items() if value is not None]:
+        raise UsageFault(
+            f"{given[0]} can be used only with one account",
+            "leave it out, or run the command without --accounts and --org",
+        )
+    if output.form in {ASFF, OCSF}:
+        raise UsageFault(
+            f"--output {output.form} can be used only with one account",
+            "leave it out, or run the command without --accounts and --org",
+        )
     questions = Questions(
         rules=choose_rules(rules),
         limits=Limits(profile=Profile(advice), drilled=drilled_within / DAY),

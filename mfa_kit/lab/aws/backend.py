@@ -88,6 +88,7 @@ class LabUser(User):
         self.backend = backend
         self.groups: dict[str, Group] = {}
         self.permissions_boundary_arn: str | None = None
+        self.sign_in_session: int | None = None
         self.password_changed: datetime | None = None
         self.password_last_used: datetime | None  # type: ignore[assignment] # moto never sets it
 

@@ -8,7 +8,8 @@ from moto.iam.models import AccessKey, AccessKeyLastUsed, Group, Role
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.account import ADMIN, LabAccount
-from mfa_kit.lab.aws.backend import LabUser
+from mfa_kit.lab.aws.backend import LabUser, new_id
+from mfa_kit.lab.aws.certificates import VALID, ServerCertificate
 from mfa_kit.lab.aws.codes import Binding, DeviceCodes
 from mfa_kit.lab.aws.description import (
     DescribedAccount,
@@ -59,10 +60,17 @@ def _add_all(account: LabAccount, described: DescribedAccount) -> None:
 
 
 def _add_policies(account: LabAccount, described: DescribedAccount) -> None:
-    """Add the managed policies. This comes first, because groups and roles may have these policies attached."""
+    """Add the managed policies and server certificates.
+
+    This comes first, because groups and roles may have these policies attached.
+    """
     backend = account.backend
     for policy in described.policies:
         backend.create_policy("", policy.path, policy.document, policy.name, [])
+    for one in described.certificates:
+        dates = (one.uploaded or account.today(), one.expires or account.today() + VALID)
+        held = ServerCertificate(account.id, account.region, name=one.name, path=one.path, dates=dates)
+        backend.certificates[new_id("ASCA")] = held
     for entity in described.groups:
         group = backend.create_group(entity.name, entity.path)
         _give_policies(backend.attach_group_policy, group, entity)
@@ -91,6 +99,7 @@ def _add_user(account: LabAccount, described: DescribedUser) -> None:
         del backend.users[ADMIN]
     tags = [{"Key": key, "Value": value} for key, value in described.tags.items()]
     user = backend.create_user(account.region, name, described.entity.path, tags)
+    user.sign_in_session = described.sign_in_session or None
     user.permissions_boundary_arn = backend.checked_boundary(described.boundary)
     user.id = user.id if described.id is None else described.id
     user.create_date = described.created or user.create_date

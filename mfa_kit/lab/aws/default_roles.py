@@ -21,6 +21,7 @@ AUDIT = (
     "ListMFADeviceTags",
     "ListMFADevices",
     "ListOrganizationsFeatures",
+    "ListServerCertificates",
     "ListUsers",
     "ListVirtualMFADevices",
 )

@@ -101,6 +101,16 @@ class DescribedPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DescribedCertificate:
+    """A server certificate. A date that is None gets the value that IAM would choose."""
+
+    name: str
+    path: str
+    uploaded: datetime | None
+    expires: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedKey:
     """An access key. A field that is None gets the value that IAM would choose."""
 
@@ -136,12 +146,14 @@ class DescribedDevice:
 class DescribedUser:
     """A user with everything that IAM stores about the user.
 
-    `boundary` is the ARN of the permissions boundary. `password` is True if the user has a password. A field that is
-    None gets the value that IAM would choose.
+    `boundary` is the ARN of the permissions boundary. `sign_in_session` is the longest sign-in session in seconds, or 0
+    if it is not set. `password` is True if the user has a password. A field that is None gets the value that IAM would
+    choose.
     """
 
     entity: DescribedEntity
     boundary: str | None
+    sign_in_session: int
     id: str | None
     created: datetime | None
     groups: Sequence[str]
@@ -180,6 +192,7 @@ class DescribedAccount:
     root: DescribedRoot
     password_policy: PasswordPolicy | None
     policies: Sequence[DescribedPolicy]
+    certificates: Sequence[DescribedCertificate]
     groups: Sequence[DescribedEntity]
     roles: Sequence[DescribedRole]
     users: Sequence[DescribedUser]
@@ -221,6 +234,15 @@ def parse_description(found: Mapping[str, object]) -> DescribedAccount:
                 document=json.dumps(each.get("document", dict, {})),
             )
             for each in row.rows("policies")
+        ],
+        certificates=[
+            DescribedCertificate(
+                name=each.get("name", str, ""),
+                path=each.get("path", str, "/"),
+                uploaded=each.date("uploaded"),
+                expires=each.date("expires"),
+            )
+            for each in row.rows("certificates")
         ],
         groups=[_entity(each) for each in row.rows("groups")],
         roles=[_role(each) for each in row.rows("roles")],
@@ -275,6 +297,7 @@ def _user(row: CheckedRow) -> DescribedUser:
     return DescribedUser(
         entity=_entity(row),
         boundary=row.optional("boundary"),
+        sign_in_session=row.get("sign_in_session", int, 0),
         id=row.optional("id"),
         created=row.date("created"),
         groups=row.texts("groups"),

@@ -225,18 +225,26 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         self._set_password(user)
         return EmptyResult()
 
+    def get_login_profile(self) -> ActionResult:
+        """Answer GetLoginProfile. Raise IamError with the code NoSuchEntity if the user has no password."""
+        user = self._user()
+        if not user.password:
+            raise IamError("NoSuchEntity", f"Login Profile for User {user.name} cannot be found.")
+        return _login_profile(user)
+
     def _set_password(self, user: LabUser) -> ActionResult:
-        """Set the user's password from the request, and whether the user must choose a new one."""
+        """Set the user's password, and whether the user must choose a new one, from the request.
+
+        The request may also set or reset the longest sign-in session.
+        """
+        if self.operation.params.get("ResetMaxSigninSessionDuration"):
+            user.sign_in_session = None
+        user.sign_in_session = self.operation.number("MaxSigninSessionDuration", 0) or user.sign_in_session
         password = self.operation.text("Password")
         if password:
             user.password, user.password_changed = password, self.account.today()
         user.password_reset_required = bool(self.operation.params.get("PasswordResetRequired"))
-        seen = {
-            "UserName": user.name,
-            "CreateDate": user.password_changed,
-            "PasswordResetRequired": user.password_reset_required,
-        }
-        return ActionResult({"LoginProfile": seen})
+        return _login_profile(user)
 
     # Permissions boundaries. moto keeps that of a role that is created with one, and has none of users.
 
@@ -292,6 +300,17 @@ class Directory(auth.AuthorizedResponse, IamResponse):
             raise IamError("ReportExpired", "Unknown")
         made = datetime.fromtimestamp(int(report[0]), UTC)
         return ActionResult({"Content": report[1], "ReportFormat": "text/csv", "GeneratedTime": made})
+
+
+def _login_profile(user: LabUser) -> ActionResult:
+    """Return a user's login profile. The longest sign-in session is left out if it is not set (API LoginProfile)."""
+    seen = {
+        "UserName": user.name,
+        "CreateDate": user.password_changed,
+        "PasswordResetRequired": user.password_reset_required,
+        "MaxSigninSessionDuration": user.sign_in_session,
+    }
+    return ActionResult({"LoginProfile": {name: value for name, value in seen.items() if value is not None}})
 
 
 def _decision(

@@ -8,6 +8,7 @@ from moto.core.responses import ActionResult, EmptyResult
 
 from mfa_kit.lab.aws import wire
 from mfa_kit.lab.aws.backend import LabUser
+from mfa_kit.lab.aws.certificates import ServerCertificates
 from mfa_kit.lab.aws.codes import UNKNOWN_SERIAL, DeviceCodes
 from mfa_kit.lab.aws.directory import Directory
 from mfa_kit.lab.aws.mfa_devices import VirtualDevice, assigned_entry
@@ -17,7 +18,7 @@ from mfa_kit.lab.aws.wire import IamError
 TAGS = 50
 
 
-class LabIam(Directory):
+class LabIam(ServerCertificates, Directory):
     """IAM's operations on MFA devices."""
 
     def _tags(self) -> dict[str, str]:

@@ -16,6 +16,7 @@ from mfa_kit.disk.whole_files import replace_file
 from mfa_kit.lab.aws import description
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.backend import LabUser
+from mfa_kit.lab.aws.certificates import ServerCertificate
 from mfa_kit.lab.aws.codes import DeviceCodes
 from mfa_kit.lab.aws.mfa_devices import FidoDevice
 from mfa_kit.lab.aws.rights import default_version
@@ -52,6 +53,16 @@ def describe_account(account: LabAccount) -> Row:
         "root": _root(account.root),
         "password_policy": _password_policy(account),
         "policies": _policies(account),
+        "certificates": [
+            {
+                "name": one.cert_name,
+                "path": one.path,
+                "uploaded": date_text(one.uploaded),
+                "expires": date_text(one.expires),
+            }
+            for one in backend.certificates.values()
+            if isinstance(one, ServerCertificate)
+        ],
         "groups": [without_empty(_entity(group)) for group in backend.groups.values()],
         "roles": [_role(role) for role in backend.roles.values()],
         "users": [_user(account, user) for user in backend.all_users()],
@@ -132,6 +143,7 @@ def _role(role: Role) -> Row:
 def _user(account: LabAccount, user: LabUser) -> Row:
     more: Row = {
         "boundary": user.permissions_boundary_arn,
+        "sign_in_session": user.sign_in_session,
         "id": user.id,
         "created": date_text(user.create_date),
         "groups": user.group_list,

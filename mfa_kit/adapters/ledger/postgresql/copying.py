@@ -12,6 +12,8 @@ COLUMNS: Mapping[str, str] = {
     "sightings": 'at, serial, fingerprint, verdict, "offset", seconds, reason',
     "drills": "at, backup, result",
     "break_glass": "at, recipient, action, custodians, threshold, backups",
+    "audits": "at, account, results, failed, rules",
+    "audit_findings": "at, account, finding, rule, state",
 }
 # For each table with a key: the columns of the key, the other columns, and the condition under which a copied row
 # replaces the existing row with the same key.

@@ -16,6 +16,8 @@ INSERTED: Mapping[str, str] = {
     "seals": "backup, recipient, since",
     "drills": "at, backup, result",
     "break_glass": "at, recipient, action, custodians, threshold, backups",
+    "audits": "at, account, results, failed, rules",
+    "audit_findings": "at, account, finding, rule, state",
     "failures": 'plan, "user", at, cause, reason',
     "rollout_runs": "plan, run, at",
     "fingerprint_keys": "digest",

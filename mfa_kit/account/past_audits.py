@@ -1,0 +1,45 @@
+"""What is kept about the audits of an account: their figures, when findings appeared, and which ones are accepted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastAudit:
+    """The figures of an audit at the Unix time `at`.
+
+    `results` has the number of rules of each result, and `failed` the number of failed rules of each severity. `rules`
+    are the IDs of the rules that were applied.
+    """
+
+    at: float
+    results: Mapping[str, int]
+    failed: Mapping[str, int] = field(default_factory=dict)
+    rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFinding:
+    """A finding that was open at the last audit: the ID of its rule, and when an audit first found it (Unix time)."""
+
+    rule: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptance:
+    """One entry of a baseline. `subject` is that of the finding, or `*` for all subjects of the rule.
+
+    `until` is the end of the last day, as a Unix time, and `day` that day as an ISO date.
+    """
+
+    rule: str
+    subject: str
+    owner: str
+    reason: str
+    until: float
+    day: str
+
+    def covers(self, rule: str, subject: str) -> bool:
+        """Return whether the entry is about a finding of this rule with this subject."""
+        return self.rule == rule and self.subject in {subject, "*"}

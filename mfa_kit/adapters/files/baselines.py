@@ -1,0 +1,81 @@
+"""Reads a baseline: a TOML file of accepted findings. docs/formats.md has the format."""
+
+import tomllib
+from collections.abc import Container, Iterator, Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+
+from mfa_kit.account.past_audits import Acceptance
+from mfa_kit.core.errors import UsageFault
+
+FIELDS = ("rule", "subject", "owner", "reason", "until")
+FORM = "each entry is a table [[accepted]] with rule, subject, owner, reason and until"
+# A baseline of 5,000 users is a hundred times smaller.
+LARGEST = 64 << 20
+
+
+def read_baseline(file: Path, rules: Container[str]) -> list[Acceptance]:
+    """Read a baseline. `rules` has the IDs of all rules.
+
+    Raise UsageFault, with all wrong entries, if the file cannot be read or has a wrong entry.
+    """
+    try:
+        if file.stat().st_size > LARGEST:
+            raise UsageFault(f"{file} is too large for a baseline", FORM)
+        found = tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise UsageFault(f"{file} cannot be read: {error.strerror}", "give a baseline: --baseline FILE") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageFault(f"{file} is not TOML: {error}", FORM) from None
+    entries = found.pop("accepted", [])
+    if found or not isinstance(entries, list):
+        name = next(iter(found), "accepted")
+        raise UsageFault(f"{file} has {name!r}, which is not a list of entries", FORM)
+    wrong = [f"entry {number}: {why}" for number, row in enumerate(entries, 1) for why in _faults(row, rules)]
+    if wrong:
+        raise UsageFault(f"{file} has entries that are wrong: {'; '.join(wrong)}", FORM)
+    return [_acceptance(row) for row in entries]
+
+
+def _faults(row: object, rules: Container[str]) -> Iterator[str]:
+    if not isinstance(row, dict):
+        yield "it is not a table"
+        return
+    if unknown := sorted(set(row) - set(FIELDS)):
+        yield f"unknown field {unknown[0]!r}"
+    for name in FIELDS[:-1]:
+        if not isinstance(row.get(name), str) or not row[name].strip():
+            yield f"{name} is missing or empty"
+    if isinstance(row.get("rule"), str) and row["rule"] not in rules:
+        yield f"there is no rule {row['rule']!r}"
+    if _day(row.get("until")) is None:
+        yield "until is missing, or is not a date such as 2027-03-31"
+
+
+def _day(value: object) -> date | None:
+    """Return a date of TOML, or of a text in ISO 8601; None for any other value."""
+    match value:
+        case datetime():
+            return None
+        case date():
+            return value
+        case str():
+            try:
+                return date.fromisoformat(value)
+            except ValueError:
+                return None
+        case _:
+            return None
+
+
+def _acceptance(row: Mapping[str, object]) -> Acceptance:
+    day = _day(row["until"]) or date.min
+    end = datetime.combine(day, time(), UTC) + timedelta(days=1) if day < date.max else datetime.max.replace(tzinfo=UTC)
+    return Acceptance(
+        rule=str(row["rule"]),
+        subject=str(row["subject"]),
+        owner=str(row["owner"]),
+        reason=str(row["reason"]),
+        until=end.timestamp(),
+        day=day.isoformat(),
+    )

@@ -1,0 +1,45 @@
+"""Records in the ledger about audits: the figures of each, and when its findings appeared and disappeared."""
+
+import json
+from collections.abc import Mapping
+
+from mfa_kit.account.past_audits import OpenFinding, PastAudit
+from mfa_kit.adapters.ledger.tables import Tables
+from mfa_kit.core.json_text import read_json
+
+INSERT = "insert into audits (at, account, results, failed, rules) values ($1, $2, $3, $4, $5)"
+INSERT_FINDING = "insert into audit_findings (at, account, finding, rule, state) values ($1, $2, $3, $4, $5)"
+LAST = "select at, results, failed, rules from audits where account = $1 order by at desc, id desc limit 1"
+FINDINGS = "select at, finding, rule, state from audit_findings where account = $1 order by at, id"
+OPEN, CLOSED = "open", "closed"
+
+
+class AuditRecords:
+    """The ledger's records about audits. Implements the port AuditHistory."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def last(self, account: str) -> PastAudit | None:
+        """Return the last audit of an account, or None if none is on record."""
+        rows = self._tables.select(LAST, (account,), types="time text text text")
+        for at, results, failed, rules in rows:
+            return PastAudit(at=at, results=read_json(results), failed=read_json(failed), rules=tuple(read_json(rules)))
+        return None
+
+    def open_findings(self, account: str) -> Mapping[str, OpenFinding]:
+        """Return the findings of an account that were open at the last audit of their rule, by ID."""
+        found: dict[str, OpenFinding] = {}
+        for at, finding, rule, state in self._tables.select(FINDINGS, (account,), types="time text text text"):
+            if state == CLOSED:
+                found.pop(finding, None)
+            else:
+                found.setdefault(finding, OpenFinding(rule, at))
+        return found
+
+    def add(self, account: str, audit: PastAudit, *, opened: Mapping[str, str], closed: Mapping[str, str]) -> None:
+        """Record an audit, and which findings appeared and disappeared. PostgreSQL uses the server's time."""
+        texts = [json.dumps(each) for each in (dict(audit.results), dict(audit.failed), list(audit.rules))]
+        rows = [(audit.at, account, number, rule, OPEN) for number, rule in sorted(opened.items())]
+        rows += [(audit.at, account, number, rule, CLOSED) for number, rule in sorted(closed.items())]
+        self._tables.write((INSERT, [(audit.at, account, *texts)]), (INSERT_FINDING, rows))

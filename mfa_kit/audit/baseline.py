@@ -1,0 +1,73 @@
+"""Accepted findings: a baseline says who accepts which finding, why, and until when. After that it counts again."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mfa_kit.account.past_audits import Acceptance
+from mfa_kit.audit.finding import AcceptedFinding, Finding, RuleAnswer, RuleResult, Unsure
+
+
+def apply_baseline(answers: Sequence[RuleAnswer], accepted: Sequence[Acceptance], *, at: float) -> list[RuleAnswer]:
+    """Return the answers without the findings and unknown subjects that are accepted at the time `at`.
+
+    These are in `accepted` of the answer. The evidence of a finding whose entry has expired says so. A rule of which
+    all findings and unknown subjects are accepted has the result ACCEPTED.
+    """
+    return [_apply(answer, [each for each in accepted if each.rule == answer.rule.id], at) for answer in answers]
+
+
+def _apply(answer: RuleAnswer, entries: Sequence[Acceptance], at: float) -> RuleAnswer:
+    if not entries:
+        return answer
+    findings, unsure, accepted = [], [], []
+    found: tuple[Finding | Unsure, ...] = (*answer.findings, *answer.unsure)
+    for each in found:
+        evidence = each.evidence if isinstance(each, Finding) else each.why
+        entry = _entry(entries, answer.rule.id, each.subject)
+        if entry is not None and at < entry.until:
+            accepted.append(
+                AcceptedFinding(
+                    subject=each.subject,
+                    evidence=evidence,
+                    owner=entry.owner,
+                    reason=entry.reason,
+                    until=entry.day,
+                )
+            )
+            continue
+        said = f"{evidence}; {entry.owner} accepted this until {entry.day}" if entry else evidence
+        if isinstance(each, Finding):
+            findings.append(replace(each, evidence=said))
+        else:
+            unsure.append(Unsure(each.subject, said))
+    without_findings = RuleResult.UNKNOWN if unsure else RuleResult.ACCEPTED if accepted else answer.result
+    return replace(
+        answer,
+        result=RuleResult.FAIL if findings else without_findings,
+        findings=tuple(findings),
+        unsure=tuple(unsure),
+        accepted=tuple(accepted),
+    )
+
+
+def _entry(entries: Sequence[Acceptance], rule: str, subject: str) -> Acceptance | None:
+    """Return the entry about a subject that is valid longest, or None."""
+    found = [each for each in entries if each.covers(rule, subject)]
+    return max(found, key=lambda each: each.until, default=None)
+
+
+def unused_entries(answers: Sequence[RuleAnswer], accepted: Sequence[Acceptance]) -> list[Acceptance]:
+    """Return the entries that are about no finding any more, of the rules that were applied."""
+    subjects = {
+        answer.rule.id: {
+            *(each.subject for each in answer.findings),
+            *(each.subject for each in answer.unsure),
+            *(each.subject for each in answer.accepted),
+        }
+        for answer in answers
+    }
+    return [
+        each
+        for each in accepted
+        if each.rule in subjects and not any(each.covers(each.rule, subject) for subject in subjects[each.rule])
+    ]

@@ -1,0 +1,37 @@
+"""The types of the catalog: a control of a standard, and a framework, which is a version of a standard."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """One control (recommendation or requirement) of a framework.
+
+    `title` says in mfa-kit's words what it asks for. `rules` has the IDs of the rules that check it. `gap` says what
+    mfa-kit does not check: with rules a part of the control, and without rules why it checks nothing. `standards` has
+    the standards that contain a control of Security Hub.
+    """
+
+    id: str
+    title: str
+    rules: tuple[str, ...] = ()
+    gap: str = ""
+    standards: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Framework:
+    """One version of a standard.
+
+    `id` is its name on the command line, and `short` the name before a control's ID. `source` says where the IDs come
+    from, and `read` when they were read, as an ISO date. `scope` says which of the standard's controls are listed.
+    """
+
+    id: str
+    short: str
+    name: str
+    version: str
+    source: str
+    read: str
+    scope: str
+    controls: tuple[Control, ...]

@@ -1,0 +1,103 @@
+"""Rules about credentials: access keys without MFA, keys made with a user, sign-in sessions, and Identity Center."""
+
+from collections.abc import Iterator
+
+from mfa_kit.account.snapshot import Part
+from mfa_kit.account.wording import command, few
+from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Scene, Severity, Unsure, audit_rule
+from mfa_kit.audit.users import deactivate_keys, unused_credentials
+
+# A key that was created within this many seconds of its user was created by the same form.
+SETUP = 600.0
+LONG_UNUSED = 90
+# IAM Identity Center makes its roles below this path (Identity Center user guide, "Referencing permission sets").
+RESERVED = ":role/aws-reserved/sso.amazonaws.com/"
+
+
+@audit_rule(
+    "users.keys-mfa", Severity.MEDIUM, "Users with access keys only have MFA", needs=(Part.DETAILS, Part.REPORT)
+)
+def users_keys_mfa(scene: Scene) -> Iterator[Observation]:
+    """Yield a Finding for each user with active access keys, no console password and no MFA device."""
+    for one in scene.users:
+        if one.keys and not one.password:
+            if one.mfa is None:
+                yield Unsure(one.name, "the MFA devices of this user could not be read")
+            elif not one.mfa:
+                yield Finding(
+                    subject=one.name,
+                    evidence="active access keys, no console password and no MFA device: the keys alone are enough",
+                    remedy=(
+                        "# for a program, a role is better than a user; for a person:",
+                        command("mfa-kit", "enroll", one.name, "--with", "virtual"),
+                    ),
+                )
+
+
+@audit_rule("users.initial-keys", Severity.LOW, "Access keys are made only when needed", needs=(Part.REPORT,))
+def users_initial_keys(scene: Scene) -> Iterator[Observation]:
+    """Yield a Finding for each console user with an active access key that was created together with the user."""
+    for one in scene.users:
+        row = one.credentials
+        if row is None or not row.password:
+            continue
+        made = [key for key in one.keys if key.rotated is not None and abs(key.rotated - row.created) <= SETUP]
+        if made:
+            used = "" if any(key.used for key in made) else ", and was never used"
+            yield Finding(
+                subject=one.name,
+                evidence=f"an access key was created together with this console user{used}",
+                remedy=deactivate_keys(one),
+            )
+
+
+@audit_rule("users.two-keys", Severity.LOW, "Each user has at most one active access key", needs=(Part.REPORT,))
+def users_two_keys(scene: Scene) -> Iterator[Observation]:
+    """Yield a Finding for each user with more than one active access key."""
+    for one in scene.users:
+        if len(one.keys) > 1:
+            yield Finding(subject=one.name, evidence=f"{len(one.keys)} active access keys", remedy=deactivate_keys(one))
+
+
+@audit_rule("users.unused-90", Severity.MEDIUM, "Credentials were used in the last 90 days", needs=(Part.REPORT,))
+def users_unused_90(scene: Scene) -> Iterator[Observation]:
+    """Yield a Finding for each console password or active access key not used in the last 90 days."""
+    yield from unused_credentials(scene, LONG_UNUSED)
+
+
+@audit_rule("users.identity-center", Severity.LOW, "MFA of Identity Center is known", needs=(Part.DETAILS,))
+def users_identity_center(scene: Scene) -> Iterator[Observation]:
+    """Yield an Unsure if IAM Identity Center is in use, because IAM does not show the MFA of its users."""
+    roles = [role.name for role in scene.snapshot.roles if RESERVED in role.arn]
+    if roles:
+        yield Unsure(
+            "Identity Center",
+            f"its users sign in with {few(roles)}, and IAM does not show their MFA: "
+            "look in the console, IAM Identity Center, Settings, Authentication",
+        )
+    elif not scene.snapshot.hole(Part.DETAILS):
+        yield NotApplicable("no role of Identity Center is in this account")
+
+
+@audit_rule("sessions.duration", Severity.MEDIUM, "Sign-in sessions end in time", needs=(Part.SESSIONS,))
+def sessions_duration(scene: Scene) -> Iterator[Observation]:
+    """Yield a Finding for each user whose sign-in sessions may last longer than `limits.session`.
+
+    IAM shows the setting with each login profile only (MaxSigninSessionDuration, 1 hour to 90 days).
+    """
+    sessions = scene.snapshot.sessions
+    unread = [hole for hole in scene.snapshot.holes if hole.part is Part.SESSIONS]
+    if not sessions and not unread:
+        yield NotApplicable("not read; to read it with a request for each console user: audit --max-session 12h")
+    for name, seconds in sessions.items():
+        if seconds > scene.limits.session:
+            yield Finding(
+                subject=name,
+                evidence=f"a sign-in session may last {seconds / 3600:g} h, over {scene.limits.session / 3600:g} h",
+                remedy=(
+                    command("aws", "iam", "update-login-profile", "--user-name", name)
+                    + f" --max-signin-session-duration {scene.limits.session:.0f}",
+                ),
+            )
+    for hole in unread:
+        yield Unsure(hole.about or "sign-in sessions", hole.why)

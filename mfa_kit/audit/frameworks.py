@@ -1,0 +1,67 @@
+"""The verdict on each control of a framework, from the answers of the rules that check it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mfa_kit.audit.controls.catalog import FRAMEWORKS
+from mfa_kit.audit.controls.control import Control, Framework
+from mfa_kit.audit.finding import AuditRule, RuleAnswer, RuleResult
+from mfa_kit.audit.registry import CONTROL_RULES, RULES
+from mfa_kit.core.errors import UsageFault
+
+# The worst result of several rules decides. A rule that does not apply decides only if no rule applies.
+WORST = (RuleResult.FAIL, RuleResult.UNKNOWN, RuleResult.ACCEPTED, RuleResult.PASS, RuleResult.NOT_APPLICABLE)
+
+
+class ControlResult(StrEnum):
+    """The verdict on a control. Unknown, accepted and not covered never count as a pass."""
+
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+    ACCEPTED = "accepted"
+    PASS = "pass"  # noqa: S105 - no password
+    NOT_APPLICABLE = "not applicable"
+    NOT_COVERED = "not covered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlAnswer:
+    """The verdict on a control, with the answers of its rules. `why` gives the reason for unknown and not covered."""
+
+    control: Control
+    result: ControlResult
+    answers: tuple[RuleAnswer, ...] = ()
+    why: str = ""
+
+
+def choose_framework(name: str) -> Framework:
+    """Return the framework with this ID. Raise UsageFault if there is none."""
+    if name not in FRAMEWORKS:
+        raise UsageFault(f"there is no framework {name!r}", f"use one of {', '.join(FRAMEWORKS)}")
+    return FRAMEWORKS[name]
+
+
+def framework_rules(framework: Framework) -> list[AuditRule]:
+    """Return the rules that check the controls of a framework, each once."""
+    wanted = {rule for control in framework.controls for rule in control.rules}
+    return [rule for rule in (*RULES, *CONTROL_RULES) if rule.id in wanted]
+
+
+def answer_controls(framework: Framework, answers: Sequence[RuleAnswer]) -> list[ControlAnswer]:
+    """Return the verdict on each control of a framework, in the framework's order."""
+    found = {answer.rule.id: answer for answer in answers}
+    return [_answer(control, found) for control in framework.controls]
+
+
+def _answer(control: Control, found: Mapping[str, RuleAnswer]) -> ControlAnswer:
+    if not control.rules:
+        return ControlAnswer(control=control, result=ControlResult.NOT_COVERED, why=control.gap)
+    answers = tuple(found[rule] for rule in control.rules)
+    worst = min((answer.result for answer in answers), key=WORST.index)
+    if worst in {RuleResult.PASS, RuleResult.NOT_APPLICABLE} and control.gap:
+        return ControlAnswer(
+            control=control, result=ControlResult.UNKNOWN, answers=answers, why=f"checked in part: {control.gap}"
+        )
+    why = next((answer.why for answer in answers if answer.result is worst and answer.why), "")
+    return ControlAnswer(control=control, result=ControlResult(worst), answers=answers, why=why)

@@ -1,0 +1,172 @@
+"""Rules about the password policy. The first one is in every audit; the others answer controls of frameworks."""
+
+from collections.abc import Callable, Iterator
+from typing import assert_never
+
+from mfa_kit.account.records import AccountPasswordPolicy
+from mfa_kit.account.snapshot import Part
+from mfa_kit.account.wording import command, few
+from mfa_kit.audit.finding import AuditRule, Finding, Observation, Profile, Scene, Severity, Unsure, audit_rule
+
+SUBJECT = "password policy"
+# The minimum lengths of NIST SP 800-63B-4 3.1.1.2: of a password alone, and of a password beside MFA.
+ALONE, BESIDE_MFA = 15, 8
+CIS_LENGTH, REUSE, PCI_LENGTH, PCI_REUSE, MONTHS = 14, 24, 12, 4, 90
+KINDS = {"upper": "uppercase letters", "lower": "lowercase letters", "numbers": "numbers", "symbols": "symbols"}
+SAME = "# the same command fixes this"
+Weakness = str | Unsure
+
+
+@audit_rule("passwords.policy", Severity.MEDIUM, "The password policy is strong", needs=(Part.PASSWORDS,))
+def passwords_policy(scene: Scene) -> Iterator[Observation]:
+    """Yield a Finding for each weakness of the password policy, by the profile in the limits.
+
+    A short minimum length is a weakness in both profiles. In the NIST profile, required character classes and the
+    expiry of passwords are weaknesses too. In the CIS profile, it is a weakness if recent passwords can be reused.
+    """
+    match scene.limits.profile:
+        case Profile.NIST:
+            yield from _answer(scene, _weak_by_nist)
+        case Profile.CIS:
+            yield from _answer(scene, _weak_by_cis)
+        case _:
+            assert_never(scene.limits.profile)
+
+
+def _answer(
+    scene: Scene, weaknesses: Callable[[AccountPasswordPolicy, Scene], Iterator[Weakness]]
+) -> Iterator[Observation]:
+    """Yield a Finding for each weakness of the password policy; the first one has the remedy. Pass on each Unsure."""
+    policy = scene.snapshot.passwords
+    if policy is None:
+        return
+    number = 0
+    for weakness in weaknesses(policy, scene):
+        if isinstance(weakness, Unsure):
+            yield weakness
+            continue
+        yield Finding(subject=SUBJECT, evidence=weakness, remedy=(SAME if number else _set_policy(scene, policy),))
+        number += 1
+
+
+def _short(policy: AccountPasswordPolicy, least: int, whose: str) -> Iterator[str]:
+    what = "the minimum length is" if policy.custom else "no policy is set, and IAM's default minimum length is"
+    if policy.length < least:
+        yield f"{what} {policy.length}: {whose} requires {least}"
+
+
+def _reused(policy: AccountPasswordPolicy, least: int, whose: str) -> Iterator[str]:
+    if policy.reuse < least:
+        blocked = f"only the last {policy.reuse} passwords are" if policy.reuse else "no earlier password is"
+        yield f"{blocked} blocked from reuse: {whose} requires {least}"
+
+
+def _weak_by_cis(policy: AccountPasswordPolicy, _: Scene) -> Iterator[Weakness]:
+    yield from _short(policy, CIS_LENGTH, "CIS")
+    yield from _reused(policy, REUSE, "CIS")
+
+
+def _weak_by_nist(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weakness]:
+    yield from _short_by_nist(policy, scene)
+    classes = [name for name in KINDS if getattr(policy, name)]
+    if classes or not policy.custom:
+        asked = ", ".join(classes) or "three of four character classes"
+        yield f"it requires {asked}: NIST forbids such rules"
+    if policy.max_age:
+        yield f"passwords expire after {policy.max_age} days: NIST requires a change only after a compromise"
+
+
+def _short_by_nist(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weakness]:
+    """Yield a weakness if passwords may be too short. Beside MFA, 8 characters are enough.
+
+    This counts only if every user with a console password has MFA, and there is such a user. If that is unknown, yield
+    an Unsure.
+    """
+    if policy.length >= ALONE:
+        return
+    people = [one for one in scene.users if one.password]
+    alone = [one.name for one in people if one.mfa is False]
+    unread = scene.snapshot.hole(Part.DETAILS, Part.REPORT) or any(one.mfa is None for one in people)
+    if policy.length < BESIDE_MFA or alone or not (people or unread):
+        where = f" of a password that is the only factor, as for {few(alone)}" if alone else ""
+        yield from (f"{text}{where}" for text in _short(policy, ALONE, "NIST"))
+    elif unread:
+        yield Unsure(SUBJECT, f"{policy.length} characters are enough only if every console user has MFA: unknown")
+
+
+def _set_policy(scene: Scene, policy: AccountPasswordPolicy | None) -> str:
+    """Return the command that sets a strong policy. Settings that are not in the command return to IAM's defaults."""
+    least = ALONE if scene.limits.profile is Profile.NIST else CIS_LENGTH
+    length = max(least, policy.length if policy and policy.custom else 0)
+    return command(
+        "aws",
+        "iam",
+        "update-account-password-policy",
+        "--minimum-password-length",
+        str(length),
+        "--allow-users-to-change-password",
+        "--password-reuse-prevention",
+        str(REUSE),
+    )
+
+
+# Rules for single controls of frameworks.
+
+
+def _control_rule(
+    name: str, title: str, weaknesses: Callable[[AccountPasswordPolicy, Scene], Iterator[Weakness]]
+) -> AuditRule:
+    return audit_rule(f"passwords.{name}", Severity.MEDIUM, title, needs=(Part.PASSWORDS,))(
+        lambda scene: _answer(scene, weaknesses)
+    )
+
+
+def _without(kind: str) -> Callable[[AccountPasswordPolicy, Scene], Iterator[Weakness]]:
+    def weaknesses(policy: AccountPasswordPolicy, _: Scene) -> Iterator[Weakness]:
+        if not getattr(policy, kind):
+            yield f"it does not require {KINDS[kind]}"
+
+    return weaknesses
+
+
+def _weak_by_hub(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weakness]:
+    yield from _short(policy, BESIDE_MFA, "Security Hub")
+    for kind in KINDS:
+        yield from _without(kind)(policy, scene)
+
+
+def _weak_by_pci(policy: AccountPasswordPolicy, _: Scene) -> Iterator[Weakness]:
+    yield from _short(policy, PCI_LENGTH, "PCI DSS")
+    if not (policy.numbers and (policy.upper or policy.lower)):
+        yield "it does not require letters and numbers: PCI DSS requires both"
+
+
+def _does_not_expire(policy: AccountPasswordPolicy, _: Scene) -> Iterator[Weakness]:
+    if not 0 < policy.max_age <= MONTHS:
+        yield f"passwords do not expire within {MONTHS} days"
+
+
+def _single_factor(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weakness]:
+    """Yield a weakness if a password that is the only factor need not be changed within 90 days."""
+    if 0 < policy.max_age <= MONTHS:
+        return
+    people = [one for one in scene.users if one.password]
+    if alone := [one.name for one in people if one.mfa is False]:
+        yield f"the password is the only factor of {few(alone)}, and does not expire within {MONTHS} days"
+    elif scene.snapshot.hole(Part.DETAILS, Part.REPORT) or any(one.mfa is None for one in people):
+        yield Unsure(SUBJECT, "whether every console user has MFA is unknown")
+
+
+CONTROL_RULES = (
+    _control_rule("nist", "Passwords are long enough, without rules of composition", _weak_by_nist),
+    _control_rule("hub", "Passwords have 8 characters of four kinds", _weak_by_hub),
+    _control_rule("pci", "Passwords have 12 characters, letters and numbers", _weak_by_pci),
+    _control_rule("length-14", "Passwords have 14 characters", lambda policy, _: _short(policy, CIS_LENGTH, "CIS")),
+    _control_rule("reuse-24", "The last 24 passwords cannot be used again", lambda one, _: _reused(one, REUSE, "CIS")),
+    _control_rule(
+        "reuse-4", "The last 4 passwords cannot be used again", lambda one, _: _reused(one, PCI_REUSE, "PCI DSS")
+    ),
+    _control_rule("expiry-90", "Passwords expire within 90 days", _does_not_expire),
+    _control_rule("single-factor", "A password that is the only factor expires within 90 days", _single_factor),
+    *(_control_rule(kind, f"Passwords need {words}", _without(kind)) for kind, words in KINDS.items()),
+)

@@ -1,0 +1,168 @@
+"""Rules about policies that give too much, the role for AWS Support, and server certificates."""
+
+from collections.abc import Iterator, Sequence
+
+from mfa_kit.account.evaluator import statements
+from mfa_kit.account.policy_texts import managed_policy, own_policies
+from mfa_kit.account.records import Entity
+from mfa_kit.account.snapshot import Part
+from mfa_kit.account.wording import command, few
+from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Remark, Scene, Severity, Unsure, audit_rule
+from mfa_kit.core.timestamps import iso_time
+
+ALL = {"*", "*:*"}
+CLOUDSHELL, SUPPORT = ":iam::aws:policy/AWSCloudShellFullAccess", ":iam::aws:policy/AWSSupportAccess"
+OLDER = "the snapshot does not show this: take a new one with mfa-kit audit --snapshot"
+
+
+def _holders(scene: Scene) -> Sequence[Entity]:
+    return (*scene.snapshot.users, *scene.snapshot.groups, *scene.snapshot.roles)
+
+
+def _kind(holder: Entity) -> str:
+    """Return the kind of an entity as in the names of AWS's commands: user, group or role."""
+    return holder.arn.rpartition(":")[2].partition("/")[0]
+
+
+def _named(holders: Sequence[Entity]) -> str:
+    return few([f"{_kind(one)} {one.name}" for one in holders])
+
+
+def _detach(holder: Entity, arn: str) -> str:
+    kind = _kind(holder)
+    return command("aws", "iam", f"detach-{kind}-policy", f"--{kind}-name", holder.name, "--policy-arn", arn)
+
+
+def _allows_everything(document: str) -> bool:
+    """Return whether a statement of a policy allows all actions on all resources without a condition."""
+    return any(
+        one.allow and not one.lines and ALL & set(one.actions) and "*" in one.resources for one in statements(document)
+    )
+
+
+def _unread(scene: Scene) -> Iterator[Unsure]:
+    """Yield an Unsure for each policy that could not be evaluated."""
+    for holder in _holders(scene):
+        for policy in own_policies(holder, scene.snapshot.policies):
+            if policy.flaw:
+                yield Unsure(holder.name, policy.flaw)
+
+
+@audit_rule("policies.full", Severity.HIGH, "No policy of the account allows everything", needs=(Part.DETAILS,))
+def policies_full(scene: Scene) -> Iterator[Observation]:
+    """Yield a Finding for each managed or inline policy of the account that allows all actions on all resources.
+
+    AWS's own policies, such as AdministratorAccess, are left out, because `admins.exist` needs an administrator.
+    """
+    account = f"::{scene.snapshot.account}:"
+    for arn in scene.snapshot.policies:
+        policy = managed_policy(arn, scene.snapshot.policies)
+        if account in arn and policy.text and not policy.flaw and _allows_everything(policy.text):
+            held = [one for one in _holders(scene) if arn in one.attached]
+            where = f"attached to {_named(held)}" if held else "attached to no one"
+            yield Finding(
+                subject=arn,
+                evidence=f"allows every action on every resource; {where}",
+                remedy=(
+                    "# write a policy with what is needed; for administrators attach AWS's AdministratorAccess; then:",
+                    *(_detach(one, arn) for one in held),
+                    command("aws", "iam", "delete-policy", "--policy-arn", arn),
+                ),
+            )
+    for holder in _holders(scene):
+        for name, text in holder.inline.items():
+            if not _flawed(text) and _allows_everything(text):
+                yield Finding(
+                    subject=holder.name,
+                    evidence=f"inline policy {name} of {_kind(holder)} {holder.name} allows every action on every "
+                    "resource",
+                    remedy=(
+                        "# attach a policy with what is needed, for administrators AWS's AdministratorAccess; then:",
+                        command(
+                            *("aws", "iam", f"delete-{_kind(holder)}-policy", f"--{_kind(holder)}-name", holder.name),
+                            *("--policy-name", name),
+                        ),
+                    ),
+                )
+    yield from _unread(scene)
+
+
+def _flawed(text: str) -> bool:
+    return next(iter(own_policies(Entity(name="", arn="", inline={"": text}), {}))).flaw is not None
+
+
+@audit_rule(
+    "policies.administrator", Severity.HIGH, "No policy that allows everything is attached", needs=(Part.DETAILS,)
+)
+def policies_administrator(scene: Scene) -> Iterator[Observation]:
+    """Yield a Finding for each user, group or role with a policy that allows everything, AWS's own ones included."""
+    for holder in _holders(scene):
+        for policy in own_policies(holder, scene.snapshot.policies):
+            if policy.flaw:
+                yield Unsure(holder.name, policy.flaw)
+            elif policy.text and _allows_everything(policy.text):
+                yield Finding(
+                    subject=holder.name,
+                    evidence=f"{_kind(holder)} {holder.name} has a policy that allows every action on every resource",
+                    remedy=("# attach a policy with what is needed instead, and detach this one",),
+                )
+
+
+@audit_rule("policies.cloudshell", Severity.MEDIUM, "No one has full access to CloudShell", needs=(Part.DETAILS,))
+def policies_cloudshell(scene: Scene) -> Iterator[Observation]:
+    """Yield a Finding for each user, group or role with AWSCloudShellFullAccess."""
+    for holder in _holders(scene):
+        for arn in holder.attached:
+            if arn.endswith(CLOUDSHELL):
+                yield Finding(
+                    subject=holder.name,
+                    evidence=f"{_kind(holder)} {holder.name} has AWSCloudShellFullAccess, which can move files",
+                    remedy=(_detach(holder, arn),),
+                )
+
+
+@audit_rule("roles.support", Severity.LOW, "A role can work with AWS Support", needs=(Part.DETAILS,))
+def roles_support(scene: Scene) -> Iterator[Observation]:
+    """Yield a Finding if no role has AWSSupportAccess."""
+    snapshot = scene.snapshot
+    if snapshot.hole(Part.DETAILS) or any(_has_support(role) for role in snapshot.roles):
+        return
+    others = [one for one in _holders(scene) if _has_support(one)]
+    instead = f"; {_named(others)} has it" if others else ""
+    yield Finding(
+        subject=snapshot.account,
+        evidence=f"no role has AWSSupportAccess, so an incident needs an administrator{instead}",
+        remedy=(
+            "# ROLE is a role for your team, which may be new: "
+            + command("aws", "iam", "attach-role-policy", "--policy-arn", f"arn:{snapshot.partition}{SUPPORT}")
+            + " --role-name ROLE",
+        ),
+    )
+
+
+def _has_support(holder: Entity) -> bool:
+    return any(arn.endswith(SUPPORT) for arn in holder.attached)
+
+
+@audit_rule(
+    "certificates.expired", Severity.MEDIUM, "No expired server certificate is stored", needs=(Part.CERTIFICATES,)
+)
+def certificates_expired(scene: Scene) -> Iterator[Observation]:
+    """Yield a Finding for each server certificate in IAM that has expired."""
+    found = scene.snapshot.certificates
+    if found is None:
+        if scene.snapshot.hole(Part.CERTIFICATES) is None:
+            yield Unsure("server certificates", OLDER)
+        return
+    if not found:
+        yield NotApplicable("IAM stores no server certificate")
+    unknown = [each.name for each in found if each.expires is None]
+    if unknown:
+        yield Remark(f"IAM reports no expiry for {few(unknown)}")
+    for each in found:
+        if each.expires is not None and each.expires <= scene.snapshot.at:
+            yield Finding(
+                subject=each.arn,
+                evidence=f"expired on {(iso_time(each.expires) or '')[:10]}",
+                remedy=(command("aws", "iam", "delete-server-certificate", "--server-certificate-name", each.name),),
+            )

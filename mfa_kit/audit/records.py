@@ -1,0 +1,103 @@
+"""Findings as records for other programs: stable IDs, the ARNs of resources, and when each was seen."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mfa_kit.account.records import Entity
+from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.audit.finding import AuditRule, RuleAnswer, RuleResult
+
+# The kind of entity that the subjects of rules name, by the first part of a rule's ID.
+KINDS = {"users": "user", "admins": "user", "groups": "group", "roles": "role", "sessions": "user"}
+ID_LENGTH = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingRecord:
+    """A finding, an unknown result, or a rule without findings.
+
+    `id` is the same in each audit of the account as long as the rule finds the same subject. `resource` is the ARN of
+    the subject, or of root for a subject that is the account itself. `first_seen` and `last_seen` are Unix times; the
+    first is None if the ledger does not have it.
+    """
+
+    id: str
+    account: str
+    partition: str
+    rule: AuditRule
+    result: RuleResult
+    subject: str
+    resource: str
+    evidence: str
+    remedy: tuple[str, ...]
+    references: tuple[str, ...]
+    first_seen: float | None
+    last_seen: float
+
+
+def finding_id(account: str, rule: str, subject: str, *, number: int = 0) -> str:
+    """Return the stable ID of a finding: 32 hexadecimal digits.
+
+    `number` counts the findings of the rule about the same subject, from 0.
+    """
+    import hashlib  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
+
+    text = "\0".join((account, rule, subject, str(number)))
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
+
+
+def finding_records(
+    snapshot: Snapshot, answers: Sequence[RuleAnswer], seen: Mapping[str, float]
+) -> list[FindingRecord]:
+    """Return a record for each finding and each unknown subject, and one for each rule without these.
+
+    `seen` has the time when a finding was first seen, by ID.
+    """
+    resources = _Resources(snapshot)
+    return [record for answer in answers for record in _records(snapshot, answer, seen, resources)]
+
+
+def _records(
+    snapshot: Snapshot, answer: RuleAnswer, seen: Mapping[str, float], resources: "_Resources"
+) -> Iterator[FindingRecord]:
+    rows = [(RuleResult.FAIL, each.subject, each.evidence, each.remedy) for each in answer.findings]
+    rows += [(RuleResult.UNKNOWN, each.subject, each.why, ()) for each in answer.unsure]
+    rows += [(RuleResult.ACCEPTED, each.subject, each.sentence, ()) for each in answer.accepted]
+    counts = Counter[str]()
+    for result, subject, evidence, remedy in rows or [(answer.result, "", answer.why, ())]:
+        number = finding_id(snapshot.account, answer.rule.id, subject, number=counts[subject])
+        counts[subject] += 1
+        yield FindingRecord(
+            id=number,
+            account=snapshot.account,
+            partition=snapshot.partition,
+            rule=answer.rule,
+            result=result,
+            subject=subject,
+            resource=resources.arn(answer.rule, subject),
+            evidence=evidence,
+            remedy=remedy,
+            references=answer.references,
+            first_seen=seen.get(number),
+            last_seen=snapshot.at,
+        )
+
+
+class _Resources:
+    """Finds the ARN of a subject."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._account = f"arn:{snapshot.partition}:iam::{snapshot.account}:root"
+        self._named: dict[tuple[str, str], str] = {}
+        entities: tuple[Entity, ...] = (*snapshot.roles, *snapshot.groups, *snapshot.users)
+        for one in entities:
+            for kind in (one.arn.rpartition(":")[2].partition("/")[0], ""):
+                self._named[kind, one.name] = one.arn
+
+    def arn(self, rule: AuditRule, subject: str) -> str:
+        """Return the ARN of a rule's subject. A subject without an ARN of its own belongs to the account."""
+        if subject.startswith("arn:"):
+            return subject
+        kind = KINDS.get(rule.id.partition(".")[0], "")
+        return self._named.get((kind, subject), self._account)

@@ -1,0 +1,62 @@
+"""Prints the result of an audit of one account, in each of its forms."""
+
+from collections.abc import Sequence
+
+from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.audit.finding import RuleAnswer, RuleResult
+from mfa_kit.audit.history import Before
+from mfa_kit.audit.records import finding_records
+from mfa_kit.cli.audit_forms import ASFF, OCSF, asff_document, finding_row
+from mfa_kit.cli.audit_page import audit_page
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.rule_rows import audit_head, rule_row
+from mfa_kit.wiring.findings import ocsf_document
+
+# The region of IAM in the partition aws, if no region is configured.
+REGION = "us-east-1"
+
+
+def print_audit(
+    snapshot: Snapshot, answers: Sequence[RuleAnswer], before: Before, output: Output, *, region: str | None
+) -> None:
+    """Print the answer of each rule: its result and its findings.
+
+    A table has one paragraph per rule, HTML is one page, and JSON is one document. The other forms have a record for
+    each finding, each unknown subject, and each rule without these. `before` is what the ledger knows of earlier
+    audits, and `region` that of the Security Hub in ASFF.
+    """
+    match output.form:
+        case "table":
+            for answer in answers:
+                _print_paragraph(answer, output)
+        case "html":
+            output.text(audit_page(snapshot, answers, before))
+        case "json":
+            output.one("audit", {**audit_head(snapshot), "rules": [rule_row(answer) for answer in answers]})
+        case form:
+            records = finding_records(snapshot, answers, before.since)
+            if form == ASFF:
+                output.text(asff_document(records, region=region or REGION))
+            elif form == OCSF:
+                output.text(ocsf_document(records))
+            else:
+                output.many("audit-finding", [finding_row(record) for record in records], empty="")
+
+
+def _print_paragraph(answer: RuleAnswer, output: Output) -> None:
+    """Print a rule: its result and title, each finding with the commands that fix it, and unknown subjects.
+
+    The severity of a rule that passes or does not apply has no color, because nothing is wrong.
+    """
+    rule = answer.rule
+    why = f"  ({answer.why})" if answer.why else ""
+    words = (f"{answer.result.upper():<14}", f"{rule.severity:<8}")
+    wrong = answer.result in {RuleResult.FAIL, RuleResult.UNKNOWN}
+    output.prose("  ".join([*words, f"{rule.id:<18}", f"{rule.title}{why}"]), painted=words if wrong else words[:1])
+    for finding in answer.findings:
+        output.prose(f"    {finding.subject}: {finding.evidence}")
+        output.prose(*(f"      {line}" for line in finding.remedy))
+    output.prose(*(f"    {unsure.subject}: {unsure.why}" for unsure in answer.unsure))
+    for each in answer.accepted:
+        output.prose(f"    {each.subject}: {each.evidence}")
+        output.prose(f"      # {each.owner} accepts this until {each.until}: {each.reason}")

@@ -1,0 +1,78 @@
+"""Prints the verdicts on the controls of a framework: `mfa-kit audit --framework`."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.audit.controls.control import Framework
+from mfa_kit.audit.frameworks import ControlAnswer, ControlResult
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.rule_rows import audit_head, rule_row
+
+
+def print_controls(snapshot: Snapshot, framework: Framework, controls: Sequence[ControlAnswer], output: Output) -> None:
+    """Print the verdict on each control of a framework.
+
+    A table has one paragraph per control, with the findings below it. JSON is one document. JSON Lines and CSV have one
+    line per control.
+    """
+    match output.form:
+        case "table":
+            for control in controls:
+                _print_paragraph(control, output)
+        case "json":
+            answers = {answer.rule.id: answer for control in controls for answer in control.answers}
+            document = {
+                **audit_head(snapshot),
+                "framework": framework_row(framework),
+                "controls": [control_row(control) for control in controls],
+                "rules": [rule_row(answer) for answer in answers.values()],
+            }
+            output.one("audit-framework", document)
+        case _:
+            rows = [{"framework": framework.id, **control_row(control)} for control in controls]
+            output.many("audit-control", rows, empty="")
+
+
+def framework_row(framework: Framework) -> ResultRow:
+    """Return the row of a framework: its name, its version, and where the numbers of its controls come from."""
+    return {
+        "id": framework.id,
+        "name": framework.name,
+        "version": framework.version,
+        "scope": framework.scope,
+        "source": framework.source,
+        "read": framework.read,
+    }
+
+
+def control_row(answer: ControlAnswer) -> ResultRow:
+    """Return the row of a control: its verdict, and the rules that check it."""
+    subjects = dict.fromkeys(finding.subject for one in answer.answers for finding in one.findings)
+    return {
+        "control": answer.control.id,
+        "result": answer.result,
+        "title": answer.control.title,
+        "rules": answer.control.rules,
+        "why": answer.why or None,
+        "fails_for": tuple(subjects),
+        "standards": answer.control.standards,
+    }
+
+
+def control_totals(framework: Framework, controls: Sequence[ControlAnswer]) -> str:
+    """Return a sentence with the number of controls of each verdict."""
+    counts = Counter(control.result for control in controls)
+    totals = ", ".join(f"{counts[result]} {result}" for result in ControlResult if counts[result])
+    return f"{framework.name} {framework.version}, {framework.scope}: {len(controls)} controls: {totals}"
+
+
+def _print_paragraph(answer: ControlAnswer, output: Output) -> None:
+    why = f"  ({answer.why})" if answer.why else ""
+    word = f"{answer.result.upper():<14}"
+    output.prose(f"{word}  {answer.control.id:<12}  {answer.control.title}{why}", painted=(word,))
+    for one in answer.answers:
+        for finding in one.findings:
+            output.prose(f"    {finding.subject}: {finding.evidence}")
+        output.prose(*(f"    {unsure.subject}: {unsure.why}" for unsure in one.unsure))

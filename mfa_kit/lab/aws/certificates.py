@@ -1,0 +1,44 @@
+"""IAM's server certificates. moto's have neither a date of upload nor one of expiry."""
+
+from datetime import UTC, datetime, timedelta
+
+from moto.core.responses import ActionResult
+from moto.iam.models import Certificate
+
+from mfa_kit.lab.aws import auth, wire
+
+# The validity of a certificate that was uploaded here. The lab does not read the certificate itself.
+VALID = timedelta(days=365)
+
+
+class ServerCertificate(Certificate):
+    """A certificate from a description, with its dates."""
+
+    def __init__(self, account: str, region: str, *, name: str, path: str, dates: tuple[datetime, datetime]) -> None:
+        super().__init__(account, region, name, "", "", None, path)
+        self.uploaded, self.expires = dates
+
+
+class ServerCertificates(auth.AuthorizedResponse):
+    """Operations on server certificates."""
+
+    def list_server_certificates(self) -> ActionResult:
+        """Answer ListServerCertificates, in pages sorted by name."""
+        now = datetime.fromtimestamp(int(self.account.now()), UTC)
+        rows: list[dict[str, object]] = []
+        for number, one in self.account.backend.certificates.items():
+            dates = (one.uploaded, one.expires) if isinstance(one, ServerCertificate) else (now, now + VALID)
+            rows.append(
+                {
+                    "Path": one.path,
+                    "ServerCertificateName": one.cert_name,
+                    "ServerCertificateId": number,
+                    "Arn": one.arn,
+                    "UploadDate": dates[0],
+                    "Expiration": dates[1],
+                }
+            )
+        shown, marker = wire.cut_page(rows, self.operation, key=lambda row: str(row["ServerCertificateName"]))
+        return ActionResult(
+            {"ServerCertificateMetadataList": shown, "IsTruncated": marker is not None, "Marker": marker}
+        )

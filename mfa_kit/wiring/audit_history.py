@@ -1,0 +1,50 @@
+"""Opens what an audit compares with: the ledger's records of earlier audits, and the file of accepted findings."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from mfa_kit.account.past_audits import Acceptance
+from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.adapters.files.baselines import read_baseline
+from mfa_kit.adapters.ledger.audit_records import AuditRecords
+from mfa_kit.audit.finding import RuleAnswer
+from mfa_kit.audit.history import AuditHistory, Before, figures, record_audit
+from mfa_kit.audit.records import finding_records
+from mfa_kit.audit.registry import CONTROL_RULES, RULES
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.settings import Settings
+
+# What an audit of a stored snapshot knows of earlier audits.
+NOTHING_BEFORE = Before()
+
+
+def open_baseline(file: Path | None) -> Sequence[Acceptance]:
+    """Return the entries of a baseline, or () without a file. Raise UsageFault if the file is not a baseline."""
+    return read_baseline(file, {rule.id for rule in (*RULES, *CONTROL_RULES)}) if file else ()
+
+
+def compare_with_ledger(settings: Settings, snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> Before:
+    """Return what the ledger knows of earlier audits of the account, and record this audit there.
+
+    With --dry-run, nothing is recorded. If the ledger refuses, as for a role that may only read it, print a note.
+    """
+    records = finding_records(snapshot, answers, {})
+    try:
+        with open_audit_history(settings) as history:
+            past, known = history.last(snapshot.account), history.open_findings(snapshot.account)
+            if not settings.dry_run:
+                record_audit(history, snapshot.account, answers, records, at=snapshot.at)
+    except IntegrityFault as error:
+        settings.progress.alert(f"this audit is not in the ledger: {error}")
+        return NOTHING_BEFORE
+    since = {record.id: known[record.id].since if record.id in known else snapshot.at for record in records}
+    return Before(past=past, now=figures(answers, at=snapshot.at), since=since)
+
+
+@contextmanager
+def open_audit_history(settings: Settings) -> Iterator[AuditHistory]:
+    """Yield the ledger's records about audits. Close the ledger afterward."""
+    with open_ledger(settings) as ledger:
+        yield AuditRecords(ledger)
