@@ -77,6 +77,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--external-id", "--source-identity", "--with-tags", "--hub", "--organization", "--enroll", "--require-mfa"),
         "--page",
         "--phone",
+        "--root-ceremony",
         "--deadline",
         "--template",
     ),

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import click
 
+from mfa_kit.cli.letter_text import letter_text
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, note_unread_users
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.letter import Letter
 from mfa_kit.core.text import printable
-from mfa_kit.policy.onboard import account_steps, colleague_steps, shell_script
+from mfa_kit.policy.onboard import StepState, account_steps, colleague_steps, shell_script
+from mfa_kit.policy.root_ceremony import root_ceremony as ceremony
 from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
 from mfa_kit.wiring.settings import Settings
 
@@ -19,6 +22,11 @@ from mfa_kit.wiring.settings import Settings
 @click.option("--user", metavar="NAME", help="Set up one new colleague instead of the whole account.")
 @click.option("--group", metavar="NAME", help="The group that the new colleague joins.")
 @click.option("--admin", metavar="NAME", default="admin", show_default=True, help="Name of the first administrator.")
+@click.option(
+    "--root-ceremony",
+    is_flag=True,
+    help="Print how several people give root two devices that no one can use alone.",
+)
 @SNAPSHOT
 @MAX_AGE
 def onboard(
@@ -26,6 +34,7 @@ def onboard(
     user: str | None,
     group: str | None,
     admin: str,
+    root_ceremony: bool,
     file: Path | None,
     max_age: float,
     settings: Settings,
@@ -34,7 +43,13 @@ def onboard(
     """Print the commands that set up MFA, in an order that locks no user out. Read them, then run them yourself."""
     if (user is None) != (group is None):
         raise UsageFault("--user and --group must be given together", "give both: --user NAME --group GROUP")
-    with open_snapshot(settings, SnapshotSource(file=file, max_age=max_age)) as (snapshot, _):
+    if root_ceremony and user is not None:
+        raise UsageFault("the root ceremony is not about a user", "omit --user and --group, or --root-ceremony")
+    source = SnapshotSource(file=file, max_age=max_age, central_root=root_ceremony)
+    with open_snapshot(settings, source) as (snapshot, _):
+        if root_ceremony:
+            _print_ceremony(ceremony(snapshot), output)
+            return
         if user is not None and group is not None:
             steps = colleague_steps(snapshot, user, group)
         else:
@@ -46,5 +61,18 @@ def onboard(
     rows: list[ResultRow] = [
         {"step": number, "what": step.what, "why": step.why, "state": step.state, "commands": step.commands}
         for number, step in enumerate(steps, 1)
+    ]
+    output.many("policy-onboard", rows, empty="")
+
+
+def _print_ceremony(text: Letter, output: Output) -> None:
+    """Print the ceremony as text. In other formats, print its steps."""
+    if output.form == "table":
+        output.text(letter_text(text))
+        return
+    steps = [(section.title, step) for section in text.sections for step in section.steps]
+    rows: list[ResultRow] = [
+        {"step": number, "what": step.text, "why": title, "state": StepState.TO_DO, "commands": step.commands}
+        for number, (title, step) in enumerate(steps, 1)
     ]
     output.many("policy-onboard", rows, empty="")
