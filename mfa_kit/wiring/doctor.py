@@ -63,7 +63,7 @@ def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnos
         yield from _shared_ledger(settings)
     path = config.path()
     yield Diagnosis("configuration", Health.GOOD, f"{path}{'' if path.exists() else ', does not exist'}")
-    yield from _backups(settings.profile)
+    yield from _backups(settings)
     yield from _environment(os.environ)
     yield from _profile_bundle(settings.profile)
     yield _terminal()
@@ -110,19 +110,25 @@ def _shared_ledger(settings: Settings) -> Iterator[Diagnosis]:
     yield from diagnose_ledger(state, conditions)
 
 
-def _backups(profile: str | None) -> Iterator[Diagnosis]:
-    """Check the folder of backups, or the bucket."""
+def _backups(settings: Settings) -> Iterator[Diagnosis]:
+    """Check the bucket of backups, or the folder. With a shared ledger, a folder of this computer is reported."""
     try:
         place = this_computer.backup_dir(None)
     except MfaKitError as error:
         yield Diagnosis("backup folder", Health.BAD, str(error), error.hint)
         return
     if isinstance(place, Path):
-        yield _folder("backup folder", place)
+        found = _folder("backup folder", place)
+        if settings.ledger is not None and found.health is not Health.BAD:
+            what = f"{found.found}; other computers that use the ledger could not read it"
+            found = Diagnosis(
+                found.what, Health.NOTED, what, "set backup-dir to s3://BUCKET/PREFIX, or --local-backups"
+            )
+        yield found
         return
     from mfa_kit.wiring.bucket import diagnose_bucket
 
-    yield from diagnose_bucket(place, profile)
+    yield from diagnose_bucket(place, settings.profile)
 
 
 def _ledger(path: Path) -> Diagnosis:

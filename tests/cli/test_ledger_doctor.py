@@ -131,3 +131,15 @@ def test_over_tcp_the_times_of_keepalives_are_checked() -> None:
     other = replace(CONDITIONS, settings={**CONDITIONS.settings, "tcp_user_timeout": "0"})
     [row] = [each for each in diagnose_ledger(STATE, other) if each.what == "ledger locks"]
     assert (row.health, "tcp_user_timeout is 0 instead of 70000" in row.found) == (Health.NOTED, True)
+
+
+def test_a_folder_of_backups_that_other_computers_cannot_read_is_reported(
+    mfa_kit: MfaKit, postgresql: Server, database: str
+) -> None:
+    """An enrollment is then refused without `--local-backups`. With a ledger on this computer, the folder is right."""
+    (mfa_kit.home / "backups").mkdir(parents=True, mode=0o700)
+    address = postgresql.address(database, role="doctor_desk")
+    for more, state, hinted in ((["--ledger", address], "-", True), ([], "ok", False)):
+        done = mfa_kit.run("doctor", *more, "--output", "json")
+        [row] = [row for row in json.loads(done.out)["rows"] if row["check"] == "backup folder"]
+        assert (row["state"], "--local-backups" in (row["hint"] or "")) == (state, hinted), row
