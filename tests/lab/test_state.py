@@ -285,3 +285,10 @@ def test_a_saved_account_is_json(tmp_path: Path) -> None:
         pass
     kept = json.loads((tmp_path / "account.json").read_text("utf-8"))
     assert (kept["schema"], kept["version"]) == ("mfa-kit.lab", 1)
+
+
+def test_the_home_of_the_commands_is_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a shell that has the lab's variables may change its folder."""
+    monkeypatch.chdir(tmp_path)
+    with session.running_lab(session.LabOptions(folder=Path("lab"), users=1)) as (_, home):
+        assert home == tmp_path / "lab" / "home"
