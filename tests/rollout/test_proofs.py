@@ -130,10 +130,10 @@ def test_the_search_is_from_seven_days_ago_to_an_hour_ahead() -> None:
     """Codes outside are not found. In an hour ahead they are found, and refused."""
     old = NOW - BACK + 60
     assert judge(line(pair(old), old), SEED, now=NOW, accept_unknown=False).skew == 0
-    assert "not two consecutive codes" in refused(line(pair(NOW - BACK - 90), NOW - BACK + 30))
+    assert "never shows these two codes" in refused(line(pair(NOW - BACK - 90), NOW - BACK + 30))
     assert "more than 7 days ago" in refused(line(pair(NOW - BACK - 90), NOW - BACK - 90))
     assert "59 minutes ahead" in refused(line(pair(NOW + AHEAD - 60), NOW))
-    assert "not two consecutive codes" in refused(line(pair(NOW + AHEAD + 90), NOW))
+    assert "never shows these two codes" in refused(line(pair(NOW + AHEAD + 90), NOW))
 
 
 def test_without_the_time_the_clock_is_unknown() -> None:
@@ -159,7 +159,7 @@ def test_a_single_code_counts_only_with_its_time() -> None:
         (("12345", "123456"), "a spreadsheet may have removed zeros"),
         (("abcdef", "123456"), "that is not 6 digits"),
         (("123456", "123456"), "both codes are the same"),
-        (("123456", "654321"), "not two consecutive codes"),
+        (("123456", "654321"), "never shows these two codes"),
         (("cccccccccccccccccccccccccccccccccccc", "1"), "typed by a YubiKey"),
     ],
 )
@@ -310,7 +310,7 @@ def test_only_users_whose_app_works_get_their_device(rollout: Rollout, people: P
     assert rows[good]["reason"] == "the phone's clock is right to 30 s"
     assert "line 4: AWS would refuse the codes: the phone's clock is about 10 minutes behind" in rows[slow]["reason"]
     assert "line 5: the time is in the future" in rows[fast]["reason"]
-    assert "line 6: these are not two consecutive codes" in rows[other]["reason"]
+    assert "line 6: in the last 7 days and the next hour" in rows[other]["reason"]
     assert "line 7: clock unknown" in rows[unclear]["reason"]
     assert "line 8: no device is staged for this user" in rows["nobody"]["reason"]
     assert "line 9" in rows["line 9"]["reason"]
