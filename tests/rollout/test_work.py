@@ -5,11 +5,13 @@ import json
 import os
 import signal
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 
 import pytest
 
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.cli.rollout import turns
 from mfa_kit.cli.rollout.account_results import state_of
@@ -18,6 +20,9 @@ from mfa_kit.cli.rollout.turns import ATTEMPTS, SharedTurns
 from mfa_kit.core.errors import Throttled
 from mfa_kit.core.unforeseen import InternalError
 from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.rollout.watching import claim_of
+from tests.conftest import ACCOUNT
+from tests.rollout.conftest import Rollout
 from tests.rollout.team import ACCOUNTS, CREATE, ENABLE, USERS, Team, end, states
 
 
@@ -134,6 +139,23 @@ def test_sigterm_ends_a_worker_that_waits(team: Team) -> None:
     assert (done.code, working.poll()) == (130, None), done.err
     team.lab.faults.clear()
     assert end(working).code == 0
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_worker_that_waits_for_one_plan(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
+    """It names the command that continues, and has not touched the account."""
+    rollout.plan(*rollout.own(people(1)))
+    digest = hashlib.sha256(rollout.file.read_bytes()).hexdigest()
+    with sqlite_ledger(rollout.desk.home) as ledger, ledger.claimed(claim_of(digest, ACCOUNT)) as ours:
+        assert ours
+        waiting = rollout.desk.start("rollout", "work", rollout.file, "-r", rollout.recipient)
+        assert waiting.stderr
+        next(line for line in waiting.stderr if "another worker is working" in line)
+        calls = len(rollout.lab.calls)
+        waiting.send_signal(signal.SIGTERM)
+        done = end(waiting)
+    assert (done.code, "to continue: " in done.err) == (130, True), done.err
+    assert len(rollout.lab.calls) == calls
 
 
 @pytest.mark.slow

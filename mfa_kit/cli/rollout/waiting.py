@@ -1,8 +1,9 @@
 """Waits until no other worker works on a plan."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from mfa_kit.core.interaction import Progress
 
@@ -14,15 +15,28 @@ LOOK_AGAIN = 0.25
 def wait_for_turn(claim: Callable[[], AbstractContextManager[bool]], progress: Progress) -> Iterator[None]:
     """Wait until no other worker works on a plan, and keep other workers waiting until the context ends.
 
-    `claim` returns a context that yields True if this worker may begin.
+    `claim` returns a context that yields True if this worker may begin. SIGTERM ends the wait as Ctrl-C does: it raises
+    KeyboardInterrupt.
     """
     told = False
-    while True:
-        with claim() as ours:
-            if ours:
-                yield
-                return
-        if not told:
-            progress.note("waiting, because another worker is working on this plan")
-            told = True
-        time.sleep(LOOK_AGAIN)
+    with _interrupted_by_sigterm():
+        while True:
+            turn = ExitStack()
+            if turn.enter_context(claim()):
+                break
+            turn.close()
+            if not told:
+                progress.note("waiting, because another worker is working on this plan")
+                told = True
+            time.sleep(LOOK_AGAIN)
+    with turn:
+        yield
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
