@@ -147,6 +147,29 @@ def test_a_password_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatc
         parse_address("service=mfa")
 
 
+def test_a_password_comes_from_the_file_of_libpq(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hint of a missing or wrong one names the file. No message has the password."""
+    file = tmp_path / "pgpass"
+    monkeypatch.setenv("PGPASSFILE", str(file))
+    with running_server() as server:
+        address = server.address(server.new_database())
+        server.execute("alter role owner password 'hunter2'")
+        (server.folder / "data" / "pg_hba.conf").write_text("local all owner scram-sha-256\nlocal all all trust\n")
+        server.control("restart")
+        for wrong in (None, "hunter3"):
+            if wrong:
+                file.write_text(f"*:*:*:owner:{wrong}\n")
+                file.chmod(0o600)
+            for use in (lambda: open_at(address), OwnedLedger(address).state):
+                with pytest.raises(IntegrityFault, match="password") as caught:
+                    use()
+                assert "~/.pgpass" in caught.value.hint
+                assert "hunter" not in str(caught.value)
+        file.write_text("*:*:*:owner:hunter2\n")
+        with open_at(address) as ledger:
+            assert ledger.history() == []
+
+
 @pytest.mark.parametrize("mode", ["disable", "prefer", "require", "verify-ca"])
 def test_a_server_elsewhere_must_prove_its_name(mode: str) -> None:
     """Any other mode is refused, and without one verify-full is used."""
