@@ -14,10 +14,10 @@ from typing import Any
 import pyotp
 import pytest
 
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.lab.aws.server import Lab
 from tests.chromium import Browser, chromium
 from tests.conftest import ACCOUNT, MfaKit
-from tests.terminal.conftest import in_good_time
 
 ADDRESS = re.compile(r"^(http://127\.0\.0\.1:(\d+)/open/(\S+))$", re.MULTILINE)
 # Seconds to wait for a line of a command, or for its end.
@@ -146,6 +146,11 @@ def seed(lab: Lab, user: str) -> str:
 
 def shown_codes(lab: Lab, user: str) -> tuple[str, str]:
     """Return the previous code and the current one of the user's phone."""
-    now = int(in_good_time(lab))
+    now = int(lab.account.now())
     phone = pyotp.TOTP(seed(lab, user))
     return phone.at(now - 30), phone.at(now)
+
+
+def nothing_is_half_made(mfa_kit: MfaKit) -> None:
+    with sqlite_ledger(mfa_kit.home) as ledger:
+        assert list(ledger.dead(ACCOUNT)) == []

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.oathcard import CALCULATE, YkoathCard
 from tests import pcsc
 from tests.chromium import Browser
 from tests.conftest import ACCOUNT, MfaKit
-from tests.page.conftest import Command, Start, open_admin, open_colleague, seed, shown_codes
+from tests.page.conftest import Command, Start, nothing_is_half_made, open_admin, open_colleague, seed, shown_codes
 
 pytestmark = pytest.mark.slow
 SAID, END, CALLS = (f"document.querySelector('#{part}').textContent" for part in ("said", "end", "calls"))
@@ -132,11 +131,6 @@ def test_five_people_enroll_at_a_station(
     assert outcomes(plan) == dict.fromkeys(users, "enrolled")
     assert all(seed(lab, user) for user in users)
     nothing_is_half_made(mfa_kit)
-
-
-def nothing_is_half_made(mfa_kit: MfaKit) -> None:
-    with sqlite_ledger(mfa_kit.home) as ledger:
-        assert list(ledger.dead(ACCOUNT)) == []
 
 
 def start_with_keys(start: Start, plan: Path, recipient: str) -> Command:
