@@ -181,15 +181,17 @@ def terminate(desk: Desk) -> None:
 
 def press_stop(desk: Desk) -> None:
     """Press Stop, if a question is asked. Otherwise the button is disabled, and the enrollment continues."""
-    if not desk.admin or desk.admin.ask("!!document.querySelector('#stop').disabled"):
+    if not desk.admin or desk.enabling:
         return end(desk)
+    desk.admin.see("!document.querySelector('#stop').disabled")
     desk.admin.click("#stop")
     return ends_as_interrupted(desk)
 
 
 def end(desk: Desk) -> None:
     """Let the command end by itself."""
-    if desk.admin and desk.colleague and desk.admin.ask("document.querySelector('#stop')?.disabled ?? true"):
+    if desk.enabling:
+        assert desk.colleague
         desk.colleague.see("document.querySelector('#end').textContent.startsWith('Done.')")
         assert desk.command.end()[0] == 0, desk.command.err
         return
