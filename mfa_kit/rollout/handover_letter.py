@@ -66,8 +66,11 @@ code.
 
 1. Open the authenticator app on your phone, and add an account by scanning a QR code.
 2. Scan the picture. The words below the QR code say which account, user and device it is for.
-3. Close the picture and delete it. On macOS: rm /tmp/qr.png. On Windows: Remove-Item $$env:TEMP\qr.png. On Linux:
-rm /dev/shm/qr.png. With the picture, anyone can make your codes, so never send it to anyone.
+3. Close the picture and delete it. With the picture, anyone can make your codes, so never send it to anyone. These
+commands delete it on macOS, on Windows and on Linux, in this order:
+    rm /tmp/qr.png
+    Remove-Item $$env:TEMP\qr.png
+    rm /dev/shm/qr.png
 [enrolled] 4. Sign in to the AWS console. When it asks for an MFA code, type the code that the app shows. If AWS rejects
 [enrolled] it, check that the phone sets its time automatically, and that you read the entry that you just added.
 
@@ -103,7 +106,7 @@ def letter_values(
         "email": email,
         "account": entry.intent.account,
         "device": entry.intent.name,
-        "file": file,
+        "file": f"./{file}" if file.startswith("-") else file,  # age would take it for an option
         "fingerprint": key_fingerprint(recipient),
         "identity": identity,
         "windows_identity": windows,

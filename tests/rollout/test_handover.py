@@ -110,6 +110,23 @@ def test_a_letter_as_pdf_says_the_same(rollout: Rollout, people: People) -> None
     assert words <= set(re.split(r"[^\w.]+|\.\s", text_of(pdf))) | set(text_of(pdf).split())
 
 
+def test_a_file_whose_name_begins_with_a_dash_can_be_opened(rollout: Rollout, people: People) -> None:
+    """IAM accepts such a name of a device. The command in the letter is run as it is, with the identity's path."""
+    (user,) = people(1)
+    identity = keys(rollout, [user])[user]
+    rollout.plan(f"{user},{public(identity)},-rf", columns="user,recipient,name")
+    assert rollout.apply().code == 0
+    assert hand_over(rollout).code == 0
+    [row] = table(rollout)
+    folder = Path(row["file"]).parent
+    [command] = [
+        line for line in (folder / "letter.txt").read_text().splitlines() if "age -d -i identity.txt -o /tmp" in line
+    ]
+    opened = command.replace("/tmp/qr.png", "qr.png").replace("identity.txt", str(identity))
+    subprocess.run(["sh", "-c", opened], cwd=folder, check=True)
+    assert (folder / "qr.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_files_are_private_and_the_folder_is_new(rollout: Rollout, people: People) -> None:
     """An existing folder is refused, because it may have letters of another plan. A dry run writes nothing."""
     prepare(rollout, people(1))
