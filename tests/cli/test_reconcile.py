@@ -13,6 +13,7 @@ import boto3
 import pyotp
 import pytest
 
+from mfa_kit.account.reconciling import Recorded, reconcile
 from mfa_kit.core.errors import AccessDenied
 from mfa_kit.core.models import Entry, Intent, Reached
 from mfa_kit.lab.aws.server import Lab
@@ -167,6 +168,27 @@ def test_the_requests_of_a_comparison_grow_with_the_users_only(mfa_kit: MfaKit, 
     assert made.pop("ListMFADevices") == users
     assert made.pop("ListMFADeviceTags") == len(names)
     assert made.total() <= 8
+
+
+def test_each_unfinished_run_is_looked_up_once() -> None:
+    """Its entries are reported one by one, or none of them while its process is alive."""
+    entries = [
+        Entry(run=run, intent=Intent(account=ACCOUNT, partition="aws", user=user, name=user))
+        for run in ("20261125T000000Z-00000001", "20261125T000000Z-00000002")
+        for user in ("alice", "bob", "carol")
+    ]
+    asked: list[str] = []
+
+    def lives(run: str) -> bool:
+        asked.append(run)
+        return run.endswith("1")
+
+    recorded = Recorded(entries=entries, before=entries, backups=())
+    found = reconcile(recorded, devices=(), tagged={}, backups=(), lives=lives)
+    assert [(each.run, each.user) for each in found] == [
+        ("20261125T000000Z-00000002", user) for user in ("alice", "bob", "carol")
+    ]
+    assert sorted(asked) == ["20261125T000000Z-00000001", "20261125T000000Z-00000002"]
 
 
 def test_a_token_that_the_ledger_lacks_is_reported(mfa_kit: MfaKit, own_lab: Lab, ledgers: Ledgers) -> None:
