@@ -8,11 +8,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
+from ssl import SSLEOFError
 from typing import Any
 
 import boto3
 import pyrage
 import pytest
+from botocore.response import StreamingBody
+from urllib3.exceptions import SSLError
 
 from mfa_kit.adapters.aws.bucket_rules import check_bucket
 from mfa_kit.adapters.aws.clients import Connection, open_s3
@@ -205,6 +208,24 @@ def test_content_with_a_wrong_checksum_is_not_used(bucket: str, client: Any, har
     assert len(keys(client, bucket)) == 1
     with pytest.raises(IntegrityFault, match="the answer of S3 is damaged"):
         S3File(url(bucket), harmed).read(MOST)
+
+
+def test_an_answer_whose_tls_connection_ends_is_asked_for_again(
+    bucket: str, harmed: S3Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL reports an end without a notice as an error of TLS, which botocore passes on as it is."""
+    harmed.put(url(bucket), b"sealed")
+    reads, read = [0], StreamingBody.read
+
+    def broken_once(body: StreamingBody, amt: int | None = None) -> bytes:
+        reads[0] += 1
+        if reads[0] == 1:
+            raise SSLError(SSLEOFError("EOF occurred in violation of protocol"))
+        return read(body, amt)
+
+    monkeypatch.setattr(StreamingBody, "read", broken_once)
+    assert S3File(url(bucket), harmed).read(MOST) == b"sealed"
+    assert reads[0] > 1
 
 
 def test_of_eight_writers_one_wins(versioned: str, calls: S3Calls) -> None:

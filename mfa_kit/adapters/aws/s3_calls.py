@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError, FlexibleChecksumError, IncompleteReadError
+from urllib3.exceptions import SSLError
 
 from mfa_kit.adapters.aws.reads import READ_PAUSES, read
 from mfa_kit.adapters.aws.refusals import our_errors
@@ -187,6 +188,8 @@ def _attempt(act: Callable[[], T]) -> T:
             raise
         except (FlexibleChecksumError, IncompleteReadError) as error:
             raise Damaged(f"the answer of S3 is damaged ({type(error).__name__})", "try again") from None
+        except SSLError:  # a TLS connection that ends within the content; botocore does not convert this error
+            raise Unclear("the answer of S3 is incomplete (SSLError)", "check the network and try again") from None
 
 
 def _meaning(error: ClientError) -> MfaKitError | None:
