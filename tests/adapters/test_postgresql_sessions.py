@@ -590,3 +590,17 @@ def test_threads_share_sessions_if_the_server_accepts_no_more() -> None:
                 thread.join()
             assert not failures
             assert len(ledger.history()) == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("service=mfa", "service=mfa"),
+        ("postgresql://berlin@db.example.org/mfa", "postgresql://db.example.org/mfa"),
+        ("postgresql://berlin@db.example.org:5433/mfa", "postgresql://db.example.org:5433/mfa"),
+        ("host=/run/postgresql dbname=mfa", "postgresql:///mfa"),
+    ],
+)
+def test_messages_name_the_server_and_its_port(text: str, label: str) -> None:
+    """A computer may have several servers. The folder of a Unix socket is left out."""
+    assert parse_address(text).label == label

@@ -54,11 +54,12 @@ class Address:
 
     @property
     def label(self) -> str:
-        """The address for messages: the service, or the host and the database."""
+        """The address for messages: the service, or the host with its port and the database."""
         if service := self.parameters.get("service"):
             return f"service={service}"
         host = self.parameters.get("host") or self.parameters.get("hostaddr") or ""
-        return f"postgresql://{host if not host.startswith('/') else ''}/{self.parameters.get('dbname', '')}"
+        port = f":{self.parameters['port']}" if "port" in self.parameters else ""
+        return f"postgresql://{host if not host.startswith('/') else ''}{port}/{self.parameters.get('dbname', '')}"
 
     def conninfo(self, computer: str) -> str:
         """Return the connection string of libpq, with the timeouts and settings that the locks of runs need."""
