@@ -54,13 +54,16 @@ from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.accounts_file import accounts_document
 from mfa_kit.policy.lint import find_traps
 from mfa_kit.qr_codes import authenticator_export, key_uri, reading, symbol
+from mfa_kit.rollout.handover_letter import NAMES, TEMPLATE
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, UnplannedAccount, index_text, parse_index
+from mfa_kit.rollout.letter_template import parse_template
 from mfa_kit.rollout.plan_file import parse_plan
 from mfa_kit.security_keys.key_policy import parse_policy
 from mfa_kit.wiring import config
 from mfa_kit.wiring.accounts import read_accounts_file
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.rosters_and_plans import parse_public_key, read_roster
+from mfa_kit.wiring.recipient_keys import read_all
+from mfa_kit.wiring.rosters_and_plans import parse_public_key, read_proof_lines, read_roster
 from tests.fido.test_policy import WHOLE
 from tests.ground.test_authenticator_export import ALICE, PLUS, TWO, WORDS
 from tests.tokens import boxes
@@ -271,6 +274,17 @@ def rosters() -> list[bytes]:
     ]
 
 
+def proofs() -> list[bytes]:
+    """Return a file of proofs with a header, and one without."""
+    headed = "user,code1,code2,time\nada,123456,234567,2026-11-26T09:32:10+01:00\nbob,123 456,,2026-11-26 08:32Z\n"
+    return [headed.encode(), b"ada;123456;234567;2026-11-26T09:32Z\nbob;123456;234567\n"]
+
+
+def key_files() -> list[bytes]:
+    """Return a file of names and keys, as `recipients fetch --from` reads it."""
+    return [b"".join(b"ada " + key.splitlines()[-1] + b"\n" for key in public_keys())]
+
+
 def read_accounts(name: str) -> Callable[[bytes], object]:
     """Return a parser of files of accounts. The end of the name says whether the file is JSON only."""
     return lambda content: read_accounts_file(written(content, name))
@@ -434,6 +448,14 @@ PARSERS = {
         lambda content: reading.read_device(Png(content)), lambda: [symbol.png(URI, caption="a\nb").reveal()]
     ),
     "rosters": Parser(lambda content: read_roster(written(content), METHODS), rosters),
+    "proofs": Parser(lambda content: read_proof_lines(written(content)), proofs),
+    "templates of letters": Parser(
+        lambda content: parse_template(content.decode("utf-8", "replace"), names=NAMES, source="x").fill(
+            dict.fromkeys(NAMES, "y")
+        ),
+        lambda: [TEMPLATE.encode()],
+    ),
+    "files of keys": Parser(lambda content: read_all(written(content)), key_files),
     "indexes of plans": Parser(read_index, indexes),
     "manifests of break-glass identities": Parser(lambda content: parse_manifest(content, where="x"), manifests),
     "layers of break-glass identities": Parser(read_layers, layers),
