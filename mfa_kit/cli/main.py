@@ -225,6 +225,15 @@ COMMANDS: Rows = {
         },
         "Show what mfa-kit did on this computer, or share the ledger among computers in PostgreSQL.",
     ),
+    "udev": Row(
+        "Give a group access to security keys on Linux.",
+        {
+            "install": Row("Install the udev rule and its group.", "mfa_kit.cli.udev.install:install"),
+            "status": Row("Show whether the udev rule works.", "mfa_kit.cli.udev.show_state:status"),
+            "remove": Row("Remove the udev rule and its group.", "mfa_kit.cli.udev.remove:remove"),
+        },
+        "Give the members of a group access to security keys on Linux, also without a desktop.",
+    ),
     "config": Row(
         "Print or check the configuration file.",
         {

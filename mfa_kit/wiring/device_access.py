@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
 
+from mfa_kit.adapters.udev import rule as udev_rule
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.text import without_controls
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
 
-RULE = "70-mfa-kit.rules"
-# udev(7), "Rules files".
-RULES = [Path(place) / "udev/rules.d" for place in ("/etc", "/run", "/usr/local/lib", "/usr/lib")]
-INSTALL = f"install {RULE} (see udev/README.md), then unplug the key and plug it in again"
+INSTALL = 'sudo "$(command -v mfa-kit)" udev install'
 READ_WRITE_OF_GROUP = stat.S_IRGRP | stat.S_IWGRP
 
 
@@ -32,14 +30,23 @@ def diagnose_device_access() -> Iterator[Diagnosis]:
 def _nodes() -> Iterator[Diagnosis]:
     from mfa_kit.adapters.fido import links
 
-    rule = next((folder / RULE for folder in RULES if (folder / RULE).exists()), None)
-    what = "udev rule"
-    yield Diagnosis(what, Health.GOOD, str(rule)) if rule else Diagnosis(what, Health.NOTED, f"{RULE} is not installed")
+    rule = udev_rule.find_rule()
+    yield _rule(rule)
     nodes = links.device_nodes()
     if not nodes:
         yield Diagnosis("keys on USB", Health.NOTED, "none is plugged in")
     for node in nodes:
         yield _node(node, rule=rule is not None)
+
+
+def _rule(rule: Path | None) -> Diagnosis:
+    """Report the rule. A missing rule is no problem, because desktops have rules of their own."""
+    what = "udev rule"
+    if rule is None:
+        return Diagnosis(what, Health.NOTED, f"{udev_rule.NAME} is not installed", INSTALL)
+    if not udev_rule.has_current_text(rule):
+        return Diagnosis(what, Health.NOTED, f"{rule} is not the rule of this version", INSTALL)
+    return Diagnosis(what, Health.GOOD, str(rule))
 
 
 def _node(node: str, *, rule: bool) -> Diagnosis:

@@ -10,6 +10,7 @@ import pytest
 
 from mfa_kit.adapters.fido import links
 from mfa_kit.adapters.oath import pcsc
+from mfa_kit.adapters.udev import rule as udev_rule
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.wiring import device_access
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
@@ -21,12 +22,17 @@ GROUP = 31877
 Node = Callable[..., Diagnosis]
 
 
+def install_rule_in(folder: Path) -> None:
+    """Put the rule of this version into a folder of rules."""
+    (folder / udev_rule.NAME).write_bytes(Path(udev_rule.__file__).with_name(udev_rule.NAME).read_bytes())
+
+
 @pytest.fixture
 def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Use an empty folder in place of the system's udev rules."""
     folder = tmp_path / "rules.d"
     folder.mkdir()
-    monkeypatch.setattr(device_access, "RULES", [folder])
+    monkeypatch.setattr(udev_rule, "FOLDERS", [folder])
     return folder
 
 
@@ -43,7 +49,7 @@ def node(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
         except PermissionError:
             without("only root gives a file to another group")
         if rule:
-            (rules / device_access.RULE).touch()
+            install_rule_in(rules)
         monkeypatch.setattr(links, "device_nodes", lambda: [str(file)])
         monkeypatch.setattr(os, "access", lambda *_: False)
         [found] = [check for check in device_access.diagnose_device_access() if check.what == "key on USB"]
@@ -55,9 +61,9 @@ def node(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
 @pytest.mark.parametrize(
     ("how", "hint"),
     [
-        ({}, "install 70-mfa-kit.rules"),
+        ({}, device_access.INSTALL),
         ({"rule": True}, "unplug the key and plug it in again, so that the udev rule applies to it"),
-        ({"gid": GROUP, "mode": 0o640}, "install 70-mfa-kit.rules"),
+        ({"gid": GROUP, "mode": 0o640}, device_access.INSTALL),
         ({"gid": GROUP, "mode": 0o660}, f"sudo usermod --append --groups {GROUP} "),
     ],
     ids=["no-rule", "not-plugged-in-again", "group-may-not-write", "not-in-the-group"],
@@ -98,12 +104,20 @@ def test_a_key_without_a_device_node_is_reported(tmp_path: Path, monkeypatch: py
 
 def test_an_accessible_key_is_reported_too(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table also names the udev rule."""
-    (rules / device_access.RULE).touch()
+    install_rule_in(rules)
     (tmp_path / "hidraw7").touch()
     monkeypatch.setattr(links, "device_nodes", lambda: [str(tmp_path / "hidraw7")])
     rule, key, _ = device_access.diagnose_device_access()
-    assert (rule.health, rule.found) == (Health.GOOD, str(rules / device_access.RULE))
+    assert (rule.health, rule.found) == (Health.GOOD, str(rules / udev_rule.NAME))
     assert (key.health, key.found) == (Health.GOOD, f"{tmp_path / 'hidraw7'} can be opened")
+
+
+def test_an_older_rule_is_reported(rules: Path) -> None:
+    """A desk that keeps the rule of an older version sees it, although it may still work."""
+    (rules / udev_rule.NAME).write_text("# old\n")
+    rule, *_ = device_access.diagnose_device_access()
+    assert (rule.health, rule.found) == (Health.NOTED, f"{rules / udev_rule.NAME} is not the rule of this version")
+    assert rule.hint == device_access.INSTALL
 
 
 @pytest.mark.parametrize(("listening", "state"), [(True, Health.BAD), (False, Health.NOTED)])

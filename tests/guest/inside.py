@@ -35,8 +35,6 @@ from mfa_kit.wiring import device_access
 
 ROOT = Path(__file__).parents[2]
 OUT = Path("/out")
-RULE = "70-mfa-kit.rules"
-RULES = Path("/run/udev/rules.d")
 HIDRAW = Path("/sys/class/hidraw")
 FIDO = uhid.REPORTS
 # A vendor's own usage page, 0xFF00, in place of FIDO's. Many keyboards and mice have one beside their keys.
@@ -230,11 +228,25 @@ def the_rule(alice: Person, bob: Person, key: SimulatedKey) -> None:
             "pin": alice.mfa_kit("key", "pin", "set", "--pin-stdin", stdin=f"{PIN}\n"),
         }
         FOUND["barred left"] = {"pin": bool(key.client_pin.hash), "registered": key.registered}
-    RULES.mkdir(parents=True, exist_ok=True)
-    (RULES / RULE).write_bytes((ROOT / "udev" / RULE).read_bytes())
-    subprocess.run(["udevadm", "control", "--reload"], check=True)
+        # The key is connected while root installs the rule.
+        FOUND["install"] = _run(["udev", "install", "--output", "json"], "")
+        FOUND["at once"] = _node(node, alice, bob)
     with plugged(None, product="a mouse") as (node, _):
         FOUND["no key"] = _node(node, alice, bob)
+
+
+def udev_commands(bob: Person) -> None:
+    """Remove the rule as root, once with members in its group and once without, and install it again."""
+    FOUND["udev"] = {
+        "another's": bob.mfa_kit("udev", "install"),
+        "kept": _run(["udev", "remove", "--output", "json"], ""),
+        "members": subprocess.run(["gpasswd", "--delete", "alice", "mfa-kit"], check=False).returncode,
+        "removed": _run(["udev", "remove", "--output", "json"], ""),
+        "status": _run(["udev", "status", "--output", "json"], ""),
+        "again": _run(["udev", "install", "--output", "json"], ""),
+        "group": Path("/etc/group").read_text("utf-8").splitlines()[-1].split(":")[0],
+        "verified": subprocess.run(["udevadm", "verify", "/etc/udev/rules.d/70-mfa-kit.rules"], check=False).returncode,
+    }
 
 
 def judges(alice: Person, node: str) -> None:
@@ -332,6 +344,7 @@ def main() -> None:
             pins(alice, node, mds)
             console(alice, key, lab, mds)
         pulled(alice, key, lab, mds)
+    udev_commands(bob)
     _tell("the end", time.monotonic())
 
 

@@ -27,6 +27,26 @@ def test_the_rule_applies_only_to_security_keys(guest: rig.Ran) -> None:
     assert guest.found["no key"] == {"mode": "0o600", "group": 0, "alice": False, "bob": False}
 
 
+def test_the_installed_rule_applies_to_a_connected_key(guest: rig.Ran) -> None:
+    """`udev install` needs no unplugging, and its result names the key."""
+    installed = json.loads(guest.found["install"]["out"])
+    assert (guest.found["install"]["code"], installed["works"], installed["keys"]) == (0, True, [NODE])
+    assert (installed["rule"], installed["members"]) == ("/etc/udev/rules.d/70-mfa-kit.rules", ["alice"])
+    assert guest.found["at once"] == guest.found["with"]
+
+
+def test_the_rule_and_its_group_are_removed_and_created(guest: rig.Ran) -> None:
+    """A group with members is kept. The real groupadd and groupdel run, and udevadm accepts the rule."""
+    done = guest.found["udev"]
+    assert (done["another's"]["code"], "only root" in done["another's"]["err"]) == (2, True)
+    kept, removed, status, again = (json.loads(done[name]["out"]) for name in ("kept", "removed", "status", "again"))
+    assert (kept["rule"], kept["group"], kept["members"]) == (True, False, ["alice"])
+    assert (done["members"], removed["rule"], removed["group"]) == (0, False, True)
+    assert (done["status"]["code"], status["rule"], status["group"]) == (1, None, False)
+    assert (done["again"]["code"], again["current"], again["group"], again["works"]) == (0, True, True, True)
+    assert (done["group"], done["verified"]) == ("mfa-kit", 0)
+
+
 @pytest.mark.parametrize("what", ["list", "verify", "pin"])
 def test_without_the_rule_each_command_names_the_device_node(guest: rig.Ran, what: str) -> None:
     """The name is read from sysfs, which all users can read. The exit code is 3, and the key is unchanged."""
@@ -50,7 +70,7 @@ def test_the_doctor_says_what_is_missing_for_the_node(guest: rig.Ran) -> None:
     barred, another, member = (guest.found[name] for name in ("barred doctor", "another's doctor", "doctor"))
     assert barred["udev rule"][0] == "-"
     assert barred["key on USB"][:2] == ["wrong", f"{NODE} is a key that you cannot open: group root, mode 600"]
-    assert barred["key on USB"][2].startswith("install 70-mfa-kit.rules")
+    assert barred["key on USB"][2].endswith("udev install")
     assert another["key on USB"] == [
         "wrong",
         f"{NODE} is a key that you cannot open: group mfa-kit, mode 660",

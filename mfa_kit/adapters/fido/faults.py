@@ -107,7 +107,7 @@ def _lost(error: OSError) -> DeviceFault:
     if isinstance(error, PermissionError):
         return DeviceFault(
             f"you have no permission to open {error.filename or 'the key'}",
-            "install the udev rule (docs/security-keys.md) and plug the key in again",
+            """install the udev rule: sudo "$(command -v mfa-kit)" udev install""",
         )
     return Lost("the key was removed", "plug it in and repeat the command")
 

@@ -428,7 +428,7 @@ def barred_fault(node: str) -> DeviceFault:
     """Return the error for a key that this user has no permission to open."""
     return DeviceFault(
         f"there is a key, but you have no permission to open {node}",
-        "install the udev rule (docs/security-keys.md) and plug the key in again",
+        """install the udev rule: sudo "$(command -v mfa-kit)" udev install""",
     )
 
 

@@ -1,0 +1,57 @@
+"""The udev rule for security keys, as a file: udev(7)."""
+
+import os
+from pathlib import Path
+
+from mfa_kit.core.errors import DeviceFault
+
+NAME = "70-mfa-kit.rules"
+# udev(7), "Rules files": udev reads these folders. An administrator's own rules are in the first one.
+FOLDERS = tuple(Path(place) / "udev/rules.d" for place in ("/etc", "/run", "/usr/local/lib", "/usr/lib"))
+
+
+def find_rule() -> Path | None:
+    """Return the path of the installed rule that udev uses. If there are several, udev uses the first."""
+    return next((folder / NAME for folder in FOLDERS if (folder / NAME).exists()), None)
+
+
+def has_current_text(rule: Path) -> bool:
+    """Return whether an installed rule is the rule of this version."""
+    try:
+        return rule.read_bytes() == _text()
+    except OSError:
+        return False
+
+
+def write_rule() -> Path:
+    """Write the rule to the first folder, replacing an older version. Return its path. Raise DeviceFault on failure."""
+    rule = FOLDERS[0] / NAME
+    beside = rule.with_suffix(".partial")  # udev reads only files whose names end in .rules
+    try:
+        rule.parent.mkdir(parents=True, exist_ok=True)
+        beside.unlink(missing_ok=True)
+        with beside.open("xb") as file:
+            file.write(_text())
+            file.flush()
+            os.fsync(file.fileno())
+        beside.chmod(0o644)
+        beside.rename(rule)
+    except OSError as error:
+        raise DeviceFault(f"{rule} cannot be written: {error.strerror}", "check the folder, and run it again") from None
+    return rule
+
+
+def remove_rule() -> bool:
+    """Remove the rule from the first folder. Return whether there was one. Packages own the other folders."""
+    rule = FOLDERS[0] / NAME
+    try:
+        rule.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise DeviceFault(f"{rule} cannot be removed: {error.strerror}", "check the folder, and run it again") from None
+    return True
+
+
+def _text() -> bytes:
+    return Path(__file__).with_name(NAME).read_bytes()

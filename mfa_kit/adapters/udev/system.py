@@ -1,0 +1,72 @@
+"""The group of the udev rule, and udev itself. Linux only: udevadm(8), groupadd(8), groupdel(8)."""
+
+import grp
+import stat
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from shutil import which
+
+from mfa_kit.core.errors import DeviceFault
+
+GROUP = "mfa-kit"
+READ_WRITE = 0o660
+# sudo may leave these out of PATH.
+PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin"
+SECONDS = 60
+
+
+def group_members() -> list[str] | None:
+    """Return the names of the members of the group, or None if the group does not exist."""
+    with suppress(KeyError):
+        return sorted(grp.getgrnam(GROUP).gr_mem)
+    return None
+
+
+def create_group() -> None:
+    """Create the group as a system group."""
+    _run("groupadd", "--system", GROUP)
+
+
+def delete_group() -> None:
+    """Delete the group."""
+    _run("groupdel", GROUP)
+
+
+def reload_rules() -> None:
+    """Let udev read its rules again, and apply them to all connected keys. Return when udev has finished."""
+    _run("udevadm", "control", "--reload")
+    _run("udevadm", "trigger", "--action=change", "--subsystem-match=hidraw")
+    _run("udevadm", "settle", "--timeout=30")
+
+
+def is_given_to_group(node: Path) -> bool:
+    """Return whether a device node belongs to the group, and only the group and root can read and write it."""
+    try:
+        status = node.stat()
+        return grp.getgrgid(status.st_gid).gr_name == GROUP and stat.S_IMODE(status.st_mode) == READ_WRITE
+    except (OSError, KeyError):
+        return False
+
+
+def _run(program: str, *arguments: str) -> None:
+    """Run a program of the system. Raise DeviceFault if it is missing or fails."""
+    found = which(program, path=PROGRAMS)
+    if found is None:
+        raise DeviceFault(
+            f"{program} is not installed, so udev cannot be set up", "run this on the host, not in a container"
+        )
+    try:
+        done = subprocess.run(  # noqa: S603 - an absolute path and fixed words
+            [found, *arguments], capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise DeviceFault(
+            f"{program} did not end within {SECONDS} seconds", "check udev: systemctl status systemd-udevd"
+        ) from None
+    if done.returncode:
+        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        raise DeviceFault(
+            f"{program} {arguments[0]} failed: {said}",
+            "check that udev runs here; in a container, run this on the host",
+        )

@@ -1,0 +1,34 @@
+"""`mfa-kit udev status`: show whether the udev rule for security keys is installed and works."""
+
+import click
+
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.wiring import udev
+
+
+@click.command("status", cls=Verb)
+def status(*, output: Output) -> int:
+    """Show whether the udev rule for security keys is installed, and for which keys it works.
+
+    The exit code is 0 if the rule of this version and its group exist, and apply to all connected keys. Otherwise it is
+    1. A desktop's own rules may give you access without this rule: mfa-kit doctor shows that.
+    """
+    return print_state(udev.rule_state(), output)
+
+
+def print_state(state: udev.RuleState, output: Output) -> int:
+    """Print the state of the rule. Return the exit code."""
+    output.one(
+        "udev-status",
+        {
+            "rule": state.rule or None,
+            "current": state.current,
+            "group": state.members is not None,
+            "members": state.members or [],
+            "keys": state.keys,
+            "other_keys": state.other_keys,
+            "works": state.works,
+        },
+    )
+    return int(not state.works)

@@ -1,0 +1,98 @@
+"""Installs, checks and removes the udev rule for security keys."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfa_kit.adapters.udev import rule as udev_rule
+from mfa_kit.adapters.udev import system
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.text import without_controls
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """The state of the rule: its path ("" if it is not installed), the members of its group, and the keys.
+
+    `current` is whether it is the rule of this version. `members` is None if the group does not exist. `keys` has the
+    device nodes of connected keys to which the rule gave its group and mode, `other_keys` the other keys.
+    """
+
+    rule: str
+    current: bool
+    members: list[str] | None
+    keys: list[str]
+    other_keys: list[str]
+
+    @property
+    def works(self) -> bool:
+        """Return whether the rule of this version and its group exist, and apply to all connected keys."""
+        return self.current and self.members is not None and not self.other_keys
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What was removed: the rule, and the group. A group that has members is kept."""
+
+    rule: bool
+    group: bool
+    members: list[str]
+
+
+def rule_state() -> RuleState:
+    """Return the state of the rule. Raise UsageFault if this is not Linux."""
+    from mfa_kit.adapters.fido import links
+
+    _require_linux()
+    rule = udev_rule.find_rule()
+    nodes = {node: system.is_given_to_group(Path(node)) for node in links.device_nodes()}
+    return RuleState(
+        rule=str(rule or ""),
+        current=rule is not None and udev_rule.has_current_text(rule),
+        members=system.group_members(),
+        keys=[node for node, given in nodes.items() if given],
+        other_keys=[node for node, given in nodes.items() if not given],
+    )
+
+
+def install_rule() -> RuleState:
+    """Create the group, write the rule and apply it. Return the new state. Raise DeviceFault if udev fails."""
+    _require_root("install")
+    if system.group_members() is None:
+        system.create_group()
+    udev_rule.write_rule()
+    system.reload_rules()
+    return rule_state()
+
+
+def remove_rule() -> Removed:
+    """Remove the rule, and its group if it has no members. Raise DeviceFault if udev fails."""
+    _require_root("remove")
+    removed = udev_rule.remove_rule()
+    if removed:
+        system.reload_rules()
+    members = system.group_members()
+    if members == []:
+        system.delete_group()
+    return Removed(rule=removed, group=members == [], members=members or [])
+
+
+def person_at_terminal() -> str:
+    """Return the name of the user who called sudo, or "" without sudo."""
+    return without_controls(os.environ.get("SUDO_USER", ""))
+
+
+def _require_linux() -> None:
+    if sys.platform != "linux":
+        raise UsageFault("udev exists only on Linux", "see docs/security-keys.md for other systems")
+
+
+def _require_root(verb: str) -> None:
+    _require_linux()
+    if os.geteuid() != 0:
+        raise UsageFault(
+            "only root can change udev rules",
+            # sudo does not search ~/.local/bin, where pipx and uv install programs.
+            f'sudo "$(command -v mfa-kit)" udev {verb}',
+        )
