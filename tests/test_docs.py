@@ -105,6 +105,14 @@ def broken(page: str) -> Iterator[str]:
             yield target
 
 
+def test_decisions_are_numbered_without_gaps() -> None:
+    """Two decisions with one number, or a missing one, would make a reference to a number unclear."""
+    numbers = sorted(path.name[:3] for path in (ROOT / "docs/decisions").glob("*.md"))
+    assert numbers == [f"{number:03}" for number in range(1, len(numbers) + 1)]
+    titles = {path: text.split(" ")[1] for path, text in PAGES.items() if path.startswith("docs/decisions/")}
+    assert {path: Path(path).name[:3] for path in titles} == titles
+
+
 def test_every_block_is_run_or_has_a_reason_not_to_be_run() -> None:
     """A misspelled tag is an error."""
     unknown = [block.place for page in PAGES for block in blocks(page) if not block.run]
