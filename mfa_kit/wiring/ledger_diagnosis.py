@@ -45,6 +45,11 @@ def _role(state: LedgerState, conditions: LedgerConditions) -> Diagnosis:
     if conditions.owner:
         hint = f"use a role of its own for each computer: {grants}"
         return Diagnosis(what, Health.NOTED, f"{state.role} owns the ledger, so it could change the log", hint)
+    if conditions.may_write and state.team and conditions.any_lock:
+        hint = f"let a superuser run the output of: {grants}"
+        return Diagnosis(
+            what, Health.NOTED, f"{state.role} may take locks of other teams, and so stop their runs", hint
+        )
     if conditions.may_write and state.team:
         return Diagnosis(what, Health.GOOD, f"{state.role} records runs of team {state.team}")
     lacks = "has no team" if conditions.may_write else "may not record runs"

@@ -30,6 +30,7 @@ STATE = LedgerState(
 CONDITIONS = LedgerConditions(
     owner=False,
     may_write=True,
+    any_lock=False,
     settings={"fsync": "on", "synchronous_commit": "on", "statement_timeout": "0", **SERVER},
     socket=False,
     ahead=0.0,
@@ -42,10 +43,12 @@ CONDITIONS = LedgerConditions(
 def database(postgresql: Server) -> str:
     """Return a database with roles of each kind. The desk named `lost` has lost its team."""
     name = postgresql.new_database()
-    for role in ("doctor_desk", "doctor_lost", "doctor_auditor", "doctor_slow"):
+    for role in ("doctor_desk", "doctor_lost", "doctor_auditor", "doctor_slow", "doctor_locks"):
         postgresql.execute(f"create role {role} login")
-    desks = {"doctor_desk": "berlin", "doctor_lost": "berlin", "doctor_slow": "berlin"}
+    desks = {"doctor_desk": "berlin", "doctor_lost": "berlin", "doctor_slow": "berlin", "doctor_locks": "berlin"}
     postgresql.execute(grants(desks, ["doctor_auditor"]), database=name)
+    # As if the SQL of `ledger grants` was not run by a superuser, who can revoke this.
+    postgresql.execute("grant execute on function pg_try_advisory_lock(bigint) to doctor_locks", database=name)
     postgresql.execute("delete from mfa_kit.members where role = 'doctor_lost'", database=name)
     postgresql.execute("alter role doctor_slow set statement_timeout = '5s'")
     return name
@@ -61,6 +64,7 @@ def lines(mfa_kit: MfaKit, address: str) -> dict[str, dict[str, Any]]:
     [
         ("doctor_desk", "ok", "doctor_desk records runs of team berlin"),
         ("doctor_lost", "wrong", "doctor_lost has no team"),
+        ("doctor_locks", "-", "may take locks of other teams"),
         ("doctor_auditor", "ok", "reads the rows of all teams, and may not write"),
         ("owner", "-", "owns the ledger"),
         ("postgres", "-", "ignores teams and privileges"),

@@ -31,6 +31,7 @@ STATE = f"""
 CONDITIONS = """
     select is_owner(), has_any_column_privilege('transitions', 'insert')
         and has_function_privilege('take(text, uuid)', 'execute'),
+        has_function_privilege('pg_try_advisory_lock(bigint)', 'execute'),
         (select client_addr is null from pg_stat_activity where pid = pg_backend_pid()),
         extract(epoch from clock_timestamp())::double precision
 """
@@ -47,14 +48,16 @@ SETTINGS = (
 class LedgerConditions:
     """The conditions under which a session uses a ledger in PostgreSQL.
 
-    `owner` and `may_write` are about the role: whether it owns the ledger, and whether it may record runs. `settings`
-    has the server's settings SETTINGS by name, as the session has them. Their units are milliseconds, and seconds for
-    keepalives. `socket` says whether the session uses a Unix socket. `ahead` is how many seconds the server's clock is
-    ahead of this computer's, and `accuracy` by how much that may be wrong.
+    `owner` and `may_write` are about the role: whether it owns the ledger, and whether it may record runs. `any_lock`
+    says whether it may take any lock, also those of other teams. `settings` has the server's settings SETTINGS by name,
+    as the session has them. Their units are milliseconds, and seconds for keepalives. `socket` says whether the session
+    uses a Unix socket. `ahead` is how many seconds the server's clock is ahead of this computer's, and `accuracy` by
+    how much that may be wrong.
     """
 
     owner: bool
     may_write: bool
+    any_lock: bool
     settings: Mapping[str, str]
     socket: bool
     ahead: float
@@ -139,11 +142,12 @@ class OwnedLedger:
         with self._session() as (session, address):
             check_version(session, address)
             sent = time.time()
-            [[owner, may_write, socket, then]] = session.run([(CONDITIONS, ())])
+            [[owner, may_write, any_lock, socket, then]] = session.run([(CONDITIONS, ())])
             received = time.time()
             conditions = LedgerConditions(
                 owner=owner,
                 may_write=may_write,
+                any_lock=any_lock,
                 settings=dict(session.run([(SETTING, ([*SETTINGS],))])),
                 socket=socket,
                 ahead=then - (sent + received) / 2,
