@@ -7,7 +7,8 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyrage
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from mfa_kit.cli.html.letter_page import letter_page
 from mfa_kit.cli.letter_text import WIDTH, letter_text
-from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.letter import Letter, LetterSection, LetterStep
 from mfa_kit.core.models import VIRTUAL, Entry, Intent, Method, Reached
 from mfa_kit.core.otp import Png, Seed
@@ -242,6 +243,41 @@ def test_a_folder_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     with pytest.raises(UsageFault, match="already exists"):
         write_handover(tmp_path / "out", [])
     assert [*(tmp_path / "out").iterdir()] == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mfa_kit.wiring.handover_files import write_handover
+
+def folders():
+    yield "alice", {"letter.txt": b"Dear Alice"}
+    os.kill(os.getpid(), signal.SIGKILL)
+
+write_handover(Path(sys.argv[1]), folders())
+"""
+
+
+def test_a_killed_hand_over_leaves_no_folder(tmp_path: Path) -> None:
+    """The next one beside it removes what was written. A failure in between leaves nothing either."""
+    out = tmp_path / "out"
+    done = subprocess.run([sys.executable, "-c", KILLED, out], check=False)
+    assert (done.returncode, out.exists(), len([*tmp_path.iterdir()])) == (-9, False, 1)
+
+    def failing() -> Iterator[tuple[str, dict[str, bytes]]]:
+        yield "alice", {"letter.txt": b"Dear Alice"}
+        raise IntegrityFault("the disk failed", "use another disk")
+
+    with pytest.raises(IntegrityFault):
+        write_handover(out, failing())
+    assert [*tmp_path.iterdir()] == []
+    write_handover(out, [("alice", {"letter.txt": b"Dear Alice"}), ("", {"handover.csv": b"user"})])
+    assert sorted(str(each.relative_to(out)) for each in out.rglob("*")) == [
+        "alice",
+        "alice/letter.txt",
+        "handover.csv",
+    ]
+    assert [each.name for each in tmp_path.iterdir()] == ["out"]
 
 
 def test_nothing_to_hand_over_is_a_no(rollout: Rollout, people: People) -> None:
