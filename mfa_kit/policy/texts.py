@@ -5,6 +5,7 @@ Security credentials page" (IAM user guide, 2023 text), changed to avoid the kno
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -19,12 +20,30 @@ class Variant(StrEnum):
     ADMIN = "admin-managed"
 
 
+class Certification(StrEnum):
+    """The least FIDO certification of a security key (FIDO Alliance, Authenticator Certification Levels)."""
+
+    L1 = "FIDO-L1"
+    L1_PLUS = "FIDO-L1plus"
+    L2 = "FIDO-L2"
+    L2_PLUS = "FIDO-L2plus"
+    L3 = "FIDO-L3"
+    L3_PLUS = "FIDO-L3plus"
+
+    @property
+    def and_better(self) -> list[str]:
+        """The names of the level and of the better ones, as IAM's condition key iam:FIDO-certification spells them."""
+        levels = list(Certification)
+        return [str(level).removeprefix("FIDO-") for level in levels[levels.index(self) :]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyChoices:
     """The options of a policy.
 
     `first_sign_in` lets users change their password before they have a device. `user_paths` supports users with paths.
-    `own_names` lets users create only a device that is named after them.
+    `own_names` lets users create only a device that is named after them. `certification` is the least certification of
+    a security key, and `fips` says whether a key needs a FIPS 140 certification.
     """
 
     partition: str = "aws"
@@ -32,6 +51,8 @@ class PolicyChoices:
     first_sign_in: bool = False
     user_paths: bool = False
     own_names: bool = False
+    certification: Certification | None = None
+    fips: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +113,7 @@ def mfa_policy(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
     if choices.first_sign_in:
         rows.append(_password(choices))
     rows.append(_deny(choices))
+    rows += _uncertified(choices)
     return (
         {"Version": "2012-10-17", "Statement": [row for row, _ in rows]},
         [
@@ -166,6 +188,43 @@ def _deny(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
             "requests with plain access keys do not have this condition key: Bool would let them through",
         ),
     ]
+
+
+def _uncertified(choices: PolicyChoices) -> Iterator[tuple[Document, list[PolicyLine]]]:
+    """Yield the statements that deny security keys without a certification, and the lines that explain them.
+
+    The condition keys are those of iam:EnableMFADevice in the Service Authorization Reference. Only a request for a
+    security key has iam:RegisterSecurityKey, and only the last step of a registration, Activate, knows the key.
+    """
+    registers = {"iam:RegisterSecurityKey": "Activate"}
+    virtual = PolicyLine(
+        "iam:RegisterSecurityKey", "other devices do not have this key, so the statement is about security keys only"
+    )
+    if choices.certification is not None:
+        levels = choices.certification.and_better
+        condition = {"StringEquals": registers, "StringNotEquals": {"iam:FIDO-certification": levels}}
+        yield (
+            _deny_registration("DenyKeysWithoutCertification", condition),
+            [
+                PolicyLine("DenyKeysWithoutCertification", f"a key needs the certification {choices.certification}"),
+                virtual,
+                PolicyLine("StringNotEquals", "a key without any certification is denied too"),
+            ],
+        )
+    if choices.fips:
+        absent = {f"iam:FIDO-FIPS-140-{version}-certification": "true" for version in (2, 3)}
+        yield (
+            _deny_registration("DenyKeysWithoutFips", {"StringEquals": registers, "Null": absent}),
+            [
+                PolicyLine("DenyKeysWithoutFips", "a key needs a certification of FIPS 140-2 or FIPS 140-3"),
+                *([] if choices.certification else [virtual]),
+                PolicyLine("Null", "both lines must be met, so one of the two certifications is enough"),
+            ],
+        )
+
+
+def _deny_registration(sid: str, condition: Document) -> Document:
+    return {"Sid": sid, "Effect": "Deny", "Action": "iam:EnableMFADevice", "Resource": "*", "Condition": condition}
 
 
 def first_sign_in_line(choices: PolicyChoices) -> PolicyLine:

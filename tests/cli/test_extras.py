@@ -31,6 +31,7 @@ WORDS = {
     "audit": "audit",
     "policy lint": "policy lint policy.json",
     "policy lockout": "policy lockout",
+    "policy offboard": "policy offboard alice",
     "policy onboard": "policy onboard",
     "policy org-role": "policy org-role",
     "policy show": "policy show",

@@ -119,7 +119,7 @@ OF_VALUES = {
     "policy-lockout": ("user", "way", "standing", "why", "first"),
 }
 # A list whose table is made by the verb, or that has no table.
-NO_TABLE = {"audit-control", "audit-finding", "policy-onboard"}
+NO_TABLE = {"audit-control", "audit-finding", "policy-offboard", "policy-onboard"}
 # Lists for many accounts, whose tables tests/organization prints from a real run.
 OF_ACCOUNTS = {"audit-account", "rollout-plan-account", "rollout-status-account"}
 

@@ -217,6 +217,14 @@ def _administrator(stage: Stage) -> Words:
     return ("audit", "--rule", "admins")
 
 
+def _sessions(stage: Stage) -> Words:
+    """Audit an account with a server certificate, and read how long a user's sign-in session may last."""
+    user = stage.user(stage.users())
+    user.password, user.password_changed = "set", user.create_date
+    stage.lab.account.backend.upload_server_certificate("web", "body", "key")
+    return ("audit", "--max-session", "12h")
+
+
 def _new_password(stage: Stage) -> Words:
     """Try a policy on a user who has never signed in."""
     user = stage.user(stage.users())
@@ -342,6 +350,7 @@ SCENARIOS: dict[str, Callable[[Stage], Words]] = {
     "break-glass open": lambda at: _glass(at, "open"),
     "backup prune": lambda at: (at.enrolled(), ("backup", "prune"))[1],
     "audit of an administrator": _administrator,
+    "audit of sessions": _sessions,
     "status of a key": _with_key,
     "token that AWS checks": _sold,
     "console page": _in_console,

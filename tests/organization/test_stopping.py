@@ -73,7 +73,7 @@ def test_ctrl_c_in_a_single_account_does_not_wait_for_a_response(org_kit: MfaKit
 def test_ctrl_c_during_a_status_does_not_wait_for_a_response(org_kit: MfaKit, org_lab: Lab) -> None:
     """The threads that list the devices of users give up."""
     org_lab.faults.add("ListMFADevices", "latency", at="every", seconds=90)
-    process = org_kit.start("status")
+    process = org_kit.start("status", "--each-user")
     while not any(call.operation == "ListUsers" for call in org_lab.calls):
         time.sleep(0.05)
     time.sleep(2)

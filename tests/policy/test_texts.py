@@ -1,13 +1,17 @@
 """The output of `policy show`: complete, small enough, explained line by line, and enforced by the lab as intended."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from mfa_kit.account.evaluator import Decision, evaluate
 from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.policies import EvalDecision, decide
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.policy.texts import PolicyChoices, Variant, first_sign_in_line, mfa_policy
+from mfa_kit.policy.lint import Holder, find_traps
+from mfa_kit.policy.texts import Certification, PolicyChoices, Variant, first_sign_in_line, mfa_policy
 from tests.contract.test_permissions import WISHES
 from tests.lab.client import Aws, refused
 
@@ -100,3 +104,45 @@ def test_a_user_can_use_only_their_own_device_names() -> None:
         with refused("AccessDenied"):
             bob.create("carol")
         bob.create("bob")
+
+
+CERTIFIED = PolicyChoices(certification=Certification.L2, fips=True)
+KEY = {"iam:RegisterSecurityKey": "Activate"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "allowed"),
+    [
+        ({}, True),  # a virtual device or a token
+        ({"iam:RegisterSecurityKey": "Create"}, True),
+        (KEY, False),
+        ({**KEY, "iam:FIDO-certification": "L2"}, False),
+        ({**KEY, "iam:FIDO-certification": "L2", "iam:FIDO-FIPS-140-2-certification": "L2"}, True),
+        ({**KEY, "iam:FIDO-certification": "L3plus", "iam:FIDO-FIPS-140-3-certification": "L1"}, True),
+        ({**KEY, "iam:FIDO-certification": "L1plus", "iam:FIDO-FIPS-140-3-certification": "L2"}, False),
+    ],
+)
+def test_only_certified_security_keys_are_enabled(keys: dict[str, str], allowed: bool) -> None:
+    """The product's evaluator and the lab's one agree on each key. Other devices are not affected."""
+    text = json.dumps(mfa_policy(CERTIFIED)[0])
+    user = "arn:aws:iam::000000000000:user/bob"
+    context = {"aws:username": "bob", "aws:MultiFactorAuthPresent": "true", **keys}
+    names = ("certification", "FIPS-140-2-certification", "FIPS-140-3-certification")
+    nothing = {f"iam:FIDO-{name}": None for name in names}
+    own = evaluate((text,), "iam:EnableMFADevice", user, {"iam:RegisterSecurityKey": None, **nothing, **context})
+    assert (own is Decision.ALLOW) is allowed
+    assert (decide([text], "iam:EnableMFADevice", user, context) is EvalDecision.ALLOW) is allowed
+
+
+def test_a_policy_about_certification_has_no_traps() -> None:
+    """Our own lint finds nothing in it, every statement is explained, and it fits into a group's inline policies."""
+    plain = PolicyChoices(first_sign_in=True, user_paths=True)
+    for wish in (
+        replace(plain, fips=True),
+        replace(plain, certification=Certification.L1),
+        replace(plain, certification=Certification.L2, fips=True),
+    ):
+        document, lines = mfa_policy(wish)
+        assert find_traps(json.dumps(document)) == find_traps(json.dumps(document), on=Holder.GROUP) == []
+        assert {row["Sid"] for row in document["Statement"]} <= {line.text for line in lines}
+        assert len(json.dumps(document, separators=(",", ":"))) < 5120

@@ -6,7 +6,7 @@ import click
 
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.policy.texts import PolicyChoices, Variant, first_sign_in_line, mfa_policy
+from mfa_kit.policy.texts import Certification, PolicyChoices, Variant, first_sign_in_line, mfa_policy
 from mfa_kit.wiring.audit import chosen_partition
 from mfa_kit.wiring.settings import Settings
 
@@ -23,6 +23,13 @@ from mfa_kit.wiring.settings import Settings
 @click.option("--user-paths", is_flag=True, help="Support users with a path, such as /team/.")
 @click.option("--own-names", is_flag=True, help="Let users create only devices that have their user name.")
 @click.option(
+    "--require-certification",
+    "certification",
+    type=click.Choice([str(level) for level in Certification]),
+    help="Deny security keys with a lower FIDO certification, or with none.",
+)
+@click.option("--fips", is_flag=True, help="Deny security keys without a FIPS 140 certification.")
+@click.option(
     "--partition", metavar="NAME", help="AWS partition: aws, aws-us-gov, aws-cn ... [default: from the region]."
 )
 def show_policy(
@@ -31,6 +38,8 @@ def show_policy(
     first_sign_in: bool,
     user_paths: bool,
     own_names: bool,
+    certification: str | None,
+    fips: bool,
     partition: str | None,
     settings: Settings,
     output: Output,
@@ -42,6 +51,8 @@ def show_policy(
         first_sign_in=first_sign_in,
         user_paths=user_paths,
         own_names=own_names,
+        certification=Certification(certification) if certification else None,
+        fips=fips,
     )
     document, lines = mfa_policy(choices)
     for line in (*lines, first_sign_in_line(choices)):

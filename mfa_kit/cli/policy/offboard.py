@@ -1,0 +1,35 @@
+"""`mfa-kit policy offboard`: print the commands with which a user leaves the account."""
+
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, note_unread_users
+from mfa_kit.core.text import printable
+from mfa_kit.policy.offboard import offboard_steps
+from mfa_kit.policy.onboard import shell_script
+from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command(cls=Verb)
+@click.argument("user")
+@SNAPSHOT
+@MAX_AGE
+def offboard(*, user: str, file: Path | None, max_age: float, settings: Settings, output: Output) -> None:
+    """Print the commands with which USER leaves, reversible ones first. Read them, then run them yourself."""
+    source = SnapshotSource(file=file, max_age=max_age, afresh=lambda one: one.name.lower() == user.lower())
+    with open_snapshot(settings, source) as (snapshot, _):
+        steps = offboard_steps(snapshot, user)
+    note_unread_users(snapshot, settings.progress)
+    if output.form == "table":
+        output.text(printable(shell_script(steps)) + "\n")
+        return
+    rows: list[ResultRow] = [
+        {"step": number, "what": step.what, "why": step.why, "state": step.state, "commands": step.commands}
+        for number, step in enumerate(steps, 1)
+    ]
+    output.many("policy-offboard", rows, empty="")

@@ -1,0 +1,104 @@
+"""The commands with which a user leaves an account, in an order that can be stopped: what can be undone comes first."""
+
+from collections.abc import Iterator
+
+from mfa_kit.account.account_users import AccountUser, account_users
+from mfa_kit.account.snapshot import Part, Snapshot
+from mfa_kit.account.wording import command
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import check_user
+from mfa_kit.enrollment.revoke import session_commands
+from mfa_kit.policy.onboard import SetupStep, StepState
+
+# The filter of CloudTrail for the events of a user.
+BY_NAME = "AttributeKey=Username,AttributeValue="
+
+
+def offboard_steps(snapshot: Snapshot, user: str) -> list[SetupStep]:
+    """Return the steps for a user who leaves. mfa-kit runs none of them.
+
+    Raise UsageFault for a name that IAM would refuse, or if there is no such user.
+    """
+    check_user(user)
+    one = next((each for each in account_users(snapshot) if each.name.lower() == user.lower()), None)
+    if one is None and snapshot.hole(Part.DETAILS) is None:
+        raise UsageFault(f"there is no user {user!r}", "list the users: mfa-kit status")
+    name = one.name if one else user
+    return [*_sign_in(name, one, snapshot), *_removals(name, one), _checks(name)]
+
+
+def _state(*, present: bool | None) -> StepState:
+    """Return the state of a step: done if there is nothing to do any more."""
+    if present is None:
+        return StepState.UNKNOWN
+    return StepState.TO_DO if present else StepState.DONE
+
+
+def _sign_in(name: str, one: AccountUser | None, snapshot: Snapshot) -> Iterator[SetupStep]:
+    """Yield the steps after which the user can neither sign in nor call AWS."""
+    known = one is not None and one.credentials is not None
+    each_key = f"$({command('aws', 'iam', 'list-access-keys', '--user-name', name)}"
+    yield SetupStep(
+        what=f"deactivate the access keys of {name}",
+        why="this can be undone: --status Active",
+        state=_state(present=bool(one.keys) if one and known else None),
+        commands=(
+            f"for key in {each_key} --query 'AccessKeyMetadata[].AccessKeyId' --output text); do "
+            + command("aws", "iam", "update-access-key", "--user-name", name, "--status", "Inactive", "--access-key-id")
+            + ' "$key"; done',
+        ),
+    )
+    yield SetupStep(
+        what="end the sessions that exist",
+        why="they work for up to 36 hours, and in the console for up to 90 days; deleting the policy undoes this",
+        state=StepState.TO_DO,
+        commands=session_commands(name, at=snapshot.at),
+    )
+    yield SetupStep(
+        what="delete the password",
+        why="a new password can be set later, but not the old one; active sessions of the console are ended above",
+        state=_state(present=one.password if one and known else None),
+        commands=(command("aws", "iam", "delete-login-profile", "--user-name", name),),
+    )
+
+
+def _removals(name: str, one: AccountUser | None) -> Iterator[SetupStep]:
+    """Yield the steps that remove devices and memberships, which cannot be undone."""
+    devices = one.devices if one else ()
+    complete = one is not None and one.complete
+    revoke = command("mfa-kit", "revoke", name)
+    yield SetupStep(
+        what="remove the MFA devices, and the backups of their secrets",
+        why="only after the password is deleted: until then the device protects the sign-in. This cannot be undone",
+        state=_state(present=True if devices else False if complete else None),
+        commands=tuple(f"{revoke} {command('--mfa-device', each.serial)} --leave-without-mfa" for each in devices)
+        or (f"{revoke} --leave-without-mfa",),
+    )
+    groups = one.user.groups if one else ()
+    yield SetupStep(
+        what="leave the groups",
+        why="so that a credential that was overlooked has no permissions; the user can be added again",
+        state=_state(present=bool(groups) if one else None),
+        commands=tuple(
+            command("aws", "iam", "remove-user-from-group", "--user-name", name, "--group-name", group)
+            for group in groups
+        )
+        or ("# " + command("aws", "iam", "list-groups-for-user", "--user-name", name),),
+    )
+
+
+def _checks(name: str) -> SetupStep:
+    asked = ("list-access-keys", "list-mfa-devices", "list-ssh-public-keys", "list-signing-certificates")
+    more = ("list-service-specific-credentials", "list-user-policies", "list-attached-user-policies")
+    return SetupStep(
+        what="what to check afterwards",
+        why="other credentials and policies of the user, roles that the user could assume, and what the user did last",
+        state=StepState.TO_DO,
+        commands=(
+            command("mfa-kit", "status", name),
+            *(command("aws", "iam", verb, "--user-name", name) for verb in (*asked, *more)),
+            "# roles whose trust policy names the user: mfa-kit audit --rule roles.trust",
+            command("aws", "cloudtrail", "lookup-events", "--lookup-attributes", f"{BY_NAME}{name}"),
+            "# when nothing is left that needs the user: " + command("aws", "iam", "delete-user", "--user-name", name),
+        ),
+    )
