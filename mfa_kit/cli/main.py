@@ -208,6 +208,10 @@ COMMANDS: Rows = {
         },
         "Print, check and try out policies that require MFA. mfa-kit attaches no policy.",
     ),
+    "evidence": Row(
+        "Collect evidence of MFA for an auditor.",
+        {"export": Row("Write a signed archive of evidence.", "mfa_kit.cli.evidence.export_evidence:export_evidence")},
+    ),
     "ledger": Row(
         "Show what mfa-kit did; share the ledger.",
         {

@@ -50,7 +50,8 @@ class SnapshotSource:
     password at the next sign-in, and for those that `sessions_of` selects, how long a sign-in session may last. For the
     users that `afresh` selects, it reads their password, keys and devices from
     IAM even if the report has them. With `central_root`, or if the snapshot is stored, it also reads whether the
-    account's organization manages the root users of its accounts centrally.
+    account's organization manages the root users of its accounts centrally. `observe` is called after each request to
+    IAM with the operation, the request ID, and the user whom the request is about, or None.
     """
 
     file: Path | None
@@ -60,6 +61,7 @@ class SnapshotSource:
     sessions_of: Callable[[AccountUser], bool] = lambda _: False
     afresh: Callable[[AccountUser], bool] = lambda _: False
     central_root: bool = False
+    observe: Callable[[str, str, str | None], None] | None = None
 
 
 @contextmanager
@@ -80,8 +82,11 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
     stop = Stop()
     with aws.connect(settings, stop=stop) as (iam, ledger, caller):
         from mfa_kit.adapters.aws.member_root import read_central_root_access
+        from mfa_kit.adapters.aws.read_log import observe_reads
 
         central_root = partial(read_central_root_access, iam.ask)
+        if source.observe is not None:
+            observe_reads(iam.ask, source.observe)
         with (
             ThreadPoolExecutor(AT_ONCE) as pool,
             settings.progress.showing("reading the account"),

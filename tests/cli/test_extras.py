@@ -29,6 +29,7 @@ WORDS = {
     "orphans list": "orphans list",
     "accounts export": "accounts export -o accounts.json",
     "audit": "audit",
+    "evidence export": "evidence export -o evidence.zip --sign keys.txt",
     "policy lint": "policy lint policy.json",
     "policy lockout": "policy lockout",
     "policy offboard": "policy offboard alice",

@@ -1,0 +1,29 @@
+"""Reports each read request to IAM with its request ID, with which the same request is found in CloudTrail."""
+
+from collections.abc import Callable
+
+from mfa_kit.adapters.aws.pages import Ask
+
+# Receives the operation, the request ID, and the user whom the request is about, or None.
+Observe = Callable[[str, str, str | None], None]
+USER = "mfa_kit_user"
+
+
+def observe_reads(ask: Ask, observe: Observe) -> None:
+    """Call `observe` after each request to IAM that `ask` makes from now on."""
+
+    def before(params: dict[str, object], context: dict[str, object], **_: object) -> None:
+        context[USER] = params.get("UserName")
+
+    def after(parsed: dict[str, dict[str, str]], model: object, context: dict[str, object], **_: object) -> None:
+        user = context.get(USER)
+        operation = str(getattr(model, "name", ""))
+        request = str(parsed.get("ResponseMetadata", {}).get("RequestId", ""))
+        observe(operation, request, str(user) if user else None)
+
+    def register(client: object) -> None:
+        events = getattr(client, "meta").events  # noqa: B009 - every client of boto3 has it
+        events.register("before-parameter-build.iam", before)
+        events.register("after-call.iam", after)
+
+    ask(register)

@@ -1,0 +1,26 @@
+"""Signs data with an SSH key, by running OpenSSH's `ssh-keygen -Y sign`."""
+
+import subprocess
+from pathlib import Path
+
+from mfa_kit.core.errors import UsageFault
+
+# `ssh-keygen -Y verify` must be given the same namespace (OpenSSH, PROTOCOL.sshsig).
+NAMESPACE = "mfa-kit-evidence"
+HINT = "give the file of an SSH private key, or of a public key whose private key is in ssh-agent: --sign KEY"
+
+
+def sign(data: bytes, key: Path) -> bytes:
+    """Return the signature of `data` in OpenSSH's text format. ssh-keygen itself asks for the key's passphrase.
+
+    Raise UsageFault if ssh-keygen is not installed or does not sign.
+    """
+    command = ["ssh-keygen", "-q", "-Y", "sign", "-n", NAMESPACE, "-f", str(key.absolute())]
+    try:
+        done = subprocess.run(command, input=data, capture_output=True, check=False)  # noqa: S603 - no shell
+    except OSError:
+        raise UsageFault("ssh-keygen is not installed, and it signs the evidence", "install OpenSSH's client") from None
+    if done.returncode or not done.stdout.startswith(b"-----BEGIN SSH SIGNATURE-----"):
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise UsageFault(f"ssh-keygen did not sign: {said[-1] if said else 'no reason given'}", HINT)
+    return done.stdout

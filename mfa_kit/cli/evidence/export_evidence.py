@@ -1,0 +1,58 @@
+"""`mfa-kit evidence export`: write a signed archive of evidence about MFA for an auditor."""
+
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli.backup_options import BACKUP_DIR
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.snapshot_options import MAX_AGE
+from mfa_kit.core.places import Place
+from mfa_kit.core.timestamps import iso_time
+from mfa_kit.wiring.evidence import EvidenceWish, export
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command("export", cls=Verb)
+@click.option("-o", "--out", "file", type=click.Path(path_type=Path), required=True, help="The new archive (ZIP).")
+@click.option(
+    "--sign",
+    "key",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="KEY",
+    help="Sign the manifest with this SSH key, or with the private key of this public key in ssh-agent.",
+)
+@click.option(
+    "--pseudonyms",
+    type=click.Path(path_type=Path),
+    metavar="KEYFILE",
+    help="Replace names of users, devices and custodians by pseudonyms, made with the secret in this file.",
+)
+@click.option("--pdf", is_flag=True, help="Add a summary as PDF. Needs the extra 'letters'.")
+@MAX_AGE
+@BACKUP_DIR
+def export_evidence(
+    *,
+    file: Path,
+    key: Path,
+    pseudonyms: Path | None,
+    pdf: bool,
+    max_age: float,
+    backup_dir: Place | None,
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Write the devices of each user, the verdicts by framework, and the policies about MFA to a signed archive.
+
+    mfa-kit changes nothing in the account. The archive contains no secret.
+    """
+    wish = EvidenceWish(file=file, key=key, pseudonyms=pseudonyms, max_age=max_age, backup_dir=backup_dir, pdf=pdf)
+    snapshot, hashes = export(settings, wish)
+    for hole in snapshot.holes:
+        settings.progress.alert(f"not read: {hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}")
+    output.one(
+        "evidence-export",
+        {"file": str(file), "account": snapshot.account, "at": iso_time(snapshot.at), "files": tuple(hashes)},
+    )

@@ -1,0 +1,216 @@
+"""The files of an evidence export: devices, verdicts by framework, policies in force, and the source of each fact.
+
+None of them contains a secret.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mfa_kit.account.account_users import AccountUser, account_users
+from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.audit.controls.catalog import FRAMEWORKS
+from mfa_kit.audit.finding import Limits, RuleAnswer
+from mfa_kit.audit.frameworks import answer_controls
+from mfa_kit.audit.records import finding_records
+from mfa_kit.audit.registry import CONTROL_RULES, RULES, audit_snapshot
+from mfa_kit.core.csv_text import csv_lines
+from mfa_kit.core.letter import Letter, LetterSection
+from mfa_kit.core.timestamps import iso_time
+from mfa_kit.policy.lint import policies_about_mfa
+from mfa_kit.policy.lockout import AccessState, access_with
+
+SCHEMA, VERSION = "mfa-kit/evidence", 1
+# The requests from which each fact about a device comes.
+DEVICE_SOURCES = ("ListVirtualMFADevices", "ListMFADevices")
+USER_SOURCES = ("GetAccountAuthorizationDetails", "GetCredentialReport")
+KEY_SOURCE = "GetMFADevice"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadCall:
+    """A request to IAM: the operation, its request ID, and the user it is about, or None for the account."""
+
+    operation: str
+    request_id: str
+    user: str | None
+
+
+def evidence_files(
+    snapshot: Snapshot, calls: Sequence[ReadCall], seen: Mapping[str, float], *, program: str
+) -> dict[str, str]:
+    """Return the texts of the files of an export, by name, without the manifest.
+
+    `seen` has the time when each finding was first seen, and `program` is the name and version of mfa-kit.
+    """
+    answers = audit_snapshot(snapshot, (*RULES, *CONTROL_RULES), Limits())
+    policies = list(_policies(snapshot))
+    return {
+        "account.json": _json(_account(snapshot, program)),
+        "devices.csv": _table(DEVICE_COLUMNS, _device_rows(snapshot, calls)),
+        "findings.csv": _table(FINDING_COLUMNS, _finding_rows(snapshot, answers, seen)),
+        "controls.csv": _table(CONTROL_COLUMNS, _control_rows(answers)),
+        "policies.csv": _table(POLICY_COLUMNS, [row for row, _, _ in policies]),
+        **{file: text for _, file, text in policies},
+        "sources.csv": _table(
+            ("operation", "request_id", "user"), [(c.operation, c.request_id, c.user) for c in calls]
+        ),
+    }
+
+
+Row = Sequence[object]
+DEVICE_COLUMNS = (
+    *("user", "kind", "device", "since", "certifications", "enrolled_by_mfa_kit", "enrolled", "backup"),
+    *("backup_opened", "backup_tested", "source", "request_ids"),
+)
+FINDING_COLUMNS = ("result", "rule", "severity", "subject", "evidence", "id", "resource", "references", "first_seen")
+CONTROL_COLUMNS = ("framework", "version", "control", "title", "result", "rules", "why")
+CALL_COLUMNS = ("operation", "request_id", "user")
+POLICY_COLUMNS = ("policy", "file", *(str(state) for state in AccessState))
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Row]) -> str:
+    return csv_lines([list(columns), *([_cell(each) for each in row] for row in rows)])
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case tuple() | list():
+            return ", ".join(map(str, value))
+        case _:
+            return str(value)
+
+
+def _time(at: float | None) -> str | None:
+    return None if at is None else iso_time(at)
+
+
+def _account(snapshot: Snapshot, program: str) -> dict[str, object]:
+    return {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "program": program,
+        "account": snapshot.account,
+        "partition": snapshot.partition,
+        "lab": snapshot.lab,
+        "caller": snapshot.caller,
+        "at": iso_time(snapshot.at),
+        "credential_report": _time(snapshot.report.made) if snapshot.report else None,
+        "not_read": [{"part": hole.part, "about": hole.about, "why": hole.why} for hole in snapshot.holes],
+        "frameworks": [
+            {"id": each.id, "version": each.version, "source": each.source, "read": each.read}
+            for each in FRAMEWORKS.values()
+        ],
+    }
+
+
+def _device_rows(snapshot: Snapshot, calls: Sequence[ReadCall]) -> list[Row]:
+    """Return a row for each device of each user, and one for each user without a device, or with unknown devices."""
+    asked: defaultdict[tuple[str, str | None], list[str]] = defaultdict(list)
+    for call in calls:
+        asked[call.operation, call.user].append(call.request_id)
+    return [row for one in account_users(snapshot) for row in _rows_of(one, snapshot, asked)]
+
+
+def _rows_of(one: AccountUser, snapshot: Snapshot, asked: Mapping[tuple[str, str | None], list[str]]) -> Iterator[Row]:
+    listed, backups = one.name in snapshot.listed, {each.serial: each for each in snapshot.backups}
+    operation, about = (DEVICE_SOURCES[1], one.name) if listed else (DEVICE_SOURCES[0], None)
+    if not one.devices:
+        kind = "none" if one.mfa is False else "unknown"
+        source = operation if listed else USER_SOURCES[1]
+        yield (one.name, kind, *(None,) * 8, source, asked.get((source, about), ()))
+    for device in one.devices:
+        made = backups.get(device.serial)
+        keys = asked.get((KEY_SOURCE, one.name), []) if device.serial in snapshot.certified else []
+        yield (
+            one.name,
+            device.type,
+            device.serial,
+            _time(device.since),
+            snapshot.certified.get(device.serial, ()),
+            made is not None,
+            _time(made.made) if made else None,
+            made.there if made else None,
+            _time(made.opened) if made else None,
+            _time(made.drilled) if made else None,
+            (operation, *([KEY_SOURCE] if keys else [])),
+            (*asked.get((operation, about), ()), *keys),
+        )
+
+
+def _finding_rows(snapshot: Snapshot, answers: Sequence[RuleAnswer], seen: Mapping[str, float]) -> list[Row]:
+    known = {rule.id for rule in RULES}
+    return [
+        (
+            *(record.result, record.rule.id, record.rule.severity, record.subject, record.evidence, record.id),
+            *(record.resource, record.references, _time(record.first_seen)),
+        )
+        for record in finding_records(snapshot, [each for each in answers if each.rule.id in known], seen)
+    ]
+
+
+def _control_rows(answers: Sequence[RuleAnswer]) -> list[Row]:
+    return [
+        (
+            framework.id,
+            framework.version,
+            control.control.id,
+            control.control.title,
+            control.result,
+            control.control.rules,
+            control.why,
+        )
+        for framework in FRAMEWORKS.values()
+        for control in answer_controls(framework, answers)
+    ]
+
+
+def _policies(snapshot: Snapshot) -> Iterator[tuple[Row, str, str]]:
+    """Yield for each policy in force that mentions MFA its row, the name of its file, and its text.
+
+    The row has the number of credentials in each state that `policy lockout` reports for the policy.
+    """
+    for number, (name, _, text) in enumerate(policies_about_mfa(snapshot), 1):
+        file = f"policies/{number:03}.json"
+        states = Counter(access.state for access in access_with(snapshot, text))
+        yield (name, file, *(states[state] for state in AccessState)), file, text + "\n"
+
+
+def summary_letter(snapshot: Snapshot, files: Mapping[str, str]) -> Letter:
+    """Return the summary of an export as a document of a page or two."""
+    people = account_users(snapshot)
+    ways = Counter(one.sign_in_way for one in people if one.password)
+    answers = audit_snapshot(snapshot, (*RULES, *CONTROL_RULES), Limits())
+    verdicts = {
+        framework.id: Counter(str(each.result) for each in answer_controls(framework, answers))
+        for framework in FRAMEWORKS.values()
+    }
+    return Letter(
+        title=f"Evidence of MFA in AWS account {snapshot.account}",
+        paragraphs=(
+            "This document summarizes the files beside it. Their hashes are in manifest.json, which is signed.",
+        ),
+        facts=(
+            ("Read", iso_time(snapshot.at)),
+            ("As", snapshot.caller),
+            ("Users", str(len(people))),
+            ("Files", str(len(files))),
+            *((f"Sign-in: {way}", str(number)) for way, number in ways.items()),
+        ),
+        sections=tuple(
+            LetterSection(
+                title=f"{FRAMEWORKS[name].name} {FRAMEWORKS[name].version}",
+                paragraphs=(", ".join(f"{count} {result}" for result, count in sorted(counts.items())),),
+            )
+            for name, counts in verdicts.items()
+        ),
+    )

@@ -1,0 +1,119 @@
+"""Writes an evidence export: reads the account, makes the files, and signs the list of their hashes."""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from mfa_kit import __version__
+from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.adapters.files.snapshots import replaced_snapshot
+from mfa_kit.adapters.files.ssh_signature import sign
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.places import Place
+from mfa_kit.disk.folders import open_folder
+from mfa_kit.disk.whole_files import create_file
+from mfa_kit.evidence.contents import SCHEMA, VERSION, ReadCall, evidence_files, summary_letter
+from mfa_kit.evidence.pseudonyms import left_over, names_of, replaced, replacer
+from mfa_kit.letters.sheet import Paper
+from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
+from mfa_kit.wiring.audit_history import open_audit_history
+from mfa_kit.wiring.files import check_new
+from mfa_kit.wiring.letters import letter_printer
+from mfa_kit.wiring.settings import Settings
+
+MANIFEST, SIGNATURE, SUMMARY = "manifest.json", "manifest.json.sig", "summary.pdf"
+# Earlier dates do not exist in a ZIP archive. One date for all files makes equal exports equal.
+DATE = (1980, 1, 1, 0, 0, 0)
+LEAST_KEY = 16
+LARGEST_KEY = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceWish:
+    """What to export.
+
+    `file` is the new archive, and `key` that of an SSH key, which signs the manifest. `pseudonyms` is a file with a
+    secret, from which pseudonyms are made, or None to keep the names. With `pdf`, a summary is added.
+    """
+
+    file: Path
+    key: Path
+    pseudonyms: Path | None
+    max_age: float
+    backup_dir: Place | None
+    pdf: bool
+
+
+def export(settings: Settings, wish: EvidenceWish) -> tuple[Snapshot, Mapping[str, str]]:
+    """Read the account, and write the archive. Return the snapshot, and the SHA-256 of each file by its name.
+
+    Raise UsageFault or IntegrityFault if the archive cannot be written, or the manifest not be signed.
+    """
+    check_new(wish.file)
+    secret = _secret(wish.pseudonyms) if wish.pseudonyms else None
+    draw = letter_printer(Paper.A4) if wish.pdf else None
+    calls: list[ReadCall] = []
+    source = SnapshotSource(
+        file=None,
+        max_age=wish.max_age,
+        backup_dir=wish.backup_dir,
+        central_root=True,
+        afresh=lambda one: one.mfa is not False,
+        observe=lambda operation, request, user: calls.append(ReadCall(operation, request, user)),
+    )
+    with open_snapshot(settings, source) as (snapshot, _):
+        pass
+    with open_audit_history(settings) as history:
+        seen = {number: found.since for number, found in history.open_findings(snapshot.account).items()}
+    names = names_of(snapshot)
+    if secret is not None:
+        replace = replacer(names, secret)
+        snapshot = replaced_snapshot(snapshot, partial(replaced, replace=replace))
+        calls = [ReadCall(each.operation, each.request_id, replace(each.user) if each.user else None) for each in calls]
+    files = evidence_files(snapshot, calls, {} if secret else seen, program="mfa-kit " + __version__)
+    if secret is not None and (left := left_over(files.values(), names)):
+        raise IntegrityFault(
+            f"{len(left)} names would remain in the export, such as {left[0]}", "report this as a bug in mfa-kit"
+        )
+    contents = {name: text.encode() for name, text in files.items()}
+    if draw is not None:
+        contents[SUMMARY] = draw(summary_letter(snapshot, files))
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(contents.items())}
+    manifest = json.dumps({"schema": SCHEMA, "version": VERSION, "sha256": hashes}, indent=1).encode() + b"\n"
+    _write(wish.file, {**contents, MANIFEST: manifest, SIGNATURE: sign(manifest, wish.key)})
+    return snapshot, hashes
+
+
+def _secret(file: Path) -> bytes:
+    """Return the content of the file with the secret of pseudonyms. Raise UsageFault if it is missing or too short."""
+    try:
+        with file.open("rb") as opened:
+            found = opened.read(LARGEST_KEY).strip()
+    except OSError as error:
+        raise UsageFault(f"{file} cannot be read: {error.strerror}", "give a file with a random secret") from None
+    if len(found) < LEAST_KEY:
+        raise UsageFault(
+            f"{file} has fewer than {LEAST_KEY} bytes, so pseudonyms could be guessed",
+            "make one: openssl rand -hex 32 > FILE",
+        )
+    return found
+
+
+def _write(file: Path, contents: Mapping[str, bytes]) -> None:
+    """Write the archive with mode 0600. Raise IntegrityFault if it exists or cannot be written."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in sorted(contents.items()):
+            entry = zipfile.ZipInfo(name, DATE)
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o600 << 16
+            archive.writestr(entry, data)
+    try:
+        with open_folder(file.absolute().parent) as folder:
+            create_file(folder, file.name, buffer.getvalue())
+    except OSError as error:
+        raise IntegrityFault(f"{file} cannot be written: {error.strerror}", "give a new file: -o FILE") from None

@@ -1,0 +1,140 @@
+"""`mfa-kit evidence export`: the files, their signature, the source of each fact, and pseudonyms."""
+
+import csv
+import hashlib
+import json
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfa_kit.audit.controls.catalog import FRAMEWORKS
+from mfa_kit.lab.aws.server import Lab
+from tests.audit.conftest import changed
+from tests.audit.test_rules import FIDO, both, user
+from tests.conftest import MfaKit
+
+PEOPLE = changed(
+    both(
+        user("carol.jones", password=True, devices=[{**FIDO, "certifications": {"FIDO": "L2"}}]),
+        user("dave", devices=[{"kind": "token", "serial": "GAHT12345678"}]),
+    )
+)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Lab, MfaKit]]:
+    """Start a lab, and make an SSH key."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
+    with Lab(description=PEOPLE) as lab:
+        for name, value in {**lab.env, "MFA_KIT_HOME": str(tmp_path / "desk")}.items():
+            monkeypatch.setenv(name, value)
+        yield lab, MfaKit(tmp_path / "desk", {})
+
+
+def exported(desk: MfaKit, folder: Path, *more: str, name: str = "evidence.zip") -> dict[str, bytes]:
+    done = desk.run("evidence", "export", "-o", str(folder / name), "--sign", str(folder / "key"), *more)
+    assert done.code == 0, done
+    with zipfile.ZipFile(folder / name) as archive:
+        return {each: archive.read(each) for each in archive.namelist()}
+
+
+def rows(data: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(data.decode().splitlines()))
+
+
+def test_the_manifest_is_signed(desk: tuple[Lab, MfaKit], tmp_path: Path) -> None:
+    """OpenSSH verifies the signature, and the manifest has the hash of each file. A change breaks both."""
+    files = exported(desk[1], tmp_path)
+    signature = tmp_path / "manifest.sig"
+    signature.write_bytes(files["manifest.json.sig"])
+    (tmp_path / "signers").write_text("auditee " + (tmp_path / "key.pub").read_text())
+    verify = ["ssh-keygen", "-Y", "verify", "-f", str(tmp_path / "signers"), "-I", "auditee"]
+    verify += ["-n", "mfa-kit-evidence", "-s", str(signature)]
+    assert subprocess.run(verify, input=files["manifest.json"], capture_output=True, check=False).returncode == 0
+    changed_text = files["manifest.json"].replace(b"devices.csv", b"devices.tsv")
+    assert subprocess.run(verify, input=changed_text, capture_output=True, check=False).returncode != 0
+    hashes = json.loads(files["manifest.json"])["sha256"]
+    assert set(hashes) == set(files) - {"manifest.json", "manifest.json.sig"}
+    assert all(hashlib.sha256(files[name]).hexdigest() == value for name, value in hashes.items())
+    assert (tmp_path / "evidence.zip").stat().st_mode & 0o777 == 0o600
+
+
+def test_each_fact_has_its_source(desk: tuple[Lab, MfaKit], tmp_path: Path) -> None:
+    """A device's row names the API calls and their request IDs, which are those that AWS answered with."""
+    files = exported(desk[1], tmp_path)
+    devices = {row["user"]: row for row in rows(files["devices.csv"])}
+    sources = {row["request_id"]: row for row in rows(files["sources.csv"])}
+    assert devices["carol.jones"]["kind"] == "fido2"
+    assert devices["dave"]["device"] == "GAHT12345678"
+    for name in ("carol.jones", "dave"):
+        row = devices[name]
+        assert row["enrolled_by_mfa_kit"] == "no"
+        numbers = row["request_ids"].split(", ")
+        assert all(sources[number]["user"] in {name, ""} for number in numbers)
+        assert {sources[number]["operation"] for number in numbers} == set(row["source"].split(", "))
+    assert all(len(number) > 20 for number in sources)
+
+
+def test_verdicts_and_policies_are_included(desk: tuple[Lab, MfaKit], tmp_path: Path) -> None:
+    """Each control of each framework has its verdict. Each policy about MFA has its text and what it does to users."""
+    files = exported(desk[1], tmp_path)
+    controls = rows(files["controls.csv"])
+    assert {row["framework"] for row in controls} == set(FRAMEWORKS)
+    assert len(controls) == sum(len(each.controls) for each in FRAMEWORKS.values())
+    policies = rows(files["policies.csv"])
+    assert policies[0]["policy"] == "group people, policy force-mfa"
+    assert "MultiFactorAuthPresent" in files[policies[0]["file"]].decode()
+    account = json.loads(files["account.json"])
+    assert (account["account"], account["not_read"]) == ("000000000000", [])
+
+
+def test_backups_and_tests_are_included(desk: tuple[Lab, MfaKit], tmp_path: Path, recipient: str) -> None:
+    """A device that mfa-kit enrolled has the time, and whether its backup exists and was tested. There is no secret."""
+    lab, kit = desk
+    lab.add_user("erin")
+    kit.run("enroll", "erin", "--with", "virtual", "--codes", "generated", "-r", recipient)
+    files = exported(kit, tmp_path)
+    [row] = [each for each in rows(files["devices.csv"]) if each["user"] == "erin"]
+    assert (row["enrolled_by_mfa_kit"], row["backup"], row["backup_tested"]) == ("yes", "yes", "")
+    seed = lab.seed("arn:aws:iam::000000000000:mfa/erin")
+    assert not any(part in data for data in files.values() for part in (seed, b"otpauth:"))
+
+
+def test_pseudonyms_hide_names(desk: tuple[Lab, MfaKit], tmp_path: Path) -> None:
+    """No name of a user or token is left. The same secret gives the same pseudonyms, and another one gives others."""
+    secrets = [tmp_path / "one", tmp_path / "two"]
+    for number, file in enumerate(secrets):
+        file.write_text(str(number) * 32)
+    runs: list[dict[str, bytes]] = []
+    for number, file in enumerate([secrets[0], secrets[0], secrets[1]]):
+        runs.append(exported(desk[1], tmp_path, "--pseudonyms", str(file), name=f"{number}.zip"))
+    everything = b"\n".join(runs[0].values()).decode()
+    for name in ("carol", "alice", "dave", "GAHT12345678", "lab-admin"):
+        assert name not in everything
+    users = [{row["user"] for row in rows(run["devices.csv"])} for run in runs]
+    assert users[0] == users[1]
+    assert not users[0] & users[2]
+    assert all(name.startswith("user-") for name in users[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (("--sign", "nothing"), 2),
+        (("--sign", "key", "--pseudonyms", "short"), 2),
+        (("--sign", "key", "--pseudonyms", "nothing"), 2),
+    ],
+)
+def test_what_cannot_be_done_writes_no_archive(
+    desk: tuple[Lab, MfaKit], tmp_path: Path, options: tuple[Any, ...], code: int
+) -> None:
+    """The reason is given."""
+    (tmp_path / "short").write_text("secret")
+    words = [str(tmp_path / word) if not word.startswith("--") else word for word in options]
+    done = desk[1].run("evidence", "export", "-o", str(tmp_path / "x.zip"), *words)
+    assert done.code == code, done
+    assert not (tmp_path / "x.zip").exists()
