@@ -41,6 +41,7 @@ class Desk:
     def begin(self) -> None:
         self.command = self.start("enroll", self.user, "--with", "virtual", "--page", "--no-browser")
         self.command.address()
+        self.command.see("^account")
         self.admin = self.colleague = self.codes = None
         self.accepted = self.enabling = False
 
