@@ -9,7 +9,6 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.backup_names import backup_at
-from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import Reached
 from mfa_kit.core.otp import Png, Secret, Seed
 from mfa_kit.lab.aws.codes import LabSettings
@@ -24,12 +23,16 @@ PAGED = {"ListUsers", "ListVirtualMFADevices"}
 
 @dataclass
 class Rollout:
-    """A folder with rosters and plans, a desk, and the identities that decrypt the backups."""
+    """A folder with rosters and plans, a desk, and the identities that decrypt the backups.
+
+    `place` is where the ledger is. None means the desk's folder.
+    """
 
     folder: Path
     desk: MfaKit
     lab: Lab
     identity: pyrage.x25519.Identity
+    place: Place | None = None
 
     @property
     def recipient(self) -> str:
@@ -85,7 +88,7 @@ class Rollout:
         assert {user: len(seeds) for user, seeds in found.items() if user in serials} == dict.fromkeys(serials, copies)
         for user, serial in serials.items():
             assert found[user] == [Seed(self.lab.seed(serial))] * copies
-        with sqlite_ledger(self.desk.home) as ledger:
+        with (self.place or Place("sqlite", str(self.desk.home))).open() as ledger:
             reached = {entry.intent.user: entry.reached for entry in ledger.made(ACCOUNT)}
             assert list(ledger.dead(ACCOUNT)) == []
         assert {reached[user] for user in serials} == {Reached.CONFIRMED}

@@ -5,16 +5,21 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit
+from tests.ledgers import Place
 from tests.rollout.conftest import Rollout
 from tests.sizes import size
 
-USERS = size(150, 1000, "MFA_KIT_ROLLOUT_USERS")
-KILLS = size(5, 20, "MFA_KIT_ROLLOUT_KILLS")
+# How many users there are and how often a rollout is killed, by the kind of the ledger.
+SIZES = {
+    "sqlite": (size(150, 1000, "MFA_KIT_ROLLOUT_USERS"), size(5, 20, "MFA_KIT_ROLLOUT_KILLS")),
+    "postgresql": (size(50, 300), size(3, 10)),
+}
 SHARED = size(60, 120)
 
 
@@ -24,17 +29,26 @@ def enrolled(lab: Lab, since: int) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_everybody_is_enrolled_once_after_any_kills(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
+def test_everybody_is_enrolled_once_after_any_kills(
+    rollout: Rollout, people: Callable[[int], list[str]], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SIGKILL comes at random moments. The next run settles devices that a dead run left half-made."""
-    users = people(USERS)
+    number_of_users, number_of_kills = SIZES[place.kind]
+    shared = ["--local-backups"] if place.kind == "postgresql" else []
+    if shared:
+        rollout.place = place
+        rollout.desk.env["MFA_KIT_LEDGER"] = place.at
+        monkeypatch.setenv("MFA_KIT_LEDGER", place.at)
+    users = people(number_of_users)
     rollout.plan(*rollout.own(users))
     lab, since, kills = rollout.lab, len(rollout.lab.calls), 0
-    command = ("rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl")
-    for number in range(KILLS):
+    command: tuple[str | Path, ...] = ("rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl")
+    command += tuple(shared)
+    for number in range(number_of_kills):
         process = rollout.desk.start(*command, stdout=None, stderr=None)
         # Kill within the next part of the users. Each start takes a second, and starts are not under test here.
         goal = enrolled(lab, since) + random.randint(
-            0, max(1, 2 * (USERS - enrolled(lab, since)) // (KILLS - number + 1))
+            0, max(1, 2 * (number_of_users - enrolled(lab, since)) // (number_of_kills - number + 1))
         )
         while enrolled(lab, since) < goal and process.poll() is None:
             time.sleep(0.005)
@@ -45,10 +59,10 @@ def test_everybody_is_enrolled_once_after_any_kills(rollout: Rollout, people: Ca
         process.wait()
     done = rollout.desk.process(*command, timeout=3000)
     assert done.code == 0, done.err[-2000:]
-    assert kills >= KILLS * 0.8
+    assert kills >= int(number_of_kills * 0.8)
     rollout.works(users)
     assert {lab.assigned(serial) for serial in lab.serials() if serial.rpartition("/")[2] in users} == set(users)
-    assert rollout.apply().code == 0
+    assert rollout.apply(*shared).code == 0
 
 
 @pytest.mark.slow
