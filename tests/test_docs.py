@@ -32,7 +32,7 @@ from tests.conftest import bare
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
-    str(path.relative_to(ROOT)): path.read_text("utf-8") for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))
+    str(path.relative_to(ROOT)): path.read_text("utf-8") for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))
 }
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 RUN = re.compile(r"(?:bash|console)(?P<lab> lab(?: accounts=(?P<accounts>\d+))?)?")
@@ -111,6 +111,15 @@ def test_decisions_are_numbered_without_gaps() -> None:
     assert numbers == [f"{number:03}" for number in range(1, len(numbers) + 1)]
     titles = {path: text.split(" ")[1] for path, text in PAGES.items() if path.startswith("docs/decisions/")}
     assert {path: Path(path).name[:3] for path in titles} == titles
+
+
+def test_each_row_of_the_threat_model_names_an_existing_test() -> None:
+    """A renamed or deleted test would leave a promise that nothing shows. Only root's row has no test."""
+    table = PAGES["docs/security.md"].partition("## Threat model\n")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    named = re.findall(r"`(tests/\S+\.py)::(test_\w+)` \|$", table, re.MULTILINE)
+    assert len(named) == len(rows) - 1 > 0
+    assert [f"{file}::{name}" for file, name in named if f"def {name}(" not in (ROOT / file).read_text("utf-8")] == []
 
 
 def test_every_block_is_run_or_has_a_reason_not_to_be_run() -> None:

@@ -9,10 +9,14 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import click
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from mfa_kit.cli.main import cli
 from mfa_kit.core import errors
@@ -486,3 +490,35 @@ def test_values_in_printed_commands_are_quoted() -> None:
     assert unquoted('f"remove it: rm {quote(file)}; {x}"') == []
     found = {value for file in sorted(PACKAGE.rglob("*.py")) for value in unquoted(file.read_text("utf-8"))}
     assert found - NOT_SHELL == set()
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Yield the top-level modules that a file imports when it runs. Imports for types only are left out."""
+    tree = ast.parse(file.read_text("utf-8"))
+    for_types = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and ast.unparse(branch.test).endswith("TYPE_CHECKING")
+        for node in ast.walk(branch)
+    }
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+
+
+def test_each_imported_library_has_a_lower_bound() -> None:
+    """A library that only another library asks for could be too old for our own calls."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = {name: lines for name, lines in project["optional-dependencies"].items() if name not in {"all", "dev"}}
+    asked = [Requirement(line) for line in (*project["dependencies"], *chain(*extras.values()))]
+    bounded = {canonicalize_name(each.name) for each in asked if re.search("[>=]=", str(each.specifier))}
+    modules = (
+        {name for file in PACKAGE.rglob("*.py") for name in imported(file)} - sys.stdlib_module_names - {"mfa_kit"}
+    )
+    sources = packages_distributions()
+    assert {name for name in modules if not bounded & {canonicalize_name(each) for each in sources[name]}} == set()
+    assert {"PIL", "cryptography", "smartcard"} <= modules
