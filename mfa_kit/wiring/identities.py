@@ -35,7 +35,9 @@ class Identities:
     def read(self) -> "Secret[list[Identity]]":
         """Return the identities in all files. Raise UsageFault if a file has no identity or cannot be decrypted."""
         plugins = open_plugins(self._person)
-        return read_identities(self.files, self._passphrase_of, retry=self._ask_again, plugins=plugins)
+        return read_identities(
+            self.files, self._passphrase_of, retry=self._ask_again, plugins=plugins, unlock_ssh=_unlock_ssh
+        )
 
     def _passphrase_of(self, file: Path) -> Secret[str]:
         asked = self._descriptor is None
@@ -55,3 +57,9 @@ class Identities:
     def _piped(self) -> Secret[str]:
         assert self._descriptor is not None  # noqa: S101 - its only caller checks this
         return read_secret(self._descriptor)
+
+
+def _unlock_ssh(text: Secret[bytes], passphrase: Secret[str]) -> Secret[bytes] | None:
+    from mfa_kit.adapters.files.ssh_keys import unlock_ssh_key
+
+    return unlock_ssh_key(text, passphrase)

@@ -3,6 +3,7 @@
 import base64
 import errno
 import os
+import random
 import re
 import stat
 import subprocess
@@ -23,6 +24,7 @@ from mfa_kit.adapters.files.identities import read_identities, unlock_identity
 from mfa_kit.adapters.files.local_store import LOCAL
 from mfa_kit.adapters.files.private_files import LARGEST, write_new
 from mfa_kit.adapters.files.recipients import parse_recipients
+from mfa_kit.adapters.files.ssh_keys import unlock_ssh_key
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Entry, Intent
 from mfa_kit.core.otp import KeyUri, Png, Secret, Seed
@@ -483,12 +485,69 @@ def test_a_file_without_a_usable_identity_is_an_error(octets: bytes, tmp_path: P
 
 @pytest.mark.parametrize("how", [["-t", "ed25519"], ["-t", "rsa", "-m", "PEM"]], ids=["openssh", "pem"])
 def test_an_ssh_key_with_a_passphrase_is_an_error(how: list[str], tmp_path: Path) -> None:
-    """mfa-kit does not ask for the passphrase of an SSH key. The hint names age, which does."""
+    """It is one where no one can be asked for the passphrase. The hint names age, which asks."""
     arguments: list[str | Path] = ["-q", *how, "-N", "secret words", "-f", tmp_path / "key"]
     subprocess.run([judge("ssh-keygen"), *arguments], check=True)
     with pytest.raises(UsageFault, match="is an SSH key with a passphrase") as caught:
         read_identities([tmp_path / "key"])
     assert "age -d -i" in caught.value.hint
+
+
+SSH_KINDS = {
+    "ed25519": ["-t", "ed25519", "-a", "1"],
+    "rsa": ["-t", "rsa", "-b", "2048", "-a", "1"],
+    "pem": ["-t", "rsa", "-b", "2048", "-m", "PEM"],
+}
+
+
+def locked_key(kind: str, folder: Path) -> Path:
+    """Return the file of a new SSH key with the passphrase `secret words`."""
+    file = folder / kind
+    subprocess.run([judge("ssh-keygen"), "-q", *SSH_KINDS[kind], "-N", "secret words", "-f", file], check=True)
+    return file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ed25519", "rsa", "pem"])
+def test_an_ssh_key_with_a_passphrase_decrypts_a_backup(kind: str, tmp_path: Path) -> None:
+    """The passphrase is asked for again after a wrong one. The file of the key stays as it is."""
+    file = locked_key(kind, tmp_path)
+    before = file.read_bytes()
+    place = sealed(tmp_path, file.with_name(f"{kind}.pub").read_text())
+    answers = [Secret("wrong"), Secret("secret words")]
+    keys = read_identities([file], lambda _: answers.pop(0), retry=lambda _: True, unlock_ssh=unlock_ssh_key)
+    assert (symbol.read(open_backup(place, keys)), file.read_bytes()) == (URI, before)
+    assert answers == []
+    with pytest.raises(UsageFault, match="wrong passphrase for"):
+        read_identities([file], lambda _: Secret("wrong"), unlock_ssh=unlock_ssh_key)
+
+
+def test_a_damaged_ssh_key_with_a_passphrase_is_an_error(tmp_path: Path) -> None:
+    """Each change ends with a UsageFault, and never opens the key."""
+    whole, dice = locked_key("ed25519", tmp_path).read_bytes(), random.Random(3)
+    for _ in range(30):
+        damaged = bytearray(whole)
+        for _ in range(dice.choice([1, 3])):
+            # The first 200 characters have the number of rounds, and more of them would only take longer.
+            damaged[dice.randrange(200, len(damaged) - 40)] = dice.randrange(256)
+        if damaged == whole:
+            continue
+        (tmp_path / "damaged").write_bytes(damaged)
+        with pytest.raises(UsageFault):
+            read_identities([tmp_path / "damaged"], lambda _: Secret("x"), unlock_ssh=unlock_ssh_key)
+
+
+def test_an_ssh_key_that_takes_minutes_is_refused() -> None:
+    """The number of rounds is in the key, before it is tried."""
+    options = b"\0\0\0\x10" + bytes(16) + (1 << 30).to_bytes(4)
+    parts = (b"aes256-ctr", b"bcrypt", options)
+    content = b"openssh-key-v1\0" + b"".join(len(part).to_bytes(4) + part for part in parts)
+    text = (
+        b"-----BEGIN OPENSSH PRIVATE KEY-----\n" + base64.b64encode(content) + b"\n-----END OPENSSH PRIVATE KEY-----\n"
+    )
+    with pytest.raises(UsageFault, match="more than 1024 rounds"):
+        unlock_ssh_key(Secret(text), Secret("x"))
+    assert unlock_ssh_key(Secret(text.replace(b"b3Bl", b"b")), Secret("x")) is None
 
 
 def sealed(folder: Path, recipient: str) -> Path:

@@ -1,9 +1,11 @@
 """Recipients and identities of age plugins. The plugin is tests/age_plugin_demo.py; Debian's age uses it too."""
 
+import json
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,11 +17,14 @@ import pytest
 from mfa_kit.adapters.files.identities import read_identities
 from mfa_kit.adapters.files.plugins import DEBUG, Plugins, decrypt, encrypt
 from mfa_kit.adapters.files.recipients import parse_recipients
+from mfa_kit.cli import terminal
+from mfa_kit.core import otp
 from mfa_kit.core.errors import Declined, DeviceFault, MfaKitError, UsageFault
-from mfa_kit.core.otp import Secret
+from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.lab.aws.server import Lab
 from tests import age_plugin_demo as demo
 from tests.backups.conftest import sealed
-from tests.conftest import ROOT, MfaKit, judge, local
+from tests.conftest import ACCOUNT, ROOT, MfaKit, judge, local
 
 # What a plugin may print instead of following the protocol.
 BROKEN = [
@@ -372,6 +377,79 @@ def test_backups_are_verified_rekeyed_and_shown_with_a_plugin(
     run("show", local(backup), "-i", tmp_path / "demo.txt", "-o", tmp_path / "shown.png")
     run("rekey", "-i", tmp_path / "age.txt", "-i", tmp_path / "demo.txt", "-r", recipient)
     run("verify", "--all", "-i", tmp_path / "age.txt")
+
+
+def test_a_backup_is_added_tested_and_restored_with_a_plugin(
+    at: MfaKit,
+    at_lab: Lab,
+    users: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    recipient: str,
+    identity: pyrage.x25519.Identity,
+) -> None:
+    """`backup add` encrypts with the plugin, and `drill` and `restore` decrypt with it; a person types the codes."""
+    name = users()
+    plain = {"MFA_KIT_HOME": str(tmp_path / "other")}
+    (tmp_path / "age.txt").write_text(f"{identity}\n")
+    (tmp_path / "demo.txt").write_text(f"{demo.identity(str(identity))}\n")
+    with monkeypatch.context() as patch:
+        patch.setenv("MFA_KIT_HOME", plain["MFA_KIT_HOME"])
+        other = MfaKit(tmp_path / "other")
+        assert other.run("enroll", name, "--with", "virtual", "--codes", "generated", "-r", recipient).code == 0
+        [made] = other.home.rglob("*.png.age")
+        assert other.run("backup", "show", made, "-i", tmp_path / "age.txt", "-o", tmp_path / "qr.png").code == 0
+    seed = Seed(at_lab.seed(f"arn:aws:iam::{ACCOUNT}:mfa/{name}"))
+
+    class Person(terminal.Nobody):
+        """Types the present code of the phone."""
+
+        def check(self, *parts: object, instead: str) -> None:
+            pass
+
+        def say(self, text: str) -> None:
+            pass
+
+        def show(self, *parts: object, instead: str) -> None:
+            pass
+
+        def ask_code(self, prompt: str, **_: object) -> str:
+            now = otp.step(time.time())
+            return next(iter(otp.codes(seed, range(now, now + 1))))
+
+    monkeypatch.setattr(terminal, "find_person", lambda **_: Person("nobody types"))
+    added = at.run("backup", "add", name, "--image", tmp_path / "qr.png", "-r", demo.recipient(recipient))
+    assert added.code == 0, added.err
+    [file] = at.home.rglob("*.png.age")
+    assert file.read_bytes().startswith(b"age-encryption.org/v1\n-> demo\n")
+    drilled = at.run("backup", "drill", file, "-i", tmp_path / "demo.txt", "--output", "json")
+    assert (drilled.code, json.loads(drilled.out)["rows"][0]["result"]) == (0, "proved"), drilled.err
+    restored = at.run("backup", "restore", file, "-i", tmp_path / "demo.txt", "--to", "phone")
+    assert restored.code == 0, restored.err
+    assert at.run("backup", "restore", file, "-i", tmp_path / "age.txt", "--to", "phone").code == 5
+
+
+@pytest.mark.usefixtures("at_lab")
+def test_a_users_own_copy_is_encrypted_with_a_plugin(
+    at: MfaKit, users: Callable[[], str], tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity
+) -> None:
+    """The roster has the recipient of the plugin. Debian's age opens the copy with it, and the other backup without."""
+    (tmp_path / "demo.txt").write_text(f"{demo.identity(str(identity))}\n")
+    name, admin = users(), pyrage.x25519.Identity.generate()
+    roster, plan = tmp_path / "roster.csv", tmp_path / "plan.json"
+    roster.write_text(f"user,recipient\n{name},{demo.recipient(recipient)}\n")
+    planned = at.run("rollout", "plan", roster, "-o", plan)
+    assert planned.code == 0, planned.err
+    applied = at.run("rollout", "apply", plan, "-r", str(admin.to_public()))
+    assert applied.code == 0, applied.err
+    [copy] = (at.home / "backups" / "users").rglob("*.png.age")
+    opened = age("-d", "-i", tmp_path / "demo.txt", program=tmp_path / "plugins" / "x", content=copy.read_bytes())
+    assert opened.startswith(b"\x89PNG")
+    shown = at.run("backup", "show", copy, "-i", tmp_path / "demo.txt", "-o", tmp_path / "own.png")
+    assert (shown.code, (tmp_path / "own.png").read_bytes()) == (0, opened)
+    [whole] = (path for path in (at.home / "backups").rglob("*.png.age") if path != copy)
+    with pytest.raises(subprocess.CalledProcessError):
+        age("-d", "-i", tmp_path / "demo.txt", program=tmp_path / "plugins" / "x", content=whole.read_bytes())
 
 
 def test_a_plugin_that_asks_without_a_terminal_is_declined(

@@ -205,10 +205,10 @@ def test_only_regular_files_are_opened(name: str, said: str, desk: MfaKit, old: 
 
 
 def test_a_wrong_identity_decrypts_nothing(desk: MfaKit, old: Pair, new: Pair, tmp_path: Path) -> None:
-    """Neither another identity nor an SSH key with a passphrase decrypts the backup."""
+    """Neither another identity nor an SSH key whose passphrase cannot be asked for decrypts the backup."""
     backup = sealed(desk, "alice", old.recipient)
     subprocess.run([judge("ssh-keygen"), "-q", "-t", "ed25519", "-N", "words", "-f", tmp_path / "ssh"], check=True)
-    for identity, code, said in ((new.file, 5, "to a different key"), (tmp_path / "ssh", 2, "with a passphrase")):
+    for identity, code, said in ((new.file, 5, "to a different key"), (tmp_path / "ssh", 8, "passphrase of")):
         done = desk.run("backup", "show", local(backup), "-i", identity, "-o", tmp_path / "shown.png")
         assert (done.code, done.out, len(done.err.splitlines())) == (code, "", 2)
         assert said in done.err

@@ -24,6 +24,8 @@ from mfa_kit.disk.folders import open_plain_folder
 LONGEST_HEADER = 4096
 OF_PLUGIN = "AGE-PLUGIN-"
 Ask = Callable[[Path], Secret[str]]
+# Returns an SSH private key without its passphrase, or None if the passphrase is wrong.
+UnlockSsh = Callable[[Secret[bytes], Secret[str]], Secret[bytes] | None]
 # age-encryption.org/v1, "The scrypt recipient type": the work factor is a power of two. age itself uses 18. Each step
 # doubles the time and the memory; 20 takes a gigabyte.
 MOST_WORK = 20
@@ -40,22 +42,28 @@ def read_identities(
     *,
     retry: Callable[[Path], bool] = lambda _: False,
     plugins: Plugins = NO_PLUGINS,
+    unlock_ssh: UnlockSsh | None = None,
 ) -> Secret[list[Identity]]:
-    """Read identity files, each with one SSH private key without a passphrase, or with identities, one per line.
+    """Read identity files, each with one SSH private key, or with identities, one per line.
 
     These are `AGE-SECRET-KEY-1…`, and `AGE-PLUGIN-NAME-1…` for `plugins`. `ask` returns the passphrase of an encrypted
-    file. After a wrong passphrase, `retry` returns whether to ask again. Raise UsageFault for a file that cannot be
-    used, also if its plugin must not run.
+    file. After a wrong passphrase, `retry` returns whether to ask again. `unlock_ssh` opens SSH keys with a passphrase;
+    without it, they are refused. Raise UsageFault for a file that cannot be used, also if its plugin must not run.
     """
-    return Secret([identity for file in files for identity in _identities(file, ask, retry, plugins)])
+    return Secret([identity for file in files for identity in _identities(file, ask, retry, plugins, unlock_ssh)])
 
 
-def _identities(file: Path, ask: Ask | None, retry: Callable[[Path], bool], plugins: Plugins) -> list[Identity]:
+def _identities(
+    file: Path, ask: Ask | None, retry: Callable[[Path], bool], plugins: Plugins, unlock_ssh: UnlockSsh | None
+) -> list[Identity]:
     text = _text(file, ask, retry)
     unusable = UsageFault(
-        f"{file} contains no usable identity",
-        "give a file made by age-keygen, or an SSH private key without a passphrase",
+        f"{file} contains no usable identity", "give a file made by age-keygen, or an SSH private key"
     )
+    with without_stderr(), contain_panics(unusable):
+        locked = _is_locked_ssh_key(text)
+    if locked:
+        text = _unlocked(file, text, ask, retry, unlock_ssh)
     with without_stderr(), contain_panics(unusable):
         found = _parse_identities(file, text, plugins)
     if not found:
@@ -66,7 +74,7 @@ def _identities(file: Path, ask: Ask | None, retry: Callable[[Path], bool], plug
 def _parse_identities(file: Path, text: Secret[bytes], plugins: Plugins) -> list[Identity]:
     try:
         if b"PRIVATE KEY-----" in text.reveal():
-            return [_ssh(file, text)]
+            return [pyrage.ssh.Identity.from_buffer(text.reveal())]
         lines = [
             Secret(line.reveal().strip())
             for line in map(Secret, text.reveal().decode().splitlines())
@@ -125,16 +133,30 @@ def _decrypt_with_passphrase(file: Path, whole: Secret[bytes], passphrase: Secre
         raise wrong from None
 
 
-def _ssh(file: Path, text: Secret[bytes]) -> Identity:
+def _is_locked_ssh_key(text: Secret[bytes]) -> bool:
+    """Return whether a text is an SSH private key with a passphrase."""
+    if b"PRIVATE KEY-----" not in text.reveal():
+        return False
     try:
-        return pyrage.ssh.Identity.from_buffer(text.reveal())
+        pyrage.ssh.Identity.from_buffer(text.reveal())
     except pyrage.IdentityError as error:
-        if not any(word in str(error) for word in ("decrypted", "EncryptedPem")):
-            raise
-    raise UsageFault(
-        f"{file} is an SSH key with a passphrase, which mfa-kit cannot open",
-        f"give another identity, or decrypt the backup with age: age -d -i {quote(str(file))} BACKUP",
-    )
+        return any(word in str(error) for word in ("decrypted", "EncryptedPem"))
+    return False
+
+
+def _unlocked(
+    file: Path, text: Secret[bytes], ask: Ask | None, retry: Callable[[Path], bool], unlock_ssh: UnlockSsh | None
+) -> Secret[bytes]:
+    """Return an SSH private key without its passphrase. Raise WrongPassphrase after the last try."""
+    if ask is None or unlock_ssh is None:
+        raise UsageFault(
+            f"{file} is an SSH key with a passphrase, which cannot be asked for here",
+            f"give another identity, or decrypt the backup with age: age -d -i {quote(str(file))} BACKUP",
+        )
+    while (key := unlock_ssh(text, ask(file))) is None:
+        if not retry(file):
+            raise WrongPassphrase(f"wrong passphrase for {file}", "repeat the command, and type the passphrase again")
+    return key
 
 
 def recipients_of(keys: Secret[list[Identity]]) -> list[str | None]:

@@ -1,0 +1,55 @@
+"""Removes the passphrase from an SSH private key, in memory, because pyrage reads keys without a passphrase only."""
+
+import base64
+import binascii
+import re
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    load_ssh_private_key,
+)
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.otp import Secret
+
+OPENSSH = re.compile(rb"-----BEGIN OPENSSH PRIVATE KEY-----(.*?)-----END", re.DOTALL)
+MAGIC = b"openssh-key-v1\0"
+# OpenSSH's PROTOCOL.key. ssh-keygen uses 16 or 24 rounds of bcrypt; each 16 rounds take a tenth of a second.
+MOST_ROUNDS = 1024
+
+
+def unlock_ssh_key(text: Secret[bytes], passphrase: Secret[str]) -> Secret[bytes] | None:
+    """Return an SSH private key without its passphrase. Return None if the passphrase is wrong or the key is damaged.
+
+    Raise UsageFault if trying a passphrase would take minutes.
+    """
+    match = OPENSSH.search(text.reveal())
+    if match and _rounds(Secret(match[1])) > MOST_ROUNDS:
+        raise UsageFault(
+            f"the passphrase of this SSH key has more than {MOST_ROUNDS} rounds",
+            "give the key a passphrase with fewer: ssh-keygen -p -a 100 -f FILE",
+        )
+    load = load_ssh_private_key if match else load_pem_private_key
+    try:
+        key = load(text.reveal(), passphrase.reveal().encode())
+        return Secret(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+
+
+def _rounds(encoded: Secret[bytes]) -> int:
+    """Return the rounds of bcrypt in an OpenSSH key, or 0 if it is damaged."""
+    try:
+        start = base64.b64decode(b"".join(encoded.reveal().split()))[:256]
+    except binascii.Error:
+        return 0
+    at, parts = len(MAGIC), list[bytes]()
+    for _ in range(3):  # the cipher, the name of the function, and its options: a salt and the rounds
+        size = int.from_bytes(start[at : at + 4])
+        parts.append(start[at + 4 : at + 4 + size])
+        at += 4 + size
+    return int.from_bytes(parts[2][-4:])
