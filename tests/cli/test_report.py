@@ -176,4 +176,4 @@ def test_an_invalid_length_of_time_is_refused(text: str) -> None:
     for kind in (Age(), Moment()):
         with pytest.raises(UsageFault) as caught:
             kind.convert(text, None, None)
-        assert re.match(r"write (30m|2026)", caught.value.hint)
+        assert re.match(r"write (30s, 30m|2026)", caught.value.hint)
