@@ -28,8 +28,8 @@ def document(role: Role, *, nonce: str) -> str:
     """Return the document of a view. Its parts are empty; the script fills them."""
     parts = (
         '<main><p id="connection" class="big" role="alert" hidden></p><header><h1 id="title"></h1></header>'
-        '<div id="calls"></div><div id="end" role="status"></div><p id="said" class="said" role="alert"></p>'
-        '<div id="qr"></div><div id="form"></div>'
+        '<div id="calls" role="status"></div><div id="end" role="status"></div>'
+        '<p id="said" class="said" role="alert"></p><div id="qr"></div><div id="form"></div>'
     )
     if role is Role.ADMIN:
         parts += (
@@ -157,14 +157,15 @@ def _calls(state: PageState) -> Secret[str]:
     if state.ending:
         return Secret("")
     thanks = f"<p>{html_words(state.thanked)}</p>" if state.thanked else ""
-    return Secret(f'{thanks}<p class="big" role="status">{html_words(_what_to_do(state))}</p>')
+    words = _what_to_do(state)
+    return Secret(thanks + (f'<p class="big">{html_words(words)}</p>' if words else ""))
 
 
 def _what_to_do(state: PageState) -> str:
     if state.touch:
         return TOUCH
     if state.symbol:
-        return sentence(state.scan)
+        return sentence(state.scan).replace(f"{state.user}'s", "your")
     if state.expired:
         return ""
     return state.calls if state.question else state.busy
