@@ -59,11 +59,13 @@ class PluggedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyInfo:
-    """What a key reports about itself (authenticatorGetInfo, CTAP 2.1, 6.4).
+    """What a key reports about itself (authenticatorGetInfo, CTAP 2.1, 6.4, and CTAP 2.3 for the last three fields).
 
     A field is None or empty if the key does not report it. `pin_retries` is the number of PIN tries left, and `replug`
     says whether the key must be unplugged before the next try. `resident_used` and `resident_free` say how many
-    resident credentials the key has, and how many more fit.
+    resident credentials the key has, and how many more fit. `long_touch_for_reset` says whether a reset needs a long
+    touch, and `transports_for_reset` over which transports it is possible; if this is empty, the key does not say.
+    `pin_complexity` says whether the key refuses simple PINs, and is None if the key has no such policy.
     """
 
     plugged: PluggedKey
@@ -81,6 +83,9 @@ class KeyInfo:
     replug: bool = False
     resident_free: int | None = None
     resident_used: int | None = None
+    long_touch_for_reset: bool = False
+    transports_for_reset: tuple[str, ...] = ()
+    pin_complexity: bool | None = None
 
     @property
     def ctap2(self) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from mfa_kit.core.errors import DeviceFault, Lost, UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.security_keys.authenticator import LONGEST_PIN, SHORTEST_PIN, KeyInfo, Pin
+from mfa_kit.security_keys.authenticator import LONGEST_PIN, SHORTEST_PIN, KeyInfo, Link, Pin
 from mfa_kit.security_keys.ports import PinAuthenticator, PinEntry
 
 # With this many tries left or fewer, the user has to confirm by typing.
@@ -148,10 +148,20 @@ def confirm_by_name(what: str, info: KeyInfo, *, wanted: str | None, yes: bool, 
         )
 
 
+# The names of transports (WebAuthn Level 3, 5.8.4) that a connection can be. A reader may be one of the key itself.
+RESETS_OVER = {Link.HID: {"usb"}, Link.PCSC: {"nfc", "smart-card", "usb"}}
+
+
 def check_reset(info: KeyInfo) -> None:
     """Raise DeviceFault for a key that cannot be reset."""
     if not info.ctap2:
         raise DeviceFault("a U2F key cannot be reset", "use it as it is: it has nothing to erase")
+    here = RESETS_OVER[info.plugged.link]
+    if info.transports_for_reset and not here & set(info.transports_for_reset):
+        raise DeviceFault(
+            f"this key can be reset only over {' or '.join(info.transports_for_reset)}",
+            "connect it in that way, and repeat the command",
+        )
 
 
 def check_same(before: KeyInfo, after: KeyInfo) -> None:

@@ -47,7 +47,8 @@ class KeyReset:
         # Wait until this key is removed, whatever else is unplugged. The keys that are still plugged in at that moment
         # are `others`, so they are not mistaken for the key that is plugged in again.
         [others] = self.wait_for(lambda: self._without(before.plugged.where), "the key was not unplugged")
-        self._progress.alert("plug it in again within ten seconds, and touch it when asked")
+        touch = "keep touching it until it is erased" if before.long_touch_for_reset else "touch it when asked"
+        self._progress.alert(f"plug it in again within ten seconds, and {touch}")
         came = self.wait_for(lambda: self._places() - others, "no key was plugged in")
         if len(came) > 1:
             hint = "repeat the command with only this key"

@@ -8,19 +8,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pexpect
 import pyrage
 import pytest
+from fido2.ctap2.base import Info
+from fido2.webauthn import Aaguid
 
+from mfa_kit.adapters.fido.key import _info
 from mfa_kit.cli.output import Output
+from mfa_kit.core.errors import DeviceFault
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.clientpin import ClientPin, digest
 from mfa_kit.lab.devices.ctap import Parameters
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from mfa_kit.security_keys import replug
-from mfa_kit.security_keys.authenticator import Pin
+from mfa_kit.security_keys.authenticator import KeyInfo, Link, Pin, PluggedKey
+from mfa_kit.security_keys.pin import check_reset
 from mfa_kit.security_keys.pin_entry import PipedPins
 from mfa_kit.security_keys.replug import KeyReset
 from tests.conftest import Result, bare
@@ -633,3 +639,35 @@ def test_a_reset_is_confirmed_by_the_keys_serial_or_place(
     session.wait()
     session.close()
     assert (session.exitstatus, has(key_at_process, PIN), port.path.exists()) == (8, True, True)
+
+
+@pytest.mark.parametrize(
+    ("link", "over", "possible"),
+    [
+        (Link.HID, (), True),
+        (Link.HID, ("usb", "nfc"), True),
+        (Link.HID, ("nfc",), False),
+        (Link.PCSC, ("nfc",), True),
+        (Link.PCSC, ("ble",), False),
+    ],
+)
+def test_a_key_is_reset_only_where_it_allows_it(link: Link, over: tuple[str, ...], possible: bool) -> None:
+    """A key with CTAP 2.3 names the transports. The error says which one to use, before anything is unplugged."""
+    info = KeyInfo(plugged=PluggedKey(where="here", link=link), versions=("FIDO_2_3",), transports_for_reset=over)
+    if possible:
+        check_reset(info)
+        return
+    with pytest.raises(DeviceFault, match=f"only over {over[0]}"):
+        check_reset(info)
+
+
+def test_what_ctap_2_3_adds_is_read() -> None:
+    """The members of authenticatorGetInfo about the reset and the PIN policy are shown. Older keys do not have them."""
+    place = PluggedKey(where="here", link=Link.HID)
+    old = Info(versions=["FIDO_2_1"], extensions=[], aaguid=Aaguid(b"\x01" * 16))
+    new = replace(old, long_touch_for_reset=True, transports_for_reset=["usb"], pin_complexity_policy=True)
+    found = [_info(place, each, u2f=(), device_version=None) for each in (old, new)]
+    assert [(each.long_touch_for_reset, each.transports_for_reset, each.pin_complexity) for each in found] == [
+        (False, (), None),
+        (True, ("usb",), True),
+    ]

@@ -383,4 +383,7 @@ def _info(place: PluggedKey, info: Info, *, u2f: tuple[str, ...], device_version
         min_pin_length=int(info.min_pin_length),
         force_pin_change=bool(info.force_pin_change),
         resident_free=info.remaining_disc_creds,
+        long_touch_for_reset=bool(info.long_touch_for_reset),
+        transports_for_reset=all_shortened(info.transports_for_reset),
+        pin_complexity=None if info.pin_complexity_policy is None else bool(info.pin_complexity_policy),
     )
