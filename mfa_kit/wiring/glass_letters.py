@@ -9,6 +9,7 @@ from pathlib import Path
 from mfa_kit.break_glass.custodians import Custodian, Group
 from mfa_kit.break_glass.manifest import Manifest
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.otp import Secret
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.letters.contents import GlassFacts, NewCustodian, custodian_letter
 from mfa_kit.letters.sheet import Paper
@@ -59,17 +60,18 @@ class NewGroup:
 
         @contextmanager
         def write(manifest: Manifest, folder: Path) -> Iterator[None]:
-            written: list[Path] = []
+            written: list[tuple[LetterFile, Secret[bytes]]] = []
             try:
                 for each in self.new:
                     file = options.file(each.name)
-                    file.write(custodian_letter(each, facts_of(manifest), made=iso_time(time.time())[:10]))
-                    written.append(file.path)
+                    pdf = file.draw(custodian_letter(each, facts_of(manifest), made=iso_time(time.time())[:10]))
+                    written.append((file, pdf))
+                    file.store(pdf)
                 yield
             except BaseException:
                 if not folder.exists():  # otherwise the identity is encrypted to these keys already
-                    for path in written:
-                        path.unlink(missing_ok=True)
+                    for file, pdf in written:
+                        file.remove(pdf)
                 raise
 
         return write

@@ -7,6 +7,7 @@ from pathlib import Path
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.letter import Letter
+from mfa_kit.core.otp import Secret
 from mfa_kit.letters.sheet import Paper, Sheet
 from mfa_kit.wiring.files import check_new, write_new_file
 
@@ -28,9 +29,22 @@ class LetterFile:
 
     def write(self, sheet: Sheet) -> None:
         """Draw a letter, and write the file with mode 0600. Never overwrite a file. Raise the errors of `check`."""
+        self.store(self.draw(sheet))
+
+    def draw(self, sheet: Sheet) -> Secret[bytes]:
+        """Return the PDF of a letter. Raise UsageFault if letters cannot be drawn on this computer."""
         from mfa_kit.adapters.printing.pdf import draw_pdf
 
-        write_new_file(self.path, draw_pdf(sheet, self.paper))
+        return draw_pdf(sheet, self.paper)
+
+    def store(self, pdf: Secret[bytes]) -> None:
+        """Write the file with mode 0600. Never overwrite a file. Raise UsageFault or IntegrityFault if that fails."""
+        write_new_file(self.path, pdf)
+
+    def remove(self, pdf: Secret[bytes]) -> None:
+        """Remove the file if it has this content. Another process may have written a file of the same name."""
+        if self.path.is_file() and Secret(self.path.read_bytes()) == pdf:
+            self.path.unlink()
 
 
 def letter_printer(paper: Paper) -> Callable[[Letter], bytes]:

@@ -2,10 +2,13 @@
 
 import json
 import re
+import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 
 from mfa_kit.adapters.files import glass_folder
@@ -14,7 +17,8 @@ from mfa_kit.letters import contents
 from mfa_kit.wiring import break_glass, glass_letters
 from tests.backups.conftest import SEED
 from tests.break_glass.conftest import Desk, peel, seed_in
-from tests.conftest import judge
+from tests.break_glass.test_faults import ACTS, Counter, another, cases, kill, run
+from tests.conftest import COUNTED, judge
 from tests.letters.judges import codes_in, pictures_of, size_of, text_of
 from tests.test_secrets import Frames, loudest
 
@@ -157,6 +161,36 @@ def test_letters_and_folder_are_complete_or_not_there(desk: Desk, monkeypatch: p
     complete = step == "after the folder"
     assert len(list(letters_in(desk).iterdir())) == (2 if complete else 0)
     assert len(list(desk.home.glob("break-glass/*/manifest.json"))) == int(complete)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("agrees")
+@ACTS
+def test_a_broken_create_leaves_no_folder_without_its_letter(
+    desk: Desk, act: Callable[[], None], after: bool, monkeypatch: pytest.MonkeyPatch, record_property: Any
+) -> None:
+    """At whichever step it breaks, a folder has the key of the letter. Only a kill leaves a letter without a folder."""
+
+    def words(name: str) -> list[str]:
+        (desk.folder / name).mkdir()
+        return ["create", *desk.group(2, ["alice"]), "--custodian", "carol", "--letters", str(desk.folder / name)]
+
+    steps = cases(desk, words("first"))
+    for at in steps:
+        new = another(desk, str(at), monkeypatch)
+        code, _ = run(new, words(str(at)), Counter(act, at=at, after=after))
+        assert code == -signal.SIGKILL if act is kill else code in {5, 70}, at
+        letters = list((desk.folder / str(at)).glob("*.pdf"))
+        folders = list((new.home / "break-glass").glob("2*"))
+        if act is not kill:
+            assert len(letters) == len(folders)
+        for folder in folders:
+            [letter] = letters
+            key = pyrage.x25519.Identity.from_str(identity_on(letter)).to_public()
+            manifest = json.loads((folder / "manifest.json").read_text())
+            assert manifest["custodians"][1]["key"] == str(key)
+    record_property(*(COUNTED, ("faults in break-glass create with letters", len(steps))))
 
 
 @pytest.mark.usefixtures("agrees")
