@@ -1,14 +1,17 @@
 """Ask an account what docs/lab.md says of IAM, and print where it answers otherwise.
 
-    python -m tests.contract                                reads only; changes nothing
+    python -m tests.contract --account 111122223333            reads only; changes nothing
     python -m tests.contract --writes --account 111122223333   makes and removes users, keys and devices of its own
 
 The credentials are those of the environment, as for any AWS client.
 """
 
 import argparse
+import platform
 import sys
+import time
 from collections.abc import Sequence
+from importlib.metadata import version
 
 import click
 
@@ -30,13 +33,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--endpoint-url")
     options.add_argument("--region", default="us-east-1")
     options.add_argument("--writes", action="store_true", help="also the part that makes and removes things")
-    options.add_argument("--account", help="the account that may be written to; needed with --writes")
+    options.add_argument("--account", help="refuse any other account; needed with --writes")
     options.add_argument("--patience", type=float, default=15, help="seconds until a new key is known everywhere")
     given = options.parse_args(arguments)
     desk = Desk(endpoint_url=given.endpoint_url, region=given.region, patience=given.patience)
-    if given.writes and given.account != desk.account:
-        click.echo(f"--writes needs --account {desk.account}, if that is an account for tests", err=True)
+    account = desk.account
+    if given.account not in {None, account}:
+        click.echo(f"the credentials belong to account {account}, not to {given.account}", err=True)
         return 2
+    if given.writes and not given.account:
+        click.echo(f"--writes needs --account {account}, if that is an account for tests", err=True)
+        return 2
+    click.echo("## Report of python -m tests.contract\n")
+    click.echo(f"- Python {platform.python_version()}, mfa-kit {version('mfa-kit')}, botocore {version('botocore')}")
+    click.echo(f"- {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, region {given.region}\n")
     found = list(differences(reads, desk))
     click.echo(f"reads: {told(reads, found)}")
     if given.writes:

@@ -8,6 +8,7 @@ Several such pcscds can run at once, and they never affect the system's pcscd.
 import ctypes
 import fcntl
 import os
+import platform
 import secrets
 import shutil
 import socket
@@ -248,7 +249,7 @@ class Readers:
 
 def _check_requirements() -> None:
     """Raise DeviceFault if this computer lacks something that a private pcscd needs."""
-    if sys.platform != "linux" or os.geteuid():
+    if platform.system() != "Linux" or os.geteuid():
         raise DeviceFault("virtual readers need Linux and root", "run it as root, in a container for instance")
     lacks = [str(DRIVER)] if not DRIVER.exists() else []
     lacks += [program for program in ("pcscd", "unshare", "setpriv") if not shutil.which(program)]
@@ -303,8 +304,9 @@ def _serve(seat: OccupiedReader, wire: socket.socket) -> None:
 def _read(wire: socket.socket, size: int) -> bytes:
     data = b""
     while len(data) < size:
-        # Without this, the kernel delays its acknowledgement and each APDU takes 40 ms.
-        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        if sys.platform == "linux":
+            # Without this, the kernel delays its acknowledgement and each APDU takes 40 ms.
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         part = wire.recv(size - len(data))
         if not part:
             raise Pulled

@@ -40,7 +40,7 @@ class Uhid:
 
     def __init__(self, handle: int, *, product: str, serial: str = "") -> None:
         self._handle, self._product, self._serial = handle, product, serial
-        self._stopped = os.eventfd(0)
+        self._stopped, self._stop = os.pipe()
 
     def __enter__(self) -> Self:
         name, serial = self._product.encode()[:127], self._serial.encode()[:63]
@@ -55,10 +55,11 @@ class Uhid:
             os.write(self._handle, struct.pack("<I", DESTROY))
         os.close(self._handle)
         os.close(self._stopped)
+        os.close(self._stop)
 
     def stop(self) -> None:
         """Make `receive` raise EOFError in the thread that waits in it."""
-        os.eventfd_write(self._stopped, 1)
+        os.write(self._stop, b"\0")
 
     def receive(self, timeout: float | None) -> bytes | None:
         """Return the next packet that a program wrote, or None after `timeout` seconds. Raise EOFError after `stop`."""
