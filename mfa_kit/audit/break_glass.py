@@ -1,7 +1,7 @@
 """Rules about break-glass identities: keys to backups that only several custodians can use together."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from mfa_kit.account.snapshot import DeviceBackup, GlassUse, Part
 from mfa_kit.account.wording import command, few
@@ -60,8 +60,8 @@ def glass_sealed(scene: Scene) -> Iterator[Observation]:
     break-glass identity exists and the backup of a virtual device is not known.
     """
     yield from _older(scene)
-    admins = {REPORTED_ROOT: True, **{one.name: one.admin for one in scene.users}}
-    backups = [one for one in scene.snapshot.backups if one.there and admins.get(one.user) is not False]
+    admins: dict[str, bool | None] = {REPORTED_ROOT: True, **{one.name: one.admin for one in scene.users}}
+    backups = _of_admins(scene, admins)
     identities = scene.snapshot.break_glass
     if not backups and identities == () and not _unread(scene, *KNOWN):
         yield NotApplicable("this computer has no backup of root or of an administrator, and no break-glass identity")
@@ -69,6 +69,11 @@ def glass_sealed(scene: Scene) -> Iterator[Observation]:
         yield from _custodians_can_open(one, admins.get(one.user), identities or ())
     if identities:
         yield from _without_backup(scene, {name for name, admin in admins.items() if admin}, backups)
+
+
+def _of_admins(scene: Scene, admins: Mapping[str, bool | None]) -> list[DeviceBackup]:
+    """Return the existing backups of root, of administrators, and of users who may be administrators."""
+    return [one for one in scene.snapshot.backups if one.there and admins.get(one.user) is not False]
 
 
 def _without_backup(scene: Scene, admins: set[str], backups: list[DeviceBackup]) -> Iterator[Unsure]:
