@@ -105,6 +105,18 @@ NOT_RAISED: dict[str, Sequence[str]] = {
         *("Prompts.ask of Unattended", "Prompts.ask_secret of Unattended"),
         *("Prompts.confirm of Unattended", "Prompts.say of Unattended"),
     ),
+    "only commands with --page use it; tests/page raises at it, or asks the same questions of a station": (
+        *("Interaction.ask_code of PersonAtPage", "Interaction.ask_new_secret of PersonAtPage"),
+        *("Interaction.ask_secret of PersonAtPage", "Interaction.ask_unless of PersonAtPage"),
+        *("Interaction.check of PersonAtPage", "Interaction.choose of PersonAtPage"),
+        *("Interaction.clear of PersonAtPage", "Interaction.confirm of PersonAtPage"),
+        *("Interaction.pause of PersonAtPage", "Interaction.say of PersonAtPage"),
+        *("Interaction.show of PersonAtPage", "LiveProgress.showing of PageProgress"),
+        *("Progress.alert of PageProgress", "Progress.note of PageProgress"),
+        *("Views.act of PageViews", "Views.document of PageViews", "Views.ended of PageViews"),
+        *("Views.parts of PageViews", "Views.reopened of PageViews", "Views.roles of PageViews"),
+        "Views.windows of PageViews",
+    ),
     "pyscard implements it": ("CardReader.createConnection",),
     "it is inside the lab, which has no secret of an account": (
         *("FaultyCall.act", "FaultyCall.act_later", "FaultyCall.deny", "FaultyCall.refuse", "PacketWire.receive"),
