@@ -8,7 +8,7 @@ from mfa_kit.rollout.roster import key_fingerprint
 # The placeholders of a template. `staged`, `enrolled`, `ssh` and `age` are for conditions: each is "yes" or "".
 NAMES = (
     *("user", "email", "account", "device", "file", "fingerprint", "identity", "windows_identity"),
-    *("company", "contact", "deadline", "staged", "enrolled", "ssh", "age"),
+    *("csv_user", "company", "contact", "deadline", "staged", "enrolled", "ssh", "age"),
 )
 # The usual paths of private keys, by the prefix of the public key: on macOS and Linux, and on Windows.
 IDENTITIES = {
@@ -49,18 +49,20 @@ code.
 
 1. macOS:
     brew install age
-    age -d -i $identity -o /tmp/qr.png $file
-    open /tmp/qr.png
+    age -d -i $identity -o $$TMPDIR/qr.png $file
+    open $$TMPDIR/qr.png
 2. Windows, in PowerShell:
     winget install --id FiloSottile.age
     age -d -i $windows_identity -o $$env:TEMP\qr.png $file
     start $$env:TEMP\qr.png
 3. Linux:
     sudo apt install age
+    umask 077
     age -d -i $identity -o /dev/shm/qr.png $file
     xdg-open /dev/shm/qr.png
 4. If you have mfa-kit (on Linux, also in WSL on Windows):
-    mfa-kit backup show $file -i $identity -o qr.png
+    mfa-kit backup show $file -i $identity -o /dev/shm/qr.png
+    xdg-open /dev/shm/qr.png
 
 ## Scan it
 
@@ -68,7 +70,7 @@ code.
 2. Scan the picture. The words below the QR code say which account, user and device it is for.
 3. Close the picture and delete it. With the picture, anyone can make your codes, so never send it to anyone. These
 commands delete it on macOS, on Windows and on Linux, in this order:
-    rm /tmp/qr.png
+    rm $$TMPDIR/qr.png
     Remove-Item $$env:TEMP\qr.png
     rm /dev/shm/qr.png
 [enrolled] 4. Sign in to the AWS console. When it asks for an MFA code, type the code that the app shows. If AWS rejects
@@ -86,7 +88,7 @@ You can send the codes in any way. Each is valid for about a minute, and not bef
 Do not take the time from the phone, because the clock of the phone is what is checked.
 [contact] 5. Send this line to $contact, with your codes and your time:
 [no contact] 5. Send this line to your administrator, with your codes and your time:
-    $user,123456,234567,2026-11-26T09:32:10+01:00
+    $csv_user,123456,234567,2026-11-26T09:32:10+01:00
 """
 
 
@@ -98,11 +100,12 @@ def letter_values(
     `file` is the name of the user's encrypted file. `staged` says whether the device is not enabled yet. Texts that are
     not known are "".
     """
-    recipient = entry.intent.recipient or ""
+    user, recipient = entry.intent.user, entry.intent.recipient or ""
     kind = next((prefix for prefix in IDENTITIES if recipient.startswith(prefix)), "age1")
     identity, windows = IDENTITIES[kind]
     return {
-        "user": entry.intent.user,
+        "user": user,
+        "csv_user": f'"{user}"' if "," in user else user,  # IAM accepts commas in names
         "email": email,
         "account": entry.intent.account,
         "device": entry.intent.name,

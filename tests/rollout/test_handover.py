@@ -24,8 +24,9 @@ from mfa_kit.core.models import VIRTUAL, Entry, Intent, Method, Reached
 from mfa_kit.core.otp import Png, Seed
 from mfa_kit.qr_codes import key_uri, symbol
 from mfa_kit.rollout.handing_over import find_handovers
-from mfa_kit.rollout.handover_letter import NAMES, TEMPLATE
+from mfa_kit.rollout.handover_letter import NAMES, TEMPLATE, letter_values
 from mfa_kit.rollout.letter_template import parse_template
+from mfa_kit.rollout.proof_lines import read_proofs
 from mfa_kit.wiring.handover_files import write_handover
 from mfa_kit.wiring.methods.oath import OATH
 from tests.conftest import ACCOUNT, MfaKit, Result
@@ -106,6 +107,8 @@ def test_a_letter_as_pdf_says_the_same(rollout: Rollout, people: People) -> None
     folder = Path(row["file"]).parent
     pdf = folder / "letter.pdf"
     assert (size_of(pdf)[1], stat.S_IMODE(pdf.stat().st_mode)) == (612, 0o600)
+    windows = text_of(pdf).split("$env:TEMP\\qr.png")[1]
+    assert windows.split("\n")[0] in {" `", f" {row['file'].rsplit('/')[-1]}"}  # PowerShell's continuation of a line
     words = {word for word in (folder / "letter.txt").read_text().split() if len(word) < 40 and word.isalnum()}
     assert len(words) > 100
     assert words <= set(re.split(r"[^\w.]+|\.\s", text_of(pdf))) | set(text_of(pdf).split())
@@ -121,9 +124,9 @@ def test_a_file_whose_name_begins_with_a_dash_can_be_opened(rollout: Rollout, pe
     [row] = table(rollout)
     folder = Path(row["file"]).parent
     [command] = [
-        line for line in (folder / "letter.txt").read_text().splitlines() if "age -d -i identity.txt -o /tmp" in line
+        line for line in (folder / "letter.txt").read_text().splitlines() if "age -d -i identity.txt -o $TMPDIR" in line
     ]
-    opened = command.replace("/tmp/qr.png", "qr.png").replace("identity.txt", str(identity))
+    opened = command.replace("$TMPDIR/qr.png", "qr.png").replace("identity.txt", str(identity))
     subprocess.run(["sh", "-c", opened], cwd=folder, check=True)
     assert (folder / "qr.png").read_bytes().startswith(b"\x89PNG")
 
@@ -158,6 +161,34 @@ def test_a_staged_device_asks_for_proof(rollout: Rollout, people: People) -> Non
     assert "Café &amp; Søn" in Path(row["letter"]).read_text()
 
 
+def test_the_line_to_send_back_has_the_whole_name() -> None:
+    """A name may have a comma. The line of the letter is read as a proof of this user."""
+    for user in ("a,b", "=a", "@a,b", "carol"):
+        intent = Intent(account=ACCOUNT, partition="aws", user=user, name="device", method=VIRTUAL)
+        values = letter_values(
+            Entry(run="run", intent=intent), file="file", staged=True, email="", company="", contact="", deadline=""
+        )
+        letter = parse_template(TEMPLATE, names=NAMES, source="built in").fill(values)
+        line = letter.sections[-1].steps[-1].commands[0]
+        [proof] = read_proofs(line)
+        assert (proof.user, proof.codes, proof.fault) == (user, ("123456", "234567"), "")
+
+
+def test_other_users_of_the_computer_cannot_read_the_picture(rollout: Rollout, people: People) -> None:
+    """All commands for Linux are typed in a shell with the usual umask. The one for macOS uses a private folder."""
+    (user,) = people(1)
+    identity = prepare(rollout, [user])[user]
+    assert hand_over(rollout).code == 0
+    folder = Path(table(rollout)[0]["file"]).parent
+    lines = [line.strip() for line in (folder / "letter.txt").read_text().splitlines()]
+    first = lines.index("sudo apt install age") + 1
+    typed = "\n".join(["umask 022", *lines[first : lines.index("xdg-open /dev/shm/qr.png")]])
+    typed = typed.replace("/dev/shm/qr.png", "qr.png").replace("identity.txt", str(identity))
+    subprocess.run(["sh", "-ec", typed], cwd=folder, check=True)
+    assert stat.S_IMODE((folder / "qr.png").stat().st_mode) == 0o600
+    assert not [line for line in lines if " /tmp/" in line]
+
+
 def test_a_run_is_handed_over_by_its_id(rollout: Rollout, people: People) -> None:
     """Without a plan there is no email address. `--only` restricts the users."""
     users = people(2)
@@ -167,6 +198,8 @@ def test_a_run_is_handed_over_by_its_id(rollout: Rollout, people: People) -> Non
     assert done.code == 0, done.err
     [row] = csv.DictReader(done.out.splitlines())
     assert (row["user"], row["email"]) == (users[1], "")
+    some = hand_over(rollout, "--only", f"{users[0]},nobody", what=run, out="some")
+    assert (some.code, f"no user of {run} is named nobody\n" in some.err) == (0, True)
     unknown = hand_over(rollout, what="20200101T000000Z-00000000", out="other")
     assert (unknown.code, "has no device of run" in unknown.err) == (2, True)
 

@@ -196,7 +196,12 @@ def _section(section: LetterSection, pages: _Pages) -> None:
         pages.mark(_line(Line(f"{number}."), at=MARGIN, down=pages.down - TEXT * LEADING, font=PLAIN, size=TEXT))
         pages.text(step.text, left=INDENT)
         for command in step.commands:
-            pages.text(command, font=FIXED, size=SMALL, left=INDENT, end=" \\")
+            pages.text(command, font=FIXED, size=SMALL, left=INDENT, end=_continuation(command))
+
+
+def _continuation(command: str) -> str:
+    """Return what ends a line of a command that continues on the next line: a backtick in PowerShell."""
+    return " `" if "$env:" in command else " \\"
 
 
 def _secret(secret: PrintedSecret, pages: _Pages) -> None:

@@ -147,6 +147,8 @@ def handover(
     ):
         found, left_out = _find(what, ports, _finder_of_copies(vault if backup_dir else None))
     found, left_out = _keep(found, only), _keep(left_out, only)
+    if unknown := _not_among([*found, *left_out], only):
+        settings.progress.alert(f"no user of {what} is named {', '.join(unknown)}")
     letters = _Letters(
         folder=folder.absolute(),
         template=parsed,
@@ -170,6 +172,13 @@ def _keep(users: list[T], only: str | None) -> list[T]:
     """Return the users whose names are in `--only A,B`, or all users if the option was not given."""
     named = {name.lower() for name in shared_options.split_names(only)}
     return [each for each in users if each.user.lower() in named] if named else users
+
+
+def _not_among(users: Sequence[Handover | LeftOut], only: str | None) -> list[str]:
+    """Return the names in `--only A,B` that none of the users has, in lower case."""
+    named = dict.fromkeys(name.lower() for name in shared_options.split_names(only))
+    known = {each.user.lower() for each in users}
+    return [name for name in named if name not in known]
 
 
 def _find(
