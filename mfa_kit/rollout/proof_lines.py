@@ -69,6 +69,8 @@ def _plain_line(number: int, cells: Sequence[str]) -> ProofLine:
 
 def _line(number: int, user: str, codes: tuple[str, ...], time: str) -> ProofLine:
     user = one_line(user)
+    if not user:
+        return ProofLine(number=number, user="", fault="the line has no user")
     if len(codes) not in {1, 2}:
         fault = "the line has more than two codes" if codes else "the line has no code"
         return ProofLine(number=number, user=user, fault=fault)

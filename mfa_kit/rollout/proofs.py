@@ -80,7 +80,7 @@ def prove(lines: Sequence[ProofLine], seed: Seed, *, now: float, accept_unknown:
 def judge(line: ProofLine, seed: Seed, *, now: float, accept_unknown: bool) -> AppProof:
     """Return the proof in one line. Raise Lockout, whose message says what is wrong, if there is none."""
     if line.fault:
-        raise Lockout(line.fault, AGAIN)
+        raise Lockout(line.fault, f"correct the line, or {AGAIN}")
     typed = [_digits(code) for code in line.codes]
     if line.read:
         _check_time(line.read, now)

@@ -64,7 +64,7 @@ def read_all(path: Path) -> dict[str, FoundKeys]:
     lines: dict[str, list[str]] = {}
     text = rollout_files.read_text(path, hint="give a file with a name and a public key on each line: --from FILE")
     for number, line in enumerate(text.splitlines(), 1):
-        name, _, key = line.strip().partition(" ")
+        name, key = [*line.split(maxsplit=1), "", ""][:2]
         if not name or name.startswith("#"):
             continue
         if not key.strip():
@@ -91,9 +91,15 @@ def _sorted(source: str, lines: Sequence[str]) -> FoundKeys:
 
 
 def recipients_before(settings: Settings) -> Mapping[str, Mapping[str, str]]:
-    """Return the recipients of the users' own copies: by user name, a mapping from the account to the last one."""
+    """Return the recipients of the users' own copies: by user name, a mapping from the account to the last one.
+
+    The names are in lower case, because IAM ignores case, and a roster may be written in another one.
+    """
+    found: dict[str, dict[str, str]] = {}
     with open_ledger(settings) as ledger:
-        return ledger.recipients_by_user()
+        for user, by_account in ledger.recipients_by_user().items():
+            found.setdefault(user.lower(), {}).update(by_account)
+    return found
 
 
 def now() -> float:

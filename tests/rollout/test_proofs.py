@@ -206,6 +206,7 @@ def test_lines_are_read_with_and_without_a_header() -> None:
     ("text", "fault"),
     [
         ("alice", "the line has no code"),
+        (",123456,234567", "the line has no user"),
         ("alice,1,2,3", "the line has more than two codes"),
         ("alice,123456,234567,yesterday", "is not a time"),
         ("alice,123456,234567,2026-11-26", "is a date without a time"),
@@ -313,7 +314,7 @@ def test_only_users_whose_app_works_get_their_device(rollout: Rollout, people: P
     assert "line 6: in the last 7 days and the next hour" in rows[other]["reason"]
     assert "line 7: clock unknown" in rows[unclear]["reason"]
     assert "line 8: no device is staged for this user" in rows["nobody"]["reason"]
-    assert "line 9" in rows["line 9"]["reason"]
+    assert rows["line 9"]["reason"] == "line 9: the line has no user"
     assert "123456" not in done.out + done.err
     again = activate(rollout, identity_file, "--proofs", file, "--accept-unknown-clock", "--output", "json")
     rows = {row["user"]: row for row in json.loads(again.out)["rows"]}

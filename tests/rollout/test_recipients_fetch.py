@@ -2,11 +2,13 @@
 
 import csv
 import json
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -161,8 +163,12 @@ def test_a_key_that_differs_from_the_last_one_is_pointed_out(
     assert rollout.apply().code == 0
     forge.answers[f"/{user}.keys"] = (200, new)
     roster = tmp_path / "roster.csv"
-    roster.write_text(f"user\n{user}\n")
+    forge.answers[f"/{user.upper()}.keys"] = (200, new)
     options = ("--github", "user", "--base-url", forge.url)
+    roster.write_text(f"user\n{user.upper()}\n")  # IAM ignores case
+    done, [row] = fetch(rollout.desk, roster, *options)
+    assert f"{user.upper()}: the key differs from the one used last" in done.err
+    roster.write_text(f"user\n{user}\n")
     done, [row] = fetch(rollout.desk, roster, *options)
     assert (done.code, row["recipient"]) == (0, new)
     assert f"{user}: the key differs from the one used last: {fingerprint(tmp_path, 'new')} instead of" in done.err
@@ -213,6 +219,11 @@ def test_keys_are_read_from_a_file(mfa_kit: MfaKit, recipient: str, tmp_path: Pa
     assert (found["fetched"], found["unchanged"], found["no_key"]) == (2, 0, 2)
     assert "has no key of 'dave'" in done.err
     assert "carol: skipped an age key to which nothing can be encrypted" in done.err
+    assert "not in the roster" not in done.err
+    keys.write_text(f"alice\t{key}\nbob,{recipient} x\n")
+    done, rows = fetch(mfa_kit, roster, "--from", keys)
+    assert rows[0]["recipient"] == key
+    assert f"{keys} has keys of 1 name not in the roster: 'bob,{recipient}'" in done.err
     keys.write_text("alice\n")
     assert "line 1 of" in fetch(mfa_kit, roster, "--from", keys)[0].err
 
@@ -247,6 +258,30 @@ def test_a_site_that_does_not_answer_is_named(mfa_kit: MfaKit, tmp_path: Path) -
     assert "alice: http://127.0.0.1:9/alice.keys cannot be read: ConnectionRefusedError" in done.err
     assert "bob: '../bob' is not the name of an account" in done.err
     assert [row["state"] for row in csv.DictReader(done.out.splitlines())] == ["no key", "no key"]
+
+
+def test_a_certificate_that_is_not_trusted_is_explained(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """A forge of a company may have a certificate of the company's own CA. With that CA, its keys are read."""
+    pem = tmp_path / "site.pem"
+    name = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", pem, "-out", tmp_path / "ca.pem"]
+    subprocess.run([*make, *name], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "ca.pem", pem)
+    (tmp_path / "alice.keys").write_text(make_key(tmp_path, "alice"))
+    (tmp_path / "roster.csv").write_text("user\nalice\n")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        site = f"https://localhost:{server.server_port}"
+        words = ("recipients", "fetch", tmp_path / "roster.csv", "-o", tmp_path / "new.csv", "--github", "user")
+        refused = mfa_kit.process(*words, "--base-url", site)
+        trusted = mfa_kit.process(*words, "--base-url", site, env={"SSL_CERT_FILE": str(tmp_path / "ca.pem")})
+        server.shutdown()
+    assert (refused.code, trusted.code) == (1, 0), trusted.err
+    assert "is not trusted (self-signed certificate)" in refused.err
+    assert "SSL_CERT_FILE" in refused.err
 
 
 def test_a_broken_roster_is_named_by_line(mfa_kit: MfaKit, tmp_path: Path) -> None:

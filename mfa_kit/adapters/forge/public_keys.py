@@ -5,6 +5,7 @@ because the keys must come from the site that the administrator named.
 """
 
 import re
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -70,6 +71,11 @@ def fetch_keys(address: str) -> list[str]:
         raise FetchError(f"{address} answers {_status(error.code)}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise FetchError(
+                f"the certificate of {address} is not trusted ({reason.verify_message}); if your company signed it, "
+                "set SSL_CERT_FILE to a file with the CA's certificate"
+            ) from None
         raise FetchError(f"{address} cannot be read: {type(reason).__name__}") from None
     text = octets.decode("utf-8", "replace")
     if text.lstrip().startswith("<"):

@@ -11,6 +11,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.text import count_of
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.rollout.recipient_choice import (
     FETCHED,
@@ -29,6 +30,8 @@ from mfa_kit.wiring.settings import Settings
 
 GITHUB = "https://github.com"
 USER = "user"
+# The number of names in a message. Longer lists do not fit.
+SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,8 @@ def fetch(
     names = list(dict.fromkeys(filter(None, (_name(row, named) for row in rows))))
     with settings.progress.showing(f"reading the keys of {len(names)} accounts"):
         found = wiring.read_all(file) if file else wiring.fetch_all(base_url, names)
+    if file:
+        _report_unused(names, found, file, settings)
     before = wiring.recipients_before(settings)
     results = [_choose(row, _name(row, named), found, before, source=str(file or base_url)) for row in rows]
     if not settings.dry_run:
@@ -70,6 +75,13 @@ def fetch(
     _report(results, settings)
     _show(results, new, output, dry=settings.dry_run)
     return int(any(each.chosen.state is FetchState.NONE for each in results))
+
+
+def _report_unused(names: Sequence[str], found: Mapping[str, FoundKeys], source: Path, settings: Settings) -> None:
+    """Print the names in a file of keys that no row of the roster has, because they may be misspelled."""
+    if unused := [ascii(name) for name in found if name not in names]:
+        shown = ", ".join(unused[:SHOWN]) + (", …" if len(unused) > SHOWN else "")
+        settings.progress.note(f"{source} has keys of {count_of(len(unused), 'name')} not in the roster: {shown}")
 
 
 def _read_rows(roster: Path, new: Path, named: str) -> list[ReadRow]:
@@ -103,11 +115,14 @@ def _choose(
 
 
 def _used(row: ReadRow, before: Mapping[str, Mapping[str, str]]) -> set[str]:
-    """Return the recipients of a user's last backups: in the row's account, or in all accounts if it names none."""
+    """Return the recipients of a user's last backups: in the row's account, or in all accounts if it names none.
+
+    `before` has the users in lower case.
+    """
     user = row.cells.get(USER, "")
     arn = ARN.fullmatch(user)
     account = arn["account"] if arn else row.cells.get(ACCOUNT, "")
-    by_account = before.get(arn["user"] if arn else user, {})
+    by_account = before.get((arn["user"] if arn else user).lower(), {})
     return {by_account[account]} if account in by_account else set(by_account.values())
 
 
