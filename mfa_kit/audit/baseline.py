@@ -19,27 +19,18 @@ def apply_baseline(answers: Sequence[RuleAnswer], accepted: Sequence[Acceptance]
 def _apply(answer: RuleAnswer, entries: Sequence[Acceptance], at: float) -> RuleAnswer:
     if not entries:
         return answer
-    findings, unsure, accepted = [], [], []
+    findings: list[Finding] = []
+    unsure: list[Unsure] = []
+    accepted: list[AcceptedFinding] = []
     found: tuple[Finding | Unsure, ...] = (*answer.findings, *answer.unsure)
     for each in found:
-        evidence = each.evidence if isinstance(each, Finding) else each.why
-        entry = _entry(entries, answer.rule.id, each.subject)
-        if entry is not None and at < entry.until:
-            accepted.append(
-                AcceptedFinding(
-                    subject=each.subject,
-                    evidence=evidence,
-                    owner=entry.owner,
-                    reason=entry.reason,
-                    until=entry.day,
-                )
-            )
-            continue
-        said = f"{evidence}; {entry.owner} accepted this until {entry.day}" if entry else evidence
-        if isinstance(each, Finding):
-            findings.append(replace(each, evidence=said))
-        else:
-            unsure.append(Unsure(each.subject, said))
+        match _judge(each, _entry(entries, answer.rule.id, each.subject), at):
+            case AcceptedFinding() as one:
+                accepted.append(one)
+            case Finding() as one:
+                findings.append(one)
+            case Unsure() as one:
+                unsure.append(one)
     without_findings = RuleResult.UNKNOWN if unsure else RuleResult.ACCEPTED if accepted else answer.result
     return replace(
         answer,
@@ -48,6 +39,19 @@ def _apply(answer: RuleAnswer, entries: Sequence[Acceptance], at: float) -> Rule
         unsure=tuple(unsure),
         accepted=tuple(accepted),
     )
+
+
+def _judge(each: Finding | Unsure, entry: Acceptance | None, at: float) -> Finding | Unsure | AcceptedFinding:
+    """Return what an entry makes of a finding: an AcceptedFinding, or the finding with a note if the entry expired."""
+    if entry is None:
+        return each
+    evidence = each.evidence if isinstance(each, Finding) else each.why
+    if at < entry.until:
+        return AcceptedFinding(
+            subject=each.subject, evidence=evidence, owner=entry.owner, reason=entry.reason, until=entry.day
+        )
+    said = f"{evidence}; {entry.owner} accepted this until {entry.day}"
+    return replace(each, evidence=said) if isinstance(each, Finding) else Unsure(each.subject, said)
 
 
 def _entry(entries: Sequence[Acceptance], rule: str, subject: str) -> Acceptance | None:

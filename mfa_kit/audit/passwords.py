@@ -84,14 +84,22 @@ def _short_by_nist(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weak
     """
     if policy.length >= ALONE:
         return
-    people = [one for one in scene.users if one.password]
-    alone = [one.name for one in people if one.mfa is False]
-    unread = scene.snapshot.hole(Part.DETAILS, Part.REPORT) or any(one.mfa is None for one in people)
+    alone, unread, people = _single_factor_users(scene)
     if policy.length < BESIDE_MFA or alone or not (people or unread):
         where = f" of a password that is the only factor, as for {few(alone)}" if alone else ""
         yield from (f"{text}{where}" for text in _short(policy, ALONE, "NIST"))
     elif unread:
         yield Unsure(SUBJECT, f"{policy.length} characters are enough only if every console user has MFA: unknown")
+
+
+def _single_factor_users(scene: Scene) -> tuple[list[str], bool, bool]:
+    """Return three values about users with a console password.
+
+    They are the names of those without MFA, whether there may be more of these, and whether any user has a password.
+    """
+    people = [one for one in scene.users if one.password]
+    unread = scene.snapshot.hole(Part.DETAILS, Part.REPORT) is not None or any(one.mfa is None for one in people)
+    return [one.name for one in people if one.mfa is False], unread, bool(people)
 
 
 def _set_policy(scene: Scene, policy: AccountPasswordPolicy | None) -> str:
@@ -150,10 +158,10 @@ def _single_factor(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weak
     """Yield a weakness if a password that is the only factor need not be changed within 90 days."""
     if 0 < policy.max_age <= MONTHS:
         return
-    people = [one for one in scene.users if one.password]
-    if alone := [one.name for one in people if one.mfa is False]:
+    alone, unread, _ = _single_factor_users(scene)
+    if alone:
         yield f"the password is the only factor of {few(alone)}, and does not expire within {MONTHS} days"
-    elif scene.snapshot.hole(Part.DETAILS, Part.REPORT) or any(one.mfa is None for one in people):
+    elif unread:
         yield Unsure(SUBJECT, "whether every console user has MFA is unknown")
 
 

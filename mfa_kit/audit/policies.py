@@ -54,6 +54,14 @@ def policies_full(scene: Scene) -> Iterator[Observation]:
 
     AWS's own policies, such as AdministratorAccess, are left out, because `admins.exist` needs an administrator.
     """
+    yield from _full_managed(scene)
+    for holder in _holders(scene):
+        yield from _full_inline(holder)
+    yield from _unread(scene)
+
+
+def _full_managed(scene: Scene) -> Iterator[Finding]:
+    """Yield a Finding for each managed policy of the account that allows everything."""
     account = f"::{scene.snapshot.account}:"
     for arn in scene.snapshot.policies:
         policy = managed_policy(arn, scene.snapshot.policies)
@@ -69,22 +77,23 @@ def policies_full(scene: Scene) -> Iterator[Observation]:
                     command("aws", "iam", "delete-policy", "--policy-arn", arn),
                 ),
             )
-    for holder in _holders(scene):
-        for name, text in holder.inline.items():
-            if not _flawed(text) and _allows_everything(text):
-                yield Finding(
-                    subject=holder.name,
-                    evidence=f"inline policy {name} of {_kind(holder)} {holder.name} allows every action on every "
-                    "resource",
-                    remedy=(
-                        "# attach a policy with what is needed, for administrators AWS's AdministratorAccess; then:",
-                        command(
-                            *("aws", "iam", f"delete-{_kind(holder)}-policy", f"--{_kind(holder)}-name", holder.name),
-                            *("--policy-name", name),
-                        ),
+
+
+def _full_inline(holder: Entity) -> Iterator[Finding]:
+    """Yield a Finding for each inline policy of a user, group or role that allows everything."""
+    for name, text in holder.inline.items():
+        if not _flawed(text) and _allows_everything(text):
+            yield Finding(
+                subject=holder.name,
+                evidence=f"inline policy {name} of {_kind(holder)} {holder.name} allows every action on every resource",
+                remedy=(
+                    "# attach a policy with what is needed, for administrators AWS's AdministratorAccess; then:",
+                    command(
+                        *("aws", "iam", f"delete-{_kind(holder)}-policy", f"--{_kind(holder)}-name", holder.name),
+                        *("--policy-name", name),
                     ),
-                )
-    yield from _unread(scene)
+                ),
+            )
 
 
 def _flawed(text: str) -> bool:

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.audit.earlier_audits import Before
 from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
-from mfa_kit.audit.history import Before
 from mfa_kit.cli.audit_charts import TONES, audit_figure, audit_mark, sign_in_chart
 from mfa_kit.cli.html.chart import Bar, bar_chart, ring
 from mfa_kit.cli.html.shell import Tone, html_page, html_table, html_text, html_time, html_words
@@ -138,9 +138,14 @@ def _details(one: RuleAnswer) -> Iterator[str]:
             yield f"<li><b>{html_words(finding.subject)}</b>: {html_words(finding.evidence)}<pre>{remedy}</pre></li>"
         for unsure in one.unsure:
             yield f"<li><b>{html_words(unsure.subject)}</b>: {html_words(unsure.why)}</li>"
-        for each in one.accepted:
-            until = f"accepted by {html_words(each.owner)} until {html_text(each.until)}: {html_words(each.reason)}"
-            yield f"<li><b>{html_words(each.subject)}</b>: {html_words(each.evidence)}"
-            yield f'<br><span class="soft">{until}</span></li>'
+        yield from _accepted(one)
         yield "</ul>"
     yield "</details>"
+
+
+def _accepted(one: RuleAnswer) -> Iterator[str]:
+    """Yield an item of a list for each finding that a baseline accepts."""
+    for each in one.accepted:
+        until = f"accepted by {html_words(each.owner)} until {html_text(each.until)}: {html_words(each.reason)}"
+        yield f"<li><b>{html_words(each.subject)}</b>: {html_words(each.evidence)}"
+        yield f'<br><span class="soft">{until}</span></li>'

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.audit.earlier_audits import Before
 from mfa_kit.audit.finding import RuleAnswer, RuleResult
-from mfa_kit.audit.history import Before
-from mfa_kit.audit.records import finding_records
-from mfa_kit.cli.audit_forms import ASFF, OCSF, asff_document, finding_row
+from mfa_kit.audit.records import FindingRecord, finding_records
+from mfa_kit.cli.audit_forms import asff_document, finding_row
 from mfa_kit.cli.audit_page import audit_page
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rule_rows import audit_head, rule_row
@@ -33,14 +33,18 @@ def print_audit(
             output.text(audit_page(snapshot, answers, before))
         case "json":
             output.one("audit", {**audit_head(snapshot), "rules": [rule_row(answer) for answer in answers]})
-        case form:
-            records = finding_records(snapshot, answers, before.since)
-            if form == ASFF:
-                output.text(asff_document(records, region=region or REGION))
-            elif form == OCSF:
-                output.text(ocsf_document(records))
-            else:
-                output.many("audit-finding", [finding_row(record) for record in records], empty="")
+        case _:
+            _print_records(finding_records(snapshot, answers, before.since), output, region=region or REGION)
+
+
+def _print_records(records: Sequence[FindingRecord], output: Output, *, region: str) -> None:
+    match output.form:
+        case "asff":
+            output.text(asff_document(records, region=region))
+        case "ocsf":
+            output.text(ocsf_document(records))
+        case _:
+            output.many("audit-finding", [finding_row(record) for record in records], empty="")
 
 
 def _print_paragraph(answer: RuleAnswer, output: Output) -> None:

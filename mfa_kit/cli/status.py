@@ -27,7 +27,7 @@ from mfa_kit.enrollment import device_status as use_case
 from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.status import StatusSources, open_status
+from mfa_kit.wiring.status_sources import StatusSources, open_status
 
 # The number of threads that look up users. IAM does not publish its rate limits, but is known to accept this many.
 AT_ONCE = 8

@@ -8,8 +8,8 @@ from mfa_kit.account.past_audits import Acceptance
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.adapters.files.baselines import read_baseline
 from mfa_kit.adapters.ledger.audit_records import AuditRecords
+from mfa_kit.audit.earlier_audits import AuditHistory, Before, figures, record_audit
 from mfa_kit.audit.finding import RuleAnswer
-from mfa_kit.audit.history import AuditHistory, Before, figures, record_audit
 from mfa_kit.audit.records import finding_records
 from mfa_kit.audit.registry import CONTROL_RULES, RULES
 from mfa_kit.core.errors import IntegrityFault

@@ -17,7 +17,7 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.places import Place
 from mfa_kit.disk.folders import open_folder
 from mfa_kit.disk.whole_files import create_file
-from mfa_kit.evidence.contents import SCHEMA, VERSION, ReadCall, evidence_files, summary_letter
+from mfa_kit.evidence.evidence_files import SCHEMA, VERSION, ReadCall, evidence_files, summary_letter
 from mfa_kit.evidence.pseudonyms import left_over, names_of, replaced, replacer
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.wiring.audit import SnapshotSource, open_snapshot

@@ -63,17 +63,7 @@ def audit_accounts(
 ) -> int:
     """Audit many accounts, and print a row for each. Return the exit code."""
     no_snapshot_of_many(file)
-    alone = {"--framework": framework, "--max-session": max_session, "--baseline": baseline}
-    if given := [name for name, value in alone.items() if value is not None]:
-        raise UsageFault(
-            f"{given[0]} can be used only with one account",
-            "leave it out, or run the command without --accounts and --org",
-        )
-    if output.form in {ASFF, OCSF}:
-        raise UsageFault(
-            f"--output {output.form} can be used only with one account",
-            "leave it out, or run the command without --accounts and --org",
-        )
+    _for_one_account({"--framework": framework, "--max-session": max_session, "--baseline": baseline}, form=output.form)
     questions = Questions(
         rules=choose_rules(rules),
         limits=Limits(profile=Profile(advice), drilled=drilled_within / DAY),
@@ -98,6 +88,17 @@ def audit_accounts(
         if roots:
             shared.report_unread(done, settings.progress, home=home)
     return shared.exit_code(done, findings=any(visit.found and visit.found.failed for visit in done))
+
+
+def _for_one_account(options: Mapping[str, object], *, form: str) -> None:
+    """Raise UsageFault if an option is given, or a form is chosen, that works with a single account only."""
+    given = [name for name, value in options.items() if value is not None]
+    given += [f"--output {form}"] if form in {ASFF, OCSF} else []
+    if given:
+        raise UsageFault(
+            f"{given[0]} can be used only with one account",
+            "leave it out, or run the command without --accounts and --org",
+        )
 
 
 def _audit_rest(

@@ -9,7 +9,7 @@ from moto.iam.models import AccessKey, AccessKeyLastUsed, Group, Role
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.account import ADMIN, LabAccount
 from mfa_kit.lab.aws.backend import LabUser, new_id
-from mfa_kit.lab.aws.certificates import VALID, ServerCertificate
+from mfa_kit.lab.aws.certificates import VALID, LabCertificate
 from mfa_kit.lab.aws.codes import Binding, DeviceCodes
 from mfa_kit.lab.aws.description import (
     DescribedAccount,
@@ -69,7 +69,7 @@ def _add_policies(account: LabAccount, described: DescribedAccount) -> None:
         backend.create_policy("", policy.path, policy.document, policy.name, [])
     for one in described.certificates:
         dates = (one.uploaded or account.today(), one.expires or account.today() + VALID)
-        held = ServerCertificate(account.id, account.region, name=one.name, path=one.path, dates=dates)
+        held = LabCertificate(account.id, account.region, name=one.name, path=one.path, dates=dates)
         backend.certificates[new_id("ASCA")] = held
     for entity in described.groups:
         group = backend.create_group(entity.name, entity.path)

@@ -11,7 +11,7 @@ from mfa_kit.lab.aws import auth, wire
 VALID = timedelta(days=365)
 
 
-class ServerCertificate(Certificate):
+class LabCertificate(Certificate):
     """A certificate from a description, with its dates."""
 
     def __init__(self, account: str, region: str, *, name: str, path: str, dates: tuple[datetime, datetime]) -> None:
@@ -27,7 +27,7 @@ class ServerCertificates(auth.AuthorizedResponse):
         now = datetime.fromtimestamp(int(self.account.now()), UTC)
         rows: list[dict[str, object]] = []
         for number, one in self.account.backend.certificates.items():
-            dates = (one.uploaded, one.expires) if isinstance(one, ServerCertificate) else (now, now + VALID)
+            dates = (one.uploaded, one.expires) if isinstance(one, LabCertificate) else (now, now + VALID)
             rows.append(
                 {
                     "Path": one.path,

@@ -16,7 +16,7 @@ from mfa_kit.disk.whole_files import replace_file
 from mfa_kit.lab.aws import description
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.backend import LabUser
-from mfa_kit.lab.aws.certificates import ServerCertificate
+from mfa_kit.lab.aws.certificates import LabCertificate
 from mfa_kit.lab.aws.codes import DeviceCodes
 from mfa_kit.lab.aws.mfa_devices import FidoDevice
 from mfa_kit.lab.aws.rights import default_version
@@ -61,7 +61,7 @@ def describe_account(account: LabAccount) -> Row:
                 "expires": date_text(one.expires),
             }
             for one in backend.certificates.values()
-            if isinstance(one, ServerCertificate)
+            if isinstance(one, LabCertificate)
         ],
         "groups": [without_empty(_entity(group)) for group in backend.groups.values()],
         "roles": [_role(role) for role in backend.roles.values()],
