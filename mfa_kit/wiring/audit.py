@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.account.device_backups import device_backups
 from mfa_kit.account.reading import MapEach, policy_holes, read_account
+from mfa_kit.adapters.aws.read_log import observe_reads
 from mfa_kit.adapters.files import snapshots
 from mfa_kit.adapters.files.backup_names import backup_at
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
@@ -82,7 +83,6 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
     stop = Stop()
     with aws.connect(settings, stop=stop) as (iam, ledger, caller):
         from mfa_kit.adapters.aws.member_root import read_central_root_access
-        from mfa_kit.adapters.aws.read_log import observe_reads
 
         central_root = partial(read_central_root_access, iam.ask)
         if source.observe is not None:

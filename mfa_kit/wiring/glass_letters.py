@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from mfa_kit.adapters.files.identities import NewIdentity
 from mfa_kit.break_glass.custodians import Custodian, Group
 from mfa_kit.break_glass.manifest import Manifest
 from mfa_kit.core.errors import UsageFault
@@ -105,8 +106,6 @@ def group_of(threshold: int, custodians: Sequence[str], letters: LetterOptions |
 
 
 def _new_custodian(name: str) -> NewCustodian:
-    from mfa_kit.adapters.files.identities import NewIdentity
-
     harden()
     identity = NewIdentity()
     return NewCustodian(name=name, key=identity.recipient, identity=identity.text)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
@@ -33,9 +34,7 @@ class LetterFile:
 
     def draw(self, sheet: Sheet) -> Secret[bytes]:
         """Return the PDF of a letter. Raise UsageFault if letters cannot be drawn on this computer."""
-        from mfa_kit.adapters.printing.pdf import draw_pdf
-
-        return draw_pdf(sheet, self.paper)
+        return _open_printing().sheet(sheet, self.paper)
 
     def store(self, pdf: Secret[bytes]) -> None:
         """Write the file with mode 0600. Never overwrite a file. Raise UsageFault or IntegrityFault if that fails."""
@@ -49,21 +48,31 @@ class LetterFile:
 
 def letter_printer(paper: Paper) -> Callable[[Letter], bytes]:
     """Return a function that returns the PDF of a letter without a secret. Raise the errors of `need_letters`."""
-    need_letters()
-    from mfa_kit.adapters.printing.pdf import draw_letter
-
-    return lambda letter: draw_letter(letter, paper)
+    printing = _open_printing()
+    return lambda letter: printing.letter(letter, paper)
 
 
 def need_letters() -> None:
     """Raise UsageFault if the extra `letters` or its fonts are not installed."""
+    _open_printing()
+
+
+class _Printing(NamedTuple):
+    """The functions that draw a sheet and a letter without a secret, each as a PDF."""
+
+    sheet: Callable[[Sheet, Paper], Secret[bytes]]
+    letter: Callable[[Letter, Paper], bytes]
+
+
+def _open_printing() -> _Printing:
     try:
-        from mfa_kit.adapters.printing.pdf import load_fonts
+        from mfa_kit.adapters.printing.pdf import draw_letter, draw_pdf, load_fonts
     except ImportError:
         raise UsageFault(
             "letters need the 'letters' extra, which is not installed", "pip install 'mfa-kit[letters]'"
         ) from None
     load_fonts()
+    return _Printing(draw_pdf, draw_letter)
 
 
 def confirm_secret(what: str, person: Interaction) -> None:

@@ -2,14 +2,11 @@
 
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.files.plugins import Plugins, Unattended, check_program
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret
 from mfa_kit.wiring import config
-
-if TYPE_CHECKING:
-    from mfa_kit.adapters.files.plugins import Plugins
 
 INSTEAD = "a terminal"
 # The person who answers what a plugin asks. None if the command has no settings.
@@ -49,16 +46,12 @@ def open_plugins(person: Interaction | None = None) -> "Plugins":
     `person` answers what they ask, else the person at the terminal of the command, if it has one. Call this in the main
     thread, because other threads do not have the value of `person_at_terminal`.
     """
-    from mfa_kit.adapters.files.plugins import Plugins, Unattended
-
     person = person or person_at_terminal.get()
     return Plugins(lambda: config.load().age_plugins, TerminalPrompts(person) if person else Unattended())
 
 
 def check_configured_plugins() -> int:
     """Return the number of plugins that the configuration file allows. Raise UsageFault if one of them must not run."""
-    from mfa_kit.adapters.files.plugins import check_program
-
     programs = config.load().age_plugins
     for program in programs:
         check_program(Path(program))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.aws.people import People
 from mfa_kit.adapters.files import rollout_files
 from mfa_kit.adapters.ledger.computers import Computers
 from mfa_kit.adapters.ledger.failures import Failures
@@ -28,7 +29,6 @@ from mfa_kit.wiring.settings import Settings
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.account import AccountReader
     from mfa_kit.adapters.aws.iam import Iam
-    from mfa_kit.adapters.aws.people import People
     from mfa_kit.adapters.ledger.ledger import Ledger
 
 # One worker is added per this many workers, so that encryption does not slow down the calls.
@@ -160,7 +160,6 @@ def assemble_ports(
     `sleep` waits for a number of seconds.
     """
     from mfa_kit.adapters.aws.account import AccountReader
-    from mfa_kit.adapters.aws.people import People
 
     desk = assemble_desk(
         settings,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.files import recipients
 from mfa_kit.adapters.files.backup_names import find_backups
 from mfa_kit.core.backup_copies import OWN
 from mfa_kit.core.errors import UsageFault
@@ -104,8 +105,6 @@ def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, given: 
 
     `given` is the option or file that `texts` come from, for the error.
     """
-    from mfa_kit.adapters.files import recipients
-
     return recipients.parse_recipients(texts, files, given=given, plugins=open_plugins())
 
 
