@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import click
 
 from mfa_kit.cli.backup_options import identity
-from mfa_kit.cli.browser.opened import OpenPage
 from mfa_kit.cli.browser.options import AtTerminal, asked_at, page_options
 from mfa_kit.cli.browser.page_state import Ending
 from mfa_kit.cli.method_verb import EPILOG, RESUME, ROOT, MethodVerb, device_options
@@ -37,6 +36,9 @@ from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.sealing import Sealing
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.browser.opened import OpenPage
 
 
 @click.command(cls=MethodVerb, epilog=EPILOG)
@@ -94,7 +96,9 @@ def enroll(
         return _enroll(wanted, method_options, vault, place=place, output=output)
 
 
-def _enroll(wish: Wish, method_options: Options, vault: Vault, *, place: OpenPage | AtTerminal, output: Output) -> int:
+def _enroll(
+    wish: Wish, method_options: Options, vault: Vault, *, place: "OpenPage | AtTerminal", output: Output
+) -> int:
     """Make the device of `wish`, whose user may be an ARN or @me. Print the result, and return the exit code."""
     settings, recipe = place.settings, METHODS[wish.method.name]
     oath_keys = OathKeys(settings, password_stdin=method_options.password_stdin)

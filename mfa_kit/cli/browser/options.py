@@ -3,13 +3,19 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mfa_kit.cli.browser.opened import OpenPage, open_page
 from mfa_kit.cli.browser.page_state import Ending
+from mfa_kit.cli.output import load_place
 from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.browser.opened import OpenPage
+
+# The function that opens the page. Its module is imported only with --page, because help texts do not need it.
+OPEN = "mfa_kit.cli.browser.opened:open_page"
 
 PAGE = click.option("--page", is_flag=True, help="Ask on a page in a browser on this computer, not in the terminal.")
 NO_BROWSER = click.option("--no-browser", is_flag=True, help="Only print the address of the page; open no browser.")
@@ -36,10 +42,10 @@ class AtTerminal:
 @contextmanager
 def asked_at(
     settings: Settings, *, page: bool, browser: bool, user: str = "", calls: str = ""
-) -> Iterator[OpenPage | AtTerminal]:
+) -> "Iterator[OpenPage | AtTerminal]":
     """Yield where the questions are asked, until the context ends: at the terminal or, with `page`, on a page."""
     if not page:
         yield AtTerminal(settings)
         return
-    with open_page(settings, user=user, calls=calls, browser=browser) as opened:
+    with load_place(OPEN)(settings, user=user, calls=calls, browser=browser) as opened:
         yield opened

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from mfa_kit.cli.browser.opened import OpenPage
 from mfa_kit.cli.browser.page_state import PageState, QueueRow
 from mfa_kit.rollout.key_slot import SlotWatch
 from mfa_kit.rollout.outcomes import RowOutcome
 from mfa_kit.rollout.plan import PlanStep
 from mfa_kit.rollout.station import StationQueue
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.browser.opened import OpenPage
 
 TO_ANSWER = (("Start", ""), ("Skip", "s"), ("Back", "b"), ("Quit", "q"))
 AT_END = (("Finish", ""), ("Back", "b"))
@@ -33,7 +36,7 @@ class StationPage:
     told: Sequence[str]
     done: set[str] = field(default_factory=set)
 
-    def attach(self, page: OpenPage) -> None:
+    def attach(self, page: "OpenPage") -> None:
         """Show the queue before each question of the page, and the keys while it waits."""
         self.done |= {step.user for step in self.queue.steps if self.queue.is_done(step)}
         page.person.before_question, page.person.after_look = self.update, self.show_keys

@@ -4,12 +4,12 @@ import copy
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import LOCAL_BACKUPS
-from mfa_kit.cli.browser.opened import OpenPage
 from mfa_kit.cli.browser.options import AtTerminal, asked_at, page_options
 from mfa_kit.cli.browser.page_state import Ending
 from mfa_kit.cli.browser.station_page import StationPage
@@ -41,6 +41,9 @@ from mfa_kit.wiring.rosters_and_plans import read_plan
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden
 from mfa_kit.wiring.vault import open_vault_for_new
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.browser.opened import OpenPage
 
 # Users are looked up in parallel before the session begins.
 WORKERS = 8
@@ -163,7 +166,7 @@ def station(
             return exit_code(tally) or int(session.lacking)
 
 
-def _show_on_page(session: StationSession, place: OpenPage | AtTerminal) -> None:
+def _show_on_page(session: StationSession, place: "OpenPage | AtTerminal") -> None:
     """Show the queue of a session on the page, if there is one."""
     if isinstance(place, AtTerminal):
         return
