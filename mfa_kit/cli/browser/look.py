@@ -12,7 +12,7 @@ STYLE = """
   .qr svg { display: block; width: 100%; height: auto }
   .secret { font-family: ui-monospace, monospace; white-space: pre-wrap }
   form, .buttons { display: flex; flex-wrap: wrap; gap: .8rem; align-items: end; margin: 1rem 0 }
-  .buttons { align-items: stretch }
+  .buttons { align-items: stretch } .buttons span { display: contents }
   label { display: block; font-weight: 600 } .field { flex: 1 1 11rem; max-width: 17rem }
   input { font: inherit; font-size: 24px; width: 100%; box-sizing: border-box; padding: .4rem .6rem; color: var(--ink);
     background: var(--back); border: 2px solid var(--soft); border-radius: 6px; letter-spacing: .08em }

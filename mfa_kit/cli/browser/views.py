@@ -33,7 +33,8 @@ def document(role: Role, *, nonce: str) -> str:
     )
     if role is Role.ADMIN:
         parts += (
-            '<div id="controls" class="buttons" role="group" aria-label="Session"></div>'
+            '<div class="buttons" role="group" aria-label="Session"><span id="controls"></span>'
+            '<span id="stopping"></span></div>'
             '<div id="keys" role="status"></div><div id="windows" role="status"></div>'
             '<section aria-labelledby="q"><h2 id="q">Queue</h2>'
             '<div id="queue"></div></section><section aria-labelledby="m"><h2 id="m">Messages</h2>'
@@ -189,11 +190,13 @@ def _windows(state: PageState) -> Secret[str]:
 def _controls(state: PageState) -> Secret[str]:
     if state.ending:
         return Secret("")
-    stop = "" if state.question else " disabled"
-    return Secret(
-        '<button id="open" data-do="open">Open the colleague\'s view</button>'
-        f'<button id="stop" data-do="stop"{stop}>Stop</button>'
-    )
+    return Secret('<button id="open" data-do="open">Open the colleague\'s view</button>')
+
+
+def _stop(state: PageState) -> Secret[str]:
+    """Return the Stop button. It is a part of its own, because a button that is replaced during a click loses it."""
+    disabled = "" if state.question else " disabled"
+    return Secret("" if state.ending else f'<button id="stop" data-do="stop"{disabled}>Stop</button>')
 
 
 def _queue(state: PageState) -> Secret[str]:
@@ -233,6 +236,7 @@ ADMIN_PARTS: Mapping[str, Maker] = {
     "said": _said,
     "form": _form,
     "controls": _controls,
+    "stopping": _stop,
     "keys": _keys,
     "windows": _windows,
     "queue": _queue,
