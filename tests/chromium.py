@@ -130,12 +130,9 @@ class Browser:
         self.tab("Input.insertText", text=text)
 
     def click(self, selector: str) -> None:
-        """Click an element with the mouse."""
+        """Click an element, as its user does. It may move meanwhile, so this does not use its place on the screen."""
         self.see(f"document.querySelector({selector!r})")
-        box = "(({x, y, width, height}) => [x + width / 2, y + height / 2])(e.getBoundingClientRect())"
-        x, y = self.ask(f"(e => {{ e.scrollIntoView(); return {box}; }})(document.querySelector({selector!r}))")
-        for kind in ("mousePressed", "mouseReleased"):
-            self.tab("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        self.tab("Runtime.evaluate", expression=f"document.querySelector({selector!r}).click()", userGesture=True)
 
     def size(self, *, width: int, dark: bool = False, height: int = 800) -> None:
         """Give the window a width, and choose light or dark mode."""

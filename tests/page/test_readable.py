@@ -107,6 +107,7 @@ def opened(page: Page, browser: Browser, role: Role) -> Browser:
 @pytest.mark.parametrize("role", Role)
 def test_a_view_can_be_read(page: Page, browser: Browser, role: Role) -> None:
     """In each state, all is inside the window, no word is split, and the contrast meets WCAG 2, AA."""
+    put(page, "scan")
     opened(page, browser, role)
     for name in STATES:
         put(page, name)
