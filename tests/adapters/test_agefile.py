@@ -537,9 +537,10 @@ def test_a_damaged_ssh_key_with_a_passphrase_is_an_error(tmp_path: Path) -> None
             read_identities([tmp_path / "damaged"], lambda _: Secret("x"), unlock_ssh=unlock_ssh_key)
 
 
-def test_an_ssh_key_that_takes_minutes_is_refused() -> None:
-    """The number of rounds is in the key, before it is tried."""
-    options = b"\0\0\0\x10" + bytes(16) + (1 << 30).to_bytes(4)
+@pytest.mark.parametrize("salt", [16, 300])
+def test_an_ssh_key_that_takes_minutes_is_refused(salt: int) -> None:
+    """The number of rounds is in the key after the salt, before it is tried. A long salt does not hide it."""
+    options = salt.to_bytes(4) + bytes(salt) + (1 << 30).to_bytes(4)
     parts = (b"aes256-ctr", b"bcrypt", options)
     content = b"openssh-key-v1\0" + b"".join(len(part).to_bytes(4) + part for part in parts)
     text = (

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.otp import Secret
 
-OPENSSH = re.compile(rb"-----BEGIN OPENSSH PRIVATE KEY-----(.*?)-----END", re.DOTALL)
+OPENSSH = re.compile(rb"-----BEGIN OPENSSH PRIVATE KEY-----(.*?)-----END OPENSSH PRIVATE KEY-----", re.DOTALL)
 MAGIC = b"openssh-key-v1\0"
 # OpenSSH's PROTOCOL.key. ssh-keygen uses 16 or 24 rounds of bcrypt; each 16 rounds take a tenth of a second.
 MOST_ROUNDS = 1024
@@ -44,7 +44,7 @@ def unlock_ssh_key(text: Secret[bytes], passphrase: Secret[str]) -> Secret[bytes
 def _rounds(encoded: Secret[bytes]) -> int:
     """Return the rounds of bcrypt in an OpenSSH key, or 0 if it is damaged."""
     try:
-        start = base64.b64decode(b"".join(encoded.reveal().split()))[:256]
+        start = base64.b64decode(b"".join(encoded.reveal().split()))
     except binascii.Error:
         return 0
     at, parts = len(MAGIC), list[bytes]()
