@@ -9,8 +9,11 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import count_of
 from mfa_kit.letters.sheet import GROUP, GROUPS, PrintedSecret, Sheet
 
+MEMORY = "/dev/shm"  # noqa: S108 - the letter says that it is in memory
+# A file that was not typed may have no newline at its end, and `read` then fails although it has read a line.
 CHECK_COMMAND = (
-    f'fold -w {GROUP * GROUPS} {{}} | while read -r line; do printf %s "$line" | sha256sum | cut -c -4; done'
+    f'fold -w {GROUP * GROUPS} {{}} | while read -r line || [ -n "$line" ]; '
+    'do printf %s "$line" | sha256sum | cut -c -4; done'
 )
 
 
@@ -39,11 +42,11 @@ class GlassFacts:
 
 def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -> Sheet:
     """Return the letter with the identity of a new custodian. `made` is the date."""
-    file = f"/dev/shm/{custodian.name}.txt"  # noqa: S108 - the letter says that it is in memory
+    file = f"{MEMORY}/{custodian.name}.txt"
     others = [name for name in glass.custodians if name != custodian.name][: max(0, glass.threshold - 1)]
     order = [name for name in glass.custodians if name in {custodian.name, *others}]
     dashed = "-".join(order)
-    first, *rest = [f"age -d -i {quote(name)}.txt" for name in order]
+    first, *rest = [f"age -d -i {quote(f'{MEMORY}/{name}.txt')}" for name in order]
     pipe = " | ".join([f"{first} {quote(f'set-NN-{dashed}.age')}", *rest])
     return Sheet(
         letter=Letter(
@@ -71,15 +74,17 @@ def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -
                     title="Enter the key into a computer",
                     paragraphs=(
                         (
-                            "Do this only in a meeting of the custodians or in a drill. Use a computer that you trust, "
-                            "and a file in memory, as here, so that no disk keeps the key."
+                            "Do this only in a meeting of the custodians or in a drill. Use a computer that you trust "
+                            "and that has no swap space or an encrypted one, and a file in memory, as here, so that no "
+                            "disk keeps the key."
                         ),
                     ),
                     steps=(
                         LetterStep(
                             text="Scan the QR code with a reader that keeps no history, or type the characters of the "
-                            "frame in one line, without spaces. Capital letters matter.",
-                            commands=("umask 077", f"cat > {quote(file)}"),
+                            "frame in one line, without spaces. Capital letters matter. Then press Enter and Ctrl-D, "
+                            "and clear the window, because it shows the key.",
+                            commands=("umask 077", f"cat > {quote(file)}", "clear"),
                         ),
                         LetterStep(
                             text="Check it. This command prints your public key, as it is above:",
@@ -112,8 +117,12 @@ def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -
                     ),
                     steps=(
                         LetterStep(
-                            text="The custodians of a set remove their layers, one after the other.",
-                            commands=(f"{pipe} > /dev/shm/identity.txt",),
+                            text="The custodians of a set remove their layers, one after the other. After each -i is "
+                            "the file with the key of one of them, and NN is the number in the file's name.",
+                            commands=(
+                                "umask 077",
+                                f"{pipe} > /dev/shm/identity.txt",
+                            ),
                         ),
                         LetterStep(
                             text="The result opens the backup, which is a picture with a QR code.",

@@ -79,22 +79,28 @@ def test_the_commands_of_a_letter_work_with_age_alone(tmp_path: Path) -> None:
         done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True, env=environment)
         return done.stdout.split()
 
-    assert printed(commands[2]) == [custodian.key]
-    assert printed(commands[3]) == [check for _, check in grouped_lines(custodian.identity).reveal()]
+    assert printed(commands[3]) == [custodian.key]
+    assert printed(commands[4]) == [check for _, check in grouped_lines(custodian.identity).reveal()]
+    typed.write_text(custodian.identity.reveal())  # a reader of QR codes ends no line
+    assert printed(commands[4]) == [check for _, check in grouped_lines(custodian.identity).reveal()]
+    assert "Ctrl-D" in enter[0].text
     wrong = typed.read_text().replace(typed.read_text()[20], "b", 1)
     typed.write_text(wrong)
     checks = [check for _, check in grouped_lines(custodian.identity).reveal()]
-    assert [a != b for a, b in zip(printed(commands[3]), checks, strict=True)].count(True) == 1
+    assert [a != b for a, b in zip(printed(commands[4]), checks, strict=True)].count(True) == 1
 
 
 def test_the_layers_in_a_letter_are_those_of_a_set() -> None:
     """The example names the custodian and as many others as are needed, in the order in which they decrypt."""
     [_, _, without, _] = custodian_letter(new_custodian("erin"), GLASS, made="").letter.sections
-    pipe = "age -d -i alice.txt set-NN-alice-bob-erin.age | age -d -i bob.txt | age -d -i erin.txt"
-    assert without.steps[0].commands == (f"{pipe} > /dev/shm/identity.txt",)
+    pipe = (
+        "age -d -i /dev/shm/alice.txt set-NN-alice-bob-erin.age"
+        " | age -d -i /dev/shm/bob.txt | age -d -i /dev/shm/erin.txt"
+    )
+    assert without.steps[0].commands == ("umask 077", f"{pipe} > /dev/shm/identity.txt")
     alone = replace(GLASS, threshold=1)
     letter = custodian_letter(new_custodian("erin"), alone, made="").letter
-    assert letter.sections[2].steps[0].commands[0].startswith("age -d -i erin.txt set-NN-erin.age >")
+    assert letter.sections[2].steps[0].commands[1].startswith("age -d -i /dev/shm/erin.txt set-NN-erin.age >")
     assert "This key alone is enough" in letter.paragraphs[1]
 
 
