@@ -5,12 +5,12 @@ codes of some users are compared with their phones.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mfa_kit.backups.contents import Opened, device_and_account
 from mfa_kit.backups.drill import Drill, judge_typed
 from mfa_kit.backups.exposure import KnownRecipients
-from mfa_kit.core.errors import IntegrityFault, OthersSeal
+from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.places import Place
 
@@ -26,6 +26,17 @@ class Tested:
 def concerned(known: Iterable[KnownRecipients], recipient: str) -> list[KnownRecipients]:
     """Return the backups that are, or may be, encrypted to a recipient. They may be if no recipient is on record."""
     return [each for each in known if each.recipients is None or recipient in each.recipients]
+
+
+def check_users(users: Iterable[str], known: Iterable[KnownRecipients]) -> None:
+    """Raise UsageFault for a user without a backup among these. No code would be compared, and the drill would pass."""
+    there = {each.backup.user.lower() for each in known}
+    for user in users:
+        if user.lower() not in there:
+            raise UsageFault(
+                f"no backup of {user} is encrypted to this identity, so there is nothing to compare with a phone",
+                "name a user who has one, as mfa-kit backup list shows: --phone USER",
+            )
 
 
 def drill_backups(
@@ -53,13 +64,15 @@ def drill_backups(
 class PhoneCheck:
     """Compares the codes of backups with the phones of some users, whose names are in lower case.
 
-    `record` is called with the result of each comparison.
+    `record` is called with the result of each comparison. `asked` maps each user
+    whose phone was asked for to whether a code was compared.
     """
 
     users: Collection[str]
     person: Interaction
     now: Callable[[], float]
     record: Callable[[Place, Drill], None]
+    asked: dict[str, bool] = field(default_factory=dict)
 
     def __call__(self, opened: Opened) -> str | None:
         """Return why the codes of a backup are wrong or were not compared. Return None if they match, or for others."""
@@ -69,6 +82,7 @@ class PhoneCheck:
             return None
         self.person.say(f"type the code that the phone of {user} now shows for {device} ({opened.label})")
         result = judge_typed(opened.created.seed, now=self.now, interaction=self.person)
+        self.asked[user.lower()] = self.asked.get(user.lower(), False) or result is not Drill.SKIPPED
         if result is Drill.SKIPPED:
             return f"{opened.file} was not compared with the phone of {user}"
         self.record(opened.file, result)

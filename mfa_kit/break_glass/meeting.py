@@ -9,6 +9,7 @@ from mfa_kit.break_glass.custodians import Custodian, CustodianSet
 from mfa_kit.break_glass.manifest import Manifest
 from mfa_kit.core.errors import Declined, IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.text import count_of
 
 # What a custodian presents: private keys.
 K = TypeVar("K")
@@ -100,10 +101,20 @@ def hold(
         person.say(f"present: {here}; needed: {meeting.missing} more; to stop, press Enter")
         typed = person.ask_code("identity file of the next custodian", instead=INSTEAD)
         if not typed:
-            raise Declined(f"{meeting.missing} more custodians were needed", "repeat this when they are present")
+            raise Declined(
+                f"{count_of(meeting.missing, 'more custodian')} had to come", "repeat this when they are present"
+            )
         try:
-            meeting.admit(read(Path(typed).expanduser()))
+            meeting.admit(read(_file_of(typed)))
         except UsageFault as fault:
             person.say(f"{fault}: {fault.hint}")
         if opened := meeting.identity():
             return opened
+
+
+def _file_of(typed: str) -> Path:
+    """Return the path that a custodian typed. `~NAME` stays if there is no such user."""
+    try:
+        return Path(typed).expanduser()
+    except RuntimeError:  # reading the file then fails with a sentence, and the meeting goes on
+        return Path(typed)

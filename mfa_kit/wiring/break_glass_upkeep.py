@@ -51,6 +51,25 @@ def _known(backups: Iterable[Backup], ledger: "Ledger") -> list[KnownRecipients]
     return known_recipients(backups, [seal for seal in backup_records(ledger).seals() if not seal.own])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrillResult:
+    """The result of a drill: a result for each backup, whose phones were compared, and what was wrong."""
+
+    tested: Sequence[Tested]
+    compared: tuple[str, ...]
+    faults: Sequence[str]
+
+    @property
+    def good(self) -> int:
+        """How many backups were opened and had nothing wrong."""
+        return sum(each.fault is None for each in self.tested)
+
+    @property
+    def passed(self) -> bool:
+        """Whether there was a backup, and nothing was wrong."""
+        return bool(self.tested) and not self.faults
+
+
 def drill(
     settings: Settings,
     glass: Glass,
@@ -59,8 +78,8 @@ def drill(
     *,
     users: Sequence[str],
     counted: Callable[[Sequence[KnownRecipients]], Iterable[KnownRecipients]],
-) -> list[Tested]:
-    """Decrypt these backups with an open identity, and record the drill. Return the result for each backup.
+) -> DrillResult:
+    """Decrypt these backups with an open identity, and record the drill.
 
     The codes of the backups of `users` are compared with their phones. `counted` yields the same backups and shows the
     progress.
@@ -77,10 +96,15 @@ def drill(
         with ledger.lightly():
             files = (recipients[path] for path in ahead.over(each.backup.path for each in counted(known)))
             tested = list(drill_backups(files, open_backup=opener.open, code_fault=check))
-    passed = bool(tested) and not any(each.fault for each in tested)
-    good = sum(each.fault is None for each in tested)
-    record(settings, glass.manifest, GlassAction.DRILLED if passed else GlassAction.FAILED, opened.names, backups=good)
-    return tested
+    unasked = [f"no backup of {user} was compared with a phone" for user in users if user.lower() not in check.asked]
+    result = DrillResult(
+        tested=tested,
+        compared=tuple(user for user in users if check.asked.get(user.lower())),
+        faults=[*(each.fault for each in tested if each.fault), *unasked],
+    )
+    action = GlassAction.DRILLED if result.passed else GlassAction.FAILED
+    record(settings, glass.manifest, action, opened.names, backups=result.good)
+    return result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,13 +87,14 @@ def facts_of(manifest: Manifest) -> GlassFacts:
 def group_of(threshold: int, custodians: Sequence[str], letters: LetterOptions | None = None) -> NewGroup:
     """Return the group of a command line. Each custodian is given as `NAME=PUBLIC KEY`, or as `NAME` with `letters`.
 
-    Raise UsageFault for a custodian without a key, if there is no letter for the key, for an invalid key, for letters
-    that no one needs, and for a group that cannot be.
+    Raise UsageFault for a custodian without a key, if there is no letter for the key, for an invalid key, for a private
+    key, for letters that no one needs, and for a group that cannot be.
     """
     new: list[NewCustodian] = []
     found: list[Custodian] = []
     for text in custodians:
         name, sign, key = text.partition("=")
+        _refuse_private_key(name)
         if not key and letters is not None and not sign:
             new.append(_new_custodian(name))
             key = new[-1].key
@@ -103,6 +104,15 @@ def group_of(threshold: int, custodians: Sequence[str], letters: LetterOptions |
             "every custodian has a public key, so there is no letter to write", "omit --letters, or the key of one"
         )
     return NewGroup(group=Group(threshold, tuple(found)), new=tuple(new), letters=letters)
+
+
+def _refuse_private_key(name: str) -> None:
+    """Raise UsageFault, without quoting it, if a private key was given where a name belongs."""
+    if any(word in name.upper() for word in ("AGE-SECRET-KEY-", "AGE-PLUGIN-", "PRIVATE KEY")):
+        raise UsageFault(
+            "a custodian was given as a private key, which may now be in the history of your shell",
+            "make another key, and give the name and the public key: --custodian NAME=age1…",
+        )
 
 
 def _new_custodian(name: str) -> NewCustodian:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit.break_glass.drilling import check_users
 from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.break_glass.glass_options import GLASS_DIR, PRESENT
@@ -64,6 +65,7 @@ def drill(
             f"no backup is encrypted to {glass.manifest.recipient}",
             "encrypt one to it, or name the folder of the backups: --backup-dir DIR",
         )
+    check_users(users, known)
     row = {"recipient": glass.manifest.recipient}
     if settings.dry_run:
         output.one("break-glass-drill", {"outcome": "planned", **row, "backups": len(known)})
@@ -72,7 +74,7 @@ def drill(
     if letter:
         letter.check()
     opened = wiring.meet(glass, keys, settings.interaction)
-    tested = upkeep.drill(
+    result = upkeep.drill(
         settings,
         glass,
         opened,
@@ -80,27 +82,25 @@ def drill(
         users=users,
         counted=partial(messages.with_bar, doing="drill", plain=settings.still or bool(users)),
     )
-    faults = [each.fault for each in tested if each.fault]
-    passed = bool(tested) and not faults
     if letter:
         facts = DrillFacts(
             held=iso_time(time.time()),
             present=opened.names,
-            backups=len(tested),
-            opened=len(tested) - len(faults),
-            compared=users,
-            faults=faults,
+            backups=len(result.tested),
+            opened=result.good,
+            compared=result.compared,
+            faults=result.faults,
         )
         letter.write(drill_protocol(facts, facts_of(glass.manifest)))
     output.one(
         "break-glass-drill",
         {
-            "outcome": "passed" if passed else "failed",
+            "outcome": "passed" if result.passed else "failed",
             **row,
             "custodians": opened.names,
-            "backups": len(tested),
-            "opened": len(tested) - len(faults),
-            "faults": faults or None,
+            "backups": len(result.tested),
+            "opened": result.good,
+            "faults": result.faults or None,
         },
     )
-    return 0 if passed else IntegrityFault.exit_code
+    return 0 if result.passed else IntegrityFault.exit_code
