@@ -264,10 +264,11 @@ def test_a_certificate_that_is_not_trusted_is_explained(mfa_kit: MfaKit, tmp_pat
     """A forge of a company may have a certificate of the company's own CA. With that CA, its keys are read."""
     pem = tmp_path / "site.pem"
     name = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
-    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", pem, "-out", tmp_path / "ca.pem"]
+    ca = tmp_path / "ca.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(pem), "-out", str(ca)]
     subprocess.run([*make, *name], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "ca.pem", pem)
+    context.load_cert_chain(ca, pem)
     (tmp_path / "alice.keys").write_text(make_key(tmp_path, "alice"))
     (tmp_path / "roster.csv").write_text("user\nalice\n")
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
