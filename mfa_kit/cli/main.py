@@ -72,7 +72,11 @@ COMMANDS: Rows = {
                 "mfa_kit.cli.rollout.work:work",
                 across="mfa_kit.cli.rollout.index_apply:apply_in_accounts",
             ),
-            "handover": Row("Write each user's encrypted file and letter.", "mfa_kit.cli.rollout.handover:handover"),
+            "handover": Row(
+                "Write each user's encrypted file and letter.",
+                "mfa_kit.cli.rollout.handover:handover",
+                across="mfa_kit.cli.rollout.index_handover:hand_over_index",
+            ),
             "activate": Row("Enable staged devices.", "mfa_kit.cli.rollout.activate:activate"),
             "station": Row("Enroll users in person, one after another.", "mfa_kit.cli.rollout.station:station"),
             "bench": Row("", "mfa_kit.cli.rollout.station:bench"),
@@ -81,7 +85,11 @@ COMMANDS: Rows = {
                 "mfa_kit.cli.rollout.status:status",
                 across="mfa_kit.cli.rollout.index_status:show_index",
             ),
-            "remind": Row("List the users that the rollout waits for.", "mfa_kit.cli.rollout.remind:remind"),
+            "remind": Row(
+                "List the users that the rollout waits for.",
+                "mfa_kit.cli.rollout.remind:remind",
+                across="mfa_kit.cli.rollout.remind:remind_index",
+            ),
             "undo": Row(
                 "Remove the devices that a run created.",
                 "mfa_kit.cli.rollout.undo:undo",

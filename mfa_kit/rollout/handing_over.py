@@ -47,10 +47,11 @@ class Handover:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """A user who gets no file, and why."""
+    """A user who gets no file, and why. `account` is "" unless the hand-over is for several accounts."""
 
     user: str
     reason: str
+    account: str = ""
 
 
 def devices_of_plan(plan: Plan, ours: Mapping[str, Entry]) -> tuple[list[Entry], list[LeftOut]]:

@@ -55,7 +55,8 @@ def read_plan(path: Path, methods: Methods, *, expected: Sequence[str]) -> tuple
     if is_index(text):
         raise UsageFault(
             f"{path} is an index of the plans of several accounts, not a plan",
-            "add --accounts FILE or --org, or give the plan of one account",
+            f"give the plan of one account from {path.name}-plans; apply, handover, remind, status and undo also take "
+            "the index with --accounts FILE or --org",
         )
     return plan_of(text, methods, name=str(path)), digest
 

@@ -670,6 +670,69 @@ def test_status_shows_the_users_of_all_accounts(accounts: Accounts) -> None:
 
 
 @pytest.mark.slow
+def test_an_index_is_handed_over_and_reminded_of_in_all_accounts(accounts: Accounts) -> None:
+    """A folder per account, and one table. An account that cannot be read costs only itself."""
+    first, second, third = accounts.ids[:3]
+    rows_of = [
+        f"{number},{user},{accounts.recipient}" for number in (first, second, third) for user in ("alice", "bob")
+    ]
+    accounts.plan(*rows_of, f"{second},carol,")
+    staged = accounts.apply("--stage")
+    assert (staged.code, "handover" in staged.err) == (0, True)
+    assert f"mfa-kit rollout handover {accounts.index} -o DIR, with the options for accounts" in staged.err
+    accounts.lab.organization.records[third].state = AccountState.SUSPENDED
+    out = accounts.folder / "out"
+    listed = accounts.desk.run("rollout", "remind", accounts.index, "--org", "--output", "json")
+    reminded = json.loads(listed.out)["rows"]
+    names = [(first, "alice"), (first, "bob"), (second, "alice"), (second, "bob")]
+    assert [(row["account"], row["user"]) for row in reminded] == [*names, (second, "carol")]
+    assert {row["waiting_for"] for row in reminded} == {"proof"}
+    dry = accounts.desk.run("rollout", "handover", accounts.index, "--org", "-o", out, "--output", "json", "--dry-run")
+    assert (json.loads(dry.out)["users"], out.exists()) == (4, False)
+    since = len(accounts.lab.calls)
+    done = accounts.desk.run("rollout", "handover", accounts.index, "--org", "-o", out, "--output", "json")
+    found = json.loads(done.out)
+    assert [(row["account"], row["user"]) for row in found["rows"]] == names
+    assert [(row["account"], row["user"]) for row in found["left_out"]] == [(second, "carol")]
+    assert f"no file for 1 user (carol in {second})" in done.err
+    assert not accounts.calls(since, *WRITES)
+    with (out / "handover.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [(row["account"], row["user"]) for row in table] == names
+    for row in table:
+        sealed = Path(row["file"])
+        assert sealed.parent == out / row["account"] / row["user"]
+        seed = key_uri.seed_of(symbol.read(Png(pyrage.decrypt(sealed.read_bytes(), [accounts.identity]))))
+        assert seed == Seed(accounts.lab.seed(row["device"]))
+        assert row["account"] in (sealed.parent / "letter.txt").read_text()
+    one = accounts.desk.run(
+        "rollout", "handover", accounts.index, "--org", "--include", second, "-o", out.with_name("2")
+    )
+    assert (one.code, [path.name for path in out.with_name("2").iterdir() if path.is_dir()]) == (0, [second])
+
+
+@pytest.mark.slow
+def test_an_account_that_cannot_be_read_is_not_handed_over(accounts: Accounts) -> None:
+    """The others are, and the exit code is 1. A run is of one account, and an index needs the options for accounts."""
+    first, second = accounts.ids[:2]
+    accounts.plan(f"{first},alice,{accounts.recipient}", f"{second},alice,{accounts.recipient}")
+    assert accounts.apply().code == 0
+    accounts.lab.faults.add("ListVirtualMFADevices", "denied", at="every", account=second)
+    out = accounts.folder / "out"
+    done = accounts.desk.run("rollout", "handover", accounts.index, "--org", "-o", out)
+    assert (done.code, [path.name for path in out.iterdir() if path.is_dir()]) == (1, [first])
+    assert f"unknown: account member-002 ({second}): " in done.err
+    run = accounts.desk.run("rollout", "handover", "20200101T000000Z-00000000", "--org", "-o", out.with_name("run"))
+    assert (run.code, "a run is of one account" in run.err) == (2, True)
+    for verb in (("handover", accounts.index, "-o", out.with_name("no")), ("remind", accounts.index)):
+        refused = accounts.desk.run("rollout", *verb)
+        assert (refused.code, f"give the plan of one account from {accounts.index.name}-plans" in refused.err) == (
+            2,
+            True,
+        )
+
+
+@pytest.mark.slow
 def test_undo_removes_the_devices_of_all_runs_of_an_index(accounts: Accounts) -> None:
     """It works in all accounts or in chosen ones.
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 import click
 
 from mfa_kit.cli import options
+from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.html.letter_page import letter_page
 from mfa_kit.cli.letter_options import PAPER
@@ -28,8 +29,8 @@ from mfa_kit.letters.sheet import Paper
 from mfa_kit.rollout.handing_over import Handover, HandoverState, LeftOut, devices_of_plan, find_handovers
 from mfa_kit.rollout.handover_letter import letter_values
 from mfa_kit.rollout.letter_template import LetterTemplate
-from mfa_kit.rollout.plan import check_account
-from mfa_kit.rollout.roster_text import csv_table
+from mfa_kit.rollout.plan import Plan, check_account
+from mfa_kit.rollout.roster_text import ACCOUNT, csv_table
 from mfa_kit.rollout.row_status import entries_by_serial
 from mfa_kit.rollout.undo import entries_of_run
 from mfa_kit.wiring import handover_files as wiring
@@ -53,10 +54,11 @@ SHOWN = 5
 
 
 @dataclass(slots=True, kw_only=True)
-class _Letters:
+class Letters:
     """Makes the folders of the users, one after another. `rows` and `failed` are filled meanwhile.
 
-    `printer` returns the PDF of a letter. If it is None, there is none.
+    `printer` returns the PDF of a letter. If it is None, there is none. With `by_account`, the folders are in a folder
+    for each account, and the table has the account.
     """
 
     folder: Path
@@ -66,25 +68,50 @@ class _Letters:
     contact: str
     deadline: str
     printer: Callable[[Letter], bytes] | None
+    by_account: bool = False
     rows: list[dict[str, str]] = field(default_factory=list)
     failed: list[LeftOut] = field(default_factory=list)
 
     def folders(self, handovers: Sequence[Handover]) -> Iterator[tuple[str, Mapping[str, bytes]]]:
         """Yield the folder of each user, and then the table of all users."""
         by_copy = {each.copy: each for each in handovers}
+        if self.by_account:
+            yield from ((account, {}) for account in sorted({each.entry.intent.account for each in handovers}))
         for one in (by_copy[copy] for copy in self.files.over(by_copy)):
             try:
                 sealed = self.files.read(one.copy)
             except IntegrityFault as error:
-                self.failed.append(LeftOut(user=one.user, reason=f"{error}; {error.hint}"))
+                account = one.entry.intent.account if self.by_account else ""
+                self.failed.append(LeftOut(user=one.user, reason=f"{error}; {error.hint}", account=account))
                 continue
             letter = self.letter(one)
             texts = {name: form(letter).encode() for name, form in FORMS.items()}
             if self.printer:
                 texts[PDF] = self.printer(letter)
-            self.rows.append(self._row(one))
-            yield one.folder, {one.file: sealed, **texts}
-        yield "", {TABLE: csv_table(COLUMNS, self.rows).encode()}
+            self.rows.append(self.row(one))
+            yield self._folder(one), {one.file: sealed, **texts}
+        yield "", {TABLE: csv_table(self.columns, self.rows).encode()}
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns of the table."""
+        return (ACCOUNT, *COLUMNS) if self.by_account else COLUMNS
+
+    def row(self, one: Handover) -> dict[str, str]:
+        """Return the row of a user in the table."""
+        below = self.folder / self._folder(one)
+        return {
+            **({ACCOUNT: one.entry.intent.account} if self.by_account else {}),
+            "user": one.user,
+            "email": one.email,
+            "file": str(below / one.file),
+            "letter": str(below / next(iter(FORMS))),
+            "device": one.entry.intent.serial,
+            "state": one.state.value,
+        }
+
+    def _folder(self, one: Handover) -> str:
+        return f"{one.entry.intent.account}/{one.folder}" if self.by_account else one.folder
 
     def letter(self, one: Handover) -> Letter:
         """Return the letter to a user."""
@@ -99,17 +126,6 @@ class _Letters:
         )
         return self.template.fill(values)
 
-    def _row(self, one: Handover) -> dict[str, str]:
-        below = self.folder / one.folder
-        return {
-            "user": one.user,
-            "email": one.email,
-            "file": str(below / one.file),
-            "letter": str(below / next(iter(FORMS))),
-            "device": one.entry.intent.serial,
-            "state": one.state.value,
-        }
-
 
 @click.command(cls=options.Verb)
 @click.argument("what", metavar="PLAN|RUN")
@@ -120,6 +136,7 @@ class _Letters:
 @click.option("--pdf", is_flag=True, help="Also write each letter as a PDF file.")
 @PAPER
 @BACKUP_DIR
+@account_options(workers=False, results=False)
 def handover(
     *,
     what: str,
@@ -135,37 +152,72 @@ def handover(
 ) -> int:
     """Write a folder for each user with a device of PLAN or RUN: their encrypted file, and a letter.
 
-    handover.csv in the folder lists them for a mail merge. mfa-kit sends nothing.
+    PLAN may be an index of plans. handover.csv in the folder lists the users for a mail merge. mfa-kit sends nothing.
     """
-    wiring.check_handover(folder)
-    parsed = wiring.read_template(settings, template)
-    printer = letter_printer(Paper(paper)) if pdf else None
+    letters = prepare_letters(folder, deadline=deadline, template=template, pdf=pdf, paper=paper, settings=settings)
     vault = open_vault(settings, backup_dir)
     with (
         rollout.open_rollout(settings, METHODS, vault=vault, workers=1, progress=settings.progress) as ports,
         settings.progress.showing("reading devices"),
     ):
-        found, left_out = _find(what, ports, _finder_of_copies(vault if backup_dir else None))
-    found, left_out = _keep(found, only), _keep(left_out, only)
-    if unknown := _not_among([*found, *left_out], only):
-        settings.progress.alert(f"no user of {what} is named {', '.join(unknown)}")
-    letters = _Letters(
+        found, left_out = _find(what, ports, finder_of_copies(vault if backup_dir else None))
+    return write_letters(letters, found, left_out, only=only, what=what, settings=settings, output=output)
+
+
+def prepare_letters(
+    folder: Path,
+    *,
+    deadline: str | None,
+    template: Path | None,
+    pdf: bool,
+    paper: str,
+    settings: Settings,
+    by_account: bool = False,
+) -> Letters:
+    """Return what makes the letters. Raise UsageFault for an existing folder, or a template with errors."""
+    wiring.check_handover(folder)
+    return Letters(
         folder=folder.absolute(),
-        template=parsed,
+        template=wiring.read_template(settings, template),
         files=wiring.sealed_files(settings),
         company=settings.config.company or "",
         contact=settings.config.contact or "",
         deadline=deadline or "",
-        printer=printer,
+        printer=letter_printer(Paper(paper)) if pdf else None,
+        by_account=by_account,
     )
+
+
+def write_letters(
+    letters: Letters,
+    found: list[Handover],
+    left_out: list[LeftOut],
+    *,
+    only: str | None,
+    what: str,
+    settings: Settings,
+    output: Output,
+) -> int:
+    """Write the folders of the users in `found`, and print the result. Return the exit code.
+
+    `left_out` are users without a file. `what` is the plan or the run that the user named.
+    """
+    found, left_out = _keep(found, only), _keep(left_out, only)
+    if unknown := _not_among([*found, *left_out], only):
+        settings.progress.alert(f"no user of {what} is named {', '.join(unknown)}")
     if settings.dry_run:
-        letters.rows = [{"user": each.user, "state": each.state.value} for each in found]
+        letters.rows = [_outline(letters.row(each)) for each in found]
     elif found:
         with settings.progress.showing(lambda: f"{len(letters.rows)} of {len(found)} letters"):
-            wiring.write_handover(folder, letters.folders(found))
+            wiring.write_handover(letters.folder, letters.folders(found))
     _report(left_out, letters.failed, settings)
     _show(letters, [*left_out, *letters.failed], output, dry=settings.dry_run)
     return int(bool(letters.failed) or not letters.rows)
+
+
+def _outline(row: dict[str, str]) -> dict[str, str]:
+    """Return the cells of a row that a dry run shows."""
+    return {name: cell for name, cell in row.items() if name in {ACCOUNT, "user", "state"}}
 
 
 def _keep(users: list[T], only: str | None) -> list[T]:
@@ -185,22 +237,26 @@ def _find(
     what: str, ports: RolloutPorts, copy_of: Callable[[Entry], Place | None]
 ) -> tuple[list[Handover], list[LeftOut]]:
     """Return the users of a plan or a run who get a file, and those who get none."""
-    account, desk = ports.caller.account, ports.desk
-    left_out: list[LeftOut] = []
-    emails: dict[str, str] = {}
-    if RUN.fullmatch(what):
-        entries = entries_of_run(what, account=account, desk=desk)
-    else:
+    if not RUN.fullmatch(what):
         plan, _ = read_plan(Path(what), METHODS, expected=())
         check_account(plan, ports.caller)
-        entries, left_out = devices_of_plan(plan, entries_by_serial(account, desk=desk))
-        emails = {step.user: step.row.email or "" for step in plan.steps}
+        return find_in_plan(plan, ports, copy_of)
+    entries = entries_of_run(what, account=ports.caller.account, desk=ports.desk)
+    return find_handovers(entries, holders=ports.execution(workers=1).list_holders(), emails={}, copy_of=copy_of)
+
+
+def find_in_plan(
+    plan: Plan, ports: RolloutPorts, copy_of: Callable[[Entry], Place | None]
+) -> tuple[list[Handover], list[LeftOut]]:
+    """Return the users of a plan who get a file, and those who get none."""
+    entries, left_out = devices_of_plan(plan, entries_by_serial(plan.account, desk=ports.desk))
+    emails = {step.user: step.row.email or "" for step in plan.steps}
     holders = ports.execution(workers=1).list_holders()
     found, others = find_handovers(entries, holders=holders, emails=emails, copy_of=copy_of)
     return found, [*others, *left_out]
 
 
-def _finder_of_copies(vault: Vault | None) -> Callable[[Entry], Place | None]:
+def finder_of_copies(vault: Vault | None) -> Callable[[Entry], Place | None]:
     """Return a function that returns where a user's own file is, or None if there is none.
 
     It is in the vault if one is given, else where the ledger says.
@@ -218,18 +274,23 @@ def _finder_of_copies(vault: Vault | None) -> Callable[[Entry], Place | None]:
 def _report(left_out: Sequence[LeftOut], failed: Sequence[LeftOut], settings: Settings) -> None:
     """Print the users without a file: each failure, and the other users by reason."""
     for each in failed:
-        settings.progress.alert(f"{each.user}: {each.reason}")
+        settings.progress.alert(f"{_named(each)}: {each.reason}")
     by_reason: dict[str, list[str]] = {}
     for each in left_out:
-        by_reason.setdefault(each.reason, []).append(each.user)
+        by_reason.setdefault(each.reason, []).append(_named(each))
     for reason, users in by_reason.items():
         names = ", ".join(users[:SHOWN]) + (", …" if len(users) > SHOWN else "")
         settings.progress.alert(f"no file for {count_of(len(users), 'user')} ({names}): {reason}")
 
 
-def _show(letters: _Letters, left_out: Sequence[LeftOut], output: Output, *, dry: bool) -> None:
+def _named(one: LeftOut) -> str:
+    """Return the name of a user, and the account if there are several."""
+    return f"{one.user} in {one.account}" if one.account else one.user
+
+
+def _show(letters: Letters, left_out: Sequence[LeftOut], output: Output, *, dry: bool) -> None:
     """Print where the folder is, and how many users have one. In JSON and CSV, print a row per user."""
-    rows: list[ResultRow] = [{name: row.get(name) or None for name in COLUMNS} for row in letters.rows]
+    rows: list[ResultRow] = [{name: row.get(name) or None for name in letters.columns} for row in letters.rows]
     if output.form == "csv":
         output.many("rollout-handover", rows, empty="", narrow=("user", "email", "state"))
         return
@@ -241,7 +302,10 @@ def _show(letters: _Letters, left_out: Sequence[LeftOut], output: Output, *, dry
         "without_file": len(left_out),
     }
     if output.form == "json":
-        missing = [{"user": each.user, "reason": each.reason} for each in left_out]
+        missing = [
+            {**({ACCOUNT: each.account} if letters.by_account else {}), "user": each.user, "reason": each.reason}
+            for each in left_out
+        ]
         output.one("rollout-handover", {**head, "rows": rows, "left_out": missing})
     else:
         output.one("rollout-handover", head)

@@ -92,19 +92,16 @@ def apply_in_accounts(*, wanted: ApplyOptions, accounts: AccountsChoice, setting
         if settings.dry_run:
             return 0
         code = max(exit_code(side.works, asked=asked), int(unplanned))
-        folder = plan_files.plans_folder(wanted.plan_files[0])
-        settings.progress.note(_next_step(planned, bases, plan=str(folder / "FILE")))
+        settings.progress.note(_next_step(planned, bases, index=wanted.plan_files[0]))
         return code
 
 
-def _next_step(planned: list[PlannedWork], bases: Mapping[Path, Path], *, plan: str) -> str:
-    """Return what to do next. `bases` has the folder for results by the file on the command line.
-
-    `plan` stands for the plan of an account in commands.
-    """
+def _next_step(planned: list[PlannedWork], bases: Mapping[Path, Path], *, index: Path) -> str:
+    """Return what to do next. `bases` has the folder for results by the file on the command line."""
     found = [result for each in planned for result in each.work.found]
     plans = [each.plan for each in planned]
-    return next_step(found, plans=plans, plan=plan, folder=f"{next(iter(bases.values()))}/ACCOUNT")
+    plan = str(plan_files.plans_folder(index) / "FILE")  # stands for the plan of an account in commands
+    return next_step(found, plans=plans, plan=plan, index=str(index), folder=f"{next(iter(bases.values()))}/ACCOUNT")
 
 
 def _results_folders(

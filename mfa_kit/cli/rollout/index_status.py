@@ -3,35 +3,26 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mfa_kit.cli.organization.visits import (
-    UNKNOWN,
-    account_cells,
-    account_columns,
-    exit_code,
-    in_order,
-    report_unread,
-    state_of,
-    visiting,
-)
+from mfa_kit.cli.organization.visits import account_cells, account_columns, state_of
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.rollout.account_progress import AccountProgress, account_words
-from mfa_kit.cli.rollout.index_work import planned_works, report_without_plan
+from mfa_kit.cli.rollout.account_progress import account_words
+from mfa_kit.cli.rollout.index_read import read_index_accounts
+from mfa_kit.cli.rollout.index_work import PlannedWork
 from mfa_kit.cli.rollout.page import AccountStatus, index_page
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.rollout.tally import COLUMNS, result_row
 from mfa_kit.cli.rollout.watch import watch_rollout
+from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.places import Place
-from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import Visit
 from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.index import RolloutIndex
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring import plan_files
-from mfa_kit.wiring import rollout_accounts as wiring
 from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
@@ -48,39 +39,23 @@ def show_index(
 ) -> int:
     """Print the state of each user of the chosen accounts, and return the exit code."""
     if watch:
-        read = plan_files.read_plan_files([plan_file], METHODS, expected=(), plans_too=True)
-        return watch_rollout(read, settings=settings, output=output)
-    index = plan_files.read_index(plan_file, expected=())
-    plans = plan_files.read_plans(plan_file, index, METHODS)
+        files = plan_files.read_plan_files([plan_file], METHODS, expected=(), plans_too=True)
+        return watch_rollout(files, settings=settings, output=output)
+
+    def look(ports: RolloutPorts, one: PlannedWork, progress: LiveProgress) -> list[RowResult]:
+        found = look_up_status(
+            one.plan,
+            holders=ports.execution(workers=workers).list_holders(),
+            look=lambda users: look_up_counted(users, ports.desk, workers=workers, progress=progress),
+            failures=ports.failures(one.planned.sha256).by_user(),
+            desk=ports.desk,
+        )
+        return ports.with_computers(found, one.planned.sha256)
+
     vault = open_vault(settings, backup_dir)
-    with wiring.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=workers) as rollouts:
-        selection = rollouts.organization.selection
-        planned = {each.planned.id: each for each in planned_works(plan_file, index, plans, selection, accounts)}
-        report_without_plan(plan_file, index, selection, accounts, settings.progress)
-
-        def look(account: OrgAccount) -> list[RowResult]:
-            one = planned[account.id]
-            progress = AccountProgress(progress=settings.progress, id=account.id, label=account.label)
-            ports = rollouts.enter(account, progress=progress)
-            found = look_up_status(
-                one.plan,
-                holders=ports.execution(workers=workers).list_holders(),
-                look=lambda users: look_up_counted(users, ports.desk, workers=workers, progress=progress),
-                failures=ports.failures(one.planned.sha256).by_user(),
-                desk=ports.desk,
-            )
-            return ports.with_computers(found, one.planned.sha256)
-
-        ready = [each.work.account for each in planned.values() if not each.work.why]
-        with visiting(rollouts.organization, look, progress=settings.progress, accounts=ready) as found:
-            visits = in_order(visit for visit in found if visit.account.id in planned)
-        now, lab = rollouts.organization.home.now(), rollouts.organization.caller.lab
-    report_unread(visits, settings.progress)
-    missing = [each.work for each in planned.values() if each.work.why and each.work.account.state is None]
-    for gone, why in by_reason((work.account, work.why) for work in missing):
-        settings.progress.alert(f"{UNKNOWN}: {accounts_in_words(gone)}: {why}")
-    _print(index, visits, at=now, lab=lab, shared=rollouts.shared, output=output)
-    return exit_code(visits, findings=bool(missing))
+    read = read_index_accounts(plan_file, look, accounts=accounts, vault=vault, workers=workers, settings=settings)
+    _print(read.index, read.visits, at=read.at, lab=read.lab, shared=read.shared, output=output)
+    return read.exit_code
 
 
 def _print(

@@ -8,27 +8,29 @@ from mfa_kit.core.text import count_of
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Action, Plan
 
+OPTIONS = ", with the options for accounts, such as --org"
 MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED}
 
 
-def next_step(results: Sequence[RowResult], *, plans: Collection[Plan], plan: str, folder: str) -> str:
+def next_step(results: Sequence[RowResult], *, plans: Collection[Plan], plan: str, folder: str, index: str = "") -> str:
     """Return one sentence that says what to do after a run with these results.
 
     `plans` are the plans that were carried out. `plan` is the file to name in commands, and `folder` has the files of
-    results.
+    results. `index` is the index of the plans, if there are several.
     """
     failed = [each for each in results if each.outcome in {*TO_RETRY, RowOutcome.NOT_STARTED}]
     if failed:
         again = f"{folder}/results.csv has the reasons; then run this command again"
         return f"next: {count_of(len(failed), 'user')} could not be enrolled: {again}"
     made = [each for each in results if each.outcome in MADE]
-    return _give_files(made, plan) or _wait_for_users(results, plans, plan)
+    return _give_files(made, plan, index) or _wait_for_users(results, plans, plan, index)
 
 
-def _give_files(made: Sequence[RowResult], plan: str) -> str:
+def _give_files(made: Sequence[RowResult], plan: str, index: str) -> str:
     """Return how the users get their secrets. Return "" if they have them, or if there are no new devices."""
     if any(each.user_backup for each in made):
-        return f"next: write a letter and a folder for each user: mfa-kit rollout handover {quote(plan)} -o DIR"
+        command = f"mfa-kit rollout handover {quote(index or plan)} -o DIR{OPTIONS if index else ''}"
+        return f"next: write a letter and a folder for each user: {command}"
     if any(each.outcome is RowOutcome.STAGED for each in made):
         return "next: give the users their secrets, then enable the devices: mfa-kit rollout activate -i IDENTITY"
     if without := [each for each in made if each.admin_backup and not each.reason]:
@@ -37,11 +39,12 @@ def _give_files(made: Sequence[RowResult], plan: str) -> str:
     return ""
 
 
-def _wait_for_users(results: Sequence[RowResult], plans: Collection[Plan], plan: str) -> str:
+def _wait_for_users(results: Sequence[RowResult], plans: Collection[Plan], plan: str, index: str) -> str:
     """Return what to do if `apply` has nothing left to do itself."""
     waiting = {each.user for each in results if each.outcome is RowOutcome.WAITING}
     if waiting & {step.user for each in plans for step in each.steps if step.action is Action.STATION}:
         return f"next: enroll the other users in person: mfa-kit rollout station {quote(plan)}"
     if waiting:
-        return f"next: list the users that the rollout still waits for: mfa-kit rollout remind {quote(plan)}"
+        command = f"mfa-kit rollout remind {quote(index or plan)}{OPTIONS if index else ''}"
+        return f"next: list the users that the rollout still waits for: {command}"
     return "next: nothing is left to do, because every user has a device"

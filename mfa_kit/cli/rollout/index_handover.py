@@ -1,0 +1,56 @@
+"""`mfa-kit rollout handover` for an index: the folders of the users of several accounts, and one table."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.rollout.handover import find_in_plan, finder_of_copies, prepare_letters, write_letters
+from mfa_kit.cli.rollout.index_read import read_index_accounts
+from mfa_kit.cli.rollout.index_work import PlannedWork
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.models import RUN
+from mfa_kit.core.places import Place
+from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.rollout.handing_over import Handover, LeftOut
+from mfa_kit.wiring.rollout import RolloutPorts
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
+
+
+def hand_over_index(
+    *,
+    what: str,
+    folder: Path,
+    only: str | None,
+    deadline: str | None,
+    template: Path | None,
+    pdf: bool,
+    paper: str,
+    backup_dir: Place | None,
+    accounts: AccountsChoice,
+    settings: Settings,
+    output: Output,
+) -> int:
+    """Write a folder for each user of the chosen accounts of an index, and return the exit code.
+
+    If an account cannot be read, the others are written, and the exit code is 1.
+    """
+    if RUN.fullmatch(what):
+        raise UsageFault("a run is of one account", "give the index, or leave out the options for many accounts")
+    letters = prepare_letters(
+        folder, deadline=deadline, template=template, pdf=pdf, paper=paper, settings=settings, by_account=True
+    )
+    vault = open_vault(settings, backup_dir)
+    copy_of = finder_of_copies(vault if backup_dir else None)
+
+    def look(ports: RolloutPorts, one: PlannedWork, _progress: LiveProgress) -> tuple[list[Handover], list[LeftOut]]:
+        found, left_out = find_in_plan(one.plan, ports, copy_of)
+        return found, [replace(each, account=one.planned.id) for each in left_out]
+
+    read = read_index_accounts(Path(what), look, accounts=accounts, vault=vault, workers=1, settings=settings)
+    parts = [visit.found for visit in read.visits if visit.found is not None]
+    found = [each for part, _ in parts for each in part]
+    left_out = [each for _, part in parts for each in part]
+    code = write_letters(letters, found, left_out, only=only, what=what, settings=settings, output=output)
+    return code or read.exit_code

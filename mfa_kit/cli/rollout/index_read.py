@@ -1,0 +1,80 @@
+"""Reads something in each account of a rollout index that is chosen and has a plan."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from mfa_kit.cli.organization.visits import UNKNOWN, exit_code, in_order, report_unread, visiting
+from mfa_kit.cli.rollout.account_progress import AccountProgress
+from mfa_kit.cli.rollout.index_work import PlannedWork, planned_works, report_without_plan
+from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.enrollment.ports import Vault
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.across import Visit
+from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.wording import accounts_in_words, by_reason
+from mfa_kit.rollout.index import RolloutIndex
+from mfa_kit.wiring import plan_files
+from mfa_kit.wiring import rollout_accounts as wiring
+from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.rollout import RolloutPorts
+from mfa_kit.wiring.settings import Settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexReading(Generic[T]):
+    """What was read in the accounts of an index, in the order of their names.
+
+    `missing` says whether a chosen account is not listed any more. `at` is the Unix time by AWS's clock. `shared` says
+    whether several computers share the ledger.
+    """
+
+    index: RolloutIndex
+    visits: Sequence[Visit[T]]
+    missing: bool
+    at: float
+    lab: bool
+    shared: bool
+
+    @property
+    def exit_code(self) -> int:
+        """1 if an account could not be read or is not listed any more; otherwise 0."""
+        return exit_code(self.visits, findings=self.missing)
+
+
+def read_index_accounts(
+    plan_file: Path,
+    look: Callable[[RolloutPorts, PlannedWork, LiveProgress], T],
+    *,
+    accounts: AccountsChoice,
+    vault: Vault,
+    workers: int,
+    settings: Settings,
+) -> IndexReading[T]:
+    """Call `look` in each chosen account of an index, and return the results. Print the accounts that are not read.
+
+    Raise UsageFault if the file is not an index, or a plan has changed since it was written.
+    """
+    index = plan_files.read_index(plan_file, expected=())
+    plans = plan_files.read_plans(plan_file, index, METHODS)
+    with wiring.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=workers) as rollouts:
+        selection = rollouts.organization.selection
+        planned = {each.planned.id: each for each in planned_works(plan_file, index, plans, selection, accounts)}
+        report_without_plan(plan_file, index, selection, accounts, settings.progress)
+
+        def enter(account: OrgAccount) -> T:
+            progress = AccountProgress(progress=settings.progress, id=account.id, label=account.label)
+            return look(rollouts.enter(account, progress=progress), planned[account.id], progress)
+
+        ready = [each.work.account for each in planned.values() if not each.work.why]
+        with visiting(rollouts.organization, enter, progress=settings.progress, accounts=ready) as found:
+            visits = in_order(visit for visit in found if visit.account.id in planned)
+        now, lab = rollouts.organization.home.now(), rollouts.organization.caller.lab
+    report_unread(visits, settings.progress)
+    missing = [each.work for each in planned.values() if each.work.why and each.work.account.state is None]
+    for gone, why in by_reason((work.account, work.why) for work in missing):
+        settings.progress.alert(f"{UNKNOWN}: {accounts_in_words(gone)}: {why}")
+    return IndexReading(index=index, visits=visits, missing=bool(missing), at=now, lab=lab, shared=rollouts.shared)
