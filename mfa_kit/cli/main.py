@@ -88,7 +88,7 @@ COMMANDS: Rows = {
             "remind": Row(
                 "List the users that the rollout waits for.",
                 "mfa_kit.cli.rollout.remind:remind",
-                across="mfa_kit.cli.rollout.remind:remind_index",
+                across="mfa_kit.cli.rollout.index_remind:remind_index",
             ),
             "undo": Row(
                 "Remove the devices that a run created.",

@@ -29,8 +29,8 @@ def next_step(results: Sequence[RowResult], *, plans: Collection[Plan], plan: st
 def _give_files(made: Sequence[RowResult], plan: str, index: str) -> str:
     """Return how the users get their secrets. Return "" if they have them, or if there are no new devices."""
     if any(each.user_backup for each in made):
-        command = f"mfa-kit rollout handover {quote(index or plan)} -o DIR{OPTIONS if index else ''}"
-        return f"next: write a letter and a folder for each user: {command}"
+        command = f"mfa-kit rollout handover {quote(index or plan)} -o DIR"
+        return f"next: write a letter and a folder for each user: {command}" + (OPTIONS if index else "")
     if any(each.outcome is RowOutcome.STAGED for each in made):
         return "next: give the users their secrets, then enable the devices: mfa-kit rollout activate -i IDENTITY"
     if without := [each for each in made if each.admin_backup and not each.reason]:
@@ -45,6 +45,6 @@ def _wait_for_users(results: Sequence[RowResult], plans: Collection[Plan], plan:
     if waiting & {step.user for each in plans for step in each.steps if step.action is Action.STATION}:
         return f"next: enroll the other users in person: mfa-kit rollout station {quote(plan)}"
     if waiting:
-        command = f"mfa-kit rollout remind {quote(index or plan)}{OPTIONS if index else ''}"
-        return f"next: list the users that the rollout still waits for: {command}"
+        command = f"mfa-kit rollout remind {quote(index or plan)}"
+        return f"next: list the users that the rollout still waits for: {command}" + (OPTIONS if index else "")
     return "next: nothing is left to do, because every user has a device"

@@ -7,17 +7,13 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
-from mfa_kit.cli.organization.visits import account_cells, account_columns
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.index_read import read_index_accounts
-from mfa_kit.cli.rollout.index_work import PlannedWork
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
-from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.rollout.plan import Plan, check_account
 from mfa_kit.rollout.reminding import find_reminders
 from mfa_kit.rollout.row_status import look_up_status
@@ -47,33 +43,13 @@ def remind(*, plan_file: Path, backup_dir: Place | None, workers: int, settings:
     with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=settings.progress) as ports:
         check_account(plan, ports.caller)
         with settings.progress.showing("reading users and devices"):
-            rows = _rows(plan, digest, ports, workers=workers, progress=settings.progress)
+            rows = reminder_rows(plan, digest, ports, workers=workers, progress=settings.progress)
     output.many("rollout-remind", rows, empty=NO_ONE, narrow=("user", "email", "waiting_for", "since", "days"))
 
 
-def remind_index(
-    *,
-    plan_file: Path,
-    backup_dir: Place | None,
-    workers: int,
-    accounts: AccountsChoice,
-    settings: Settings,
-    output: Output,
-) -> int:
-    """List the users of the chosen accounts of an index, and return the exit code."""
-
-    def look(ports: RolloutPorts, one: PlannedWork, progress: LiveProgress) -> list[ResultRow]:
-        return _rows(one.plan, one.planned.sha256, ports, workers=workers, progress=progress)
-
-    vault = open_vault(settings, backup_dir)
-    read = read_index_accounts(plan_file, look, accounts=accounts, vault=vault, workers=workers, settings=settings)
-    rows: list[ResultRow] = [{**account_cells(visit), **row} for visit in read.visits for row in visit.found or ()]
-    narrow = (*account_columns(rows), "user", "email", "waiting_for", "since", "days")
-    output.many("rollout-remind-account", rows, empty=NO_ONE, narrow=narrow)
-    return read.exit_code
-
-
-def _rows(plan: Plan, digest: str, ports: RolloutPorts, *, workers: int, progress: LiveProgress) -> list[ResultRow]:
+def reminder_rows(
+    plan: Plan, digest: str, ports: RolloutPorts, *, workers: int, progress: LiveProgress
+) -> list[ResultRow]:
     """Return a row for each user of a plan to remind. `digest` is the SHA-256 of the plan."""
     found = look_up_status(
         plan,

@@ -1,0 +1,38 @@
+"""`mfa-kit rollout remind` for an index: the users to remind in several accounts."""
+
+from pathlib import Path
+
+from mfa_kit.cli.organization.visits import account_cells, account_columns
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.rollout.index_read import read_index_accounts
+from mfa_kit.cli.rollout.index_work import PlannedWork
+from mfa_kit.cli.rollout.remind import NO_ONE, reminder_rows
+from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.places import Place
+from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.wiring.rollout import RolloutPorts
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
+
+
+def remind_index(
+    *,
+    plan_file: Path,
+    backup_dir: Place | None,
+    workers: int,
+    accounts: AccountsChoice,
+    settings: Settings,
+    output: Output,
+) -> int:
+    """List the users of the chosen accounts of an index, and return the exit code."""
+
+    def look(ports: RolloutPorts, one: PlannedWork, progress: LiveProgress) -> list[ResultRow]:
+        return reminder_rows(one.plan, one.planned.sha256, ports, workers=workers, progress=progress)
+
+    vault = open_vault(settings, backup_dir)
+    read = read_index_accounts(plan_file, look, accounts=accounts, vault=vault, workers=workers, settings=settings)
+    rows: list[ResultRow] = [{**account_cells(visit), **row} for visit in read.visits for row in visit.found or ()]
+    narrow = (*account_columns(rows), "user", "email", "waiting_for", "since", "days")
+    output.many("rollout-remind-account", rows, empty=NO_ONE, narrow=narrow)
+    return read.exit_code
