@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from mfa_kit.account.entity_policies import EntityPolicies, about, administers, entity_policies
+from mfa_kit.account.entity_policies import EntityPolicies, about, administers, entity_policies, trust_text
 from mfa_kit.account.evaluator import (
     WITH_MFA,
     Decision,
@@ -20,7 +20,6 @@ from mfa_kit.account.evaluator import (
     principals_let_in,
     statements,
 )
-from mfa_kit.account.policy_texts import trust_text
 from mfa_kit.account.records import Entity
 from mfa_kit.account.snapshot import Snapshot
 

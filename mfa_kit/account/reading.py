@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Protocol, TypeVar
 
 from mfa_kit.account.account_users import AccountUser, account_users
-from mfa_kit.account.policy_texts import flaws_of
+from mfa_kit.account.entity_policies import flaws_of
 from mfa_kit.account.records import Credentials, Details, ServerCertificate
 from mfa_kit.account.root_posture import CentralRootAccess, RootPosture
 from mfa_kit.account.snapshot import DeviceBackup, GlassUse, Hole, Part, Snapshot

@@ -1,13 +1,12 @@
 """The verdict on each control of a framework, from the answers of the rules that check it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.audit.controls.catalog import FRAMEWORKS
 from mfa_kit.audit.controls.control import Control, Framework
 from mfa_kit.audit.finding import AuditRule, RuleAnswer, RuleResult
-from mfa_kit.audit.registry import CONTROL_RULES, RULES
 from mfa_kit.core.errors import UsageFault
 
 # The worst result of several rules decides. A rule that does not apply decides only if no rule applies.
@@ -42,10 +41,10 @@ def choose_framework(name: str) -> Framework:
     return FRAMEWORKS[name]
 
 
-def framework_rules(framework: Framework) -> list[AuditRule]:
-    """Return the rules that check the controls of a framework, each once."""
+def framework_rules(framework: Framework, rules: Iterable[AuditRule]) -> list[AuditRule]:
+    """Return those of `rules` that check the controls of a framework."""
     wanted = {rule for control in framework.controls for rule in control.rules}
-    return [rule for rule in (*RULES, *CONTROL_RULES) if rule.id in wanted]
+    return [rule for rule in rules if rule.id in wanted]
 
 
 def answer_controls(framework: Framework, answers: Sequence[RuleAnswer]) -> list[ControlAnswer]:

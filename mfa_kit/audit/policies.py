@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+from mfa_kit.account.entity_policies import managed_policy, own_policies
 from mfa_kit.account.evaluator import statements
-from mfa_kit.account.policy_texts import managed_policy, own_policies
 from mfa_kit.account.records import Entity
 from mfa_kit.account.snapshot import Part
 from mfa_kit.account.wording import command, few

@@ -26,8 +26,8 @@ RULES: tuple[AuditRule, ...] = (
     user_rules.users_mfa,
     user_rules.users_sms,
     user_rules.users_fido_keys,
-    user_rules.users_unused,
-    user_rules.users_old_keys,
+    credentials.users_unused,
+    credentials.users_old_keys,
     credentials.users_keys_mfa,
     credentials.users_initial_keys,
     user_rules.users_service,
@@ -61,6 +61,7 @@ CONTROL_RULES: tuple[AuditRule, ...] = (
     policies.policies_administrator,
     *passwords.CONTROL_RULES,
 )
+ALL_RULES = (*RULES, *CONTROL_RULES)
 # The rules that the rule on the password policy stands for in each profile.
 BY_PROFILE = {Profile.NIST: ("passwords.nist",), Profile.CIS: ("passwords.length-14", "passwords.reuse-24")}
 

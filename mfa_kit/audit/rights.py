@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from mfa_kit.account.account_users import AccountUser
+from mfa_kit.account.entity_policies import trust_flaw, trust_text
 from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, principals_let_in
-from mfa_kit.account.policy_texts import trust_flaw, trust_text
 from mfa_kit.account.records import AccessKey, Entity
 from mfa_kit.account.snapshot import Part
 from mfa_kit.account.wording import command, few

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 from mfa_kit.account.account_users import AccountUser
-from mfa_kit.account.entity_policies import entity_policies
+from mfa_kit.account.entity_policies import entity_policies, trust_flaw, trust_text
 from mfa_kit.account.evaluator import WITH_MFA, principals_let_in
-from mfa_kit.account.policy_texts import trust_flaw, trust_text
-from mfa_kit.account.records import Credentials, Entity
+from mfa_kit.account.records import Entity
 from mfa_kit.account.snapshot import Part
 from mfa_kit.account.wording import command, few
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Remark, Scene, Severity, Unsure, audit_rule
@@ -214,80 +213,6 @@ def users_fido_keys(scene: Scene) -> Iterator[Observation]:
             )
         elif one.keys and one.mfa and not one.devices:
             yield Unsure(one.name, UNTOLD)
-
-
-@audit_rule(
-    "users.unused",
-    Severity.MEDIUM,
-    "Passwords and access keys are in use",
-    needs=(Part.REPORT,),
-)
-def users_unused(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding for each console password or active access key not used in the last `limits.unused` days."""
-    yield from unused_credentials(scene, scene.limits.unused)
-
-
-def unused_credentials(scene: Scene, days: int) -> Iterator[Finding]:
-    """Yield a Finding for each console password or active access key not used in the last `days` days."""
-    for one in scene.users:
-        if one.credentials is not None:
-            yield from _unused_password(one, one.credentials, scene, days=days)
-            yield from _unused_keys(one, one.credentials, scene, days=days)
-
-
-def _unused_password(one: AccountUser, row: Credentials, scene: Scene, *, days: int) -> Iterator[Finding]:
-    since = row.password_used or row.password_changed or row.created
-    if row.password and scene.days(since) >= days:
-        how = "not used for" if row.password_used else "never used in"
-        yield Finding(
-            subject=one.name,
-            evidence=f"a console password {how} {scene.days(since)} days",
-            remedy=(command("aws", "iam", "delete-login-profile", "--user-name", one.name),),
-        )
-
-
-def _unused_keys(one: AccountUser, row: Credentials, scene: Scene, *, days: int) -> Iterator[Finding]:
-    for key in one.keys:
-        since = key.used or key.rotated or row.created
-        if scene.days(since) >= days:
-            how = "not used for" if key.used else "never used in"
-            yield Finding(
-                subject=one.name,
-                evidence=f"an active access key {how} {scene.days(since)} days",
-                remedy=deactivate_keys(one),
-            )
-
-
-def deactivate_keys(one: AccountUser) -> tuple[str, ...]:
-    """Return the commands that list a user's access keys and deactivate one of them."""
-    return (
-        command("aws", "iam", "list-access-keys", "--user-name", one.name),
-        "# with the ID of the key from this list: "
-        + command("aws", "iam", "update-access-key", "--user-name", one.name, "--status", "Inactive", "--access-key-id")
-        + " ID",
-    )
-
-
-@audit_rule(
-    "users.old-keys",
-    Severity.MEDIUM,
-    "Access keys are rotated",
-    needs=(Part.REPORT,),
-)
-def users_old_keys(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding for each active access key that is at least `limits.rotated` days old."""
-    for one in scene.users:
-        for key in one.keys:
-            if key.rotated is not None and scene.days(key.rotated) >= scene.limits.rotated:
-                yield Finding(
-                    subject=one.name,
-                    evidence=f"an active access key that is {scene.days(key.rotated)} days old",
-                    remedy=(
-                        "# a role is better than a key; otherwise create a new key, and then deactivate the old one:",
-                        command("aws", "iam", "create-access-key", "--user-name", one.name),
-                        *deactivate_keys(one),
-                    ),
-                )
 
 
 @audit_rule(

@@ -13,7 +13,7 @@ from mfa_kit.audit.controls.catalog import FRAMEWORKS
 from mfa_kit.audit.controls.control import Framework
 from mfa_kit.audit.finding import DAY, AuditRule, Limits, Profile, RuleAnswer, RuleResult, Severity
 from mfa_kit.audit.frameworks import answer_controls, choose_framework, framework_rules
-from mfa_kit.audit.registry import audit_snapshot, choose_rules, fails_at
+from mfa_kit.audit.registry import ALL_RULES, audit_snapshot, choose_rules, fails_at
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.audit_forms import ASFF, OCSF
 from mfa_kit.cli.audit_result import print_audit
@@ -92,7 +92,7 @@ def audit(
     chosen = choose_framework(framework) if framework else None
     wanted = _wanted_rules(rules, chosen, output)
     limits = audit_limits(advice, drilled_within, max_session)
-    accepted = open_baseline(baseline)
+    accepted = open_baseline(baseline, ALL_RULES)
     source = SnapshotSource(
         file=file,
         max_age=max_age,
@@ -135,7 +135,7 @@ def _wanted_rules(names: Sequence[str], framework: Framework | None, output: Out
         raise UsageFault("--rule cannot be used with --framework", "leave one of them out")
     if output.form in (HTML, ASFF, OCSF):
         raise UsageFault(f"--framework has no form {output.form}", "leave --output out, or use json, jsonl or csv")
-    return framework_rules(framework)
+    return framework_rules(framework, ALL_RULES)
 
 
 def _note_totals(snapshot: Snapshot, answers: Sequence[RuleAnswer], settings: Settings, output: Output) -> None:

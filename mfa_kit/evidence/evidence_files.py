@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.controls.catalog import FRAMEWORKS
-from mfa_kit.audit.finding import Limits, RuleAnswer
+from mfa_kit.audit.finding import RuleAnswer
 from mfa_kit.audit.frameworks import answer_controls
 from mfa_kit.audit.records import finding_records
-from mfa_kit.audit.registry import CONTROL_RULES, RULES, audit_snapshot
 from mfa_kit.core.csv_text import csv_lines
 from mfa_kit.core.letter import Letter, LetterSection
 from mfa_kit.core.timestamps import iso_time
@@ -37,20 +36,27 @@ class ReadCall:
     user: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class EvidenceAnswers:
+    """The answers of the audit's rules, and those of all rules, which include the ones that only controls need."""
+
+    audit: Sequence[RuleAnswer]
+    all: Sequence[RuleAnswer]
+
+
 def evidence_files(
-    snapshot: Snapshot, calls: Sequence[ReadCall], seen: Mapping[str, float], *, program: str
+    snapshot: Snapshot, answers: EvidenceAnswers, calls: Sequence[ReadCall], seen: Mapping[str, float], *, program: str
 ) -> dict[str, str]:
     """Return the texts of the files of an export, by name, without the manifest.
 
     `seen` has the time when each finding was first seen, and `program` is the name and version of mfa-kit.
     """
-    answers = audit_snapshot(snapshot, (*RULES, *CONTROL_RULES), Limits())
     policies = list(_policies(snapshot))
     return {
         "account.json": _json(_account(snapshot, program)),
         "devices.csv": _table(DEVICE_COLUMNS, _device_rows(snapshot, calls)),
-        "findings.csv": _table(FINDING_COLUMNS, _finding_rows(snapshot, answers, seen)),
-        "controls.csv": _table(CONTROL_COLUMNS, _control_rows(answers)),
+        "findings.csv": _table(FINDING_COLUMNS, _finding_rows(snapshot, answers.audit, seen)),
+        "controls.csv": _table(CONTROL_COLUMNS, _control_rows(answers.all)),
         "policies.csv": _table(POLICY_COLUMNS, [row for row, _, _ in policies]),
         **{file: text for _, file, text in policies},
         "sources.csv": _table(
@@ -148,13 +154,12 @@ def _rows_of(one: AccountUser, snapshot: Snapshot, asked: Mapping[tuple[str, str
 
 
 def _finding_rows(snapshot: Snapshot, answers: Sequence[RuleAnswer], seen: Mapping[str, float]) -> list[Row]:
-    known = {rule.id for rule in RULES}
     return [
         (
             *(record.result, record.rule.id, record.rule.severity, record.subject, record.evidence, record.id),
             *(record.resource, record.references, _time(record.first_seen)),
         )
-        for record in finding_records(snapshot, [each for each in answers if each.rule.id in known], seen)
+        for record in finding_records(snapshot, answers, seen)
     ]
 
 
@@ -185,13 +190,12 @@ def _policies(snapshot: Snapshot) -> Iterator[tuple[Row, str, str]]:
         yield (name, file, *(states[state] for state in AccessState)), file, text + "\n"
 
 
-def summary_letter(snapshot: Snapshot, files: Mapping[str, str]) -> Letter:
+def summary_letter(snapshot: Snapshot, answers: EvidenceAnswers, files: Mapping[str, str]) -> Letter:
     """Return the summary of an export as a document of a page or two."""
     people = account_users(snapshot)
     ways = Counter(one.sign_in_way for one in people if one.password)
-    answers = audit_snapshot(snapshot, (*RULES, *CONTROL_RULES), Limits())
     verdicts = {
-        framework.id: Counter(str(each.result) for each in answer_controls(framework, answers))
+        framework.id: Counter(str(each.result) for each in answer_controls(framework, answers.all))
         for framework in FRAMEWORKS.values()
     }
     return Letter(

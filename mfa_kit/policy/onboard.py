@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.account.account_users import AccountUser, account_users
-from mfa_kit.account.entity_policies import administers, entity_policies
+from mfa_kit.account.entity_policies import administers, entity_policies, trust_flaw, trust_text
 from mfa_kit.account.evaluator import principals_let_in
-from mfa_kit.account.policy_texts import trust_flaw, trust_text
 from mfa_kit.account.records import Entity
 from mfa_kit.account.snapshot import Part, Snapshot
 from mfa_kit.account.wording import command

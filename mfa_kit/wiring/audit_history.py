@@ -1,6 +1,6 @@
 """Opens what an audit compares with: the ledger's records of earlier audits, and the file of accepted findings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,9 +9,8 @@ from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.adapters.files.baselines import read_baseline
 from mfa_kit.adapters.ledger.audit_records import AuditRecords
 from mfa_kit.audit.earlier_audits import AuditHistory, Before, figures, record_audit
-from mfa_kit.audit.finding import RuleAnswer
+from mfa_kit.audit.finding import AuditRule, RuleAnswer
 from mfa_kit.audit.records import finding_records
-from mfa_kit.audit.registry import CONTROL_RULES, RULES
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.settings import Settings
@@ -20,9 +19,12 @@ from mfa_kit.wiring.settings import Settings
 NOTHING_BEFORE = Before()
 
 
-def open_baseline(file: Path | None) -> Sequence[Acceptance]:
-    """Return the entries of a baseline, or () without a file. Raise UsageFault if the file is not a baseline."""
-    return read_baseline(file, {rule.id for rule in (*RULES, *CONTROL_RULES)}) if file else ()
+def open_baseline(file: Path | None, rules: Iterable[AuditRule]) -> Sequence[Acceptance]:
+    """Return the entries of a baseline about these rules, or () without a file.
+
+    Raise UsageFault if the file is not a baseline.
+    """
+    return read_baseline(file, {rule.id for rule in rules}) if file else ()
 
 
 def compare_with_ledger(settings: Settings, snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> Before:

@@ -26,9 +26,9 @@ from mfa_kit.enrollment.phone import SECRET
 from mfa_kit.wiring.backup_opening import backup_reader, open_opener_with
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new, write_new_file
-from mfa_kit.wiring.glass_letters import NO_LETTERS, WriteLetters
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.letters import NO_LETTERS, WriteLetters
 from mfa_kit.wiring.plugins import open_plugins
 from mfa_kit.wiring.qr_code import draw
 from mfa_kit.wiring.settings import Settings

@@ -13,11 +13,13 @@ from mfa_kit import __version__
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.adapters.files.snapshots import replaced_snapshot
 from mfa_kit.adapters.files.ssh_signature import sign
+from mfa_kit.audit.finding import Limits
+from mfa_kit.audit.registry import ALL_RULES, RULES, audit_snapshot
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.places import Place
 from mfa_kit.disk.folders import open_folder
 from mfa_kit.disk.whole_files import create_file
-from mfa_kit.evidence.evidence_files import SCHEMA, VERSION, ReadCall, evidence_files, summary_letter
+from mfa_kit.evidence.evidence_files import SCHEMA, VERSION, EvidenceAnswers, ReadCall, evidence_files, summary_letter
 from mfa_kit.evidence.pseudonyms import left_over, names_of, replaced, replacer
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
@@ -75,14 +77,16 @@ def export(settings: Settings, wish: EvidenceWish) -> tuple[Snapshot, Mapping[st
         replace = replacer(names, secret)
         snapshot = replaced_snapshot(snapshot, partial(replaced, replace=replace))
         calls = [ReadCall(each.operation, each.request_id, replace(each.user) if each.user else None) for each in calls]
-    files = evidence_files(snapshot, calls, {} if secret else seen, program="mfa-kit " + __version__)
+    found = audit_snapshot(snapshot, ALL_RULES, Limits())
+    answers = EvidenceAnswers([each for each in found if each.rule in RULES], found)
+    files = evidence_files(snapshot, answers, calls, {} if secret else seen, program="mfa-kit " + __version__)
     if secret is not None and (left := left_over(files.values(), names)):
         raise IntegrityFault(
             f"{len(left)} names would remain in the export, such as {left[0]}", "report this as a bug in mfa-kit"
         )
     contents = {name: text.encode() for name, text in files.items()}
     if draw is not None:
-        contents[SUMMARY] = draw(summary_letter(snapshot, files))
+        contents[SUMMARY] = draw(summary_letter(snapshot, answers, files))
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(contents.items())}
     manifest = json.dumps({"schema": SCHEMA, "version": VERSION, "sha256": hashes}, indent=1).encode() + b"\n"
     _write(wish.file, {**contents, MANIFEST: manifest, SIGNATURE: sign(manifest, wish.key)})

@@ -1,8 +1,8 @@
 """Makes keys for custodians who have none. Such a key is written to a letter, and nowhere else."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +14,10 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.letters.contents import GlassFacts, NewCustodian, custodian_letter
 from mfa_kit.letters.sheet import Paper
-from mfa_kit.wiring.letters import LetterFile, confirm_secret, need_letters
+from mfa_kit.wiring.letters import NO_LETTERS, LetterFile, WriteLetters, confirm_secret, need_letters
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden
 from mfa_kit.wiring.vault import read_recipients
-
-# Writes the letters of a group before its folder, whose path is the second argument. If the folder is not written, the
-# letters are removed.
-WriteLetters = Callable[[Manifest, Path], AbstractContextManager[None]]
-NO_LETTERS: WriteLetters = lambda _manifest, _folder: nullcontext()  # noqa: E731 - all custodians have keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,16 +1,23 @@
 """Writes letters as PDF files. The libraries that draw them are the extra `letters`."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from mfa_kit.break_glass.manifest import Manifest
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.letter import Letter
 from mfa_kit.core.otp import Secret
 from mfa_kit.letters.sheet import Paper, Sheet
 from mfa_kit.wiring.files import check_new, write_new_file
+
+# Writes the letters of the custodians of a break-glass identity before its folder, whose path is the second argument.
+# If the folder is not written, the letters are removed.
+WriteLetters = Callable[[Manifest, Path], AbstractContextManager[None]]
+NO_LETTERS: WriteLetters = lambda _manifest, _folder: nullcontext()  # noqa: E731 - all custodians have keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

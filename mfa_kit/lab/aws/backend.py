@@ -8,12 +8,12 @@ themselves.
 import json
 import secrets
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, ClassVar, TypeVar, overload
 
 from moto.iam.aws_managed_policies import aws_managed_policies_data
-from moto.iam.models import AccessKey, AWSManagedPolicy, Group, IAMBackend, ManagedPolicy, Role, User
+from moto.iam.models import AccessKey, AWSManagedPolicy, Certificate, Group, IAMBackend, ManagedPolicy, Role, User
 
 from mfa_kit.lab.aws.codes import DeviceCodes
 from mfa_kit.lab.aws.mfa_devices import BASE32, HardwareToken, VirtualDevice
@@ -32,6 +32,18 @@ def aws_managed_policies() -> Mapping[str, dict[str, object]]:
     """Read moto's copy of AWS's managed policies. Return, by name, the data from which moto creates each policy."""
     found: dict[str, dict[str, object]] = json.loads(aws_managed_policies_data)
     return found
+
+
+# The validity of a certificate that was uploaded here. The lab does not read the certificate itself.
+VALID = timedelta(days=365)
+
+
+class LabCertificate(Certificate):
+    """A certificate from a description, with its dates."""
+
+    def __init__(self, account: str, region: str, *, name: str, path: str, dates: tuple[datetime, datetime]) -> None:
+        super().__init__(account, region, name, "", "", None, path)
+        self.uploaded, self.expires = dates
 
 
 class CaseInsensitiveDict(dict[str, V]):

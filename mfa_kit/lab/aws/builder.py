@@ -8,8 +8,7 @@ from moto.iam.models import AccessKey, AccessKeyLastUsed, Group, Role
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.account import ADMIN, LabAccount
-from mfa_kit.lab.aws.backend import LabUser, new_id
-from mfa_kit.lab.aws.certificates import VALID, LabCertificate
+from mfa_kit.lab.aws.backend import VALID, LabCertificate, LabUser, new_id
 from mfa_kit.lab.aws.codes import Binding, DeviceCodes
 from mfa_kit.lab.aws.description import (
     DescribedAccount,

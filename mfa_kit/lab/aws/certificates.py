@@ -1,22 +1,11 @@
 """IAM's server certificates. moto's have neither a date of upload nor one of expiry."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from moto.core.responses import ActionResult
-from moto.iam.models import Certificate
 
 from mfa_kit.lab.aws import auth, wire
-
-# The validity of a certificate that was uploaded here. The lab does not read the certificate itself.
-VALID = timedelta(days=365)
-
-
-class LabCertificate(Certificate):
-    """A certificate from a description, with its dates."""
-
-    def __init__(self, account: str, region: str, *, name: str, path: str, dates: tuple[datetime, datetime]) -> None:
-        super().__init__(account, region, name, "", "", None, path)
-        self.uploaded, self.expires = dates
+from mfa_kit.lab.aws.backend import VALID, LabCertificate
 
 
 class ServerCertificates(auth.AuthorizedResponse):

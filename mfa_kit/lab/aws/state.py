@@ -15,8 +15,7 @@ from mfa_kit.disk.folders import open_folder
 from mfa_kit.disk.whole_files import replace_file
 from mfa_kit.lab.aws import description
 from mfa_kit.lab.aws.account import LabAccount
-from mfa_kit.lab.aws.backend import LabUser
-from mfa_kit.lab.aws.certificates import LabCertificate
+from mfa_kit.lab.aws.backend import LabCertificate, LabUser
 from mfa_kit.lab.aws.codes import DeviceCodes
 from mfa_kit.lab.aws.mfa_devices import FidoDevice
 from mfa_kit.lab.aws.rights import default_version
