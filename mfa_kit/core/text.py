@@ -26,6 +26,14 @@ def without_controls(text: str) -> str:
     return "".join(char for char in text if not is_control(char)).strip()
 
 
+def is_private_key(text: str) -> bool:
+    """Return whether a text looks like an age identity, a plugin's identity or the first line of an SSH private key.
+
+    People paste them where a name or a file belongs. An error message must not quote them.
+    """
+    return any(word in text.upper() for word in ("AGE-SECRET-KEY-", "AGE-PLUGIN-", "PRIVATE KEY-----"))
+
+
 def count_of(number: int, noun: str) -> str:
     """Return the number and the noun, such as `1 user` or `2 users`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

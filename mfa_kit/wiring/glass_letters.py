@@ -11,6 +11,7 @@ from mfa_kit.break_glass.custodians import Custodian, Group
 from mfa_kit.break_glass.manifest import Manifest
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.otp import Secret
+from mfa_kit.core.text import is_private_key
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.letters.contents import GlassFacts, NewCustodian, custodian_letter
 from mfa_kit.letters.sheet import Paper
@@ -103,7 +104,7 @@ def group_of(threshold: int, custodians: Sequence[str], letters: LetterOptions |
 
 def _refuse_private_key(name: str) -> None:
     """Raise UsageFault, without quoting it, if a private key was given where a name belongs."""
-    if any(word in name.upper() for word in ("AGE-SECRET-KEY-", "AGE-PLUGIN-", "PRIVATE KEY")):
+    if is_private_key(name):
         raise UsageFault(
             "a custodian was given as a private key, which may now be in the history of your shell",
             "make another key, and give the name and the public key: --custodian NAME=age1…",

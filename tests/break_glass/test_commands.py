@@ -178,17 +178,19 @@ def test_at_a_terminal_a_wrong_identity_does_not_end_the_meeting(desk: Desk, typ
     row = desk.create(2, THREE)
     desk.sealed("root", row["recipient"])
     files = [str(desk.key(name).file) for name in ("stranger", "carol", "carol", "alice")]
-    said = typed(str(desk.folder / "missing"), "~no-such-user/key", *files)
+    said = typed(str(desk.folder / "missing"), "~no-such-user/key", "AGE-SECRET-KEY-1X4Y", *files)
     assert desk.glass("drill")["custodians"] == ["alice", "carol"]
     told = "\n".join(said)
     for sentence in (
         "missing cannot be read: No such file",
+        "a private key was given instead of the name of its file",
         "~no-such-user/key cannot be read: No such file",
         "this identity belongs to none of the custodians alice, bob, carol",
         "carol is already here",
         "present: carol; needed: 1 more",
     ):
         assert sentence in told
+    assert "1X4Y" not in told
     typed(str(desk.key("bob").file), "")
     assert "1 more custodian had to come" in desk.glass("drill", code=8)["err"]
 
@@ -232,6 +234,7 @@ def test_custodians_pass_a_file_on(desk: Desk) -> None:
     assert (planned["outcome"], planned["next"], after.exists()) == ("planned", "ssh", False)
     done = desk.run("break-glass", "pass", before, *desk.here("bob"), "-o", after)
     assert f"send {after} to ssh, who now needs no one else" in done.err
+    assert f"--from {after.name} --dir FOLDER -i IDENTITY" in " ".join(done.err.split())
     assert peel(after.read_bytes(), [desk.key("ssh").file]) == desk.identity(row, "alice", "bob", "ssh")
     assert stat.S_IMODE(after.stat().st_mode) == 0o600
     assert [each.action for each in desk.records()] == [GlassAction.SEALED, GlassAction.PASSED, GlassAction.PASSED]

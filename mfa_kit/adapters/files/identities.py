@@ -17,6 +17,7 @@ from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins
 from mfa_kit.adapters.files.private_files import LARGEST, MAGIC, faults_of, hold, reason_of
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret
+from mfa_kit.core.text import is_private_key
 from mfa_kit.disk import whole_files
 from mfa_kit.disk.folders import open_plain_folder
 
@@ -96,6 +97,11 @@ def _text(file: Path, ask: Ask | None, retry: Callable[[Path], bool]) -> Secret[
         with file.open("rb") as opened:
             text = Secret(opened.read(LARGEST + 1))
     except OSError as error:
+        if is_private_key(str(file)):
+            raise UsageFault(
+                "a private key was given instead of the name of its file",
+                "write it to a file that only you can read, and name the file",
+            ) from None
         raise UsageFault(
             f"the identity file {file} cannot be read: {reason_of(error)}", "name one that you can read: -i FILE"
         ) from None

@@ -72,4 +72,7 @@ def _say_what_is_next(layer: wiring.OwnLayer, out: Path, progress: Progress) -> 
         progress.alert(f"send {out} to {following}, then delete it; {', '.join(layer.after)} must remove their layers")
         return
     progress.alert(f"send {out} to {following}, who now needs no one else, and delete it")
-    progress.alert(f"{following} runs: mfa-kit break-glass open --backup BACKUP --from {quote(out.name)} -i IDENTITY")
+    progress.alert(
+        f"{following} runs, where FOLDER is their copy of the folder: mfa-kit break-glass open --backup BACKUP "
+        f"--from {quote(out.name)} --dir FOLDER -i IDENTITY"
+    )
