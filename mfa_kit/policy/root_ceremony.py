@@ -82,12 +82,18 @@ def _present(glass: GlassUse | None) -> LetterSection:
 
 def _before(glass: GlassUse | None) -> LetterSection:
     create = "mfa-kit break-glass create --threshold M --custodian NAME=KEY ..."
+    recipient = glass.recipient if glass else "RECIPIENT"
     return LetterSection(
         title="Before the day",
         steps=(
             *(() if glass else (LetterStep(text="Make a break-glass identity for M custodians.", commands=(create,)),)),
             LetterStep(
-                text="Hold a drill, so that the custodians have their keys.", commands=("mfa-kit break-glass drill",)
+                text="Hold a drill, so that the custodians have their keys. It needs a backup that is encrypted to the "
+                "identity, such as that of the first administrator.",
+                commands=(
+                    f"mfa-kit enroll ADMIN --with virtual -r {recipient}",
+                    "mfa-kit break-glass drill",
+                ),
             ),
             LetterStep(
                 text="Check that a new security key is genuine. Label it, and prepare an envelope for it.",

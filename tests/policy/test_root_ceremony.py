@@ -61,6 +61,14 @@ def test_the_qr_code_goes_to_the_identity_of_the_ledger(account: Snapshot) -> No
     assert commands_in(unknown)[0].startswith("mfa-kit break-glass create")
 
 
+@pytest.mark.parametrize(("glass", "recipient"), [((GLASS,), "age1glass"), ((), "RECIPIENT")])
+def test_the_first_drill_has_a_backup_to_open(account: Snapshot, glass: tuple[GlassUse, ...], recipient: str) -> None:
+    """Without a backup that is encrypted to the identity, a drill is refused."""
+    lines = commands_in(replace(account, break_glass=glass))
+    enroll = f"mfa-kit enroll ADMIN --with virtual -r {recipient}"
+    assert lines[lines.index("mfa-kit break-glass drill") - 1] == enroll
+
+
 @pytest.mark.parametrize(
     ("central", "enabled", "disabled"),
     [
