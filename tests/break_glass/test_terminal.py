@@ -142,6 +142,7 @@ def test_an_interrupted_meeting_leaves_nothing(desk: Desk, root: Backup, end: st
     assert shown.end() == (130 if end == "ctrl-c" else -SIGNALS[end])
     if end != "sigkill":
         assert "█" not in shown.look().text()
+        assert ("so replace it soon: mfa-kit break-glass rotate" in shown.printed("err")) == (when == "shown")
     nothing_is_left(desk, before)
 
 

@@ -56,13 +56,13 @@ def open_backup(
         return
     glass_identity = wiring.meet(glass, keys, person, only=source)
     wiring.record(settings, glass.manifest, GlassAction.OPENED, glass_identity.names, backups=1)
+    settings.progress.alert("the identity was opened, so replace it soon: mfa-kit break-glass rotate")
     opened = wiring.open_backup(settings, file, glass_identity)
     if codes:
         showing.show_codes(opened.created.seed, opened.label, now=time.time, person=person)
     else:
         symbol = draw(opened.created.seed, *device_and_account(opened.label))
         showing.show_picture(symbol, opened.label, person=person)
-    settings.progress.alert("the identity was opened, so replace it soon: mfa-kit break-glass rotate")
     output.one(
         "break-glass-open",
         {"outcome": "opened", **row, "label": opened.label, "custodians": glass_identity.names},
