@@ -91,7 +91,7 @@ def _before(glass: GlassUse | None) -> LetterSection:
                 text="Hold a drill, so that the custodians have their keys. It needs a backup that is encrypted to the "
                 "identity, such as that of the first administrator.",
                 commands=(
-                    f"mfa-kit enroll ADMIN --with virtual -r {recipient}",
+                    command("mfa-kit", "enroll", "ADMIN", "--with", "virtual", "-r", recipient),
                     "mfa-kit break-glass drill",
                 ),
             ),
