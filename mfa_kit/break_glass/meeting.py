@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from mfa_kit.break_glass.custodians import Custodian, CustodianSet
 from mfa_kit.break_glass.manifest import Manifest
-from mfa_kit.core.errors import Declined, IntegrityFault, UsageFault
+from mfa_kit.core.errors import Declined, DeviceFault, IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.text import count_of
 
@@ -88,9 +88,9 @@ def hold(
     """Hold a meeting. Return the break-glass identity, and the names of the custodians who opened it.
 
     First come the custodians whose identity files are given, then those who name their file at the terminal. `read`
-    returns the private keys in a file, and raises UsageFault if it cannot be used. At the terminal, a file that does
-    not help is reported, and the next one is asked for. Raise Declined if too few custodians came, and IntegrityFault
-    if no file can be opened.
+    returns the private keys in a file, and raises UsageFault if it cannot be used, or DeviceFault. At the terminal, a
+    file that does not help is reported, and the next one is asked for. Raise Declined if too few custodians came, and
+    IntegrityFault if no file can be opened.
     """
     for file in files:
         meeting.admit(read(file))
@@ -106,7 +106,7 @@ def hold(
             )
         try:
             meeting.admit(read(_file_of(typed)))
-        except UsageFault as fault:
+        except (UsageFault, DeviceFault) as fault:  # another try is possible, with the right PIN or key
             person.say(f"{fault}: {fault.hint}")
         if opened := meeting.identity():
             return opened

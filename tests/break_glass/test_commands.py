@@ -463,3 +463,19 @@ def test_the_key_of_a_custodian_can_need_a_plugin(desk: Desk) -> None:
     assert rest.read_bytes().startswith(b"age-encryption.org/v1\n-> demo\n")
     rotated = desk.glass("rotate", *desk.here("alice"), "-i", desk.folder / "demo.txt")
     assert desk.recipients()[ada.name] == {rotated["recipient"]}
+
+
+def test_a_wrong_pin_at_a_plugin_does_not_end_the_meeting(desk: Desk, typed: Typed) -> None:
+    """The custodians who are present need not begin again."""
+    program = program_in(desk.folder / "plugins")
+    desk.home.mkdir(mode=0o700)
+    (desk.home / "config.toml").write_text(f'age-plugins = ["{program}"]\n')
+    bob = desk.key("bob")
+    right, wrong = desk.folder / "right.txt", desk.folder / "wrong.txt"
+    right.write_text(f"{demo.identity(bob.file.read_text().strip())}\n")
+    wrong.write_text(f"{demo.identity(bob.file.read_text().strip(), fail='wrong PIN')}\n")
+    row = desk.glass("create", *desk.group(2, ["alice"]), "--custodian", f"bob={demo.recipient(bob.public)}")
+    desk.sealed("root", row["recipient"])
+    said = typed(str(wrong), str(right))
+    assert desk.glass("drill", *desk.here("alice"))["custodians"] == ["alice", "bob"]
+    assert "age-plugin-demo could not decrypt: wrong PIN" in "\n".join(said)
