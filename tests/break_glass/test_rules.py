@@ -37,6 +37,12 @@ def record(action: GlassAction, at: float = NOW, recipient: str = "new") -> Reco
         ([record(GlassAction.DRILLED), record(GlassAction.OPENED)], None, ["rotate it, because it was opened"]),
         ([record(GlassAction.DRILLED), record(GlassAction.PASSED)], None, ["rotate it, because it was passed"]),
         ([record(GlassAction.DRILLED), record(GlassAction.OPENED, recipient="old")], None, []),
+        (
+            [record(GlassAction.DRILLED, NOW - 2), record(GlassAction.SEALED, NOW - 1)],
+            None,
+            ["hold a drill, because the"],
+        ),
+        ([record(GlassAction.SEALED, NOW - 2), record(GlassAction.DRILLED, NOW - 1)], None, []),
         ([record(GlassAction.DRILLED)], "old", ["finish the rotation"]),
         ([record(GlassAction.DRILLED), record(GlassAction.ROTATED)], "old", []),
     ],
