@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 import subprocess
 import zipfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from mfa_kit.lab.aws.server import Lab
 from tests.audit.conftest import changed
 from tests.audit.test_rules import FIDO, both, user
 from tests.conftest import MfaKit
+from tests.letters.judges import text_of
 
 PEOPLE = changed(
     both(
@@ -119,6 +121,39 @@ def test_pseudonyms_hide_names(desk: tuple[Lab, MfaKit], tmp_path: Path) -> None
     assert users[0] == users[1]
     assert not users[0] & users[2]
     assert all(name.startswith("user-") for name in users[0])
+
+
+@pytest.mark.slow
+def test_the_summary_is_a_document(desk: tuple[Lab, MfaKit], tmp_path: Path) -> None:
+    """With --pdf, poppler reads the account, the caller, the counts and each framework, and the manifest covers it."""
+    pytest.importorskip("reportlab")
+    files = exported(desk[1], tmp_path, "--pdf")
+    hashes = json.loads(files["manifest.json"])["sha256"]
+    assert hashes["summary.pdf"] == hashlib.sha256(files["summary.pdf"]).hexdigest()
+    (tmp_path / "summary.pdf").write_bytes(files["summary.pdf"])
+    text = text_of(tmp_path / "summary.pdf")
+    assert "Evidence of MFA in AWS account 000000000000" in text
+    facts = dict(re.findall(r"^ *(As|Users|Files)  +(.+?) *$", text, re.MULTILINE))
+    # The summary counts neither itself nor the manifest and its signature.
+    assert facts == {
+        "As": "arn:aws:iam::000000000000:user/lab-admin",
+        "Users": str(len(PEOPLE["users"])),
+        "Files": str(len(files) - 3),
+    }
+    assert all(each.name in " ".join(text.split()) for each in FRAMEWORKS.values())
+
+
+@pytest.mark.slow
+def test_the_summary_has_pseudonyms(desk: tuple[Lab, MfaKit], tmp_path: Path) -> None:
+    """The name of the caller is replaced in the document too. Without --pdf there is none."""
+    pytest.importorskip("reportlab")
+    (tmp_path / "secret").write_text("0" * 32)
+    files = exported(desk[1], tmp_path, "--pdf", "--pseudonyms", str(tmp_path / "secret"))
+    (tmp_path / "summary.pdf").write_bytes(files["summary.pdf"])
+    text = text_of(tmp_path / "summary.pdf")
+    assert "lab-admin" not in text
+    assert ":user/user-" in text
+    assert "summary.pdf" not in exported(desk[1], tmp_path, name="without.zip")
 
 
 @pytest.mark.parametrize(
