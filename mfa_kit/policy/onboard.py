@@ -12,14 +12,15 @@ from enum import StrEnum
 
 from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.entity_policies import administers, entity_policies, trust_flaw, trust_text
-from mfa_kit.account.evaluator import principals_let_in
+from mfa_kit.account.evaluator import MFA, principals_let_in
 from mfa_kit.account.records import Entity
 from mfa_kit.account.snapshot import Part, Snapshot
 from mfa_kit.account.wording import command
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import check_user
 
-ADMINISTRATORS, PEOPLE, ROLE = "administrators", "people", "ec2-instances"
+ADMINISTRATORS, PEOPLE, ROLE, SUPPORT_ROLE = "administrators", "people", "ec2-instances", "support"
+SUPPORT = "iam::aws:policy/AWSSupportAccess"
 # The length is from NIST SP 800-63B-4 3.1.1.2, the reuse from CIS AWS Foundations 3.0, 1.9.
 LENGTH, REUSE = "15", "24"
 EC2_TRUST = {
@@ -144,6 +145,7 @@ def account_steps(snapshot: Snapshot, *, admin: str) -> list[SetupStep]:
         *_administrator(everybody, snapshot, admin=admin, known=known),
         _people(snapshot, known=known),
         _role(snapshot, known=known),
+        _support(snapshot, known=known),
         *_devices(everybody, snapshot),
         *_enforced(everybody, known=known),
         _rest(),
@@ -283,6 +285,35 @@ def _role(snapshot: Snapshot, *, known: bool) -> SetupStep:
             command("aws", "iam", "create-instance-profile", "--instance-profile-name", ROLE),
             command("aws", "iam", "add-role-to-instance-profile", "--instance-profile-name", ROLE, "--role-name", ROLE),
         ),
+    )
+
+
+def _support(snapshot: Snapshot, *, known: bool) -> SetupStep:
+    """Return the step for a role that can open cases with AWS Support (CIS AWS Foundations 3.0, 1.17)."""
+    there = any(arn.endswith(f":{SUPPORT}") for role in snapshot.roles for arn in role.attached)
+    exists = any(role.name == SUPPORT_ROLE for role in snapshot.roles)
+    trust = json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Effect": "Allow",
+                    "Principal": {"AWS": f"arn:{snapshot.partition}:iam::{snapshot.account}:root"},
+                    "Action": "sts:AssumeRole",
+                    "Condition": {"Bool": {MFA: "true"}},
+                }
+            ],
+        },
+        separators=(",", ":"),
+    )
+    create = command("aws", "iam", "create-role", "--role-name", SUPPORT_ROLE, "--assume-role-policy-document", trust)
+    policy = f"arn:{snapshot.partition}:{SUPPORT}"
+    attach = command("aws", "iam", "attach-role-policy", "--role-name", SUPPORT_ROLE, "--policy-arn", policy)
+    return SetupStep(
+        what="a role for AWS Support, so that an incident needs no administrator",
+        why="users need MFA to assume it; give those who may open cases sts:AssumeRole on this role",
+        state=_state(done=there, known=known),
+        commands=(attach,) if exists else (create, attach),
     )
 
 

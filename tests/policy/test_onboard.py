@@ -15,6 +15,7 @@ import pexpect
 import pytest
 from botocore import xform_name
 
+from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, principals_let_in
 from mfa_kit.account.reading import read_account
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.adapters.aws.account import AccountReader
@@ -173,6 +174,27 @@ def test_unread_steps_are_not_marked_as_done() -> None:
     assert member.state is StepState.UNKNOWN
 
 
+def test_a_support_role_without_its_policy_gets_only_the_policy() -> None:
+    """A role of this name is not created again. A new one lets in users of the account, with MFA only."""
+
+    def without(found: dict[str, Any]) -> None:
+        next(each for each in found["roles"] if each["name"] == "support")["attached"] = []
+
+    def step(snapshot: Snapshot) -> SetupStep:
+        return next(each for each in account_steps(snapshot, admin="boss") if "AWS Support" in each.what)
+
+    found = step(taken(changed(without))[0])
+    assert found.state is StepState.TO_DO
+    assert [line.split()[2] for line in found.commands] == ["attach-role-policy"]
+    fresh = step(taken(changed(lambda found: found["roles"].clear()))[0])
+    assert [line.split()[2] for line in fresh.commands] == ["create-role", "attach-role-policy"]
+    words = shlex.split(fresh.commands[0])
+    trust = words[words.index("--assume-role-policy-document") + 1]
+    root = [("AWS", "arn:aws:iam::000000000000:root")]
+    assert principals_let_in(trust, WITH_MFA) == root
+    assert [principals_let_in(trust, each) for each in (NO_MFA, PLAIN_KEYS)] == [[], []]
+
+
 def test_govcloud_has_no_root_step() -> None:
     """GovCloud also has its own ARNs."""
     description = json.loads(json.dumps(sound()).replace("arn:aws:", "arn:aws-us-gov:"))
@@ -244,10 +266,9 @@ def test_an_account_after_all_steps_passes_the_audit(shell: dict[str, str], tmp_
         told = {
             answer.rule.id: answer.result for answer in registry.audit_snapshot(_now(lab), registry.RULES, Limits())
         }
-    # The lab's own admin has a direct policy that allows everything and no device, and no backup was decrypted. A role
-    # for AWS Support depends on the team.
+    # The lab's own admin has a direct policy that allows everything and no device, and no backup was decrypted.
     of_the_lab = {"admins.mfa", "admins.phishing", "admins.spare", "users.direct", "users.groupless", "policies.full"}
-    of_the_lab |= {"users.keys-mfa", "roles.support"}
+    of_the_lab |= {"users.keys-mfa"}
     assert {name for name, result in told.items() if result in {RuleResult.FAIL, RuleResult.UNKNOWN}} <= of_the_lab
 
 
