@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, assert_never
 import click
 
 from mfa_kit.cli.backup_options import identity
+from mfa_kit.cli.browser.ending import Ending
 from mfa_kit.cli.browser.options import AtTerminal, asked_at, page_options
-from mfa_kit.cli.browser.page_state import Ending
 from mfa_kit.cli.method_verb import EPILOG, RESUME, ROOT, MethodVerb, device_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell, ResultRow

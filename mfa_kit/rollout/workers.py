@@ -5,7 +5,6 @@ After a stop, the rows in progress are finished.
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent import futures
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Generic, TypeVar
@@ -28,7 +27,6 @@ class Workers(Generic[T, R]):
         Each thread takes the next row from `rows` when it is free. After an error of `act`, no further row is started.
         """
         todo, taking = iter(rows), threading.Lock()
-        # Each thread is one task of the pool. With a task per row, the pool would take all rows from `rows` at once.
         done = SimpleQueue[tuple[R] | None]()  # None marks the end of a worker
         errors: list[BaseException] = []
 
@@ -46,13 +44,16 @@ class Workers(Generic[T, R]):
             finally:
                 done.put(None)
 
-        with futures.ThreadPoolExecutor(self.number, thread_name_prefix="worker") as pool:
-            try:
-                for _ in range(self.number):
-                    pool.submit(work)
-                for _ in range(self.number):
-                    yield from (result for (result,) in iter(done.get, None))
-            finally:
-                self.stop.set()
+        threads = [threading.Thread(target=work, name=f"worker_{number}") for number in range(self.number)]
+        try:
+            for thread in threads:
+                thread.start()
+            for _ in threads:
+                yield from (result for (result,) in iter(done.get, None))
+        finally:
+            self.stop.set()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
         if errors:
             raise errors[0]

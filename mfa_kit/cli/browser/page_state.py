@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from mfa_kit.cli.browser.ending import Ending
 from mfa_kit.core.otp import Secret, Symbol
 
 # Seconds after which a QR code is removed, proven or not.
@@ -62,15 +63,6 @@ class QueueRow:
     user: str
     state: str
     current: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """The last message of a session. `good` means that the device is enabled."""
-
-    admin: str
-    colleague: str
-    good: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,10 @@ import click
 
 from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import LOCAL_BACKUPS
+from mfa_kit.cli.browser.ending import Ending
 from mfa_kit.cli.browser.options import AtTerminal, asked_at, page_options
-from mfa_kit.cli.browser.page_state import Ending
-from mfa_kit.cli.browser.station_page import StationPage
 from mfa_kit.cli.method_options import built, click_options, single
-from mfa_kit.cli.output import Output
+from mfa_kit.cli.output import Output, load_place
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.running import look_up_counted, name_next_command
 from mfa_kit.cli.rollout.session import AT_END, INSTEAD, WORDS, StationSession
@@ -44,9 +43,12 @@ from mfa_kit.wiring.vault import open_vault_for_new
 
 if TYPE_CHECKING:
     from mfa_kit.cli.browser.opened import OpenPage
+    from mfa_kit.cli.browser.station_page import StationPage
 
 # Users are looked up in parallel before the session begins.
 WORKERS = 8
+# The queue on the page. Its module is imported only with --page, because help texts do not need it.
+STATION_PAGE = "mfa_kit.cli.browser.station_page:StationPage"
 
 
 class StationVerb(options.Verb):
@@ -170,7 +172,7 @@ def _show_on_page(session: StationSession, place: "OpenPage | AtTerminal") -> No
     """Show the queue of a session on the page, if there is one."""
     if isinstance(place, AtTerminal):
         return
-    shown = StationPage(
+    shown: StationPage = load_place(STATION_PAGE)(
         state=place.state,
         queue=session.queue,
         call_user=lambda step: METHODS[step.row.kind.name].call_user.format(user=step.user, serial=step.row.serial),
