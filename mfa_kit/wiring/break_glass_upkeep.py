@@ -29,9 +29,10 @@ from mfa_kit.wiring.break_glass import Glass, OpenGlass, meet, new_folder, recor
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.letters import NO_LETTERS, WriteLetters
 from mfa_kit.wiring.read_ahead import ReadAhead
+from mfa_kit.wiring.recipients import read_recipients
 from mfa_kit.wiring.rekey import reencrypt
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_age_files, read_recipients, stored_backups
+from mfa_kit.wiring.vault import open_age_files, stored_backups
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.opener import BackupOpener

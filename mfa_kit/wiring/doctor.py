@@ -14,8 +14,8 @@ from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Caller
 from mfa_kit.wiring import aws, config, device_access, shared_ledger, this_computer
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
+from mfa_kit.wiring.recipients import configured_recipients
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import configured_recipients
 
 # The extras of the package, each with a module that it installs.
 EXTRAS = {

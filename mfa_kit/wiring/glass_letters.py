@@ -16,9 +16,9 @@ from mfa_kit.core.timestamps import iso_time
 from mfa_kit.letters.contents import GlassFacts, NewCustodian, custodian_letter
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.wiring.letters import NO_LETTERS, LetterFile, WriteLetters, confirm_secret, need_letters
+from mfa_kit.wiring.recipients import read_recipients
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden
-from mfa_kit.wiring.vault import read_recipients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

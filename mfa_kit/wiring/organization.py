@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from mfa_kit.account.reading import MapEach
 from mfa_kit.core.models import Caller
 from mfa_kit.core.stopping import Stop
 from mfa_kit.organization.accounts import OrgAccount
@@ -18,6 +17,7 @@ from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
+    from mfa_kit.account.reading import MapEach
     from mfa_kit.adapters.aws.clients import Clients, Connection
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.aws.member_sessions import MemberSessions
@@ -55,7 +55,7 @@ class Organization:
     ledger: "Ledger"
     selection: AccountSelection
     workers: int
-    within: MapEach
+    within: "MapEach"
     sessions: "MemberSessions"
     stop: Stop
     report: Callable[[str], object]

@@ -15,9 +15,10 @@ from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.recipients import read_recipients
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden
-from mfa_kit.wiring.vault import open_age_files, read_recipients
+from mfa_kit.wiring.vault import open_age_files
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.agefile import AgeFiles

@@ -1,4 +1,4 @@
-"""Open and list the folder of encrypted backups, and read the recipients of new backups."""
+"""Open and list the folder of encrypted backups."""
 
 import gc
 import sys
@@ -6,15 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfa_kit.adapters.files import recipients
 from mfa_kit.adapters.files.backup_names import find_backups
 from mfa_kit.core.backup_copies import OWN
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup
 from mfa_kit.core.places import Place
 from mfa_kit.enrollment.ports import Vault
-from mfa_kit.wiring import config
 from mfa_kit.wiring.plugins import open_plugins
+from mfa_kit.wiring.recipients import configured_recipients, read_recipients
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.stores import AllStores, check_shared
 from mfa_kit.wiring.this_computer import backup_dir, home
@@ -98,21 +97,3 @@ def stored_backups(settings: Settings, folder: Place | None, *, own: bool = Fals
     if place != home() / "backups" and not stores.folder(place).is_there():
         raise UsageFault(f"there is no folder {place}", "name the folder of your backups: --backup-dir DIR")
     return [*find_backups(place, stores), *(find_backups(place / OWN, stores) if own else ())]
-
-
-def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, given: str = "-r") -> "list[Recipient]":
-    """Parse public keys from texts and from files. Raise UsageFault for text that is not a public key.
-
-    `given` is the option or file that `texts` come from, for the error.
-    """
-    return recipients.parse_recipients(texts, files, given=given, plugins=open_plugins())
-
-
-def configured_recipients() -> "list[Recipient]":
-    """Read the recipients in the configuration file. Raise UsageFault for the first invalid recipient."""
-    return read_recipients(config.load().recipients, given=f"in {config.path()},")
-
-
-def recipient_text(text: str) -> str:
-    """Return a recipient (public key) as the ledger records it. Raise UsageFault if the text is not a public key."""
-    return read_recipients([text])[0].text

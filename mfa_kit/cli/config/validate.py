@@ -8,7 +8,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.wiring import config
 from mfa_kit.wiring.ledger import check_address
 from mfa_kit.wiring.plugins import check_configured_plugins
-from mfa_kit.wiring.vault import configured_recipients
+from mfa_kit.wiring.recipients import configured_recipients
 
 
 @click.command(cls=Verb)

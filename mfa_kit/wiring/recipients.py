@@ -1,0 +1,27 @@
+"""Reads recipients (public keys) from the command line, from files and from the configuration file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mfa_kit.adapters.files import recipients
+from mfa_kit.adapters.files.recipients import Recipient
+from mfa_kit.wiring import config
+from mfa_kit.wiring.plugins import open_plugins
+
+
+def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, given: str = "-r") -> list[Recipient]:
+    """Parse public keys from texts and from files. Raise UsageFault for text that is not a public key.
+
+    `given` is the option or file that `texts` come from, for the error.
+    """
+    return recipients.parse_recipients(texts, files, given=given, plugins=open_plugins())
+
+
+def configured_recipients() -> list[Recipient]:
+    """Read the recipients in the configuration file. Raise UsageFault for the first invalid recipient."""
+    return read_recipients(config.load().recipients, given=f"in {config.path()},")
+
+
+def recipient_text(text: str) -> str:
+    """Return a recipient (public key) as the ledger records it. Raise UsageFault if the text is not a public key."""
+    return read_recipients([text])[0].text
