@@ -13,7 +13,9 @@ from mfa_kit.core.models import RUN
 from mfa_kit.core.places import Place
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.rollout.handing_over import Handover, LeftOut
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.rollout import RolloutPorts
+from mfa_kit.wiring.rollout_accounts import open_account_rollouts
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
@@ -48,7 +50,8 @@ def hand_over_index(
         found, left_out = find_in_plan(one.plan, ports, copy_of)
         return found, [replace(each, account=one.planned.id) for each in left_out]
 
-    read = read_index_accounts(Path(what), look, accounts=accounts, vault=vault, workers=1, settings=settings)
+    opened = open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=1)
+    read = read_index_accounts(Path(what), look, opened, accounts=accounts, settings=settings)
     parts = [visit.found for visit in read.visits if visit.found is not None]
     found = [each for part, _ in parts for each in part]
     left_out = [each for _, part in parts for each in part]

@@ -11,7 +11,9 @@ from mfa_kit.cli.rollout.remind import NO_ONE, reminder_rows
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.places import Place
 from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.rollout import RolloutPorts
+from mfa_kit.wiring.rollout_accounts import open_account_rollouts
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
@@ -31,7 +33,8 @@ def remind_index(
         return reminder_rows(one.plan, one.planned.sha256, ports, workers=workers, progress=progress)
 
     vault = open_vault(settings, backup_dir)
-    read = read_index_accounts(plan_file, look, accounts=accounts, vault=vault, workers=workers, settings=settings)
+    opened = open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=workers)
+    read = read_index_accounts(plan_file, look, opened, accounts=accounts, settings=settings)
     rows: list[ResultRow] = [{**account_cells(visit), **row} for visit in read.visits for row in visit.found or ()]
     narrow = (*account_columns(rows), "user", "email", "waiting_for", "since", "days")
     output.many("rollout-remind-account", rows, empty=NO_ONE, narrow=narrow)

@@ -23,6 +23,7 @@ from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring import plan_files
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.rollout import RolloutPorts
+from mfa_kit.wiring.rollout_accounts import open_account_rollouts
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
@@ -53,7 +54,8 @@ def show_index(
         return ports.with_computers(found, one.planned.sha256)
 
     vault = open_vault(settings, backup_dir)
-    read = read_index_accounts(plan_file, look, accounts=accounts, vault=vault, workers=workers, settings=settings)
+    opened = open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=workers)
+    read = read_index_accounts(plan_file, look, opened, accounts=accounts, settings=settings)
     _print(read.index, read.visits, at=read.at, lab=read.lab, shared=read.shared, output=output)
     return read.exit_code
 
