@@ -4,7 +4,10 @@ The requests are made with http.client, so they are exactly as written here. `Pa
 that waits for an answer, and both views opened by their own windows.
 """
 
+import http.client
 import json
+import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -12,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from mfa_kit.adapters.web import connections
+from mfa_kit.adapters.web.connections import MOST
 from mfa_kit.adapters.web.guard import LONGEST
 from mfa_kit.cli.browser.page_state import SHOWN, Asks, Question, Role
-from tests.page.served import CODE, USER, Answer, Page, Window, served_page
+from tests.page.served import CODE, LINES, USER, Answer, Page, Window, served_page
 
 
 @pytest.fixture
@@ -145,6 +150,12 @@ ATTACKS: dict[str, Attack] = {
     "a WebSocket": raw("GET", "/admin/news", Connection="Upgrade", Upgrade="websocket", X_Key="x"),
     "a body without a length": said(b"0\r\n\r\n", Transfer_Encoding="chunked"),
     "a long body": said(b'{"do": "answer", "text": "' + b"1" * LONGEST + b'"}'),
+    "a body with two lengths": said(b"2\r\n{}\r\n0\r\n\r\n", Transfer_Encoding="chunked", Content_Length="2"),
+    "a length of 5,000 digits": raw("POST", "/admin/act", Content_Length="9" * 5000),
+    "a negative length": raw("POST", "/admin/act", Origin=EVIL, Content_Length="-1"),
+    "a path with two slashes": raw("GET", "//admin/news"),
+    "a path with a dot": raw("GET", "/./admin/news"),
+    "a path with a parameter of another view": raw("GET", "/colleague/news?role=admin", X_Key="x"),
     "malformed JSON": said(b"{"),
     "JSON that two parsers read differently": said(b'{"do": "answer", "do": "stop"}'),
     "JSON that is no object": said(b"[]"),
@@ -238,3 +249,68 @@ def test_an_answer_to_an_earlier_question_is_not_taken(page: Page, colleague: Wi
     assert page.post(colleague, {**old, "text": "222222"}).status == 200
     assert page.answers == ["111111"]
     assert page.state.answer is None
+
+
+def idle(page: Page, number: int, first: bytes = b"") -> list[socket.socket]:
+    """Open connections that send no whole request."""
+    address, port = page.host.split(":")
+    made = [socket.create_connection((address, int(port)), timeout=5) for _ in range(number)]
+    for each in made:
+        each.sendall(first)
+    return made
+
+
+def is_closed(link: socket.socket) -> bool:
+    """Return whether the server closed a connection."""
+    link.setblocking(False)
+    try:
+        return link.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_idle_connections_do_not_keep_the_page_from_working(page: Page, colleague: Window) -> None:
+    """Another user opens many. Few are kept, a window that is open stays open, and a new one can be opened."""
+    news = http.client.HTTPConnection(page.host, timeout=5)
+    news.request("GET", "/colleague/news", headers=colleague.own)
+    stream = news.getresponse()
+    links = idle(page, 5 * MOST)
+    try:
+        assert page.enter(Role.ADMIN).role == Role.ADMIN
+        assert page.post(colleague, page.reply()).status == 200
+        assert sum(map(is_closed, links)) >= 4 * MOST
+        assert all(stream.readline() for _ in range(2 * LINES))
+    finally:
+        news.close()
+        for each in links:
+            each.close()
+
+
+@pytest.mark.parametrize("first", [b"", b"GET /admin HTTP/1.1\r\nX: "])
+def test_a_connection_that_sends_no_request_is_closed(
+    page: Page, first: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may also send a few octets from time to time, and yet is no request."""
+    monkeypatch.setattr(connections, "SLOW", 0.5)
+    with idle(page, 1, first)[0] as link:
+        assert not is_closed(link)
+        until = time.monotonic() + 5
+        while not is_closed(link) and time.monotonic() < until:
+            with suppress(OSError):
+                link.send(b"x" if first else b"")
+            time.sleep(0.1)
+        assert time.monotonic() < until
+
+
+def test_an_open_window_is_no_slow_connection(page: Page, colleague: Window, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its response continues for as long as the page is open."""
+    monkeypatch.setattr(connections, "SLOW", 0.2)
+    news = http.client.HTTPConnection(page.host, timeout=5)
+    news.request("GET", "/colleague/news", headers=colleague.own)
+    with news.getresponse() as stream:
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            assert stream.readline()
+    news.close()

@@ -79,6 +79,7 @@ def _is_own_post(headers: Mapping[str, str]) -> bool:
     return (
         "origin" in headers
         and headers.get("content-type") == "application/json"
+        and "transfer-encoding" not in headers  # it would replace the length
         and length.isdecimal()
         and int(length) <= LONGEST
     )

@@ -9,6 +9,7 @@ import time
 import uvicorn
 
 from mfa_kit.adapters.web.app import App, Views
+from mfa_kit.adapters.web.connections import MOST, LimitedConnection
 from mfa_kit.adapters.web.guard import OPEN, Guard
 from mfa_kit.adapters.web.sessions import Sessions
 from mfa_kit.core.otp import Secret
@@ -33,7 +34,8 @@ class PageServer:
                 Guard(self._app.asgi, self._host),
                 lifespan="off",
                 ws="none",
-                http="h11",
+                http=LimitedConnection,
+                backlog=MOST,  # also the most connections that asyncio accepts at a time
                 loop="asyncio",
                 log_config=None,
                 access_log=False,

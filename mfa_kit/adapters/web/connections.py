@@ -1,0 +1,57 @@
+"""Limits the connections to a server, because every user of this computer can open some and send nothing.
+
+uvicorn itself limits only the time between two requests of a connection. Without a limit, another user could use up the
+files that this process may open, and the command could not write its ledger.
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+# The most connections at a time. A browser opens six for a page with two windows, and a few more in advance.
+MOST = 32
+# Seconds in which a connection has to send a request. uvicorn closes one that is idle after a response earlier.
+SLOW = 10.0
+
+
+class LimitedConnection(H11Protocol):
+    """A connection that is closed if it has sent no request for SLOW seconds.
+
+    If there are MOST others, the one that has waited longest without a request is closed.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._since = self.loop.time()
+        self._seen: object = None
+
+    @property
+    def _is_answered(self) -> bool:
+        """Whether a response is being sent, as to each open window."""
+        return not getattr(self.cycle, "response_complete", True)  # there is no cycle before the first request
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+        """Take a new connection, and make room for it."""
+        super().connection_made(transport)
+        self._since = self.loop.time()
+        self.loop.call_later(SLOW, self._look)
+        others = [each for each in self.connections if isinstance(each, LimitedConnection) and each is not self]
+        if len(others) >= MOST:
+            idle = [each for each in others if not each._is_answered]  # noqa: SLF001 - of the same class
+            min([*idle, self], key=lambda each: each._since).drop()  # noqa: SLF001 - as above
+
+    def drop(self) -> None:
+        """Close the connection at once."""
+        self.connections.discard(self)
+        self.transport.abort()
+
+    def _look(self) -> None:
+        """Close the connection if no request came since the last look. Otherwise look again later."""
+        if self.transport.is_closing():
+            return
+        if not self._is_answered and self.cycle is self._seen:
+            self.drop()
+            return
+        self._seen = self.cycle
+        self.loop.call_later(SLOW, self._look)
