@@ -3,10 +3,14 @@
 Afterwards the user has exactly one device, nothing is half-made, and no window shows the QR code.
 """
 
+import json
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
 
 import pytest
 
@@ -271,12 +275,54 @@ def test_the_user_has_one_device_after(desk: Desk, moment: str, event: str) -> N
     assert desk.user not in listed.out
 
 
-def test_another_program_on_the_port_gets_no_window(desk: Desk) -> None:
-    """After a kill, the windows show nothing from a server without their secret, and stop asking it."""
+class Impostor(BaseHTTPRequestHandler):
+    """Answers as the page's server does, but without knowing the proof. `got` has the requests and their bodies."""
+
+    got: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.got.append(self.path)
+        parts = {"title": "IMPOSTOR", "form": "<form data-number=1>PIN<input id=text data-focus></form>"}
+        self.answer(json.dumps({"proof": "x" * 43}) + "\n" + json.dumps({"parts": parts, "ended": False}) + "\n")
+
+    def do_POST(self) -> None:
+        self.got.append(self.path)
+        self.answer(json.dumps({"address": "http://127.0.0.1:1/open/evil"}))
+
+    def answer(self, text: str) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_an_impostor_on_the_port_gets_nothing(desk: Desk) -> None:
+    """After a kill, another program listens on the port. The windows ask it once, and show and send it nothing."""
     desk.begin()
     desk.open()
+    assert desk.admin
     assert desk.colleague
+    port, before = desk.command.port, desk.admin.tabs()
+    Impostor.got.clear()
     desk.command.process.kill()
     desk.command.process.wait()
-    forgets(desk)
-    assert not desk.colleague.ask("document.body.innerHTML.includes('svg')")
+    with HTTPServer(("127.0.0.1", port), Impostor) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        forgets(desk)
+        for path in ("/admin/news", "/colleague/news"):
+            until = time.monotonic() + 10
+            while path not in Impostor.got and time.monotonic() < until:
+                time.sleep(0.05)
+        desk.admin.click("#open")
+        desk.admin.click("#stop")
+        time.sleep(2)
+        server.shutdown()
+    assert sorted(Impostor.got) == ["/admin/news", "/colleague/news"]
+    assert desk.admin.tabs() == before
+    for window, whom in ((desk.admin, "Look at the terminal"), (desk.colleague, "Please ask the admin")):
+        assert not window.ask("document.body.innerHTML.includes('IMPOSTOR') || document.body.innerHTML.includes('PIN')")
+        assert not window.ask("!!document.querySelector('svg, input')")
+        assert whom in window.ask("document.querySelector('#connection').textContent")
+    assert "Scan" not in desk.colleague.ask("document.body.innerText")

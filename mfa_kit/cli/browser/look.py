@@ -7,7 +7,6 @@ STYLE = """
   h1 { flex: 1 1 12rem; overflow-wrap: anywhere }
   .big { font-size: 22px; line-height: 1.3; margin: .6rem 0 }
   .said { min-height: 1.6em; font-weight: 600 }
-  .said.wrong::before { content: "! " }
   .qr { background: #fff; width: min(100%, 24rem); margin: 1rem 0; border-radius: 8px }
   .qr svg { display: block; width: 100%; height: auto }
   .secret { font-family: ui-monospace, monospace; white-space: pre-wrap }
@@ -23,7 +22,8 @@ STYLE = """
   button:disabled { cursor: default; color: var(--soft); border-color: var(--line) }
   :focus-visible { outline: 3px solid var(--focus); outline-offset: 2px }
   :root { --focus: #0b57d0 }
-  .left { font-variant-numeric: tabular-nums } .log { margin: .5rem 0; padding: 0; list-style: none }
+  .left { font-variant-numeric: tabular-nums } #log { max-height: 20rem; overflow-y: auto }
+  .log { margin: .5rem 0; padding: 0; list-style: none }
   .log li { border-top: 1px solid var(--line); padding: .3rem 0 } .log .wrong { font-weight: 600 }
   tr[aria-current] td { font-weight: 600 } tr[aria-current] td:first-child::before { content: "\\2192  " }
   @media screen and (prefers-color-scheme: dark) { :root { --focus: #a8c7fa } }
@@ -36,10 +36,12 @@ SCRIPT = """
 "use strict";
 const role = document.body.dataset.role, at = (id) => document.getElementById(id);
 const [key, proof] = JSON.parse(sessionStorage.getItem(role) || "[null, null]");
-const secrets = ["qr", "form"], LOST = "The connection to mfa-kit is lost. Look at the terminal.";
-let over = false, failures = 0, goneAt = null, focusIn = "";
+const shown = ["calls", "qr", "form"];
+const LOST = "The connection to mfa-kit is lost. "
+  + (role === "admin" ? "Look at the terminal." : "Please ask the admin.");
+let over = false, live = false, failures = 0, goneAt = null, focusIn = "";
 
-const forget = () => { for (const id of secrets) if (at(id)) at(id).replaceChildren(); goneAt = null; };
+const forget = () => { live = false; for (const id of shown) if (at(id)) at(id).replaceChildren(); goneAt = null; };
 const tell = (text) => { at("connection").textContent = text; at("connection").hidden = !text; };
 
 function show(id, html) {
@@ -50,6 +52,7 @@ function show(id, html) {
   const next = (id === "form" && place.querySelector("[data-focus]")) || (was && at(was));
   if (next && !next.disabled && (focusIn === id || role === "colleague")) next.focus();
   const gone = place.querySelector("[data-gone]");
+  if (id === "log") place.scrollTop = place.scrollHeight;
   if (id === "qr") goneAt = gone ? Date.now() + 1000 * gone.dataset.gone : null;
 }
 
@@ -63,6 +66,7 @@ function tick() {
 }
 
 async function act(said) {
+  if (!live) throw new Error("the server is not known");
   const headers = { "content-type": "application/json", "x-key": key };
   const answer = await fetch(`/${role}/act`, { method: "POST", headers, body: JSON.stringify(said) });
   return answer.ok ? answer.json() : null;
@@ -84,7 +88,7 @@ document.addEventListener("click", async ({ target }) => {
   if (!button) return;
   const said = { do: button.dataset.do, text: button.dataset.text || "", number: +button.dataset.number || 0 };
   const got = await act(said).catch(() => tell(LOST));
-  if (got && got.address) window.open(got.address, "_blank", "noopener");
+  if (got && /^\\/open\\/[\\w-]+$/.test(got.address)) window.open(got.address, "_blank", "noopener");
 });
 window.addEventListener("pagehide", forget);
 window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
@@ -114,7 +118,7 @@ async function listen() {
     rest = lines.pop();
     for (const line of lines) {
       if (!proven && JSON.parse(line).proof !== proof) { over = true; throw new Error("another program answers"); }
-      proven = true;
+      proven = live = true;
       take(line);
     }
   }
