@@ -137,7 +137,7 @@ def _ending(outcome: Outcome) -> Ending:
         user = outcome.intent.user
         return Ending(
             admin=f"{user} is enrolled: {outcome.intent.serial}",
-            colleague=f"Done. From now on, AWS asks {user} for a code of this app. You can close this window.",
+            colleague="Done. From now on, AWS asks you for a code of this app. You can close this window.",
             good=True,
         )
     return Ending(

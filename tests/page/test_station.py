@@ -2,20 +2,27 @@
 
 import csv
 import os
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.oathcard import CALCULATE, YkoathCard
+from mfa_kit.lab.devices.securitykey import KeyBehavior, lab_key
 from tests import pcsc
 from tests.chromium import Browser
-from tests.conftest import ACCOUNT, MfaKit
+from tests.conftest import ACCOUNT, ROOT, MfaKit
+from tests.fido.conftest import LAB_AAGUID, NOW, SITE, Port, publish
 from tests.page.conftest import Command, Start, nothing_is_half_made, open_admin, open_colleague, seed, shown_codes
 
 pytestmark = pytest.mark.slow
-SAID, END, CALLS = (f"document.querySelector('#{part}').textContent" for part in ("said", "end", "calls"))
+SAID, END, CALLS, FORM, LOG = (
+    f"document.querySelector('#{part}').textContent" for part in ("said", "end", "calls", "form", "log")
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -91,11 +98,13 @@ def test_five_people_enroll_at_a_station(
     admin = open_admin(browser, command)
     colleague = open_colleague(admin)
     call(admin, users[0])
+    assert admin.ask(f"{FORM}.includes('Press Start when') && document.querySelector('#stop').disabled")
     assert "authenticator app" in colleague.see(CALLS)
     press(admin, "Back")
     admin.see(f"{SAID}.includes('no earlier row')")
     press(admin, "Start")
     colleague.see("document.querySelector('#code0[data-code]')")
+    assert "Scan the QR code with your authenticator app" in colleague.ask(CALLS)
     complain(colleague, "12345", says="That is not 6 digits")
     complain(colleague, " ", says="Nothing was typed")
     complain(colleague, "cccccctbgbkvjjhhcchhetfhhkgtbltv", says="typed by a YubiKey")
@@ -109,14 +118,19 @@ def test_five_people_enroll_at_a_station(
     colleague.type(second)
     colleague.see(f"{CALLS}.includes('{users[0]} is done.')")
     call(admin, users[1])
+    assert colleague.ask(SAID) == ""
     press(admin, "Skip")
     call(admin, users[2])
     press(admin, "Start")
     colleague.see("document.querySelector('#qr svg')")
+    complain(colleague, "12345", says="That is not 6 digits")
     press(admin, "Stop")
     admin.see("document.querySelector('#log').textContent.includes('interrupted')")
     call(admin, users[2])
-    assert not colleague.ask("document.querySelector('svg')")
+    assert (
+        colleague.ask(f"!document.querySelector('svg') && {SAID}")
+        == "The enrollment was stopped; please ask the admin."
+    )
     for user in users[2:]:
         call(admin, user)
         press(admin, "Start")
@@ -183,3 +197,44 @@ def test_keys_arrive_and_one_is_pulled_out(
     nothing_is_half_made(mfa_kit)
     for user, card in zip(users, cards, strict=True):
         assert [held.key for held in card.credentials.values()] == [lab.seed(f"arn:aws:iam::{ACCOUNT}:mfa/{user}")]
+
+
+def register(admin: Browser, lab: Lab, user: str) -> None:
+    """Do in the console what the admin's view says, once the key of this user has passed."""
+    since = f"{LOG}.slice({LOG}.indexOf({f'using mfa-kit lab key for {user}'!r}))"
+    lab.register_fido(user, str(admin.see(f"/name it (\\S+),/.exec({since})?.[1]")))
+
+
+def test_security_keys_arrive_and_are_registered(
+    start: Start, mfa_kit: MfaKit, browser: Browser, lab: Lab, people: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    """The colleague is told to insert and to touch the key. The key of another user is refused in words."""
+    maker, users = AttestationCa(now=NOW), people(2)
+    published = publish(tmp_path, maker, [maker.entry("mfa-kit lab key", aaguid=LAB_AAGUID)])
+    one, two = (lab_key(maker, behavior=KeyBehavior(touch=1.0)) for _ in users)
+    roster, plan = tmp_path / "roster.csv", tmp_path / "plan.json"
+    roster.write_text("\n".join(["user,kind", *(f"{user},fido2" for user in users)]) + "\n")
+    assert mfa_kit.run("rollout", "plan", roster, "-o", plan).code == 0
+    with tempfile.TemporaryDirectory(prefix="port-") as folder:
+        place = Path(folder) / "0"
+        env = {"TEST_HID_PORTS": f"/dev/hidraw0={place}", "PYTHONPATH": f"{SITE}:{ROOT}"}
+        command = start("rollout", "station", plan, "--page", "--no-browser", *published.options, env=env)
+        admin = open_admin(browser, command)
+        colleague = open_colleague(admin)
+        call(admin, users[0])
+        assert "Insert your key." in colleague.see(CALLS)
+        with closing(Port(place, one)):
+            colleague.see(f"{CALLS}.includes('Touch it now.')")
+            register(admin, lab, users[0])
+            call(admin, users[1])
+            assert f"{users[0]} is done." in colleague.ask(CALLS)
+        admin.see("document.querySelector('#keys').textContent === ''")
+        with closing(Port(place, one)):
+            colleague.see(f"{SAID}.includes('already')")
+            call(admin, users[1])
+        admin.see("document.querySelector('#keys').textContent === ''")
+        with closing(Port(place, two)):
+            register(admin, lab, users[1])
+            colleague.see(f"{END}.includes('Thank you')")
+    assert command.end()[0] == 0, command.err
+    assert outcomes(plan) == dict.fromkeys(users, "enrolled")

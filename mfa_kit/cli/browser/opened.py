@@ -80,9 +80,10 @@ class PageViews:
 
     def _answer(self, role: Role, number: int, answer: Secret[str]) -> None:
         """Pass an answer on. The colleague's view answers only the questions that it shows."""
-        question = self._state.question
-        if role is Role.ADMIN or (question is not None and question.is_for_user):
-            self._state.reply(number, answer)
+        with self._state.changed:  # otherwise the next question, which may be the admin's, could be asked in between
+            question = self._state.question
+            if role is Role.ADMIN or (question is not None and question.is_for_user):
+                self._state.reply(number, answer)
 
     def windows(self, counts: Mapping[str, int]) -> None:
         """Note which windows are open. If the last one was closed, print an address that opens the page again."""

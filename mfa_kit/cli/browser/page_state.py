@@ -40,6 +40,7 @@ class Asks(StrEnum):
 class Question:
     """A question. `buttons` are pairs of a label and the answer that the button gives.
 
+    `can_stop` is false for a question of a queue, which has buttons to skip and to quit.
     `next_code` is the Unix time at which the device shows its next code. `second` means that the first of two codes is
     already accepted.
     """
@@ -49,6 +50,7 @@ class Question:
     buttons: Sequence[tuple[str, str]] = ()
     next_code: float | None = None
     second: bool = False
+    can_stop: bool = True
 
     @property
     def is_for_user(self) -> bool:
@@ -166,9 +168,9 @@ class PageState:
         return True
 
     def stop(self) -> bool:
-        """Let the question that is asked now raise KeyboardInterrupt. Return False if no question is asked."""
+        """Let the question that is asked now raise KeyboardInterrupt. Return False if there is none that can stop."""
         with self.changed:
-            self.stopped = self.question is not None
+            self.stopped = self.question is not None and self.question.can_stop
             self.changed.notify_all()
             return self.stopped
 

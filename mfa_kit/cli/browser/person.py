@@ -95,7 +95,7 @@ class PersonAtPage:
             return bool(came)
 
         self.before_question()
-        question = Question(asks=Asks.BUTTONS, text=self.wording(prompt), buttons=self.buttons())
+        question = Question(asks=Asks.BUTTONS, text=self.wording(prompt), buttons=self.buttons(), can_stop=False)
         answer = self._state.ask(question, look)
         with self._state.change():
             self._state.thanked, self._state.said = "", ()

@@ -17,6 +17,7 @@ TO_ANSWER = (("Start", ""), ("Skip", "s"), ("Back", "b"), ("Quit", "q"))
 AT_END = (("Finish", ""), ("Back", "b"))
 BUSY_WITH_KEY = "Please wait, and do not remove the key."
 BUSY = "Please wait."
+ENTER, START = "press Enter", "press Start"
 ASK = "That did not work. Please ask the admin."
 
 
@@ -51,7 +52,7 @@ class StationPage:
         """Return a prompt of the session without the words about keys to type."""
         for told in self.told:
             prompt = prompt.replace(told, "")
-        return prompt
+        return prompt.replace(ENTER, START)
 
     def update(self) -> None:
         """Show the queue and the current user. Thank the users who were enrolled since the last call."""
@@ -60,6 +61,8 @@ class StationPage:
         self.done.update(new)
         with self.state.change():
             self.state.queue = [self._row(each, current=each is step) for each in self.queue.steps]
+            if step is None or self.state.user != step.user:
+                self.state.said = ()  # it was about the previous user
             self.state.user = step.user if step else ""
             self.state.calls = self.call_user(step) if step else ""
             self.state.busy = BUSY_WITH_KEY if step and self.watches.get(step.row.kind.name) else BUSY
@@ -77,6 +80,8 @@ class StationPage:
     def show_error(self, what: str, hint: str, to_user: str) -> None:
         """Show an error to the admin, and a sentence about it to the user."""
         self.state.report(f"{what}; {hint}" if hint else what, wrong=True)
+        with self.state.change():
+            self.state.said = ()  # they were about the step that failed
         self.state.say(to_user or ASK)
 
     @property

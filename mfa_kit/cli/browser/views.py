@@ -20,6 +20,7 @@ EXPIRED = (
     "The QR code was removed after 10 minutes. If you have scanned it, type the codes. "
     "Otherwise ask the admin to press Stop and to start again."
 )
+ASK_STOP = "ask the admin to press Stop"
 ON_INPUT = "Each code is sent when you have typed its sixth digit."
 CODE_LABELS = ("First code", "Second code")
 
@@ -72,7 +73,7 @@ def qr_picture(symbol: Symbol) -> Secret[str]:
 
 def sentence(text: str) -> str:
     """Return a message of a use case as a sentence for the page, which has a Stop button instead of Ctrl-C."""
-    plain = one_line(text).strip().replace("press Ctrl-C", "ask the admin to press Stop")
+    plain = one_line(text).strip().replace("press Ctrl-C", ASK_STOP)
     whole = plain[:1].upper() + plain[1:]
     return whole if not whole or whole.endswith((".", "?", "!", ":")) else f"{whole}."
 
@@ -149,8 +150,9 @@ def _colleague_form(state: PageState) -> Secret[str]:
     return _form(state) if state.question and state.question.is_for_user else Secret("")
 
 
-def _said(state: PageState) -> Secret[str]:
-    return Secret("" if state.ending else " ".join(html_words(sentence(text)) for text in state.said))
+def _said(state: PageState, stop: str = ASK_STOP) -> Secret[str]:
+    said = () if state.ending else state.said
+    return Secret(" ".join(html_words(sentence(text).replace(ASK_STOP, stop)) for text in said))
 
 
 def _calls(state: PageState) -> Secret[str]:
@@ -166,7 +168,7 @@ def _what_to_do(state: PageState) -> str:
     if state.touch:
         return TOUCH
     if state.symbol:
-        return sentence(state.scan).replace(f"{state.user}'s", "your")
+        return sentence(state.scan).replace("Scan it", "Scan the QR code", 1).replace(f"{state.user}'s", "your")
     if state.expired:
         return ""
     return state.calls if state.question else state.busy
@@ -195,7 +197,7 @@ def _controls(state: PageState) -> Secret[str]:
 
 def _stop(state: PageState) -> Secret[str]:
     """Return the Stop button. It is a part of its own, because a button that is replaced during a click loses it."""
-    disabled = "" if state.question else " disabled"
+    disabled = "" if state.question and state.question.can_stop else " disabled"
     return Secret("" if state.ending else f'<button id="stop" data-do="stop"{disabled}>Stop</button>')
 
 
@@ -216,9 +218,7 @@ def _keys(state: PageState) -> Secret[str]:
 
 
 def _log(state: PageState) -> Secret[str]:
-    lines = "".join(
-        f"<li{' class=wrong' if each.wrong else ''}>{html_words(each.text)}</li>" for each in reversed(state.log)
-    )
+    lines = "".join(f"<li{' class=wrong' if each.wrong else ''}>{html_words(each.text)}</li>" for each in state.log)
     return Secret(f'<ul class="log">{lines}</ul>' if lines else "<p>No messages yet.</p>")
 
 
@@ -233,7 +233,7 @@ COLLEAGUE_PARTS: Mapping[str, Maker] = {
 }
 ADMIN_PARTS: Mapping[str, Maker] = {
     "title": _title,
-    "said": _said,
+    "said": lambda state: _said(state, "press Stop"),
     "form": _form,
     "controls": _controls,
     "stopping": _stop,

@@ -25,6 +25,7 @@ WORDS = "s skip, b back, q quit"
 AT_END = "; type b to go back, or press Enter to finish"
 ANSWERS = "type s to skip, b to go back, q to quit, or press Enter to start"
 SKIP, BACK, QUIT = {"s", "skip"}, {"b", "back"}, {"q", "quit"}
+STOPPED = "the enrollment was stopped; please ask the admin"
 # The number of names in a prompt. Longer lists do not fit.
 SHOWN = 5
 
@@ -167,7 +168,7 @@ class StationSession:
         except KeyboardInterrupt as stop:
             self.runs.keep_left(intent, desk=desk)
             self.person.say("")
-            self._report(f"{step.user}: interrupted", notes=notes_of(stop))
+            self._report(f"{step.user}: interrupted", notes=notes_of(stop), to_user=STOPPED)
             self.reasons[step.user] = "interrupted at the station"
         else:
             self._take(step, outcome)

@@ -1,0 +1,46 @@
+"""What the views show in moments that the tests with a browser do not reach."""
+
+import threading
+
+import pytest
+
+from mfa_kit.cli.browser.opened import PageViews
+from mfa_kit.cli.browser.page_state import PageState, Role
+from mfa_kit.cli.browser.views import view_parts
+from mfa_kit.cli.messages import StderrProgress
+from tests.page.served import CODE
+
+
+def part(state: PageState, role: Role, name: str) -> str:
+    return view_parts(state, role)[name].reveal()
+
+
+def test_messages_are_in_order() -> None:
+    """The numbered instructions for the console can be read from the top."""
+    state = PageState()
+    for text in ("1  open the console", "2  choose Assign MFA device"):
+        state.report(text)
+    log = part(state, Role.ADMIN, "log")
+    assert log.index("1  open") < log.index("2  choose")
+
+
+def test_only_the_colleague_is_told_to_ask_the_admin() -> None:
+    """The admin has the button."""
+    state = PageState(said=["to start over, press Ctrl-C"])
+    assert "ask the admin to press Stop" in part(state, Role.COLLEAGUE, "said")
+    assert part(state, Role.ADMIN, "said") == "To start over, press Stop."
+
+
+def test_the_question_stays_while_an_answer_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the colleague's view could answer the admin's next question, if it came just then."""
+    state, got = PageState(question=CODE, number=1), list[bool]()
+
+    def reply(*_: object) -> bool:
+        other = threading.Thread(target=lambda: got.append(state.changed.acquire(timeout=0.1)))
+        other.start()
+        other.join()
+        return True
+
+    monkeypatch.setattr(PageState, "reply", reply)
+    PageViews(state, StderrProgress(quiet=True)).act(Role.COLLEAGUE, {"do": "answer", "number": 1, "text": "123456"})
+    assert got == [False]
