@@ -4,10 +4,12 @@ import csv
 import io
 from typing import Any
 
+import pytest
+
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.aws.state import describe_account
-from tests.lab.client import Aws, document, refused
+from tests.lab.client import Aws, botocore_knows, document, refused
 
 
 def test_users_come_in_pages_without_case(lab: Lab, admin: Aws) -> None:
@@ -258,6 +260,9 @@ def test_an_expired_certificate_is_listed() -> None:
         assert describe_account(lab.account)["certificates"][0]["expires"] == rows[0]["expires"]  # type: ignore[index]
 
 
+@pytest.mark.skipif(
+    not botocore_knows("iam", "LoginProfile", "MaxSigninSessionDuration"), reason="botocore is older than the setting"
+)
 def test_a_login_profile_keeps_the_longest_session(admin: Aws) -> None:
     """It is left out until it is set, and after it is reset."""
     iam = admin.iam
