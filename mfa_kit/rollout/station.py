@@ -100,6 +100,11 @@ class StationQueue:
         """Go to the next step. The current step is not marked as done."""
         self.at += 1
 
+    @property
+    def can_go_back(self) -> bool:
+        """Whether there is an earlier step that is not done."""
+        return not all(self.is_done(step) for step in self.steps[: self.at])
+
     def go_back(self) -> bool:
         """Go back to the nearest earlier step that is not done. Return whether there is such a step."""
         before = [number for number in range(self.at) if not self.is_done(self.steps[number])]

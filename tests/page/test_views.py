@@ -26,9 +26,9 @@ def test_messages_are_in_order() -> None:
 
 def test_only_the_colleague_is_told_to_ask_the_admin() -> None:
     """The admin has the button."""
-    state = PageState(said=["to start over, press Ctrl-C"])
-    assert "ask the admin to press Stop" in part(state, Role.COLLEAGUE, "said")
-    assert part(state, Role.ADMIN, "said") == "To start over, press Stop."
+    state = PageState(said=["to start over, press Ctrl-C", "it was stopped; please ask the admin"])
+    assert part(state, Role.COLLEAGUE, "said").count("ask the admin") == 2
+    assert part(state, Role.ADMIN, "said") == "To start over, press Stop. It was stopped."
 
 
 def test_the_question_stays_while_an_answer_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,9 @@ from mfa_kit.rollout.station import StationQueue
 if TYPE_CHECKING:
     from mfa_kit.cli.browser.opened import OpenPage
 
-TO_ANSWER = (("Start", ""), ("Skip", "s"), ("Back", "b"), ("Quit", "q"))
-AT_END = (("Finish", ""), ("Back", "b"))
+BACK = ("Back", "b")
+TO_ANSWER = (("Start", ""), ("Skip", "s"), BACK, ("Quit", "q"))
+AT_END = (("Finish", ""), BACK)
 BUSY_WITH_KEY = "Please wait, and do not remove the key."
 BUSY = "Please wait."
 ENTER, START = "press Enter", "press Start"
@@ -45,8 +46,9 @@ class StationPage:
         self.update()
 
     def buttons(self) -> Sequence[tuple[str, str]]:
-        """Return the buttons for the question of the session."""
-        return TO_ANSWER if self._step else AT_END
+        """Return the buttons for the question of the session, without Back if there is nothing to go back to."""
+        buttons = TO_ANSWER if self._step else AT_END
+        return [each for each in buttons if each != BACK or self.queue.can_go_back]
 
     def word(self, prompt: str) -> str:
         """Return a prompt of the session without the words about keys to type."""

@@ -20,7 +20,9 @@ EXPIRED = (
     "The QR code was removed after 10 minutes. If you have scanned it, type the codes. "
     "Otherwise ask the admin to press Stop and to start again."
 )
+# What the colleague is told, and what the admin reads instead of it.
 ASK_STOP = "ask the admin to press Stop"
+TO_ADMIN = {ASK_STOP: "press Stop", "; please ask the admin": "", " Please ask the admin.": ""}
 ON_INPUT = "Each code is sent when you have typed its sixth digit."
 CODE_LABELS = ("First code", "Second code")
 
@@ -150,9 +152,16 @@ def _colleague_form(state: PageState) -> Secret[str]:
     return _form(state) if state.question and state.question.is_for_user else Secret("")
 
 
-def _said(state: PageState, stop: str = ASK_STOP) -> Secret[str]:
-    said = () if state.ending else state.said
-    return Secret(" ".join(html_words(sentence(text).replace(ASK_STOP, stop)) for text in said))
+def _said(state: PageState) -> Secret[str]:
+    return _sentences(state, {})
+
+
+def _sentences(state: PageState, instead: Mapping[str, str]) -> Secret[str]:
+    """Return what was said about the last answer, with some words replaced by others."""
+    said = " ".join(map(sentence, () if state.ending else state.said))
+    for words, others in instead.items():
+        said = said.replace(words, others)
+    return Secret(html_words(said))
 
 
 def _calls(state: PageState) -> Secret[str]:
@@ -233,7 +242,7 @@ COLLEAGUE_PARTS: Mapping[str, Maker] = {
 }
 ADMIN_PARTS: Mapping[str, Maker] = {
     "title": _title,
-    "said": lambda state: _said(state, "press Stop"),
+    "said": lambda state: _sentences(state, TO_ADMIN),
     "form": _form,
     "controls": _controls,
     "stopping": _stop,
