@@ -6,6 +6,7 @@ import pytest
 
 from mfa_kit.cli.browser.opened import PageViews
 from mfa_kit.cli.browser.page_state import PageState, Role
+from mfa_kit.cli.browser.person import PageProgress
 from mfa_kit.cli.browser.views import view_parts
 from mfa_kit.cli.messages import StderrProgress
 from tests.page.served import CODE
@@ -22,6 +23,14 @@ def test_messages_are_in_order() -> None:
         state.report(text)
     log = part(state, Role.ADMIN, "log")
     assert log.index("1  open") < log.index("2  choose")
+
+
+def test_messages_name_the_button(capfd: pytest.CaptureFixture[str]) -> None:
+    """The terminal still prints the message as it is."""
+    state = PageState()
+    PageProgress(StderrProgress(quiet=True), state).alert("press Enter to try this key again")
+    assert "press Start to try this key again" in part(state, Role.ADMIN, "log")
+    assert "press Enter to try this key again" in capfd.readouterr().err
 
 
 def test_only_the_colleague_is_told_to_ask_the_admin() -> None:

@@ -20,6 +20,8 @@ T = TypeVar("T")
 # A message of this form asks for a touch of a key. Any later message means that this is over.
 TOUCH = re.compile(r"touch (the|your) key now")
 SECOND = "second code"
+# Words of messages and prompts of a station, and those for its page.
+ENTER, START = "press Enter", "press Start"
 CONTINUE = (("Continue", ""),)
 
 
@@ -133,7 +135,7 @@ class PageProgress(Redrawable):
         self._show(text)
 
     def _show(self, text: str) -> None:
-        self._state.report(text)
+        self._state.report(text.replace(ENTER, START))
         with self._state.change():
             self._state.touch = bool(TOUCH.search(text))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mfa_kit.cli.browser.page_state import PageState, QueueRow
+from mfa_kit.cli.browser.person import ENTER, START
 from mfa_kit.rollout.key_slot import SlotWatch
 from mfa_kit.rollout.outcomes import RowOutcome
 from mfa_kit.rollout.plan import PlanStep
@@ -18,7 +19,6 @@ TO_ANSWER = (("Start", ""), ("Skip", "s"), BACK, ("Quit", "q"))
 AT_END = (("Finish", ""), BACK)
 BUSY_WITH_KEY = "Please wait, and do not remove the key."
 BUSY = "Please wait."
-ENTER, START = "press Enter", "press Start"
 ASK = "That did not work. Please ask the admin."
 
 
