@@ -87,6 +87,14 @@ ADVISORIES = (
         before=Version(4, 3, 5),
         what="RSA keys generated on it are weak (ROCA); FIDO is not affected",
     ),
+    # The versions are those of CVE-2025-29991, which names no series. After the graver ones: the first is reported.
+    Advisory(
+        name="YSA-2025-02",
+        models=re.compile(r"yubikey (5|bio)|yubico yubikey|security key\b.*\byubico", re.IGNORECASE),
+        since=Version(5, 4, 1),
+        before=Version(5, 7, 4),
+        what="with PIN/UV auth protocol 2 it verifies only half of the proof that a request has the PIN",
+    ),
 )
 # Number of credentials in a YubiKey's OATH applet, by firmware: Yubico, "YubiKey Technical Manual", OATH.
 _OATH_CREDENTIALS = ((Version(5, 7, 0), 64), (Version(4, 0, 0), 32), (Version(3, 0, 0), 28))

@@ -8,12 +8,15 @@ from mfa_kit.core.firmware import Version, advisories, oath_credentials
 @pytest.mark.parametrize(
     ("model", "version", "names"),
     [
-        ("YubiKey 5 NFC", (5, 4, 3), ["YSA-2024-03"]),
-        ("YubiKey 5 NFC", (5, 7, 0), []),
-        ("YubiKey Bio - FIDO Edition", (5, 7, 1), ["YSA-2024-03"]),
-        ("YubiKey Bio - FIDO Edition", (5, 7, 2), []),
-        ("Security Key NFC by Yubico", (5, 4, 3), ["YSA-2024-03"]),
-        ("Yubico YubiKey OTP+FIDO+CCID 00 00", (5, 4, 3), ["YSA-2024-03"]),
+        ("YubiKey 5 NFC", (5, 4, 0), ["YSA-2024-03"]),
+        ("YubiKey 5 NFC", (5, 4, 3), ["YSA-2024-03", "YSA-2025-02"]),
+        ("YubiKey 5 NFC", (5, 7, 0), ["YSA-2025-02"]),
+        ("YubiKey 5 NFC", (5, 7, 3), ["YSA-2025-02"]),
+        ("YubiKey 5 NFC", (5, 7, 4), []),
+        ("YubiKey Bio - FIDO Edition", (5, 7, 1), ["YSA-2024-03", "YSA-2025-02"]),
+        ("YubiKey Bio - FIDO Edition", (5, 7, 2), ["YSA-2025-02"]),
+        ("Security Key NFC by Yubico", (5, 4, 3), ["YSA-2024-03", "YSA-2025-02"]),
+        ("Yubico YubiKey OTP+FIDO+CCID 00 00", (5, 4, 3), ["YSA-2024-03", "YSA-2025-02"]),
         ("YubiKey 4", (4, 3, 1), ["YSA-2017-01"]),
         ("YubiKey FIPS", (4, 4, 4), ["YSA-2019-02"]),
         ("YubiKey FIPS", (4, 4, 5), []),
@@ -23,7 +26,7 @@ from mfa_kit.core.firmware import Version, advisories, oath_credentials
 def test_an_advisory_is_about_models_and_versions(model: str, version: tuple[int, int, int], names: list[str]) -> None:
     """Each of Yubico's security advisories affects firmware from one version up to, but not including, another.
 
-    YSA-2024-03, YSA-2019-02 and YSA-2017-01.
+    YSA-2025-02, YSA-2024-03, YSA-2019-02 and YSA-2017-01.
     """
     found = advisories(model, Version(*version))
     assert [each.name for each in found] == names
