@@ -154,11 +154,26 @@ def _work(one: AccountUser, more: tuple[str, ...], context: RequestContext) -> _
     lost: list[ActionOnResource] = []
     if would is False:
         would, lost = _lost(policies, more, request)
+    if would and _spares_work(policies, more, request):
+        would, lost = False, list(_denied(policies, more, request))
     return _Work(
         would=None if policies.unread and not would else would,
         does=denies_all_work(policies.documents, request, boundary=policies.boundary) is True,
         lost=few([action if resource == "*" else f"{action} on {resource}" for action, resource in lost]),
     )
+
+
+def _spares_work(policies: EntityPolicies, more: tuple[str, ...], request: RequestContext) -> bool:
+    """Return whether a Deny with NotAction leaves the user some work, although the policies deny all that was tried.
+
+    Only statements that deny with MFA too are considered, because what a policy spares without MFA is for enrolling.
+    For the same reason, actions of IAM and STS are not.
+    """
+    with_mfa = {**request, **WITH_MFA}
+    denies = (each for text in more for each in statements(text) if not each.allow)
+    spared = (action for each in denies if holds(each, with_mfa) for action in each.but_actions)
+    work = (action for action in spared if not action.lower().startswith(("iam:", "sts:")))
+    return any(policies.decide(action, "*", request, more=more) is Decision.ALLOW for action in work)
 
 
 def _lost(

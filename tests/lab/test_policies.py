@@ -531,3 +531,13 @@ def test_dates_have_whole_seconds(admin: Aws) -> None:
     ]
     assert [at.microsecond for at in dates] == [0] * len(dates)
     assert iam.get_user(UserName="alice")["User"]["Tags"][0]["Value"] == text
+
+
+@pytest.mark.parametrize(
+    ("operator", "wanted"),
+    [("NumericGreaterThan", "1"), ("NumericNotEquals", "1"), ("DateLessThan", "2030-01-01T00:00:00Z")],
+)
+def test_a_value_of_another_type_meets_no_condition(operator: str, wanted: str) -> None:
+    """A request may have any text for a condition key."""
+    row = {"Action": "*", "Resource": "*", "Condition": {operator: {"s3:max-keys": wanted}}}
+    assert decide([document(row)], "iam:GetUser", ALICE, {"s3:max-keys": "other"}) is NOTHING

@@ -408,3 +408,27 @@ def test_the_forecast_is_correct() -> None:
         serial = bob.enrolled("bob")
         with refused("AccessDenied"):
             bob.iam.delete_virtual_mfa_device(SerialNumber=serial)
+
+
+@pytest.mark.parametrize(
+    ("spared", "wanted"),
+    [
+        (["s3:*", "ec2:Describe*"], AccessState.CHANGES),
+        (["athena:StartQueryExecution", "glue:GetTable"], AccessState.CHANGES),
+        (["iam:ListUsers", "sts:GetCallerIdentity"], LOCKED),
+    ],
+)
+def test_what_a_deny_with_not_action_spares_is_work(spared: list[str], wanted: AccessState) -> None:
+    """An administrator keeps the services that the Deny spares. To be left with actions of IAM or STS is a lockout."""
+    row = {"Effect": "Deny", "NotAction": spared, "Resource": "*"}
+    snapshot = account(user("bob", **SIGNED_IN, attached=[ADMINISTRATOR], devices=[DEVICE]))
+    found = access_with(snapshot, json.dumps({"Version": "2012-10-17", "Statement": row}))
+    assert [each.state for each in found if each.user == "bob"] == [wanted]
+
+
+def test_what_a_deny_spares_without_mfa_only_is_not_work() -> None:
+    """A user without a device is still locked out until they enroll, whatever the policy spares without MFA."""
+    policy = SELF.replace('"sts:GetSessionToken"', '"sts:GetSessionToken", "athena:*"')
+    assert policy != SELF
+    found = access_with(account(user("bob", **SIGNED_IN, attached=[ADMINISTRATOR])), policy)
+    assert [each.state for each in found if each.user == "bob"] == [ENROLLS]

@@ -227,9 +227,11 @@ def _matches(condition: Condition, quantifier: str, name: str, *, value: str | S
         raise IamError("NotImplemented", f"The lab does not support the condition operator {condition.operator}.")
     filled = [text for wanted in condition.wanted if (text := _fill_variables(wanted, context)) is not None]
     negated = name in NEGATED
-    held = [
-        any(test(text, each) for text in filled) != negated for each in ([value] if isinstance(value, str) else value)
-    ]
+    values = [value] if isinstance(value, str) else value
+    try:
+        held = [any(test(text, each) for text in filled) != negated for each in values]
+    except ValueError:  # the operator compares numbers, times or addresses, and this value is none
+        return False
     return all(held) if quantifier == "ForAllValues" else any(held)
 
 
