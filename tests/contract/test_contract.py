@@ -92,9 +92,12 @@ def test_the_writing_part_requires_the_account_id(
     """If the ID is missing or that of another account, the script is refused before anything is created."""
     for name, value in lab.env.items():
         monkeypatch.setenv(name, value)
-    for account in ([], ["--account", "111122223333"]):
+    for account, said in (
+        ([], "--writes needs --account 000000000000"),
+        (["--account", "111122223333"], "the credentials belong to account 000000000000, not to 111122223333"),
+    ):
         assert main(["--endpoint-url", lab.url, "--writes", *account]) == 2
-        assert "--writes needs --account 000000000000" in capsys.readouterr().err
+        assert said in capsys.readouterr().err
     assert {call.operation for call in lab.calls} == {"GetCallerIdentity"}
 
 
