@@ -48,10 +48,10 @@ def device_backups(
     records: BackupHistory,
     stored: Callable[[], Iterable[Backup]],
 ) -> tuple[DeviceBackup, ...]:
-    """Return a DeviceBackup for each given device that the ledger has, with its user, and for those of root.
+    """Return a DeviceBackup for each of these devices that the ledger has, and for root's virtual devices.
 
-    A device is left out if it is no longer assigned to the user for whom it was created. `stored` returns the backups
-    in the folder; it is called only if root has a virtual device, because the ledger has no devices of root.
+    A device is left out if it is no longer assigned to the user for whom it was created. The ledger has no devices of
+    root. If root has a virtual device, `stored` is called, which returns the backups in the folder.
     """
     return tuple(_device_backups(devices, journal, vault, records, stored))
 
@@ -91,7 +91,10 @@ def _device_backups(
 def _backup_of_user(
     device: Device, journal: Journal, vault: Vault, makers: Mapping[tuple[str, str], str]
 ) -> DeviceBackup | None:
-    """Return the backup of a user's device without its records, or None if the ledger has none for this user."""
+    """Return the backup of a user's device, or None if the ledger has no such device of this user.
+
+    The fields `opened`, `drilled` and `recipients` are not set.
+    """
     entry = journal.find(device.serial)
     if entry is None or entry.intent.user != device.user:
         return None
@@ -107,7 +110,10 @@ def _backup_of_user(
 
 
 def _backup_of_root(device: Device, backups: Iterable[Backup]) -> DeviceBackup | None:
-    """Return the newest backup of a virtual device of root without its records, or None if there is none."""
+    """Return the newest backup of a virtual device of root, or None if there is none.
+
+    The fields `opened`, `drilled` and `recipients` are not set.
+    """
     account, name = device.serial.split(":", 5)[4:]
     found = [
         each
@@ -121,7 +127,7 @@ def _backup_of_root(device: Device, backups: Iterable[Backup]) -> DeviceBackup |
 
 
 def _recipients(seals: Iterable[Seal]) -> Mapping[str, tuple[str, ...]]:
-    """Return the present recipients of each backup, by its name, without those of the users' own copies."""
+    """Return the current recipients of each backup, by the backup's name. The users' own copies are left out."""
     found: dict[str, tuple[str, ...]] = {}
     for seal in seals:
         if seal.until is None and not seal.own:

@@ -107,7 +107,7 @@ class PolicyText:
 
 
 def own_policies(holder: Entity, managed: Mapping[str, str]) -> Iterator[PolicyText]:
-    """Yield the inline policies of a user, group or role, and then its attached policies, without those of its groups.
+    """Yield the inline policies of a user, group or role, then its attached policies. A user's groups are left out.
 
     `managed` has the texts of managed policies by ARN.
     """

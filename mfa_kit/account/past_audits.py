@@ -28,9 +28,9 @@ class OpenFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptance:
-    """One entry of a baseline. `subject` is that of the finding, or `*` for all subjects of the rule.
+    """One entry of a baseline. `subject` is the subject of the finding, or `*` for all subjects of the rule.
 
-    `until` is the end of the last day, as a Unix time, and `day` that day as an ISO date.
+    `day` is the last day of the acceptance, as an ISO date, and `until` the end of that day, in Unix seconds.
     """
 
     rule: str

@@ -63,7 +63,8 @@ def reconcile(
     is alive; its device is left out, because it changes just now. A virtual device without the tag of a run is left out
     too, because mfa-kit did not make it.
     """
-    # Each question takes some round trips to a shared ledger, and a killed rollout has many entries of one run.
+    # Ask once per run: each call of `lives` may need several requests to a shared ledger, and a killed rollout leaves
+    # many entries of one run.
     alive = {*filter(lives, {each.run for each in recorded.entries if each.reached in OPEN})}
     known = {(each.run, each.intent.serial): each for each in recorded.entries}
     serials = {each.intent.serial for each in recorded.entries if each.reached in STANDS | OPEN}

@@ -52,7 +52,7 @@ class DeviceBackup:
     computer that created the device, or None if the ledger is not shared. `recipients` has the public keys to which the
     backup is encrypted, or is None if they are not on record.
 
-    For a virtual device of root, whose user is REPORTED_ROOT, it is a backup that mfa-kit made of an existing device.
+    For a virtual device of root, `user` is REPORTED_ROOT, and mfa-kit made the backup from an existing device.
     """
 
     serial: str

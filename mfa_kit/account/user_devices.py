@@ -1,4 +1,4 @@
-"""Lists the MFA devices of all users: the pages of two lists, and one request for each user of unknown kind."""
+"""Lists the MFA devices of all users: two lists, and one request for each user whose devices the lists do not show."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +29,8 @@ def read_user_devices(
 ) -> UserDevices:
     """Return the devices of the users with these names.
 
-    A user with a virtual device has only virtual devices in the result, because IAM's list of these shows no others.
+    For a user with a virtual device, the result has only virtual devices, because IAM's list of virtual devices shows
+    no others and no further request is made.
     `max_age` is the maximum age of the credential report in seconds, and `each` is used like `map`. A list that the
     caller may not read is replaced by one request per user. Users who were deleted in the meantime are left out.
     """

@@ -1,4 +1,4 @@
-"""Reports each read request to IAM with its request ID, with which the same request is found in CloudTrail."""
+"""Reports each read request to IAM with its request ID. CloudTrail lists the request under the same ID."""
 
 from collections.abc import Callable
 

@@ -188,7 +188,7 @@ def _attempt(act: Callable[[], T]) -> T:
             raise
         except (FlexibleChecksumError, IncompleteReadError) as error:
             raise Damaged(f"the answer of S3 is damaged ({type(error).__name__})", "try again") from None
-        except SSLError:  # a TLS connection that ends within the content; botocore does not convert this error
+        except SSLError:  # the connection ended before the content was complete; botocore lets this error through
             raise Unclear("the answer of S3 is incomplete (SSLError)", "check the network and try again") from None
 
 

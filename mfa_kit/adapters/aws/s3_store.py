@@ -78,7 +78,7 @@ class S3File:
         self._url, self._calls = url, calls
 
     def is_taken(self) -> bool:
-        """Whether a new object would have the name of an existing one. False if there is no bucket.
+        """Whether an object with this name already exists. False if there is no bucket.
 
         `S3Folder.check` reports the missing bucket.
         """

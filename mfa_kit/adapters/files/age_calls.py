@@ -38,9 +38,9 @@ def without_armor(content: Secret[bytes]) -> Secret[bytes]:
 
 
 def count_recipients(sealed: bytes) -> int:
-    """Return to how many recipients an age file is encrypted (age-encryption.org/v1, "Header").
+    """Return the number of recipients of an age file (age-encryption.org/v1, "Header").
 
-    The header may have stanzas for no one, whose type ends with `-grease`.
+    The header may have dummy stanzas, whose type ends with `-grease`. They do not count.
     """
     header = without_armor(Secret(sealed)).reveal().partition(b"\n---")[0]
     types = [line.split(b" ")[1] for line in header.split(b"\n") if line.startswith(b"-> ")]

@@ -10,14 +10,14 @@ from mfa_kit.core.errors import UsageFault
 
 FIELDS = ("rule", "subject", "owner", "reason", "until")
 FORM = "each entry is a table [[accepted]] with rule, subject, owner, reason and until"
-# A baseline of 5,000 users is a hundred times smaller.
+# A baseline for 5,000 users is about a hundredth of this.
 LARGEST = 64 << 20
 
 
 def read_baseline(file: Path, rules: Container[str]) -> list[Acceptance]:
     """Read a baseline. `rules` has the IDs of all rules.
 
-    Raise UsageFault, with all wrong entries, if the file cannot be read or has a wrong entry.
+    Raise UsageFault if the file cannot be read, or if entries are wrong. The error names all of them.
     """
     try:
         if file.stat().st_size > LARGEST:
@@ -53,7 +53,7 @@ def _faults(row: object, rules: Container[str]) -> Iterator[str]:
 
 
 def _day(value: object) -> date | None:
-    """Return a date of TOML, or of a text in ISO 8601; None for any other value."""
+    """Return the date from a TOML date or from text in ISO 8601. Return None for any other value."""
     match value:
         case datetime():
             return None

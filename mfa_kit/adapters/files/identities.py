@@ -45,11 +45,12 @@ def read_identities(
     plugins: Plugins = NO_PLUGINS,
     unlock_ssh: UnlockSsh | None = None,
 ) -> Secret[list[Identity]]:
-    """Read identity files, each with one SSH private key, or with identities, one per line.
+    """Read identity files. A file has one SSH private key, or age identities, one per line.
 
-    These are `AGE-SECRET-KEY-1…`, and `AGE-PLUGIN-NAME-1…` for `plugins`. `ask` returns the passphrase of an encrypted
-    file. After a wrong passphrase, `retry` returns whether to ask again. `unlock_ssh` opens SSH keys with a passphrase;
-    without it, they are refused. Raise UsageFault for a file that cannot be used, also if its plugin must not run.
+    An age identity is `AGE-SECRET-KEY-1…`, or `AGE-PLUGIN-NAME-1…` for one of `plugins`. `ask` returns the passphrase
+    of an encrypted file. After a wrong passphrase, `retry` returns whether to ask again. `unlock_ssh` opens SSH keys
+    that have a passphrase; if it is None, these keys are refused. Raise UsageFault for a file that cannot be used, also
+    if its plugin must not run.
     """
     return Secret([identity for file in files for identity in _identities(file, ask, retry, plugins, unlock_ssh)])
 
@@ -185,7 +186,7 @@ def split_by_recipients(
 
 
 class NewIdentity:
-    """A new X25519 identity. Only a letter gets the private key unencrypted."""
+    """A new X25519 identity. Use `text`, the unencrypted private key, only for a letter."""
 
     def __init__(self) -> None:
         self._identity = Secret(pyrage.x25519.Identity.generate())

@@ -1,4 +1,7 @@
-"""Writes a local file that leads a browser to an address with a secret. Other users can read a browser's arguments."""
+"""Writes a local file that redirects a browser to an address with a secret.
+
+The address must not be an argument of the browser, because other users can read arguments.
+"""
 
 import html
 import os
@@ -23,9 +26,8 @@ PAGE = """<!doctype html>
 def write_page(folder: Path, address: Secret[str], *, what: str = "the AWS console") -> Iterator[Path]:
     """Write a page that opens an address, and yield its path. Only this user can read it. It is removed at the end.
 
-    `what` names in the page what is opened.
-
-    A page left by a killed process is removed too, once its token has expired.
+    The text of the page says that `what` is being opened. Also remove pages that killed processes left, if their
+    tokens have expired.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for old in folder.glob("console-*.html"):

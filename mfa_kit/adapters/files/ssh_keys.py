@@ -1,4 +1,4 @@
-"""Removes the passphrase from an SSH private key, in memory, because pyrage reads keys without a passphrase only."""
+"""Removes the passphrase from an SSH private key, in memory, because pyrage reads only keys without a passphrase."""
 
 import base64
 import binascii

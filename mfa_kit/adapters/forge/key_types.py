@@ -1,4 +1,4 @@
-"""Sorts public keys into those that age can encrypt to, and the others, which are named."""
+"""Divides public keys into those that age can encrypt to, and the names of the others."""
 
 import re
 from collections.abc import Iterable
@@ -17,8 +17,8 @@ AGE = "age1"
 def sort_keys(lines: Iterable[str]) -> tuple[list[str], list[str]]:
     """Return the usable public keys without comments, and the names of the other keys.
 
-    Ed25519 keys and RSA keys from 2048 bits are usable, and recipients of age. All others, such as ECDSA keys and keys
-    on security keys (`sk-…`), cannot decrypt age files, or are too weak.
+    Usable keys are Ed25519 keys, RSA keys of at least 2048 bits, and age recipients. All others, such as ECDSA keys
+    and keys on security keys (`sk-…`), are too weak or cannot decrypt age files.
     """
     usable: dict[str, None] = {}
     skipped: dict[str, None] = {}
@@ -36,7 +36,7 @@ def sort_keys(lines: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def _obstacle(words: list[str]) -> str:
-    """Return the name of a key that cannot be used, with the reason if it is not the type. Return "" otherwise."""
+    """Return a description of a key that cannot be used, such as its type. Return "" if it can be used."""
     kind = words[0] if TYPE.fullmatch(words[0]) else "a line that is not a key"
     if kind not in {"ssh-ed25519", "ssh-rsa"}:
         return kind

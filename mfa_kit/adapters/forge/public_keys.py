@@ -52,14 +52,14 @@ def check_base(base: str) -> str:
 
 
 def keys_address(base: str, login: str) -> str:
-    """Return the address of an account's keys. Raise FetchError if the login cannot be one."""
+    """Return the address of an account's keys. Raise FetchError if no account can have this login."""
     if not LOGIN.fullmatch(login):
         raise FetchError(f"{login!a} is not the name of an account")
     return f"{base}/{quote(login)}.keys"
 
 
 def fetch_keys(address: str) -> list[str]:
-    """Return the lines at an address of `keys_address`. Raise FetchError if they cannot be read."""
+    """Return the lines at an address from `keys_address`. Raise FetchError if they cannot be read."""
     local = [urllib.request.ProxyHandler({})] if is_loopback(address) else []
     opener = urllib.request.build_opener(_NoRedirect, *local)
     request = urllib.request.Request(address, headers={"User-Agent": "mfa-kit", "Accept": "text/plain"})  # noqa: S310 - check_base

@@ -40,7 +40,7 @@ LEADING = 1.4
 SYMBOL = 45 * mm
 SIGNATURE = 16 * mm
 
-# Draws something on a page, at coordinates that are fixed already.
+# Draws one item on a page. The item's position is already decided.
 Mark = Callable[[Canvas], None]
 
 
@@ -89,7 +89,7 @@ def _draw(sheet: Sheet, paper: Paper) -> bytes:
 
 @dataclass(slots=True)
 class _Pages:
-    """Pages in the making. `down` is the distance of the next line from the lower edge of the page, in points."""
+    """The pages so far. `down` is the height of the next line above the lower edge of the page, in points."""
 
     width: float
     height: float
@@ -100,25 +100,25 @@ class _Pages:
         self.down = self.height - MARGIN
 
     def need(self, height: float) -> None:
-        """Begin a new page if this one has not so much room."""
+        """Begin a new page if less than `height` points are left on this one."""
         if self.down - height < MARGIN and self.pages[-1]:
             self.pages.append([])
             self.down = self.height - MARGIN
 
     def mark(self, mark: Mark) -> None:
-        """Add a mark to the present page."""
+        """Add a mark to the current page."""
         self.pages[-1].append(mark)
 
     def skip(self, height: float) -> None:
-        """Leave some room."""
+        """Leave a space of `height` points."""
         self.down -= height
 
     def text(
         self, text: str, *, font: str = PLAIN, size: float = TEXT, left: float = 0.0, right: float = 0.0, end: str = ""
     ) -> None:
-        """Add a text below the last one, between distances from the left and the right margin.
+        """Add a text below the last one. `left` and `right` are its indents from the margins, in points.
 
-        If it runs from right to left, its lines end at the right.
+        Text that runs from right to left is aligned at the right.
         """
         for line in self.lines(text, font=font, size=size, left=left, right=right, end=end):
             self.need(size * LEADING)
@@ -129,7 +129,7 @@ class _Pages:
     def lines(
         self, text: str, *, font: str = PLAIN, size: float = TEXT, left: float = 0.0, right: float = 0.0, end: str = ""
     ) -> list[Line]:
-        """Return the lines of a text between two distances from the margins."""
+        """Return the lines of a text that is indented from the margins by `left` and `right` points."""
 
         def measure(line: str) -> float:
             return float(pdfmetrics.stringWidth(line, font, size))
@@ -138,7 +138,7 @@ class _Pages:
 
 
 def _line(line: Line, *, at: float, down: float, font: str, size: float) -> Mark:
-    """Return a mark: a line that begins at the distance `at` from the left edge, or ends there if it runs backward."""
+    """Return a mark: a line that begins at `at` points from the left edge, or ends there if it runs backward."""
 
     def draw(canvas: Canvas) -> None:
         canvas.setFont(font, size)
@@ -184,7 +184,7 @@ def _fact(label: str, value: str, pages: _Pages) -> None:
 
 
 def _section(section: LetterSection, pages: _Pages) -> None:
-    pages.need(SECTION * LEADING * 4)  # no title alone at the end of a page
+    pages.need(SECTION * LEADING * 4)  # keep the title on one page with the lines that follow
     pages.skip(SECTION)
     pages.text(section.title, font=BOLD, size=SECTION)
     for paragraph in section.paragraphs:
@@ -200,7 +200,7 @@ def _section(section: LetterSection, pages: _Pages) -> None:
 
 
 def _continuation(command: str) -> str:
-    """Return what ends a line of a command that continues on the next line: a backtick in PowerShell."""
+    """Return the end of a line that continues on the next: a backtick in PowerShell, a backslash in a shell."""
     return " `" if "$env:" in command else " \\"
 
 

@@ -13,9 +13,9 @@ from bidi import get_display
 
 from mfa_kit.core.text import one_line
 
-# They separate or join the letters of some names. All other control characters are shown as escapes.
+# Zero-width (non-)joiners, which some names need. All other control characters are printed as escapes.
 JOINERS = "\u200c\u200d"
-# The font has no glyph for this ligature, which is never required.
+# The font has no glyph for this optional ligature.
 RESHAPER = ArabicReshaper({"ARABIC LIGATURE ALLAH": False})
 RIGHT_TO_LEFT = {"R", "AL"}
 
@@ -30,7 +30,7 @@ class Line(NamedTuple):
 def break_lines(text: str, *, width: float, measure: Callable[[str], float], end: str = "") -> list[Line]:
     """Return the lines of a text, at least one. `measure` returns the width of a printed line.
 
-    A word that is wider than a line is broken anywhere. All lines but the last one end with `end`.
+    A word that is wider than a line is broken at any character. `end` is appended to all lines except the last.
     """
     clean = "".join(char if char in JOINERS else one_line(char) for char in text)
     backward = _runs_backward(clean)

@@ -1,4 +1,4 @@
-"""The web application of a page: the one-time addresses, the documents of its views, their news, and what they answer.
+"""The web application of a page: one-time addresses, the documents of the views, their updates, and their answers.
 
 It knows nothing of what the views show. Starlette handles the requests.
 """
@@ -20,9 +20,9 @@ from mfa_kit.adapters.web.sessions import Sessions, ViewSession
 from mfa_kit.core.json_text import read_json
 from mfa_kit.core.otp import Secret
 
-# Seconds between two lines to a view in which nothing changes. A line shows that the window is still open.
+# Seconds between two lines to a view while nothing changes. The lines detect a window that was closed.
 BEAT = 1.0
-# Seconds after which a closed window counts as closed. A reload is faster.
+# Seconds after which a disconnected window counts as closed. A reload takes less.
 CLOSED = 3.0
 POLICY = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; "
@@ -32,7 +32,7 @@ USED = (
     "This address was opened before, and it can be opened only once.\n"
     "If you did not open it, press Ctrl-C in the terminal.\n"
 )
-# The page at a one-time address. It keeps the key for this window, and leaves no entry in the window's history.
+# The page at a one-time address. It stores the key in this window, then replaces itself in the window's history.
 ENTER = (
     '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>MFA enrollment</title>'
     '<script nonce="{nonce}">sessionStorage.setItem("{role}", JSON.stringify(["{key}", "{proof}"]));'
@@ -101,7 +101,7 @@ class App:
         return bool(self._windows)
 
     async def _enter(self, request: Request) -> Response:
-        """Answer at a one-time address with a new session, or refuse it."""
+        """Answer a request to a one-time address: start a new session, or refuse the request."""
         address = Secret(request.path_params["address"])
         session = self._sessions.open(address)
         if session is None:
@@ -109,7 +109,7 @@ class App:
                 self._views.reopened()
                 return PlainTextResponse(USED, status_code=403)
             return _refuse()
-        self.wake()  # windows of an earlier session of this view end
+        self.wake()  # this ends the windows of an earlier session of this view
         nonce = secrets.token_urlsafe()
         page = ENTER.format(nonce=nonce, role=session.role, key=session.key.reveal(), proof=session.proof.reveal())
         response = HTMLResponse(page, headers=_policy(nonce))
@@ -164,7 +164,7 @@ class App:
             yield _line(replaced=True)
         finally:
             del self._windows[changed]
-            # A window that is reloaded comes back at once.
+            # Count later, because a window that is reloaded connects again at once.
             asyncio.get_running_loop().call_later(CLOSED, self._count)
 
     def _count(self) -> None:

@@ -9,16 +9,16 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-# The most connections at a time. A browser opens six for a page with two windows, and a few more in advance.
+# The maximum number of connections. A browser opens six for a page with two windows, and a few more in advance.
 MOST = 32
-# Seconds in which a connection has to send a request. uvicorn closes one that is idle after a response earlier.
+# Seconds within which a connection must send a request. After a response, uvicorn closes an idle connection earlier.
 SLOW = 10.0
 
 
 class LimitedConnection(H11Protocol):
     """A connection that is closed if it has sent no request for SLOW seconds.
 
-    If there are MOST others, the one that has waited longest without a request is closed.
+    If there are already MOST others, the one that has been idle longest is closed, or this one if none is idle.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -28,7 +28,7 @@ class LimitedConnection(H11Protocol):
 
     @property
     def _is_answered(self) -> bool:
-        """Whether a response is being sent, as to each open window."""
+        """Whether a response is being sent. To an open window, one is always being sent."""
         return not getattr(self.cycle, "response_complete", True)  # there is no cycle before the first request
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
@@ -47,7 +47,7 @@ class LimitedConnection(H11Protocol):
         self.transport.abort()
 
     def _look(self) -> None:
-        """Close the connection if no request came since the last look. Otherwise look again later."""
+        """Close the connection if no request came since the last call of this function. Otherwise schedule the next."""
         if self.transport.is_closing():
             return
         if not self._is_answered and self.cycle is self._seen:

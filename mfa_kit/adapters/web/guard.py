@@ -64,7 +64,7 @@ class Guard:
 def _is_from_page(path: str, headers: Mapping[str, str]) -> bool:
     """Return whether the browser says that the page itself, or its user, made the request.
 
-    A browser without Fetch Metadata says nothing. Its requests are allowed, because the other checks apply to them.
+    A browser without Fetch Metadata does not say so. Its requests are allowed, because the other checks still apply.
     """
     site = headers.get("sec-fetch-site", "none")
     where = headers.get("sec-fetch-dest", "document")
@@ -79,7 +79,7 @@ def _is_own_post(headers: Mapping[str, str]) -> bool:
     return (
         "origin" in headers
         and headers.get("content-type") == "application/json"
-        and "transfer-encoding" not in headers  # it would replace the length
+        and "transfer-encoding" not in headers  # it would override Content-Length
         and length.isdecimal()
         and int(length) <= LONGEST
     )

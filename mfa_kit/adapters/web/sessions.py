@@ -31,9 +31,10 @@ class ViewSession:
 
 @dataclass(slots=True)
 class Sessions:
-    """The sessions of one server, and the addresses that were not opened yet. Both are by the name of the view.
+    """The sessions of one server, and its one-time addresses.
 
-    `opened` has the addresses that were opened.
+    `unopened` has the address of each view that was not opened yet, and `current` the session of each view. `opened`
+    has the addresses that were opened.
     """
 
     unopened: dict[str, Secret[str]] = field(default_factory=dict)

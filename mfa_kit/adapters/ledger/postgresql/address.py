@@ -32,7 +32,8 @@ CLIENT = {
 # When a connection is lost, the server keeps the locks of its session for longer than one call to IAM can take (10 s to
 # connect and 30 s to read).
 SERVER = {
-    # Without pg_temp at its end, a role's temporary tables would take the place of the ledger's in its own functions.
+    # PostgreSQL searches pg_temp first unless the path lists it. At the end of the path, a role's temporary tables
+    # cannot hide the ledger's tables from the ledger's functions.
     "search_path": "mfa_kit,pg_temp",
     "synchronous_commit": "on",
     "idle_session_timeout": "0",
@@ -83,8 +84,9 @@ def check_one_server(parameters: Mapping[str, str]) -> None:
 def is_local(parameters: Mapping[str, str]) -> bool:
     """Whether the address shows that the server is on this computer: it is a Unix socket or loopback.
 
-    libpq prefers `hostaddr` to `host`. It takes what the address lacks from the service, and then from its variables. A
-    service names its host in a file of libpq, so it counts as another computer, unless the address has a `hostaddr`.
+    libpq prefers `hostaddr` to `host`. What the address lacks, libpq takes from the service, and then from
+    environment variables. The host of a service is in a file of libpq, so a service counts as another computer,
+    unless the address has a `hostaddr`.
     """
     if "service" in parameters or "PGSERVICE" in os.environ:
         host = parameters.get("hostaddr", "")
@@ -115,8 +117,8 @@ def parse_address(text: str) -> Address:
         found = {name: str(value) for name, value in conninfo_to_dict(text).items()}
     except psycopg.Error:
         raise malformed from None
-    # In `postgresql://user:pass/word@host/db`, libpq takes parts of the password for the port and the database. Later
-    # messages would quote them.
+    # In `postgresql://user:pass/word@host/db`, libpq reads parts of the password as the port and the database. Later
+    # messages would quote these parts.
     if _holds_password_parts(found):
         raise malformed
     if any(found.get(name) for name in PASSWORDS):
@@ -134,7 +136,7 @@ def parse_address(text: str) -> Address:
 
 
 def _holds_password_parts(parameters: Mapping[str, str]) -> bool:
-    """Return whether the port is no number, or a host or database has an `@`, as after a password that has a `/`."""
+    """Return whether the port is not a number, or the host or database has an `@`, because a password has a `/`."""
     port, host = parameters.get("port", ""), parameters.get("host", "")
     names = (parameters.get("dbname", ""), "" if host.startswith("@") else host)
     return not re.fullmatch(r"[\d,]*", port, re.ASCII) or any("@" in name for name in names)

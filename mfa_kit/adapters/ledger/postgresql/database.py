@@ -20,7 +20,7 @@ from mfa_kit.core.errors import IntegrityFault
 
 # Seconds to wait for a run's lock, and between attempts to take it.
 WAIT, LOOK_AGAIN = 10.0, 0.05
-# Seconds after sending a row of a run in which its acknowledgment proves that the session holds its locks.
+# If the server acknowledged a row of a run, the session held its locks until this many seconds after the row was sent.
 FRESH = 1.0
 # A clock that also counts the time in which the computer sleeps, as CLOCK_MONOTONIC does on macOS.
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -60,7 +60,7 @@ class PostgresqlDatabase:
         self._address, self._end = address, end
         self._guard, self._connecting, self._taking = threading.Lock(), threading.Lock(), threading.Lock()
         self._sessions: dict[threading.Thread, Session] = {}
-        # The sessions that hold the lock of each run, and when each session sent the last acknowledged row of a run.
+        # By run, the sessions that hold its lock; below, by session, when it sent the last acknowledged row of a run.
         self._held: dict[str, set[Session]] = {}
         self._process = str(uuid.uuid4())
         self._proved: dict[Session, float] = {}
@@ -168,7 +168,8 @@ class PostgresqlDatabase:
             sent = time.clock_gettime(CLOCK)
             session.run(_statements(changes))
         if run:
-            # Not the time of the acknowledgment: the process may be frozen after it, and then another one has the run.
+            # The time before sending, because this process may be frozen after the acknowledgment, and lose the run to
+            # another process.
             self._proved[session] = sent
 
     def _enter(self, session: Session, run: str) -> None:
@@ -258,7 +259,7 @@ class PostgresqlDatabase:
     def check(self) -> None:
         """End the process if the session of this thread is lost, because its run locks are then lost too.
 
-        The server is not asked if it has acknowledged a row of a run that was sent in the last FRESH seconds.
+        Skip the request to the server if it acknowledged a row of a run that was sent in the last FRESH seconds.
         """
         session = self._session()
         if not self._held or time.clock_gettime(CLOCK) - self._proved.pop(session, -FRESH) < FRESH:

@@ -190,8 +190,8 @@ class OwnedLedger:
 def _check_copier(session: Session, address: Address) -> None:
     """Raise UsageFault unless the role owns the ledger, and has a team if other roles have one.
 
-    The server would give the rows of other roles the present time, and a second copy would add them again. No desk
-    would see rows without a team.
+    For rows that other roles copy, the server sets the current time, so a second copy would add the rows again. The
+    computers of a team cannot see rows without a team.
     """
     if session.run([(OWNS, ())]) != [(True,)]:
         raise UsageFault(

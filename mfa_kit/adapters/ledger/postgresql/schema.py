@@ -21,7 +21,7 @@ BEGIN = """
 def version_of(session: Session) -> int | None:
     """Return the version of the schema, or None if the database has no ledger. Raise psycopg.Error if that fails."""
     try:
-        # With the name of the schema, a role that may not use the schema gets an error that says so.
+        # A role that may not use the schema gets a permission error only if the table's name includes the schema.
         [[number]] = session.run([("select max(number) from mfa_kit.version", ())])
     except errors.UndefinedTable:
         return None
