@@ -1,4 +1,4 @@
-"""Accepted findings: a baseline says who accepts which finding, why, and until when. After that it counts again."""
+"""Accepted findings: a baseline says who accepts which finding, why, and until when. Then the finding counts again."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -42,7 +42,10 @@ def _apply(answer: RuleAnswer, entries: Sequence[Acceptance], at: float) -> Rule
 
 
 def _judge(each: Finding | Unsure, entry: Acceptance | None, at: float) -> Finding | Unsure | AcceptedFinding:
-    """Return what an entry makes of a finding: an AcceptedFinding, or the finding with a note if the entry expired."""
+    """Return an AcceptedFinding if the entry is valid, or the finding with a note if the entry has expired.
+
+    Without an entry, return the finding unchanged.
+    """
     if entry is None:
         return each
     evidence = each.evidence if isinstance(each, Finding) else each.why
@@ -55,13 +58,13 @@ def _judge(each: Finding | Unsure, entry: Acceptance | None, at: float) -> Findi
 
 
 def _entry(entries: Sequence[Acceptance], rule: str, subject: str) -> Acceptance | None:
-    """Return the entry about a subject that is valid longest, or None."""
+    """Return the entry about a subject, or None. Of several, return the one that is valid longest."""
     found = [each for each in entries if each.covers(rule, subject)]
     return max(found, key=lambda each: each.until, default=None)
 
 
 def unused_entries(answers: Sequence[RuleAnswer], accepted: Sequence[Acceptance]) -> list[Acceptance]:
-    """Return the entries that are about no finding any more, of the rules that were applied."""
+    """Return the entries whose findings no longer exist. Entries about rules that were not applied are left out."""
     subjects = {
         answer.rule.id: {
             *(each.subject for each in answer.findings),

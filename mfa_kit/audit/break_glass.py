@@ -22,12 +22,12 @@ REKEY = "# this encrypts all backups to these recipients, and IDENTITY is the fi
 
 
 def _unread(scene: Scene, *parts: Part) -> bool:
-    """Return whether one of these parts could not be read. The rule is then unknown because it needs the part."""
+    """Return whether one of these parts could not be read, which makes the result of the rule unknown."""
     return any(scene.snapshot.hole(part) for part in parts)
 
 
 def _older(scene: Scene) -> Iterator[Unsure]:
-    """Yield an Unsure if an older version, which did not read break-glass identities, took the snapshot."""
+    """Yield an Unsure if the snapshot was taken by an older version that did not read break-glass identities."""
     if scene.snapshot.break_glass is None and not _unread(scene, Part.BREAK_GLASS):
         yield Unsure(SUBJECT, OLDER)
 

@@ -22,7 +22,10 @@ class AuditHistory(Protocol):
         ...
 
     def add(self, account: str, audit: PastAudit, *, opened: Mapping[str, str], closed: Mapping[str, str]) -> None:
-        """Record an audit, and which findings appeared and disappeared: the ID of the rule by the finding's ID."""
+        """Record an audit.
+
+        `opened` has the findings that appeared, and `closed` those that disappeared: the rule's ID by the finding's ID.
+        """
         ...
 
 
@@ -30,8 +33,8 @@ class AuditHistory(Protocol):
 class Before:
     """What the ledger knows of earlier audits of an account.
 
-    `past` is the last audit, and `now` the present one, or both None if the ledger was not asked. `since` has the Unix
-    time when each finding was first seen, by ID.
+    `past` is the previous audit, or None if none is on record. `now` is the current one. Both are None if the ledger
+    was not asked. `since` has the Unix time when each finding was first seen, by ID.
     """
 
     past: PastAudit | None = None
@@ -40,9 +43,9 @@ class Before:
 
     @property
     def changes(self) -> list[tuple[str, int, int]]:
-        """For each severity its name, and the number of failed rules in the last audit and now.
+        """For each severity: its name, and the numbers of failed rules in the previous and the current audit.
 
-        The list is empty if there is no last audit, or if it applied other rules.
+        The list is empty if there is no previous audit, or if it applied other rules.
         """
         if self.past is None or self.now is None or self.past.rules != self.now.rules:
             return []
@@ -69,8 +72,8 @@ def record_audit(
 ) -> None:
     """Record an audit in the ledger.
 
-    A finding that was open is closed if its rule was evaluated now and does not find it. A rule that is unknown closes
-    nothing.
+    An open finding is closed if its rule was evaluated in this audit and did not find it again. A rule whose result is
+    unknown closes no findings.
     """
     known = history.open_findings(account)
     now = {record.id: record.rule.id for record in records if record.result is RuleResult.FAIL}

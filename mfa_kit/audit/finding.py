@@ -28,7 +28,7 @@ class Severity(StrEnum):
 
 
 class RuleResult(StrEnum):
-    """The result of a rule. Unknown is never a pass. Accepted means that a baseline accepts everything it found."""
+    """The result of a rule. Unknown is never a pass. Accepted means that a baseline accepts all its findings."""
 
     FAIL = "fail"
     UNKNOWN = "unknown"
@@ -72,7 +72,7 @@ class AcceptedFinding:
 
     @property
     def sentence(self) -> str:
-        """The evidence, with who accepts it, until when, and why."""
+        """The evidence, and who accepts the finding, until when, and why."""
         return f"{self.evidence}; {self.owner} accepts this until {self.until}: {self.reason}"
 
 
@@ -110,7 +110,7 @@ class Limits:
     root_used: int = 30
     quota: float = 0.8
     drilled: float = 90
-    session: float = 12 * 3600.0  # the longest session of the console that is not set for a user
+    session: float = 12 * 3600.0  # the default length of a console session, if none is set for the user
     glass_drilled: int = 180
     profile: Profile = Profile.NIST
 

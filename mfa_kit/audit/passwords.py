@@ -36,7 +36,7 @@ def passwords_policy(scene: Scene) -> Iterator[Observation]:
 def _answer(
     scene: Scene, weaknesses: Callable[[AccountPasswordPolicy, Scene], Iterator[Weakness]]
 ) -> Iterator[Observation]:
-    """Yield a Finding for each weakness of the password policy; the first one has the remedy. Pass on each Unsure."""
+    """Yield a Finding for each weakness, and each Unsure. Only the first Finding has the command that fixes all."""
     policy = scene.snapshot.passwords
     if policy is None:
         return
@@ -93,9 +93,10 @@ def _short_by_nist(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weak
 
 
 def _single_factor_users(scene: Scene) -> tuple[list[str], bool, bool]:
-    """Return three values about users with a console password.
+    """Return three facts about users with a console password.
 
-    They are the names of those without MFA, whether there may be more of these, and whether any user has a password.
+    These are the names of the users without MFA, whether there may be more such users because something could not be
+    read, and whether any user has a console password.
     """
     people = [one for one in scene.users if one.password]
     unread = scene.snapshot.hole(Part.DETAILS, Part.REPORT) is not None or any(one.mfa is None for one in people)
@@ -103,7 +104,7 @@ def _single_factor_users(scene: Scene) -> tuple[list[str], bool, bool]:
 
 
 def _set_policy(scene: Scene, policy: AccountPasswordPolicy | None) -> str:
-    """Return the command that sets a strong policy. Settings that are not in the command return to IAM's defaults."""
+    """Return the command that sets a strong policy. IAM resets settings that the command omits to its defaults."""
     least = ALONE if scene.limits.profile is Profile.NIST else CIS_LENGTH
     length = max(least, policy.length if policy and policy.custom else 0)
     return command(
@@ -155,7 +156,7 @@ def _does_not_expire(policy: AccountPasswordPolicy, _: Scene) -> Iterator[Weakne
 
 
 def _single_factor(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weakness]:
-    """Yield a weakness if a password that is the only factor need not be changed within 90 days."""
+    """Yield a weakness if a user without MFA does not have to change their password within 90 days."""
     if 0 < policy.max_age <= MONTHS:
         return
     alone, unread, _ = _single_factor_users(scene)

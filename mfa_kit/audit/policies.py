@@ -1,4 +1,4 @@
-"""Rules about policies that give too much, the role for AWS Support, and server certificates."""
+"""Rules about policies that allow too much, the role for AWS Support, and server certificates."""
 
 from collections.abc import Iterator, Sequence
 

@@ -54,7 +54,7 @@ RULES: tuple[AuditRule, ...] = (
     break_glass.glass_custodians,
     break_glass.glass_people,
 )
-# Rules that only controls of frameworks need.
+# Rules that are applied only for the controls of a framework.
 CONTROL_RULES: tuple[AuditRule, ...] = (
     credentials.users_two_keys,
     credentials.users_unused_90,
@@ -62,7 +62,7 @@ CONTROL_RULES: tuple[AuditRule, ...] = (
     *passwords.CONTROL_RULES,
 )
 ALL_RULES = (*RULES, *CONTROL_RULES)
-# The rules that the rule on the password policy stands for in each profile.
+# By password profile, the single rules that `passwords.policy` covers.
 BY_PROFILE = {Profile.NIST: ("passwords.nist",), Profile.CIS: ("passwords.length-14", "passwords.reuse-24")}
 
 

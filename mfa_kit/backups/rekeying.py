@@ -44,7 +44,7 @@ class Resealer(Protocol):
     def reseal_with_new(self, backup: Backup) -> bool:
         """Decrypt a backup with an identity (private key) of a new recipient, and re-encrypt it.
 
-        It is called if none of the given identities of old recipients can decrypt the backup. Afterwards, only the new
+        Called if none of the given identities of old recipients can decrypt the backup. Afterwards, only the new
         recipients can, even if the backup had others before. Return whether one of the given identities can decrypt the
         new file.
         """

@@ -29,7 +29,7 @@ def concerned(known: Iterable[KnownRecipients], recipient: str) -> list[KnownRec
 
 
 def check_users(users: Iterable[str], known: Iterable[KnownRecipients]) -> None:
-    """Raise UsageFault for a user without a backup among these. No code would be compared, and the drill would pass."""
+    """Raise UsageFault for a user without a backup. Otherwise the drill would pass without comparing their codes."""
     there = {each.backup.user.lower() for each in known}
     for user in users:
         if user.lower() not in there:
@@ -62,10 +62,10 @@ def drill_backups(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhoneCheck:
-    """Compares the codes of backups with the phones of some users, whose names are in lower case.
+    """Compares the codes of backups with the codes on the phones of `users`, whose names are in lower case.
 
-    `record` is called with the result of each comparison. `asked` maps each user
-    whose phone was asked for to whether a code was compared.
+    `record` is called with the result of each comparison. For each user who was asked for a code, `asked` says whether
+    a code was compared.
     """
 
     users: Collection[str]

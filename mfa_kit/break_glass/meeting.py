@@ -87,10 +87,10 @@ def hold(
 ) -> tuple[V, tuple[str, ...]]:
     """Hold a meeting. Return the break-glass identity, and the names of the custodians who opened it.
 
-    First come the custodians whose identity files are given, then those who name their file at the terminal. `read`
-    returns the private keys in a file, and raises UsageFault if it cannot be used, or DeviceFault. At the terminal, a
-    file that does not help is reported, and the next one is asked for. Raise Declined if too few custodians came, and
-    IntegrityFault if no file can be opened.
+    The identity files of some custodians are given; other custodians enter the path of their file at the terminal.
+    `read` returns the private keys in a file, or raises UsageFault or DeviceFault if the file cannot be used. An error
+    with a path from the terminal is printed, and the next path is asked for. Raise Declined if too few custodians came,
+    and IntegrityFault if the identity cannot be decrypted.
     """
     for file in files:
         meeting.admit(read(file))
@@ -106,15 +106,15 @@ def hold(
             )
         try:
             meeting.admit(read(_file_of(typed)))
-        except (UsageFault, DeviceFault) as fault:  # another try is possible, with the right PIN or key
+        except (UsageFault, DeviceFault) as fault:  # the custodian can try again with the right PIN or key
             person.say(f"{fault}: {fault.hint}")
         if opened := meeting.identity():
             return opened
 
 
 def _file_of(typed: str) -> Path:
-    """Return the path that a custodian typed. `~NAME` stays if there is no such user."""
+    """Return the path that a custodian typed, with `~` and `~NAME` expanded if there is such a user."""
     try:
         return Path(typed).expanduser()
-    except RuntimeError:  # reading the file then fails with a sentence, and the meeting goes on
+    except RuntimeError:  # reading the file then raises UsageFault, and the meeting continues
         return Path(typed)

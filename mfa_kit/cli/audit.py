@@ -127,7 +127,7 @@ def audit_limits(advice: str, drilled_within: float, max_session: float | None) 
 def _wanted_rules(names: Sequence[str], framework: Framework | None, output: Output) -> list[AuditRule]:
     """Return the rules to apply: those of the framework, or else those with these names.
 
-    Raise UsageFault if both are given, or if the framework's verdicts have no page.
+    Raise UsageFault if both are given, or if verdicts by framework cannot be printed in this form, such as HTML.
     """
     if framework is None:
         return choose_rules(names)

@@ -23,7 +23,7 @@ def print_audit(
 
     A table has one paragraph per rule, HTML is one page, and JSON is one document. The other forms have a record for
     each finding, each unknown subject, and each rule without these. `before` is what the ledger knows of earlier
-    audits, and `region` that of the Security Hub in ASFF.
+    audits, and `region` the region of Security Hub for ASFF.
     """
     match output.form:
         case "table":

@@ -99,7 +99,7 @@ def enroll(
 def _enroll(
     wish: Wish, method_options: Options, vault: Vault, *, place: "OpenPage | AtTerminal", output: Output
 ) -> int:
-    """Make the device of `wish`, whose user may be an ARN or @me. Print the result, and return the exit code."""
+    """Make the device of `wish`, print the result, and return the exit code. `wish.user` may be an ARN or @me."""
     settings, recipe = place.settings, METHODS[wish.method.name]
     oath_keys = OathKeys(settings, password_stdin=method_options.password_stdin)
     with open_desk(settings, METHODS, vault=vault, oath_keys=oath_keys) as (desk, caller):
@@ -123,7 +123,7 @@ def _enroll(
 
 
 def _check_page(method: str | None, method_options: Options, *, other: bool) -> None:
-    """Raise UsageFault if the command asks a user for no codes, so that there is nothing to show on a page."""
+    """Raise UsageFault unless the command shows a QR code and asks for codes, because only that works on a page."""
     if other or method != VIRTUAL.name or method_options.backup_alone:
         raise UsageFault(
             "--page is for a user who scans a QR code and types codes",

@@ -12,20 +12,20 @@ from mfa_kit.cli.messages import BACK, print_error
 from mfa_kit.core.errors import MfaKitError
 
 ENDING = "Stopping: finishing {}. Press Ctrl-C again to stop now."
-# The most seconds in which a process that ends at once may report why. Its terminal may be stopped, or a pipe full.
+# A process that ends at once has this many seconds to report why. Its terminal may be stopped, or a pipe full.
 REPORTING = 2.0
 _ENDED = Lock()
 
 
 def end_at_once(fault: MfaKitError) -> NoReturn:
-    """Report a fault, and end the process without settling its runs, as if it was killed.
+    """Report a fault, and end the process as if it was killed, without settling its runs.
 
-    Another process may be settling the same runs already, so this process must make no further call to IAM. It also
-    ends if the report cannot be written.
+    Another process may be settling the same runs already, so this process must make no further call to IAM. If the
+    report takes more than REPORTING seconds, the process ends without it.
     """
     late = Timer(REPORTING, os._exit, (fault.exit_code,))
     late.daemon = True
-    with suppress(RuntimeError):  # the system may allow no further thread
+    with suppress(RuntimeError):  # the system may refuse a new thread
         late.start()
     with _ENDED:  # several threads may lose their database session; one reports it
         with suppress(OSError), Path("/dev/tty").open("wb", buffering=0) as tty:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class Control:
     """One control (recommendation or requirement) of a framework.
 
-    `title` says in mfa-kit's words what it asks for. `rules` has the IDs of the rules that check it. `gap` says what
-    mfa-kit does not check: with rules a part of the control, and without rules why it checks nothing. `standards` has
-    the standards that contain a control of Security Hub.
+    `title` says in mfa-kit's words what the control asks for. `rules` has the IDs of the rules that check the control.
+    If there are rules, `gap` says which part of the control they do not check, or is "". Without rules, `gap` says why
+    mfa-kit does not check the control. `standards` has the standards that contain a control of Security Hub.
     """
 
     id: str

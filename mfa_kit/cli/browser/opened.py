@@ -21,7 +21,7 @@ FAILED = "Something went wrong. Please ask the admin."
 
 @dataclass(slots=True, kw_only=True)
 class OpenPage:
-    """The page of a command. `settings` are those of the command, with the people at the page and its progress."""
+    """The page of a command. `settings` are the command's settings, but they ask and report on the page."""
 
     state: PageState
     person: PersonAtPage
@@ -38,7 +38,7 @@ class OpenPage:
 
 
 class PageViews:
-    """The views of a state, as the server needs them."""
+    """The views of a PageState. Implements the port Views of the server."""
 
     def __init__(self, state: PageState, progress: LiveProgress) -> None:
         self._state, self._progress = state, progress
@@ -80,7 +80,7 @@ class PageViews:
 
     def _answer(self, role: Role, number: int, answer: Secret[str]) -> None:
         """Pass an answer on. The colleague's view answers only the questions that it shows."""
-        with self._state.changed:  # otherwise the next question, which may be the admin's, could be asked in between
+        with self._state.changed:  # otherwise the question could change to one for the admin after the check
             question = self._state.question
             if role is Role.ADMIN or (question is not None and question.is_for_user):
                 self._state.reply(number, answer)

@@ -10,13 +10,13 @@ from enum import StrEnum
 from mfa_kit.cli.browser.ending import Ending
 from mfa_kit.core.otp import Secret, Symbol
 
-# Seconds after which a QR code is removed, proven or not.
+# Seconds after which a QR code is removed, even if no code has proven yet that it was scanned.
 SHOWN = 600.0
 # Seconds between two checks for an event that can replace an answer.
 LOOK = 0.3
-# macOS has no clock of this kind; its monotonic clock stops while the computer sleeps.
+# This clock also counts while the computer sleeps. macOS lacks CLOCK_BOOTTIME.
 CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-# The number of messages that the admin can read.
+# The number of recent messages that the admin's view shows.
 LOG = 40
 
 
@@ -54,7 +54,7 @@ class Question:
 
     @property
     def is_for_user(self) -> bool:
-        """Whether the user answers it. The admin answers all others."""
+        """Whether the user answers this question. The admin answers all other questions."""
         return self.asks is Asks.CODE
 
 
@@ -76,7 +76,7 @@ class Message:
 
 
 def uptime() -> float:
-    """Return seconds on a clock that also counts while the computer is suspended, where there is such a clock."""
+    """Return the seconds of CLOCK."""
     return time.clock_gettime(CLOCK)
 
 
@@ -84,11 +84,11 @@ def uptime() -> float:
 class PageState:
     """The state of the page. `changed` holds the lock of all other fields, and wakes the thread that waits.
 
-    `user` is the user whose turn it is. `calls` says what the user has to do, and `busy` says it while no question is
-    asked. `keys` are the inserted keys. `said` are the messages to the user about the last answer, `scan` says what to
-    do with the QR code, and `touch` means that a key waits for a touch. `thanked` thanks the last user.
-    `number` is the number of the question, so an answer to an earlier question is not taken. `windows` counts the
-    windows of each view.
+    `user` is the user whose turn it is. `calls` tells the user what to do during a question, and `busy` while no
+    question is asked. `keys` are the inserted keys. `said` are the messages to the user about the last answer, `scan`
+    tells the user what to do with the QR code, and `touch` means that a key waits for a touch. `thanked` is a sentence
+    that thanks the previous user. `number` is the number of the current question; an answer with another number is
+    refused. `windows` has the number of windows of each view.
     """
 
     on_change: Callable[[], None] = lambda: None
@@ -139,7 +139,7 @@ class PageState:
             self.symbol, self.texts, self.expired = None, (), False
 
     def say(self, text: str) -> None:
-        """Show a text to the user until the next answer. The first text with a QR code stays as long as the code."""
+        """Show a text to the user until the next answer. The first one after a QR code is shown as long as the code."""
         with self.change():
             if self.symbol and not self.scan and text:
                 self.scan = text
@@ -159,7 +159,7 @@ class PageState:
             self.symbol, self.texts, self.question, self.ending = None, (), None, self.ending or ending
 
     def reply(self, number: int, answer: Secret[str]) -> bool:
-        """Take the answer to the question with that number. Return False if another question is asked now."""
+        """Take the answer to the question with this number. Return False if that is not the current question."""
         with self.changed:
             if self.question is None or number != self.number or self.answer is not None:
                 return False
@@ -168,7 +168,7 @@ class PageState:
         return True
 
     def stop(self) -> bool:
-        """Let the question that is asked now raise KeyboardInterrupt. Return False if there is none that can stop."""
+        """Make `ask` raise KeyboardInterrupt. Return False if no question is asked, or if it has `can_stop` false."""
         with self.changed:
             self.stopped = self.question is not None and self.question.can_stop
             self.changed.notify_all()

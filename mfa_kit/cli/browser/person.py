@@ -17,7 +17,7 @@ from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.otp import Secret, Symbol
 
 T = TypeVar("T")
-# A message of this form asks for a touch of a key. Any later message means that this is over.
+# A message of this form asks the user to touch a key. The next message means that no touch is needed any more.
 TOUCH = re.compile(r"touch (the|your) key now")
 SECOND = "second code"
 # Words of messages and prompts of a station, and those for its page.
@@ -28,9 +28,9 @@ CONTINUE = (("Continue", ""),)
 class PersonAtPage:
     """Asks the questions of a command on the page, and waits for the answers.
 
-    `buttons` returns the buttons for a question that a key or Enter can answer, and `wording` turns its text into the
-    one for the page. `before_question` is called before each question, to update the queue, and `after_look` after each
-    look for keys.
+    `buttons` returns the buttons that replace typed answers, and `wording` converts a prompt for the terminal to one
+    for the page. `before_question` is called before each question, to update the queue, and `after_look` after each
+    check for inserted keys.
     """
 
     def __init__(self, state: PageState) -> None:
@@ -41,7 +41,7 @@ class PersonAtPage:
         self.wording: Callable[[str], str] = lambda text: text
 
     def check(self, *parts: Secret[str], instead: str) -> None:
-        """Wait until the admin has opened the page, because nothing must be begun before."""
+        """Wait until the admin has opened the page. The command must not change anything in AWS earlier."""
         self._state.wait_for_admin()
 
     def say(self, text: str) -> None:
@@ -49,7 +49,7 @@ class PersonAtPage:
         self._state.say(text)
 
     def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
-        """Return the code that was typed, stripped. The page counts the seconds down that `left` returns."""
+        """Return the code that was typed, stripped. The page shows a countdown of the seconds that `left` returns."""
         next_code = time.time() + left() if left else None
         question = Question(asks=Asks.CODE, text=prompt, next_code=next_code, second=prompt == SECOND)
         return self._ask(question).reveal().strip()
@@ -88,7 +88,7 @@ class PersonAtPage:
         self._ask(Question(asks=Asks.BUTTONS, text=prompt, buttons=CONTINUE))
 
     def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
-        """Return the first value of `comes` that is not None, or the answer of the button that was pressed before."""
+        """Return the first value of `comes` that is not None, or the answer of a button if one is pressed earlier."""
         came: list[T] = []
 
         def look() -> bool:

@@ -26,8 +26,9 @@ ASK = "That did not work. Please ask the admin."
 class StationPage:
     """Keeps the page of a station current.
 
-    `call_user` returns what the user of a step has to do. `watches` and `reasons` are those of the session. `done` has
-    the users that were thanked, or were done before. `told` are the parts of prompts for a terminal only.
+    `call_user` returns what the user of a step has to do. `watches` and `reasons` are those of the StationSession.
+    `done` has the users who were thanked, or were enrolled before this command. `told` has the parts of prompts that
+    make sense only at a terminal.
     """
 
     state: PageState
@@ -64,7 +65,7 @@ class StationPage:
         with self.state.change():
             self.state.queue = [self._row(each, current=each is step) for each in self.queue.steps]
             if step is None or self.state.user != step.user:
-                self.state.said = ()  # it was about the previous user
+                self.state.said = ()  # these messages were for the previous user
             self.state.user = step.user if step else ""
             self.state.calls = self.call_user(step) if step else ""
             self.state.busy = BUSY_WITH_KEY if step and self.watches.get(step.row.kind.name) else BUSY
@@ -83,7 +84,7 @@ class StationPage:
         """Show an error to the admin, and a sentence about it to the user."""
         self.state.report(f"{what}; {hint}" if hint else what, wrong=True)
         with self.state.change():
-            self.state.said = ()  # they were about the step that failed
+            self.state.said = ()  # these messages were about the step that failed
         self.state.say(to_user or ASK)
 
     @property

@@ -64,9 +64,9 @@ def reconcile_ledger(*, backup_dir: Place | None, settings: Settings, output: Ou
 def _read_devices(
     inventory: Inventory, pool: ThreadPoolExecutor, *, settings: Settings
 ) -> tuple[list[Device], Mapping[str, str | Mark]]:
-    """Return all devices of the account, and for each virtual one the run in its tags, by serial.
+    """Return all devices of the account, and the run in the tags of each virtual device, by serial.
 
-    Raise AccessDenied if the caller may not read the tags, because devices of unknown runs would go unnoticed.
+    Raise AccessDenied if the caller may not read tags. Otherwise devices of unknown runs would be missed.
     """
 
     def read(user: str) -> list[Device]:
@@ -77,7 +77,7 @@ def _read_devices(
 
     def read_run(serial: str) -> str | Mark:
         run = inventory.run_of(serial)
-        if run is Mark.UNTAGGED:  # or the caller may not read the tags
+        if run is Mark.UNTAGGED:  # if the caller may not read tags, this raises AccessDenied
             with suppress(NoSuchEntity):
                 inventory.tags(serial)
         return run

@@ -36,7 +36,7 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Result:
-    """A row of the roster, the name of its account at the forge or in the file, and what was chosen for it."""
+    """A row of the roster, the name of its account at the forge or in the file, and the chosen recipient."""
 
     row: ReadRow
     name: str
@@ -95,7 +95,7 @@ def _read_rows(roster: Path, new: Path, named: str) -> list[ReadRow]:
 
 
 def _name(row: ReadRow, named: str) -> str:
-    """Return the name of a row's account at the forge or in the file, or "". For an ARN, return its user."""
+    """Return the name of a row's account at the forge or in the file, or "". For an ARN, return its user name."""
     cell = row.cells.get(named, "")
     arn = ARN.fullmatch(cell)
     return arn["user"] if arn else cell
@@ -104,7 +104,7 @@ def _name(row: ReadRow, named: str) -> str:
 def _choose(
     row: ReadRow, name: str, found: Mapping[str, FoundKeys], before: Mapping[str, Mapping[str, str]], *, source: str
 ) -> _Result:
-    """Return what is chosen for a row. A row without a name keeps its recipient."""
+    """Choose the recipient of a row. A row without a name keeps its recipient."""
     own = row.cells.get("recipient", "")
     if not name:
         return _Result(row=row, name="", source="", chosen=Chosen(state=FetchState.UNCHANGED, recipient=own))
@@ -115,9 +115,9 @@ def _choose(
 
 
 def _used(row: ReadRow, before: Mapping[str, Mapping[str, str]]) -> set[str]:
-    """Return the recipients of a user's last backups: in the row's account, or in all accounts if it names none.
+    """Return the recipients of a user's last backups: in the row's account if it has backups, otherwise in all.
 
-    `before` has the users in lower case.
+    The user names in `before` are in lower case.
     """
     user = row.cells.get(USER, "")
     arn = ARN.fullmatch(user)
@@ -127,7 +127,7 @@ def _used(row: ReadRow, before: Mapping[str, Mapping[str, str]]) -> set[str]:
 
 
 def _roster(results: Sequence[_Result], named: str, *, at: str) -> str:
-    """Return the new roster, with the known columns, the column of the names, and the three about the recipients."""
+    """Return the new roster: the known columns, the column `named`, and three columns about the recipients."""
     account = [ACCOUNT] if any(each.row.cells.get(ACCOUNT) for each in results) else []
     extra = [] if named in {*COLUMNS, ACCOUNT} else [named]
     rows = []

@@ -46,7 +46,7 @@ from mfa_kit.wiring.vault import open_vault
 T = TypeVar("T", Handover, LeftOut)
 COLUMNS = ("user", "email", "file", "letter", "device", "state")
 TABLE = "handover.csv"
-# The forms of a letter: the name of its file, and the function that makes its content. The first one is in the table.
+# The forms of a letter: the name of its file, and the function that makes its content. The table names the first.
 FORMS: Mapping[str, Callable[[Letter], str]] = {"letter.html": letter_page, "letter.txt": letter_text}
 PDF = "letter.pdf"
 # The number of names in a message. Longer lists do not fit.
@@ -55,10 +55,10 @@ SHOWN = 5
 
 @dataclass(slots=True, kw_only=True)
 class Letters:
-    """Makes the folders of the users, one after another. `rows` and `failed` are filled meanwhile.
+    """Makes the folders of the users, one after another, and adds each result to `rows` or `failed`.
 
-    `printer` returns the PDF of a letter. If it is None, there is none. With `by_account`, the folders are in a folder
-    for each account, and the table has the account.
+    `printer` returns the PDF of a letter. If it is None, no PDF is made. With `by_account`, there is a folder for each
+    account with the folders of its users, and the table has a column for the account.
     """
 
     folder: Path
@@ -227,7 +227,7 @@ def _keep(users: list[T], only: str | None) -> list[T]:
 
 
 def _not_among(users: Sequence[Handover | LeftOut], only: str | None) -> list[str]:
-    """Return the names in `--only A,B` that none of the users has, in lower case."""
+    """Return, in lower case, the names in `--only A,B` that are not names of these users."""
     named = dict.fromkeys(name.lower() for name in shared_options.split_names(only))
     known = {each.user.lower() for each in users}
     return [name for name in named if name not in known]
@@ -257,9 +257,9 @@ def find_in_plan(
 
 
 def finder_of_copies(vault: Vault | None) -> Callable[[Entry], Place | None]:
-    """Return a function that returns where a user's own file is, or None if there is none.
+    """Return a function that returns the place of a user's own file, or None if the user has none.
 
-    It is in the vault if one is given, else where the ledger says.
+    The place is in `vault`. If that is None, it is the place in the ledger.
     """
 
     def find(entry: Entry) -> Place | None:

@@ -97,10 +97,10 @@ def apply_in_accounts(*, wanted: ApplyOptions, accounts: AccountsChoice, setting
 
 
 def _next_step(planned: list[PlannedWork], bases: Mapping[Path, Path], *, index: Path) -> str:
-    """Return what to do next. `bases` has the folder for results by the file on the command line."""
+    """Return what to do next. `bases` has the folder for results, by the plan or index on the command line."""
     found = [result for each in planned for result in each.work.found]
     plans = [each.plan for each in planned]
-    plan = str(plan_files.plans_folder(index) / "FILE")  # stands for the plan of an account in commands
+    plan = str(plan_files.plans_folder(index) / "FILE")  # stands for an account's plan in printed commands
     return next_step(found, plans=plans, plan=plan, index=str(index), folder=f"{next(iter(bases.values()))}/ACCOUNT")
 
 

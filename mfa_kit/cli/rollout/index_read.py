@@ -1,4 +1,4 @@
-"""Reads something in each account of a rollout index that is chosen and has a plan."""
+"""Calls a function in each chosen account of a rollout index that has a plan."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager

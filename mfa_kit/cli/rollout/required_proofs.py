@@ -39,8 +39,8 @@ INSTEAD = "--proofs FILE"
 class RequiredProofs:
     """The proofs that the command line requires. Without `lines` and `prompt`, no proof is required.
 
-    `lines` has the lines of the file of proofs by user, in lower case. `prompt` is the user who reads codes on the
-    phone. `secrets` has the secrets that were opened for `prompt`, and `read` what was proved, both by serial.
+    `lines` has the lines of the file of proofs by user, in lower case. `prompt` is the user who reads codes aloud over
+    the phone. `secrets` has the secrets that were decrypted for `prompt`, and `read` the proofs, both by serial.
     """
 
     lines: Mapping[str, Sequence[ProofLine]] | None
@@ -57,7 +57,7 @@ class RequiredProofs:
         return None if self.lines is None else set(self.lines)
 
     def require(self, now: Callable[[], float]) -> Callable[[Entry, Created], AppProof] | None:
-        """Return the function that returns the proof for a device, or raises Lockout. None if none is required.
+        """Return a function that returns the proof for a device or raises Lockout, or None if no proof is required.
 
         `now` returns AWS's time in Unix seconds.
         """
@@ -80,7 +80,7 @@ class RequiredProofs:
         settings: Settings,
         ports: RolloutPorts,
     ) -> None:
-        """If a user reads codes on the phone, ask for them. Raise UsageFault unless the user has one staged device."""
+        """With `prompt`, ask for the codes of this user. Raise UsageFault unless the user has one staged device."""
         if self.prompt is None:
             return
         if len(entries) != 1:

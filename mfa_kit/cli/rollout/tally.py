@@ -33,7 +33,7 @@ class Tally:
     `made` and `failed` count rows. `began` is the time at which the command began, on the monotonic clock. In JSON
     Lines, `cells` are the first cells of each row. If a result cannot be printed, `unheard` is the error, and `stop` is
     set so that no further row is started. When the rows in progress are finished, `exit_code` raises `unheard`.
-    `more` names the fields of a result that rows of this command have in addition.
+    `more` names the additional fields of a result that rows of this command have.
     """
 
     schema: str
