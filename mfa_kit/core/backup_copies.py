@@ -24,7 +24,7 @@ def own_copy(path: Place) -> Place:
 
 
 def copies_of(entry: Entry) -> Copies:
-    """Return the files that the run of an entry wrote for its device, or will write."""
+    """Return the files that the entry's run wrote, or will write, for its device."""
     if entry.backup is None:
         return Copies()
     if entry.intent.recipient is None:

@@ -8,9 +8,9 @@ from mfa_kit.core.otp import Seed, codes
 def find_pairs(seed: Seed, first: str, second: str, steps: range) -> Iterator[int]:
     """Yield each step at which the device shows the later one of two consecutive codes.
 
-    Both codes are shown within `steps`. Their order does not matter. Each pair of consecutive steps has one step with
-    an odd distance from the start, so only these steps are computed. A neighbor is computed only if a code matches.
-    Half a million steps have one wrong match of a single code by chance, and a million times as many of two codes.
+    Both codes are shown within `steps`. Their order does not matter. Of two consecutive steps, one has an odd distance
+    from the start, so first only the codes of those steps are computed, and their neighbors' codes after a match.
+    One of about half a million steps shows one of the codes by chance. A wrong match of both is a million times rarer.
     """
     wanted = {first: second, second: first}
     searched = range(steps.start + 1, steps.stop, 2)

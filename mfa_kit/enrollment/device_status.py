@@ -76,7 +76,7 @@ def read_status_while_there(user: str, *, caller: Caller, desk: Desk) -> list[De
 def listed_status(user: str, devices: Sequence[Device], *, desk: Desk) -> list[DeviceStatus]:
     """Return the status of devices from IAM's lists, without any request to IAM.
 
-    Tags and certifications are not read. So only the journal says who made a device, and a device of another computer
+    Tags and certifications are not read. Only the journal shows who made a device, so a device that the journal lacks
     is UNKNOWN. For a user without a device, return one status whose `device` is None.
     """
     found = []

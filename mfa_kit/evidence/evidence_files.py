@@ -21,7 +21,7 @@ from mfa_kit.policy.lint import policies_about_mfa
 from mfa_kit.policy.lockout import AccessState, access_with
 
 SCHEMA, VERSION = "mfa-kit/evidence", 1
-# The requests from which each fact about a device comes.
+# The IAM operations that return the facts about devices, users and security keys.
 DEVICE_SOURCES = ("ListVirtualMFADevices", "ListMFADevices")
 USER_SOURCES = ("GetAccountAuthorizationDetails", "GetCredentialReport")
 KEY_SOURCE = "GetMFADevice"
@@ -38,7 +38,7 @@ class ReadCall:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceAnswers:
-    """The answers of the audit's rules, and those of all rules, which include the ones that only controls need."""
+    """The results of rules. `audit` has those of the audit, `all` also those of rules only for framework controls."""
 
     audit: Sequence[RuleAnswer]
     all: Sequence[RuleAnswer]

@@ -1,6 +1,7 @@
 """Replaces names of users, devices and custodians in a snapshot by pseudonyms, which depend on a key.
 
-The same key gives the same pseudonyms, so two exports can be compared. Without the key no name can be tried out.
+The same key gives the same pseudonyms, so two exports can be compared. Without the key, names cannot be guessed by
+computing the pseudonyms of likely names.
 """
 
 import re
@@ -37,8 +38,8 @@ def names_of(snapshot: Snapshot) -> dict[str, str]:
 def replacer(names: Mapping[str, str], key: bytes) -> Callable[[str], str]:
     """Return a function that replaces these names in a text.
 
-    It replaces a text that is a name, and names in ARNs and after the word user. It also replaces the name in each ARN
-    of a device, because devices are often named after their user.
+    The function replaces a text that is a name as a whole. Within other texts, it replaces user names in ARNs and after
+    the word user, and the device name in each ARN of a device, because devices are often named after their user.
     """
     known = {name: pseudonym(kind, name, key) for name, kind in names.items()}
     users = sorted((re.escape(name) for name, kind in names.items() if kind == "user"), key=len, reverse=True)
@@ -69,7 +70,7 @@ def replaced(value: Any, replace: Callable[[str], str]) -> Any:
 
 
 def left_over(texts: Iterable[str], names: Mapping[str, str], *, least: int = 4) -> list[str]:
-    """Return the names that still occur in the texts as whole words. Names shorter than `least` are not searched."""
+    """Return the names that still occur in the texts as whole words. Names shorter than `least` are not looked for."""
     whole = "\n".join(texts)
     return [
         name

@@ -10,7 +10,7 @@ from mfa_kit.core.text import count_of
 from mfa_kit.letters.sheet import GROUP, GROUPS, PrintedSecret, Sheet
 
 MEMORY = "/dev/shm"  # noqa: S108 - the letter says that it is in memory
-# A file that was not typed may have no newline at its end, and `read` then fails although it has read a line.
+# If the last line of a file has no newline, `read` fails although it has read the line.
 CHECK_COMMAND = (
     f'fold -w {GROUP * GROUPS} {{}} | while read -r line || [ -n "$line" ]; '
     'do printf %s "$line" | sha256sum | cut -c -4; done'
@@ -188,7 +188,7 @@ class DrillFacts:
 
 
 def drill_protocol(drill: DrillFacts, glass: GlassFacts) -> Sheet:
-    """Return the protocol of a drill, which the custodians sign. It contains no secret."""
+    """Return the protocol of a drill: the record that the custodians sign. It contains no secret."""
     faults = [LetterSection(title="What was wrong", steps=tuple(map(_step, drill.faults)))] if drill.faults else []
     compared = [("Compared with phones", ", ".join(drill.compared))] if drill.compared else []
     return Sheet(

@@ -9,7 +9,7 @@ from enum import StrEnum
 from mfa_kit.core.letter import Letter
 from mfa_kit.core.otp import Secret
 
-# Characters in a group, and groups in a line. A check word is the start of the line's SHA-256 in hex.
+# Characters in a group, groups in a line, and characters of a check word (the start of the line's SHA-256 in hex).
 GROUP, GROUPS, CHECK = 4, 4, 4
 
 

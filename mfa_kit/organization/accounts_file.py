@@ -60,10 +60,10 @@ def number_accounts(index: int, _: str | None) -> str:
 
 
 def parse_accounts(document: object, *, locate: Locate = number_accounts) -> ParsedAccounts:
-    """Parse the content of an accounts file, which is the value that was read from JSON or YAML.
+    """Parse an accounts file. `document` is the value that was read from its JSON or YAML.
 
-    Return the valid accounts, and the errors of the others. `locate` returns where an account is in the file, which is
-    part of the account's errors. Raise UsageFault if there is no list of accounts, or if `vars` is invalid.
+    Return the valid accounts, and the errors of the others. `locate` returns the place of an account in the file, for
+    error messages. Raise UsageFault if there is no list of accounts, or if `vars` is invalid.
     """
     items, shared, faults = _top(document)
     accounts: list[OrgAccount] = []

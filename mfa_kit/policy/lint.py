@@ -91,8 +91,8 @@ class _Reach:
         return (self.keys or self.console) and not self.fresh
 
 
-# The request contexts for the fields of _Reach, in their order. The last one is older than any console session (12
-# hours), and as old as the longest session of STS (36 hours, 129,600 seconds).
+# The request contexts for the fields of _Reach, in their order. In the last one, MFA was
+# 129,600 seconds (36 hours) ago, as in the longest STS session. A console session is shorter (12 hours).
 REQUESTS: tuple[RequestContext, ...] = (PLAIN_KEYS, NO_MFA, WITH_MFA, {**WITH_MFA, MFA_AGE: "129600"})
 
 

@@ -22,7 +22,7 @@ class HandoverState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
-    """A user who gets a file. `copy` is where the file is that only the user can decrypt. `email` may be ""."""
+    """A user who gets a file. `copy` is the place of the file, which only the user can decrypt. `email` may be ""."""
 
     entry: Entry
     state: HandoverState

@@ -74,7 +74,7 @@ class LetterTemplate:
         return letter.finish()
 
     def _chosen(self, values: Mapping[str, str]) -> Iterator[_Line]:
-        """Yield the lines whose condition is met. A section with an unmet condition is left out as a whole."""
+        """Yield the lines whose condition is met. If that of a section is not met, leave out the section."""
         inside = True
         for line in self.lines:
             applies = line.applies(values)
@@ -85,7 +85,7 @@ class LetterTemplate:
 
 
 class _Draft:
-    """A letter in the making."""
+    """A letter to which lines are still added."""
 
     def __init__(self) -> None:
         self._title = ""

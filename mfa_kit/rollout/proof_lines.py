@@ -1,6 +1,6 @@
 """Reads a file of proofs: CSV with a user, one or two codes, and the time at which the last code was read.
 
-The file is untrusted, because its lines come from users. A line that is wrong does not concern the others.
+The file is untrusted, because its lines come from users. A wrong line does not affect the others.
 """
 
 import re
@@ -14,9 +14,9 @@ from mfa_kit.rollout.proofs import ProofLine, ReadTime
 from mfa_kit.rollout.roster_text import CellFault, plain_cell, split_csv
 
 COLUMNS = ("user", "code1", "code2", "time")
-# A cell with so many digits is a code. Apps show two groups of digits.
+# A cell of only digits and spaces is a code: apps show two groups of digits.
 CODE = re.compile(r"[\d ]{1,9}")
-# A time without seconds may be so many seconds too early.
+# If a time has no seconds, the code may have been read up to this many seconds later.
 MINUTE = 59
 CLOCK = re.compile(r"\d:\d\d")
 # Spaces before the time zone, which ISO 8601 does not allow.

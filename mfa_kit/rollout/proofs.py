@@ -13,11 +13,11 @@ from mfa_kit.core.code_search import find_code, find_pairs
 from mfa_kit.core.errors import Lockout
 from mfa_kit.core.otp import PERIOD, WITHIN, Mistake, Seed
 
-# Codes of this time are searched, in seconds. A letter may be on its way for days. The clock of a phone may be an hour
-# ahead, because it missed a change to daylight saving time.
+# How far back and ahead codes are searched, in seconds. A user's message may take days. The clock of a phone may be an
+# hour ahead, because its daylight saving time was not changed.
 BACK, AHEAD = 7 * 24 * 60 * 60, 60 * 60
-# A single code counts only if the phone showed it within so many seconds of the time that the user gave. In a longer
-# time, it could be a typo that the device happened to show.
+# A single code counts only if the phone showed it within this many seconds of the time that the user gave. In a longer
+# period, a mistyped code could match by chance.
 SINGLE = 10 * 60
 # AWS accepts codes up to two steps off at sign-in, according to recordings by others. If the user gave a time without
 # seconds, each of the possible offsets has to be in this range.
@@ -85,7 +85,7 @@ def judge(line: ProofLine, seed: Seed, *, now: float, accept_unknown: bool) -> A
     if line.read:
         _check_time(line.read, now)
     last = _find_pair(typed, seed, line.read, now) if len(typed) > 1 else _find_single(typed[0], seed, line.read)
-    if last - otp.step(now) > WITHIN:  # these codes are not due yet, whenever they were read
+    if last - otp.step(now) > WITHIN:  # AWS does not accept these codes yet, so the phone's clock is ahead
         ahead = (last - otp.step(now)) * PERIOD
         raise Lockout(
             f"the phone's clock is at least {_length(ahead)} ahead, because AWS expects these codes later", FIX
@@ -159,7 +159,7 @@ def _check_clock(last: int, read: ReadTime) -> AppProof:
 
 
 def _in_words(offset: float) -> str:
-    """Return an offset of a clock, such as `about 4 minutes behind`. It is not known better than to half a step."""
+    """Return an offset of a clock, such as `about 4 minutes behind`. It is known only to half a step."""
     if abs(offset) <= PERIOD:
         return f"right to {PERIOD} s"
     return f"about {_length(abs(offset))} {'ahead' if offset > 0 else 'behind'}"

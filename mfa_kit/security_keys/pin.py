@@ -148,7 +148,7 @@ def confirm_by_name(what: str, info: KeyInfo, *, wanted: str | None, yes: bool, 
         )
 
 
-# The names of transports (WebAuthn Level 3, 5.8.4) that a connection can be. A reader may be one of the key itself.
+# By connection, the transports that it may use (WebAuthn Level 3, 5.8.4). A USB key can also appear as a card reader.
 RESETS_OVER = {Link.HID: {"usb"}, Link.PCSC: {"nfc", "smart-card", "usb"}}
 
 

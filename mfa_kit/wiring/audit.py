@@ -49,9 +49,9 @@ class SnapshotSource:
     is the maximum age of the credential report in seconds. `backup_dir` is the folder of backups; None means the
     configured folder. For the users that `passwords_of` selects, mfa-kit also reads whether they have to change their
     password at the next sign-in, and for those that `sessions_of` selects, how long a sign-in session may last. For the
-    users that `afresh` selects, it reads their password, keys and devices from
-    IAM even if the report has them. With `central_root`, or if the snapshot is stored, it also reads whether the
-    account's organization manages the root users of its accounts centrally. `observe` is called after each request to
+    users that `afresh` selects, mfa-kit reads password, keys and devices from IAM even if the report has them. With
+    `central_root`, or if the snapshot is stored, mfa-kit also reads whether the account's organization manages the root
+    users of its accounts centrally. `observe` is called after each request to
     IAM with the operation, the request ID, and the user whom the request is about, or None.
     """
 

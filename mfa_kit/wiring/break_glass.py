@@ -111,9 +111,9 @@ def plan(group: Group) -> Mapping[CustodianSet, int]:
 
 
 def create(settings: Settings, group: Group, folder: Path | None, letters: WriteLetters = NO_LETTERS) -> Glass:
-    """Make a break-glass identity, and write its folder, by default a new one in `base()`, and `letters` before it.
+    """Make a break-glass identity. Record its custodians, write `letters`, then write `folder`.
 
-    The ledger has the custodians before the folder exists. Raise UsageFault for a public key that cannot be used, and
+    By default, the folder is a new one in `base()`. Raise UsageFault for a public key that cannot be used, and
     IntegrityFault if the folder exists or cannot be written.
     """
     harden()

@@ -40,7 +40,7 @@ def _nodes() -> Iterator[Diagnosis]:
 
 
 def _rule(rule: Path | None) -> Diagnosis:
-    """Report the rule. A missing rule is no problem, because desktops have rules of their own."""
+    """Report the rule. A missing rule is not a failure, because desktops have rules of their own."""
     what = "udev rule"
     if rule is None:
         return Diagnosis(what, Health.NOTED, f"{udev_rule.NAME} is not installed", INSTALL)

@@ -39,7 +39,7 @@ LARGEST_KEY = 1 << 20
 class EvidenceWish:
     """What to export.
 
-    `file` is the new archive, and `key` that of an SSH key, which signs the manifest. `pseudonyms` is a file with a
+    `file` is the new archive, and `key` the file of the SSH key that signs the manifest. `pseudonyms` is a file with a
     secret, from which pseudonyms are made, or None to keep the names. With `pdf`, a summary is added.
     """
 
@@ -54,7 +54,7 @@ class EvidenceWish:
 def export(settings: Settings, wish: EvidenceWish) -> tuple[Snapshot, Mapping[str, str]]:
     """Read the account, and write the archive. Return the snapshot, and the SHA-256 of each file by its name.
 
-    Raise UsageFault or IntegrityFault if the archive cannot be written, or the manifest not be signed.
+    Raise UsageFault or IntegrityFault if the archive cannot be written, or if the manifest cannot be signed.
     """
     check_new(wish.file)
     secret = _secret(wish.pseudonyms) if wish.pseudonyms else None

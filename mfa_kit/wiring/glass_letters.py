@@ -66,7 +66,7 @@ class NewGroup:
                     file.store(pdf)
                 yield
             except BaseException:
-                if not folder.exists():  # otherwise the identity is encrypted to these keys already
+                if not folder.exists():  # keep letters whose keys an existing identity needs
                     for file, pdf in written:
                         file.remove(pdf)
                 raise
@@ -81,10 +81,10 @@ def facts_of(manifest: Manifest) -> GlassFacts:
 
 
 def group_of(threshold: int, custodians: Sequence[str], letters: LetterOptions | None = None) -> NewGroup:
-    """Return the group of a command line. Each custodian is given as `NAME=PUBLIC KEY`, or as `NAME` with `letters`.
+    """Return the group of a command line. A custodian is `NAME=PUBLIC KEY` or, if `letters` is given, `NAME` alone.
 
-    Raise UsageFault for a custodian without a key, if there is no letter for the key, for an invalid key, for a private
-    key, for letters that no one needs, and for a group that cannot be.
+    Raise UsageFault if a custodian has no key and `letters` is None, if a key is invalid or private, if `letters` is
+    given but all custodians have keys, or if the group is invalid.
     """
     new: list[NewCustodian] = []
     found: list[Custodian] = []

@@ -14,8 +14,8 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.letters.sheet import Paper, Sheet
 from mfa_kit.wiring.files import check_new, write_new_file
 
-# Writes the letters of the custodians of a break-glass identity before its folder, whose path is the second argument.
-# If the folder is not written, the letters are removed.
+# Writes the letters of a break-glass identity's custodians before the context writes the identity's folder (the second
+# argument). If the folder is not written, the letters are removed.
 WriteLetters = Callable[[Manifest, Path], AbstractContextManager[None]]
 NO_LETTERS: WriteLetters = lambda _manifest, _folder: nullcontext()  # noqa: E731 - all custodians have keys
 

@@ -57,7 +57,7 @@ def _fetch(base: str, login: str) -> FoundKeys:
 
 
 def read_all(path: Path) -> dict[str, FoundKeys]:
-    """Return the keys in a file, by name: each line has a name, then a public key as OpenSSH or age writes it.
+    """Return the keys in a file, by name. Each line has a name, then a public key in OpenSSH's or age's format.
 
     Raise UsageFault if the file cannot be read, or if a line has no key.
     """
@@ -91,9 +91,9 @@ def _sorted(source: str, lines: Sequence[str]) -> FoundKeys:
 
 
 def recipients_before(settings: Settings) -> Mapping[str, Mapping[str, str]]:
-    """Return the recipients of the users' own copies: by user name, a mapping from the account to the last one.
+    """Return the recipients of the users' own copies: by user name, a mapping from account to latest recipient.
 
-    The names are in lower case, because IAM ignores case, and a roster may be written in another one.
+    The names are in lower case, because IAM ignores case, and a roster may spell a name in another case.
     """
     found: dict[str, dict[str, str]] = {}
     with open_ledger(settings) as ledger:

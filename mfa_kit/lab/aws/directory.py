@@ -160,7 +160,8 @@ class Directory(auth.AuthorizedResponse, IamResponse):
     def _context_entries(self) -> dict[str, str | Sequence[str]]:
         """Return the condition keys in the request with their values (API reference: ContextEntry).
 
-        A single value is a text, so that it can replace a policy variable. A type such as stringList has a list.
+        A single value is a string, so that it can replace a policy variable. Several values, and the values of a list
+        type such as stringList, are a sequence.
         """
         entries = (OperationRequest("iam", "", row) for row in self.operation.rows("ContextEntries"))
         found: dict[str, str | Sequence[str]] = {}
@@ -246,7 +247,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         user.password_reset_required = bool(self.operation.params.get("PasswordResetRequired"))
         return _login_profile(user)
 
-    # Permissions boundaries. moto keeps that of a role that is created with one, and has none of users.
+    # Permissions boundaries. moto stores a boundary only for a role that is created with one, and never for a user.
 
     def create_user(self) -> ActionResult:
         """Answer CreateUser. Raise IamError with the code NoSuchEntity if the permissions boundary does not exist."""
@@ -316,7 +317,7 @@ def _login_profile(user: LabUser) -> ActionResult:
 def _decision(
     documents: Sequence[str], boundaries: Sequence[str], action: str, resource: str, *, context: Context
 ) -> EvalDecision:
-    """Return the decision of policies within a permissions boundary, whose explicit deny counts too."""
+    """Return the decision of policies within a permissions boundary. An explicit deny in the boundary counts too."""
     found = decide(documents, action, resource, context)
     limit = decide(boundaries, action, resource, context) if boundaries else EvalDecision.ALLOW
     if EvalDecision.EXPLICIT in (found, limit):
