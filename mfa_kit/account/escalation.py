@@ -133,7 +133,7 @@ class _Principal:
         return None if decision is Decision.UNKNOWN else decision is Decision.ALLOW
 
     def may_somewhere(self, action: str) -> bool | None:
-        """Return whether the policies allow an action on any resource that they name, or None if that is unknown."""
+        """Return whether the policies allow an action on at least one resource that they name, or None if unknown."""
         named = {
             resource
             for document in self.policies.documents
@@ -228,7 +228,10 @@ def _through_policies(one: _Principal, account: _Account) -> Iterator[_Path]:
 
 
 def _better_version(one: _Principal, arn: str, snapshot: Snapshot) -> bool | None:
-    """Return whether another version of this policy than the one in force would make the principal an administrator."""
+    """Return whether a version of this policy that is not its default would make the principal an administrator.
+
+    Return None if that is unknown.
+    """
     if (others := snapshot.other_versions.get(arn)) is None:
         return None
     return _any(_administers_with(one, (text,)) for text in others)

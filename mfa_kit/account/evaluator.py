@@ -225,7 +225,10 @@ def _steps(a: str, b: str, *, same: bool) -> Iterator[tuple[int, int, str]]:
 
 
 def _character_of_both(a: str, b: str, *, same: bool) -> str:
-    """Return the character of a text that the characters `a` and `b` of two patterns match, or "" if there is none."""
+    """Return a character that `a` and `b` both match, or "" if there is none.
+
+    `a` and `b` are characters of two patterns, such as `?`.
+    """
     if not a or not b or not (same or "?" in {a, b}):
         return ""
     return b if a == "?" else a

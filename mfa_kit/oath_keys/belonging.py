@@ -110,8 +110,8 @@ def judge_belonging(
 ) -> Proof | Refused:
     """Compute a code on the key, check it, and return the verdict. The check fails if there is no key.
 
-    The code is compared with the secret of the claim, if there is one. `accepts`, if given, has AWS check the code
-    too, and `level` is the name of this check in the verdict.
+    The code is compared with the secret of the claim, if there is one. `accepts`, if given, has AWS check this
+    code or others of the same secret, and `level` is the name of this check in the verdict.
     """
     return judged(_belonging(claim, key, applet, now=now, accepts=accepts, level=level))
 

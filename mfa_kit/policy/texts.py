@@ -193,8 +193,9 @@ def _deny(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
 def _uncertified(choices: PolicyChoices) -> Iterator[tuple[Document, list[PolicyLine]]]:
     """Yield the statements that deny security keys without a certification, and the lines that explain them.
 
-    The condition keys are those of iam:EnableMFADevice in the Service Authorization Reference. Only a request for a
-    security key has iam:RegisterSecurityKey, and only the last step of a registration, Activate, knows the key.
+    The condition keys are those of iam:EnableMFADevice in the Service Authorization Reference. Only
+    requests that register a security key have iam:RegisterSecurityKey. Its value Activate is the last step. Before that
+    step, AWS does not have the security key.
     """
     registers = {"iam:RegisterSecurityKey": "Activate"}
     virtual = PolicyLine(

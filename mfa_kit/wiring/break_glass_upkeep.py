@@ -244,7 +244,7 @@ def _reencrypt_all(
     until: Callable[[Event], AbstractContextManager[object]],
     counted: Callable[[Sequence[Backup]], Iterable[Backup]],
 ) -> Rekeyed:
-    """Re-encrypt all backups of one identity to another one, which replaces it among their recipients."""
+    """Re-encrypt all backups that are encrypted to `before`. `after` replaces it, and other recipients stay."""
     total = Rekeyed()
     found = stored_backups(settings, folder)
     if not found:

@@ -1,6 +1,6 @@
 """Builds findings in the Open Cybersecurity Schema Framework (OCSF) with py-ocsf-models, which validates them.
 
-This module imports py-ocsf-models, so only wiring/findings.py imports it, when the form is chosen.
+py-ocsf-models is an optional dependency, so only wiring/findings.py imports this module, for `--output ocsf`.
 """
 
 from py_ocsf_models.events.findings.activity_id import ActivityID

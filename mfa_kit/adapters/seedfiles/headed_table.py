@@ -38,7 +38,7 @@ NAMES = {
     "digest": {
         *("hash", "hashfunction", "hashalgorithm", "hashtype", "hashlib", "digest", "crypto", "algorithmsuite"),
     },
-    # This column contains the hash or, as in PSKC, the type.
+    # This column names the hash algorithm or, as in PSKC, the token type: HOTP or TOTP.
     "algorithm": {"algorithm", "algo"},
     "counter": {"counter", "movingfactor", "initialcounter", "startcounter"},
     "drift": {"timedrift"},

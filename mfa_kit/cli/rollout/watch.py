@@ -21,7 +21,7 @@ from mfa_kit.wiring.settings import Settings
 if TYPE_CHECKING:
     from mfa_kit.wiring.plan_files import PlanFiles
 
-# Seconds between two looks at the ledger, and the number of looks whose average is the rate.
+# Seconds between two reads of the ledger, and the number of latest reads from which the users per second are computed.
 EACH, LOOKS = 1.0, 60
 COLUMNS = ("account", "computer", "process", "since")
 

@@ -313,7 +313,10 @@ class Faults:
         return Conditions(**found)
 
     def due(self, operation: str, account: str) -> list[FaultRule]:
-        """Count a call of an account, and return the rules that apply to it. The outermost rules are the last ones."""
+        """Count a call of an account, and return the rules that apply to it.
+
+        Rules with an `outermost` fault are at the end of the list, because the last rule is applied first.
+        """
         with self._lock:
             fired = [rule for rule in self._rules if FAULTS[rule.fault].play and rule.fires(operation, account)]
             effective = [rule for rule in fired if not FAULTS[rule.fault].spares(rule, account)]
