@@ -28,6 +28,7 @@ EXTRAS = {
     "postgres": "psycopg",
     "page": "starlette",
     "letters": "reportlab",
+    "ocsf": "py_ocsf_models",
 }
 DEVICE_ACTIONS = ("CreateVirtualMFADevice", "DeleteVirtualMFADevice", "TagMFADevice", "ListMFADeviceTags")
 USER_ACTIONS = ("GetUser", "ListMFADevices", "EnableMFADevice", "DeactivateMFADevice", "ResyncMFADevice")

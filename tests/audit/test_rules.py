@@ -206,7 +206,12 @@ FAULTS: list[tuple[str, Change, str, str]] = [
         "three of four character classes: NIST",
     ),
     ("users.keys-mfa", user("bob", keys=[KEY]), "bob", "no console password and no MFA device"),
-    ("users.initial-keys", user("alice", keys=[{**KEY, "created": ago(300)}]), "alice", "together with this console"),
+    (
+        "users.initial-keys",
+        user("alice", created=ago(300), keys=[{**KEY, "created": ago(300)}]),
+        "alice",
+        "together with this console",
+    ),
     ("policies.full", group("people", policies={"force-mfa": FORCE, "all": EVERYTHING}), "people", "inline policy all"),
     ("policies.full", owned(["people"]), f"{POLICY}/mine", "attached to group people"),
     ("policies.full", owned([]), f"{POLICY}/mine", "attached to no one"),

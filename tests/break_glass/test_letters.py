@@ -113,7 +113,7 @@ def test_a_dry_run_writes_no_letter(desk: Desk) -> None:
         (["--custodian", "carol"], "the custodian carol has no public key", "--letters DIR"),
         (["--custodian", "carol=", "--letters", "."], "the custodian carol has no public key", "--letters DIR"),
         (["--letters", "."], "so there is no letter to write", "omit --letters"),
-        (["--custodian", "carol", "--letters", "/nowhere"], "there is no folder /nowhere", "create it"),
+        (["--custodian", "carol", "--letters", "missing"], "there is no folder", "create it"),
     ],
 )
 def test_letters_and_custodians_without_keys_belong_together(

@@ -99,6 +99,9 @@ NOT_RAISED: dict[str, Sequence[str]] = {
     "the commands here use the default folder, whose existence is not checked, and prune has nothing to remove": (
         *("StoredFolder.is_there of LocalFolder", "StoredFile.discard of LocalFile"),
     ),
+    "a letter is no picture of a QR code, although its file is written and removed in the same way": (
+        *("QrFile.write of LetterFile", "QrFile.remove of LetterFile"),
+    ),
     "an age plugin asks through it; tests/backups/test_age_plugins.py raises at it": (
         *("Prompts.ask of TerminalPrompts", "Prompts.ask_secret of TerminalPrompts"),
         *("Prompts.confirm of TerminalPrompts", "Prompts.say of TerminalPrompts"),

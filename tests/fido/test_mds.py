@@ -230,10 +230,9 @@ def test_an_unreadable_root_does_not_affect_the_entry(maker: AttestationCa, tmp_
     assert len(model.roots) == 2
 
 
-def test_the_packaged_copy_is_read_completely() -> None:
+def test_the_packaged_copy_is_read_completely(tmp_path: Path) -> None:
     """Every FIDO2 and U2F entry is read, including unusual ones."""
-    cache = Path("/nowhere/that/is")
-    found = index.open_packaged(cache=cache, tell=lambda _: None)
+    found = index.open_packaged(cache=tmp_path, tell=lambda _: None)
     assert found
     assert found.source().models > 300
     assert found.source().passed_over == 0

@@ -133,6 +133,7 @@ COMMANDS: dict[str, Command] = {
     "set at a terminal": Command("key pin set", typed=(PIN,)),
     "set a PIN that is shown": Command("key pin set --generate", typed=()),
     "set a PIN that is encrypted": Command("key pin set --generate -r RECIPIENT -o FILE"),
+    "set a PIN that is on a letter": Command("key pin set --generate --letter LETTER", typed=()),
     "change": Command("key pin change --pin-stdin", f"{PIN}\n{PIN}0\n", pin=PIN),
     "change at a terminal": Command("key pin change", typed=(PIN, f"{PIN}0"), pin=PIN),
     "change with two tries left": Command("key pin change", typed=(PIN, f"{PIN}0"), pin=PIN, insert=_almost_locked),
@@ -193,8 +194,8 @@ def _filled(word: str, at: Setting, published: Published) -> Sequence[str]:
             return [at.users()]
         case "RECIPIENT":
             return [at.recipient]
-        case "FILE":
-            return [str(at.folder / "pin.age")]
+        case "FILE" | "LETTER":
+            return [str(at.folder / ("pin.age" if word == "FILE" else "pin.pdf"))]
         case "PLAN":
             roster, plan = at.folder / "roster.csv", at.folder / "plan.json"
             roster.write_text(f"user,kind\n{at.users()},fido2\n")
