@@ -24,12 +24,12 @@ from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
 from mfa_kit.core.models import Backup, GlassAction, backup_name
 from mfa_kit.core.places import Place
 from mfa_kit.wiring.backup_opening import backup_reader, open_opener_with
+from mfa_kit.wiring.backup_recipients import read_recipients
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.break_glass import Glass, OpenGlass, meet, new_folder, record, write_glass
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.letters import NO_LETTERS, WriteLetters
 from mfa_kit.wiring.read_ahead import ReadAhead
-from mfa_kit.wiring.recipients import read_recipients
 from mfa_kit.wiring.rekey import reencrypt
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_age_files, stored_backups

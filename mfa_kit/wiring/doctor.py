@@ -13,8 +13,8 @@ from mfa_kit import __version__
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Caller
 from mfa_kit.wiring import aws, config, device_access, shared_ledger, this_computer
+from mfa_kit.wiring.backup_recipients import configured_recipients
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
-from mfa_kit.wiring.recipients import configured_recipients
 from mfa_kit.wiring.settings import Settings
 
 # The extras of the package, each with a module that it installs.

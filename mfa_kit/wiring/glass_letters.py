@@ -13,10 +13,10 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import is_private_key
 from mfa_kit.core.timestamps import iso_time
-from mfa_kit.letters.contents import GlassFacts, NewCustodian, custodian_letter
+from mfa_kit.letters.letter_texts import GlassFacts, NewCustodian, custodian_letter
 from mfa_kit.letters.sheet import Paper
+from mfa_kit.wiring.backup_recipients import read_recipients
 from mfa_kit.wiring.letters import NO_LETTERS, LetterFile, WriteLetters, confirm_secret, need_letters
-from mfa_kit.wiring.recipients import read_recipients
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden
 

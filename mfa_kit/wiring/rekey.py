@@ -12,10 +12,10 @@ from mfa_kit.core.models import Backup
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.places import Place
 from mfa_kit.rollout.workers import Workers
+from mfa_kit.wiring.backup_recipients import read_recipients
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
-from mfa_kit.wiring.recipients import read_recipients
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden
 from mfa_kit.wiring.vault import open_age_files

@@ -11,8 +11,8 @@ from mfa_kit.rollout.plan_file import CREATE, is_index, parse_plan, plan_digest
 from mfa_kit.rollout.proof_lines import read_proofs
 from mfa_kit.rollout.proofs import ProofLine
 from mfa_kit.rollout.roster import Roster, parse_roster
+from mfa_kit.wiring.backup_recipients import read_recipients
 from mfa_kit.wiring.methods.recipe import Methods
-from mfa_kit.wiring.recipients import read_recipients
 
 if TYPE_CHECKING:
     from mfa_kit.rollout.roster_accounts import RosterAccounts

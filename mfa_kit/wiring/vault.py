@@ -12,8 +12,8 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup
 from mfa_kit.core.places import Place
 from mfa_kit.enrollment.ports import Vault
+from mfa_kit.wiring.backup_recipients import configured_recipients, read_recipients
 from mfa_kit.wiring.plugins import open_plugins
-from mfa_kit.wiring.recipients import configured_recipients, read_recipients
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.stores import AllStores, check_shared
 from mfa_kit.wiring.this_computer import backup_dir, home

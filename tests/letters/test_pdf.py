@@ -17,7 +17,7 @@ from mfa_kit.adapters.printing.text_lines import break_lines
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.letter import Letter, LetterSection, LetterStep
 from mfa_kit.core.otp import Secret
-from mfa_kit.letters.contents import (
+from mfa_kit.letters.letter_texts import (
     DrillFacts,
     GlassFacts,
     NewCustodian,

@@ -14,7 +14,7 @@ from mfa_kit.core.models import backup_name
 from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring import backup as backups
-from mfa_kit.wiring.recipients import recipient_text
+from mfa_kit.wiring.backup_recipients import recipient_text
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import stored_backups
 

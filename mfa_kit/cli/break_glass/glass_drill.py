@@ -16,7 +16,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
-from mfa_kit.letters.contents import DrillFacts, drill_protocol
+from mfa_kit.letters.letter_texts import DrillFacts, drill_protocol
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.wiring import break_glass as wiring
 from mfa_kit.wiring import break_glass_upkeep as upkeep

@@ -6,9 +6,9 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.wiring import config
+from mfa_kit.wiring.backup_recipients import configured_recipients
 from mfa_kit.wiring.ledger import check_address
 from mfa_kit.wiring.plugins import check_configured_plugins
-from mfa_kit.wiring.recipients import configured_recipients
 
 
 @click.command(cls=Verb)

@@ -39,7 +39,7 @@ KEY_FIELDS = ("user", "name", "certifications", "account")
 Payload = Mapping[str, object]
 
 
-class Control:
+class LabControl:
     """The control endpoint of one lab. docs/lab-reference.md lists its requests."""
 
     def __init__(self, organization: LabOrganization, faults: Faults, calls: Sequence[LoggedCall]) -> None:

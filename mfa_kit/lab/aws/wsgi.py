@@ -149,7 +149,7 @@ class LabApplication:
         self.faults, self.services, self.organizations = faults, services, organizations
         self.calls: list[LoggedCall] = []
         self.signin = signin.SigninEndpoint(organization)
-        self.control = control.Control(organization, faults, self.calls)
+        self.control = control.LabControl(organization, faults, self.calls)
         self.inner = CachingDispatcher(self._app)
         self._s3_lock = threading.Lock()
 
