@@ -81,15 +81,18 @@ def _line(number: int, user: str, codes: tuple[str, ...], time: str) -> ProofLin
 
 
 def _read_time(text: str) -> ReadTime:
-    """Return the time in a cell. Raise ValueError, whose text says what is wrong."""
+    """Return the time in a cell. Raise ValueError, whose text says what is wrong.
+
+    The text does not quote the cell, which may contain a code.
+    """
     example = "write 2026-11-26T09:32:10+01:00"
     try:
         moment = datetime.fromisoformat(GAP.sub("", text))
     except ValueError:
-        raise ValueError(f"{text!a} is not a time; {example}") from None
+        raise ValueError(f"its last cell is not a time; {example}") from None
     if not CLOCK.search(text):
-        raise ValueError(f"{text!a} is a date without a time; {example}")
+        raise ValueError(f"the date has no time; {example}")
     if moment.tzinfo is None:
-        raise ValueError(f"the time {text!a} has no time zone; {example}, or Z for UTC")
+        raise ValueError(f"the time has no time zone; {example}, or Z for UTC")
     # Most times with the second 0 were written without seconds, and a spreadsheet added them.
     return ReadTime(checked_time(moment.timestamp()), 0 if moment.second else MINUTE)

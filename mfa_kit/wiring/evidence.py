@@ -103,7 +103,7 @@ def _secret(file: Path) -> bytes:
     if len(found) < LEAST_KEY:
         raise UsageFault(
             f"{file} has fewer than {LEAST_KEY} bytes, so pseudonyms could be guessed",
-            "make one: openssl rand -hex 32 > FILE",
+            "make one: (umask 077; openssl rand -hex 32 > FILE)",
         )
     return found
 

@@ -208,8 +208,8 @@ def test_lines_are_read_with_and_without_a_header() -> None:
         ("alice", "the line has no code"),
         (",123456,234567", "the line has no user"),
         ("alice,1,2,3", "the line has more than two codes"),
-        ("alice,123456,234567,yesterday", "is not a time"),
-        ("alice,123456,234567,2026-11-26", "is a date without a time"),
+        ("alice,123456,234567,yesterday", "its last cell is not a time"),
+        ("alice,123456,234567,2026-11-26", "the date has no time"),
         ("alice,123456,234567,2026-11-26T09:32", "has no time zone"),
         ('alice,"123456', "the CSV is broken"),
     ],
@@ -219,6 +219,7 @@ def test_a_wrong_line_says_why(text: str, fault: str) -> None:
     first, second = read_proofs(f"bob,123456,234567\n{text}\n")
     assert (first.fault, second.number) == ("", 2)
     assert fault in second.fault
+    assert "234567" not in second.fault
 
 
 def test_a_file_without_lines_or_codes_is_refused() -> None:

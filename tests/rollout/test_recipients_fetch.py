@@ -235,6 +235,7 @@ def test_keys_are_read_from_a_file(mfa_kit: MfaKit, recipient: str, tmp_path: Pa
         (("--github", "login"), "has no column 'login'"),
         (("--github", "user", "--base-url", "http://forge.example.com"), "is not the address of a forge"),
         (("--github", "user", "--base-url", "https://user:pw@forge.example.com"), "is not the address of a forge"),
+        (("--github", "user", "--base-url", "https://:pw@forge.example.com"), "is not the address of a forge"),
         (("--github", "user", "--base-url", "https://[forge"), "is not the address of a forge"),
         (("--github", "user", "-o", "roster.csv"), "would replace the roster"),
     ],

@@ -37,16 +37,17 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def check_base(base: str) -> str:
     """Return the address of a forge without a slash at its end. Raise UsageFault if it is not a usable https address.
 
-    Plain http is allowed for this computer only.
+    Plain http is allowed for this computer only. The message does not quote the text, which may contain a password.
     """
     try:
         parts = urlsplit(base)
-        usable = bool(parts.hostname) and not (parts.query or parts.fragment or parts.username)
+        usable = bool(parts.hostname) and not (parts.query or parts.fragment or "@" in parts.netloc)
     except ValueError:
         usable = False
     if not usable or not (base.startswith("https://") or (base.startswith("http://") and is_loopback(base))):
         raise UsageFault(
-            f"{base!a} is not the address of a forge", "write https://github.com or https://gitlab.example.com"
+            "--base-url is not the address of a forge, which begins with https:// and contains no password",
+            "write https://github.com or https://gitlab.example.com",
         )
     return base.rstrip("/")
 
