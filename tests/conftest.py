@@ -199,13 +199,14 @@ class MfaKit:
     def start(self, *args: str | Path, env: dict[str, str] | None = None, **how: Any) -> subprocess.Popen[str]:
         """Start a separate process of this interpreter or of `python`.
 
-        The words in `before` come first on the command line.
+        The words in `before` come first on the command line. `-m` would not do: CPython then ends by SIGINT after a
+        Ctrl-C that the program has handled, if the exception passed through text that `exec` runs, as in a dataclass.
         """
         python, before = how.pop("python", sys.executable), how.pop("before", ())
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         how = {"start_new_session": True, **pipes, **how}
         return subprocess.Popen(
-            [*before, python, "-m", "mfa_kit", *map(str, args)],
+            [*before, python, "-c", "from mfa_kit.cli.main import main; main()", *map(str, args)],
             env={**bare(), "MFA_KIT_HOME": str(self.home), **self.env, **(env or {})},
             text=True,
             **how,

@@ -3,6 +3,7 @@
 import gc
 import os
 import re
+import signal
 import sys
 import threading
 from typing import Any
@@ -261,6 +262,8 @@ COMMANDS: Rows = {
 }
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": environment.PREFIX}
 INTERRUPTED = 130
+# Seconds until a Ctrl-C that arrived in a finalizer is repeated.
+AGAIN = 0.05
 # boto3 creates about 100,000 objects that live until exit. Collecting every 700 allocations, as Python does by default,
 # would take a sixth of the run time and free nothing.
 GARBAGE_AT = 200_000
@@ -369,8 +372,22 @@ def _report_unraised(happened: Any) -> None:
     `happened` is the argument that Python passes to `threading.excepthook` and `sys.unraisablehook`.
     """
     error = happened.exc_value
+    if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+        _interrupt_again()
     if error is not None and not isinstance(error, STOPS):
         messages.print_error(str(InternalError.of(error)))
+
+
+def _interrupt_again() -> None:
+    """Send SIGINT to the main thread a moment later.
+
+    Python drops an exception in a finalizer, and Ctrl-C may arrive in one: the import system has finalizers in Python
+    code. The finalizer is still running when this function is called, so the signal must come later.
+    """
+    main_thread = threading.main_thread()
+    later = threading.Timer(AGAIN, lambda: signal.pthread_kill(main_thread.ident or 0, signal.SIGINT))
+    later.daemon = True
+    later.start()
 
 
 def main() -> None:

@@ -80,7 +80,7 @@ def versioned(client: Any) -> str:
 
 
 def made(client: Any, *, versioning: bool, **how: Any) -> str:
-    name = f"backups-{next(names)}"
+    name = f"objects-{next(names)}"  # the labs of one process share their buckets
     client.create_bucket(Bucket=name, **how)
     if versioning:
         client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})

@@ -419,6 +419,33 @@ def slow_enable(lab: Lab) -> Iterator[Lab]:
     lab.faults.clear()
 
 
+DEAF = """
+import signal, threading
+from mfa_kit.cli import main
+
+class Finalized:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+def run() -> int:
+    Finalized()
+    try:
+        threading.Event().wait(30)
+    except KeyboardInterrupt:
+        return main.INTERRUPTED
+    return 0
+
+main.run = run
+main.main()
+"""
+
+
+def test_ctrl_c_in_a_finalizer_is_not_lost() -> None:
+    """Python drops the exception there. The command ends nevertheless, and no traceback is printed."""
+    done = subprocess.run([sys.executable, "-c", DEAF], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 @pytest.mark.slow
 def test_ctrl_c_settles_and_is_130(mfa_kit: MfaKit, user: str, recipient: str, slow_enable: Lab) -> None:
     """A real process gets SIGINT during a request to IAM. The device is deleted, or reported as enabled."""
