@@ -177,7 +177,7 @@ def plugged(key: SimulatedKey | None, *, product: str = "mfa-kit lab key") -> It
         thread = threading.Thread(target=CtapHid(key, wire).serve) if key else None
         if thread:
             thread.start()
-        node = _wait(lambda: next((f"/dev/{each.name}" for each in set(HIDRAW.iterdir()) - before), None))
+        node = str(_wait(lambda: next(filter(Path.exists, _nodes(set(HIDRAW.iterdir()) - before)), None)))
         number = Path(node).stat().st_rdev
         known = Path(f"/run/udev/data/c{os.major(number)}:{os.minor(number)}")
         # `settle` alone may look before the daemon has heard of the device.
@@ -192,6 +192,11 @@ def plugged(key: SimulatedKey | None, *, product: str = "mfa-kit lab key") -> It
     uhid.REPORTS = FIDO
     # The next device may get the same number, and would look as if the daemon knew it already.
     _wait(lambda: not Path(node).exists() and not known.exists())
+
+
+def _nodes(devices: set[Path]) -> list[Path]:
+    """Return the nodes of devices. The kernel lists a device a moment before it makes its node."""
+    return [Path("/dev", each.name) for each in devices]
 
 
 def _wait(look: Callable[[], Any], *, seconds: float = 300) -> Any:
