@@ -299,6 +299,7 @@ def cli() -> None:
 def run(args: list[str] | None = None) -> int:
     """Run a command line and return its exit code. An error is printed on stderr as a message and a hint."""
     try:
+        _refuse_windows()
         code = cli.main(args, prog_name="mfa-kit", standalone_mode=False, terminal_width=_width())
     except click.exceptions.NoArgsIsHelpError as page:
         click.echo(page.message, err=True)
@@ -316,6 +317,11 @@ def run(args: list[str] | None = None) -> int:
     except BaseException as error:  # noqa: BLE001 - every other exception is a bug of mfa-kit, and is reported
         return _unforeseen(error, sys.argv[1:] if args is None else args)
     return code if isinstance(code, int) else 0
+
+
+def _refuse_windows() -> None:
+    if sys.platform == "win32":
+        raise UsageFault("mfa-kit runs on Windows only in WSL2", "install WSL2 and run it there: docs/other-systems.md")
 
 
 def _unforeseen(error: BaseException, args: list[str]) -> int:

@@ -10,7 +10,6 @@ import os
 import select
 import signal
 import sys
-import termios
 import textwrap
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +25,8 @@ from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret, Symbol
 from mfa_kit.core.text import one_line, printable
+from mfa_kit.posix import line_mode, signals
+from mfa_kit.posix.open_files import NOT_OURS
 
 T = TypeVar("T")
 # The handlers of signals, by signal.
@@ -46,7 +47,7 @@ LINE_ABOVE, RETURN = "\x1b7\x1b[A\x1b[{}G", "\x1b[K\x1b8"
 # countdown cannot be redrawn in the line above.
 ANSWER = 12
 # The signals that end a process and can be caught.
-FATAL = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+FATAL = (signals.TERMINATED, signals.HUNG_UP, signals.QUIT)
 
 
 class Nobody:
@@ -339,7 +340,7 @@ class Terminal:
         pause = LOOK if until or self._page else 1
         while not select.select([self._tty], [], [], pause)[0]:
             if self._page and self._page.window != self._window():
-                termios.tcflush(self._tty, termios.TCIFLUSH)
+                line_mode.discard_typed(self._tty)
                 self._draw(self._page)
             if tick:
                 tick()
@@ -353,24 +354,21 @@ class Terminal:
 
         The keys that suspend or quit the process are disabled, because a secret would stay on the screen.
         """
-        before = termios.tcgetattr(self._tty)
-        mode = termios.tcgetattr(self._tty)
-        mode[3] = mode[3] & ~termios.ECHO | termios.ICANON | termios.ISIG | (termios.ECHO if echo else 0)
-        mode[6][termios.VSUSP] = mode[6][termios.VQUIT] = b"\0"
+        before, mode = line_mode.line_mode(self._tty, echo=echo)
 
         def restore_and_end(number: int, _frame: object) -> None:
             _restore_handlers(handlers)
-            termios.tcsetattr(self._tty, termios.TCSANOW, before)
+            line_mode.end_mode_at_once(self._tty, before)
             os.kill(os.getpid(), number)
 
         handlers = _catch_fatal_signals(restore_and_end)
         try:
-            termios.tcsetattr(self._tty, termios.TCSAFLUSH, mode)
+            line_mode.begin_mode(self._tty, mode)
             with STATUS.hidden():
                 yield
         finally:
             _restore_handlers(handlers)
-            termios.tcsetattr(self._tty, termios.TCSADRAIN, before)
+            line_mode.end_mode(self._tty, before)
 
 
 def _catch_fatal_signals(act: Callable[[int, object], None]) -> Handlers:
@@ -399,6 +397,6 @@ def find_person(*, plain: bool, no_input: bool) -> Interaction:
     if no_input:
         return Nobody("--no-input forbids prompts")
     try:
-        return Terminal(os.open(TTY, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC), plain=plain)
+        return Terminal(os.open(TTY, os.O_RDWR | NOT_OURS), plain=plain)
     except OSError:
         return Nobody("there is no terminal")

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+from mfa_kit.posix.open_files import FOLDER, NO_LINK
 
 
 @contextmanager
 def open_folder(folder: Path) -> Iterator[int]:
     """Open an existing folder and yield its file descriptor. Symlinks are followed."""
-    opened = os.open(folder, _FOLDER)
+    opened = os.open(folder, FOLDER)
     try:
         yield opened
     finally:
@@ -34,13 +34,13 @@ def make_folder(base: Path, *below: str) -> Iterator[int]:
         missing.mkdir(mode=0o700, exist_ok=True)
         with open_folder(missing.parent) as parent:
             os.fsync(parent)
-    above = os.open(base.parent, _FOLDER)
+    above = os.open(base.parent, FOLDER)
     try:
         for name in filter(None, (base.name, *below)):  # the root of a file system has no name
             with suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=above)
                 os.fsync(above)
-            above, done = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=above), above
+            above, done = os.open(name, FOLDER | NO_LINK, dir_fd=above), above
             os.close(done)
         yield above
     finally:

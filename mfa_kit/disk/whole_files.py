@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from mfa_kit.core.otp import Secret
+from mfa_kit.posix.open_files import NO_LINK, NO_WAIT
 
-# Without O_NONBLOCK, opening a named pipe would block.
-READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_WRITING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+READING = os.O_RDONLY | NO_LINK | NO_WAIT
+_WRITING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK
 
 Content = bytes | Secret[bytes]
 

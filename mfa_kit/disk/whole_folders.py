@@ -1,7 +1,6 @@
 """Writes folders that appear complete or not at all. Their files have mode 0600, and they survive a power cut."""
 
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,10 +9,11 @@ from pathlib import Path
 
 from mfa_kit.disk.folders import make_folder
 from mfa_kit.disk.whole_files import Content, create_file
+from mfa_kit.posix.open_files import NO_LINK, lock, sync_all
 
 # Folders that were being written when their process was killed begin and end with this.
 _START, _END = ".whole-", ".partial"
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK
 
 
 def is_partial(folder: Path) -> bool:
@@ -52,7 +52,7 @@ def create_whole_tree(place: Path, folders: Iterable[tuple[str, Mapping[str, byt
             for file, data in files.items():
                 with os.fdopen(os.open(below / file, _NEW, 0o600), "wb") as opened:
                     opened.write(data)
-        os.sync()
+        sync_all()
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def _creating(place: Path) -> Iterator[Path]:
     The next folder that is created beside it removes what a killed process left.
     """
     with make_folder(place.parent) as above:
-        fcntl.flock(above, fcntl.LOCK_EX)  # so that what is removed below belongs to no living process
+        lock(above)  # so that what is removed below belongs to no living process
         for left in place.parent.glob(f"{_START}*{_END}"):
             shutil.rmtree(left)
         if os.path.lexists(place):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.token_of_lab import is_lab
+from mfa_kit.posix import signals
 
 # Variables that an AWS client or mfa-kit reads: settings of botocore and boto2, mfa-kit's own folder, proxies.
 AWS_CLIENTS = ("AWS_", "BOTO")
@@ -44,7 +45,7 @@ NOWHERE = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 # Signals that only this process gets, so it passes them on to the child. ENDS are all the signals that end a lab.
-PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+PASSED_ON = (signals.TERMINATED, signals.HUNG_UP)
 ENDS = (signal.SIGINT, *PASSED_ON)
 # A shell's status for a command that a signal ended is this number plus the signal's number.
 KILLED = 128

@@ -1,6 +1,5 @@
 """Runs a lab, the local simulator of AWS, as its command-line options say, and saves its state when it ends."""
 
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from mfa_kit.lab.aws.faults import read_rules
 from mfa_kit.lab.aws.organization_state import describe_lab
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.aws.state import save_description
+from mfa_kit.posix.open_files import try_to_lock
 
 ACCOUNT_FILE = "account.json"
 USERS = 5
@@ -153,7 +153,7 @@ def _locked(folder: Path) -> Iterator[None]:
             f"{folder} cannot store the state of a lab: {error.strerror}", "use a folder that you own"
         ) from None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try_to_lock(lock)
     except BlockingIOError:
         os.close(lock)
         raise UsageFault(f"another lab is using {folder}", "end that lab, or use another folder") from None

@@ -4,7 +4,6 @@ Each step is a row of STEPS. docs/lab-reference.md has the sources for what the 
 """
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import pyrage
 from botocore.exceptions import ClientError
 
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.posix import signals
 
 TOOL = (sys.executable, "-m", "mfa_kit")
 PATIENCE = 20.0
@@ -111,7 +111,7 @@ STEPS: Sequence[TourStep] = (
         before=_hold_enable,
         run=("enroll", "bob", "--with", "virtual", "--codes", "generated", "-r", "{recipient}"),
         kill_after="CreateVirtualMFADevice",
-        status=-signal.SIGKILL,
+        status=-signals.KILL,
         happened="mfa-kit was killed after Create and before Enable. An unassigned device now blocks the name bob.",
         on_aws="This can happen with every tool. Without its secret, such a device is useless.",
     ),

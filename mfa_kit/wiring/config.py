@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.disk.ownership import fault_of_owner
+from mfa_kit.posix.open_files import NO_WAIT
 
 NAME = "config.toml"
 # The start of an age identity. A configuration file with an identity is refused, because `config show` and errors would
@@ -83,7 +84,7 @@ def load() -> Config:
 
 def _trusted(file: Path) -> bytes:
     """Return the content of the file. Raise UsageFault if anyone but this user and root can write it or its folder."""
-    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+    with os.fdopen(os.open(file, os.O_RDONLY | NO_WAIT), "rb") as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             raise UsageFault(f"{file} is not a file", "move it away, and write a file in its place")
         for checked, status in ((file, os.fstat(opened.fileno())), (file.parent, file.parent.stat())):

@@ -10,6 +10,7 @@ from shlex import quote
 from mfa_kit.adapters.udev import rule as udev_rule
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.text import without_controls
+from mfa_kit.posix.system_users import group_name, user_and_groups
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
 
 INSTALL = 'sudo "$(command -v mfa-kit)" udev install'
@@ -18,9 +19,7 @@ READ_WRITE_OF_GROUP = stat.S_IRGRP | stat.S_IWGRP
 
 def diagnose_device_access() -> Iterator[Diagnosis]:
     """Yield the results for this user's access to keys on USB, and for the smart card service."""
-    if sys.platform == "win32":  # pragma: no cover - not verified
-        yield _elevation()
-    elif sys.platform == "darwin":  # pragma: no cover - not verified
+    if sys.platform == "darwin":  # pragma: no cover - not verified
         yield _input_monitoring()
     else:
         yield from _nodes()
@@ -28,11 +27,11 @@ def diagnose_device_access() -> Iterator[Diagnosis]:
 
 
 def _nodes() -> Iterator[Diagnosis]:
-    from mfa_kit.adapters.fido import links
+    from mfa_kit.adapters.fido import hidraw
 
     rule = udev_rule.find_rule()
     yield _rule(rule)
-    nodes = links.device_nodes()
+    nodes = hidraw.device_nodes()
     if not nodes:
         yield Diagnosis("keys on USB", Health.NOTED, "none is plugged in")
     for node in nodes:
@@ -62,7 +61,7 @@ def _node(node: str, *, rule: bool) -> Diagnosis:
             f"a key is connected, but its device node {node} does not exist here",
             f"pass it to the container: --device {node}",
         )
-    group = _group(status.st_gid)
+    group = group_name(status.st_gid)
     found = f"{node} is a key that you cannot open: group {group}, mode {stat.S_IMODE(status.st_mode):o}"
     if status.st_gid == 0 or status.st_mode & READ_WRITE_OF_GROUP != READ_WRITE_OF_GROUP:
         return Diagnosis(
@@ -71,7 +70,7 @@ def _node(node: str, *, rule: bool) -> Diagnosis:
             found,
             "unplug the key and plug it in again, so that the udev rule applies to it" if rule else INSTALL,
         )
-    name, groups = _me()
+    name, groups = user_and_groups()
     if status.st_gid in groups:
         return Diagnosis(
             what, Health.BAD, found, f"sign in again, because you joined the group {group} after you signed in"
@@ -79,26 +78,6 @@ def _node(node: str, *, rule: bool) -> Diagnosis:
     return Diagnosis(
         what, Health.BAD, found, f"sudo usermod --append --groups {quote(group)} {quote(name)}; then sign in again"
     )
-
-
-def _group(number: int) -> str:
-    import grp
-
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)
-
-
-def _me() -> tuple[str, list[int]]:
-    """Return the current user's name, and the IDs of the groups that the user will have after the next sign-in."""
-    import pwd
-
-    try:
-        who = pwd.getpwuid(os.getuid())
-    except KeyError:
-        return "USER", []
-    return who.pw_name, os.getgrouplist(who.pw_name, who.pw_gid)
 
 
 def _readers() -> Diagnosis:
@@ -115,17 +94,6 @@ def _readers() -> Diagnosis:
         # service runs, but refuses or does not answer.
         return Diagnosis(what, Health.BAD if pcsc.service_listens() else Health.NOTED, str(fault), fault.hint)
     return Diagnosis(what, Health.GOOD, ", ".join(names) or "the service works; no reader is plugged in")
-
-
-def _elevation() -> Diagnosis:  # pragma: no cover - not verified
-    """Check whether this process is elevated, because Windows gives raw HID access only to administrators."""
-    import ctypes
-
-    what = "keys on USB"
-    if getattr(ctypes, "windll").shell32.IsUserAnAdmin():  # noqa: B009 - it exists only on Windows
-        return Diagnosis(what, Health.GOOD, "this process is elevated; not verified on Windows")
-    hint = "start the terminal as administrator; not verified on Windows"
-    return Diagnosis(what, Health.BAD, "Windows allows only administrators to use keys on USB", hint)
 
 
 def _input_monitoring() -> Diagnosis:  # pragma: no cover - not verified

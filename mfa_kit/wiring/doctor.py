@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from mfa_kit import __version__
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Caller
+from mfa_kit.posix.system_users import user_id
 from mfa_kit.wiring import aws, config, device_access, shared_ledger, this_computer
 from mfa_kit.wiring.backup_recipients import configured_recipients
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
@@ -90,9 +91,9 @@ def _folder(what: str, folder: Path) -> Diagnosis:
         return Diagnosis(what, Health.BAD, f"{folder}: {error.strerror}", "check its permissions")
     mode = stat.S_IMODE(status.st_mode)
     found = f"{folder}, mode {mode:o}"
-    if status.st_uid != os.getuid():
+    if status.st_uid != user_id():
         return Diagnosis(
-            what, Health.BAD, f"{found}, belongs to another user", f"chown {os.getuid()} {quote(str(folder))}"
+            what, Health.BAD, f"{found}, belongs to another user", f"chown {user_id()} {quote(str(folder))}"
         )
     if mode & 0o077:
         return Diagnosis(what, Health.BAD, f"{found}: other users can read it", f"chmod 700 {quote(str(folder))}")

@@ -1,7 +1,6 @@
 """Start a lab (a local simulation of AWS), use a running lab, and plug in simulated keys."""
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.lab import child, plugged_cards
+from mfa_kit.posix.signals import wait_for_signal
 
 if TYPE_CHECKING:
     from mfa_kit.lab.aws.server import Lab
@@ -50,8 +50,7 @@ def serve(tell: Print, *, region: str | None, port: int, **choices: Unpack[LabCh
     with _running(region=region, port=port, **choices) as (lab, home):
         ours = lab.env | {"MFA_KIT_HOME": str(home)}
         tell(child.shell_exports(ours, unset=child.variables_to_unset(os.environ, ours)))
-        signal.pthread_sigmask(signal.SIG_BLOCK, child.ENDS)
-        signal.sigwait(child.ENDS)
+        wait_for_signal(child.ENDS)
 
 
 def tour(tell: Print, *, person: Interaction) -> list[str]:

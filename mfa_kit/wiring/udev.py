@@ -9,6 +9,7 @@ from mfa_kit.adapters.udev import rule as udev_rule
 from mfa_kit.adapters.udev import system
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.text import without_controls
+from mfa_kit.posix.system_users import group_members, is_root
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +43,15 @@ class Removed:
 
 def rule_state() -> RuleState:
     """Return the state of the rule. Raise UsageFault if this is not Linux."""
-    from mfa_kit.adapters.fido import links
+    from mfa_kit.adapters.fido import hidraw
 
     _require_linux()
     rule = udev_rule.find_rule()
-    nodes = {node: system.is_given_to_group(Path(node)) for node in links.device_nodes()}
+    nodes = {node: system.is_given_to_group(Path(node)) for node in hidraw.device_nodes()}
     return RuleState(
         rule=str(rule or ""),
         current=rule is not None and udev_rule.has_current_text(rule),
-        members=system.group_members(),
+        members=group_members(system.GROUP),
         keys=[node for node, given in nodes.items() if given],
         other_keys=[node for node, given in nodes.items() if not given],
     )
@@ -59,7 +60,7 @@ def rule_state() -> RuleState:
 def install_rule() -> RuleState:
     """Create the group, write the rule and apply it. Return the new state. Raise DeviceFault if udev fails."""
     _require_root("install")
-    if system.group_members() is None:
+    if group_members(system.GROUP) is None:
         system.create_group()
     udev_rule.write_rule()
     system.reload_rules()
@@ -72,7 +73,7 @@ def remove_rule() -> Removed:
     removed = udev_rule.remove_rule()
     if removed:
         system.reload_rules()
-    members = system.group_members()
+    members = group_members(system.GROUP)
     if members == []:
         system.delete_group()
     return Removed(rule=removed, group=members == [], members=members or [])
@@ -90,7 +91,7 @@ def _require_linux() -> None:
 
 def _require_root(verb: str) -> None:
     _require_linux()
-    if os.geteuid() != 0:
+    if not is_root():
         raise UsageFault(
             "only root can change udev rules",
             # sudo does not search ~/.local/bin, where pipx and uv install programs.

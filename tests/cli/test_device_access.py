@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.adapters.fido import links
+from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.oath import pcsc
 from mfa_kit.adapters.udev import rule as udev_rule
 from mfa_kit.core.errors import DeviceFault
@@ -50,7 +50,7 @@ def node(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
             without("only root gives a file to another group")
         if rule:
             install_rule_in(rules)
-        monkeypatch.setattr(links, "device_nodes", lambda: [str(file)])
+        monkeypatch.setattr(hidraw, "device_nodes", lambda: [str(file)])
         monkeypatch.setattr(os, "access", lambda *_: False)
         [found] = [check for check in device_access.diagnose_device_access() if check.what == "key on USB"]
         return found
@@ -97,7 +97,7 @@ def test_a_key_without_a_device_node_is_reported(tmp_path: Path, monkeypatch: py
     place = tmp_path / "sys" / "hidraw7" / "device"
     place.mkdir(parents=True)
     (place / "report_descriptor").write_bytes(FIDO)
-    monkeypatch.setattr(links, "SYSFS", tmp_path / "sys")
+    monkeypatch.setattr(hidraw, "SYSFS", tmp_path / "sys")
     [found] = [check for check in device_access.diagnose_device_access() if check.what == "key on USB"]
     assert (found.health, found.hint) == (Health.BAD, "pass it to the container: --device /dev/hidraw7")
 
@@ -106,7 +106,7 @@ def test_an_accessible_key_is_reported_too(rules: Path, tmp_path: Path, monkeypa
     """The table also names the udev rule."""
     install_rule_in(rules)
     (tmp_path / "hidraw7").touch()
-    monkeypatch.setattr(links, "device_nodes", lambda: [str(tmp_path / "hidraw7")])
+    monkeypatch.setattr(hidraw, "device_nodes", lambda: [str(tmp_path / "hidraw7")])
     rule, key, _ = device_access.diagnose_device_access()
     assert (rule.health, rule.found) == (Health.GOOD, str(rules / udev_rule.NAME))
     assert (key.health, key.found) == (Health.GOOD, f"{tmp_path / 'hidraw7'} can be opened")

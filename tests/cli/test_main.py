@@ -564,3 +564,41 @@ main.main()
     assert "mfa-kit: internal error: ValueError at <string>:" in done.stderr
     assert "canary" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# Python as on Windows: no module for POSIX, and its own name for the platform. click is imported before, because on
+# Windows it imports modules that are missing here.
+WINDOWS = """
+import click, sys
+sys.platform = "win32"
+sys.modules.update(dict.fromkeys(("fcntl", "grp", "pwd", "resource", "termios"), None))
+from mfa_kit.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("words", [["--version"], ["enroll", "--help"], ["enroll", "alice", "--with", "virtual"]])
+def test_on_windows_the_program_says_where_it_runs(words: list[str]) -> None:
+    """The package can be installed there, but needs calls that Windows lacks. No command begins its work."""
+    done = subprocess.run(
+        [sys.executable, "-c", WINDOWS, *words], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "mfa-kit: mfa-kit runs on Windows only in WSL2",
+        "  try: install WSL2 and run it there: docs/other-systems.md",
+    ]
+
+
+GUARD = 'if sys.platform == "win32":\n    raise ImportError('
+
+
+def test_calls_that_windows_lacks_are_in_guarded_modules() -> None:
+    """`mypy --platform win32` passes because of these guards, so a call outside them is found."""
+    package = Path(main.__file__).parents[1]
+    guarded = {str(path.relative_to(package)) for path in package.rglob("*.py") if GUARD in path.read_text("utf-8")}
+    assert all(name.startswith("posix/") or name == "lab/devices/network_namespace.py" for name in guarded)
+    lacking = re.compile(r"^import (fcntl|grp|pwd|resource|termios)$", re.MULTILINE)
+    assert {
+        str(path.relative_to(package)) for path in package.rglob("*.py") if lacking.search(path.read_text("utf-8"))
+    } <= guarded

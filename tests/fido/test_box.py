@@ -10,7 +10,7 @@ import click
 import pytest
 from smartcard.Exceptions import CardConnectionException
 
-from mfa_kit.adapters.fido import faults, links
+from mfa_kit.adapters.fido import faults, hidraw, links
 from mfa_kit.adapters.fido.key import open_key
 from mfa_kit.cli.flags import given
 from mfa_kit.cli.settings import read_settings
@@ -127,7 +127,7 @@ def test_a_key_that_cannot_be_opened_is_reported_during_a_watch(
 ) -> None:
     """Without this message, plugging in a key without the udev rule would show nothing."""
     sysfs = tmp_path / "hidraw7" / "device"
-    monkeypatch.setattr(links, "SYSFS", tmp_path)
+    monkeypatch.setattr(hidraw, "SYSFS", tmp_path)
     monkeypatch.setattr(boxes, "LOOK", 0.0)
 
     def barred() -> None:

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from smartcard.Exceptions import CardConnectionException, NoCardException
 
-from mfa_kit.adapters.fido import faults, links
+from mfa_kit.adapters.fido import faults, hidraw, links
 from mfa_kit.adapters.fido import key as fido
 from mfa_kit.adapters.fido.statement import registration_of
 from mfa_kit.core.errors import DeviceFault
@@ -382,7 +382,7 @@ def test_a_node_that_cannot_be_opened_is_named(desk: Desk, tmp_path: Path, monke
     node = tmp_path / "hidraw7" / "device"
     node.mkdir(parents=True)
     (node / "report_descriptor").write_bytes(report)
-    monkeypatch.setattr(links, "SYSFS", tmp_path)
+    monkeypatch.setattr(hidraw, "SYSFS", tmp_path)
     done = desk.run("verify", "fido2")
     assert done.code == 3
     assert "there is a key, but you have no permission to open /dev/hidraw7" in done.err

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from smartcard import scard
 
-from mfa_kit.adapters.fido import links
+from mfa_kit.adapters.fido import hidraw
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.fidocard import FidoCard
 from mfa_kit.lab.devices.oathcard import LIST, Quirks, YkoathCard
@@ -105,7 +105,7 @@ def at_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
         (device / "devnum").write_text(f"{address}\n")
         (tmp_path / "class" / node).mkdir(parents=True)
         (tmp_path / "class" / node / "device").symlink_to(device / "hid")
-        monkeypatch.setattr(links, "SYSFS", tmp_path / "class")
+        monkeypatch.setattr(hidraw, "SYSFS", tmp_path / "class")
         monkeypatch.setattr(scard, "SCardGetAttrib", lambda *_: (0, [7, 3, 0x20, 0]))
 
     return give

@@ -14,8 +14,8 @@ from fido2.webauthn import AttestationObject
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.fido import key as fido
-from mfa_kit.adapters.fido import links
 from mfa_kit.adapters.fido.faults import GARBLED
 from mfa_kit.adapters.fido.statement import registration_of
 from mfa_kit.adapters.metadata.blob import parse_payload, read_certificate
@@ -192,8 +192,8 @@ def test_any_report_descriptor_can_be_read(data: st.DataObject, tmp_path: Path) 
     place.mkdir(parents=True, exist_ok=True)
     (place / "report_descriptor").write_bytes(report)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(links, "SYSFS", tmp_path)
-        assert links.device_nodes() in ([], ["/dev/hidraw7"])
+        patch.setattr(hidraw, "SYSFS", tmp_path)
+        assert hidraw.device_nodes() in ([], ["/dev/hidraw7"])
 
 
 def entry_of(maker: AttestationCa) -> dict[str, Any]:

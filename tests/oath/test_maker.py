@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from smartcard import scard
 
-from mfa_kit.adapters.fido import links
+from mfa_kit.adapters.fido import hidraw, links
 from mfa_kit.adapters.fido.same_device import find_same_device
 from mfa_kit.lab.devices.apdu import ATR_NFC, Apdu, StatusWord
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
@@ -123,7 +123,7 @@ def on_usb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
             (tmp_path / "class" / node / "device").symlink_to(device / "interface" / "hid")
         found = [PluggedKey(where=f"/dev/{node}", link=Link.HID) for node in (*nodes, "gone")]
         monkeypatch.setattr(links, "find_keys", lambda: (found, []))
-        monkeypatch.setattr(links, "SYSFS", tmp_path / "class")
+        monkeypatch.setattr(hidraw, "SYSFS", tmp_path / "class")
         monkeypatch.setattr(scard, "SCardGetAttrib", lambda *_: (0, [7, 3, 0x20, 0]))
 
     return make

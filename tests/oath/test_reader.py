@@ -87,7 +87,7 @@ def test_readers_that_pcscd_does_not_accept_are_refused(names: list[str], said: 
 def test_a_reader_that_accepts_no_card_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """No process listens for a card at the reader's port."""
     monkeypatch.setattr(reader, "START", 0.2)
-    monkeypatch.setattr(reader, "_connect_within", lambda *_: socket.create_connection(("127.0.0.1", 1)))
+    monkeypatch.setattr(reader, "connect_within", lambda *_: socket.create_connection(("127.0.0.1", 1)))
     with pytest.raises(DeviceFault, match="accepts no card"):
         pcsc.shared().insert(YkoathCard(), 3)
 

@@ -2,8 +2,7 @@
 
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -15,6 +14,7 @@ from fido2.hid import ConnectionFailure
 
 from mfa_kit.core.errors import DeviceFault, Lost
 from mfa_kit.core.text import without_controls
+from mfa_kit.posix.processes import process_names
 
 try:
     from smartcard.Exceptions import SmartcardException
@@ -144,12 +144,7 @@ def card_fault(error: Exception) -> DeviceFault:
 
 def _holder() -> str | None:
     """Return the name and process ID of a running program that is known to keep cards open, or None."""
-    for comm in Path("/proc").glob("[0-9]*/comm"):
-        with suppress(OSError):
-            name = comm.read_text("utf-8").strip()
-            if name in HOLDERS:
-                return f"{name} (process {comm.parts[2]})"
-    return None
+    return next((f"{name} (process {number})" for number, name in process_names() if name in HOLDERS), None)
 
 
 def ctap_status(error: Exception) -> int | None:

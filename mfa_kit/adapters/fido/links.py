@@ -1,7 +1,6 @@
 """Finds and opens FIDO keys on USB HID and PC/SC. Waiting for a packet or APDU is limited by a deadline."""
 
 import math
-import os
 import queue
 import threading
 import time
@@ -9,14 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
 
 from fido2 import hid
 from fido2.ctap import STATUS, CtapDevice, CtapError
 from fido2.hid import CTAPHID, CtapHidDevice
-from fido2.hid.base import CtapHidConnection, HidDescriptor, parse_report_descriptor
+from fido2.hid.base import CtapHidConnection, HidDescriptor
 
+from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, card_fault, is_held, shortened
 from mfa_kit.core.errors import DeviceFault, Lost
 from mfa_kit.core.firmware import Version
@@ -39,7 +38,6 @@ SLACK = 5.0
 TICK = 0.25
 # ISO 7816-4: GET RESPONSE, and the first octet of a status word that announces more data.
 GET_RESPONSE, MORE = 0xC0, 0x61
-SYSFS = Path("/sys/class/hidraw")
 
 
 class Deadline:
@@ -260,7 +258,7 @@ def find_keys() -> tuple[list[PluggedKey], list[DeviceFault]]:
     A key that appears on USB and in a reader is listed once, on USB.
     """
     found, wrong = _found()
-    return [each.place for each in found], [*wrong, *map(barred_fault, barred_nodes())]
+    return [each.place for each in found], [*wrong, *map(barred_fault, hidraw.barred_nodes())]
 
 
 def attached_names() -> list[str]:
@@ -269,7 +267,7 @@ def attached_names() -> list[str]:
     No request is sent to a card.
     """
     usb = [str(each.path) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
-    return [*usb, *barred_nodes(), *(ask_readers(_present) if CARD_ERRORS else [])]
+    return [*usb, *hidraw.barred_nodes(), *(ask_readers(_present) if CARD_ERRORS else [])]
 
 
 def _present() -> list[str]:
@@ -299,24 +297,6 @@ def ask_readers(call: Callable[[], list[T]]) -> list[T]:
         return deadline.wait(call)
     except CARD_ERRORS:
         return []
-
-
-def device_nodes() -> list[str]:
-    """Return the device nodes of FIDO keys on USB. They are found in sysfs, which every user can read."""
-    found = []
-    for report in sorted(SYSFS.glob("*/device/report_descriptor")):
-        node = f"/dev/{report.parts[-3]}"
-        try:
-            parse_report_descriptor(report.read_bytes())
-        except (*GARBLED, OSError):
-            continue
-        found.append(node)
-    return found
-
-
-def barred_nodes() -> list[str]:
-    """Return the device nodes that this user has no permission to open."""
-    return [node for node in device_nodes() if not os.access(node, os.R_OK | os.W_OK)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,7 +413,7 @@ def barred_fault(node: str) -> DeviceFault:
 
 
 def _nothing(wanted: str | None) -> DeviceFault:
-    if wanted in (hidden := barred_nodes()):
+    if wanted in (hidden := hidraw.barred_nodes()):
         return barred_fault(wanted)
     if wanted:
         return DeviceFault(f"there is no FIDO key {wanted}", "to see which keys are plugged in: mfa-kit key list")

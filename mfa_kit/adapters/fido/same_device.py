@@ -3,12 +3,9 @@
 Devices are compared by their position on the USB bus, because any device can report any name and serial number.
 """
 
-from contextlib import suppress
-from pathlib import Path
-
 from smartcard import scard
 
-from mfa_kit.adapters.fido import links
+from mfa_kit.adapters.fido import hidraw, links
 from mfa_kit.security_keys.authenticator import Link
 
 # PC/SC part 3, 3.1.2: the kind of the channel and its number. For USB, Debian's libccid stores the bus and the address
@@ -25,7 +22,7 @@ def find_same_device(reader: str) -> str | None:
     if any(each.link is Link.PCSC and each.where == reader for each in found):
         return reader
     here = _address_of_reader(reader)
-    places = [each.where for each in found if each.link is Link.HID and _address_of_node(each.where) == here]
+    places = [each.where for each in found if each.link is Link.HID and hidraw.address_of_node(each.where) == here]
     return places[0] if here and len(places) == 1 else None
 
 
@@ -53,12 +50,3 @@ def _channel(reader: str) -> list[int]:
         return list(said)
     finally:
         scard.SCardReleaseContext(context)
-
-
-def _address_of_node(node: str) -> tuple[int, int] | None:
-    """Return the bus and address of the USB device with this hidraw node (busnum and devnum in sysfs), or None."""
-    with suppress(OSError, ValueError):
-        for folder in (links.SYSFS / Path(node).name / "device").resolve(strict=True).parents:
-            if (folder / "busnum").exists():
-                return int((folder / "busnum").read_text()), int((folder / "devnum").read_text())
-    return None

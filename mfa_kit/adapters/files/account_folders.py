@@ -3,7 +3,6 @@
 A subfolder appears complete or not at all.
 """
 
-import fcntl
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from mfa_kit.core.timestamps import iso_time
 from mfa_kit.disk.folders import make_folder, open_folder
 from mfa_kit.disk.whole_files import replace_file
 from mfa_kit.disk.whole_folders import fill_folder
+from mfa_kit.posix.open_files import try_to_lock
 
 SNAPSHOT_FILE, RUN_FILE = "snapshot.json", "run.json"
 # A folder that is being written, or that was being replaced when its process was killed.
@@ -110,7 +110,7 @@ def account_folders(base: Path) -> Iterator[FoldersOnDisk]:
     with ExitStack() as stack:
         try:
             opened = stack.enter_context(make_folder(place))
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try_to_lock(opened)
             for account in {found[1] for each in place.iterdir() if (found := LEFT.fullmatch(each.name))}:
                 _clean(place, account)
         except BlockingIOError:

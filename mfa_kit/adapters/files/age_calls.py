@@ -74,7 +74,7 @@ def _redirected() -> Iterator[None]:
     except OSError:  # stderr is closed
         yield
         return
-    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, STDERR)
         yield

@@ -16,6 +16,7 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.places import Place
 from mfa_kit.disk import whole_files
 from mfa_kit.disk.folders import make_folder, open_plain_folder
+from mfa_kit.posix.open_files import FOLDER, NO_LINK
 
 
 class LocalFolder:
@@ -120,7 +121,7 @@ class LocalFile:
         path = self._path
         with faults_of(path, "removed"):
             try:
-                folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                folder = os.open(path.parent, FOLDER | NO_LINK)
             except (FileNotFoundError, NotADirectoryError):
                 if not sealed:
                     return

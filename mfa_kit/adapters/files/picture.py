@@ -10,6 +10,7 @@ from typing import IO
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Png
 from mfa_kit.disk.folders import open_folder
+from mfa_kit.posix.open_files import NO_LINK, NO_WAIT
 
 # A photograph of a screen takes a few megabytes.
 LARGEST = 20 << 20
@@ -28,7 +29,7 @@ class ImageFile:
 def load_image(path: Path) -> ImageFile:
     """Read a picture file. Raise UsageFault if it cannot be read."""
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with os.fdopen(os.open(path, os.O_RDONLY | NO_LINK | NO_WAIT), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise UsageFault(f"{path} is not a file", "name a picture file, or - for stdin")
@@ -52,7 +53,7 @@ def shred_image(image: ImageFile) -> int:
     Raise IntegrityFault if that fails, or if the file was replaced after it was read.
     """
     try:
-        with os.fdopen(os.open(image.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "wb") as file:
+        with os.fdopen(os.open(image.path, os.O_WRONLY | NO_LINK), "wb") as file:
             status = os.fstat(file.fileno())
             if (status.st_dev, status.st_ino) != image.inode:
                 raise IntegrityFault(

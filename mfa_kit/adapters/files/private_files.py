@@ -1,7 +1,6 @@
 """Writes files that only this user can read and that never replace others, and locks their folders."""
 
 import errno
-import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.disk import whole_files
 from mfa_kit.disk.folders import make_folder, open_plain_folder
+from mfa_kit.posix.open_files import lock, try_to_lock
 
 # An encrypted identity or QR code has a few kilobytes. A file with more than a megabyte is something else.
 LARGEST = 1 << 20
@@ -74,17 +74,17 @@ def wait_and_hold(folder: Path, *, waiting: Callable[[], None]) -> Iterator[None
         with faults_of(folder):
             opened = stack.enter_context(make_folder(folder))
             try:
-                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                try_to_lock(opened)
             except BlockingIOError:
                 waiting()
-                fcntl.flock(opened, fcntl.LOCK_EX)
+                lock(opened)
         yield
 
 
 def hold(folder: int, path: Path) -> None:
     """Lock an open folder until it is closed. Raise IntegrityFault if another process holds the lock."""
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try_to_lock(folder)
     except BlockingIOError:
         raise IntegrityFault(
             f"another mfa-kit is changing {path}", "wait until it ends, then repeat the command"

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mfa_kit.core.otp import Secret
+from mfa_kit.posix.open_files import NO_LINK
 
 # How many seconds a sign-in token is valid (IAM user guide).
 GOOD = 15 * 60
@@ -35,7 +36,7 @@ def write_page(folder: Path, address: Secret[str], *, what: str = "the AWS conso
             if old.lstat().st_mtime < time.time() - GOOD:
                 old.unlink()
     path = folder / f"console-{secrets.token_hex(8)}.html"
-    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | NO_LINK, 0o600)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(PAGE.format(address=html.escape(address.reveal(), quote=True), what=what))

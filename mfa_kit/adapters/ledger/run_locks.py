@@ -1,6 +1,5 @@
 """Locks runs with files, one per run. A lock is held until the run's process ends, even if it is killed."""
 
-import fcntl
 import os
 import time
 from contextlib import suppress
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import RUN, WORK
+from mfa_kit.posix.open_files import NO_LINK, check_unlocked, try_to_lock
 
 # The name of the lock that a process holds while it migrates the ledger's file.
 MIGRATION = "migration"
@@ -55,13 +55,13 @@ class RunLocks:
         Return None if the lock is free.
         """
         try:
-            lock = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            lock = os.open(self._folder / name, os.O_RDONLY | NO_LINK)
         except FileNotFoundError:
             return None
         try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            check_unlocked(lock)
         except BlockingIOError:
-            return os.pread(lock, 20, 0).decode("ascii", "replace").strip(), os.fstat(lock).st_mtime
+            return os.read(lock, 20).decode("ascii", "replace").strip(), os.fstat(lock).st_mtime
         finally:
             os.close(lock)
         return None
@@ -84,9 +84,9 @@ class RunLocks:
             raise IntegrityFault(f"{name!r} is not a run ID", "report this")
         path, until = self._folder / name, time.monotonic() + wait
         while True:
-            lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            lock = os.open(path, os.O_CREAT | os.O_RDWR | NO_LINK, 0o600)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                try_to_lock(lock)
                 # If the file was removed before it was locked, another process would create a new file and not notice
                 # this lock.
                 with suppress(FileNotFoundError):
@@ -126,4 +126,4 @@ def _sign(lock: int) -> None:
     """Write this process's ID into the file of a lock. A failure is ignored, because the lock works without it."""
     with suppress(OSError):
         os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        os.write(lock, f"{os.getpid()}\n".encode())

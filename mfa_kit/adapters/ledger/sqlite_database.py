@@ -22,6 +22,7 @@ from mfa_kit.adapters.ledger.migrations import MIGRATIONS
 from mfa_kit.adapters.ledger.run_locks import MIGRATION, RunLocks
 from mfa_kit.adapters.ledger.tables import DamagedRow, RowChange, SqlRow
 from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.posix.open_files import NO_LINK
 
 # Seconds to wait for another process that is writing or holds a run's lock (WAIT), or that migrates the file
 # (PATIENCE).
@@ -63,7 +64,7 @@ class SqliteDatabase:
                 missing.mkdir(mode=0o700, exist_ok=True)
             # SQLite gives its auxiliary files the same mode as the database, so create the database first, with mode
             # 0600.
-            file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            file = os.open(self._path, os.O_CREAT | os.O_RDWR | NO_LINK, 0o600)
             try:
                 check_owner(self._path, os.fstat(file))
             finally:

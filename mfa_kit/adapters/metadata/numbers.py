@@ -10,9 +10,10 @@ from pathlib import Path
 from shlex import quote
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.posix.open_files import NO_LINK
 from mfa_kit.security_keys.authenticator import MetadataSource
 
-_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_LINK
 
 
 def check_number(file: Path, source: MetadataSource, *, allow_older: bool) -> None:

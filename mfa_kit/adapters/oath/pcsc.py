@@ -5,12 +5,10 @@ are removed from reader names before the names are shown.
 """
 
 import os
-import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from smartcard import scard
 from smartcard.CardConnection import CardConnection
@@ -24,6 +22,8 @@ from yubikit.core.smartcard import ApduError, SmartCardConnection
 from mfa_kit.adapters.oath.deadline import DeadlineThread
 from mfa_kit.core.errors import DeviceFault, NoApplet
 from mfa_kit.core.text import without_controls
+from mfa_kit.posix.processes import processes_with
+from mfa_kit.posix.unix_sockets import listens
 
 # Seconds for one command with all parts of its response.
 COMMAND = 6.0
@@ -44,7 +44,8 @@ GONE = {0x8010000C, 0x80100009, 0x80100017, 0x80100069, 0x80100003, 0x80100016, 
 # PC/SC part 3, 3.1.3.2.3: a contactless reader constructs an ATR whose second octet has this value in its high half.
 CONTACTLESS = 0x80
 REPLUG = "unplug it, plug it in again and try again"
-PCSCD = Path("/run/pcscd/pcscd.comm")
+# The socket of Linux's smart card service, pcscd(8).
+PCSCD = "/run/pcscd/pcscd.comm"
 
 # pyscard's errors derive from two classes with no common base class.
 SCARD = (SmartcardException, BaseSCardException)
@@ -210,15 +211,9 @@ def _message(status: int) -> str:
 
 
 def _holders() -> str:
-    """Return a text that names the other programs that use PC/SC, as far as this user can see them (proc(5), maps)."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if folder.name != str(os.getpid()) and "libpcsclite" in (folder / "maps").read_text("utf-8", "replace"):
-                found.append(
-                    f"{without_controls((folder / 'comm').read_text('utf-8', 'replace'))} (process {folder.name})"
-                )
-    return f"; programs using smart cards now: {', '.join(sorted(found))}" if found else ""
+    """Return a text that names the other programs that use PC/SC, as far as this user can see them."""
+    found = sorted(f"{without_controls(name)} (process {number})" for number, name in processes_with("libpcsclite"))
+    return f"; programs using smart cards now: {', '.join(found)}" if found else ""
 
 
 def reader_states() -> list[tuple[str, bool]]:
@@ -253,8 +248,7 @@ def reader_states() -> list[tuple[str, bool]]:
 
 def service_listens() -> bool:
     """Return whether the smart card service is running, even if it rejects this user."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(os.environ.get("PCSCLITE_CSOCK_NAME") or str(PCSCD)) == 0
+    return listens(os.environ.get("PCSCLITE_CSOCK_NAME") or PCSCD)
 
 
 def reader_names() -> list[str]:

@@ -16,6 +16,7 @@ from mfa_kit.adapters.seedfiles.sightings import read_written
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret
+from mfa_kit.posix.open_files import NO_WAIT
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, WrittenReading, joined_reasons
 
 LARGEST = 64 * 2**20
@@ -56,7 +57,7 @@ FORMATS = (
 def load_file(path: Path) -> bytes:
     """Return the content of a file. Raise UsageFault if it cannot be read, is not a regular file, or is too large."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | NO_WAIT)
     except OSError as error:
         raise UsageFault(f"{path} cannot be read: {error.strerror}", "give the vendor's seed file") from None
     if not stat.S_ISREG(os.fstat(handle).st_mode):

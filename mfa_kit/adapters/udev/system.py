@@ -1,26 +1,18 @@
 """The group of the udev rule, and udev itself. Linux only: udevadm(8), groupadd(8), groupdel(8)."""
 
-import grp
 import stat
 import subprocess
-from contextlib import suppress
 from pathlib import Path
 from shutil import which
 
 from mfa_kit.core.errors import DeviceFault
+from mfa_kit.posix.system_users import group_name
 
 GROUP = "mfa-kit"
 READ_WRITE = 0o660
 # sudo may leave these out of PATH.
 PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin"
 SECONDS = 60
-
-
-def group_members() -> list[str] | None:
-    """Return the names of the members of the group, or None if the group does not exist."""
-    with suppress(KeyError):
-        return sorted(grp.getgrnam(GROUP).gr_mem)
-    return None
 
 
 def create_group() -> None:
@@ -44,9 +36,9 @@ def is_given_to_group(node: Path) -> bool:
     """Return whether a device node belongs to the group, and only the group and root can read and write it."""
     try:
         status = node.stat()
-        return grp.getgrgid(status.st_gid).gr_name == GROUP and stat.S_IMODE(status.st_mode) == READ_WRITE
-    except (OSError, KeyError):
+    except OSError:
         return False
+    return group_name(status.st_gid) == GROUP and stat.S_IMODE(status.st_mode) == READ_WRITE
 
 
 def _run(program: str, *arguments: str) -> None:

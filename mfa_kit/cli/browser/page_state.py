@@ -1,7 +1,6 @@
 """What the page shows now. The command's thread changes it and waits for answers; the server's thread reads it."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,13 +8,12 @@ from enum import StrEnum
 
 from mfa_kit.cli.browser.ending import Ending
 from mfa_kit.core.otp import Secret, Symbol
+from mfa_kit.posix.uptime import uptime
 
 # Seconds after which a QR code is removed, even if no code has proven yet that it was scanned.
 SHOWN = 600.0
 # Seconds between two checks for an event that can replace an answer.
 LOOK = 0.3
-# This clock also counts while the computer sleeps. macOS lacks CLOCK_BOOTTIME.
-CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 # The number of recent messages that the admin's view shows.
 LOG = 40
 
@@ -73,11 +71,6 @@ class Message:
 
     text: str
     wrong: bool = False
-
-
-def uptime() -> float:
-    """Return the seconds of CLOCK."""
-    return time.clock_gettime(CLOCK)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,14 +5,10 @@ no real reader. It also runs in a network namespace, because vpcd listens on all
 Several such pcscds can run at once, and they never affect the system's pcscd.
 """
 
-import ctypes
-import fcntl
-import os
 import platform
 import secrets
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -27,14 +23,15 @@ from typing import Protocol, Self
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.lab.devices.apdu import Pulled
+from mfa_kit.lab.devices.network_namespace import connect_within
+from mfa_kit.posix.system_users import is_root
+from mfa_kit.posix.unix_sockets import listens
 
 DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
 DRIVERS = Path("/usr/lib/pcsc/drivers")
 RUN = Path("/run")
 # Each namespace has its own ports. The second slot of a reader listens on the next port.
 PORT = 0x8C7B
-CLONE_NEWNET = 0x40000000
-SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 POWER_ON, GET_ATR = 1, 4
 # pcsclite.h, MAX_READERNAME and PCSCLITE_MAX_READERS_CONTEXTS. A reader here has two slots, whose names pcscd ends with
 # a number such as " 00 00".
@@ -146,8 +143,7 @@ class Readers:
             time.sleep(0.01)
 
     def _listens(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(str(self.socket)) == 0
+        return listens(str(self.socket))
 
     @property
     def socket(self) -> Path:
@@ -187,7 +183,7 @@ class Readers:
         def run() -> None:
             with suppress(OSError, Pulled):
                 try:
-                    seat.wire = _connect_within(self.process.pid, PORT + 2 * reader)
+                    seat.wire = connect_within(self.process.pid, PORT + 2 * reader)
                 finally:
                     there.set()
                 with seat.wire:
@@ -249,7 +245,7 @@ class Readers:
 
 def _check_requirements() -> None:
     """Raise DeviceFault if this computer lacks something that a private pcscd needs."""
-    if platform.system() != "Linux" or os.geteuid():
+    if platform.system() != "Linux" or not is_root():
         raise DeviceFault("virtual readers need Linux and root", "run it as root, in a container for instance")
     lacks = [str(DRIVER)] if not DRIVER.exists() else []
     lacks += [program for program in ("pcscd", "unshare", "setpriv") if not shutil.which(program)]
@@ -270,17 +266,6 @@ def _check_names(names: Sequence[str]) -> None:
             )
     if not 0 < len(names) <= MOST:
         raise UsageFault(f"{len(names)} readers cannot be simulated", f"give 1 to {MOST} names")
-
-
-def _connect_within(process: int, port: int) -> socket.socket:
-    """Connect to a port in a process's network namespace. Only the calling thread enters it (setns(2))."""
-    with Path(f"/proc/{process}/ns/net").open("rb") as space:
-        if ctypes.CDLL(None, use_errno=True).setns(space.fileno(), CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "setns")
-    wire = socket.socket()
-    fcntl.ioctl(wire, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
-    wire.connect(("127.0.0.1", port))
-    return wire
 
 
 def _serve(seat: OccupiedReader, wire: socket.socket) -> None:

@@ -25,7 +25,7 @@ VENDOR, PRODUCT = 0x1209, 0x0001
 def open_uhid() -> int:
     """Open /dev/uhid. Raise DeviceFault if it is missing or if this user may not open it."""
     try:
-        return os.open(NODE, os.O_RDWR | os.O_CLOEXEC)
+        return os.open(NODE, os.O_RDWR)
     except OSError as error:
         raise DeviceFault(
             f"{NODE} cannot be opened: {error.strerror}", "run it as root, after `modprobe uhid`"

@@ -17,13 +17,12 @@ from mfa_kit.adapters.ledger.postgresql.schema import check_version
 from mfa_kit.adapters.ledger.postgresql.sessions import LOCK_LOST, NO_RUN, REACH, Session, Statement, describe
 from mfa_kit.adapters.ledger.tables import DamagedRow, RowChange, SqlRow
 from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.posix.uptime import uptime
 
 # Seconds to wait for a run's lock, and between attempts to take it.
 WAIT, LOOK_AGAIN = 10.0, 0.05
 # If the server acknowledged a row of a run, the session held its locks until this many seconds after the row was sent.
 FRESH = 1.0
-# A clock that also counts the time in which the computer sleeps, as CLOCK_MONOTONIC does on macOS.
-CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 # Threads beyond this number share sessions, because a server allows about 100 sessions for all its clients together.
 MOST = 16
 AGAIN = "run the same command again, which looks at IAM and completes or removes what is unfinished"
@@ -165,7 +164,7 @@ class PostgresqlDatabase:
         with self._using(session):
             if run:
                 self._enter(session, run)
-            sent = time.clock_gettime(CLOCK)
+            sent = uptime()
             session.run(_statements(changes))
         if run:
             # The time before sending, because this process may be frozen after the acknowledgment, and lose the run to
@@ -262,7 +261,7 @@ class PostgresqlDatabase:
         Skip the request to the server if it acknowledged a row of a run that was sent in the last FRESH seconds.
         """
         session = self._session()
-        if not self._held or time.clock_gettime(CLOCK) - self._proved.pop(session, -FRESH) < FRESH:
+        if not self._held or uptime() - self._proved.pop(session, -FRESH) < FRESH:
             return
         with self._using(session):
             session.run([("select 1", ())])

@@ -3,6 +3,9 @@
 import resource
 import sys
 
+if sys.platform == "win32":
+    raise ImportError("not on Windows")
+
 PR_SET_DUMPABLE = 4
 
 

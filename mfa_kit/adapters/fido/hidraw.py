@@ -1,0 +1,37 @@
+"""The device nodes of security keys on USB. Linux only: /dev/hidraw*, found in sysfs(5), which every user can read."""
+
+import os
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+from fido2.hid.base import parse_report_descriptor
+
+SYSFS = Path("/sys/class/hidraw")
+
+
+def device_nodes() -> list[str]:
+    """Return the device nodes of FIDO keys on USB."""
+    found = []
+    for report in sorted(SYSFS.glob("*/device/report_descriptor")):
+        node = f"/dev/{report.parts[-3]}"
+        try:
+            parse_report_descriptor(report.read_bytes())
+        except (ValueError, struct.error, OSError):  # another device, or a malformed descriptor
+            continue
+        found.append(node)
+    return found
+
+
+def barred_nodes() -> list[str]:
+    """Return the device nodes that this user has no permission to open."""
+    return [node for node in device_nodes() if not os.access(node, os.R_OK | os.W_OK)]
+
+
+def address_of_node(node: str) -> tuple[int, int] | None:
+    """Return the bus and address of the USB device with this node (busnum and devnum), or None if it has none."""
+    with suppress(OSError, ValueError):
+        for folder in (SYSFS / Path(node).name / "device").resolve(strict=True).parents:
+            if (folder / "busnum").exists():
+                return int((folder / "busnum").read_text()), int((folder / "devnum").read_text())
+    return None

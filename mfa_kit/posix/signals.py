@@ -1,0 +1,22 @@
+"""Signals that Windows lacks: signal(7)."""
+
+import signal
+import sys
+from collections.abc import Collection
+
+if sys.platform == "win32":
+    raise ImportError("not on Windows")
+
+TERMINATED: signal.Signals = signal.SIGTERM
+# The terminal was closed.
+HUNG_UP: signal.Signals = signal.SIGHUP
+# Ctrl-\ at a terminal.
+QUIT: signal.Signals = signal.SIGQUIT
+# It ends a process at once, and cannot be caught.
+KILL: signal.Signals = signal.SIGKILL
+
+
+def wait_for_signal(numbers: Collection[signal.Signals]) -> None:
+    """Wait until one of these signals arrives. It then has no other effect."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    signal.sigwait(numbers)
