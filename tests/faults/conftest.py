@@ -153,7 +153,7 @@ class Judge:
             aws_secret_access_key=self.lab.admin.secret_access_key,
         )
 
-    def works(self, user: str, home: Path, place: S3Url | None = None) -> list[str]:
+    def works(self, user: str, home: Path, place: Place | None = None) -> list[str]:
         """Return the user's devices. Check that each has exactly one backup, whose codes IAM accepts.
 
         The backups are in the folder of a desk, or in a place of its own.

@@ -1,0 +1,69 @@
+"""Workers of a rollout that are killed: `python -m tests.faults.rolling` reads one JSON job per line.
+
+Each job is `rollout work` with one plan and one thread, in a process that is forked from this one. Each call of a port
+is a step, and so is each thing that a worker records in the ledger about its turn.
+"""
+
+import contextlib
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from mfa_kit.cli.main import run
+from mfa_kit.cli.rollout import plan_run
+from mfa_kit.enrollment.ports import Desk
+from mfa_kit.wiring.desk_assembly import assemble_desk
+from tests.faults.worker import ADDRESS, PORTS, Cut, Shared, Told, main
+
+# What a worker records besides the entries of devices: it takes its turn, its run begins, and its run has ended.
+TURNS = ("turn_of_plan", "record_run", "record_end")
+
+
+@contextmanager
+def cut_into(cut: Cut) -> Iterator[None]:
+    """Wrap the ports of a rollout, and what a worker records about its turn."""
+
+    def assemble(*args: Any, **kwargs: Any) -> Desk:
+        desk = assemble_desk(*args, **kwargs)
+        return replace(desk, **{name: cut.wrap(getattr(desk, name), name) for name in PORTS})
+
+    def step(name: str) -> Callable[..., Any]:
+        real = getattr(plan_run, name)
+        if name == "turn_of_plan":
+            return lambda *args: _cut_turn(real(*args), cut)
+        return lambda *args, **kwargs: cut.step(name, lambda: real(*args, **kwargs))
+
+    with contextlib.ExitStack() as patched:
+        patched.enter_context(mock.patch("mfa_kit.wiring.rollout.assemble_desk", assemble))
+        for name in TURNS:
+            patched.enter_context(mock.patch.object(plan_run, name, step(name)))
+        yield
+
+
+@contextmanager
+def _cut_turn(turn: contextlib.AbstractContextManager[bool], cut: Cut) -> Iterator[bool]:
+    with contextlib.ExitStack() as stack:
+        yield cut.step("turn begins", lambda: stack.enter_context(turn))
+        cut.step("turn ends", stack.close)
+
+
+def _work(job: dict[str, Any], _: Shared, cut: Cut) -> None:
+    home = Path(job["home"])
+    os.environ["MFA_KIT_HOME"] = str(home)
+    ledger = ["--ledger", (home / ADDRESS).read_text("utf-8"), "--local-backups"] if (home / ADDRESS).exists() else []
+    words = ["rollout", "work", job["user"], "-r", job["recipient"], "--accept-lockout", "--workers", "1", *ledger]
+    said = io.StringIO()
+    with cut_into(cut), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = run(words)
+    if isinstance(cut, Told):
+        cut.tell(f"exit {code}: {said.getvalue()!r}")
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main(_work)
